@@ -1,0 +1,17 @@
+"""Energy: cost tables, prices, and scaling between technology nodes. Knows nothing of time but the seconds passed."""
+
+from hwsim.energy.price import Action, Price, Prices, dynamic_energy
+from hwsim.energy.scaling import energy_factor, scale_energy
+from hwsim.energy.table import CostTable, load_table, table_names
+
+__all__ = [
+    "Action",
+    "CostTable",
+    "Price",
+    "Prices",
+    "dynamic_energy",
+    "energy_factor",
+    "load_table",
+    "scale_energy",
+    "table_names",
+]

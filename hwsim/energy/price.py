@@ -1,0 +1,92 @@
+"""Prices of a machine's actions, and the energy of what was counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim.energy.table import load_table
+from hwsim.errors import HwsimError, nearest
+from hwsim.machines.spec import EnergySpec, PriceSpec
+
+__all__ = ["Action", "Price", "Prices", "dynamic_energy"]
+
+Action = tuple[str, str, str]  # component, tensor ("" where it has none), action
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Energy of one action in pJ (NaN: stated to be unknown), of how many bits, and where the number comes from."""
+
+    energy_pj: float
+    bits: int | None
+    source: str
+    fitted: str | None = None
+
+    def of_word(self, bits: int | None) -> float:
+        """Energy of an action on a word of `bits`: in proportion, where the price says what it is for."""
+        return self.energy_pj if self.bits is None or bits is None else self.energy_pj * bits / self.bits
+
+
+class Prices:
+    """The prices of a machine, resolved once; asking for one that nobody gave is an error that names it."""
+
+    def __init__(self, spec: EnergySpec, beside: Path | None = None) -> None:
+        self.spec = spec
+        self.table = load_table(spec.table, beside)
+        self._prices = {key: self._resolve(price) for key, price in spec.prices.items()}
+
+    @property
+    def static_w(self) -> float:
+        """Power drawn all the time, in watts."""
+        return float(self.spec.static or 0)
+
+    def _resolve(self, price: PriceSpec) -> Price:
+        if price.unknown:
+            return Price(math.nan, None, price.source or "stated as unknown")
+        if price.energy is not None:
+            return Price(float(price.energy) * price.times, price.bits, price.source or "", price.fitted)
+        table, bits = self.table, price.bits
+        if price.entry is not None:
+            entry = table.entry(price.entry)
+            energy, source, fitted = float(entry.energy), entry.source, price.fitted or entry.fitted
+            bits = bits or entry.bits
+        else:
+            assert price.sram is not None
+            bits = bits or 64
+            energy, source, fitted = (
+                table.sram_read(float(price.sram), bits),
+                f"{table.source} (SRAM curve)",
+                price.fitted,
+            )
+        if self.spec.node is not None or self.spec.voltage is not None:
+            node = round(float(self.spec.node) * 10**9) if self.spec.node is not None else table.node_nm
+            voltage = float(self.spec.voltage if self.spec.voltage is not None else table.voltage)
+            energy = table.at(energy, node, voltage)
+            source += f", scaled to {node} nm and {voltage:g} V (Stillmaker and Baas 2017)"
+        if price.times != 1:
+            source += f", times {price.times:g}"
+        return Price(energy * price.times, bits, source, fitted)
+
+    def of(self, component: str, action: str) -> Price:
+        """The price of one action of a component; raises HwsimError when nobody gave it."""
+        for key in (f"{component}.{action}", component):
+            if key in self._prices:
+                return self._prices[key]
+        raise HwsimError(
+            f"energy.prices must give {component}.{action} (an energy with its source, an entry of "
+            f"{self.table.name!r}, an sram size, or unknown: true){nearest(f'{component}.{action}', self._prices)}"
+        )
+
+    def off_chip(self, component: str) -> bool:
+        """Whether the component's energy is spent outside the chip."""
+        return component in self.spec.off_chip
+
+
+def dynamic_energy(counts: Mapping[Action, int], word_bits: Mapping[str, int], prices: Prices) -> dict[Action, float]:
+    """Energy in pJ of each counted action: count times the price of a word of that tensor, nothing else."""
+    return {
+        key: count * prices.of(key[0], key[2]).of_word(word_bits.get(key[1])) for key, count in counts.items() if count
+    }

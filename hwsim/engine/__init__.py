@@ -1,0 +1,22 @@
+"""Events above the buffer transfer: pipelines of stages on shared resources, run by SimPy in integer ticks."""
+
+from hwsim.engine.clock import Timebase
+from hwsim.engine.program import Pipeline, Program, Run, Stage
+from hwsim.engine.simulation import simulate
+from hwsim.engine.timeline import Dominant, Interval, PipelineSpan, ResourceTotals, StageTotals, Timeline, concatenate
+
+__all__ = [
+    "Dominant",
+    "Interval",
+    "Pipeline",
+    "PipelineSpan",
+    "Program",
+    "ResourceTotals",
+    "Run",
+    "Stage",
+    "StageTotals",
+    "Timebase",
+    "Timeline",
+    "concatenate",
+    "simulate",
+]

@@ -1,0 +1,227 @@
+"""What happened in a run: totals of every resource and stage, and the intervals in which they worked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+from hwsim.engine.clock import Timebase
+from hwsim.engine.station import Record
+
+__all__ = ["Dominant", "Interval", "PipelineSpan", "ResourceTotals", "StageTotals", "Timeline", "concatenate"]
+
+StageKey = tuple[str, str]
+"""(pipeline, stage)"""
+
+Names = tuple[tuple[str, str, str], ...]
+"""(resource, pipeline, stage) of each station"""
+
+
+class Interval(NamedTuple):
+    """A stage at work on one tile, or on the like tiles of a stretch that was skipped.
+
+    A stretch stands for `repeat` tiles, the first from `start` to `end` and each next one `period` ticks later. Where
+    a whole stretch recurs in an outer loop, `outer` has (repeat, period) of each loop around it, outermost first.
+    """
+
+    resource: str
+    pipeline: str
+    stage: str
+    tile: int
+    start: int
+    end: int
+    repeat: int = 1
+    period: int = 0
+    outer: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that this interval stands for."""
+        return self.repeat * prod(count for count, _ in self.outer)
+
+    @property
+    def busy(self) -> int:
+        """Ticks worked in all of them."""
+        return (self.end - self.start) * self.tiles
+
+    @property
+    def last_end(self) -> int:
+        """When the last of them was done."""
+        return self.end + sum((count - 1) * period for count, period in (*self.outer, (self.repeat, self.period)))
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTotals:
+    """Ticks of all servers of a resource together."""
+
+    servers: int
+    busy: int
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageTotals:
+    """Where the ticks of a stage went, from the start of its pipeline until its own last tile.
+
+    `input`, `output` and `blocked` are stalls: the tile was not there, no slot downstream was free, the resource was
+    held by that other stage. Together with `busy` they add up to `end - start`.
+    """
+
+    pipeline: str
+    stage: str
+    resource: str
+    tiles: int
+    start: int
+    end: int
+    busy: int
+    input: int
+    output: int
+    blocked: Mapping[StageKey, int]
+
+    def stalls(self) -> dict[str, int]:
+        """Ticks of each stall by cause: `input`, `output`, or `pipeline/stage` of the stage that held the resource."""
+        found = {"input": self.input, "output": self.output}
+        found |= {f"{pipeline}/{stage}": ticks for (pipeline, stage), ticks in self.blocked.items()}
+        return {cause: ticks for cause, ticks in found.items() if ticks}
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpan:
+    """When a pipeline ran, and how many tiles passed it."""
+
+    start: int
+    end: int
+    tiles: int
+
+
+class Dominant(NamedTuple):
+    """What binds a pipeline.
+
+    `resource` is the one that its stages keep busy for the largest `share` of its span, `stage` the one among them
+    that does so most. `cause` is what its stages waited for longest: `input`, `output`, or `pipeline/stage` of the
+    stage that held a shared resource; empty when nobody waited.
+    """
+
+    stage: str
+    resource: str
+    share: Fraction
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """What happened in a run, in ticks.
+
+    `end` is when the last tile was done, `events` the SimPy events that the run took, `tiles` how many tiles it stands
+    for, skipped ones included. `complete` is False if there were too many intervals to keep; totals are always exact.
+    """
+
+    end: int
+    events: int
+    tiles: int
+    resources: Mapping[str, ResourceTotals]
+    stages: Mapping[StageKey, StageTotals]
+    pipelines: Mapping[str, PipelineSpan]
+    complete: bool
+    parts: tuple[tuple[int, Names, Sequence[Record]], ...]
+    """The intervals as they were taken down: shift in ticks, names of the stations, records."""
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """All work. The skipped stretches are one interval each."""
+        return list(self.each_interval())
+
+    def each_interval(self) -> Iterator[Interval]:
+        """All work, one by one."""
+        for shift, names, records in self.parts:
+            for station, tile, start, end, repeat, period, outer in records:
+                yield Interval(*names[station], tile, start + shift, end + shift, repeat, period, outer)
+
+    def dominant(self) -> dict[str, Dominant]:
+        """What binds each pipeline that has tiles."""
+        stages: dict[str, list[StageTotals]] = {}
+        for totals in self.stages.values():
+            stages.setdefault(totals.pipeline, []).append(totals)
+        return {name: self._binding(stages[name], span) for name, span in self.pipelines.items() if span.tiles}
+
+    def _binding(self, stages: list[StageTotals], span: PipelineSpan) -> Dominant:
+        users: dict[str, list[StageTotals]] = {}
+        causes: Counter[str] = Counter()
+        for totals in stages:
+            users.setdefault(totals.resource, []).append(totals)
+            causes.update(totals.stalls())
+        share, resource = max(
+            ((self._share(name, found, span), name) for name, found in users.items()), key=lambda pair: pair[0]
+        )
+        stage = max(users[resource], key=lambda totals: totals.busy).stage
+        return Dominant(stage, resource, share, max(causes, key=lambda cause: causes[cause], default=""))
+
+    def _share(self, resource: str, stages: list[StageTotals], span: PipelineSpan) -> Fraction:
+        """Part of the span for which the stages keep busy what servers they can use."""
+        servers = min(self.resources[resource].servers, len(stages))
+        return Fraction(sum(totals.busy for totals in stages), servers * (span.end - span.start))
+
+    def shifted(self, ticks: int) -> Timeline:
+        """The same, *ticks* later; the resources idle until then."""
+        return replace(
+            self,
+            end=self.end + ticks,
+            resources={n: replace(r, idle=r.idle + r.servers * ticks) for n, r in self.resources.items()},
+            stages={k: replace(s, start=s.start + ticks, end=s.end + ticks) for k, s in self.stages.items()},
+            pipelines={n: replace(p, start=p.start + ticks, end=p.end + ticks) for n, p in self.pipelines.items()},
+            parts=tuple((shift + ticks, names, records) for shift, names, records in self.parts),
+        )
+
+    def to_json(self, timebase: Timebase) -> str:
+        """The trace as Chrome-trace JSON, which https://ui.perfetto.dev opens."""
+        from hwsim.engine.perfetto import trace
+
+        return trace(self, timebase)
+
+    def to_perfetto(self, path: str | Path, timebase: Timebase) -> None:
+        """Write what `to_json` returns into a file."""
+        Path(path).write_text(self.to_json(timebase), encoding="utf-8")
+
+
+def concatenate(parts: Iterable[tuple[str, Timeline]]) -> Timeline:
+    """Timelines one after the other, each under a name that is put before those of its pipelines: `conv1/main`.
+
+    The same timeline may occur more than once. No interval is touched, so this is cheap.
+    """
+    end = events = tiles = 0
+    complete = True
+    busy: Counter[str] = Counter()
+    servers: dict[str, int] = {}
+    stages: dict[StageKey, StageTotals] = {}
+    pipelines: dict[str, PipelineSpan] = {}
+    pieces: list[tuple[int, Names, Sequence[Record]]] = []
+    for name, timeline in parts:
+        for pipeline, span in timeline.pipelines.items():
+            if f"{name}/{pipeline}" in pipelines:
+                raise ValueError(f"Names of timelines must differ, {name!r} was given twice")
+            pipelines[f"{name}/{pipeline}"] = replace(span, start=span.start + end, end=span.end + end)
+        for (pipeline, stage), totals in timeline.stages.items():
+            stages[f"{name}/{pipeline}", stage] = replace(
+                totals,
+                pipeline=f"{name}/{pipeline}",
+                start=totals.start + end,
+                end=totals.end + end,
+                blocked={(f"{name}/{by}", stage_): ticks for (by, stage_), ticks in totals.blocked.items()},
+            )
+        for resource, found in timeline.resources.items():
+            busy[resource] += found.busy
+            servers[resource] = max(found.servers, servers.get(resource, 0))
+        for shift, names, records in timeline.parts:
+            renamed = tuple((resource, f"{name}/{pipeline}", stage) for resource, pipeline, stage in names)
+            pieces.append((shift + end, renamed, records))
+        end += timeline.end
+        events += timeline.events
+        tiles += timeline.tiles
+        complete &= timeline.complete
+    resources = {name: ResourceTotals(n, busy[name], n * end - busy[name]) for name, n in servers.items()}
+    return Timeline(end, events, tiles, resources, stages, pipelines, complete, tuple(pieces))

@@ -1,0 +1,158 @@
+"""Typed fields of the YAML files: quantities with units, and models whose faults carry their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.units import DIMENSIONS, Rate, parse, parse_rate
+from hwsim.yaml_source import Document
+
+__all__ = [
+    "Bandwidth",
+    "Energy",
+    "Frequency",
+    "Length",
+    "Name",
+    "Positive",
+    "Power",
+    "Share",
+    "Size",
+    "Spec",
+    "Time",
+    "Voltage",
+    "check",
+]
+
+
+def _quantity(dimension: str) -> Any:
+    def read(text: object) -> Fraction:
+        return text if isinstance(text, Fraction) else parse(text, dimension)
+
+    kind = DIMENSIONS[dimension]
+    units = "|".join(sorted(map(re.escape, kind.units), key=len, reverse=True))
+    schema = {
+        "type": "string",
+        "pattern": rf"^[0-9.eE+-]+ *({units})$",
+        "examples": [kind.example],
+        "description": f"a {kind.name} with its unit",
+    }
+    return Annotated[Fraction, BeforeValidator(read), WithJsonSchema(schema)]
+
+
+def _read_rate(text: object) -> Rate:
+    return text if isinstance(text, Rate) else parse_rate(text)
+
+
+Frequency = _quantity("frequency")
+Size = _quantity("size")
+Time = _quantity("time")
+Energy = _quantity("energy")
+Power = _quantity("power")
+Voltage = _quantity("voltage")
+Length = _quantity("length")
+Bandwidth = Annotated[
+    Rate,
+    BeforeValidator(_read_rate),
+    WithJsonSchema({"type": "string", "examples": ["25.6 GB/s", "8 B/cycle", "4 words/cycle"]}),
+]
+Positive = Annotated[int, Field(gt=0, le=2**40, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\s,:/\\][^\n,:]*$")]
+
+
+class Spec(BaseModel):
+    """Base of every model read from YAML: frozen, unknown keys are faults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _remember_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        # The fault for an unknown key names the nearest valid one: keep which model read which mapping.
+        if isinstance(info.context, dict) and isinstance(data, dict):
+            info.context[id(data)] = [f.alias or n for n, f in cls.model_fields.items()]
+        return data
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def check(model: type[S], document: Document, at: tuple[str | int, ...] = ()) -> S:
+    """Read a document as `model`; raises InputError with all faults, each with file, line, column and key."""
+    return check_with(lambda data, context: model.model_validate(data, context=context), document, at)
+
+
+def check_with(read: Callable[[Any, dict[Any, Any]], S], document: Document, at: tuple[str | int, ...] = ()) -> S:
+    """As `check`, for a reader of one's own."""
+    context: dict[Any, Any] = {}
+    data = document.data
+    for part in at:
+        data = data[part]
+    try:
+        return read(data, context)
+    except ValidationError as error:
+        raise InputError(_faults(error, document, at, data, context)) from None
+
+
+def _faults(
+    error: ValidationError, document: Document, at: tuple[str | int, ...], data: Any, context: dict[Any, Any]
+) -> list[Fault]:
+    faults: dict[tuple[str, str, str], Fault] = {}
+    for item in error.errors(include_url=False):
+        path, node = list(at), data
+        for part in item["loc"]:  # tags of unions stand in the location too: skip what the document does not have
+            if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+                node = node[part]
+            elif item["type"] == "missing" and part == item["loc"][-1]:
+                pass
+            else:
+                continue
+            path.append(part)
+        message = _message(item, document, tuple(path), context)
+        shown = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+        fault = Fault(document.where(tuple(path)), shown, message)
+        faults.setdefault((fault.where, fault.path, fault.message), fault)
+    return list(faults.values())
+
+
+def _message(item: Any, document: Document, path: tuple[str | int, ...], context: dict[Any, Any]) -> str:
+    kind, given = item["type"], item.get("input")
+    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+    ctx = item.get("ctx", {})
+    if kind == "extra_forbidden":
+        parent = document.data
+        for part in path[:-1]:
+            parent = parent[part]
+        known = [name for name in context.get(id(parent), []) if not (isinstance(parent, dict) and name in parent)]
+        return f"unknown key{nearest(path[-1], known)}"
+    if kind == "missing":
+        return "must be given"
+    if kind == "value_error":
+        return str(ctx.get("error", item["msg"]))
+    if kind in ("literal_error", "enum"):
+        names = re.findall(r"'([^']*)'", str(ctx.get("expected", "")))
+        return f"must be one of the known names, not {shown}{nearest(given, names)}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        names = re.findall(r"'([^']*)'", str(ctx.get("expected_tags", "")))
+        return (
+            f"kind must be one of the known kinds, not {ctx.get('tag', 'absent')!r}{nearest(ctx.get('tag', ''), names)}"
+        )
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"must be a mapping of keys to values, not {shown}"
+    text = item["msg"].replace("Input should be", "must be")
+    return f"{text}, not {shown}"

@@ -1,0 +1,17 @@
+"""Machines: what each kind of hardware is, and how a layer runs on it."""
+
+from hwsim.machines.kinds import Machine, kinds
+from hwsim.machines.loader import load_machine, machine_document, machine_folder, machine_names
+from hwsim.machines.pe_array import PeArray
+from hwsim.machines.plan import LayerPlan
+
+__all__ = [
+    "LayerPlan",
+    "Machine",
+    "PeArray",
+    "kinds",
+    "load_machine",
+    "machine_document",
+    "machine_folder",
+    "machine_names",
+]

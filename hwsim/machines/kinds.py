@@ -1,0 +1,79 @@
+"""The kinds of machine: one class each, found here or through the entry-point group ``hwsim.machines``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hwsim.clock import Timebase
+from hwsim.errors import Fault, InputError
+from hwsim.machines.plan import LayerPlan
+from hwsim.machines.spec import MachineSpec
+from hwsim.workload import Layer
+from hwsim.yaml_source import Document
+
+__all__ = ["Machine", "kinds"]
+
+
+class Machine(ABC):
+    """A machine of some kind: plans a layer, and lowers it to stages that the engine runs.
+
+    A subclass sets `kind`, `spec_class` and implements `_plan`; nothing else has to know of it.
+    """
+
+    kind: ClassVar[str]
+    spec_class: ClassVar[type[MachineSpec]]
+
+    def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:
+        self.spec: Any = spec
+        self.folder = folder
+        self.document = document
+        self.timebase = Timebase(dict(spec.clocks))
+        self._plans: dict[tuple[object, ...], LayerPlan] = {}
+        try:
+            self._check()
+        except ValueError as error:
+            raise InputError([Fault(document.name, "", str(error))]) from None
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return str(self.spec.name)
+
+    @property
+    @abstractmethod
+    def core_clock(self) -> str:
+        """The clock that cycles are counted in."""
+
+    def plan(self, layer: Layer, batch: int = 1) -> LayerPlan:
+        """How `layer` runs here for `batch` inputs; remembered, since networks repeat their layers."""
+        # Layers that differ in their name alone run alike.
+        key = (type(layer), batch, *(value for field, value in vars(layer).items() if field != "name"))
+        if key not in self._plans:
+            self._plans[key] = self._plan(layer, batch)
+        return self._plans[key]
+
+    def _check(self) -> None:
+        """Refuse what the fields alone cannot: raises ValueError."""
+
+    @abstractmethod
+    def _plan(self, layer: Layer, batch: int) -> LayerPlan:
+        """Plan one layer."""
+
+    def memory_bytes(self) -> int | None:
+        """Bytes of memory a network must fit in, or None where it is not bounded."""
+        return None
+
+
+@cache
+def kinds() -> dict[str, type[Machine]]:
+    """Every known kind of machine by its name."""
+    from hwsim.machines.pe_array import PeArray
+
+    found: dict[str, type[Machine]] = {PeArray.kind: PeArray}
+    for point in entry_points(group="hwsim.machines"):
+        found[point.name] = point.load()
+    return found

@@ -1,0 +1,95 @@
+"""Finds and reads machine files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import hwsim
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.fields import check
+from hwsim.machines.kinds import Machine, kinds
+from hwsim.yaml_source import Document, parse_yaml, read_yaml
+
+__all__ = ["load_machine", "machine_document", "machine_folder", "machine_names"]
+
+_BASE_DEPTH = 5
+
+
+def machine_folder() -> Path:
+    """The folder of the machines that come with hwsim: inside an installed package, else at the top of the project."""
+    package = Path(hwsim.__file__).parent
+    inside = package / "arch_configs"
+    return inside if inside.is_dir() else package.parent / "arch_configs"
+
+
+def machine_names() -> list[str]:
+    """Names of the machines that come with hwsim."""
+    return sorted(path.stem for path in machine_folder().glob("*.yaml"))
+
+
+def _locate(name: str | Path, beside: Path | None = None) -> Path:
+    text = str(name)
+    if text.endswith((".yaml", ".yml")):
+        path = Path(text)
+        return beside / path if beside is not None and not path.is_absolute() else path
+    path = machine_folder() / f"{text}.yaml"
+    if text not in machine_names():
+        hint = "; a path must end in .yaml" if "/" in text else nearest(text, machine_names())
+        raise InputError(f"no machine is called {text!r}{hint}")
+    return path
+
+
+def machine_document(name: str | Path, changes: Mapping[str, object] | None = None) -> Document:
+    """The YAML of a machine with its bases merged in and `changes` laid over it."""
+    path = _locate(name)
+    document = read_yaml(path)
+    for _ in range(_BASE_DEPTH):
+        if not isinstance(document.data, dict) or "base" not in document.data:
+            break
+        base = document.data.pop("base")
+        if not isinstance(base, str):
+            raise InputError([Fault(document.where(("base",)), "base", f"must be the name of a machine, not {base!r}")])
+        path = _locate(base, path.parent)
+        document = document.over(read_yaml(path))
+    else:
+        raise InputError([Fault(document.name, "base", f"machines must build on at most {_BASE_DEPTH} others")])
+    if not isinstance(document.data, dict):
+        raise InputError([Fault(document.where(()), "", "must be a mapping of keys to values")])
+    if changes:
+        document.override({key: _value(value) for key, value in changes.items()})
+    return document
+
+
+def _value(value: object) -> object:
+    """A value from the command line means what it would mean in the file."""
+    return parse_yaml(value, "--set").data if isinstance(value, str) and value.strip() else value
+
+
+def load_machine(name: str | Path, set: Mapping[str, object] | None = None) -> Machine:
+    """Read a machine.
+
+    Parameters
+    ----------
+    name : str or Path
+        A name that `hwsim list machines` prints, or a path to a YAML file.
+    set : mapping, optional
+        Changes by dotted key, as ``{"clocks.core": "250 MHz"}``.
+
+    Returns
+    -------
+    Machine
+        The machine, checked.
+
+    Raises
+    ------
+    InputError
+        With all faults of the file, each with its place.
+    """
+    document = machine_document(name, set)
+    kind = document.data.get("kind")
+    if kind not in kinds():
+        where = document.where(("kind",))
+        raise InputError([Fault(where, "kind", f"must be a kind of machine, not {kind!r}{nearest(kind, kinds())}")])
+    machine_class = kinds()[kind]
+    return machine_class(check(machine_class.spec_class, document), _locate(name).parent, document)

@@ -1,0 +1,98 @@
+"""The PE array: picks the planner that its wiring asks for, and knows what a byte and a cycle take."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+from typing import ClassVar
+
+from hwsim.errors import Fault, InputError
+from hwsim.machines.kinds import Machine
+from hwsim.machines.pe_array.post import plan_post
+from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
+from hwsim.machines.pe_array.work import as_gemm
+from hwsim.machines.plan import LayerPlan
+from hwsim.mapping import Problem
+from hwsim.units import Rate
+from hwsim.workload import Layer
+
+__all__ = ["PeArray"]
+
+
+class PeArray(Machine):
+    """An array of processing elements with its memories.
+
+    Attributes
+    ----------
+    spec : PeArraySpec
+        The machine file.
+    """
+
+    kind: ClassVar[str] = "pe_array"
+    spec_class: ClassVar[type[PeArraySpec]] = PeArraySpec
+    spec: PeArraySpec
+
+    @property
+    def core_clock(self) -> str:
+        """The clock of the array."""
+        return self.spec.array.clock
+
+    @property
+    def peak_macs_per_cycle(self) -> int:
+        """MACs of all PEs in a cycle."""
+        return self.spec.array.rows * self.spec.array.cols
+
+    def bits(self, layer: Layer) -> tuple[int, int, int]:
+        """Bits of a word of ifmap, weight and ofmap as stored; raises InputError where the machine's words are too short."""
+        given = (layer.input.bits, layer.weight.bits, layer.output.bits)
+        word = self.spec.word_bits
+        if word is None:
+            return given
+        if max(given) > word:
+            raise InputError([Fault("", layer.name, f"{self.name} computes on words of {word} bits, not {max(given)}")])
+        return (word, word, word)
+
+    def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
+        """Ticks in cycles of a clock, the array's unless named."""
+        return self.timebase.ticks(clock or self.core_clock, cycles)
+
+    def transfer_ticks(self, memory: MemorySpec, size_bytes: int, rate: Rate | None = None, word_bits: int = 8) -> int:
+        """Ticks in which a memory moves so many bytes, at its bandwidth or at the given rate of one of its ports."""
+        rate = rate or memory.bandwidth
+        if rate is None or not size_bytes:
+            return 0
+        speed = self.spec.bytes_per_second(rate, memory, word_bits) * Fraction(memory.efficiency)
+        return ceil(size_bytes / speed * self.timebase.rate_hz)
+
+    def capacity_bits(self, problem: Problem) -> dict[str, int | dict[str, int]]:
+        """Bits of each bounded memory, as the mapping package wants them; a double buffer offers half."""
+        limits: dict[str, int | dict[str, int]] = {}
+        for name, memory in self.spec.memories.items():
+            share = 2 if memory.double_buffered else 1
+            if memory.split:
+                limits[name] = {t: int(size) * 8 // share for t, size in memory.split.items()}
+            elif memory.size is not None:
+                limits[name] = int(memory.size) * 8 // share
+        return limits
+
+    def _check(self) -> None:
+        if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
+            raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
+
+    def _plan(self, layer: Layer, batch: int) -> LayerPlan:
+        from hwsim.machines.pe_array.broadcast import plan_broadcast
+        from hwsim.machines.pe_array.row_stationary import plan_row_stationary
+        from hwsim.machines.pe_array.spatial import plan_spatial
+        from hwsim.machines.pe_array.systolic import plan_systolic
+        from hwsim.machines.pe_array.weight_stream import plan_weight_stream
+
+        if as_gemm(layer, batch) is None:
+            return plan_post(self, layer, batch)
+        wiring, dataflow = self.spec.array.wiring, self.spec.dataflow
+        if wiring == "systolic":
+            return (plan_weight_stream if self.spec.array.fifo_tiles else plan_systolic)(self, layer, batch)
+        if wiring == "broadcast":
+            return plan_broadcast(self, layer, batch)
+        if dataflow == "row_stationary" and self.spec.mapper.objective == "dram":
+            return plan_row_stationary(self, layer, batch)
+        return plan_spatial(self, layer, batch)

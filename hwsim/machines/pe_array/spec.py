@@ -1,0 +1,142 @@
+"""What a PE-array file says: the array, its memories from the outermost in, its dataflow and its mapper."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hwsim.errors import nearest
+from hwsim.fields import Bandwidth, Name, Positive, Share, Size, Spec, Time
+from hwsim.machines.spec import MachineSpec
+from hwsim.units import Rate
+
+__all__ = ["TENSORS", "ArraySpec", "MapperSpec", "MemorySpec", "PeArraySpec", "PostSpec"]
+
+Tensor = Literal["ifmap", "weight", "ofmap"]
+TENSORS: tuple[Tensor, ...] = ("ifmap", "weight", "ofmap")
+Dataflow = Literal["row_stationary", "weight_stationary", "output_stationary", "input_stationary", "no_local_reuse"]
+Side = Annotated[int, Field(gt=0, le=65536, strict=True)]
+
+
+class ArraySpec(Spec):
+    """The array of processing elements.
+
+    `wiring` says how words reach the PEs: over a multicast network (`noc`), from neighbour to neighbour with a skew
+    (`systolic`), or by broadcast into adder trees (`broadcast`: rows are output channels, columns input channels).
+    A systolic array with `fifo_tiles` streams its weights: the next tiles are fetched and shifted in behind the current one.
+    """
+
+    rows: Side
+    cols: Side
+    clock: Name = "core"
+    wiring: Literal["noc", "systolic", "broadcast"]
+    zeros: Literal["compute", "gate", "skip"] = "compute"
+    gated_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    psum_cycles: Annotated[int, Field(ge=0, le=64)] = 0
+    fifo_tiles: Annotated[int, Field(ge=0, le=64)] = 0
+
+
+class MemorySpec(Spec):
+    """A memory level: what it holds, its size, and how fast it is read and written.
+
+    `size` is shared by the tensors, or `split` gives each its own; neither means unbounded. `bank` hands memory out in
+    whole banks. `bandwidth` is of the whole memory, `ports` of one tensor (``ofmap`` in and out each).
+    """
+
+    holds: Annotated[list[Tensor], Field(min_length=1)]
+    size: Size | None = None
+    split: dict[Tensor, Size] = {}
+    bank: Size | None = None
+    per: Literal["chip", "pe"] = "chip"
+    double_buffered: bool = True
+    bandwidth: Bandwidth | None = None
+    ports: dict[Tensor, Bandwidth] = {}
+    clock: Name = "core"
+    efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+    compress: dict[Tensor, Literal["rlc"]] = {}
+    source: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MemorySpec:
+        for key in ("split", "ports", "compress"):
+            for tensor in getattr(self, key):
+                if tensor not in self.holds:
+                    raise ValueError(
+                        f"{key} names {tensor}, which this memory does not hold{nearest(tensor, self.holds)}"
+                    )
+        if self.split and self.size is not None:
+            raise ValueError("give size (shared) or split (a part for each tensor), not both")
+        if self.split and set(self.split) != set(self.holds):
+            raise ValueError(f"split must give a size for each of {', '.join(self.holds)}")
+        return self
+
+    def capacity_bytes(self, tensor: str) -> int | None:
+        """Bytes that one tensor may take at most, or None where unbounded."""
+        if self.split:
+            return int(self.split[tensor])  # type: ignore[index]
+        return None if self.size is None else int(self.size)
+
+
+class MapperSpec(Spec):
+    """How mappings are chosen, and the limits of the control logic that no memory explains.
+
+    `halo` says whether rows that neighbouring tiles share are fetched again; `row_words` bounds the words of one
+    ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be active;
+    `pass_cycles` is what a pass costs to set up.
+    """
+
+    objective: Literal["latency", "energy", "edp", "dram"] = "energy"
+    halo: Literal["slide", "refill"] = "slide"
+    row_words: Positive | None = None
+    min_occupation: Share = 0.0
+    pass_cycles: Annotated[int, Field(ge=0, le=10**6)] = 0
+
+
+class PostSpec(Spec):
+    """The unit behind the array (activation, pooling, addition): outputs a cycle, for layers without MACs too."""
+
+    clock: Name = "core"
+    outputs: Positive
+    eltwise: Positive | None = None
+    pool: Positive | None = None
+    source: str
+
+
+class PeArraySpec(MachineSpec):
+    """A PE array."""
+
+    kind: Literal["pe_array"]
+    array: ArraySpec
+    memories: Annotated[dict[Name, MemorySpec], Field(min_length=1, max_length=8)]
+    dataflow: Dataflow
+    mapper: MapperSpec = MapperSpec()
+    word_bits: Annotated[int, Field(gt=0, le=64)] | None = None
+    accumulator_bits: Annotated[int, Field(gt=0, le=64)] | None = None
+    post: PostSpec | None = None
+    setup: Time | None = None
+
+    @model_validator(mode="after")
+    def _connected(self) -> PeArraySpec:
+        clocks = {"array.clock": self.array.clock} | {f"memories.{n}.clock": m.clock for n, m in self.memories.items()}
+        if self.post is not None:
+            clocks["post.clock"] = self.post.clock
+        for key, clock in clocks.items():
+            if clock not in self.clocks:
+                raise ValueError(f"{key} names clock {clock!r}, which nobody defined{nearest(clock, self.clocks)}")
+        name, outer = next(iter(self.memories.items()))
+        if set(outer.holds) != set(TENSORS) or outer.size is not None or outer.split:
+            raise ValueError(f"memories must begin with one that holds all three tensors and has no size, not {name!r}")
+        if outer.bandwidth is None:
+            raise ValueError(f"memories.{name}.bandwidth must be given: it is where everything comes from")
+        return self
+
+    @property
+    def dram(self) -> str:
+        """Name of the outermost memory."""
+        return next(iter(self.memories))
+
+    def bytes_per_second(self, rate: Rate, memory: MemorySpec, word_bits: int) -> Fraction:
+        """A rate of a memory in bytes a second."""
+        return rate.bytes_per_second(self.clock_hz(memory.clock), word_bits)

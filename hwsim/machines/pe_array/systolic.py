@@ -1,0 +1,168 @@
+"""Systolic arrays: folds of a product of matrices over the array, skewed at both ends.
+
+The stationary operand is cut into tiles of rows x columns (a fold). With (Sr, Sc, T) = (K, N, M) weight stationary,
+(K, M, N) input stationary and (M, N, K) output stationary, a layer takes
+
+    ceil(Sr / R) ceil(Sc / C)  folds of  2 R + C + T - 2  cycles (R + C + T - 2 output stationary),
+
+folds not overlapped (Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
+SCALE-Sim", ISPASS 2020). Loads and stores of the next fold run beside the current one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwsim.machines.pe_array.work import as_gemm
+from hwsim.machines.plan import LayerPlan
+from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
+from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.workload import Layer
+
+if TYPE_CHECKING:
+    from hwsim.machines.pe_array.machine import PeArray
+
+__all__ = ["fold_cycles", "plan_systolic"]
+
+# dataflow -> (dim on rows, dim on columns, dim in time, stationary tensor)
+_ROLES = {
+    "weight_stationary": ("K", "N", "M", "weight"),
+    "input_stationary": ("K", "M", "N", "ifmap"),
+    "output_stationary": ("M", "N", "K", "ofmap"),
+}
+
+
+def fold_cycles(dataflow: str, rows: int, cols: int, steps: int) -> int:
+    """Cycles of one fold: fill, `steps` in time, drain."""
+    fill = rows if dataflow == "output_stationary" else 2 * rows
+    return fill + cols + steps - 2
+
+
+def _nests(machine: PeArray, problem: Problem) -> list[Mapping]:
+    """The nests worth pricing: both orders of the folds, each tensor held in the buffer from as far out as it fits."""
+    spec = machine.spec
+    row, col, time, stationary = _ROLES[spec.dataflow]
+    rows, cols = min(spec.array.rows, problem.dims[row]), min(spec.array.cols, problem.dims[col])
+    inner: list[Node] = [Loop(row, 1, "rows"), Loop(col, 1, "cols"), Keep("pe", (stationary,)), Loop(time, 1)]
+    outer: list[Node] = [Keep(spec.dram, ("ifmap", "weight", "ofmap")), Loop("B", 1)]
+    buffer = list(spec.memories)[1]
+    limits = machine.capacity_bits(problem)[buffer]
+    found = []
+    for first, second in (((row, rows), (col, cols)), ((col, cols), (row, rows))):
+        folds: list[Node] = [Loop(*first), Loop(*second)]
+        places: dict[int, list[str]] = {0: [], 1: [], 2: []}
+        used = 0
+        for tensor in sorted(problem.tensors, key=problem.words):
+            # A tensor that fits nowhere streams through the buffer in order: each word is used once in a fold.
+            for place in (0, 1, 2):
+                trial = Mapping((*outer, *folds[:place], Keep(buffer, (tensor,)), *folds[place:], *inner))
+                bits = footprints(problem, trial)[buffer, tensor] * problem.operand(tensor).bits
+                room = limits[tensor] if isinstance(limits, dict) else limits - used
+                if bits <= room or place == 2:
+                    places[place].append(tensor)
+                    used += min(bits, room)
+                    break
+        nodes: list[Node] = list(outer)
+        for place in (0, 1, 2):
+            if places[place]:
+                nodes.append(Keep(buffer, tuple(t for t in problem.tensors if t in places[place])))
+            nodes += folds[place : place + 1]
+        found.append(Mapping((*nodes, *inner)))
+    return found
+
+
+def _dram_words(problem: Problem, counted: Counts, dram: str, raw_ifmap: int) -> dict[tuple[str, str], int]:
+    """Words between DRAM and the chip. DRAM holds the image, not its im2col matrix: its share of the matrix is read."""
+    ifmap = counted.actions.get((dram, "ifmap", "read"), 0)
+    return {
+        ("ifmap", "read"): -(-ifmap * raw_ifmap // problem.words("ifmap")),
+        ("weight", "read"): counted.actions.get((dram, "weight", "read"), 0),
+        ("ofmap", "read"): counted.actions.get((dram, "ofmap", "read"), 0),
+        ("ofmap", "update"): counted.actions.get((dram, "ofmap", "update"), 0),
+    }
+
+
+def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+    """Plan a layer on a systolic array."""
+    spec = machine.spec
+    work = as_gemm(layer, batch)
+    assert work is not None
+    bits = machine.bits(layer)
+    width = dict(zip(("ifmap", "weight", "ofmap"), bits))
+    problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
+    raw_ifmap = min(layer.inputs * batch, problem.words("ifmap"))
+    row, col, time, _ = _ROLES[spec.dataflow]
+    folds = work.b * -(-problem.dims[row] // spec.array.rows) * -(-problem.dims[col] // spec.array.cols)
+    cycles = fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, problem.dims[time])
+    best: tuple[int, Mapping, Counts, dict[tuple[str, str], int]] | None = None
+    for mapping in _nests(machine, problem):
+        counted = counts(problem, mapping)
+        dram = _dram_words(problem, counted, spec.dram, raw_ifmap)
+        moved = sum(words * width[tensor] for (tensor, _), words in dram.items())
+        if best is None or moved < best[0]:
+            best = (moved, mapping, counted, dram)
+    assert best is not None
+    _, mapping, counted, dram = best
+    loads = sum(w * width[t] for (t, action), w in dram.items() if action == "read")
+    stores = sum(w * width[t] for (t, action), w in dram.items() if action == "update")
+    actions = {
+        k: n for k, n in counted.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
+    }
+    actions |= {(spec.dram, tensor, action): words for (tensor, action), words in dram.items() if words}
+    actions["mac", "", layer.input.dtype] = work.macs
+    outer = spec.memories[spec.dram]
+    buffer = list(spec.memories)[1]
+
+    def read(tensor: str) -> int:
+        return counted.actions.get((buffer, tensor, "read"), 0)
+
+    return LayerPlan(
+        layer,
+        batch,
+        f"systolic, {spec.dataflow.replace('_', ' ')}",
+        Program(
+            {spec.dram: 1, "array": 1},
+            (
+                Pipeline(
+                    "folds",
+                    (Stage("load", spec.dram), Stage("compute", "array"), Stage("store", spec.dram)),
+                    _spread(
+                        folds,
+                        machine.transfer_ticks(outer, -(-loads // 8)),
+                        machine.cycle_ticks(folds * cycles),
+                        machine.transfer_ticks(outer, -(-stores // 8)),
+                    ),
+                ),
+            ),
+        ),
+        actions,
+        macs=work.macs,
+        macs_live=layer.macs_live * batch,
+        macs_executed=work.macs,
+        compute_cycles=folds * cycles,
+        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        dram_bytes=-(-(loads + stores) // 8),
+        bounds={"load": "dram", "compute": "compute", "store": "dram"},
+        word_bits=width,
+        problem=problem,
+        mapping=mapping,
+        columns={
+            "compute_cycles": folds * cycles,
+            "folds": folds,
+            "ifmap_reads": read("ifmap"),
+            "weight_reads": read("weight"),
+            "ofmap_reads": read("ofmap"),
+            "ofmap_writes": counted.actions.get((buffer, "ofmap", "update"), 0),
+        },
+    )
+
+
+def _spread(tiles: int, *totals: int) -> tuple[Run, ...]:
+    """Stage totals spread over so many tiles, whole ticks each, the sums kept exactly."""
+    low = [total // tiles for total in totals]
+    extra = [total % tiles for total in totals]
+    cuts = sorted({0, tiles, *extra})
+    runs = []
+    for start, end in zip(cuts, cuts[1:]):
+        runs.append(Run(end - start, tuple(base + (start < more) for base, more in zip(low, extra))))
+    return tuple(runs)

@@ -1,0 +1,85 @@
+"""A layer as the array sees it: a convolution nest, or a product of matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Layer, Lstm
+
+__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvWork:
+    """A grouped convolution of a batch: channels a group, padded input size."""
+
+    n: int
+    g: int
+    k: int
+    c: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    height: int
+    width: int
+    pad_top: int = 0
+    real_rows: int = 1
+    real_cols: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.n * self.g * self.k * self.c * self.p * self.q * self.r * self.s
+
+
+@dataclass(frozen=True, slots=True)
+class GemmWork:
+    """`b` products of m x k by k x n."""
+
+    b: int
+    m: int
+    n: int
+    k: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.b * self.m * self.n * self.k
+
+
+def as_conv(layer: Layer, batch: int) -> ConvWork | None:
+    """The layer as a convolution, or None where it has no MACs.
+
+    A product of matrices is a 1 x 1 convolution: its rows are the batch, its inner dimension the channels.
+    """
+    if isinstance(layer, Conv2d):
+        g = layer.groups
+        return ConvWork(
+            batch, g, layer.k // g, layer.c // g, layer.p, layer.q, layer.r, layer.s, layer.stride, layer.dilation,
+            layer.padded_h, layer.padded_w, layer.pad[0], layer.h, layer.w,
+        )  # fmt: skip
+    work = as_gemm(layer, batch)
+    if work is None:
+        return None
+    return ConvWork(work.m, work.b, work.n, work.k, 1, 1, 1, 1, (1, 1), (1, 1), 1, 1)
+
+
+def as_gemm(layer: Layer, batch: int) -> GemmWork | None:
+    """The layer as products of matrices (a convolution by im2col), or None where it has no MACs.
+
+    A recurrent layer is one product a time step, since each step waits for the one before.
+    """
+    if isinstance(layer, Conv2d):
+        g = layer.groups
+        return GemmWork(g, batch * layer.p * layer.q, layer.k // g, layer.c // g * layer.r * layer.s)
+    if isinstance(layer, Gemm):
+        return GemmWork(1, batch * layer.m, layer.n, layer.k)
+    if isinstance(layer, BatchedMatmul):
+        return GemmWork(batch * layer.b, layer.m, layer.n, layer.k)
+    if isinstance(layer, (Lstm, Gru)):
+        gates = 4 if isinstance(layer, Lstm) else 3
+        return GemmWork(layer.steps, batch, gates * layer.hidden_size, layer.input_size + layer.hidden_size)
+    return None

@@ -1,0 +1,68 @@
+"""How one layer runs on one machine: the algorithm, its loop nest, exact counts, and the stages that take time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Mapping_
+from dataclasses import dataclass, field
+
+from hwsim.mapping import Mapping, Problem
+from hwsim.program import Program
+from hwsim.workload import Layer
+
+__all__ = ["Action", "LayerPlan"]
+
+Action = tuple[str, str, str]
+"""(component, tensor or "", action) of a count."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPlan:
+    """A layer planned for a machine.
+
+    Attributes
+    ----------
+    counts : dict
+        Exact number of each (component, tensor, action); words, operations or transfers, as the price says.
+    macs, macs_live, macs_executed : int
+        What the shape says; what is left after dead channels; what the machine runs (a gated zero is executed).
+    compute_cycles : int
+        Cycles of the core clock that the array computes for, stalls left out.
+    peak_macs_per_cycle : int
+        MACs the whole machine can do in a cycle of the core clock: utilisation is measured against it.
+    word_bits : dict
+        Bits of a word of each tensor, which the prices of its accesses are carried to.
+    bounds : dict
+        The words a user reads for what a stage of the program waits on: stage name -> bound.
+    columns : dict
+        Columns of the machine's own in the report, with their unit in the name.
+    why : tuple of str
+        Sentences for `hwsim explain`: what the planner weighed.
+    """
+
+    layer: Layer
+    batch: int
+    algorithm: str
+    program: Program
+    counts: dict[Action, int]
+    macs: int
+    macs_live: int
+    macs_executed: int
+    compute_cycles: int
+    peak_macs_per_cycle: int
+    dram_bytes: int
+    bounds: dict[str, str]
+    word_bits: dict[str, int] = field(default_factory=dict)
+    problem: Problem | None = None
+    mapping: Mapping | None = None
+    columns: dict[str, float | int | str] = field(default_factory=dict)
+    why: tuple[str, ...] = ()
+
+    def bound(self, busy: Mapping_[str, int]) -> str:
+        """What holds the layer back: the bound of the stages that were busiest together."""
+        totals: dict[str, int] = {}
+        for stage, ticks in busy.items():
+            word = self.bounds.get(stage, stage)
+            totals[word] = totals.get(word, 0) + ticks
+        if not any(totals.values()):
+            return self.bounds.get("", "nothing")
+        return max(totals, key=lambda word: totals[word])

@@ -1,0 +1,82 @@
+"""What every machine file says, whatever its kind: who it is, its clocks, and what its actions cost."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from hwsim.errors import nearest
+from hwsim.fields import Energy, Frequency, Length, Name, Power, Size, Spec, Voltage
+
+__all__ = ["EnergySpec", "MachineSpec", "PriceSpec"]
+
+
+class PriceSpec(Spec):
+    """What one action costs: a given energy, an entry of the table, an SRAM of a size, or `unknown`.
+
+    A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
+    """
+
+    energy: Energy | None = None
+    bits: Annotated[int, Field(gt=0, le=65536)] | None = None
+    entry: str | None = None
+    sram: Size | None = None
+    times: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    unknown: bool = False
+    source: str | None = None
+    fitted: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PriceSpec:
+        ways = [w for w in ("energy", "entry", "sram") if getattr(self, w) is not None] + ["unknown"] * self.unknown
+        if len(ways) != 1:
+            given = " and ".join(ways) or "none of them"
+            raise ValueError(f"a price must be exactly one of energy, entry, sram or unknown, not {given}")
+        if self.energy is not None and not self.source:
+            raise ValueError("a price given as an energy must say its source")
+        return self
+
+
+class EnergySpec(Spec):
+    """The energy block: a cost table, the node it is carried to, and a price for each action.
+
+    A key of `prices` is ``component.action``, or ``component`` for all of its actions. `static` power is drawn
+    whatever the machine does. `off_chip` components are left out of the chip's power.
+    """
+
+    table: str
+    node: Length | None = None
+    voltage: Voltage | None = None
+    prices: dict[str, PriceSpec]
+    static: Power | None = None
+    static_source: str | None = None
+    off_chip: list[str] = ["dram"]
+
+    @model_validator(mode="after")
+    def _sourced(self) -> EnergySpec:
+        if self.static is not None and not self.static_source:
+            raise ValueError("static power must say its source in static_source")
+        return self
+
+
+class MachineSpec(Spec):
+    """Base of the machine files of every kind.
+
+    `fitted` lists the numbers of the file that were fitted, and on what; a machine has at most ten a precision.
+    """
+
+    kind: str
+    name: Name
+    source: str
+    description: str | None = None
+    clocks: Annotated[dict[Name, Frequency], Field(min_length=1, max_length=16)]
+    energy: EnergySpec
+    fitted: Annotated[dict[str, str], Field(max_length=10)] = {}
+
+    def clock_hz(self, name: str) -> Fraction:
+        """Frequency of a named clock; raises ValueError with the nearest name."""
+        if name not in self.clocks:
+            raise ValueError(f"clock {name!r} is not defined{nearest(name, self.clocks)}")
+        return Fraction(self.clocks[name])

@@ -1,0 +1,166 @@
+"""Dataflows as constraints on nests: which dims lie side by side, which tensor stands still, which orders remain.
+
+A dataflow is not a model of its own. It gives templates, nests whose tile sizes are still open, for the `search`:
+
+    the outermost memory, then temporal loops and the next memory, ...       (one block of loops above each memory)
+    temporal loops, innermost those that leave the stationary tensor alone   (the block above the units)
+    spatial loops
+    the memories inside a unit, then the loops that run inside it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from hwsim.errors import MappingError
+from hwsim.mapping.nest import Keep, Loop, Mapping, Node
+from hwsim.mapping.problem import Problem
+
+__all__ = ["DATAFLOWS", "Dataflow", "Level", "templates"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A memory and the tensors it may hold; `inside` a unit of the array or shared by all of them."""
+
+    memory: str
+    tensors: tuple[str, ...]
+    inside: bool = False
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """Constraints for one family of problems.
+
+    Parameters
+    ----------
+    rows, cols : tuple of str
+        Dims that may lie side by side on each axis of the array, outermost first.
+    order : tuple of str
+        Temporal loops just above the units, outermost first. The last ones leave the stationary tensor where it is.
+    inner : tuple of str
+        Loops inside a unit, below its memories.
+    private : bool
+        False for units that have no memory of their own.
+    """
+
+    rows: tuple[str, ...]
+    cols: tuple[str, ...]
+    order: tuple[str, ...]
+    inner: tuple[str, ...] = ()
+    private: bool = True
+
+
+_CONV = tuple("NGKCPQRS")
+_GEMM = tuple("BMNK")
+
+DATAFLOWS: dict[str, tuple[Dataflow, Dataflow]] = {
+    # A unit slides a filter row along an ifmap row; rows of filters down, rows of outputs across, psums up the column.
+    "row_stationary": (
+        Dataflow(("K", "C", "R"), ("K", "P"), tuple("NGKCPRQ"), tuple("CSK")),
+        Dataflow(("K",), ("N", "M"), tuple("BNKM"), tuple("KN")),
+    ),
+    # A unit holds its weights while outputs stream past.
+    "weight_stationary": (
+        Dataflow(("R", "C"), ("K",), tuple("GKCRSNPQ")),
+        Dataflow(("K",), ("N",), tuple("BNKM")),
+    ),
+    # A unit finishes its output before it takes the next one.
+    "output_stationary": (
+        Dataflow(("P",), ("K", "Q"), tuple("NGKPQCRS")),
+        Dataflow(("M",), ("N",), tuple("BMNK")),
+    ),
+    # A unit holds its input while output channels pass.
+    "input_stationary": (
+        Dataflow(("C",), ("P", "Q"), tuple("NGCPQRSK")),
+        Dataflow(("K",), ("M",), tuple("BMKN")),
+    ),
+    # Units without memory: every operand comes from the shared buffer at every step.
+    "no_local_reuse": (
+        Dataflow(("C",), ("K",), tuple("NGKPQCRS"), private=False),
+        Dataflow(("K",), ("N",), tuple("BMNK"), private=False),
+    ),
+}
+"""Name to its constraints for convolutions and for GEMMs."""
+
+
+def templates(
+    problem: Problem,
+    dataflow: str | Dataflow,
+    levels: Sequence[Level],
+    *,
+    rows: Sequence[str] | None = None,
+    cols: Sequence[str] | None = None,
+    axes: tuple[str, str] = ("rows", "cols"),
+    tile_filters: bool = False,
+) -> list[Mapping]:
+    """All nests of a dataflow over a memory hierarchy, tile sizes open (all 1).
+
+    Parameters
+    ----------
+    levels : sequence of Level
+        Outermost first; the first one keeps every tensor, those `inside` a unit come last.
+    rows, cols : sequence of str, optional
+        Other dims to lie side by side than the dataflow's.
+    axes : pair of str
+        Names of the two axes of the array.
+    tile_filters : bool
+        Also cut R and S in the blocks above the shared memories (rarely of use, and many more nests).
+
+    Examples
+    --------
+    >>> from hwsim.mapping.problem import gemm_problem
+    >>> all_three = ("ifmap", "weight", "ofmap")
+    >>> levels = [Level("dram", all_three), Level("reg", ("weight",), inside=True)]
+    >>> print(templates(gemm_problem(8, 8, 8), "weight_stationary", levels)[0])
+    dram keeps ifmap, weight, ofmap
+    for N by 1
+    for K by 1
+    for M by 1
+    spatial K by 1 on rows
+    spatial N by 1 on cols
+    reg keeps weight
+    """
+    if isinstance(dataflow, str):
+        if dataflow not in DATAFLOWS:
+            raise MappingError(f"a dataflow must be one of {', '.join(DATAFLOWS)}, not {dataflow!r}")
+        flow = DATAFLOWS[dataflow]["P" not in problem.dims]
+    else:
+        flow = dataflow
+    if not levels or levels[0].inside or sorted(level.inside for level in levels) != [level.inside for level in levels]:
+        raise MappingError("levels must begin with a shared memory, and those inside a unit must come last")
+    used = [dim for dim, size in problem.dims.items() if size > 1]
+    beside = (flow.rows if rows is None else rows, flow.cols if cols is None else cols)
+    spatial: list[Node] = [
+        Loop(dim, 1, axis) for axis, dims in zip(axes, beside, strict=True) for dim in dims if dim in used
+    ]
+    shared = [level for level in levels if not level.inside]
+    inside: list[Node] = [Keep(level.memory, level.tensors) for level in levels if level.inside and level.tensors]
+    known = _CONV if "P" in problem.dims else _GEMM
+    last = [*flow.order, *(dim for dim in (*known, *problem.dims) if dim not in flow.order + flow.inner)]
+    unit: list[Node] = [Loop(dim, 1) for dim in dict.fromkeys(last) if dim in used]
+    inner: list[Node] = [Loop(dim, 1) for dim in flow.inner if dim in used]
+    outer = [dim for dim in used if tile_filters or dim not in "RS"]
+    found: dict[Mapping, None] = {}
+    for orders in product(list(_orders(problem, outer)), repeat=len(shared) - 1):
+        nodes: list[Node] = [Keep(shared[0].memory, shared[0].tensors)]
+        for level, order in zip(shared[1:], orders, strict=True):
+            nodes += [Loop(dim, 1) for dim in order]
+            nodes.append(Keep(level.memory, level.tensors))
+        nodes += [*unit, *spatial, *(inside if flow.private else ()), *inner]
+        mapping = Mapping(tuple(nodes))
+        mapping.validate_structure(problem)
+        found[mapping] = None
+    return list(found)
+
+
+def _orders(problem: Problem, dims: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """One order for each tensor that can stand still: the loops it does not see run innermost."""
+    seen = set()
+    for operand in problem.operands:
+        order = tuple(sorted(dims, key=lambda dim: dim not in operand.dims))
+        if order not in seen:
+            seen.add(order)
+            yield order

@@ -1,0 +1,1 @@
+from hwsim.engine.program import *

@@ -1,0 +1,239 @@
+"""What a simulation tells: layers, actions, timeline and totals."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.machines.plan import Action, LayerPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwsim.engine import Timeline
+    from hwsim.machines import Machine
+    from hwsim.workload import Workload
+
+__all__ = ["LayerResult", "Report", "Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """One layer as simulated: its plan, its time, and the energy of each of its actions."""
+
+    name: str
+    op: str
+    plan: LayerPlan
+    timeline: Timeline
+    cycles: int
+    latency_s: float
+    bound: str
+    energy: dict[Action, float]
+    static_pj: float
+    dram_pj: float
+
+    @property
+    def static_w(self) -> float:
+        """Power drawn all the time."""
+        return self.static_pj / 1e12 / self.latency_s if self.latency_s else 0.0
+
+    @property
+    def energy_pj(self) -> float:
+        """All energy of the layer in pJ: counts times prices, plus static power times time."""
+        return math.fsum(self.energy.values()) + self.static_pj
+
+    @property
+    def utilization(self) -> float:
+        """MACs of the shape over what the array could have done in the layer's cycles."""
+        return self.plan.macs / (self.plan.peak_macs_per_cycle * self.cycles) if self.cycles else 0.0
+
+    def row(self) -> dict[str, Any]:
+        """The layer as one row: the columns of `Report.layers`."""
+        # A machine that tells how long it processes was measured then, not while it waits for the link.
+        window = float(self.plan.columns.get("processing_s") or self.latency_s)
+        dynamic_pj = math.fsum(self.energy.values()) - self.dram_pj
+        return {
+            "layer": self.name,
+            "op": self.op,
+            "macs": self.plan.macs,
+            "macs_live": self.plan.macs_live,
+            "macs_executed": self.plan.macs_executed,
+            "cycles": self.cycles,
+            "latency_s": self.latency_s,
+            "energy_pj": self.energy_pj,
+            "power_w": self.static_w + dynamic_pj / 1e12 / window if window else 0.0,
+            "utilization": self.utilization,
+            "bound": self.bound,
+            "dram_bytes": self.plan.dram_bytes,
+            **self.plan.columns,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Totals of a run; `power_w` is the chip's (without off-chip memory) over the run."""
+
+    machine: str
+    workload: str
+    batch: int
+    layers: int
+    latency_s: float
+    energy_pj: float
+    macs: int
+    macs_live: int
+    macs_executed: int
+    cycles: int
+    power_w: float
+    utilization: float
+    dram_bytes: int
+    peak_memory_bytes: int
+    memory_bytes: int | None
+    fits: bool
+    events: int
+
+    @property
+    def inferences_per_s(self) -> float:
+        """Inputs finished a second."""
+        return self.batch / self.latency_s if self.latency_s else 0.0
+
+    @property
+    def energy_per_inference_pj(self) -> float:
+        """Energy of one input of the batch, off-chip memory included."""
+        return self.energy_pj / self.batch
+
+    @property
+    def tops(self) -> float:
+        """Operations a second in units of 1e12; a MAC is two operations."""
+        return 2 * self.macs / self.latency_s / 1e12 if self.latency_s else 0.0
+
+    @property
+    def tops_per_w(self) -> float:
+        """Operations per joule in units of 1e12, off-chip memory included."""
+        return 2 * self.macs / self.energy_pj if self.energy_pj else 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `hwsim.simulate`."""
+
+    machine: Machine
+    workload: Workload
+    batch: int
+    results: tuple[LayerResult, ...]
+    peak_memory_bytes: int
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a layer, in the order they run."""
+        return [result.row() for result in self.results]
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row a layer."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    @cached_property
+    def actions(self) -> pd.DataFrame:
+        """Every count and what it cost: layer, component, tensor, action, count, energy_pj (tidy)."""
+        import pandas as pd
+
+        columns = ["layer", "component", "tensor", "action", "count", "energy_pj"]
+        return pd.DataFrame(self.action_rows(), columns=columns)
+
+    def action_rows(self) -> list[tuple[str, str, str, str, int, float]]:
+        """The rows of `actions`; static power is the action ``static.leak`` and counts core cycles."""
+        rows = []
+        for result in self.results:
+            for (component, tensor, action), count in result.plan.counts.items():
+                energy = result.energy.get((component, tensor, action), 0.0)
+                rows.append((result.name, component, tensor, action, count, energy))
+            if result.static_pj:
+                rows.append((result.name, "static", "", "leak", result.cycles, result.static_pj))
+        return rows
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """Intervals of each resource, the layers one after the other."""
+        from hwsim.engine import concatenate
+
+        return concatenate([(result.name, result.timeline) for result in self.results])
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Totals."""
+        results = self.results
+        latency = math.fsum(r.latency_s for r in results)
+        energy = math.fsum(r.energy_pj for r in results)
+        chip = energy - math.fsum(r.dram_pj for r in results)
+        macs, cycles = sum(r.plan.macs for r in results), sum(r.cycles for r in results)
+        peak = max((r.plan.peak_macs_per_cycle for r in results), default=1)
+        limit = self.machine.memory_bytes()
+        return Summary(
+            machine=self.machine.name,
+            workload=self.workload.name,
+            batch=self.batch,
+            layers=len(results),
+            latency_s=latency,
+            energy_pj=energy,
+            macs=macs,
+            macs_live=sum(r.plan.macs_live for r in results),
+            macs_executed=sum(r.plan.macs_executed for r in results),
+            cycles=cycles,
+            power_w=chip / 1e12 / latency if latency else 0.0,
+            utilization=macs / (peak * cycles) if cycles else 0.0,
+            dram_bytes=sum(r.plan.dram_bytes for r in results),
+            peak_memory_bytes=self.peak_memory_bytes,
+            memory_bytes=limit,
+            fits=limit is None or self.peak_memory_bytes <= limit,
+            events=sum(r.timeline.events for r in results),
+        )
+
+    def component_energy(self) -> dict[str, float]:
+        """Energy in pJ by component, largest first, static power among them."""
+        totals: dict[str, list[float]] = {}
+        for result in self.results:
+            for (component, _, _), energy in result.energy.items():
+                totals.setdefault(component, []).append(energy)
+            if result.static_pj:
+                totals.setdefault("static", []).append(result.static_pj)
+        return dict(sorted(((k, math.fsum(v)) for k, v in totals.items()), key=lambda item: -item[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data, as `--json` writes it; an unknown energy (NaN) becomes null."""
+
+        def clean(value: Any) -> Any:
+            return None if isinstance(value, float) and math.isnan(value) else value
+
+        summary = asdict(self.summary)
+        summary |= {"inferences_per_s": self.summary.inferences_per_s, "tops": self.summary.tops}
+        columns = ("layer", "component", "tensor", "action", "count", "energy_pj")
+        return {
+            "summary": {key: clean(value) for key, value in summary.items()},
+            "layers": [{key: clean(value) for key, value in row.items()} for row in self.rows],
+            "actions": [{k: clean(v) for k, v in zip(columns, row)} for row in self.action_rows()],
+            "mappings": {r.name: r.plan.mapping.text() for r in self.results if r.plan.mapping is not None},
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def trace_json(self) -> str:
+        """The timeline as Chrome-trace JSON, which ui.perfetto.dev opens."""
+        return self.timeline.to_json(self.machine.timebase)
+
+    def to_csv(self, path: str | Path | None = None) -> str | None:
+        """The layers as CSV, into a file or as text."""
+        text = self.layers.to_csv(index=False)
+        if path is None:
+            return str(text)
+        Path(path).write_text(str(text), encoding="utf-8")
+        return None

@@ -1,0 +1,35 @@
+"""JSON Schemas of the YAML files, for editors that complete and check while one types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from hwsim.machines.kinds import kinds
+
+__all__ = ["machine_schema", "workload_schema"]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def machine_schema() -> dict[str, Any]:
+    """The schema of a machine file: one branch for each kind; a file with `base:` may leave out what its base gives."""
+    branches, shared = [], dict[str, Any]()
+    for name, kind in kinds().items():
+        schema = TypeAdapter(kind.spec_class).json_schema(ref_template="#/$defs/{model}")
+        shared |= schema.pop("$defs", {})
+        schema["properties"]["kind"] = {"const": name}
+        schema["properties"]["base"] = {"type": "string", "description": "a machine whose keys this one changes"}
+        complete = {key: value for key, value in schema.items() if key != "required"}
+        branches.append(
+            complete | {"if": {"not": {"required": ["base"]}}, "then": {"required": schema.get("required", [])}}
+        )
+    return {"$schema": _DIALECT, "title": "hwsim machine", "anyOf": branches, "$defs": shared}
+
+
+def workload_schema() -> dict[str, Any]:
+    """The schema of a workload file."""
+    from hwsim.workload.trace import TraceSpec
+
+    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(TraceSpec).json_schema()

@@ -1,0 +1,72 @@
+"""The whole of hwsim in one function: plan each layer, run it, price it, report it. Start reading here."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from hwsim.energy import Prices, dynamic_energy
+from hwsim.engine import Timeline
+from hwsim.engine import simulate as run_program
+from hwsim.errors import InputError
+from hwsim.machines import LayerPlan, Machine
+from hwsim.report.report import LayerResult, Report
+from hwsim.workload import Workload
+
+__all__ = ["simulate"]
+
+# A plan is the same object for equal layers of one machine: what it cost to run and price is worth keeping.
+_timelines: WeakKeyDictionary[LayerPlan, Timeline] = WeakKeyDictionary()
+_prices: WeakKeyDictionary[Machine, Prices] = WeakKeyDictionary()
+
+
+def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
+    """Run a network on a machine.
+
+    Parameters
+    ----------
+    machine : Machine
+        From `hwsim.load_machine`.
+    workload : Workload
+        From `hwsim.load_workload`, or made of layers.
+    batch : int
+        Inputs that run together.
+
+    Returns
+    -------
+    Report
+        Latency, energy and bound of each layer; every action with its count and energy; the timeline; totals.
+
+    Raises
+    ------
+    InputError
+        If a layer cannot run on the machine, or an action has no price.
+    """
+    if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= 65536:
+        raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
+    if machine not in _prices:
+        _prices[machine] = Prices(machine.spec.energy, machine.folder)
+    prices = _prices[machine]
+    results = []
+    for layer in workload:
+        plan = machine.plan(layer, batch)
+        if plan not in _timelines:
+            _timelines[plan] = run_program(plan.program)
+        timeline = _timelines[plan]
+        seconds = machine.timebase.seconds(timeline.end)
+        energy = dynamic_energy(plan.counts, plan.word_bits, prices)
+        off_chip = sum(pj for (component, _, _), pj in energy.items() if prices.off_chip(component))
+        results.append(
+            LayerResult(
+                name=layer.name,
+                op=layer.op,
+                plan=plan,
+                timeline=timeline,
+                cycles=machine.timebase.cycles(machine.core_clock, timeline.end),
+                latency_s=seconds,
+                bound=plan.bound({stage: totals.busy for (_, stage), totals in timeline.stages.items()}),
+                energy=energy,
+                static_pj=prices.static_w * seconds * 1e12,
+                dram_pj=off_chip,
+            )
+        )
+    return Report(machine, workload, batch, tuple(results), workload.peak_activation_bytes(batch))

@@ -1,0 +1,62 @@
+"""Predictions beside published measurements: the error of the models, by machine."""
+
+from __future__ import annotations
+
+from hwsim.errors import InputError
+from hwsim.machines import load_machine, machine_folder, machine_names
+from hwsim.report.silicon import Comparison, silicon_of
+from hwsim.simulate import simulate
+from hwsim.workload import load_workload
+
+__all__ = ["comparisons", "markdown_tables"]
+
+
+def comparisons(machine: str | None = None, workload: str | None = None) -> dict[str, list[Comparison]]:
+    """Every published quantity of the shipped machines (or of one) beside what is predicted for it.
+
+    Raises
+    ------
+    InputError
+        If nothing has been published for what was asked.
+    """
+    found: dict[str, list[Comparison]] = {}
+    for name in machine_names() if machine is None else [machine]:
+        silicon = silicon_of(name, machine_folder())
+        if silicon is None:
+            continue
+        rows = found.setdefault(name, [])
+        for run in silicon.spec.runs:
+            if workload not in (None, run.workload):
+                continue
+            network = load_workload(run.workload)
+            network = network.select(run.only) if run.only else network
+            rows += silicon.compare(run, simulate(load_machine(name, set=run.set), network, batch=run.batch))
+        if not rows:
+            del found[name]
+    if not found:
+        raise InputError(f"no published measurement is kept for {' on '.join(filter(None, (workload, machine)))}")
+    return found
+
+
+def markdown_tables(found: dict[str, list[Comparison]]) -> str:
+    """The comparisons as Markdown, a table for each machine."""
+    lines = []
+    for name, rows in found.items():
+        lines += [
+            f"### {name}",
+            "",
+            "| workload | layer | quantity | predicted | published | error |",
+            "|---|---|---|---:|---:|---:|",
+        ]
+        for c in rows:
+            cells = (
+                c.workload,
+                c.layer,
+                f"`{c.column}`",
+                c.shown(c.predicted),
+                c.shown(c.published),
+                f"{c.error:+.1%}",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,38 @@
+"""What is to be run: layers, networks of them, and the files they are read from."""
+
+from hwsim.workload.conv import Conv2d, Pool2d
+from hwsim.workload.layer import Layer
+from hwsim.workload.loader import library, load_workload, workload_names
+from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
+from hwsim.workload.network import INPUT, Live, Node, Workload
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Softmax
+from hwsim.workload.tensor import DTYPES, FORMATS, PATTERNS, TensorSpec, TensorType
+
+__all__ = [
+    "DTYPES",
+    "FORMATS",
+    "INPUT",
+    "PATTERNS",
+    "Activation",
+    "BatchedMatmul",
+    "Concat",
+    "Conv2d",
+    "DataMovement",
+    "Elementwise",
+    "Embedding",
+    "Gemm",
+    "Gru",
+    "Layer",
+    "Live",
+    "Lstm",
+    "Node",
+    "Normalisation",
+    "Pool2d",
+    "Softmax",
+    "TensorSpec",
+    "TensorType",
+    "Workload",
+    "library",
+    "load_workload",
+    "workload_names",
+]

@@ -1,0 +1,94 @@
+"""Find workloads by name or path, and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import hwsim
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.workload.network import Workload
+from hwsim.workload.table import read_table
+from hwsim.workload.trace import read_trace
+from hwsim.yaml_source import parse_yaml, read_text
+
+__all__ = ["library", "load_workload", "workload_names"]
+
+MAX_TABLE_BYTES = 8 * 2**20
+MAX_BASES = 8
+_IMPORTS = {".onnx": "onnx", ".tflite": "tflite"}
+_SUFFIXES = (".yaml", ".yml", ".csv", *_IMPORTS)
+
+
+def library(folder: str) -> Path:
+    """The folder of descriptions that comes with the package: inside it or, in the source tree, beside it."""
+    package = Path(hwsim.__file__).parent
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
+
+
+def _named(search: Iterable[Path | str]) -> dict[str, Path]:
+    """Files of the workloads in the given folders, then in the package's own, by name; the first of a name counts."""
+    found: dict[str, Path] = {}
+    for folder in [*map(Path, search), library("workloads")]:
+        try:
+            files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".csv"))
+        except OSError:
+            continue
+        for path in reversed(files):  # a YAML file comes before a CSV file of the same name
+            found.setdefault(path.name.removesuffix(path.suffix), path)
+    return found
+
+
+def workload_names(search: Iterable[Path | str] = ()) -> list[str]:
+    """Names that `load_workload` knows, in alphabetical order."""
+    return sorted(_named(search))
+
+
+def load_workload(name_or_path: str | Path, search: Iterable[Path | str] = ()) -> Workload:
+    """Read a workload.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name in ``workloads/``, or a path to a ``.yaml`` or ``.csv`` file.
+    search : paths, optional
+        Folders to look for the name in before the package's own.
+
+    Raises
+    ------
+    InputError
+        For a name nobody knows, and for every fault of a file with its place.
+    """
+    return _load(name_or_path, [Path(folder) for folder in search], ())
+
+
+def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...]) -> Workload:
+    text = str(name_or_path)
+    path = Path(text)
+    suffix = path.suffix.lower()
+    if not bases and (isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text):
+        if suffix in _IMPORTS:
+            extra = _IMPORTS[suffix]
+            raise InputError(f"cannot be read yet: it will take the extra hwsim[{extra}], which is not there", text)
+        if suffix not in _SUFFIXES:
+            raise InputError(f"must be a {', '.join(_SUFFIXES)} file, not {suffix or 'one with no suffix'!r}", text)
+    else:
+        named = _named(search)
+        if text not in named:
+            raise InputError(f"must be a known workload or a path to a file, not {text!r:.80}{nearest(text, named)}")
+        path = named[text]
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", text) from None
+    if resolved in bases or len(bases) >= MAX_BASES:
+        raise InputError(f"bases must form a chain of at most {MAX_BASES} files, none of them twice; see {path.name}")
+    if path.suffix.lower() == ".csv":
+        return read_table(read_text(path, MAX_TABLE_BYTES), str(path), path.stem)
+    document = parse_yaml(read_text(path), str(path))
+    nearby = [path.parent, *search]
+    try:
+        return read_trace(document, lambda base: _load(base, nearby, (*bases, resolved)))
+    except RecursionError:
+        raise InputError([Fault(str(path), "", "must be nested less deeply")]) from None

@@ -1,0 +1,320 @@
+"""A network: layers and which layer gives each of them its input."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.workload.layer import Layer, Shape
+
+__all__ = ["INPUT", "MAX_FAULTS", "MAX_LAYERS", "Live", "Node", "Workload", "hint"]
+
+MAX_LAYERS = 20_000
+MAX_EDGES = 200_000
+MAX_FAULTS = 100
+#: The name by which a layer says that it reads the input of the network.
+INPUT = "input"
+
+
+def hint(given: object, names: Collection[str]) -> str:
+    """The name nearest to what was given; nothing among very many names, where looking for it takes seconds."""
+    return nearest(given, names) if len(names) <= 1000 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A layer and the names of the layers that give its operands; none given is the layer before it in the list."""
+
+    layer: Layer
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is held while one layer runs: names of the tensors (of the layers that made them) with their bytes."""
+
+    layer: str
+    tensors: tuple[tuple[str, int], ...]
+
+    @property
+    def bytes(self) -> int:
+        """All of them together."""
+        return sum(size for _, size in self.tensors)
+
+
+Item: TypeAlias = Layer | Node | tuple[Layer, Sequence[str]]
+
+
+class Workload:
+    """A network of layers, in an order in which they can run.
+
+    Parameters
+    ----------
+    name : str
+    layers : sequence of Layer, Node or (Layer, names of inputs)
+    graph : bool, optional
+        Whether each layer reads what others write. False is a plain trace: layers with nothing said of what feeds
+        them. Left out, it is true if any layer comes with its inputs.
+    source : str
+        Where the shapes are from.
+    input_shape : sequence of int, optional
+        The shape of the network's input; that of the first operand which reads it unless told otherwise.
+
+    Examples
+    --------
+    >>> from hwsim.workload import Conv2d, Elementwise, Gemm
+    >>> a, b = Conv2d("a", c=8, h=4, w=4, k=8, r=3, pad=1), Conv2d("b", c=8, h=4, w=4, k=8, r=3, pad=1)
+    >>> net = Workload("net", [a, b, (Elementwise("add", shape=(8, 4, 4)), ["a", "b"]), Gemm("fc", n=10, k=128)])
+    >>> net.inputs["fc"], net.macs, net.peak_activation_bytes()
+    (('add',), 19712, 384)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layers: Iterable[Item],
+        *,
+        graph: bool | None = None,
+        source: str = "",
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        nodes: list[Node] = []
+        for item in layers:
+            nodes.append(_node(item))
+            if len(nodes) > MAX_LAYERS:
+                raise InputError(f"a network must have at most {MAX_LAYERS} layers", path=str(name))
+        if not isinstance(name, str) or not name:
+            raise InputError(f"the name of a network must be text, not {name!r:.60}")
+        if not nodes:
+            raise InputError("a network must have at least one layer", path=name)
+        self.name = name
+        self.source = source
+        self.graph = any(node.inputs for node in nodes) if graph is None else graph
+        by_name: dict[str, Layer] = {}
+        faults = []
+        for node in nodes:
+            if node.layer.name in by_name or (self.graph and node.layer.name == INPUT):
+                why = "'input' is the input of the network" if node.layer.name == INPUT else "it is given twice"
+                faults.append(Fault("", node.layer.name, f"the name of a layer must be its own: {why}"))
+            by_name[node.layer.name] = node.layer
+        if faults:
+            raise InputError(faults[:MAX_FAULTS])
+        inputs: dict[str, tuple[str, ...]] = {}
+        before = INPUT
+        for node in nodes:
+            inputs[node.layer.name] = (node.inputs or (before,)) if self.graph else ()
+            before = node.layer.name
+        order = list(by_name)
+        self.input_shape: Shape | None = tuple(input_shape) if input_shape is not None else None
+        if self.graph:
+            order = _order(by_name, inputs)
+            self.input_shape = _check(by_name, inputs, order, self.input_shape)
+        self._by_name = {layer: by_name[layer] for layer in order}
+        #: Names of the layers that give each layer its operands (`INPUT`: the network's input); empty in a plain trace.
+        self.inputs: Mapping[str, tuple[str, ...]] = {layer: inputs[layer] for layer in order}
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in an order in which they can run."""
+        return tuple(self._by_name.values())
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> Layer:
+        if name not in self._by_name:
+            raise InputError(f"{name!r} is not a layer of {self.name}{hint(name, self._by_name)}")
+        return self._by_name[name]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Workload):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (self.name, self.graph, self.input_shape, self.layers, tuple(self.inputs.values()))
+
+    def __repr__(self) -> str:
+        return f"<Workload {self.name}: {len(self)} layers, {self.macs:,} MACs, {self.weights:,} weights>"
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(layer.macs for layer in self)
+
+    @property
+    def macs_live(self) -> int:
+        """Multiply-accumulates of one inference without dead channels."""
+        return sum(layer.macs_live for layer in self)
+
+    @property
+    def weights(self) -> int:
+        """Stored weights."""
+        return sum(layer.weights for layer in self)
+
+    @property
+    def biases(self) -> int:
+        """Stored biases."""
+        return sum(layer.biases for layer in self)
+
+    @property
+    def params(self) -> int:
+        """Stored weights and biases."""
+        return self.weights + self.biases
+
+    def select(self, *patterns: str) -> Workload:
+        """A plain trace of the layers whose names match any shell pattern, such as ``conv*``."""
+        kept = [layer for layer in self if any(fnmatchcase(layer.name, pattern) for pattern in patterns)]
+        if not kept:
+            shown = " or ".join(map(repr, patterns))
+            near = hint(patterns[0] if patterns else "", self._by_name)
+            raise InputError(f"a layer of {self.name} must match {shown}{near}")
+        return Workload(self.name, kept, graph=False, source=self.source)
+
+    def replace(self, layers: Iterable[Layer], *, name: str | None = None, source: str | None = None) -> Workload:
+        """The same network with other properties of the named layers, such as densities or dtypes."""
+        changes = {layer.name: layer for layer in layers}
+        for layer in changes:
+            self[layer]
+        nodes = [Node(changes.get(layer.name, layer), self.inputs[layer.name]) for layer in self]
+        return Workload(
+            self.name if name is None else name,
+            nodes,
+            graph=self.graph,
+            source=self.source if source is None else source,
+            input_shape=self.input_shape,
+        )
+
+    def _sizes(self, batch: int) -> dict[str, int]:
+        """Bytes of each tensor by the layer that writes it."""
+        sizes = {layer.name: layer.output.bytes(batch) for layer in self}
+        if self.input_shape is not None:
+            bits = max((layer.input.bits for layer in self if INPUT in self.inputs[layer.name]), default=0)
+            sizes[INPUT] = -(-math.prod(self.input_shape) * bits * batch // 8)
+        return sizes
+
+    def _walk(self, batch: int) -> Iterator[tuple[Layer, dict[str, int], int]]:
+        """Each layer, the tensors held while it runs (one dict, changed in place) and their bytes."""
+        if not self.graph:
+            for layer in self:
+                own = {INPUT: -(-layer.inputs * layer.input.bits * batch // 8), layer.name: layer.output.bytes(batch)}
+                yield layer, own, sum(own.values())
+            return
+        sizes = self._sizes(batch)
+        last: dict[str, str] = {}
+        for layer in self:
+            last.update(dict.fromkeys(self.inputs[layer.name], layer.name))
+        alive = {INPUT: sizes[INPUT]} if INPUT in last else {}
+        held = sum(alive.values())
+        for layer in self:
+            alive[layer.name] = sizes[layer.name]
+            held += sizes[layer.name]
+            yield layer, alive, held
+            for producer in set(self.inputs[layer.name]):
+                if last[producer] == layer.name:
+                    held -= alive.pop(producer)
+
+    def liveness(self, batch: int = 1) -> tuple[Live, ...]:
+        """What activations are held while each layer runs, in order; nothing is computed in place.
+
+        A tensor is held from the layer that writes it to the last that reads it, an output of the network to the end.
+        In a plain trace each layer has its own input and output alone.
+        """
+        return tuple(Live(layer.name, tuple(alive.items())) for layer, alive, _ in self._walk(batch))
+
+    def peak(self, batch: int = 1) -> tuple[str, int]:
+        """The layer at which most bytes of activations are held, and how many."""
+        layer, held = max(((layer.name, held) for layer, _, held in self._walk(batch)), key=lambda item: item[1])
+        return layer, held
+
+    def peak_activation_bytes(self, batch: int = 1) -> int:
+        """The most bytes of activations that are held at once."""
+        return self.peak(batch)[1]
+
+
+def _node(item: object) -> Node:
+    if isinstance(item, Node):
+        return item
+    if isinstance(item, Layer):
+        return Node(item)
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], Layer):
+        names = (item[1],) if isinstance(item[1], str) else tuple(item[1])
+        return Node(item[0], names)
+    raise InputError(f"a network must be made of layers or (layer, names of its inputs), not {item!r:.80}")
+
+
+def _order(by_name: dict[str, Layer], inputs: dict[str, tuple[str, ...]]) -> list[str]:
+    """Names in an order in which each comes after its producers, otherwise as given."""
+    known = by_name.keys() | {INPUT}
+    faults = [
+        Fault("", name, f"must read a layer of the network, not {producer!r}{hint(producer, known)}")
+        for name, producers in inputs.items()
+        for producer in producers
+        if producer not in known
+    ]
+    if sum(map(len, inputs.values())) > MAX_EDGES:
+        faults.append(Fault("", "", f"a network must have at most {MAX_EDGES} inputs of layers"))
+    if faults:
+        raise InputError(faults[:MAX_FAULTS])
+    place = {name: index for index, name in enumerate(by_name)}
+    waits = {name: len(set(producers) - {INPUT}) for name, producers in inputs.items()}
+    readers: dict[str, list[str]] = {name: [] for name in by_name}
+    for name, producers in inputs.items():
+        for producer in set(producers) - {INPUT}:
+            readers[producer].append(name)
+    ready = [place[name] for name, count in waits.items() if not count]  # already a heap: in ascending order
+    names, order = list(by_name), []
+    while ready:
+        name = names[heapq.heappop(ready)]
+        order.append(name)
+        for reader in readers[name]:
+            waits[reader] -= 1
+            if not waits[reader]:
+                heapq.heappush(ready, place[reader])
+    if len(order) < len(names):
+        stuck = [name for name in names if waits[name]][:8]
+        raise InputError(f"a network must have no cycle; these wait for each other: {', '.join(map(repr, stuck))}")
+    return order
+
+
+def _check(
+    by_name: dict[str, Layer], inputs: dict[str, tuple[str, ...]], order: list[str], input_shape: Shape | None
+) -> Shape | None:
+    """Hold every producer's output against what its consumers take; returns the shape of the network's input."""
+    faults: list[Fault] = []
+    for name in order:
+        layer, producers = by_name[name], inputs[name]
+        operands = layer.operands
+        if len(producers) != len(operands):
+            message = f"{layer.op} must have {len(operands)} inputs, not {len(producers)}: {', '.join(producers)}"
+            faults.append(Fault("", name, message))
+            continue
+        for index, producer in enumerate(producers):
+            if producer == INPUT:
+                shape = input_shape = operands[index] if input_shape is None else input_shape
+            else:
+                shape = by_name[producer].output.shape
+            if not layer.accepts(shape, index):
+                given = f"what {producer!r} gives is {_shown(shape)}"
+                faults.append(Fault("", name, f"the input must be {_shown(operands[index])}; {given}"))
+    if faults:
+        raise InputError(faults[:MAX_FAULTS])
+    return input_shape
+
+
+def _shown(shape: Shape) -> str:
+    return " x ".join(map(str, shape))

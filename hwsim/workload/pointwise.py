@@ -1,0 +1,231 @@
+"""Layers that change or move values without multiplying matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias
+
+from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Shape, kind
+
+__all__ = ["Activation", "Concat", "DataMovement", "Elementwise", "Normalisation", "Softmax"]
+
+MAX_OPERANDS = 1000
+
+ShapeField: TypeAlias = Converted[Sequence[int], Shape]
+Sizes: TypeAlias = Converted[Sequence[int], tuple[int, ...]]
+
+
+@kind
+class _Shaped(Layer):
+    """A layer that is given by the shape of its input, which its output has too."""
+
+    shape: ShapeField = Converted(())
+
+    def _settle(self) -> list[str]:
+        faults: list[str] = []
+        self._put("shape", self._shape("shape", self.shape, faults))
+        return faults
+
+    def _input_shape(self) -> Shape:
+        return self.shape
+
+    def _output_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def ops(self) -> int:
+        """One operation a value."""
+        return self.outputs
+
+
+@kind
+class Elementwise(_Shaped):
+    """`n` tensors of one shape combined value by value: ``add``, ``sub``, ``mul``, ``div``, ``max`` or ``min``.
+
+    An operand may have a size of 1 where the shape has another: it is used again for each value.
+    """
+
+    type: str = "add"
+    n: int = 2
+    activation: str = "none"
+
+    _sizes: ClassVar[tuple[str, ...]] = ("n",)
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {
+        "type": ("add", "sub", "mul", "div", "max", "min"),
+        "activation": ACTIVATIONS,
+    }
+
+    def _settle(self) -> list[str]:
+        faults = super()._settle()
+        if self.n > MAX_OPERANDS:
+            faults.append(f"n must be at most {MAX_OPERANDS}, not {self.n}")
+        return faults
+
+    @property
+    def op(self) -> str:
+        """The operation: ``add``, ``mul``, ..."""
+        return self.type
+
+    @property
+    def operands(self) -> tuple[Shape, ...]:
+        """The shape, `n` times."""
+        return (self.shape,) * self.n
+
+    @property
+    def inputs(self) -> int:
+        """Values read of one inference."""
+        return self.n * math.prod(self.shape)
+
+    def accepts(self, shape: Shape, operand: int) -> bool:
+        """Whether the shape fits, or does once its sizes of 1 are spread."""
+        spread = len(shape) == len(self.shape) and all(have in (1, want) for have, want in zip(shape, self.shape))
+        return spread or super().accepts(shape, operand)
+
+    @property
+    def ops(self) -> int:
+        """Operations of one inference."""
+        return self.outputs * max(self.n - 1, 1)
+
+
+@kind
+class Activation(_Shaped):
+    """A function of each value on its own, where it is not fused into the layer before."""
+
+    type: str = "relu"
+
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ACTIVATIONS[1:]}
+
+    @property
+    def op(self) -> str:
+        """The function: ``relu``, ``gelu``, ..."""
+        return self.type
+
+
+@kind
+class Normalisation(_Shaped):
+    """A normalisation that is not folded into other weights.
+
+    ``layer`` and ``rms`` have a scale for each value of the last axis, ``batch``, ``instance`` and ``group`` for each
+    channel (the first axis), ``lrn`` (local response) has none.
+    """
+
+    type: str = "layer"
+
+    _op: ClassVar[str] = "norm"
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("layer", "rms", "batch", "instance", "group", "lrn")}
+
+    @property
+    def _features(self) -> int:
+        return self.shape[-1] if self.type in ("layer", "rms") else self.shape[0]
+
+    def _weight_shape(self) -> Shape:
+        return (0,) if self.type == "lrn" else (self._features,)
+
+    @property
+    def weights(self) -> int:
+        """Stored scales."""
+        return 0 if self.type == "lrn" else self._features
+
+    @property
+    def biases(self) -> int:
+        """Stored offsets."""
+        return 0 if self.type in ("lrn", "rms") else self._features
+
+    @property
+    def ops(self) -> int:
+        """A mean, a variance (two operations), a scale and an offset for each value."""
+        return 5 * self.outputs
+
+
+@kind
+class Softmax(_Shaped):
+    """The softmax over the last axis of a shape."""
+
+    _op: ClassVar[str] = "softmax"
+
+    @property
+    def ops(self) -> int:
+        """A maximum, a difference, an exponential, a sum and a quotient for each value."""
+        return 5 * self.outputs
+
+
+@kind
+class Concat(Layer):
+    """Tensors joined along one axis: `parts` are their sizes on it, `before` and `rest` those on the axes around it.
+
+    Nothing before the axis, the default, joins images by their channels.
+
+    Examples
+    --------
+    >>> Concat("3a", parts=(64, 128, 32, 32), rest=(28, 28)).output.shape
+    (256, 28, 28)
+    """
+
+    parts: Sizes = Converted(())
+    rest: Sizes = Converted(())
+    before: Sizes = Converted(())
+
+    _op: ClassVar[str] = "concat"
+
+    def _settle(self) -> list[str]:
+        faults: list[str] = []
+        parts: object = self.__dict__["parts"]
+        if not isinstance(parts, (list, tuple)) or not parts:
+            return [f"parts must be a list of sizes such as [64, 128], not {parts!r:.60}"]
+        self._put("parts", tuple(self._integer("parts", part, 1, faults) for part in parts))
+        for name in ("rest", "before"):
+            given: object = self.__dict__[name]
+            self._put(name, () if given in ((), []) else self._shape(name, given, faults))
+        return faults
+
+    def _input_shape(self) -> Shape:
+        return (*self.before, sum(self.parts), *self.rest)
+
+    def _output_shape(self) -> Shape:
+        return (*self.before, sum(self.parts), *self.rest)
+
+    @property
+    def operands(self) -> tuple[Shape, ...]:
+        """The shape of each part."""
+        return tuple((*self.before, part, *self.rest) for part in self.parts)
+
+
+@kind
+class DataMovement(_Shaped):
+    """Values that only move: ``reshape`` and ``transpose`` keep them all, ``slice``, ``pad`` and ``resize`` do not.
+
+    Parameters
+    ----------
+    name : str
+    shape : sequence of int
+        The shape of the input.
+    to : sequence of int
+        The shape of the output; that of the input unless told otherwise.
+    type : str
+    """
+
+    to: ShapeField = Converted(())
+    type: str = "reshape"
+
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("reshape", "transpose", "copy", "slice", "pad", "resize")}
+
+    def _settle(self) -> list[str]:
+        faults = super()._settle()
+        self._put("to", self._shape("to", self.to, faults) if self.to != () else self.shape)
+        if not faults and self.type in ("reshape", "transpose", "copy") and math.prod(self.to) != math.prod(self.shape):
+            faults.append(f"a {self.type} must keep the number of values, not change {self.shape} to {self.to}")
+        return faults
+
+    def _output_shape(self) -> Shape:
+        return self.to
+
+    @property
+    def op(self) -> str:
+        """What is done: ``reshape``, ``transpose``, ..."""
+        return self.type
+
+    @property
+    def ops(self) -> int:
+        """None: values only move."""
+        return 0

@@ -1,0 +1,167 @@
+"""What a tensor is: its shape, its number format, how many of its values are not zero and how it is stored."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
+
+from hwsim.errors import InputError, nearest
+
+__all__ = ["DTYPES", "FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
+
+#: Bits of one value. A ternary value takes two bits, as every published ternary memory stores it.
+DTYPES: dict[str, int] = {
+    "int4": 4,
+    "int8": 8,
+    "int16": 16,
+    "int32": 32,
+    "fp8": 8,
+    "fp16": 16,
+    "bf16": 16,
+    "fp32": 32,
+    "binary": 1,
+    "ternary": 2,
+}
+#: Where the zeros are; an ``N:M`` pattern (N of every M values may differ from zero) is taken too.
+PATTERNS = ("dense", "random", "channel", "block", "2:4")
+#: How the values are stored.
+FORMATS = ("dense", "rlc", "csr", "csc", "bitmask", "2:4", "codebook")
+
+_N_OF_M = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """The type of a tensor without its shape.
+
+    Parameters
+    ----------
+    dtype : str
+        A key of `DTYPES`. The default of the whole package is ``int8``, since quantized inference is its subject.
+    density : float
+        The share of values that are not zero, 0 to 1.
+    pattern : str
+        Where the zeros are: ``dense``, ``random``, ``channel``, ``block`` or ``N:M``. Left out, it is ``dense``
+        for a density of 1 and ``random`` below.
+    format : str
+        How it is stored: one of `FORMATS`.
+    """
+
+    dtype: str = "int8"
+    density: float = 1.0
+    pattern: str = ""
+    format: str = "dense"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
+            near = nearest(self.dtype, DTYPES)
+            raise InputError(f"dtype must be one of the known names, not {self.dtype!r:.60}{near}")
+        density = self.density
+        if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 <= density <= 1:
+            raise InputError(f"density must be a share from 0 to 1, not {density!r}")
+        pattern = self.pattern or ("dense" if density == 1 else "random")
+        limit = 1.0
+        if match := _N_OF_M.match(pattern) if isinstance(pattern, str) else None:
+            limit = int(match[1]) / int(match[2])
+            if limit >= 1:
+                raise InputError(f"pattern must keep fewer values than there are, as '2:4', not {pattern!r}")
+            density = limit if density == 1 else density
+        elif pattern not in PATTERNS:
+            raise InputError(f"pattern must be one of the known names, not {pattern!r:.60}{nearest(pattern, PATTERNS)}")
+        if density > limit:
+            raise InputError(f"density must be at most {limit} in a {pattern} pattern, not {density}")
+        if pattern == "dense" and density < 1:
+            raise InputError(f"density must be 1 in a dense pattern, not {density}")
+        if self.format not in FORMATS:
+            near = nearest(self.format, FORMATS)
+            raise InputError(f"format must be one of the known names, not {self.format!r:.60}{near}")
+        if self.format == "2:4" and pattern != "2:4":
+            raise InputError(f"pattern must be '2:4' where the format is, not {pattern!r}")
+        object.__setattr__(self, "density", float(density))
+        object.__setattr__(self, "pattern", pattern)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one value."""
+        return DTYPES[self.dtype]
+
+    @classmethod
+    def of(cls, given: TensorLike) -> TensorSpec:
+        """Read a dtype name, a mapping of fields, a spec or a tensor as a spec."""
+        if isinstance(given, TensorSpec):
+            return given
+        if isinstance(given, TensorType):
+            return given.spec
+        if isinstance(given, str):
+            return cls(given)
+        if isinstance(given, Mapping):
+            known = [field.name for field in fields(cls)]
+            for key in given:
+                if key not in known:
+                    raise InputError(f"{key!r} is not a property of a tensor{nearest(key, known)}")
+            return cls(**given)
+        raise InputError(f"must be a dtype such as 'int8' or {{dtype: int8, density: 0.5}}, not {given!r:.60}")
+
+    def merged(self, changes: TensorLike) -> TensorSpec:
+        """The spec with all of another spec, only the dtype of a name, or only the keys of a mapping changed."""
+        if isinstance(changes, str):
+            changes = {"dtype": changes}
+        if not isinstance(changes, Mapping):
+            return TensorSpec.of(changes)
+        kept = {"dtype": self.dtype, "format": self.format}
+        if "density" not in changes and "pattern" not in changes:  # a new density chooses its own pattern
+            kept |= {"density": self.density, "pattern": self.pattern}  # type: ignore[dict-item]
+        return TensorSpec.of({**kept, **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A tensor of one inference: its shape and its `TensorSpec`; a shape of ``(0,)`` stands for no tensor."""
+
+    shape: tuple[int, ...]
+    spec: TensorSpec = TensorSpec()
+
+    @property
+    def dtype(self) -> str:
+        """The name of its number format."""
+        return self.spec.dtype
+
+    @property
+    def bits(self) -> int:
+        """Bits of one value."""
+        return self.spec.bits
+
+    @property
+    def density(self) -> float:
+        """The share of values that are not zero."""
+        return self.spec.density
+
+    @property
+    def pattern(self) -> str:
+        """Where the zeros are."""
+        return self.spec.pattern
+
+    @property
+    def format(self) -> str:
+        """How it is stored."""
+        return self.spec.format
+
+    @property
+    def elements(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+    def bytes(self, batch: int = 1) -> int:
+        """Bytes of `batch` such tensors stored densely and packed, rounded up to whole bytes."""
+        return -(-self.elements * self.bits * batch // 8)
+
+    def with_(self, **changes: Any) -> TensorType:
+        """A copy with other shape or spec fields."""
+        shape = changes.pop("shape", self.shape)
+        return replace(self, shape=shape, spec=self.spec.merged(changes))
+
+
+TensorLike: TypeAlias = str | TensorSpec | TensorType | Mapping[str, Any]

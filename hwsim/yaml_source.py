@@ -1,0 +1,212 @@
+"""Strict YAML with positions: what it says is what is read, and every fault is told with its place.
+
+A subset of YAML 1.2: one document, no anchors, aliases or tags, no duplicate keys; a plain scalar is a number
+only if it looks like one (``010``, ``12:30``, ``no`` and ``0x10`` are strings), so nothing changes its meaning silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hwsim.errors import Fault, InputError, nearest
+
+__all__ = ["Document", "parse_yaml", "read_text", "read_yaml"]
+
+MAX_BYTES = 8 * 2**20
+MAX_NODES = 300_000
+MAX_DEPTH = 40
+
+Path_ = tuple[str | int, ...]
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?\Z")
+_WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+@dataclass
+class Document:
+    """Plain data read from one file, and the place of each of its values and keys."""
+
+    name: str
+    data: Any
+    marks: dict[Path_, str] = field(default_factory=dict)
+
+    def where(self, path: Path_) -> str:
+        """``file:line:col`` of the value at `path`, or of its nearest parent that has a place."""
+        while path and path not in self.marks:
+            path = path[:-1]
+        return self.marks.get(path, self.name)
+
+    def override(self, changes: dict[str, object]) -> None:
+        """Set values by dotted path, as ``clocks.core``; raises InputError when a path leads nowhere."""
+        faults = []
+        for dotted, value in changes.items():
+            where, node, path = f"--set {dotted}", self.data, list[str | int]()
+            parts = dotted.split(".")
+            for depth, part in enumerate(parts):
+                last = depth == len(parts) - 1
+                key: str | int = part
+                if isinstance(node, list):
+                    named = {
+                        str(item["name"]): i for i, item in enumerate(node) if isinstance(item, dict) and "name" in item
+                    }
+                    key = named.get(part, int(part) if part.isdigit() else -1)
+                    if not (0 <= key < len(node)):
+                        valid = named or map(str, range(len(node)))
+                        faults.append(Fault(where, "", f"{part!r} is not an item here{nearest(part, valid)}"))
+                        break
+                elif not isinstance(node, dict) or (not last and key not in node):
+                    valid = node if isinstance(node, dict) else []
+                    faults.append(Fault(where, "", f"{part!r} is not a key here{nearest(part, map(str, valid))}"))
+                    break
+                path.append(key)
+                if last:
+                    node[key] = value
+                    self.marks = {p: m for p, m in self.marks.items() if p[: len(path)] != tuple(path)}
+                    self.marks[tuple(path)] = where
+                else:
+                    node = node[key]
+        if faults:
+            raise InputError(faults)
+
+    def over(self, base: Document) -> Document:
+        """This document laid over `base`: mappings merge key by key, everything else replaces."""
+        marks = dict(base.marks)
+
+        def merge(under: Any, top: Any, path: Path_) -> Any:
+            if isinstance(under, dict) and isinstance(top, dict):
+                return under | {
+                    key: merge(under[key], value, (*path, key)) if key in under else value for key, value in top.items()
+                }
+            for old in [p for p in marks if p[: len(path)] == path]:
+                del marks[old]
+            return top
+
+        data = merge(base.data, self.data, ())
+        return Document(self.name, data, marks | self.marks)
+
+
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Read a text file; raises InputError for a directory, a huge or binary file, or one that cannot be read."""
+    try:
+        if path.is_dir():
+            raise InputError("must be a file, not a directory", str(path))
+        with path.open("rb") as stream:
+            raw = stream.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
+    if len(raw) > limit:
+        raise InputError(f"must be at most {limit // 2**20} MiB", str(path))
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"must be UTF-8 text; byte {error.start} is not", str(path)) from None
+    if "\0" in text:
+        raise InputError("must be text, not binary (it has a zero byte)", str(path))
+    return text.removeprefix("\ufeff")
+
+
+def read_yaml(path: Path) -> Document:
+    """Read one strict YAML file."""
+    return parse_yaml(read_text(path), str(path))
+
+
+def _scalar(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.match(text) and len(text) < 40:
+        return int(text.replace("_", ""))
+    if _FLOAT.match(text) and len(text) < 40:
+        return float(text)
+    return text
+
+
+def _events(text: str, name: str) -> Iterator[yaml.Event]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        yield from yaml.parse(text, Loader=loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise InputError(f"must be YAML: {error.problem or error.context}", where) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"must be YAML: {str(error).splitlines()[0]}", name) from None
+
+
+def parse_yaml(text: str, name: str = "<text>") -> Document:
+    """Parse strict YAML text; raises InputError with every fault of its form."""
+    document = Document(name, None)
+    faults: list[Fault] = []
+    stack: list[tuple[Path_, Any, list[Any]]] = []  # (path, container, [pending key]) of each open collection
+    nodes = documents = 0
+
+    def place(event: yaml.Event) -> str:
+        return f"{name}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+
+    def add(value: Any, event: yaml.Event, is_key: bool) -> Path_:
+        """Attach a value to the innermost open collection and return its path."""
+        if not stack:
+            document.data = value
+            document.marks[()] = place(event)
+            return ()
+        path, container, pending = stack[-1]
+        if isinstance(container, list):
+            here = (*path, len(container))
+            container.append(value)
+        elif is_key:
+            pending.append(value)
+            key = value if isinstance(value, str) else str(value)
+            here = (*path, key)
+            if key in container:
+                first = document.marks[here]
+                faults.append(Fault(place(event), ".".join(map(str, here)), f"key is given twice; first at {first}"))
+            else:
+                document.marks[here] = place(event)
+                container[key] = None
+            return here
+        else:
+            key = pending.pop()
+            here = (*path, key if isinstance(key, str) else str(key))
+            container[here[-1]] = value
+        document.marks[here] = place(event)
+        return here
+
+    for event in _events(text, name):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise InputError("must be one YAML document, not several", place(event))
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise InputError(
+                "anchors and aliases are not taken: write the value, or use 'base:' or 'blocks:'", place(event)
+            )
+        if isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if nodes > MAX_NODES or len(stack) > MAX_DEPTH:
+                raise InputError(f"must have at most {MAX_NODES} values, nested at most {MAX_DEPTH} deep", place(event))
+        wants_key = bool(stack) and isinstance(stack[-1][1], dict) and not stack[-1][2]
+        if isinstance(event, yaml.ScalarEvent):
+            if event.tag not in (None, "!"):
+                faults.append(Fault(place(event), "", f"tags are not taken, not {event.tag!r}"))
+            plain = event.implicit[0] and event.tag is None
+            add(event.value if wants_key or not plain else _scalar(event.value), event, wants_key)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if event.tag is not None:
+                faults.append(Fault(place(event), "", f"tags are not taken, not {event.tag!r}"))
+            if wants_key:
+                raise InputError("a key must be a plain word, not a list or a mapping", place(event))
+            container: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
+            stack.append((add(container, event, False), container, []))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            stack.pop()
+    if faults:
+        raise InputError(faults)
+    if document.data is None:
+        raise InputError("must not be empty", name)
+    return document

@@ -1,0 +1,201 @@
+"""Fast-forward = full run, to the last tick; what it costs does not grow with the counts; laws that any run obeys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hwsim.engine import Pipeline, Program, Run, Stage, Timeline, simulate
+
+RESOURCES = ("dram", "pe", "noc")
+
+
+def streams(width: int) -> st.SearchStrategy[tuple[Run, ...]]:
+    """Nested runs of a few tiles; durations small, so that ties are common, or larger, so that phases drift."""
+    ticks = st.one_of(st.integers(0, 4), st.integers(0, 40), st.sampled_from((0, 98, 99, 100, 101)))
+    leaf = st.builds(Run, st.integers(0, 60), st.tuples(*[ticks] * width))
+    nest = st.recursive(
+        leaf, lambda run: st.builds(Run, st.integers(0, 8), st.lists(run, max_size=3).map(tuple)), max_leaves=5
+    )
+    return st.lists(nest, max_size=3).map(tuple)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """One to three pipelines on three resources, some after others."""
+    pipelines: list[Pipeline] = []
+    for i in range(draw(st.integers(1, 3))):
+        width = draw(st.integers(1, 4))
+        stages = tuple(Stage(f"s{j}", draw(st.sampled_from(RESOURCES)), draw(st.integers(1, 3))) for j in range(width))
+        names = [pipeline.name for pipeline in pipelines]
+        after = draw(st.lists(st.sampled_from(names), unique=True, max_size=1)) if names else []
+        pipelines.append(Pipeline(f"p{i}", stages, draw(streams(width)), tuple(after)))
+    return Program({name: draw(st.integers(1, 2)) for name in RESOURCES}, tuple(pipelines))
+
+
+def written_out(timeline: Timeline) -> Counter[tuple[str, str, int, int]]:
+    """Every tile's work, the skipped ones too."""
+    found: Counter[tuple[str, str, int, int]] = Counter()
+    for interval in timeline.intervals:
+        starts = [interval.start]
+        for repeat, period in (*interval.outer, (interval.repeat, interval.period)):
+            starts = [start + i * period for start in starts for i in range(repeat)]
+        ticks = interval.end - interval.start
+        found.update((interval.pipeline, interval.stage, start, start + ticks) for start in starts)
+        assert interval.last_end == max(starts) + ticks
+    return found
+
+
+def assert_same(fast: Timeline, full: Timeline) -> None:
+    assert fast.end == full.end
+    assert fast.tiles == full.tiles
+    assert fast.resources == full.resources
+    assert fast.stages == full.stages
+    assert fast.pipelines == full.pipelines
+    assert written_out(fast) == written_out(full)
+
+
+def on(stages: tuple[Stage, ...], *tiles: Run, servers: int = 1) -> Program:
+    return Program({"dram": servers, "pe": 1, "noc": 1}, (Pipeline("p", stages, tiles),))
+
+
+LOAD_COMPUTE_STORE = (Stage("load", "dram"), Stage("compute", "pe"), Stage("store", "dram"))
+DEEP_BUFFER = (Stage("load", "dram", 3), Stage("compute", "pe"))
+
+
+@settings(deadline=None)
+@given(programs())
+@example(on(LOAD_COMPUTE_STORE, Run(20, (Run(30, (40, 100, 10)), Run(1, (20, 50, 10))))))
+@example(on(DEEP_BUFFER, Run(500, (99, 100))))
+def test_fast_forward_is_exact(program: Program) -> None:
+    assert_same(simulate(program), simulate(program, fast_forward=False))
+
+
+@settings(deadline=None)
+@given(programs())
+def test_laws_of_any_run(program: Program) -> None:
+    timeline = simulate(program)
+    for name, totals in timeline.resources.items():
+        assert totals.servers == program.resources[name]
+        assert totals.busy + totals.idle == totals.servers * timeline.end
+        assert totals.idle >= 0  # latency is at least what each resource has to do
+        assert totals.busy == sum(interval.busy for interval in timeline.intervals if interval.resource == name)
+    for totals_ in timeline.stages.values():
+        assert totals_.busy + sum(totals_.stalls().values()) == totals_.end - totals_.start
+    for pipeline in program.pipelines:
+        span = timeline.pipelines[pipeline.name]
+        assert all(timeline.pipelines[name].end <= span.start for name in pipeline.after)
+        for tile in (tile for run in pipeline.tiles for tile in written_down(run)):
+            assert span.end - span.start >= sum(tile)  # and at least what one tile takes from end to end
+
+
+def written_down(run: Run) -> list[tuple[int, ...]]:
+    if not run.count or not run.body:
+        return []
+    if isinstance(run.body[0], int):
+        return [run.body]
+    return [tile for inner in run.body for tile in written_down(inner)]
+
+
+def stretched(run: Run, factor: int) -> Run:
+    return Run(
+        run.count,
+        tuple(x * factor if isinstance(x, int) else stretched(x, factor) for x in run.body),  # type: ignore[arg-type]
+    )
+
+
+@settings(deadline=None)
+@given(programs(), st.integers(2, 5))
+def test_a_slower_clock_stretches_everything(program: Program, factor: int) -> None:
+    slow = replace(
+        program,
+        pipelines=tuple(
+            replace(pipeline, tiles=tuple(stretched(run, factor) for run in pipeline.tiles))
+            for pipeline in program.pipelines
+        ),
+    )
+    one, other = simulate(program), simulate(slow)
+    assert other.end == factor * one.end
+    assert other.events == one.events
+    for key, totals in one.stages.items():
+        assert {cause: factor * ticks for cause, ticks in totals.stalls().items()} == other.stages[key].stalls()
+
+
+@settings(deadline=None)
+@given(programs())
+def test_the_same_program_runs_the_same(program: Program) -> None:
+    one, other = simulate(program), simulate(program)
+    assert one.intervals == other.intervals
+    assert one.events == other.events
+    assert one.stages == other.stages
+
+
+NESTED = (Run(3, (40, 100, 10)), Run(1, (20, 50, 10)))
+
+
+@pytest.mark.parametrize(
+    ("few", "many"),
+    [
+        (on(DEEP_BUFFER, Run(10, (40, 100))), on(DEEP_BUFFER, Run(10**7, (40, 100)))),
+        (on(DEEP_BUFFER, Run(20, (9990, 10000))), on(DEEP_BUFFER, Run(10**7, (9990, 10000)))),
+        (on(LOAD_COMPUTE_STORE, Run(10, NESTED)), on(LOAD_COMPUTE_STORE, Run(10**6, NESTED))),
+        (
+            on(LOAD_COMPUTE_STORE, Run(10, (Run(10, NESTED), Run(10, (60, 7, 60))))),
+            on(LOAD_COMPUTE_STORE, Run(10**5, (Run(10**5, NESTED), Run(10**5, (60, 7, 60))))),
+        ),
+    ],
+    ids=["flat", "a buffer that fills slowly", "nested", "nested twice"],
+)
+def test_cost_does_not_grow_with_counts(few: Program, many: Program) -> None:
+    short, long = simulate(few), simulate(many)
+    assert long.tiles >= 10**5 * short.tiles
+    assert long.events <= short.events + 100
+    assert len(long.intervals) <= len(short.intervals) + 300
+
+
+def test_a_million_tiles_end_when_the_formula_says() -> None:
+    n = 10**6
+    assert simulate(on(DEEP_BUFFER, Run(n, (40, 100)))).end == 40 + n * 100
+
+
+def test_a_long_transfer_beside_short_tiles_is_no_obstacle() -> None:
+    program = Program(
+        {"dram": 2, "pe": 1},
+        (
+            Pipeline("prefetch", (Stage("load", "dram"),), (Run(1, (10**9,)),)),
+            Pipeline("p", (Stage("load", "dram"), Stage("compute", "pe")), (Run(10**7, (70, 77)),)),
+            Pipeline("next", (Stage("load", "dram"),), (Run(1, (5,)),), after=("prefetch",)),
+        ),
+    )
+    timeline = simulate(program)
+    assert timeline.end == 10**9 + 5
+    assert timeline.pipelines["p"].end == 70 + 77 * 10**7
+    assert timeline.events < 100
+
+
+def test_pipelines_that_never_meet_do_not_hold_each_other_up() -> None:
+    # Their common period is the product of the two: together they would never repeat.
+    program = Program(
+        {"a": 1, "b": 1},
+        (
+            Pipeline("a", (Stage("s", "a"),), (Run(10**6, (700_001,)),)),
+            Pipeline("b", (Stage("s", "b"),), (Run(10**6, (1_000_003,)),)),
+        ),
+    )
+    timeline = simulate(program)
+    assert timeline.end == 1_000_003 * 10**6
+    assert timeline.events < 50
+
+
+def test_memory_is_bounded_where_nothing_repeats() -> None:
+    # The same tile never comes twice in a row, and no loop is written down that could be skipped.
+    tiles = tuple(Run(1, (1 + i % 97, 1 + i % 89)) for i in range(30_000))
+    timeline = simulate(on((Stage("load", "dram"), Stage("compute", "pe")), *tiles))
+    assert timeline.tiles == 30_000
+    assert len(timeline.intervals) == 50_000
+    assert not timeline.complete
+    assert timeline.resources["dram"].busy == sum(1 + i % 97 for i in range(30_000))
