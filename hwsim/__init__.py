@@ -38,7 +38,7 @@ _PUBLIC = {
     "load_machine": "hwsim.machines",
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
-    "simulate": "hwsim.simulate",
+    "simulate": "hwsim.simulation",
     "workload_names": "hwsim.workload",
 }
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from hwsim.mapping import Counts as Counts
     from hwsim.mapping import Mapping as Mapping
     from hwsim.report.report import Report as Report
-    from hwsim.simulate import simulate as simulate
+    from hwsim.simulation import simulate as simulate
     from hwsim.workload import (
         Activation as Activation,
     )

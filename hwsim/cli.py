@@ -234,7 +234,7 @@ def schema(what: str) -> None:
 def main() -> None:
     """Run the command line: errors as text, exit 2 on bad input, never a traceback."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="hwsim", standalone_mode=False)
     except click.exceptions.Abort:
         raise SystemExit(130) from None
     except click.ClickException as error:

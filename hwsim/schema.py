@@ -30,6 +30,6 @@ def machine_schema() -> dict[str, Any]:
 
 def workload_schema() -> dict[str, Any]:
     """The schema of a workload file."""
-    from hwsim.workload.trace import TraceSpec
+    from hwsim.workload.trace_spec import WorkloadSpec
 
-    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(TraceSpec).json_schema()
+    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(WorkloadSpec).json_schema()

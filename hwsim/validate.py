@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwsim.errors import InputError
 from hwsim.machines import load_machine, machine_folder, machine_names
 from hwsim.report.silicon import Comparison, silicon_of
-from hwsim.simulate import simulate
+from hwsim.simulation import simulate
 from hwsim.workload import load_workload
 
 __all__ = ["comparisons", "markdown_tables"]

@@ -19,7 +19,9 @@ RESIDUAL = Workload("net", [A, B, (ADD, ["a", "b"]), FC])
 
 
 def test_a_plain_list_is_a_trace():
-    mine = Workload("mine", [Gemm("fc", m=64, n=512, k=512), Conv2d("c1", c=3, h=224, w=224, k=64, r=7, stride=2, pad=3)])
+    mine = Workload(
+        "mine", [Gemm("fc", m=64, n=512, k=512), Conv2d("c1", c=3, h=224, w=224, k=64, r=7, stride=2, pad=3)]
+    )
     assert (mine.graph, mine.inputs["c1"], [layer.name for layer in mine]) == (False, (), ["fc", "c1"])
     assert mine.peak() == ("c1", 3 * 224 * 224 + 64 * 112 * 112)
 
@@ -46,7 +48,7 @@ def test_layers_run_after_what_they_read():
 def test_a_network_is_a_value():
     assert copy.deepcopy(RESIDUAL.layers) == RESIDUAL.layers
     assert pickle.loads(pickle.dumps(RESIDUAL)) == RESIDUAL
-    assert RESIDUAL != Workload("other", RESIDUAL.layers)
+    assert Workload("other", RESIDUAL.layers) != RESIDUAL
 
 
 def test_what_is_held_while_each_layer_runs():
@@ -95,7 +97,10 @@ def test_select():
             [A, (Conv2d("c", c=4, h=8, w=4, k=1), ["a"])],
             "c: the input must be 4 x 8 x 4; what 'a' gives is 8 x 4 x 4",
         ),
-        ([(A.with_(name="input"), ["input"])], "input: the name of a layer must be its own: 'input' is the input of the network"),
+        (
+            [(A.with_(name="input"), ["input"])],
+            "input: the name of a layer must be its own: 'input' is the input of the network",
+        ),
         (["conv"], "a network must be made of layers or (layer, names of its inputs), not 'conv'"),
     ],
 )
@@ -168,7 +173,9 @@ def test_the_order_given_does_not_matter_to_what_is_read(net, random):
     shuffled = Workload("random", nodes, graph=True)
     place = {layer.name: index for index, layer in enumerate(shuffled)}
     assert shuffled.inputs == net.inputs
-    assert all(place[producer] < place[name] for name, names in net.inputs.items() for producer in names if producer in place)
+    assert all(
+        place[producer] < place[name] for name, names in net.inputs.items() for producer in names if producer in place
+    )
     assert (shuffled.macs, shuffled.weights) == (net.macs, net.weights)
 
 

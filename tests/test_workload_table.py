@@ -1,5 +1,7 @@
 """CSV traces: our own columns and those of SCALE-Sim."""
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,6 +13,15 @@ from hwsim.workload.table import COLUMNS, read_table
 
 def read(text):
     return read_table(text, "t.csv", "t")
+
+
+def places(text):
+    """Where the faults are, none if there are none; anything but an InputError is an error of the test."""
+    try:
+        read(text)
+    except InputError as error:
+        return [fault.where for fault in error.faults]
+    return []
 
 
 def faults(text):
@@ -72,7 +83,7 @@ def test_scale_sim_sparsity():
     [
         ("", ["t.csv:1: column 'name' must be given"]),
         ("name,C,K\n", ["t.csv: must have a line for each layer below the header"]),
-        ("name,C,K,chanels\n", ["t.csv:1: column must be one of the known ones, not 'chanels'; nearest: '.*'"]),
+        ("name,C,K,chanels\n", ["t.csv:1: column must be one of the known ones, not 'chanels'; valid: .*"]),
         ("name,C,K,C\n", ["t.csv:1: column 'c' must be given once"]),
         ("name,C,K\na,3,x\n", ["t.csv:2: a: k must be an integer, not 'x'"]),
         ("name,C,K\na,3,\n", ["t.csv:2: a: k must be given"]),
@@ -81,14 +92,15 @@ def test_scale_sim_sparsity():
         ("name,C,K\na,3,4\na,3,4\n", ["t.csv:3: the name of a layer must be its own; 'a' is on line 2"]),
         ("name,type,C,K\na,cnv,3,4\n", ["t.csv:2: a: type must be one of the known names, not 'cnv'; nearest: 'conv'"]),
         ("name,C,K,macs\na,3,4,13\n", ["t.csv:2: a: macs must be 12 by the shape, not 13"]),
-        ("name,C,K,R\na,3,4,2\nb,x,4,1\n", ["t.csv:2: a: the window must fit .* rows over 1", ".* columns over 1", "t.csv:3: b: c must .*"]),
+        (
+            "name,C,K,R\na,3,4,2\nb,x,4,1\n",
+            ["t.csv:2: a: the window must fit .* rows over 1", ".* columns over 1", "t.csv:3: b: c must .*"],
+        ),
         ("M,N,K\n1,2,3\n", ["t.csv:1: the first column must be the layer's name, as in 'Layer, M, N, K,'"]),
-        ('name,C,K\n"a,3,4\n', ["t.csv:2: must be CSV: .*"]),
+        ('name,C,K\n"a,3,4\n', ["t.csv:3: must be CSV: unexpected end of data"]),
     ],
 )
 def test_faults_are_told_with_their_line(text, expected):
-    import re
-
     given = faults(text)
     assert len(given) == len(expected)
     for fault, pattern in zip(given, expected, strict=True):
@@ -111,16 +123,14 @@ def test_a_file(tmp_path):
 
 HEADERS = [",".join(COLUMNS), "name,type,C,H,W,K,R,S,stride,pad,groups", "Layer, M, N, K,", SCALE_CONV.splitlines()[0]]
 CELLS = st.one_of(
-    st.integers(-1, 300).map(str), st.sampled_from(["conv", "fc", "dwconv", "lstm", "same", "int8", "", "9" * 30, "1e3", '"', "0.5"])
+    st.integers(-1, 300).map(str),
+    st.sampled_from(["conv", "fc", "dwconv", "lstm", "same", "int8", "", "9" * 30, "1e3", '"', "0.5"]),
 )
 
 
 @given(st.sampled_from(HEADERS), st.lists(st.lists(CELLS, max_size=33).map(",".join), max_size=4).map("\n".join))
 def test_any_rows_read_or_are_an_input_error(header, rows):
-    try:
-        read(f"{header}\n{rows}\n")
-    except InputError as error:
-        assert all(fault.where.startswith("t.csv") for fault in error.faults)
+    assert all(place.startswith("t.csv") for place in places(f"{header}\n{rows}\n"))
 
 
 @given(st.text())
@@ -130,7 +140,4 @@ def test_any_rows_read_or_are_an_input_error(header, rows):
 @example("name,C,K\n" + "a" * 200_000 + ",1,1")
 @example("name\x1c,C,K\r\ra,1,1")
 def test_any_text_reads_or_is_an_input_error(text):
-    try:
-        read(text)
-    except InputError as error:
-        assert error.faults
+    assert all(place.startswith("t.csv") for place in places(text))

@@ -21,6 +21,7 @@ cdef enum:
     MAX_DIMS = 12
     MAX_LOOPS = 64
     MAX_PIECES = 64      # different pieces of one dim
+    MAX_PARTS = 48       # the same, where their past does not matter
     MAX_TENSORS = 4
     MAX_MEMBERS = 1024   # instances of one group that shares words, listed one by one
     MAX_CONTEXTS = 96
@@ -48,6 +49,18 @@ cdef struct Piece:
     int still      # no loop inside j wrapped
 
 
+cdef struct Part:  # a piece without its past, for sums that need no V
+    i64 mult
+    i64 size
+    i64 lock
+    int still
+
+
+cdef struct Parts:
+    int n
+    Part items[MAX_PARTS]
+
+
 cdef struct Context:
     i64 mult
     int still
@@ -68,6 +81,7 @@ cdef struct Axis:
     int listed     # members of a group must be listed one by one
     int even       # nothing ragged
     int left       # temporal loops of the axis inside j
+    int by_parts   # U and N from Parts that are cut further with every step
     i64 U
     i64 N
     i64 V
@@ -276,6 +290,127 @@ cdef int walk(Nest* w, int d, int j, int increment, int inner, int shared, int w
         for i in range(n):
             out[i] = old[i]
     return n
+
+
+cdef inline void add_part(Parts* out, i64 mult, i64 size, i64 lock, int still) noexcept nogil:
+    cdef Part* part
+    if mult > 0 and size > 0:
+        if out.n < MAX_PARTS:
+            part = &out.items[out.n]
+            part.mult = mult
+            part.size = size
+            part.lock = lock
+            part.still = still
+        out.n += 1
+
+
+cdef inline int first_summed(Axis* a, int inner, int shared, int multicast) noexcept nogil:
+    """Spatial loops from here on are not summed (as `shared` of `walk`)."""
+    if a.n_dims == 2:
+        return shared if multicast == WORD else inner
+    return inner if a.relevant or multicast == ALONE else shared
+
+
+cdef void cut_parts(Nest* w, int e, int increment, int shared, int whole, Parts* old, Parts* new) noexcept nogil:
+    """Cut pieces by loop `e`, whose index stands anywhere (with `increment`: anywhere but at 0)."""
+    cdef i64 t = w.tile[e], q, r, c
+    cdef int i
+    cdef Part* p
+    new.n = 0
+    for i in range(old.n):
+        p = &old.items[i]
+        if w.spatial[e]:
+            c = low(p.lock, t)
+            if e >= shared:
+                add_part(new, p.mult, p.size if whole else low(p.size, t), c, 1)
+                continue
+            q = p.size // t
+            add_part(new, p.mult * q, t, c, 1)
+            add_part(new, p.mult, p.size - q * t, c, 1)
+        elif increment:
+            q = p.size // t
+            if q > 0:
+                add_part(new, p.mult * (q - 1), t, t, 1)
+                add_part(new, p.mult, p.size - q * t, t, 1)
+        else:
+            q = p.size // t
+            r = p.size - q * t
+            add_part(new, p.mult * q, t, t, 1)
+            if r > 0:
+                add_part(new, p.mult, r, cut(p.lock, q * t, t), 1)
+
+
+cdef inline void copy_parts(Parts* old, Parts* new) noexcept nogil:
+    cdef int i
+    new.n = old.n
+    for i in range(min(old.n, <int>MAX_PARTS)):
+        new.items[i] = old.items[i]
+
+
+cdef void finish_parts(Nest* w, int d, int k, int inner, int shared, int whole, Parts* out) noexcept nogil:
+    """Cut pieces by the loops from place `k` of the chain on, which wrap."""
+    cdef int e, i, n
+    cdef i64 t, q, r
+    cdef Part* p
+    for k in range(k, w.chain_length[d]):
+        e = w.chain[d][k]
+        if e >= inner or out.n > MAX_PARTS:
+            return
+        t = w.tile[e]
+        n = out.n
+        for i in range(n):
+            p = &out.items[i]
+            if not w.spatial[e]:
+                if p.lock > t:
+                    p.still = 0
+                p.size = low(p.size, t)
+            elif e < shared:
+                p.lock = low(p.lock, t)
+                if p.size > t:
+                    q = p.size // t
+                    r = p.size - q * t
+                    add_part(out, p.mult, r, p.lock, p.still)
+                    p.mult *= q
+                    p.size = t
+            else:
+                p.lock = low(p.lock, t)
+                if not whole:
+                    p.size = low(p.size, t)
+
+
+cdef void sum_parts(Axis* a, Parts* x, Parts* y) noexcept nogil:
+    """Set U and N of an axis from the pieces of its dim or two."""
+    cdef int i, k
+    cdef i64 words
+    a.U = 0
+    a.N = 0
+    for i in range(x.n):
+        if a.n_dims == 2:
+            for k in range(y.n):
+                words = x.items[i].mult * y.items[k].mult * distinct(
+                    a.step[0], a.step[1], x.items[i].size, y.items[k].size)
+                a.U += words
+                if x.items[i].still and y.items[k].still:
+                    a.N += words
+            continue
+        words = x.items[i].mult * (x.items[i].size if a.relevant else 1)
+        a.U += words
+        if x.items[i].still:
+            a.N += words
+
+
+cdef int windows_meet(Nest* w, Axis* a, int e, int inner) noexcept nogil:
+    """Can the tile overlap with the one before when loop `e` of a two-dim axis goes up alone?"""
+    cdef i64 length[2]
+    cdef int i, k
+    for i in range(2):
+        length[i] = w.size[a.dim[i]]
+        for k in range(w.chain_length[a.dim[i]]):
+            if w.chain[a.dim[i]][k] >= inner:
+                break
+            length[i] = w.tile[w.chain[a.dim[i]][k]]
+    return (a.step[w.dim[e] == a.dim[1]] * w.tile[e]
+            <= a.step[0] * (length[0] - 1) + a.step[1] * (length[1] - 1))
 
 
 cdef void list_members(Nest* w, int which, int d, int k, int j, int increment, int inner, int shared, i64 mult, int still,
@@ -516,6 +651,39 @@ cdef int must_list(Nest* w, Axis* a, int inner, int shared, int multicast, int p
     return 2 if temporal and policy == SLIDE else 0   # 2: only for steps of a loop of this axis
 
 
+cdef inline void set_even(Nest* w, Axis* a, int inner, int shared, int policy) noexcept nogil:
+    """Set up an axis without ragged pieces before the first step (if policy is ALWAYS: over all steps)."""
+    cdef i64 mult = 1
+    cdef i64 length[2]
+    cdef int i, k, d, e
+    a.by_parts = 0
+    length[0] = length[1] = 1
+    for i in range(a.n_dims):
+        d = a.dim[i]
+        length[i] = w.size[d]
+        for k in range(w.chain_length[d]):
+            e = w.chain[d][k]
+            if e >= inner:
+                break
+            if w.spatial[e]:
+                if e < shared:
+                    mult *= w.count[e]
+                elif a.n_dims == 2:
+                    continue
+            elif policy == ALWAYS:
+                mult *= w.count[e]
+            else:
+                a.left += 1
+            length[i] = w.tile[e]
+    if a.n_dims == 2:
+        mult *= distinct(a.step[0], a.step[1], length[0], length[1])
+    elif a.relevant:
+        mult *= length[0]
+    a.U = mult
+    a.N = 0 if a.left else mult
+    a.V = a.N if a.relevant else mult
+
+
 cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int multicast, int policy,
                   int first) noexcept nogil:
     """Words that move from a parent to its children over the whole run, each shared word once."""
@@ -526,6 +694,12 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
     cdef int n = 0, d, i, k, e, mine, shared = w.at[above_parent], inner = w.at[above_child]
     # the product of U over all axes before the step, and over those that the step does not touch
     cdef i64 product = 1, others, total, same, kept, both, ju, jv
+    # pieces of ragged dims: cut by the loops outside e, and cut by all
+    cdef Parts open_parts[MAX_DIMS]
+    cdef Parts closed[MAX_DIMS]
+    cdef Parts moved
+    cdef int place[MAX_DIMS]
+    cdef int apart
     for d in range(w.n_dims):
         of_dim[d] = -1
     if tensor >= 0:
@@ -543,17 +717,38 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
             n += 1
     for i in range(n):
         a = &axes[i]
-        a.listed = must_list(w, a, inner, shared, multicast, policy)
-        a.even = a.listed != 1
+        a.listed = 0
+        if multicast == WORD or (multicast == TILE and policy == KEEP):
+            a.listed = must_list(w, a, inner, shared, multicast, policy)
+        a.even = a.listed != 1 and not w.ragged[a.dim[0]] and (a.n_dims == 1 or not w.ragged[a.dim[1]])
         a.left = 0
+        if a.even and (policy != KEEP or a.n_dims == 1):
+            set_even(w, a, inner, first_summed(a, inner, shared, multicast), policy)
+            product *= a.U
+            continue
         for k in range(a.n_dims):
-            a.even &= not w.ragged[a.dim[k]]
             for d in range(w.chain_length[a.dim[k]]):
                 e = w.chain[a.dim[k]][d]
                 if e >= inner:
                     break
                 a.left += not w.spatial[e]
-        sum_axis(w, a, inner if policy == ALWAYS else 0, 0, inner, shared, multicast, policy)
+        a.by_parts = not a.even and a.listed != 1 and policy != KEEP and policy != ALWAYS
+        if a.by_parts:
+            apart = first_summed(a, inner, shared, multicast)
+            for k in range(a.n_dims):
+                d = a.dim[k]
+                place[d] = 0
+                open_parts[d].n = 0
+                add_part(&open_parts[d], 1, w.size[d], w.size[d], 1)
+                closed[d].n = 0
+                add_part(&closed[d], 1, w.size[d], w.size[d], 1)
+                finish_parts(w, d, 0, inner, apart, a.n_dims == 2, &closed[d])
+                if closed[d].n > MAX_PARTS:
+                    w.error = TOO_MANY
+                    return 0
+            sum_parts(a, &closed[a.dim[0]], &closed[a.dim[a.n_dims - 1]])
+        else:
+            sum_axis(w, a, inner if policy == ALWAYS else 0, 0, inner, shared, multicast, policy)
         product *= a.U
     if w.error:
         return 0
@@ -572,16 +767,49 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
             if not a.relevant:
                 jv = ju
             elif a.n_dims == 2 and (policy == KEEP or (policy == SLIDE and a.left == 0)):
-                step = a[0]
+                if policy == KEEP or windows_meet(w, a, e, inner):
+                    step = a[0]
+                    sum_axis(w, &step, e, 1, inner, shared, multicast, policy)
+                    jv = step.V
+        elif a.by_parts:
+            d = w.dim[e]
+            apart = first_summed(a, inner, shared, multicast)
+            while w.chain[d][place[d]] < e:
+                cut_parts(w, w.chain[d][place[d]], 0, apart, a.n_dims == 2, &open_parts[d], &moved)
+                copy_parts(&moved, &open_parts[d])
+                place[d] += 1
+            place[d] += 1
+            cut_parts(w, e, 1, apart, a.n_dims == 2, &open_parts[d], &moved)
+            finish_parts(w, d, place[d], inner, apart, a.n_dims == 2, &moved)
+            if moved.n > MAX_PARTS:
+                w.error = TOO_MANY
+                return 0
+            step = a[0]
+            sum_parts(&step, &moved if d == a.dim[0] else &closed[a.dim[0]],
+                      &moved if d == a.dim[a.n_dims - 1] else &closed[a.dim[a.n_dims - 1]])
+            ju = step.U
+            if policy == SLIDE and a.n_dims == 2 and step.N and windows_meet(w, a, e, inner):
                 sum_axis(w, &step, e, 1, inner, shared, multicast, policy)
                 jv = step.V
+            cut_parts(w, e, 0, apart, a.n_dims == 2, &open_parts[d], &moved)
+            copy_parts(&moved, &open_parts[d])
+            copy_parts(&moved, &closed[d])
+            finish_parts(w, d, place[d], inner, apart, a.n_dims == 2, &closed[d])
+            if closed[d].n > MAX_PARTS:
+                w.error = TOO_MANY
+                return 0
         else:
             step = a[0]
             sum_axis(w, &step, e, 1, inner, shared, multicast, policy)
             ju = step.U
             jv = step.V
-        others = product // a.U
-        total += ju * others
+        if a.even:
+            others = 0
+            total += product * (w.count[e] - 1)
+            product *= w.count[e]
+        else:
+            others = product // a.U
+            total += ju * others
         if a.relevant:
             if policy == SLIDE:
                 for i in range(n):
@@ -608,15 +836,20 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
                         both *= axes[i].N if axes[i].relevant else axes[i].V
                 total -= kept - both
         # from here on loop e stands anywhere
+        if a.by_parts:
+            sum_parts(a, &closed[a.dim[0]], &closed[a.dim[a.n_dims - 1]])
+            product = others * a.U
+            continue
         if a.even and (policy != KEEP or a.n_dims == 1):
             a.U += ju
             a.N = 0 if a.left else a.U
             a.V = a.N if a.relevant else a.U
-        else:
-            sum_axis(w, a, e + 1, 0, inner, shared, multicast, policy)
-            if w.error:
-                return 0
-        product = others * a.U
+            continue
+        sum_axis(w, a, e + 1, 0, inner, shared, multicast, policy)
+        if w.error:
+            return 0
+        if not a.even:
+            product = others * a.U
     return total
 
 

@@ -218,7 +218,7 @@ class Report:
             "summary": {key: clean(value) for key, value in summary.items()},
             "layers": [{key: clean(value) for key, value in row.items()} for row in self.rows],
             "actions": [{k: clean(v) for k, v in zip(columns, row)} for row in self.action_rows()],
-            "mappings": {r.name: r.plan.mapping.text() for r in self.results if r.plan.mapping is not None},
+            "mappings": {r.name: r.plan.mapping.lines() for r in self.results if r.plan.mapping is not None},
             "notes": list(self.notes),
         }
 

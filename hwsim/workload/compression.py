@@ -6,6 +6,8 @@ a 5-bit run of zeros and a 16-bit value, and one bit that ends the stream.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -19,8 +21,8 @@ RLC_MAX_RUN = 31
 def rlc_encode(values: ArrayLike) -> list[int]:
     """Pack a stream of 16-bit values into 64-bit words.
 
-    A run longer than 31 is cut by a pair whose value is zero, which stands for a zero itself. The last word's unused
-    pairs are zero and its top bit is set.
+    A run longer than 31 is cut by a pair whose value is zero, which stands for a zero itself. Zeros at the end are left
+    out, since the receiver knows the length. The last word's unused pairs are zero and its top bit is set.
 
     Raises
     ------
@@ -32,14 +34,14 @@ def rlc_encode(values: ArrayLike) -> list[int]:
         raise ValueError("values must be integers of 16 bits")
     pairs: list[tuple[int, int]] = []
     run = 0
-    for value in flat.tolist():
+    for value in np.trim_zeros(flat, "b").tolist():
         if value == 0 and run < RLC_MAX_RUN:
             run += 1
         else:
             pairs.append((run, value & 0xFFFF))
             run = 0
-    if run:
-        pairs.append((run - 1, 0))
+    if flat.size and not pairs:
+        pairs.append((0, 0))
     words = []
     for start in range(0, len(pairs), RLC_PAIRS):
         word = 0
@@ -58,7 +60,7 @@ def rlc_decode(words: list[int], count: int) -> list[int]:
         for place in range(RLC_PAIRS):
             pair = word >> (21 * place) & 0x1FFFFF
             values += [0] * (pair >> 16) + [pair & 0xFFFF]
-    return values[:count]
+    return (values + [0] * (count - len(values)))[:count]
 
 
 def rlc_bits(values: ArrayLike) -> int:
@@ -69,12 +71,16 @@ def rlc_bits(values: ArrayLike) -> int:
 def rlc_expected_bytes(rows: int, row: int, density: float, raw_bytes: float = 2.0) -> float:
     """Expected bytes of `rows` streams of `row` values whose zeros fall at random, or raw where that is smaller.
 
-    A row has ``row * d`` non-zero values and, for each, an extra pair for every 32 zeros of its run: with z = 1 - d the
-    expected number of those is ``z^32 / (1 - z^32)``. Whole words hold three pairs: on average a third of a word is lost.
+    A row has ``row * d`` non-zero values, and a run of zeros before each costs a pair more for every 32 of them: with
+    z = 1 - d that makes ``row * d / (1 - z^32)`` pairs. A word holds three; on average a third of the last one is lost.
     """
     if not rows or not row:
         return 0.0
-    zeros = 1.0 - density
-    pairs = row / 32 if density <= 0 else row * density * (1 + zeros**32 / (1 - zeros**32))
+    if density >= 1:
+        pairs = float(row)
+    elif density <= 0:
+        pairs = 0.0
+    else:
+        pairs = row * density / -math.expm1(32 * math.log1p(-density))
     packed = RLC_WORD_BITS / 8 * max(1.0, pairs / RLC_PAIRS + 1 / 3)
     return rows * min(raw_bytes * row, packed)

@@ -17,7 +17,7 @@ from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import ACTIVATIONS
 from hwsim.workload.tensor import DTYPES, FORMATS
 
-__all__ = ["KINDS", "LayerLine", "LayerSpec", "UseSpec", "WorkloadSpec", "parameter"]
+__all__ = ["KINDS", "SPECS", "LayerLine", "LayerSpec", "UseSpec", "WorkloadSpec", "parameter"]
 
 _PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]{0,39})\Z")
 _PARAMETER_SCHEMA = {"type": "string", "pattern": r"^\$[A-Za-z_]\w*$", "description": "a parameter of the block"}
@@ -349,12 +349,12 @@ class UseSpec(Spec):
     kind: ClassVar[str] = "use"
 
 
-_SPECS: tuple[type[Spec], ...] = (
+SPECS: tuple[type[Spec], ...] = (
     ConvSpec, DwconvSpec, PoolSpec, FcSpec, GemmSpec, MatmulSpec, AddSpec, MulSpec, ElementwiseSpec, ActivationSpec,
     NormSpec, SoftmaxSpec, ConcatSpec, MoveSpec, LstmSpec, GruSpec, EmbeddingSpec, UseSpec,
 )  # fmt: skip
 #: The key of each kind of line, whose value is the layer's name.
-KINDS: tuple[str, ...] = tuple(str(spec.kind) for spec in _SPECS)  # type: ignore[attr-defined]
+KINDS: tuple[str, ...] = tuple(str(spec.kind) for spec in SPECS)  # type: ignore[attr-defined]
 
 
 def _one_kind(line: object) -> object:

@@ -1,25 +1,23 @@
-"""Row stationary on a chip like Eyeriss (Chen et al., JSSC 52(1), 2017): the mapper, and the time of its passes.
+"""Row stationary on a chip like Eyeriss (Chen et al., JSSC 52(1), 2017): time, traffic and counts of its passes.
 
-A PE keeps a row of a filter and slides a row of the ifmap past it; R x e PEs make a set that computes e rows of the ofmap.
-Mapping parameters, as the paper names them: a pass takes n images, p t filters and q r channels of a strip of e ofmap rows
-(p and q inside a PE, t and r across sets); the buffer holds the partial sums of m filters.
+A PE keeps a row of a filter and slides a row of the ifmap past it. A pass starts by loading filters and the first
+window, then every column of the ofmap takes as long as its slowest part: the MACs of a PE, the psum port or the ifmap
+port of the buffer. The buffer is not double buffered: the first image and the first filters of each channel group are
+waited for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hwsim.errors import Fault, InputError
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, nest, ragged, shortage, strips
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.machines.plan import Action, LayerPlan
-from hwsim.mapping import Keep, Loop, Mapping, Policy, Problem, conv_problem, counts
+from hwsim.mapping import Mapping, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
@@ -27,203 +25,7 @@ from hwsim.workload.compression import rlc_expected_bytes
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
 
-__all__ = ["Limits", "RsMapping", "candidates", "choose", "nest", "plan_row_stationary"]
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds a mapping, in words: the array, the scratchpads of a PE, the banks of the buffer."""
-
-    rows: int
-    cols: int
-    weight_spad: int
-    ifmap_spad: int
-    psum_spad: int
-    filter_buffer: int
-    banks: int
-    bank: int
-    row_words: int
-    min_occupation: float
-
-    def sets(self, e: int, r: int) -> int:
-        """Sets of r x e PEs that the array holds; a set wider than the array is folded onto several rows of sets."""
-        if e <= self.cols:
-            return self.rows // r * (self.cols // e)
-        return self.rows // r // -(-e // self.cols)
-
-
-@dataclass(frozen=True, slots=True)
-class RsMapping:
-    """A row-stationary mapping; f is the width of an ofmap tile."""
-
-    n: int
-    m: int
-    e: int
-    p: int
-    q: int
-    r: int
-    t: int
-    f: int
-    candidates: int = 0
-    ties: int = 0
-
-    def text(self) -> str:
-        """The parameters as the paper writes them."""
-        return " ".join(f"{key}={getattr(self, key)}" for key in "nmepqrtf")
-
-
-def _divisors(x: int) -> list[int]:
-    small = [d for d in range(1, int(x**0.5) + 1) if x % d == 0]
-    return sorted({*small, *(x // d for d in small)})
-
-
-def _tile_width(work: ConvWork, limits: Limits) -> int:
-    """Columns of the ofmap tile: the row is cut in the fewest parts of which one channel meets `row_words`."""
-    for parts in range(1, work.q + 1):
-        f = -(-work.q // parts)
-        if -(-((f - 1) * work.stride[1] + work.s) // work.stride[1]) <= limits.row_words:
-            return f
-    return 1
-
-
-def _strips(total: int, e: int) -> list[tuple[int, int]]:
-    """(height, how many) of full strips and of the last, shorter one."""
-    return [(h, n) for h, n in ((e, total // e), (total % e, 1)) if h and n]
-
-
-COLUMNS = ("n", "m", "e", "p", "q", "r", "t", "active", "dram", "glb")
-
-
-@lru_cache(maxsize=512)
-def candidates(work: ConvWork, limits: Limits) -> Ints:
-    """Every legal mapping, a row of `COLUMNS` each: parameters, active PEs, words of DRAM and of buffer traffic."""
-    up, r_, s = work.stride[0], work.r, work.s
-    f = _tile_width(work, limits)
-    width = (f - 1) * work.stride[1] + s
-    tiles = -(-work.q // f)
-    all_widths = (work.q - tiles) * work.stride[1] + tiles * s
-    filters = np.array(_divisors(work.k), dtype=np.int64)
-    set_limit = limits.rows // r_ * limits.cols
-    if not set_limit or s > limits.ifmap_spad:
-        return np.empty((0, len(COLUMNS)), dtype=np.int64)
-    grid = np.meshgrid(
-        np.arange(1, min(limits.ifmap_spad // s, work.c) + 1),
-        np.arange(1, min(set_limit, work.c) + 1),
-        filters[filters <= limits.psum_spad],
-        filters[filters <= set_limit],
-        indexing="ij",
-    )
-    q, r, p, t = (axis.ravel() for axis in grid)
-    keep = (
-        (r * t <= set_limit)
-        & (p * q * s <= limits.weight_spad)
-        & (work.k % (p * t) == 0)
-        & (p * t * q * r * r_ * s <= limits.filter_buffer)
-        & (q * r < work.c + q)
-        & ((q * r * -(-width // work.stride[1]) <= limits.row_words) | (q * r == 1))
-    )
-    q, r, p, t = (axis[keep] for axis in (q, r, p, t))
-    qr, pt = q * r, p * t
-    passes = -(-work.c // qr)
-    found = []
-    for e in range(1, min(work.p, limits.cols * (limits.rows // r_)) + 1):
-        sets = limits.sets(e, r_)
-        if not sets:
-            continue
-        strips = _strips(work.p, e)
-        fetched = sum(((h - 1) * up + (r_ - 1) * work.dilation[0] + 1) * number for h, number in strips)
-        number_of_strips = sum(number for _, number in strips)
-        row_bytes = ((e - 1) * up + (r_ - 1) * work.dilation[0] + 1) * width
-        fits = r * t <= sets
-        for n in _divisors(work.n):
-            ifmap_banks = -(-n * qr * row_bytes // limits.bank)
-            for m in filters.tolist():
-                psum_banks = -(-n * m * e * f // limits.bank)
-                if psum_banks >= limits.banks:
-                    break
-                i = fits & (m % pt == 0) & (ifmap_banks + psum_banks <= limits.banks)
-                if not i.any():
-                    continue
-                rows = np.empty((int(i.sum()), len(COLUMNS)), dtype=np.int64)
-                rows[:, 0], rows[:, 1], rows[:, 2] = n, m, e
-                rows[:, 3], rows[:, 4], rows[:, 5], rows[:, 6] = p[i], q[i], r[i], t[i]
-                rows[:, 7] = r_ * e * r[i] * t[i]
-                ifmap = work.c * work.n * fetched * all_widths * (work.k // m)
-                filter_words = work.k * work.c * r_ * s * number_of_strips * tiles * (work.n // n)
-                rows[:, 8] = work.g * (ifmap + filter_words + work.n * work.k * work.p * work.q)
-                psums = 2 * passes[i] * work.k * work.p * work.q
-                rows[:, 9] = work.g * work.n * (psums + work.c * fetched * all_widths * (work.k // pt[i]))
-                found.append(rows)
-    return np.concatenate(found) if found else np.empty((0, len(COLUMNS)), dtype=np.int64)
-
-
-def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
-    """The mapping the chip would take: enough PEs active, then least DRAM words, most PEs, least buffer words, largest p.
-
-    None where no mapping exists.
-    """
-    table = candidates(work, limits)
-    if not len(table):
-        return None
-    n, m, e, p, q, r, t, active, dram, glb = table.T
-    enough = active >= limits.min_occupation * active.max()
-    few = table[enough]
-    order = np.lexsort((-few[:, 3], few[:, 9], -few[:, 7], few[:, 8]))
-    best = few[order[0]]
-    ties = int((few[:, [3, 7, 8, 9]] == best[[3, 7, 8, 9]]).all(axis=1).sum())
-    values = dict(zip("nmepqrt", (int(v) for v in best[:7])))
-    return RsMapping(**values, f=_tile_width(work, limits), candidates=len(table), ties=ties)
-
-
-def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mapping:
-    """The loop nest of a mapping over a strip or several like ones (`part`)."""
-    m, e, f = mapping, min(mapping.e, part.p), min(mapping.f, part.q)
-    qr, pt = min(m.q * m.r, part.c), m.p * m.t
-    q = min(m.q, qr)
-    dram, buffer = memories["dram"], memories["buffer"]
-    return Mapping(
-        (
-            Keep(dram, ("ifmap", "weight", "ofmap")),
-            Loop("G", 1),
-            Loop("N", m.n),
-            Loop("P", e),
-            Loop("Q", f),
-            Loop("K", m.m),
-            Keep(buffer, ("ofmap",)),
-            Loop("C", qr),
-            Keep(buffer, ("ifmap",)),
-            Loop("K", pt),
-            Keep(memories["filter"], ("weight",)),
-            Loop("R", 1, "rows"),
-            Loop("P", 1, "cols"),
-            Loop("C", q, "sets"),
-            Loop("K", m.p, "sets"),
-            Keep(memories["weight"], ("weight",)),
-            Loop("N", 1),
-            Loop("Q", 1),
-            Keep(memories["ifmap"], ("ifmap",)),
-            Keep(memories["psum"], ("ofmap",)),
-            Loop("K", 1),
-            Loop("C", 1),
-            Loop("S", 1),
-        )
-    )
-
-
-def _ragged(work: ConvWork, mapping: RsMapping, e: int, bank: int) -> RsMapping:
-    """A short last strip leaves sets free: r doubles and t halves while its channels still share a bank."""
-    width = (mapping.f - 1) * work.stride[1] + work.s
-    rows = (e - 1) * work.stride[0] + work.r
-    while (
-        e < mapping.e
-        and mapping.t % 2 == 0
-        and 2 * mapping.q * mapping.r <= work.c
-        and 2 * mapping.q * mapping.r * rows * width <= bank
-    ):
-        mapping = replace(mapping, r=2 * mapping.r, t=mapping.t // 2)
-    return mapping
+__all__ = ["limits_of", "plan_row_stationary"]
 
 
 def limits_of(machine: PeArray, word_bits: int) -> tuple[Limits, dict[str, str]]:
@@ -274,26 +76,8 @@ def plan_row_stationary(machine: PeArray, layer: Layer, batch: int) -> LayerPlan
     limits, names = limits_of(machine, bits[0])
     chosen = choose(work, limits)
     if chosen is None:
-        raise InputError([Fault("", layer.name, _impossible(work, limits, names))])
+        raise InputError([Fault("", layer.name, shortage(work, limits, names))])
     return _Chip(machine, layer, batch, work, limits, names, chosen, bits).plan()
-
-
-def _impossible(work: ConvWork, limits: Limits, names: dict[str, str]) -> str:
-    """Which memory or side is too small, by how much."""
-    if work.r > limits.rows:
-        return f"a filter of {work.r} rows needs {work.r} rows of PEs; the array has {limits.rows}: {work.r - limits.rows} too few"
-    if work.s > limits.ifmap_spad:
-        over = work.s - limits.ifmap_spad
-        return f"{names['ifmap']} holds {limits.ifmap_spad} words; a filter row of {work.s} is {over} too much"
-    if work.r * work.s > limits.filter_buffer:
-        over = work.r * work.s - limits.filter_buffer
-        return f"{names['filter']} holds {limits.filter_buffer} words; a filter of {work.r * work.s} is {over} too much"
-    need = 1 + -(
-        -((work.r - 1) * work.dilation[0] + 1)
-        * ((_tile_width(work, limits) - 1) * work.stride[1] + work.s)
-        // limits.bank
-    )
-    return f"{names['buffer']} has {limits.banks} banks; one row of psums and its ifmap rows need {need}: {need - limits.banks} too few"
 
 
 class _Chip:
@@ -340,20 +124,20 @@ class _Chip:
         spec = machine.spec
         top = 0
         parts: dict[tuple[int, int], int] = {}  # (strip height, rows of it that lie in the image) -> how many
-        for height, number in _strips(work.p, chosen.e):
+        for height, number in strips(work.p, chosen.e):
             for _ in range(number):
                 rows = (height - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
                 inside = max(1, min(top + rows, work.pad_top + work.real_rows) - max(top, work.pad_top))
                 parts[height, inside] = parts.get((height, inside), 0) + 1
                 top += height * work.stride[0]
         for (height, inside), number in parts.items():
-            mapping = _ragged(work, chosen, height, self.limits.bank)
+            mapping = ragged(work, chosen, height, self.limits.bank)
             tiles = [(chosen.f, work.q // chosen.f), (work.q % chosen.f, 1)]
             for f, columns in tiles:
                 if f and columns:
                     self._time(mapping, height, inside, f, number * columns)
-        for height, number in _strips(work.p, chosen.e):
-            self._count(_ragged(work, chosen, height, self.limits.bank), height * number)
+        for height, number in strips(work.p, chosen.e):
+            self._count(ragged(work, chosen, height, self.limits.bank), height * number)
         dram_bytes = {tensor: ceil(size) for tensor, size in self.bytes.items()}
         word = self.bits[0]
         for tensor, action in (("ifmap", "read"), ("weight", "read"), ("ofmap", "update")):
@@ -396,11 +180,15 @@ class _Chip:
                 "mapping": chosen.text(),
             },
             why=(
-                f"{chosen.candidates} mappings fit; of those with at least {self.limits.min_occupation:.0%} of the most active PEs, "
-                f"this one moves the fewest words over DRAM ({chosen.ties} alike)",
-                f"cycles of the passes by what binds them: {', '.join(f'{k} {v:,}' for k, v in sorted(self.busy.items(), key=lambda i: -i[1]))}",
+                f"{chosen.candidates} mappings fit; of those with at least {self.limits.min_occupation:.0%} of the most "
+                f"active PEs, this one moves the fewest words over DRAM ({chosen.ties} alike)",
+                f"cycles of the passes by what binds them: {self._shares()}",
             ),
         )
+
+    def _shares(self) -> str:
+        """Cycles by what binds them, largest first."""
+        return ", ".join(f"{name} {cycles:,}" for name, cycles in sorted(self.busy.items(), key=lambda item: -item[1]))
 
     def _macs(self) -> int:
         """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""
@@ -438,7 +226,7 @@ class _Chip:
                 self.actions["noc", tensor, action] = self.actions.get(("noc", tensor, action), 0) + n
 
     def _time(self, mapping: RsMapping, height: int, inside: int, f: int, strips: int) -> None:
-        """Add the fills of `strips` like strips: each channel group is loaded, processed for all filters, drained at the end."""
+        """Add the fills of like strips: each channel group is loaded, processed for all filters, drained at the end."""
         w, machine, m = self.work, self.machine, mapping
         groups = w.g * (w.n // m.n) * (w.k // m.m) * strips
         passes = m.m // (m.p * m.t)

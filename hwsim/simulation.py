@@ -12,11 +12,18 @@ from hwsim.machines import LayerPlan, Machine
 from hwsim.report.report import LayerResult, Report
 from hwsim.workload import Workload
 
-__all__ = ["simulate"]
+__all__ = ["prices_of", "simulate"]
 
 # A plan is the same object for equal layers of one machine: what it cost to run and price is worth keeping.
 _timelines: WeakKeyDictionary[LayerPlan, Timeline] = WeakKeyDictionary()
 _prices: WeakKeyDictionary[Machine, Prices] = WeakKeyDictionary()
+
+
+def prices_of(machine: Machine) -> Prices:
+    """What the machine's actions cost, resolved once."""
+    if machine not in _prices:
+        _prices[machine] = Prices(machine.spec.energy, machine.folder)
+    return _prices[machine]
 
 
 def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
@@ -43,9 +50,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
     """
     if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= 65536:
         raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
-    if machine not in _prices:
-        _prices[machine] = Prices(machine.spec.energy, machine.folder)
-    prices = _prices[machine]
+    prices = prices_of(machine)
     results = []
     for layer in workload:
         plan = machine.plan(layer, batch)

@@ -1,0 +1,233 @@
+"""The row-stationary mapper: every mapping that fits the scratchpads and banks, and the one that the chip takes.
+
+Parameters as Chen et al. name them (JSSC 52(1), 2017): a pass takes n images, p t filters and q r channels of a strip
+of e ofmap rows (p and q inside a PE, t and r across sets of R x e PEs); the buffer holds the psums of m filters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.machines.pe_array.work import ConvWork
+from hwsim.mapping import Keep, Loop, Mapping
+
+__all__ = ["COLUMNS", "Limits", "RsMapping", "candidates", "choose", "nest", "ragged", "shortage", "strips"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a mapping, in words: the array, the scratchpads of a PE, the banks of the buffer."""
+
+    rows: int
+    cols: int
+    weight_spad: int
+    ifmap_spad: int
+    psum_spad: int
+    filter_buffer: int
+    banks: int
+    bank: int
+    row_words: int
+    min_occupation: float
+
+    def sets(self, e: int, r: int) -> int:
+        """Sets of r x e PEs that the array holds; a set wider than the array is folded onto several rows of sets."""
+        if e <= self.cols:
+            return self.rows // r * (self.cols // e)
+        return self.rows // r // -(-e // self.cols)
+
+
+@dataclass(frozen=True, slots=True)
+class RsMapping:
+    """A row-stationary mapping; f is the width of an ofmap tile."""
+
+    n: int
+    m: int
+    e: int
+    p: int
+    q: int
+    r: int
+    t: int
+    f: int
+    candidates: int = 0
+    ties: int = 0
+
+    def text(self) -> str:
+        """The parameters as the paper writes them."""
+        return " ".join(f"{key}={getattr(self, key)}" for key in "nmepqrtf")
+
+
+def _divisors(x: int) -> list[int]:
+    small = [d for d in range(1, int(x**0.5) + 1) if x % d == 0]
+    return sorted({*small, *(x // d for d in small)})
+
+
+def _tile_width(work: ConvWork, limits: Limits) -> int:
+    """Columns of the ofmap tile: the row is cut in the fewest parts of which one channel meets `row_words`."""
+    for parts in range(1, work.q + 1):
+        f = -(-work.q // parts)
+        if -(-((f - 1) * work.stride[1] + work.s) // work.stride[1]) <= limits.row_words:
+            return f
+    return 1
+
+
+def strips(total: int, e: int) -> list[tuple[int, int]]:
+    """(height, how many) of full strips and of the last, shorter one."""
+    return [(h, n) for h, n in ((e, total // e), (total % e, 1)) if h and n]
+
+
+COLUMNS = ("n", "m", "e", "p", "q", "r", "t", "active", "dram", "glb")
+
+
+@lru_cache(maxsize=512)
+def candidates(work: ConvWork, limits: Limits) -> Ints:
+    """Every legal mapping, a row of `COLUMNS` each: parameters, active PEs, words of DRAM and of buffer traffic."""
+    up, r_, s = work.stride[0], work.r, work.s
+    f = _tile_width(work, limits)
+    width = (f - 1) * work.stride[1] + s
+    tiles = -(-work.q // f)
+    all_widths = (work.q - tiles) * work.stride[1] + tiles * s
+    filters = np.array(_divisors(work.k), dtype=np.int64)
+    set_limit = limits.rows // r_ * limits.cols
+    if not set_limit or s > limits.ifmap_spad:
+        return np.empty((0, len(COLUMNS)), dtype=np.int64)
+    grid = np.meshgrid(
+        np.arange(1, min(limits.ifmap_spad // s, work.c) + 1),
+        np.arange(1, min(set_limit, work.c) + 1),
+        filters[filters <= limits.psum_spad],
+        filters[filters <= set_limit],
+        indexing="ij",
+    )
+    q, r, p, t = (axis.ravel() for axis in grid)
+    keep = (
+        (r * t <= set_limit)
+        & (p * q * s <= limits.weight_spad)
+        & (work.k % (p * t) == 0)
+        & (p * t * q * r * r_ * s <= limits.filter_buffer)
+        & (q * r < work.c + q)
+        & ((q * r * -(-width // work.stride[1]) <= limits.row_words) | (q * r == 1))
+    )
+    q, r, p, t = (axis[keep] for axis in (q, r, p, t))
+    qr, pt = q * r, p * t
+    passes = -(-work.c // qr)
+    found = []
+    for e in range(1, min(work.p, limits.cols * (limits.rows // r_)) + 1):
+        sets = limits.sets(e, r_)
+        if not sets:
+            continue
+        cut = strips(work.p, e)
+        fetched = sum(((h - 1) * up + (r_ - 1) * work.dilation[0] + 1) * number for h, number in cut)
+        number_of_strips = sum(number for _, number in cut)
+        row_bytes = ((e - 1) * up + (r_ - 1) * work.dilation[0] + 1) * width
+        fits = r * t <= sets
+        for n in _divisors(work.n):
+            ifmap_banks = -(-n * qr * row_bytes // limits.bank)
+            for m in filters.tolist():
+                psum_banks = -(-n * m * e * f // limits.bank)
+                if psum_banks >= limits.banks:
+                    break
+                i = fits & (m % pt == 0) & (ifmap_banks + psum_banks <= limits.banks)
+                if not i.any():
+                    continue
+                rows = np.empty((int(i.sum()), len(COLUMNS)), dtype=np.int64)
+                rows[:, 0], rows[:, 1], rows[:, 2] = n, m, e
+                rows[:, 3], rows[:, 4], rows[:, 5], rows[:, 6] = p[i], q[i], r[i], t[i]
+                rows[:, 7] = r_ * e * r[i] * t[i]
+                ifmap = work.c * work.n * fetched * all_widths * (work.k // m)
+                filter_words = work.k * work.c * r_ * s * number_of_strips * tiles * (work.n // n)
+                rows[:, 8] = work.g * (ifmap + filter_words + work.n * work.k * work.p * work.q)
+                psums = 2 * passes[i] * work.k * work.p * work.q
+                rows[:, 9] = work.g * work.n * (psums + work.c * fetched * all_widths * (work.k // pt[i]))
+                found.append(rows)
+    return np.concatenate(found) if found else np.empty((0, len(COLUMNS)), dtype=np.int64)
+
+
+def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
+    """The mapping the chip takes: enough PEs active, then least DRAM words, most PEs, least buffer words.
+
+    None where no mapping exists.
+    """
+    table = candidates(work, limits)
+    if not len(table):
+        return None
+    active = table[:, 7]
+    enough = active >= limits.min_occupation * active.max()
+    few = table[enough]
+    order = np.lexsort((-few[:, 3], few[:, 9], -few[:, 7], few[:, 8]))
+    best = few[order[0]]
+    ties = int((few[:, [3, 7, 8, 9]] == best[[3, 7, 8, 9]]).all(axis=1).sum())
+    values = dict(zip("nmepqrt", (int(v) for v in best[:7])))
+    return RsMapping(**values, f=_tile_width(work, limits), candidates=len(table), ties=ties)
+
+
+def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mapping:
+    """The loop nest of a mapping over a strip or several like ones (`part`)."""
+    m, e, f = mapping, min(mapping.e, part.p), min(mapping.f, part.q)
+    qr, pt = min(m.q * m.r, part.c), m.p * m.t
+    q = min(m.q, qr)
+    dram, buffer = memories["dram"], memories["buffer"]
+    return Mapping(
+        (
+            Keep(dram, ("ifmap", "weight", "ofmap")),
+            Loop("G", 1),
+            Loop("N", m.n),
+            Loop("P", e),
+            Loop("Q", f),
+            Loop("K", m.m),
+            Keep(buffer, ("ofmap",)),
+            Loop("C", qr),
+            Keep(buffer, ("ifmap",)),
+            Loop("K", pt),
+            Keep(memories["filter"], ("weight",)),
+            Loop("R", 1, "rows"),
+            Loop("P", 1, "cols"),
+            Loop("C", q, "sets"),
+            Loop("K", m.p, "sets"),
+            Keep(memories["weight"], ("weight",)),
+            Loop("N", 1),
+            Loop("Q", 1),
+            Keep(memories["ifmap"], ("ifmap",)),
+            Keep(memories["psum"], ("ofmap",)),
+            Loop("K", 1),
+            Loop("C", 1),
+            Loop("S", 1),
+        )
+    )
+
+
+def ragged(work: ConvWork, mapping: RsMapping, e: int, bank: int) -> RsMapping:
+    """A short last strip leaves sets free: r doubles and t halves while its channels still share a bank."""
+    width = (mapping.f - 1) * work.stride[1] + work.s
+    rows = (e - 1) * work.stride[0] + work.r
+    while (
+        e < mapping.e
+        and mapping.t % 2 == 0
+        and 2 * mapping.q * mapping.r <= work.c
+        and 2 * mapping.q * mapping.r * rows * width <= bank
+    ):
+        mapping = replace(mapping, r=2 * mapping.r, t=mapping.t // 2)
+    return mapping
+
+
+def shortage(work: ConvWork, limits: Limits, names: dict[str, str]) -> str:
+    """Which memory or side is too small, by how much."""
+    if work.r > limits.rows:
+        few = work.r - limits.rows
+        return f"a filter of {work.r} rows needs {work.r} rows of PEs; the array has {limits.rows}: {few} too few"
+    if work.s > limits.ifmap_spad:
+        over = work.s - limits.ifmap_spad
+        return f"{names['ifmap']} holds {limits.ifmap_spad} words; a filter row of {work.s} is {over} too much"
+    if work.r * work.s > limits.filter_buffer:
+        over = work.r * work.s - limits.filter_buffer
+        return f"{names['filter']} holds {limits.filter_buffer} words; a filter of {work.r * work.s} is {over} too much"
+    rows, cols = (work.r - 1) * work.dilation[0] + 1, (_tile_width(work, limits) - 1) * work.stride[1] + work.s
+    need = 1 + -(-rows * cols // limits.bank)
+    return (
+        f"{names['buffer']} has {limits.banks} banks; one row of psums and its ifmap rows need {need}: "
+        f"{need - limits.banks} too few"
+    )

@@ -1,0 +1,346 @@
+"""The dataflow study of Eyeriss (Chen, Emer, Sze, ISCA 2016): the best tile sizes of each dataflow in closed form.
+
+Every dataflow is a loop nest (`study_nest`) with a few free tile sizes. All of them are priced at once and the cheapest
+is taken. The study's conventions, which were inferred from its published figures:
+
+- Inputs: a level counts the words that the next level in reads from it; a word sent to many PEs counts once there, and
+  once for each receiving PE on the network. Fills are not charged.
+- Partial sums: a storage level counts 2 (arrivals from inside - departures outwards); the network counts additions
+  between PEs. Outputs go to DRAM once; their drains are not charged elsewhere.
+- A word for one PE alone that the PE does not keep is free on the network.
+- The search minimises DRAM, buffer and network energy. The register file costs nearly the same whatever one does.
+- PEs are one pool: sets of them are folded onto the array wherever they fit.
+- The buffer always has room for the partial sums of a tile, and a tile is fetched anew whenever the loops come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.machines.pe_array.work import ConvWork
+
+__all__ = ["LEVEL_COSTS", "Budget", "Choice", "Word", "choose", "lacking", "register_words"]
+
+Ints = NDArray[np.int64]
+Word = tuple[str, str]
+"""(level, tensor): level is "dram", "glb", "noc" or "rf"."""
+Table = dict[Word, Ints]
+Candidates = tuple[dict[str, Ints], Table]
+
+LEVEL_COSTS = {"dram": 200.0, "glb": 6.0, "noc": 2.0, "rf": 1.0}
+"""Energy of a word over that of a MAC (ISCA 2016, table IV)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a mapping may use: PEs, words of the shared buffer, words of a register file."""
+
+    pes: int
+    buffer: int
+    rf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The best tile sizes of a dataflow, the words they move, and how many were compared."""
+
+    dataflow: str
+    tiles: dict[str, int]
+    words: dict[Word, int]
+    cost: float
+    considered: int
+
+    def text(self) -> str:
+        """The tile sizes in one line."""
+        return " ".join(f"{key}={value}" for key, value in self.tiles.items())
+
+
+def _cdiv(a: Ints | int, b: Ints | int) -> Ints:
+    """Ceiling division."""
+    return np.asarray(-(-np.asarray(a, dtype=np.int64) // b), dtype=np.int64)
+
+
+def _splits(total: int) -> Ints:
+    """The distinct ceil(total / i): the smallest tile for every number of pieces."""
+    return np.unique(_cdiv(total, np.arange(1, total + 1, dtype=np.int64)))
+
+
+def _divisors(x: int) -> Ints:
+    d = np.arange(1, x + 1, dtype=np.int64)
+    return d[x % d == 0]
+
+
+def _blocks(total: int, tile: Ints, inner: Ints) -> Ints:
+    """Pieces of `inner` when `total` is cut by `tile` and each piece again by `inner`."""
+    full = (total - 1) // tile
+    return full * _cdiv(tile, inner) + _cdiv(total - full * tile, inner)
+
+
+def _grid(*axes: Ints) -> list[Ints]:
+    """Flat Cartesian product."""
+    return [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
+
+
+def _ones() -> Ints:
+    return np.ones(1, dtype=np.int64)
+
+
+def _span(stride: int, dilation: int, outputs: Ints, taps: int) -> Ints:
+    """Distinct positions that a filter of `taps` sees for so many outputs in a row."""
+    g = gcd(stride, dilation)
+    return outputs * taps - np.maximum(0, outputs - dilation // g) * max(0, taps - stride // g)
+
+
+class _Layer:
+    """A convolution with the sums that the closed forms share; one group of it, `g` times."""
+
+    def __init__(self, work: ConvWork) -> None:
+        self.n, self.g, self.m, self.c = work.n, work.g, work.k, work.c
+        self.e, self.f, self.r, self.s = work.p, work.q, work.r, work.s
+        self.taps = work.r * work.s
+        self._rows = work.stride[0], work.dilation[0]
+        self._cols = work.stride[1], work.dilation[1]
+        self.macs = work.macs // work.g
+        self.outputs = work.n * work.k * work.p * work.q
+        self.weights = work.k * work.c * self.taps
+        self.width = int(self.columns(np.int64(work.q)))
+        self.height = int(self.rows(np.int64(work.p)))
+        # A PE slides its window by one output at a time; what it still has, it is not sent again.
+        up, dilation = self._cols
+        kept = max(0, work.s - up // dilation) if up % dilation == 0 else 0
+        self.slid = work.s + (work.q - 1) * (work.s - kept)
+
+    def rows(self, e: Ints | np.int64) -> Ints:
+        """Ifmap rows of e output rows."""
+        return _span(*self._rows, np.asarray(e), self.r)
+
+    def columns(self, f: Ints | np.int64) -> Ints:
+        """Ifmap columns of f output columns."""
+        return _span(*self._cols, np.asarray(f), self.s)
+
+    def strip_rows(self, e: Ints) -> Ints:
+        """Ifmap rows of all strips of e output rows: each strip loads its halo again."""
+        rest = self.e % e
+        return self.e // e * self.rows(e) + np.where(rest > 0, self.rows(rest), 0)
+
+    def strip_columns(self, f: Ints) -> Ints:
+        """Ifmap columns of all strips of f output columns."""
+        rest = self.f % f
+        return self.f // f * self.columns(f) + np.where(rest > 0, self.columns(rest), 0)
+
+    def table(self, words: dict[Word, Ints | int], size: int) -> Table:
+        """Words of all groups; the ofmap goes to DRAM once."""
+        words = {("dram", "ofmap"): self.outputs} | words
+        return {key: np.broadcast_to(np.asarray(n, dtype=np.int64) * self.g, (size,)) for key, n in words.items()}
+
+
+def _filter_tiles(layer: _Layer, most: Ints, *units: Ints) -> tuple[Ints, int]:
+    """Candidates for m: the largest that fits, the equal split, and both in whole inner tiles; and how many each."""
+    most = np.minimum(most, layer.m)
+    even = _cdiv(layer.m, _cdiv(layer.m, np.maximum(most, 1)))
+    found = [most, even]
+    for unit in units:
+        down, up = most - most % unit, _cdiv(even, unit) * unit
+        found += [np.where(down > 0, down, most), np.where(up <= most, up, most)]
+    return np.concatenate(found), len(found)
+
+
+def _keep(ok: NDArray[np.bool_], *columns: Ints) -> list[Ints]:
+    return [column[ok] for column in columns]
+
+
+def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
+    """R x e PEs make a set; q channels and p filters in a PE, r and t sets side by side."""
+    sets_of_rows = budget.pes // layer.r
+    e_all = _splits(layer.e)
+    e, q, r, n = _grid(
+        e_all[e_all <= sets_of_rows], _divisors(layer.c), _divisors(layer.c), _splits(layer.n)
+    )
+    # A register file holds p q S weights, the ifmap window of q S words, and p partial sums.
+    p = np.minimum(layer.m, (budget.rf - q * layer.s) // (q * layer.s + 1))
+    sets = budget.pes // (layer.r * np.maximum(e, 1))
+    e, q, r, n, p, sets = _keep((p >= 1) & (sets >= r) & (layer.c % (q * r) == 0), e, q, r, n, p, sets)
+    t = np.minimum(sets // r, _cdiv(layer.m, p))
+    held = n * q * r * layer.rows(e) * layer.width
+    m, copies = _filter_tiles(layer, (budget.buffer - held) // (n * e * layer.f), p, p * t)
+    e, q, r, n, p, t = (np.tile(x, copies) for x in (e, q, r, n, p, t))
+    e, q, r, n, p, t, m = _keep(m >= 1, e, q, r, n, p, t, m)
+    loads, steps = _cdiv(layer.n, n), layer.c // (q * r)
+    rows = layer.strip_rows(e)
+    left = layer.outputs * layer.r * (layer.c // q)  # partial sums that leave a PE: one for q S MACs
+    words: dict[Word, Ints | int] = {
+        ("dram", "ifmap"): layer.c * layer.n * rows * layer.width * _cdiv(layer.m, m),
+        ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * loads,
+        ("glb", "ifmap"): layer.c * layer.n * rows * layer.slid * _blocks(layer.m, m, np.minimum(p * t, m)),
+        ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
+        ("noc", "ifmap"): layer.c * layer.n * layer.r * layer.e * layer.slid * _blocks(layer.m, m, np.minimum(p, m)),
+        ("noc", "weight"): layer.weights * layer.e * loads,
+        ("noc", "ofmap"): left - layer.outputs * steps,
+        ("rf", "ifmap"): layer.macs,
+        ("rf", "weight"): layer.macs,
+        ("rf", "ofmap"): 2 * (layer.macs - left),
+    }
+    return {"m": m, "n": n, "e": e, "p": p, "q": q, "r": r, "t": t}, layer.table(words, m.size)
+
+
+def _no_local_reuse(layer: _Layer, budget: Budget) -> Candidates:
+    """ms filters x c channels in parallel, nothing kept in a PE: ifmap words are multicast, products added across PEs."""
+    c_all = _splits(layer.c)
+    e, n, c = _grid(_splits(layer.e), _splits(layer.n), c_all[c_all <= budget.pes])
+    ms = np.minimum(budget.pes // c, layer.m)
+    room = budget.buffer - n * c * layer.rows(e) * layer.width
+    m, copies = _filter_tiles(layer, room // (n * e * layer.f + c * layer.taps), ms)
+    e, n, c, ms = (np.tile(x, copies) for x in (e, n, c, ms))
+    e, n, c, ms, m = _keep(m >= 1, e, n, c, ms, m)
+    ms = np.minimum(ms, m)
+    steps = layer.taps * _cdiv(layer.c, c)
+    words: dict[Word, Ints | int] = {
+        ("dram", "ifmap"): layer.c * layer.n * layer.strip_rows(e) * layer.width * _cdiv(layer.m, m),
+        ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * _cdiv(layer.n, n),
+        ("glb", "ifmap"): layer.macs // layer.m * _blocks(layer.m, m, ms),
+        ("glb", "weight"): layer.macs,
+        ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
+        ("noc", "ifmap"): layer.macs,
+        ("noc", "ofmap"): layer.macs - layer.outputs * steps,
+    }
+    return {"m": m, "n": n, "e": e, "c": c, "ms": ms}, layer.table(words, m.size)
+
+
+def _weight_stationary(layer: _Layer, budget: Budget) -> Candidates:
+    """R S x c x ms PEs hold a weight each for the whole batch; the partial sums of m filters wait in the buffer.
+
+    `held` is 1 where the buffer keeps the ifmaps of c channels over several blocks of filters; else they stream through.
+    """
+    c = _splits(layer.c)
+    c = c[c * layer.taps <= budget.pes]
+    ms = np.minimum(budget.pes // (c * layer.taps), layer.m)
+    ms = _cdiv(layer.m, _cdiv(layer.m, np.maximum(ms, 1)))
+    psums = layer.n * layer.e * layer.f
+    streamed = np.minimum(budget.buffer // psums, ms)
+    held = (budget.buffer - layer.n * c * layer.height * layer.width) // psums
+    held = np.where(held > ms, np.minimum(held - held % ms, _cdiv(layer.m, ms) * ms), 0)
+    m = np.minimum(np.concatenate([streamed, held]), layer.m)
+    ms, kind = np.concatenate([streamed, ms]), np.repeat(np.arange(2, dtype=np.int64), c.size)
+    c, m, ms, kind = _keep(m >= 1, np.tile(c, 2), m, ms, kind)
+    steps = _cdiv(layer.c, c)
+    image = layer.c * layer.n * layer.height * layer.width
+    words: dict[Word, Ints | int] = {
+        ("dram", "ifmap"): image * _cdiv(layer.m, m),
+        ("dram", "weight"): layer.weights,
+        ("glb", "ifmap"): image * _blocks(layer.m, m, ms),
+        ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
+        ("noc", "ifmap"): layer.macs,
+        ("noc", "weight"): layer.weights,
+        ("noc", "ofmap"): layer.macs - layer.outputs * steps,
+        ("rf", "weight"): layer.macs,
+    }
+    return {"m": m, "c": c, "ms": ms, "held": kind}, layer.table(words, m.size)
+
+
+def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
+    """A: many pixels of one channel. B: several channels and pixels. C: many channels of one pixel."""
+
+    def candidates(layer: _Layer, budget: Budget) -> Candidates:
+        one = _ones()
+        rows, cols = (one, one) if variant == "C" else (_splits(layer.e), _splits(layer.f))
+        y, x, ms = _grid(rows, cols, one if variant == "A" else _splits(layer.m))
+        im = np.ones_like(y) if variant == "C" else np.minimum(layer.n, np.maximum(budget.pes // (y * x * ms), 1))
+        im = _cdiv(layer.n, _cdiv(layer.n, im))
+        ok = y * x * ms * im <= budget.pes
+        if variant == "B":  # where the layer has several of them
+            ok &= (ms > 1) | (layer.m == 1)
+            ok &= (y * x * im > 1) | (layer.n * layer.e * layer.f == 1)
+        y, x, ms, im = _keep(ok, y, x, ms, im)
+        image = layer.c * layer.n * layer.height * layer.width
+        filters = layer.c * layer.taps
+        # Either the filters of a tile stay in the buffer while all ifmaps pass (order 0), or the ifmaps of a tile while
+        # all filters pass (order 1); a tile has y or all rows. What stays is read once, the other once for each tile.
+        found: list[tuple[Ints, ...]] = []
+        for e in (y, np.full_like(y, layer.e)):
+            strip = layer.rows(e) * layer.width * layer.c
+            m = (budget.buffer - im * strip) // filters
+            m = np.where(m >= layer.m, layer.m, m - m % ms)
+            found.append((np.zeros_like(y), e, im, m, image * _cdiv(layer.m, np.maximum(m, 1)), y * 0 + layer.weights, m >= ms))
+            n = (budget.buffer - ms * filters) // strip
+            n = np.where(n >= layer.n, layer.n, n - n % im)
+            loads = _cdiv(layer.e, e) * _cdiv(layer.n, np.maximum(n, 1))
+            found.append((np.ones_like(y), e, n, ms, y * 0 + image, layer.weights * loads, n >= im))
+        order, e, n, m, ifmap, weight, fits = (np.concatenate(column) for column in zip(*found))
+        y, x, ms, im = (np.tile(v, len(found)) for v in (y, x, ms, im))
+        y, x, ms, im, order, e, n, m, ifmap, weight = _keep(fits.astype(bool), y, x, ms, im, order, e, n, m, ifmap, weight)
+        if variant == "C":  # no PE beside another needs the same ifmap words
+            window = np.full_like(y, layer.e * layer.f * layer.taps)
+        else:  # the PEs of a patch shift ifmap words to each other
+            window = layer.strip_rows(y) * layer.strip_columns(x)
+        patches = _cdiv(layer.e, y) * _cdiv(layer.f, x) * _cdiv(layer.n, im)
+        words: dict[Word, Ints | int] = {
+            ("dram", "ifmap"): ifmap,
+            ("dram", "weight"): weight,
+            ("glb", "ifmap"): layer.c * layer.n * window * _cdiv(layer.m, ms),
+            ("glb", "weight"): layer.weights * patches,
+            ("noc", "ifmap"): layer.macs,
+            ("noc", "weight"): 0 if variant == "C" else layer.macs,
+            ("rf", "ofmap"): 2 * (layer.macs - layer.outputs),
+        }
+        tiles = {"m": m, "n": n, "e": e, "ms": ms, "im": im, "y": y, "x": x, "order": order}
+        return tiles, layer.table(words, y.size)
+
+    return candidates
+
+
+_DATAFLOWS: dict[str, Callable[[_Layer, Budget], Candidates]] = {
+    "row_stationary": _row_stationary,
+    "no_local_reuse": _no_local_reuse,
+    "weight_stationary": _weight_stationary,
+    **{f"output_stationary_{variant}": _output_stationary(variant) for variant in "ABC"},
+}
+
+
+def register_words(dataflow: str, given: int) -> int:
+    """Words of register file that a PE needs: all that are given (row stationary), one, or none."""
+    return {"row_stationary": given, "no_local_reuse": 0}.get(dataflow, min(1, given))
+
+
+def choose(work: ConvWork, dataflow: str, budget: Budget, costs: dict[str, float] | None = None) -> Choice | None:
+    """The cheapest tile sizes of a dataflow (`row_stationary`, ..., `output_stationary_A`); None where none fits."""
+    costs = costs or LEVEL_COSTS
+    tiles, table = _DATAFLOWS[dataflow](_Layer(work), budget)
+    size = next(iter(tiles.values())).size
+    if not size:
+        return None
+    cost = np.zeros(size)
+    for (level, _), words in table.items():
+        if level != "rf":
+            cost += costs[level] * words
+    best = int(np.argmin(cost))
+    return Choice(
+        dataflow,
+        {key: int(column[best]) for key, column in tiles.items()},
+        {key: int(column[best]) for key, column in table.items()},
+        float(cost[best]),
+        size,
+    )
+
+
+def lacking(work: ConvWork, dataflow: str, budget: Budget) -> Sequence[tuple[str, str, int, int]]:
+    """What is too small for any mapping: ("pes", "buffer" or "rf"; for what; what there is; what the smallest one needs)."""
+    layer = _Layer(work)
+    row = int(layer.rows(np.int64(1))) * layer.width
+    pes, rf = 1, ("", 0)
+    if dataflow == "row_stationary":
+        pes, rf = layer.r, ("a filter row, its ifmap window and a partial sum", 2 * layer.s + 1)
+        buffer = ("the ifmap rows and partial sums of one output row", row + layer.f)
+    elif dataflow == "no_local_reuse":
+        buffer = ("ifmap rows, a filter and partial sums of one output row", row + layer.f + layer.taps)
+    elif dataflow == "weight_stationary":
+        pes, buffer = layer.taps, ("the partial sums of one filter for the whole batch", layer.n * layer.e * layer.f)
+    else:
+        filters = 1 if dataflow.endswith("A") or layer.m == 1 or dataflow.endswith("C") else 2
+        buffer = ("a filter and its ifmap rows, all channels", layer.c * (filters * layer.taps + row))
+    needs = (("pes", "a filter", budget.pes, pes), ("rf", rf[0], budget.rf, rf[1]), ("buffer", buffer[0], budget.buffer, buffer[1]))
+    return [need for need in needs if need[3] > need[2]]

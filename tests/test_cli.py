@@ -1,0 +1,212 @@
+"""The command line: what a user types, what it prints, and what it says to bad input (exit 2, never a traceback)."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import hwsim
+from hwsim import cli
+from hwsim.machines import machine_folder, machine_names
+
+GOOD = (machine_folder() / "systolic_ws.yaml").read_text(encoding="utf-8")
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+    before = sys.argv
+    sys.argv = ["hwsim", *map(str, words)]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    finally:
+        sys.argv = before
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, out, err
+
+
+def test_run_prints_layers_energy_and_totals(capsys) -> None:
+    code, out, _ = call(capsys, "run", "eyeriss_v1", "alexnet", "--batch", 4, "--layers", "conv*")
+    assert code == 0
+    assert "bound by" in out
+    assert "energy by component" in out
+    assert "inferences/s" in out
+    assert "JSSC" in out, "the published measurements stand beside the prediction"
+    assert max(len(line) for line in out.splitlines() if not line.startswith("silicon: ")) <= 100
+    assert "\x1b" not in out, "no colours in a pipe"
+
+
+def test_json_is_complete_and_clean(capsys) -> None:
+    code, out, _ = call(capsys, "run", "eyeriss_v1", "alexnet", "--layers", "conv*", "--json", "-")
+    data = json.loads(out)
+    assert code == 0
+    assert [row["layer"] for row in data["layers"]] == [f"conv{i}" for i in range(1, 6)]
+    assert data["summary"]["macs"] == sum(row["macs"] for row in data["layers"]) == 665_784_864
+    total = sum(row["energy_pj"] for row in data["actions"])
+    assert total == pytest.approx(data["summary"]["energy_pj"])
+
+
+def test_csv_is_the_layers(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "layers.csv"
+    assert call(capsys, "run", "systolic_ws", "lenet5_caffe", "--csv", path)[0] == 0
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert [row["layer"] for row in rows if int(row["macs"])] == ["conv1", "conv2", "ip1", "ip2"]
+
+
+def test_trace_opens_as_chrome_trace(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    assert call(capsys, "run", "eyeriss_v1", "alexnet", "--layers", "conv*", "--trace", path)[0] == 0
+    events = json.loads(path.read_text())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    assert slices
+    assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in slices)
+
+
+def test_list_and_show_and_explain_and_schema(capsys) -> None:
+    _, out, _ = call(capsys, "list")
+    assert all(name in out for name in [*machine_names(), *hwsim.workload_names()])
+    _, out, _ = call(capsys, "show", "eyeriss_v1", "--set", "clocks.core=250 MHz")
+    assert "250 MHz" in out
+    _, out, _ = call(capsys, "show", "alexnet")
+    assert "724,406,816 MACs" in out
+    _, out, _ = call(capsys, "explain", "eyeriss_v1", "alexnet", "conv3", "--batch", 4)
+    assert "for C by 6  # 43 of 256, the last of 4" in out
+    assert "ISCA 2016" in out
+    for what in ("machine", "workload"):
+        _, out, _ = call(capsys, "schema", what)
+        assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
+
+
+@pytest.mark.parametrize("command", ["run", "list", "show", "explain", "validate", "schema"])
+def test_every_command_has_help(capsys, command: str) -> None:
+    code, out, _ = call(capsys, command, "--help")
+    assert code == 0
+    assert "Usage: hwsim" in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['hwsim', '--help']\n"
+        "from hwsim import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'pandas', 'simpy', 'numpy', 'pydantic', 'yaml', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+BAD_MACHINES = {
+    "unknown key": (
+        GOOD.replace("wiring:", "wirring:"),
+        r"mine.yaml:8:\d+: array.wirring: unknown key; nearest: 'wiring'",
+    ),
+    "duplicate key": (GOOD + "kind: pe_array\n", r"kind: key is given twice; first at .*mine.yaml:2:7"),
+    "wrong unit": (GOOD.replace("1 GHz", "1 Gz"), "clocks.core: must be a frequency such as '200 MHz', not '1 Gz'"),
+    "no unit": (GOOD.replace("1 GHz", "1000"), "must be a frequency such as '200 MHz', not 1000"),
+    "negative": (GOOD.replace("rows: 32", "rows: -3"), "array.rows: must be greater than 0, not -3"),
+    "zero": (GOOD.replace("512 KiB, weight", "0 KiB, weight"), "must be a size such as '108 KiB' and more than zero"),
+    "absurd": (GOOD.replace("rows: 32", "rows: 99999999"), "array.rows: must be less than or equal to 65536"),
+    "no such clock": (
+        GOOD.replace("wiring: systolic", "wiring: systolic, clock: cores"),
+        "array.clock names clock 'cores', which nobody defined; nearest: 'core'",
+    ),
+    "no such kind": (
+        GOOD.replace("pe_array", "pe_arry"),
+        "kind: must be a kind of machine, not 'pe_arry'; nearest: 'pe_array'",
+    ),
+    "no such table": (
+        GOOD.replace("horowitz_45nm", "horowitz"),
+        "no cost table is called 'horowitz'; nearest: 'horowitz_45nm'",
+    ),
+    "no such entry": (GOOD.replace("int8_mac}", "int8_mack}"), "has no entry 'int8_mack'; nearest: 'int8_mac'"),
+    "empty": ("", "must not be empty"),
+    "a list": ("- 1\n- 2\n", "must be a mapping of keys to values"),
+    "a bomb": ("a: &a [x, x]\nb: &b [*a, *a]\n", "anchors and aliases are not taken"),
+    "a tag": ("kind: !!python/object/apply:os.system ['true']\n", "tags are not taken"),
+    "too deep": ("[" * 5000, "nested at most 40 deep"),
+    "not YAML": ("a: [1,\nb: }", "must be YAML"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MACHINES)
+def test_bad_machine_files(capsys, tmp_path: Path, case: str) -> None:
+    import re
+
+    text, message = BAD_MACHINES[case]
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    code, out, err = call(capsys, "run", path, "lenet5_caffe")
+    assert code == 2
+    assert not out
+    assert re.search(message if "\\" in message or ".*" in message else re.escape(message), err), err
+
+
+def test_all_faults_of_a_file_are_told_at_once(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("rows: 32", "rows: 0").replace("1 GHz", "fast").replace("split:", "splitt:"))
+    _, _, err = call(capsys, "run", path, "lenet5_caffe")
+    assert len([line for line in err.splitlines() if line.startswith("hwsim: ")]) == 3
+
+
+@pytest.mark.parametrize("name", ["/", "/dev/null/x.yaml", "nothing.yaml", "eyeris_v1", "alexnet"])
+def test_paths_that_are_no_machine(capsys, name: str) -> None:
+    code, _, err = call(capsys, "run", name, "lenet5_caffe")
+    assert code == 2
+    assert err.startswith("hwsim: ")
+
+
+def test_a_directory_and_a_binary_file(capsys, tmp_path: Path) -> None:
+    (tmp_path / "dir.yaml").mkdir()
+    (tmp_path / "bin.yaml").write_bytes(bytes(range(256)) * 10)
+    assert "must be a file, not a directory" in call(capsys, "run", tmp_path / "dir.yaml", "lenet5_caffe")[2]
+    assert "must be UTF-8 text" in call(capsys, "run", tmp_path / "bin.yaml", "lenet5_caffe")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "eyeriss_v1", "alexne"], "nearest: 'alexnet'"),
+        (["run", "eyeriss_v1", "alexnet", "--batch", "0"], "batch must be a whole number from 1 to 65536, not 0"),
+        (["run", "eyeriss_v1", "alexnet", "--set", "clocks.core"], "--set must be key=value"),
+        (["run", "eyeriss_v1", "alexnet", "--set", "clocks.core=fast"], "--set clocks.core"),
+        (["run", "eyeriss_v1", "alexnet", "--layers", "konv*"], "konv*"),
+        (["explain", "eyeriss_v1", "alexnet", "conv9"], "nearest: 'conv5'"),
+        (["show", "eyeris"], "nearest: 'eyeriss_v1'"),
+        (["validate", "systolic_ws"], "no published measurement"),
+        (["run", "systolic_ws", "lenet5_caffe", "--json", "/no/such/dir/x.json"], "cannot be written"),
+    ],
+)
+def test_bad_words(capsys, words: list[str], message: str) -> None:
+    code, _, err = call(capsys, *words)
+    assert code == 2
+    assert message in err
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_as_a_machine_end_in_a_told_error(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "fuzz.yaml"
+    path.write_bytes(data)
+    with pytest.raises(hwsim.InputError):
+        hwsim.load_machine(path)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.text(max_size=12))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_machine_file_loads_or_is_told(tmp_path: Path, at: int, junk: str) -> None:
+    path = tmp_path / "fuzz.yaml"
+    path.write_text(GOOD[:at] + junk + GOOD[at + len(junk) :], encoding="utf-8")
+    try:
+        hwsim.load_machine(path)
+    except hwsim.HwsimError as error:
+        assert str(error)

@@ -1,0 +1,107 @@
+"""Energy: published prices, the stated interpolation and scaling, and no price out of thin air."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hwsim
+from hwsim.energy import energy_factor, load_table, scale_energy, table_names
+from hwsim.energy.scaling import NODES
+from hwsim.errors import HwsimError
+from hwsim.machines import machine_names
+from hwsim.simulation import prices_of
+
+HOROWITZ = load_table("horowitz_45nm")
+WORK = hwsim.Workload(
+    "two", [hwsim.Conv2d("c", c=8, h=12, w=12, k=16, r=3, pad=1), hwsim.Gemm("f", m=1, n=10, k=64)], graph=False
+)
+
+
+@pytest.mark.parametrize(("size", "energy"), [(8192, 10.0), (32768, 20.0), (2**20, 100.0)])
+def test_published_sram_points_are_met(size: int, energy: float) -> None:
+    """Horowitz, ISSCC 2014, fig. 1.1.9: a 64-bit read of 8 KB, 32 KB and 1 MB."""
+    assert HOROWITZ.sram_read(size, 64) == pytest.approx(energy, rel=1e-12)
+
+
+@given(st.integers(10, 26), st.integers(1, 512))
+def test_sram_reads_grow_with_size_and_in_proportion_to_width(log2_size: int, width: int) -> None:
+    one = HOROWITZ.sram_read(2**log2_size, width)
+    assert HOROWITZ.sram_read(2 ** (log2_size + 1), width) > one
+    assert HOROWITZ.sram_read(2**log2_size, 2 * width) == pytest.approx(2 * one)
+
+
+# Stillmaker and Baas, Integration 58 (2017): energy relative to 45 nm at 0.9 V, worked from the polynomials.
+@pytest.mark.parametrize(
+    ("node", "at_09", "at_08"),
+    [(130, 3.167, 2.518), (65, 1.253, 1.018), (45, 1.0, 0.821), (16, 0.187, 0.142), (7, 0.102, 0.077)],
+)
+def test_node_scaling(node: int, at_09: float, at_08: float) -> None:
+    assert scale_energy(1.0, (45, 0.9), (node, 0.9)) == pytest.approx(at_09, abs=1.1e-3)
+    assert scale_energy(1.0, (45, 0.9), (node, 0.8)) == pytest.approx(at_08, abs=1.1e-3)
+
+
+@given(st.sampled_from(NODES), st.sampled_from(NODES), st.floats(0.5, 1.2), st.floats(0.5, 1.2))
+def test_scaling_there_and_back_changes_nothing(a: int, b: int, va: float, vb: float) -> None:
+    assert scale_energy(scale_energy(3.0, (a, va), (b, vb)), (b, vb), (a, va)) == pytest.approx(3.0)
+
+
+def test_unknown_node_or_voltage_is_told() -> None:
+    with pytest.raises(HwsimError, match=r"node must be one of .*, not 28 nm"):
+        energy_factor(28, 0.9)
+    with pytest.raises(HwsimError, match=r"voltage must be within 0\.4 and 1\.4 V .*, not 3 V"):
+        energy_factor(45, 3)
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_every_entry_has_a_source(name: str) -> None:
+    table = load_table(name)
+    assert table.source
+    assert all(len(entry.source) > 8 for entry in table.entries.values())
+
+
+@pytest.mark.parametrize("name", ["eyeriss_65nm", "eyeriss_relative"])
+def test_eyeriss_costs_are_the_published_multiples_of_a_mac(name: str) -> None:
+    """Chen et al., ISCA 2016, table IV: register file 1, between PEs 2, buffer 6, DRAM 200."""
+    table = load_table(name)
+    mac = table.entry("mac16").energy
+    costs = {e: table.entry(e).energy / mac for e in ("rf16", "noc16", "buffer16", "dram16")}
+    assert costs == {"rf16": 1, "noc16": 2, "buffer16": 6, "dram16": 200}
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_energy_is_counts_times_prices_plus_static_power_times_time(name: str) -> None:
+    machine = hwsim.load_machine(name)
+    report = hwsim.simulate(machine, WORK)
+    prices = prices_of(machine)
+    for result in report.results:
+        parts = [
+            count * prices.of(component, action).of_word(result.plan.word_bits.get(tensor))
+            for (component, tensor, action), count in result.plan.counts.items()
+            if count
+        ]
+        assert result.energy_pj == math.fsum([*parts]) + prices.static_w * result.latency_s * 1e12
+    assert report.summary.energy_pj == pytest.approx(sum(r[-1] for r in report.action_rows()), rel=1e-12)
+
+
+def test_a_missing_price_is_an_error_that_names_it(tmp_path) -> None:
+    text = (
+        (hwsim.machines.machine_folder() / "systolic_ws.yaml")
+        .read_text()
+        .replace("    pe: {entry: register_32b}\n", "")
+    )
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(HwsimError, match=r"energy\.prices must give pe\.\w+ .*valid: 'dram'"):
+        hwsim.simulate(hwsim.load_machine(path), WORK)
+
+
+def test_an_unknown_energy_is_shown_and_never_a_number(tmp_path) -> None:
+    text = (hwsim.machines.machine_folder() / "systolic_ws.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("dram: {entry: dram_32b}", "dram: {unknown: true}"))
+    report = hwsim.simulate(hwsim.load_machine(path), WORK)
+    assert math.isnan(report.summary.energy_pj)
+    assert report.to_dict()["summary"]["energy_pj"] is None
+    assert report.component_energy()["sram"] > 0

@@ -1,0 +1,51 @@
+"""Data flows one way: a module imports only from its own layer or a lower one."""
+
+import ast
+from pathlib import Path
+
+import hwsim
+
+PACKAGE = Path(hwsim.__file__).parent
+LAYERS = [
+    {"errors", "units", "yaml_source", "fields", "clock"},
+    {"workload"},
+    {"mapping", "kernels", "program"},
+    {"machines"},
+    {"engine", "energy"},
+    {"simulation", "report"},
+    {"validate", "schema", "cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level hwsim modules that a file imports when it runs (type-checking imports cost nothing and bind nothing)."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hwsim."):
+            found.add(node.module.split(".")[1])
+        if isinstance(node, ast.Import):
+            found.update(name.name.split(".")[1] for name in node.names if name.name.startswith("hwsim."))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def test_every_module_has_a_layer() -> None:
+    names = {path.stem if path.suffix else path.name for path in PACKAGE.iterdir() if not path.name.startswith("_")}
+    assert names - {"py", "arch_configs", "workloads", "py.typed"} <= set(LEVEL)
+
+
+def test_no_module_imports_from_a_higher_layer() -> None:
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        top = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if top == "__init__":
+            continue
+        wrong += [f"{path.name} imports {name}" for name in imports(path) if LEVEL[name] > LEVEL[top]]
+    assert not wrong

@@ -1,0 +1,102 @@
+"""Systolic arrays: cycles and buffer accesses equal to their closed forms for every product and convolution."""
+
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hwsim
+
+KINDS = {"systolic_ws": "weight", "systolic_os": "output", "systolic_is": "input"}
+
+
+def closed_form(kind: str, rows: int, cols: int, m: int, n: int, k: int) -> dict[str, int]:
+    """Folds x cycles of one product (Samajdar et al., ISPASS 2020), and what the folds read and write.
+
+    Weight stationary: each of the ceil(N/C) column folds reads all of A, each weight is read once, and every one of the
+    ceil(K/R) row folds writes a partial sum of each output, all but the first reading the last one back. And so on.
+    """
+    if kind == "systolic_ws":
+        down, across = ceil(k / rows), ceil(n / cols)
+        cycles = 2 * rows + cols + m - 2
+        ifmap, weight, ofmap = m * k * across, k * n, m * n * down
+    elif kind == "systolic_is":
+        down, across = ceil(k / rows), ceil(m / cols)
+        cycles = 2 * rows + cols + n - 2
+        ifmap, weight, ofmap = m * k, k * n * across, m * n * down
+    else:
+        down, across = ceil(m / rows), ceil(n / cols)
+        cycles = rows + cols + k - 2
+        ifmap, weight, ofmap = m * k * across, k * n * down, m * n
+    return {
+        "folds": down * across,
+        "compute_cycles": down * across * cycles,
+        "ifmap_reads": ifmap,
+        "weight_reads": weight,
+        "ofmap_writes": ofmap,
+        "ofmap_reads": ofmap - m * n,
+    }
+
+
+size = st.integers(1, 300)
+side = st.integers(1, 40)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(m=size, n=size, k=size, rows=side, cols=side)
+@settings(max_examples=60, deadline=None)
+def test_gemm_equals_the_closed_form(kind: str, m: int, n: int, k: int, rows: int, cols: int) -> None:
+    machine = hwsim.load_machine(kind, set={"array.rows": rows, "array.cols": cols})
+    row = hwsim.simulate(machine, hwsim.Workload("one", [hwsim.Gemm("g", m=m, n=n, k=k)])).rows[0]
+    expected = closed_form(kind, rows, cols, m, n, k)
+    assert {key: row[key] for key in expected} == expected
+    assert row["cycles"] >= row["compute_cycles"]
+    assert row["dram_bytes"] >= m * k + k * n + m * n
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_convolution_equals_the_closed_form_of_its_im2col(kind: str, data: st.DataObject) -> None:
+    groups = data.draw(st.integers(1, 4))
+    c, k = groups * data.draw(st.integers(1, 8)), groups * data.draw(st.integers(1, 8))
+    r, s = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    h, w = data.draw(st.integers(r, 20)), data.draw(st.integers(s, 20))
+    stride, pad, batch = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 2)), data.draw(st.integers(1, 3))
+    layer = hwsim.Conv2d("c", c=c, h=h, w=w, k=k, r=r, s=s, stride=stride, pad=pad, groups=groups)
+    rows, cols = data.draw(side), data.draw(side)
+    machine = hwsim.load_machine(kind, set={"array.rows": rows, "array.cols": cols})
+    row = hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=batch).rows[0]
+    one = closed_form(kind, rows, cols, batch * layer.p * layer.q, k // groups, c // groups * r * s)
+    assert {key: row[key] for key in one} == {key: groups * value for key, value in one.items()}
+
+
+def test_a_fold_by_hand() -> None:
+    """A 4 x 4 weight-stationary array, one 4 x 4 tile, 3 rows of activations: 4 to load, 3 + 4 + 4 - 2 to stream."""
+    machine = hwsim.load_machine("systolic_ws", set={"array.rows": 4, "array.cols": 4})
+    row = hwsim.simulate(machine, hwsim.Workload("one", [hwsim.Gemm("g", m=3, n=4, k=4)])).rows[0]
+    assert row["compute_cycles"] == 4 + (3 + 4 + 4 - 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_bandwidth_or_buffer_never_hurts(kind: str) -> None:
+    net = hwsim.Workload(
+        "one", [hwsim.Conv2d("c", c=64, h=56, w=56, k=256, r=3, pad=1), hwsim.Gemm("f", m=1, n=1000, k=4096)]
+    )
+    last = None
+    for factor in (1, 2, 4, 8):
+        change = {"memories.dram.bandwidth": f"{4 * factor} B/cycle", "memories.sram.split.ifmap": f"{16 * factor} KiB"}
+        report = hwsim.simulate(hwsim.load_machine(kind, set=change), net)
+        if last is not None:
+            assert report.summary.latency_s <= last.latency_s
+            assert report.summary.dram_bytes <= last.dram_bytes
+        last = report.summary
+
+
+def test_doubling_every_clock_halves_the_time() -> None:
+    net = hwsim.Workload("one", [hwsim.Gemm("g", m=100, n=200, k=300)])
+    slow = hwsim.simulate(hwsim.load_machine("systolic_os"), net).summary
+    fast = hwsim.simulate(hwsim.load_machine("systolic_os", set={"clocks.core": "2 GHz"}), net).summary
+    assert fast.cycles == slow.cycles
+    assert fast.latency_s == slow.latency_s / 2
