@@ -85,5 +85,5 @@ def test_search_row_stationary(benchmark: BenchmarkFixture) -> None:
     print(f"\nsearch: {evaluated} mappings evaluated, {rate:,.0f} mappings/s")
 
 
-EVALUATED = 0
+EVALUATED = 74182
 """Seeded, so the same number on every machine; it changes only with the search itself."""

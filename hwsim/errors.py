@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 __all__ = ["Fault", "HwsimError", "InputError", "MappingError", "nearest"]
 
@@ -41,7 +42,7 @@ class MappingError(HwsimError):
 
 def nearest(given: object, valid: Iterable[str]) -> str:
     """Say which valid name is nearest to what was given, or list the few there are."""
-    names = sorted(set(valid))
+    names = sorted(set(islice(valid, 1000)))  # more than that is no list to search for a slip of the pen
     if not names:
         return ""
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.6)

@@ -115,12 +115,13 @@ def _faults(
     faults: dict[tuple[str, str, str], Fault] = {}
     for item in error.errors(include_url=False):
         path, node = list(at), data
-        for part in item["loc"]:  # tags of unions stand in the location too: skip what the document does not have
-            if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+        # Tags of unions stand in the location too: skip what the document does not have.
+        for part in item["loc"]:
+            if isinstance(node, dict) and part in node:
                 node = node[part]
-            elif item["type"] == "missing" and part == item["loc"][-1]:
-                pass
-            else:
+            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+                node = node[part]
+            elif item["type"] != "missing" or part != item["loc"][-1]:
                 continue
             path.append(part)
         message = _message(item, document, tuple(path), context)

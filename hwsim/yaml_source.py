@@ -1,13 +1,14 @@
 """Strict YAML with positions: what it says is what is read, and every fault is told with its place.
 
 A subset of YAML 1.2: one document, no anchors, aliases or tags, no duplicate keys; a plain scalar is a number
-only if it looks like one (``010``, ``12:30``, ``no`` and ``0x10`` are strings), so nothing changes its meaning silently.
+only if it looks like one (``010``, ``12:30``, ``no`` and ``0x10`` are strings): nothing changes its meaning silently.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Document:
         faults = []
         for dotted, value in changes.items():
             where, node, path = f"--set {dotted}", self.data, list[str | int]()
+            valid: Iterable[object]
             parts = dotted.split(".")
             for depth, part in enumerate(parts):
                 last = depth == len(parts) - 1
@@ -58,8 +60,8 @@ class Document:
                     }
                     key = named.get(part, int(part) if part.isdigit() else -1)
                     if not (0 <= key < len(node)):
-                        valid = named or map(str, range(len(node)))
-                        faults.append(Fault(where, "", f"{part!r} is not an item here{nearest(part, valid)}"))
+                        valid = named or range(len(node))
+                        faults.append(Fault(where, "", f"{part!r} is not an item here{nearest(part, map(str, valid))}"))
                         break
                 elif not isinstance(node, dict) or (not last and key not in node):
                     valid = node if isinstance(node, dict) else []
@@ -122,7 +124,7 @@ def _scalar(text: str) -> Any:
         return _WORDS[text]
     if _INT.match(text) and len(text) < 40:
         return int(text.replace("_", ""))
-    if _FLOAT.match(text) and len(text) < 40:
+    if _FLOAT.match(text) and len(text) < 40 and math.isfinite(float(text)):
         return float(text)
     return text
 
@@ -147,7 +149,8 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
     nodes = documents = 0
 
     def place(event: yaml.Event) -> str:
-        return f"{name}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+        mark = event.start_mark
+        return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
 
     def add(value: Any, event: yaml.Event, is_key: bool) -> Path_:
         """Attach a value to the innermost open collection and return its path."""

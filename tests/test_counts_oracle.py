@@ -230,7 +230,7 @@ def problems(draw: st.DrawFn) -> Problem:
 def nests(draw: st.DrawFn, problem: Problem) -> Mapping:
     chains = {}
     for dim, size in problem.dims.items():
-        chain = []
+        chain: list[int] = []
         while size > 1 and len(chain) < 3:
             size = draw(st.integers(1, size))
             chain.append(size)

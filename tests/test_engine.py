@@ -188,7 +188,7 @@ def test_refused(make: object, message: str) -> None:
 
 
 def recurrence(buffers: list[int], tiles: list[tuple[int, ...]]) -> list[list[int]]:
-    """When each stage is done with each tile if no resource is shared: the max-plus recurrence of a buffered pipeline."""
+    """When each stage is done with each tile if no resource is shared: the recurrence of a buffered pipeline."""
     depth = len(buffers)
     done: list[list[int]] = [[] for _ in range(depth)]
     # Stage j can begin tile i when it is done with tile i - 1, stage j - 1 with tile i, and stage j + 1 with the tile

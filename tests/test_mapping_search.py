@@ -28,7 +28,12 @@ from hwsim.mapping import (
 
 ALL = ("ifmap", "weight", "ofmap")
 LEVELS = [Level("dram", ALL), Level("glb", ALL), Level("spad", ALL, inside=True)]
-PRICES = {("dram", "read"): 200.0, ("dram", "update"): 200.0, ("glb", "read"): 6.0, ("spad", "read"): 1.0}
+PRICES: dict[tuple[str, ...], float] = {
+    ("dram", "read"): 200.0,
+    ("dram", "update"): 200.0,
+    ("glb", "read"): 6.0,
+    ("spad", "read"): 1.0,
+}
 conv = conv_problem(k=6, c=4, p=13, q=5, r=3, s=3)
 
 

@@ -338,7 +338,7 @@ def lines(draw):
     return line
 
 
-@settings(deadline=None, max_examples=8000)
+@settings(deadline=None, max_examples=200)
 @given(
     st.lists(lines(), min_size=1, max_size=4),
     st.sampled_from([[3, 8, 8], [4, 5], [7]]),

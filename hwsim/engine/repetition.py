@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from hwsim.engine.cursor import Cursor
-from hwsim.engine.station import DONE, TILES, WORK, Line, Pool, Record, Records, Station
+from hwsim.engine.station import DONE, TILES, WORK, Line, Pool, Records, Station
+from hwsim.engine.timeline import Record
 
 __all__ = ["Jumper"]
 
@@ -72,8 +73,7 @@ class Jumper:
         level = Cursor.STILL
         for line in self._lines:
             cursor = line.cursor
-            if cursor.turned < level:
-                level = cursor.turned
+            level = min(level, cursor.turned)
             cursor.turned = Cursor.STILL
         if level == Cursor.STILL:
             return None

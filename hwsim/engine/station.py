@@ -8,17 +8,15 @@ from collections.abc import Generator
 import simpy
 
 from hwsim.engine.cursor import Cursor, Tile
+from hwsim.engine.timeline import Record
 
-__all__ = ["Clockwork", "Line", "Pool", "Record", "Records", "Station"]
+__all__ = ["Clockwork", "Line", "Pool", "Records", "Station"]
 
 INPUT, OUTPUT, QUEUE, WORK, DONE = range(5)
 """What a station does: waits for its tile, for a free slot downstream, for a server; works; has no tile left."""
 
 TILES, BUSY, WAIT_INPUT, WAIT_OUTPUT, WAIT_PEERS = range(5)
 """Places in `Station.totals`; from the last one on, there is one place for each station of the pool."""
-
-Record = tuple[int, int, int, int, int, int, tuple[tuple[int, int], ...]]
-"""station, tile, start, end, repeat, period, outer: a `hwsim.engine.timeline.Interval` without its names."""
 
 
 class Clockwork(simpy.Environment):

@@ -10,8 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from hwsim.engine.clock import Timebase
-from hwsim.engine.station import Record
+from hwsim.clock import Timebase
 
 __all__ = ["Dominant", "Interval", "PipelineSpan", "ResourceTotals", "StageTotals", "Timeline", "concatenate"]
 
@@ -20,6 +19,9 @@ StageKey = tuple[str, str]
 
 Names = tuple[tuple[str, str, str], ...]
 """(resource, pipeline, stage) of each station"""
+
+Record = tuple[int, int, int, int, int, int, tuple[tuple[int, int], ...]]
+"""station, tile, start, end, repeat, period, outer: an `Interval` without its names."""
 
 
 class Interval(NamedTuple):

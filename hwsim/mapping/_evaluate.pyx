@@ -9,6 +9,9 @@ ragged ones): `walk` lists these with their multiplicities. Per axis three sums 
 U  words needed in the new tile (1 for a dim that the tensor does not have),
 N  the same, where no loop of the axis inside j wraps,
 V  the words of them that the previous tile held too.
+
+There are three roads to them, and the file is long because each is needed: products where nothing is ragged (most mappings
+of a search), lists of pieces where something is, and lists of instances where windows overlap in ways without a short form.
 """
 
 from libc.stdint cimport int64_t as i64
@@ -99,7 +102,7 @@ cdef struct Nest:
     int at[MAX_LOOPS + 1]           # template position -> first such loop at or after it
     int chain_length[MAX_DIMS]
     int chain[MAX_DIMS][MAX_LOOPS]
-    int ragged[MAX_DIMS]
+    int ragged_at[MAX_DIMS]        # the first loop that makes ragged pieces
     # tensors
     int n_axes[MAX_TENSORS]
     Axis axes[MAX_TENSORS][MAX_DIMS]
@@ -166,12 +169,15 @@ cdef i64 overlap(i64 u, i64 d, i64 pn, i64 rn, i64 p0, i64 pm, i64 r0, i64 rm) n
 
 
 cdef inline int push(Piece* out, int n, i64 mult, i64 size, i64 lock, i64 before, i64 moved, int still) noexcept nogil:
-    """Append a piece, joined with an equal one just before it."""
+    """Append a piece, or count it with an equal one."""
     cdef Piece* last
+    cdef int i
     if mult <= 0 or size <= 0:
         return n
-    if n > 0:
-        last = &out[n - 1]
+    if n > MAX_PIECES:
+        return n
+    for i in range(n):
+        last = &out[i]
         if (last.size == size and last.lock == lock and last.before == before and last.moved == moved
                 and last.still == still):
             last.mult += mult
@@ -199,7 +205,7 @@ cdef int walk(Nest* w, int d, int j, int increment, int inner, int shared, int w
     cdef Piece* swap
     cdef int n = 1, m, k, e, i, still
     cdef i64 t, c, q, r, s, mult, moved, size
-    if not w.ragged[d]:
+    if w.ragged_at[d] >= inner:
         mult = 1
         moved = 0
         still = 1
@@ -293,8 +299,15 @@ cdef int walk(Nest* w, int d, int j, int increment, int inner, int shared, int w
 
 
 cdef inline void add_part(Parts* out, i64 mult, i64 size, i64 lock, int still) noexcept nogil:
+    """Append a piece, or count it with an equal one."""
     cdef Part* part
+    cdef int i
     if mult > 0 and size > 0:
+        for i in range(min(out.n, <int>MAX_PARTS)):
+            part = &out.items[i]
+            if part.size == size and part.lock == lock and part.still == still:
+                part.mult += mult
+                return
         if out.n < MAX_PARTS:
             part = &out.items[out.n]
             part.mult = mult
@@ -629,7 +642,7 @@ cdef int must_list(Nest* w, Axis* a, int inner, int shared, int multicast, int p
     cdef int i, k, e, found = 0, later = 0, temporal = 0, ragged = 0
     for i in range(a.n_dims):
         k = 0
-        ragged |= w.ragged[a.dim[i]]
+        ragged |= w.ragged_at[a.dim[i]] < inner
         later = 0
         for k in range(w.chain_length[a.dim[i]]):
             e = w.chain[a.dim[i]][k]
@@ -720,7 +733,8 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
         a.listed = 0
         if multicast == WORD or (multicast == TILE and policy == KEEP):
             a.listed = must_list(w, a, inner, shared, multicast, policy)
-        a.even = a.listed != 1 and not w.ragged[a.dim[0]] and (a.n_dims == 1 or not w.ragged[a.dim[1]])
+        a.even = a.listed != 1 and w.ragged_at[a.dim[0]] >= inner and (
+            a.n_dims == 1 or w.ragged_at[a.dim[1]] >= inner)
         a.left = 0
         if a.even and (policy != KEEP or a.n_dims == 1):
             set_even(w, a, inner, first_summed(a, inner, shared, multicast), policy)
@@ -862,7 +876,7 @@ cdef int set_tiles(Nest* w, int n_loops, const i64[::1] loop_dim, const i64[::1]
     for d in range(w.n_dims):
         current[d] = w.size[d]
         w.chain_length[d] = 0
-        w.ragged[d] = 0
+        w.ragged_at[d] = MAX_LOOPS
     for i in range(n_loops):
         w.at[i] = e
         d = <int>loop_dim[i]
@@ -877,7 +891,8 @@ cdef int set_tiles(Nest* w, int n_loops, const i64[::1] loop_dim, const i64[::1]
         w.count[e] = current[d] // t
         if w.count[e] * t != current[d]:
             w.count[e] += 1
-            w.ragged[d] = 1
+            if w.ragged_at[d] > e:
+                w.ragged_at[d] = e
         w.chain[d][w.chain_length[d]] = e
         w.chain_length[d] += 1
         current[d] = t
@@ -914,8 +929,7 @@ def evaluate_batch(
     cdef i64 row = 0, extent = 1, n_rows = tiles.shape[0]
     cdef Axis* axis
     if sizes.shape[0] > MAX_DIMS or n_loops > MAX_LOOPS or n_transfers > 256:
-        raise ValueError(f"a nest must have at most {MAX_DIMS} dims and {MAX_LOOPS} loops, "
-                         f"not {sizes.shape[0]} and {n_loops}")
+        raise ValueError("the tables exceed the limits that compile_template checks")
     w.n_dims = <int>sizes.shape[0]
     w.error = 0
     for i in range(w.n_dims):

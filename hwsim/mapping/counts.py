@@ -47,6 +47,7 @@ _ALWAYS = 3
 _MULTICAST = {"none": 0, "tile": 1, "word": 2}
 _REDUCTION = ("tree", "none")
 _LARGEST = 2**62
+_MOST = {"dims": 12, "loops": 64, "tensors": 4, "memories of a tensor": 8}
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ class Compiled:
             self.template.with_tiles(tiles[row].tolist()).validate(self.problem)
         if error:
             raise MappingError(
-                f"row {row}, tiles {tiles[row].tolist()}: at most 1024 instances may share overlapping words or idle "
-                f"in turn; use multicast 'tile', or another reuse than 'keep'"
+                f"row {row}, tiles {tiles[row].tolist()}: there must be at most 1024 instances that share "
+                f"overlapping words; use multicast 'tile', or another reuse than 'keep'"
             )
         return out
 
@@ -145,6 +146,10 @@ def compile_template(problem: Problem, template: Mapping, policy: Policy = DEFAU
         raise MappingError(f"{problem.name}: there must be at most 2**62 MACs, not {problem.macs}")
     dims = list(problem.dims)
     n_loops = len(template.loops)
+    deepest = max(len(list(template.keeps(tensor))) for tensor in problem.tensors)
+    for (what, most), given in zip(_MOST.items(), (len(dims), n_loops, len(problem.tensors), deepest), strict=True):
+        if given > most:
+            raise MappingError(f"{problem.name}: there must be at most {most} {what}, not {given}")
     spatial = [loop.spatial is not None for loop in template.loops]
     layout = _Layout()
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, nearest
 from hwsim.fields import Name, Positive, Spec, check
 from hwsim.units import format_si, parse
 from hwsim.yaml_source import read_yaml
 
 if TYPE_CHECKING:
-    from hwsim.report.report import Report
+    from hwsim.report.report import LayerResult, Report
 
 __all__ = ["Comparison", "Silicon", "silicon_of"]
 
@@ -25,7 +26,11 @@ _DIMENSION = {"_s": "time", "_bytes": "size", "_w": "power", "_pj": "energy"}
 
 
 class Measured(Spec):
-    """One published run: a workload, its batch, and the quantities of its layers or of the whole."""
+    """One published run: a workload, its batch, and the quantities of its layers or of the whole.
+
+    A quantity is a column of the report (of its summary in `total`), the energy of a component as ``glb_pj``, or the
+    count of its actions as ``dram_read`` or ``dram_update``; with ``_per_mac`` behind it, that over the MACs.
+    """
 
     workload: Name
     batch: Positive = 1
@@ -33,6 +38,11 @@ class Measured(Spec):
     total: dict[str, str | int | float] = {}
     only: str | None = None
     set: dict[str, str | int | float] = {}
+
+    @property
+    def label(self) -> str:
+        """The workload, and what of the machine was changed."""
+        return ", ".join([self.workload, *(f"{key}={value}" for key, value in self.set.items())])
 
 
 class SiliconSpec(Spec):
@@ -110,14 +120,44 @@ class Silicon:
     def compare(self, run: Measured, report: Report) -> Iterator[Comparison]:
         """Each published quantity of a run beside what `report` predicts for it."""
         rows = {row["layer"]: row for row in report.rows}
+        results = {result.name: result for result in report.results}
         for layer, values in run.layers.items():
-            for column, value in values.items():
-                predicted, published = float(rows[layer][column]), self._value(column, value)
-                limit = self.spec.limits.get(column)
-                yield Comparison(run.workload, run.batch, layer, column, predicted, published, limit)
-        for column, value in run.total.items():
-            predicted, published = float(getattr(report.summary, column)), self._value(column, value)
-            yield Comparison(run.workload, run.batch, "all", column, predicted, published, self.spec.limits.get(column))
+            if layer not in rows:
+                where = f"{self.name}: {run.workload}"
+                raise InputError([Fault(where, layer, f"must name a layer of the workload{nearest(layer, rows)}")])
+            yield from self._compare(run, layer, values, rows[layer].get, [results[layer]])
+        yield from self._compare(run, "all", run.total, lambda c: getattr(report.summary, c, None), report.results)
+
+    def _compare(
+        self,
+        run: Measured,
+        layer: str,
+        values: dict[str, str | int | float],
+        given: Callable[[str], Any],
+        results: Sequence[LayerResult],
+    ) -> Iterator[Comparison]:
+        for column, value in values.items():
+            predicted = _predicted(column, given, results)
+            if predicted is None:
+                raise InputError([Fault(self.name, column, f"is not a quantity that is predicted for {layer!r}")])
+            published, limit = self._value(column, value), self.spec.limits.get(column)
+            yield Comparison(run.label, run.batch, layer, column, predicted, published, limit)
+
+
+def _predicted(column: str, given: Callable[[str], Any], results: Sequence[LayerResult]) -> float | None:
+    """What is predicted for a quantity of some layers; None where there is no such quantity."""
+    if (value := given(column)) is not None:
+        return float(value)
+    if column.endswith("_per_mac"):
+        whole = _predicted(column.removesuffix("_per_mac"), given, results)
+        macs = sum(result.plan.macs for result in results)
+        return whole / macs if whole is not None and macs else None
+    component, _, what = column.rpartition("_")
+    if what == "pj":
+        found = [pj for result in results for key, pj in result.energy.items() if key[0] == component]
+        return math.fsum(found) if found else None
+    counts = [n for r in results for key, n in r.plan.counts.items() if (key[0], key[2]) == (component, what)]
+    return float(sum(counts)) if counts else None
 
 
 @cache

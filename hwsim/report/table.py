@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from hwsim.units import format_si, format_size
 __all__ = ["comparison_table", "print_report"]
 
 _BAR = 34
+_WIDTH = 100
 
 
 def _count(value: float) -> str:
@@ -104,7 +106,7 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
         f"DRAM {format_size(s.dram_bytes)}; peak activations {format_size(s.peak_memory_bytes)}; {s.events} events",
     ]
     if measured and silicon is not None:
-        lines.append(f"silicon: {silicon.source}")
+        lines += textwrap.wrap(f"silicon: {silicon.source}", _WIDTH, subsequent_indent="  ")
     for line in [*lines, *report.notes]:
         console.print(line, highlight=False, soft_wrap=True)
 

@@ -1,1 +1,326 @@
-def plan_broadcast(machine, layer, batch): raise NotImplementedError
+"""A broadcast array: cells of adder trees that share their input words, as the convolution core of NVDLA.
+
+`rows` cells (atomic-K, one output channel each) take the same `cols` input channels (atomic-C) of one position a cycle.
+Order of work, from the NVDLA hardware manual (v1, unit description): an atomic operation is one position, one filter
+tap and `cols` channels; a stripe repeats it over `rows` to 2 `rows` positions with the weights held in the cells, while
+the next weights are loaded, so that fewer than `rows` positions take as long as `rows`; a block runs over the taps,
+a channel operation over the channels, accumulating in the sums behind the cells; then the next positions, then the next
+kernel group. Images of up to 4 channels are packed: taps of a line, and 2 or 4 lines, side by side in the channels.
+
+The layer waits for its first lines and kernel group; from then on the rest is loaded, multiplied, post-processed and
+stored at once, stripe by stripe. Every layer reads from DRAM what the one before has written there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwsim.errors import Fault, InputError
+from hwsim.machines.pe_array.post import spread
+from hwsim.machines.pe_array.work import as_gemm
+from hwsim.machines.plan import LayerPlan
+from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
+from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Layer, Lstm
+
+if TYPE_CHECKING:
+    from hwsim.machines.pe_array.machine import PeArray
+
+__all__ = ["Core", "Traffic", "Work", "plan_broadcast"]
+
+_IMAGE_CHANNELS = 4
+_MOST_TILES = 256
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One image of a layer as a grouped convolution; a product of matrices has its rows as positions.
+
+    `images` of them run one after the other, with the same weights where they are `shared`. k and c are of a group.
+    """
+
+    images: int
+    shared: bool
+    g: int
+    k: int
+    c: int
+    h: int
+    w: int
+    p: int
+    q: int
+    r: int = 1
+    s: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+
+    @classmethod
+    def of(cls, layer: Layer, batch: int) -> Work:
+        """The layer, for a batch."""
+        if isinstance(layer, Conv2d):
+            g = layer.groups
+            return cls(
+                batch, True, g, layer.k // g, layer.c // g, layer.h, layer.w, layer.p, layer.q, layer.r, layer.s,
+                layer.stride, layer.dilation,
+            )  # fmt: skip
+        if isinstance(layer, Gemm):
+            return cls(batch, True, 1, layer.n, layer.k, layer.m, 1, layer.m, 1)
+        if isinstance(layer, BatchedMatmul):
+            return cls(batch * layer.b, False, 1, layer.n, layer.k, layer.m, 1, layer.m, 1)
+        work = as_gemm(layer, 1)
+        assert isinstance(layer, (Lstm, Gru)) and work is not None
+        return cls(batch * layer.steps, True, 1, work.n, work.k, 1, 1, 1, 1)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all images."""
+        return self.images * self.g * self.k * self.c * self.p * self.q * self.r * self.s
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one image of a layer fetches, in bytes, and how the conv buffer makes it so.
+
+    `resident` weights stay for all images; `splits` parts of the rows are run one after the other, each with the
+    weights fetched again unless they are resident; with `streamed`, the ifmap is fetched for every kernel group instead.
+    """
+
+    ifmap: int
+    weights: int
+    head_ifmap: int
+    head_weights: int
+    splits: int
+    resident: bool
+    streamed: bool = False
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.ifmap + self.weights
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The sizes of an array and its conv buffer, in bytes where they are not counts."""
+
+    cells: int
+    lanes: int
+    buffer: int
+    bank: int
+    atom: int
+
+    def merged(self, x: Work) -> int:
+        """Groups that one kernel group takes in: their kernels padded with zeros to the channels of all."""
+        return max(1, min(x.g, self.cells // x.k, self.lanes))
+
+    def image_lines(self, x: Work) -> int:
+        """Lines packed together, or 0 for a layer that is no image."""
+        if x.g > 1 or x.c > min(_IMAGE_CHANNELS, self.lanes):
+            return 0
+        return max(n for n in (1, 2, 4) if n == 1 or n * x.c * x.s <= self.lanes)
+
+    def taps(self, x: Work) -> int:
+        """Taps of one line side by side in an image layer."""
+        return min(x.s, self.lanes // x.c)
+
+    def channels(self, x: Work) -> int:
+        """Channels of each merged group in one atomic operation."""
+        return max(1, min(x.c, self.lanes // self.merged(x)))
+
+    def atoms(self, x: Work) -> int:
+        """Atomic operations for one position of one kernel group."""
+        if lines := self.image_lines(x):
+            return _ceil(x.r, lines) * _ceil(x.s, self.taps(x))
+        return x.r * x.s * _ceil(x.c, self.channels(x))
+
+    def kernel_groups(self, x: Work) -> int:
+        """Kernel groups of a layer."""
+        return _ceil(x.g, self.merged(x)) * _ceil(x.k, self.cells)
+
+    def mac_cycles(self, x: Work) -> int:
+        """Cycles that the array takes for one image."""
+        return self.kernel_groups(x) * self.atoms(x) * max(x.p * x.q, self.cells)
+
+    def stripe(self, x: Work) -> tuple[int, int]:
+        """Lines and columns of a stripe: at most 2 `rows` positions, whole lines where they are short."""
+        most = 2 * self.cells
+        if x.q > most:
+            return 1, _ceil(x.q, _ceil(x.q, most))
+        return min(x.p, most // x.q), x.q
+
+    def traffic(self, x: Work, ifmap_bits: int, weight_bits: int) -> Traffic:
+        """The way through the conv buffer that fetches least; it hands out whole banks to ifmap and to weights."""
+        all_channels = x.g * x.c
+        stored = _ceil(all_channels * ifmap_bits, 8)
+        if all_channels > _IMAGE_CHANNELS:
+            stored = _ceil(stored, self.atom) * self.atom
+        row = x.w * stored
+        kernel = _ceil(x.r * x.s * x.c * self.merged(x) * weight_bits, 8)
+        weights = x.g * x.k * kernel
+        group = min(x.g * x.k, self.cells) * kernel
+        window = (x.r - 1) * x.dilation[0] + 1
+        first = min(window, x.h) * row
+        # What always works: the ifmap flows past each kernel group, a strip of columns at a time if need be.
+        ways = [Traffic(self.kernel_groups(x) * x.h * row, weights, first, group, 1, False, True)]
+        banks = self.buffer // self.bank
+        for held in (weights, min(weights, 2 * group)):
+            lines = (banks - _ceil(held, self.bank)) * self.bank // row
+            if lines < min(window, x.h):
+                continue
+            splits = 1 if lines >= x.h else _ceil(x.p, max(1, (lines - window) // x.stride[0] + 1))
+            again = (splits - 1) * max(0, window - x.stride[0]) * row
+            resident = held == weights
+            ways.append(Traffic(x.h * row + again, weights * (1 if resident else splits), first, group, splits, resident))
+        return min(ways, key=lambda way: (way.total, way.splits, way.streamed))
+
+
+def _problem(x: Work, bits: tuple[int, int, int]) -> Problem:
+    """The layer as a tensor problem; images that do not share their weights are groups."""
+    n, g = (x.images, x.g) if x.shared else (1, x.images * x.g)
+    return conv_problem(n, g, x.k, x.c, x.p, x.q, x.r, x.s, x.stride, x.dilation, bits)
+
+
+def _nest(core: Core, x: Work, way: Traffic, memories: tuple[str, str, str]) -> Mapping:
+    """The loop nest that the core runs."""
+    dram, buffer, sums = memories
+    lines, columns = core.stripe(x)
+    merged = core.merged(x) if x.shared else 1
+    kernels = min(core.cells, x.k)
+    image, each = Loop("N", 1), Keep(buffer, ("weight",))
+    groups: list[Node] = [Loop("G", merged), Loop("K", kernels)]
+    rows: list[Node] = [Loop("P", _ceil(x.p, way.splits)), Keep(buffer, ("ifmap",))]
+    nodes: list[Node] = [Keep(dram, ("ifmap", "weight", "ofmap"))]
+    if way.streamed:
+        nodes += [image, *groups, each, Loop("P", 1), Keep(buffer, ("ifmap",))]
+    elif not x.shared:
+        nodes += [Loop("G", 1), *((each, *rows, *groups) if way.resident else (*rows, *groups, each))]
+    elif way.resident:
+        nodes += [each, image, *rows, *groups]
+    else:
+        nodes += [image, *rows, *groups, each]
+    nodes += [Loop("P", min(lines, _ceil(x.p, way.splits))), Loop("Q", columns), Keep(sums, ("ofmap",))]
+    if packed := core.image_lines(x):
+        nodes += [Loop("C", x.c), Loop("R", min(packed, x.r)), Loop("S", core.taps(x)), Keep("mac", ("weight",))]
+        side: list[Node] = [Loop("R", 1, "cols"), Loop("S", 1, "cols")]
+    else:
+        nodes += [Loop("C", core.channels(x)), Loop("R", 1), Loop("S", 1), Keep("mac", ("weight",))]
+        side = []
+    nodes += [Loop("G", 1, "rows"), Loop("K", 1, "rows"), *side, Loop("C", 1, "cols"), Loop("P", 1), Loop("Q", 1)]
+    return Mapping(_without_idle_loops(nodes, _problem(x, (8, 8, 8))))
+
+
+def _without_idle_loops(nodes: list[Node], problem: Problem) -> tuple[Node, ...]:
+    """The nodes without loops that go round once."""
+    current = dict(problem.dims)
+    kept: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Loop):
+            if node.tile >= current[node.dim]:
+                continue
+            current[node.dim] = node.tile
+        kept.append(node)
+    return tuple(kept)
+
+
+def _core(machine: PeArray) -> tuple[Core, tuple[str, str, str]]:
+    """The array's sizes, and the names of DRAM, conv buffer and sums; raises InputError where a memory is missing."""
+    spec = machine.spec
+    inner = list(spec.memories.items())[1:]
+    buffer = next((name for name, m in inner if {"ifmap", "weight"} <= set(m.holds) and m.size is not None), None)
+    sums = next((name for name, m in inner if m.holds == ["ofmap"]), None)
+    if buffer is None or sums is None:
+        what = "a buffer of a size that holds ifmap and weight" if buffer is None else "a memory that holds ofmap alone"
+        raise InputError([Fault(machine.document.name, "memories", f"a broadcast array needs {what}")])
+    memory = spec.memories[buffer]
+    size = int(memory.size or 0)
+    bank = int(memory.bank) if memory.bank is not None else 1
+    atom = spec.memories[spec.dram].atom
+    return Core(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
+
+
+def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+    """Plan a layer with MACs on a broadcast array."""
+    spec = machine.spec
+    core, memories = _core(machine)
+    x = Work.of(layer, batch)
+    bits = machine.bits(layer)
+    way = core.traffic(x, bits[0], bits[1])
+    outputs = x.g * x.k * x.p * x.q
+    mac_cycles = core.mac_cycles(x)
+    post_cycles = _ceil(outputs, spec.post.outputs) if spec.post is not None else 0
+
+    dram = spec.memories[spec.dram]
+
+    def load(size_bytes: int) -> int:
+        return machine.transfer_ticks(dram, size_bytes)
+
+    lines, columns = core.stripe(x)
+    stripes = core.kernel_groups(x) * _ceil(x.p, lines) * _ceil(x.q, columns)
+    tiles = max(1, min(_MOST_TILES, stripes))
+    work = machine.cycle_ticks(mac_cycles)
+    after = machine.cycle_ticks(post_cycles, spec.post.clock if spec.post is not None else None)
+    store = load(_ceil(outputs * bits[2], 8))
+
+    def image(weights: bool) -> tuple[Run, ...]:
+        """The tiles of one image: the first waits for what must be there before anything starts, the rest streams."""
+        total = load(way.ifmap + way.weights * weights)
+        ahead = load(way.head_ifmap + way.head_weights * weights) if tiles > 1 else total
+        first = (ahead, *(_ceil(ticks, tiles) for ticks in (work, after, store)))
+        left = (all_of_it - one for all_of_it, one in zip((total, work, after, store), first))
+        return (Run(1, first), *(spread(tiles - 1, *left) if tiles > 1 else ()))
+
+    stays = way.resident and x.shared
+    stream = (Run(1, image(True)), Run(x.images - 1, image(not stays)))
+    stages = (
+        Stage("load", spec.dram, buffer=4),
+        Stage("mac", "array"),
+        Stage("post", "post"),
+        Stage("store", spec.dram),
+    )
+    problem, mapping = _problem(x, bits), _nest(core, x, way, memories)
+    counted = counts(problem, mapping, Policy(refill=() if way.streamed else (memories[1],)))
+    actions = {
+        key: n
+        for key, n in counted.actions.items()
+        if n and key[0] != spec.dram and key[2] in ("read", "fill", "update", "drain")
+    }
+    fetched = {"ifmap": way.ifmap * x.images, "weight": way.weights * (1 if stays else x.images)}
+    written = _ceil(outputs * bits[2], 8) * x.images
+    actions[spec.dram, "ifmap", "read"] = fetched["ifmap"] * 8 // bits[0]
+    actions[spec.dram, "weight", "read"] = fetched["weight"] * 8 // bits[1]
+    actions[spec.dram, "ofmap", "update"] = outputs * x.images
+    actions["mac", "", layer.input.dtype] = x.macs
+    actions["post", "", "op"] = outputs * x.images
+    busy = {"compute": mac_cycles, "post-processor": post_cycles}
+    share = x.macs / x.images / (mac_cycles * core.cells * core.lanes)
+    return LayerPlan(
+        layer,
+        batch,
+        "direct convolution, image packed" if core.image_lines(x) else "direct convolution",
+        Program({spec.dram: 1, "array": 1, "post": 1}, (Pipeline("stripes", stages, stream),)),
+        actions,
+        macs=x.macs,
+        macs_live=layer.macs_live * batch,
+        macs_executed=x.macs,
+        compute_cycles=mac_cycles * x.images,
+        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        dram_bytes=sum(fetched.values()) + written,
+        bounds={"load": "dram", "mac": "compute", "post": "post-processor", "store": "dram"},
+        word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
+        problem=problem,
+        mapping=mapping,
+        columns={"compute_cycles": mac_cycles * x.images, "post_cycles": post_cycles * x.images, "splits": way.splits},
+        why=(
+            f"an image takes {', '.join(f'{name} {n:,} cycles' for name, n in busy.items())}, "
+            f"and moves {way.total + written // x.images:,} bytes over DRAM",
+            f"{core.atoms(x)} atomic operations a position of a kernel group, of which {core.kernel_groups(x)}; "
+            f"{share:.1%} of the multipliers do useful work",
+            f"the conv buffer holds {'all weights' if way.resident else 'two kernel groups'}, {way.splits} splits of the rows"
+            if not way.streamed
+            else "the conv buffer is too small for lines and kernels: the ifmap is fetched for each kernel group",
+        ),
+    )

@@ -4,56 +4,114 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.machines.plan import LayerPlan
+from hwsim.machines.plan import Action, LayerPlan
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Concat, DataMovement, Elementwise, Layer, Pool2d
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
 
-__all__ = ["plan_post"]
+__all__ = ["activation_home", "plan_post", "spread"]
 
-IDLE = Program({}, ())
+_IDLE = Program({}, ())
+_TILE_VALUES = 4096
+_MOST_TILES = 64
+
+
+def spread(tiles: int, *totals: int) -> tuple[Run, ...]:
+    """Stage totals over so many tiles, whole ticks each, the sums kept exactly."""
+    low = [total // tiles for total in totals]
+    extra = [total % tiles for total in totals]
+    cuts = sorted({0, tiles, *extra})
+    return tuple(
+        Run(end - start, tuple(base + (start < more) for base, more in zip(low, extra, strict=True)))
+        for start, end in zip(cuts, cuts[1:])
+    )
+
+
+def activation_home(machine: PeArray, size_bytes: int) -> str:
+    """The memory that activations live in between layers: the buffer of a machine that streams its weights, else DRAM.
+
+    A machine whose DRAM streams weights keeps them in the memory of ifmap and ofmap, as far as they fit.
+    """
+    spec = machine.spec
+    if spec.array.fifo_tiles:
+        for name, memory in list(spec.memories.items())[1:]:
+            if {"ifmap", "ofmap"} <= set(memory.holds) and (memory.size is None or size_bytes <= memory.size):
+                return name
+    return spec.dram
 
 
 def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer without MACs.
 
-    The unit reads every operand from the outermost memory and writes the result back; it is bound by its own rate or
-    by that memory. Concatenation and reshaping of what already lies in memory cost nothing: producers write in place.
+    The unit reads every operand from where the activations live and writes the result back; it is bound by its own
+    rate or by that memory. Concatenation and reshaping of what already lies in memory cost nothing: producers write in
+    place.
+
+    A fused addition is done while the layer before leaves the array. One pass of w outputs takes max(w / eltwise rate,
+    their bytes and those of the other operand / bandwidth), where the layer before already has
+    max(w / output rate, their bytes / bandwidth): the addition takes the difference, at least the time to read the
+    operand. That is exact where the layer before is bound by its outputs, else a little long (it might have hidden
+    the addition).
     """
     post, spec = machine.spec.post, machine.spec
-    peak = machine.peak_macs_per_cycle
-    base = {"macs": 0, "macs_live": 0, "macs_executed": 0, "compute_cycles": 0, "peak_macs_per_cycle": peak}
     in_place = isinstance(layer, Concat) or (isinstance(layer, DataMovement) and layer.type == "reshape")
     if post is None or in_place:
         bound = "in place" if in_place else "not run here"
-        return LayerPlan(layer, batch, bound, IDLE, {}, **base, dram_bytes=0, bounds={"": bound})
-    rate, amount = post.outputs, layer.outputs * batch
+        return _plan(machine, layer, batch, bound, _IDLE, {}, 0, {"": bound})
+    width = machine.bits(layer)
+    fused = post.fused and isinstance(layer, Elementwise) and layer.n > 1
+    read, written = layer.inputs * batch, layer.outputs * batch
+    home = activation_home(machine, -(-(read * width[0] + written * width[2]) // 8))
+    if fused:
+        read, written = read - written, 0
     if isinstance(layer, Pool2d):
-        rate, amount = post.pool or post.outputs, layer.inputs * batch
+        cycles = -(-read // (post.pool or post.outputs))
     elif isinstance(layer, Elementwise):
-        rate = post.eltwise or post.outputs
-    bits = machine.bits(layer)
-    moved_in = layer.inputs * batch * bits[0]
-    moved_out = layer.outputs * batch * bits[2]
-    dram = spec.memories[spec.dram]
-    stages = (Stage("load", spec.dram), Stage("post", "post"), Stage("store", spec.dram))
-    chunks = max(1, min(64, layer.outputs * batch // 4096))
-    tile = (
-        machine.transfer_ticks(dram, -(-moved_in // (8 * chunks))),
-        machine.cycle_ticks(-(-amount // (rate * chunks)), post.clock),
-        machine.transfer_ticks(dram, -(-moved_out // (8 * chunks))),
-    )
-    words = {(spec.dram, "ifmap", "read"): layer.inputs * batch, (spec.dram, "ofmap", "update"): layer.outputs * batch}
+        cycles = -(-layer.ops * batch // (post.eltwise or post.outputs))
+    else:
+        cycles = -(-written // post.outputs)
+    work = machine.cycle_ticks(cycles, post.clock)
+    memory = spec.memories[home]
+    load = machine.transfer_ticks(memory, -(-read * width[0] // 8))
+    store = machine.transfer_ticks(memory, -(-written * width[2] // 8))
+    if fused:
+        outputs = layer.outputs * batch
+        before = machine.cycle_ticks(-(-outputs // post.outputs), post.clock)
+        write = machine.transfer_ticks(memory, -(-outputs * width[2] // 8))
+        work = max(0, max(work, load + write) - max(before, write))
+    tiles = max(1, min(_MOST_TILES, max(read, written) // _TILE_VALUES))
+    stages = (Stage("load", home), Stage("post", "post"), Stage("store", home))
+    program = Program({home: 1, "post": 1}, (Pipeline("post", stages, spread(tiles, load, work, store)),))
+    counts = {
+        (home, "ifmap", "read"): read,
+        (home, "ofmap", "update"): written,
+        ("post", "", "op"): max(layer.ops, layer.outputs) * batch,
+    }
+    moved = -(-(read * width[0] + written * width[2]) // 8) if home == spec.dram else 0
+    bounds = {"load": home, "post": "post-processor", "store": home}
+    name = "post-processor, fused with the layer before" if fused else "post-processor"
+    return _plan(machine, layer, batch, name, program, counts, moved, bounds)
+
+
+def _plan(
+    machine: PeArray, layer: Layer, batch: int, algorithm: str, program: Program,
+    counts: dict[Action, int], dram_bytes: int, bounds: dict[str, str],
+) -> LayerPlan:  # fmt: skip
+    """A plan without MACs."""
     return LayerPlan(
         layer,
         batch,
-        "post-processor",
-        Program({spec.dram: 1, "post": 1}, (Pipeline("post", stages, (Run(chunks, tile),)),)),
-        words | {("post", "", "op"): amount},
-        **base,
-        dram_bytes=-(-(moved_in + moved_out) // 8),
-        bounds={"load": "dram", "post": "post-processor", "store": "dram"},
-        word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
+        algorithm,
+        program,
+        {action: n for action, n in counts.items() if n},
+        macs=0,
+        macs_live=0,
+        macs_executed=0,
+        compute_cycles=0,
+        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        dram_bytes=dram_bytes,
+        bounds=bounds,
+        word_bits=dict(zip(("ifmap", "weight", "ofmap"), machine.bits(layer))) if counts else {},
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, nest, ragged, shortage, strips
+from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping, Policy, Problem, conv_problem, counts
@@ -99,17 +100,14 @@ class _Chip:
         self.compute_cycles = 0
         self.nests: list[Mapping] = []
 
-    def _port(self, memory: str, tensor: str) -> Fraction:
-        """Words a cycle through the port of a tensor; unlimited where the file gives none."""
-        rate = self.machine.spec.memories[memory].ports.get(tensor)
+    def _port(self, memory: str, tensor: Tensor) -> Fraction:
+        """Words a cycle through the port of a tensor; as good as unlimited where the file gives none."""
+        level = self.machine.spec.memories[memory]
+        rate = level.ports.get(tensor)
         if rate is None:
             return Fraction(2**40)
-        word = Fraction(self.bits[0], 8)
-        return (
-            rate.bytes_per_second(self.machine.timebase.clocks[self.machine.core_clock], self.bits[0])
-            / word
-            / (self.machine.timebase.clocks[self.machine.core_clock])
-        )
+        core = self.machine.timebase.clocks[self.machine.core_clock]
+        return self.machine.spec.bytes_per_second(rate, level, self.bits[0]) / Fraction(self.bits[0], 8) / core
 
     def _packed(self, tensor: str, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""

@@ -1,1 +1,305 @@
-def plan_spatial(machine, layer, batch): raise NotImplementedError
+"""Arrays on a multicast network: any dataflow on any memories by search, or by the rules of a published study.
+
+The search takes the nests of the dataflow over the memories of the file, and the tile sizes with the least energy or
+time; every word that is read, written or sent is counted. With `mapper.rules: isca16` the templates and conventions of
+the Eyeriss dataflow study are followed instead (`study`). Neither source gives stalls: time is the steps of the nest, or
+what a memory or a port needs to move its words, beside the loads and stores of DRAM.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from hwsim.errors import Fault, InputError, MappingError
+from hwsim.machines.pe_array.post import spread
+from hwsim.machines.pe_array.relative import energy_prices, level_costs
+from hwsim.machines.pe_array.study import Budget, choose, lacking, register_words
+from hwsim.machines.pe_array.study_nest import charged, count, nest
+from hwsim.machines.pe_array.work import as_conv, as_gemm
+from hwsim.machines.plan import Action, LayerPlan
+from hwsim.mapping import (
+    Counts,
+    Keep,
+    Level,
+    Loop,
+    Mapping,
+    Policy,
+    Problem,
+    batched_gemm_problem,
+    check_capacity,
+    conv_problem,
+    search,
+    templates,
+)
+from hwsim.program import Pipeline, Program, Stage
+from hwsim.units import format_size
+from hwsim.workload import Conv2d, Layer
+
+if TYPE_CHECKING:
+    from hwsim.machines.pe_array.machine import PeArray
+
+__all__ = ["plan_spatial"]
+
+_MOVES = ("read", "fill", "update", "drain")
+
+
+def plan_spatial(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+    """Plan a layer on an array with a multicast network."""
+    if machine.spec.array.zeros == "skip":
+        message = f"{machine.spec.dataflow} on a multicast network must compute or gate zeros; it cannot skip them"
+        raise InputError([Fault(machine.document.where(("array", "zeros")), "array.zeros", message)])
+    return (_by_rules if machine.spec.mapper.rules else _by_search)(machine, layer, batch)
+
+
+def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+    """The Eyeriss dataflow study: its templates, its search, its conventions of counting."""
+    spec, work = machine.spec, as_conv(layer, batch)
+    assert work is not None
+    names = _parts(machine)
+    bits = machine.bits(layer)
+    dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.dataflow == "output_stationary" else "")
+    budget = _budget(machine, dataflow, names, bits[0])
+    choice = choose(work, dataflow, budget, level_costs(spec.energy, names))
+    if choice is None:
+        raise InputError([Fault("", layer.name, message) for message in _lacks(machine, layer, batch, dataflow, budget)])
+    w = work
+    problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits, layer.name)
+    mapping = nest(choice, work, names)
+    counted = count(choice, problem, mapping, names)
+    actions: dict[Action, int] = {}
+    for (level, tensor), words in charged(choice, counted, names).items():
+        memory = names.get(level, level)
+        if level == "noc":
+            actions[memory, tensor, "reduce" if tensor == "ofmap" else "deliver"] = words
+        elif level == "dram":
+            actions[memory, tensor, "update" if tensor == "ofmap" else "read"] = words
+        elif tensor == "ofmap":  # one read and one update for each partial sum that comes back
+            actions[memory, tensor, "read"] = actions[memory, tensor, "update"] = words // 2
+        else:
+            actions[memory, tensor, "read"] = words
+    size = format_size(budget.buffer * bits[0] / 8)
+    why = (
+        f"{choice.considered:,} tilings fit {budget.pes} PEs, {size} of {names['glb']} and {budget.rf} words in a PE; this one "
+        f"moves its words between DRAM, {names['glb']} and PEs for the least energy: {choice.text()}",
+        "counted by the conventions of the ISCA 2016 study: fills and drains are free, partial sums cost two accesses each",
+    )
+    return _lower(machine, layer, batch, problem, mapping, counted, actions, choice.text(), why)
+
+
+def _parts(machine: PeArray) -> dict[str, str]:
+    """Which memory is DRAM, the shared buffer and the register file; raises InputError unless there is one of each."""
+    spec = machine.spec
+    inner = list(spec.memories.items())[1:]
+    whole = {name: memory for name, memory in inner if len(memory.holds) == 3 and memory.size is not None}
+    shared = [name for name, memory in whole.items() if memory.per == "chip"]
+    private = [name for name, memory in whole.items() if memory.per == "pe"]
+    if len(inner) != 2 or len(shared) != 1 or len(private) != 1:
+        given = ", ".join(name for name, _ in inner) or "none"
+        message = (
+            f"rules {spec.mapper.rules} need one buffer on the chip and one in each PE, both with a size for all three "
+            f"tensors together, not {given}; leave mapper.rules out for a search over any memories"
+        )
+        raise InputError([Fault(machine.document.where(("memories",)), "memories", message)])
+    if spec.dataflow == "input_stationary":
+        message = f"must be one of the dataflows of rules {spec.mapper.rules}, not input_stationary"
+        raise InputError([Fault(machine.document.where(("dataflow",)), "dataflow", message)])
+    if spec.word_bits is None:
+        message = f"must be given: rules {spec.mapper.rules} count words of one width"
+        raise InputError([Fault(machine.document.where(()), "word_bits", message)])
+    return {"dram": spec.dram, "glb": shared[0], "rf": private[0]}
+
+
+def _budget(machine: PeArray, dataflow: str, names: dict[str, str], bits: int) -> Budget:
+    """PEs and words of buffer and register file; area that a dataflow's register file does not need is buffer."""
+
+    def words(name: str) -> int:
+        memory = machine.spec.memories[name]
+        assert memory.size is not None
+        return int(memory.size * 8) // (2 * bits if memory.double_buffered else bits)
+
+    pes = machine.peak_macs_per_cycle
+    given = words(names["rf"])
+    used = register_words(dataflow, given)
+    spare = pes * (given - used) * (machine.spec.mapper.rf_area or 0.0)
+    return Budget(pes, int(words(names["glb"]) + spare), used)
+
+
+def _lacks(machine: PeArray, layer: Layer, batch: int, dataflow: str, budget: Budget) -> list[str]:
+    """Why no tiling fits: each resource that even the smallest tiles exceed, and by how much."""
+    names, bits = _parts(machine), machine.bits(layer)[0]
+    work = as_conv(layer, batch)
+    assert work is not None
+    found = []
+    for what, purpose, has, needs in lacking(work, dataflow, budget):
+        if what == "pes":
+            found.append(f"the array has {has} PEs; {purpose} needs {needs}: {needs - has} too few")
+            continue
+        sizes = [format_size(words * bits / 8) for words in (has, needs, needs - has)]
+        found.append(f"{names['glb' if what == 'buffer' else 'rf']} holds {sizes[0]}; {purpose} need {sizes[1]}: {sizes[2]} too little")
+    return found or [f"no {dataflow} tiling fits {budget.pes} PEs and {format_size(budget.buffer * bits / 8)} of {names['glb']}"]
+
+
+def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+    """The generic way: nests of the dataflow over the file's memories, searched with exact counts."""
+    spec, bits = machine.spec, machine.bits(layer)
+    problem = _problem(layer, batch, bits)
+    ordered = sorted(spec.memories.items(), key=lambda item: item[1].per == "pe")
+    levels = [Level(name, tuple(memory.holds), memory.per == "pe") for name, memory in ordered]
+    nests = templates(problem, spec.dataflow, levels)
+    capacities = machine.capacity_bits(problem)
+    clock = spec.clock_hz(machine.core_clock)
+    pes = machine.peak_macs_per_cycle
+    bandwidths = {
+        name: float(spec.bytes_per_second(memory.bandwidth, memory, bits[0]) * 8 / clock)
+        * memory.efficiency * (pes if memory.per == "pe" else 1)
+        for name, memory in spec.memories.items()
+        if memory.bandwidth is not None
+    }  # fmt: skip
+    senders = {t: next(level.memory for level in reversed(levels) if not level.inside and t in level.tensors) for t in problem.tensors}
+    shared = tuple(level.memory for level in levels[1:] if not level.inside)
+    objective = spec.mapper.objective
+    try:
+        found = search(
+            problem,
+            nests,
+            capacities=capacities,
+            limits={"rows": spec.array.rows, "cols": spec.array.cols},
+            objective="energy" if objective == "dram" else objective,
+            prices=energy_prices(spec, problem, senders),
+            bandwidths=bandwidths,
+            policy=Policy(refill=shared if spec.mapper.halo == "refill" else ()),
+            tiles="ragged",
+            exhaustive_limit=20_000,
+            samples=600,
+            starts=2,
+        )
+    except MappingError as error:
+        raise InputError([Fault("", layer.name, _too_small(problem, nests, capacities) or str(error))]) from None
+    counted = found.counts
+    actions: dict[Action, int] = {}
+    for (memory, tensor, action), words in counted.actions.items():
+        if words and action in _MOVES:
+            actions[memory, tensor, action] = words
+        elif words and memory == senders[tensor]:  # what is delivered to, and added between, the PEs
+            actions["noc", tensor, action] = words
+    extent = " x ".join(f"{n} {axis}" for axis, n in mapping_extents(found.mapping, problem).items())
+    way = "all of them" if found.exhaustive else "sampled and improved"
+    why = (
+        f"{found.considered:,} tilings of {len(nests)} nests considered ({way}), {found.evaluated:,} fit; least "
+        f"{'DRAM traffic' if objective == 'dram' else objective}",
+    )
+    return _lower(machine, layer, batch, problem, found.mapping, counted, actions, extent or "1 PE", why)
+
+
+def mapping_extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
+    """Positions in use on each side of the array."""
+    return {axis: n for axis, n in mapping.spatial_extents(problem).items() if n > 1}
+
+
+def _problem(layer: Layer, batch: int, bits: tuple[int, int, int]) -> Problem:
+    """A convolution, or a product of matrices for every other layer."""
+    if isinstance(layer, Conv2d):
+        w = as_conv(layer, batch)
+        assert w is not None
+        return conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits, layer.name)
+    g = as_gemm(layer, batch)
+    assert g is not None
+    return batched_gemm_problem(g.b, g.m, g.n, g.k, bits, layer.name)
+
+
+def _too_small(problem: Problem, nests: list[Mapping], capacities: dict[str, int | dict[str, int]]) -> str | None:
+    """Which memory cannot hold even the smallest tiles, and by how much."""
+    for mapping in nests:
+        try:
+            check_capacity(problem, mapping.with_tiles([1] * len(mapping.loops)), capacities)
+        except MappingError as error:
+            return str(error)
+    return None
+
+
+def _lower(
+    machine: PeArray, layer: Layer, batch: int, problem: Problem, mapping: Mapping, counted: Counts,
+    actions: dict[Action, int], text: str, why: tuple[str, ...],
+) -> LayerPlan:  # fmt: skip
+    """Tiles of the nest above the innermost shared memory: loaded, computed, stored."""
+    spec = machine.spec
+    width = {operand.name: operand.bits for operand in problem.operands}
+    dram = spec.memories[spec.dram]
+    outer = {"read": 0, "update": 0}
+    for (memory, tensor, action), words in actions.items():
+        if memory == spec.dram and action in outer:
+            outer[action] += words * width[tensor]
+    moved = {action: -(-bits // 8) for action, bits in outer.items()}
+    parts = {"compute": machine.cycle_ticks(counted.cycles)} | _memory_ticks(machine, counted, width)
+    binding = max(parts, key=lambda name: parts[name])
+    buffers = [memory for memory in list(spec.memories.values())[1:] if memory.per == "chip"]
+    double = all(memory.double_buffered for memory in buffers)
+    stages = (Stage("load", spec.dram, buffer=2 if double else 1), Stage("compute", "array"), Stage("store", spec.dram))
+    tiles = _tiles(spec.dram, set(spec.memories), mapping, problem, {n for n, m in spec.memories.items() if m.per == "pe"})
+    times = (machine.transfer_ticks(dram, moved["read"]), parts[binding], machine.transfer_ticks(dram, moved["update"]))
+    executed = machine_macs(machine, layer, problem.macs, actions)
+    return LayerPlan(
+        layer,
+        batch,
+        spec.dataflow.replace("_", " ") + (f" {spec.mapper.variant}" if spec.mapper.rules and spec.dataflow[0] == "o" else ""),
+        Program({spec.dram: 1, "array": 1}, (Pipeline("tiles", stages, spread(tiles, *times)),)),
+        actions,
+        macs=problem.macs,
+        macs_live=layer.macs_live * batch,
+        macs_executed=executed,
+        compute_cycles=counted.cycles,
+        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        dram_bytes=-(-sum(outer.values()) // 8),
+        bounds={"load": "dram", "compute": binding, "store": "dram"},
+        word_bits=width,
+        problem=problem,
+        mapping=mapping,
+        columns={"compute_cycles": counted.cycles, "active_pes": counted.instances, "tiles": tiles, "mapping": text},
+        why=why,
+    )
+
+
+def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> dict[str, int]:
+    """Ticks that each memory inside DRAM needs to move its words, and each of its ports."""
+    found: dict[str, int] = {}
+    for name, memory in list(machine.spec.memories.items())[1:]:
+        copies = max((n for (m, _), n in counted.used.items() if m == name), default=1) if memory.per == "pe" else 1
+        total = 0
+        for tensor, bits in width.items():
+            # A port moves words in and out at the same time.
+            ways = (("fill", "update"), ("read", "drain"))
+            sizes = [sum(counted.of(name, tensor, action) for action in way) * bits for way in ways]
+            total += sum(sizes)
+            rate = memory.ports.get(tensor)  # type: ignore[call-overload]
+            if rate is not None:
+                found[f"{name} {tensor} port"] = machine.transfer_ticks(memory, -(-max(sizes) // (8 * copies)), rate, bits)
+        found[name] = machine.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
+    return found
+
+
+def _tiles(dram: str, memories: set[str], mapping: Mapping, problem: Problem, private: set[str]) -> int:
+    """Steps of the loops above the innermost shared memory: what is loaded, computed and stored at a time."""
+    current = dict(problem.dims)
+    steps, tiles = [1], 1
+    for node in mapping.nodes:
+        if isinstance(node, Loop):
+            if node.spatial is None:
+                steps.append(-(-current[node.dim] // node.tile))
+            current[node.dim] = node.tile
+        elif isinstance(node, Keep) and node.memory in memories and node.memory != dram and node.memory not in private:
+            tiles = prod(steps)
+    return tiles
+
+
+def machine_macs(machine: PeArray, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
+    """Count the MACs, those that a zero in the ifmap gates apart; returns how many the array executes."""
+    idle = round(macs * (1.0 - layer.input.density)) if machine.spec.array.zeros == "gate" else 0
+    actions["mac", "", layer.input.dtype] = macs - idle
+    if idle:
+        actions["mac", "", "gated"] = idle
+        # A gated PE reads the ifmap word that it finds to be zero; the weight and the partial sum rest.
+        for key in [k for k in actions if k[1] in ("weight", "ofmap") and k[2] in ("read", "update")]:
+            if key[0] in machine.spec.memories and machine.spec.memories[key[0]].per == "pe":
+                actions[key] -= min(actions[key], idle)
+    return macs

@@ -42,13 +42,16 @@ class MemorySpec(Spec):
     """A memory level: what it holds, its size, and how fast it is read and written.
 
     `size` is shared by the tensors, or `split` gives each its own; neither means unbounded. `bank` hands memory out in
-    whole banks. `bandwidth` is of the whole memory, `ports` of one tensor (``ofmap`` in and out each).
+    whole banks; `atom` is what the channels of one position are padded to. `bandwidth` is of the whole memory, `ports`
+    of one tensor (``ofmap`` in and out each).
     """
 
     holds: Annotated[list[Tensor], Field(min_length=1)]
     size: Size | None = None
+    size_of: Literal["memory", "pe"] = "memory"
     split: dict[Tensor, Size] = {}
     bank: Size | None = None
+    atom: Size | None = None
     per: Literal["chip", "pe"] = "chip"
     double_buffered: bool = True
     bandwidth: Bandwidth | None = None
@@ -85,6 +88,11 @@ class MapperSpec(Spec):
     `halo` says whether rows that neighbouring tiles share are fetched again; `row_words` bounds the words of one
     ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be active;
     `pass_cycles` is what a pass costs to set up.
+
+    `rules` names a published comparison of dataflows whose templates and conventions of counting are followed, with its
+    `variant` of output stationary: A (many pixels of a channel), B (several of both) or C (many channels of a pixel).
+    `rf_area` is the area of a byte inside a PE over one of the shared buffer: at equal area, the buffer grows by the
+    register file that a dataflow does not need.
     """
 
     objective: Literal["latency", "energy", "edp", "dram"] = "energy"
@@ -92,15 +100,31 @@ class MapperSpec(Spec):
     row_words: Positive | None = None
     min_occupation: Share = 0.0
     pass_cycles: Annotated[int, Field(ge=0, le=10**6)] = 0
+    rules: Literal["isca16"] | None = None
+    variant: Literal["A", "B", "C"] = "B"
+    rf_area: Annotated[float, Field(ge=0, le=100)] | None = None
+
+    @model_validator(mode="after")
+    def _ruled(self) -> MapperSpec:
+        if self.rules is not None and self.objective != "energy":
+            raise ValueError(f"rules {self.rules} minimise energy; objective must be energy, not {self.objective}")
+        if self.rules is None and self.rf_area is not None:
+            raise ValueError("rf_area is part of rules: isca16")
+        return self
 
 
 class PostSpec(Spec):
-    """The unit behind the array (activation, pooling, addition): outputs a cycle, for layers without MACs too."""
+    """The unit behind the array (activation, pooling, addition): outputs a cycle, for layers without MACs too.
+
+    `eltwise` is its rate of additions, `pool` of values read by a pool. A `fused` unit adds in the pass of the layer
+    before: what an addition costs is then the slower rate and the other operand.
+    """
 
     clock: Name = "core"
     outputs: Positive
     eltwise: Positive | None = None
     pool: Positive | None = None
+    fused: bool = False
     source: str
 
 
@@ -130,6 +154,10 @@ class PeArraySpec(MachineSpec):
             raise ValueError(f"memories must begin with one that holds all three tensors and has no size, not {name!r}")
         if outer.bandwidth is None:
             raise ValueError(f"memories.{name}.bandwidth must be given: it is where everything comes from")
+        for name, memory in self.memories.items():
+            if memory.size_of == "pe" and memory.size is not None:
+                size = memory.size * self.array.rows * self.array.cols
+                self.memories[name] = memory.model_copy(update={"size": size, "size_of": "memory"})
         return self
 
     @property

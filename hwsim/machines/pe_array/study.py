@@ -263,13 +263,14 @@ def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
         found: list[tuple[Ints, ...]] = []
         for e in (y, np.full_like(y, layer.e)):
             strip = layer.rows(e) * layer.width * layer.c
-            m = (budget.buffer - im * strip) // filters
-            m = np.where(m >= layer.m, layer.m, m - m % ms)
-            found.append((np.zeros_like(y), e, im, m, image * _cdiv(layer.m, np.maximum(m, 1)), y * 0 + layer.weights, m >= ms))
-            n = (budget.buffer - ms * filters) // strip
-            n = np.where(n >= layer.n, layer.n, n - n % im)
-            loads = _cdiv(layer.e, e) * _cdiv(layer.n, np.maximum(n, 1))
-            found.append((np.ones_like(y), e, n, ms, y * 0 + image, layer.weights * loads, n >= im))
+            most = np.minimum((budget.buffer - im * strip) // filters, layer.m)
+            for m in (most, most - most % ms):
+                ifmap = image * _cdiv(layer.m, np.maximum(m, 1))
+                found.append((np.zeros_like(y), e, im, m, ifmap, np.full_like(y, layer.weights), m >= ms))
+            most = np.minimum((budget.buffer - ms * filters) // strip, layer.n)
+            for n in (most, most - most % im):
+                weight = layer.weights * _cdiv(layer.e, e) * _cdiv(layer.n, np.maximum(n, 1))
+                found.append((np.ones_like(y), e, n, ms, np.full_like(y, image), weight, n >= im))
         order, e, n, m, ifmap, weight, fits = (np.concatenate(column) for column in zip(*found))
         y, x, ms, im = (np.tile(v, len(found)) for v in (y, x, ms, im))
         y, x, ms, im, order, e, n, m, ifmap, weight = _keep(fits.astype(bool), y, x, ms, im, order, e, n, m, ifmap, weight)
@@ -277,11 +278,11 @@ def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
             window = np.full_like(y, layer.e * layer.f * layer.taps)
         else:  # the PEs of a patch shift ifmap words to each other
             window = layer.strip_rows(y) * layer.strip_columns(x)
-        patches = _cdiv(layer.e, y) * _cdiv(layer.f, x) * _cdiv(layer.n, im)
+        patches = _cdiv(layer.e, y) * _cdiv(layer.f, x) * _blocks(layer.n, n, im)
         words: dict[Word, Ints | int] = {
             ("dram", "ifmap"): ifmap,
             ("dram", "weight"): weight,
-            ("glb", "ifmap"): layer.c * layer.n * window * _cdiv(layer.m, ms),
+            ("glb", "ifmap"): layer.c * layer.n * window * _blocks(layer.m, m, ms),
             ("glb", "weight"): layer.weights * patches,
             ("noc", "ifmap"): layer.macs,
             ("noc", "weight"): 0 if variant == "C" else layer.macs,

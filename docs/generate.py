@@ -1,0 +1,61 @@
+"""Write what the docs show from the product itself: the picture of the README, the accuracy tables, the JSON Schemas.
+
+    python docs/generate.py
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+
+import hwsim
+from hwsim.report.silicon import silicon_of
+from hwsim.report.table import print_report
+from hwsim.schema import machine_schema, workload_schema
+from hwsim.validate import comparisons, markdown_tables
+
+DOCS = Path(__file__).parent
+COMMAND = "hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'"
+THEME = TerminalTheme(
+    (255, 255, 255), (36, 41, 46),
+    [(36, 41, 46), (215, 58, 73), (40, 167, 69), (176, 136, 0), (3, 102, 214), (111, 66, 193), (27, 124, 131), (106, 115, 125)],
+)  # fmt: skip
+
+
+def picture() -> str:
+    """The README's run as SVG."""
+    machine, network = hwsim.load_machine("eyeriss_v1"), hwsim.load_workload("alexnet").select("conv*")
+    report = hwsim.simulate(machine, network, batch=4)
+    console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
+    print_report(report, console, silicon_of(machine.name, machine.folder))
+    svg = console.export_svg(title=COMMAND, theme=THEME, unique_id="hwsim")
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # nothing is fetched from elsewhere
+    return re.sub(r"Fira Code", "DejaVu Sans Mono, Menlo, Consolas", svg)
+
+
+def accuracy() -> str:
+    """The accuracy tables as Markdown."""
+    head = (
+        "# Predicted and published\n\n"
+        "Written by `hwsim validate --markdown`; a test holds it equal to what the models say today. Sources and the limit that\n"
+        "the tests hold for each quantity are in [`arch_configs/measured`](../arch_configs/measured). Rows that the constants of\n"
+        "a machine were fitted on are named in its file under `fitted:`.\n\n"
+    )
+    return head + markdown_tables(comparisons())
+
+
+def main() -> None:
+    """Write the files."""
+    (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
+    (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
+    for name, schema in (("machine", machine_schema()), ("workload", workload_schema())):
+        (DOCS / "schema" / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Laws that hold on every machine that comes with hwsim, for drawn layers."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hwsim
+from hwsim.engine import simulate as run_program
+from hwsim.machines import machine_names
+from hwsim.machines.pe_array.spec import PeArraySpec
+from hwsim.units import format_si
+
+MACHINES = {name: hwsim.load_machine(name) for name in machine_names()}
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> hwsim.Layer:
+    """A small convolution (grouped, depthwise, strided) or product of matrices."""
+    if draw(st.booleans()):
+        return hwsim.Gemm("g", m=draw(st.integers(1, 40)), n=draw(st.integers(1, 200)), k=draw(st.integers(1, 200)))
+    groups = draw(st.sampled_from([1, 1, 2, 8]))
+    r, s = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    return hwsim.Conv2d(
+        "c",
+        c=groups * draw(st.integers(1, 12)),
+        h=draw(st.integers(5, 30)),
+        w=draw(st.integers(5, 30)),
+        k=groups * draw(st.integers(1, 12)),
+        r=r,
+        s=s,
+        stride=draw(st.integers(1, 2)),
+        pad=draw(st.integers(0, 2)),
+        groups=groups,
+    )
+
+
+def one(machine: hwsim.Machine, layer: hwsim.Layer, batch: int = 1) -> hwsim.Report:
+    return hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=batch)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@given(layer=layers(), batch=st.integers(1, 4))
+@settings(max_examples=12, deadline=None)
+def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer: hwsim.Layer, batch: int) -> None:
+    machine = MACHINES[name]
+    result = one(machine, layer, batch).results[0]
+    plan, spec = result.plan, machine.spec
+    assert plan.macs == layer.macs * batch
+    assert sum(n for (component, _, _), n in plan.counts.items() if component == "mac") == plan.macs
+    assert plan.macs_executed <= plan.macs
+    assert all(isinstance(n, int) and n >= 0 for n in plan.counts.values())
+    assert isinstance(result.cycles, int)
+    assert result.cycles * plan.peak_macs_per_cycle >= plan.macs_executed
+    outer = spec.memories[spec.dram]
+    speed = spec.bytes_per_second(outer.bandwidth, outer, machine.bits(layer)[0])
+    assert Fraction(result.timeline.end) / machine.timebase.rate_hz >= plan.dram_bytes / speed
+    assert plan.dram_bytes >= layer.weights * machine.bits(layer)[1] // 8
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@given(layer=layers(), batch=st.integers(1, 3))
+@settings(max_examples=10, deadline=None)
+def test_fast_forward_is_the_full_run(name: str, layer: hwsim.Layer, batch: int) -> None:
+    program = MACHINES[name].plan(layer, batch).program
+    fast, full = run_program(program), run_program(program, fast_forward=False)
+    assert fast.end == full.end
+    assert fast.resources == full.resources
+    assert fast.stages == full.stages
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@given(layer=layers())
+@settings(max_examples=6, deadline=None)
+def test_doubling_every_clock_and_rate_halves_the_time(name: str, layer: hwsim.Layer) -> None:
+    spec: PeArraySpec = MACHINES[name].spec
+    change = {f"clocks.{clock}": f"{int(2 * hz)} Hz" for clock, hz in spec.clocks.items()}
+    for memory, level in spec.memories.items():
+        if level.bandwidth is not None and level.bandwidth.per == "s":
+            change[f"memories.{memory}.bandwidth"] = f"{float(2 * level.bandwidth.amount)} B/s"
+    if spec.setup is not None:
+        change["setup"] = format_si(float(spec.setup) / 2, "s", 12)
+    slow = one(MACHINES[name], layer).results[0]
+    fast = one(hwsim.load_machine(name, set=change), layer).results[0]
+    # A transfer ends on a whole tick: each tile may round once.
+    assert fast.latency_s == pytest.approx(slow.latency_s / 2, rel=1e-3, abs=slow.timeline.tiles * 3e-9)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_same_input_same_bytes_out(name: str) -> None:
+    layer = hwsim.Conv2d("c", c=16, h=20, w=20, k=24, r=3, pad=1)
+    first, second = (one(hwsim.load_machine(name), layer, 2).to_json() for _ in range(2))
+    assert first == second
+
+
+@given(layer=layers(), a=st.floats(0, 1), b=st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_more_zeros_never_move_more_bytes_in_a_format_chosen_for_them(layer: hwsim.Layer, a: float, b: float) -> None:
+    machine = MACHINES["eyeriss_v1"]
+    low, high = sorted((a, b))
+    few, many = (one(machine, layer.with_density(input=d, output=d)).results[0].plan for d in (low, high))
+    assert few.dram_bytes <= many.dram_bytes
+    assert few.counts[few_key] <= many.counts[few_key] if (few_key := ("dram", "ifmap", "read")) in few.counts else True
+
+
+@given(layer=layers())
+@settings(max_examples=15, deadline=None)
+def test_a_larger_buffer_never_moves_more_words_over_dram(layer: hwsim.Layer) -> None:
+    """The chip's mapper minimises DRAM words among mappings with enough active PEs, so with 0 required it is monotonic."""
+    words = []
+    for size in (60, 100, 200, 400):
+        change = {"memories.glb.size": f"{size} KiB", "mapper.min_occupation": 0.0, "memories.dram.compress": {}}
+        plan = one(hwsim.load_machine("eyeriss_v1", set=change), layer).results[0].plan
+        words.append(plan.mapping and plan.dram_bytes)
+    assert words == sorted(words, reverse=True)
