@@ -49,8 +49,26 @@ def accuracy() -> str:
     return head + markdown_tables(comparisons())
 
 
+def readme_table() -> str:
+    """The README's table: the range of errors of each machine and quantity."""
+    lines = ["| machine | quantity | rows | mean error | largest | limit in the tests |", "|---|---|---:|---:|---:|---:|"]
+    for name, rows in comparisons().items():
+        for column in dict.fromkeys(row.column for row in rows):
+            found = [row for row in rows if row.column == column]
+            mean = sum(abs(row.error) for row in found) / len(found)
+            worst = max(found, key=lambda row: abs(row.error))
+            limit = "" if worst.limit is None else "exact" if worst.limit == 0 else f"{worst.limit:.0%}"
+            cells = (f"`{name}`", f"`{column}`", str(len(found)), f"{mean:.1%}", f"{worst.error:+.1%}", limit)
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Write the files."""
+    readme = DOCS.parent / "README.md"
+    between = re.compile(r"(<!-- accuracy: begin -->\n).*?(<!-- accuracy: end -->)", re.DOTALL)
+    table = readme_table()
+    readme.write_text(between.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8")), encoding="utf-8")
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     for name, schema in (("machine", machine_schema()), ("workload", workload_schema())):

@@ -81,6 +81,7 @@ class Walk:
         old: dict[Index, frozenset[Word] | None] = {}
         instances = self.instances(below)
         name = operand.name
+        reuse = "refill" if child in self.policy.refill else self.policy.reuse
         for step in self.steps(below):
             moved = range(below) if before is None else [i for i in range(below) if step[i] != before[i]]
             now = {instance: self.tile(operand, step, instance) for instance in instances}
@@ -93,7 +94,7 @@ class Walk:
                     new[instance] = words
                 elif not any(self.shows(operand, i) for i in moved):
                     continue
-                elif self.policy.reuse == "keep" or (self.policy.reuse == "slide" and len(moved) == 1):
+                elif reuse == "keep" or (reuse == "slide" and len(moved) == 1):
                     new[instance] = words - had
                 else:
                     new[instance] = words
@@ -264,6 +265,7 @@ policies = st.builds(
     reuse=st.sampled_from(["slide", "keep", "refill"]),
     multicast=st.sampled_from(["word", "tile", "none"]),
     reduction=st.sampled_from(["tree", "none"]),
+    refill=st.sampled_from([(), ("spad",), ("glb", "buffer")]),
 )
 
 

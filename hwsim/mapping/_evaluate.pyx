@@ -805,9 +805,9 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
             if policy == SLIDE and a.n_dims == 2 and step.N and windows_meet(w, a, e, inner):
                 sum_axis(w, &step, e, 1, inner, shared, multicast, policy)
                 jv = step.V
-            cut_parts(w, e, 0, apart, a.n_dims == 2, &open_parts[d], &moved)
-            copy_parts(&moved, &open_parts[d])
-            copy_parts(&moved, &closed[d])
+            cut_parts(w, e, 0, apart, a.n_dims == 2, &open_parts[d], &closed[d])
+            if a.left:   # another loop will cut them further
+                copy_parts(&closed[d], &open_parts[d])
             finish_parts(w, d, place[d], inner, apart, a.n_dims == 2, &closed[d])
             if closed[d].n > MAX_PARTS:
                 w.error = TOO_MANY

@@ -72,7 +72,8 @@ class Work:
         if isinstance(layer, BatchedMatmul):
             return cls(batch * layer.b, False, 1, layer.n, layer.k, layer.m, 1, layer.m, 1)
         work = as_gemm(layer, 1)
-        assert isinstance(layer, (Lstm, Gru)) and work is not None
+        assert isinstance(layer, (Lstm, Gru))
+        assert work is not None
         return cls(batch * layer.steps, True, 1, work.n, work.k, 1, 1, 1, 1)
 
     @property
@@ -86,7 +87,7 @@ class Traffic:
     """What one image of a layer fetches, in bytes, and how the conv buffer makes it so.
 
     `resident` weights stay for all images; `splits` parts of the rows are run one after the other, each with the
-    weights fetched again unless they are resident; with `streamed`, the ifmap is fetched for every kernel group instead.
+    weights fetched again unless they are resident; if `streamed`, the ifmap is fetched for every kernel group instead.
     """
 
     ifmap: int
@@ -174,7 +175,8 @@ class Core:
             splits = 1 if lines >= x.h else _ceil(x.p, max(1, (lines - window) // x.stride[0] + 1))
             again = (splits - 1) * max(0, window - x.stride[0]) * row
             resident = held == weights
-            ways.append(Traffic(x.h * row + again, weights * (1 if resident else splits), first, group, splits, resident))
+            times = 1 if resident else splits
+            ways.append(Traffic(x.h * row + again, weights * times, first, group, splits, resident))
         return min(ways, key=lambda way: (way.total, way.splits, way.streamed))
 
 
@@ -319,8 +321,9 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             f"and moves {way.total + written // x.images:,} bytes over DRAM",
             f"{core.atoms(x)} atomic operations a position of a kernel group, of which {core.kernel_groups(x)}; "
             f"{share:.1%} of the multipliers do useful work",
-            f"the conv buffer holds {'all weights' if way.resident else 'two kernel groups'}, {way.splits} splits of the rows"
-            if not way.streamed
-            else "the conv buffer is too small for lines and kernels: the ifmap is fetched for each kernel group",
+            "the ifmap is fetched for each kernel group: the conv buffer is too small for its lines beside the kernels"
+            if way.streamed
+            else f"{way.splits} split(s) of the rows, with {'all weights' if way.resident else 'two kernel groups'} "
+            "in the conv buffer",
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hwsim.machines.plan import Action, LayerPlan
@@ -25,14 +26,14 @@ def spread(tiles: int, *totals: int) -> tuple[Run, ...]:
     cuts = sorted({0, tiles, *extra})
     return tuple(
         Run(end - start, tuple(base + (start < more) for base, more in zip(low, extra, strict=True)))
-        for start, end in zip(cuts, cuts[1:])
+        for start, end in pairwise(cuts)
     )
 
 
 def activation_home(machine: PeArray, size_bytes: int) -> str:
-    """The memory that activations live in between layers: the buffer of a machine that streams its weights, else DRAM.
+    """The memory that the activations of an inference live in.
 
-    A machine whose DRAM streams weights keeps them in the memory of ifmap and ofmap, as far as they fit.
+    It is the buffer of a machine that streams its weights, where they fit (a batch is run in parts that do), else DRAM.
     """
     spec = machine.spec
     if spec.array.fifo_tiles:
@@ -49,11 +50,10 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     rate or by that memory. Concatenation and reshaping of what already lies in memory cost nothing: producers write in
     place.
 
-    A fused addition is done while the layer before leaves the array. One pass of w outputs takes max(w / eltwise rate,
-    their bytes and those of the other operand / bandwidth), where the layer before already has
-    max(w / output rate, their bytes / bandwidth): the addition takes the difference, at least the time to read the
-    operand. That is exact where the layer before is bound by its outputs, else a little long (it might have hidden
-    the addition).
+    A fused addition is done while the layer before leaves the array, which then takes max(its outputs / eltwise rate,
+    all bytes / bandwidth) where it took max(its outputs / output rate, its bytes / bandwidth). The addition is charged
+    max(difference of the first terms, reading of the other operand): never less than it adds, and just that where the
+    layer before is bound by its outputs. Layers are planned one by one, so what hides behind its products is not seen.
     """
     post, spec = machine.spec.post, machine.spec
     in_place = isinstance(layer, Concat) or (isinstance(layer, DataMovement) and layer.type == "reshape")
@@ -63,7 +63,7 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     width = machine.bits(layer)
     fused = post.fused and isinstance(layer, Elementwise) and layer.n > 1
     read, written = layer.inputs * batch, layer.outputs * batch
-    home = activation_home(machine, -(-(read * width[0] + written * width[2]) // 8))
+    home = activation_home(machine, -(-(layer.inputs * width[0] + layer.outputs * width[2]) // 8))
     if fused:
         read, written = read - written, 0
     if isinstance(layer, Pool2d):
@@ -77,10 +77,7 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     load = machine.transfer_ticks(memory, -(-read * width[0] // 8))
     store = machine.transfer_ticks(memory, -(-written * width[2] // 8))
     if fused:
-        outputs = layer.outputs * batch
-        before = machine.cycle_ticks(-(-outputs // post.outputs), post.clock)
-        write = machine.transfer_ticks(memory, -(-outputs * width[2] // 8))
-        work = max(0, max(work, load + write) - max(before, write))
+        work -= min(work, machine.cycle_ticks(-(-layer.outputs * batch // post.outputs), post.clock))
     tiles = max(1, min(_MOST_TILES, max(read, written) // _TILE_VALUES))
     stages = (Stage("load", home), Stage("post", "post"), Stage("store", home))
     program = Program({home: 1, "post": 1}, (Pipeline("post", stages, spread(tiles, load, work, store)),))

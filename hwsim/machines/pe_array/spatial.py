@@ -2,13 +2,12 @@
 
 The search takes the nests of the dataflow over the memories of the file, and the tile sizes with the least energy or
 time; every word that is read, written or sent is counted. With `mapper.rules: isca16` the templates and conventions of
-the Eyeriss dataflow study are followed instead (`study`). Neither source gives stalls: time is the steps of the nest, or
-what a memory or a port needs to move its words, beside the loads and stores of DRAM.
+the Eyeriss dataflow study are followed instead (`study`). Time is the steps of the nest, or what a memory or a port
+needs to move its words where that is more, beside the loads and stores of DRAM.
 """
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 from hwsim.errors import Fault, InputError, MappingError
@@ -16,11 +15,10 @@ from hwsim.machines.pe_array.post import spread
 from hwsim.machines.pe_array.relative import energy_prices, level_costs
 from hwsim.machines.pe_array.study import Budget, choose, lacking, register_words
 from hwsim.machines.pe_array.study_nest import charged, count, nest
-from hwsim.machines.pe_array.work import as_conv, as_gemm
+from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
     Counts,
-    Keep,
     Level,
     Loop,
     Mapping,
@@ -60,9 +58,10 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     bits = machine.bits(layer)
     dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.dataflow == "output_stationary" else "")
     budget = _budget(machine, dataflow, names, bits[0])
-    choice = choose(work, dataflow, budget, level_costs(spec.energy, names))
+    choice = choose(work, dataflow, budget, level_costs(spec.energy, names, bits[0]))
     if choice is None:
-        raise InputError([Fault("", layer.name, message) for message in _lacks(machine, layer, batch, dataflow, budget)])
+        lacks = _lacks(work, dataflow, budget, names, bits[0])
+        raise InputError([Fault("", layer.name, message) for message in lacks])
     w = work
     problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits, layer.name)
     mapping = nest(choice, work, names)
@@ -80,9 +79,9 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             actions[memory, tensor, "read"] = words
     size = format_size(budget.buffer * bits[0] / 8)
     why = (
-        f"{choice.considered:,} tilings fit {budget.pes} PEs, {size} of {names['glb']} and {budget.rf} words in a PE; this one "
-        f"moves its words between DRAM, {names['glb']} and PEs for the least energy: {choice.text()}",
-        "counted by the conventions of the ISCA 2016 study: fills and drains are free, partial sums cost two accesses each",
+        f"{choice.considered:,} tilings fit {budget.pes} PEs, {size} of {names['glb']}, {budget.rf} words in a PE; "
+        f"{choice.text()} moves its words between {names['dram']}, {names['glb']} and PEs for the least energy",
+        "counted as in the ISCA 2016 study: fills and drains are free, a partial sum that comes back is two accesses",
     )
     return _lower(machine, layer, batch, problem, mapping, counted, actions, choice.text(), why)
 
@@ -125,19 +124,18 @@ def _budget(machine: PeArray, dataflow: str, names: dict[str, str], bits: int) -
     return Budget(pes, int(words(names["glb"]) + spare), used)
 
 
-def _lacks(machine: PeArray, layer: Layer, batch: int, dataflow: str, budget: Budget) -> list[str]:
+def _lacks(work: ConvWork, dataflow: str, budget: Budget, names: dict[str, str], bits: int) -> list[str]:
     """Why no tiling fits: each resource that even the smallest tiles exceed, and by how much."""
-    names, bits = _parts(machine), machine.bits(layer)[0]
-    work = as_conv(layer, batch)
-    assert work is not None
     found = []
-    for what, purpose, has, needs in lacking(work, dataflow, budget):
+    for what, purpose, has, takes in lacking(work, dataflow, budget):
         if what == "pes":
-            found.append(f"the array has {has} PEs; {purpose} needs {needs}: {needs - has} too few")
+            found.append(f"the array has {has} PEs; {purpose} takes {takes}: {takes - has} too few")
             continue
-        sizes = [format_size(words * bits / 8) for words in (has, needs, needs - has)]
-        found.append(f"{names['glb' if what == 'buffer' else 'rf']} holds {sizes[0]}; {purpose} need {sizes[1]}: {sizes[2]} too little")
-    return found or [f"no {dataflow} tiling fits {budget.pes} PEs and {format_size(budget.buffer * bits / 8)} of {names['glb']}"]
+        room, need, missing = (format_size(words * bits / 8) for words in (has, takes, takes - has))
+        name = names["glb" if what == "buffer" else "rf"]
+        found.append(f"{name} holds {room}; {purpose} take {need}: {missing} too much")
+    room = format_size(budget.buffer * bits / 8)
+    return found or [f"no tiles of {dataflow} fit {budget.pes} PEs and {room} of {names['glb']}"]
 
 
 def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
@@ -156,8 +154,8 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         for name, memory in spec.memories.items()
         if memory.bandwidth is not None
     }  # fmt: skip
-    senders = {t: next(level.memory for level in reversed(levels) if not level.inside and t in level.tensors) for t in problem.tensors}
-    shared = tuple(level.memory for level in levels[1:] if not level.inside)
+    chip = [level for level in levels if not level.inside]
+    senders = {tensor: level.memory for level in chip for tensor in level.tensors}  # the innermost of them counts
     objective = spec.mapper.objective
     try:
         found = search(
@@ -168,11 +166,11 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             objective="energy" if objective == "dram" else objective,
             prices=energy_prices(spec, problem, senders),
             bandwidths=bandwidths,
-            policy=Policy(refill=shared if spec.mapper.halo == "refill" else ()),
+            policy=Policy(refill=tuple(level.memory for level in chip) if spec.mapper.halo == "refill" else ()),
             tiles="ragged",
             exhaustive_limit=20_000,
-            samples=600,
-            starts=2,
+            samples=150,  # within 1 % of what many more samples find, at a third of a second for a layer
+            starts=1,
         )
     except MappingError as error:
         raise InputError([Fault("", layer.name, _too_small(problem, nests, capacities) or str(error))]) from None
@@ -183,7 +181,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             actions[memory, tensor, action] = words
         elif words and memory == senders[tensor]:  # what is delivered to, and added between, the PEs
             actions["noc", tensor, action] = words
-    extent = " x ".join(f"{n} {axis}" for axis, n in mapping_extents(found.mapping, problem).items())
+    extent = " x ".join(f"{n} {axis}" for axis, n in _extents(found.mapping, problem).items())
     way = "all of them" if found.exhaustive else "sampled and improved"
     why = (
         f"{found.considered:,} tilings of {len(nests)} nests considered ({way}), {found.evaluated:,} fit; least "
@@ -192,7 +190,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     return _lower(machine, layer, batch, problem, found.mapping, counted, actions, extent or "1 PE", why)
 
 
-def mapping_extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
+def _extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
     """Positions in use on each side of the array."""
     return {axis: n for axis, n in mapping.spatial_extents(problem).items() if n > 1}
 
@@ -232,17 +230,17 @@ def _lower(
             outer[action] += words * width[tensor]
     moved = {action: -(-bits // 8) for action, bits in outer.items()}
     parts = {"compute": machine.cycle_ticks(counted.cycles)} | _memory_ticks(machine, counted, width)
-    binding = max(parts, key=lambda name: parts[name])
+    longest = max(parts, key=lambda name: parts[name])
     buffers = [memory for memory in list(spec.memories.values())[1:] if memory.per == "chip"]
     double = all(memory.double_buffered for memory in buffers)
     stages = (Stage("load", spec.dram, buffer=2 if double else 1), Stage("compute", "array"), Stage("store", spec.dram))
-    tiles = _tiles(spec.dram, set(spec.memories), mapping, problem, {n for n, m in spec.memories.items() if m.per == "pe"})
-    times = (machine.transfer_ticks(dram, moved["read"]), parts[binding], machine.transfer_ticks(dram, moved["update"]))
-    executed = machine_macs(machine, layer, problem.macs, actions)
+    tiles = _tiles(mapping, problem, {name for name, m in list(spec.memories.items())[1:] if m.per == "chip"})
+    times = (machine.transfer_ticks(dram, moved["read"]), parts[longest], machine.transfer_ticks(dram, moved["update"]))
+    executed = _count_macs(machine, layer, problem.macs, actions)
     return LayerPlan(
         layer,
         batch,
-        spec.dataflow.replace("_", " ") + (f" {spec.mapper.variant}" if spec.mapper.rules and spec.dataflow[0] == "o" else ""),
+        _algorithm(machine),
         Program({spec.dram: 1, "array": 1}, (Pipeline("tiles", stages, spread(tiles, *times)),)),
         actions,
         macs=problem.macs,
@@ -251,13 +249,20 @@ def _lower(
         compute_cycles=counted.cycles,
         peak_macs_per_cycle=machine.peak_macs_per_cycle,
         dram_bytes=-(-sum(outer.values()) // 8),
-        bounds={"load": "dram", "compute": binding, "store": "dram"},
+        bounds={"load": "dram", "compute": longest, "store": "dram"},
         word_bits=width,
         problem=problem,
         mapping=mapping,
         columns={"compute_cycles": counted.cycles, "active_pes": counted.instances, "tiles": tiles, "mapping": text},
         why=why,
     )
+
+
+def _algorithm(machine: PeArray) -> str:
+    """The dataflow in words."""
+    mapper, dataflow = machine.spec.mapper, machine.spec.dataflow
+    variant = f", variant {mapper.variant}" if mapper.rules and dataflow == "output_stationary" else ""
+    return dataflow.replace("_", " ") + variant
 
 
 def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> dict[str, int]:
@@ -273,26 +278,27 @@ def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> d
             total += sum(sizes)
             rate = memory.ports.get(tensor)  # type: ignore[call-overload]
             if rate is not None:
-                found[f"{name} {tensor} port"] = machine.transfer_ticks(memory, -(-max(sizes) // (8 * copies)), rate, bits)
+                size = -(-max(sizes) // (8 * copies))
+                found[f"{name} {tensor} port"] = machine.transfer_ticks(memory, size, rate, bits)
         found[name] = machine.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
     return found
 
 
-def _tiles(dram: str, memories: set[str], mapping: Mapping, problem: Problem, private: set[str]) -> int:
+def _tiles(mapping: Mapping, problem: Problem, shared: set[str]) -> int:
     """Steps of the loops above the innermost shared memory: what is loaded, computed and stored at a time."""
     current = dict(problem.dims)
-    steps, tiles = [1], 1
+    steps = tiles = 1
     for node in mapping.nodes:
         if isinstance(node, Loop):
             if node.spatial is None:
-                steps.append(-(-current[node.dim] // node.tile))
+                steps *= -(-current[node.dim] // node.tile)
             current[node.dim] = node.tile
-        elif isinstance(node, Keep) and node.memory in memories and node.memory != dram and node.memory not in private:
-            tiles = prod(steps)
+        elif node.memory in shared:
+            tiles = steps
     return tiles
 
 
-def machine_macs(machine: PeArray, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
+def _count_macs(machine: PeArray, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
     """Count the MACs, those that a zero in the ifmap gates apart; returns how many the array executes."""
     idle = round(macs * (1.0 - layer.input.density)) if machine.spec.array.zeros == "gate" else 0
     actions["mac", "", layer.input.dtype] = macs - idle

@@ -25,7 +25,8 @@ class ArraySpec(Spec):
 
     `wiring` says how words reach the PEs: over a multicast network (`noc`), from neighbour to neighbour with a skew
     (`systolic`), or by broadcast into adder trees (`broadcast`: rows are output channels, columns input channels).
-    A systolic array with `fifo_tiles` streams its weights: the next tiles are fetched and shifted in behind the current one.
+    A systolic array with `fifo_tiles` streams its weights: the next tiles are fetched and shifted in behind the
+    current one.
     """
 
     rows: Side
@@ -86,8 +87,8 @@ class MapperSpec(Spec):
     """How mappings are chosen, and the limits of the control logic that no memory explains.
 
     `halo` says whether rows that neighbouring tiles share are fetched again; `row_words` bounds the words of one
-    ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be active;
-    `pass_cycles` is what a pass costs to set up.
+    ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be
+    active; `pass_cycles` is what a pass costs to set up.
 
     `rules` names a published comparison of dataflows whose templates and conventions of counting are followed, with its
     `variant` of output stationary: A (many pixels of a channel), B (several of both) or C (many channels of a pixel).

@@ -62,7 +62,8 @@ class Choice:
 
 def _cdiv(a: Ints | int, b: Ints | int) -> Ints:
     """Ceiling division."""
-    return np.asarray(-(-np.asarray(a, dtype=np.int64) // b), dtype=np.int64)
+    result: Ints = np.floor_divide(-np.asarray(a, dtype=np.int64), b)
+    return -result
 
 
 def _splits(total: int) -> Ints:
@@ -71,8 +72,7 @@ def _splits(total: int) -> Ints:
 
 
 def _divisors(x: int) -> Ints:
-    d = np.arange(1, x + 1, dtype=np.int64)
-    return d[x % d == 0]
+    return np.array([d for d in range(1, x + 1) if x % d == 0], dtype=np.int64)
 
 
 def _blocks(total: int, tile: Ints, inner: Ints) -> Ints:
@@ -93,7 +93,8 @@ def _ones() -> Ints:
 def _span(stride: int, dilation: int, outputs: Ints, taps: int) -> Ints:
     """Distinct positions that a filter of `taps` sees for so many outputs in a row."""
     g = gcd(stride, dilation)
-    return outputs * taps - np.maximum(0, outputs - dilation // g) * max(0, taps - stride // g)
+    seen: Ints = outputs * taps - np.maximum(0, outputs - dilation // g) * max(0, taps - stride // g)
+    return seen
 
 
 class _Layer:
@@ -135,14 +136,14 @@ class _Layer:
 
     def table(self, words: dict[Word, Ints | int], size: int) -> Table:
         """Words of all groups; the ofmap goes to DRAM once."""
-        words = {("dram", "ofmap"): self.outputs} | words
+        words = {**words, ("dram", "ofmap"): self.outputs}
         return {key: np.broadcast_to(np.asarray(n, dtype=np.int64) * self.g, (size,)) for key, n in words.items()}
 
 
 def _filter_tiles(layer: _Layer, most: Ints, *units: Ints) -> tuple[Ints, int]:
     """Candidates for m: the largest that fits, the equal split, and both in whole inner tiles; and how many each."""
     most = np.minimum(most, layer.m)
-    even = _cdiv(layer.m, _cdiv(layer.m, np.maximum(most, 1)))
+    even = np.minimum(most, _cdiv(layer.m, _cdiv(layer.m, np.maximum(most, 1))))
     found = [most, even]
     for unit in units:
         down, up = most - most % unit, _cdiv(even, unit) * unit
@@ -189,7 +190,7 @@ def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
 
 
 def _no_local_reuse(layer: _Layer, budget: Budget) -> Candidates:
-    """ms filters x c channels in parallel, nothing kept in a PE: ifmap words are multicast, products added across PEs."""
+    """ms filters x c channels side by side, nothing kept in a PE: ifmap words multicast, products added on the way."""
     c_all = _splits(layer.c)
     e, n, c = _grid(_splits(layer.e), _splits(layer.n), c_all[c_all <= budget.pes])
     ms = np.minimum(budget.pes // c, layer.m)
@@ -214,7 +215,7 @@ def _no_local_reuse(layer: _Layer, budget: Budget) -> Candidates:
 def _weight_stationary(layer: _Layer, budget: Budget) -> Candidates:
     """R S x c x ms PEs hold a weight each for the whole batch; the partial sums of m filters wait in the buffer.
 
-    `held` is 1 where the buffer keeps the ifmaps of c channels over several blocks of filters; else they stream through.
+    `held` is 1 where the buffer keeps the ifmaps of c channels over several blocks of filters, else they stream.
     """
     c = _splits(layer.c)
     c = c[c * layer.taps <= budget.pes]
@@ -249,15 +250,17 @@ def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
         one = _ones()
         rows, cols = (one, one) if variant == "C" else (_splits(layer.e), _splits(layer.f))
         y, x, ms = _grid(rows, cols, one if variant == "A" else _splits(layer.m))
-        im = np.ones_like(y) if variant == "C" else np.minimum(layer.n, np.maximum(budget.pes // (y * x * ms), 1))
-        im = _cdiv(layer.n, _cdiv(layer.n, im))
+        filters = layer.c * layer.taps
+        # As many images side by side as the array has PEs for, and the buffer room.
+        room = (budget.buffer - ms * filters) // (layer.rows(y) * layer.width * layer.c)
+        im = np.ones_like(y) if variant == "C" else np.minimum(layer.n, np.minimum(budget.pes // (y * x * ms), room))
+        im = _cdiv(layer.n, _cdiv(layer.n, np.maximum(im, 1)))
         ok = y * x * ms * im <= budget.pes
         if variant == "B":  # where the layer has several of them
             ok &= (ms > 1) | (layer.m == 1)
             ok &= (y * x * im > 1) | (layer.n * layer.e * layer.f == 1)
         y, x, ms, im = _keep(ok, y, x, ms, im)
         image = layer.c * layer.n * layer.height * layer.width
-        filters = layer.c * layer.taps
         # Either the filters of a tile stay in the buffer while all ifmaps pass (order 0), or the ifmaps of a tile while
         # all filters pass (order 1); a tile has y or all rows. What stays is read once, the other once for each tile.
         found: list[tuple[Ints, ...]] = []
@@ -273,7 +276,8 @@ def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
                 found.append((np.ones_like(y), e, n, ms, np.full_like(y, image), weight, n >= im))
         order, e, n, m, ifmap, weight, fits = (np.concatenate(column) for column in zip(*found))
         y, x, ms, im = (np.tile(v, len(found)) for v in (y, x, ms, im))
-        y, x, ms, im, order, e, n, m, ifmap, weight = _keep(fits.astype(bool), y, x, ms, im, order, e, n, m, ifmap, weight)
+        columns = (y, x, ms, im, order, e, n, m, ifmap, weight)
+        y, x, ms, im, order, e, n, m, ifmap, weight = _keep(fits.astype(bool), *columns)
         if variant == "C":  # no PE beside another needs the same ifmap words
             window = np.full_like(y, layer.e * layer.f * layer.taps)
         else:  # the PEs of a patch shift ifmap words to each other
@@ -329,7 +333,7 @@ def choose(work: ConvWork, dataflow: str, budget: Budget, costs: dict[str, float
 
 
 def lacking(work: ConvWork, dataflow: str, budget: Budget) -> Sequence[tuple[str, str, int, int]]:
-    """What is too small for any mapping: ("pes", "buffer" or "rf"; for what; what there is; what the smallest one needs)."""
+    """What is too small for any mapping: ("pes", "buffer" or "rf"; for what; what there is; what it takes at least)."""
     layer = _Layer(work)
     row = int(layer.rows(np.int64(1))) * layer.width
     pes, rf = 1, ("", 0)
@@ -343,5 +347,9 @@ def lacking(work: ConvWork, dataflow: str, budget: Budget) -> Sequence[tuple[str
     else:
         filters = 1 if dataflow.endswith("A") or layer.m == 1 or dataflow.endswith("C") else 2
         buffer = ("a filter and its ifmap rows, all channels", layer.c * (filters * layer.taps + row))
-    needs = (("pes", "a filter", budget.pes, pes), ("rf", rf[0], budget.rf, rf[1]), ("buffer", buffer[0], budget.buffer, buffer[1]))
+    needs = (
+        ("pes", "a filter", budget.pes, pes),
+        ("rf", rf[0], budget.rf, rf[1]),
+        ("buffer", buffer[0], budget.buffer, buffer[1]),
+    )
     return [need for need in needs if need[3] > need[2]]

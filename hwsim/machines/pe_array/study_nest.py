@@ -7,7 +7,7 @@ from hwsim.machines.pe_array.study import Choice, Word
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Policy, Problem, counts
 
-__all__ = ["LINE", "charged", "count", "nest"]
+__all__ = ["LINE", "charged", "count", "nest", "nest_words"]
 
 LINE = "line_buffer"
 """Words on their way between neighbouring PEs, or along a line buffer: held by the nest, not charged, not bounded."""
@@ -18,8 +18,7 @@ _AXIS = "pe"
 
 def nest(choice: Choice, work: ConvWork, names: dict[str, str]) -> Mapping:
     """The loop nest of a choice; `names` are the memories that play "dram", "glb" and "rf"."""
-    make = {"row_stationary": _row_stationary, "no_local_reuse": _no_local_reuse, "weight_stationary": _weight_stationary}
-    build = make.get(choice.dataflow, _output_stationary)
+    build = _BUILDERS.get(choice.dataflow, _output_stationary)
     nodes = [Keep(names["dram"], _ALL), Loop("G", 1), *build(choice, work, names["glb"], names["rf"])]
     current = {dim: getattr(work, dim.lower()) for dim in "NGKCPQRS"}
     sized: list[Node] = []
@@ -86,6 +85,13 @@ def _output_stationary(choice: Choice, work: ConvWork, glb: str, rf: str) -> lis
     ]  # fmt: skip
 
 
+_BUILDERS = {
+    "row_stationary": _row_stationary,
+    "no_local_reuse": _no_local_reuse,
+    "weight_stationary": _weight_stationary,
+}
+
+
 def count(choice: Choice, problem: Problem, mapping: Mapping, names: dict[str, str]) -> Counts:
     """Counts of the nest: strips load their halo again (row stationary, no local reuse), windows slide inside PEs."""
     halo = (names["glb"],) if choice.dataflow in ("row_stationary", "no_local_reuse") else (LINE,)
@@ -96,6 +102,16 @@ def count(choice: Choice, problem: Problem, mapping: Mapping, names: dict[str, s
 
 
 def charged(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[Word, int]:
+    """The words that the study charges, by level and tensor: those of the nest, and of tiles that it fetches anew.
+
+    Where loops have one step, a nest finds the tile still in its place and moves nothing; the study moves it all the
+    same, and so do the tile sizes that were chosen.
+    """
+    words = nest_words(choice, counted, names)
+    return {key: max(words.get(key, 0), n) for key, n in choice.words.items() if n}
+
+
+def nest_words(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[Word, int]:
     """The words of a nest that the study charges, by level and tensor; see `study` for its conventions."""
     dram, glb, rf = names["dram"], names["glb"], names["rf"]
 
@@ -119,9 +135,6 @@ def charged(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[Word
     # What shifts from PE to PE in a line buffer crosses the network for each MAC.
     if choice.dataflow in ("weight_stationary", "output_stationary_A", "output_stationary_B"):
         words["noc", "ifmap"] = counted.macs
-    if choice.dataflow == "weight_stationary":
-        # The nest's line buffer holds an image, and would keep a single one (batch 1) for all filters; a line does not.
-        words["glb", "ifmap"] = max(words["glb", "ifmap"], choice.words["glb", "ifmap"])
     words["glb", "ofmap"] = psums(glb)
     words["noc", "ofmap"] = counted.of(sender("ofmap"), "ofmap", "reduce")
     words["rf", "ofmap"] = psums(rf)

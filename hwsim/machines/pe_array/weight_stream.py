@@ -1,16 +1,17 @@
 """A systolic array whose folds overlap: weights stream through a FIFO into a shadow plane while the last tile computes.
 
-The matrix unit of TPU v1 (Jouppi et al., "In-datacenter performance analysis of a tensor processing unit", ISCA 2017): a
-weight tile is fetched from DRAM into a FIFO, shifted into the shadow plane in as many cycles as there are rows, and
-multiplied with one row of activations a cycle; the activation unit empties the accumulators behind it, a row a cycle. It
-starts when the last product has left the array (rows + columns later); the next layer, and the next time step of a
-recurrent one, waits for it ("explicit synchronization"), while the fetching of weights goes on. Activations stay in
-the buffer; a batch that does not fit there is run in parts, and weights are fetched anew for each.
+The matrix unit of TPU v1 (Jouppi et al., "In-datacenter performance analysis of a tensor processing unit", ISCA 2017):
+a weight tile is fetched from DRAM into a FIFO, shifted into the shadow plane in as many cycles as there are rows, and
+multiplied with one row of activations a cycle; the activation unit empties the accumulators behind it, a row a cycle.
+It starts when the last product has left the array (rows + columns later); the next layer, and the next time step of a
+recurrent one, waits for it ("explicit synchronization"), while weights go on being fetched. Activations stay in the
+buffer; a batch that does not fit there is run in parts, and weights are fetched anew for each.
 
-Three things that the paper leaves open are taken as follows. Tiles lie whole in DRAM, padded with zeros. A tile takes the
-channels of one filter tap, since the buffer is read in rows of channels of one position; taps of few channels are packed
-as far as whole ones fit in the rows, and so are groups, their weights along the diagonal. Words of 16 bits take two
-passes for each operand that has them (the paper: half and quarter speed).
+What the paper leaves open is taken as follows. Tiles lie whole in DRAM, padded with zeros. A tile takes the channels of
+one filter tap, since the buffer is read in rows of channels of one position; taps of few channels are packed, as many
+whole ones as fit the rows (the paper's workload with 5 x 5 filters shows no idle MACs), and so are groups, their
+weights along the diagonal. Words of 16 bits take two passes for each operand that has them (the paper: half and
+quarter speed). The input of a network arrives while the batch before is computed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hwsim.machines.pe_array.work import GemmWork, as_gemm
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
-from hwsim.workload import Conv2d, Gru, Layer, Lstm
+from hwsim.workload import BatchedMatmul, Conv2d, Gru, Layer, Lstm
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Tiling", "plan_weight_stream", "tiling"]
 
 _CHUNKINGS = 8
+_ACCESSES = ("read", "fill", "update", "drain")
 
 
 def _ceil(a: int, b: int) -> int:
@@ -88,22 +90,41 @@ def tiling(layer: Layer, work: GemmWork, rows: int, cols: int) -> Tiling:
     return Tiling(work.b, merged, work.n, taps, channels, packed, rows, cols)
 
 
-def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, skew: int) -> tuple[int, int]:
+def _between(tiles: Tiling, held: int, skew: int) -> int:
+    """Cycles that a chunk's drain takes beside its rows, where another follows.
+
+    With one tile a chunk, two chunks take turns: each waits for the sums of the last but one, so that it bears half of
+    the way out of the array.
+    """
+    return skew // 2 if tiles.k_tiles == 1 and held == 2 else skew
+
+
+def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int) -> tuple[int, int]:
     """Rows of activations in a chunk, and how many chunks the accumulators hold: what costs the fewest cycles.
 
     Of two chunks one drains while the other fills; one alone may be twice as long, but its drain is exposed. Each chunk
     fetches the weights again.
     """
     best: tuple[int, int, int] | None = None
+    skew = tiles.rows + tiles.cols
     for held in (2, 1):
-        most = max(1, depth // held)
-        fewest = _ceil(m, most)
+        if depth < held:
+            continue
+        between = _between(tiles, held, skew)
+        fewest = _ceil(m, depth // held)
         for number in range(fewest, min(fewest + _CHUNKINGS, m + 1)):
             size = _ceil(m, number)
             chunks = _pieces(m, size)
-            product = sum(n * tiles.k_tiles * max(passes * rows, fetch) for rows, n in chunks)
-            drain = sum(n * (rows + skew) for rows, n in chunks)
-            cost = tiles.n_tiles * product + (chunks[-1][0] + skew if held == 2 else tiles.n_tiles * drain)
+            last = chunks[-1][0]
+            products = [(tiles.n_tiles * n * tiles.k_tiles, passes * rows) for rows, n in chunks]
+            drains = tiles.n_tiles * sum(n * (rows + between) for rows, n in chunks) - between + skew
+            tail = tiles.rows + (passes + 1) * last + skew
+            weights = sum(n * max(cycles, fetch) for n, cycles in products) - min(tail, fifo * fetch) + tail
+            compute = sum(n * cycles for n, cycles in products)
+            if held == 2:
+                cost = max(weights, compute + last + skew, tiles.k_tiles * passes * size + drains)
+            else:
+                cost = max(weights, compute) + drains
             if best is None or cost < best[0]:
                 best = (cost, size, held)
     assert best is not None
@@ -116,64 +137,167 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     work = as_gemm(layer, batch)
     assert work is not None
     bits = machine.bits(layer)
-    array, dram = spec.array, spec.memories[spec.dram]
-    buffer, accumulators, depth = _memories(machine)
-    part = _part(machine, layer, work, batch, buffer, bits)
+    array = spec.array
+    buffer, sums, depth = _memories(machine)
     tiles = tiling(layer, work, array.rows, array.cols)
     passes = _ceil(bits[0], 8) * _ceil(bits[1], 8)
-    tile_words = array.rows * array.cols
-    tile_bytes = _ceil(tile_words * bits[1], 8)
-    fetch = machine.transfer_ticks(dram, tile_bytes)
+    tile_bytes = _ceil(array.rows * array.cols * bits[1], 8)
+    fetch = machine.transfer_ticks(spec.memories[spec.dram], tile_bytes)
     cycle = machine.cycle_ticks
-    skew = array.rows + array.cols
-    chunk, held = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, skew)
-    shift = cycle(array.rows)
+    skew, shift = array.rows + array.cols, cycle(array.rows)
+    part = _part(machine, layer, work, batch, buffer, bits)
+    chunk, held = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, array.fifo_tiles)
     recurrent = isinstance(layer, (Lstm, Gru))
-
-    def run(rows: int, wait: bool, fetched: tuple[int, ...] = ()) -> tuple[Run, ...]:
-        """The K tiles of one chunk; the first ones are fetched in the given ticks, the last one is followed by the drain.
-
-        Where the next product waits for it, the drain is the array's.
-        """
-        product, drain = cycle(passes * rows), cycle(rows + skew)
-        last = (product + drain, 0) if wait else (product, drain)
-        ticks = [(count, each) for count, each in ((1, t) for t in fetched)]
-        ticks.append((tiles.k_tiles - len(fetched), fetch))
-        runs = [Run(count, (each, shift, product, 0)) for count, each in ticks[:-1]]
-        if ticks[-1][0]:
-            return (*runs, Run(ticks[-1][0] - 1, (fetch, shift, product, 0)), Run(1, (fetch, shift, *last)))
-        return (*runs[:-1], Run(1, (fetched[-1], shift, *last)))
-
-    # The chunks of M in the order in which they run; the weights of all of K and N pass for each part of the batch.
-    columns = tiles.n_tiles // work.b if recurrent else tiles.n_tiles
     steps = work.b if recurrent else 1
-    parts = [(n, _pieces(rows, min(chunk, rows))) for rows, n in _pieces(work.m, part)]
-    last_rows = parts[-1][1][-1][0]
+    between = _between(tiles, held, skew)
 
-    # While the last chunk of the layer before is shifted in, multiplied and drained, fetching goes on as far as the FIFO
-    # has room. Taking that layer to be like this one, so much of the fetching has been done.
-    done = min(shift + cycle(passes * last_rows + last_rows + skew), array.fifo_tiles * fetch)
-    early = [0] * min(tiles.k_tiles, done // fetch)
-    if len(early) < tiles.k_tiles and done % fetch:
-        early.append(fetch - done % fetch)
+    def product(rows: int, last: bool) -> tuple[Run, ...]:
+        """The tiles of one chunk, the last of which is followed by the drain; where the next step waits for it, the
+        array does."""
+        work_ticks, drain = cycle(passes * rows), cycle(rows + (skew if last else between))
+        end = (work_ticks + drain, 0) if last and recurrent else (work_ticks, drain)
+        return Run(tiles.k_tiles - 1, (fetch, shift, work_ticks, 0)), Run(1, (fetch, shift, *end))
 
-    def stream(chunks: list[tuple[int, int]], fetched: tuple[int, ...] = ()) -> tuple[Run, ...]:
-        """All tiles of one part of the batch in one time step."""
-        row = tuple(Run(n, run(rows, False)) for rows, n in chunks)
-        final, count = chunks[-1]
-        ends = (*row[:-1], Run(count - 1, run(final, False)), Run(1, run(final, recurrent)))
-        body = [*(Run(1, row) for _ in range(0)), Run(columns - 1, row), Run(1, ends)]
-        if not fetched:
-            return tuple(body)
-        rows, count = chunks[0]
-        alone = columns == 1 and len(chunks) == 1 and count == 1
-        head = Run(1, run(rows, recurrent and alone, fetched))
-        if columns > 1:
-            return (head, Run(count - 1, run(rows, False)), *row[1:], Run(columns - 2, row), Run(1, ends))
-        if alone:
-            return (head,)
-        if len(chunks) == 1:
-            return (head, Run(count - 2, run(rows, False)), Run(1, run(rows, recurrent)))
-        return (head, Run(count - 1, run(rows, False)), *ends[1:])
+    def step(rows: int) -> tuple[Run, ...]:
+        """The tiles of a part of the batch in one time step: columns of tiles, chunks in each."""
+        chunks = [Run(n, product(size, False)) for size, n in _pieces(rows, min(chunk, rows))]
+        final = chunks[-1].count - 1
+        last = Run(1, product(_pieces(rows, min(chunk, rows))[-1][0], True))
+        row = tuple(chunks)
+        return Run(tiles.n_tiles // steps - 1, row), *chunks[:-1], Run(final, row[-1].body), last
 
-    raise NotImplementedError
+    parts = _pieces(work.m, part)
+    stream = tuple(Run(n * steps, step(rows)) for rows, n in parts)
+    chunks = [(size, n * m) for rows, n in parts for size, m in _pieces(rows, min(chunk, rows))]
+    columns = tiles.k_tiles * tiles.n_tiles
+    total_tiles = columns * sum(n for _, n in chunks)
+    # While the last tile of the layer before is shifted in, multiplied and drained, fetching goes on as far as the FIFO
+    # has room, and then the first shift. Taking that layer to be like this one, so much is done when it starts.
+    tail = shift + cycle((passes + 1) * chunks[-1][0] + skew)
+    fetched = min(tail, min(array.fifo_tiles, total_tiles) * fetch)
+    shifted = min(shift, max(0, tail - fetch))
+    stages = (
+        Stage("fetch", spec.dram, buffer=array.fifo_tiles),
+        Stage("shift", "weight plane", buffer=2),
+        Stage("product", "array", buffer=tiles.k_tiles * (held - 1) + 1),
+        Stage("activate", "activation unit"),
+    )
+    problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
+    mapping = _nest(tiles, part, min(chunk, part), (spec.dram, buffer, sums))
+    counted = counts(problem, mapping)
+    # What a layer reads from the buffer another has put there: it is counted where it is written.
+    actions = {
+        key: n
+        for key, n in counted.actions.items()
+        if n and key[0] != spec.dram and key[2] in (("read", "update") if key[0] == buffer else _ACCESSES)
+    }
+    actions[spec.dram, "weight", "read"] = total_tiles * array.rows * array.cols
+    actions["mac", "", layer.input.dtype] = work.macs
+    actions["post", "", "op"] = work.b * work.m * work.n
+    compute = passes * columns * sum(size * n for size, n in chunks)
+    return LayerPlan(
+        layer,
+        batch,
+        "weights streamed through a systolic array",
+        Program(
+            {spec.dram: 1, "weight plane": 1, "array": 1, "activation unit": 1},
+            (Pipeline("tiles", stages, _under_way(stream, fetched, shifted)),),
+        ),
+        actions,
+        macs=work.macs,
+        macs_live=layer.macs_live * batch,
+        macs_executed=work.macs,
+        compute_cycles=compute,
+        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        dram_bytes=total_tiles * tile_bytes,
+        bounds={"fetch": "weight fetch", "shift": "weight shift", "product": "compute", "activate": "activation"},
+        word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
+        problem=problem,
+        mapping=mapping,
+        columns={"compute_cycles": compute, "weight_tiles": total_tiles},
+        why=(
+            f"{columns} weight tiles, each for {', '.join(f'{n} x {size}' for size, n in chunks)} rows of activations; "
+            f"the accumulators hold {held} such chunk{'s' * (held > 1)}",
+            f"a tile takes {tiles.packed} of {tiles.taps} taps of {tiles.channels} channels in {tiles.merged} groups, "
+            f"{_ceil(fetch, cycle(1)):,} cycles to fetch and {passes * chunks[0][0]:,} to multiply",
+        ),
+    )
+
+
+def _memories(machine: PeArray) -> tuple[str, str, int]:
+    """Names of the buffer of activations and of the accumulators, and the rows of sums that these hold."""
+    spec = machine.spec
+    inner = list(spec.memories.items())[1:]
+    buffer = next((name for name, m in inner if {"ifmap", "ofmap"} <= set(m.holds)), None)
+    sums = next((name for name, m in inner if m.holds == ["ofmap"] and m.size is not None), None)
+    if buffer is None or sums is None:
+        what = "a memory that holds ifmap and ofmap" if buffer is None else "a memory of a size that holds ofmap alone"
+        raise InputError([Fault(machine.document.name, "memories", f"an array with streamed weights needs {what}")])
+    depth = int(spec.memories[sums].size or 0) * 8 // (spec.array.cols * (spec.accumulator_bits or 32))
+    if not depth:
+        raise InputError([Fault(machine.document.name, f"memories.{sums}.size", "must hold a row of sums")])
+    return buffer, sums, depth
+
+
+def _part(machine: PeArray, layer: Layer, work: GemmWork, batch: int, buffer: str, bits: tuple[int, int, int]) -> int:
+    """Rows of activations of the part of the batch that fits the buffer; raises InputError if an inference does not."""
+    size = machine.spec.memories[buffer].size
+    each = _ceil(layer.inputs * bits[0] + layer.outputs * bits[2], 8)
+    if size is None:
+        return work.m
+    if each > size:
+        over = each - int(size)
+        what = f"{buffer} holds {int(size)} B; the activations of an inference, {each} B, are {over} B too much"
+        raise InputError([Fault("", layer.name, what)])
+    if isinstance(layer, BatchedMatmul):
+        return work.m
+    fit = min(batch, int(size) // each)
+    return work.m // batch * _ceil(batch, _ceil(batch, fit))
+
+
+def _nest(tiles: Tiling, part: int, chunk: int, memories: tuple[str, str, str]) -> Mapping:
+    """The loop nest of the tiles."""
+    dram, buffer, sums = memories
+    diagonal: list[Node] = [Loop("B", 1, "rows")] if tiles.merged > 1 else []
+    return Mapping(
+        (
+            Keep(dram, ("ifmap", "weight", "ofmap")),
+            Loop("M", part),
+            Keep(buffer, ("ifmap", "ofmap")),
+            Loop("B", tiles.merged),
+            Loop("N", min(tiles.n, tiles.cols)),
+            Loop("M", chunk),
+            Keep(sums, ("ofmap",)),
+            *tiles.loops(),
+            *diagonal,
+            Loop("K", 1, "rows"),
+            Loop("N", 1, "cols"),
+            Keep("pe", ("weight",)),
+            Loop("M", 1),
+        )
+    )
+
+
+def _pop(runs: tuple[Run, ...]) -> tuple[tuple[int, ...], tuple[Run, ...]]:
+    """The first tile of a stream, and the stream without it."""
+    while not runs[0].count:
+        runs = runs[1:]
+    first, *others = runs
+    left = (Run(first.count - 1, first.body), *others)
+    inner = tuple(item for item in first.body if isinstance(item, Run))
+    if not inner:
+        return tuple(item for item in first.body if isinstance(item, int)), left
+    tile, rest = _pop(inner)
+    return tile, (*rest, *left)
+
+
+def _under_way(stream: tuple[Run, ...], fetched: int, shifted: int) -> tuple[Run, ...]:
+    """The stream with so many ticks of its first fetches, and of its first shift, done already."""
+    (fetch, shift, *rest), stream = _pop(stream)
+    done = min(fetched, fetch)
+    tiles = [Run(1, (fetch - done, shift - shifted, *rest))]
+    while fetched := fetched - done:
+        (fetch, *rest), stream = _pop(stream)
+        done = min(fetched, fetch)
+        tiles.append(Run(1, (fetch - done, *rest)))
+    return (*tiles, *stream)

@@ -1,0 +1,129 @@
+"""What README and docs say is true: their examples run, and their tables are what the models say today."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import hwsim
+from hwsim.fields import check
+from hwsim.machines import kinds
+from hwsim.validate import comparisons
+from hwsim.yaml_source import parse_yaml
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HARDWARE = (ROOT / "docs" / "hardware.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_python_runs(capsys) -> None:
+    for code in blocks(README, "python"):
+        exec(compile(code, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "energy_pj" in out
+    assert "psum_spad" in out
+
+
+def test_readme_workload_loads(tmp_path: Path) -> None:
+    (text,) = blocks(README, "yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert hwsim.load_workload(str(path))["fc"].k == 64 * 56 * 56
+
+
+def test_readme_commands_run(capsys) -> None:
+    import shlex
+
+    from hwsim import cli
+
+    lines = [line for line in "".join(blocks(README, "console")).splitlines() if line.startswith("$ ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line[2:], comments=True)
+        sys.argv = words
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert not stop.code, line
+        assert capsys.readouterr().out, line
+
+
+def test_accuracy_tables_are_current(generate) -> None:
+    """`python docs/generate.py` writes them."""
+    assert (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8") == generate.accuracy()
+    assert generate.readme_table() in README
+
+
+def test_schemas_are_current(generate) -> None:
+    import json
+
+    for name, schema in (("machine", generate.machine_schema()), ("workload", generate.workload_schema())):
+        assert json.loads((ROOT / "docs" / "schema" / f"{name}.json").read_text()) == schema
+
+
+def test_picture_shows_what_a_run_prints(generate) -> None:
+    """The numbers of the picture are those of today's run (its layout is rich's)."""
+
+    def words(svg: str) -> list[str]:
+        return re.findall(r">([^<>]+)</text>", svg)
+
+    assert words((ROOT / "docs" / "eyeriss_alexnet.svg").read_text(encoding="utf-8")) == words(generate.picture())
+
+
+def test_every_published_quantity_is_within_its_limit() -> None:
+    outside = [row for rows in comparisons().values() for row in rows if not row.within]
+    assert not outside
+
+
+def test_the_example_machine_of_the_docs_runs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(blocks(HARDWARE, "yaml")[0])
+    network = hwsim.Workload("two", [hwsim.Conv2d("c", c=16, h=14, w=14, k=32, r=3, pad=1), hwsim.Gemm("f", m=1, n=10, k=64)])
+    report = hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("two", list(network), graph=False))
+    assert report.summary.energy_pj > 0
+    assert set(report.component_energy()) >= {"mac", "rf", "buffer", "dram", "static"}
+
+
+def test_the_example_kind_of_the_docs_runs(tmp_path: Path, monkeypatch) -> None:
+    code = next(block for block in blocks(HARDWARE, "python") if "class Scalar(" in block)
+    module = tmp_path / "scalar_kind.py"
+    module.write_text(code)
+    spec = importlib.util.spec_from_file_location("scalar_kind", module)
+    kind = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "scalar_kind", kind)
+    spec.loader.exec_module(kind)
+    text = (
+        "kind: scalar\nname: s\nsource: test\nclocks: {core: 100 MHz}\ncycles_per_mac: 2\n"
+        "energy: {table: horowitz_45nm, prices: {mac: {entry: int8_mac}}}\n"
+    )
+    document = parse_yaml(text)
+    machine = kind.Scalar(check(kind.ScalarSpec, document), tmp_path, document)
+    summary = hwsim.simulate(machine, hwsim.Workload("g", [hwsim.Gemm("g", m=2, n=3, k=5)])).summary
+    assert summary.cycles == 60
+    assert summary.energy_pj == pytest.approx(30 * 0.3)
+    assert "pe_array" in kinds()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "arch_configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_machine_files_are_short_and_sourced(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=../docs/schema/machine.json\n")
+    assert len(text.splitlines()) <= 50
+    spec = hwsim.load_machine(path.stem).spec
+    assert spec.source
+    assert all(memory.source for memory in spec.memories.values() if memory.per == "chip")
+    assert len(spec.fitted) <= 10

@@ -1,0 +1,168 @@
+"""Arrays that users make: any dataflow on any memories over a multicast network, planned by search."""
+
+from pathlib import Path
+
+import pytest
+
+import hwsim
+from hwsim.errors import InputError
+from hwsim.machines import Machine
+from hwsim.machines.pe_array.relative import energy_prices
+from hwsim.machines.plan import LayerPlan
+from hwsim.mapping import batched_gemm_problem, check_capacity
+
+FOUR_LEVELS = """\
+kind: pe_array
+name: four
+source: "made up"
+clocks: {core: 1 GHz}
+dataflow: weight_stationary
+array: {rows: 8, cols: 12, wiring: noc}
+memories:
+  main: {holds: [ifmap, weight, ofmap], bandwidth: 32 B/cycle}
+  level2: {holds: [ifmap, weight, ofmap], size: 256 KiB}
+  level1: {holds: [ifmap, ofmap], split: {ifmap: 8 KiB, ofmap: 8 KiB}, bandwidth: 64 B/cycle, double_buffered: false}
+  spad: {holds: [weight, ofmap], size: 64 B, per: pe, double_buffered: false}
+energy:
+  table: eyeriss_relative
+  prices:
+    mac: {entry: mac16}
+    spad: {entry: rf16}
+    noc: {entry: noc16}
+    level1: {entry: buffer16}
+    level2: {entry: buffer16, times: 2}
+    main: {entry: dram16}
+"""
+DATAFLOWS = ("row_stationary", "weight_stationary", "output_stationary", "input_stationary", "no_local_reuse")
+CONV = hwsim.Conv2d("c", c=16, h=14, w=14, k=24, r=3, pad=1, input="int16", weight="int16", output="int16")
+FC = hwsim.Gemm("fc", m=1, n=120, k=300, input="int8", weight="int8", output="int8")
+DEPTHWISE = hwsim.Conv2d("dw", c=32, h=14, w=14, k=32, r=3, pad=1, stride=2, groups=32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("machines")
+    (path / "four.yaml").write_text(FOUR_LEVELS)
+    return path
+
+
+def load(folder: Path, **changes: object) -> Machine:
+    return hwsim.load_machine(folder / "four.yaml", set={key.replace("__", "."): v for key, v in changes.items()})
+
+
+def words(plan: LayerPlan, component: str, tensor: str, *actions: str) -> int:
+    return sum(n for (c, t, a), n in plan.counts.items() if (c, t) == (component, tensor) and a in actions)
+
+
+@pytest.mark.parametrize("layer", [CONV, FC, DEPTHWISE], ids=lambda layer: layer.name)
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_four_levels(folder: Path, dataflow: str, layer: hwsim.Layer) -> None:
+    machine = load(folder, dataflow=dataflow)
+    plan = machine.plan(layer, 3)
+    problem, mapping = plan.problem, plan.mapping
+    assert problem is not None
+    assert mapping is not None
+    mapping.validate(problem)
+    check_capacity(problem, mapping, machine.capacity_bits(problem))
+    extents = mapping.spatial_extents(problem)
+    assert extents.get("rows", 1) <= 8
+    assert extents.get("cols", 1) <= 12
+    # Every word of a tensor comes in from DRAM or goes out at least once.
+    assert words(plan, "main", "ifmap", "read") >= problem.words("ifmap")
+    assert words(plan, "main", "weight", "read") == problem.words("weight") or layer is not FC
+    assert words(plan, "main", "weight", "read") >= problem.words("weight")
+    assert words(plan, "main", "ofmap", "update") >= problem.words("ofmap")
+    # Each operand of each MAC is delivered over the network or read in the PE.
+    assert plan.macs == plan.macs_executed == plan.counts["mac", "", layer.input.dtype] == layer.macs * 3
+    private = "spad" if dataflow != "no_local_reuse" else "noc"
+    assert words(plan, private, "weight", "read", "deliver") == plan.macs
+    # Nothing is faster than the array, or than a memory moves its words.
+    assert plan.compute_cycles * 96 >= plan.macs
+    report = hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=3)
+    moved = sum(
+        words(plan, "level1", t, "fill", "read", "update", "drain") * plan.word_bits[t] / 8 for t in ("ifmap", "ofmap")
+    )
+    assert report.results[0].cycles >= max(plan.compute_cycles, plan.dram_bytes / 32, moved / 64)
+
+
+def test_energy_is_that_of_all_actions(folder: Path) -> None:
+    """Counts by the prices of the file, the level-2 buffer twice the table's entry."""
+    price = {"mac": 1, "spad": 1, "noc": 2, "level1": 6, "level2": 12, "main": 200}
+    report = hwsim.simulate(load(folder), hwsim.Workload("one", [CONV]))
+    assert report.summary.energy_pj == pytest.approx(sum(n * price[c] for (c, _, _), n in report.results[0].plan.counts.items()))
+
+
+def test_more_memory_is_never_dearer_when_all_tilings_are_tried(folder: Path) -> None:
+    energies = []
+    for size in ("4 KiB", "16 KiB", "256 KiB"):
+        machine = load(folder, memories__level2__size=size)
+        plan = machine.plan(hwsim.Gemm("small", m=4, n=12, k=16, input="int16", weight="int16", output="int16"), 1)
+        assert "all of them" in plan.why[0]
+        energies.append(hwsim.simulate(machine, hwsim.Workload("one", [plan.layer])).summary.energy_pj)
+    assert energies == sorted(energies, reverse=True)
+
+
+def test_objectives(folder: Path) -> None:
+    found = {o: load(folder, mapper__objective=o).plan(CONV, 1) for o in ("energy", "latency", "dram")}
+    assert found["latency"].compute_cycles <= found["energy"].compute_cycles
+    assert found["dram"].dram_bytes <= min(found["energy"].dram_bytes, found["latency"].dram_bytes)
+
+
+def test_zeros_that_are_gated_cost_no_product(folder: Path) -> None:
+    half = CONV.with_tensors(input={"density": 0.5})
+    plan, full = load(folder, array__zeros="gate").plan(half, 1), load(folder).plan(half, 1)
+    assert plan.counts["mac", "", "gated"] == plan.counts["mac", "", "int16"] == CONV.macs // 2
+    assert plan.macs_executed == CONV.macs  # in their cycles, but for nothing
+    assert words(plan, "spad", "weight", "read") == words(full, "spad", "weight", "read") - CONV.macs // 2
+
+
+def test_a_narrow_port_binds(folder: Path) -> None:
+    report = hwsim.simulate(load(folder, memories__level1__ports={"ifmap": "1 words/cycle"}), hwsim.Workload("one", [CONV]))
+    plan = report.results[0].plan
+    assert report.results[0].bound == "level1 ifmap port"
+    assert report.results[0].cycles >= words(plan, "level1", "ifmap", "read")
+
+
+@pytest.mark.parametrize(
+    ("changes", "layer", "message"),
+    [
+        # A PE of no_local_reuse needs no register file, but a row of the ifmap must pass its buffer: 2 x 16-bit words.
+        ({"memories__spad__size": "1 B"}, CONV, "c: spad holds 1 B; .* too much"),
+        ({"memories__level1__split": {"ifmap": "1 B", "ofmap": "8 KiB"}}, CONV, "level1 holds 1 B; ifmap .* too much"),
+        ({"array__zeros": "skip"}, CONV, "array.zeros: .* cannot skip"),
+        ({"memories__level2__size": "2 B"}, FC, "fc: level2 holds 1 B; .* = 3 B: 2 B too much"),
+    ],
+)
+def test_what_does_not_fit_is_told(folder: Path, changes: dict[str, object], layer: hwsim.Layer, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(folder, **changes).plan(layer, 1)
+
+
+def test_a_price_that_nobody_gave_is_told(folder: Path) -> None:
+    machine = hwsim.load_machine(
+        folder / "four.yaml", set={"energy.prices": {k: {"entry": "rf16"} for k in ("mac", "spad", "level1", "level2", "main")}}
+    )
+    with pytest.raises(hwsim.HwsimError, match="energy.prices must give noc"):
+        hwsim.simulate(machine, hwsim.Workload("one", [CONV]))
+
+
+def test_what_the_search_weighs(folder: Path) -> None:
+    """Stated energies where all are stated, for the bits of the word; else relative ones that grow with the memory."""
+    senders = {"ifmap": "level1", "weight": "level2", "ofmap": "level1"}
+    problem = batched_gemm_problem(1, 2, 3, 4, bits=(16, 8, 16))
+    relative = energy_prices(load(folder).spec, problem, senders)
+    assert relative["main", "ifmap", "read"] == 200
+    assert relative["main", "weight", "read"] == 100
+    assert 1 == relative["spad", "ofmap", "read"] < relative["level1", "ifmap", "read"] < 6 < relative["level2", "ifmap", "read"]
+    stated = {name: {"energy": "3 pJ", "bits": 8, "source": "made up"} for name in ("spad", "noc", "level1", "level2", "main", "mac")}
+    given = energy_prices(load(folder, energy__prices=stated).spec, problem, senders)
+    assert given["level2", "weight", "deliver"] == 3
+    assert given["main", "ifmap", "read"] == 6
+
+
+def test_size_for_each_pe(folder: Path) -> None:
+    changes = {"memories.level2.size": "1 KiB", "memories.level2.size_of": "pe"}
+    machine = hwsim.load_machine(folder / "four.yaml", set=changes)
+    assert machine.spec.memories["level2"].size == 96 * 1024
+    machine = hwsim.load_machine(folder / "four.yaml", set={**changes, "array.rows": 16})
+    assert machine.spec.memories["level2"].size == 192 * 1024
