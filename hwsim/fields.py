@@ -139,8 +139,7 @@ def _message(item: Any, document: Document, path: tuple[str | int, ...], context
         parent = document.data
         for part in path[:-1]:
             parent = parent[part]
-        known = [name for name in context.get(id(parent), []) if not (isinstance(parent, dict) and name in parent)]
-        return f"unknown key{nearest(path[-1], known)}"
+        return f"unknown key{nearest(path[-1], context.get(id(parent), []))}"
     if kind == "missing":
         return "must be given"
     if kind == "value_error":

@@ -63,9 +63,8 @@ class Document:
                         valid = named or range(len(node))
                         faults.append(Fault(where, "", f"{part!r} is not an item here{nearest(part, map(str, valid))}"))
                         break
-                elif not isinstance(node, dict) or (not last and key not in node):
-                    valid = node if isinstance(node, dict) else []
-                    faults.append(Fault(where, "", f"{part!r} is not a key here{nearest(part, map(str, valid))}"))
+                elif not isinstance(node, dict):
+                    faults.append(Fault(where, "", f"{part!r} is not a key here"))
                     break
                 path.append(key)
                 if last:
@@ -73,6 +72,10 @@ class Document:
                     self.marks = {p: m for p, m in self.marks.items() if p[: len(path)] != tuple(path)}
                     self.marks[tuple(path)] = where
                 else:
+                    # A block that the file leaves out may be begun here; whether it may exist is the reader's to say.
+                    if isinstance(node, dict) and key not in node:
+                        node[key] = {}
+                        self.marks[tuple(path)] = where
                     node = node[key]
         if faults:
             raise InputError(faults)

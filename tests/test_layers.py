@@ -1,6 +1,7 @@
 """Data flows one way: a module imports only from its own layer or a lower one."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import hwsim
@@ -49,3 +50,9 @@ def test_no_module_imports_from_a_higher_layer() -> None:
             continue
         wrong += [f"{path.name} imports {name}" for name in imports(path) if LEVEL[name] > LEVEL[top]]
     assert not wrong
+
+
+def test_every_package_is_installed() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert found | {"hwsim.arch_configs", "hwsim.workloads"} == set(project["tool"]["setuptools"]["packages"])

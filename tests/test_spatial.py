@@ -89,7 +89,9 @@ def test_energy_is_that_of_all_actions(folder: Path) -> None:
     """Counts by the prices of the file, the level-2 buffer twice the table's entry."""
     price = {"mac": 1, "spad": 1, "noc": 2, "level1": 6, "level2": 12, "main": 200}
     report = hwsim.simulate(load(folder), hwsim.Workload("one", [CONV]))
-    assert report.summary.energy_pj == pytest.approx(sum(n * price[c] for (c, _, _), n in report.results[0].plan.counts.items()))
+    assert report.summary.energy_pj == pytest.approx(
+        sum(n * price[c] for (c, _, _), n in report.results[0].plan.counts.items())
+    )
 
 
 def test_more_memory_is_never_dearer_when_all_tilings_are_tried(folder: Path) -> None:
@@ -103,7 +105,7 @@ def test_more_memory_is_never_dearer_when_all_tilings_are_tried(folder: Path) ->
 
 
 def test_objectives(folder: Path) -> None:
-    found = {o: load(folder, mapper__objective=o).plan(CONV, 1) for o in ("energy", "latency", "dram")}
+    found = {o: load(folder, mapper={"objective": o}).plan(CONV, 1) for o in ("energy", "latency", "dram")}
     assert found["latency"].compute_cycles <= found["energy"].compute_cycles
     assert found["dram"].dram_bytes <= min(found["energy"].dram_bytes, found["latency"].dram_bytes)
 
@@ -117,7 +119,9 @@ def test_zeros_that_are_gated_cost_no_product(folder: Path) -> None:
 
 
 def test_a_narrow_port_binds(folder: Path) -> None:
-    report = hwsim.simulate(load(folder, memories__level1__ports={"ifmap": "1 words/cycle"}), hwsim.Workload("one", [CONV]))
+    report = hwsim.simulate(
+        load(folder, memories__level1__ports={"ifmap": "1 words/cycle"}), hwsim.Workload("one", [CONV])
+    )
     plan = report.results[0].plan
     assert report.results[0].bound == "level1 ifmap port"
     assert report.results[0].cycles >= words(plan, "level1", "ifmap", "read")
@@ -126,7 +130,6 @@ def test_a_narrow_port_binds(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "layer", "message"),
     [
-        # A PE of no_local_reuse needs no register file, but a row of the ifmap must pass its buffer: 2 x 16-bit words.
         ({"memories__spad__size": "1 B"}, CONV, "c: spad holds 1 B; .* too much"),
         ({"memories__level1__split": {"ifmap": "1 B", "ofmap": "8 KiB"}}, CONV, "level1 holds 1 B; ifmap .* too much"),
         ({"array__zeros": "skip"}, CONV, "array.zeros: .* cannot skip"),
@@ -139,10 +142,9 @@ def test_what_does_not_fit_is_told(folder: Path, changes: dict[str, object], lay
 
 
 def test_a_price_that_nobody_gave_is_told(folder: Path) -> None:
-    machine = hwsim.load_machine(
-        folder / "four.yaml", set={"energy.prices": {k: {"entry": "rf16"} for k in ("mac", "spad", "level1", "level2", "main")}}
-    )
-    with pytest.raises(hwsim.HwsimError, match="energy.prices must give noc"):
+    given = dict.fromkeys(("mac", "spad", "level1", "level2", "main"), {"entry": "rf16"})
+    machine = load(folder, energy__prices=given)
+    with pytest.raises(hwsim.HwsimError, match=r"energy\.prices must give noc"):
         hwsim.simulate(machine, hwsim.Workload("one", [CONV]))
 
 
@@ -153,8 +155,10 @@ def test_what_the_search_weighs(folder: Path) -> None:
     relative = energy_prices(load(folder).spec, problem, senders)
     assert relative["main", "ifmap", "read"] == 200
     assert relative["main", "weight", "read"] == 100
-    assert 1 == relative["spad", "ofmap", "read"] < relative["level1", "ifmap", "read"] < 6 < relative["level2", "ifmap", "read"]
-    stated = {name: {"energy": "3 pJ", "bits": 8, "source": "made up"} for name in ("spad", "noc", "level1", "level2", "main", "mac")}
+    assert relative["spad", "ofmap", "read"] == 1
+    assert 1 < relative["level1", "ifmap", "read"] < 6 < relative["level2", "ifmap", "read"]
+    price = {"energy": "3 pJ", "bits": 8, "source": "made up"}
+    stated = dict.fromkeys(("spad", "noc", "level1", "level2", "main", "mac"), price)
     given = energy_prices(load(folder, energy__prices=stated).spec, problem, senders)
     assert given["level2", "weight", "deliver"] == 3
     assert given["main", "ifmap", "read"] == 6

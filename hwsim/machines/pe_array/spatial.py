@@ -63,7 +63,7 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         lacks = _lacks(work, dataflow, budget, names, bits[0])
         raise InputError([Fault("", layer.name, message) for message in lacks])
     w = work
-    problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits, layer.name)
+    problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
     mapping = nest(choice, work, names)
     counted = count(choice, problem, mapping, names)
     actions: dict[Action, int] = {}
@@ -200,10 +200,10 @@ def _problem(layer: Layer, batch: int, bits: tuple[int, int, int]) -> Problem:
     if isinstance(layer, Conv2d):
         w = as_conv(layer, batch)
         assert w is not None
-        return conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits, layer.name)
+        return conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
     g = as_gemm(layer, batch)
     assert g is not None
-    return batched_gemm_problem(g.b, g.m, g.n, g.k, bits, layer.name)
+    return batched_gemm_problem(g.b, g.m, g.n, g.k, bits)
 
 
 def _too_small(problem: Problem, nests: list[Mapping], capacities: dict[str, int | dict[str, int]]) -> str | None:

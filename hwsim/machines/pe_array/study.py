@@ -159,9 +159,7 @@ def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
     """R x e PEs make a set; q channels and p filters in a PE, r and t sets side by side."""
     sets_of_rows = budget.pes // layer.r
     e_all = _splits(layer.e)
-    e, q, r, n = _grid(
-        e_all[e_all <= sets_of_rows], _divisors(layer.c), _divisors(layer.c), _splits(layer.n)
-    )
+    e, q, r, n = _grid(e_all[e_all <= sets_of_rows], _divisors(layer.c), _divisors(layer.c), _splits(layer.n))
     # A register file holds p q S weights, the ifmap window of q S words, and p partial sums.
     p = np.minimum(layer.m, (budget.rf - q * layer.s) // (q * layer.s + 1))
     sets = budget.pes // (layer.r * np.maximum(e, 1))

@@ -112,11 +112,13 @@ def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int
             continue
         between = _between(tiles, held, skew)
         fewest = _ceil(m, depth // held)
-        for number in range(fewest, min(fewest + _CHUNKINGS, m + 1)):
+        # The fewest that fit, some more, and as many as still hide the fetches behind their products.
+        hidden = max(fewest, m * passes // max(1, fetch))
+        for number in (*range(fewest, min(fewest + _CHUNKINGS, m + 1)), hidden):
             size = _ceil(m, number)
             chunks = _pieces(m, size)
             last = chunks[-1][0]
-            products = [(tiles.n_tiles * n * tiles.k_tiles, passes * rows) for rows, n in chunks]
+            products = [(tiles.n_tiles * n * tiles.k_tiles, max(passes * rows, tiles.rows)) for rows, n in chunks]
             drains = tiles.n_tiles * sum(n * (rows + between) for rows, n in chunks) - between + skew
             tail = tiles.rows + (passes + 1) * last + skew
             weights = sum(n * max(cycles, fetch) for n, cycles in products) - min(tail, fifo * fetch) + tail
