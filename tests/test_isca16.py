@@ -126,6 +126,8 @@ def test_what_the_study_moves_and_a_nest_does_not() -> None:
     assert choice.tiles["e"] * 56 == 224
     assert from_nest(choice, work)["dram", "weight"] == 64 * 3 * 9
     assert choice.words["dram", "weight"] == 56 * 64 * 3 * 9
+    plan = hwsim.load_machine("eyeriss_isca16").plan(hwsim.load_workload("vgg16")["conv1_1"], 1)
+    assert "weight from dram 96,768 (nest: 1,728)" in plan.why[-1]
 
 
 works = st.builds(
@@ -165,9 +167,10 @@ def test_a_nest_fits_and_never_moves_more_than_the_closed_form(
     if choice.tiles.get("held", 1):  # ifmaps that stream through the buffer take no room
         check_capacity(problem, mapping, {"glb": glb * 16, "rf": budget.rf * 16})
     words = from_nest(choice, work)
-    # A loop of one step moves nothing when it comes round; the closed form moves its tile all the same.
+    # A loop of one step moves nothing when it comes round; the closed form moves its tile all the same. Partial sums
+    # that so remain in a PE are added in its register file.
     for key, n in words.items():
-        assert n <= choice.words.get(key, 0), (key, choice)
+        assert n <= choice.words.get(key, 0) or key == ("rf", "ofmap"), (key, choice)
     for tensor in ("ifmap", "weight", "ofmap"):
         assert words["dram", tensor] >= problem.words(tensor)
 

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_told(folder: Path, changes: dict[str, object], lay
 
 
 def test_a_price_that_nobody_gave_is_told(folder: Path) -> None:
-    given = dict.fromkeys(("mac", "spad", "level1", "level2", "main"), {"entry": "rf16"})
+    given = {name: {"entry": "rf16"} for name in ("mac", "spad", "level1", "level2", "main")}
     machine = load(folder, energy__prices=given)
     with pytest.raises(hwsim.HwsimError, match=r"energy\.prices must give noc"):
         hwsim.simulate(machine, hwsim.Workload("one", [CONV]))
@@ -157,8 +157,8 @@ def test_what_the_search_weighs(folder: Path) -> None:
     assert relative["main", "weight", "read"] == 100
     assert relative["spad", "ofmap", "read"] == 1
     assert 1 < relative["level1", "ifmap", "read"] < 6 < relative["level2", "ifmap", "read"]
-    price = {"energy": "3 pJ", "bits": 8, "source": "made up"}
-    stated = dict.fromkeys(("spad", "noc", "level1", "level2", "main", "mac"), price)
+    names = ("spad", "noc", "level1", "level2", "main", "mac")
+    stated = {name: {"energy": "3 pJ", "bits": 8, "source": "made up"} for name in names}
     given = energy_prices(load(folder, energy__prices=stated).spec, problem, senders)
     assert given["level2", "weight", "deliver"] == 3
     assert given["main", "ifmap", "read"] == 6

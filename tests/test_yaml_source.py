@@ -85,8 +85,12 @@ def test_override_by_dotted_path():
     assert document.data["clocks"]["core"] == "250 MHz"
     assert document.data["memories"][0]["size"] == "2 KiB"
     assert document.where(("clocks", "core")) == "--set clocks.core"
-    with pytest.raises(InputError, match="'clock' is not a key here; nearest: 'clocks'"):
-        document.override({"clock.core": 1})
+    document.override({"mapper.halo": "refill"})
+    assert document.data["mapper"] == {"halo": "refill"}, "a block that the file leaves out may be begun"
+    with pytest.raises(InputError, match="'x' is not a key here"):
+        document.override({"clocks.core.x": 1})
+    with pytest.raises(InputError, match="'gbl' is not an item here; nearest: 'glb'"):
+        document.override({"memories.gbl.size": "1 KiB"})
 
 
 def test_files_that_cannot_be_read(tmp_path):

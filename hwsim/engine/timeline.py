@@ -132,6 +132,8 @@ class Timeline:
     complete: bool
     parts: tuple[tuple[int, Names, Sequence[Record]], ...]
     """The intervals as they were taken down: shift in ticks, names of the stations, records."""
+    timebase: Timebase | None = None
+    """What a tick is, where it is known."""
 
     @property
     def intervals(self) -> list[Interval]:
@@ -179,18 +181,21 @@ class Timeline:
             parts=tuple((shift + ticks, names, records) for shift, names, records in self.parts),
         )
 
-    def to_json(self, timebase: Timebase) -> str:
-        """The trace as Chrome-trace JSON, which https://ui.perfetto.dev opens."""
+    def to_json(self, timebase: Timebase | None = None) -> str:
+        """The trace as Chrome-trace JSON, which https://ui.perfetto.dev opens; a tick is of `timebase`, else of its own."""
         from hwsim.engine.perfetto import trace
 
-        return trace(self, timebase)
+        known = timebase or self.timebase
+        if known is None:
+            raise ValueError("A timeline without a timebase must be given one to be written in seconds")
+        return trace(self, known)
 
-    def to_perfetto(self, path: str | Path, timebase: Timebase) -> None:
+    def to_perfetto(self, path: str | Path, timebase: Timebase | None = None) -> None:
         """Write what `to_json` returns into a file."""
         Path(path).write_text(self.to_json(timebase), encoding="utf-8")
 
 
-def concatenate(parts: Iterable[tuple[str, Timeline]]) -> Timeline:
+def concatenate(parts: Iterable[tuple[str, Timeline]], timebase: Timebase | None = None) -> Timeline:
     """Timelines one after the other, each under a name that is put before those of its pipelines: `conv1/main`.
 
     The same timeline may occur more than once. No interval is touched, so this is cheap.
@@ -226,4 +231,4 @@ def concatenate(parts: Iterable[tuple[str, Timeline]]) -> Timeline:
         tiles += timeline.tiles
         complete &= timeline.complete
     resources = {name: ResourceTotals(n, busy[name], n * end - busy[name]) for name, n in servers.items()}
-    return Timeline(end, events, tiles, resources, stages, pipelines, complete, tuple(pieces))
+    return Timeline(end, events, tiles, resources, stages, pipelines, complete, tuple(pieces), timebase)

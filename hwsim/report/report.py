@@ -163,7 +163,7 @@ class Report:
         """Intervals of each resource, the layers one after the other."""
         from hwsim.engine import concatenate
 
-        return concatenate([(result.name, result.timeline) for result in self.results])
+        return concatenate([(r.name, r.timeline) for r in self.results], self.machine.timebase)
 
     @cached_property
     def summary(self) -> Summary:
@@ -228,7 +228,7 @@ class Report:
 
     def trace_json(self) -> str:
         """The timeline as Chrome-trace JSON, which ui.perfetto.dev opens."""
-        return self.timeline.to_json(self.machine.timebase)
+        return self.timeline.to_json()
 
     def to_csv(self, path: str | Path | None = None) -> str | None:
         """The layers as CSV, into a file or as text."""

@@ -99,6 +99,9 @@ class _Chip:
         self.runs: list[Run] = []
         self.compute_cycles = 0
         self.nests: list[Mapping] = []
+        # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
+        skips = spec.array.zeros == "skip"
+        self.executed = Fraction(layer.input.density) if skips else Fraction(1)
 
     def _port(self, memory: str, tensor: Tensor) -> Fraction:
         """Words a cycle through the port of a tensor; as good as unlimited where the file gives none."""
@@ -195,14 +198,17 @@ class _Chip:
         self.actions["mac", "", self.layer.input.dtype] = macs - idle
         if not idle:
             return macs
+        # A gated PE still reads the ifmap word that it finds to be zero; the weight, the product and the sum rest.
+        resting: list[tuple[str, Tensor]] = [("weight", "weight"), ("psum", "ofmap")]
         if zeros == "gate":
-            # A gated PE still reads the ifmap word that it finds to be zero; the weight, the product and the sum rest.
             self.actions["mac", "", "gated"] = idle
-            for part, tensor in (("weight", "weight"), ("psum", "ofmap")):
-                for action in ("read", "update"):
-                    key = (self.names[part], tensor, action)
-                    if self.actions.get(key):
-                        self.actions[key] -= min(self.actions[key], idle)
+        else:
+            resting.append(("ifmap", "ifmap"))
+        for part, tensor in resting:
+            for action in ("read", "update"):
+                key = (self.names[part], tensor, action)
+                if self.actions.get(key):
+                    self.actions[key] -= min(self.actions[key], idle)
         return macs if zeros == "gate" else macs - idle
 
     def _problem(self, p: int) -> Problem:
@@ -240,7 +246,7 @@ class _Chip:
             """Ticks of load and of processing of one channel group; adds up its bytes and cycles."""
             q = min(m.q, -(-channels // m.r))
             parts = {
-                "compute": Fraction(m.p * q * w.s + machine.spec.array.psum_cycles * m.p),
+                "compute": m.p * q * w.s * self.executed,
                 "psum port": height * m.p * m.t / self._port(self.names["buffer"], "ofmap"),
                 "ifmap port": channels * w.stride[1] * rows / self._port(self.names["buffer"], "ifmap"),
             }

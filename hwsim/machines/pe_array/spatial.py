@@ -14,7 +14,7 @@ from hwsim.errors import Fault, InputError, MappingError
 from hwsim.machines.pe_array.post import spread
 from hwsim.machines.pe_array.relative import energy_prices, level_costs
 from hwsim.machines.pe_array.study import Budget, choose, lacking, register_words
-from hwsim.machines.pe_array.study_nest import charged, count, nest
+from hwsim.machines.pe_array.study_nest import count, nest, nest_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
@@ -66,8 +66,11 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
     mapping = nest(choice, work, names)
     counted = count(choice, problem, mapping, names)
+    # The words of the closed form: those of the nest, but where loops have one step (told in `why`).
     actions: dict[Action, int] = {}
-    for (level, tensor), words in charged(choice, counted, names).items():
+    for (level, tensor), words in choice.words.items():
+        if not words:
+            continue
         memory = names.get(level, level)
         if level == "noc":
             actions[memory, tensor, "reduce" if tensor == "ofmap" else "deliver"] = words
@@ -78,11 +81,18 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         else:
             actions[memory, tensor, "read"] = words
     size = format_size(budget.buffer * bits[0] / 8)
-    why = (
+    why: tuple[str, ...] = (
         f"{choice.considered:,} tilings fit {budget.pes} PEs, {size} of {names['glb']}, {budget.rf} words in a PE; "
         f"{choice.text()} moves its words between {names['dram']}, {names['glb']} and PEs for the least energy",
         "counted as in the ISCA 2016 study: fills and drains are free, a partial sum that comes back is two accesses",
     )
+    exact = nest_words(choice, counted, names)
+    if idle := [
+        f"{tensor} from {names[level]} {words:,} (nest: {exact.get((level, tensor), 0):,})"
+        for (level, tensor), words in choice.words.items()
+        if level in ("dram", "glb") and words > exact.get((level, tensor), 0)
+    ]:
+        why += (f"the study fetches tiles anew where a nest finds them still in their place: {', '.join(idle)}",)
     return _lower(machine, layer, batch, problem, mapping, counted, actions, choice.text(), why)
 
 

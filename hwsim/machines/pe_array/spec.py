@@ -34,8 +34,6 @@ class ArraySpec(Spec):
     clock: Name = "core"
     wiring: Literal["noc", "systolic", "broadcast"]
     zeros: Literal["compute", "gate", "skip"] = "compute"
-    gated_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    psum_cycles: Annotated[int, Field(ge=0, le=64)] = 0
     fifo_tiles: Annotated[int, Field(ge=0, le=64)] = 0
 
 

@@ -7,7 +7,7 @@ from hwsim.machines.pe_array.study import Choice, Word
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Policy, Problem, counts
 
-__all__ = ["LINE", "charged", "count", "nest", "nest_words"]
+__all__ = ["LINE", "count", "nest", "nest_words"]
 
 LINE = "line_buffer"
 """Words on their way between neighbouring PEs, or along a line buffer: held by the nest, not charged, not bounded."""
@@ -101,18 +101,12 @@ def count(choice: Choice, problem: Problem, mapping: Mapping, names: dict[str, s
         return counts(problem, mapping, Policy(multicast="tile", refill=halo))
 
 
-def charged(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[Word, int]:
-    """The words that the study charges, by level and tensor: those of the nest, and of tiles that it fetches anew.
-
-    Where loops have one step, a nest finds the tile still in its place and moves nothing; the study moves it all the
-    same, and so do the tile sizes that were chosen.
-    """
-    words = nest_words(choice, counted, names)
-    return {key: max(words.get(key, 0), n) for key, n in choice.words.items() if n}
-
-
 def nest_words(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[Word, int]:
-    """The words of a nest that the study charges, by level and tensor; see `study` for its conventions."""
+    """The words of a nest that the study charges, by level and tensor; see `study` for its conventions.
+
+    They are those of the closed form, but where loops have one step: when they come round, the nest finds the tile in
+    its place and moves nothing, and the study moves it all the same.
+    """
     dram, glb, rf = names["dram"], names["glb"], names["rf"]
 
     def psums(memory: str) -> int:
