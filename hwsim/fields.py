@@ -117,10 +117,9 @@ def _faults(
         path, node = list(at), data
         # Tags of unions stand in the location too: skip what the document does not have.
         for part in item["loc"]:
-            if isinstance(node, dict) and part in node:
-                node = node[part]
-            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-                node = node[part]
+            known = node if isinstance(node, dict) else dict(enumerate(node)) if isinstance(node, list) else {}
+            if part in known:
+                node = known[part]
             elif item["type"] != "missing" or part != item["loc"][-1]:
                 continue
             path.append(part)

@@ -22,9 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
-__all__ = ["Body", "Pipeline", "Program", "Run", "Stage"]
+__all__ = ["Body", "Pipeline", "Program", "Run", "Stage", "spread"]
 
 MAX_RUNS = 100_000
 """Runs written out in one pipeline. More than this is a stream that somebody forgot to fold into loops."""
@@ -162,3 +163,14 @@ class Program:
                 del waiting[name]
         if waiting:
             raise ValueError(f"Pipelines must not wait for each other in a circle: {', '.join(waiting)}")
+
+
+def spread(tiles: int, *totals: int) -> tuple[Run, ...]:
+    """Stage totals over so many tiles, whole ticks each, the sums kept exactly."""
+    low = [total // tiles for total in totals]
+    extra = [total % tiles for total in totals]
+    cuts = sorted({0, tiles, *extra})
+    return tuple(
+        Run(end - start, tuple(base + (start < more) for base, more in zip(low, extra, strict=True)))
+        for start, end in pairwise(cuts)
+    )

@@ -149,3 +149,29 @@ def test_a_mapping_that_cannot_exist_says_what_is_too_small(shape: dict[str, int
     layer = hwsim.Conv2d("big", **shape, input="int16", weight="int16", output="int16")
     with pytest.raises(hwsim.InputError, match=words):
         hwsim.simulate(CHIP, hwsim.Workload("big", [layer]))
+
+
+def test_a_mapping_by_hand(tmp_path) -> None:
+    """The table of the paper gives CONV3 q = 4, r = 1, t = 4; its buffer traffic would be 69.2 MB, not the measured 50.2."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: eyeriss_v1\nname: mine\nmappings: {conv3: n=4 m=64 e=13 p=16 q=4 r=1 t=4}\n")
+    row = hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("a", [ALEXNET["conv3"]]), batch=4).rows[0]
+    assert row["mapping"] == "n=4 m=64 e=13 p=16 q=4 r=1 t=4 f=13"
+    assert row["glb_bytes"] == pytest.approx(69.2e6, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n=4 m=64 e=13 p=16 q=5 r=1 t=4", r"needs 15 words of ifmap in a PE \(q S\), there are 12: 3 too many"),
+        ("n=4 m=64 e=13 p=16 q=1 r=2 t=4", r"needs 8 sets of PEs \(r t\), there are 4: 4 too many"),
+        ("n=4 m=128 e=13 p=16 q=4 r=1 t=4", r"needs 45 banks of the buffer, there are 25: 20 too many"),
+        ("n=4 m=64 e=13 p=16 q=4", r"missing: r t"),
+        ("n=4 rm -rf", r"must be parameters such as .*, not 'rm'"),
+    ],
+)
+def test_a_mapping_by_hand_that_cannot_exist(tmp_path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"base: eyeriss_v1\nname: mine\nmappings: {{conv3: {text}}}\n")
+    with pytest.raises(hwsim.InputError, match=rf"mine.yaml:3:19: mappings.conv3: .*{message}"):
+        hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("a", [ALEXNET["conv3"]]), batch=4)

@@ -262,7 +262,7 @@ def test_a_whole_network_is_timed() -> None:
             1,
             "one buffer on the chip",
         ),
-        ({"array.zeros": "skip"}, "alexnet_isca16", 1, "cannot skip"),
+        ({"array.zeros": "skip"}, "alexnet_isca16", 1, "not skipped"),
     ],
 )
 def test_what_does_not_fit_is_told(changes: dict[str, object], workload: str, batch: int, message: str) -> None:

@@ -100,3 +100,34 @@ def test_doubling_every_clock_halves_the_time() -> None:
     fast = hwsim.simulate(hwsim.load_machine("systolic_os", set={"clocks.core": "2 GHz"}), net).summary
     assert fast.cycles == slow.cycles
     assert fast.latency_s == slow.latency_s / 2
+
+
+NEST = [
+    "dram keeps ifmap, weight, ofmap",
+    "for N by 16",
+    "sram keeps ifmap, weight, ofmap",
+    "for M by 8",
+    "spatial K by 1 on rows",
+    "spatial N by 1 on cols",
+    "pe keeps weight",
+    "for M by 1",
+]
+
+
+def test_a_nest_by_hand(tmp_path) -> None:
+    """32 x 32 by 32 x 32, two halves of N: A is kept across them (its index does not move), 16 steps of 32 rows each."""
+    path = tmp_path / "mine.yaml"
+    lines = "".join(f"    - {line}\n" for line in NEST)
+    price = "  prices:\n    noc: {entry: register_32b}\n"
+    text = (hwsim.machines.machine_folder() / "systolic_ws.yaml").read_text().replace("  prices:\n", price)
+    text = text.replace("energy:\n", "  pe: {holds: [weight], size: 4 B, per: pe}\nenergy:\n")
+    path.write_text(text + "mappings:\n  g:\n" + lines)
+    layer = hwsim.Gemm("g", m=32, n=32, k=32)
+    plan = hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("one", [layer])).results[0].plan
+    assert plan.compute_cycles == 2 * 32
+    assert plan.counts["dram", "ifmap", "read"] == 32 * 32
+    assert plan.counts["sram", "ifmap", "read"] == 2 * 32 * 32
+    assert plan.mapping.lines() == NEST
+    path.write_text(text.replace("ifmap: 512 KiB", "ifmap: 1 KiB") + "mappings:\n  g:\n" + lines)
+    with pytest.raises(hwsim.InputError, match=r"mappings.g: sram holds 512 B; ifmap 1024 B: 512 B too much"):
+        hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("one", [layer]))

@@ -182,7 +182,7 @@ class Timeline:
         )
 
     def to_json(self, timebase: Timebase | None = None) -> str:
-        """The trace as Chrome-trace JSON, which https://ui.perfetto.dev opens; a tick is of `timebase`, else of its own."""
+        """The trace as Chrome-trace JSON, which https://ui.perfetto.dev opens; ticks of `timebase`, else of its own."""
         from hwsim.engine.perfetto import trace
 
         known = timebase or self.timebase

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as ReadMapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 
 from hwsim.errors import MappingError
 from hwsim.mapping.problem import Problem
@@ -90,7 +91,7 @@ class Mapping:
     def __str__(self) -> str:
         return self.text()
 
-    @property
+    @cached_property
     def loops(self) -> tuple[Loop, ...]:
         """The loops, outermost first."""
         return tuple(node for node in self.nodes if isinstance(node, Loop))

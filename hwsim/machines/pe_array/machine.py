@@ -43,7 +43,7 @@ class PeArray(Machine):
         return self.spec.array.rows * self.spec.array.cols
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
-        """Bits of a word of ifmap, weight and ofmap as stored; raises InputError where the machine's words are too short."""
+        """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short."""
         given = (layer.input.bits, layer.weight.bits, layer.output.bits)
         word = self.spec.word_bits
         if word is None:
@@ -75,24 +75,46 @@ class PeArray(Machine):
                 limits[name] = int(memory.size) * 8 // share
         return limits
 
+    @property
+    def _by_passes(self) -> bool:
+        """Whether layers run as the passes of a row-stationary chip."""
+        spec = self.spec
+        return spec.array.wiring == "noc" and spec.dataflow == "row_stationary" and spec.mapper.objective == "dram"
+
+    def planned_by_name(self, name: str) -> str | None:
+        """The name, if a mapping is given by hand for it."""
+        return name if name in self.spec.mappings else None
+
     def _check(self) -> None:
         if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
             raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
+        if self.spec.array.zeros == "skip" and not self._by_passes:
+            raise ValueError(
+                "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "
+                "here zeros must be computed or gated, not skipped"
+            )
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         from hwsim.machines.pe_array.broadcast import plan_broadcast
         from hwsim.machines.pe_array.row_stationary import plan_row_stationary
-        from hwsim.machines.pe_array.spatial import plan_spatial
+        from hwsim.machines.pe_array.spatial import plan_by_hand, plan_spatial
         from hwsim.machines.pe_array.systolic import plan_systolic
         from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 
         if as_gemm(layer, batch) is None:
             return plan_post(self, layer, batch)
-        wiring, dataflow = self.spec.array.wiring, self.spec.dataflow
+        wiring = self.spec.array.wiring
+        by_hand = self.spec.mappings.get(layer.name)
+        if isinstance(by_hand, list):
+            return plan_by_hand(self, layer, batch, by_hand)
+        if by_hand is not None and not self._by_passes:
+            where = self.document.where(("mappings", layer.name))
+            message = "must be a loop nest, a line a node; parameters are for the passes of a row-stationary chip"
+            raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         if wiring == "systolic":
             return (plan_weight_stream if self.spec.array.fifo_tiles else plan_systolic)(self, layer, batch)
         if wiring == "broadcast":
             return plan_broadcast(self, layer, batch)
-        if dataflow == "row_stationary" and self.spec.mapper.objective == "dram":
-            return plan_row_stationary(self, layer, batch)
+        if self._by_passes:
+            return plan_row_stationary(self, layer, batch, by_hand)
         return plan_spatial(self, layer, batch)

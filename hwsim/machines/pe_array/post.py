@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hwsim.machines.plan import Action, LayerPlan
-from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.workload import Concat, DataMovement, Elementwise, Layer, Pool2d
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
 
-__all__ = ["activation_home", "plan_post", "spread"]
+__all__ = ["activation_home", "plan_post"]
 
 _IDLE = Program({}, ())
 _TILE_VALUES = 4096
 _MOST_TILES = 64
-
-
-def spread(tiles: int, *totals: int) -> tuple[Run, ...]:
-    """Stage totals over so many tiles, whole ticks each, the sums kept exactly."""
-    low = [total // tiles for total in totals]
-    extra = [total % tiles for total in totals]
-    cuts = sorted({0, tiles, *extra})
-    return tuple(
-        Run(end - start, tuple(base + (start < more) for base, more in zip(low, extra, strict=True)))
-        for start, end in pairwise(cuts)
-    )
 
 
 def activation_home(machine: PeArray, size_bytes: int) -> str:

@@ -14,9 +14,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, nest, ragged, shortage, strips
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, given, nest, ragged, shortage, strips
 from hwsim.machines.pe_array.spec import Tensor
-from hwsim.machines.pe_array.work import ConvWork, as_conv
+from hwsim.machines.pe_array.work import ConvWork, as_conv, idle_macs
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
@@ -69,12 +69,19 @@ def limits_of(machine: PeArray, word_bits: int) -> tuple[Limits, dict[str, str]]
     return limits, names
 
 
-def plan_row_stationary(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
-    """Plan a layer: choose the mapping, count it, and time its passes on the array, the ports and the link."""
+def plan_row_stationary(machine: PeArray, layer: Layer, batch: int, by_hand: str | None = None) -> LayerPlan:
+    """Plan a layer: choose the mapping (or take the one given), count it, and time its passes, ports and link."""
     work = as_conv(layer, batch)
     assert work is not None
     bits = machine.bits(layer)
     limits, names = limits_of(machine, bits[0])
+    if by_hand is not None:
+        try:
+            taken = given(work, limits, by_hand)
+        except ValueError as error:
+            where = machine.document.where(("mappings", layer.name))
+            raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
+        return _Chip(machine, layer, batch, work, limits, names, taken, bits).plan()
     chosen = choose(work, limits)
     if chosen is None:
         raise InputError([Fault("", layer.name, shortage(work, limits, names))])
@@ -181,8 +188,10 @@ class _Chip:
                 "mapping": chosen.text(),
             },
             why=(
-                f"{chosen.candidates} mappings fit; of those with at least {self.limits.min_occupation:.0%} of the most "
-                f"active PEs, this one moves the fewest words over DRAM ({chosen.ties} alike)",
+                f"{chosen.candidates} mappings fit; of those with at least {self.limits.min_occupation:.0%} of the "
+                f"most active PEs, this one moves the fewest words over DRAM ({chosen.ties} alike)"
+                if chosen.candidates
+                else "the mapping is given by hand",
                 f"cycles of the passes by what binds them: {self._shares()}",
             ),
         )
@@ -194,7 +203,7 @@ class _Chip:
     def _macs(self) -> int:
         """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""
         zeros, macs = self.machine.spec.array.zeros, self.work.macs
-        idle = round(macs * (1.0 - self.layer.input.density)) if zeros != "compute" else 0
+        idle = idle_macs(self.layer, macs, zeros)
         self.actions["mac", "", self.layer.input.dtype] = macs - idle
         if not idle:
             return macs

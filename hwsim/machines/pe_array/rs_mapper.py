@@ -6,6 +6,7 @@ of e ofmap rows (p and q inside a PE, t and r across sets of R x e PEs); the buf
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Keep, Loop, Mapping
 
-__all__ = ["COLUMNS", "Limits", "RsMapping", "candidates", "choose", "nest", "ragged", "shortage", "strips"]
+__all__ = ["COLUMNS", "Limits", "RsMapping", "candidates", "choose", "given", "nest", "ragged", "shortage", "strips"]
 
 Ints = NDArray[np.int64]
 
@@ -163,6 +164,50 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
     ties = int((few[:, [3, 7, 8, 9]] == best[[3, 7, 8, 9]]).all(axis=1).sum())
     values = dict(zip("nmepqrt", (int(v) for v in best[:7])))
     return RsMapping(**values, f=_tile_width(work, limits), candidates=len(table), ties=ties)
+
+
+_PARAMETER = re.compile(r"([nmepqrt])\s*=\s*([1-9]\d{0,8})\Z")
+
+
+def given(work: ConvWork, limits: Limits, text: str) -> RsMapping:
+    """A mapping given by hand, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is missing, or the mapping exceeds something: what, and by how much.
+    """
+    found: dict[str, int] = {}
+    for word in text.replace(",", " ").split():
+        match = _PARAMETER.match(word)
+        if not match:
+            raise ValueError(f"must be parameters such as 'n=4 m=64 e=13 p=16 q=4 r=1 t=4', not {word!r}")
+        found[match[1]] = int(match[2])
+    if missing := [name for name in "nmepqrt" if name not in found]:
+        raise ValueError(f"must give all of n m e p q r t; missing: {' '.join(missing)}")
+    n, m, e, p, q, r, t = (found[name] for name in "nmepqrt")
+    f = _tile_width(work, limits)
+    width = (f - 1) * work.stride[1] + work.s
+    rows = (e - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
+    banks = -(-n * q * r * rows * width // limits.bank) + -(-n * m * e * f // limits.bank)
+    needs = [
+        ("words of ifmap in a PE (q S)", q * work.s, limits.ifmap_spad),
+        ("psums in a PE (p)", p, limits.psum_spad),
+        ("words of filters in a PE (p q S)", p * q * work.s, limits.weight_spad),
+        ("words in the filter buffer (p t q r R S)", p * t * q * r * work.r * work.s, limits.filter_buffer),
+        ("sets of PEs (r t)", r * t, limits.sets(e, work.r)),
+        ("banks of the buffer", banks, limits.banks),
+        ("images (n)", n, work.n),
+        ("filters (m)", m, work.k),
+        ("rows of the ofmap (e)", e, work.p),
+        ("channels (q r)", q * (r - 1) + 1, work.c),
+    ]
+    for what, need, limit in needs:
+        if need > limit:
+            raise ValueError(f"{text!r} needs {need} {what}, there are {limit}: {need - limit} too many")
+    if work.n % n or work.k % m or m % (p * t):
+        raise ValueError(f"n must divide {work.n} images, m {work.k} filters and p t the m filters, not {text!r}")
+    return RsMapping(n, m, e, p, q, r, t, f)
 
 
 def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mapping:

@@ -8,14 +8,14 @@ needs to move its words where that is more, beside the loads and stores of DRAM.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-from hwsim.errors import Fault, InputError, MappingError
-from hwsim.machines.pe_array.post import spread
+from hwsim.errors import Fault, InputError, MappingError, nearest
 from hwsim.machines.pe_array.relative import energy_prices, level_costs
 from hwsim.machines.pe_array.study import Budget, choose, lacking, register_words
 from hwsim.machines.pe_array.study_nest import count, nest, nest_words
-from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm
+from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm, idle_macs
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
     Counts,
@@ -27,27 +27,75 @@ from hwsim.mapping import (
     batched_gemm_problem,
     check_capacity,
     conv_problem,
+    counts,
     search,
     templates,
 )
-from hwsim.program import Pipeline, Program, Stage
+from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.units import format_size
 from hwsim.workload import Conv2d, Layer
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
 
-__all__ = ["plan_spatial"]
+__all__ = ["plan_by_hand", "plan_spatial"]
 
 _MOVES = ("read", "fill", "update", "drain")
 
 
 def plan_spatial(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer on an array with a multicast network."""
-    if machine.spec.array.zeros == "skip":
-        message = f"{machine.spec.dataflow} on a multicast network must compute or gate zeros; it cannot skip them"
-        raise InputError([Fault(machine.document.where(("array", "zeros")), "array.zeros", message)])
     return (_by_rules if machine.spec.mapper.rules else _by_search)(machine, layer, batch)
+
+
+def plan_by_hand(machine: PeArray, layer: Layer, batch: int, lines: list[str]) -> LayerPlan:
+    """Plan a layer by a loop nest that the file gives.
+
+    Raises
+    ------
+    InputError
+        If a line is no node, a tile or a side of the array is exceeded, or a buffer is too small (which, by how much).
+    """
+    spec = machine.spec
+    problem = _problem(layer, batch, machine.bits(layer))
+    try:
+        mapping = Mapping.parse(lines)
+        mapping.validate(problem)
+        unknown = [memory for memory in mapping.memories if memory not in spec.memories]
+        if unknown:
+            raise MappingError(f"{unknown[0]!r} is not a memory of {machine.name}{nearest(unknown[0], spec.memories)}")
+        check_capacity(problem, mapping, machine.capacity_bits(problem))
+        pes = prod(mapping.spatial_extents(problem).values())
+        if pes > machine.peak_macs_per_cycle:
+            raise MappingError(f"the array has {machine.peak_macs_per_cycle} PEs; the spatial loops need {pes}")
+    except MappingError as error:
+        where = machine.document.where(("mappings", layer.name))
+        raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
+    counted = counts(problem, mapping, _policy(machine))
+    senders = {}
+    for tensor in problem.tensors:
+        shared = [memory for memory, _ in mapping.keeps(tensor) if spec.memories[memory].per == "chip"]
+        senders[tensor] = shared[-1]
+    extent = " x ".join(f"{n} {axis}" for axis, n in _extents(mapping, problem).items()) or "1 PE"
+    why = ("the mapping is given by hand",)
+    return _lower(machine, layer, batch, problem, mapping, counted, _actions(counted, senders), extent, why)
+
+
+def _policy(machine: PeArray) -> Policy:
+    """Whether the shared memories keep what neighbouring tiles share."""
+    shared = tuple(name for name, memory in machine.spec.memories.items() if memory.per == "chip")
+    return Policy(refill=shared if machine.spec.mapper.halo == "refill" else ())
+
+
+def _actions(counted: Counts, senders: dict[str, str]) -> dict[Action, int]:
+    """The words that move in and out of memories, and on the network from the innermost shared memories to the PEs."""
+    actions: dict[Action, int] = {}
+    for (memory, tensor, action), words in counted.actions.items():
+        if words and action in _MOVES:
+            actions[memory, tensor, action] = words
+        elif words and memory == senders[tensor]:
+            actions["noc", tensor, action] = words
+    return actions
 
 
 def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
@@ -176,7 +224,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             objective="energy" if objective == "dram" else objective,
             prices=energy_prices(spec, problem, senders),
             bandwidths=bandwidths,
-            policy=Policy(refill=tuple(level.memory for level in chip) if spec.mapper.halo == "refill" else ()),
+            policy=_policy(machine),
             tiles="ragged",
             exhaustive_limit=20_000,
             samples=150,  # within 1 % of what many more samples find, at a third of a second for a layer
@@ -185,12 +233,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     except MappingError as error:
         raise InputError([Fault("", layer.name, _too_small(problem, nests, capacities) or str(error))]) from None
     counted = found.counts
-    actions: dict[Action, int] = {}
-    for (memory, tensor, action), words in counted.actions.items():
-        if words and action in _MOVES:
-            actions[memory, tensor, action] = words
-        elif words and memory == senders[tensor]:  # what is delivered to, and added between, the PEs
-            actions["noc", tensor, action] = words
+    actions = _actions(counted, senders)
     extent = " x ".join(f"{n} {axis}" for axis, n in _extents(found.mapping, problem).items())
     way = "all of them" if found.exhaustive else "sampled and improved"
     why = (
@@ -310,7 +353,7 @@ def _tiles(mapping: Mapping, problem: Problem, shared: set[str]) -> int:
 
 def _count_macs(machine: PeArray, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
     """Count the MACs, those that a zero in the ifmap gates apart; returns how many the array executes."""
-    idle = round(macs * (1.0 - layer.input.density)) if machine.spec.array.zeros == "gate" else 0
+    idle = idle_macs(layer, macs, machine.spec.array.zeros)
     actions["mac", "", layer.input.dtype] = macs - idle
     if idle:
         actions["mac", "", "gated"] = idle

@@ -128,13 +128,18 @@ class PostSpec(Spec):
 
 
 class PeArraySpec(MachineSpec):
-    """A PE array."""
+    """A PE array.
+
+    `mappings` gives layers their mapping by hand, by name: a loop nest, a line a node, or for the passes of a
+    row-stationary chip its parameters, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
+    """
 
     kind: Literal["pe_array"]
     array: ArraySpec
     memories: Annotated[dict[Name, MemorySpec], Field(min_length=1, max_length=8)]
     dataflow: Dataflow
     mapper: MapperSpec = MapperSpec()
+    mappings: Annotated[dict[str, str | list[str]], Field(max_length=20000)] = {}
     word_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     accumulator_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     post: PostSpec | None = None

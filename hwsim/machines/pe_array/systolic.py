@@ -5,18 +5,18 @@ The stationary operand is cut into tiles of rows x columns (a fold). With (Sr, S
 
     ceil(Sr / R) ceil(Sc / C)  folds of  2 R + C + T - 2  cycles (R + C + T - 2 output stationary),
 
-folds not overlapped (Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
-SCALE-Sim", ISPASS 2020). Loads and stores of the next fold run beside the current one.
+folds not overlapped (Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators
+using SCALE-Sim", ISPASS 2020). Loads and stores of the next fold run beside the current one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.machines.pe_array.work import as_gemm
+from hwsim.machines.pe_array.work import as_gemm, idle_macs
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
-from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.workload import Layer
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         k: n for k, n in counted.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
     }
     actions |= {(spec.dram, tensor, action): words for (tensor, action), words in dram.items() if words}
-    actions["mac", "", layer.input.dtype] = work.macs
+    idle = idle_macs(layer, work.macs, spec.array.zeros)
+    actions["mac", "", layer.input.dtype] = work.macs - idle
+    if idle:
+        actions["mac", "", "gated"] = idle
     outer = spec.memories[spec.dram]
     buffer = list(spec.memories)[1]
 
@@ -126,7 +129,7 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
                 Pipeline(
                     "folds",
                     (Stage("load", spec.dram), Stage("compute", "array"), Stage("store", spec.dram)),
-                    _spread(
+                    spread(
                         folds,
                         machine.transfer_ticks(outer, -(-loads // 8)),
                         machine.cycle_ticks(folds * cycles),
@@ -155,14 +158,3 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             "ofmap_writes": counted.actions.get((buffer, "ofmap", "update"), 0),
         },
     )
-
-
-def _spread(tiles: int, *totals: int) -> tuple[Run, ...]:
-    """Stage totals spread over so many tiles, whole ticks each, the sums kept exactly."""
-    low = [total // tiles for total in totals]
-    extra = [total % tiles for total in totals]
-    cuts = sorted({0, tiles, *extra})
-    runs = []
-    for start, end in zip(cuts, cuts[1:]):
-        runs.append(Run(end - start, tuple(base + (start < more) for base, more in zip(low, extra))))
-    return tuple(runs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Layer, Lstm
 
-__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm"]
+__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm", "idle_macs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +83,8 @@ def as_gemm(layer: Layer, batch: int) -> GemmWork | None:
         gates = 4 if isinstance(layer, Lstm) else 3
         return GemmWork(layer.steps, batch, gates * layer.hidden_size, layer.input_size + layer.hidden_size)
     return None
+
+
+def idle_macs(layer: Layer, macs: int, zeros: str) -> int:
+    """MACs of a layer whose input is zero, where the array does something about them (`zeros` is not ``compute``)."""
+    return round(macs * (1.0 - layer.input.density)) if zeros != "compute" else 0
