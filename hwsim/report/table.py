@@ -48,6 +48,8 @@ def _layer_table(results: Iterable[LayerResult], silicon: dict[str, dict[str, fl
     for name in ("MACs", "cycles", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     shown = "processing_s" if any("processing_s" in m for m in silicon.values()) else "latency_s"
+    if not any(shown in measured for measured in silicon.values()):
+        silicon = {}
     if silicon:
         table.add_column("silicon" if shown == "latency_s" else "proc.", justify="right", no_wrap=True)
         if shown != "latency_s":
