@@ -262,7 +262,6 @@ def test_a_whole_network_is_timed() -> None:
             1,
             "one buffer on the chip",
         ),
-        ({"array.zeros": "skip"}, "alexnet_isca16", 1, "not skipped"),
     ],
 )
 def test_what_does_not_fit_is_told(changes: dict[str, object], workload: str, batch: int, message: str) -> None:
@@ -277,6 +276,7 @@ def test_what_does_not_fit_is_told(changes: dict[str, object], workload: str, ba
         ({"mapper.objective": "latency"}, "objective must be energy, not latency"),
         ({"mapper.rules": "isca17"}, "nearest: 'isca16'"),
         ({"mapper.variant": "D"}, "known names, not 'D'"),
+        ({"array.zeros": "skip"}, "zeros must be computed or gated, not skipped"),
     ],
 )
 def test_bad_rules_are_told_at_once(changes: dict[str, object], message: str) -> None:
