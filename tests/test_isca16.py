@@ -23,7 +23,7 @@ DATAFLOWS = (
     "weight_stationary",
     *(f"output_stationary_{variant}" for variant in "ABC"),
 )
-ALEXNET = hwsim.load_workload("alexnet_isca16")
+ALEXNET = hwsim.load_workload("alexnet")
 CONVOLUTIONS = ALEXNET.select("conv*")
 
 
@@ -90,7 +90,7 @@ def test_levels_of_the_figure_are_the_components() -> None:
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_counts_of_the_nest_are_the_closed_form(dataflow: str) -> None:
-    for network in ("alexnet_isca16", "vgg16"):
+    for network in ("alexnet", "vgg16"):
         checked = 0
         for layer in hwsim.load_workload(network):
             work = as_conv(layer, 16)
@@ -99,7 +99,7 @@ def test_counts_of_the_nest_are_the_closed_form(dataflow: str) -> None:
                 continue
             assert from_nest(choice, work) == {key: n for key, n in choice.words.items() if n}, layer.name
             checked += 1
-        assert checked == (8 if network == "alexnet_isca16" else 15 - 3 * (dataflow == "weight_stationary"))
+        assert checked == (8 if network == "alexnet" else 15 - 3 * (dataflow == "weight_stationary"))
 
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
@@ -244,15 +244,15 @@ def test_a_whole_network_is_timed() -> None:
         # 64 images x 55 x 55 partial sums of one filter are 378.1 KiB, and the buffer has 332.0.
         (
             {"dataflow": "weight_stationary"},
-            "alexnet_isca16",
+            "alexnet",
             64,
             "glb holds 332.0 KiB; .* 378.1 KiB: 46.1 KiB too much",
         ),
-        ({"array.rows": 2, "array.cols": 5}, "alexnet_isca16", 1, "10 PEs; a filter takes 11: 1 too few"),
-        ({"memories.rf.size": "44 B"}, "alexnet_isca16", 1, "rf holds 44 B; .* 46 B: 2 B too much"),
+        ({"array.rows": 2, "array.cols": 5}, "alexnet", 1, "10 PEs; a filter takes 11: 1 too few"),
+        ({"memories.rf.size": "44 B"}, "alexnet", 1, "rf holds 44 B; .* 46 B: 2 B too much"),
         (
             {"dataflow": "input_stationary"},
-            "alexnet_isca16",
+            "alexnet",
             1,
             "dataflow: must be one of the dataflows of rules isca16",
         ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
-from hwsim.workload.layer import ACTIVATIONS, Layer, Shape, TensorField, kind, tensor
+from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Pair, Shape, TensorField, kind, tensor
 
 __all__ = ["BatchedMatmul", "Embedding", "Gemm", "Gru", "Lstm"]
 
@@ -21,6 +22,9 @@ class Gemm(Layer):
     bias : bool
     activation : str
         The function that is fused into the layer.
+    window : (rows, columns)
+        Where the input features are a whole image, its size: an array may treat the layer as the convolution of that
+        image with filters as large as it is.
     dead_out, dead_in : int
         Output and input features that a compiler can leave out.
     input, weight, output
@@ -38,6 +42,7 @@ class Gemm(Layer):
     k: int
     bias: bool = True
     activation: str = "none"
+    window: Pair = Converted(1)
     dead_out: int = 0
     dead_in: int = 0
 
@@ -49,7 +54,12 @@ class Gemm(Layer):
 
     def _settle(self) -> list[str]:
         pairs = (("n", self.n, self.dead_out), ("k", self.k, self.dead_in))
-        return [f"dead features must be at most {f}, {size}, not {dead}" for f, size, dead in pairs if dead > size]
+        faults = [f"dead features must be at most {f}, {size}, not {dead}" for f, size, dead in pairs if dead > size]
+        window = self._integers("window", self.window, 2, 1, faults)
+        if not faults and (self.k % math.prod(window) or (self.m > 1 and math.prod(window) > 1)):
+            faults.append(f"window must divide the features of one row, not {window} in {self.k} of {self.m} rows")
+        self._put("window", window)
+        return faults
 
     def _input_shape(self) -> Shape:
         return (self.m, self.k)

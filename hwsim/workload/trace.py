@@ -306,6 +306,8 @@ def _pool(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
 def _fc(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
     if shapes:
         values.setdefault("k", math.prod(shapes[0]))
+        if len(shapes[0]) == 3 and values["k"] == math.prod(shapes[0]):
+            values["window"] = shapes[0][1:]
     _wants("another layer", ("k",), values, shapes)
     return Gemm(name, **_renamed(values), m=1)
 

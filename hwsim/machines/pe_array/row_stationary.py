@@ -20,7 +20,7 @@ from hwsim.machines.pe_array.work import ConvWork, as_conv, idle_macs
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
-from hwsim.workload import Layer
+from hwsim.workload import Conv2d, Layer
 from hwsim.workload.compression import rlc_expected_bytes
 
 if TYPE_CHECKING:
@@ -71,10 +71,13 @@ def limits_of(machine: PeArray, word_bits: int) -> tuple[Limits, dict[str, str]]
 
 def plan_row_stationary(machine: PeArray, layer: Layer, batch: int, by_hand: str | None = None) -> LayerPlan:
     """Plan a layer: choose the mapping (or take the one given), count it, and time its passes, ports and link."""
-    work = as_conv(layer, batch)
-    assert work is not None
     bits = machine.bits(layer)
     limits, names = limits_of(machine, bits[0])
+    work = as_conv(layer, batch)
+    assert work is not None
+    if not isinstance(layer, Conv2d) and choose(work, limits) is None:
+        work = as_conv(layer, batch, flat=True)  # an image larger than a filter may be
+        assert work is not None
     if by_hand is not None:
         try:
             taken = given(work, limits, by_hand)

@@ -50,10 +50,11 @@ class GemmWork:
         return self.b * self.m * self.n * self.k
 
 
-def as_conv(layer: Layer, batch: int) -> ConvWork | None:
+def as_conv(layer: Layer, batch: int, flat: bool = False) -> ConvWork | None:
     """The layer as a convolution, or None where it has no MACs.
 
-    A product of matrices is a 1 x 1 convolution: its rows are the batch, its inner dimension the channels.
+    A product of matrices is a 1 x 1 convolution: its rows are the batch, its inner dimension the channels. A fully
+    connected layer over an image is the convolution with filters as large as the image, unless it is to be `flat`.
     """
     if isinstance(layer, Conv2d):
         g = layer.groups
@@ -61,6 +62,10 @@ def as_conv(layer: Layer, batch: int) -> ConvWork | None:
             batch, g, layer.k // g, layer.c // g, layer.p, layer.q, layer.r, layer.s, layer.stride, layer.dilation,
             layer.padded_h, layer.padded_w, layer.pad[0], layer.h, layer.w,
         )  # fmt: skip
+    if isinstance(layer, Gemm) and layer.window != (1, 1) and not flat:
+        h, w = layer.window
+        c = layer.k // (h * w)
+        return ConvWork(batch, 1, layer.n, c, 1, 1, h, w, (1, 1), (1, 1), h, w, 0, h, w)
     work = as_gemm(layer, batch)
     if work is None:
         return None
