@@ -177,6 +177,7 @@ def test_a_directory_and_a_binary_file(capsys, tmp_path: Path) -> None:
     [
         (["run", "eyeriss_v1", "alexne"], "nearest: 'alexnet'"),
         (["run", "eyeriss_v1", "alexnet", "--batch", "0"], "batch must be a whole number from 1 to 65536, not 0"),
+        (["run", "tpu_v1", "tpu_mlp0", "--batch", "70000"], "batch must be a whole number from 1 to 65536"),
         (["run", "eyeriss_v1", "alexnet", "--set", "clocks.core"], "--set must be key=value"),
         (["run", "eyeriss_v1", "alexnet", "--set", "clocks.core=fast"], "--set clocks.core"),
         (["run", "eyeriss_v1", "alexnet", "--layers", "konv*"], "konv*"),

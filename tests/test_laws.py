@@ -114,3 +114,15 @@ def test_a_larger_buffer_never_moves_more_words_over_dram(layer: hwsim.Layer) ->
         plan = one(hwsim.load_machine("eyeriss_v1", set=change), layer).results[0].plan
         words.append(plan.mapping and plan.dram_bytes)
     assert words == sorted(words, reverse=True)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_absurdly_large_layers_are_told(name: str) -> None:
+    huge = hwsim.Conv2d("huge", c=65536, h=1000, w=1000, k=720720, r=3, pad=1)
+    with pytest.raises(hwsim.InputError, match=r"huge: at most 2\^52 MACs"):
+        one(MACHINES[name], huge, 64)
+    large = hwsim.Gemm("large", m=1, n=30000, k=60000)
+    try:
+        assert one(MACHINES[name], large).summary.macs == 1_800_000_000
+    except hwsim.InputError as error:
+        assert "too much" in str(error) or "too few" in str(error)

@@ -15,7 +15,10 @@ from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Layer
 from hwsim.yaml_source import Document
 
-__all__ = ["Machine", "kinds"]
+__all__ = ["MAX_MACS", "Machine", "kinds"]
+
+MAX_MACS = 2**52
+"""MACs of one layer that are planned: a thousand times the largest there is, and every count of words fits 64 bits."""
 
 
 class Machine(ABC):
@@ -54,6 +57,9 @@ class Machine(ABC):
         shape = (value for field, value in vars(layer).items() if field != "name")
         key = (type(layer), batch, self.planned_by_name(layer.name), *shape)
         if key not in self._plans:
+            if layer.macs * batch > MAX_MACS:
+                message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
+                raise InputError([Fault("", layer.name, message)])
             self._plans[key] = self._plan(layer, batch)
         return self._plans[key]
 
