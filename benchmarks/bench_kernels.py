@@ -1,6 +1,6 @@
 """int8 kernels against onnxruntime in one run, one thread each, and what the portable path reaches.
 
-Both sides take turns and the fastest of several runs counts: whatever else runs on the machine can only slow a run down.
+Both sides take turns and the fastest of several runs counts: whatever else runs on the machine can only slow one down.
 Ratios are ours to theirs; above 1 ours is faster. Run with `-s` to see them.
 """
 
@@ -24,7 +24,7 @@ STAGES = ((64, 3, 56), (128, 4, 28), (256, 6, 14), (512, 3, 7))
 
 
 def resnet50() -> list[tuple[int, int, int, int, int, int, int]]:
-    """(input channels, input size, filters, filter size, stride, pad, how often) of its convolutions (stride in the 3x3)."""
+    """(input channels, input size, filters, filter size, stride, pad, how often) of its convolutions."""
     layers, c = [(3, 224, 64, 7, 2, 3, 1)], 64
     for width, blocks, size in STAGES:
         stride = 1 if width == 64 else 2
@@ -93,10 +93,10 @@ def test_resnet50_convolutions() -> None:
         w, bias = rng.integers(-127, 128, (k, c, r, r)).astype(np.int8), rng.integers(-5000, 5000, k).astype(np.int32)
         x_scale, w_scale = np.float32(0.02), rng.uniform(0.001, 0.01, k).astype(np.float32)
         y_scale = np.float32(0.05 * r * np.sqrt(c))
-        inputs = {"x": x, "xs": np.asarray(x_scale), "xz": np.uint8(114), "w": w, "ws": w_scale, "wz": np.zeros(k, np.int8)}
-        inputs |= {"ys": np.asarray(y_scale), "yz": np.uint8(120), "b": bias}
-        inputs = {name: np.asarray(value) for name, value in inputs.items()}
-        theirs = session("QLinearConv", inputs, {"strides": [stride] * 2, "pads": [pad] * 4})
+        inputs = {"x": x, "xs": x_scale, "xz": np.uint8(114), "w": w, "ws": w_scale, "wz": np.zeros(k, np.int8)}
+        inputs |= {"ys": y_scale, "yz": np.uint8(120), "b": bias}
+        constants = {name: np.asarray(value) for name, value in inputs.items()}
+        theirs = session("QLinearConv", constants, {"strides": [stride] * 2, "pads": [pad] * 4})
         packed = kernels.pack_conv(w)
         to_eight = kernels.OnnxRequantization(kernels.onnx_scale(x_scale, w_scale, y_scale), 120, "uint8")
         how: dict[str, Any] = {"stride": stride, "pad": pad, "x_zero": 114, "bias": bias, "requantize": to_eight}

@@ -5,9 +5,7 @@
 
 from hwsim.kernels.conv import (
     PackedConv,
-    conv2d_fp32,
     conv2d_int8,
-    conv2d_int16,
     count_conv2d_int8,
     depthwise_int8,
     pack_conv,
@@ -26,6 +24,7 @@ from hwsim.kernels.gemm import (
 from hwsim.kernels.int4 import pack_int4, unpack_int4
 from hwsim.kernels.isa import ISAS, available, force_isa, isa
 from hwsim.kernels.overflow import accumulator_bound
+from hwsim.kernels.reference import conv2d_fp32, conv2d_int16
 from hwsim.kernels.requantize import (
     OnnxRequantization,
     TfliteRequantization,
