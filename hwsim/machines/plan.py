@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping as Mapping_
 from dataclasses import dataclass, field
 
-from hwsim.mapping import Mapping, Problem
+from hwsim.mapping import Mapping, Policy, Problem
 from hwsim.program import Program
 from hwsim.workload import Layer
 
-__all__ = ["Action", "LayerPlan"]
+__all__ = ["Action", "LayerPlan", "Part"]
 
 Action = tuple[str, str, str]
 """(component, tensor or "", action) of a count."""
+
+Part = tuple[Problem, Mapping, Policy]
+"""A nest that runs a part of a layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class LayerPlan:
         The words a user reads for what a stage of the program waits on: stage name -> bound.
     columns : dict
         Columns of the machine's own in the report, with their unit in the name.
+    parts : tuple of Part
+        The nests that are counted, one after the other along the rows of the output; see `nests`.
     why : tuple of str
         Sentences for `hwsim explain`: what the planner weighed.
     """
@@ -54,8 +59,16 @@ class LayerPlan:
     word_bits: dict[str, int] = field(default_factory=dict)
     problem: Problem | None = None
     mapping: Mapping | None = None
+    parts: tuple[Part, ...] = ()
     columns: dict[str, float | int | str] = field(default_factory=dict)
     why: tuple[str, ...] = ()
+
+    @property
+    def nests(self) -> tuple[Part, ...]:
+        """What is counted: the parts, or the one nest with the usual policy; none for a layer without MACs."""
+        if self.parts or self.problem is None or self.mapping is None:
+            return self.parts
+        return ((self.problem, self.mapping, Policy()),)
 
     def bound(self, busy: Mapping_[str, int]) -> str:
         """What holds the layer back: the bound of the stages that were busiest together."""

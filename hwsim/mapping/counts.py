@@ -88,6 +88,8 @@ class Counts:
         children), "drain" (sent to the parent) and "reduce" (added between instances on the way up).
     used : mapping
         `(memory, tensor)` to the number of instances of that memory in use.
+    policy : Policy
+        What they were counted under.
     """
 
     macs: int
@@ -95,6 +97,7 @@ class Counts:
     instances: int
     actions: ReadMapping[Counter, int]
     used: ReadMapping[tuple[str, str], int]
+    policy: Policy = DEFAULT_POLICY
 
     def of(self, memory: str, tensor: str, action: str) -> int:
         """Words of one action, 0 where it does not occur."""
@@ -236,7 +239,7 @@ def counts(problem: Problem, mapping: Mapping, policy: Policy = DEFAULT_POLICY) 
         for tensor in problem.tensors
         for memory, above in mapping.keeps(tensor)
     }
-    return Counts(macs, cycles, instances, values, used)
+    return Counts(macs, cycles, instances, values, used, policy)
 
 
 def _instances(problem: Problem, mapping: Mapping, above: int) -> int:

@@ -317,6 +317,7 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
         problem=problem,
         mapping=mapping,
+        parts=((problem, mapping, counted.policy),),
         columns={"compute_cycles": mac_cycles * x.images, "post_cycles": post_cycles * x.images, "splits": way.splits},
         why=(
             f"an image takes {', '.join(f'{name} {n:,} cycles' for name, n in busy.items())}, "

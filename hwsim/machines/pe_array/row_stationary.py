@@ -17,8 +17,8 @@ from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, given, nest, ragged, shortage, strips
 from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv, idle_macs
-from hwsim.machines.plan import Action, LayerPlan
-from hwsim.mapping import Mapping, Policy, Problem, conv_problem, counts
+from hwsim.machines.plan import Action, LayerPlan, Part
+from hwsim.mapping import Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Conv2d, Layer
 from hwsim.workload.compression import rlc_expected_bytes
@@ -108,7 +108,7 @@ class _Chip:
         self.busy: dict[str, int] = {}
         self.runs: list[Run] = []
         self.compute_cycles = 0
-        self.nests: list[Mapping] = []
+        self.nests: list[Part] = []
         # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
         skips = spec.array.zeros == "skip"
         self.executed = Fraction(layer.input.density) if skips else Fraction(1)
@@ -183,7 +183,8 @@ class _Chip:
             bounds={"load": "link", "process": bound, "drain": "link"},
             word_bits=dict.fromkeys(("ifmap", "weight", "ofmap"), word),
             problem=self._problem(work.p),
-            mapping=self.nests[0],
+            mapping=self.nests[0][1],
+            parts=tuple(self.nests),
             columns={
                 "processing_s": seconds,
                 "active_pes": active,
@@ -230,10 +231,11 @@ class _Chip:
     def _count(self, mapping: RsMapping, rows: int) -> None:
         """Add the counts of the strips that share a mapping."""
         loop_nest = nest(self.names, mapping, replace(self.work, p=rows))
-        self.nests.append(loop_nest)
         # Windows slide inside a PE; whether the buffer keeps the rows that two strips share is up to the chip.
         refill = (self.names["buffer"],) if self.machine.spec.mapper.halo == "refill" else ()
-        counted = counts(self._problem(rows), loop_nest, Policy(multicast="word", refill=refill))
+        part = (self._problem(rows), loop_nest, Policy(multicast="word", refill=refill))
+        self.nests.append(part)
+        counted = counts(*part)
         dram = self.machine.spec.dram
         for (memory, tensor, action), n in counted.actions.items():
             if n and memory != dram and action in ("read", "fill", "update", "drain"):

@@ -306,6 +306,7 @@ def _lower(
         word_bits=width,
         problem=problem,
         mapping=mapping,
+        parts=((problem, mapping, counted.policy),),
         columns={"compute_cycles": counted.cycles, "active_pes": counted.instances, "tiles": tiles, "mapping": text},
         why=why,
     )

@@ -1,0 +1,297 @@
+"""Layers run as the plan says, on real int8 data: is the output the layer's, and is every priced count what happened?
+
+Each layer gets seeded tensors with its densities. The nests of its plan run on them word by word
+(`hwsim.kernels.nest`); the output must be that of the layer computed directly, and every word that was moved on the way
+counted in the closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from time import perf_counter
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+
+from hwsim.errors import InputError, MappingError
+from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_shape
+from hwsim.layer_data import Bytes, Sums, layer_tensors
+from hwsim.machines import LayerPlan, Machine
+from hwsim.machines.plan import Part
+from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
+from hwsim.workload import Layer, Workload
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["LayerCheck", "print_checks", "validate_layers"]
+
+Progress = Callable[[str, int, int], None]
+"""Told the layer, its MACs done, and its MACs."""
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """What became of one layer.
+
+    Attributes
+    ----------
+    macs, gated : int
+        MACs that were executed; those of them with an operand of zero.
+    seconds : float
+        Time of the execution alone.
+    compared : int
+        Counts that were measured and held against the closed form.
+    priced, own : int
+        Counts of words that the plan prices, and those of them that are the nest's own (the others follow a convention
+        of the machine, such as compressed DRAM words or words that gated MACs leave unread).
+    sampled : bool
+        Whether the dims were cut.
+    difference, skipped : str or None
+        The first thing that is wrong; why the layer was not run.
+    refused : bool
+        Whether it was not run although it has a nest.
+    """
+
+    name: str
+    op: str
+    macs: int = 0
+    gated: int = 0
+    seconds: float = 0.0
+    compared: int = 0
+    priced: int = 0
+    own: int = 0
+    sampled: bool = False
+    difference: str | None = None
+    skipped: str | None = None
+    refused: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.difference is None and not self.refused
+
+
+def validate_layers(
+    machine: Machine,
+    workload: Workload,
+    batch: int = 1,
+    sample: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[LayerCheck]:
+    """Execute every layer as the machine plans it, one after the other.
+
+    Parameters
+    ----------
+    sample : int, optional
+        Cut each dim of a layer to at most this size; the nest and its tiles are cut with it.
+    """
+    if sample is not None and sample < 1:
+        raise InputError(f"a sample must be at least 1, not {sample}")
+    if not 1 <= batch <= 65536:
+        raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
+    for layer in workload:
+        plan = machine.plan(layer, batch)
+        if not plan.nests:
+            yield LayerCheck(layer.name, layer.op, skipped=f"{layer.op} has no loop nest")
+            continue
+        try:
+            yield _check(machine, layer, plan, sample, progress)
+        except MappingError as error:
+            yield LayerCheck(layer.name, layer.op, macs=plan.macs, skipped=str(error), refused=True)
+
+
+def _cut(problem: Problem, mapping: Mapping, most: int) -> tuple[Problem, Mapping]:
+    """A part of a problem, and the same nest with its tiles cut to that."""
+    small = Problem(problem.name, {dim: min(size, most) for dim, size in problem.dims.items()}, problem.operands)
+    current = dict(small.dims)
+    nodes = []
+    for node in mapping.nodes:
+        if isinstance(node, Loop):
+            current[node.dim] = min(node.tile, current[node.dim])
+            node = Loop(node.dim, current[node.dim], node.spatial)
+        nodes.append(node)
+    return small, Mapping(tuple(nodes))
+
+
+def _capacities(machine: Machine, problem: Problem, mapping: Mapping) -> dict[str, Capacity]:
+    """Bits of the memories that the nest keeps to; a tensor that streams through a buffer has no bound there."""
+    found: dict[str, Capacity] = {}
+    for name, memory in getattr(machine.spec, "memories", {}).items():
+        if getattr(memory, "split", None):
+            room: Capacity = {tensor: int(size) * 8 for tensor, size in memory.split.items()}
+        elif getattr(memory, "size", None) is not None:
+            room = int(memory.size) * 8
+        else:
+            continue
+        try:
+            check_capacity(problem, mapping, {name: room})
+        except MappingError:
+            continue
+        found[name] = room
+    return found
+
+
+def _whole(plan: LayerPlan) -> Problem:
+    """The problem of all parts, which follow each other along the rows of the output."""
+    problem = plan.nests[0][0]
+    if len(plan.nests) == 1:
+        return problem
+    rows = sum(part.dims["P"] for part, _, _ in plan.nests)
+    return Problem(problem.name, problem.dims | {"P": rows}, problem.operands)
+
+
+def _need(problem: Problem) -> int:
+    """Bytes of the tensors, and of the sums in both the nest and the reference."""
+    return sum(prod(tensor_shape(o, problem)) * (13 if o.output else 1) for o in problem.operands)
+
+
+def _check(
+    machine: Machine, layer: Layer, plan: LayerPlan, sample: int | None, progress: Progress | None
+) -> LayerCheck:
+    """Execute one layer, all its parts."""
+    parts: tuple[Part, ...] = plan.nests
+    sampled = sample is not None and any(max(problem.dims.values()) > sample for problem, _, _ in parts)
+    if sampled and sample is not None:
+        parts = tuple((*_cut(problem, mapping, sample), policy) for problem, mapping, policy in parts)
+    need = max(map(_need, [part[0] for part in parts])) if sampled else _need(_whole(plan))
+    if need > LARGEST_BYTES:
+        raise MappingError(
+            f"the tensors of an executed layer must fit {LARGEST_BYTES >> 20:,} MiB, not take {need >> 20:,} MiB; "
+            f"--sample runs a part"
+        )
+    seed = crc32(layer.name.encode())
+    tensors, output = ({}, None) if sampled else layer_tensors(layer, _whole(plan), plan.batch, seed)
+    total = sum(problem.macs for problem, _, _ in parts)
+    done, row, gated, seconds, difference = 0, 0, 0, 0.0, None
+    measured: dict[Count, int] = {}
+    closed: dict[Count, int] = {}
+    for problem, mapping, policy in parts:
+        if output is None:
+            mine, expected = layer_tensors(layer, problem, None, seed)
+        else:
+            mine, expected = _rows(problem, tensors, output, row) if len(parts) > 1 else (tensors, output)
+
+        def report(macs: int, before: int = done) -> None:
+            if progress is not None:
+                progress(layer.name, before + macs, total)
+
+        start = perf_counter()
+        ran = execute(problem, mapping, mine, policy, _capacities(machine, problem, mapping), report)
+        seconds += perf_counter() - start
+        done += ran.macs
+        gated += ran.gated
+        actions = {key: n for key, n in counts(problem, mapping, policy).actions.items() if n}
+        difference = difference or _difference(problem, mapping, ran, expected, actions, row)
+        row += problem.dims.get("P", 0)
+        for into, found in ((measured, ran.counts), (closed, actions)):
+            for key, n in found.items():
+                into[key] = into.get(key, 0) + n
+    if not difference and done != total:
+        difference = f"{done:,} MACs were executed, {total:,} expected"
+    compared = len(closed.keys() | measured.keys())
+    check = LayerCheck(layer.name, layer.op, done, gated, seconds, compared, sampled=sampled, difference=difference)
+    return check if sampled else _priced(check, plan, closed, measured)
+
+
+def _rows(problem: Problem, tensors: dict[str, Bytes], output: Sums, row: int) -> tuple[dict[str, Bytes], Sums]:
+    """The rows of a layer that a part of it computes, and the ifmap rows these need."""
+    (_, stride), _ = problem.operand("ifmap").axes[3]
+    first, size = row * stride, tensor_shape(problem.operand("ifmap"), problem)[3]
+    mine = tensors | {"ifmap": tensors["ifmap"][:, :, :, first : first + size]}
+    return mine, output[:, :, :, row : row + problem.dims["P"]]
+
+
+def _priced(check: LayerCheck, plan: LayerPlan, closed: dict[Count, int], measured: dict[Count, int]) -> LayerCheck:
+    """Hold what the plan prices against what happened, where it prices the nest's own words."""
+    memories = {memory for memory, _, _ in closed}
+    gated = sum(n for (component, _, action), n in plan.counts.items() if (component, action) == ("mac", "gated"))
+    words = {key: n for key, n in plan.counts.items() if key[0] in memories}
+    own = [key for key, n in words.items() if closed.get(key) in (n, n + gated)]
+    difference = check.difference
+    for key in own:
+        if difference is None and measured.get(key, 0) not in (words[key], words[key] + gated):
+            difference = f"{' '.join(key)}: {words[key]:,} are priced, {measured.get(key, 0):,} were measured"
+    return replace(check, priced=len(words), own=len(own), difference=difference)
+
+
+def _difference(
+    problem: Problem, mapping: Mapping, ran: Execution, expected: Sums, closed: dict[Count, int], row: int
+) -> str | None:
+    """The first thing that differs, outermost memory first: where in the nest, what was expected, what happened.
+
+    `row` is the first row of the layer's output in this part of it.
+    """
+    wrong = np.argwhere(ran.output != expected)
+    if len(wrong):
+        at = tuple(int(i) for i in wrong[0])
+        word = dict(zip(problem.output.dims, at))
+        where = ", ".join(f"{dim} {i + row if dim == 'P' else i}" for dim, i in word.items())
+        return (
+            f"{problem.output.name} at {where} must be {expected[at]:,}, not {ran.output[at]:,} "
+            f"({len(wrong):,} words differ); it is made with {_position(problem, mapping, word)}"
+        )
+    order = {memory: i for i, memory in enumerate(mapping.memories)}
+    for key in sorted(closed.keys() | ran.counts.keys(), key=lambda key: (order[key[0]], key)):
+        memory, tensor, action = key
+        if closed.get(key, 0) != ran.counts.get(key, 0):
+            above = dict(mapping.keeps(tensor))[memory]
+            inside = f"inside '{mapping.loops[above - 1]}', loop {above} of {len(mapping.loops)}"
+            return (
+                f"{memory} {tensor} {action}: {closed.get(key, 0):,} expected, {ran.counts.get(key, 0):,} measured "
+                f"({memory} keeps {tensor} {inside if above else 'outside all loops'})"
+            )
+    return None
+
+
+def _position(problem: Problem, mapping: Mapping, word: dict[str, int]) -> str:
+    """Where the loops stand at which a word of the output is made."""
+    left, steps = dict(word), []
+    for loop in mapping.loops:
+        if loop.dim in left:
+            index, left[loop.dim] = divmod(left[loop.dim], loop.tile)
+            steps.append(f"'{loop}' at {index}")
+    return ", ".join(steps)
+
+
+def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
+    """Print the table of the layers and the sentences about them; whether all is well."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("layer", no_wrap=True, max_width=24, overflow="ellipsis")
+    for name in ("MACs", "with a zero", "time", "MAC/s", "counts", "priced as moved"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("result")
+    checks = list(checks)
+    for check in checks:
+        if check.skipped is not None:
+            result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(check.skipped)}"
+            table.add_row(check.name, *[""] * 6, result)
+            continue
+        result = "equal" if check.difference is None else "[red]different[/red]"
+        table.add_row(
+            check.name,
+            f"{check.macs:,}",
+            f"{check.gated / check.macs:.1%}",
+            f"{check.seconds:.2f} s",
+            f"{check.macs / max(check.seconds, 1e-9) / 1e6:,.0f} M",
+            str(check.compared),
+            "" if check.sampled else f"{check.own} of {check.priced}",
+            result + (", cut to the sample" if check.sampled else ""),
+        )
+    console.print(table)
+    ran = [check for check in checks if check.skipped is None]
+    wrong = [check for check in checks if not check.passed]
+    macs, seconds = sum(check.macs for check in ran), sum(check.seconds for check in ran)
+    console.print(
+        f"{len(ran)} layers executed ({macs:,} MACs in {seconds:.1f} s), {len(checks) - len(ran)} not, "
+        f"{len(wrong)} wrong"
+    )
+    if first := next((check for check in checks if check.difference is not None), None):
+        console.print(escape(f"{first.name}: {first.difference}"), soft_wrap=True)
+    return not wrong

@@ -1,0 +1,69 @@
+"""Integer arithmetic on real tensors: what the priced layers compute, bit for bit.
+
+`isa()` says which instruction set runs (HWSIM_ISA names another); every one gives the same bits.
+"""
+
+from hwsim.kernels.conv import (
+    PackedConv,
+    conv2d_int8,
+    count_conv2d_int8,
+    depthwise_int8,
+    pack_conv,
+)
+from hwsim.kernels.counts import LoopCounts
+from hwsim.kernels.gemm import (
+    PackedB,
+    count_gemm_int8,
+    fully_connected_int8,
+    gemm_fp32,
+    gemm_int4,
+    gemm_int8,
+    gemm_int16,
+    pack_b,
+)
+from hwsim.kernels.int4 import pack_int4, unpack_int4
+from hwsim.kernels.isa import ISAS, available, force_isa, isa
+from hwsim.kernels.overflow import accumulator_bound
+from hwsim.kernels.reference import conv2d_fp32, conv2d_int16
+from hwsim.kernels.requantize import (
+    OnnxRequantization,
+    TfliteRequantization,
+    onnx_scale,
+    quantize_multiplier,
+    quantize_multipliers,
+    requantize_onnx,
+    requantize_tflite,
+)
+
+__all__ = [
+    "ISAS",
+    "LoopCounts",
+    "OnnxRequantization",
+    "PackedB",
+    "PackedConv",
+    "TfliteRequantization",
+    "accumulator_bound",
+    "available",
+    "conv2d_fp32",
+    "conv2d_int8",
+    "conv2d_int16",
+    "count_conv2d_int8",
+    "count_gemm_int8",
+    "depthwise_int8",
+    "force_isa",
+    "fully_connected_int8",
+    "gemm_fp32",
+    "gemm_int4",
+    "gemm_int8",
+    "gemm_int16",
+    "isa",
+    "onnx_scale",
+    "pack_b",
+    "pack_conv",
+    "pack_int4",
+    "quantize_multiplier",
+    "quantize_multipliers",
+    "requantize_onnx",
+    "requantize_tflite",
+    "unpack_int4",
+]

@@ -1,0 +1,118 @@
+"""What the kernels ask of their arguments, checked before any work: what must hold, what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import InputError
+
+__all__ = [
+    "EIGHT_BITS",
+    "FLIP",
+    "INT32_MAX",
+    "array",
+    "channel_values",
+    "channel_zeros",
+    "limits",
+    "pair",
+    "raw",
+    "require",
+    "vector",
+    "zero_point",
+]
+
+Array = NDArray[Any]
+FLIP = 0x80
+"""int8 x and uint8 x + 128 differ in this bit alone."""
+INT32_MAX = 2**31 - 1
+EIGHT_BITS = ("int8", "uint8")
+_NAMES = {np.dtype(name): name for name in ("int8", "uint8", "int16", "int32", "int64", "float32")}
+_LIMITS = {
+    dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype, name in _NAMES.items() if name != "float32"
+}
+
+
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Smallest and largest value of an integer type (numpy's iinfo costs a microsecond a call)."""
+    return _LIMITS[dtype]
+
+
+def require(holds: bool, path: str, message: str) -> None:
+    """Raise an InputError about one argument unless it holds."""
+    if not holds:
+        raise InputError(message, path=path)
+
+
+def array(path: str, given: object, dtypes: Sequence[str], ndim: int) -> Array:
+    """A C-contiguous array of one of the types and of so many dims."""
+    typed = isinstance(given, np.ndarray) and _NAMES.get(given.dtype) in dtypes
+    if isinstance(given, np.ndarray) and typed and given.ndim == ndim and given.flags.c_contiguous:
+        return given
+    wanted = f"must be a C-contiguous {ndim}-D array of {' or '.join(dtypes)}"
+    if not isinstance(given, np.ndarray):
+        raise InputError(f"{wanted}, got {type(given).__name__}", path=path)
+    require(typed, path, f"{wanted}, got {given.dtype} ({given.dtype.str})")
+    require(given.ndim == ndim, path, f"{wanted}, got shape {given.shape}")
+    raise InputError(f"{wanted}, got strides {given.strides} for shape {given.shape}", path=path)
+
+
+def raw(values: Array) -> NDArray[np.uint8]:
+    """The bytes of an 8-bit array, in a row."""
+    return values.reshape(-1).view(np.uint8)
+
+
+def zero_point(path: str, given: object, dtype: np.dtype[Any]) -> int:
+    """One zero point, in the range of the values that it belongs to."""
+    low, high = limits(dtype)
+    if type(given) is int and low <= given <= high:
+        return given
+    wanted = f"must be an integer in {low}..{high}, as the values are {dtype}"
+    value = np.asarray(given)
+    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{wanted}, got {given!r}")
+    number = int(value.reshape(())[()])
+    require(low <= number <= high, path, f"{wanted}, got {number}")
+    return number
+
+
+def channel_values(path: str, given: object, count: int, kind: str) -> Array:
+    """One value, or one a channel, as a 1-D array of `count` of them; kind is `integer` or `number`."""
+    value = np.asarray(given)
+    wanted = f"must be one {kind}, or one for each of the {count} channels"
+    numeric = np.issubdtype(value.dtype, np.integer) or (kind == "number" and np.issubdtype(value.dtype, np.floating))
+    require(bool(numeric), path, f"{wanted}, got {type(given).__name__} of {value.dtype}")
+    require(value.ndim == 0 or value.shape in {(1,), (count,)}, path, f"{wanted}, got shape {value.shape}")
+    return np.broadcast_to(value.reshape(-1) if value.ndim else value, (count,))
+
+
+def channel_zeros(path: str, given: object, count: int, dtype: np.dtype[Any]) -> NDArray[np.int64]:
+    """Zero points of channels, in the range of the values that they belong to."""
+    least, most = limits(dtype)
+    if type(given) is int and least <= given <= most:
+        return np.full(count, given, np.int64)
+    values = channel_values(path, given, count, "integer").astype(np.int64)
+    if count:
+        low, high = int(values.min()), int(values.max())
+        message = f"must lie in {least}..{most}, as the values are {dtype}, got {low}..{high}"
+        require(least <= low and high <= most, path, message)
+    return values
+
+
+def vector(path: str, given: object, count: int) -> NDArray[np.int32]:
+    """A bias: int32, one a channel."""
+    values = array(path, given, ("int32",), 1)
+    if values.size != count:
+        raise InputError(f"must have one value for each of the {count} channels, got {values.size}", path=path)
+    return values
+
+
+def pair(path: str, given: int | Sequence[int], least: int) -> tuple[int, int]:
+    """One number for both axes, or (vertical, horizontal)."""
+    numbers = tuple(given) if isinstance(given, Sequence) else (given, given)
+    wanted = f"must be an integer or a pair of integers, each at least {least}"
+    valid = len(numbers) == 2 and all(isinstance(x, (int, np.integer)) and x >= least for x in numbers)
+    require(valid, path, f"{wanted}, got {given!r}")
+    return int(numbers[0]), int(numbers[1])

@@ -1,0 +1,55 @@
+"""Which instruction set the kernels run on: the best that the processor has, or the one that HWSIM_ISA names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hwsim.errors import InputError, nearest
+from hwsim.kernels import _int8
+
+__all__ = ["ISAS", "available", "force_isa", "isa", "isa_number"]
+
+ISAS = ("portable", "avx2", "avx512vnni")
+"""Slowest first; the position is the number that the C loops know it by."""
+
+_forced: list[str] = []
+
+
+def available() -> tuple[str, ...]:
+    """The instruction sets that this processor runs, slowest first."""
+    return tuple(name for number, name in enumerate(ISAS) if _int8.supported(number))
+
+
+def _checked(name: str, source: str) -> str:
+    """A name that exists and that runs here."""
+    if name not in ISAS:
+        wanted = f"the instruction set must be one of {', '.join(ISAS)}"
+        raise InputError(f"{wanted}, got {name!r}{nearest(name, ISAS)}", source)
+    if name not in available():
+        raise InputError(f"this processor runs {', '.join(available())}, not {name}", source)
+    return name
+
+
+def isa() -> str:
+    """Name of the instruction set in use: `portable`, `avx2` or `avx512vnni`."""
+    if _forced:
+        return _forced[-1]
+    asked = os.environ.get("HWSIM_ISA", "")
+    return _checked(asked, "HWSIM_ISA") if asked else available()[-1]
+
+
+def isa_number() -> int:
+    """The same, as the C loops know it."""
+    return ISAS.index(isa())
+
+
+@contextmanager
+def force_isa(name: str) -> Iterator[None]:
+    """Run the kernels inside the block on one instruction set, over HWSIM_ISA (for tests: not per thread)."""
+    _forced.append(_checked(name, "force_isa"))
+    try:
+        yield
+    finally:
+        _forced.pop()

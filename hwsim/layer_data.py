@@ -1,0 +1,105 @@
+"""Real data for a layer: seeded int8 tensors in the shape of its nest, and the output that must come of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.kernels.nest import tensor_shape
+from hwsim.mapping import Problem, conv_problem
+from hwsim.workload import Conv2d, Layer
+
+__all__ = ["Bytes", "Sums", "layer_tensors", "reference"]
+
+Bytes = NDArray[np.int8]
+Sums = NDArray[np.int64]
+
+_BLOCK = 1 << 24
+
+
+def reference(problem: Problem, tensors: dict[str, Bytes]) -> Sums:
+    """The output of a convolution or a product of matrices, by products of float matrices, which are exact here."""
+    x, w = tensors["ifmap"], tensors["weight"]
+    if "P" not in problem.dims:
+        if "B" in problem.dims:
+            return np.stack([_product(a, b) for a, b in zip(x, w)])
+        return _product(x, w)
+    n, g, k, c, p, q, r, s = problem.dims.values()
+    (_, stride), (_, down) = problem.operand("ifmap").axes[3]
+    (_, step), (_, right) = problem.operand("ifmap").axes[4]
+    out = np.zeros((n, g, k, p * q), dtype=np.int64)
+    for at in range(n):
+        for group in range(g):
+            total = np.zeros((k, p * q))
+            for i in range(r):
+                for j in range(s):
+                    rows = slice(i * down, i * down + (p - 1) * stride + 1, stride)
+                    cols = slice(j * right, j * right + (q - 1) * step + 1, step)
+                    window = x[at, group, :, rows, cols].reshape(c, p * q).astype(np.float64)
+                    total += w[group, :, :, i, j].astype(np.float64) @ window
+            out[at, group] = total
+    return out.reshape(n, g, k, p, q)
+
+
+def _product(a: Bytes, b: Bytes) -> Sums:
+    """An exact product of matrices, some rows at a time."""
+    right = b.astype(np.float64)
+    rows = max(1, _BLOCK // max(a.shape[1], b.shape[1]))
+    blocks = [(a[i : i + rows].astype(np.float64) @ right).astype(np.int64) for i in range(0, a.shape[0], rows)]
+    return np.concatenate(blocks)
+
+
+def _values(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> Bytes:
+    """Values from -127 to 127 of which about that share is not zero."""
+    values = rng.integers(1, 128, shape, dtype=np.int8)
+    values *= rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1
+    if density < 1:
+        values *= rng.random(shape, dtype=np.float32) < density
+    return values
+
+
+def layer_tensors(layer: Layer, problem: Problem, batch: int | None, seed: int) -> tuple[dict[str, Bytes], Sums]:
+    """Data for a layer in the shapes of its problem, and the output that must come of them.
+
+    A convolution of a whole `batch` gets images with padding around them; a part of a layer (None) random values.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = {o.name: tensor_shape(o, problem) for o in problem.operands if not o.output}
+    densities = {"ifmap": layer.input.density, "weight": layer.weight.density}
+    if not isinstance(layer, Conv2d) or batch is None or tuple(problem.dims.values()) not in _shapes_of(layer, batch):
+        tensors = {name: _values(rng, shape, densities[name]) for name, shape in shapes.items()}
+        return tensors, reference(problem, tensors)
+    g, k, c = layer.groups, layer.k // layer.groups, layer.c // layer.groups
+    image = np.zeros((batch, g, c, layer.padded_h, layer.padded_w), dtype=np.int8)
+    inside = image[:, :, :, layer.pad[0] : layer.pad[0] + layer.h, layer.pad[1] : layer.pad[1] + layer.w]
+    inside[:] = _values(rng, inside.shape, densities["ifmap"])
+    weight = _values(rng, (g, k, c, layer.r, layer.s), densities["weight"])
+    direct = _convolution(layer, batch)
+    whole = {"ifmap": image[tuple(map(slice, tensor_shape(direct.operand("ifmap"), direct)))], "weight": weight}
+    output = reference(direct, whole)
+    if "P" in problem.dims:
+        return whole, output
+    # The same convolution as a product of matrices: a row is an output position, taps outside channels.
+    span = ((layer.r - 1) * layer.dilation[0] + 1, (layer.s - 1) * layer.dilation[1] + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(whole["ifmap"], span, axis=(3, 4))
+    windows = windows[:, :, :, :: layer.stride[0], :: layer.stride[1], :: layer.dilation[0], :: layer.dilation[1]]
+    columns = windows.transpose(1, 0, 3, 4, 5, 6, 2).reshape(shapes["ifmap"])
+    filters = weight.transpose(0, 3, 4, 2, 1).reshape(shapes["weight"])
+    return {"ifmap": columns, "weight": filters}, output.transpose(1, 0, 3, 4, 2).reshape(
+        tensor_shape(problem.output, problem)
+    )
+
+
+def _convolution(layer: Conv2d, batch: int) -> Problem:
+    """The layer as a convolution."""
+    g = layer.groups
+    return conv_problem(
+        batch, g, layer.k // g, layer.c // g, layer.p, layer.q, layer.r, layer.s, layer.stride, layer.dilation
+    )
+
+
+def _shapes_of(layer: Conv2d, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The dims of the layer as a convolution, and as a product of matrices."""
+    direct = tuple(_convolution(layer, batch).dims.values())
+    n, g, k, c, p, q, r, s = direct
+    return direct, (g, n * p * q, k, c * r * s)

@@ -1,0 +1,165 @@
+"""`hwsim validate MACHINE WORKLOAD`: the nests of a plan, run on real data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import hwsim
+import hwsim.execution
+from hwsim import cli
+from hwsim.execution import LayerCheck, validate_layers
+from hwsim.kernels.nest import Execution, execute
+from hwsim.layer_data import layer_tensors, reference
+from hwsim.mapping import batched_gemm_problem, conv_problem
+
+LAYERS = hwsim.Workload(
+    "mixed",
+    [
+        hwsim.Conv2d("plain", c=6, h=13, w=11, k=10, r=3, pad=1),
+        hwsim.Conv2d("strided", c=3, h=23, w=23, k=8, r=5, stride=2, pad=2),
+        hwsim.Conv2d("dilated", c=4, h=15, w=15, k=6, r=3, dilation=2),
+        hwsim.Conv2d("groups", c=8, h=9, w=9, k=12, r=3, groups=4, pad=1).with_density(input=0.4, weight=0.7),
+        hwsim.Conv2d("depthwise", c=8, h=9, w=9, k=8, r=3, groups=8, pad=1),
+        hwsim.Gemm("fc", m=1, n=40, k=70),
+        hwsim.Gemm("matrix", m=9, n=33, k=50),
+    ],
+)
+
+
+def checks(machine: str, batch: int = 1, sample: int | None = None) -> list[LayerCheck]:
+    return list(validate_layers(hwsim.load_machine(machine), LAYERS, batch, sample))
+
+
+@pytest.mark.parametrize("sample", [None, 5])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("machine", [name for name in hwsim.machine_names() if "isca16" not in name])
+def test_every_machine_runs_what_it_plans(machine: str, batch: int, sample: int | None) -> None:
+    plan = hwsim.load_machine(machine).plan
+    if not plan(LAYERS["plain"], batch).nests:
+        pytest.skip("no loop nests")
+    found = checks(machine, batch, sample)
+    assert not [(check.name, check.difference, check.skipped) for check in found if not check.passed or check.skipped]
+    for check, layer in zip(found, LAYERS):
+        assert check.sampled == (sample is not None)
+        if sample is None:
+            assert check.macs == layer.macs * batch
+            assert check.own >= check.priced - 4  # words over DRAM are priced as the link moves them
+        else:
+            assert check.macs < layer.macs * batch
+
+
+def test_the_reference_convolution_by_its_definition() -> None:
+    layer = LAYERS["groups"].with_(stride=2)
+    problem = conv_problem(2, 4, 3, 2, layer.p, layer.q, 3, 3, (2, 2))
+    tensors, output = layer_tensors(layer, problem, 2, 1)
+    n, g, k, p, q = 1, 2, 1, 3, 4
+    window = tensors["ifmap"][n, g, :, 2 * p : 2 * p + 3, 2 * q : 2 * q + 3].astype(int)
+    assert output[n, g, k, p, q] == (window * tensors["weight"][g, k]).sum()
+    rows = batched_gemm_problem(4, 2 * layer.p * layer.q, 3, 18)
+    matrices, products = layer_tensors(layer, rows, 2, 1)
+    assert (reference(rows, matrices) == products).all()
+    assert sorted(products.ravel()) == sorted(output.ravel())
+
+
+def test_densities_are_those_of_the_layer() -> None:
+    layer = hwsim.Conv2d("c", c=32, h=40, w=40, k=32, r=3).with_density(input=0.3, weight=0.6)
+    problem = conv_problem(1, 1, 32, 32, layer.p, layer.q, 3, 3)
+    tensors, _ = layer_tensors(layer, problem, 1, 0)
+    assert np.mean(tensors["ifmap"] != 0) == pytest.approx(0.3, abs=0.01)
+    assert np.mean(tensors["weight"] != 0) == pytest.approx(0.6, abs=0.02)
+
+
+def wrong(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> LayerCheck:
+    def lie(*arguments: object) -> Execution:
+        ran = execute(*arguments)  # type: ignore[arg-type]
+        for key, value in change.items():
+            if key == "output":
+                ran.output[0, 0, 2, 3, 7] += 1
+            else:
+                memory, tensor, action = key.split()
+                ran.counts[memory, tensor, action] += value  # type: ignore[operator]
+        return ran
+
+    monkeypatch.setattr(hwsim.execution, "execute", lie)
+    return next(validate_layers(hwsim.load_machine("eyeriss_v1"), LAYERS))
+
+
+def test_a_wrong_word_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = wrong(monkeypatch, {"output": 1}).difference
+    assert told is not None
+    assert re.match(r"ofmap at N 0, G 0, K 2, P 3, Q 7 must be (-?[\d,]+), not -?[\d,]+ \(1 words differ\)", told)
+    assert "'for Q by 1' at 7" in told
+
+
+def test_a_wrong_count_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = wrong(monkeypatch, {"glb ifmap fill": 3, "psum_spad ofmap drain": 1}).difference
+    assert told is not None
+    assert re.match(
+        r"glb ifmap fill: [\d,]+ expected, [\d,]+ measured \(glb keeps ifmap inside 'for C by \d', loop \d of 16\)",
+        told,
+    )
+
+
+def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hwsim.execution, "LARGEST_BYTES", 1 << 12)
+    check = checks("systolic_ws")[0]
+    assert check.refused
+    assert not check.passed
+    assert "--sample runs a part" in (check.skipped or "")
+
+
+def test_a_price_that_is_not_what_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that agrees with the closed form is held against the measurement too."""
+    check = LayerCheck("x", "conv2d")
+    plan = hwsim.load_machine("systolic_ws").plan(LAYERS["matrix"])
+    key = ("pe", "weight", "fill")
+    closed = {key: plan.counts[key]}
+    assert hwsim.execution._priced(check, plan, closed, closed).difference is None
+    told = hwsim.execution._priced(check, plan, closed, {key: 1}).difference
+    assert told == f"pe weight fill: {plan.counts[key]:,} are priced, 1 were measured"
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["hwsim", *words])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = call(
+        capsys, monkeypatch, "validate", "systolic_ws", "lenet5_caffe", "--layer", "conv*", "--batch", "2"
+    )
+    assert code == 0
+    assert re.search(r"conv1 +576,000 .* equal", out)
+    assert "2 layers executed" in out
+    code, out, _ = call(capsys, monkeypatch, "validate", "eyeriss_v1", "lenet5_caffe", "--sample", "6")
+    assert code == 0
+    assert "cut to the sample" in out
+    assert "skipped: pool has no loop nest" in out
+
+
+def test_the_command_fails_where_something_differs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lie(*arguments: object) -> Execution:
+        ran = execute(*arguments)  # type: ignore[arg-type]
+        return replace(ran, counts=ran.counts | {("pe", "weight", "fill"): 1})
+
+    monkeypatch.setattr(hwsim.execution, "execute", lie)
+    code, out, _ = call(capsys, monkeypatch, "validate", "systolic_ws", "lenet5_caffe", "--layer", "conv1")
+    assert code == 1
+    assert "conv1: pe weight fill: 500 expected, 1 measured" in out
+
+
+def test_options_need_both_arguments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = call(capsys, monkeypatch, "validate", "eyeriss_v1", "--sample", "8")
+    assert code == 2
+    assert "give both" in err
