@@ -231,6 +231,9 @@ def validate(
 ) -> None:
     """Compare predictions with published measurements; given both, execute WORKLOAD on MACHINE word by word.
 
+    Without a MACHINE the kernels are checked too: against each other, against onnxruntime and TFLite where these are
+    installed (bit for bit), Winograd against direct convolution, operation counts against published ones.
+
     Every layer's nest runs on seeded int8 data: its output must be that of the layer, and every word that is read,
     filled, updated or drained on the way must have been counted. Exit 1 where a prediction is outside its limit or an
     execution differs.
@@ -268,6 +271,10 @@ def validate(
     if found and not markdown:
         click.echo(f"{len(rows_all)} published quantities, {len(outside)} outside their limit")
     failed = bool(outside)
+    if machine is None and not markdown:
+        from hwsim.kernel_checks import print_checks
+
+        failed |= not print_checks(_console())
     if executes and machine is not None and workload is not None:
         failed |= not _execute(machine, workload, batch, changes, layers, sample)
     if failed:

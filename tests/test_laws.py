@@ -126,3 +126,11 @@ def test_absurdly_large_layers_are_told(name: str) -> None:
         assert one(MACHINES[name], large).summary.macs == 1_800_000_000
     except hwsim.InputError as error:
         assert "too much" in str(error) or "too few" in str(error)
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_the_link_carries_one_word_at_a_time(pad: int) -> None:
+    """Sums of one tile and images of the next share the link: a layer that is all transfers takes as long as they do."""
+    layer = hwsim.Conv2d("c", c=4, h=17, w=5, k=12, r=1, groups=2, pad=pad)
+    result = one(MACHINES["eyeriss_v1"], layer, 4).results[0]
+    assert result.latency_s * 480e6 >= result.plan.dram_bytes

@@ -14,7 +14,7 @@ LAYERS = [
     {"machines"},
     {"engine", "energy"},
     {"simulation", "report"},
-    {"execution", "layer_data", "validate", "schema", "cli"},
+    {"execution", "kernel_checks", "oracles", "layer_data", "validate", "schema", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

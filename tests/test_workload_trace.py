@@ -39,7 +39,7 @@ def test_sizes_come_from_what_is_read():
     net = layers("conv: a, k: 16, r: 3, pad: 1, act: relu", "pool: b, type: max, r: 2", "fc: c, n: 10", "softmax: d")
     assert net["a"] == Conv2d("a", c=3, h=8, w=8, k=16, r=3, pad=1, activation="relu")
     assert net["b"] == Pool2d("b", c=16, h=8, w=8, r=2)
-    assert net["c"] == Gemm("c", n=10, k=256)
+    assert net["c"] == Gemm("c", n=10, k=256, window=(4, 4))
     assert net["d"].shape == (1, 10)
 
 

@@ -256,8 +256,8 @@ class _Chip:
         self.bytes["ofmap"] += groups * Fraction(out)
         rate = machine.timebase.rate_hz
 
-        def fill(channels: int, number: int) -> tuple[int, int]:
-            """Ticks of load and of processing of one channel group; adds up its bytes and cycles."""
+        def fill(channels: int, number: int) -> tuple[tuple[int, int], tuple[int, int]]:
+            """Ticks of load and processing of a channel group, the first one and others; adds up bytes and cycles."""
             q = min(m.q, -(-channels // m.r))
             parts = {
                 "compute": m.p * q * w.s * self.executed,
@@ -287,13 +287,16 @@ class _Chip:
             rest = ceil(Fraction((m.n - 1) * image + (passes - 1) * filters) / link * rate)
             if rest > machine.cycle_ticks(cycles):
                 self.busy["link"] = self.busy.get("link", 0) + groups * number * cycles
-            return load, max(machine.cycle_ticks(cycles), rest)
+            # The sums of the tile before leave over the same link while the first group is processed.
+            first, others = (max(machine.cycle_ticks(cycles), rest + sent) for sent in (drain, 0))
+            return (load, first), (load, others)
 
         full, left = divmod(w.c, m.q * m.r)
         drain = ceil(Fraction(out) / link * rate)
-        tiles = [(fill(m.q * m.r, full), full)] if full else []
-        tiles += [(fill(left, 1), 1)] if left else []
-        body = [Run(number, (*ticks, 0)) for ticks, number in tiles[:-1]]
-        last, number = tiles[-1]
-        body += [Run(number - 1, (*last, 0)), Run(1, (*last, drain))]
+        tiles = [(*fill(m.q * m.r, full), full)] if full else []
+        tiles += [(*fill(left, 1), 1)] if left else []
+        fills = [(tiles[0][0], 1), (tiles[0][1], tiles[0][2] - 1), *((others, n) for _, others, n in tiles[1:])]
+        body = [Run(n, (*ticks, 0)) for ticks, n in fills if n]
+        last = body.pop()
+        body += [Run(last.count - 1, last.body), Run(1, (*last.body[:2], drain))]
         self.runs.append(Run(groups, tuple(body)))
