@@ -23,13 +23,16 @@ _PUBLIC = {
     "Gemm": "hwsim.workload",
     "Gru": "hwsim.workload",
     "HwsimError": "hwsim.errors",
+    "HwsimWarning": "hwsim.errors",
     "InputError": "hwsim.errors",
     "Layer": "hwsim.workload",
     "Lstm": "hwsim.workload",
     "Machine": "hwsim.machines",
     "Mapping": "hwsim.mapping",
+    "Mcu": "hwsim.machines",
     "MappingError": "hwsim.errors",
     "Normalisation": "hwsim.workload",
+    "Opaque": "hwsim.workload",
     "PeArray": "hwsim.machines",
     "Pool2d": "hwsim.workload",
     "Report": "hwsim.report.report",
@@ -46,10 +49,14 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names, all of them string
 
 if TYPE_CHECKING:
     from hwsim.errors import HwsimError as HwsimError
+    from hwsim.errors import HwsimWarning as HwsimWarning
     from hwsim.errors import InputError as InputError
     from hwsim.errors import MappingError as MappingError
     from hwsim.machines import (
         Machine as Machine,
+    )
+    from hwsim.machines import (
+        Mcu as Mcu,
     )
     from hwsim.machines import (
         PeArray as PeArray,
@@ -99,6 +106,9 @@ if TYPE_CHECKING:
     )
     from hwsim.workload import (
         Normalisation as Normalisation,
+    )
+    from hwsim.workload import (
+        Opaque as Opaque,
     )
     from hwsim.workload import (
         Pool2d as Pool2d,

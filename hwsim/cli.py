@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -281,6 +282,29 @@ def validate(
         raise SystemExit(1)
 
 
+@cli.command("import")
+@click.argument("model", metavar="MODEL.tflite")
+@click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write ('-': standard output).")
+@click.option("--name", metavar="NAME", default="", help="Its name; that of the file unless told otherwise.")
+@click.option("--source", metavar="TEXT", default="", help="Where the model is from.")
+def import_(model: str, output: str, name: str, source: str) -> None:
+    """Write the network of a MODEL as a trace: shapes, densities, dead channels and a digest, but no weights.
+
+    \b
+    Examples:
+      hwsim import person_detect.tflite -o person_detect.yaml
+    """
+    from hwsim.workload.tflite import read_model
+    from hwsim.workload.trace_text import trace_text
+
+    read = read_model(model, name)
+    network = read.workload.replace([], source=source) if source else read.workload
+    text = trace_text(network)
+    _write(text, output)
+    for warning in read.warnings:
+        click.echo(f"hwsim: warning: {warning}", err=True)
+
+
 @cli.command()
 @click.argument("what", type=click.Choice(["machine", "workload"]), default="machine")
 def schema(what: str) -> None:
@@ -292,6 +316,7 @@ def schema(what: str) -> None:
 
 def main() -> None:
     """Run the command line: errors as text, exit 2 on bad input, never a traceback."""
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"hwsim: warning: {message}", err=True)
     try:
         cli.main(prog_name="hwsim", standalone_mode=False)
     except click.exceptions.Abort:

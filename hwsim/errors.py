@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-__all__ = ["Fault", "HwsimError", "InputError", "MappingError", "nearest"]
+__all__ = ["Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "nearest"]
 
 
 class HwsimError(Exception):
     """Base of every error that hwsim raises on purpose."""
+
+
+class HwsimWarning(UserWarning):
+    """What an input holds and a result does not."""
 
 
 @dataclass(frozen=True, slots=True)

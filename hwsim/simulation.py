@@ -74,4 +74,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
                 dram_pj=off_chip,
             )
         )
-    return Report(machine, workload, batch, tuple(results), workload.peak_activation_bytes(batch))
+    peak = workload.peak_activation_bytes(batch)
+    memories = machine.memories(workload, batch)
+    notes = (*machine.notes(workload, batch), *map(str, memories))
+    return Report(machine, workload, batch, tuple(results), peak, notes, memories)

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from hwsim.clock import Timebase
 from hwsim.errors import Fault, InputError
+from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import LayerPlan
 from hwsim.machines.spec import MachineSpec
-from hwsim.workload import Layer
+from hwsim.workload import Layer, Workload
 from hwsim.yaml_source import Document
 
 __all__ = ["MAX_MACS", "Machine", "kinds"]
@@ -78,13 +79,26 @@ class Machine(ABC):
         """Bytes of memory a network must fit in, or None where it is not bounded."""
         return None
 
+    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
+        """What a network needs of each bounded memory, where the kind tells more than `memory_bytes`."""
+        return ()
+
+    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
+        """For `hwsim explain`: what a layer would cost done in other ways."""
+        return ()
+
+    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
+        """What a user should know of this run: what was assumed, carried over or scaled."""
+        return ()
+
 
 @cache
 def kinds() -> dict[str, type[Machine]]:
     """Every known kind of machine by its name."""
+    from hwsim.machines.mcu import Mcu
     from hwsim.machines.pe_array import PeArray
 
-    found: dict[str, type[Machine]] = {PeArray.kind: PeArray}
+    found: dict[str, type[Machine]] = {PeArray.kind: PeArray, Mcu.kind: Mcu}
     for point in entry_points(group="hwsim.machines"):
         found[point.name] = point.load()
     return found

@@ -48,7 +48,7 @@ def _explain(report: Report, result: LayerResult, console: Console) -> None:
         f"  {plan.macs:,} MACs, {plan.macs_live:,} live, {plan.macs_executed:,} executed; "
         f"{result.cycles:,} cycles = {format_si(result.latency_s, 's', 4)}, bound by {result.bound}"
     )
-    for sentence in plan.why:
+    for sentence in (*plan.why, *report.machine.advice(layer, plan.batch)):
         console.print(f"  {sentence}", soft_wrap=True)
     _nest(result, console)
     _stages(report, result, console)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Summary:
     peak_memory_bytes: int
     memory_bytes: int | None
     fits: bool
+    margin_bytes: int | None
     events: int
 
     @property
@@ -126,6 +128,7 @@ class Report:
     results: tuple[LayerResult, ...]
     peak_memory_bytes: int
     notes: tuple[str, ...] = field(default=())
+    memories: tuple[MemoryUse, ...] = field(default=())
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -191,7 +194,8 @@ class Report:
             dram_bytes=sum(r.plan.dram_bytes for r in results),
             peak_memory_bytes=self.peak_memory_bytes,
             memory_bytes=limit,
-            fits=limit is None or self.peak_memory_bytes <= limit,
+            fits=all(use.fits for use in self.memories) and (limit is None or self.peak_memory_bytes <= limit),
+            margin_bytes=min((use.margin_bytes for use in self.memories), default=None),
             events=sum(r.timeline.events for r in results),
         )
 
@@ -203,7 +207,7 @@ class Report:
                 totals.setdefault(component, []).append(energy)
             if result.static_pj:
                 totals.setdefault("static", []).append(result.static_pj)
-        return dict(sorted(((k, math.fsum(v)) for k, v in totals.items()), key=lambda item: -item[1]))
+        return dict(sorted(((k, math.fsum(v)) for k, v in totals.items() if any(v)), key=lambda item: -item[1]))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data, as `--json` writes it; an unknown energy (NaN) becomes null."""
@@ -219,6 +223,15 @@ class Report:
             "layers": [{key: clean(value) for key, value in row.items()} for row in self.rows],
             "actions": [{k: clean(v) for k, v in zip(columns, row)} for row in self.action_rows()],
             "mappings": {r.name: r.plan.mapping.lines() for r in self.results if r.plan.mapping is not None},
+            "memories": [
+                {
+                    "memory": use.memory,
+                    "size_bytes": use.size_bytes,
+                    "need_bytes": use.need_bytes,
+                    "parts": dict(use.parts),
+                }
+                for use in self.memories
+            ],
             "notes": list(self.notes),
         }
 

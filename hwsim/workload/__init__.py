@@ -5,7 +5,7 @@ from hwsim.workload.layer import Layer
 from hwsim.workload.loader import library, load_workload, workload_names
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Live, Node, Workload
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Softmax
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Opaque, Softmax
 from hwsim.workload.tensor import DTYPES, FORMATS, PATTERNS, TensorSpec, TensorType
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Lstm",
     "Node",
     "Normalisation",
+    "Opaque",
     "Pool2d",
     "Softmax",
     "TensorSpec",

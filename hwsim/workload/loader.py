@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import hwsim
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, nearest
 from hwsim.workload.network import Workload
 from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
@@ -16,8 +17,8 @@ __all__ = ["library", "load_workload", "workload_names"]
 
 MAX_TABLE_BYTES = 8 * 2**20
 MAX_BASES = 8
-_IMPORTS = {".onnx": "onnx", ".tflite": "tflite"}
-_SUFFIXES = (".yaml", ".yml", ".csv", *_IMPORTS)
+_IMPORTS = {".onnx": "onnx"}
+_SUFFIXES = (".yaml", ".yml", ".csv", *_IMPORTS, ".tflite")
 
 
 def library(folder: str) -> Path:
@@ -51,7 +52,7 @@ def load_workload(name_or_path: str | Path, search: Iterable[Path | str] = ()) -
     Parameters
     ----------
     name_or_path : str or Path
-        A name in ``workloads/``, or a path to a ``.yaml`` or ``.csv`` file.
+        A name in ``workloads/``, or a path to a ``.yaml``, ``.csv`` or ``.tflite`` file.
     search : paths, optional
         Folders to look for the name in before the package's own.
 
@@ -68,6 +69,13 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     path = Path(text)
     suffix = path.suffix.lower()
     if not bases and (isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text):
+        if suffix == ".tflite":
+            from hwsim.workload.tflite import read_model
+
+            model = read_model(path)
+            for warning in model.warnings:
+                warnings.warn(f"{path}: {warning}", HwsimWarning, stacklevel=3)
+            return model.workload
         if suffix in _IMPORTS:
             extra = _IMPORTS[suffix]
             raise InputError(f"cannot be read yet: it will take the extra hwsim[{extra}], which is not there", text)

@@ -64,6 +64,8 @@ class Workload:
         Where the shapes are from.
     input_shape : sequence of int, optional
         The shape of the network's input; that of the first operand which reads it unless told otherwise.
+    digest : str
+        ``sha256:`` of the model file that the layers are from.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class Workload:
         graph: bool | None = None,
         source: str = "",
         input_shape: Sequence[int] | None = None,
+        digest: str = "",
     ) -> None:
         nodes: list[Node] = []
         for item in layers:
@@ -94,6 +97,7 @@ class Workload:
             raise InputError("a network must have at least one layer", path=name)
         self.name = name
         self.source = source
+        self.digest = digest
         self.graph = any(node.inputs for node in nodes) if graph is None else graph
         by_name: dict[str, Layer] = {}
         faults = []
@@ -197,6 +201,7 @@ class Workload:
             graph=self.graph,
             source=self.source if source is None else source,
             input_shape=self.input_shape,
+            digest=self.digest,
         )
 
     def _sizes(self, batch: int) -> dict[str, int]:

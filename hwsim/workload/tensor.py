@@ -18,10 +18,12 @@ DTYPES: dict[str, int] = {
     "int8": 8,
     "int16": 16,
     "int32": 32,
+    "int64": 64,
     "fp8": 8,
     "fp16": 16,
     "bf16": 16,
     "fp32": 32,
+    "fp64": 64,
     "binary": 1,
     "ternary": 2,
 }

@@ -12,7 +12,7 @@ from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer, Shape, whole
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Softmax
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Opaque, Softmax
 from hwsim.workload.tensor import TensorSpec
 from hwsim.yaml_source import Document
 
@@ -80,7 +80,7 @@ class _Reader:
         if (spec.base is None) == (not spec.layers):
             raise self.fault((), "must have either 'layers' or a 'base' whose layers it takes")
         if spec.base is not None:
-            for key in ("blocks", "input"):
+            for key in ("blocks", "input", "digest"):
                 if getattr(spec, key):
                     raise self.fault((key,), f"must not be given where a base gives the layers, {spec.base!r}")
             try:
@@ -114,6 +114,7 @@ class _Reader:
                 graph=spec.graph,
                 source=spec.source,
                 input_shape=spec.input if spec.graph else None,
+                digest=spec.digest or "",
             )
         except InputError as error:
             raise InputError([self.placed(item, self.places.get(item.path, ())) for item in error.faults]) from None
@@ -350,7 +351,7 @@ def _elementwise(type_: str | None) -> Callable[[str, Values, tuple[Shape, ...]]
 
 def _concat(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
     axis = values.pop("axis", 0)
-    if shapes:
+    if shapes and "parts" not in values:
         if whole(axis) is None or not 0 <= axis < len(shapes[0]):
             raise InputError(f"axis must be one of the {len(shapes[0])} axes of what is joined, not {axis!r:.60}")
         parts = [shape[axis] if axis < len(shape) else 1 for shape in shapes]
@@ -377,6 +378,11 @@ def _embedding(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
     return Embedding(name, **values)
 
 
+def _opaque(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
+    values.setdefault("shapes", shapes)
+    return Opaque(name, **values)
+
+
 _MAKERS: dict[str, Callable[[str, Values, tuple[Shape, ...]], Layer]] = {
     "conv": _conv,
     "dwconv": _dwconv,
@@ -395,4 +401,5 @@ _MAKERS: dict[str, Callable[[str, Values, tuple[Shape, ...]], Layer]] = {
     "lstm": _recurrent(Lstm),
     "gru": _recurrent(Gru),
     "embedding": _embedding,
+    "opaque": _opaque,
 }

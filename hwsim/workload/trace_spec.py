@@ -67,6 +67,10 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _is_shapes(value: object) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= 1000 and all(map(_is_ints, value))
+
+
 _INT = {"type": "integer", "minimum": 0}
 _INTS = {"type": "array", "items": _INT}
 Int: TypeAlias = Annotated[Any, _Value("an integer", _is_int, _INT)]
@@ -90,6 +94,8 @@ PoolType: TypeAlias = Annotated[Any, _words("max", "avg")]
 ElementwiseType: TypeAlias = Annotated[Any, _words("add", "sub", "mul", "div", "max", "min")]
 NormType: TypeAlias = Annotated[Any, _words("layer", "rms", "batch", "instance", "group", "lrn")]
 MoveType: TypeAlias = Annotated[Any, _words("reshape", "transpose", "copy", "slice", "pad", "resize")]
+Shapes: TypeAlias = Annotated[Any, _Value("a list of shapes", _is_shapes, {"type": "array", "items": _INTS})]
+Text: TypeAlias = Annotated[Any, _Value("a word", lambda value: isinstance(value, str), {"type": "string"})]
 Argument: TypeAlias = Annotated[
     Any,
     _Value(
@@ -241,28 +247,30 @@ class _ShapedSpec(LayerSpec):
     shape: Ints | None = None
 
 
-class AddSpec(_ShapedSpec):
-    """The sum of tensors of one shape."""
+class _OperandsSpec(_ShapedSpec):
+    n: Int | None = None
+    act: Act | None = None
+
+
+class AddSpec(_OperandsSpec):
+    """The sum of tensors of one shape; in a plain trace there are n of them, else as many as it reads."""
 
     add: Name
-    act: Act | None = None
     kind: ClassVar[str] = "add"
 
 
-class MulSpec(_ShapedSpec):
+class MulSpec(_OperandsSpec):
     """The product, value by value, of tensors of one shape."""
 
     mul: Name
-    act: Act | None = None
     kind: ClassVar[str] = "mul"
 
 
-class ElementwiseSpec(_ShapedSpec):
+class ElementwiseSpec(_OperandsSpec):
     """Tensors of one shape combined value by value."""
 
     elementwise: Name
     type: ElementwiseType
-    act: Act | None = None
     kind: ClassVar[str] = "elementwise"
 
 
@@ -294,6 +302,7 @@ class ConcatSpec(LayerSpec):
 
     concat: Name
     axis: Int | None = None
+    before: Ints | None = None
     parts: Ints | None = None
     rest: Ints | None = None
     kind: ClassVar[str] = "concat"
@@ -339,6 +348,17 @@ class EmbeddingSpec(LayerSpec):
     kind: ClassVar[str] = "embedding"
 
 
+class OpaqueSpec(LayerSpec):
+    """An operator that hwsim has no model of: what it moves, and the constants that it stores."""
+
+    opaque: Name
+    type: Text
+    shapes: Shapes | None = None
+    to: Ints
+    stored: Int | None = None
+    kind: ClassVar[str] = "opaque"
+
+
 class UseSpec(Spec):
     """A block in place: its layers are called NAME_layer, and what reads NAME reads its last layer."""
 
@@ -351,7 +371,8 @@ class UseSpec(Spec):
 
 SPECS: tuple[type[Spec], ...] = (
     ConvSpec, DwconvSpec, PoolSpec, FcSpec, GemmSpec, MatmulSpec, AddSpec, MulSpec, ElementwiseSpec, ActivationSpec,
-    NormSpec, SoftmaxSpec, ConcatSpec, MoveSpec, LstmSpec, GruSpec, EmbeddingSpec, UseSpec,
+    NormSpec, SoftmaxSpec, ConcatSpec, MoveSpec, LstmSpec, GruSpec, EmbeddingSpec, OpaqueSpec,
+    UseSpec,
 )  # fmt: skip
 #: The key of each kind of line, whose value is the layer's name.
 KINDS: tuple[str, ...] = tuple(str(spec.kind) for spec in SPECS)  # type: ignore[attr-defined]
@@ -390,6 +411,7 @@ LayerLine: TypeAlias = Annotated[
     | Annotated[LstmSpec, Tag("a lstm")]
     | Annotated[GruSpec, Tag("a gru")]
     | Annotated[EmbeddingSpec, Tag("a embedding")]
+    | Annotated[OpaqueSpec, Tag("a opaque")]
     | Annotated[UseSpec, Tag("a use")],
     Discriminator(_tag),
     BeforeValidator(_one_kind),
@@ -401,6 +423,9 @@ class WorkloadSpec(Spec):
 
     name: Name
     source: str = Field(min_length=1, max_length=2000, description="where the shapes are from")
+    digest: str | None = Field(
+        None, pattern=r"^sha256:[0-9a-f]{64}$", description="of the model file that the layers are from"
+    )
     base: Name | None = Field(None, description="another workload whose layers these are")
     graph: bool = Field(True, strict=True, description="false: a plain trace, nothing said of what reads what")
     input: list[int] | None = Field(None, min_length=1, max_length=8, description="its shape: [3, 224, 224]")

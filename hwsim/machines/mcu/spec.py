@@ -1,0 +1,120 @@
+"""What a microcontroller's file says: core and clock, flash and RAM, the library it runs, and what the board draws."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from hwsim.errors import nearest
+from hwsim.fields import Frequency, Name, Power, Size, Spec, Time
+from hwsim.machines.mcu.library import load_core
+from hwsim.machines.spec import EnergySpec, MachineSpec
+
+__all__ = ["FlashSpec", "McuSpec", "MeasuredSpec", "PowerSpec", "RamSpec"]
+
+
+class FlashSpec(Spec):
+    """Memory of code and weights.
+
+    `weight_byte` is the cycles that the core waits for a byte of weights; each is read once.
+    `wait_states` and `line` (bytes read at once) say where that is from.
+    """
+
+    size: Size
+    weight_byte: Annotated[float, Field(ge=0, le=100)]
+    wait_states: Annotated[int, Field(ge=0, le=255)] | None = None
+    line: Size | None = None
+    source: str
+
+
+class RamSpec(Spec):
+    """Memory of activations; `reserved` is what stack, operating system and drivers keep."""
+
+    size: Size
+    reserved: Size
+    source: str
+
+
+def _active(given: Any) -> Any:
+    """One power is that of the board."""
+    return {"board": given} if isinstance(given, str) and given != "unknown" else given
+
+
+class PowerSpec(Spec):
+    """What the board draws: active by environment (`use` picks one), asleep, and how long it takes to wake up.
+
+    Active power was measured `at` a clock; at another, what is above sleep goes with the clock.
+    """
+
+    active: Annotated[
+        dict[Name, Power] | Literal["unknown"],
+        BeforeValidator(_active, json_schema_input_type=str | dict[Name, Power]),
+    ]
+    use: Name | None = None
+    at: Frequency | None = None
+    sleep: Power | Literal["unknown"] = "unknown"
+    deep_sleep: Power | Literal["unknown"] = "unknown"
+    wake_up: Time | Literal["unknown"] = "unknown"
+    source: str
+
+    @model_validator(mode="after")
+    def _known(self) -> PowerSpec:
+        if self.active != "unknown" and not self.active:
+            raise ValueError("active must name at least one power, or be unknown")
+        if self.use is not None and (self.active == "unknown" or self.use not in self.active):
+            valid = () if self.active == "unknown" else tuple(self.active)
+            raise ValueError(f"use names {self.use!r}, which active does not have{nearest(self.use, valid)}")
+        return self
+
+
+class MeasuredSpec(Spec):
+    """The latency of a workload that somebody measured on the board itself: all cycles are scaled to meet it."""
+
+    workload: Name
+    latency: Time
+
+    @model_validator(mode="after")
+    def _some(self) -> MeasuredSpec:
+        if not self.latency:
+            raise ValueError("latency must be more than zero")
+        return self
+
+
+def _measured(given: Any) -> Any:
+    """``KWS 95 ms`` is short for a mapping."""
+    match = re.fullmatch(r"\s*(\S+)\s+(\S+\s*[a-zµ]+)\s*", given) if isinstance(given, str) else None
+    if isinstance(given, str) and not match:
+        raise ValueError(f"must be a workload and its latency, as 'kws 95 ms', not {given!r:.60}")
+    return {"workload": match[1], "latency": match[2]} if match else given
+
+
+class McuSpec(MachineSpec):
+    """A microcontroller on its board.
+
+    `pace` is the board's cycles over those of the core's factors (flash, cache, bus); `library` a name or a path.
+    """
+
+    kind: Literal["mcu"]
+    core: Name
+    clock: Name = "core"
+    library: Annotated[str, Field(min_length=1, max_length=300)]
+    flash: FlashSpec
+    ram: RamSpec
+    power: PowerSpec
+    pace: Annotated[float, Field(gt=0, le=100)] = 1.0
+    measured: Annotated[MeasuredSpec, BeforeValidator(_measured, json_schema_input_type=str | MeasuredSpec)] | None = (
+        None
+    )
+    # A board draws the power of its state; the energy block is made of it.
+    energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
+
+    @model_validator(mode="after")
+    def _connected(self) -> McuSpec:
+        if self.clock not in self.clocks:
+            raise ValueError(f"clock names {self.clock!r}, which nobody defined{nearest(self.clock, self.clocks)}")
+        if "energy" in self.model_fields_set:
+            raise ValueError("a microcontroller draws the power of its board: give power, not energy")
+        load_core(self.core)
+        return self

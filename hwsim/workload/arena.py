@@ -1,0 +1,195 @@
+"""The memory of activations as TensorFlow Lite Micro plans it: one arena, an offset in it for each buffer.
+
+The greedy planner of TFLM (``greedy_memory_planner.cc``): largest buffer first, equal ones as they come, each in the
+first gap that is wide enough among those that live at the same time. Sizes are rounded up to 16 bytes. Fragments make
+it more than the bytes that are ever alive at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.workload.network import INPUT, Workload
+from hwsim.workload.tflite import Model
+
+__all__ = ["ALIGNMENT_BYTES", "Arena", "Block", "Buffer", "Scratch", "plan", "plan_model", "plan_workload"]
+
+ALIGNMENT_BYTES = 16
+MAX_BYTES = 2**62
+
+#: Bytes that a layer's kernel wants for itself while it runs, in one buffer or several.
+Scratch: TypeAlias = Mapping[str, int | Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Bytes that are held from the operator `first` to the operator `last`, both counted in."""
+
+    name: str
+    bytes: int
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0 or not 0 <= self.first <= self.last:
+            raise InputError(f"{self.name!r} must have bytes and end after it starts, not {self!s:.120}")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A buffer in its place: a rectangle over the operators `first` to `last` and the bytes from `offset`."""
+
+    name: str
+    first: int
+    last: int
+    offset: int
+    bytes: int
+
+    @property
+    def end(self) -> int:
+        """The first byte after it."""
+        return self.offset + self.bytes
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A plan: the blocks in the order of their buffers, and the names of the operators over which they live."""
+
+    operators: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+    @cached_property
+    def bytes(self) -> int:
+        """The size that the arena must have."""
+        return max((block.end for block in self.blocks), default=0)
+
+    @cached_property
+    def live(self) -> tuple[int, ...]:
+        """Bytes that are alive while each operator runs."""
+        change = np.zeros(len(self.operators) + 1, np.int64)
+        for block in self.blocks:
+            change[block.first] += block.bytes
+            change[block.last + 1] -= block.bytes
+        return tuple(np.cumsum(change)[:-1].tolist())
+
+    @cached_property
+    def peak(self) -> str:
+        """The operator at which the arena is full to its end; of several, the first with most bytes alive."""
+        full = {op for block in self.blocks if block.end == self.bytes for op in range(block.first, block.last + 1)}
+        return self.operators[max(sorted(full), key=lambda op: self.live[op])] if full else ""
+
+    @property
+    def wasted(self) -> int:
+        """Bytes that are never alive at once: what fragments cost."""
+        return self.bytes - max(self.live, default=0)
+
+    def at(self, operator: str) -> tuple[Block, ...]:
+        """What is alive while an operator runs, by offset."""
+        if operator not in self.operators:
+            raise InputError(f"must be an operator of the plan, not {operator!r:.80}")
+        index = self.operators.index(operator)
+        return tuple(sorted((b for b in self.blocks if b.first <= index <= b.last), key=lambda b: b.offset))
+
+    def to_text(self, rows: int = 16) -> str:
+        """A picture: operators from left to right, the arena from bottom to top, a letter for each buffer."""
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+        step = max(-(-self.bytes // rows), 1)
+        grid = [[" "] * len(self.operators) for _ in range(rows)]
+        for index, block in enumerate(self.blocks):
+            for row in range(block.offset // step, -(-block.end // step)):
+                grid[row][block.first : block.last + 1] = letters[index % len(letters)] * (block.last - block.first + 1)
+        lines = [f"{row * step:>9} |{''.join(cells)}|" for row, cells in reversed(list(enumerate(grid)))]
+        return "\n".join([f"{self.bytes:>9} B, full at {self.peak}", *lines])
+
+
+def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
+    """Place buffers as TFLM's greedy planner does.
+
+    Parameters
+    ----------
+    buffers : iterable of Buffer
+        Those of equal size are placed in this order.
+    operators : sequence of str
+        Names of what runs, in order.
+    """
+    wanted = list(buffers)
+    if any(buffer.last >= len(operators) for buffer in wanted):
+        raise InputError(f"buffers must live within the {len(operators)} operators")
+    sizes = [-(-buffer.bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for buffer in wanted]
+    if sum(sizes) >= MAX_BYTES:
+        raise InputError(f"buffers must have fewer than 2^62 bytes together, not {sum(sizes):.3g}")
+    # Those that have their place, in ascending order of offset: offset, end, first, last.
+    placed = np.zeros((4, len(wanted)), np.int64)
+    offsets = [0] * len(wanted)
+    for count, index in enumerate(sorted(range(len(wanted)), key=lambda i: -sizes[i])):
+        buffer, size = wanted[index], sizes[index]
+        starts, ends, firsts, lasts = placed[:, :count]
+        alive = (firsts <= buffer.last) & (lasts >= buffer.first)
+        # Before each neighbour there is a gap from the highest end so far; after the last there is no limit.
+        floor = np.maximum.accumulate(np.concatenate([[0], ends[alive]]))
+        gaps = np.flatnonzero(starts[alive] - floor[:-1] >= size)
+        offset = offsets[index] = int(floor[gaps[0]] if gaps.size else floor[-1])
+        at = int(np.searchsorted(starts, offset, side="right"))
+        placed[:, at + 1 : count + 1] = placed[:, at:count].copy()
+        placed[:, at] = offset, offset + size, buffer.first, buffer.last
+    blocks = (Block(b.name, b.first, b.last, offset, size) for b, offset, size in zip(wanted, offsets, sizes))
+    return Arena(tuple(operators), tuple(blocks))
+
+
+def plan_workload(workload: Workload, scratch: Scratch | None = None, batch: int = 1) -> Arena:
+    """The arena of a network's activations, with the scratch buffers that its layers' kernels want.
+
+    A tensor lives from the layer that writes it (the input of the network: from the start) to the last that reads it,
+    an output of the network to the end. In a plain trace each layer has its own input and output alone.
+    """
+    names = [layer.name for layer in workload]
+    place = {name: index for index, name in enumerate(names)}
+    spans: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
+    live = workload.liveness(batch)
+    for index, moment in enumerate(live):
+        for name, size in moment.tensors:
+            key = name if workload.graph or name != INPUT else f"{INPUT} of {moment.layer}"
+            spans.setdefault(key, [index, index])[1] = index
+            sizes[key] = size
+    buffers = [Buffer(name, sizes[name], first, last) for name, (first, last) in spans.items()]
+    return plan([*buffers, *_scratch(scratch or {}, place)], names)
+
+
+def plan_model(model: Model, scratch: Scratch | None = None) -> Arena:
+    """The arena of a TFLite file, tensor by tensor in the file's order, as the interpreter itself plans it.
+
+    `scratch` is by the names of the workload's layers. Constants stay in flash, and variables have memory of their own.
+    """
+    last = len(model.operators) - 1
+    written = dict.fromkeys(model.inputs, 0)
+    read: dict[int, int] = {}
+    for op in model.operators:
+        for index in op.outputs:
+            written.setdefault(index, op.index)
+        read.update(dict.fromkeys((index for index in op.inputs if index >= 0), op.index))
+    read.update(dict.fromkeys(model.outputs, last))
+    buffers = [
+        Buffer(tensor.name or f"tensor {tensor.index}", tensor.bytes, first, max(read.get(tensor.index, first), first))
+        for tensor in model.tensors
+        if tensor.data is None and not tensor.variable and (first := written.get(tensor.index, -1)) >= 0
+    ]
+    names = [model.layers.get(op.index, f"{op.code.lower()}_{op.index}") for op in model.operators]
+    place = {name: index for index, name in enumerate(names)}
+    return plan([*buffers, *_scratch(scratch or {}, place)], names)
+
+
+def _scratch(scratch: Scratch, place: Mapping[str, int]) -> list[Buffer]:
+    found = []
+    for name, given in scratch.items():
+        if name not in place:
+            raise InputError(f"scratch must be of a layer of the network, not of {name!r:.80}")
+        sizes = (given,) if isinstance(given, int) else given
+        found += [Buffer(f"{name} scratch", size, place[name], place[name]) for size in sizes if size]
+    return found

@@ -1,0 +1,229 @@
+"""From the graph of a TFLite file to a workload: names, shapes, types, what is constant, and what is lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from hwsim.errors import Fault, InputError
+from hwsim.workload.dead import Mask, dead_channels, nonzero
+from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.network import INPUT, Node, Workload
+from hwsim.workload.operators import MAKERS, WEIGHTED, UnmodelledError, Values
+from hwsim.workload.pointwise import DataMovement, Opaque
+from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.tflite_file import Operator, Tensor, TfliteFile
+
+__all__ = ["Converter"]
+
+MAX_WARNINGS = 100
+#: TFLite's types by the format whose bits they have; a handle is a word.
+_DTYPES = {
+    "float64": "fp64", "complex64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int64": "int64",
+    "uint64": "int64", "int32": "int32", "uint32": "int32", "int16": "int16", "uint16": "int16", "int8": "int8",
+    "uint8": "int8", "bool": "int8", "int4": "int4", "string": "int8", "resource": "int32", "variant": "int32",
+}  # fmt: skip
+#: How a layer's name starts, where that is not the operator's own name.
+_SHORT = {
+    "CONV_2D": "conv", "DEPTHWISE_CONV_2D": "dwconv", "FULLY_CONNECTED": "fc", "AVERAGE_POOL_2D": "pool",
+    "MAX_POOL_2D": "pool", "CONCATENATION": "concat", "UNIDIRECTIONAL_SEQUENCE_LSTM": "lstm", "BATCH_MATMUL": "matmul",
+}  # fmt: skip
+
+
+class Converter:
+    """Makes the layers of one file; afterwards `layers` says which operator became which, and `warnings` what is lost.
+
+    Shapes are without the batch and images have their channels first, as everywhere in hwsim.
+    """
+
+    def __init__(self, file: TfliteFile) -> None:
+        self.file = file
+        self.warnings: list[str] = []
+        self.layers: dict[int, str] = {}
+        self.nodes: list[Node] = []
+        self.constants = {t.index: t for t in file.tensors if t.data is not None or t.variable}
+        self.producers: dict[int, str] = dict.fromkeys(file.inputs, INPUT)
+        read = {index for op in file.operators for index in op.inputs}
+        self.used = read | set(file.outputs)
+        self.batch = self._batch()
+        self._fold()
+        self.dead: Mapping[int, Mask] = {}
+
+    def workload(self, name: str) -> Workload:
+        """The network."""
+        with np.errstate(all="ignore"):
+            self.dead = dead_channels(self.file, self.constants)
+            for op in self.file.operators:
+                self._operator(op)
+        if self.batch > 1:
+            self.warn(f"the file has a batch of {self.batch}; the layers are those of one input")
+        if self.file.subgraphs > 1:
+            self.warn(f"the first of {self.file.subgraphs} subgraphs is read; what the others do is not counted")
+        if not self.nodes:
+            raise InputError("must have an operator that reads the input of the network")
+        source = f"{name}.tflite, {self.file.bytes} bytes"
+        given: Values = {"source": source, "digest": self.file.digest}
+        if reason := self._loose():
+            self.warn(f"{reason}; the layers are a plain trace, with nothing said of what feeds them")
+            return Workload(name, [node.layer for node in self.nodes], graph=False, **given)
+        shape = self.shape(self.file.tensors[self.file.inputs[0]])
+        return Workload(name, self.nodes, graph=True, input_shape=shape, **given)
+
+    def warn(self, text: str) -> None:
+        """Note what a user must know, but not without end."""
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text)
+
+    def _batch(self) -> int:
+        """The size of the first axis of every image, if it is one and the same; else the batch is not told apart."""
+        ends = [self.file.tensors[index].shape for index in (*self.file.inputs, *self.file.outputs)]
+        first = {shape[0] for shape in ends if len(shape) > 1}
+        return max(first.pop(), 1) if len(first) == 1 else 1
+
+    def _fold(self) -> None:
+        """What is made of constants alone is constant: TFLite makes it once, when the model is loaded."""
+        for op in self.file.operators:
+            if any(index >= 0 and index not in self.constants for index in op.inputs):
+                continue
+            for place, index in enumerate(op.outputs):
+                made = self.file.tensors[index]
+                # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
+                stored = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
+                self.constants[index] = self.constants[op.inputs[0]] if stored else made
+            if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
+                self.warn(f"{op}: reads constants alone and is left out")
+
+    def _loose(self) -> str:
+        """Why the layers can't be a graph; nothing if they can."""
+        if len(self.file.inputs) != 1:
+            return f"the network has {len(self.file.inputs)} inputs, not one"
+        shapes: dict[str, Shape] = {INPUT: self.shape(self.file.tensors[self.file.inputs[0]])}
+        for node in self.nodes:
+            operands = node.layer.operands
+            fits = len(operands) == len(node.inputs) and all(
+                node.layer.accepts(shapes[name], place) for place, name in enumerate(node.inputs)
+            )
+            if not fits:
+                return f"what {node.layer.name!r} reads has another shape than it takes"
+            shapes[node.layer.name] = node.layer.output.shape
+        return ""
+
+    def _operator(self, op: Operator) -> None:
+        operands = self.operands(op)
+        if not operands:
+            return
+        if not op.outputs:
+            self.warn(f"{op}: writes no tensor and is left out")
+            return
+        prefix = _SHORT.get(op.code) or "".join(char if char.isalnum() else "_" for char in op.code.lower())[:60]
+        name = self.layers[op.index] = f"{prefix}_{op.index}"
+        inputs = tuple(self.producers[tensor.index] for tensor in operands)
+        try:
+            layer = self._layer(op, name, operands)
+        except InputError as error:
+            messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
+            raise InputError([Fault("", str(op), message) for message in messages]) from None
+        self.nodes.append(Node(layer, inputs))
+        self.producers[op.outputs[0]] = name
+        for place, index in enumerate(op.outputs[1:], 1):
+            self.producers[index] = name
+            if index in self.used:  # a layer has one output: each other one that is read is a slice of its own
+                part = self.producers[index] = f"{name}_{place}"
+                given: Values = {"shape": self.shape(operands[0]), "to": self.shape(self.file.tensors[index])}
+                types: Values = {"input": self.spec(operands[0]), "output": self.spec(self.file.tensors[index])}
+                self.nodes.append(Node(DataMovement(part, type="slice", **given, **types), inputs[:1]))
+
+    def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer:
+        maker = MAKERS.get(op.code)
+        try:
+            if maker is None:
+                raise UnmodelledError("hwsim does not know it")
+            return maker(self, op, name)
+        except UnmodelledError as reason:
+            why = str(reason)
+        except InputError as error:
+            if op.code in WEIGHTED:
+                raise
+            why = error.faults[0].message
+        self.warn(f"{op}: {why}; it is a row with the bytes that it moves, and no multiply-accumulates")
+        constants = [self.constants[i] for i in op.inputs if i in self.constants and not self.constants[i].variable]
+        return Opaque(
+            name,
+            type=name.rpartition("_")[0],
+            shapes=[self.shape(tensor) for tensor in operands],
+            to=self.shape(self.file.tensors[op.outputs[0]]),
+            stored=sum(tensor.elements for tensor in constants),
+            input=self.spec(operands[0]),
+            weight=self.spec(max(constants, key=lambda tensor: tensor.bytes)) if constants else "int8",
+            output=self.spec(self.file.tensors[op.outputs[0]]),
+        )
+
+    # What the makers ask of an operator's tensors.
+
+    def operands(self, op: Operator) -> list[Tensor]:
+        """The inputs that another operator, or the user, gives."""
+        return [self.file.tensors[i] for i in op.inputs if i >= 0 and i not in self.constants]
+
+    def given(self, op: Operator, place: int) -> Tensor:
+        """The input at `place`."""
+        if place >= len(op.inputs) or op.inputs[place] < 0:
+            raise InputError(f"must have input {place}, and has {len(op.inputs)}")
+        return self.file.tensors[op.inputs[place]]
+
+    def constant(self, op: Operator, place: int) -> Tensor | None:
+        """The constant at `place`: None if there is none."""
+        return self.constants.get(op.inputs[place]) if place < len(op.inputs) else None
+
+    def weights(self, op: Operator, rank: int) -> Tensor:
+        """The weights of a layer, at place 1 beside one operand."""
+        tensor = self.constant(op, 1)
+        if tensor is None or len(self.operands(op)) != 1 or op.inputs[0] in self.constants:
+            raise UnmodelledError("its weights are computed")
+        if len(tensor.shape) != rank or not tensor.elements:
+            raise InputError(f"weights must have {rank} sizes, none of them 0, not {tensor.shape}")
+        return tensor
+
+    def shape(self, tensor: Tensor) -> Shape:
+        """A tensor's shape as layers have it."""
+        return tuple(tensor.shape[axis] if axis >= 0 else 1 for axis in self.axes(tensor)) or (1,)
+
+    def axes(self, tensor: Tensor) -> tuple[int, ...]:
+        """Which axis of the tensor is each axis of the layer's shape; -1 is one of size 1 in the place of the batch."""
+        rank = len(tensor.shape)
+        if rank < 2 or tensor.shape[0] != self.batch:
+            return tuple(range(rank))
+        return {2: (-1, 1), 4: (3, 1, 2)}.get(rank, tuple(range(1, rank)))
+
+    def image(self, op: Operator) -> Values:
+        """c, h and w of what an operator reads."""
+        tensor = self.given(op, 0)
+        if len(tensor.shape) != 4 or tensor.shape[0] != self.batch:
+            raise UnmodelledError(f"it reads {tensor.shape}, not images in the batch of the network")
+        return dict(zip(("h", "w", "c"), tensor.shape[1:]))
+
+    def spec(self, tensor: Tensor) -> TensorSpec:
+        """A tensor's number format."""
+        if tensor.dtype not in _DTYPES:
+            raise InputError(f"values must have at most 64 bits, not be {tensor.dtype}")
+        return TensorSpec(_DTYPES[tensor.dtype])
+
+    def types(self, op: Operator, weights: Tensor | None = None) -> Values:
+        """The types of a layer's tensors; of weights with the share that is not zero."""
+        output = self.file.tensors[op.outputs[0]]
+        found: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
+        if weights is not None:
+            found["weight"] = self.spec(weights)
+            if weights.data is not None and not weights.sparse and weights.dtype in _DTYPES and weights.elements:
+                density = int(np.count_nonzero(nonzero(weights, self.file.budget))) / weights.elements
+                found["weight"] = TensorSpec(found["weight"].dtype, density)
+        return found
+
+    def checked(self, op: Operator, layer: Layer) -> Layer:
+        """The layer, if its output has the shape that the file says."""
+        told, found = self.file.tensors[op.outputs[0]], layer.output.shape
+        if self.shape(told) != found and math.prod(self.shape(told)) != math.prod(found):
+            shown = " x ".join(map(str, told.shape))
+            raise InputError(f"output must have {math.prod(found)} values by its input and options, not {shown}")
+        return layer

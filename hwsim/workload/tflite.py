@@ -1,0 +1,96 @@
+"""TFLite models: the network as layers, and beside it everything that is needed to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hwsim.errors import Fault, InputError
+from hwsim.workload.converter import Converter
+from hwsim.workload.network import Workload
+from hwsim.workload.tflite_file import Operator, Quantization, Tensor, read_tables
+
+__all__ = ["Model", "Operator", "Quantization", "Tensor", "read_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A TFLite file: its graph as stored (`operators` on `tensors`), and as a `Workload`.
+
+    Attributes
+    ----------
+    name, path, digest : str
+        The file's name without its suffix, its path, and ``sha256:`` of its bytes.
+    file_bytes : int
+    tensors : tuple of Tensor
+        By index; constants give their `values` as numpy arrays, views into the file that are made when asked for.
+    operators : tuple of Operator
+        In the order in which they run, with their options.
+    inputs, outputs : tuple of int
+        Tensors that the user gives and gets.
+    workload : Workload
+    layers : dict
+        The name of the layer that stands for each operator, by the operator's index.
+    warnings : tuple of str
+        What of the file the workload does not hold.
+    constant_bytes : int
+        Bytes of all constants that operators read: weights, biases, shapes.
+    """
+
+    name: str
+    path: str
+    digest: str
+    file_bytes: int
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    workload: Workload
+    layers: dict[int, str]
+    warnings: tuple[str, ...]
+
+    @cached_property
+    def constant_bytes(self) -> int:
+        """Bytes of all constants that operators read."""
+        read = {index for op in self.operators for index in op.inputs if index >= 0}
+        return sum(tensor.data.size for index in read if (tensor := self.tensors[index]).data is not None)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}: {len(self.operators)} operators, {self.file_bytes:,} bytes>"
+
+
+def read_model(path: str | Path, name: str = "") -> Model:
+    """Read a ``.tflite`` file.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str, optional
+        The name of the workload; that of the file unless told otherwise.
+
+    Raises
+    ------
+    InputError
+        That names the file, whatever is wrong with it: not there, cut off, corrupted, hostile.
+    """
+    path = Path(path)
+    file = read_tables(path)
+    converter = Converter(file)
+    try:
+        workload = converter.workload(name or path.stem)
+    except InputError as error:
+        raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
+    return Model(
+        name=workload.name,
+        path=str(path),
+        digest=file.digest,
+        file_bytes=file.bytes,
+        tensors=file.tensors,
+        operators=file.operators,
+        inputs=file.inputs,
+        outputs=file.outputs,
+        workload=workload,
+        layers=converter.layers,
+        warnings=tuple(converter.warnings),
+    )

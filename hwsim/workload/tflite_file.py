@@ -1,0 +1,368 @@
+"""The tables of a TFLite file as plain records; every offset, length and reference is held against the file."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import InputError
+
+__all__ = ["BITS", "Budget", "Operator", "Quantization", "Tensor", "TfliteFile", "read_tables"]
+
+MAX_FILE_BYTES = 512 * 2**20
+MAX_TENSORS = 100_000
+MAX_OPERATORS = 20_000
+MAX_REFERENCES = 1_000_000
+MAX_RANK = 8
+MAX_NAME = 200
+VERSION = 3
+
+Array: TypeAlias = NDArray[Any]
+#: Bits of one value by TFLite's name of its type; of ``string`` and the handles it is unknown.
+BITS: dict[str, int] = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "complex64": 64, "complex128": 128, "int64": 64,
+    "uint64": 64, "int32": 32, "uint32": 32, "int16": 16, "uint16": 16, "int8": 8, "uint8": 8, "int4": 4, "bool": 8,
+}  # fmt: skip
+#: What flatbuffers and numpy raise when a table leads outside of the file or holds what it may not.
+_BROKEN = (struct.error, TypeError, ValueError, IndexError, OverflowError, AssertionError)
+
+_WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
+_DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
+_FUSED = ("FusedActivationFunction",)
+#: The options that are read of each operator; one that is not here has none.
+_OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "CONV_2D": ("Conv2DOptions", _DILATED),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (*_DILATED, "DepthMultiplier")),
+    "AVERAGE_POOL_2D": ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth")),
+    "MAX_POOL_2D": ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth")),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", (*_FUSED, "WeightsFormat", "KeepNumDims")),
+    "ADD": ("AddOptions", _FUSED),
+    "SUB": ("SubOptions", _FUSED),
+    "MUL": ("MulOptions", _FUSED),
+    "DIV": ("DivOptions", _FUSED),
+    "CONCATENATION": ("ConcatenationOptions", (*_FUSED, "Axis")),
+    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
+    "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
+    "BATCH_MATMUL": ("BatchMatMulOptions", ("AdjX", "AdjY")),
+    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
+    "MEAN": ("ReducerOptions", ("KeepDims",)),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", (*_FUSED, "TimeMajor")),
+}
+
+
+class Budget:
+    """The bytes that reading one file may touch. Tables that share their bytes could ask for far more than it holds."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self._left = 64 * 2**20 + 8 * file_bytes
+
+    def spend(self, amount: int) -> None:
+        """Take `amount` bytes of it; raises InputError when it is used up."""
+        self._left -= amount
+        if self._left < 0:
+            raise InputError("its tables must not share their bytes: reading them takes many times the file")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Quantization:
+    """``real = scale * (stored - zero_point)``: one pair for the tensor, or one for each index of `axis`."""
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
+    axis: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tensor:
+    """A tensor as the file has it: shape with the batch, channels last; `data` are the stored bytes of a constant."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: Quantization | None = None
+    variable: bool = False
+    sparse: bool = False
+    data: NDArray[np.uint8] | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its values; those of a string or a handle count as one."""
+        return -(-self.elements * BITS.get(self.dtype, 8) // 8)
+
+    def values(self) -> Array:
+        """The values of a constant: a read-only view into the file, but int4 and bfloat16 widened.
+
+        Raises
+        ------
+        InputError
+            Where the file has no values, or has them in a form that is not read.
+        """
+        if self.data is None or self.sparse or self.dtype not in BITS:
+            raise InputError(f"a constant with stored values is wanted, not {self.dtype}", path=f"tensor {self.index}")
+        if self.dtype == "int4":
+            pairs = np.stack([self.data << 4, self.data], axis=-1).view(np.int8) >> 4
+            return pairs.reshape(-1)[: self.elements].reshape(self.shape)
+        if self.dtype == "bfloat16":
+            return (self.data.view("<u2").astype("<u4") << 16).view("<f4").reshape(self.shape)
+        return self.data.view(np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator: its name in TFLite (of a custom one its own), its options, and indices of tensors (-1: none)."""
+
+    index: int
+    code: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, int | float | str]
+
+    def __str__(self) -> str:
+        return f"operator {self.index}, {self.code}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TfliteFile:
+    """What a file holds: its first subgraph, and how many there are."""
+
+    path: str
+    digest: str
+    bytes: int
+    description: str
+    subgraphs: int
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    budget: Budget
+
+
+def read_tables(path: Path) -> TfliteFile:
+    """Read a file; raises InputError that names it for whatever is wrong with it."""
+    try:
+        import tflite
+    except ImportError:
+        raise InputError("needs the extra: pip install 'hwsim[tflite]'", str(path)) from None
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise InputError("must be a file, not a directory or a device")
+        if size > MAX_FILE_BYTES:
+            raise InputError(f"must be at most {MAX_FILE_BYTES // 2**20} MiB")
+        with path.open("rb") as stream:
+            raw = stream.read(size)
+        if len(raw) < 8 or raw[4:8] != b"TFL3":
+            raise InputError(f"must be a TFLite file, with 'TFL3' at byte 4, not {raw[4:8]!r}")
+        return _Reader(str(path), raw, tflite).read()
+    except InputError as error:
+        faults = [(fault.path, fault.message) for fault in error.faults]
+        raise InputError("; ".join(": ".join(filter(None, fault)) for fault in faults), str(path)) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
+    except _BROKEN:
+        raise InputError("must be a whole TFLite file; a table of it leads outside or is cut off", str(path)) from None
+
+
+def _text(raw: bytes | None) -> str:
+    """Text of the file, on one line and never long."""
+    text = (raw or b"")[:MAX_NAME].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+class _Reader:
+    def __init__(self, path: str, raw: bytes, tflite: Any) -> None:
+        self.path = path
+        self.raw = raw
+        self.tflite = tflite
+        self.budget = Budget(len(raw))
+        self.referred = 0
+        self.types = {value: name.lower() for name, value in _constants(tflite.TensorType)}
+        self.codes = {value: name for name, value in _constants(tflite.BuiltinOperator)}
+        self.named: dict[str, dict[int, str]] = {
+            "Padding": {value: name for name, value in _constants(tflite.Padding)},
+            "FusedActivationFunction": {value: name for name, value in _constants(tflite.ActivationFunctionType)},
+        }
+
+    def read(self) -> TfliteFile:
+        model = self.model = self.tflite.Model.GetRootAs(self.raw, 0)
+        if model.Version() != VERSION:
+            raise InputError(f"must be version {VERSION} of the format, not {model.Version()}")
+        subgraphs = self.count("subgraphs", model.SubgraphsLength(), MAX_OPERATORS)
+        if not subgraphs:
+            raise InputError("must have a subgraph")
+        graph = model.Subgraphs(0)
+        self.buffers: dict[int, NDArray[np.uint8] | None] = {}
+        tensors = self.count("tensors", graph.TensorsLength(), MAX_TENSORS)
+        operators = self.count("operators", graph.OperatorsLength(), MAX_OPERATORS)
+        self.tensors = tuple(self.tensor(i, graph.Tensors(i)) for i in range(tensors))
+        self.operator_codes: dict[int, tuple[str, int]] = {}
+        self.operators = tuple(self.operator(i, graph.Operators(i)) for i in range(operators))
+        self.inputs = self.references(graph, "Inputs", "the subgraph", False)
+        self.outputs = self.references(graph, "Outputs", "the subgraph", False)
+        self.check_order()
+        description = model.Description()
+        self.budget.spend(len(description or b""))
+        digest = "sha256:" + hashlib.sha256(self.raw).hexdigest()
+        return TfliteFile(
+            self.path, digest, len(self.raw), _text(description), subgraphs,
+            self.tensors, self.operators, self.inputs, self.outputs, self.budget,
+        )  # fmt: skip
+
+    @staticmethod
+    def count(what: str, given: int, most: int) -> int:
+        if given > most:
+            raise InputError(f"must have at most {most} {what}, not {given}")
+        return given
+
+    def vector(self, table: Any, name: str) -> Array:
+        """A vector of a table as a view into the file."""
+        length = getattr(table, f"{name}Length")()
+        if not length:
+            return np.zeros(0, np.int64)
+        values: Array = getattr(table, f"{name}AsNumpy")()
+        self.budget.spend(values.nbytes)
+        return values
+
+    def references(self, table: Any, name: str, owner: str, may_be_none: bool) -> tuple[int, ...]:
+        vector = self.vector(table, name)
+        self.referred += vector.size
+        self.count("inputs and outputs of operators", self.referred, MAX_REFERENCES)
+        found = tuple(vector.tolist())
+        for index in found:
+            if not (-may_be_none <= index < len(self.tensors)):
+                message = f"{name.lower()} must be among its {len(self.tensors)} tensors, not {index}"
+                raise InputError(message, path=owner)
+        return found
+
+    def buffer(self, index: int) -> NDArray[np.uint8] | None:
+        """The bytes of a buffer, or None of an empty one; large files keep them behind the tables."""
+        if index not in self.buffers:
+            if not 0 <= index < self.model.BuffersLength():
+                raise InputError(f"buffer must be among its {self.model.BuffersLength()}, not {index}")
+            table = self.model.Buffers(index)
+            if (start := table.Offset()) > 1:
+                if start + table.Size() > len(self.raw):
+                    raise InputError(f"buffer {index} must end within the {len(self.raw)} bytes of the file")
+                found = np.frombuffer(self.raw, np.uint8, table.Size(), start)
+            else:
+                found = np.zeros(0, np.uint8) if not table.DataLength() else table.DataAsNumpy()
+            self.buffers[index] = found if found.size else None
+        return self.buffers[index]
+
+    def tensor(self, index: int, table: Any) -> Tensor:
+        owner = f"tensor {index}"
+        shape = tuple(self.vector(table, "Shape")[: MAX_RANK + 1].tolist())
+        if len(shape) > MAX_RANK or any(size < 0 for size in shape):
+            message = f"shape must be at most {MAX_RANK} sizes, none of them negative, not {shape}"
+            raise InputError(message, path=owner)
+        if table.Type() not in self.types:
+            raise InputError(f"type must be one of TFLite's, not {table.Type()}", path=owner)
+        dtype = self.types[table.Type()]
+        data = self.buffer(table.Buffer())
+        sparse = table.Sparsity() is not None
+        name = table.Name()
+        self.budget.spend(len(name or b""))
+        quantization = self.quantization(owner, shape, table.Quantization())
+        tensor = Tensor(index, _text(name), shape, dtype, quantization, bool(table.IsVariable()), sparse, data)
+        if data is not None and dtype in BITS and not sparse and tensor.bytes != data.size:
+            message = f"must have {tensor.bytes} bytes, as a {dtype} of shape {shape} has, not {data.size}"
+            raise InputError(message, path=owner)
+        return tensor
+
+    def quantization(self, owner: str, shape: tuple[int, ...], table: Any) -> Quantization | None:
+        if table is None or not table.ScaleLength():
+            return None
+        scale, zero = self.vector(table, "Scale"), self.vector(table, "ZeroPoint")
+        # Old converters give a bias the axis of the weights; it has one.
+        axis = 0 if len(shape) == 1 else int(table.QuantizedDimension())
+        zero = zero if zero.size else np.zeros(scale.size, np.int64)
+        if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
+            raise InputError(f"must have one scale, or one for each index of axis {axis}, not {scale.size}", path=owner)
+        if zero.size not in (1, scale.size):
+            raise InputError(f"must have as many zero points as scales, {scale.size}, not {zero.size}", path=owner)
+        if not (np.isfinite(scale).all() and (scale >= 0).all()):
+            raise InputError("scales must be finite and not negative", path=owner)
+        return Quantization(scale, zero, axis)
+
+    def operator_code(self, index: int) -> tuple[str, int]:
+        """The name and version of an operator code."""
+        if index not in self.operator_codes:
+            if not 0 <= index < self.model.OperatorCodesLength():
+                raise InputError(f"operator code must be among its {self.model.OperatorCodesLength()}, not {index}")
+            table = self.model.OperatorCodes(index)
+            # Codes above 127 came later, in a wider field; the old one then holds a mark that is smaller.
+            code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
+            name = self.codes.get(code, f"BUILTIN_{code}")
+            if name == "CUSTOM":
+                custom = table.CustomCode()
+                self.budget.spend(len(custom or b""))
+                name = _text(custom) or name
+            self.operator_codes[index] = name, int(table.Version())
+        return self.operator_codes[index]
+
+    def operator(self, index: int, table: Any) -> Operator:
+        code, version = self.operator_code(table.OpcodeIndex())
+        owner = f"operator {index}, {code}"
+        if not 1 <= version <= 1000:
+            raise InputError(f"version must be from 1 to 1000, not {version}", path=owner)
+        inputs = self.references(table, "Inputs", owner, True)
+        outputs = self.references(table, "Outputs", owner, False)
+        return Operator(index, code, version, inputs, outputs, self.options(code, owner, table))
+
+    def options(self, code: str, owner: str, table: Any) -> dict[str, int | float | str]:
+        if code not in _OPTIONS:
+            return {}
+        kind, fields = _OPTIONS[code]
+        union = table.BuiltinOptions()
+        options = getattr(self.tflite, kind)()
+        if table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind) or union is None:
+            if table.BuiltinOptionsType() != 0 or "Padding" in fields:
+                raise InputError(f"must have {kind}, not options of type {table.BuiltinOptionsType()}", path=owner)
+            return {}
+        options.Init(union.Bytes, union.Pos)
+        found: dict[str, int | float | str] = {}
+        for field in fields:
+            value = getattr(options, field)()
+            key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field).lower()
+            if field in self.named:
+                if value not in self.named[field]:
+                    raise InputError(f"{key} must be one of TFLite's, not {value}", path=owner)
+                value = self.named[field][value]
+            found[key] = value
+        return found
+
+    def check_order(self) -> None:
+        """Every tensor is written once and read after that, so that there is no cycle."""
+        ready = {t.index for t in self.tensors if t.data is not None or t.variable or not t.elements}
+        written = set(self.inputs)
+        for op in self.operators:
+            for index in op.inputs:
+                if index >= 0 and index not in written and index not in ready:
+                    raise InputError(f"must read what is written before it, not tensor {index}", path=str(op))
+            for index in op.outputs:
+                if index in written or self.tensors[index].data is not None:
+                    raise InputError(f"must write a tensor that nothing else gives, not tensor {index}", path=str(op))
+                written.add(index)
+        for index in self.outputs:
+            if index not in written and index not in ready:
+                raise InputError(f"outputs must be written by an operator; tensor {index} is not", path="the subgraph")
+
+
+def _constants(names: Any) -> list[tuple[str, int]]:
+    return [(name, value) for name, value in vars(names).items() if isinstance(value, int)]

@@ -1,0 +1,184 @@
+"""The arena: TFLM's greedy planner, by hand, by property, and on the networks whose arenas are known."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwsim.errors import InputError
+from hwsim.workload import Conv2d, DataMovement, Elementwise, Gemm, Workload, load_workload
+from hwsim.workload.arena import Arena, Block, Buffer, plan, plan_model, plan_workload
+
+MODELS = Path(__file__).parent.parent.parent / "shared" / "data" / "models"
+
+# Bytes without and with the scratch of the reference kernels and CMSIS-NN: int16 patches of two pixels in a convolution
+# (4 bytes a value), int16 filters and inputs in a depthwise one. VWW's is 17 % more than is ever alive.
+ARENAS = {
+    "kws": ("kws_ref_model", 16_000, 17_152),
+    "vww": ("vww_96_int8", 64_512, 64_512),
+    "ic": ("pretrainedResnet_quant", 49_152, 49_728),
+    "ad": ("ad01_int8", 768, 768),
+    "ic_large": ("pretrainedResnet_large_int8", 122_880, 124_320),
+    "streaming_wakeword": ("str_ww_ref_model", 6_656, 9_472),
+    "person_detect": ("person_detect", 55_296, 55_296),
+}
+
+
+def scratch(net):
+    """What the kernels of each layer ask for."""
+    wanted = {}
+    for layer in net:
+        if isinstance(layer, Conv2d) and layer.r * layer.s > 1:
+            taps = layer.r * layer.s
+            wanted[layer.name] = (
+                2 * taps * layer.k if layer.depthwise or layer.c == 1 < taps == 9 else 4 * taps * layer.c
+            )
+    return wanted
+
+
+@pytest.mark.parametrize("name", ARENAS)
+def test_known_arenas(name):
+    net = load_workload(name)
+    _, alone, together = ARENAS[name]
+    arena = plan_workload(net)
+    assert arena.bytes == alone
+    assert max(arena.live) == net.peak_activation_bytes()
+    assert plan_workload(net, scratch(net)).bytes == together
+
+
+@pytest.mark.parametrize("name", ARENAS)
+def test_the_trace_and_the_model_have_one_arena(name):
+    pytest.importorskip("tflite")
+    from hwsim.workload.tflite import read_model
+
+    path = MODELS / f"{ARENAS[name][0]}.tflite"
+    if not path.exists():
+        pytest.skip(f"the model {path} is not there")
+    model, trace = read_model(path), load_workload(name)
+    for extra in ({}, scratch(trace)):
+        one, other = plan_model(model, extra), plan_workload(trace, extra)
+        assert (one.bytes, one.peak, one.live) == (other.bytes, other.peak, other.live)
+
+
+def test_vww_is_fragmented():
+    arena = plan_workload(load_workload("vww"))
+    assert arena.peak == "conv_2"
+    assert max(arena.live) == 55_296
+    assert arena.wasted == 64_512 - 55_296
+    # conv_0 writes above the network's input, dwconv_1 above what conv_0 wrote, and there it stays for conv_2
+    input_, first, second = 96 * 96 * 3, 48 * 48 * 8, 48 * 48 * 16
+    below, above = arena.at("conv_2")
+    assert below == Block("conv_2", 2, 3, 0, second)
+    assert above == Block("dwconv_1", 1, 2, input_ + first, first)
+
+
+def test_by_hand():
+    """The largest first, then each in the first gap among those that live with it."""
+    buffers = [
+        Buffer("a", 32, 0, 1),
+        Buffer("b", 64, 1, 2),
+        Buffer("c", 32, 2, 3),
+        Buffer("d", 16, 0, 3),
+        Buffer("e", 30, 3, 3),  # rounded up to 32
+    ]
+    arena = plan(buffers, ["w", "x", "y", "z"])
+    assert arena.blocks == (
+        Block("a", 0, 1, 64, 32),  # b is below it
+        Block("b", 1, 2, 0, 64),
+        Block("c", 2, 3, 64, 32),
+        Block("d", 0, 3, 96, 16),  # there is a gap at 0 when w runs, but not when x does
+        Block("e", 3, 3, 0, 32),  # b is gone
+    )
+    assert (arena.bytes, arena.live, arena.peak) == (112, (48, 112, 112, 80), "x")
+    assert arena.wasted == 0
+    text = arena.to_text(7).splitlines()
+    assert text[0] == "      112 B, full at x"
+    assert text[1].endswith("|DDDD|")
+    assert text[-1].endswith("| BBE|")
+
+
+def test_a_gap_between_two_is_taken():
+    buffers = [Buffer("low", 64, 0, 0), Buffer("both", 48, 0, 1), Buffer("late", 32, 1, 1), Buffer("later", 32, 1, 1)]
+    # when the second operator runs, 64 bytes are free below `both`: the two others fit in
+    assert [block.offset for block in plan(buffers, ["a", "b"]).blocks] == [0, 64, 0, 32]
+
+
+def test_a_shortcut_is_kept():
+    a = Conv2d("a", c=8, h=4, w=4, k=8)
+    b = Conv2d("b", c=8, h=4, w=4, k=8)
+    net = Workload("net", [a, b, (Elementwise("add", shape=(8, 4, 4)), ["a", "b"]), Gemm("fc", n=10, k=128)])
+    arena = plan_workload(net)
+    spans = {block.name: (block.first, block.last) for block in arena.blocks}
+    assert spans == {"input": (0, 0), "a": (0, 2), "b": (1, 2), "add": (2, 3), "fc": (3, 3)}
+    assert (arena.bytes, arena.peak) == (3 * 128, "add")
+    assert plan_workload(net, {"b": 500, "fc": (16, 32)}).bytes == 2 * 128 + 512
+    assert plan_workload(net, batch=4).bytes == 4 * arena.bytes
+    with pytest.raises(InputError, match="scratch must be of a layer of the network, not of 'c'"):
+        plan_workload(net, {"c": 1})
+    with pytest.raises(InputError, match="must be an operator of the plan, not 'c'"):
+        arena.at("c")
+
+
+def test_a_plain_trace_has_each_layer_alone():
+    net = Workload("net", [Gemm("a", n=64, k=32), Gemm("b", n=16, k=128)], graph=False)
+    assert plan_workload(net).bytes == 128 + 16
+    assert len(plan_workload(net).blocks) == 4
+
+
+def test_bad_buffers():
+    with pytest.raises(InputError, match="must have bytes and end after it starts"):
+        Buffer("a", 1, 2, 1)
+    with pytest.raises(InputError, match="buffers must live within the 1 operators"):
+        plan([Buffer("a", 1, 0, 1)], ["x"])
+    with pytest.raises(InputError, match=r"buffers must have fewer than 2\^62 bytes together"):
+        plan([Buffer("a", 2**62, 0, 0)], ["x"])
+    assert Arena((), ()).bytes == 0
+    assert Arena((), ()).peak == ""
+
+
+def reference(buffers):
+    """The planner as TFLM writes it: a list in order of offset, walked from gap to gap."""
+    placed = []
+    offsets = {}
+    sizes = [-(-buffer.bytes // 16) * 16 for buffer in buffers]
+    for index in sorted(range(len(buffers)), key=lambda i: -sizes[i]):
+        buffer, size, offset = buffers[index], sizes[index], 0
+        for start, end, first, last in sorted(placed):
+            if first > buffer.last or last < buffer.first:
+                continue
+            if start - offset >= size:
+                break
+            offset = max(offset, end)
+        placed.append((offset, offset + size, buffer.first, buffer.last))
+        offsets[index] = offset
+    return [offsets[index] for index in range(len(buffers))]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=25),
+)
+def test_no_two_overlap_and_each_is_where_tflm_puts_it(drawn):
+    buffers = [Buffer(str(i), size, min(a, b), max(a, b)) for i, (size, a, b) in enumerate(drawn)]
+    arena = plan(buffers, [f"op{i}" for i in range(10)])
+    assert [block.offset for block in arena.blocks] == reference(buffers)
+    for i, one in enumerate(arena.blocks):
+        assert one.offset % 16 == 0
+        for other in arena.blocks[:i]:
+            apart = one.last < other.first or other.last < one.first
+            assert apart or one.end <= other.offset or other.end <= one.offset
+    assert arena.bytes >= max(arena.live)
+    assert any(block.end == arena.bytes for block in arena.at(arena.peak))
+    assert len(arena.to_text().splitlines()) == 17
+
+
+def test_many_buffers_are_planned_in_time():
+    count = 4000
+    layers = [
+        DataMovement(f"m{i}", shape=(64, 4, 4 + i % 7), to=(64, 4, 4 + (i + 1) % 7), type="resize")
+        for i in range(count)
+    ]
+    arena = plan_workload(Workload("chain", layers, graph=True))
+    assert len(arena.blocks) == count + 1
+    assert arena.bytes >= max(arena.live) >= 64 * 4 * (9 + 10)

@@ -1,0 +1,591 @@
+"""TFLite files: every layer of the reference tables, dead channels that are dead, and no input that breaks the reader."""
+
+import csv
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("tflite")
+
+from tflite_builder import Op, T, add, build, conv, fc
+
+import hwsim
+from hwsim import cli
+from hwsim.errors import HwsimWarning, InputError
+from hwsim.workload import BatchedMatmul, Conv2d, Elementwise, Embedding, Gemm, Lstm, Opaque, Pool2d, load_workload
+from hwsim.workload.arena import plan_model
+from hwsim.workload.tflite import read_model
+from hwsim.workload.trace import read_trace
+from hwsim.workload.trace_text import trace_text
+from hwsim.yaml_source import parse_yaml
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+MODELS = SHARED / "models"
+#: The trace in workloads/ of each model.
+TRACES = {
+    "kws_ref_model": "kws",
+    "vww_96_int8": "vww",
+    "pretrainedResnet_quant": "ic",
+    "ad01_int8": "ad",
+    "person_detect": "person_detect",
+    "str_ww_ref_model": "streaming_wakeword",
+    "pretrainedResnet_large_int8": "ic_large",
+}
+each_model = pytest.mark.parametrize("name", TRACES)
+
+
+def model_path(name):
+    path = MODELS / f"{name}.tflite"
+    if not path.exists():
+        pytest.skip(f"the model {path} is not there")
+    return path
+
+
+def rows(name):
+    path = SHARED / "mcu" / f"{name}.csv"
+    if not path.exists():
+        pytest.skip(f"the table {path} is not there")
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def read(tmp_path, *parts, **more):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(*parts, **more))
+    return read_model(path)
+
+
+def fault(tmp_path, *parts, **more):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, *parts, **more)
+    assert str(caught.value).startswith(str(tmp_path / "net.tflite") + ": ")
+    return str(caught.value).removeprefix(str(tmp_path / "net.tflite") + ": ")
+
+
+# The seven models
+
+
+@each_model
+def test_totals(name):
+    model = read_model(model_path(name))
+    (row,) = (row for row in rows("models_summary") if row["model"] == name)
+    net = model.workload
+    assert (net.macs, net.weights, net.biases * 4) == (
+        int(row["macs"]),
+        int(row["weight_bytes"]),
+        int(row["bias_bytes"]),
+    )
+    assert (len(net), model.file_bytes) == (int(row["ops"]), int(row["file_bytes"]))
+    assert net.peak_activation_bytes() == int(row["peak_act_bytes_estimate"])
+    assert net[list(net)[int(row["peak_at_op"])].name].name == net.peak()[0]
+    live = sum(layer.weight.density * layer.weights for layer in net)
+    assert live == pytest.approx(net.weights * (1 - float(row["weight_sparsity"])), rel=1e-4)
+    assert not model.warnings
+
+
+@each_model
+def test_every_layer(name):
+    net = read_model(model_path(name)).workload
+    table = rows(f"layers_{name}")
+    assert len(table) == len(net)
+    for layer, row in zip(net, table):
+        assert layer.name.endswith(f"_{row['idx']}")
+        assert (layer.macs, layer.outputs) == (int(row["macs"]), int(row["outputs"]))
+        assert (layer.weights, layer.biases * 4) == (int(row["weight_bytes"]), int(row["bias_bytes"]))
+        assert layer.inputs == int(row["in_act_bytes"])
+        if layer.weights:
+            assert 1 - layer.weight.density == pytest.approx(float(row["w_sparsity_zp"]), abs=1e-5)
+            assert layer.activation == row["fused_act"].lower()
+        if isinstance(layer, Conv2d):
+            pads = tuple(int(row[f"pad_{side}"]) for side in ("top", "left", "bottom", "right"))
+            assert layer.pad == pads
+            assert (layer.r, layer.s, *layer.stride, *layer.dilation) == tuple(
+                int(row[key]) for key in ("kh", "kw", "stride_h", "stride_w", "dil_h", "dil_w")
+            )
+            assert layer.groups == int(row["groups"])
+        assert [x.dtype for x in (layer.input, layer.output)] == ["int8", "int8"]
+
+
+def test_live_macs_of_the_pruned_network():
+    """Exactly the channels that can be left out: 4.12 M MACs; without the positive constants it would be 3.73 M."""
+    net = read_model(model_path("vww_96_int8")).workload
+    convs = [layer for layer in net if isinstance(layer, Conv2d)]
+    assert sum(layer.macs_live for layer in convs if layer.pointwise) == 2_956_626
+    assert sum(layer.macs_live for layer in convs if layer.depthwise) == 668_412
+    assert net["conv_0"].macs_live == net["conv_0"].macs == 497_664
+    assert net.macs_live == 2_956_626 + 668_412 + 497_664 + 2 * (256 - 234)
+    # one channel of dwconv_23 has a dead input and a bias above zero: no work, and yet not zero for the next layer
+    assert (net["dwconv_23"].dead_in, net["dwconv_23"].dead_out, net["conv_24"].dead_in) == (68, 67, 67)
+
+
+@pytest.mark.parametrize("name", ["vww_96_int8", "pretrainedResnet_large_int8"])
+def test_dead_channels_are_zero_when_the_network_runs(name):
+    interpreters = pytest.importorskip("ai_edge_litert.interpreter")
+    from hwsim.workload.converter import Converter
+    from hwsim.workload.tflite_file import read_tables
+
+    converter = Converter(read_tables(model_path(name)))
+    converter.workload(name)
+    assert converter.dead
+    runner = interpreters.Interpreter(
+        str(model_path(name)),
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=interpreters.OpResolverType.BUILTIN_REF,
+    )
+    runner.allocate_tensors()
+    source = runner.get_input_details()[0]
+    draw = np.random.default_rng(1)
+    for _ in range(2):
+        runner.set_tensor(source["index"], draw.integers(-128, 128, source["shape"], np.int8))
+        runner.invoke()
+        for index, mask in converter.dead.items():
+            values = runner.get_tensor(index)[..., mask]
+            assert (values == converter.file.tensors[index].quantization.zero_point[0]).all()
+
+
+@each_model
+def test_traces(name):
+    """The files in workloads/ hold what the models hold."""
+    model = read_model(model_path(name), TRACES[name])
+    trace = load_workload(TRACES[name])
+    assert trace == model.workload
+    assert trace.digest == model.digest
+    assert trace.macs_live == model.workload.macs_live
+    assert read_trace(parse_yaml(trace_text(model.workload)), load_workload) == model.workload
+
+
+def test_values_and_quantisation():
+    model = read_model(model_path("kws_ref_model"))
+    first = model.operators[0]
+    assert (first.code, first.options["padding"], first.options["stride_w"]) == ("CONV_2D", "SAME", 2)
+    source, weights, bias = (model.tensors[index] for index in first.inputs)
+    assert weights.values().shape == (64, 10, 4, 1)
+    assert weights.values().dtype == np.int8
+    assert not weights.values().flags.writeable
+    assert (weights.quantization.scale.shape, weights.quantization.axis) == ((64,), 0)
+    assert (bias.values().dtype, bias.dtype) == (np.int32, "int32")
+    assert source.quantization.scale[0] == pytest.approx(0.5847029)
+    assert source.quantization.zero_point[0] == 83
+    with pytest.raises(InputError, match="a constant with stored values is wanted"):
+        source.values()
+
+
+def test_values_are_those_of_the_interpreter():
+    interpreters = pytest.importorskip("ai_edge_litert.interpreter")
+    model = read_model(model_path("str_ww_ref_model"))
+    runner = interpreters.Interpreter(model.path)
+    runner.allocate_tensors()
+    for tensor in model.tensors:
+        if tensor.data is not None:
+            assert (runner.get_tensor(tensor.index) == tensor.values()).all()
+    assert [i["index"] for i in runner.get_input_details()] == list(model.inputs)
+
+
+def test_loading_is_quick():
+    import time
+
+    path = model_path("vww_96_int8")
+    read_model(path)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        read_model(path)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.1
+
+
+# Operators
+
+
+def small():
+    """A convolution, a depthwise one, a sum and a fully connected layer: 4 x 4 x 3 to 5."""
+    draw = np.random.default_rng(7)
+    weights = draw.integers(-3, 4, (8, 3, 3, 3), np.int8)
+    tensors = [
+        T((1, 4, 4, 3), zero=(-1,)),
+        T((8, 3, 3, 3), data=weights, scale=[0.5] * 8, zero=[0] * 8),
+        T((8,), "INT32", np.arange(8, dtype=np.int32), scale=[0.5] * 8, zero=[0] * 8),
+        T((1, 2, 2, 8)),
+        T((1, 3, 3, 8), data=np.ones((1, 3, 3, 8), np.int8), scale=[1.0] * 8, zero=[0] * 8, axis=3),
+        T((1, 2, 2, 8)),
+        T((1, 2, 2, 8)),
+        T((5, 32), data=np.ones((5, 32), np.int8)),
+        T((1, 5)),
+    ]
+    operators = [
+        conv([0, 1, 2], [3], stride=2, act="RELU"),
+        conv([3, 4, -1], [5], DepthMultiplier=1),
+        add([3, 5], [6]),
+        fc([6, 7, -1], [8]),
+    ]
+    return tensors, operators, [0], [8]
+
+
+def test_a_graph(tmp_path):
+    model = read(tmp_path, *small())
+    net = model.workload
+    weights = model.tensors[1].values()
+    assert net["conv_0"] == Conv2d(
+        "conv_0", c=3, h=4, w=4, k=8, r=3, stride=2, pad="same", activation="relu",
+        weight={"density": np.count_nonzero(weights) / weights.size},
+    )  # fmt: skip
+    assert net["conv_0"].pad == (0, 0, 1, 1)  # SAME puts the odd row last
+    assert (net["dwconv_1"].groups, net["dwconv_1"].bias) == (8, False)
+    assert net["fc_3"] == Gemm("fc_3", n=5, k=32, bias=False, window=(2, 2))
+    assert net.inputs["add_2"] == ("conv_0", "dwconv_1")
+    assert model.layers == {0: "conv_0", 1: "dwconv_1", 2: "add_2", 3: "fc_3"}
+    assert model.constant_bytes == 8 * 27 + 8 * 4 + 72 + 160
+
+
+def test_rule_of_dead_channels(tmp_path):
+    """A channel is dead if its weights over live inputs are zero and its bias leaves zero after the rounding."""
+    weights = np.ones((6, 1, 1, 2), np.int8)
+    weights[1:] = 0
+    # scale of the accumulator 0.25, of the output 1: bias 1 is 0.25 and rounds to zero, 3 is 0.75 and does not
+    biases = np.array([0, 0, 1, 3, -3, 100], np.int32)
+    after = np.eye(6, dtype=np.int8).reshape(6, 1, 1, 6)
+    for act, dead in (("NONE", [1, 2]), ("RELU", [1, 2, 4])):
+        tensors = [
+            T((1, 4, 4, 2), scale=(0.5,)),
+            T((6, 1, 1, 2), data=weights, scale=(0.5,)),
+            T((6,), "INT32", biases),
+            T((1, 4, 4, 6)),
+            T((6, 1, 1, 6), data=after),
+            T((1, 4, 4, 6)),
+            T((1, 96)),
+            T((2, 96), data=np.ones((2, 96), np.int8)),
+            T((1, 2)),
+        ]
+        operators = [
+            conv([0, 1, 2], [3], act=act),
+            conv([3, 4], [5]),
+            Op("RESHAPE", [5], [6]),
+            fc([6, 7], [8]),
+        ]
+        net = read(tmp_path, tensors, operators, [0], [8]).workload
+        assert net["conv_0"].dead_out == net["conv_1"].dead_in == net["conv_1"].dead_out == len(dead)
+        assert net["fc_3"].dead_in == 16 * len(dead)
+        assert net["conv_1"].macs_live == 16 * (6 - len(dead)) ** 2
+
+
+def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
+    stored = T((3, 5), "INT16", np.zeros((3, 5), np.int16))
+    tensors = [T((1, 4, 4, 3)), T((1, 2, 2, 12)), stored, T((1, 7)), T((1, 7))]
+    operators = [
+        Op("SPACE_TO_DEPTH", [0], [1]),
+        Op("My/Op:1", [1, 2, 0], [3]),
+        Op(5000, [3], [4]),  # a builtin that is not known by number alone
+    ]
+    model = read(tmp_path, tensors, operators, [0], [4])
+    net = model.workload
+    assert [layer.op for layer in net][:2] == ["space_to_depth", "my_op_1"]
+    assert net["my_op_1_1"] == Opaque(
+        "my_op_1_1", type="my_op_1", shapes=[(12, 2, 2), (3, 4, 4)], to=(1, 7), stored=15, weight="int16"
+    )
+    assert (net.macs, net.weights) == (0, 15)
+    assert model.warnings[1].startswith("operator 1, My/Op:1: hwsim does not know it; it is a row with the bytes")
+    with pytest.warns(HwsimWarning) as caught:
+        assert load_workload(tmp_path / "net.tflite") == net
+    assert [str(item.message) for item in caught] == [f"{tmp_path / 'net.tflite'}: {w}" for w in model.warnings]
+    assert read_trace(parse_yaml(trace_text(net)), load_workload) == net
+    assert list(hwsim.simulate(hwsim.load_machine("systolic_ws"), net).layers["op"]) == [layer.op for layer in net]
+
+
+def test_float_and_float16(tmp_path):
+    """A float16 model widens its weights when it is loaded: they are stored, and counted, as float16."""
+    given = {"scale": None}
+    tensors = [
+        T((1, 8), "FLOAT32", **given),
+        T((4, 8), "FLOAT16", np.ones((4, 8), np.float16), **given),
+        T((4, 8), "FLOAT32", **given),
+        T((1, 4), "FLOAT32", **given),
+    ]
+    operators = [Op("DEQUANTIZE", [1], [2]), fc([0, 2], [3])]
+    model = read(tmp_path, tensors, operators, [0], [3])
+    layer = model.workload["fc_1"]
+    assert (layer.input.dtype, layer.weight.dtype, layer.output.dtype) == ("fp32", "fp16", "fp32")
+    assert not model.warnings
+    assert read_trace(parse_yaml(trace_text(model.workload)), load_workload) == model.workload
+
+
+def test_other_formats(tmp_path):
+    pairs = np.array([0x21, 0xF0], np.uint8)  # int4: the low half comes first
+    tensors = [T((1, 4), "INT16"), T((1, 4), "INT4", pairs), T((1, 1), "INT16")]
+    model = read(tmp_path, tensors, [fc([0, 1], [2])], [0], [2])
+    assert model.tensors[1].values().tolist() == [[1, 2, 0, -1]]
+    assert model.workload["fc_0"].weight.density == 0.75
+    assert (model.workload["fc_0"].weight.bits, model.workload["fc_0"].input.bits) == (4, 16)
+    half = np.array([0x3F80, 0xC000], np.uint16)
+    tensors = [
+        T((1, 2), "FLOAT32", scale=None),
+        T((1, 2), "BFLOAT16", half, scale=None),
+        T((1, 1), "FLOAT32", scale=None),
+    ]
+    model = read(tmp_path, tensors, [fc([0, 1], [2])], [0], [2])
+    assert model.tensors[1].values().tolist() == [[1.0, -2.0]]
+    # zero is what the zero point says, channel by channel
+    weights = np.array([[128, 0], [3, 3]], np.uint8)
+    tensors = [T((1, 2), "UINT8"), T((2, 2), "UINT8", weights, scale=[1, 1], zero=[128, 3]), T((1, 2), "UINT8")]
+    assert read(tmp_path, tensors, [fc([0, 1], [2])], [0], [2]).workload["fc_0"].weight.density == 0.25
+
+
+def test_the_batch_is_left_out(tmp_path):
+    tensors = [
+        T((4, 6, 6, 2)), T((3, 3, 3, 2), data=np.ones((3, 3, 3, 2), np.int8)), T((4, 4, 4, 3)),
+        T((4, 48)), T((5, 48), data=np.ones((5, 48), np.int8)), T((4, 5)),
+    ]  # fmt: skip
+    operators = [conv([0, 1], [2], "VALID"), Op("RESHAPE", [2], [3]), fc([3, 4], [5])]
+    model = read(tmp_path, tensors, operators, [0], [5])
+    assert [layer.output.shape for layer in model.workload] == [(3, 4, 4), (1, 48), (1, 5)]
+    assert model.workload.macs == 16 * 54 + 240
+    assert model.warnings == ("the file has a batch of 4; the layers are those of one input",)
+
+
+def test_more_kinds(tmp_path):
+    one = np.ones
+    tensors = [
+        T((1, 6, 8)),  # a sequence of 6
+        *[T((4, 8), data=one((4, 8), np.int8)) for _ in range(4)],
+        *[T((4, 4), data=one((4, 4), np.int8)) for _ in range(4)],
+        *[T((4,), "INT32", one(4, np.int32)) for _ in range(4)],
+        T((1, 4), variable=True), T((1, 4), "INT16", variable=True),
+        T((1, 6, 4)),
+        T((1, 4, 6)), T((2,), "INT32", one(2, np.int32), scale=None), T((1, 6, 6)), T((1, 6, 6)), T((1, 6, 12)),
+    ]  # fmt: skip
+    lstm = [0, *range(1, 9), -1, -1, -1, *range(9, 13), -1, -1, 13, 14]
+    operators = [
+        Op("UNIDIRECTIONAL_SEQUENCE_LSTM", lstm, [15], "UnidirectionalSequenceLSTMOptions", {}),
+        Op("TRANSPOSE", [15, 17], [16]),
+        Op("BATCH_MATMUL", [15, 16], [18], "BatchMatMulOptions", {}),
+        Op("LOGISTIC", [18], [19]),
+        Op("CONCATENATION", [18, 19], [20], "ConcatenationOptions", {"Axis": -1}),
+    ]
+    model = read(tmp_path, tensors, operators, [0], [20])
+    net = model.workload
+    assert net.graph
+    assert not model.warnings
+    assert net["lstm_0"] == Lstm("lstm_0", input_size=8, hidden_size=4, steps=6)
+    assert net["matmul_2"] == BatchedMatmul("matmul_2", m=6, n=6, k=4)
+    assert net["concat_4"].output.shape == (6, 12)
+    assert read_trace(parse_yaml(trace_text(net)), load_workload) == net
+
+    tensors = [
+        T((1, 5), "INT32", scale=None), T((20, 8), data=one((20, 8), np.int8)), T((1, 5, 8)),
+        T((), data=np.int8(3)), T((1, 5, 8)), T((1, 2, 8)), T((1, 3, 8)),
+    ]  # fmt: skip
+    operators = [
+        Op("GATHER", [1, 0], [2], "GatherOptions", {}),
+        Op("MUL", [2, 3], [4], "MulOptions", {"FusedActivationFunction": 0}),
+        Op("SPLIT_V", [4], [5, 6]),
+    ]
+    net = read(tmp_path, tensors, operators, [0], [5, 6]).workload
+    assert net["gather_0"] == Embedding("gather_0", rows=20, dim=8, tokens=5)
+    assert net["mul_1"] == Elementwise("mul_1", shape=(5, 8), type="mul", n=1)
+    assert [net[name].output.shape for name in ("split_v_2", "split_v_2_1")] == [(2, 8), (3, 8)]
+    assert read_trace(parse_yaml(trace_text(net)), load_workload) == net
+
+
+def test_pools(tmp_path):
+    size = {"Padding": 1, "StrideH": 2, "StrideW": 2, "FilterHeight": 2, "FilterWidth": 2}
+    axes = T((2,), "INT32", np.array([1, 2], np.int32), scale=None)
+    tensors = [T((1, 5, 5, 4)), T((1, 2, 2, 4)), axes, T((1, 4))]
+    operators = [Op("MAX_POOL_2D", [0], [1], "Pool2DOptions", size), Op("MEAN", [1, 2], [3], "ReducerOptions", {})]
+    net = read(tmp_path, tensors, operators, [0], [3]).workload
+    assert net["pool_0"] == Pool2d("pool_0", c=4, h=5, w=5, r=2)
+    assert net["mean_1"] == Pool2d("mean_1", c=4, h=2, w=2, type="avg")
+
+
+def test_two_inputs_are_a_plain_trace(tmp_path):
+    tensors = [T((1, 4)), T((1, 4)), T((1, 4)), T((), data=np.int8(2)), T((1, 4))]
+    model = read(tmp_path, tensors, [add([0, 1], [2]), add([2, 3], [4])], [0, 1], [4])
+    assert not model.workload.graph
+    assert [layer.n for layer in model.workload] == [2, 1]
+    assert model.warnings[0].startswith("the network has 2 inputs, not one; the layers are a plain trace")
+    assert read_trace(parse_yaml(trace_text(model.workload)), load_workload) == model.workload
+    assert plan_model(model).bytes == 3 * 16
+
+
+# Wrong files
+
+
+def changed(place, **fields):
+    tensors, operators, inputs, outputs = small()
+    for key, value in fields.items():
+        setattr((tensors if place[0] == "t" else operators)[int(place[1:])], key, value)
+    return tensors, operators, inputs, outputs
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (changed("o0", inputs=[0, 99, 2]), "operator 0, CONV_2D: inputs must be among its 9 tensors, not 99"),
+        (changed("o0", outputs=[-1]), "operator 0, CONV_2D: outputs must be among its 9 tensors, not -1"),
+        (changed("o0", inputs=[6, 1, 2]), "operator 0, CONV_2D: must read what is written before it, not tensor 6"),
+        (changed("o1", outputs=[3]), "operator 1, DEPTHWISE_CONV_2D: must write a tensor that nothing else gives, not tensor 3"),
+        (changed("o1", outputs=[4]), "operator 1, DEPTHWISE_CONV_2D: must write a tensor that nothing else gives, not tensor 4"),
+        (changed("o0", version=0), "operator 0, CONV_2D: version must be from 1 to 1000, not 0"),
+        (changed("o0", kind=""), "operator 0, CONV_2D: must have Conv2DOptions, not options of type 0"),
+        (changed("o0", kind="AddOptions", options={}), "operator 0, CONV_2D: must have Conv2DOptions, not options of type 11"),
+        (changed("o0", options=conv([], [], stride=0).options), "operator 0, CONV_2D: stride must be an integer from 1 to 2^31, not 0"),
+        (changed("o0", options=conv([], []).options | {"Padding": 7}), "operator 0, CONV_2D: padding must be one of TFLite's, not 7"),
+        (changed("t0", shape=(1, 9, 9, 3)), "operator 0, CONV_2D: output must have 200 values by its input and options, not 1 x 2 x 2 x 8"),
+        (changed("t0", shape=(1, 4, 4, 4)), "operator 0, CONV_2D: weights must be of a part of the 4 input channels, not of 3"),
+        (changed("t0", shape=(1, -4, 4, 3)), "tensor 0: shape must be at most 8 sizes, none of them negative, not (1, -4, 4, 3)"),
+        (changed("t0", type=77), "tensor 0: type must be one of TFLite's, not 77"),
+        (changed("t1", shape=(8, 3, 3, 2**20)), "tensor 1: must have 75497472 bytes, as a int8 of shape (8, 3, 3, 1048576) has, not 216"),
+        (changed("t1", scale=[1.0] * 3), "tensor 1: must have one scale, or one for each index of axis 0, not 3"),
+        (changed("t1", zero=[0] * 3), "tensor 1: must have as many zero points as scales, 8, not 3"),
+        (changed("t1", scale=[np.nan] * 8), "tensor 1: scales must be finite and not negative"),
+        (changed("t2", data=np.ones(9, np.int32), shape=(9,), scale=None), "operator 0, CONV_2D: bias must have a value for each of 8 outputs, not 9"),
+        (changed("t7", shape=(32, 5)), "operator 3, FULLY_CONNECTED: weights must be of 5 inputs where it reads a multiple of that, not 32 values"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told(tmp_path, parts, message):
+    assert fault(tmp_path, *parts) == message
+
+
+def test_what_is_no_model_is_told(tmp_path):
+    tensors, operators, inputs, outputs = small()
+    assert fault(tmp_path, tensors, operators, inputs, outputs, version=4) == "must be version 3 of the format, not 4"
+    assert fault(tmp_path, tensors, operators, inputs, outputs, subgraphs=0) == "must have a subgraph"
+    assert fault(tmp_path, tensors, operators, [0], [99]) == "the subgraph: outputs must be among its 9 tensors, not 99"
+    message = "the subgraph: outputs must be written by an operator; tensor 8 is not"
+    assert fault(tmp_path, tensors, operators[:3], [0], [8]) == message
+    assert fault(tmp_path, tensors, [], [0], [0]) == "must have an operator that reads the input of the network"
+    path = tmp_path / "net.tflite"
+    for raw in (b"", b"TFL3", b"\0" * 100):
+        path.write_bytes(raw)
+        with pytest.raises(InputError, match=r"net.tflite: must be a TFLite file, with 'TFL3' at byte 4, not"):
+            read_model(path)
+    with pytest.raises(InputError, match=r"absent.tflite: cannot be read: No such file"):
+        read_model(tmp_path / "absent.tflite")
+    with pytest.raises(InputError, match="must be a file, not a directory or a device"):
+        read_model(tmp_path)
+
+
+def test_huge_shapes_take_no_memory(tmp_path):
+    """Shapes of what is computed cost nothing in the file: they may say anything, and nothing is made of their size."""
+    big = (1, 2**15, 2**15, 8)
+    tensors, operators, _, _ = small()
+    tensors[0].shape = (1, 2**16, 2**16, 3)
+    tensors[3].shape = tensors[5].shape = tensors[6].shape = big
+    tensors += [T((1, 2**31 - 1)), T((1, 2**31 - 1))]
+    reshape = [Op("RESHAPE", [6], [9]), Op("RELU", [9], [10])]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"net\.tflite"):
+            read(tmp_path, changed("t0", shape=(2**30,) * 8)[0], operators, [0], [8])
+        model = read(tmp_path, tensors, operators[:3] + reshape, [0], [10])
+        assert model.workload["conv_0"].outputs == 2**33
+        assert plan_model(model).bytes >= 2**34
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_shared_tables_are_not_read_without_end(tmp_path):
+    """Ten thousand layers over one megabyte of weights is a small file and a day's work."""
+    count, side = 10_000, 1024
+    tensors = [
+        T((1, side)),
+        T((side, side), data=np.zeros((side, side), np.int8)),
+        *[T((1, side)) for _ in range(count)],
+    ]
+    operators = [fc([0 if i == 0 else i + 1, 1], [i + 2]) for i in range(200)]
+    message = fault(tmp_path, tensors[:202], operators, [0], [201])
+    assert message.endswith("its tables must not share their bytes: reading them takes many times the file")
+
+
+def tiny():
+    """One fully connected layer, in half a kilobyte."""
+    tensors = [T((1, 4)), T((2, 4), data=np.ones((2, 4), np.int8)), T((1, 2))]
+    return build(tensors, [fc([0, 1], [2])], [0], [2])
+
+
+def holds(path, raw):
+    """Reading raw bytes gives a model or an error that names the file."""
+    path.write_bytes(raw)
+    try:
+        model = read_model(path)
+        trace_text(model.workload)
+        plan_model(model)
+    except InputError as error:
+        assert str(path) in str(error) or "names in a trace" in str(error) or "buffers must have" in str(error)
+
+
+def test_cut_off_at_every_length(tmp_path):
+    raw = tiny()
+    for length in range(len(raw)):
+        holds(tmp_path / "net.tflite", raw[:length])
+
+
+def test_every_word_replaced(tmp_path):
+    raw = tiny()
+    for place in range(0, len(raw) - 3, 4):
+        for word in (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, len(raw)):
+            holds(tmp_path / "net.tflite", raw[:place] + word.to_bytes(4, "little") + raw[place + 4 :])
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_bytes_changed(tmp_path, data):
+    raw = bytearray(build(*small()))
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    holds(tmp_path / "net.tflite", bytes(raw))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_real_file_changed(tmp_path, data):
+    raw = bytearray(model_path("kws_ref_model").read_bytes())
+    structure = [place for place in range(0, len(raw) - 3, 4) if raw[place + 2 : place + 4] in (b"\0\0", b"\xff\xff")]
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.sampled_from(structure))
+        word = data.draw(st.one_of(st.integers(0, 80), st.integers(0, len(raw)), st.integers(0, 2**32 - 1)))
+        raw[place : place + 4] = word.to_bytes(4, "little")
+    holds(tmp_path / "net.tflite", bytes(raw))
+
+
+# The command
+
+
+def call(capsys, *words):
+    sys.argv = ["hwsim", *map(str, words)]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, out, err
+
+
+def test_import_writes_a_trace(capsys, tmp_path):
+    path = model_path("vww_96_int8")
+    target = tmp_path / "mine.yaml"
+    assert call(capsys, "import", path, "-o", target) == (0, "", "")
+    assert load_workload(target) == load_workload(path)
+    code, out, _ = call(capsys, "import", path, "-o", "-", "--name", "vww", "--source", "a camera")
+    assert code == 0
+    assert 'source: "a camera"' in out
+    assert read_trace(parse_yaml(out), load_workload) == load_workload("vww")
+
+
+def test_import_says_what_is_lost_and_what_is_wrong(capsys, tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build([T((1, 4)), T((1, 4))], [Op("Mystery", [0], [1])], [0], [1]))
+    code, out, err = call(capsys, "import", path, "-o", "-")
+    assert code == 0
+    assert "{opaque: mystery_0, type: mystery, to: [1, 4]}" in out
+    assert err.startswith("hwsim: warning: operator 0, Mystery: hwsim does not know it")
+    path.write_bytes(build(*small())[:300])
+    code, out, err = call(capsys, "import", path, "-o", "-")
+    assert (code, out) == (2, "")
+    assert err == f"hwsim: {path}: must be a whole TFLite file; a table of it leads outside or is cut off\n"
