@@ -2,7 +2,8 @@
 
 Each `gemm_*` walks a register tile as the machine's own kernel does and returns the output it would compute, wrapped,
 saturated or rounded where the instruction does so, with the instructions executed. ``native=True`` runs the real
-instruction instead of its portable form where this processor has it.
+instruction instead of its portable form where this processor has it. The module is long because it is a list: one
+function an instruction, one a product, and what they share at the end.
 """
 
 from __future__ import annotations

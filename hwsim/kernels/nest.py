@@ -1,7 +1,8 @@
 """Mappings executed: any loop nest run on real int8 data, every word moved between real buffers and counted.
 
 The semantics are those that `hwsim.mapping.counts` states and prices in closed form; here they happen. Nothing is
-shared with the closed form but the description of problem, mapping and policy, so that each proves the other.
+shared with the closed form but the description of problem, mapping and policy, so that each proves the other. The
+module is long because laying out buffers, links and loops for the compiled walk is one piece of work.
 """
 
 from __future__ import annotations

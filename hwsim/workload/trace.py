@@ -1,4 +1,7 @@
-"""Read a trace file: expand its blocks, infer the sizes that producers give, make the layers."""
+"""Read a trace file: expand its blocks, infer the sizes that producers give, make the layers.
+
+The second half is a list, a few lines for each kind of layer, which makes the module long.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The form of a trace file: what keys a network, a block and a line for each kind of layer have.
 
-Only the form is checked here: what a size may be is checked by the layer that is made of it.
+Only the form is checked here: what a size may be is checked by the layer that is made of it. The module is long because
+it is a list: one small class for each kind of line.
 """
 
 from __future__ import annotations
