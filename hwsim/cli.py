@@ -104,6 +104,12 @@ def _write(text: str, target: str) -> None:
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
 @click.option("--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev.")
+@click.option("--every", metavar="TIME", help="Run once every period, as '1 s', and sleep in between.")
+@click.option("--battery", metavar="NAME", help="With --every: how long it lasts, as CR2032 or '1000 mAh 3.7 V'.")
+@click.option("--for", "duration", metavar="TIME", help="With --every: how long it goes on; one day unless told.")
+@click.option("--capture", metavar="TIME", help="With --every: how long the sensor fills its buffer before.")
+@click.option("--jitter", metavar="TIME", help="With --every: periods differ at random by up to as much.")
+@click.option("--seed", type=int, metavar="N", help="With --jitter: other numbers, other periods.")
 def run(
     machine: str,
     workload: str,
@@ -113,6 +119,12 @@ def run(
     json_file: str | None,
     csv_file: str | None,
     trace_file: str | None,
+    every: str | None,
+    battery: str | None,
+    duration: str | None,
+    capture: str | None,
+    jitter: str | None,
+    seed: int | None,
 ) -> None:
     """Run WORKLOAD on MACHINE: latency, energy and bound of each layer.
 
@@ -123,8 +135,19 @@ def run(
       hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'
       hwsim run eyeriss_v1 vgg16 --batch 3 --set clocks.core='250 MHz'
       hwsim run systolic_os my_layers.csv --json -
+      hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
     """
+    given = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter, "seed": seed}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if every is None and options:
+        names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
+        raise InputError(f"{names} must come with --every, as --every '1 s'")
     report = _simulate(machine, workload, batch, changes, layers)
+    scenario = None
+    if every is not None:
+        from hwsim.scenario import duty_cycle
+
+        scenario = duty_cycle(report, every, **options)
     if json_file:
         _write(report.to_json(), json_file)
     if csv_file:
@@ -137,6 +160,10 @@ def run(
 
         silicon = None if changes else silicon_of(report.machine.name, report.machine.folder)
         print_report(report, _console(), silicon)
+    if scenario is not None:
+        # Standard output may be a file that another program reads.
+        for line in ("", *scenario.lines()):
+            click.echo(line, err="-" in (json_file, csv_file, trace_file))
     if not report.summary.fits:
         raise SystemExit(1)
 
@@ -237,7 +264,8 @@ def validate(
 
     Every layer's nest runs on seeded int8 data: its output must be that of the layer, and every word that is read,
     filled, updated or drained on the way must have been counted. Exit 1 where a prediction is outside its limit or an
-    execution differs.
+    execution differs. Of a WORKLOAD.tflite the int8 graph runs too, on random input, and each operator's output is held
+    against TFLite's reference interpreter where ai-edge-litert is installed.
 
     \b
     Examples:
@@ -278,6 +306,11 @@ def validate(
         failed |= not print_checks(_console())
     if executes and machine is not None and workload is not None:
         failed |= not _execute(machine, workload, batch, changes, layers, sample)
+        if workload.lower().endswith(".tflite"):
+            from hwsim.inference import print_graph
+            from hwsim.workload.tflite import read_model
+
+            failed |= not print_graph(read_model(workload), _console())
     if failed:
         raise SystemExit(1)
 

@@ -13,8 +13,8 @@ LAYERS = [
     {"mapping", "kernels", "program"},
     {"machines"},
     {"engine", "energy"},
-    {"simulation", "report"},
-    {"execution", "kernel_checks", "oracles", "layer_data", "validate", "schema", "cli"},
+    {"simulation", "report", "scenario"},
+    {"execution", "inference", "kernel_checks", "oracles", "layer_data", "validate", "schema", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

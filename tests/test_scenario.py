@@ -1,0 +1,236 @@
+"""Duty cycles by hand: average power, duty, missed deadlines, battery life; the same with and without fast-forward."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import hwsim
+from hwsim.cli import main
+from hwsim.errors import InputError
+from hwsim.report.report import Report
+from hwsim.scenario import BATTERIES, DutyCycle, duty_cycle, parse_battery
+
+BOARD = """
+kind: mcu
+name: board
+source: test
+clocks: {core: 1 MHz}
+core: cortex-m4
+library: mine.yaml
+flash: {size: 64 KiB, weight_byte: 0, source: test}
+ram: {size: 16 KiB, reserved: 1 KiB, source: test}
+power: {active: 100 mW, sleep: 1 mW, deep_sleep: 10 uW, wake_up: 0 s, source: test}
+"""
+LIBRARY = """
+name: mine
+family: mine
+source: test
+fitted: "nothing: round numbers"
+core: cortex-m4
+code: optimised
+dead_channels: drop
+uncertainty: 0.1
+costs: {pointwise_mac: 2, conv_mac: 3, narrow_mac: 4, depthwise_mac: 5, depthwise_output: 40, dense_mac: 6, output: 30,
+        dense_output: 50, patch: 10, patch_byte: 1, element: 20, averaged: 7, compared: 3, softmax: 100, operator: 1000}
+cores: {cortex-m4: {fitted: "test"}}
+memory: {code: 16 KiB, ram: 1 KiB, operator: 100 B, channel: 8 B, source: test}
+"""
+DAY = 86_400
+
+
+@pytest.fixture
+def report(tmp_path: Path):
+    """An inference of 10 ms on a board of round numbers: 1000 cycles and 450 elements of 20 at 1 MHz."""
+    (tmp_path / "mine.yaml").write_text(LIBRARY)
+    (tmp_path / "board.yaml").write_text(BOARD)
+
+    def run(elements: int = 450, **power: str) -> Report:
+        machine = hwsim.load_machine(tmp_path / "board.yaml", set={f"power.{k}": v for k, v in power.items()})
+        layer = hwsim.Elementwise("add", shape=(elements,))
+        return hwsim.simulate(machine, hwsim.Workload("w", (layer,), graph=False))
+
+    return run
+
+
+def same(one: DutyCycle, other: DutyCycle) -> bool:
+    """Equal but for how many events it took."""
+    names = ("window_s", "inferences", "missed", "duty", "time_s", "energy_j")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def test_average_power_and_life_by_hand(report) -> None:
+    found = duty_cycle(report(), every="1 s", battery="CR2032")
+    # 10 ms at 100 mW and 990 ms at 10 uW: 1 mJ + 9.9 uJ a second.
+    assert found.average_w == pytest.approx(1.0099e-3, rel=1e-12)
+    assert found.duty == 0.01
+    assert (found.inferences, found.missed, found.window_s) == (DAY, 0, DAY)
+    assert found.life_s == pytest.approx(0.225 * 3600 * 3 / 1.0099e-3, rel=1e-12)
+    assert found.energy_j == {"inference": pytest.approx(86.4), "deep sleep": pytest.approx(0.99 * DAY * 10e-6)}
+
+
+def test_waking_up_draws_active_power_and_counts_as_duty(report) -> None:
+    found = duty_cycle(report(wake_up="5 ms"), every="100 ms", duration="10 s")
+    assert found.time_s == {"inference": 1.0, "wake-up": 0.5, "deep sleep": 8.5}
+    assert found.average_w == pytest.approx((1.5 * 0.1 + 8.5 * 10e-6) / 10)
+    assert found.duty == 0.15
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_capture_sleeps_lightly_and_the_rest_deeply(report, slow: bool) -> None:
+    found = duty_cycle(report(), every="1 s", capture="200 ms", duration="50 s", fast_forward=not slow)
+    assert found.time_s == {"inference": 0.5, "sleep": 10.0, "deep sleep": 39.5}
+    assert found.average_w == pytest.approx((0.5 * 0.1 + 10 * 1e-3 + 39.5 * 10e-6) / 50)
+
+
+def test_the_next_capture_fills_while_the_core_works(report) -> None:
+    found = duty_cycle(report(), every="100 ms", capture="95 ms", duration="10 s")
+    # 5 ms of each capture pass while the core works.
+    assert found.time_s == {"inference": 1.0, "sleep": 9.0}
+    assert found.missed == 0
+
+
+def test_latency_longer_than_the_period_misses_every_deadline(report) -> None:
+    found = duty_cycle(report(), every="8 ms", duration="8 s")
+    assert (found.inferences, found.missed, found.duty) == (1000, 1000, 1.0)
+    assert found.window_s == 10.0
+    assert found.average_w == pytest.approx(0.1)
+    assert duty_cycle(report(), every="10 ms", duration="8 s").missed == 0
+
+
+@pytest.mark.parametrize(
+    ("every", "capture", "wake_up"),
+    [("1 s", "0 s", "0 s"), ("1 s", "300 ms", "7 us"), ("9 ms", "1 ms", "0 s"), ("11 ms", "11 ms", "1 ms"),
+     ("11 ms", "10 ms", "2 ms"), ("10 ms", "1 ms", "0 s")],
+)  # fmt: skip
+def test_fast_forward_equals_the_full_run(report, every: str, capture: str, wake_up: str) -> None:
+    ran = report(wake_up=wake_up)
+    quick = duty_cycle(ran, every, capture=capture, duration="3 s")
+    full = duty_cycle(ran, every, capture=capture, duration="3 s", fast_forward=False)
+    assert same(quick, full)
+    assert sum(quick.time_s.values()) == pytest.approx(quick.window_s)
+
+
+def test_a_day_and_ten_years_take_no_time(report) -> None:
+    ran, start = report(), time.perf_counter()
+    day = duty_cycle(ran, "1 s")
+    decade = duty_cycle(ran, "1 s", duration="315576000 s")
+    assert time.perf_counter() - start < 1
+    assert day.timeline.events == decade.timeline.events < 100
+    assert day.average_w == pytest.approx(decade.average_w)
+
+
+def test_jitter_is_seeded_and_delays_some(report) -> None:
+    ran = report()
+    one = duty_cycle(ran, "12 ms", duration="12 s", jitter="4 ms", seed=1)
+    assert same(one, duty_cycle(ran, "12 ms", duration="12 s", jitter="4 ms", seed=1))
+    assert not same(one, duty_cycle(ran, "12 ms", duration="12 s", jitter="4 ms", seed=2))
+    # A period is below 10 ms for a quarter of the draws.
+    assert 0.2 < one.missed / one.inferences < 0.6
+    assert one.window_s == pytest.approx(12, rel=0.05)
+
+
+def test_jitter_of_next_to_nothing_is_no_jitter(report) -> None:
+    ran = report(wake_up="1 ms")
+    even = duty_cycle(ran, "100 ms", duration="5 s", capture="92 ms")
+    odd = duty_cycle(ran, "100 ms", duration="5 s", capture="92 ms", jitter="1 us")
+    assert odd.average_w == pytest.approx(even.average_w, rel=1e-4)
+    assert odd.time_s["sleep"] == pytest.approx(even.time_s["sleep"], rel=1e-4)
+
+
+def test_many_unequal_periods_are_cut_and_told(report) -> None:
+    found = duty_cycle(report(), "1 s", jitter="10 ms")
+    assert found.inferences == 10_000
+    assert "the first 10,000 of 86,400" in found.lines()[-1]
+
+
+@pytest.mark.parametrize("key", ["sleep", "deep_sleep", "wake_up", "active"])
+def test_an_unknown_power_is_never_zero(report, key: str) -> None:
+    found = duty_cycle(report(**{key: "unknown"}), "1 s", "CR2032", capture="100 ms")
+    if key == "deep_sleep":
+        # Without deep sleep it is sleep all the way.
+        assert found.average_w == pytest.approx(0.01 * 0.1 + 0.99 * 1e-3)
+        assert "it sleeps lightly all the time" in found.lines()[-1]
+        return
+    assert found.average_w is None
+    assert found.life_s is None
+    text = "\n".join(found.lines())
+    assert "average power unknown, at least" in text
+    assert f"power.{key}" in text
+
+
+def test_batteries_by_name_and_by_what_they_hold() -> None:
+    assert parse_battery("cr2032") is BATTERIES["CR2032"]
+    assert parse_battery("CR2032").energy_j == 0.225 * 3600 * 3
+    assert parse_battery("1000 mAh 3.7 V").energy_j == pytest.approx(3600 * 3.7)
+    assert parse_battery("2 Ah 1.5 V").energy_j == pytest.approx(2 * 3600 * 1.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"every": "0 s"}, "every must be more than zero, not '0 s'"),
+        ({"every": "-1 s"}, "every must be a time"),
+        ({"every": "1"}, "the unit is missing"),
+        ({"every": "1 s", "battery": "CR2023"}, "nearest: 'CR2032'"),
+        ({"every": "1 s", "battery": "0 mAh 3 V"}, "battery must hold more than nothing"),
+        ({"every": "1 s", "battery": "10 mAh 3 W"}, "battery must be a voltage"),
+        ({"every": "1 s", "duration": "10 ms"}, "duration must be at least a period of 1 s, not '10 ms'"),
+        ({"every": "1 s", "capture": "2 s"}, "must fit in a period of 1 s"),
+        ({"every": "1 s", "jitter": "1 s"}, "must fit in a period of 1 s"),
+    ],
+)
+def test_what_cannot_be_is_told(report, given: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        duty_cycle(report(), **given)
+
+
+def test_only_a_microcontroller_sleeps() -> None:
+    network = hwsim.load_workload("lenet5_caffe")
+    with pytest.raises(InputError, match="must be that of a microcontroller, systolic_ws is of kind pe_array"):
+        duty_cycle(hwsim.simulate(hwsim.load_machine("systolic_ws"), network), "1 s")
+
+
+def test_the_command_prints_it(capsys, monkeypatch) -> None:
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["hwsim", "run", "nucleo_l4r5zi", "kws", *arguments])
+        main()
+        return capsys.readouterr().out
+
+    out = call("--every", "1 s", "--battery", "CR2032")
+    assert "86,400 inferences in 1 day\n" in out
+    assert "missed deadlines 0" in out
+    assert "battery life" in out
+    assert json.loads(call("--every", "1 s", "--json", "-"))["summary"]["machine"] == "nucleo_l4r5zi"
+    with pytest.raises(SystemExit):
+        call("--battery", "CR2032")
+    assert "--battery must come with --every" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jitter", [0, 3])
+@pytest.mark.parametrize("every", [9, 11, 12, 14, 25])
+@pytest.mark.parametrize("capture", [0, 1, 6])
+@pytest.mark.parametrize("waking", [0, 2])
+def test_the_engine_agrees_with_a_clock_of_milliseconds(
+    report, every: int, capture: int, waking: int, jitter: int
+) -> None:
+    count = 40
+    ran = report(wake_up=f"{waking} ms")
+    found = duty_cycle(
+        ran, f"{every} ms", duration=f"{every * count} ms", capture=f"{capture} ms", jitter=f"{jitter} ms"
+    )
+    # Where each capture began is read off the timeline only if the periods are drawn.
+    timer = [i.end / 1e6 for i in found.timeline.intervals if i.stage == "period"] if jitter else []
+    starts = [0.0, *timer] if jitter else [k * every * 1e-3 for k in range(count)]
+    end, ends = 0.0, []
+    for start in starts:
+        end = max(end, start + capture * 1e-3) + (waking + 10) * 1e-3
+        ends.append(end)
+    assert found.timeline.end / 1e6 == pytest.approx(end)
+    following = [*starts[1:], float("inf") if jitter else count * every * 1e-3]
+    late = sum(e > s + capture * 1e-3 + 1e-9 for e, s in zip(ends, following, strict=True))
+    # When the last period of a drawn series ends, the timeline does not tell.
+    assert found.missed - late in ((0, 1) if jitter else (0,))
+    assert found.time_s["inference"] == pytest.approx(count * 10e-3)
+    assert sum(found.time_s.values()) == pytest.approx(found.window_s)
