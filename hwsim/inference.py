@@ -1,6 +1,7 @@
 """TFLite graphs of int8 tensors run on the kernels, bit for bit as TFLite's reference interpreter computes them.
 
-An operator outside of `OPERATORS`, or of other types, is refused by name. `reference` asks the interpreter itself.
+An operator outside of `OPERATORS`, or of other types, is refused by name. `reference` asks the interpreter itself. The
+module is long because it is a list: one function for each operator.
 """
 
 from __future__ import annotations
