@@ -279,12 +279,9 @@ def validate(
     part = bool(changes or layers or sample)
     if part and not executes:
         raise InputError("--layer, --sample and --set are for the execution of a WORKLOAD on a MACHINE: give both")
-    try:
-        found = {} if part else comparisons(machine, workload)
-    except InputError:
-        if not executes:
-            raise
-        found = {}
+    found = {} if part else comparisons(machine, workload)
+    if not found and not executes:
+        raise InputError(f"no published measurement is kept for {' on '.join(filter(None, (workload, machine)))}")
     if markdown:
         click.echo(markdown_tables(found), nl=False)
     elif found:

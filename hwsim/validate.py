@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hwsim.errors import InputError
 from hwsim.machines import load_machine, machine_folder, machine_names
 from hwsim.report.silicon import Comparison, silicon_of
 from hwsim.simulation import simulate
@@ -14,10 +13,7 @@ __all__ = ["comparisons", "markdown_tables"]
 def comparisons(machine: str | None = None, workload: str | None = None) -> dict[str, list[Comparison]]:
     """Every published quantity of the shipped machines (or of one) beside what is predicted for it.
 
-    Raises
-    ------
-    InputError
-        If nothing has been published for what was asked.
+    Empty where nothing has been published for what was asked.
     """
     found: dict[str, list[Comparison]] = {}
     for name in machine_names() if machine is None else [machine]:
@@ -33,8 +29,6 @@ def comparisons(machine: str | None = None, workload: str | None = None) -> dict
             rows += silicon.compare(run, simulate(load_machine(name, set=run.set), network, batch=run.batch))
         if not rows:
             del found[name]
-    if not found:
-        raise InputError(f"no published measurement is kept for {' on '.join(filter(None, (workload, machine)))}")
     return found
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.work import as_gemm, idle_macs
+from hwsim.machines.pe_array.work import as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage, spread
@@ -294,10 +294,7 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     actions[spec.dram, "ifmap", "read"] = fetched["ifmap"] * 8 // bits[0]
     actions[spec.dram, "weight", "read"] = fetched["weight"] * 8 // bits[1]
     actions[spec.dram, "ofmap", "update"] = outputs * x.images
-    idle = idle_macs(layer, x.macs, spec.array.zeros)
-    actions["mac", "", layer.input.dtype] = x.macs - idle
-    if idle:
-        actions["mac", "", "gated"] = idle
+    actions |= mac_actions(layer, x.macs, spec.array.zeros)
     actions["post", "", "op"] = outputs * x.images
     busy = {"compute": mac_cycles, "post-processor": post_cycles}
     share = x.macs / x.images / (mac_cycles * core.cells * core.lanes)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, given, nest, ragged, shortage, strips
 from hwsim.machines.pe_array.spec import Tensor
-from hwsim.machines.pe_array.work import ConvWork, as_conv, idle_macs
+from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
@@ -207,15 +207,14 @@ class _Chip:
     def _macs(self) -> int:
         """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""
         zeros, macs = self.machine.spec.array.zeros, self.work.macs
-        idle = idle_macs(self.layer, macs, zeros)
-        self.actions["mac", "", self.layer.input.dtype] = macs - idle
+        computed = mac_actions(self.layer, macs, zeros)
+        self.actions |= computed
+        idle = macs - computed["mac", "", self.layer.input.dtype]
         if not idle:
             return macs
         # A gated PE still reads the ifmap word that it finds to be zero; the weight, the product and the sum rest.
         resting: list[tuple[str, Tensor]] = [("weight", "weight"), ("psum", "ofmap")]
-        if zeros == "gate":
-            self.actions["mac", "", "gated"] = idle
-        else:
+        if zeros == "skip":
             resting.append(("ifmap", "ifmap"))
         for part, tensor in resting:
             for action in ("read", "update"):

@@ -15,7 +15,7 @@ from hwsim.errors import Fault, InputError, MappingError, nearest
 from hwsim.machines.pe_array.relative import energy_prices, level_costs
 from hwsim.machines.pe_array.study import Budget, choose, lacking, register_words
 from hwsim.machines.pe_array.study_nest import count, nest, nest_words
-from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm, idle_macs
+from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm, mac_actions
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
     Counts,
@@ -354,10 +354,10 @@ def _tiles(mapping: Mapping, problem: Problem, shared: set[str]) -> int:
 
 def _count_macs(machine: PeArray, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
     """Count the MACs, those that a zero in the ifmap gates apart; returns how many the array executes."""
-    idle = idle_macs(layer, macs, machine.spec.array.zeros)
-    actions["mac", "", layer.input.dtype] = macs - idle
+    computed = mac_actions(layer, macs, machine.spec.array.zeros)
+    actions |= computed
+    idle = macs - computed["mac", "", layer.input.dtype]
     if idle:
-        actions["mac", "", "gated"] = idle
         # A gated PE reads the ifmap word that it finds to be zero; the weight and the partial sum rest.
         for key in [k for k in actions if k[1] in ("weight", "ofmap") and k[2] in ("read", "update")]:
             if key[0] in machine.spec.memories and machine.spec.memories[key[0]].per == "pe":

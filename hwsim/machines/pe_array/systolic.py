@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.machines.pe_array.work import as_gemm, idle_macs
+from hwsim.machines.pe_array.work import as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
 from hwsim.program import Pipeline, Program, Stage, spread
@@ -109,10 +109,7 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         k: n for k, n in counted.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
     }
     actions |= {(spec.dram, tensor, action): words for (tensor, action), words in dram.items() if words}
-    idle = idle_macs(layer, work.macs, spec.array.zeros)
-    actions["mac", "", layer.input.dtype] = work.macs - idle
-    if idle:
-        actions["mac", "", "gated"] = idle
+    actions |= mac_actions(layer, work.macs, spec.array.zeros)
     outer = spec.memories[spec.dram]
     buffer = list(spec.memories)[1]
 

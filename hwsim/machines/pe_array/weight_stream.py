@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.work import GemmWork, as_gemm, idle_macs
+from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
@@ -194,10 +194,7 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         if n and key[0] != spec.dram and key[2] in (("read", "update") if key[0] == buffer else _ACCESSES)
     }
     actions[spec.dram, "weight", "read"] = total_tiles * array.rows * array.cols
-    idle = idle_macs(layer, work.macs, spec.array.zeros)
-    actions["mac", "", layer.input.dtype] = work.macs - idle
-    if idle:
-        actions["mac", "", "gated"] = idle
+    actions |= mac_actions(layer, work.macs, spec.array.zeros)
     actions["post", "", "op"] = work.b * work.m * work.n
     compute = passes * columns * sum(size * n for size, n in chunks)
     return LayerPlan(

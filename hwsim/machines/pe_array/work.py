@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwsim.machines.plan import Action
 from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Layer, Lstm
 
-__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm", "idle_macs"]
+__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm", "mac_actions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ def as_gemm(layer: Layer, batch: int) -> GemmWork | None:
     return None
 
 
-def idle_macs(layer: Layer, macs: int, zeros: str) -> int:
-    """MACs of a layer whose input is zero, where the array does something about them (`zeros` is not ``compute``)."""
-    return round(macs * (1.0 - layer.input.density)) if zeros != "compute" else 0
+def mac_actions(layer: Layer, macs: int, zeros: str) -> dict[Action, int]:
+    """The MACs that are computed, and apart those that a zero in the ifmap gates; one that is skipped is in neither."""
+    idle = round(macs * (1.0 - layer.input.density)) if zeros != "compute" else 0
+    actions: dict[Action, int] = {("mac", "", layer.input.dtype): macs - idle}
+    if idle and zeros == "gate":
+        actions["mac", "", "gated"] = idle
+    return actions
