@@ -52,8 +52,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
         raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
     prices = prices_of(machine)
     results = []
-    for layer in workload:
-        plan = machine.plan(layer, batch)
+    for layer, plan in zip(workload, machine.plans(workload, batch), strict=True):
         if plan not in _timelines:
             _timelines[plan] = run_program(plan.program)
         timeline = _timelines[plan]

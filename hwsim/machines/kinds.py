@@ -64,6 +64,10 @@ class Machine(ABC):
             self._plans[key] = self._plan(layer, batch)
         return self._plans[key]
 
+    def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
+        """A plan for each layer of a network in its order; a kind that fuses layers looks at the graph here."""
+        return [self.plan(layer, batch) for layer in workload]
+
     def planned_by_name(self, name: str) -> str | None:
         """The name, if the file says something of this very layer; such layers are not like others of their shape."""
         return None

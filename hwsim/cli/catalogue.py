@@ -1,0 +1,51 @@
+"""``hwsim list``, ``hwsim show`` and ``hwsim schema``: what there is."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from hwsim.cli.options import changes_of, console_of, names, set_option
+
+__all__ = ["list_", "show", "schema"]
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["machines", "workloads"]), required=False)
+def list_(what: str | None) -> None:
+    """List the machines and workloads that come with hwsim."""
+    from hwsim.report.catalogue import print_machines, print_workloads
+
+    console = console_of()
+    if what != "workloads":
+        print_machines(console)
+    if what is None:
+        console.print()
+    if what != "machines":
+        print_workloads(console)
+
+
+@click.command()
+@click.argument("name", shell_complete=lambda c, p, g: names("machines")(c, p, g) + names("workloads")(c, p, g))
+@set_option
+def show(name: str, changes: tuple[str, ...]) -> None:
+    """Show a machine's description, or a workload's layers.
+
+    \b
+    Examples:
+      hwsim show eyeriss_v1
+      hwsim show alexnet
+    """
+    from hwsim.report.catalogue import show_any
+
+    show_any(name, changes_of(changes), console_of())
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["machine", "workload"]), default="machine")
+def schema(what: str) -> None:
+    """Print the JSON Schema of machine or workload files, for an editor."""
+    from hwsim.schema import machine_schema, workload_schema
+
+    click.echo(json.dumps(machine_schema() if what == "machine" else workload_schema(), indent=1))

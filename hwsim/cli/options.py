@@ -1,0 +1,87 @@
+"""What the commands share: arguments, options, the console, and where output goes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwsim.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hwsim.report.report import Report
+
+__all__ = [
+    "batch_option",
+    "changes_of",
+    "console_of",
+    "layers_option",
+    "machine_argument",
+    "names",
+    "set_option",
+    "simulated",
+    "workload_argument",
+    "write",
+]
+
+
+def names(what: str) -> Any:
+    """Shell completion for machine or workload names."""
+
+    def complete(_context: click.Context, _parameter: click.Parameter, given: str) -> list[str]:
+        import hwsim
+
+        names = hwsim.machine_names() if what == "machines" else hwsim.workload_names()
+        return [name for name in names if name.startswith(given)]
+
+    return complete
+
+
+machine_argument = click.argument("machine", shell_complete=names("machines"))
+workload_argument = click.argument("workload", shell_complete=names("workloads"))
+set_option = click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the machine; may be given again."
+)
+batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that run together.")
+layers_option = click.option("--layers", metavar="PATTERN", help="Only the layers whose name matches, as 'conv*'.")
+
+
+def console_of(error: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    # In a pipe there is no terminal to ask for its width, and nothing may wrap.
+    return Console(file=stream, width=None if stream.isatty() else 120, highlight=False)
+
+
+def changes_of(pairs: tuple[str, ...]) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"--set must be key=value, as clocks.core='250 MHz', not {pair!r}")
+        changes[key] = value
+    return changes
+
+
+def simulated(machine: str, workload: str, batch: int, changes: tuple[str, ...], layers: str | None) -> Report:
+    import hwsim
+
+    network = hwsim.load_workload(workload)
+    if layers:
+        network = network.select(layers)
+    return hwsim.simulate(hwsim.load_machine(machine, set=changes_of(changes)), network, batch=batch)
+
+
+def write(text: str, target: str) -> None:
+    if target == "-":
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", target) from None

@@ -1,0 +1,94 @@
+"""``hwsim run``: a network on a machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hwsim.cli.options import (
+    batch_option,
+    console_of,
+    layers_option,
+    machine_argument,
+    set_option,
+    simulated,
+    workload_argument,
+    write,
+)
+from hwsim.errors import InputError
+
+__all__ = ["run"]
+
+
+@click.command()
+@machine_argument
+@workload_argument
+@batch_option
+@set_option
+@layers_option
+@click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
+@click.option("--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev.")
+@click.option("--every", metavar="TIME", help="Run once every period, as '1 s', and sleep in between.")
+@click.option("--battery", metavar="NAME", help="With --every: how long it lasts, as CR2032 or '1000 mAh 3.7 V'.")
+@click.option("--for", "duration", metavar="TIME", help="With --every: how long it goes on; one day unless told.")
+@click.option("--capture", metavar="TIME", help="With --every: how long the sensor fills its buffer before.")
+@click.option("--jitter", metavar="TIME", help="With --every: periods differ at random by up to as much.")
+@click.option("--seed", type=int, metavar="N", help="With --jitter: other numbers, other periods.")
+def run(
+    machine: str,
+    workload: str,
+    batch: int,
+    changes: tuple[str, ...],
+    layers: str | None,
+    json_file: str | None,
+    csv_file: str | None,
+    trace_file: str | None,
+    every: str | None,
+    battery: str | None,
+    duration: str | None,
+    capture: str | None,
+    jitter: str | None,
+    seed: int | None,
+) -> None:
+    """Run WORKLOAD on MACHINE: latency, energy and bound of each layer.
+
+    MACHINE and WORKLOAD are names that 'hwsim list' prints, or paths of files.
+
+    \b
+    Examples:
+      hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'
+      hwsim run eyeriss_v1 vgg16 --batch 3 --set clocks.core='250 MHz'
+      hwsim run systolic_os my_layers.csv --json -
+      hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
+    """
+    given = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter, "seed": seed}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if every is None and options:
+        names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
+        raise InputError(f"{names} must come with --every, as --every '1 s'")
+    report = simulated(machine, workload, batch, changes, layers)
+    scenario = None
+    if every is not None:
+        from hwsim.scenario import duty_cycle
+
+        scenario = duty_cycle(report, every, **options)
+    if json_file:
+        write(report.to_json(), json_file)
+    if csv_file:
+        write(report.to_csv() or "", csv_file)
+    if trace_file:
+        write(report.trace_json(), trace_file)
+    if "-" not in (json_file, csv_file, trace_file):
+        from hwsim.report.silicon import silicon_of
+        from hwsim.report.table import print_report
+
+        silicon = None if changes else silicon_of(report.machine.name, report.machine.folder)
+        print_report(report, console_of(), silicon)
+    if scenario is not None:
+        # Standard output may be a file that another program reads.
+        for line in ("", *scenario.lines()):
+            click.echo(line, err="-" in (json_file, csv_file, trace_file))
+    if not report.summary.fits:
+        raise SystemExit(1)

@@ -1,0 +1,108 @@
+"""``hwsim validate``: predictions beside silicon, nests and kernels executed."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hwsim.cli.options import batch_option, changes_of, console_of, names, set_option
+from hwsim.errors import InputError
+
+__all__ = ["validate"]
+
+
+def _execute(
+    machine: str, workload: str, batch: int, changes: tuple[str, ...], layers: str | None, sample: int | None
+) -> bool:
+    """Execute a network's nests under a progress bar and print what was checked; whether all is equal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    import hwsim
+    from hwsim.execution import print_checks, validate_layers
+
+    network = hwsim.load_workload(workload)
+    network = network.select(layers) if layers else network
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(layer: str, done: int, total: int) -> None:
+            bar.update(task, description=layer, completed=done // 10**6, total=total // 10**6)
+
+        found = list(
+            validate_layers(hwsim.load_machine(machine, set=changes_of(changes)), network, batch, sample, tell)
+        )
+    return print_checks(found, console_of())
+
+
+@click.command()
+@click.argument("machine", required=False, shell_complete=names("machines"))
+@click.argument("workload", required=False, shell_complete=names("workloads"))
+@click.option("--markdown", is_flag=True, help="Print the published table as Markdown, as docs/accuracy.md holds it.")
+@click.option("--layer", "layers", metavar="PATTERN", help="Execute only the layers whose name matches, as 'conv*'.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Cut each dim of a layer to at most N.")
+@batch_option
+@set_option
+def validate(
+    machine: str | None,
+    workload: str | None,
+    markdown: bool,
+    layers: str | None,
+    sample: int | None,
+    batch: int,
+    changes: tuple[str, ...],
+) -> None:
+    """Compare predictions with published measurements; given both, execute WORKLOAD on MACHINE word by word.
+
+    Without a MACHINE the kernels are checked too: against each other, against onnxruntime and TFLite where these are
+    installed (bit for bit), Winograd against direct convolution, operation counts against published ones.
+
+    Every layer's nest runs on seeded int8 data: its output must be that of the layer, and every word that is read,
+    filled, updated or drained on the way must have been counted. Exit 1 where a prediction is outside its limit or an
+    execution differs. Of a WORKLOAD.tflite the int8 graph runs too, on random input, and each operator's output is held
+    against TFLite's reference interpreter where ai-edge-litert is installed.
+
+    \b
+    Examples:
+      hwsim validate
+      hwsim validate eyeriss_v1 alexnet --batch 4
+      hwsim validate systolic_ws resnet50_v1 --layer 'res2*' --sample 64
+    """
+    from hwsim.validate import comparisons, markdown_tables
+
+    executes = workload is not None and not markdown
+    part = bool(changes or layers or sample)
+    if part and not executes:
+        raise InputError("--layer, --sample and --set are for the execution of a WORKLOAD on a MACHINE: give both")
+    found = {} if part else comparisons(machine, workload)
+    if not found and not executes:
+        raise InputError(f"no published measurement is kept for {' on '.join(filter(None, (workload, machine)))}")
+    if markdown:
+        click.echo(markdown_tables(found), nl=False)
+    elif found:
+        from hwsim.report.table import comparison_table
+
+        console = console_of()
+        for name, rows in found.items():
+            console.print(f"[bold]{name}[/bold]")
+            console.print(comparison_table(rows))
+            console.print()
+    rows_all = [row for rows in found.values() for row in rows]
+    outside = [row for row in rows_all if not row.within]
+    if found and not markdown:
+        click.echo(f"{len(rows_all)} published quantities, {len(outside)} outside their limit")
+    failed = bool(outside)
+    if machine is None and not markdown:
+        from hwsim.kernel_checks import print_checks
+
+        failed |= not print_checks(console_of())
+    if executes and machine is not None and workload is not None:
+        failed |= not _execute(machine, workload, batch, changes, layers, sample)
+        if workload.lower().endswith(".tflite"):
+            from hwsim.inference import print_graph
+            from hwsim.workload.tflite import read_model
+
+            failed |= not print_graph(read_model(workload), console_of())
+    if failed:
+        raise SystemExit(1)
