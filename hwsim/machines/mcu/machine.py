@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.kinds import Machine
@@ -17,6 +17,9 @@ from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.spec import EnergySpec, PriceSpec
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Layer, Opaque, Workload, load_workload, workload_names
+
+if TYPE_CHECKING:
+    from hwsim.workload.arena import Arena
 
 __all__ = ["Mcu"]
 
@@ -237,16 +240,20 @@ class Mcu(Machine):
         """Bytes of RAM."""
         return int(self.spec.ram.size)
 
-    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
-        """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
+    def arena(self, workload: Workload, batch: int = 1) -> Arena:
+        """The arena of activations as TFLM's greedy planner lays it out, with the kernels' columns of patches."""
         from hwsim.workload.arena import plan_workload
 
+        scratch = {} if self.library.code == "c" else {layer.name: scratch_bytes(layer) for layer in workload}
+        return plan_workload(workload, scratch, batch)
+
+    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
+        """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
         spec, library = self.spec, self.library
         channels = sum(layer.output.shape[0] for layer in workload if layer.weights)
         state = int(library.memory.operator) * len(workload) + int(library.memory.channel or 0) * channels
-        buffers = {layer.name: scratch_bytes(layer) for layer in workload} if library.code != "c" else {}
         ram = (
-            ("arena", plan_workload(workload, buffers, batch).bytes),
+            ("arena", self.arena(workload, batch).bytes),
             ("library", int(library.memory.ram) + state),
             ("reserved", int(spec.ram.reserved)),
         )

@@ -45,6 +45,8 @@ def _active(given: Any) -> Any:
 class PowerSpec(Spec):
     """What the board draws: active by environment (`use` picks one), asleep, and how long it takes to wake up.
 
+    `waking` is drawn while it wakes up; active power, unless told otherwise.
+
     Active power was measured `at` a clock; at another, what is above sleep goes with the clock.
     """
 
@@ -57,6 +59,7 @@ class PowerSpec(Spec):
     sleep: Power | Literal["unknown"] = "unknown"
     deep_sleep: Power | Literal["unknown"] = "unknown"
     wake_up: Time | Literal["unknown"] = "unknown"
+    waking: Power | None = None
     source: str
 
     @model_validator(mode="after")
