@@ -296,6 +296,21 @@ def test_power_goes_with_the_clock(board) -> None:
     assert half.active_w == pytest.approx(0.01 + 0.04 / 2)
 
 
+def test_a_linear_regulator_draws_the_same_current_from_any_supply(board) -> None:
+    """The same board under X-CUBE-AI 7.3 at 1.8 V (ST) and at 3 V (Krai): 47.1 and 78.2 mW on IC, one current."""
+    given = {"power__measured_supply": "1.8 V", "power__regulator": "ldo", "power__sleep": "18 mW"}
+    assert board(**given).active_w == pytest.approx(0.05)
+    fed = board(**given, power__supply="3 V")
+    assert fed.active_w == pytest.approx(0.05 * 3 / 1.8)
+    assert fed.state_w("sleep") == pytest.approx(0.03)
+    assert 78.2382 / 47.1013 == pytest.approx(3 / 1.8, rel=0.01)
+    assert board(**given | {"power__regulator": "smps"}, power__supply="3 V").active_w == pytest.approx(0.05)
+    network = hwsim.Workload("w", [hwsim.Gemm("g", n=2, k=2)])
+    assert any("carried from 1.8 V to 3 V at the same current" in note for note in hwsim.simulate(fed, network).notes)
+    with pytest.raises(InputError, match="supply must come with measured_supply and regulator"):
+        board(power__supply="3 V")
+
+
 def test_docs_name_every_library() -> None:
     text = (machine_folder().parent / "docs" / "mcu.md").read_text(encoding="utf-8")
     assert [name for name in library_names() if f"`{name}`" not in text] == []

@@ -189,6 +189,17 @@ def test_a_cell_that_cannot_deliver_the_current_is_told(report) -> None:
     assert shelf == "CR2032 is empty by itself after about 10 years"
 
 
+def test_a_linear_regulator_on_a_battery_draws_the_measured_current(report) -> None:
+    plain = {"measured_supply": "1.5 V", "regulator": "ldo"}
+    found = duty_cycle(report(**plain), "1 s", "CR2032")
+    # 100 mW at 1.5 V are 66.7 mA; so they are from a cell of 3 V.
+    assert found.average_w == pytest.approx(2 * 1.0099e-3)
+    assert found.battery.current_ma(found.peak_w) == pytest.approx(0.1 / 1.5 * 1e3)
+    assert "fed straight from CR2032" in found.lines()[-1]
+    converted = duty_cycle(report(**plain, supply="1.5 V"), "1 s", "CR2032")
+    assert converted.average_w == duty_cycle(report(), "1 s", "CR2032").average_w == pytest.approx(1.0099e-3)
+
+
 def test_times_of_hours_and_days(report) -> None:
     ran = report()
     assert same(duty_cycle(ran, "1 min", duration="2 days"), duty_cycle(ran, "60 s", duration="48 h"))

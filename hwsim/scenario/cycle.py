@@ -145,13 +145,21 @@ def duty_cycle(
     if rest == "sleep":
         notes.append(f"power.deep_sleep of {machine.name} is unknown: it sleeps lightly all the time")
     spent[rest] = spent.get(rest, 0) + window - sum(spent.values())
-    waking_w = machine.active_w if power.waking is None else float(power.waking)
+    fed = 1.0
+    if cell is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None:
+        # A linear regulator draws the same current from any voltage; who converts it before says so by power.supply.
+        fed = float(cell.voltage / power.measured_supply)
+        notes.append(
+            f"fed straight from {cell.name}: the current measured at {float(power.measured_supply):g} V, at "
+            f"{float(cell.voltage):g} V, is {fed:.3g} times the power; behind a converter, set power.supply"
+        )
     watts = {
         "inference": machine.active_w,
-        "wake-up": None if power.wake_up == "unknown" else waking_w,
-        "sleep": None if power.sleep == "unknown" else float(power.sleep),
-        "deep sleep": None if power.deep_sleep == "unknown" else float(power.deep_sleep),
+        "wake-up": None if power.wake_up == "unknown" else machine.state_w("waking"),
+        "sleep": machine.state_w("sleep"),
+        "deep sleep": machine.state_w("deep_sleep"),
     }
+    watts = {state: None if w is None else w * fed for state, w in watts.items()}
     taken = {s: timebase.seconds(n) for s, n in spent.items() if n or (s == "wake-up" and power.wake_up == "unknown")}
     energy = {s: None if (w := watts[s]) is None else w * seconds for s, seconds in taken.items()}
     keys = {"inference": "active", "wake-up": "wake_up", "sleep": "sleep", "deep sleep": "deep_sleep"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.kinds import Machine
@@ -16,6 +16,7 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.spec import EnergySpec, PriceSpec
 from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.units import format_si
 from hwsim.workload import Layer, Opaque, Workload, load_workload, workload_names
 
 if TYPE_CHECKING:
@@ -93,16 +94,31 @@ class Mcu(Machine):
         return environment if environment in power.active else next(iter(power.active))
 
     @property
+    def supply_factor(self) -> float:
+        """What the board draws over what was measured, for being fed with another voltage."""
+        power = self.spec.power
+        if power.supply is None or power.measured_supply is None or power.regulator != "ldo":
+            return 1.0
+        return float(power.supply / power.measured_supply)
+
+    def state_w(self, state: Literal["sleep", "deep_sleep", "waking"]) -> float | None:
+        """Power in a state of `power`, in watts; None if unknown. Where none is told, waking draws active power."""
+        given = getattr(self.spec.power, state)
+        if given is None:
+            return self.active_w
+        return None if given == "unknown" else float(given) * self.supply_factor
+
+    @property
     def active_w(self) -> float | None:
-        """Active power at the machine's clock, in watts; None if unknown."""
+        """Active power at the machine's clock and supply, in watts; None if unknown."""
         power: PowerSpec = self.spec.power
         if power.active == "unknown" or self.power_state is None:
             return None
         full = float(power.active[self.power_state])
-        if power.at is None:
-            return full
-        asleep = 0.0 if power.sleep == "unknown" else min(float(power.sleep), full)
-        return asleep + (full - asleep) * float(self.spec.clock_hz(self.core_clock) / power.at)
+        if power.at is not None:
+            asleep = 0.0 if power.sleep == "unknown" else min(float(power.sleep), full)
+            full = asleep + (full - asleep) * float(self.spec.clock_hz(self.core_clock) / power.at)
+        return full * self.supply_factor
 
     def _energy(self) -> EnergySpec:
         power, watts = self.spec.power, self.active_w
@@ -264,8 +280,18 @@ class Mcu(Machine):
         shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]))
         told.append(f"where time goes, and by estimate energy: {shares}")
         if self.active_w is not None:
-            told.append(f"power: {self.active_w * 1e3:.4g} mW, {self.spec.energy.static_source}")
+            told.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
         return tuple(told)
+
+    def _conditions(self) -> str:
+        """What power was carried over: from another clock, from another supply."""
+        power, clock, found = self.spec.power, self.spec.clock_hz(self.core_clock), []
+        if power.at is not None and power.at != clock:
+            found.append(f"from {format_si(float(power.at), 'Hz')} to {format_si(float(clock), 'Hz')}")
+        if self.supply_factor != 1.0:
+            volts = [f"{float(v):g} V" for v in (power.measured_supply, power.supply) if v is not None]
+            found.append(f"from {volts[0]} to {volts[1]} at the same current (linear regulator)")
+        return f"carried {' and '.join(found)}; " if found else ""
 
     def memory_bytes(self) -> int:
         """Bytes of RAM."""
