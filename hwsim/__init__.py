@@ -38,6 +38,7 @@ _PUBLIC = {
     "Report": "hwsim.report.report",
     "Softmax": "hwsim.workload",
     "Workload": "hwsim.workload",
+    "duty_cycle": "hwsim.scenario",
     "load_machine": "hwsim.machines",
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from hwsim.mapping import Counts as Counts
     from hwsim.mapping import Mapping as Mapping
     from hwsim.report.report import Report as Report
+    from hwsim.scenario import duty_cycle as duty_cycle
     from hwsim.simulation import simulate as simulate
     from hwsim.workload import (
         Activation as Activation,

@@ -17,6 +17,7 @@ __all__ = ["DIMENSIONS", "PICO", "Dimension", "Rate", "format_si", "format_size"
 
 _SI = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
 _IEC = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}
+_LONG = {"min": Fraction(60), "h": Fraction(3600), "day": Fraction(86400), "days": Fraction(86400)}
 PICO = Fraction(1, 10**12)
 
 
@@ -52,7 +53,7 @@ DIMENSIONS: dict[str, Dimension] = {
     for d in (
         Dimension("frequency", _si("Hz", "1kMG"), "200 MHz", Fraction(10**12)),
         Dimension("size", _sizes(1), "108 KiB", Fraction(2**60)),
-        Dimension("time", _si("s", "pnuµm1"), "50 us", Fraction(10**9), zero=True),
+        Dimension("time", _si("s", "pnuµm1") | _LONG, "50 us", Fraction(10**9), zero=True),
         Dimension("energy", _si("J", "fpnuµm1", 1 / PICO), "1.3 nJ", Fraction(10**18), zero=True),
         Dimension("power", _si("W", "pnuµm1k"), "278 mW", Fraction(10**6), zero=True),
         Dimension("voltage", _si("V", "m1"), "1.0 V", Fraction(10**4)),

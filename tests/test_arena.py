@@ -1,11 +1,14 @@
 """The arena: TFLM's greedy planner, by hand, by property, and on the networks whose arenas are known."""
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hwsim
 from hwsim.errors import InputError
 from hwsim.workload import Conv2d, DataMovement, Elementwise, Gemm, Workload, load_workload
 from hwsim.workload.arena import Arena, Block, Buffer, plan, plan_model, plan_workload
@@ -182,3 +185,19 @@ def test_many_buffers_are_planned_in_time():
     arena = plan_workload(Workload("chain", layers, graph=True))
     assert len(arena.blocks) == count + 1
     assert arena.bytes >= max(arena.live) >= 64 * 4 * (9 + 10)
+
+
+def test_a_report_has_its_arena_as_plain_data() -> None:
+    report = hwsim.simulate(hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("vww"))
+    data = json.loads(report.to_json())["arena"]
+    assert data["bytes"] == report.arena.bytes == dict(report.memories[0].parts)["arena"]
+    assert [op["name"] for op in data["operators"]] == [layer.name for layer in report.workload]
+    for index, op in enumerate(data["operators"]):
+        alive = [n for n, block in enumerate(data["blocks"]) if block["first"] <= index <= block["last"]]
+        assert sorted(op["blocks"]) == alive
+        assert op["live_bytes"] == sum(data["blocks"][n]["bytes"] for n in alive)
+        spans = [(data["blocks"][n]["offset"], data["blocks"][n]["bytes"]) for n in op["blocks"]]
+        assert all(offset + size <= after for (offset, size), (after, _) in pairwise(spans))
+    full = next(op for op in data["operators"] if op["name"] == data["peak"])
+    assert max(data["blocks"][n]["offset"] + data["blocks"][n]["bytes"] for n in full["blocks"]) == data["bytes"]
+    assert hwsim.simulate(hwsim.load_machine("systolic_ws"), hwsim.load_workload("vww")).arena is None

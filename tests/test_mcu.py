@@ -296,6 +296,21 @@ def test_power_goes_with_the_clock(board) -> None:
     assert half.active_w == pytest.approx(0.01 + 0.04 / 2)
 
 
+def test_a_linear_regulator_draws_the_same_current_from_any_supply(board) -> None:
+    """The same board under X-CUBE-AI 7.3 at 1.8 V (ST) and at 3 V (Krai): 47.1 and 78.2 mW on IC, one current."""
+    given = {"power__measured_supply": "1.8 V", "power__regulator": "ldo", "power__sleep": "18 mW"}
+    assert board(**given).active_w == pytest.approx(0.05)
+    fed = board(**given, power__supply="3 V")
+    assert fed.active_w == pytest.approx(0.05 * 3 / 1.8)
+    assert fed.state_w("sleep") == pytest.approx(0.03)
+    assert 78.2382 / 47.1013 == pytest.approx(3 / 1.8, rel=0.01)
+    assert board(**given | {"power__regulator": "smps"}, power__supply="3 V").active_w == pytest.approx(0.05)
+    network = hwsim.Workload("w", [hwsim.Gemm("g", n=2, k=2)])
+    assert any("carried from 1.8 V to 3 V at the same current" in note for note in hwsim.simulate(fed, network).notes)
+    with pytest.raises(InputError, match="supply must come with measured_supply and regulator"):
+        board(power__supply="3 V")
+
+
 def test_docs_name_every_library() -> None:
     text = (machine_folder().parent / "docs" / "mcu.md").read_text(encoding="utf-8")
     assert [name for name in library_names() if f"`{name}`" not in text] == []
@@ -361,8 +376,91 @@ def test_an_unknown_operator_is_named(board) -> None:
 
 def test_a_float_network_is_told_what_to_do(board) -> None:
     layer = hwsim.Conv2d("c", c=8, h=4, w=4, k=8, input="fp32", weight="fp32", output="fp32")
-    with pytest.raises(HwsimError, match="c: mine runs int8, int4, not fp32: quantise the network to int8"):
+    with pytest.raises(HwsimError, match="c: mine runs int8, not fp32: quantise the network to int8") as error:
         cycles(board(), layer)
+    assert "or name a library that runs it, fastest first: x-cube-ai-" in str(error.value)
+    assert str(error.value).endswith("tflm-reference")
+
+
+FLOATS = """formats:
+  fp32:
+    code: float
+    costs: {pointwise_mac: 9, conv_mac: 9, narrow_mac: 9, depthwise_mac: 12, multiplied_mac: 13, depthwise_output: 20,
+            dense_mac: 9, output: 15, dense_output: 25, patch: 0, patch_byte: 0, element: 8, averaged: 6, compared: 6,
+            softmax: 300, operator: 900}
+    source: test
+  int16: {times: {pointwise: 1.5, conv: 2, depthwise: 3, dense: 2, other: 1.5}, source: test}
+"""
+
+
+def test_floats_and_16_bit_values_have_kernels_of_their_own(board) -> None:
+    """80 outputs of 8 channels each, 640 MACs, 64 weights and 8 biases, whose bytes take half a cycle each."""
+    (board.folder / "mine.yaml").write_text(LIBRARY + FLOATS)
+    load_library.__globals__["_load"].cache_clear()
+    machine = board()
+    layer = hwsim.Conv2d("pw", c=8, h=5, w=2, k=8)
+    floats = layer.with_dtype(input="fp32", weight="fp32", output="fp32")
+    wide = layer.with_dtype(input="int16", output="int16")
+    assert cycles(machine, layer) == [640 * 2 + 80 * 30 + 1000 + (64 + 32) // 2]
+    assert cycles(machine, floats) == [640 * 9 + 80 * 15 + 900 + (256 + 32) // 2]
+    # Biases of 16-bit layers have 64 bits.
+    assert cycles(machine, wide) == [640 * 3 + 80 * 45 + 1500 + (64 + 64) // 2]
+    assert "fp32 pointwise kernel of mine (an estimate)" in machine.plan(floats).algorithm
+    notes = hwsim.simulate(machine, hwsim.Workload("w", [floats])).notes
+    assert any(note.startswith("fp32 kernels of mine: an estimate") for note in notes)
+    with pytest.raises(HwsimError, match="mine runs int8, fp32, int16, not fp32 x int8"):
+        cycles(machine, layer.with_dtype(input="fp32"))
+
+
+def test_a_library_without_float_kernels_of_its_own_falls_back(board) -> None:
+    floats = hwsim.Conv2d("c", c=8, h=8, w=8, k=8, r=3, input="fp32", weight="fp32", output="fp32")
+    own, fallen = (
+        hwsim.load_machine("nucleo_l4r5zi", set={"library": n}) for n in ("tflm-reference", "tflm-cmsis-nn-2020")
+    )
+    assert cycles(own, floats) == cycles(fallen, floats)
+    # 8 x 8 and 6 x 6 positions of 8 channels of 4 bytes, and no column of patches in plain C.
+    assert fallen.arena(hwsim.Workload("w", [floats])).bytes == 2048 + 1152
+
+
+@pytest.mark.parametrize("name", library_names())
+def test_every_format_has_a_cost_on_every_core(name: str) -> None:
+    library = load_library(name)
+    for found in library.runs:
+        for core in library.cores:
+            assert all(library.cycles(term, core, found) >= 0 for term in TERMS)
+    for core in set(library.cores) & {"cortex-m0plus", "avr"}:
+        # Without a floating-point unit a MAC on floats costs several on integers.
+        if "fp32" in library.runs:
+            assert library.cycles("conv_mac", core, "fp32") > 3 * library.cycles("conv_mac", core)
+
+
+def test_floats_on_an_atmega_cost_what_was_measured() -> None:
+    """Plain C, fully connected, 1577 parameters on an ATmega32U4 at 16 MHz: 14 ms on int8, 60 ms on floats."""
+    library = load_library("tflm-reference")
+    found = [library.cycles("dense_mac", "avr", name) for name in ("int8", "fp32")]
+    assert found[1] / found[0] == pytest.approx(60 / 14, rel=0.4)
+
+
+def test_a_depthwise_layer_of_one_channel_is_no_convolution(board) -> None:
+    shape = {"c": 1, "h": 49, "w": 40, "k": 8, "r": 10, "s": 8, "stride": 2, "pad": "same"}
+    plain, depthwise = hwsim.Conv2d("c", **shape), hwsim.Conv2d("d", **shape, depthwise=True)
+    assert plain.macs == depthwise.macs == 320_000
+    assert set(features(plain, False)) == {"narrow_mac", "output", "patch", "patch_byte", "operator"}
+    assert features(depthwise, False) == {"multiplied_mac": 320_000, "depthwise_output": 4000, "operator": 1}
+    # A library that says nothing of several outputs for each channel takes its other depthwise kernel.
+    assert cycles(board(), depthwise) == [320_000 * 5 + 4000 * 40 + 1000 + (640 + 32) // 2]
+
+
+def test_advice_tells_what_to_change_first() -> None:
+    machine, network = hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("vww")
+    lines = machine.advice(network["conv_22"], 1)
+    told = {line.split()[0]: line for line in lines}
+    assert "85% of its MACs" in lines[0]
+    assert [line.split()[0] for line in lines if "<- now" in line] == ["int8", "x-cube-ai-9.0"]
+    assert {name for name in library_names() if "cortex-m4" in load_library(name).cores} <= set(told)
+    now = hwsim.simulate(machine, network.select("conv_22")).summary.latency_s * 1e3
+    assert float(told["x-cube-ai-9.0"].split()[1]) == pytest.approx(now, rel=1e-3)
+    assert "does not run it" in told["int16"]
 
 
 def test_a_measured_workload_must_exist(board) -> None:

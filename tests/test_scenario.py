@@ -139,6 +139,98 @@ def test_jitter_of_next_to_nothing_is_no_jitter(report) -> None:
     assert odd.time_s["sleep"] == pytest.approx(even.time_s["sleep"], rel=1e-4)
 
 
+def test_a_burst_brings_up_to_so_many_inputs_one_capture_apart(report) -> None:
+    found = duty_cycle(report(), "100 ms", duration="20 s", capture="12 ms", burst=4, seed=3)
+    begun = [round(i.start / 1e3) for i in found.timeline.each_interval() if i.stage == "capture"]
+    by_period = [[at for at in begun if at // 100 == n] for n in range(200)]
+    assert {len(inputs) for inputs in by_period} == {1, 2, 3, 4}
+    assert all(inputs == [n * 100 + 12 * k for k in range(len(inputs))] for n, inputs in enumerate(by_period))
+    # 10 ms of work fit in 12 ms of capture.
+    assert (found.missed, found.backlog, found.inferences) == (0, 1, len(begun))
+    assert 2.2 < found.inferences / 200 < 2.8
+
+
+def test_a_burst_faster_than_the_core_is_late_and_waits(report) -> None:
+    found = duty_cycle(report(), "100 ms", duration="20 s", capture="4 ms", burst=6, seed=3)
+    # Six inputs, full every 4 ms and worked off every 10 ms: at the last, 20 ms after the first, two are done.
+    assert found.backlog == 4
+    assert found.missed > 0
+    alike = duty_cycle(report(), "100 ms", duration="20 s", capture="4 ms", burst=6, seed=3, fast_forward=False)
+    assert same(found, alike)
+
+
+def test_a_sensor_draws_power_while_it_captures(report) -> None:
+    found = duty_cycle(report(), "1 s", "CR2032", capture="200 ms", duration="50 s", sensor="4 mW")
+    # 200 ms at 4 mW a second beside the core, which draws 100 mW at most.
+    assert found.energy_j["sensor"] == pytest.approx(50 * 0.2 * 4e-3)
+    assert found.average_w == pytest.approx((0.5 * 0.1 + 10 * 1e-3 + 39.5 * 10e-6) / 50 + 0.8e-3)
+    assert found.peak_w == pytest.approx(0.104)
+    assert sum(found.time_s.values()) == pytest.approx(50)
+
+
+def test_waking_up_may_draw_a_power_of_its_own(report) -> None:
+    found = duty_cycle(report(wake_up="5 ms", waking="200 mW"), every="100 ms", duration="10 s")
+    assert found.energy_j["wake-up"] == pytest.approx(0.1)
+    assert found.peak_w == pytest.approx(0.2)
+
+
+def test_a_cell_that_cannot_deliver_the_current_is_told(report) -> None:
+    # 100 mW at 3 V are 33 mA; a coin cell gives 15 mA in pulses, and 0.19 mA all the time.
+    coin = duty_cycle(report(), "1 s", "CR2032")
+    assert [text.split(" is more")[0] for text in coin.warnings] == [
+        "peak current 33.33 mA",
+        "average current 0.337 mA",
+    ]
+    assert "WARNING: peak current 33.33 mA" in "\n".join(coin.lines())
+    assert duty_cycle(report(), "1 s", "2xAA").warnings == ()
+    assert len(duty_cycle(report(), "1 s", "1000 mAh 3.7 V 20 mA").warnings) == 1
+    assert duty_cycle(report(), "1 s", "1000 mAh 3.7 V").warnings == ()
+    _, shelf = duty_cycle(report(deep_sleep="1 uW"), "1 h", "CR2032", duration="10 days").warnings
+    assert shelf == "CR2032 is empty by itself after about 10 years"
+
+
+def test_a_linear_regulator_on_a_battery_draws_the_measured_current(report) -> None:
+    plain = {"measured_supply": "1.5 V", "regulator": "ldo"}
+    found = duty_cycle(report(**plain), "1 s", "CR2032")
+    # 100 mW at 1.5 V are 66.7 mA; so they are from a cell of 3 V.
+    assert found.average_w == pytest.approx(2 * 1.0099e-3)
+    assert found.battery.current_ma(found.peak_w) == pytest.approx(0.1 / 1.5 * 1e3)
+    assert "fed straight from CR2032" in found.lines()[-1]
+    converted = duty_cycle(report(**plain, supply="1.5 V"), "1 s", "CR2032")
+    assert converted.average_w == duty_cycle(report(), "1 s", "CR2032").average_w == pytest.approx(1.0099e-3)
+
+
+def test_times_of_hours_and_days(report) -> None:
+    ran = report()
+    assert same(duty_cycle(ran, "1 min", duration="2 days"), duty_cycle(ran, "60 s", duration="48 h"))
+    assert duty_cycle(ran, "1 min", duration="2 days").inferences == 2880
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("more", [{}, {"jitter": "20 ms"}, {"burst": 2}])
+def test_the_timeline_shows_sleep_and_the_first_inference(report, slow: bool, more: dict[str, object]) -> None:
+    ran = report(wake_up="5 ms")
+    found = duty_cycle(ran, "100 ms", duration="5 s", capture="30 ms", fast_forward=not slow, **more)
+    timeline = found.timeline
+    per_s = timeline.timebase.rate_hz
+    busy = dict.fromkeys(("sleep", "deep sleep", "wake-up", "inference"), 0)
+    for interval in timeline.each_interval():
+        if interval.resource == "core":
+            busy[interval.stage] += interval.busy
+    # The window starts when the first capture is full, and the core is watched from the start of it to its last work.
+    assert busy["inference"] / per_s == pytest.approx(found.time_s["inference"])
+    assert busy["wake-up"] / per_s == pytest.approx(found.time_s["wake-up"])
+    assert sum(busy.values()) == timeline.end
+    assert busy["sleep"] / per_s == pytest.approx(found.time_s["sleep"], abs=0.03)
+    layers = [i for i in timeline.each_interval() if i.resource == "layers"]
+    first = min((i for i in timeline.each_interval() if i.stage == "inference"), key=lambda i: i.start)
+    assert (layers[0].start, layers[-1].end) == (first.start, first.end)
+    events = json.loads(timeline.to_json())["traceEvents"]
+    slept = [e for e in events if e["name"] == "duty cycle/sleep"]
+    assert (slept[0]["ts"], slept[0]["dur"]) == (0, 30_000)
+    assert len(events) < (200 if not slow and not more else 1000)
+
+
 def test_many_unequal_periods_are_cut_and_told(report) -> None:
     found = duty_cycle(report(), "1 s", jitter="10 ms")
     assert found.inferences == 10_000
@@ -179,6 +271,10 @@ def test_batteries_by_name_and_by_what_they_hold() -> None:
         ({"every": "1 s", "duration": "10 ms"}, "duration must be at least a period of 1 s, not '10 ms'"),
         ({"every": "1 s", "capture": "2 s"}, "must fit in a period of 1 s"),
         ({"every": "1 s", "jitter": "1 s"}, "must fit in a period of 1 s"),
+        ({"every": "1 s", "capture": "300 ms", "burst": 4}, "4 captures and jitter must fit in a period of 1 s"),
+        ({"every": "1 s", "burst": 0}, "burst must be from 1 to 10,000 inputs, not 0"),
+        ({"every": "1 s", "sensor": "1 mW"}, "must take time to capture: give capture"),
+        ({"every": "1 s", "sensor": "1 mA"}, "sensor must be a power such as '278 mW'"),
     ],
 )
 def test_what_cannot_be_is_told(report, given: dict[str, str], message: str) -> None:
@@ -202,7 +298,9 @@ def test_the_command_prints_it(capsys, monkeypatch) -> None:
     assert "86,400 inferences in 1 day\n" in out
     assert "missed deadlines 0" in out
     assert "battery life" in out
-    assert json.loads(call("--every", "1 s", "--json", "-"))["summary"]["machine"] == "nucleo_l4r5zi"
+    found = json.loads(call("--every", "1 s", "--for", "12 h", "--json", "-"))
+    assert found["summary"]["machine"] == "nucleo_l4r5zi"
+    assert found["scenario"]["inferences"] == DAY // 2
     with pytest.raises(SystemExit):
         call("--battery", "CR2032")
     assert "--battery must come with --every" in capsys.readouterr().err

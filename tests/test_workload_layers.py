@@ -160,7 +160,12 @@ def test_depthwise_and_pointwise():
     depthwise = Conv2d("dw", c=32, h=112, w=112, k=64, r=3, pad=1, groups=32)
     assert (depthwise.depthwise, depthwise.op, depthwise.weights) == (True, "dwconv", 64 * 9)
     assert Conv2d("pw", c=32, h=7, w=7, k=64).pointwise
-    assert not Conv2d("first", c=1, h=7, w=7, k=64, r=3).depthwise
+    first = Conv2d("first", c=1, h=7, w=7, k=64, r=3)
+    assert not first.depthwise
+    one = first.with_(depthwise=True)
+    assert (one.op, one.macs, one.weights, one.macs_live) == ("dwconv", first.macs, first.weights, first.macs)
+    with pytest.raises(InputError, match="groups must be the 8 channels of a depthwise layer, not 1"):
+        Conv2d("no", c=8, h=7, w=7, k=64, depthwise=True)
 
 
 def test_dead_channels():

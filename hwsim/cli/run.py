@@ -29,13 +29,17 @@ __all__ = ["run"]
 @layers_option
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
-@click.option("--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev.")
+@click.option(
+    "--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev; with --every that of it."
+)
 @click.option("--every", metavar="TIME", help="Run once every period, as '1 s', and sleep in between.")
 @click.option("--battery", metavar="NAME", help="With --every: how long it lasts, as CR2032 or '1000 mAh 3.7 V'.")
-@click.option("--for", "duration", metavar="TIME", help="With --every: how long it goes on; one day unless told.")
+@click.option("--for", "duration", metavar="TIME", help="With --every: how long it goes on, as '12 h'; else '1 day'.")
 @click.option("--capture", metavar="TIME", help="With --every: how long the sensor fills its buffer before.")
 @click.option("--jitter", metavar="TIME", help="With --every: periods differ at random by up to as much.")
-@click.option("--seed", type=int, metavar="N", help="With --jitter: other numbers, other periods.")
+@click.option("--burst", type=int, metavar="N", help="With --every: each period brings 1 to N inputs, at random.")
+@click.option("--sensor", metavar="POWER", help="With --capture: what the sensor draws meanwhile, as '1.2 mW'.")
+@click.option("--seed", type=int, metavar="N", help="With --jitter or --burst: other numbers, other periods.")
 def run(
     machine: str,
     workload: str,
@@ -50,6 +54,8 @@ def run(
     duration: str | None,
     capture: str | None,
     jitter: str | None,
+    burst: int | None,
+    sensor: str | None,
     seed: int | None,
 ) -> None:
     """Run WORKLOAD on MACHINE: latency, energy and bound of each layer.
@@ -63,7 +69,8 @@ def run(
       hwsim run systolic_os my_layers.csv --json -
       hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
     """
-    given = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter, "seed": seed}
+    given: dict[str, Any] = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter}
+    given |= {"burst": burst, "sensor": sensor, "seed": seed}
     options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if every is None and options:
         names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
@@ -75,11 +82,11 @@ def run(
 
         scenario = duty_cycle(report, every, **options)
     if json_file:
-        write(report.to_json(), json_file)
+        write(report.to_json({} if scenario is None else {"scenario": scenario.to_dict()}), json_file)
     if csv_file:
         write(report.to_csv() or "", csv_file)
     if trace_file:
-        write(report.trace_json(), trace_file)
+        write(report.trace_json() if scenario is None else scenario.timeline.to_json(), trace_file)
     if "-" not in (json_file, csv_file, trace_file):
         from hwsim.report.silicon import silicon_of
         from hwsim.report.table import print_report

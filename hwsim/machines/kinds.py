@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwsim.clock import Timebase
 from hwsim.errors import Fault, InputError
@@ -15,6 +15,9 @@ from hwsim.machines.plan import LayerPlan
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Layer, Workload
 from hwsim.yaml_source import Document
+
+if TYPE_CHECKING:
+    from hwsim.workload.arena import Arena
 
 __all__ = ["MAX_MACS", "Machine", "kinds"]
 
@@ -86,6 +89,10 @@ class Machine(ABC):
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """What a network needs of each bounded memory, where the kind tells more than `memory_bytes`."""
         return ()
+
+    def arena(self, workload: Workload, batch: int = 1) -> Arena | None:
+        """Where the activations of a network lie in memory over time, where the kind plans that."""
+        return None
 
     def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
         """For `hwsim explain`: what a layer would cost done in other ways."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hwsim.engine import Timeline
     from hwsim.machines import Machine
     from hwsim.workload import Workload
+    from hwsim.workload.arena import Arena
 
 __all__ = ["LayerResult", "Report", "Summary"]
 
@@ -199,6 +201,11 @@ class Report:
             events=sum(r.timeline.events for r in results),
         )
 
+    @cached_property
+    def arena(self) -> Arena | None:
+        """Where the activations lie in memory over time; None where the machine does not plan that."""
+        return self.machine.arena(self.workload, self.batch)
+
     def component_energy(self) -> dict[str, float]:
         """Energy in pJ by component, largest first, static power among them."""
         totals: dict[str, list[float]] = {}
@@ -232,12 +239,13 @@ class Report:
                 }
                 for use in self.memories
             ],
+            **({"arena": self.arena.to_dict()} if self.arena else {}),
             "notes": list(self.notes),
         }
 
-    def to_json(self) -> str:
-        """The report as JSON text."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+    def to_json(self, more: Mapping[str, Any] | None = None) -> str:
+        """The report as JSON text, with `more` beside it."""
+        return json.dumps(self.to_dict() | dict(more or {}), indent=1, allow_nan=False)
 
     def trace_json(self) -> str:
         """The timeline as Chrome-trace JSON, which ui.perfetto.dev opens."""

@@ -8,9 +8,9 @@ it more than the bytes that are ever alive at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -95,6 +95,25 @@ class Arena:
             raise InputError(f"must be an operator of the plan, not {operator!r:.80}")
         index = self.operators.index(operator)
         return tuple(sorted((b for b in self.blocks if b.first <= index <= b.last), key=lambda b: b.offset))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data, for a picture.
+
+        ``bytes``, ``peak`` (the operator at which the arena is full), ``operators`` (in the order in which they run:
+        ``name``, ``live_bytes``, ``blocks`` alive by their index, lowest offset first) and ``blocks`` (``name``,
+        ``first`` and ``last`` operator by index, both counted in, ``offset``, ``bytes``).
+        """
+        alive: list[list[int]] = [[] for _ in self.operators]
+        for index in sorted(range(len(self.blocks)), key=lambda i: self.blocks[i].offset):
+            for operator in range(self.blocks[index].first, self.blocks[index].last + 1):
+                alive[operator].append(index)
+        columns = zip(self.operators, self.live, alive)
+        return {
+            "bytes": self.bytes,
+            "peak": self.peak,
+            "operators": [{"name": name, "live_bytes": live, "blocks": blocks} for name, live, blocks in columns],
+            "blocks": [asdict(block) for block in self.blocks],
+        }
 
     def to_text(self, rows: int = 16) -> str:
         """A picture: operators from left to right, the arena from bottom to top, a letter for each buffer."""

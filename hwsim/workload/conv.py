@@ -91,7 +91,7 @@ class _Window(Layer):
 
 @kind
 class Conv2d(_Window):
-    """A convolution over rows and columns; depthwise where `groups` is the number of channels.
+    """A convolution over rows and columns.
 
     Parameters
     ----------
@@ -106,6 +106,9 @@ class Conv2d(_Window):
     pad : int, (rows, columns), (top, left, bottom, right), "same" or "valid"
         ``same`` pads as TensorFlow does: the output has ceil(size / stride) positions and the odd row goes last.
     groups : int
+    depthwise : bool
+        Whether each channel has filters of its own: so it is where `groups` is the number of channels, if there are
+        several. One channel alone is told apart because kernel libraries have another kernel for it.
     bias : bool
         Whether each output channel has a bias. A batch normalisation folded into the weights leaves one.
     activation : str
@@ -125,6 +128,7 @@ class Conv2d(_Window):
 
     k: int
     groups: int = 1
+    depthwise: bool = False
     bias: bool = True
     activation: str = "none"
     dead_out: int = 0
@@ -132,12 +136,15 @@ class Conv2d(_Window):
 
     _sizes: ClassVar[tuple[str, ...]] = ("c", "h", "w", "k", "r", "groups")
     _counts: ClassVar[tuple[str, ...]] = ("s", "dead_out", "dead_in")
-    _flags: ClassVar[tuple[str, ...]] = ("bias",)
+    _flags: ClassVar[tuple[str, ...]] = ("bias", "depthwise")
     _names: ClassVar[dict[str, tuple[str, ...]]] = {"activation": ACTIVATIONS}
 
     def _settle(self) -> list[str]:
         self._put("s", self.s or self.r)
         faults = super()._settle()
+        if self.depthwise and self.groups != self.c:
+            faults.append(f"groups must be the {self.c} channels of a depthwise layer, not {self.groups}")
+        self._put("depthwise", self.depthwise or self.groups == self.c > 1)
         for field, channels, dead in (("c", self.c, self.dead_in), ("k", self.k, self.dead_out)):
             if channels % self.groups:
                 faults.append(f"{field} must be a multiple of groups, not {channels} in {self.groups} groups")
@@ -159,14 +166,9 @@ class Conv2d(_Window):
         return "dwconv" if self.depthwise else "conv"
 
     @property
-    def depthwise(self) -> bool:
-        """Whether each of several channels has filters of its own."""
-        return self.groups == self.c > 1
-
-    @property
     def pointwise(self) -> bool:
         """Whether the filter is 1 x 1 and all channels are mixed."""
-        return self.r == self.s == self.groups == 1
+        return self.r == self.s == self.groups == 1 and not self.depthwise
 
     @property
     def macs(self) -> int:

@@ -102,6 +102,7 @@ def _dwconv(c: Converter, op: Operator, name: str) -> Layer:
         raise InputError(f"weights must be 1 x rows x columns x a multiple of {image['c']}, not {weights.shape}")
     dead = _dead(c, op, image["c"], k, image["c"])
     given: Values = {"k": k, "r": r, "s": s, "groups": image["c"], "bias": _bias(c, op, k), "activation": _fused(op)}
+    given["depthwise"] = True
     return c.checked(op, Conv2d(name, **image, **given, **_window(op), **dead, **c.types(op, weights)))
 
 

@@ -222,6 +222,7 @@ def _made(name: str, type_: str, row: _Row) -> Layer:
         pad=pad if words else pads,
         dilation=row.integer("dilation", 1),
         groups=row.integer("groups", c if type_ == "dwconv" else 1),
+        depthwise=type_ == "dwconv",
         bias=bias,
         **tensors,
     )

@@ -300,7 +300,7 @@ def _dwconv(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
     channels, multiplier = whole(values["c"]), whole(values.pop("multiplier", 1))
     if channels is None or multiplier is None:  # a parameter can be of any type
         raise InputError("c and multiplier must be integers")
-    return Conv2d(name, **values, groups=channels, k=channels * multiplier)
+    return Conv2d(name, **values, groups=channels, k=channels * multiplier, depthwise=True)
 
 
 def _pool(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:

@@ -1,4 +1,4 @@
-"""What a layer gives an int8 kernel library to do: units of each term, whose cost in cycles the library's table has.
+"""What a layer gives a kernel library to do: units of each term, whose cost in cycles the library's table has.
 
 A kernel's inner loop takes its multiply-accumulates; around it each output is requantised, clamped and stored, and a
 convolution with a window copies each patch (one call for each filter tap of each position) into a column first. That
@@ -25,7 +25,17 @@ from hwsim.workload import (
     Softmax,
 )
 
-__all__ = ["BOUNDS", "CLASSES", "TERMS", "features", "live_macs", "scratch_bytes", "weight_bytes"]
+__all__ = [
+    "BOUNDS",
+    "CLASSES",
+    "DEFAULTS",
+    "TERMS",
+    "features",
+    "live_macs",
+    "number_format",
+    "scratch_bytes",
+    "weight_bytes",
+]
 
 #: Each term with the class of code whose speed the core's factors give, and the word for a layer that it holds back.
 _TERMS = {
@@ -33,6 +43,7 @@ _TERMS = {
     "conv_mac": ("conv", "mac"),
     "narrow_mac": ("conv", "mac"),
     "depthwise_mac": ("depthwise", "mac"),
+    "multiplied_mac": ("depthwise", "mac"),
     "depthwise_output": ("depthwise", "per output"),
     "dense_mac": ("dense", "mac"),
     "output": ("other", "per output"),
@@ -47,6 +58,9 @@ _TERMS = {
 }
 TERMS: tuple[str, ...] = tuple(_TERMS)
 CLASSES: dict[str, str] = {term: code for term, (code, _) in _TERMS.items()}
+#: Terms that a library's table may leave out, with the one whose cost is then taken: kernels for depthwise layers with
+#: several outputs for each channel are other ones in some libraries.
+DEFAULTS: dict[str, str] = {"multiplied_mac": "depthwise_mac"}
 BOUNDS: dict[str, str] = {term: bound for term, (_, bound) in _TERMS.items()}
 
 # Values without a term of their own, in additions of two int8 values with scales (the unit of `element`).
@@ -61,7 +75,7 @@ def _conv(layer: Conv2d, drop: bool) -> dict[str, float]:
     outputs = pixels * _live_out(layer, drop)
     macs = live_macs(layer, drop)
     if layer.depthwise:
-        return {"depthwise_mac": macs, "depthwise_output": outputs}
+        return {"depthwise_mac" if layer.k == layer.c else "multiplied_mac": macs, "depthwise_output": outputs}
     found: dict[str, float] = {"output": outputs}
     channels = layer.c - layer.dead_in * drop
     if layer.r == layer.s == 1:
@@ -89,7 +103,7 @@ def live_macs(layer: Layer, drop: bool) -> int:
 
 
 def weight_bytes(layer: Layer, drop: bool) -> int:
-    """Bytes of weights and 32-bit biases that are read."""
+    """Bytes of weights and biases that are read; biases have 32 bits, beside 16-bit inputs 64."""
     weights, biases = layer.weights, layer.biases
     if drop and layer.macs:
         weights = -(-weights * layer.macs_live // layer.macs)
@@ -97,7 +111,7 @@ def weight_bytes(layer: Layer, drop: bool) -> int:
             biases = _live_out(layer, drop)
         elif isinstance(layer, Gemm) and biases:
             biases = layer.n - layer.dead_out
-    return -(-weights * layer.weight.bits // 8) + 4 * biases
+    return -(-weights * layer.weight.bits // 8) + (8 if layer.input.dtype == "int16" else 4) * biases
 
 
 def scratch_bytes(layer: Layer) -> int:
@@ -106,6 +120,16 @@ def scratch_bytes(layer: Layer) -> int:
         return 0
     taps = layer.r * layer.s
     return 2 * taps * layer.c if layer.depthwise else 4 * taps * (layer.c // layer.groups)
+
+
+def number_format(layer: Layer) -> str:
+    """The kernels that a layer's types ask for: that of its inputs, and of its weights where these are not as usual.
+
+    8-bit inputs have weights of at most 8 bits, 16-bit ones have 8-bit weights, and floats have their own.
+    """
+    given, weight = layer.input.dtype, layer.weight.dtype
+    usual = {"int8": ("int8", "int4"), "int16": ("int8",)}.get(given, (given,))
+    return given if not layer.macs or not layer.weights or weight in usual else f"{given} x {weight}"
 
 
 def features(layer: Layer, drop: bool) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, Positive, Size, Spec, check
-from hwsim.machines.mcu.features import CLASSES, TERMS
+from hwsim.machines.mcu.features import CLASSES, DEFAULTS, TERMS
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["Core", "Library", "core_names", "library_names", "load_core", "load_library"]
@@ -24,18 +24,20 @@ _CORES = Path(__file__).parent / "cores.yaml"
 
 Cost = Annotated[float, Field(ge=0, le=1e6)]
 Factor = Annotated[float, Field(gt=0, le=1e3)]
-Code = Literal["optimised", "c", "vector"]
+Class = Literal["pointwise", "conv", "depthwise", "dense", "other"]
+Code = Literal["optimised", "c", "vector", "float"]
 
 
 class Core(Spec):
     """A core: MACs in a cycle at most, and for each style of code its cycles over those of the core of the tables.
 
-    `optimised` is code for the core's own instructions, `c` plain C, `vector` code for a vector extension.
+    `optimised` is code for the core's own instructions, `c` plain C, `vector` code for a vector extension, `float`
+    plain C on 32-bit floats, by a floating-point unit or by subroutines.
     """
 
     description: str
     macs_per_cycle: Positive
-    factors: dict[Code, dict[Literal["pointwise", "conv", "depthwise", "dense", "other"], Factor]]
+    factors: dict[Code, dict[Class, Factor]]
     source: str
     fitted: str | None = None
 
@@ -49,6 +51,38 @@ class CoreUse(Spec):
 
     times: Factor = 1.0
     fitted: str | None = None
+
+
+class Format(Spec):
+    """How a library runs another number format than int8: the kernels of another library, or costs of its own.
+
+    `times` are over the costs of int8, by class of code; `costs` are cycles of the library's core, for `code`.
+    """
+
+    kernels: Name | None = None
+    times: dict[Class, Factor] | None = None
+    costs: dict[str, Cost] | None = None
+    code: Code | None = None
+    uncertainty: Annotated[float, Field(gt=0, le=10)] = 0.5
+    source: str
+
+    @model_validator(mode="after")
+    def _one(self) -> Format:
+        given = [name for name in ("kernels", "times", "costs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"must have one of kernels, times and costs, not {', '.join(given) or 'none'}")
+        if self.costs is not None:
+            _check_costs(self.costs)
+        return self
+
+
+def _check_costs(costs: dict[str, float]) -> None:
+    for term in costs:
+        if term not in TERMS:
+            raise ValueError(f"costs names {term!r}, which is no term{nearest(term, TERMS)}")
+    missing = [term for term in TERMS if term not in costs and term not in DEFAULTS]
+    if missing:
+        raise ValueError(f"costs must give every term; missing: {', '.join(missing)}")
 
 
 class LibraryMemory(Spec):
@@ -70,6 +104,7 @@ class Library(Spec):
 
     `costs` are cycles of `core` for each unit of a term; `cores` those that it exists for. `dead_channels` says whether
     the stack leaves dead channels out; `environment` picks the power state of a board that was measured under it.
+    Every library runs int8, and int4 weights widened to it; `formats` has what else it runs.
     """
 
     name: Name
@@ -78,7 +113,7 @@ class Library(Spec):
     fitted: str
     core: Name
     code: Code
-    dtypes: list[str] = ["int8", "int4"]
+    formats: dict[Literal["fp32", "int16"], Format] = {}
     dead_channels: Literal["drop", "keep"] = "keep"
     dead_channels_source: str | None = None
     environment: str | None = None
@@ -89,12 +124,7 @@ class Library(Spec):
 
     @model_validator(mode="after")
     def _complete(self) -> Library:
-        for term in self.costs:
-            if term not in TERMS:
-                raise ValueError(f"costs names {term!r}, which is no term{nearest(term, TERMS)}")
-        missing = [term for term in TERMS if term not in self.costs]
-        if missing:
-            raise ValueError(f"costs must give every term; missing: {', '.join(missing)}")
+        _check_costs(self.costs)
         if self.core not in self.cores:
             raise ValueError(f"cores must have {self.core!r}, whose cycles the costs are in")
         for core in self.cores:
@@ -109,10 +139,36 @@ class Library(Spec):
         """Whether dead channels are left out."""
         return self.dead_channels == "drop"
 
-    def cycles(self, term: str, core: str) -> float:
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The number formats that there are kernels for."""
+        return ("int8", *self.formats)
+
+    def kernels(self, number_format: str = "int8") -> Library:
+        """The library whose kernels run a number format: this one, or the one that it falls back to."""
+        found = self.formats.get(number_format)  # type: ignore[call-overload]
+        return load_library(found.kernels) if found is not None and found.kernels is not None else self
+
+    def code_of(self, number_format: str) -> Code:
+        """The style of code of the kernels for a number format."""
+        kernels = self.kernels(number_format)
+        found = kernels.formats.get(number_format)  # type: ignore[call-overload]
+        return kernels.code if found is None or found.code is None else found.code
+
+    def cycles(self, term: str, core: str, number_format: str = "int8") -> float:
         """Cycles of `core` that a unit of a term takes."""
-        here, home = load_core(core).factors[self.code], load_core(self.core).factors[self.code]
-        return self.costs[term] * self.cores[core].times * here[CLASSES[term]] / home[CLASSES[term]]  # type: ignore[index]
+        kernels = self.kernels(number_format)
+        if kernels is not self:
+            return kernels.cycles(term, core, number_format)
+        kind: Class = CLASSES[term]  # type: ignore[assignment]
+        costs, code, times = self.costs, self.code, self.cores[core].times
+        if number_format != "int8":
+            found = self.formats[number_format]  # type: ignore[index]
+            costs, code = found.costs or costs, found.code or code
+            times *= 1.0 if found.times is None else found.times[kind]
+        here, home = load_core(core).factors[code], load_core(self.core).factors[code]
+        cost = costs[term] if term in costs else costs[DEFAULTS[term]]
+        return cost * times * here[kind] / home[kind]
 
     def carried(self, core: str) -> str | None:
         """A sentence for a core that the library was not measured on."""

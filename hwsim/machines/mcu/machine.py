@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.kinds import Machine
-from hwsim.machines.mcu.features import BOUNDS, TERMS, features, live_macs, scratch_bytes, weight_bytes
+from hwsim.machines.mcu.features import BOUNDS, TERMS, features, live_macs, number_format, scratch_bytes, weight_bytes
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.spec import EnergySpec, PriceSpec
 from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.units import format_si
 from hwsim.workload import Layer, Opaque, Workload, load_workload, workload_names
+
+if TYPE_CHECKING:
+    from hwsim.workload.arena import Arena
 
 __all__ = ["Mcu"]
 
@@ -28,6 +32,12 @@ _DRAWN = "part of the board's power, which is priced by time"
 
 def _column(part: str, unit: str) -> str:
     return f"{part.removeprefix('per ')}_{unit}"
+
+
+def _format(layer: Layer, library: Library) -> str:
+    """The number format whose kernels run a layer; those without products are run in any, at the cost of int8."""
+    found = number_format(layer)
+    return found if found in library.runs else "int8"
 
 
 class Mcu(Machine):
@@ -48,8 +58,9 @@ class Mcu(Machine):
     def _check(self) -> None:
         spec = self.spec
         self.library = load_library(spec.library, self.folder)
+        self._unit_cycles: dict[tuple[str, str], Mapping[str, float]] = {}
         if spec.core not in self.library.cores:
-            fitting = [name for name in library_names() if spec.core in load_library(name).cores]
+            fitting = [library.name for library in self._libraries()]
             raise InputError(
                 [
                     Fault(
@@ -61,6 +72,10 @@ class Mcu(Machine):
                 ]
             )
         self.spec = spec.model_copy(update={"energy": self._energy()})
+
+    def _libraries(self) -> list[Library]:
+        """Those that come with hwsim and exist for the core."""
+        return [found for found in map(load_library, library_names()) if self.spec.core in found.cores]
 
     @property
     def core_clock(self) -> str:
@@ -79,16 +94,31 @@ class Mcu(Machine):
         return environment if environment in power.active else next(iter(power.active))
 
     @property
+    def supply_factor(self) -> float:
+        """What the board draws over what was measured, for being fed with another voltage."""
+        power = self.spec.power
+        if power.supply is None or power.measured_supply is None or power.regulator != "ldo":
+            return 1.0
+        return float(power.supply / power.measured_supply)
+
+    def state_w(self, state: Literal["sleep", "deep_sleep", "waking"]) -> float | None:
+        """Power in a state of `power`, in watts; None if unknown. Where none is told, waking draws active power."""
+        given = getattr(self.spec.power, state)
+        if given is None:
+            return self.active_w
+        return None if given == "unknown" else float(given) * self.supply_factor
+
+    @property
     def active_w(self) -> float | None:
-        """Active power at the machine's clock, in watts; None if unknown."""
+        """Active power at the machine's clock and supply, in watts; None if unknown."""
         power: PowerSpec = self.spec.power
         if power.active == "unknown" or self.power_state is None:
             return None
         full = float(power.active[self.power_state])
-        if power.at is None:
-            return full
-        asleep = 0.0 if power.sleep == "unknown" else min(float(power.sleep), full)
-        return asleep + (full - asleep) * float(self.spec.clock_hz(self.core_clock) / power.at)
+        if power.at is not None:
+            asleep = 0.0 if power.sleep == "unknown" else min(float(power.sleep), full)
+            full = asleep + (full - asleep) * float(self.spec.clock_hz(self.core_clock) / power.at)
+        return full * self.supply_factor
 
     def _energy(self) -> EnergySpec:
         power, watts = self.spec.power, self.active_w
@@ -103,13 +133,15 @@ class Mcu(Machine):
             static_source=f"active power, {self.power_state}: {power.source}",
         )
 
-    @cached_property
-    def unit_cycles(self) -> Mapping[str, float]:
-        """Cycles of a unit of each term here, before any measured scale."""
-        return self._unit_cycles(self.library)
-
-    def _unit_cycles(self, library: Library) -> Mapping[str, float]:
-        return {term: library.cycles(term, self.spec.core) * self.spec.pace for term in TERMS}
+    def unit_cycles(self, number_format: str = "int8", library: Library | None = None) -> Mapping[str, float]:
+        """Cycles of a unit of each term here, before any measured scale; under another library if one is given."""
+        library = library or self.library
+        key = library.name, number_format
+        if key not in self._unit_cycles:
+            self._unit_cycles[key] = {
+                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in TERMS
+            }
+        return self._unit_cycles[key]
 
     @cached_property
     def scale(self) -> float:
@@ -128,7 +160,8 @@ class Mcu(Machine):
         self, layer: Layer, batch: int, library: Library | None = None, drop: bool | None = None
     ) -> dict[str, float]:
         """Cycles of a layer by what they are spent on, unscaled; under another library if one is given."""
-        costs = self.unit_cycles if library is None else self._unit_cycles(library)
+        kernels = library or self.library
+        costs = self.unit_cycles(_format(layer, kernels), kernels)
         drop = self.library.drops if drop is None else drop
         spent = dict.fromkeys(_STAGES, 0.0)
         for term, units in features(layer, drop).items():
@@ -138,7 +171,7 @@ class Mcu(Machine):
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         self._check_dtype(layer)
-        library, drop = self.library, self.library.drops
+        drop = self.library.drops
         spent = {part: ceil(cycles * self.scale) for part, cycles in self._cycles(layer, batch).items()}
         units = features(layer, drop)
         macs, run = layer.macs * batch, live_macs(layer, drop) * batch
@@ -160,7 +193,7 @@ class Mcu(Machine):
         return LayerPlan(
             layer,
             batch,
-            f"{self._kernel(units)} kernel of {library.name}",
+            self._kernel(layer, units),
             program,
             {key: n for key, n in counts.items() if n},
             macs=macs,
@@ -171,22 +204,29 @@ class Mcu(Machine):
             dram_bytes=0,
             bounds={part: part for part in _STAGES},
             columns=self._columns(spent, read),
-            why=self._why(units, spent, batch),
+            why=self._why(layer, units, spent, batch),
         )
 
     def _check_dtype(self, layer: Layer) -> None:
-        given = (layer.input.dtype, layer.weight.dtype) if layer.macs else ()
-        wrong = next((dtype for dtype in given if dtype not in self.library.dtypes), None)
-        if wrong is not None:
-            message = (
-                f"{self.library.name} runs {', '.join(self.library.dtypes)}, not {wrong}: quantise the network to "
-                "int8 after training, or name a library that has such kernels"
-            )
-            raise InputError([Fault("", layer.name, message)])
+        found, library = number_format(layer), self.library
+        if not layer.macs or found in library.runs:
+            return
+        able = [o for o in self._libraries() if found in o.runs]
+        able.sort(key=lambda other: sum(self._cycles(layer, 1, other, other.drops).values()))
+        others = list({other.family: other.name for other in reversed(able)}.values())[::-1][:3]
+        message = (
+            f"{library.name} runs {', '.join(library.runs)}, not {found}: quantise the network to int8 after training"
+        )
+        if others:
+            message += f", or name a library that runs it, fastest first: {', '.join(others)}"
+        raise InputError([Fault("", layer.name, message)])
 
-    @staticmethod
-    def _kernel(units: Mapping[str, float]) -> str:
-        return next((term.removesuffix("_mac") for term in units if term.endswith("_mac")), "simple")
+    def _kernel(self, layer: Layer, units: Mapping[str, float]) -> str:
+        """Whose kernel runs a layer, as a user reads it."""
+        kind = next((term.removesuffix("_mac") for term in units if term.endswith("_mac")), "simple")
+        found = _format(layer, self.library)
+        name = self.library.kernels(found).name
+        return f"{kind} kernel of {name}" if found == "int8" else f"{found} {kind} kernel of {name} (an estimate)"
 
     def _columns(self, spent: dict[str, int], read: int) -> dict[str, float | int | str]:
         """Cycles by what they go to, and an estimate of the energy: board power over those cycles."""
@@ -197,10 +237,11 @@ class Mcu(Machine):
             found |= {f"estimated_{_column(part, 'pj')}": n * cycle_pj for part, n in spent.items()}
         return found
 
-    def _why(self, units: dict[str, float], spent: dict[str, int], batch: int) -> tuple[str, ...]:
+    def _why(self, layer: Layer, units: dict[str, float], spent: dict[str, int], batch: int) -> tuple[str, ...]:
         total = sum(spent.values()) or 1
         parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]) if n)
-        costs = "; ".join(f"{n * batch:,.6g} {t} x {self.unit_cycles[t]:.4g}" for t, n in units.items())
+        unit = self.unit_cycles(_format(layer, self.library))
+        costs = "; ".join(f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items())
         return (f"cycles: {parts}", f"units x cycles: {costs}", *self._remarks())
 
     def _remarks(self) -> tuple[str, ...]:
@@ -217,6 +258,15 @@ class Mcu(Machine):
         spread = _MEASURED if self.spec.measured is not None else library.uncertainty + carried
         told = [f"library {library.name} on {self.spec.core}: latency within about {spread:.0%}; {library.source}"]
         told += self._remarks()
+        for found in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
+            if found != "int8":
+                how = library.formats[found]  # type: ignore[index]
+                kernels = library.kernels(found)
+                origin = kernels.formats[found]  # type: ignore[index]
+                told.append(
+                    f"{found} kernels of {kernels.name}: an estimate, latency within about {origin.uncertainty:.0%}; "
+                    f"{how.source}" + (f"; {origin.source}" if kernels is not library else "")
+                )
         unknown = dict.fromkeys(layer.op for layer in workload if isinstance(layer, Opaque))
         if unknown:
             told.append(f"no kernel is known for {', '.join(unknown)}: counted as an addition for each value")
@@ -230,23 +280,40 @@ class Mcu(Machine):
         shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]))
         told.append(f"where time goes, and by estimate energy: {shares}")
         if self.active_w is not None:
-            told.append(f"power: {self.active_w * 1e3:.4g} mW, {self.spec.energy.static_source}")
+            told.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
         return tuple(told)
+
+    def _conditions(self) -> str:
+        """What power was carried over: from another clock, from another supply."""
+        power, clock, found = self.spec.power, self.spec.clock_hz(self.core_clock), []
+        if power.at is not None and power.at != clock:
+            found.append(f"from {format_si(float(power.at), 'Hz')} to {format_si(float(clock), 'Hz')}")
+        if self.supply_factor != 1.0:
+            volts = [f"{float(v):g} V" for v in (power.measured_supply, power.supply) if v is not None]
+            found.append(f"from {volts[0]} to {volts[1]} at the same current (linear regulator)")
+        return f"carried {' and '.join(found)}; " if found else ""
 
     def memory_bytes(self) -> int:
         """Bytes of RAM."""
         return int(self.spec.ram.size)
 
-    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
-        """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
+    def arena(self, workload: Workload, batch: int = 1) -> Arena:
+        """The arena of activations as TFLM's greedy planner lays it out, with the kernels' columns of patches."""
         from hwsim.workload.arena import plan_workload
 
+        # Plain C takes its patches where they are.
+        columns = [
+            layer for layer in workload if self.library.code_of(_format(layer, self.library)) not in ("c", "float")
+        ]
+        return plan_workload(workload, {layer.name: scratch_bytes(layer) for layer in columns}, batch)
+
+    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
+        """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
         spec, library = self.spec, self.library
         channels = sum(layer.output.shape[0] for layer in workload if layer.weights)
         state = int(library.memory.operator) * len(workload) + int(library.memory.channel or 0) * channels
-        buffers = {layer.name: scratch_bytes(layer) for layer in workload} if library.code != "c" else {}
         ram = (
-            ("arena", plan_workload(workload, buffers, batch).bytes),
+            ("arena", self.arena(workload, batch).bytes),
             ("library", int(library.memory.ram) + state),
             ("reserved", int(spec.ram.reserved)),
         )
@@ -255,19 +322,43 @@ class Mcu(Machine):
         return (MemoryUse("RAM", int(spec.ram.size), ram), MemoryUse("flash", int(spec.flash.size), flash))
 
     def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
-        """What the layer would cost with dead channels kept or dropped, and under each other library of this core."""
+        """What the layer would cost with dead channels kept or dropped, in other formats, and under each library."""
         rate = float(self.spec.clock_hz(self.core_clock))
 
-        def told(library: Library, drop: bool) -> float:
-            unscaled = self._cycles(layer, batch, library, drop)
+        def told(library: Library, drop: bool, given: Layer = layer) -> float:
+            unscaled = self._cycles(given, batch, library, drop)
             return sum(unscaled.values()) * self.scale / rate * 1e3
 
-        found = []
+        mine, found = self.library, []
+        now = told(mine, mine.drops)
+
+        def line(name: str, ms: float, more: str = "") -> str:
+            change = f"{ms / now - 1:+7.0%}" if now else ""
+            return f"  {name:26} {ms:10.4g} ms {change}{more}"
+
         if layer.macs_live < layer.macs:
-            kept, dropped = told(self.library, False), told(self.library, True)
-            here = "dropped" if self.library.drops else "kept"
-            found.append(f"dead channels kept {kept:.4g} ms, dropped {dropped:.4g} ms ({self.library.name}: {here})")
-        others = [library for library in map(load_library, library_names()) if self.spec.core in library.cores]
-        times = sorted((told(library, library.drops), library.name) for library in others)
-        found.append("under " + ", ".join(f"{name} {ms:.4g} ms" for ms, name in times))
+            found += [
+                f"dead channels ({1 - layer.macs_live / layer.macs:.0%} of its MACs; {mine.name} "
+                f"{'drops' if mine.drops else 'keeps'} them):",
+                line("kept, as if dense", told(mine, False)),
+                line("dropped", told(mine, True)),
+            ]
+        if layer.macs and layer.weights:
+            found.append(f"in other number formats under {mine.name}:")
+            for name in ("int8", "int16", "fp32"):
+                if name not in mine.runs:
+                    found.append(f"  {name:26}       does not run it")
+                    continue
+                other = layer.with_dtype(input=name, weight="int8" if name == "int16" else name, output=name)
+                mark = " <- now" if _format(layer, mine) == name else ""
+                kernels = mine.kernels(name).name
+                more = "" if name == "int8" else f"  (estimate; kernels of {kernels})"
+                found.append(line(name, told(mine, mine.drops, other), more + mark))
+        kind = number_format(layer)
+        able = [o for o in self._libraries() if kind in o.runs or not layer.macs]
+        found.append(f"under each library for {self.spec.core}:")
+        for ms, name in sorted((told(o, o.drops), o.name) for o in able):
+            carried = "  (carried over)" if load_library(name).carried(self.spec.core) else ""
+            drops = "  drops dead channels" if load_library(name).drops and layer.macs_live < layer.macs else ""
+            found.append(line(name, ms, drops + carried + (" <- now" if name == mine.name else "")))
         return tuple(found)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Frequency, Name, Power, Size, Spec, Time
+from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
 from hwsim.machines.mcu.library import load_core
 from hwsim.machines.spec import EnergySpec, MachineSpec
 
@@ -45,6 +45,10 @@ def _active(given: Any) -> Any:
 class PowerSpec(Spec):
     """What the board draws: active by environment (`use` picks one), asleep, and how long it takes to wake up.
 
+    `waking` is drawn while it wakes up; active power, unless told otherwise. All powers were measured at
+    `measured_supply`: fed with another `supply`, a linear regulator (`ldo`) draws the same current, a switching one
+    (`smps`) the same power.
+
     Active power was measured `at` a clock; at another, what is above sleep goes with the clock.
     """
 
@@ -57,6 +61,10 @@ class PowerSpec(Spec):
     sleep: Power | Literal["unknown"] = "unknown"
     deep_sleep: Power | Literal["unknown"] = "unknown"
     wake_up: Time | Literal["unknown"] = "unknown"
+    waking: Power | None = None
+    supply: Voltage | None = None
+    measured_supply: Voltage | None = None
+    regulator: Literal["ldo", "smps"] | None = None
     source: str
 
     @model_validator(mode="after")
@@ -66,6 +74,8 @@ class PowerSpec(Spec):
         if self.use is not None and (self.active == "unknown" or self.use not in self.active):
             valid = () if self.active == "unknown" else tuple(self.active)
             raise ValueError(f"use names {self.use!r}, which active does not have{nearest(self.use, valid)}")
+        if self.supply is not None and (self.measured_supply is None or self.regulator is None):
+            raise ValueError("supply must come with measured_supply and regulator, which say what another one changes")
         return self
 
 

@@ -5,141 +5,34 @@ and sleeps again. There are two buffers, so the next capture may start while the
 one that finds the core at work waits for it. The deadline of an inference is the moment at which the next capture is
 full, and the window that is measured starts when the first one is, so that each period counts once.
 
-The scenario runs on the engine: a day of equal periods costs as much as a dozen of them. Unequal ones (`jitter`) are
-run one by one, so there is a limit to how many.
+The scenario runs on the engine: a day of equal periods costs as much as a dozen of them. Unequal ones (`jitter`, and
+the bursts of `burst`) are run one by one, so there is a limit to how many.
 """
 
 from __future__ import annotations
 
-import math
 import random
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Sequence
 from fractions import Fraction
-from itertools import accumulate
+from itertools import pairwise
 
 from hwsim.clock import Timebase
-from hwsim.engine import Interval, Timeline
+from hwsim.energy.battery import parse_battery
+from hwsim.engine import Interval
 from hwsim.engine import simulate as run_program
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError
 from hwsim.machines import Mcu
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.report.report import Report
-from hwsim.units import format_si, parse
+from hwsim.scenario.result import DutyCycle
+from hwsim.scenario.states import with_states
+from hwsim.units import parse
 
-__all__ = ["BATTERIES", "Battery", "DutyCycle", "duty_cycle", "parse_battery"]
+__all__ = ["MAX_UNEQUAL", "duty_cycle"]
 
 MAX_UNEQUAL = 10_000
-"""Periods that are run where no two are alike; the averages of more would not be told from theirs."""
-
-_YEAR = 365.25 * 86400
-
-
-@dataclass(frozen=True, slots=True)
-class Battery:
-    """Charge at a nominal voltage; self-discharge, converter losses and the limit of its current are left out."""
-
-    name: str
-    capacity_mah: Fraction
-    voltage: Fraction
-    source: str
-
-    @property
-    def energy_j(self) -> float:
-        """Capacity times voltage."""
-        return float(self.capacity_mah * Fraction(36, 10) * self.voltage)
-
-
-BATTERIES: dict[str, Battery] = {
-    battery.name: battery
-    for battery in (
-        Battery("CR2032", Fraction(225), Fraction(3), "typical of data sheets, to 2 V at a fraction of a mA"),
-        Battery("2xAA", Fraction(2500), Fraction(3), "two alkaline cells of 1.5 V in series; typical of data sheets"),
-        Battery("LiPo", Fraction(500), Fraction(37, 10), "one cell of 500 mAh; nominal voltage of data sheets"),
-    )
-}
-
-
-def parse_battery(text: str) -> Battery:
-    """A battery by name, or by what it holds, as ``1000 mAh 3.7 V``."""
-    plain = text.strip().lower()
-    for name, battery in BATTERIES.items():
-        if plain == name.lower():
-            return battery
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(m?)ah[\s,]+(.+)", plain) if len(text) < 100 else None
-    if match is None:
-        raise InputError(f"battery must be a name or as '1000 mAh 3.7 V', not {text!r:.60}{nearest(text, BATTERIES)}")
-    voltage = _quantity("battery", match[3].replace("v", "V"), "voltage")
-    capacity = Fraction(match[1]) * (1 if match[2] else 1000)
-    if not capacity:
-        raise InputError(f"battery must hold more than nothing, not {text!r:.60}")
-    return Battery(text.strip(), capacity, voltage, "given")
-
-
-@dataclass(frozen=True, slots=True)
-class DutyCycle:
-    """What a scenario came to.
-
-    `time_s` and `energy_j` are by state: inference, wake-up, sleep (while the sensor captures), and deep sleep (sleep
-    where only that is known). An energy of None is unknown, and so are then `average_w` and `life_s`; `least_w` is what
-    the known states come to. `missed` counts the inferences that ended after the next capture was full.
-    """
-
-    every_s: float
-    window_s: float
-    inferences: int
-    missed: int
-    duty: float
-    time_s: Mapping[str, float]
-    energy_j: Mapping[str, float | None]
-    battery: Battery | None
-    timeline: Timeline
-    notes: tuple[str, ...] = ()
-
-    @property
-    def least_w(self) -> float:
-        """Average power of the states whose power is known."""
-        return math.fsum(e for e in self.energy_j.values() if e is not None) / self.window_s
-
-    @property
-    def average_w(self) -> float | None:
-        """Average power; None if that of a state is unknown."""
-        return None if None in self.energy_j.values() else self.least_w
-
-    @property
-    def life_s(self) -> float | None:
-        """How long the battery lasts; None without one, or if a power is unknown."""
-        if self.battery is None or not self.average_w:
-            return None
-        return self.battery.energy_j / self.average_w
-
-    def lines(self) -> list[str]:
-        """The scenario as a person reads it."""
-        known = self.average_w is not None
-        power = format_si(self.least_w, "W", 5) if known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
-        found = [
-            f"every {format_si(self.every_s, 's')}, {self.inferences:,} inferences in {_span(self.window_s)}",
-            f"average power {power}; duty {self.duty:.3%}; missed deadlines {self.missed:,}",
-        ]
-        for state, seconds in self.time_s.items():
-            energy = self.energy_j[state]
-            told = "unknown" if energy is None else format_si(energy / self.inferences, "J", 4)
-            found.append(f"  {state}: {seconds / self.window_s:.4%} of the time, {told} a period")
-        if self.battery is not None:
-            life = "unknown" if self.life_s is None else _span(self.life_s)
-            if not known and self.least_w:
-                life = f"unknown, at most {_span(self.battery.energy_j / self.least_w)}"
-            held = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
-            found.append(f"battery life {life}: {self.battery.name}, {held} ({self.battery.source})")
-        return [*found, *self.notes]
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("year", _YEAR), ("day", 86400.0), ("hour", 3600.0)):
-        if seconds >= length:
-            return f"{seconds / length:.4g} {unit}{'s' * (seconds != length)}"
-    return format_si(seconds, "s", 4)
+"""Inputs that are run where no two periods are alike; the averages of more would not be told from theirs."""
 
 
 def _quantity(name: str, text: str, dimension: str) -> Fraction:
@@ -156,6 +49,8 @@ def duty_cycle(
     duration: str = "86400 s",
     capture: str = "0 s",
     jitter: str = "0 s",
+    burst: int = 1,
+    sensor: str | None = None,
     seed: int = 0,
     fast_forward: bool = True,
 ) -> DutyCycle:
@@ -174,7 +69,11 @@ def duty_cycle(
     capture : str
         How long the sensor fills a buffer; at most a period.
     jitter : str
-        Each period is longer or shorter by up to as much, at random from `seed`; not for more than 10,000 periods.
+        Each period is longer or shorter by up to as much, at random from `seed`; not for more than 10,000 inputs.
+    burst : int
+        Each period brings from one input to this many, at random from `seed`, their captures one right after the other.
+    sensor : str, optional
+        What the sensor draws while it captures, as ``1.2 mW``; it draws nothing else.
     fast_forward : bool
         Skip what repeats; the result is the same.
 
@@ -195,8 +94,14 @@ def duty_cycle(
         raise InputError(f"every must be more than zero, not {every!r}")
     if length < period:
         raise InputError(f"duration must be at least a period of {every}, not {duration!r}")
-    if filling + shake > period or shake == period:
-        raise InputError(f"capture and jitter must fit in a period of {every}, not {capture!r} and {jitter!r}")
+    if not 1 <= burst <= MAX_UNEQUAL:
+        raise InputError(f"burst must be from 1 to {MAX_UNEQUAL:,} inputs, not {burst:,}")
+    if filling * burst + shake > period or shake == period:
+        times = f"{burst} captures" if burst > 1 else "capture"
+        raise InputError(f"{times} and jitter must fit in a period of {every}, not {capture!r} and {jitter!r}")
+    sensor_w = None if sensor is None else float(_quantity("sensor", sensor, "power"))
+    if sensor_w and not filling:
+        raise InputError("a sensor that draws power must take time to capture: give capture, as '100 ms'")
     power, notes = machine.spec.power, []
     waking = Fraction(0) if power.wake_up == "unknown" else Fraction(power.wake_up)
     timebase = _timebase(machine.timebase.rate_hz, (period, filling, shake, waking))
@@ -209,48 +114,99 @@ def duty_cycle(
         raise InputError("a duty cycle must have an inference that takes time, this one takes none")
     count = int(length / period)
     body = (ticks(filling), ticks(waking), working)
-    starts: list[int] | None = None
-    if shake:
-        if count > MAX_UNEQUAL:
-            notes.append(f"unequal periods are run one by one: the first {MAX_UNEQUAL:,} of {count:,}")
-            count = MAX_UNEQUAL
-        draw, most = random.Random(seed), ticks(shake)
-        lengths = [ticks(period) + draw.randint(-most, most) for _ in range(count)]
-        starts = list(accumulate(lengths, initial=0))
-        tiles = tuple(Run(1, (after, *body)) for after in (0, *lengths[:-1]))
+    unequal = bool(shake) or burst > 1
+    if unequal:
+        ran, starts = _starts(count, ticks(period), ticks(shake), burst, body[0], random.Random(seed))
+        if ran < count:
+            notes.append(f"unequal periods are run one by one: the first {ran:,} of {count:,}")
+        gaps = [after - before for before, after in pairwise(starts)]
+        count = len(gaps)
+        tiles = tuple(Run(1, (after, *body)) for after in (0, *gaps[:-1]))
     else:
         tiles = (Run(1, (0, *body)), Run(count - 1, (ticks(period), *body)))
-    timeline = run_program(_program(tiles, count if shake else 2), fast_forward)
+    timeline = run_program(_program(tiles, count if unequal else 2), fast_forward)
     inferences = [i for i in timeline.each_interval() if i.stage == "inference"]
-    if starts is None:
+    if unequal:
+        missed = sum(i.end > starts[i.tile + 1] + body[0] for i in inferences)
+        backlog = _backlog(inferences, starts, body[0])
+        window = max(starts[-1], timeline.end - body[0])
+        asleep = _asleep(inferences, starts, body[0], body[1])
+        timeline = with_states(timeline, timebase, report.timeline, starts, body[0], body[1])
+    else:
         missed = sum(_late(i, ticks(period), body[0]) for i in inferences)
+        # The core never rests if it is slower than the timer: when the last capture is full, so many are done.
+        backlog = max(1, count - (count - 1) * ticks(period) // (body[1] + working))
         window = max(count * ticks(period), timeline.end - body[0])
         # The core waits only for captures, so all of a capture that the core does not work through is slept through.
         asleep = min(count * body[0], window - count * (body[1] + body[2]))
-    else:
-        missed = sum(i.end > starts[i.tile + 1] + body[0] for i in inferences)
-        window = max(starts[-1], timeline.end - body[0])
-        asleep = _asleep(inferences, starts, body[0], body[1])
+        timeline = with_states(timeline, timebase, report.timeline, ticks(period), body[0], body[1])
     spent = {"inference": count * working, "wake-up": count * body[1], "sleep": asleep}
     rest = "sleep" if power.deep_sleep == "unknown" and power.sleep != "unknown" else "deep sleep"
     if rest == "sleep":
         notes.append(f"power.deep_sleep of {machine.name} is unknown: it sleeps lightly all the time")
     spent[rest] = spent.get(rest, 0) + window - sum(spent.values())
+    fed = 1.0
+    if cell is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None:
+        # A linear regulator draws the same current from any voltage; who converts it before says so by power.supply.
+        fed = float(cell.voltage / power.measured_supply)
+        notes.append(
+            f"fed straight from {cell.name}: the current measured at {float(power.measured_supply):g} V, at "
+            f"{float(cell.voltage):g} V, is {fed:.3g} times the power; behind a converter, set power.supply"
+        )
     watts = {
         "inference": machine.active_w,
-        "wake-up": None if power.wake_up == "unknown" else machine.active_w,
-        "sleep": None if power.sleep == "unknown" else float(power.sleep),
-        "deep sleep": None if power.deep_sleep == "unknown" else float(power.deep_sleep),
+        "wake-up": None if power.wake_up == "unknown" else machine.state_w("waking"),
+        "sleep": machine.state_w("sleep"),
+        "deep sleep": machine.state_w("deep_sleep"),
     }
+    watts = {state: None if w is None else w * fed for state, w in watts.items()}
     taken = {s: timebase.seconds(n) for s, n in spent.items() if n or (s == "wake-up" and power.wake_up == "unknown")}
     energy = {s: None if (w := watts[s]) is None else w * seconds for s, seconds in taken.items()}
     keys = {"inference": "active", "wake-up": "wake_up", "sleep": "sleep", "deep sleep": "deep_sleep"}
     unknown = [f"power.{keys[state]}" for state, joules in energy.items() if joules is None]
     if unknown:
         notes.append(f"{machine.name} has no value for {', '.join(unknown)}: give it with --set")
-    duty = float(Fraction(count * (body[1] + working), window))
-    window_s = timebase.seconds(window)
-    return DutyCycle(float(period), window_s, count, missed, duty, taken, energy, cell, timeline, tuple(notes))
+    sensing = timebase.seconds(count * body[0])
+    peak = max((w for state in taken if (w := watts[state]) is not None), default=None)
+    if sensor_w is not None:
+        energy["sensor"] = sensor_w * sensing
+        peak = None if peak is None else peak + sensor_w
+    return DutyCycle(
+        every_s=float(period),
+        window_s=timebase.seconds(window),
+        inferences=count,
+        missed=missed,
+        backlog=backlog,
+        duty=float(Fraction(count * (body[1] + working), window)),
+        time_s=taken,
+        sensor_s=sensing,
+        energy_j=energy,
+        peak_w=peak,
+        battery=cell,
+        timeline=timeline,
+        notes=tuple(notes),
+    )
+
+
+def _starts(
+    periods: int, period: int, shake: int, burst: int, capture: int, draw: random.Random
+) -> tuple[int, list[int]]:
+    """How many periods are run, and when each capture starts in them; after the last, when its period ends."""
+    starts: list[int] = []
+    now = 0
+    for ran in range(periods):
+        inputs = draw.randint(1, burst) if burst > 1 else 1
+        if len(starts) + inputs > MAX_UNEQUAL:
+            return ran, [*starts, now]
+        starts += [now + nth * capture for nth in range(inputs)]
+        now += period + (draw.randint(-shake, shake) if shake else 0)
+    return periods, [*starts, now]
+
+
+def _backlog(inferences: Sequence[Interval], starts: Sequence[int], capture: int) -> int:
+    """The most inputs that were full and not yet done with at a time."""
+    ends = [i.end for i in inferences]
+    return max(nth + 1 - bisect_right(ends, start + capture) for nth, start in enumerate(starts[:-1]))
 
 
 def _timebase(rate_hz: Fraction, times: tuple[Fraction, ...]) -> Timebase:
