@@ -1,0 +1,5 @@
+"""Reports as HTML: one file with everything in it, no script or font from elsewhere, charts as SVG that CSS colours."""
+
+from hwsim.report.html.run import report_fragment, report_html
+
+__all__ = ["report_fragment", "report_html"]
