@@ -8,16 +8,31 @@ from hwsim.units import format_si
 
 __all__ = ["base_unit", "count", "energy", "shown"]
 
-_UNITS = {"_s": ("s", 1.0), "_pj": ("J", 1e-12), "_w": ("W", 1.0), "_hz": ("Hz", 1.0), "_mm2": ("mm²", 1.0)}
+_UNITS = {
+    "_pj_s": ("Js", 1e-12),
+    "_s": ("s", 1.0),
+    "_pj": ("J", 1e-12),
+    "_w": ("W", 1.0),
+    "_hz": ("Hz", 1.0),
+    "_mm2": ("mm²", 1.0),
+    "_bytes": ("B", 1.0),
+}
 
 
 def base_unit(column: str) -> tuple[str, float]:
-    """The unit of a column that SI prefixes go with, and what its values are times; no unit: a plain number."""
-    if column.endswith("_per_s"):
-        return "/s", 1.0
-    if column.endswith("_bytes"):
-        return "B", 1.0
-    return next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), ("", 1.0))
+    """The unit of a column that SI prefixes go with, and what its values are times; no unit: a plain number.
+
+    A column of a part, as ``energy_pj.mac``, is in the unit of the whole.
+    """
+    for name in (column, column.partition(".")[0]):
+        if name.endswith("_per_s"):
+            return "/s", 1.0
+        if "_per_" in name and not name.endswith("_per_inference_pj"):
+            continue
+        for suffix, unit in _UNITS.items():
+            if name.endswith(suffix):
+                return unit
+    return "", 1.0
 
 
 def shown(column: str, value: object, digits: int = 4) -> str:
@@ -31,6 +46,8 @@ def shown(column: str, value: object, digits: int = 4) -> str:
         return f"{value:.{digits}g}/s"
     if column in ("utilization", "duty"):
         return f"{value:.1%}"
+    if unit == "mm²":
+        return f"{value:.{digits}g} mm²"
     if unit and math.isfinite(value):
         return format_si(value * scale, unit, digits)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"

@@ -99,6 +99,8 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
         legends.append(Legend(tuple(legend.items()), panel.title))
     if len({legend.items for legend in legends}) == 1:
         legends = [Legend(legends[0].items)]
+    if all(len(legend.items) == 1 for legend in legends):
+        legends = []  # the title of the panel says it
     return Chart(svg, title, description, tuple(legends))
 
 
