@@ -31,6 +31,7 @@ __all__ = ["run"]
 @shape_option
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
+@click.option("--html", "html_file", metavar="FILE", help="Write a report with charts, one file for any browser.")
 @click.option(
     "--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev; with --every that of it."
 )
@@ -51,6 +52,7 @@ def run(
     shapes: tuple[str, ...],
     json_file: str | None,
     csv_file: str | None,
+    html_file: str | None,
     trace_file: str | None,
     every: str | None,
     battery: str | None,
@@ -71,6 +73,7 @@ def run(
       hwsim run eyeriss_v1 vgg16 --batch 3 --set clocks.core='250 MHz'
       hwsim run systolic_os my_layers.csv --json -
       hwsim run systolic_ws bert.onnx --shape batch=1,sequence=128
+      hwsim run eyeriss_v1 vgg16 --batch 3 --html report.html
       hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
     """
     given: dict[str, Any] = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter}
@@ -91,7 +94,9 @@ def run(
         write(report.to_csv() or "", csv_file)
     if trace_file:
         write(report.trace_json() if scenario is None else scenario.timeline.to_json(), trace_file)
-    if "-" not in (json_file, csv_file, trace_file):
+    if html_file:
+        write(report.to_html(scenario), html_file)
+    if "-" not in (json_file, csv_file, html_file, trace_file):
         from hwsim.report.silicon import silicon_of
         from hwsim.report.table import print_report
 
@@ -100,6 +105,6 @@ def run(
     if scenario is not None:
         # Standard output may be a file that another program reads.
         for line in ("", *scenario.lines()):
-            click.echo(line, err="-" in (json_file, csv_file, trace_file))
+            click.echo(line, err="-" in (json_file, csv_file, html_file, trace_file))
     if not report.summary.fits:
         raise SystemExit(1)
