@@ -42,6 +42,7 @@ _PUBLIC = {
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
     "simulate": "hwsim.simulation",
+    "sweep": "hwsim.sweeps.sweep",
     "workload_names": "hwsim.workload",
 }
 
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from hwsim.mapping import Mapping as Mapping
     from hwsim.report.report import Report as Report
     from hwsim.simulation import simulate as simulate
+    from hwsim.sweeps.sweep import sweep as sweep
     from hwsim.workload import (
         Activation as Activation,
     )
