@@ -1,6 +1,6 @@
 """Whole runs: what a user waits for. Work is asserted beside time, so that more of it shows on any machine.
 
-    python -m pytest benchmarks --benchmark-only
+python -m pytest benchmarks --benchmark-only
 """
 
 import re
@@ -12,7 +12,16 @@ import hwsim
 
 def test_eyeriss_alexnet_from_a_cold_start(benchmark) -> None:
     """The command line with imports, mapping search and table."""
-    command = [sys.executable, "-c", "from hwsim.cli import main; main()", "run", "eyeriss_v1", "alexnet", "--batch", "4"]
+    command = [
+        sys.executable,
+        "-c",
+        "from hwsim.cli import main; main()",
+        "run",
+        "eyeriss_v1",
+        "alexnet",
+        "--batch",
+        "4",
+    ]
     done = benchmark.pedantic(subprocess.run, [command], {"capture_output": True, "text": True}, rounds=3)
     assert done.returncode == 0
     events = int(re.findall(r"(\d+) events", done.stdout)[0])

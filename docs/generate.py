@@ -1,6 +1,6 @@
 """Write what the docs show from the product itself: the picture of the README, the accuracy tables, the JSON Schemas.
 
-    python docs/generate.py
+python docs/generate.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.terminal_theme import TerminalTheme
 import hwsim
 from hwsim.report.silicon import silicon_of
 from hwsim.report.table import print_report
-from hwsim.schema import machine_schema, workload_schema
+from hwsim.schema import machine_schema, sweep_schema, workload_schema
 from hwsim.validate import comparisons, markdown_tables
 
 DOCS = Path(__file__).parent
@@ -51,7 +51,10 @@ def accuracy() -> str:
 
 def readme_table() -> str:
     """The README's table: the range of errors of each machine and quantity."""
-    lines = ["| machine | quantity | rows | mean error | largest | limit in the tests |", "|---|---|---:|---:|---:|---:|"]
+    lines = [
+        "| machine | quantity | rows | mean error | largest | limit in the tests |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for name, rows in comparisons().items():
         for column in dict.fromkeys(row.column for row in rows):
             found = [row for row in rows if row.column == column]
@@ -68,10 +71,12 @@ def main() -> None:
     readme = DOCS.parent / "README.md"
     between = re.compile(r"(<!-- accuracy: begin -->\n).*?(<!-- accuracy: end -->)", re.DOTALL)
     table = readme_table()
-    readme.write_text(between.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8")), encoding="utf-8")
+    readme.write_text(
+        between.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8")), encoding="utf-8"
+    )
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
-    for name, schema in (("machine", machine_schema()), ("workload", workload_schema())):
+    for name, schema in (("machine", machine_schema()), ("workload", workload_schema()), ("sweep", sweep_schema())):
         (DOCS / "schema" / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
 
 

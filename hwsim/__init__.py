@@ -43,6 +43,7 @@ _PUBLIC = {
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
     "simulate": "hwsim.simulation",
+    "sweep": "hwsim.sweeps.sweep",
     "workload_names": "hwsim.workload",
 }
 
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from hwsim.report.report import Report as Report
     from hwsim.scenario import duty_cycle as duty_cycle
     from hwsim.simulation import simulate as simulate
+    from hwsim.sweeps.sweep import sweep as sweep
     from hwsim.workload import (
         Activation as Activation,
     )

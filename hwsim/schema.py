@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from hwsim.machines.kinds import kinds
 
-__all__ = ["machine_schema", "workload_schema"]
+__all__ = ["machine_schema", "sweep_schema", "workload_schema"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -33,3 +33,10 @@ def workload_schema() -> dict[str, Any]:
     from hwsim.workload.trace_spec import WorkloadSpec
 
     return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(WorkloadSpec).json_schema()
+
+
+def sweep_schema() -> dict[str, Any]:
+    """The schema of a sweep file."""
+    from hwsim.sweeps.spec import SweepSpec
+
+    return {"$schema": _DIALECT, "title": "hwsim sweep"} | TypeAdapter(SweepSpec).json_schema()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,19 +46,23 @@ class Document:
         return self.marks.get(path, self.name)
 
     def override(self, changes: dict[str, object]) -> None:
-        """Set values by dotted path, as ``clocks.core``; raises InputError when a path leads nowhere."""
+        """Set values by dotted path, as ``clocks.core``; raises InputError when a path leads nowhere.
+
+        An item of a list goes by its `name`, by the name that its first key gives it (``{conv: conv1}``), or by its
+        place. What lies along the path is copied first: data shared with another document stays as it is.
+        """
         faults = []
         for dotted, value in changes.items():
-            where, node, path = f"--set {dotted}", self.data, list[str | int]()
+            where, path = f"--set {dotted}", list[str | int]()
+            node: Any = copy(self.data)
+            self.data = node
             valid: Iterable[object]
             parts = dotted.split(".")
             for depth, part in enumerate(parts):
                 last = depth == len(parts) - 1
-                key: str | int = part
+                key: Any = part
                 if isinstance(node, list):
-                    named = {
-                        str(item["name"]): i for i, item in enumerate(node) if isinstance(item, dict) and "name" in item
-                    }
+                    named = {name: i for i, item in enumerate(node) if (name := _name_of(item)) is not None}
                     key = named.get(part, int(part) if part.isdigit() else -1)
                     if not (0 <= key < len(node)):
                         valid = named or range(len(node))
@@ -74,9 +79,8 @@ class Document:
                 else:
                     # A block that the file leaves out may be begun here; whether it may exist is the reader's to say.
                     if isinstance(node, dict) and key not in node:
-                        node[key] = {}
-                        self.marks[tuple(path)] = where
-                    node = node[key]
+                        self.marks = self.marks | {tuple(path): where}
+                    node[key] = node = copy(node[key] if isinstance(node, list) or key in node else {})
         if faults:
             raise InputError(faults)
 
@@ -95,6 +99,14 @@ class Document:
 
         data = merge(base.data, self.data, ())
         return Document(self.name, data, marks | self.marks)
+
+
+def _name_of(item: Any) -> str | None:
+    """What an item of a list is called, if anything."""
+    if not isinstance(item, dict) or not item:
+        return None
+    name = item.get("name", next(iter(item.values())))
+    return name if isinstance(name, str) else None
 
 
 def read_text(path: Path, limit: int = MAX_BYTES) -> str:

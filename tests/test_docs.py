@@ -71,7 +71,8 @@ def test_accuracy_tables_are_current(generate) -> None:
 def test_schemas_are_current(generate) -> None:
     import json
 
-    for name, schema in (("machine", generate.machine_schema()), ("workload", generate.workload_schema())):
+    for name in ("machine", "workload", "sweep"):
+        schema = getattr(generate, f"{name}_schema")()
         assert json.loads((ROOT / "docs" / "schema" / f"{name}.json").read_text()) == schema
 
 
@@ -92,7 +93,9 @@ def test_every_published_quantity_is_within_its_limit() -> None:
 def test_the_example_machine_of_the_docs_runs(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(blocks(HARDWARE, "yaml")[0])
-    network = hwsim.Workload("two", [hwsim.Conv2d("c", c=16, h=14, w=14, k=32, r=3, pad=1), hwsim.Gemm("f", m=1, n=10, k=64)])
+    network = hwsim.Workload(
+        "two", [hwsim.Conv2d("c", c=16, h=14, w=14, k=32, r=3, pad=1), hwsim.Gemm("f", m=1, n=10, k=64)]
+    )
     report = hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("two", list(network), graph=False))
     assert report.summary.energy_pj > 0
     assert set(report.component_energy()) >= {"mac", "rf", "buffer", "dram", "static"}

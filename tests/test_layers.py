@@ -14,7 +14,7 @@ LAYERS = [
     {"machines"},
     {"engine", "energy"},
     {"simulation", "report", "scenario"},
-    {"execution", "inference", "kernel_checks", "oracles", "layer_data", "validate", "schema", "cli"},
+    {"execution", "inference", "kernel_checks", "oracles", "layer_data", "validate", "schema", "sweeps", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

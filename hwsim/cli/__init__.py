@@ -12,6 +12,7 @@ from hwsim.cli.catalogue import list_, schema, show
 from hwsim.cli.explain import explain
 from hwsim.cli.importer import import_
 from hwsim.cli.run import run
+from hwsim.cli.sweep import sweep
 from hwsim.cli.validate import validate
 from hwsim.errors import HwsimError
 
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, explain, validate, list_, show, import_, schema):
+for _command in (run, explain, sweep, validate, list_, show, import_, schema):
     cli.add_command(_command)
 
 

@@ -45,9 +45,10 @@ def show(name: str, changes: tuple[str, ...], shapes: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["machine", "workload"]), default="machine")
+@click.argument("what", type=click.Choice(["machine", "workload", "sweep"]), default="machine")
 def schema(what: str) -> None:
-    """Print the JSON Schema of machine or workload files, for an editor."""
-    from hwsim.schema import machine_schema, workload_schema
+    """Print the JSON Schema of machine, workload or sweep files, for an editor."""
+    from hwsim.schema import machine_schema, sweep_schema, workload_schema
 
-    click.echo(json.dumps(machine_schema() if what == "machine" else workload_schema(), indent=1))
+    schemas = {"machine": machine_schema, "workload": workload_schema, "sweep": sweep_schema}
+    click.echo(json.dumps(schemas[what](), indent=1))

@@ -1,7 +1,7 @@
 """Machines: what each kind of hardware is, and how a layer runs on it."""
 
 from hwsim.machines.kinds import Machine, kinds
-from hwsim.machines.loader import load_machine, machine_document, machine_folder, machine_names
+from hwsim.machines.loader import load_machine, locate, machine_document, machine_folder, machine_names, read_machine
 from hwsim.machines.mcu import Mcu
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.pe_array import PeArray
@@ -15,7 +15,9 @@ __all__ = [
     "PeArray",
     "kinds",
     "load_machine",
+    "locate",
     "machine_document",
     "machine_folder",
     "machine_names",
+    "read_machine",
 ]

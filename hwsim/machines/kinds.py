@@ -39,7 +39,7 @@ class Machine(ABC):
         self.folder = folder
         self.document = document
         self.timebase = Timebase(dict(spec.clocks))
-        self._plans: dict[tuple[object, ...], LayerPlan] = {}
+        self.remembered: dict[tuple[object, ...], LayerPlan] = {}
         try:
             self._check()
         except ValueError as error:
@@ -60,16 +60,24 @@ class Machine(ABC):
         # Layers that differ in their name alone run alike.
         shape = (value for field, value in vars(layer).items() if field != "name")
         key = (type(layer), batch, self.planned_by_name(layer.name), *shape)
-        if key not in self._plans:
+        if key not in self.remembered:
             if layer.macs * batch > MAX_MACS:
                 message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
                 raise InputError([Fault("", layer.name, message)])
-            self._plans[key] = self._plan(layer, batch)
-        return self._plans[key]
+            self.remembered[key] = self._plan(layer, batch)
+        return self.remembered[key]
 
     def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
         """A plan for each layer of a network in its order; a kind that fuses layers looks at the graph here."""
         return [self.plan(layer, batch) for layer in workload]
+
+    def planned_on(self) -> dict[str, Any]:
+        """What a plan depends on: the description without its names and sources.
+
+        Machines that agree in it may share what they remember. A kind whose planner ignores more leaves more out.
+        """
+        apart = ("name", "source", "description", "fitted")
+        return {key: value for key, value in self.document.data.items() if key not in apart}
 
     def planned_by_name(self, name: str) -> str | None:
         """The name, if the file says something of this very layer; such layers are not like others of their shape."""

@@ -11,7 +11,7 @@ from hwsim.fields import check
 from hwsim.machines.kinds import Machine, kinds
 from hwsim.yaml_source import Document, parse_yaml, read_yaml
 
-__all__ = ["load_machine", "machine_document", "machine_folder", "machine_names"]
+__all__ = ["load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]
 
 _BASE_DEPTH = 5
 
@@ -28,7 +28,8 @@ def machine_names() -> list[str]:
     return sorted(path.stem for path in machine_folder().glob("*.yaml"))
 
 
-def _locate(name: str | Path, beside: Path | None = None) -> Path:
+def locate(name: str | Path, beside: Path | None = None) -> Path:
+    """The file of a machine by its name, or by its path, relative to `beside` if that is given."""
     text = str(name)
     if text.endswith((".yaml", ".yml")):
         path = Path(text)
@@ -42,7 +43,7 @@ def _locate(name: str | Path, beside: Path | None = None) -> Path:
 
 def machine_document(name: str | Path, changes: Mapping[str, object] | None = None) -> Document:
     """The YAML of a machine with its bases merged in and `changes` laid over it."""
-    path = _locate(name)
+    path = locate(name)
     document = read_yaml(path)
     for _ in range(_BASE_DEPTH):
         if not isinstance(document.data, dict) or "base" not in document.data:
@@ -50,7 +51,7 @@ def machine_document(name: str | Path, changes: Mapping[str, object] | None = No
         base = document.data.pop("base")
         if not isinstance(base, str):
             raise InputError([Fault(document.where(("base",)), "base", f"must be the name of a machine, not {base!r}")])
-        path = _locate(base, path.parent)
+        path = locate(base, path.parent)
         document = document.over(read_yaml(path))
     else:
         raise InputError([Fault(document.name, "base", f"machines must build on at most {_BASE_DEPTH} others")])
@@ -86,10 +87,14 @@ def load_machine(name: str | Path, set: Mapping[str, object] | None = None) -> M
     InputError
         With all faults of the file, each with its place.
     """
-    document = machine_document(name, set)
+    return read_machine(machine_document(name, set), locate(name).parent)
+
+
+def read_machine(document: Document, folder: Path) -> Machine:
+    """Make the machine that a document describes, which lay in `folder`; raises InputError with all faults."""
     kind = document.data.get("kind")
     if kind not in kinds():
         where = document.where(("kind",))
         raise InputError([Fault(where, "kind", f"must be a kind of machine, not {kind!r}{nearest(kind, kinds())}")])
     machine_class = kinds()[kind]
-    return machine_class(check(machine_class.spec_class, document), _locate(name).parent, document)
+    return machine_class(check(machine_class.spec_class, document), folder, document)

@@ -2,11 +2,12 @@
 
 from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer
-from hwsim.workload.loader import library, load_workload, workload_names
+from hwsim.workload.loader import library, load_workload, trace_document, workload_names
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Live, Node, Workload
 from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Opaque, Softmax
 from hwsim.workload.tensor import DTYPES, FORMATS, PATTERNS, TensorSpec, TensorType
+from hwsim.workload.trace import read_trace
 
 __all__ = [
     "DTYPES",
@@ -35,5 +36,7 @@ __all__ = [
     "Workload",
     "library",
     "load_workload",
+    "read_trace",
+    "trace_document",
     "workload_names",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +12,9 @@ from hwsim.errors import Fault, HwsimWarning, InputError, nearest
 from hwsim.workload.network import Workload
 from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
-from hwsim.yaml_source import parse_yaml, read_text
+from hwsim.yaml_source import Document, parse_yaml, read_text
 
-__all__ = ["ModelFile", "library", "load_workload", "read_model", "workload_names"]
+__all__ = ["ModelFile", "library", "load_workload", "read_model", "trace_document", "workload_names"]
 
 MAX_TABLE_BYTES = 8 * 2**20
 MAX_BASES = 8
@@ -112,6 +112,17 @@ def read_model(
 def _no_shape(shape: object, path: str | Path) -> None:
     if shape:
         raise InputError("shape can be given for .onnx files alone, which may leave sizes open", str(path))
+
+
+def trace_document(name_or_path: str | Path) -> tuple[Document, Callable[[str], Workload]] | None:
+    """What `read_trace` reads of a workload, for those who change a key first; None where it is no YAML file."""
+    path = Path(name_or_path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        named = _named(())
+        if str(name_or_path) not in named or named[str(name_or_path)].suffix != ".yaml":
+            return None
+        path = named[str(name_or_path)]
+    return parse_yaml(read_text(path), str(path)), lambda base: _load(base, [path.parent], (path.resolve(),))
 
 
 def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...]) -> Workload:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines.kinds import Machine
@@ -80,6 +80,13 @@ class PeArray(Machine):
         """Whether layers run as the passes of a row-stationary chip."""
         spec = self.spec
         return spec.array.wiring == "noc" and spec.dataflow == "row_stationary" and spec.mapper.objective == "dram"
+
+    def planned_on(self) -> dict[str, Any]:
+        """Only the search over nests weighs energies; other planners know of words and cycles alone."""
+        found = super().planned_on()
+        if self.spec.array.wiring != "noc" or self._by_passes:
+            found.pop("energy", None)
+        return found
 
     def planned_by_name(self, name: str) -> str | None:
         """The name, if a mapping is given by hand for it."""

@@ -1,0 +1,1 @@
+"""Sweeps: from one question to a space of designs."""

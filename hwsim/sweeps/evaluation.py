@@ -1,0 +1,142 @@
+"""A point simulated: plans are shared between machines that plan alike, and every failure becomes a row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import warnings
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from hwsim.errors import HwsimError
+from hwsim.sweeps.revision import model_revision
+from hwsim.sweeps.space import Space
+
+if TYPE_CHECKING:
+    from hwsim.machines import LayerPlan, Machine
+    from hwsim.report.report import Report
+
+__all__ = ["Evaluator", "Job", "Outcome", "run_chunk"]
+
+MAX_PLANS = 4000
+"""Planned layers that a process keeps for other points: some 100 MB of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a point.
+
+    Attributes
+    ----------
+    number : int
+        Of the point.
+    result : dict or None
+        The totals of the run by column, each with its unit in its name; None where it failed.
+    layers : list of dict or None
+        A row a layer, where they were asked for.
+    error : str or None
+        Why it failed.
+    """
+
+    number: int
+    result: dict[str, Any] | None
+    layers: list[dict[str, Any]] | None = None
+    error: str | None = None
+
+
+class Evaluator:
+    """Simulates points of a space one by one, remembering what they share."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._plans: OrderedDict[str, dict[tuple[object, ...], LayerPlan]] = OrderedDict()
+
+    def digest(self, number: int) -> str:
+        """The key of a point's result: of the resolved machine, the workload, the batch and the model's revision."""
+        point = self.space.point(number)
+        machine = self.space.machines[point.machine].digest(point.machine_changes)
+        workload = self.space.workloads[point.workload].digest(point.workload_changes)
+        text = f"{machine} {workload} {point.batch} {model_revision()}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def report(self, number: int) -> Report:
+        """The whole report of a point.
+
+        Raises
+        ------
+        HwsimError
+            If it cannot be simulated.
+        """
+        from hwsim.simulation import simulate
+
+        point = self.space.point(number)
+        machine = self.space.machines[point.machine].machine(point.machine_changes)
+        self._share(machine)
+        workload = self.space.workloads[point.workload].workload(point.workload_changes)
+        return simulate(machine, workload, batch=point.batch)
+
+    def _share(self, machine: Machine) -> None:
+        """Let a machine use the plans of those that plan alike: what they cost in time and energy may differ."""
+        key = f"{machine.kind} {machine.folder} {json.dumps(machine.planned_on(), sort_keys=True, default=str)}"
+        plans = self._plans.pop(key, machine.remembered)
+        self._plans[key] = machine.remembered = plans
+        while len(self._plans) > 1 and sum(map(len, self._plans.values())) > MAX_PLANS:
+            self._plans.popitem(last=False)
+
+    def outcome(self, number: int, per_layer: bool = False) -> Outcome:
+        """What comes of a point, whatever happens."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                report = self.report(number)
+                return Outcome(number, totals(report), report.rows if per_layer else None)
+        except HwsimError as error:
+            return Outcome(number, None, error=str(error))
+        except MemoryError:
+            return Outcome(number, None, error="not enough memory for this point")
+        except Exception as error:  # a fault of the model at one point must not end a sweep of thousands
+            return Outcome(number, None, error=f"fault of the model: {type(error).__name__}: {error}")
+
+
+def totals(report: Report) -> dict[str, Any]:
+    """The totals of a run as one flat row: its summary, and the energy of each component."""
+    summary = report.summary
+    row = {key: value for key, value in asdict(summary).items() if key not in ("machine", "workload", "batch")}
+    row["inferences_per_s"] = summary.inferences_per_s
+    row["energy_per_inference_pj"] = summary.energy_per_inference_pj
+    row["edp_pj_s"] = summary.energy_pj * summary.latency_s
+    row["tops_per_w"] = summary.tops_per_w
+    row |= {f"energy_pj.{component}": energy for component, energy in sorted(report.component_energy().items())}
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to simulate points of a sweep, whatever machine it runs on."""
+
+    space: bytes
+    digest: str
+    per_layer: bool
+    revision: str
+
+    @classmethod
+    def of(cls, space: Space, per_layer: bool) -> Job:
+        """The job of a space."""
+        packed = pickle.dumps(space)
+        return cls(packed, hashlib.sha256(packed).hexdigest(), per_layer, model_revision())
+
+
+_evaluators: OrderedDict[str, Evaluator] = OrderedDict()
+
+
+def run_chunk(job: Job, numbers: tuple[int, ...]) -> list[Outcome]:
+    """Simulate some points in a worker; it keeps what it learned for the next ones."""
+    if job.revision != model_revision():
+        raise HwsimError("a worker has another revision of hwsim than the process that sent it points")
+    evaluator = _evaluators.pop(job.digest, None) or Evaluator(pickle.loads(job.space))
+    _evaluators[job.digest] = evaluator
+    while len(_evaluators) > 2:
+        _evaluators.popitem(last=False)
+    return [evaluator.outcome(number, job.per_layer) for number in numbers]

@@ -1,0 +1,195 @@
+"""Results as tables: a row a point in the order of the space, whatever order they came in."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.report.report import Summary
+from hwsim.sweeps.evaluation import Outcome
+from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
+from hwsim.sweeps.space import Space
+from hwsim.sweeps.store import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TOTALS", "Results", "frame_of", "write_csv", "write_parquet"]
+
+TOTALS = (
+    *(field.name for field in fields(Summary) if field.name not in ("machine", "workload", "batch")),
+    "inferences_per_s",
+    "energy_per_inference_pj",
+    "edp_pj_s",
+    "tops_per_w",
+)
+"""Columns of every point; ``energy_pj.COMPONENT`` come after them."""
+
+_LAYER = (
+    "op", "macs", "macs_live", "macs_executed", "cycles", "latency_s", "energy_pj", "power_w", "utilization", "bound",
+    "dram_bytes",
+)  # fmt: skip
+_COMPONENT = re.compile(r"energy_pj\.\w+")
+
+
+class Results:
+    """What a sweep keeps, and the rows it makes of outcomes.
+
+    Parameters
+    ----------
+    space : Space
+        With what its file says of metrics and constraints.
+    sample : iterable of Outcome
+        Points whose layers tell which columns a machine has besides the usual ones; needed for `per_layer` alone.
+
+    Raises
+    ------
+    InputError
+        If a metric, a layer column or a constraint names what there is not.
+    """
+
+    def __init__(self, space: Space, sample: Iterable[Outcome] = ()) -> None:
+        self.space, self.spec = space, space.spec
+        self.names = [parameter.name for parameter in space.parameters]
+        metrics = list(self.spec.metrics) if self.spec is not None else []
+        self.metrics = metrics or list(TOTALS)
+        self.all_components = not metrics
+        self.per_layer = list(self.spec.per_layer) if self.spec is not None else []
+        faults = [
+            Fault("", f"metrics[{place}]", f"must be a column of the results, not {name!r}{nearest(name, TOTALS)}")
+            for place, name in enumerate(metrics)
+            if name not in TOTALS and not _COMPONENT.fullmatch(name)
+        ]
+        known = dict.fromkeys(_LAYER)
+        for outcome in sample:
+            for row in outcome.layers or ():
+                known.update(dict.fromkeys(row))
+        faults += [
+            Fault("", f"per_layer[{place}]", f"must be a column of a layer, not {name!r}{nearest(name, known)}")
+            for place, name in enumerate(self.per_layer)
+            if name not in known
+        ]
+        self.constraints: list[Expression] = []
+        for place, text in enumerate(self.spec.constraints if self.spec is not None else ()):
+            try:
+                self.constraints.append(Expression(text, self._kinds(text)))
+            except InputError as error:
+                faults.append(Fault("", f"constraints[{place}]", str(error)))
+        if faults:
+            raise InputError(faults)
+
+    def _kinds(self, text: str) -> Mapping[str, Kind]:
+        kinds = self.space.kinds()
+        kinds |= {name: column_kind(name, True if name == "fits" else 0.0) for name in TOTALS}
+        return kinds | {name: column_kind(name) for name in _COMPONENT.findall(text)}
+
+    def feasible(self, outcome: Outcome) -> bool:
+        """Whether a point was simulated, fits, and meets every constraint."""
+        result = outcome.result
+        if result is None:
+            return False
+        if not self.constraints:
+            return bool(result["fits"])
+        point = self.space.point(outcome.number)
+        env: dict[str, Any] = {
+            name: measure(value)[0] for name, value in self.space.machines[point.machine].constants.items()
+        }
+        env |= self.space.measured(outcome.number)
+        env |= {name: math.nan if value is None else value for name, value in result.items()}
+        return all(
+            constraint(
+                {name: env.get(name, 0.0 if _COMPONENT.fullmatch(name) else math.nan) for name in constraint.names}
+            )
+            for constraint in self.constraints
+        )
+
+    def rows(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        """One flat row a point: number, parameters, totals, whether it is feasible, and its error."""
+        columns = list(self.metrics)
+        if self.all_components:
+            found = {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}
+            columns += sorted(found)
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
+            result = outcome.result or {}
+            values = self.space.point(outcome.number).values
+            yield {
+                "point": outcome.number,
+                **{name: _plain(values[name]) for name in self.names},
+                **{name: result.get(name) for name in columns},
+                "feasible": self.feasible(outcome),
+                "error": outcome.error or "",
+            }
+
+    def layer_rows(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        """One row a point and layer, with the columns that were asked for."""
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
+            for row in outcome.layers or ():
+                yield {
+                    "point": outcome.number,
+                    "layer": row["layer"],
+                    **{name: row.get(name) for name in self.per_layer},
+                }
+
+
+def _plain(value: Any) -> Any:
+    """A value as a cell: lists and mappings as their JSON."""
+    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, sort_keys=True)
+
+
+def frame_of(results: Results, outcomes: Sequence[Outcome], layers: bool = False) -> pd.DataFrame:
+    """The rows as a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame.from_records(list(results.layer_rows(outcomes) if layers else results.rows(outcomes)))
+
+
+def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write rows as CSV; the file is replaced as a whole, so that no reader and no kill finds half of one.
+
+    Floats are written so that they read back as they are. An unknown energy is ``nan``, what there is not is empty.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = None
+            for row in rows:
+                if writer is None:
+                    writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+                    writer.writeheader()
+                writer.writerow(row)
+
+    _replaced(path, write)
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a DataFrame as Parquet; raises InputError where pyarrow is not installed."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("--parquet needs pyarrow: pip install 'hwsim[parquet]'") from None
+
+    _replaced(
+        path, lambda temporary: parquet.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), temporary)
+    )
+
+
+def _replaced(path: Path, write: Any) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror or error}. What was finished is safe in the store: make room, "
+            "and the same command goes on"
+        ) from None

@@ -1,0 +1,242 @@
+"""The machines and networks of a sweep: read once, then changed key by key, also where their files are out of reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.machines import Machine, kinds, locate, machine_document, machine_names, read_machine
+from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
+from hwsim.yaml_source import Document
+
+__all__ = ["MachineSource", "WorkloadSource", "find"]
+
+Changes = Mapping[str, Any]
+
+_FREE_KEYS = ("mappings", "fitted")
+"""Mappings of a machine file whose keys are new names by their nature."""
+
+
+@dataclass(frozen=True, eq=False)
+class MachineSource:
+    """A machine as its file says, bases merged in."""
+
+    label: str
+    document: Document
+    folder: Path
+
+    @classmethod
+    def read(cls, label: str, name: str | Path) -> MachineSource:
+        """The machine of a name or path."""
+        return cls(label, machine_document(name), locate(name).parent.absolute())
+
+    @classmethod
+    def of(cls, machine: Machine) -> MachineSource:
+        """A machine that is loaded already."""
+        return cls(machine.name, machine.document, machine.folder.absolute())
+
+    def changed(self, changes: Changes) -> Document:
+        """The document with other values; this one stays as it is."""
+        document = Document(self.document.name, self.document.data, self.document.marks)
+        document.override(dict(changes))
+        return document
+
+    def machine(self, changes: Changes) -> Machine:
+        """The machine with other values; raises InputError with all faults."""
+        return read_machine(self.changed(changes), self.folder)
+
+    def digest(self, changes: Changes) -> str:
+        """Of all that the machine says once it is resolved, tables that it names by path among it."""
+        text = json.dumps(self.changed(changes).data, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256((text + self._beside).encode()).hexdigest()
+
+    @cached_property
+    def _beside(self) -> str:
+        """Contents of the files that the machine names by path."""
+        found = []
+        for _, value in sorted(self.constants.items()):
+            if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (self.folder / value).is_file():
+                found.append(f"{value}={hashlib.sha256((self.folder / value).read_bytes()).hexdigest()}")
+        return "\n".join(found)
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """Every plain value of the document by its dotted path."""
+        found: dict[str, Any] = {}
+
+        def walk(node: Any, path: str) -> None:
+            if isinstance(node, dict):
+                for key, value in node.items():
+                    walk(value, f"{path}.{key}" if path else key)
+            elif isinstance(node, (bool, int, float, str)):
+                found[path] = node
+
+        walk(self.document.data, "")
+        return found
+
+    def invented(self, key: str) -> str | None:
+        """Why a key is none of the machine's although its form would allow it: a clock, say, that nothing runs on."""
+        parts = key.split(".")
+        kind = kinds().get(self.document.data.get("kind"))
+        annotation: Any = kind.spec_class if kind is not None else None
+        node: Any = self.document.data
+        for part in parts:
+            model = _model(annotation)
+            if model is not None:
+                named = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+                annotation = named.annotation if named is not None else None
+            elif (keys := _dict_keys(annotation)) is not None:
+                if not (isinstance(node, dict) and part in node) and get_origin(keys) is not Literal:
+                    return f"{part!r} is not there to be changed{nearest(part, node if isinstance(node, dict) else ())}"
+                annotation = _dict_values(annotation)
+            else:
+                return None
+            if part in _FREE_KEYS:
+                return None
+            node = node.get(part) if isinstance(node, dict) else None
+        return None
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without what decorates it: Annotated, and None beside one type."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in (Union, types.UnionType):
+            kept = [part for part in get_args(annotation) if part is not type(None)]
+            if len(kept) != 1:
+                return annotation
+            annotation = kept[0]
+        else:
+            return annotation
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    bare = _bare(annotation)
+    return bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
+
+
+def _dict_keys(annotation: Any) -> Any:
+    bare = _bare(annotation)
+    return _bare(get_args(bare)[0]) if get_origin(bare) is dict else None
+
+
+def _dict_values(annotation: Any) -> Any:
+    return get_args(_bare(annotation))[1]
+
+
+@dataclass(frozen=True, eq=False)
+class WorkloadSource:
+    """A network as its file says; one that came from elsewhere is the base of a file that changes nothing."""
+
+    label: str
+    network: Workload
+    document: Document
+    base: Workload | None
+    _made: dict[str, tuple[Workload, str]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def read(cls, label: str, name: str | Path) -> WorkloadSource:
+        """The workload of a name or path."""
+        network = load_workload(name)
+        found = trace_document(name)
+        if found is None:
+            return cls.of(network, label)
+        document, base = found
+        origin = document.data.get("base")
+        return cls(label, network, document, base(origin) if origin is not None else None)
+
+    @classmethod
+    def of(cls, network: Workload, label: str = "") -> WorkloadSource:
+        """A network that is loaded already."""
+        name = "".join("_" if char in ",:/\\\n" else char for char in network.name).strip()[:120] or "network"
+        data = {"name": name, "source": network.source or "made in Python", "base": name}
+        return cls(label or network.name, network, Document(network.name, data), network)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WorkloadSource, (self.label, self.network, self.document, self.base)
+
+    def workload(self, changes: Changes) -> Workload:
+        """The network with other values for keys of its file; `layers` picks the layers whose name matches."""
+        return self._of(changes)[0]
+
+    def digest(self, changes: Changes) -> str:
+        """Of every layer as it is run, and of what reads what."""
+        return self._of(changes)[1]
+
+    def _of(self, changes: Changes) -> tuple[Workload, str]:
+        key = json.dumps(changes, sort_keys=True, default=str) if changes else ""
+        if key not in self._made:
+            network = self._change(dict(changes)) if changes else self.network
+            shape = (network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values()))
+            if len(self._made) > 10_000:
+                self._made.clear()
+            self._made[key] = network, hashlib.sha256(repr(shape).encode()).hexdigest()
+        return self._made[key]
+
+    def _change(self, changes: dict[str, Any]) -> Workload:
+        patterns = changes.pop("layers", None)
+        network = self.network
+        if changes:
+            if self.base is not None:
+                for key in changes:
+                    if key.split(".")[0] not in ("dtype", "density", "name", "source"):
+                        origin = self.document.data["base"]
+                        message = (
+                            f"must be dtype, density or layers where the layers come from elsewhere ({origin!r}): "
+                            "sweep that one to change more"
+                        )
+                        raise InputError([Fault(f"--set {key}", "", message)])
+            document = Document(self.document.name, self.document.data, self.document.marks)
+            document.override(changes)
+            network = read_trace(document, lambda _: self.base or self.network)
+        if patterns is None:
+            return network
+        listed = patterns if isinstance(patterns, list) else [patterns]
+        if not all(isinstance(pattern, str) for pattern in listed):
+            raise InputError([Fault("--set layers", "", f"must be a pattern such as 'conv*', not {patterns!r:.60}")])
+        return network.select(*listed)
+
+
+@lru_cache(maxsize=8)
+def _names(what: str) -> tuple[str, ...]:
+    return tuple(machine_names() if what == "machines" else workload_names())
+
+
+def find(what: str, text: str, beside: Path) -> dict[str, str | Path]:
+    """Machines or workloads that a name, a path or a pattern stands for: label -> what to load.
+
+    Raises
+    ------
+    InputError
+        If it stands for none.
+    """
+    is_path = "/" in text or Path(text).suffix in (".yaml", ".yml", ".csv", ".tflite", ".onnx")
+    if not is_path:
+        if not any(mark in text for mark in "*?["):
+            if text not in _names(what):
+                raise InputError(f"no {what[:-1]} is called {text!r}{nearest(text, _names(what))}")
+            return {text: text}
+        found: dict[str, str | Path] = {name: name for name in _names(what) if fnmatchcase(name, text)}
+    elif any(mark in text for mark in "*?["):
+        root = Path(text).anchor or str(beside)
+        pattern = str(Path(text).relative_to(root)) if Path(text).is_absolute() else text
+        try:
+            found = {str(path.relative_to(root)): path for path in sorted(Path(root).glob(pattern)) if path.is_file()}
+        except (ValueError, NotImplementedError, OSError) as error:
+            raise InputError(f"must be a pattern of files, not {text!r}: {error}") from None
+    else:
+        return {text: beside / text}
+    if not found:
+        raise InputError(f"must match some {what}; {text!r} matches none")
+    return found

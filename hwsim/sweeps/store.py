@@ -1,0 +1,187 @@
+"""The store: one SQLite file of finished points, which no kill and no second sweep can harm."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError
+from hwsim.sweeps.evaluation import Outcome
+
+__all__ = ["DIED", "FORMAT", "Store", "StoreError"]
+
+FORMAT = 1
+"""Version of the tables below."""
+
+_APPLICATION = 0x68777331  # "hws1": says in the file's header whose it is
+_BUSY_S = 60.0
+_ASKED = 500
+DIED = "the worker died"
+"""How the error of a point begins whose worker was killed: it is tried again by the next sweep."""
+
+
+class StoreError(HwsimError):
+    """A store that cannot be used; nothing in it was changed."""
+
+
+class Store:
+    """Results by their digest, in a file that survives its writers (WAL: a commit is whole or not there).
+
+    Parameters
+    ----------
+    path : Path
+        Of the file; its folder is made.
+
+    Raises
+    ------
+    StoreError
+        If the file is no store, is damaged, or is of another version. It is left as it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path.parent}: cannot be made: {error.strerror or error}") from None
+        try:
+            self._check_header()
+            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._open()
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+
+    def _check_header(self) -> None:
+        """Refuse what is no store before SQLite can write anything beside it."""
+        try:
+            with self.path.open("rb") as stream:
+                header = stream.read(100)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read: {error.strerror or error}") from None
+        if not header:
+            return
+        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+            raise StoreError(f"{self.path}: is no store of hwsim, or its beginning is damaged; it was not changed")
+
+    def _open(self) -> None:
+        application = self._number("application_id")
+        version = self._number("user_version")
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not tables and not application:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("BEGIN IMMEDIATE")
+            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._db.execute(
+                    "CREATE TABLE results (key TEXT PRIMARY KEY, result TEXT, layers BLOB, error TEXT) WITHOUT ROWID"
+                )
+                self._db.execute(f"PRAGMA application_id={_APPLICATION}")
+                self._db.execute(f"PRAGMA user_version={FORMAT}")
+            self._db.execute("COMMIT")
+        elif application != _APPLICATION:
+            raise StoreError(f"{self.path}: is a database of something else; it was not changed")
+        elif version != FORMAT:
+            raise StoreError(
+                f"{self.path}: is a store of version {version}, this hwsim has version {FORMAT}; it was not changed. "
+                "Use the hwsim that wrote it, or another folder"
+            )
+        else:
+            faults = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if faults != "ok":
+                raise sqlite3.DatabaseError(faults)
+        self._db.execute("PRAGMA synchronous=NORMAL")
+
+    def _number(self, pragma: str) -> int:
+        return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+    def _error(self, error: sqlite3.Error) -> StoreError:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            return StoreError(
+                f"{self.path}: cannot be written: {text}. What was finished is safe: make room, and the same command "
+                "goes on"
+            )
+        if isinstance(error, sqlite3.OperationalError):
+            return StoreError(f"{self.path}: cannot be used: {text}")
+        return StoreError(f"{self.path}: is damaged ({text}); it was not changed. Move it away, or restore it")
+
+    def known(self, digests: Sequence[str], layers: bool = False) -> dict[str, Outcome]:
+        """What is there of these results; whose number an outcome has is for the caller to say."""
+        found: dict[str, Outcome] = {}
+        column = "layers" if layers else "NULL"
+        try:
+            for start in range(0, len(digests), _ASKED):
+                asked = digests[start : start + _ASKED]
+                marks = ",".join("?" * len(asked))
+                query = f"SELECT key, result, {column}, error FROM results WHERE key IN ({marks})"
+                for key, result, packed, error in self._db.execute(query, asked):
+                    if (layers and packed is None and error is None) or (error or "").startswith(DIED):
+                        continue
+                    rows = json.loads(zlib.decompress(packed)) if packed else None
+                    found[key] = Outcome(-1, json.loads(result) if result else None, rows, error)
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+        except (ValueError, zlib.error) as error:
+            raise StoreError(f"{self.path}: is damaged ({error}); it was not changed") from None
+        return found
+
+    def add(self, results: Iterable[tuple[str, Outcome]]) -> None:
+        """Keep results, all of them or none. What is there already stays, unless this has more to say."""
+        rows = [(digest, *_packed(outcome)) for digest, outcome in results]
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(
+                    "INSERT INTO results VALUES (?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET result=excluded.result, "
+                    "layers=excluded.layers, error=excluded.error "
+                    f"WHERE (layers IS NULL AND excluded.layers IS NOT NULL) OR error LIKE '{DIED}%'",
+                    rows,
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+
+    def take(self, other: Store) -> int:
+        """Take in all results of another store; returns how many it has."""
+        count = 0
+        try:
+            cursor = other._db.execute("SELECT key, result, layers, error FROM results ORDER BY key")
+            while batch := cursor.fetchmany(_ASKED):
+                count += len(batch)
+                outcomes = []
+                for key, result, packed, error in batch:
+                    rows = json.loads(zlib.decompress(packed)) if packed else None
+                    outcomes.append((key, Outcome(-1, json.loads(result) if result else None, rows, error)))
+                self.add(outcomes)
+        except sqlite3.Error as error:
+            raise other._error(error) from None
+        return count
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM results").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file; the last to do so folds the log into it."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _packed(outcome: Outcome) -> tuple[Any, ...]:
+    result = json.dumps(outcome.result, separators=(",", ":")) if outcome.result is not None else None
+    rows = outcome.layers
+    packed = zlib.compress(json.dumps(rows, separators=(",", ":")).encode()) if rows is not None else None
+    return result, packed, outcome.error

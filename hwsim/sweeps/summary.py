@@ -1,0 +1,121 @@
+"""What a person reads at the end of a sweep: the best points, the front of latency and energy, and what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hwsim.units import format_si
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from hwsim.sweeps.space import Space
+
+__all__ = ["OBJECTIVES", "duration", "front", "print_summary"]
+
+OBJECTIVES = ("latency_s", "energy_per_inference_pj")
+"""What the front is of. The energy is of one input, so that batches can be compared."""
+
+_BEST = (("latency_s", False), ("energy_per_inference_pj", False), ("edp_pj_s", False), ("inferences_per_s", True))
+_ROWS = 20
+_WIDTH = 100
+_FRONTS = 4
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 8 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def front(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """The rows that no other row equals or beats in both columns (less is better), in order of the first."""
+    ordered = frame.dropna(subset=[first, second]).sort_values([first, second], kind="stable")
+    least = ordered[second].cummin().shift(fill_value=float("inf"))
+    return ordered[ordered[second] < least]
+
+
+def _shown(column: str, value: float) -> str:
+    if column.endswith("_per_s"):
+        return f"{value:.4g}/s"
+    if column == "edp_pj_s":
+        return f"{value * 1e-12:.4g} J s"
+    return format_si(value * 1e-12, "J") if column.endswith("_pj") else format_si(value, "s")
+
+
+def print_summary(space: Space, frame: pd.DataFrame, console: Console, narrow: int = _WIDTH) -> None:
+    """Print it, within 100 columns."""
+    failed = frame[frame.error != ""]
+    good = frame[frame.feasible]
+    told = f"{len(frame):,} points: {len(good):,} feasible"
+    if infeasible := len(frame) - len(good) - len(failed):
+        told += f", {infeasible:,} not (they do not fit, or break a constraint)"
+    if len(failed):
+        told += f", {len(failed):,} failed"
+    console.print(Text(told, style="bold"))
+    for message, times in Counter(failed.error).most_common(3):
+        line = f"  {times:,} x {message.splitlines()[0]}"
+        console.print(Text(line if len(line) <= narrow else line[: narrow - 3] + "..."), soft_wrap=True)
+    varied = [p.name for p in space.parameters if len(p.values) > 1]
+    for label in space.workloads:
+        mine = good[good.workload == label]
+        if len(mine) and len(space.workloads) <= _FRONTS:
+            _print_one(label, mine, [name for name in varied if name != "workload"], console, narrow)
+
+
+def _print_one(label: str, good: pd.DataFrame, varied: list[str], console: Console, narrow: int) -> None:
+    console.print()
+    known = [(column, most) for column, most in _BEST if column in good and good[column].notna().any()]
+    rows: list[tuple[str, Any]] = []
+    for column, most in known:
+        order = good.sort_values(column, ascending=not most, kind="stable")
+        rows.append(("most " if most else "least ", (column, order.iloc[0])))
+    table = _table(varied, ["best", *OBJECTIVES] if all(o in good for o in OBJECTIVES) else ["best"], narrow)
+    for word, (column, row) in rows:
+        name = {"latency_s": "latency", "energy_per_inference_pj": "energy", "edp_pj_s": "energy x delay"}
+        cells = [word + name.get(column, "throughput")]
+        table.add_row(*cells, *_cells(row, table, varied))
+    console.print(Text(f"{label}: best points", style="bold"))
+    console.print(table)
+    if not all(objective in good for objective in OBJECTIVES):
+        return
+    best = front(good, *OBJECTIVES)
+    if not len(best):
+        return
+    console.print()
+    console.print(Text(f"{label}: the {len(best)} points of the front of latency and energy of an input", style="bold"))
+    table = _table(varied, ["point", *OBJECTIVES], narrow)
+    shown = best if len(best) <= _ROWS else best.iloc[[round(i * (len(best) - 1) / (_ROWS - 1)) for i in range(_ROWS)]]
+    for _, row in shown.iterrows():
+        table.add_row(str(row["point"]), *_cells(row, table, varied))
+    console.print(table)
+    if len(shown) < len(best):
+        console.print(f"{len(best) - len(shown)} between them are in the CSV file")
+
+
+def _table(varied: list[str], columns: list[str], narrow: int) -> Table:
+    """A table with as many of the varied parameters as its width takes."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    head = {"latency_s": "latency", "energy_per_inference_pj": "energy"}
+    for column in columns:
+        table.add_column(head.get(column, column), justify="left" if column == "best" else "right", no_wrap=True)
+    left = narrow - 16 * len(columns)
+    for name in varied:
+        width = max(len(name), 8) + 2
+        if width > left:
+            break
+        left -= width
+        table.add_column(name, no_wrap=True, max_width=max(len(name), 24), overflow="ellipsis")
+    return table
+
+
+def _cells(row: Any, table: Table, varied: list[str]) -> list[str]:
+    heads = [str(column.header) for column in table.columns]
+    cells = [_shown(o, row[o]) for o in OBJECTIVES if o in row] if "latency" in heads else []
+    return cells + [str(row[name]) for name in varied if name in heads]

@@ -1,0 +1,160 @@
+"""A sweep as one call: read, simulate what is missing, and tell all of it as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.errors import InputError
+from hwsim.sweeps.evaluation import Outcome
+from hwsim.sweeps.results import Results, frame_of, write_csv, write_parquet
+from hwsim.sweeps.runner import Estimate, Runner
+from hwsim.sweeps.space import Space, read_space
+from hwsim.sweeps.store import Store
+from hwsim.sweeps.summary import OBJECTIVES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Sweep", "shard_of", "sweep"]
+
+Source = str | Path | Mapping[str, Any]
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Read ``2/8``, the second of eight parts; raises InputError for what is no part."""
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts) <= 100_000):
+        raise InputError(f"a shard must be k/n with k from 1 to n, as 2/8, not {text!r:.40}")
+    return int(part), int(parts)
+
+
+@dataclass
+class Sweep:
+    """A sweep being run: its space, its runner, and what has come of its points."""
+
+    space: Space
+    runner: Runner
+    results: Results
+    numbers: list[int]
+    outcomes: list[Outcome]
+    shard: tuple[int, int] | None = None
+
+    @classmethod
+    def start(
+        cls,
+        source: Source,
+        *,
+        folder: Path | None = None,
+        workers: int | None = None,
+        cluster: str | None = None,
+        shard: tuple[int, int] | None = None,
+    ) -> Sweep:
+        """Read a sweep and open its store, with all that its shards have found."""
+        space = read_space(source)
+        numbers = space.numbers(shard)
+        runner = Runner(space, workers=1)
+        per_layer = bool(space.spec is not None and space.spec.per_layer)
+        sample = []
+        if per_layer:  # which columns a layer has, its machine says
+            first = {space.point(number).machine: number for number in reversed(numbers)}
+            sample = [runner.evaluator.outcome(number, True) for number in first.values()]
+        results = Results(space, sample)
+        store = None
+        if folder is not None:
+            store = folder / ("store.sqlite" if shard is None else f"shard-{shard[0]}-of-{shard[1]}.sqlite")
+        runner = Runner(space, store, workers, cluster, per_layer)
+        try:
+            if shard is None and folder is not None and runner.store is not None:
+                for path in sorted(folder.glob("shard-*-of-*.sqlite")):
+                    with Store(path) as other:
+                        runner.store.take(other)
+        except BaseException:
+            runner.close()
+            raise
+        return cls(space, runner, results, numbers, [], shard)
+
+    def estimate(self) -> Estimate:
+        """How many points there are, and how long those that are missing will take."""
+        return self.runner.estimate(self.numbers)
+
+    def run(self, tell: Callable[[int], None] = lambda _: None) -> None:
+        """Simulate what is missing; `tell` hears after each point how many are done."""
+        for outcome in self.runner.outcomes(self.numbers):
+            self.outcomes.append(outcome)
+            tell(len(self.outcomes))
+        self.outcomes.sort(key=lambda outcome: outcome.number)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a point."""
+        return frame_of(self.results, self.outcomes)
+
+    def write(self, folder: Path, parquet: bool = False) -> list[Path]:
+        """Write the tables; returns the files."""
+        part = "" if self.shard is None else f"-{self.shard[0]}-of-{self.shard[1]}"
+        name = "".join("_" if char in "/\\" else char for char in self.space.name)
+        written = [folder / f"{name}{part}.csv"]
+        write_csv(self.results.rows(self.outcomes), written[0])
+        if self.results.per_layer:
+            written.append(folder / f"{name}{part}.layers.csv")
+            write_csv(self.results.layer_rows(self.outcomes), written[-1])
+        if parquet:
+            for path in list(written):
+                written.append(path.with_suffix(".parquet"))
+                write_parquet(frame_of(self.results, self.outcomes, layers=path != written[0]), written[-1])
+        return written
+
+    def page(self, frame: pd.DataFrame) -> str:
+        """The sweep as one page of HTML."""
+        page = import_module("hwsim.report.html").sweep_html
+        varied = [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1]
+        return str(page(frame, varied, OBJECTIVES, self.space.name))
+
+
+def sweep(
+    source: Source,
+    *,
+    store: str | Path | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    shard: str | None = None,
+) -> pd.DataFrame:
+    """Simulate every point of a sweep.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A sweep file, or the same as plain data, in which machines and workloads may also be objects.
+    store : path, optional
+        A folder for the results: the same call goes on where an earlier one ended, and simulates no point twice.
+    workers : int, optional
+        Processes; all cores unless told.
+    cluster : str, optional
+        Address of a Dask scheduler, instead of processes here.
+    shard : str, optional
+        ``k/n``: only the k-th of n parts.
+
+    Returns
+    -------
+    DataFrame
+        A row a point: its number, its parameters, the totals of the run with their units in their names, whether it is
+        `feasible`, and the `error` of a point that failed (otherwise empty).
+
+    Raises
+    ------
+    InputError
+        With all faults of the sweep, before anything is simulated.
+    StoreError
+        If the store is damaged, of another version, or cannot be written.
+    """
+    folder = Path(store) if store is not None else None
+    begun = Sweep.start(
+        source, folder=folder, workers=workers, cluster=cluster, shard=shard_of(shard) if shard is not None else None
+    )
+    with begun.runner:
+        begun.estimate()
+        begun.run()
+    return begun.frame()
