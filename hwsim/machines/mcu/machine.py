@@ -375,5 +375,5 @@ class Mcu(Machine):
         library, where = self.library, f"{self.library.source}; core: {load_core(self.spec.core).source}"
         return tuple(
             Constant(f"{library.name}: {term}", f"{cycles:.4g} cycles", where, library.fitted)
-            for term, cycles in self.unit_cycles.items()
+            for term, cycles in self.unit_cycles().items()
         )
