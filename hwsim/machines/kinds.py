@@ -99,10 +99,11 @@ class Machine(ABC):
 @cache
 def kinds() -> dict[str, type[Machine]]:
     """Every known kind of machine by its name."""
+    from hwsim.machines.gpu import Gpu
     from hwsim.machines.mcu import Mcu
     from hwsim.machines.pe_array import PeArray
 
-    found: dict[str, type[Machine]] = {PeArray.kind: PeArray, Mcu.kind: Mcu}
+    found: dict[str, type[Machine]] = {PeArray.kind: PeArray, Mcu.kind: Mcu, Gpu.kind: Gpu}
     for point in entry_points(group="hwsim.machines"):
         found[point.name] = point.load()
     return found
