@@ -21,6 +21,7 @@ _PUBLIC = {
     "Elementwise": "hwsim.workload",
     "Embedding": "hwsim.workload",
     "Gemm": "hwsim.workload",
+    "Gpu": "hwsim.machines",
     "Gru": "hwsim.workload",
     "HwsimError": "hwsim.errors",
     "HwsimWarning": "hwsim.errors",
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from hwsim.errors import HwsimWarning as HwsimWarning
     from hwsim.errors import InputError as InputError
     from hwsim.errors import MappingError as MappingError
+    from hwsim.machines import (
+        Gpu as Gpu,
+    )
     from hwsim.machines import (
         Machine as Machine,
     )

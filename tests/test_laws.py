@@ -84,6 +84,9 @@ def test_doubling_every_clock_and_rate_halves_the_time(name: str, layer: hwsim.L
             change[f"memories.{memory}.latency"] = format_si(float(level.latency) / 2, "s", 12)
     if getattr(spec, "setup", None) is not None:
         change["setup"] = format_si(float(spec.setup) / 2, "s", 12)
+    if spec.kind == "gpu":
+        floor = MACHINES[name].timer.floor
+        change |= {"launch": f"{floor / 2:.9f} us", "power.board": f"{float(2 * spec.power.board)} W"}
     slow = one(MACHINES[name], layer).results[0]
     fast = one(hwsim.load_machine(name, set=change), layer).results[0]
     # A transfer ends on a whole tick: each tile may round once.

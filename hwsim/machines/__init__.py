@@ -1,6 +1,7 @@
 """Machines: what each kind of hardware is, and how a layer runs on it."""
 
 from hwsim.machines.cpu import Cpu
+from hwsim.machines.gpu import Gpu
 from hwsim.machines.kinds import Machine, kinds
 from hwsim.machines.loader import load_machine, locate, machine_document, machine_folder, machine_names, read_machine
 from hwsim.machines.mcu import Mcu
@@ -10,6 +11,7 @@ from hwsim.machines.plan import LayerPlan
 
 __all__ = [
     "Cpu",
+    "Gpu",
     "LayerPlan",
     "Machine",
     "Mcu",

@@ -131,10 +131,11 @@ class Machine(ABC):
 def kinds() -> dict[str, type[Machine]]:
     """Every known kind of machine by its name."""
     from hwsim.machines.cpu import Cpu
+    from hwsim.machines.gpu import Gpu
     from hwsim.machines.mcu import Mcu
     from hwsim.machines.pe_array import PeArray
 
-    found: dict[str, type[Machine]] = {PeArray.kind: PeArray, Mcu.kind: Mcu, Cpu.kind: Cpu}
+    found: dict[str, type[Machine]] = {known.kind: known for known in (PeArray, Mcu, Cpu, Gpu)}
     for point in entry_points(group="hwsim.machines"):
         found[point.name] = point.load()
     return found

@@ -1,0 +1,41 @@
+"""Which layers a library does at the end of another's kernel, while the tile is still in registers."""
+
+from __future__ import annotations
+
+from hwsim.workload import Activation, Conv2d, Elementwise, Gemm, Workload
+
+__all__ = ["fused_into"]
+
+
+def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
+    """Layers that are done in the epilogue of another: name -> (layer that does it, operands that it reads for it).
+
+    An activation, or an addition of one more operand, joins the convolution or product before it where nobody else
+    reads what that gives. Of two convolutions that are added, the later one adds.
+    """
+    readers: dict[str, list[str]] = {}
+    for name, producers in workload.inputs.items():
+        for producer in producers:
+            readers.setdefault(producer, []).append(name)
+    place = {layer.name: i for i, layer in enumerate(workload)}
+    found: dict[str, tuple[str, int]] = {}
+    for layer in workload:
+        if not isinstance(layer, (Activation, Elementwise)):
+            continue
+        producers = workload.inputs[layer.name]
+        if isinstance(layer, Elementwise) and (layer.type not in ("add", "mul", "sub") or layer.n != 2):
+            continue
+        hosts = []
+        for producer in producers:
+            host = found[producer][0] if producer in found else producer
+            tiled = host in place and isinstance(workload[host], (Conv2d, Gemm))
+            if tiled and len(readers[producer]) == 1 and workload[producer].output.elements == layer.output.elements:
+                hosts.append(host)
+        if hosts:
+            last = max(hosts, key=lambda host: place[host])
+            # The other operand must be there before the host runs.
+            others = [p for p in producers if p not in found or found[p][0] != last]
+            early = all(p == last or p not in place or place[p] < place[last] for p in others)
+            if early:
+                found[layer.name] = (last, len(producers) - 1)
+    return found

@@ -1,0 +1,183 @@
+"""The GPU: plans each layer as kernels of its library, fuses what the library fuses, and says what held it back."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwsim.errors import Fault, InputError
+from hwsim.machines.gpu.fusion import fused_into
+from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
+from hwsim.machines.gpu.spec import GpuSpec
+from hwsim.machines.gpu.timing import Timer
+from hwsim.machines.gpu.work import BITS, Product, Types, layer_work, wanted_type
+from hwsim.machines.kinds import MAX_MACS, Machine
+from hwsim.machines.memory import MemoryUse
+from hwsim.machines.plan import LayerPlan
+from hwsim.machines.spec import EnergySpec
+from hwsim.workload import Conv2d, Layer, Workload
+
+__all__ = ["Gpu"]
+
+_CONTEXT = 500_000_000
+"""Bytes of device memory that a CUDA context with its libraries takes; 0.3 to 0.6 GB by version."""
+
+
+class Gpu(Machine):
+    """A GPU with the library that its kernels are from.
+
+    Attributes
+    ----------
+    spec : GpuSpec
+        The machine file.
+    """
+
+    kind: ClassVar[str] = "gpu"
+    spec_class: ClassVar[type[GpuSpec]] = GpuSpec
+    spec: GpuSpec
+
+    def _check(self) -> None:
+        self.timer = Timer(self.spec, self.folder)
+        power = self.spec.power
+        energy = EnergySpec(
+            table="horowitz_45nm",
+            prices=self.timer.prices,
+            static=power.idle,
+            static_source=f"idle power: {power.source}",
+        )
+        self.spec = self.spec.model_copy(update={"energy": energy})
+        self._fused: dict[tuple[object, ...], LayerPlan] = {}
+
+    @property
+    def core_clock(self) -> str:
+        """The clock of the SMs."""
+        return self.spec.clock
+
+    def types(self, layer: Layer) -> Types:
+        """What a layer is multiplied in: its own types, or what the library falls back on; InputError without one."""
+        wanted = wanted_type(layer, self.spec.precision)
+        if not layer.macs or self.timer.unit(wanted.math) is not None:
+            return wanted
+        library = self.timer.library
+        for math in library.fallback.get(wanted.math, []):
+            if self.timer.unit(math) is not None:
+                bits = BITS[math]
+                note = f"{self.name} under {library.name} has no {wanted.math} kernels: {math} is used in place of it"
+                return Types(math, bits, bits, bits, note)
+        have = [math for math in self.timer.generation.instructions if self.timer.unit(math) is not None]
+        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {', '.join(have)}"
+        raise InputError([Fault("", layer.name, message)])
+
+    def _work(self, layer: Layer, batch: int, types: Types) -> Any:
+        library = self.timer.library
+        pad = library.pad.get(types.math, 1)
+        if isinstance(layer, Conv2d) and layer.c <= 4:
+            pad = min(pad, 4)
+        return layer_work(layer, batch, types, pad, types.math in library.winograd)
+
+    def _plan(self, layer: Layer, batch: int, read: int = 0) -> LayerPlan:
+        types = self.types(layer)
+        work = self._work(layer, batch, types)
+        if not isinstance(work, Product):
+            return plan_stream(self, layer, batch, types, work)
+        return plan_product(self, layer, batch, types, work, read)
+
+    def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
+        """A plan for each layer; one that the library does at the end of another's kernel has none of its own."""
+        if not (self.timer.library.fuses and workload.graph):
+            return [self.plan(layer, batch) for layer in workload]
+        into = fused_into(workload)
+        read: dict[str, int] = {}
+        for name, (host, operands) in into.items():
+            layer = workload[name]
+            extra = operands * (layer.outputs * batch * wanted_type(layer, self.spec.precision).a // 8)
+            read[host] = read.get(host, 0) + extra
+        found = []
+        for layer in workload:
+            if layer.name in into:
+                found.append(plan_nothing(self, layer, batch, f"fused into {into[layer.name][0]}"))
+            elif extra := read.get(layer.name, 0):
+                self.plan(layer, batch)  # refuses what cannot run
+                key = (type(layer), batch, extra, *(v for f, v in vars(layer).items() if f != "name"))
+                if key not in self._fused:
+                    self._fused[key] = self._plan(layer, batch, extra)
+                found.append(self._fused[key])
+            else:
+                found.append(self.plan(layer, batch))
+        return found
+
+    def gemm_times(
+        self, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "bf16", output: str | None = None
+    ) -> NDArray[np.float64]:
+        """Seconds of many products of an m x k by a k x n matrix, without a plan for each.
+
+        Parameters
+        ----------
+        m, n, k : array-like
+            Sizes; they are broadcast.
+        dtype : str
+            Of both operands.
+        output : str, optional
+            Of the result: `dtype` for 16 bits and more, ``bf16`` below.
+
+        Returns
+        -------
+        ndarray
+            What `simulate` gives for `Gemm` layers of these sizes, before it is rounded to ticks.
+        """
+        from hwsim.workload import Gemm
+
+        out = output or (dtype if BITS[dtype] >= 16 else "bf16")
+        types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=dtype, output=out))
+        return self.timer.times(m, n, k, types)
+
+    def memory_bytes(self) -> int:
+        """Bytes of device memory."""
+        return int(self.spec.memories["dram"].size)
+
+    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
+        """Device memory: weights, the most activations at a time, and the context."""
+        weights = 0
+        for layer in workload:
+            types = wanted_type(layer, self.spec.precision)
+            weights += -(-layer.weights * types.w // 8) + 4 * layer.biases
+        live = workload.peak_activation_bytes(batch)
+        if self.spec.precision != "workload":
+            live = live * BITS[self.spec.precision] // max((layer.input.bits for layer in workload), default=8)
+        parts = (("weights", weights), ("activations", live), ("context", _CONTEXT))
+        return (MemoryUse("device memory", self.memory_bytes(), parts),)
+
+    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
+        """Library and harness; what falls back."""
+        timer = self.timer
+        told = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
+        told += dict.fromkeys(note for layer in workload if layer.macs and (note := self.types(layer).note))
+        return tuple(told)
+
+    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
+        """What fills the last wave: the rows that the same waves would have held."""
+        return _advice(self, layer, batch)
+
+
+def _advice(machine: Gpu, layer: Layer, batch: int) -> tuple[str, ...]:
+    plan = machine.plan(layer, batch)
+    fill = plan.columns.get("wave_fill")
+    if not isinstance(fill, float) or not plan.macs or fill > 0.97:
+        return ()
+    now = _seconds(plan) / batch
+    sizes = sorted({*range(batch + 1, batch + 1 + min(batch, 64)), 2 * batch, 4 * batch})
+    tried = {size: _seconds(machine.plan(layer, size)) / size for size in sizes if layer.macs * size <= MAX_MACS}
+    if not tried:
+        return ()
+    best = min(tried.values())
+    size = next(size for size, seconds in tried.items() if seconds <= 1.01 * best)
+    if best > 0.98 * now:
+        return (f"the waves are {fill:.0%} full; no batch up to {4 * batch} takes less time an input",)
+    less = 1 - tried[size] / now
+    return (f"the waves are {fill:.0%} full: with batch {size} an input takes {less:.0%} less time",)
+
+
+def _seconds(plan: LayerPlan) -> float:
+    return float(plan.columns["kernel_s"])

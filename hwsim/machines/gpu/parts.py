@@ -1,0 +1,265 @@
+"""What machines share, each a YAML: constants of a generation, kernels of a library, the launch of a harness."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from hwsim.errors import InputError, nearest
+from hwsim.fields import Name, Positive, Share, Spec, Time, check
+from hwsim.machines.spec import PriceSpec
+from hwsim.workload.tensor import DTYPES
+from hwsim.yaml_source import read_yaml
+
+__all__ = [
+    "UNITS",
+    "Constants",
+    "Generation",
+    "Harness",
+    "Instruction",
+    "Library",
+    "Menu",
+    "Tile",
+    "load_generation",
+    "load_harness",
+    "load_library",
+    "part_names",
+]
+
+_FOLDER = Path(__file__).parent
+UNITS = ("cuda", "dp4a", "tensor")
+#: Types that are multiplied: those of tensors, and what fp32 is rounded to on tensor cores.
+TYPES = (*DTYPES, "tf32")
+
+Factor = Annotated[float, Field(gt=0, le=1e6)]
+Cycles = Annotated[float, Field(ge=0, le=1e6)]
+Shape3 = tuple[Positive, Positive, Positive]
+
+
+class Constants(Spec):
+    """What is fitted of a unit in a generation; times are in cycles, so that they go with the clock.
+
+    Attributes
+    ----------
+    efficiency : float
+        Share of the peak rate that the main loop of a large tile reaches.
+    small_tile : float
+        How much a small tile loses, see `hwsim.machines.gpu.tiles`.
+    dram_share, l2_share : float
+        Share of the DRAM bandwidth that a kernel streams; of 64 B a cycle and SM that it gets from L2.
+    step : float
+        Cycles that a step of 64 along the inner dimension takes at the least.
+    wave, split : float
+        Cycles that each wave starts with; that a reduction over a split inner dimension takes.
+    store : float
+        Bytes a cycle in which an SM writes a finished tile.
+    l2_kept : float
+        Share of L2 that keeps operands between waves.
+    """
+
+    efficiency: Share
+    small_tile: Annotated[float, Field(ge=0, le=10)]
+    dram_share: Share
+    l2_share: Annotated[float, Field(gt=0, le=4)]
+    step: Cycles
+    split: Cycles
+    store: Factor
+    l2_kept: Share
+    wave: Cycles = 0.0
+    source: str | None = None
+    fitted: str | None = None
+
+
+class Instruction(Spec):
+    """What multiplies: its name, the m, n and k of one, which unit it runs on and whether it skips 2:4 zeros."""
+
+    name: str
+    tile: Shape3
+    unit: Literal["cuda", "dp4a", "tensor"]
+    sparse: bool = False
+    threads: Positive = 32
+
+
+class Generation(Spec):
+    """A generation of SMs: instructions, constants of each unit, prices at its node."""
+
+    name: Name
+    source: str
+    node: str
+    asynchronous: bool = False
+    synchronous_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    synchronous_rate_source: str | None = None
+    instructions: dict[str, Instruction]
+    constants: dict[Literal["cuda", "dp4a", "tensor"], Constants]
+    prices: dict[str, PriceSpec]
+    fitted: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> Generation:
+        for dtype in self.instructions:
+            if dtype not in TYPES:
+                raise ValueError(f"instructions names {dtype!r}, which is no type of values{nearest(dtype, TYPES)}")
+        return self
+
+
+class Tile(Spec):
+    """Threadblock tile of a kernel: rows and columns of the output, how many share an SM, for which rows."""
+
+    rows: Positive
+    columns: Positive
+    ctas: Positive = 1
+    above: Annotated[int, Field(ge=0)] = 0
+    upto: Positive = 2**40
+    pairs: bool = False
+
+
+_TILE = re.compile(r"(\d+)x(\d+)\Z")
+
+
+def _tiles(given: Any) -> Any:
+    """``{128x64: 2}`` is the tile of 128 x 64 with 2 on an SM; a mapping says more."""
+    if not isinstance(given, dict):
+        raise ValueError(f"must be a mapping such as {{128x64: 2}}, not {given!r:.60}")
+    found = []
+    for key, value in given.items():
+        match = _TILE.match(str(key))
+        if not match:
+            raise ValueError(f"a tile must be rows x columns such as 128x64, not {key!r:.60}")
+        more = value if isinstance(value, dict) else {"ctas": value}
+        found.append({"rows": int(match[1]), "columns": int(match[2]), **more})
+    return found
+
+
+class Vector(Spec):
+    """The kernel of few rows: no tiles, each thread reads its share of the weights.
+
+    It takes at least `step` cycles for 1024 of the inner dimension, and as much for 64 columns of an SM and 4 rows.
+    """
+
+    rows: Positive
+    step: Cycles
+    fitted: str | None = None
+
+
+class Menu(Spec):
+    """The tiled kernels that a library has for some types in some generations, and how it takes one.
+
+    `pick`: ``best`` is a heuristic that is right to about 5 %, ``profiled`` the best for the next power of two of rows,
+    ``rows`` the tile whose range has the rows. `transpose` adds each tile the other way round.
+    """
+
+    types: Annotated[list[str], Field(min_length=1)]
+    generations: Annotated[list[Name], Field(min_length=1)]
+    tiles: Annotated[list[Tile], BeforeValidator(_tiles, json_schema_input_type=dict[str, Any]), Field(min_length=1)]
+    transpose: bool = False
+    splits: list[Positive] = [1]
+    step: Positive = 64
+    pick: Literal["best", "profiled", "rows"] = "best"
+    synchronous: bool = False
+    launch: Time | None = None
+    vector: Vector | None = None
+    quantise: Factor | None = None
+    constants: dict[str, float] = {}
+    source: str
+    fitted: str | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Menu:
+        for name in self.constants:
+            if name not in Constants.model_fields:
+                raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
+        for dtype in self.types:
+            if dtype not in TYPES:
+                raise ValueError(f"types names {dtype!r}, which is no type of values{nearest(dtype, TYPES)}")
+        return self
+
+    def candidates(self) -> list[tuple[Tile, int]]:
+        """Every (tile, split) that can be taken."""
+        tiles = {(t.rows, t.columns): t for t in self.tiles}
+        if self.transpose:
+            for tile in self.tiles:
+                turned = tile.model_copy(update={"rows": tile.columns, "columns": tile.rows})
+                tiles.setdefault((turned.rows, turned.columns), turned)
+        return [(tile, split) for tile in tiles.values() for split in self.splits]
+
+
+class Library(Spec):
+    """A library in one version: its kernels; what it makes of a type that it has none for; whether it fuses layers.
+
+    `launch_at` is the floor of the harness in which a `launch` of a menu was measured: elsewhere it goes with that.
+    """
+
+    name: Name
+    source: str
+    menus: Annotated[list[Menu], Field(min_length=1)]
+    fallback: dict[str, list[str]] = {}
+    fuses: bool = False
+    fuses_source: str | None = None
+    winograd: list[str] = []
+    winograd_gain: Annotated[float, Field(gt=0, le=4)] = 1.0
+    pad: dict[str, Positive] = {}
+    transforms: list[str] = []
+    launch_at: Time | None = None
+    fitted: str | None = None
+
+    def menu(self, dtype: str, generation: str) -> Menu | None:
+        """The kernels for a type in a generation, if there are."""
+        return next((m for m in self.menus if dtype in m.types and generation in m.generations), None)
+
+
+class Harness(Spec):
+    """How kernels are launched and timed: the time of an empty one, when weights are met again, how long runs are.
+
+    `floors` are by generation; `reuse` is how many copies of the weights are gone through before one is used again (0:
+    they always come from DRAM); `sustained` says that runs are long enough for the power cap to hold throughout.
+    """
+
+    name: Name
+    source: str
+    floors: Annotated[dict[str, Time], Field(min_length=1)]
+    reuse: Annotated[int, Field(ge=0, le=1000)] = 0
+    sustained: bool = False
+    fitted: dict[str, str] = {}
+
+
+P = TypeVar("P", Generation, Library, Harness)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, model: type[Any]) -> Any:
+    return check(model, read_yaml(path))
+
+
+def part_names(folder: str) -> list[str]:
+    """Names of the generations, libraries or harnesses that come with hwsim."""
+    return sorted(path.name.removesuffix(".yaml") for path in (_FOLDER / folder).glob("*.yaml"))
+
+
+def _load(name: str, folder: str, what: str, model: type[P], beside: Path | None) -> P:
+    if name.endswith((".yaml", ".yml")):
+        found = _read((beside or Path()) / name, model)
+    elif name in part_names(folder):
+        found = _read(_FOLDER / folder / f"{name}.yaml", model)
+    else:
+        raise InputError(f"no {what} is called {name!r}{nearest(name, part_names(folder))}")
+    assert isinstance(found, model)
+    return found
+
+
+def load_generation(name: str, beside: Path | None = None) -> Generation:
+    """A generation by name, or by path relative to `beside`."""
+    return _load(name, "generations", "generation of GPUs", Generation, beside)
+
+
+def load_library(name: str, beside: Path | None = None) -> Library:
+    """A library by name, or by path relative to `beside`."""
+    return _load(name, "libraries", "GPU library", Library, beside)
+
+
+def load_harness(name: str, beside: Path | None = None) -> Harness:
+    """A harness by name, or by path relative to `beside`."""
+    return _load(name, "harnesses", "harness", Harness, beside)

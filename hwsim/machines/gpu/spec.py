@@ -1,0 +1,95 @@
+"""What a GPU's file says: the numbers of its data sheet, and which generation, library and harness it is used with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hwsim.errors import nearest
+from hwsim.fields import Bandwidth, Name, Positive, Power, Size, Spec, Time
+from hwsim.machines.gpu.parts import TYPES
+from hwsim.machines.spec import EnergySpec, MachineSpec, PriceSpec
+
+__all__ = ["GpuSpec"]
+
+
+class SmSpec(Spec):
+    """A multiprocessor: MACs a cycle of each type (dense), registers, the L1 and what of it can be shared memory."""
+
+    macs: Annotated[dict[str, Positive], Field(min_length=1)]
+    registers: Size
+    l1: Size
+    shared: Size
+
+    @model_validator(mode="after")
+    def _known(self) -> SmSpec:
+        for dtype in self.macs:
+            if dtype not in TYPES:
+                raise ValueError(f"macs names {dtype!r}, which is no type of values{nearest(dtype, TYPES)}")
+        return self
+
+
+class MemorySpec(Spec):
+    """L2 or DRAM: size and bandwidth; how many partitions have a copy of their own."""
+
+    size: Size
+    bandwidth: Bandwidth | None = None
+    partitions: Positive = 1
+    per: Literal["chip"] = "chip"
+    source: str
+
+
+class PowerSpec(Spec):
+    """What the board may draw, what it draws doing nothing, and how long the clock takes to follow.
+
+    `reaction` is the length of a run at which half of the power cap is felt; 0: it holds from the start.
+    """
+
+    board: Power
+    idle: Power
+    reaction: Time
+    source: str
+
+
+class GpuSpec(MachineSpec):
+    """A GPU.
+
+    `generation`, `library` and `harness` are names or paths; `launch` replaces the floor of the harness;
+    `precision` is the type that every layer runs in (``workload``: each its own); `operands` say whether the matrices
+    of a product lie as the library likes (``nn``) or turned (``tn``, ``nt``).
+    """
+
+    kind: Literal["gpu"]
+    generation: Annotated[str, Field(min_length=1, max_length=300)]
+    clock: Name = "sm"
+    sms: Positive
+    sm: SmSpec
+    memories: dict[Literal["l2", "dram"], MemorySpec]
+    power: PowerSpec
+    prices: dict[str, PriceSpec] = {}
+    library: Annotated[str, Field(min_length=1, max_length=300)] = "tensorrt"
+    harness: Annotated[str, Field(min_length=1, max_length=300)] = "graph"
+    launch: Time | None = None
+    precision: str = "workload"
+    operands: Literal["nn", "tn", "nt", "tt"] = "nn"
+    # Prices are those of the generation, with `prices` of the file over them.
+    energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
+
+    @model_validator(mode="after")
+    def _connected(self) -> GpuSpec:
+        if self.clock not in self.clocks:
+            raise ValueError(f"clock names {self.clock!r}, which nobody defined{nearest(self.clock, self.clocks)}")
+        if "energy" in self.model_fields_set:
+            raise ValueError("a GPU has the prices of its generation: give prices, not energy")
+        missing = [name for name in ("l2", "dram") if name not in self.memories]
+        if missing:
+            raise ValueError(f"memories must have l2 and dram; missing: {', '.join(missing)}")
+        if self.memories["dram"].bandwidth is None or self.memories["dram"].bandwidth.per != "s":
+            raise ValueError("dram must have a bandwidth in bytes a second")
+        if self.precision not in ("workload", *TYPES):
+            valid = ("workload", *TYPES)
+            raise ValueError(f"precision must be a type, not {self.precision!r}{nearest(self.precision, valid)}")
+        if self.power.idle >= self.power.board:
+            raise ValueError("the idle power must be less than the board's")
+        return self

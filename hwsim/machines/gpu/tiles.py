@@ -1,0 +1,224 @@
+"""Time of a product of matrices cut into threadblock tiles: every kernel of a menu at once, for many products at once.
+
+C[M, N] = A[M, K] W[K, N] with tiles of tm x tn, q of them on an SM at a time, the inner dimension split s ways. With S
+SMs at f, R MACs a cycle and SM, L2 of L bytes, DRAM of B bytes a second, and the fitted constants e (efficiency), g
+(small_tile), x (l2_share), beta (dram_share) and alpha (l2_kept):
+
+    T      = ceil(M / tm) ceil(N / tn) s         tiles; n = ceil(T / S) on the busiest SM; v = ceil(n / q) waves
+    eff    = e (1 + 3/4 g) / (1 + 64 g (tm + tn) / (tm tn))    loads of operands take issue slots (mma.sync, FFMA)
+    eff    = e min(1, tm tn / 128^2)^g                          operands read from shared memory (wgmma)
+    t_mma  = n tm tn K' / (R eff f)              K' = K / s in whole steps
+    t_L2   = T by / (64 x S f)                   by: bytes of the operands of a tile
+    t_smem = n by / (64 f)                       the port of an SM
+    t_step = v K' / 64 step / f                  a step waits for its operands at the least as long
+    t_dram = bytes that L2 does not have / (beta B)
+    t_st   = the write of the finished tiles, during which nothing is multiplied
+    t      = floor + (sum of t_i^6)^(1/6) + v wave + t_st + [s > 1] (split + partial sums through L2)
+
+The sixth-power mean stands for limits that get in each other's way near where they cross. A library's heuristic takes a
+kernel that is good, not the best: the time is the mean over the kernels within 30 % of the best, weighted by
+exp(-(t / t_best - 1) / 0.05).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.machines.gpu.parts import Constants, Menu
+
+__all__ = ["Chip", "Kernels", "Products", "Timing", "time_products"]
+
+Floats = NDArray[np.float64]
+_NORM, _REGRET, _WITHIN = 6, 0.05, 0.3
+_PORT = 64.0  # bytes a cycle into an SM, from L2 or to it
+_CHUNK = 60_000  # cells (products x kernels) that are worked on at a time: they stay in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """The numbers of a data sheet that a product meets; times in microseconds: clock in MHz, DRAM in bytes/us."""
+
+    sms: int
+    clock: float
+    macs: float
+    l2: float
+    dram: float
+    wgmma: bool
+
+
+@dataclass(frozen=True)
+class Products:
+    """Many products of matrices: `b` of m x k by k x n each, with the bytes of a value.
+
+    `image` is the bytes of the activations in memory, where they are not b m k (a convolution reads its image), and
+    `read` bytes that are read besides (what a fused addition adds).
+    """
+
+    b: Floats
+    m: Floats
+    n: Floats
+    k: Floats
+    image: Floats
+    read: Floats
+    bytes_a: float
+    bytes_w: float
+    bytes_o: float
+
+    def __len__(self) -> int:
+        return len(self.m)
+
+    def part(self, start: int, stop: int) -> Products:
+        """Some of them."""
+        cut = {name: getattr(self, name)[start:stop] for name in ("b", "m", "n", "k", "image", "read")}
+        return replace(self, **cut)
+
+
+class Kernels:
+    """A menu as columns: a kernel each."""
+
+    def __init__(self, menu: Menu) -> None:
+        self.menu = menu
+        found = menu.candidates()
+        self.rows = np.array([[t.rows for t, _ in found]], float)
+        self.columns = np.array([[t.columns for t, _ in found]], float)
+        self.ctas = np.array([[t.ctas for t, _ in found]], float)
+        self.split = np.array([[s for _, s in found]], float)
+        self.above = np.array([[t.above for t, _ in found]], float)
+        self.upto = np.array([[t.upto for t, _ in found]], float)
+        self.pairs = np.array([[t.pairs for t, _ in found]])
+        self.tiles = found
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What became of each product: microseconds, the best kernel and the next tile, and the terms of the best.
+
+    `time` is the mean over good kernels; the terms are those of the best alone.
+    """
+
+    time: Floats
+    best: NDArray[np.int64]
+    best_time: Floats
+    second: NDArray[np.int64]
+    second_time: Floats
+    mma: Floats
+    l2: Floats
+    shared: Floats
+    step: Floats
+    dram: Floats
+    store: Floats
+    split: Floats
+    wave: Floats
+    tiles: Floats
+    per_sm: Floats
+    waves: Floats
+    dram_bytes: Floats
+    l2_bytes: Floats
+
+
+def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> dict[str, Floats]:
+    """Every term of every kernel, products x kernels."""
+    b, m, n, k, image, read = (x[:, None] for x in (p.b, p.m, p.n, p.k, p.image, p.read))
+    tm, tn, q, s = ker.rows, ker.columns, ker.ctas, ker.split
+    sms, f = chip.sms, chip.clock
+    l2_rate = c.l2_share * _PORT * sms * f
+    dram_rate = c.dram_share * chip.dram
+    kept = c.l2_kept * chip.l2
+    weights, out = b * n * k * p.bytes_w, b * m * n * p.bytes_o
+    gm, gn = np.ceil(m / tm), np.ceil(n / tn)
+    if ker.pairs.any():  # a cluster of two tiles along the rows runs whole
+        gm = np.where(ker.pairs & (gm > 1), 2 * np.ceil(gm / 2), gm)
+    ks = np.ceil(k / s / ker.menu.step) * ker.menu.step
+    allowed = (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
+    tiles = b * gm * gn * s
+    per_sm = np.ceil(tiles / sms)
+    waves = np.ceil(per_sm / q)
+    if chip.wgmma and not ker.menu.synchronous:
+        eff = c.efficiency * np.minimum(1.0, tm * tn / 16384) ** c.small_tile
+    else:
+        eff = c.efficiency * (1 + 0.75 * c.small_tile) / (1 + 64 * c.small_tile * (tm + tn) / (tm * tn))
+    by = (np.minimum(tm, m) * p.bytes_a + np.minimum(tn, n) * p.bytes_w) * ks
+    mma = per_sm * tm * tn * ks / (chip.macs * eff * f)
+    l2_bytes = tiles * by
+    l2 = l2_bytes / l2_rate
+    shared = per_sm * by / (_PORT * f)
+    step = waves * ks * (c.step / 64 / f)
+    # What a wave covers is an almost square block of tiles; operands that L2 cannot keep are fetched for each block.
+    cover = np.clip(sms * q / s, 1, gm * gn)
+    wide = np.clip(np.sqrt(cover * tn / tm), 1, gm)
+    deep = np.clip(cover / wide, 1, gn)
+    wide = np.clip(cover / deep, 1, gm)
+    again = image + weights > kept
+    more_a = np.where(image < kept / 2, 0.0, image * np.ceil(gn / deep))
+    more_w = np.where(weights < kept / 2, 0.0, weights * (np.ceil(gm / wide) - 1))
+    hot = 1 / (1 + ((reuse * weights + image + out) / kept) ** 6) if reuse else 0.0
+    fetched = weights * (1 - hot) + np.where(again, more_a + more_w, 0.0) + read
+    dram = fetched / dram_rate
+    spilled = np.where(out > kept / 2, out / dram_rate, 0.0)
+    on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
+    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), spilled)
+    sums = np.where(s > 1, 4 * (s + 1) * b * m * n, 0.0)
+    split = np.where(s > 1, c.split / f, 0.0) + sums / l2_rate
+    wave = waves * (c.wave / f)
+    core = (mma**_NORM + l2**_NORM + shared**_NORM + step**_NORM + dram**_NORM) ** (1 / _NORM)
+    time = np.where(allowed, floor + core + wave + store + split, np.inf)
+    return {
+        "time": time, "mma": mma, "l2": l2, "shared": shared, "step": step, "dram": dram, "store": store,
+        "split": split, "wave": wave, "tiles": tiles, "per_sm": per_sm, "waves": waves,
+        "dram_bytes": fetched + out, "l2_bytes": l2_bytes + sums + out,
+    }  # fmt: skip
+
+
+def _one(
+    p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int
+) -> dict[str, NDArray[np.float64]]:
+    found = _terms(p, chip, c, ker, floor, reuse)
+    shape = found["time"].shape
+    guess = found["time"]
+    if ker.menu.pick == "profiled":
+        # Tactics are profiled for powers of two of rows: others inherit the next one's.
+        up = replace(p, m=2.0 ** np.ceil(np.log2(p.m)))
+        guess = _terms(up, chip, c, ker, floor, reuse)["time"]
+    best = guess.argmin(1)
+    rows = np.arange(shape[0])
+    over = guess / guess[rows, best][:, None] - 1
+    weight = np.where(over <= _WITHIN, np.exp(-np.minimum(over, 1.0) / _REGRET), 0.0)
+    time = np.where(np.isfinite(found["time"]), found["time"], 0.0)
+    chosen = {name: np.broadcast_to(x, shape)[rows, best] for name, x in found.items()}
+    same = (ker.rows == ker.rows[0, best][:, None]) & (ker.columns == ker.columns[0, best][:, None])
+    others = np.where(same, np.inf, guess)
+    second = others.argmin(1)
+    return {
+        **chosen, "time": (weight * time).sum(1) / weight.sum(1), "best_time": chosen["time"], "best": best,
+        "second": second, "second_time": found["time"][rows, second],
+    }  # fmt: skip
+
+
+def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> Timing:
+    """Time many products on one chip with one menu.
+
+    Parameters
+    ----------
+    p : Products
+    chip, c
+        The data sheet, and the constants of the unit that multiplies.
+    ker : Kernels
+    floor : float
+        Microseconds of an empty kernel as it is launched.
+    reuse : int
+        Copies of the weights that are gone through before one is met again; 0: never.
+
+    Returns
+    -------
+    Timing
+        Arrays of the length of `p`.
+    """
+    size = max(1, _CHUNK // len(ker))
+    parts = [_one(p.part(i, i + size), chip, c, ker, floor, reuse) for i in range(0, len(p), size)]
+    return Timing(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

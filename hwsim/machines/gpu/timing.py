@@ -1,0 +1,210 @@
+"""Times of products on one machine: which unit and menu multiply a type, for how long, and at what clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hwsim.errors import InputError, nearest
+from hwsim.machines.gpu.parts import (
+    Constants,
+    Instruction,
+    Menu,
+    load_generation,
+    load_harness,
+    load_library,
+)
+from hwsim.machines.gpu.spec import GpuSpec
+from hwsim.machines.gpu.tiles import Chip, Kernels, Products, Timing, time_products
+from hwsim.machines.gpu.work import Types
+
+__all__ = ["Timed", "Timer", "Unit"]
+
+Floats = NDArray[np.float64]
+_PJ_PER_US = 1e-6  # watts
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What multiplies one type here: instruction, MACs a cycle of an SM, menu, constants, floor in microseconds."""
+
+    math: str
+    instruction: Instruction
+    macs: int
+    menu: Menu
+    kernels: Kernels
+    constants: Constants
+    floor: float
+    sparse: float
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Microseconds of products with the power cap, and how much slower the clock runs for it."""
+
+    timing: Timing
+    time: Floats
+    slowdown: Floats
+    power: Floats
+
+
+class Timer:
+    """The machine's spec with its parts, in microseconds, megahertz and bytes."""
+
+    def __init__(self, spec: GpuSpec, beside: Path) -> None:
+        self.spec = spec
+        self.generation = load_generation(spec.generation, beside)
+        self.library = load_library(spec.library, beside)
+        self.harness = load_harness(spec.harness, beside)
+        self._units: dict[tuple[str, bool], Unit] = {}
+        missing = [d for d in spec.sm.macs if d not in self.generation.instructions]
+        if missing:
+            near = nearest(missing[0], self.generation.instructions)
+            raise ValueError(f"sm.macs names {missing[0]!r}, which {self.generation.name} has no instruction for{near}")
+        self.prices = {**self.generation.prices, **spec.prices}
+
+    @cached_property
+    def clock(self) -> float:
+        """MHz of the SMs."""
+        return float(self.spec.clock_hz(self.spec.clock)) / 1e6
+
+    @cached_property
+    def dram(self) -> float:
+        """Bytes a microsecond of the data sheet."""
+        bandwidth = self.spec.memories["dram"].bandwidth
+        assert bandwidth is not None
+        return float(bandwidth.amount) / 1e6
+
+    @cached_property
+    def l2(self) -> float:
+        """Bytes of L2."""
+        return float(self.spec.memories["l2"].size)
+
+    @cached_property
+    def floor(self) -> float:
+        """Microseconds of an empty kernel in this harness."""
+        if self.spec.launch is not None:
+            return float(self.spec.launch) * 1e6
+        floors, name = self.harness.floors, self.generation.name
+        if name not in floors and "any" not in floors:
+            raise InputError(
+                f"harness {self.harness.name} must give a floor for {name}; it does for {', '.join(floors)}"
+            )
+        return float(floors.get(name, floors.get("any", 0))) * 1e6
+
+    def unit(self, math: str, sparse: bool = False) -> Unit | None:
+        """What multiplies a type here, if anything does; `sparse`: weights have a 2:4 pattern that it may skip."""
+        key = (math, sparse)
+        if key not in self._units:
+            instruction, macs = self.generation.instructions.get(math), self.spec.sm.macs.get(math)
+            menu = self.library.menu(math, self.generation.name)
+            if instruction is None or macs is None or menu is None:
+                return None
+            constants = self.generation.constants.get(instruction.unit)
+            if constants is None:
+                raise InputError(
+                    f"generation {self.generation.name} must give constants of its {instruction.unit} unit"
+                )
+            if menu.constants:
+                constants = constants.model_copy(update=menu.constants)
+            floor = self.floor
+            if menu.launch is not None:
+                at = self.library.launch_at
+                floor = float(menu.launch) * 1e6 * (floor / (float(at) * 1e6) if at else 1.0)
+            gain = 2.0 if sparse and instruction.sparse else 1.0
+            self._units[key] = Unit(math, instruction, macs, menu, Kernels(menu), constants, floor, gain)
+        return self._units[key]
+
+    def chip(self, unit: Unit) -> Chip:
+        """The data sheet for one unit."""
+        macs = unit.macs * unit.sparse
+        ahead = self.generation.asynchronous and unit.instruction.unit == "tensor"
+        if ahead and unit.menu.synchronous:
+            macs *= self.generation.synchronous_rate
+        return Chip(self.spec.sms, self.clock, macs, self.l2, self.dram, ahead)
+
+    def price(self, component: str) -> float:
+        """Picojoules of an action."""
+        price = self.prices.get(component)
+        return 0.0 if price is None or price.energy is None else float(price.energy) * price.times
+
+    @property
+    def budget(self) -> float:
+        """Watts that computing may draw."""
+        return float(self.spec.power.board) - float(self.spec.power.idle)
+
+    def capped(self, time: Floats, energy: Floats) -> tuple[Floats, Floats]:
+        """Times under the power cap, and the slowdown, of kernels that would take `time` and `energy` (pJ).
+
+        A run longer than the reaction of the power controller is stretched until what it draws fits the board.
+        """
+        over = np.maximum(1.0, energy * _PJ_PER_US / np.maximum(time, 1e-9) / self.budget)
+        reaction = 0.0 if self.harness.sustained else float(self.spec.power.reaction) * 1e6
+        slow = 1 + (over - 1) * time / (time + reaction)
+        return time * slow, slow
+
+    def products(self, p: Products, unit: Unit) -> Timed:
+        """Time many products of one type.
+
+        Few rows go to the vector kernel where the menu has one; activations are quantised first where it does that.
+        """
+        c = unit.constants
+        timing = time_products(p, self.chip(unit), c, unit.kernels, unit.floor, self.harness.reuse)
+        time = timing.time
+        if unit.menu.vector is not None:
+            time = np.where(p.m <= unit.menu.vector.rows, self._vector(p, unit), time)
+        if unit.menu.quantise is not None:
+            # Values a cycle and SM.
+            time = time + p.b * p.m * p.k / (unit.menu.quantise * self.spec.sms * self.clock)
+        energy = self.energy(p, unit, timing)
+        capped, slow = self.capped(time, energy)
+        return Timed(timing, capped, slow, energy * _PJ_PER_US / np.maximum(capped, 1e-9))
+
+    def energy(self, p: Products, unit: Unit, timing: Timing) -> Floats:
+        """Dynamic energy in pJ."""
+        macs = p.b * p.m * p.n * p.k / unit.sparse
+        one = unit.instruction.tile
+        issued = macs / (one[0] * one[1] * one[2])
+        found: Floats = (
+            macs * self.price(f"mac.{unit.math}")
+            + issued * self.price("instruction")
+            + timing.l2_bytes * (self.price("l2") + self.price("shared"))
+            + macs * shared_bytes(p, unit) * self.price("shared")
+            + timing.dram_bytes * self.price("dram")
+        )
+        return found
+
+    def _vector(self, p: Products, unit: Unit) -> Floats:
+        vector, c, chip = unit.menu.vector, unit.constants, self.chip(unit)
+        assert vector is not None
+        weights = p.b * p.n * p.k * p.bytes_w
+        reuse = self.harness.reuse
+        hot = 1 / (1 + (reuse * weights / (c.l2_kept * chip.l2)) ** 6) if reuse else 0.0
+        dram = weights * (1 - hot) / (c.dram_share * chip.dram)
+        l2 = weights / (c.l2_share * 64 * chip.sms * chip.clock)
+        step = vector.step / chip.clock
+        core = (dram**6 + l2**6 + (step * p.k / 1024) ** 6) ** (1 / 6)
+        found: Floats = unit.floor + core + step * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms)
+        return found
+
+    def times(self, m: ArrayLike, n: ArrayLike, k: ArrayLike, types: Types, **more: Any) -> Floats:
+        """Seconds of many products; see `Gpu.gemm_times`."""
+        unit = self.unit(types.math, **more)
+        assert unit is not None
+        sizes = np.broadcast_arrays(*(np.asarray(x, float) for x in (m, n, k)))
+        ms, ns, ks = (np.ravel(x) for x in sizes)
+        ones = np.ones_like(ms)
+        image, none = ms * ks * types.a / 8, 0 * ones
+        p = Products(ones, ms, ns, ks, image, none, types.a / 8, types.w / 8, types.o / 8)
+        found: Floats = (self.products(p, unit).time * 1e-6).reshape(sizes[0].shape)
+        return found
+
+
+def shared_bytes(p: Products, unit: Unit) -> float:
+    """Bytes that a MAC reads of shared memory: operands of a warp's 64 x 64 part of a tile are used 64 times."""
+    return (p.bytes_a + p.bytes_w) / 64 * (1.0 if unit.instruction.unit == "tensor" else 8.0)
