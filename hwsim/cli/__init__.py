@@ -8,6 +8,7 @@ import warnings
 import click
 
 from hwsim import __version__
+from hwsim.cli.calibrate import calibrate
 from hwsim.cli.catalogue import list_, schema, show
 from hwsim.cli.explain import explain
 from hwsim.cli.importer import import_
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, explain, validate, list_, show, import_, schema):
+for _command in (run, explain, validate, calibrate, list_, show, import_, schema):
     cli.add_command(_command)
 
 

@@ -34,7 +34,8 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 CHAIN, ADDITIONS = 12, 20
 LINE_BYTES = 64
-STREAMS = ("read", "write", "copy")
+Stream = Literal["read", "write", "copy"]
+STREAMS: tuple[Stream, ...] = ("read", "write", "copy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _buffer(rows: int, size: int, offset: int = 0) -> Array:
 
 
 def stream(
-    what: Literal["read", "write", "copy"],
+    what: Stream,
     size: int,
     times: int = 10,
     least_bytes: int = 2**24,
