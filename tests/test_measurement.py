@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hwsim
 from hwsim.errors import InputError
 from hwsim.measurement import NodeTime, measure, parse_profile
 from hwsim.measurement.nodes import GraphNode, Group, cover, groups
