@@ -6,7 +6,7 @@ import json
 
 import click
 
-from hwsim.cli.options import changes_of, console_of, names, set_option
+from hwsim.cli.options import changes_of, console_of, names, set_option, shape_option, shapes_of
 
 __all__ = ["list_", "show", "schema"]
 
@@ -29,17 +29,19 @@ def list_(what: str | None) -> None:
 @click.command()
 @click.argument("name", shell_complete=lambda c, p, g: names("machines")(c, p, g) + names("workloads")(c, p, g))
 @set_option
-def show(name: str, changes: tuple[str, ...]) -> None:
+@shape_option
+def show(name: str, changes: tuple[str, ...], shapes: tuple[str, ...]) -> None:
     """Show a machine's description, or a workload's layers.
 
     \b
     Examples:
       hwsim show eyeriss_v1
       hwsim show alexnet
+      hwsim show bert.onnx --shape sequence=128
     """
     from hwsim.report.catalogue import show_any
 
-    show_any(name, changes_of(changes), console_of())
+    show_any(name, changes_of(changes), console_of(), shapes_of(shapes))
 
 
 @click.command()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from hwsim.cli.options import batch_option, console_of, machine_argument, set_option, simulated, workload_argument
+from hwsim.cli.options import (
+    batch_option,
+    console_of,
+    machine_argument,
+    set_option,
+    shape_option,
+    simulated,
+    workload_argument,
+)
 
 __all__ = ["explain"]
 
@@ -15,7 +23,10 @@ __all__ = ["explain"]
 @click.argument("layer")
 @batch_option
 @set_option
-def explain(machine: str, workload: str, layer: str, batch: int, changes: tuple[str, ...]) -> None:
+@shape_option
+def explain(
+    machine: str, workload: str, layer: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...]
+) -> None:
     """Explain one LAYER: its loop nest, every count and price with its source, and what it waits for.
 
     \b
@@ -24,5 +35,5 @@ def explain(machine: str, workload: str, layer: str, batch: int, changes: tuple[
     """
     from hwsim.report.explain import print_explanation
 
-    report = simulated(machine, workload, batch, changes, layer)
+    report = simulated(machine, workload, batch, changes, layer, shapes)
     print_explanation(report, console_of())

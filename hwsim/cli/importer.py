@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import click
 
-from hwsim.cli.options import write
+from hwsim.cli.options import shape_option, shapes_of, write
 
 __all__ = ["import_"]
 
 
 @click.command("import")
-@click.argument("model", metavar="MODEL.tflite")
+@click.argument("model", metavar="MODEL")
 @click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write ('-': standard output).")
 @click.option("--name", metavar="NAME", default="", help="Its name; that of the file unless told otherwise.")
 @click.option("--source", metavar="TEXT", default="", help="Where the model is from.")
-def import_(model: str, output: str, name: str, source: str) -> None:
+@shape_option
+def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, ...]) -> None:
     """Write the network of a MODEL as a trace: shapes, densities, dead channels and a digest, but no weights.
+
+    MODEL is an .onnx or .tflite file (the extras hwsim[onnx] and hwsim[tflite]). Sizes that an .onnx leaves open are
+    given by --shape, by their names or whole inputs; a first axis that alone is open is the batch, and 1.
 
     \b
     Examples:
       hwsim import person_detect.tflite -o person_detect.yaml
+      hwsim import resnet50.onnx -o resnet50.yaml --source 'torchvision 0.19'
+      hwsim import bert.onnx -o bert_128.yaml --shape batch=1,sequence=128
+      hwsim import bert.onnx -o bert_128.yaml --shape ids=1x128 --shape mask=1x128
     """
-    from hwsim.workload.tflite import read_model
+    from hwsim.workload.loader import read_model
     from hwsim.workload.trace_text import trace_text
 
-    read = read_model(model, name)
+    read = read_model(model, name, shape=shapes_of(shapes))
     network = read.workload.replace([], source=source) if source else read.workload
     text = trace_text(network)
     write(text, output)

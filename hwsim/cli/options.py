@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ __all__ = [
     "machine_argument",
     "names",
     "set_option",
+    "shape_option",
+    "shapes_of",
     "simulated",
     "workload_argument",
     "write",
@@ -46,6 +49,13 @@ workload_argument = click.argument("workload", shell_complete=names("workloads")
 set_option = click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the machine; may be given again."
 )
+shape_option = click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=SIZE[,...]",
+    help="Sizes that an .onnx leaves open: batch=1,sequence=128 or ids=1x128; may be given again.",
+)
 batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that run together.")
 layers_option = click.option("--layers", metavar="PATTERN", help="Only the layers whose name matches, as 'conv*'.")
 
@@ -68,10 +78,26 @@ def changes_of(pairs: tuple[str, ...]) -> dict[str, object]:
     return changes
 
 
-def simulated(machine: str, workload: str, batch: int, changes: tuple[str, ...], layers: str | None) -> Report:
+def shapes_of(texts: tuple[str, ...]) -> dict[str, int | Sequence[int]] | None:
+    """What ``--shape`` gives; None where it gives nothing."""
+    if not texts:
+        return None
+    from hwsim.workload.onnx import parse_shapes
+
+    return parse_shapes(texts)
+
+
+def simulated(
+    machine: str,
+    workload: str,
+    batch: int,
+    changes: tuple[str, ...],
+    layers: str | None,
+    shapes: tuple[str, ...] = (),
+) -> Report:
     import hwsim
 
-    network = hwsim.load_workload(workload)
+    network = hwsim.load_workload(workload, shape=shapes_of(shapes))
     if layers:
         network = network.select(layers)
     return hwsim.simulate(hwsim.load_machine(machine, set=changes_of(changes)), network, batch=batch)

@@ -12,6 +12,7 @@ from hwsim.cli.options import (
     layers_option,
     machine_argument,
     set_option,
+    shape_option,
     simulated,
     workload_argument,
     write,
@@ -27,6 +28,7 @@ __all__ = ["run"]
 @batch_option
 @set_option
 @layers_option
+@shape_option
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
 @click.option("--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev.")
@@ -42,6 +44,7 @@ def run(
     batch: int,
     changes: tuple[str, ...],
     layers: str | None,
+    shapes: tuple[str, ...],
     json_file: str | None,
     csv_file: str | None,
     trace_file: str | None,
@@ -61,6 +64,7 @@ def run(
       hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'
       hwsim run eyeriss_v1 vgg16 --batch 3 --set clocks.core='250 MHz'
       hwsim run systolic_os my_layers.csv --json -
+      hwsim run systolic_ws bert.onnx --shape batch=1,sequence=128
       hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
     """
     given = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter, "seed": seed}
@@ -68,7 +72,7 @@ def run(
     if every is None and options:
         names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
         raise InputError(f"{names} must come with --every, as --every '1 s'")
-    report = simulated(machine, workload, batch, changes, layers)
+    report = simulated(machine, workload, batch, changes, layers, shapes)
     scenario = None
     if every is not None:
         from hwsim.scenario import duty_cycle

@@ -6,14 +6,20 @@ import sys
 
 import click
 
-from hwsim.cli.options import batch_option, changes_of, console_of, names, set_option
+from hwsim.cli.options import batch_option, changes_of, console_of, names, set_option, shape_option, shapes_of
 from hwsim.errors import InputError
 
 __all__ = ["validate"]
 
 
 def _execute(
-    machine: str, workload: str, batch: int, changes: tuple[str, ...], layers: str | None, sample: int | None
+    machine: str,
+    workload: str,
+    batch: int,
+    changes: tuple[str, ...],
+    layers: str | None,
+    sample: int | None,
+    shapes: tuple[str, ...],
 ) -> bool:
     """Execute a network's nests under a progress bar and print what was checked; whether all is equal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +27,7 @@ def _execute(
     import hwsim
     from hwsim.execution import print_checks, validate_layers
 
-    network = hwsim.load_workload(workload)
+    network = hwsim.load_workload(workload, shape=shapes_of(shapes))
     network = network.select(layers) if layers else network
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -44,6 +50,7 @@ def _execute(
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Cut each dim of a layer to at most N.")
 @batch_option
 @set_option
+@shape_option
 def validate(
     machine: str | None,
     workload: str | None,
@@ -52,6 +59,7 @@ def validate(
     sample: int | None,
     batch: int,
     changes: tuple[str, ...],
+    shapes: tuple[str, ...],
 ) -> None:
     """Compare predictions with published measurements; given both, execute WORKLOAD on MACHINE word by word.
 
@@ -98,7 +106,7 @@ def validate(
 
         failed |= not print_checks(console_of())
     if executes and machine is not None and workload is not None:
-        failed |= not _execute(machine, workload, batch, changes, layers, sample)
+        failed |= not _execute(machine, workload, batch, changes, layers, sample, shapes)
         if workload.lower().endswith(".tflite"):
             from hwsim.inference import print_graph
             from hwsim.workload.tflite import read_model

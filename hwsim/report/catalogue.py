@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import yaml
 from rich.console import Console
@@ -42,8 +42,13 @@ def print_workloads(console: Console) -> None:
     console.print(table)
 
 
-def show_any(name: str, changes: Mapping[str, object], console: Console) -> None:
-    """Show a machine as resolved YAML, or a workload as a table of its layers."""
+def show_any(
+    name: str,
+    changes: Mapping[str, object],
+    console: Console,
+    shape: Mapping[str, int | Sequence[int]] | None = None,
+) -> None:
+    """Show a machine as resolved YAML, or a workload as a table of its layers; `shape` as of `load_workload`."""
     is_path = name.endswith((".yaml", ".yml"))
     if name in machine_names() or (is_path and _is_machine(name)):
         document = machine_document(name, changes)
@@ -57,7 +62,7 @@ def show_any(name: str, changes: Mapping[str, object], console: Console) -> None
         raise InputError(
             f"no machine or workload is called {name!r}{nearest(name, [*machine_names(), *workload_names()])}"
         )
-    network = load_workload(name)
+    network = load_workload(name, shape=shape)
     table = _table("layer", "op", "input", "output", "MACs", "weights", right=("MACs", "weights"))
     for layer in network:
         table.add_row(

@@ -8,17 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwsim.errors import Fault, InputError
+from hwsim.workload.builder import Builder, UnmodelledError
 from hwsim.workload.dead import Mask, dead_channels, nonzero
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.network import INPUT, Node, Workload
-from hwsim.workload.operators import MAKERS, WEIGHTED, UnmodelledError, Values
-from hwsim.workload.pointwise import DataMovement, Opaque
+from hwsim.workload.network import Workload
+from hwsim.workload.operators import MAKERS, WEIGHTED, Values
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite_file import Operator, Tensor, TfliteFile
 
 __all__ = ["Converter"]
 
-MAX_WARNINGS = 100
 #: TFLite's types by the format whose bits they have; a handle is a word.
 _DTYPES = {
     "float64": "fp64", "complex64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int64": "int64",
@@ -32,19 +31,17 @@ _SHORT = {
 }  # fmt: skip
 
 
-class Converter:
+class Converter(Builder[int]):
     """Makes the layers of one file; afterwards `layers` says which operator became which, and `warnings` what is lost.
 
     Shapes are without the batch and images have their channels first, as everywhere in hwsim.
     """
 
     def __init__(self, file: TfliteFile) -> None:
+        super().__init__(file.inputs)
         self.file = file
-        self.warnings: list[str] = []
         self.layers: dict[int, str] = {}
-        self.nodes: list[Node] = []
         self.constants = {t.index: t for t in file.tensors if t.data is not None or t.variable}
-        self.producers: dict[int, str] = dict.fromkeys(file.inputs, INPUT)
         read = {index for op in file.operators for index in op.inputs}
         self.used = read | set(file.outputs)
         self.batch = self._batch()
@@ -61,20 +58,9 @@ class Converter:
             self.warn(f"the file has a batch of {self.batch}; the layers are those of one input")
         if self.file.subgraphs > 1:
             self.warn(f"the first of {self.file.subgraphs} subgraphs is read; what the others do is not counted")
-        if not self.nodes:
-            raise InputError("must have an operator that reads the input of the network")
         source = f"{name}.tflite, {self.file.bytes} bytes"
-        given: Values = {"source": source, "digest": self.file.digest}
-        if reason := self._loose():
-            self.warn(f"{reason}; the layers are a plain trace, with nothing said of what feeds them")
-            return Workload(name, [node.layer for node in self.nodes], graph=False, **given)
-        shape = self.shape(self.file.tensors[self.file.inputs[0]])
-        return Workload(name, self.nodes, graph=True, input_shape=shape, **given)
-
-    def warn(self, text: str) -> None:
-        """Note what a user must know, but not without end."""
-        if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(text)
+        shapes = [self.shape(self.file.tensors[index]) for index in self.file.inputs]
+        return self.network(name, shapes, source=source, digest=self.file.digest)
 
     def _batch(self) -> int:
         """The size of the first axis of every image, if it is one and the same; else the batch is not told apart."""
@@ -95,21 +81,6 @@ class Converter:
             if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
                 self.warn(f"{op}: reads constants alone and is left out")
 
-    def _loose(self) -> str:
-        """Why the layers can't be a graph; nothing if they can."""
-        if len(self.file.inputs) != 1:
-            return f"the network has {len(self.file.inputs)} inputs, not one"
-        shapes: dict[str, Shape] = {INPUT: self.shape(self.file.tensors[self.file.inputs[0]])}
-        for node in self.nodes:
-            operands = node.layer.operands
-            fits = len(operands) == len(node.inputs) and all(
-                node.layer.accepts(shapes[name], place) for place, name in enumerate(node.inputs)
-            )
-            if not fits:
-                return f"what {node.layer.name!r} reads has another shape than it takes"
-            shapes[node.layer.name] = node.layer.output.shape
-        return ""
-
     def _operator(self, op: Operator) -> None:
         operands = self.operands(op)
         if not operands:
@@ -125,15 +96,13 @@ class Converter:
         except InputError as error:
             messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
             raise InputError([Fault("", str(op), message) for message in messages]) from None
-        self.nodes.append(Node(layer, inputs))
-        self.producers[op.outputs[0]] = name
+        self.put(layer, inputs, op.outputs[0])
         for place, index in enumerate(op.outputs[1:], 1):
             self.producers[index] = name
-            if index in self.used:  # a layer has one output: each other one that is read is a slice of its own
-                part = self.producers[index] = f"{name}_{place}"
-                given: Values = {"shape": self.shape(operands[0]), "to": self.shape(self.file.tensors[index])}
-                types: Values = {"input": self.spec(operands[0]), "output": self.spec(self.file.tensors[index])}
-                self.nodes.append(Node(DataMovement(part, type="slice", **given, **types), inputs[:1]))
+            if index in self.used:
+                made, first = self.file.tensors[index], operands[0]
+                shapes = self.shape(first), self.shape(made)
+                self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(made))
 
     def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer:
         maker = MAKERS.get(op.code)
@@ -147,17 +116,15 @@ class Converter:
             if op.code in WEIGHTED:
                 raise
             why = error.faults[0].message
-        self.warn(f"{op}: {why}; it is a row with the bytes that it moves, and no multiply-accumulates")
+        self.opaque_warning(op, why)
         constants = [self.constants[i] for i in op.inputs if i in self.constants and not self.constants[i].variable]
-        return Opaque(
+        out = self.file.tensors[op.outputs[0]]
+        return self.opaque(
             name,
-            type=name.rpartition("_")[0],
-            shapes=[self.shape(tensor) for tensor in operands],
-            to=self.shape(self.file.tensors[op.outputs[0]]),
-            stored=sum(tensor.elements for tensor in constants),
-            input=self.spec(operands[0]),
-            weight=self.spec(max(constants, key=lambda tensor: tensor.bytes)) if constants else "int8",
-            output=self.spec(self.file.tensors[op.outputs[0]]),
+            name.rpartition("_")[0],
+            [(self.shape(tensor), self.spec(tensor)) for tensor in operands],
+            (self.shape(out), self.spec(out)),
+            [(tensor.elements, self.spec(tensor)) for tensor in constants],
         )
 
     # What the makers ask of an operator's tensors.

@@ -8,14 +8,14 @@ border beside it, so it stays live; so does a depthwise channel that a dead chan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.workload.tflite_file import Budget, Operator, Tensor, TfliteFile
 
-__all__ = ["Mask", "channels_of", "dead_channels", "nonzero"]
+__all__ = ["Mask", "channels_of", "dead_channels", "dead_counts", "nonzero"]
 
 #: One flag for each index of a tensor's last axis, the channels: true where it is dead.
 Mask: TypeAlias = NDArray[np.bool_]
@@ -65,6 +65,20 @@ def channels_of(mask: Mask | None, channels: int) -> Mask | None:
     if mask.size % channels == 0:
         return np.asarray(mask.reshape(-1, channels).all(axis=0))
     return None
+
+
+def dead_counts(dead_in: Mask | None, dead_out: Mask | None, inputs: int, groups: int) -> dict[str, Any]:
+    """How many channels of a layer with so many inputs are dead.
+
+    A depthwise channel that is fed zeros and whose bias is not zero has no work, and a live output.
+    """
+    found: dict[str, Any] = {}
+    for key, mask in (("dead_in", dead_in), ("dead_out", dead_out)):
+        if mask is not None:
+            found[key] = int(mask.sum())
+            if 1 < groups < inputs:  # a layer has one number for all groups
+                found[key] = groups * int(mask.reshape(groups, -1).sum(axis=1).min())
+    return found
 
 
 def _mask(

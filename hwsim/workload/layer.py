@@ -30,7 +30,8 @@ MAX_COUNT = 2**63 - 1
 MAX_RANK = 8
 ACTIVATIONS = (
     "none", "relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "swish", "hardswish", "sigmoid",
-    "hardsigmoid", "tanh", "exp", "clip", "mish", "softplus",
+    "hardsigmoid", "tanh", "exp", "clip", "mish", "softplus", "selu", "celu", "softsign", "erf", "sqrt", "log", "abs",
+    "neg", "reciprocal", "sin", "cos", "round", "sign", "not",
 )  # fmt: skip
 
 Given = TypeVar("Given")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import hwsim
 from hwsim.errors import Fault, HwsimWarning, InputError, nearest
@@ -13,12 +14,12 @@ from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
 from hwsim.yaml_source import parse_yaml, read_text
 
-__all__ = ["library", "load_workload", "workload_names"]
+__all__ = ["ModelFile", "library", "load_workload", "read_model", "workload_names"]
 
 MAX_TABLE_BYTES = 8 * 2**20
 MAX_BASES = 8
-_IMPORTS = {".onnx": "onnx"}
-_SUFFIXES = (".yaml", ".yml", ".csv", *_IMPORTS, ".tflite")
+_MODELS = (".onnx", ".tflite")
+_SUFFIXES = (".yaml", ".yml", ".csv", *_MODELS)
 
 
 def library(folder: str) -> Path:
@@ -46,22 +47,71 @@ def workload_names(search: Iterable[Path | str] = ()) -> list[str]:
     return sorted(_named(search))
 
 
-def load_workload(name_or_path: str | Path, search: Iterable[Path | str] = ()) -> Workload:
+def load_workload(
+    name_or_path: str | Path,
+    search: Iterable[Path | str] = (),
+    *,
+    shape: Mapping[str, int | Sequence[int]] | None = None,
+) -> Workload:
     """Read a workload.
 
     Parameters
     ----------
     name_or_path : str or Path
-        A name in ``workloads/``, or a path to a ``.yaml``, ``.csv`` or ``.tflite`` file.
+        A name in ``workloads/``, or a path to a ``.yaml``, ``.csv``, ``.onnx`` or ``.tflite`` file.
     search : paths, optional
         Folders to look for the name in before the package's own.
+    shape : mapping, optional
+        Of an ``.onnx`` file: sizes by the name of a symbolic dimension, as ``{"batch": 1, "sequence": 128}``, or shapes
+        by the name of an input, as ``{"ids": (1, 128)}``.
 
     Raises
     ------
     InputError
         For a name nobody knows, and for every fault of a file with its place.
     """
+    suffix = Path(str(name_or_path)).suffix.lower()
+    if suffix in _MODELS:
+        model = read_model(name_or_path, shape=shape)
+        for warning in model.warnings:
+            warnings.warn(f"{name_or_path}: {warning}", HwsimWarning, stacklevel=2)
+        return model.workload
+    _no_shape(shape, name_or_path)
     return _load(name_or_path, [Path(folder) for folder in search], ())
+
+
+class ModelFile(Protocol):
+    """What a reader of model files gives."""
+
+    @property
+    def workload(self) -> Workload:
+        """The network."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of the file the network does not hold."""
+
+
+def read_model(
+    path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None
+) -> ModelFile:
+    """Read an ``.onnx`` or ``.tflite`` file, with what its reader knows beside the network."""
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        from hwsim.workload import onnx
+
+        return onnx.read_model(path, name, shape=shape)
+    if path.suffix.lower() == ".tflite":
+        from hwsim.workload import tflite
+
+        _no_shape(shape, path)
+        return tflite.read_model(path, name)
+    raise InputError(f"must be a {' or '.join(_MODELS)} file, not {path.suffix or 'one with no suffix'!r}", str(path))
+
+
+def _no_shape(shape: object, path: str | Path) -> None:
+    if shape:
+        raise InputError("shape can be given for .onnx files alone, which may leave sizes open", str(path))
 
 
 def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...]) -> Workload:
@@ -69,16 +119,6 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     path = Path(text)
     suffix = path.suffix.lower()
     if not bases and (isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text):
-        if suffix == ".tflite":
-            from hwsim.workload.tflite import read_model
-
-            model = read_model(path)
-            for warning in model.warnings:
-                warnings.warn(f"{path}: {warning}", HwsimWarning, stacklevel=3)
-            return model.workload
-        if suffix in _IMPORTS:
-            extra = _IMPORTS[suffix]
-            raise InputError(f"cannot be read yet: it will take the extra hwsim[{extra}], which is not there", text)
         if suffix not in _SUFFIXES:
             raise InputError(f"must be a {', '.join(_SUFFIXES)} file, not {suffix or 'one with no suffix'!r}", text)
     else:

@@ -95,6 +95,7 @@ class Gemm(Layer):
 class BatchedMatmul(Layer):
     """`b` products of an m x k by a k x n matrix that are both activations, as in attention.
 
+    Either may come transposed, as the products that are run read a matrix by rows or by columns.
     `weight` is the type of the second operand; nothing is stored, so `weights` is 0.
     """
 
@@ -119,6 +120,11 @@ class BatchedMatmul(Layer):
     def operands(self) -> tuple[Shape, ...]:
         """The shapes of both factors."""
         return (self.input.shape, self.weight.shape)
+
+    def accepts(self, shape: Shape, operand: int) -> bool:
+        """Whether the shape fits, or does once its last two axes change places."""
+        turned = (*shape[:-2], shape[-1], shape[-2]) if len(shape) > 1 else shape
+        return super().accepts(shape, operand) or turned == self.operands[operand]
 
     @property
     def macs(self) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
+from hwsim.workload.builder import UnmodelledError
 from hwsim.workload.conv import Conv2d, Pool2d
-from hwsim.workload.dead import channels_of
+from hwsim.workload.dead import channels_of, dead_counts
 from hwsim.workload.layer import Layer
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Lstm
 from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Softmax
@@ -17,7 +18,7 @@ from hwsim.workload.tflite_file import Operator
 if TYPE_CHECKING:
     from hwsim.workload.converter import Converter
 
-__all__ = ["MAKERS", "WEIGHTED", "Maker", "UnmodelledError", "Values"]
+__all__ = ["MAKERS", "WEIGHTED", "Maker", "Values"]
 
 Values: TypeAlias = dict[str, Any]
 Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer]"
@@ -37,10 +38,6 @@ _MOVE = {
     "SPLIT_V": "slice", "UNPACK": "slice", "RESIZE_BILINEAR": "resize", "RESIZE_NEAREST_NEIGHBOR": "resize",
     "QUANTIZE": "copy", "DEQUANTIZE": "copy", "CAST": "copy",
 }  # fmt: skip
-
-
-class UnmodelledError(Exception):
-    """Why an operator has no kind of layer."""
 
 
 def _fused(op: Operator) -> str:
@@ -68,19 +65,11 @@ def _bias(c: Converter, op: Operator, channels: int) -> bool:
 
 
 def _dead(c: Converter, op: Operator, inputs: int, outputs: int, groups: int) -> Values:
-    """How many channels of a convolution are dead.
-
-    A depthwise channel that is fed zeros and whose bias is not zero has no work, and a live output.
-    """
-    found: Values = {}
-    for key, index, channels in (("dead_in", op.inputs[0], inputs), ("dead_out", op.outputs[0], outputs)):
-        mask = c.dead.get(index)
-        if mask is None or mask.size != channels:
-            continue
-        found[key] = int(mask.sum())
-        if 1 < groups < inputs:  # a layer has one number for all groups
-            found[key] = groups * int(mask.reshape(groups, -1).sum(axis=1).min())
-    return found
+    """How many channels of a convolution are dead."""
+    masks = [c.dead.get(index) for index in (op.inputs[0], op.outputs[0])]
+    sizes = (inputs, outputs)
+    before, after = (mask if mask is not None and mask.size == size else None for mask, size in zip(masks, sizes))
+    return dead_counts(before, after, inputs, groups)
 
 
 def _conv(c: Converter, op: Operator, name: str) -> Layer:

@@ -8,9 +8,10 @@ from typing import ClassVar, TypeAlias
 
 from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Shape, kind
 
-__all__ = ["Activation", "Concat", "DataMovement", "Elementwise", "Normalisation", "Opaque", "Softmax"]
+__all__ = ["ELEMENTWISE", "Activation", "Concat", "DataMovement", "Elementwise", "Normalisation", "Opaque", "Softmax"]
 
 MAX_OPERANDS = 1000
+ELEMENTWISE = ("add", "sub", "mul", "div", "max", "min", "pow", "mod", "compare", "logic", "select")
 
 ShapeField: TypeAlias = Converted[Sequence[int], Shape]
 Sizes: TypeAlias = Converted[Sequence[int], tuple[int, ...]]
@@ -42,9 +43,9 @@ class _Shaped(Layer):
 
 @kind
 class Elementwise(_Shaped):
-    """`n` tensors of one shape combined value by value: ``add``, ``sub``, ``mul``, ``div``, ``max`` or ``min``.
+    """`n` tensors of one shape combined value by value: ``add``, ``mul``, ``max`` and the others of `ELEMENTWISE`.
 
-    An operand may have a size of 1 where the shape has another: it is used again for each value.
+    An operand may have a size of 1, or none, where the shape has another: it is used again for each value.
     """
 
     type: str = "add"
@@ -53,7 +54,7 @@ class Elementwise(_Shaped):
 
     _sizes: ClassVar[tuple[str, ...]] = ("n",)
     _names: ClassVar[dict[str, tuple[str, ...]]] = {
-        "type": ("add", "sub", "mul", "div", "max", "min"),
+        "type": ELEMENTWISE,
         "activation": ACTIVATIONS,
     }
 
@@ -79,9 +80,9 @@ class Elementwise(_Shaped):
         return self.n * math.prod(self.shape)
 
     def accepts(self, shape: Shape, operand: int) -> bool:
-        """Whether the shape fits, or does once its sizes of 1 are spread."""
-        spread = len(shape) == len(self.shape) and all(have in (1, want) for have, want in zip(shape, self.shape))
-        return spread or super().accepts(shape, operand)
+        """Whether the shape fits, or does once it is spread: its sizes but 1 are some of the shape's, in its order."""
+        sizes = iter(self.shape)
+        return all(size in sizes for size in shape if size != 1) or super().accepts(shape, operand)
 
     @property
     def ops(self) -> int:

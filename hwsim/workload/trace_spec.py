@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from hwsim.errors import nearest
 from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import ACTIVATIONS
+from hwsim.workload.pointwise import ELEMENTWISE
 from hwsim.workload.tensor import DTYPES, FORMATS
 
 __all__ = ["KINDS", "SPECS", "LayerLine", "LayerSpec", "UseSpec", "WorkloadSpec", "parameter"]
@@ -92,7 +93,7 @@ Act: TypeAlias = Annotated[Any, _words(*ACTIVATIONS)]
 Dtype: TypeAlias = Annotated[Any, _words(*DTYPES)]
 Format: TypeAlias = Annotated[Any, _words(*FORMATS)]
 PoolType: TypeAlias = Annotated[Any, _words("max", "avg")]
-ElementwiseType: TypeAlias = Annotated[Any, _words("add", "sub", "mul", "div", "max", "min")]
+ElementwiseType: TypeAlias = Annotated[Any, _words(*ELEMENTWISE)]
 NormType: TypeAlias = Annotated[Any, _words("layer", "rms", "batch", "instance", "group", "lrn")]
 MoveType: TypeAlias = Annotated[Any, _words("reshape", "transpose", "copy", "slice", "pad", "resize")]
 Shapes: TypeAlias = Annotated[Any, _Value("a list of shapes", _is_shapes, {"type": "array", "items": _INTS})]

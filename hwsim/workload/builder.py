@@ -1,0 +1,113 @@
+"""What the readers of model files share: the rows of a network as it grows, what feeds them, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+from hwsim.errors import InputError
+from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.network import INPUT, Node, Workload
+from hwsim.workload.pointwise import DataMovement, Opaque
+from hwsim.workload.tensor import TensorSpec
+
+__all__ = ["MAX_WARNINGS", "Builder", "UnmodelledError"]
+
+MAX_WARNINGS = 100
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class UnmodelledError(Exception):
+    """Why an operator has no kind of layer."""
+
+
+class Builder(Generic[Key]):
+    """Rows of a network under way.
+
+    Attributes
+    ----------
+    warnings : list of str
+        What a user must know, at most `MAX_WARNINGS` of them.
+    nodes : list of Node
+    producers : dict
+        The name of the layer that gives each tensor of the file, `INPUT` for what the user gives.
+    """
+
+    def __init__(self, inputs: Sequence[Key]) -> None:
+        self.warnings: list[str] = []
+        self.nodes: list[Node] = []
+        self.producers: dict[Key, str] = dict.fromkeys(inputs, INPUT)
+
+    def warn(self, text: str) -> None:
+        """Note what a user must know, but not without end."""
+        if len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(text)
+
+    def opaque_warning(self, operator: object, reason: object) -> None:
+        """Say that an operator is an opaque row, and why."""
+        self.warn(f"{operator}: {reason}; it is a row with the bytes that it moves, and no multiply-accumulates")
+
+    def put(self, layer: Layer, inputs: Sequence[str], *tensors: Key) -> str:
+        """Add a layer that reads these and writes the tensors; returns its name."""
+        self.nodes.append(Node(layer, tuple(inputs)))
+        for tensor in tensors:
+            self.producers[tensor] = layer.name
+        return layer.name
+
+    def part(
+        self, name: str, tensor: Key, reads: str, shape: Shape, to: Shape, input: TensorSpec, output: TensorSpec
+    ) -> None:
+        """A second output of an operator as a slice of its own, since a layer has one output."""
+        self.put(DataMovement(name, type="slice", shape=shape, to=to, input=input, output=output), (reads,), tensor)
+
+    @staticmethod
+    def opaque(
+        name: str,
+        kind: str,
+        operands: Sequence[tuple[Shape, TensorSpec]],
+        to: tuple[Shape, TensorSpec],
+        stored: Sequence[tuple[int, TensorSpec]],
+    ) -> Layer:
+        """A row for an operator that has no model: the values that it moves, and (elements, type) of its constants."""
+        widest = max(stored, key=lambda item: item[0] * item[1].bits)[1] if stored else TensorSpec()
+        return Opaque(
+            name,
+            type=kind,
+            shapes=[shape for shape, _ in operands],
+            to=to[0],
+            stored=sum(elements for elements, _ in stored),
+            input=operands[0][1],
+            weight=TensorSpec(widest.dtype),
+            output=to[1],
+        )
+
+    def network(self, name: str, inputs: Sequence[Shape], *, alike: bool = False, **given: Any) -> Workload:
+        """The network: a graph if its layers form one, or else a plain trace, with a warning that says why.
+
+        A graph has one input; where `alike`, that may stand for several of one shape.
+        """
+        if not self.nodes:
+            raise InputError("must have an operator that reads the input of the network")
+        if reason := self._loose(inputs, alike):
+            self.warn(f"{reason}; the layers are a plain trace, with nothing said of what feeds them")
+            return Workload(name, [node.layer for node in self.nodes], graph=False, **given)
+        if len(inputs) > 1:
+            shown = " x ".join(map(str, inputs[0]))
+            self.warn(f"the network has {len(inputs)} inputs of {shown}; one stands for all in what memory holds")
+        return Workload(name, self.nodes, graph=True, input_shape=inputs[0], **given)
+
+    def _loose(self, inputs: Sequence[Shape], alike: bool) -> str:
+        """Why the layers can't be a graph; nothing if they can."""
+        if len(inputs) != 1 and not (alike and len(set(inputs)) == 1):
+            return f"the network has {len(inputs)} inputs, not one"
+        shapes: dict[str, Shape] = {INPUT: inputs[0]}
+        for node in self.nodes:
+            operands = node.layer.operands
+            fits = len(operands) == len(node.inputs) and all(
+                node.layer.accepts(shapes[name], place) for place, name in enumerate(node.inputs)
+            )
+            if not fits:
+                return f"what {node.layer.name!r} reads has another shape than it takes"
+            shapes[node.layer.name] = node.layer.output.shape
+        return ""

@@ -1,0 +1,145 @@
+"""ONNX models: the network as layers, with what of the file it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim.errors import Fault, InputError
+from hwsim.workload.layer import Shape
+from hwsim.workload.network import Workload
+from hwsim.workload.onnx.converter import Converter
+from hwsim.workload.onnx.file import OnnxFile, read_file
+from hwsim.workload.onnx.given import Sizes, fixed_batch, input_shapes, parse_shapes
+from hwsim.workload.onnx.shapes import Graph, graph_of
+
+__all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An ONNX file as a `Workload`.
+
+    Attributes
+    ----------
+    name, path, digest : str
+        The file's name without its suffix, its path, and ``sha256:`` of its bytes.
+    file_bytes : int
+    producer : str
+        The program that wrote it.
+    opsets : dict
+        Versions of the operators, by domain.
+    inputs : dict
+        The shape of each input, with a batch of one unless the file has it written in.
+    workload : Workload
+    layers : dict
+        The name of the layer that stands for each operator, by the operator's place in the file; operators that were
+        taken into another, or move nothing, have none.
+    warnings : tuple of str
+        What of the file the workload does not hold.
+    """
+
+    name: str
+    path: str
+    digest: str
+    file_bytes: int
+    producer: str
+    opsets: Mapping[str, int]
+    inputs: Mapping[str, Shape]
+    workload: Workload
+    layers: Mapping[int, str]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}: {len(self.workload)} layers, {self.file_bytes:,} bytes>"
+
+
+def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) -> Model:
+    """Read an ``.onnx`` file.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str, optional
+        The name of the workload; that of the file unless told otherwise.
+    shape : mapping, optional
+        Sizes by the name of a symbolic dimension (``{"batch": 1, "sequence": 128}``), or shapes by the name of an
+        input (``{"ids": (1, 128)}``), which may also change those that the file has; or of another tensor, where the
+        shape can't be inferred.
+
+    Raises
+    ------
+    InputError
+        That names the file, whatever is wrong with it: not there, cut off, corrupted, hostile, sizes left open.
+    """
+    path = Path(path)
+    file = read_file(path)
+    try:
+        return _model(file, name or path.stem, shape or {})
+    except InputError as error:
+        raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
+    except RecursionError:
+        raise InputError("must be nested less deeply", str(path)) from None
+
+
+def _model(file: OnnxFile, name: str, given: Sizes) -> Model:
+    inputs, symbols, others, notes = input_shapes(file, given)
+    changed = any(value.shape != inputs[value.name] for value in file.inputs if _fixed(value.shape))
+    graph, batch = _graph(file, inputs, symbols, others, given, changed)
+    shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
+    converter = Converter(file, graph, batch)
+    converter.warnings[:0] = notes
+    if (fixed := fixed_batch(file)) > 1 and not given:
+        what = "its layers are read for" if batch == 1 else "it is written into its operators; the layers are those of"
+        converter.warn(f"the file has a batch of {fixed}: {what} one input")
+    workload = converter.workload(name)
+    return Model(
+        name=workload.name,
+        path=file.path,
+        digest=file.digest,
+        file_bytes=file.bytes,
+        producer=file.producer,
+        opsets=file.opsets,
+        inputs=shapes,
+        workload=workload,
+        layers=converter.layers,
+        warnings=tuple(converter.warnings),
+    )
+
+
+def _fixed(shape: tuple[int | str | None, ...] | None) -> bool:
+    return shape is not None and all(isinstance(size, int) for size in shape)
+
+
+def _graph(
+    file: OnnxFile,
+    inputs: dict[str, Shape],
+    symbols: dict[str, int],
+    others: dict[str, Shape],
+    given: Sizes,
+    changed: bool,
+) -> tuple[Graph, int]:
+    """The graph with a batch of one if it allows that, and the size of the batch that its tensors have."""
+    if (batch := fixed_batch(file)) > 1 and not given:
+        single = {name: (1, *shape[1:]) if len(shape) > 1 else shape for name, shape in inputs.items()}
+        try:
+            graph = graph_of(file, single, symbols, others, False)
+        except InputError:
+            graph = None
+        if graph is not None and not graph.unknown and _single(file, graph, batch):
+            return graph, 1
+    graph = graph_of(file, inputs, symbols, others, not changed)
+    ends = [graph.tensors[name].shape or () for name in (*graph.inputs, *graph.outputs) if name in graph.tensors]
+    first = {shape[0] for shape in ends if len(shape) > 1}
+    return graph, max(first.pop(), 1) if len(first) == 1 else 1
+
+
+def _single(file: OnnxFile, graph: Graph, batch: int) -> bool:
+    """Whether outputs that had the batch before have one of it now."""
+    for name in graph.outputs:
+        told = file.described.get(name)
+        shape = graph.tensors[name].shape if name in graph.tensors else None
+        if told is not None and told.shape and shape and told.shape[0] == batch and shape[0] != 1:
+            return False
+    return True

@@ -1,0 +1,138 @@
+"""Operators of ONNX that stand for several layers: attention, recurrent networks, a sum with its normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.layer import Layer
+from hwsim.workload.matmul import BatchedMatmul, Gemm, Gru, Lstm
+from hwsim.workload.onnx.canonical import Op
+from hwsim.workload.pointwise import Concat, DataMovement, Elementwise, Normalisation, Softmax
+
+if TYPE_CHECKING:
+    from hwsim.workload.onnx.converter import Converter
+
+__all__ = ["attention", "multi_head", "own_attention", "recurrent", "skip_norm"]
+
+
+def _heads(
+    c: Converter, op: Op, name: str, reads: Sequence[str], heads: int, rows: int, keys: int, depth: int, value: int
+) -> None:
+    """Scores, their softmax and the weighted sum of values; several queries may share a head of keys and values."""
+    spec = c.spec(c.output(op))
+    types = {"input": spec, "weight": spec, "output": spec}
+    scores = BatchedMatmul(f"{name}_scores", b=heads, m=rows, n=keys, k=depth, **types)
+    shape = scores.output.shape
+    first, second = c.between(op, "scores", shape), c.between(op, "shares", shape)
+    c.row(scores, reads[:2], first)
+    c.row(Softmax(f"{name}_softmax", shape=shape, input=spec, output=spec), [first], second)
+    context = BatchedMatmul(f"{name}_context", b=heads, m=rows, n=value, k=keys, **types)
+    c.row(context, [second, reads[2]], c.output(op).name)
+
+
+def _three(c: Converter, op: Op, heads: int, shared: int) -> tuple[list[str], tuple[int, int, int, int, int]]:
+    """Query, key and value as given, with heads, rows, keys, depth and depth of a value."""
+    names = [op.input(place) for place in range(3)]
+    if any(item not in c.producers for item in names):
+        raise UnmodelledError("its query, key or value is stored, or packed with another")
+    shapes = [c.tensors[item].shape or () for item in names]
+    if all(len(shape) == 4 for shape in shapes):
+        heads, shared = shapes[0][1], shapes[1][1]
+        (rows, depth), (keys, value) = shapes[0][2:], (shapes[1][2], shapes[2][3])
+    elif all(len(shape) == 3 for shape in shapes) and min(heads, shared) > 0:
+        rows, keys = shapes[0][1], shapes[1][1]
+        depth, value = shapes[0][2] // heads, shapes[2][2] // shared
+    else:
+        raise UnmodelledError(f"it reads {shapes}")
+    if shared < 1 or heads % shared:
+        raise UnmodelledError(f"{heads} heads of queries share {shared} of keys")
+    return names, (shared, rows * (heads // shared), keys, depth, value)
+
+
+def attention(c: Converter, op: Op, name: str) -> None:
+    """Attention of ONNX 23 and later, without a cache of past keys."""
+    if op.input(4) or op.input(5):
+        raise UnmodelledError("it reads keys and values of the past")
+    heads = int(op.options.get("q_num_heads", 0))
+    names, sizes = _three(c, op, heads, int(op.options.get("kv_num_heads", 0)) or heads)
+    _heads(c, op, name, names, *sizes)
+
+
+def multi_head(c: Converter, op: Op, name: str) -> None:
+    """onnxruntime's MultiHeadAttention."""
+    heads = int(op.options.get("num_heads", 0))
+    names, sizes = _three(c, op, heads, heads)
+    _heads(c, op, name, names, *sizes)
+
+
+def own_attention(c: Converter, op: Op, name: str) -> None:
+    """onnxruntime's Attention: a product with the weights of query, key and value, and their attention."""
+    weights, heads = c.constant(op, 1), int(op.options.get("num_heads", 0))
+    source = c.given(op, 0)
+    shape = source.shape or ()
+    if weights is None or len(weights.shape) != 2 or len(shape) != 3 or heads < 1 or op.input(4):
+        raise UnmodelledError("its weights are computed, or it reads keys of the past")
+    features, total = weights.shape
+    width = total // 3
+    types = c.types(op, weights)
+    gemm = Gemm(f"{name}_qkv", m=shape[1], n=total, k=features, bias=bool(op.input(2)), **types)
+    all_ = c.between(op, "qkv", gemm.output.shape)
+    c.row(gemm, [source.name], all_)
+    parts = []
+    spec = c.spec(c.output(op))
+    for part in ("query", "key", "value"):
+        made = c.between(op, part, (shape[1], width))
+        cut = DataMovement(
+            f"{name}_{part}", type="slice", shape=gemm.output.shape, to=(shape[1], width), input=spec, output=spec
+        )
+        c.row(cut, [all_], made)
+        parts.append(made)
+    _heads(c, op, name, parts, heads, shape[1], shape[1], width // heads, width // heads)
+
+
+def skip_norm(c: Converter, op: Op, name: str) -> None:
+    """onnxruntime's sum of two tensors with its normalisation."""
+    operands, out = c.operands(op), c.output(op)
+    shape, spec = c.shape(out), c.spec(out)
+    total = c.between(op, "sum", shape)
+    added = Elementwise(f"{name}_add", shape=shape, n=len(operands), input=spec, output=spec)
+    sums = [item for item in op.outputs[3:4] if item]
+    c.row(added, [tensor.name for tensor in operands], total, *sums)
+    kind = "rms" if "Simplified" in op.source else "layer"
+    c.row(Normalisation(name, shape=shape, type=kind, input=spec, weight=spec, output=spec), [total], out.name)
+
+
+def recurrent(c: Converter, op: Op, name: str) -> None:
+    """An LSTM or GRU, in one direction or both; the last state is a part of what it writes."""
+    weights, own = c.constant(op, 1), c.constant(op, 2)
+    source = c.given(op, 0)
+    shape, kind = source.shape or (), Lstm if op.code == "LSTM" else Gru
+    if weights is None or own is None or source.name not in c.producers or len(shape) != 3:
+        raise UnmodelledError("its weights are computed")
+    gates = 4 if op.code == "LSTM" else 3
+    if len(weights.shape) != 3 or len(own.shape) != 3 or own.shape[1] != gates * own.shape[2] or op.input(7):
+        raise UnmodelledError("its matrices are not those of plain gates")
+    directions, _, size = weights.shape
+    hidden, steps = own.shape[2], shape[1] if op.options.get("layout") else shape[0]
+    if shape[2] != size or directions not in (1, 2):
+        raise UnmodelledError(f"it reads {shape} with weights of {size} inputs in {directions} directions")
+    types = c.types(op, weights)
+    spec = types["output"]
+    written = [item for item in op.outputs if item]
+    target = op.outputs[0] or c.between(op, "all", (steps, directions * hidden))
+    rows: list[str] = []
+    for direction in range(directions):
+        label = name if directions == 1 else f"{name}_{('forward', 'backward')[direction]}"
+        layer: Layer = kind(label, input_size=size, hidden_size=hidden, steps=steps, bias=bool(op.input(3)), **types)
+        rows.append(target if directions == 1 else c.between(op, label, layer.output.shape))
+        c.row(layer, [source.name], rows[-1])
+    if directions == 2:
+        c.row(Concat(name, before=(steps,), parts=(hidden, hidden), **{"input": spec, "output": spec}), rows, target)
+    reads = c.producers[target]
+    for place, tensor in enumerate(op.outputs[1:], 1):
+        if tensor in written and tensor in c.used:
+            part = c.unique(f"{name}_last{place if place > 1 else ''}")
+            to = (1, directions * hidden)
+            c.part(part, tensor, reads, (steps, directions * hidden), to, spec, spec)

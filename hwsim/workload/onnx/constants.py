@@ -1,0 +1,238 @@
+"""Constants of an ONNX graph: their values stay where they are stored until something asks for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import InputError
+from hwsim.workload.layer import Shape
+from hwsim.workload.onnx.wire import Stored
+
+__all__ = ["BITS", "Array", "Constant", "decoded", "stored_constant"]
+
+Array: TypeAlias = NDArray[Any]
+Reader: TypeAlias = Callable[[], Array]
+
+#: Bits of one value by ONNX's name of its type; a string counts as one byte.
+BITS: dict[str, int] = {
+    "float": 32, "uint8": 8, "int8": 8, "uint16": 16, "int16": 16, "int32": 32, "int64": 64, "string": 8, "bool": 8,
+    "float16": 16, "double": 64, "uint32": 32, "uint64": 64, "complex64": 64, "complex128": 128, "bfloat16": 16,
+    "float8e4m3fn": 8, "float8e4m3fnuz": 8, "float8e5m2": 8, "float8e5m2fnuz": 8, "uint4": 4, "int4": 4,
+    "float4e2m1": 4, "float8e8m0": 8, "uint2": 2, "int2": 2,
+}  # fmt: skip
+_PLAIN = {
+    "float": "<f4", "double": "<f8", "float16": "<f2", "uint8": "u1", "int8": "i1", "uint16": "<u2", "int16": "<i2",
+    "int32": "<i4", "int64": "<i8", "uint32": "<u4", "uint64": "<u8", "bool": "?", "complex64": "<c8",
+    "complex128": "<c16",
+}  # fmt: skip
+#: Dead channels are not looked for in larger weights.
+MAX_MASK = 2**28
+_CHUNK = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor whose values do not depend on the input of the network.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        As operators see it: with the batch, if it has one.
+    dtype : str
+        ONNX's name of the type that operators see.
+    stored : str
+        That of the type in the file, before a DequantizeLinear or a Cast that runs when the model is loaded.
+    read : callable or None
+        Gives the values as numbers that are zero where the real ones are; None where they are not known.
+    real : callable or None
+        Gives the real values, or None.
+    density_of : Constant or None
+        The constant that has the same share of zeros and is nearer to the file.
+    """
+
+    shape: Shape
+    dtype: str
+    stored: str
+    read: Reader | None = None
+    real: Reader | None = None
+    density_of: Constant | None = None
+    zeros: float | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its values as they are stored."""
+        return -(-self.elements * BITS[self.stored] // 8)
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Where the real values are not zero; None where they are not known or very many."""
+        if self.read is None or self.elements > MAX_MASK:
+            return None
+        return np.asarray(self.read() != 0).reshape(self.shape)
+
+    @cached_property
+    def density(self) -> float | None:
+        """The share of values that are not zero; None where they are not known."""
+        if self.density_of is not None:
+            return self.density_of.density
+        if self.zeros is not None:
+            return 1 - self.zeros
+        if self.read is None or not self.elements:
+            return None
+        flat = self.read().reshape(-1)
+        count = sum(int(np.count_nonzero(flat[at : at + _CHUNK])) for at in range(0, flat.size, _CHUNK))
+        return count / self.elements
+
+    def values(self, most: int = 2**20) -> Array | None:
+        """The real values; None where they are not known, or more than `most`."""
+        if self.real is None or self.elements > most:
+            return None
+        return np.asarray(self.real()).reshape(self.shape)
+
+    def moved(self, shape: Shape, change: Callable[[Array], Array]) -> Constant:
+        """The same values in other places."""
+        read, real = self.read, self.real
+        return Constant(
+            shape, self.dtype, self.stored,
+            None if read is None else lambda: change(read().reshape(self.shape)),
+            None if real is None else lambda: change(real().reshape(self.shape)),
+            self.density_of or self,
+        )  # fmt: skip
+
+    def widened(self, dtype: str) -> Constant:
+        """The same values in another type, made of these when the model is loaded."""
+        return Constant(self.shape, dtype, self.stored, self.read, self.real, self.density_of or self)
+
+    def dequantised(self, scale: Constant, zero: Constant | None, axis: int, block: int = 0) -> Constant:
+        """``scale * (stored - zero)``: one pair for all, one for each index of `axis`, or one a block along it."""
+        rank = len(self.shape)
+        axis = axis % max(rank, 1)
+        read, real = self.read, self.real
+
+        def spread(values: Array) -> Array:
+            if values.ndim == rank and rank > 1 and values.size > 1 and block:
+                return np.take(values, np.arange(self.shape[axis]) // block, axis=axis)
+            return values.reshape([-1 if place == axis else 1 for place in range(rank)]) if values.size > 1 else values
+
+        fits = scale.elements == 1 or block or (rank and scale.elements == self.shape[axis])
+        scales = scale.values() if fits else None
+        zeros = np.zeros((1,) * rank) if zero is None else zero.values()
+        if zeros is None or read is None or real is None or not fits:
+            return Constant(self.shape, scale.dtype, self.stored)
+        offset = spread(zeros)
+        plain = not zeros.any()
+        return Constant(
+            self.shape, scale.dtype, self.stored,
+            read if plain else lambda: _offset(read().reshape(self.shape), offset),
+            None if scales is None else lambda: (real().reshape(self.shape) - offset) * spread(scales),
+            (self.density_of or self) if plain else None,
+        )  # fmt: skip
+
+
+def _offset(values: Array, zero: Array) -> Array:
+    return np.asarray(values != zero.astype(np.int32))
+
+
+def decoded(raw: NDArray[np.uint8], dtype: str, elements: int) -> tuple[Array, Array | None]:
+    """Bytes of a file as numbers that are zero where the real values are, and the real values where numpy has them."""
+    if dtype in _PLAIN:
+        values = raw.view(np.uint8 if dtype == "bool" else _PLAIN[dtype])
+        return values, values
+    bits = BITS[dtype]
+    if bits < 8:
+        shifts = np.arange(0, 8, bits, dtype=np.uint8)
+        values = ((raw[:, None] >> shifts) & (2**bits - 1)).reshape(-1)[:elements].astype(np.int8)
+        if dtype.startswith("int"):
+            values = np.where(values >= 2 ** (bits - 1), values - 2**bits, values)
+        return (values & 7, None) if dtype.startswith("float") else (values, values)
+    if dtype == "bfloat16":
+        words = raw.view("<u2")
+        return words & 0x7FFF, (words.astype("<u4") << 16).view("<f4")
+    return raw & 0x7F, None  # eight bits of float, all but the sign
+
+
+def stored_constant(
+    shape: Shape, dtype: str, owner: str, raw: Reader | None, size: int, zeros: float | None = None
+) -> Constant:
+    """A constant of `size` stored bytes that `raw` gives; without `raw` its values are not known."""
+    if dtype not in BITS:
+        raise InputError(f"type must be one of ONNX's, not {dtype}", path=owner)
+    elements = math.prod(shape)
+    wanted = -(-elements * BITS[dtype] // 8)
+    if raw is None or dtype == "string":
+        return Constant(shape, dtype, dtype, zeros=zeros)
+    if size != wanted:
+        shown = " x ".join(map(str, shape)) or "a scalar"
+        raise InputError(f"must have {wanted} bytes, as {dtype} of shape {shown} has, not {size}", path=owner)
+    known = raw
+
+    def read() -> Array:
+        return decoded(known(), dtype, elements)[0]
+
+    def real() -> Array:
+        values = decoded(known(), dtype, elements)[1]
+        assert values is not None
+        return values
+
+    return Constant(shape, dtype, dtype, read, None if dtype.startswith(("float8", "float4")) else real)
+
+
+def tensor_constant(tensor: Any, dtype: str, owner: str, file: Source, stored: Stored | None) -> Constant:
+    """The constant that a TensorProto describes; `stored` is where in the file its array was left."""
+    shape = tuple(tensor.dims)
+    if any(size < 0 for size in shape):
+        raise InputError(f"sizes must not be negative, not {shape}", path=owner)
+    if tensor.data_location == 1:  # external: the sizes are all that is needed
+        return stored_constant(shape, dtype, owner, None, 0)
+    if stored is not None and stored.field == "raw":
+        return stored_constant(
+            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, stored.size, stored.offset), stored.size
+        )
+    if tensor.raw_data:
+        raw = np.frombuffer(tensor.raw_data, np.uint8)
+        return stored_constant(shape, dtype, owner, lambda: raw, raw.size)
+    if stored is not None:
+        wanted = {"float": ("float", "complex64"), "double": ("double", "complex128")}[stored.field]
+        if dtype not in wanted:
+            raise InputError(f"values of {dtype} must not be stored as {stored.field}", path=owner)
+        return stored_constant(
+            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, stored.size, stored.offset), stored.size
+        )
+    return stored_constant(shape, dtype, owner, *_fields(tensor, dtype, owner))
+
+
+Source: TypeAlias = "bytes | memoryview"
+
+
+def _fields(tensor: Any, dtype: str, owner: str) -> tuple[Reader, int]:
+    """The bytes of values that are stored number by number."""
+    name = {
+        "float": "float_data", "complex64": "float_data", "double": "double_data", "complex128": "double_data",
+        "int64": "int64_data", "uint64": "uint64_data", "uint32": "uint64_data", "string": "string_data",
+    }.get(dtype, "int32_data")  # fmt: skip
+    given: Sequence[Any] = getattr(tensor, name)
+    if dtype == "string":
+        return (lambda: np.zeros(0, np.uint8)), 0
+    width = {"complex64": "float", "complex128": "double"}.get(dtype, dtype)
+    try:
+        if width in ("float", "double"):
+            values = np.array(given, _PLAIN[width])
+        else:
+            kind = _PLAIN.get(width, "<u2" if BITS[dtype] == 16 else "u1")
+            kind = "<u2" if dtype == "float16" else kind  # its bits, not its value
+            values = np.array(given, np.int64 if name != "uint64_data" else np.uint64).astype(kind)
+    except (OverflowError, ValueError, TypeError):
+        raise InputError(f"values must be {dtype}", path=owner) from None
+    raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return (lambda: raw), raw.size

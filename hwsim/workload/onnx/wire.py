@@ -1,0 +1,132 @@
+"""The wire format of an ONNX file, walked as far as its weights: these stay in the file and are read where needed.
+
+A parsed model holds a second copy of everything. Here the large arrays of the graph's initializers are noted by their
+place, and only what is left, a few percent of a usual file, is given to the protobuf parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hwsim.errors import InputError
+
+__all__ = ["Stored", "slim"]
+
+Source: TypeAlias = "bytes | memoryview"
+
+#: Arrays that are at least as long stay in the file.
+LARGE_BYTES = 4096
+#: What is left may be at most as long.
+MAX_SLIM_BYTES = 256 * 2**20
+MAX_FIELDS = 4_000_000
+
+GRAPH = 7  # of a ModelProto
+INITIALIZER = 5  # of a GraphProto
+#: Fields of a TensorProto that hold little-endian numbers one after the other: float_data, raw_data, double_data.
+ARRAYS = {4: "float", 9: "raw", 10: "double"}
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An array that was left in the file: its field (``raw``, ``float`` or ``double``), place and length in bytes."""
+
+    field: str
+    offset: int
+    size: int
+
+
+class _Walk:
+    def __init__(self, data: Source) -> None:
+        self.data = data
+        self.fields = 0
+        self.kept = 0
+
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        value = shift = 0
+        while at < end and shift < 70:
+            byte = self.data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, at
+            shift += 7
+        raise InputError("must be a whole ONNX file; a number in it is cut off")
+
+    def message(self, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Each field of a message: its number, kind, first byte, first byte of its content, and end."""
+        at = start
+        while at < end:
+            self.fields += 1
+            if self.fields > MAX_FIELDS:
+                raise InputError(f"must have at most {MAX_FIELDS} fields")
+            head = at
+            tag, at = self.varint(at, end)
+            number, kind = tag >> 3, tag & 7
+            content = at
+            if kind == _VARINT:
+                _, at = self.varint(at, end)
+            elif kind == _FIXED64:
+                at += 8
+            elif kind == _FIXED32:
+                at += 4
+            elif kind == _BYTES:
+                size, content = self.varint(at, end)
+                at = content + size
+            else:
+                raise InputError(f"must be an ONNX file; byte {head} starts no field of one")
+            if at > end or not number:
+                raise InputError("must be a whole ONNX file; a field in it is cut off")
+            yield number, kind, head, content, at
+
+    def keep(self, start: int, end: int) -> bytes:
+        """A copy of a part of the file, within what may be copied."""
+        self.kept += end - start
+        if self.kept > MAX_SLIM_BYTES:
+            raise InputError(f"must have at most {MAX_SLIM_BYTES // 2**20} MiB beside the arrays of its initializers")
+        return bytes(self.data[start:end])
+
+
+def _delimited(number: int, content: bytes) -> bytes:
+    size, head = len(content), bytearray([number << 3 | _BYTES])
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes(head) + bytes([size]) + content
+
+
+def slim(data: Source) -> tuple[bytes, dict[int, Stored]]:
+    """The serialised model without the large arrays of its initializers, and these by the initializer's index.
+
+    Raises
+    ------
+    InputError
+        Where the bytes are no protobuf message, or too much is left.
+    """
+    walk = _Walk(data)
+    stored: dict[int, Stored] = {}
+    model: list[bytes] = []
+    count = 0
+    for number, kind, head, content, end in walk.message(0, len(data)):
+        if (number, kind) != (GRAPH, _BYTES):
+            model.append(walk.keep(head, end))
+            continue
+        graph: list[bytes] = []
+        for number_, kind_, head_, content_, end_ in walk.message(content, end):
+            if (number_, kind_) != (INITIALIZER, _BYTES):
+                graph.append(walk.keep(head_, end_))
+                continue
+            tensor: list[bytes] = []
+            for field, how, first, start, last in walk.message(content_, end_):
+                if field in ARRAYS and how == _BYTES and last - start >= LARGE_BYTES:
+                    if count in stored:
+                        raise InputError(f"initializer {count} must have its values once")
+                    stored[count] = Stored(ARRAYS[field], start, last - start)
+                else:
+                    tensor.append(walk.keep(first, last))
+            graph.append(_delimited(INITIALIZER, b"".join(tensor)))
+            count += 1
+        model.append(_delimited(GRAPH, b"".join(graph)))
+    return b"".join(model), stored
