@@ -69,7 +69,8 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
                 latency_s=seconds,
                 bound=plan.bound({stage: totals.busy for (_, stage), totals in timeline.stages.items()}),
                 energy=energy,
-                static_pj=prices.static_w * seconds * 1e12,
+                # Streams side by side share what is drawn all the time.
+                static_pj=prices.static_w * seconds / plan.streams * 1e12,
                 dram_pj=off_chip,
             )
         )

@@ -80,6 +80,8 @@ def test_doubling_every_clock_and_rate_halves_the_time(name: str, layer: hwsim.L
     for memory, level in getattr(spec, "memories", {}).items():
         if level.bandwidth is not None and level.bandwidth.per == "s":
             change[f"memories.{memory}.bandwidth"] = f"{float(2 * level.bandwidth.amount)} B/s"
+        if getattr(level, "latency", None) is not None:
+            change[f"memories.{memory}.latency"] = format_si(float(level.latency) / 2, "s", 12)
     if getattr(spec, "setup", None) is not None:
         change["setup"] = format_si(float(spec.setup) / 2, "s", 12)
     slow = one(MACHINES[name], layer).results[0]

@@ -126,9 +126,7 @@ def _product(
     panels = start.size // _int8.padded_columns(number, 1)
 
     def part(rows: slice, first: int, last: int) -> tuple[int, int, int, int]:
-        return _int8.gemm(
-            number, octets[rows], flip, b.data, n, first, last, start, zeros, out[rows], counted
-        )
+        return _int8.gemm(number, octets[rows], flip, b.data, n, first, last, start, zeros, out[rows], counted)
 
     if threads == 1:
         return out, LoopCounts(*part(slice(None), 0, panels))

@@ -58,11 +58,16 @@ class Machine(ABC):
         shape = (value for field, value in vars(layer).items() if field != "name")
         key = (type(layer), batch, self.planned_by_name(layer.name), *shape)
         if key not in self._plans:
-            if layer.macs * batch > MAX_MACS:
-                message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
-                raise InputError([Fault("", layer.name, message)])
+            self.check_size(layer, batch)
             self._plans[key] = self._plan(layer, batch)
         return self._plans[key]
+
+    @staticmethod
+    def check_size(layer: Layer, batch: int) -> None:
+        """Refuse a layer whose counts would not fit: raises InputError."""
+        if layer.macs * batch > MAX_MACS:
+            message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
+            raise InputError([Fault("", layer.name, message)])
 
     def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
         """A plan for each layer of a network in its order; a kind that fuses layers looks at the graph here."""
@@ -99,10 +104,11 @@ class Machine(ABC):
 @cache
 def kinds() -> dict[str, type[Machine]]:
     """Every known kind of machine by its name."""
+    from hwsim.machines.cpu import Cpu
     from hwsim.machines.mcu import Mcu
     from hwsim.machines.pe_array import PeArray
 
-    found: dict[str, type[Machine]] = {PeArray.kind: PeArray, Mcu.kind: Mcu}
+    found: dict[str, type[Machine]] = {PeArray.kind: PeArray, Mcu.kind: Mcu, Cpu.kind: Cpu}
     for point in entry_points(group="hwsim.machines"):
         found[point.name] = point.load()
     return found

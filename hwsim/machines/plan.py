@@ -42,6 +42,8 @@ class LayerPlan:
         The nests that are counted, one after the other along the rows of the output; see `nests`.
     why : tuple of str
         Sentences for `hwsim explain`: what the planner weighed.
+    streams : float
+        Inferences that run side by side, of which this is one; not whole where some run on slower cores.
     """
 
     layer: Layer
@@ -62,6 +64,7 @@ class LayerPlan:
     parts: tuple[Part, ...] = ()
     columns: dict[str, float | int | str] = field(default_factory=dict)
     why: tuple[str, ...] = ()
+    streams: float = 1.0
 
     @property
     def nests(self) -> tuple[Part, ...]:

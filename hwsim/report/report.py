@@ -40,7 +40,7 @@ class LayerResult:
     @property
     def static_w(self) -> float:
         """Power drawn all the time."""
-        return self.static_pj / 1e12 / self.latency_s if self.latency_s else 0.0
+        return self.static_pj * self.plan.streams / 1e12 / self.latency_s if self.latency_s else 0.0
 
     @property
     def energy_pj(self) -> float:
@@ -49,8 +49,9 @@ class LayerResult:
 
     @property
     def utilization(self) -> float:
-        """MACs of the shape over what the array could have done in the layer's cycles."""
-        return self.plan.macs / (self.plan.peak_macs_per_cycle * self.cycles) if self.cycles else 0.0
+        """MACs of the shape over what the array could have done in the layer's cycles, of all streams together."""
+        done = self.plan.macs * self.plan.streams
+        return done / (self.plan.peak_macs_per_cycle * self.cycles) if self.cycles else 0.0
 
     def row(self) -> dict[str, Any]:
         """The layer as one row: the columns of `Report.layers`."""
@@ -66,7 +67,7 @@ class LayerResult:
             "cycles": self.cycles,
             "latency_s": self.latency_s,
             "energy_pj": self.energy_pj,
-            "power_w": self.static_w + dynamic_pj / 1e12 / window if window else 0.0,
+            "power_w": self.static_w + dynamic_pj * self.plan.streams / 1e12 / window if window else 0.0,
             "utilization": self.utilization,
             "bound": self.bound,
             "dram_bytes": self.plan.dram_bytes,
@@ -76,7 +77,11 @@ class LayerResult:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Totals of a run; `power_w` is the chip's (without off-chip memory) over the run."""
+    """Totals of a run; `power_w` is the chip's (without off-chip memory) over the run.
+
+    `latency_s` is that of one batch, `interval_s` the time in which one is finished: shorter where `streams` of them
+    run side by side.
+    """
 
     machine: str
     workload: str
@@ -96,11 +101,17 @@ class Summary:
     fits: bool
     margin_bytes: int | None
     events: int
+    interval_s: float
+
+    @property
+    def streams(self) -> float:
+        """Batches that run side by side."""
+        return self.latency_s / self.interval_s if self.interval_s else 1.0
 
     @property
     def inferences_per_s(self) -> float:
         """Inputs finished a second."""
-        return self.batch / self.latency_s if self.latency_s else 0.0
+        return self.batch / self.interval_s if self.interval_s else 0.0
 
     @property
     def energy_per_inference_pj(self) -> float:
@@ -110,7 +121,7 @@ class Summary:
     @property
     def tops(self) -> float:
         """Operations a second in units of 1e12; a MAC is two operations."""
-        return 2 * self.macs / self.latency_s / 1e12 if self.latency_s else 0.0
+        return 2 * self.macs / self.interval_s / 1e12 if self.interval_s else 0.0
 
     @property
     def tops_per_w(self) -> float:
@@ -176,6 +187,8 @@ class Report:
         energy = math.fsum(r.energy_pj for r in results)
         chip = energy - math.fsum(r.dram_pj for r in results)
         macs, cycles = sum(r.plan.macs for r in results), sum(r.cycles for r in results)
+        interval = math.fsum(r.latency_s / r.plan.streams for r in results)
+        busy = math.fsum(r.cycles / r.plan.streams for r in results)
         peak = max((r.plan.peak_macs_per_cycle for r in results), default=1)
         limit = self.machine.memory_bytes()
         return Summary(
@@ -189,14 +202,15 @@ class Report:
             macs_live=sum(r.plan.macs_live for r in results),
             macs_executed=sum(r.plan.macs_executed for r in results),
             cycles=cycles,
-            power_w=chip / 1e12 / latency if latency else 0.0,
-            utilization=macs / (peak * cycles) if cycles else 0.0,
+            power_w=chip / 1e12 / interval if interval else 0.0,
+            utilization=macs / (peak * busy) if busy else 0.0,
             dram_bytes=sum(r.plan.dram_bytes for r in results),
             peak_memory_bytes=self.peak_memory_bytes,
             memory_bytes=limit,
             fits=all(use.fits for use in self.memories) and (limit is None or self.peak_memory_bytes <= limit),
             margin_bytes=min((use.margin_bytes for use in self.memories), default=None),
             events=sum(r.timeline.events for r in results),
+            interval_s=interval,
         )
 
     def component_energy(self) -> dict[str, float]:

@@ -102,8 +102,9 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
     per_second = s.inferences_per_s
     rate = f"{per_second:.3g} inferences/s" if per_second >= 0.1 else f"{1 / per_second:.3g} s an inference"
     dram = (" with DRAM", f"DRAM {format_size(s.dram_bytes)}; ") if s.dram_bytes else ("", "")
+    beside = f", {s.streams:.4g} side by side" if s.streams != 1 else ""
     lines = [
-        f"latency {format_si(s.latency_s, 's')}, {rate}; {_count(s.macs)} MACs, {s.utilization:.0%} of peak",
+        f"latency {format_si(s.latency_s, 's')}{beside}, {rate}; {_count(s.macs)} MACs, {s.utilization:.0%} of peak",
         f"energy {_energy(s.energy_pj)}, {_energy(s.energy_per_inference_pj)} an inference; chip power "
         f"{format_si(s.power_w, 'W') if not math.isnan(s.power_w) else 'unknown'}; {s.tops_per_w:.3g} TOPS/W{dram[0]}",
         f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {s.events} events",

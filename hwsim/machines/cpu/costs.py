@@ -1,0 +1,241 @@
+"""What one core spends on its part of a layer, in cycles, by what they go to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hwsim.machines.cpu.library import Library, TypeSpec
+from hwsim.machines.cpu.tiles import Ports, Walk, walk
+from hwsim.machines.cpu.work import COSTLY, Work
+from hwsim.workload import (
+    Activation,
+    Concat,
+    Conv2d,
+    DataMovement,
+    Elementwise,
+    Embedding,
+    Layer,
+    Normalisation,
+    Pool2d,
+    Softmax,
+)
+
+__all__ = ["BOUNDS", "Bench", "Share", "Spent", "fused", "spend", "transcendental"]
+
+#: The words a user reads for what a stage waits on, in the order in which the stages run.
+BOUNDS: dict[str, str] = {
+    "call": "call overhead",
+    "threads": "thread start",
+    "reorder": "reorder",
+    "patches": "im2col",
+    "hidden": "compute",
+    "l3": "l3",
+    "dram": "dram",
+    "compute": "compute",
+    "latency": "latency",
+    "l2": "l2",
+    "loads": "load ports",
+    "accumulate": "accumulators",
+    "outputs": "outputs",
+    "requantise": "requantise",
+    "functions": "functions",
+    "spill": "l3",
+    "shared": "dram",
+}
+_PAGE = 4096
+_MANY_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A core at a number format with its library: all that the costs of a layer follow from.
+
+    Bandwidths in bytes a cycle; `l3_latency` in cycles; `word` bytes of a value.
+    """
+
+    library: Library
+    type: TypeSpec
+    dtype: str
+    sequence: str
+    ports: Ports
+    rate: float
+    fixed_tile: bool
+    l1_load: float
+    l2: float
+    l3: float
+    dram: float
+    l2_size: int
+    l3_size: int
+    l3_latency: float
+
+    @property
+    def word(self) -> int:
+        """Bytes of a value."""
+        return {"int8": 1, "bf16": 2, "fp32": 4}[self.dtype]
+
+    def cost(self, name: str) -> float:
+        """Cycles of a unit of a cost of the library; 0 where it has none."""
+        return self.type.costs.get(name, 0.0) * self.library.factor(self.sequence, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a thread has of a layer: so many of its products, rows and columns, which are this `part` of its MACs."""
+
+    b: int
+    m: int
+    n: int
+    threads: int
+    part: float
+
+
+@dataclass(slots=True)
+class Spent:
+    """Cycles by stage, and the memory that weights come from if it is not a cache of the core's own."""
+
+    cycles: dict[str, float]
+    far: Literal["", "l3", "dram"] = ""
+
+    @property
+    def total(self) -> float:
+        """All cycles."""
+        return sum(self.cycles.values())
+
+
+def transcendental(layer: Layer) -> int:
+    """Values of one inference whose function takes more than a comparison or a product."""
+    if isinstance(layer, (Softmax, Normalisation)):
+        return layer.outputs
+    function = layer.type if isinstance(layer, Activation) else getattr(layer, "activation", "none")
+    return layer.outputs if function in COSTLY else 0
+
+
+def fused(layer: Layer) -> bool:
+    """Whether a library that fuses runs the layer inside the one before it."""
+    cheap = isinstance(layer, Activation) and not transcendental(layer)
+    return cheap or isinstance(layer, (Elementwise, DataMovement, Concat))
+
+
+def _far(bench: Bench, found: Walk, level: Literal["", "l3", "dram"], spent: Spent) -> None:
+    """Steps that pull weights from afar: as long as they do, or as the tile takes, whichever is longer."""
+    speed = {"l3": bench.l3, "dram": bench.dram, "": bench.l2}[level]
+    for steps, near, size in found.far:
+        stream = steps * size / speed
+        spent.cycles["hidden"] += min(stream, steps * near)
+        spent.cycles[level] += max(0.0, stream - steps * near)
+        spent.cycles["compute"] += max(0.0, steps * near - stream)
+    spent.far = level
+
+
+def _level(bench: Bench, home: tuple[float, float]) -> Literal["", "l3", "dram"]:
+    """Where weights live that take so many bytes of the core's own cache and of the shared one."""
+    if home[0] <= bench.library.resident * bench.l2_size:
+        return ""
+    return "l3" if home[1] <= bench.library.resident * bench.l3_size else "dram"
+
+
+def _multiply(layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[float, float], spent: Spent) -> None:
+    """The multiply-accumulates of a product or convolution and what goes with them."""
+    spent_on, cost, threads = spent.cycles, bench.cost, share.threads
+    outputs = work.b * work.m * work.n
+    if work.depthwise:
+        taps = (work.live if bench.library.padding == "skip" else work.macs) / threads
+        lanes = bench.ports.lanes
+        channels = work.b * work.n
+        whole = channels // lanes * lanes if cost("rest") else channels
+        vectors = taps * (whole / channels) / lanes if whole else 0.0
+        spent_on["loads"] += cost("tap") * vectors * bench.ports.vector_bytes / bench.l1_load
+        spent_on["loads"] += cost("rest") * taps * (1 - whole / channels)
+        spent_on["outputs"] += cost("output") * outputs / lanes / threads if bench.type.efficiency else 0.0
+        return
+    if bench.type.efficiency is not None or bench.fixed_tile:
+        kept = (bench.type.efficiency or 1.0) * bench.library.factor(bench.sequence, "efficiency")
+        macs = work.live if bench.library.padding == "skip" else work.macs
+        spent_on["compute"] += macs * share.part / (bench.rate * kept)
+        spent_on["outputs"] += cost("output") * outputs * share.part / bench.ports.lanes
+        return
+    level = _level(bench, home)
+    patches = work.conv and (work.channels % bench.ports.depth != 0)
+    if work.conv and not patches:
+        # Implicit: pointers to pixels, no slices of depth; the tile is requantised as it leaves the registers.
+        depth = work.taps * _up(work.channels, bench.ports.depth)
+        found = walk(share.m, share.n, depth, bench.type.conv, bench.ports, bench.l2, bool(level))
+        spent_on["outputs"] += share.b * cost("output") * found.stored
+    else:
+        tile = bench.type.gemm.model_copy(update={"depth": None}) if work.conv else bench.type.gemm
+        found = walk(share.m, share.n, work.k, tile, bench.ports, bench.l2, bool(level))
+        # The first slice only stores.
+        spent_on["accumulate"] += share.b * cost("accumulate") * (found.stored / 2 + found.added)
+    for bound, cycles in found.cycles.items():
+        spent_on[bound] += share.b * cycles
+    if found.far:
+        found = replace(found, far=[(share.b * steps, near, size) for steps, near, size in found.far])
+        _far(bench, found, level, spent)
+    if level == "dram":
+        pages = share.b * work.k * share.n * bench.word / _PAGE
+        spent_on["dram"] += cost("page") * pages * min(1.0, share.m / _MANY_ROWS)
+    if work.conv and (patches or work.taps > 1):
+        spent_on["patches"] += cost("patch") * work.b * work.m * work.taps / threads
+    if patches:
+        spent_on["requantise"] += cost("requantise") * outputs / threads
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _pass(layer: Layer, bench: Bench, values: float, spent: Spent) -> None:
+    """A pass over values without MACs: by the bandwidth of where they are."""
+    moved = values * bench.word
+    if moved <= bench.l2_size:
+        spent.cycles["l2"] += moved / bench.l2
+    elif moved <= bench.l3_size:
+        spent.cycles["l3"] += moved / bench.l3
+    else:
+        spent.cycles["dram"] += moved / bench.dram
+
+
+def spend(
+    layer: Layer,
+    work: Work | None,
+    bench: Bench,
+    batch: int,
+    share: Share,
+    home: tuple[float, float],
+    edges: tuple[bool, bool] = (True, True),
+) -> Spent:
+    """Cycles of one thread for its share of a layer.
+
+    `home` are the bytes that weights take of the thread's own cache and of the one that it shares; `edges` say whether
+    the input and the output have to be moved between the library's layout and the plain one.
+    """
+    spent = Spent(defaultdict(float))
+    library, cost, threads = bench.library, bench.cost, share.threads
+    cycles = spent.cycles
+    if library.fuses and fused(layer):
+        return spent
+    cycles["call"] = cost("call")
+    if threads > 1:
+        first = cost("conv_thread" if isinstance(layer, Conv2d) else "thread")
+        cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
+    if work is not None:
+        _multiply(layer, work, bench, share, home, spent)
+        if isinstance(layer, Conv2d) and library.layout == "reorder":
+            # Channels that fill no vector are read as they are.
+            plain = bench.dtype != "int8" and layer.c < bench.ports.lanes
+            values = edges[0] * (not plain) * layer.inputs + edges[1] * layer.outputs
+            cycles["reorder"] += cost("reorder") * values * batch / threads
+    elif isinstance(layer, Pool2d) and not library.fuses:
+        cycles["loads"] += layer.ops * batch / threads * bench.word / bench.l1_load
+        _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+    elif isinstance(layer, Pool2d):
+        cycles["outputs"] += cost("output") * layer.outputs * batch / bench.ports.lanes / threads
+    elif not isinstance(layer, Embedding) and not transcendental(layer):
+        _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+    cycles["functions"] += cost("function") * transcendental(layer) * batch / bench.ports.lanes / threads
+    if library.lines is not None and (work is not None or isinstance(layer, Pool2d)):
+        over = max(0.0, (layer.inputs + layer.outputs) * bench.word * batch / threads - bench.l2_size)
+        cycles["spill"] += over * bench.l3_latency / (64 * library.lines)
+    return spent

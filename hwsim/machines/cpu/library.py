@@ -1,0 +1,145 @@
+"""Inference libraries: the tiles that their kernels use and what everything around the MACs costs, in cycles.
+
+The software is as much part of the machine as its ports: the same core with another library is another machine.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hwsim.errors import InputError, nearest
+from hwsim.fields import Name, Positive, Share, Spec, check
+from hwsim.machines.cpu.core import DTYPES, Dtype
+from hwsim.yaml_source import read_yaml
+
+__all__ = ["COSTS", "Library", "TileSpec", "library_names", "load_library"]
+
+_FOLDER = Path(__file__).parent / "libraries"
+
+Cost = Annotated[float, Field(ge=0, le=1e9)]
+
+#: What a library's costs may name, and the unit that it is for; all are cycles of one core.
+COSTS: dict[str, str] = {
+    "call": "operator call",
+    "thread": "start and join of the threads of a matrix product",
+    "conv_thread": "start and join of the threads of another operator",
+    "barrier": "doubling of the threads that meet at the end of an operator",
+    "accumulate": "vector of sums that a K slice adds to memory",
+    "output": "vector of outputs that is scaled, rounded and written",
+    "function": "vector of a softmax, GELU or normalisation",
+    "reorder": "value that is moved to the library's layout or back",
+    "patch": "pixel and tap that is copied or pointed to",
+    "requantise": "output that is scaled in a pass of its own",
+    "tap": "load of a vector for each tap of a depthwise filter (loads, not cycles)",
+    "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
+    "rest": "channel and tap of a depthwise filter that fills no vector",
+}
+
+
+class TileSpec(Spec):
+    """The register tile of a kernel, and the slices that it walks.
+
+    `rows` is the menu of rows of a tile: blocks of the first as often as they fit, then of the next; what is left is
+    one more. `vectors` is how many vectors of columns a tile has. `columns` and `depth` cut the weights in slices.
+    """
+
+    rows: Annotated[list[Positive], Field(min_length=1, max_length=4)]
+    vectors: Positive
+    columns: Positive | None = None
+    depth: Positive | None = None
+
+
+class TypeSpec(Spec):
+    """A library at one number format: its tiles and its costs.
+
+    With an `efficiency`, kernels are generated for each shape, so that tiles fit it: MACs take that share of the ports'
+    rate. Without, the tiles are walked as they are.
+    """
+
+    gemm: TileSpec
+    conv: TileSpec
+    efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
+    costs: dict[str, Cost]
+
+    @model_validator(mode="after")
+    def _known(self) -> TypeSpec:
+        for name in self.costs:
+            if name not in COSTS:
+                raise ValueError(f"costs names {name!r}, which is no cost{nearest(name, COSTS)}")
+        return self
+
+
+class Library(Spec):
+    """An inference library in one version.
+
+    Attributes
+    ----------
+    threads : str
+        ``rows``: threads share rows or columns of an operator; a product of few MACs gets few threads (`thread_macs`).
+    padding : str
+        Whether taps that fall in the padding are run or skipped.
+    fuses : bool
+        Whether additions and activations run inside the layer before them.
+    layout : str
+        ``reorder``: convolutions want a layout of their own, and what comes from elsewhere is moved to it and back.
+        ``kept``: all layers agree.
+    lines : float
+        Cache lines that a core has under way when activations spill from its L2, over the latency of L3.
+    resident : float
+        The share of an L2 that packed weights can have.
+    factors : dict
+        What multiplies a cost or an efficiency on cores of an instruction sequence: ``maddubs: {function: 1.15}``.
+    """
+
+    name: Name
+    source: str
+    fitted: str
+    types: dict[Dtype, TypeSpec]
+    thread_macs: Positive = 1
+    padding: Literal["run", "skip"] = "run"
+    fuses: bool = False
+    layout: Literal["reorder", "kept"] = "kept"
+    lines: Annotated[float, Field(gt=0, le=1000)] | None = None
+    resident: Share = 0.75
+    dram_efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+    factors: dict[Name, dict[Name, Annotated[float, Field(gt=0, le=100)]]] = {}
+    uncertainty: Annotated[float, Field(gt=0, le=10)]
+
+    @property
+    def generated(self) -> bool:
+        """Whether kernels are generated for each shape."""
+        return all(kind.efficiency is not None for kind in self.types.values())
+
+    def type(self, dtype: str) -> TypeSpec:
+        """The library at a number format; raises ValueError where it has no kernels for it."""
+        if dtype not in self.types:
+            raise ValueError(f"{self.name} runs {', '.join(d for d in DTYPES if d in self.types)}, not {dtype}")
+        return self.types[dtype]
+
+    def factor(self, sequence: str, cost: str) -> float:
+        """What multiplies a cost where the MACs are done by a sequence."""
+        return self.factors.get(sequence, {}).get(cost, 1.0)
+
+
+@cache
+def library_names() -> tuple[str, ...]:
+    """Names of the libraries that come with hwsim."""
+    return tuple(sorted(path.name.removesuffix(".yaml") for path in _FOLDER.glob("*.yaml")))
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path) -> Library:
+    return check(Library, read_yaml(path))
+
+
+def load_library(name: str, beside: Path | None = None) -> Library:
+    """A library by name, or by path (relative to `beside`, the folder of the machine that names it)."""
+    if name.endswith((".yaml", ".yml")):
+        return _load((beside or Path()) / name)
+    if name not in library_names():
+        raise InputError(f"no inference library is called {name!r}{nearest(name, library_names())}")
+    return _load(_FOLDER / f"{name}.yaml")

@@ -1,0 +1,477 @@
+"""The processor: what each thread spends on a layer, the caches and the DRAM that threads share, and streams."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, inf
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.machines.cpu.core import Core, core_named, load_core, sequence_of
+from hwsim.machines.cpu.costs import BOUNDS, Bench, Share, Spent, fused, spend
+from hwsim.machines.cpu.energy import energy_of
+from hwsim.machines.cpu.library import load_library
+from hwsim.machines.cpu.nest import nest_of
+from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
+from hwsim.machines.cpu.tiles import Ports
+from hwsim.machines.cpu.work import Work, weights_read, work_of
+from hwsim.machines.kinds import Machine
+from hwsim.machines.plan import Action, LayerPlan
+from hwsim.mapping import Mapping, Problem, counts
+from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.units import Rate
+from hwsim.workload import Activation, Concat, Conv2d, Elementwise, Gru, Layer, Lstm, Pool2d, Workload
+
+__all__ = ["Cpu"]
+
+_RUNS_AS = {"int4": "int8", "binary": "int8", "ternary": "int8", "fp16": "fp32"}
+_SHARED = 4.0
+"""How sharply the time of cores and that of DRAM add up: inferences side by side are not in step."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What of the network around a layer matters to it."""
+
+    weights: int | None = None
+    edges: tuple[bool, bool] = (True, True)
+    shared: int = 0
+    streams: float = 1.0
+
+
+class Cpu(Machine):
+    """A processor with an inference library.
+
+    Attributes
+    ----------
+    spec : CpuSpec
+        The machine file.
+    library : Library
+        Tiles and costs of the software.
+    """
+
+    kind: ClassVar[str] = "cpu"
+    spec_class: ClassVar[type[CpuSpec]] = CpuSpec
+    spec: CpuSpec
+
+    def _check(self) -> None:
+        spec = self.spec
+        library = load_library(spec.library, self.folder)
+        if spec.costs:
+            types = {
+                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs})
+                for dtype, kind in library.types.items()
+            }
+            library = library.model_copy(update={"types": types})
+        self.library = library
+        self._benches: dict[tuple[str, bool], Bench] = {}
+        self._settled: dict[tuple[object, ...], LayerPlan] = {}
+        self._networks: WeakKeyDictionary[Workload, dict[int, list[LayerPlan]]] = WeakKeyDictionary()
+        self.spec = spec.model_copy(update={"energy": energy_of(spec)})
+
+    @property
+    def core_clock(self) -> str:
+        """The clock of the cores."""
+        return self.spec.clock
+
+    @property
+    def hz(self) -> float:
+        """The clock of the cores in Hz."""
+        return float(self.spec.clock_hz(self.spec.clock))
+
+    def dtype_of(self, layer: Layer) -> str:
+        """The number format that a layer runs in: as the file says, else that of its weights or values."""
+        if self.spec.precision != "workload":
+            return self.spec.precision
+        given = layer.weight.dtype if layer.macs else layer.input.dtype
+        dtype = _RUNS_AS.get(given, given)
+        if dtype not in self.library.types:
+            if not layer.macs:
+                return "fp32" if "fp32" in self.library.types else next(iter(self.library.types))
+            message = (
+                f"{self.library.name} runs {', '.join(self.library.types)}, not {given}: quantise the network, or set "
+                f"precision{nearest(given, self.library.types)}"
+            )
+            raise InputError([Fault("", layer.name, message)])
+        return dtype
+
+    def bench(self, dtype: str, efficient: bool = False) -> Bench:
+        """A core of this machine at a number format."""
+        key = (dtype, efficient)
+        if key not in self._benches:
+            self._benches[key] = self._bench(dtype, efficient)
+        return self._benches[key]
+
+    def _bench(self, dtype: str, efficient: bool) -> Bench:
+        spec = self.spec
+        core: Core = core_named(spec.core)
+        hz = self.hz
+        if efficient:
+            assert spec.efficient is not None
+            core, hz = load_core(spec.efficient.core), hz * spec.efficient.clock
+        chosen = None if efficient else spec.instructions.get(dtype)  # type: ignore[call-overload]
+        sequence = chosen or core.best(dtype)
+        if sequence is None:
+            known = sorted({sequence_of(name).dtype for name in core.sequences})
+            message = (
+                f"must be a number format that the core has instructions for, not {dtype!r}{nearest(dtype, known)}"
+            )
+            raise InputError([Fault(self.document.where(("precision",)), "precision", message)])
+        rate = float(core.rate(sequence))
+        if not efficient:
+            rate = spec.rates.get(dtype, rate)  # type: ignore[call-overload]
+        cycles = sequence_of(sequence).macs_of(core.vector_bytes) / rate
+        ports = Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, sequence_of(sequence).depth)
+        memories = dict(spec.memories)
+        if efficient:
+            memories["l1"] = MemorySpec.model_validate(core.memories.l1)
+            memories["l2"] = MemorySpec.model_validate(core.memories.l2)
+
+        def speed(given: Rate | None) -> float:
+            """Bytes a cycle of this core."""
+            return float(given.bytes_per_second(Fraction(hz), 8)) / hz if given is not None else inf
+
+        return Bench(
+            library=self.library,
+            type=self.library.type(dtype),
+            dtype=dtype,
+            sequence=sequence,
+            ports=ports,
+            rate=rate,
+            fixed_tile=sequence_of(sequence).macs is not None,
+            l1_load=speed(memories["l1"].load),
+            l2=speed(memories["l2"].bandwidth),
+            l3=min(speed(memories["l3"].core), speed(memories["l3"].bandwidth)),
+            dram=min(speed(memories["dram"].core), speed(memories["dram"].bandwidth)),
+            l2_size=int(memories["l2"].size or 0),
+            l3_size=int(memories["l3"].size or 0),
+            l3_latency=float(memories["l3"].latency or 0) * hz,
+        )
+
+    def _l3_share(self) -> float:
+        """Bytes of L3 for each core that shares one."""
+        level = self.spec.memories["l3"]
+        return int(level.size or 0) / (level.cores or self._socket_cores)
+
+    @property
+    def _socket_cores(self) -> int:
+        return self.spec.all_cores // self.spec.sockets
+
+    def shares(self, layer: Layer, work: Work | None, bench: Bench) -> list[Share]:
+        """What each thread has of a layer; the first has most."""
+        threads = self.spec.threads_of_stream
+        if work is None:
+            return [Share(1, 1, 1, threads, 1 / threads)] * threads
+        threads = min(threads, work.macs // self.library.thread_macs + 1)
+        if bench.type.efficiency is not None or work.depthwise:
+            tile = bench.type.conv if work.conv else bench.type.gemm
+            units = work.b * -(-work.m // tile.rows[0]) * -(-work.n // (tile.vectors * bench.ports.lanes))
+            return [Share(work.b, work.m, work.n, n, part) for n, part in _cut(units, threads)]
+        if not work.conv and work.b > 1 and not isinstance(layer, (Lstm, Gru)):
+            return [Share(round(part * work.b), work.m, work.n, n, part) for n, part in _cut(work.b, threads)]
+        if work.n > work.m and not work.conv:
+            blocks = -(-work.n // bench.ports.lanes)
+            wide = [(n, part, round(part * blocks) * bench.ports.lanes) for n, part in _cut(blocks, threads)]
+            return [Share(work.b, work.m, min(columns, work.n), n, part) for n, part, columns in wide]
+        return [Share(work.b, round(part * work.m), work.n, n, part) for n, part in _cut(work.m, threads)]
+
+    def _plan(self, layer: Layer, batch: int) -> LayerPlan:
+        return self._planned(layer, batch, _Setting(streams=self._streams))
+
+    @property
+    def _streams(self) -> float:
+        streams = self.spec.streams
+        return float(self.spec.all_cores if streams == "all" else streams)
+
+    def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
+        """A plan for each layer, with what the network around it means: where its weights are, layouts, streams."""
+        known = self._networks.setdefault(workload, {})
+        if batch not in known:
+            known[batch] = self._network(workload, batch)
+        return known[batch]
+
+    def _network(self, workload: Workload, batch: int) -> list[LayerPlan]:
+        layers = list(workload)
+        for layer in layers:
+            self.check_size(layer, batch)
+        weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
+        edges = self._edges(workload)
+        cycles = [self._seconds(layer, batch, weights, edges[layer.name], False) for layer in layers]
+        time, streams = sum(cycles), self._streams
+        spec = self.spec
+        if spec.streams == "all" and spec.efficient is not None:
+            slow = sum(self._seconds(layer, batch, weights, edges[layer.name], True) for layer in layers)
+            streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
+        extra = self._contended(layers, batch, weights, time, streams)
+        settings = [_Setting(weights, edges[layer.name], more, streams) for layer, more in zip(layers, extra)]
+        return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
+
+    def _seconds(self, layer: Layer, batch: int, weights: int, edges: tuple[bool, bool], efficient: bool) -> float:
+        """Time of the busiest thread of a layer on a core of this or the smaller kind."""
+        bench = self.bench(self.dtype_of(layer), efficient)
+        work = work_of(layer, batch)
+        share = self.shares(layer, work, bench)[0]
+        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), edges)
+        scale = self.spec.efficient.clock if efficient and self.spec.efficient else 1.0
+        return spent.total / (self.hz * scale)
+
+    def _home(
+        self, layer: Layer, work: Work | None, share: Share, bench: Bench, weights: int | None
+    ) -> tuple[float, float]:
+        """Bytes that weights take of a thread's own cache and of the shared one: the network's, for its columns."""
+        if not layer.weights or work is None:
+            return 0.0, 0.0
+        stored = max(layer.weights * bench.word, weights or 0)
+        own = stored * share.n / work.n
+        beside = min(share.threads, self.spec.memories["l3"].cores or self._socket_cores)
+        return own, min(float(stored), own * beside)
+
+    def _dram_bytes(self, layer: Layer, batch: int, weights: int) -> float:
+        """Bytes of a layer that caches do not hold: of values what L2 and the share of L3 leave, of weights of L3."""
+        bench = self.bench(self.dtype_of(layer))
+        threads = self.spec.threads_of_stream
+        moved = 0.0
+        if layer.macs or isinstance(layer, Pool2d):
+            values = (layer.inputs + layer.outputs) * bench.word * batch
+            moved = max(0.0, values - threads * (bench.l2_size + self._l3_share()))
+        total = self._l3_share() * self._socket_cores
+        if weights:
+            moved += weights_read(layer) * bench.word * max(0.0, 1 - total / (2 * weights))
+        return moved
+
+    def _contended(self, layers: list[Layer], batch: int, weights: int, time: float, streams: float) -> list[int]:
+        """Cycles that each layer waits for DRAM, which all streams of a socket share.
+
+        Streams are not in step, so memory binds the network and not a layer: with T_c and T_m the time of an inference
+        by cores and by DRAM, it takes (T_c^4 + T_m^4)^(1/4).
+        """
+        moved = [self._dram_bytes(layer, batch, weights) for layer in layers]
+        rate = self.spec.memories["dram"].bandwidth
+        if not self.library.generated or not sum(moved) or rate is None or not time:
+            return [0] * len(layers)
+        beside = max(1.0, streams / self.spec.sockets)
+        speed = float(rate.bytes_per_second(Fraction(self.spec.clock_hz(self.core_clock)), 8))
+        cores, memory = time / beside, sum(moved) / (speed * self.library.dram_efficiency)
+        more = ((cores**_SHARED + memory**_SHARED) ** (1 / _SHARED) - cores) * beside * self.hz
+        return [ceil(more * part / sum(moved)) for part in moved]
+
+    def _edges(self, workload: Workload) -> dict[str, tuple[bool, bool]]:
+        """Whether each layer's input and output change layout: where a neighbour does not have the library's own."""
+        if self.library.layout == "kept" or not workload.graph:
+            return {layer.name: (True, True) for layer in workload}
+        kept = {
+            layer.name for layer in workload if isinstance(layer, (Conv2d, Pool2d, Elementwise, Activation, Concat))
+        }
+        read: dict[str, list[str]] = {layer.name: [] for layer in workload}
+        for name, sources in workload.inputs.items():
+            for source in sources:
+                if source in read:
+                    read[source].append(name)
+        return {
+            layer.name: (
+                not all(source in kept for source in workload.inputs[layer.name]),
+                not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
+            )
+            for layer in workload
+        }
+
+    def _planned(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
+        shape = (value for field, value in vars(layer).items() if field != "name")
+        key = (type(layer), batch, setting, *shape)
+        if key not in self._settled:
+            self._settled[key] = self._settle(layer, batch, setting)
+        return self._settled[key]
+
+    def _settle(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
+        dtype = self.dtype_of(layer)
+        bench = self.bench(dtype)
+        if self.spec.precision != "workload":
+            layer = layer.with_dtype(input=dtype, weight=dtype, output=dtype)
+        work = work_of(layer, batch)
+        shares = self.shares(layer, work, bench)
+        spents: dict[Share, Spent] = {}
+        for share in shares:
+            if share not in spents:
+                home = self._home(layer, work, share, bench, setting.weights)
+                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges)
+        cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
+        far = spents[shares[0]].far == "dram" or setting.shared > 0
+        found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)
+        busy = sum(n for thread in cycles for stage, n in thread.items() if stage not in ("call", "threads"))
+        busy += cycles[0].get("call", 0) + len(shares) * cycles[0].get("threads", 0)
+        if busy:
+            found["core", "", "cycle"] = busy
+        macs = layer.macs * batch
+        skipped = macs - work.live if work is not None and self.library.padding == "skip" else 0
+        if macs:
+            found["mac", "", dtype] = macs - skipped
+            if skipped:
+                found["mac", "", "padding"] = skipped
+        first = cycles[0]
+        bits = 8 * bench.word
+        return LayerPlan(
+            layer,
+            batch,
+            self._algorithm(layer, work, bench, len(shares)),
+            self._program(cycles, setting.shared),
+            found,
+            macs=macs,
+            macs_live=layer.macs_live * batch,
+            macs_executed=macs - skipped,
+            compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
+            peak_macs_per_cycle=max(1, ceil(bench.rate * self.spec.cores * self.spec.sockets)),
+            dram_bytes=dram,
+            bounds=BOUNDS | ({"outputs": "requantise"} if dtype == "int8" else {}) | {"": "the layer before it"},
+            word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
+            problem=problem,
+            mapping=mapping,
+            columns=self._columns(first, setting.shared, len(shares)),
+            why=self._why(layer, bench, first, setting, shares),
+            streams=setting.streams,
+        )
+
+    def _counts(
+        self, layer: Layer, work: Work | None, bench: Bench, share: Share, batch: int, far: bool
+    ) -> tuple[dict[Action, int], Problem | None, Mapping | None, int]:
+        """Words that each memory moves, the nest that says so, and bytes of DRAM."""
+        if work is None:
+            if self.library.fuses and fused(layer):
+                return {}, None, None, 0
+            level = "l2" if (layer.inputs + layer.outputs) * bench.word * batch <= bench.l2_size else "l3"
+            return (
+                {(level, "ifmap", "read"): layer.inputs * batch, (level, "ofmap", "update"): layer.outputs * batch},
+                None,
+                None,
+                0,
+            )
+        problem, mapping = nest_of(layer, work, bench, share, batch, far)
+        actions = counts(problem, mapping).actions
+        found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
+        return found, problem, mapping, bench.word * sum(n for (memory, _, _), n in found.items() if memory == "dram")
+
+    def _program(self, cycles: list[dict[str, int]], shared: int) -> Program:
+        """The threads after the one that starts them, on cores of their own and with L3 and DRAM in common."""
+
+        def ticks(n: int) -> int:
+            return self.timebase.ticks(self.core_clock, n)
+
+        resources: dict[str, int] = {}
+        pipelines: list[Pipeline] = []
+        start = [(stage, cycles[0].get(stage, 0)) for stage in ("call", "threads")]
+        after: tuple[str, ...] = ()
+        if any(n for _, n in start):
+            taken = [(stage, n) for stage, n in start if n]
+            stages = tuple(Stage(stage, "core 0") for stage, _ in taken)
+            pipelines.append(Pipeline("start", stages, (Run(1, tuple(ticks(n) for _, n in taken)),)))
+            resources["core 0"] = 1
+            after = ("start",)
+        ends: list[str] = []
+        for i, spent in enumerate(cycles):
+            own = [(stage, spent[stage]) for stage in BOUNDS if stage in spent and stage not in ("call", "threads")]
+            if not own:
+                continue
+            stages = tuple(Stage(stage, self._resource(stage, spent, i)) for stage, _ in own)
+            resources |= {stage.resource: self._servers(stage.resource, len(cycles)) for stage in stages}
+            ends.append(f"thread {i}")
+            pipelines.append(Pipeline(ends[-1], stages, (Run(1, tuple(ticks(n) for _, n in own)),), after))
+        if shared:
+            resources["dram"] = self._servers("dram", len(cycles))
+            pipelines.append(
+                Pipeline("memory", (Stage("shared", "dram"),), (Run(1, (ticks(shared),)),), tuple(ends) or after)
+            )
+        return Program(resources, tuple(pipelines))
+
+    @staticmethod
+    def _resource(stage: str, spent: dict[str, int], core: int) -> str:
+        if stage == "hidden":
+            return "dram" if "dram" in spent else "l3"
+        return stage if stage in ("l3", "dram") else f"core {core}"
+
+    def _servers(self, resource: str, threads: int) -> int:
+        """Cores that a shared memory can serve at full speed together."""
+        if resource not in ("l3", "dram"):
+            return 1
+        memory = self.spec.memories[resource]  # type: ignore[index]
+        if memory.bandwidth is None or memory.core is None:
+            return threads
+        hz = Fraction(self.spec.clock_hz(self.core_clock))
+        return max(1, int(memory.bandwidth.bytes_per_second(hz, 8) / memory.core.bytes_per_second(hz, 8)))
+
+    def _algorithm(self, layer: Layer, work: Work | None, bench: Bench, threads: int) -> str:
+        """What the library does, in words."""
+        if work is None:
+            kind = "fused into the layer before" if self.library.fuses and fused(layer) else "pass over values"
+            return f"{kind}, {self.library.name}"
+        kind = "product of matrices"
+        if work.conv:
+            padded = work.channels % bench.ports.depth and bench.type.efficiency is None
+            kind = "depthwise" if work.depthwise else "im2col convolution" if padded else "direct convolution"
+        return f"{kind} in {bench.dtype} by {bench.sequence}, {threads} threads, {self.library.name}"
+
+    def _columns(self, first: dict[str, int], shared: int, threads: int) -> dict[str, float | int | str]:
+        """Cycles of the busiest thread by what they go to."""
+        spent: Counter[str] = Counter()
+        for stage, n in (*first.items(), ("shared", shared)):
+            spent[BOUNDS[stage]] += n
+        names = dict.fromkeys(BOUNDS.values())
+        found: dict[str, float | int | str] = {"threads": threads}
+        return found | {f"{name.replace(' ', '_')}_cycles": spent[name] for name in names}
+
+    def _why(
+        self, layer: Layer, bench: Bench, first: dict[str, int], setting: _Setting, shares: list[Share]
+    ) -> tuple[str, ...]:
+        total = sum(first.values()) + setting.shared or 1
+        spent: Counter[str] = Counter()
+        for stage, n in (*first.items(), ("shared", setting.shared)):
+            spent[BOUNDS[stage]] += n
+        parts = ", ".join(f"{word} {n / total:.0%}" for word, n in spent.most_common() if n)
+        told = [f"cycles of a thread: {parts or 'none'}"]
+        if layer.macs:
+            told.append(
+                f"{bench.sequence}: {bench.rate:.4g} MACs a cycle of one core ({bench.dtype}), "
+                f"{len(shares)} of {self.spec.cores * self.spec.sockets} cores"
+            )
+        return tuple(told)
+
+    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
+        """The time and the bound of the layer in each number format that the core and the library have."""
+        if not layer.macs:
+            return ()
+        found = []
+        core = core_named(self.spec.core)
+        for dtype in self.library.types:
+            if core.best(dtype) is None:
+                continue
+            bench, work = self.bench(dtype), work_of(layer, batch)
+            share = self.shares(layer, work, bench)[0]
+            spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, None))
+            words: dict[str, float] = {}
+            for stage, n in spent.cycles.items():
+                word = "requantise" if dtype == "int8" and stage == "outputs" else BOUNDS[stage]
+                words[word] = words.get(word, 0.0) + n
+            bound, most = max(words.items(), key=lambda item: item[1])
+            found.append(f"{dtype} {spent.total / self.hz * 1e6:.4g} us, bound by {bound} ({most / spent.total:.0%})")
+        return ("alone, in each format: " + "; ".join(found),)
+
+    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
+        """The library with its uncertainty, the clock and where it is from, threads and streams."""
+        spec, library = self.spec, self.library
+        rule = "" if "clocks" in spec.model_fields_set else " (sustained under vector load, by rule)"
+        streams = self.plans(workload, batch)[0].streams
+        told = [
+            f"library {library.name}: within about {library.uncertainty:.0%}; {library.source}",
+            f"cores at {self.hz / 1e9:.4g} GHz{rule}; {spec.threads_of_stream} threads an inference, "
+            f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
+        ]
+        return tuple(told)
+
+
+def _cut(units: int, threads: int) -> list[tuple[int, float]]:
+    """(threads, part of all) for each thread that gets units of work: as many as the first has, until none are left."""
+    most = -(-units // threads)
+    used = -(-units // most)
+    last = units - most * (used - 1)
+    return [(used, (most if i < used - 1 else last) / units) for i in range(used)]

@@ -1,0 +1,130 @@
+"""The loop nest of a layer on a processor: slices, blocks and register tile of its kernel, for the counts of words."""
+
+from __future__ import annotations
+
+from hwsim.machines.cpu.costs import Bench, Share
+from hwsim.machines.cpu.library import TileSpec
+from hwsim.machines.cpu.work import Work
+from hwsim.mapping import Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, conv_problem
+from hwsim.workload import Conv2d, Layer
+
+__all__ = ["nest_of"]
+
+_ALL = ("ifmap", "weight", "ofmap")
+
+
+class _Nest:
+    """Nodes with the piece of each dim that is left; loops that would not cut anything are left out."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.left = dict(problem.dims)
+        self.nodes: list[Node] = []
+
+    def loop(self, dim: str, tile: int | None, spatial: str | None = None) -> None:
+        """Cut a dim, if the tile is smaller than what is left of it."""
+        if tile is not None and tile < self.left[dim]:
+            self.nodes.append(Loop(dim, tile, spatial))
+            self.left[dim] = tile
+
+    def keep(self, memory: str, *tensors: str) -> None:
+        """Hold tensors from here inwards."""
+        self.nodes.append(Keep(memory, tensors))
+
+    def bytes(self, tensor: str) -> int:
+        """Bytes of the piece of a tensor that is left; sums have four."""
+        operand = self.problem.operand(tensor)
+        return operand.words(self.left) * (4 if operand.output else operand.bits // 8)
+
+
+def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int, far: bool) -> tuple[Problem, Mapping]:
+    """The problem of a layer and the nest that its kernel walks.
+
+    `far`: tensors come from DRAM and go there; else L3 has them.
+    """
+    bits = (8 * bench.word,) * 3
+    fitted = bench.type.efficiency is not None
+    tile = bench.type.conv if work.conv else bench.type.gemm
+    if isinstance(layer, Conv2d):
+        groups = layer.groups
+        problem = conv_problem(
+            batch, groups, layer.k // groups, work.channels, layer.p, layer.q, layer.r, layer.s,
+            layer.stride, layer.dilation, bits,
+        )  # fmt: skip
+    else:
+        problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
+    nest = _Nest(problem)
+    nest.keep("dram" if far else "l3", *_ALL)
+    if far:
+        nest.keep("l3", *_ALL)
+    if isinstance(layer, Conv2d):
+        _convolution(nest, work, bench, tile, share)
+    else:
+        _product(nest, work, bench, tile, share, fitted)
+    for dim in problem.dims:
+        nest.loop(dim, 1)
+    return problem, Mapping(tuple(nest.nodes))
+
+
+def _hold(nest: _Nest, bench: Bench, *tensors: str) -> None:
+    """Keep tensors in L2 as long as they fit together."""
+    room, held = bench.l2_size, []
+    for tensor in tensors:
+        if nest.bytes(tensor) <= room:
+            room -= nest.bytes(tensor)
+            held.append(tensor)
+    if held:
+        nest.keep("l2", *(tensor for tensor in _ALL if tensor in held))
+
+
+def _product(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share, fitted: bool) -> None:
+    ports = bench.ports
+    nest.loop("B", 1)
+    if share.threads > 1:
+        nest.loop("N" if share.n < work.n else "M", share.n if share.n < work.n else share.m, "threads")
+    nest.loop("N", tile.columns)
+    _hold(nest, bench, "ofmap", "ifmap")
+    nest.loop("K", tile.depth)
+    if not any(isinstance(node, Keep) and "ifmap" in node.tensors and node.memory == "l2" for node in nest.nodes):
+        _hold(nest, bench, "weight", "ifmap")
+    else:
+        _hold(nest, bench, "weight")
+    nest.loop("M", tile.rows[0])
+    if nest.bytes("ifmap") <= 2**14:
+        nest.keep("l1", "ifmap")
+    nest.loop("N", tile.vectors * ports.lanes)
+    _registers(nest, ports.depth, ("N", "K"), "K")
+
+
+def _convolution(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share) -> None:
+    ports = bench.ports
+    nest.loop("N", 1)
+    if share.threads > 1:
+        nest.loop("P", -(-nest.left["P"] // share.threads), "threads")
+    if work.depthwise:
+        nest.loop("G", ports.lanes)
+        _hold(nest, bench, "weight", "ifmap", "ofmap")
+        nest.loop("P", 1)
+        nest.loop("Q", tile.rows[0])
+        _registers(nest, 1, ("G",), "C")
+        return
+    nest.loop("G", 1)
+    _hold(nest, bench, "weight", "ofmap", "ifmap")
+    nest.loop("P", 1)
+    nest.loop("Q", tile.rows[0])
+    if nest.bytes("ifmap") <= 2**14:
+        nest.keep("l1", "ifmap")
+    nest.loop("K", tile.vectors * ports.lanes)
+    _registers(nest, ports.depth, ("K", "C"), "C")
+
+
+def _registers(nest: _Nest, depth: int, lanes: tuple[str, ...], reduced: str) -> None:
+    """The tile of sums, one step of it, and the lanes of a vector side by side."""
+    nest.keep("registers", "ofmap")
+    for dim in ("R", "S"):
+        if dim in nest.left:
+            nest.loop(dim, 1)
+    nest.loop(reduced, depth)
+    nest.keep("registers", "ifmap", "weight")
+    for dim in lanes:
+        nest.loop(dim, 1, "lanes")

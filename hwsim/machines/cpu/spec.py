@@ -1,0 +1,178 @@
+"""What a processor's file says: its cores, clocks, caches and memory, the library that it runs, and how it is used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from hwsim.errors import nearest
+from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Share, Size, Spec, Time
+from hwsim.machines.cpu.core import Core, Dtype, core_document, core_named, rule, sequence_of
+from hwsim.machines.cpu.library import COSTS
+from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
+from hwsim.machines.spec import EnergySpec, MachineSpec
+
+__all__ = ["CpuSpec", "EfficientSpec", "MemorySpec"]
+
+_MEMORIES = ("l1", "l2", "l3", "dram")
+
+
+class MemorySpec(Spec):
+    """A cache or the main memory.
+
+    `core` is what one core can get from it alone, `bandwidth` what all cores of a socket get together (of a private
+    cache: its core). `cores` are those that share one of that `size`; all of the socket unless told.
+    """
+
+    size: Size | None = None
+    core: Bandwidth | None = None
+    bandwidth: Bandwidth | None = None
+    load: Bandwidth | None = None
+    store: Bandwidth | None = None
+    latency: Time | None = None
+    cores: Positive | None = None
+    per: Literal["core", "socket"] = "socket"
+    source: str | None = None
+    fitted: str | None = None
+
+
+class EfficientSpec(Spec):
+    """Smaller cores beside the others: how many, and their clock over that of the others."""
+
+    core: Name
+    cores: Positive
+    clock: Share = 0.75
+
+
+class CpuSpec(MachineSpec):
+    """A processor: sockets of cores with caches, and the inference library that it runs.
+
+    Attributes
+    ----------
+    core : str or mapping
+        A microarchitecture by name, or one of one's own: ``{like: zen5, ports: ...}``.
+    cores, sockets : int
+        Cores of a socket, and sockets.
+    threads : int or "all"
+        Threads that share an inference; all: the cores of a socket, or those that a stream has.
+    streams : int or "all"
+        Inferences side by side; all: one on every core of every socket.
+    precision : str
+        What all layers run in, or ``workload``: each in the number format of its tensors.
+    instructions : dict
+        The sequence to use for a number format, where the fastest that the core has is not wanted.
+    rates : dict
+        Measured MACs a cycle of one core by number format, instead of what the ports allow.
+    costs : dict
+        Costs of the library that were measured here.
+    """
+
+    kind: Literal["cpu"]
+    clocks: Annotated[dict[Name, Frequency], Field(max_length=16)] = {}
+    core: Name | dict[str, Any]
+    cores: Positive
+    sockets: Positive = 1
+    efficient: EfficientSpec | None = None
+    clock: Name = "core"
+    sustained_clock: SustainedSpec | None = None
+    library: Annotated[str, Field(min_length=1, max_length=300)]
+    threads: Positive | Literal["all"] = "all"
+    streams: Positive | Literal["all"] = 1
+    precision: Dtype | Literal["workload"] = "workload"
+    instructions: dict[Dtype, Name] = {}
+    rates: dict[Dtype, Annotated[float, Field(gt=0, le=1e6)]] = {}
+    memories: dict[Literal["l1", "l2", "l3", "dram"], MemorySpec]
+    costs: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = {}
+    node: Length | None = None
+    tdp: Power | None = None
+    idle: Power | None = None
+    spread: dict[str, Annotated[float, Field(ge=0)]] = {}
+    # Made of node, TDP and idle power, unless the file has prices of its own.
+    energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        """Take from the core what the file leaves out, and the clock from the rule."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        try:
+            given = core_document(data.get("core")).get("memories", {})
+        except ValueError:
+            return data  # told by the check of `core`
+        memories = data.get("memories", {})
+        if isinstance(memories, dict) and all(isinstance(level, dict) for level in memories.values()):
+            merged = {name: given.get(name, {}) | memories.get(name, {}) for name in _MEMORIES}
+            for name in ("l1", "l2"):
+                merged[name].setdefault("per", "core")
+            data["memories"] = merged | {name: level for name, level in memories.items() if name not in merged}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CpuSpec:
+        core = self.own_core
+        if not self.clocks and self.sustained_clock is None:
+            raise ValueError("clocks must be given, as {core: 2.4 GHz}, or a sustained_clock block that tells them")
+        if self.clocks and self.clock not in self.clocks:
+            raise ValueError(f"clock names {self.clock!r}, which nobody defined{nearest(self.clock, self.clocks)}")
+        for name, needed in (
+            ("l1", "load"),
+            ("l2", "bandwidth"),
+            ("l2", "size"),
+            ("l3", "size"),
+            ("l3", "core"),
+            ("dram", "bandwidth"),
+        ):
+            if getattr(self.memories[name], needed) is None:  # type: ignore[index]
+                raise ValueError(f"memories.{name}.{needed} must be given")
+        for cost in self.costs:
+            if cost not in COSTS:
+                raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
+        for dtype, name in self.instructions.items():
+            given = sequence_of(name).dtype
+            if given != dtype:
+                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {given}")
+        for name in {*self.instructions.values(), *core.sequences}:
+            core.cycles_of(name)
+        if isinstance(self.streams, int) and self.streams > self.all_cores:
+            raise ValueError(f"streams must be at most the {self.all_cores} cores, not {self.streams}")
+        if isinstance(self.threads, int) and self.threads > self.cores * self.sockets:
+            raise ValueError(f"threads must be at most the {self.cores * self.sockets} cores, not {self.threads}")
+        if not self.clocks and self.sustained_clock is not None:
+            self.clocks[self.clock] = self._sustained(self.sustained_clock, core)
+        return self
+
+    def _sustained(self, block: SustainedSpec, core: Core) -> Any:
+        """The clock with as many cores of a socket at work as this use of them has."""
+        fma = core.best("fp32")
+        width = float(core.rate(fma)) / 16 if fma else 1.0
+        loaded: float = self.cores if self.streams == "all" else min(self.cores, self.threads_of_stream * self.streams)
+        if self.streams == "all" and self.efficient is not None:
+            loaded += rule().efficient * self.efficient.cores
+        node = float(self.node) * 1e9 if self.node is not None else 14.0
+        return sustained_hz(block, rule(), loaded, width, node)
+
+    @property
+    def own_core(self) -> Core:
+        """The microarchitecture."""
+        return core_named(self.core)
+
+    @property
+    def all_cores(self) -> int:
+        """Cores of all sockets."""
+        return self.sockets * (self.cores + (self.efficient.cores if self.efficient else 0))
+
+    @property
+    def threads_of_stream(self) -> int:
+        """Threads that share an inference."""
+        if self.threads != "all":
+            return self.threads
+        if self.streams == "all":
+            return 1
+        return max(1, self.cores // self.streams) if self.streams < self.cores else 1
+
+    def frequency(self) -> Frequency:
+        """The core's clock in Hz."""
+        return self.clock_hz(self.clock)

@@ -1,0 +1,339 @@
+"""Processors: ports and tiles worked by hand, measured operators and published throughputs, laws, and bad files."""
+
+import contextlib
+import math
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hwsim
+from hwsim.errors import InputError
+from hwsim.execution import validate_layers
+from hwsim.machines import Cpu, machine_folder, machine_names
+from hwsim.machines.cpu import core_names, load_core
+from hwsim.machines.cpu.library import TileSpec
+from hwsim.machines.cpu.tiles import Ports, blocks, step, walk
+from hwsim.machines.cpu.work import live_taps, work_of
+from hwsim.report.silicon import silicon_of
+from hwsim.validate import comparisons
+
+CPUS = [name for name in machine_names() if hwsim.load_machine(name).spec.kind == "cpu"]
+PUBLISHED = [name for name in CPUS if silicon_of(name, machine_folder()) is not None]
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cpu"
+ZEN5 = SHARED / "zen5_onnxruntime.csv"
+
+
+def one(machine: Cpu, layer: hwsim.Layer, batch: int = 1) -> hwsim.Report:
+    return hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=batch)
+
+
+RATES = (  # MACs a cycle of one core: uops.info, Agner Fog, Intel's manuals
+    ("skylake-client", "maddubs", 32), ("skylake-client", "fma", 16), ("skylake-sp", "maddubs", Fraction(128, 3)),
+    ("skylake-sp", "fma", 32), ("cascade-lake", "vnni", 128), ("cascade-lake-1fma", "vnni", 64),
+    ("cascade-lake-1fma", "fma", 16), ("tiger-lake", "vnni", 64), ("ice-lake-sp", "vnni", 128),
+    ("sapphire-rapids", "amx_int8", 1024), ("sapphire-rapids", "amx_bf16", 512), ("golden-cove", "vnni", 64),
+    ("gracemont", "vnni", 32), ("gracemont", "fma", 8), ("tremont", "maddubs", 8), ("zen4", "vnni", 64),
+    ("zen4", "fma", 16), ("zen5", "vnni", 128), ("zen5", "fma", 32),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("core", "sequence", "macs"), RATES)
+def test_rates_follow_from_the_ports(core: str, sequence: str, macs: Fraction) -> None:
+    """Of three instructions on two ports of Skylake-SP, each set of 64 MACs takes 1.5 cycles; and so on."""
+    assert load_core(core).rate(sequence) == macs
+
+
+def test_the_fastest_sequence_is_taken_unless_the_file_says_otherwise() -> None:
+    assert hwsim.load_machine("xeon_8480").bench("int8").sequence == "amx_int8"
+    assert hwsim.load_machine("xeon_8480", set={"instructions.int8": "vnni"}).bench("int8").rate == 128
+
+
+VNNI = Ports(cycles=0.5, latency=4, vector_bytes=64, lanes=16, depth=4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "vectors", "bandwidth", "cycles", "bound"),
+    [
+        (6, 3, 32, 9, "compute"),  # 18 vpdpbusd on two ports
+        (6, 1, 32, 4, "latency"),  # 3 cycles of ports, but each sum comes back after 4
+        (1, 3, 32, 6, "l2"),  # 192 bytes of weights at 32 a cycle
+        (6, 3, 16, 12, "l2"),
+    ],
+)
+def test_steps_of_a_tile_by_hand(rows: int, vectors: int, bandwidth: float, cycles: float, bound: str) -> None:
+    assert step(rows, vectors, VNNI, bandwidth) == (cycles, bound)
+
+
+def test_a_walk_by_hand() -> None:
+    """14 x 64 x 512 in tiles of 6 rows by 48 columns and K slices of 256, on near weights.
+
+    Blocks of 6, 6 and 2 rows; tiles of 3 and 1 vectors; two slices of 64 steps: 2 (9 + 4) + (6 + 4) cycles each.
+    """
+    tile = TileSpec(rows=[6], vectors=3, columns=384, depth=256)
+    found = walk(14, 64, 512, tile, VNNI, 32, far=False)
+    assert sum(found.cycles.values()) == 128 * (2 * (9 + 4) + (6 + 4))
+    assert found.cycles["compute"] == 128 * 2 * 9
+    assert (found.stored, found.added) == (14 * 4, 14 * 4)
+    pulled = walk(14, 64, 512, tile, VNNI, 32, far=True)
+    assert sum(steps * size for steps, _, size in pulled.far) == 64 * 512
+    assert sum(pulled.cycles.values()) + sum(n * near for n, near, _ in pulled.far) == sum(found.cycles.values())
+
+
+@given(rows=st.integers(1, 500), menu=st.sampled_from([[6], [12, 6], [8, 4, 1]]))
+def test_blocks_are_all_rows(rows: int, menu: list[int]) -> None:
+    assert sum(size * count for size, count in blocks(rows, menu)) == rows
+
+
+@given(
+    size=st.integers(1, 20), window=st.integers(1, 5), stride=st.integers(1, 3), pad=st.integers(0, 3),
+    dilation=st.integers(1, 2),
+)  # fmt: skip
+def test_live_taps_are_those_that_read_a_value(size: int, window: int, stride: int, pad: int, dilation: int) -> None:
+    out = (size + 2 * pad - (window - 1) * dilation - 1) // stride + 1
+    positions = [o * stride - pad + tap * dilation for o in range(out) for tap in range(window)]
+    assert live_taps(size, window, stride, pad, max(out, 0), dilation) == sum(0 <= p < size for p in positions)
+
+
+def test_padding_is_skipped_where_the_library_does() -> None:
+    """ResNet-50: 3.948 of 4.089 G MACs read a value."""
+    network = hwsim.load_workload("resnet50_v1_5")
+    live = sum(work.live for layer in network if (work := work_of(layer, 1)) is not None)
+    assert (network.macs, live) == (4_089_184_256, 3_948_251_904)
+    summary = hwsim.simulate(hwsim.load_machine("xeon_8280"), network).summary
+    assert (summary.macs, summary.macs_executed) == (network.macs, live)
+
+
+@pytest.mark.parametrize("name", ["bert_base", "bert_large"])
+def test_bert_has_the_macs_of_its_formula(name: str) -> None:
+    """A layer has 4 s d^2 + 2 s^2 d + 2 s d ff."""
+    s, d, layers = {"bert_base": (128, 768, 12), "bert_large": (384, 1024, 24)}[name]
+    span = 2 * s * d if name == "bert_large" else 0
+    assert hwsim.load_workload(name).macs == layers * (4 * s * d * d + 2 * s * s * d + 8 * s * d * d) + span
+
+
+def operator(row: object) -> hwsim.Layer:
+    """A row of the table as a layer."""
+    if row.op == "gemm":
+        return hwsim.Gemm("g", m=int(row.M), n=int(row.N), k=int(row.K))
+    names = {
+        "c": "C",
+        "h": "H",
+        "w": "W",
+        "k": "Kout",
+        "r": "R",
+        "s": "S",
+        "stride": "stride",
+        "pad": "pad",
+        "groups": "groups",
+    }
+    return hwsim.Conv2d("c", **{key: int(getattr(row, column)) for key, column in names.items()})
+
+
+def group(row: object) -> str:
+    if row.op == "gemm":
+        return "gemm"
+    if row.groups > 1:
+        return "depthwise"
+    return "stem" if row.C == 3 else "conv"
+
+
+@pytest.mark.skipif(not ZEN5.exists(), reason="the table of measured operators is not part of the repository")
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
+    """Mean error: products 4 %, dense and pointwise convolutions 6 %, depthwise and 3-channel ones 12 %."""
+    table = pd.read_csv(ZEN5)
+    table = table[(table.dtype == precision) & (table.threads == threads) & ((threads == 1) | table.clean)]
+    machine = hwsim.load_machine("epyc_zen5", set={"threads": threads, "precision": precision})
+    errors: dict[str, list[float]] = {}
+    for row in table.itertuples():
+        predicted = one(machine, operator(row)).summary.latency_s * 1e6
+        errors.setdefault(group(row), []).append(predicted / row.min_us - 1)
+    limits = {"gemm": 0.04, "conv": 0.06, "depthwise": 0.12, "stem": 0.12}
+    for name, found in errors.items():
+        assert np.mean(np.abs(found)) <= limits[name], name
+
+
+def test_published_throughputs() -> None:
+    """OpenVINO: 12 % in the mean; int8 over fp32 within 10 % for each class of CPU; CPUs in the right order."""
+    rows = [
+        (
+            name,
+            row.workload.partition(",")[0],
+            "int8" if "int8" in row.workload else "fp32",
+            row.predicted,
+            row.published,
+        )
+        for name in PUBLISHED
+        if name != "atom_x6425e"
+        for row in comparisons(name)[name]
+    ]
+    table = pd.DataFrame(rows, columns=["cpu", "network", "precision", "predicted", "published"])
+    assert len(table) == 96
+    assert np.mean(np.abs(table.predicted / table.published - 1)) <= 0.12
+    for _, same in table.groupby(["network", "precision"]):
+        assert same.predicted.corr(same.published, method="spearman") >= 0.97
+    wide = table.pivot_table(index=["cpu", "network"], columns="precision", values=["predicted", "published"])
+    gain = pd.DataFrame({k: wide[k]["int8"] / wide[k]["fp32"] for k in ("predicted", "published")}).reset_index()
+    gain["kind"] = [
+        hwsim.load_machine(cpu).bench("int8").sequence + str(load_core(hwsim.load_machine(cpu).spec.core).lanes)
+        for cpu in gain.cpu
+    ]
+    for kind, same in gain.groupby("kind"):
+        assert same.predicted.mean() == pytest.approx(same.published.mean(), rel=0.10), kind
+
+
+@pytest.mark.parametrize("name", CPUS)
+@pytest.mark.parametrize("change", ["l1.load", "l2.bandwidth", "l3.core", "dram.bandwidth"])
+def test_more_bandwidth_is_never_slower(name: str, change: str) -> None:
+    memory, key = change.split(".")
+    rate = getattr(hwsim.load_machine(name).spec.memories[memory], key)
+    more = f"{float(2 * rate.amount):g} B/{rate.per}"
+    layers = [
+        hwsim.Gemm("g", m=7, n=500, k=900),
+        hwsim.Conv2d("c", c=64, h=28, w=28, k=96, r=3, pad=1),
+        hwsim.Conv2d("d", c=96, h=28, w=28, k=96, r=3, pad=1, groups=96),
+        hwsim.Elementwise("e", shape=(64, 56, 56)),
+    ]
+    network = hwsim.Workload("w", layers, graph=False)
+    for streams in (1, "all"):
+        base = hwsim.simulate(hwsim.load_machine(name, set={"streams": streams}), network)
+        wide = hwsim.simulate(hwsim.load_machine(name, set={"streams": streams, f"memories.{change}": more}), network)
+        assert wide.summary.latency_s <= base.summary.latency_s
+
+
+@given(m=st.integers(1, 80), n=st.integers(1, 300), k=st.integers(1, 600), precision=st.sampled_from(["int8", "fp32"]))
+@settings(max_examples=25, deadline=None)
+def test_more_work_is_never_faster(m: int, n: int, k: int, precision: str) -> None:
+    machine = hwsim.load_machine("epyc_zen5", set={"threads": 1, "precision": precision})
+
+    def cycles(m: int, n: int, k: int) -> int:
+        return one(machine, hwsim.Gemm("g", m=m, n=n, k=k)).summary.cycles
+
+    base = cycles(m, n, k)
+    assert base <= cycles(m, n, 2 * k)
+    assert base <= cycles(m, 2 * n, k)
+    assert base <= cycles(2 * m, n, k)
+
+
+def test_streams_share_memory_and_idle_power() -> None:
+    """More streams finish more a second, each later; together at most as much more as there are cores."""
+    network = hwsim.load_workload("resnet50_v1_5")
+    found = [
+        hwsim.simulate(hwsim.load_machine("xeon_8280", set={"streams": n, "threads": 1}), network).summary
+        for n in (1, 8, 56)
+    ]
+    assert [round(s.streams) for s in found] == [1, 8, 56]
+    latencies = [s.latency_s for s in found]
+    assert latencies == sorted(latencies)
+    rates = [s.inferences_per_s for s in found]
+    assert rates == sorted(rates)
+    assert rates[2] <= 56 * rates[0]
+    for s in found:
+        assert s.inferences_per_s == pytest.approx(s.streams / s.latency_s)
+        assert s.power_w <= 2 * 205 * 1.1
+
+
+def test_smaller_cores_count_by_what_they_do() -> None:
+    report = hwsim.simulate(
+        hwsim.load_machine("core_i9_13900k", set={"streams": "all", "precision": "int8"}),
+        hwsim.load_workload("resnet50_v1_5"),
+    )
+    assert 8 < report.summary.streams < 24
+
+
+def test_threads_wait_for_each_other_and_for_dram() -> None:
+    """128 threads and a memory that serves 11 of them at full speed: the others wait, which the timeline shows."""
+    machine = hwsim.load_machine("epyc_zen5", set={"precision": "fp32"})
+    result = one(machine, hwsim.Gemm("g", m=8, n=32768, k=16384)).results[0]
+    assert result.bound == "dram"
+    assert any(totals.blocked for totals in result.timeline.stages.values())
+    ragged = one(hwsim.load_machine("epyc_zen5", set={"threads": 2}), hwsim.Gemm("g", m=101, n=64, k=4096)).results[0]
+    spans = [span for name, span in ragged.timeline.pipelines.items() if name.startswith("thread")]
+    assert len(spans) == 2
+    assert spans[0].end > spans[1].end
+
+
+@pytest.mark.parametrize("name", ["epyc_zen5", "xeon_8280", "core_i3_8100"])
+def test_counts_are_those_of_the_executed_nest(name: str) -> None:
+    network = hwsim.Workload(
+        "w",
+        [
+            hwsim.Gemm("g", m=13, n=70, k=300),
+            hwsim.BatchedMatmul("b", b=3, m=9, n=20, k=16),
+            hwsim.Conv2d("c", c=12, h=9, w=9, k=20, r=3, pad=1),
+            hwsim.Conv2d("s", c=3, h=12, w=12, k=20, r=3, stride=2, pad=1),
+            hwsim.Conv2d("d", c=20, h=9, w=9, k=20, r=3, pad=1, groups=20),
+            hwsim.Conv2d("q", c=16, h=8, w=8, k=32, r=3, groups=4),
+        ],
+        graph=False,
+    )
+    checks = list(validate_layers(hwsim.load_machine(name, set={"threads": 2}), network))
+    assert [check.difference for check in checks] == [None] * len(network)
+    assert all(check.priced == check.own > 0 for check in checks)
+
+
+def test_explain_says_why_depthwise_gains_nothing(capsys, monkeypatch) -> None:
+    from hwsim import cli
+
+    words = ["explain", "epyc_zen5", "mobilenet_v2_1.0_224", "b3_dw", "--set", "precision=int8", "--set", "threads=1"]
+    monkeypatch.setattr(sys, "argv", ["hwsim", *words])
+    with contextlib.suppress(SystemExit):
+        cli.main()
+    out = " ".join(capsys.readouterr().out.split())
+    assert "bound by load ports" in out
+    assert "int8" in out.partition("alone, in each format: ")[2]
+    assert "fp32" in out.partition("alone, in each format: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"instructions.int8": "vnni"}, r"vpdpbusd, which must run on a port of the core \(p05, p5\)"),
+        ({"instructions.int8": "vnny"}, "no instruction sequence is called 'vnny'; nearest: 'vnni'"),
+        ({"instructions.int8": "fma"}, "must be a sequence for int8, fma is for fp32"),
+        ({"core": "skylake-cp"}, "no core is called 'skylake-cp'; nearest: 'skylake-sp'"),
+        ({"library": "openvino"}, "no inference library is called 'openvino'; nearest: 'openvino-2024.3'"),
+        ({"costs.cal": 3}, "costs names 'cal', which is no cost; nearest: 'call'"),
+        ({"streams": 1000}, "streams must be at most the 56 cores, not 1000"),
+        ({"threads": 57}, "threads must be at most the 56 cores, not 57"),
+        ({"memories.l4.size": "1 MiB"}, "memories"),
+        ({"sustained_clock.turbo": "1 GHz"}, "turbo must be at least base"),
+    ],
+)
+def test_bad_files(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        hwsim.load_machine("xeon_8180", set=changes)
+
+
+def test_a_format_that_the_core_cannot_run_is_told() -> None:
+    machine = hwsim.load_machine("xeon_8280", set={"precision": "bf16"})
+    with pytest.raises(InputError, match="precision: must be a number format that the core has instructions for"):
+        one(machine, hwsim.Gemm("g", m=1, n=4, k=4))
+
+
+def test_a_core_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "kind: cpu\nname: mine\nsource: test\nclocks: {core: 3 GHz}\n"
+        "core: {like: zen4, cycles: {vpdpbusd: 1}}\ncores: 4\nlibrary: onnxruntime-1.31\n"
+        "rates: {fp32: 15.5}\ncosts: {call: 9000}\n"
+        "memories: {l3: {size: 16 MiB}, dram: {bandwidth: 40 GB/s}}\n"
+    )
+    machine = hwsim.load_machine(path)
+    assert machine.bench("int8").rate == 128
+    assert machine.bench("fp32").rate == 15.5
+    assert machine.bench("int8").cost("call") == 9000
+    assert math.isnan(one(machine, hwsim.Gemm("g", m=1, n=4, k=4)).summary.energy_pj)
+
+
+def test_every_core_loads_and_has_both_formats() -> None:
+    for name in core_names():
+        core = load_core(name)
+        assert {"int8", "fp32"} <= {dtype for dtype in ("int8", "fp32") if core.best(dtype)}
