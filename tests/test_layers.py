@@ -14,7 +14,20 @@ LAYERS = [
     {"machines"},
     {"engine", "energy"},
     {"simulation", "report", "scenario"},
-    {"execution", "inference", "kernel_checks", "oracles", "layer_data", "validate", "schema", "sweeps", "cli"},
+    {
+        "execution",
+        "inference",
+        "kernel_checks",
+        "oracles",
+        "layer_data",
+        "validate",
+        "schema",
+        "sweeps",
+        "cli",
+        "host",
+        "calibration",
+        "measurement",
+    },
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

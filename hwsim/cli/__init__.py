@@ -8,6 +8,7 @@ import warnings
 import click
 
 from hwsim import __version__
+from hwsim.cli.calibrate import calibrate
 from hwsim.cli.catalogue import list_, schema, show
 from hwsim.cli.explain import explain
 from hwsim.cli.importer import import_
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, explain, sweep, validate, list_, show, import_, schema):
+for _command in (run, explain, sweep, validate, calibrate, list_, show, import_, schema):
     cli.add_command(_command)
 
 

@@ -14,6 +14,8 @@ from hwsim.yaml_source import Document, parse_yaml, read_yaml
 __all__ = ["load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]
 
 _BASE_DEPTH = 5
+HOST = "host"
+"""The machine that hwsim runs on: no file that comes with hwsim, but the one that `hwsim calibrate` wrote here."""
 
 
 def machine_folder() -> Path:
@@ -35,7 +37,11 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
         path = Path(text)
         return beside / path if beside is not None and not path.is_absolute() else path
     path = machine_folder() / f"{text}.yaml"
-    if text not in machine_names():
+    if text == HOST and not path.is_file():
+        path = Path(f"{HOST}.yaml")
+        if not path.is_file():
+            raise InputError(f"{path} is not in this folder: `hwsim calibrate` measures this machine and writes it")
+    elif text not in machine_names():
         hint = "; a path must end in .yaml" if "/" in text else nearest(text, machine_names())
         raise InputError(f"no machine is called {text!r}{hint}")
     return path

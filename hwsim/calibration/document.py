@@ -1,0 +1,84 @@
+"""A calibration as a machine file of kind ``cpu``, each number with how far its repeats lie apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from hwsim.calibration.numbers import Number
+from hwsim.calibration.rounds import Calibration
+
+__all__ = ["machine_text"]
+
+
+def _size(size: int) -> str:
+    for unit, power in (("MiB", 20), ("KiB", 10)):
+        if size % 2**power == 0:
+            return f"{size >> power} {unit}"
+    return f"{size} B"
+
+
+def _doubt(number: Number) -> str:
+    return f"median {number.spread:.1%} from the best, quartiles {number.quartiles:.1%} apart"
+
+
+def _memories(found: Calibration) -> Iterator[str]:
+    """A line a level; without an L3, that of the last cache stands for it."""
+    caches = found.host.caches
+    measured = {number.key: number for number in found.numbers if number.key}
+
+    def line(level: str, size: int | None, cores: int, *keys: tuple[str, str]) -> str:
+        parts = [f"size: {_size(size)}"] if size else []
+        doubts = []
+        for key, source in keys:
+            if source in measured:
+                parts.append(f"{key}: {measured[source].text}")
+                doubts.append(f"{key}: {_doubt(measured[source])}")
+        if cores and cores < found.host.cores:
+            parts.append(f"cores: {cores}")
+        return f"  {level}: {{{', '.join(parts)}}}" + (f"  # {'; '.join(doubts)}" if doubts else "")
+
+    yield line("l1", caches[1].bytes, 0, ("load", "memories.l1.load"), ("store", "memories.l1.store"))
+    yield line("l2", caches[2].bytes, 0, ("bandwidth", "memories.l2.bandwidth"))
+    if 3 in caches:
+        sharing = max(1, caches[3].shared // found.host.threads_per_core)
+        keys = [(key, f"memories.l3.{key}") for key in ("core", "bandwidth", "latency")]
+        yield line("l3", caches[3].bytes, sharing, *keys)
+    else:
+        keys = [("core", "memories.l2.bandwidth"), ("bandwidth", "memories.l2.bandwidth")]
+        yield line("l3", caches[2].bytes, 0, *keys) + "  # there is none: the L2 again"
+    alone = "memories.dram.core" if "memories.dram.bandwidth" not in measured else "memories.dram.bandwidth"
+    yield line("dram", None, 0, ("core", "memories.dram.core"), ("bandwidth", alone))
+
+
+def machine_text(found: Calibration, library: str = "onnxruntime-1.31", name: str = "host") -> str:
+    """The machine file; `library` names the inference library whose costs it takes."""
+    host = found.host
+    where = f"{host.processor}, {host.system}{', virtual machine' if host.virtual else ''}"
+    clock = found.number("clocks.core")
+    assert clock is not None  # every processor adds
+    core, known = host.core
+    lines = [
+        "kind: cpu",
+        f"name: {json.dumps(name)}",
+        f"description: {json.dumps(f'{host.processor}: {host.cores} cores, as hwsim calibrate measured it')}",
+        f"source: {json.dumps(f'measured on {found.date.isoformat()}, {where}, instruction set {found.isa}')}",
+        f"clocks: {{core: {clock.text}}}  # {clock.what}; {_doubt(clock)}",
+        f"core: {core}" + ("" if known else "  # the nearest kin: what was not measured is taken from it"),
+        f"cores: {host.cores}",
+        f"library: {library}",
+    ]
+    if rates := [number for number in found.numbers if number.key.startswith("rates.")]:
+        lines.append("rates:  # MACs a cycle of one core")
+        lines += [f"  {one.key.removeprefix('rates.')}: {one.value:.4g}  # {one.what}; {_doubt(one)}" for one in rates]
+    lines += ["memories:", *_memories(found)]
+    keyed = [number for number in found.numbers if number.key]
+    lines += ["spread:  # of each number above, the median over the best, less one"]
+    lines += [f"  {number.key}: {number.spread:.4f}" for number in keyed]
+    others = [number for number in found.numbers if not number.key]
+    if others:
+        lines += ["# Also measured; no key of this file takes them:"]
+        lines += [f"#   {number.what}: {number.text} ({_doubt(number)})" for number in others]
+    if found.notes:
+        lines += ["# What to know:", *(f"#   {note}" for note in found.notes)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,108 @@
+"""Runs the micro-benchmarks in rounds, and watches who else uses the machine meanwhile."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hwsim.calibration.numbers import Number, numbers, probes
+from hwsim.errors import InputError
+from hwsim.host import Host, Load
+from hwsim.kernels import isa
+from hwsim.kernels.probe import Timing
+
+__all__ = ["Calibration", "Tell", "calibrate"]
+
+Tell = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, how much there is."""
+
+ROUNDS, TIMES = 4, 10
+QUICK_ROUNDS, QUICK_TIMES = 2, 5
+WATCH_S = 0.25
+BUSY = 0.15
+WIDE = 0.05
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The machine as measured: numbers with their spread, who it is, and what a reader should know."""
+
+    host: Host
+    threads: int
+    date: datetime.date
+    isa: str
+    numbers: tuple[Number, ...]
+    notes: tuple[str, ...]
+
+    def number(self, key: str) -> Number | None:
+        """The number of a key of the machine file."""
+        return next((number for number in self.numbers if number.key == key), None)
+
+
+def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None = None) -> Calibration:
+    """Measure this machine: clock, instructions, caches, memory, threads. About 30 s, with `quick` about 8.
+
+    Every probe is run in several rounds, so that a disturbance that lasts does not spoil all of its repeats.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads to use at most; as many as there are cores unless told.
+    quick : bool
+        Fewer repeats.
+    tell : callable, optional
+        Called with what is being measured, how much is done and how much there is.
+    """
+    host = Host()
+    threads = host.cores if threads is None else threads
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= host.processors:
+        raise InputError(f"threads must be a whole number from 1 to the {host.processors} processors, not {threads!r}")
+    tell = tell or (lambda *_: None)
+    before = Load.now()
+    time.sleep(WATCH_S)
+    idle = Load.now().since(before)
+    notes = []
+    if idle.others > BUSY:
+        notes.append(
+            f"the machine is busy: other programs keep {idle.others:.1f} of its {host.processors} processors at work; "
+            "close them and measure again"
+        )
+    rounds, times = (QUICK_ROUNDS, QUICK_TIMES) if quick else (ROUNDS, TIMES)
+    todo = list(probes(host, threads, host.memory // 2))
+    found: dict[str, Timing] = {}
+    started = Load.now()
+    for turn in range(rounds):
+        for done, one in enumerate(todo):
+            tell(one.name, turn * len(todo) + done, rounds * len(todo))
+            timing = one.run(times)
+            found[one.name] = found[one.name] + timing if one.name in found else timing
+    tell("", rounds * len(todo), rounds * len(todo))
+    notes += Load.now().since(started).notes()
+    measured = tuple(numbers(found, threads))
+    notes += _doubts(host, measured, threads)
+    return Calibration(host, threads, datetime.datetime.now(datetime.UTC).date(), isa(), measured, tuple(notes))
+
+
+def _doubts(host: Host, measured: tuple[Number, ...], threads: int) -> list[str]:
+    """What was assumed, is missing, or spreads far."""
+    notes = []
+    name, known = host.core
+    if not known:
+        notes.append(f"{host.processor} is no processor that hwsim knows: what was not measured is that of {name}")
+    if assumed := [f"L{level}" for level, cache in host.caches.items() if not cache.told]:
+        notes.append(f"the system does not tell the size of {', '.join(assumed)}: assumed")
+    if host.virtual:
+        notes.append("this is a virtual machine: its caches and memory are shared with others that it cannot see")
+    if threads < host.cores:
+        notes.append(f"what cores do together was measured on {threads} of {host.cores}")
+    keys = {number.key for number in measured}
+    missing = [dtype for dtype in ("int8", "fp32") if f"rates.{dtype}" not in keys]
+    if missing:
+        notes.append(
+            f"no {' or '.join(missing)} instruction runs on instruction set {isa()}: its rate is that of {name}"
+        )
+    if wide := [number.what for number in measured if number.key and number.spread > WIDE]:
+        notes.append(f"the median lies more than {WIDE:.0%} from the best of: {', '.join(wide)}")
+    return notes

@@ -1,0 +1,247 @@
+"""What the operating system tells of the machine that hwsim runs on: processor, caches, other work, energy counters."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter, process_time
+
+__all__ = ["Cache", "Energy", "Host", "Load", "Noise"]
+
+SYS, PROC = Path("/sys"), Path("/proc")
+
+
+def _read(path: Path) -> str:
+    """The text of a small file, or nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _bytes(text: str) -> int:
+    """A size as sysfs writes it: 32K, 1024K, 2M."""
+    match = re.fullmatch(r"(\d+)([KMG]?)", text)
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]] if match else 0
+
+
+def _count(text: str) -> int:
+    """How many numbers a list such as 0-3,8 names."""
+    found = 0
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if first.strip().isdigit():
+            found += int(last or first) - int(first) + 1
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A cache of data: its level, bytes, the processors that share it, and whether the system told or it is assumed."""
+
+    level: int
+    bytes: int
+    shared: int = 1
+    told: bool = True
+
+
+ASSUMED = {1: 32 * 2**10, 2: 512 * 2**10, 3: 8 * 2**20}
+"""Bytes taken where the system does not tell: small enough to lie inside the caches of most processors."""
+
+
+class Host:
+    """The processor and its surroundings; `sys` and `proc` are where the system keeps its files (for tests)."""
+
+    def __init__(self, sys: Path = SYS, proc: Path = PROC) -> None:
+        self.sys = sys
+        self.proc = proc
+
+    @cached_property
+    def cpuinfo(self) -> Mapping[str, str]:
+        """The first processor's lines of /proc/cpuinfo."""
+        first = _read(self.proc / "cpuinfo").split("\n\n")[0]
+        pairs = (line.partition(":") for line in first.splitlines())
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
+    @cached_property
+    def processor(self) -> str:
+        """The processor's name."""
+        model = _read(self.sys / "firmware/devicetree/base/model").strip("\0")
+        name = self.cpuinfo.get("model name") or model or platform.processor() or platform.machine()
+        return re.sub(r"\s+", " ", re.sub(r"[^ -~]", "?", name))[:80] or "unknown processor"
+
+    @property
+    def system(self) -> str:
+        """The operating system."""
+        return f"{platform.system()} {platform.release().split('-')[0]}"
+
+    @cached_property
+    def flags(self) -> frozenset[str]:
+        """What /proc/cpuinfo says that the processor can do."""
+        return frozenset((self.cpuinfo.get("flags") or self.cpuinfo.get("Features") or "").split())
+
+    @cached_property
+    def processors(self) -> int:
+        """Processors that this process may run on."""
+        try:
+            return len(os.sched_getaffinity(0))
+        except (AttributeError, OSError):
+            return os.cpu_count() or 1
+
+    @cached_property
+    def threads_per_core(self) -> int:
+        """Hardware threads that share a core."""
+        return max(1, _count(_read(self.sys / "devices/system/cpu/cpu0/topology/thread_siblings_list")))
+
+    @property
+    def cores(self) -> int:
+        """Cores that this process may run on, as far as the topology tells."""
+        return max(1, self.processors // self.threads_per_core)
+
+    @cached_property
+    def virtual(self) -> bool:
+        """Whether the processor says that a hypervisor lends it."""
+        return "hypervisor" in self.flags
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes of memory that may still be taken; 1 GiB where the system does not tell."""
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", _read(self.proc / "meminfo"), re.M)
+        return int(match[1]) * 1024 if match else 2**30
+
+    @cached_property
+    def caches(self) -> dict[int, Cache]:
+        """Caches of data by level; assumed ones where the system tells none (an L3 only where it tells no L2)."""
+        found: dict[int, Cache] = {}
+        for folder in sorted((self.sys / "devices/system/cpu/cpu0/cache").glob("index*")):
+            level, size = _read(folder / "level"), _bytes(_read(folder / "size"))
+            if level.isdigit() and size and _read(folder / "type") != "Instruction":
+                shared = max(1, _count(_read(folder / "shared_cpu_list")))
+                found[int(level)] = Cache(int(level), size, shared)
+        for each in (1, 2) if 2 in found else (1, 2, 3):
+            found.setdefault(each, Cache(each, ASSUMED[each], told=False))
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def core(self) -> tuple[str, bool]:
+        """The microarchitecture by the name that hwsim's CPU files use, and whether it is known or the nearest kin."""
+        info, flags = self.cpuinfo, self.flags
+        given = [info.get(key, "") for key in ("cpu family", "model", "stepping")]
+        family, model, stepping = (int(text) if text.isdigit() else -1 for text in given)
+        if info.get("vendor_id") == "AuthenticAMD" and family in (25, 26):
+            if family == 26:
+                return "zen5", True
+            if model in range(0x10, 0x20) or model in range(0x60, 0x80) or model in range(0xA0, 0xB0):
+                return "zen4", True
+        if info.get("vendor_id") == "GenuineIntel" and family == 6:
+            if model == 85:
+                return ("skylake-sp" if stepping <= 4 else "cascade-lake"), True
+            for models, name in INTEL:
+                if model in models:
+                    return name, True
+        if info.get("CPU part") == "0xd08":
+            return "cortex-a72", True
+        for flag, name in KIN:
+            if flag in flags:
+                return name, False
+        return ("cortex-a72" if platform.machine() in ("aarch64", "arm64") else "tremont"), False
+
+
+INTEL = (
+    ({78, 94, 142, 158, 165, 166}, "skylake-client"),
+    ({106, 108}, "ice-lake-sp"),
+    ({125, 126, 140, 141, 167}, "sunny-cove-client"),
+    ({143, 207}, "golden-cove"),
+    ({151, 154, 183, 186, 191}, "golden-cove-client"),
+    ({134, 150, 156}, "tremont"),
+)
+"""Models of Intel's family 6 by what hwsim's CPU files call them (Linux, arch/x86/include/asm/intel-family.h)."""
+
+KIN = (
+    ("amx_tile", "golden-cove"),
+    ("avx512_vnni", "ice-lake-sp"),
+    ("avx_vnni", "golden-cove-client"),
+    ("avx512bw", "skylake-sp"),
+    ("avx2", "skylake-client"),
+)
+"""What a processor that nobody listed is most like, by the widest thing that it can do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What all processors did since the system started, in ticks of /proc/stat, and what this process did."""
+
+    busy: int
+    idle: int
+    stolen: int
+    own_s: float
+    at_s: float
+
+    @classmethod
+    def now(cls, proc: Path = PROC) -> Load:
+        """Read the counters; zeros where the system does not tell."""
+        first = _read(proc / "stat").split("\n", 1)[0].split()
+        own, at = process_time(), perf_counter()
+        if len(first) < 9 or first[0] != "cpu" or not all(map(str.isdigit, first[1:9])):
+            return cls(0, 0, 0, own, at)
+        user, nice, system, idle, wait, irq, soft, steal = map(int, first[1:9])
+        return cls(user + nice + system + irq + soft, idle + wait, steal, own, at)
+
+    def since(self, before: Load) -> Noise:
+        """Who else used the processors since an earlier reading."""
+        busy, stolen = self.busy - before.busy, self.stolen - before.stolen
+        total = busy + stolen + self.idle - before.idle
+        if total <= 0:
+            return Noise(0.0, 0.0)
+        processors = total / os.sysconf("SC_CLK_TCK") / max(self.at_s - before.at_s, 1e-9)
+        own = (self.own_s - before.own_s) / max(self.at_s - before.at_s, 1e-9)
+        return Noise(max(0.0, busy / total * processors - own), stolen / total)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Processors that other programs kept busy, and the share of all that the hypervisor gave to others."""
+
+    others: float
+    stolen: float
+
+    def notes(self) -> list[str]:
+        """What a reader should know of it."""
+        notes = []
+        if self.others > 0.15:
+            notes.append(f"noise: other programs kept {self.others:.1f} processors busy meanwhile")
+        if self.stolen > 0.01:
+            notes.append(f"noise: the hypervisor gave {self.stolen:.0%} of the processors' time to others")
+        return notes
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """The energy counters of the processor's packages (RAPL), in microjoules, and where each turns over."""
+
+    counters: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def now(cls, sys: Path = SYS) -> Energy:
+        """Read those that can be read: none on most virtual machines, and for root alone on many others."""
+        found = {}
+        for zone in sorted((sys / "class/powercap").glob("*-rapl:*")):
+            value, most = _read(zone / "energy_uj"), _read(zone / "max_energy_range_uj")
+            if value.isdigit() and _read(zone / "name").startswith("package"):
+                found[zone.name] = (int(value), int(most) if most.isdigit() else 0)
+        return cls(found)
+
+    def joules_since(self, before: Energy) -> float | None:
+        """Joules of all packages since an earlier reading; None where there is no counter."""
+        total = 0
+        for name, (value, most) in self.counters.items():
+            if name not in before.counters:
+                return None
+            step = value - before.counters[name][0]
+            total += step if step >= 0 else step + most
+        return total / 1e6 if self.counters else None

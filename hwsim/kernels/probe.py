@@ -1,0 +1,240 @@
+"""Micro-benchmarks of the processor that runs this: each times known work, and refuses a time whose work was not done.
+
+Interference can only lengthen a time, so of several the least is kept, and how far the others lie from it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from time import perf_counter_ns
+from typing import Any, Literal
+
+import numpy as np
+
+from hwsim.errors import HwsimError
+from hwsim.kernels import _probe
+from hwsim.kernels.isa import ISAS, isa_number
+
+__all__ = [
+    "Instruction",
+    "Timing",
+    "barrier",
+    "call",
+    "chase",
+    "clock",
+    "instructions",
+    "registers",
+    "start",
+    "stream",
+    "turns",
+    "vector_bits",
+]
+
+Array = np.ndarray[Any, Any]
+CHAIN, ADDITIONS = 12, 20
+LINE_BYTES = 64
+Stream = Literal["read", "write", "copy"]
+STREAMS: tuple[Stream, ...] = ("read", "write", "copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction, or the sequence that does its work: operand type, register bits, MACs."""
+
+    index: int
+    name: str
+    dtype: str
+    isa: str
+    bits: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times of the same work, in ns, and how much work each was (cycles, MACs, bytes, steps: as the probe says)."""
+
+    ns: tuple[float, ...]
+    work: float
+
+    @property
+    def least_ns(self) -> float:
+        """The least time of all."""
+        return min(self.ns)
+
+    @property
+    def rate(self) -> float:
+        """Work a nanosecond at the least time."""
+        return self.work / self.least_ns
+
+    @property
+    def each_ns(self) -> float:
+        """Nanoseconds of one unit of work at the least time."""
+        return self.least_ns / self.work
+
+    @property
+    def spread(self) -> float:
+        """How far the median lies above the least, relative."""
+        return float(np.median(self.ns)) / self.least_ns - 1
+
+    @property
+    def quartiles(self) -> float:
+        """Distance between the quartiles, relative to the least."""
+        low, high = np.percentile(self.ns, [25, 75])
+        return float(high - low) / self.least_ns
+
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(self.ns + other.ns, self.work)
+
+
+def _done(what: str, given: object, expected: object) -> None:
+    if given != expected:
+        raise HwsimError(f"the work of {what} must come to {expected}, not {given}: its time means nothing")
+
+
+@cache
+def _all() -> tuple[tuple[Instruction, bool], ...]:
+    return tuple(
+        (Instruction(index, name, dtype, ISAS[isa], bits, macs), runs)
+        for index, (name, dtype, isa, bits, macs, runs) in enumerate(_probe.instructions())
+    )
+
+
+def instructions(everything: bool = False) -> tuple[Instruction, ...]:
+    """What this processor runs on the instruction set in use (HWSIM_ISA); with `everything`, what the build knows."""
+    number = isa_number()
+    return tuple(one for one, runs in _all() if everything or (runs and ISAS.index(one.isa) <= number))
+
+
+def turns(
+    instruction: Instruction, dependent: bool = False, times: int = 10, n: int = 20000, threads: int = 1
+) -> Timing:
+    """Time `n` x 12 of an instruction: independent, each on the result of the last, or on several threads at once.
+
+    The work is MACs of one thread where they are independent, instructions where they are `dependent`.
+    """
+    ns, macs = [], float(instruction.macs * CHAIN * n)
+    for _ in range(times):
+        if threads > 1:
+            time, counted = _probe.side_by_side(instruction.index, n, threads)
+            _done(instruction.name, counted, [macs] * threads)
+        else:
+            time, one = _probe.instruction(instruction.index, dependent, n)
+            _done(instruction.name, one, macs)
+        ns.append(time)
+    return Timing(tuple(ns), CHAIN * n if dependent else macs)
+
+
+def vector_bits() -> int:
+    """Bits of the vector multiplies that `clock` can run beside its chain; 0 where there are none."""
+    return _probe.clock_load(isa_number())
+
+
+def clock(load: bool = False, times: int = 10, n: int = 20000) -> Timing:
+    """Time a chain of `n` x 20 additions, a cycle each, with vector multiplies beside it or not; the work is cycles."""
+    ns = []
+    for _ in range(times):
+        time, total = _probe.clock(vector_bits() if load else 0, n)
+        _done("the clock", total, ADDITIONS * n)
+        ns.append(time)
+    return Timing(tuple(ns), ADDITIONS * n)
+
+
+def registers() -> tuple[int, ...]:
+    """Bytes of the registers that `stream` can move with, narrowest first."""
+    widest = _probe.width(isa_number())
+    return tuple(width for width in (16, 32, 64) if width <= widest)
+
+
+def _buffer(rows: int, size: int, offset: int = 0) -> Array:
+    """Rows of `size` bytes (whole blocks), the first at `offset` from the start of a page."""
+    raw = np.zeros(rows * size + 8192, np.uint8)
+    first = -raw.ctypes.data % 4096 + offset
+    return raw[first : first + rows * size].view(np.uint64).reshape(rows, size // 8)
+
+
+def stream(
+    what: Stream,
+    size: int,
+    times: int = 10,
+    least_bytes: int = 2**24,
+    threads: int = 1,
+    register: int = 0,
+) -> Timing:
+    """Time streaming through `size` bytes a thread (two buffers of it where they are copied), again and again.
+
+    The work is bytes of all threads: read, written, or copied (a byte that is read and written counts once). Registers
+    are the widest there are, or of `register` bytes.
+    """
+    size = max(_probe.BLOCK, size // _probe.BLOCK * _probe.BLOCK)
+    passes = max(1, least_bytes // size)
+    source = _buffer(threads, size)
+    source[:] = np.arange(size // 8, dtype=np.uint64) % 251
+    # Half a page apart, so that no load seems to depend on a store to the same place of another page.
+    target = source if what == "read" else _buffer(threads, size, 2048)
+    expected = [int(source[0].sum()) * passes] * threads
+    ns = []
+    for _ in range(times):
+        if what != "read":
+            target[:] = 252
+        time, sums = _probe.streams(STREAMS.index(what), register or registers()[-1], source, target, passes)
+        if what == "read":
+            _done("reading", sums, expected)
+        else:
+            _done(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
+        ns.append(time)
+    return Timing(tuple(ns), size * passes * threads)
+
+
+def _ring(lines: int, seed: int = 0) -> tuple[Array, Array]:
+    """A way through all lines of a buffer in random order, as `chase` follows it, and that order."""
+    order = np.random.default_rng(seed).permutation(lines)
+    order = np.roll(order, -int(np.flatnonzero(order == 0)[0]))
+    words = LINE_BYTES // 8
+    following = _buffer(1, -(-lines * LINE_BYTES // _probe.BLOCK) * _probe.BLOCK)[0].view(np.int64)
+    following[order * words] = np.roll(order, -1) * words
+    return following, order
+
+
+def chase(size: int, times: int = 5, least_steps: int = 2**16) -> Timing:
+    """Time steps through the lines of `size` bytes in random order, each known after the last; the work is steps."""
+    following, order = _ring(max(2, size // LINE_BYTES))
+    steps = max(least_steps, len(order))
+    end = int(order[steps % len(order)]) * (LINE_BYTES // 8)
+    ns = []
+    for _ in range(times):
+        time, at = _probe.chase(following, steps)
+        _done("the chase", at, end)
+        ns.append(time)
+    return Timing(tuple(ns), steps)
+
+
+def barrier(threads: int, times: int = 10, n: int = 1000) -> Timing:
+    """Time barriers that so many spinning threads meet at; the work is barriers."""
+    ns = []
+    for _ in range(times):
+        time, passed = _probe.barriers(n, threads)
+        _done("the barriers", passed, [n] * threads)
+        ns.append(time)
+    return Timing(tuple(ns), n)
+
+
+def start(times: int = 10, n: int = 20) -> Timing:
+    """Time starting and joining a thread of the operating system; the work is threads."""
+    ns = []
+    for _ in range(times):
+        time, ran = _probe.starts(n)
+        _done("the threads", ran, n)
+        ns.append(time)
+    return Timing(tuple(ns), n)
+
+
+def call(times: int = 10, n: int = 2000) -> Timing:
+    """Time calls from Python into a compiled function that does nothing; the work is calls."""
+    ns, nothing = [], _probe.nothing
+    for _ in range(times):
+        before = perf_counter_ns()
+        for _ in range(n):
+            nothing()
+        ns.append(float(perf_counter_ns() - before))
+    return Timing(tuple(ns), n)

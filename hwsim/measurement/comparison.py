@@ -1,0 +1,283 @@
+"""A model as this machine ran it beside what a simulation says of it, layer by layer."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.errors import HwsimWarning
+from hwsim.fields import check
+from hwsim.measurement.nodes import GraphNode, cover, groups
+from hwsim.measurement.runtime import Measurement, Tell, measure
+from hwsim.units import format_si
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hwsim.machines import Machine
+    from hwsim.report.report import LayerResult, Report
+    from hwsim.workload import Layer
+
+__all__ = ["MeasuredComparison", "MeasuredRow", "compare_measured", "print_measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRow:
+    """One or more layers that ran as one or more nodes: what was predicted, the least and the median measured."""
+
+    layers: tuple[str, ...]
+    kind: str
+    kernels: tuple[str, ...]
+    predicted_s: float
+    measured_s: float
+    median_s: float
+    bound: str
+
+    @property
+    def error(self) -> float:
+        """Predicted over measured, less one."""
+        return self.predicted_s / self.measured_s - 1 if self.measured_s else math.inf
+
+
+@dataclass(frozen=True)
+class MeasuredComparison:
+    """The result of `compare_measured`: rows, what only one side has, totals."""
+
+    machine: str
+    workload: str
+    measurement: Measurement
+    rows: tuple[MeasuredRow, ...]
+    only_predicted: tuple[tuple[str, float], ...]
+    only_measured: tuple[tuple[str, float], ...]
+    predicted_s: float
+    notes: tuple[str, ...]
+
+    @property
+    def error(self) -> float:
+        """Of the whole run, measured without the profiler."""
+        return self.predicted_s / self.measurement.latency_s - 1
+
+    def by_kind(self) -> dict[str, tuple[int, float, float, float]]:
+        """Kind of layer -> rows, mean absolute error, their predicted and measured time together."""
+        found: dict[str, list[MeasuredRow]] = {}
+        for row in self.rows:
+            found.setdefault(row.kind, []).append(row)
+        return {
+            kind: (
+                len(rows),
+                statistics.fmean(abs(row.error) for row in rows),
+                math.fsum(row.predicted_s for row in rows),
+                math.fsum(row.measured_s for row in rows),
+            )
+            for kind, rows in sorted(found.items())
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Plain numbers for JSON, with their units in the keys."""
+        ran = self.measurement
+        return {
+            "machine": self.machine,
+            "workload": self.workload,
+            "model": ran.model,
+            "runtime": ran.runtime,
+            "threads": ran.threads,
+            "batch": ran.batch,
+            "runs": ran.runs,
+            "predicted_s": self.predicted_s,
+            "measured_s": ran.latency_s,
+            "measured_median_s": ran.median_s,
+            "measured_nodes_s": ran.nodes_s,
+            "error": self.error,
+            "measured_energy_j": ran.energy_j,
+            "layers": [{**asdict(row), "error": row.error} for row in self.rows],
+            "by_kind": {
+                kind: {"rows": rows, "mean_absolute_error": error, "predicted_s": predicted, "measured_s": measured}
+                for kind, (rows, error, predicted, measured) in self.by_kind().items()
+            },
+            "only_predicted": [{"layer": name, "predicted_s": time} for name, time in self.only_predicted],
+            "only_measured": [{"node": name, "measured_s": time} for name, time in self.only_measured],
+            "notes": list(self.notes),
+        }
+
+
+def kind_of(layer: Layer) -> str:
+    """The kind of a layer that errors are told by."""
+    from hwsim.workload import BatchedMatmul, Conv2d, Gemm
+
+    if isinstance(layer, Gemm | BatchedMatmul):
+        return "GEMM"
+    if not isinstance(layer, Conv2d):
+        return "other"
+    if layer.groups > 1:
+        return "depthwise convolution" if layer.groups == layer.c else "grouped convolution"
+    if layer.c <= 4:
+        return "convolution of few channels"
+    return "pointwise convolution" if layer.r == layer.s == 1 else "dense convolution"
+
+
+KINDS = (
+    "dense convolution",
+    "pointwise convolution",
+    "convolution of few channels",
+    "grouped convolution",
+    "depthwise convolution",
+    "GEMM",
+    "other",
+)
+"""Of several layers compared as one, the first of these names the kind: it is what takes the time."""
+
+
+def layers_of_nodes(layers: Iterable[Layer], file: Iterable[GraphNode]) -> dict[str, str]:
+    """Which layer each of the file's nodes became: the one of its name, or of the name of what it writes."""
+    names = {layer.name for layer in layers}
+    found = {}
+    for node in file:
+        for name in (node.name, *node.outputs):
+            if name in names:
+                found[node.name] = name
+                break
+    return found
+
+
+def compared(report: Report, ran: Measurement, notes: Iterable[str] = ()) -> MeasuredComparison:
+    """A prediction and a measurement of the same model side by side."""
+    layers = {layer.name: layer for layer in report.workload}
+    results: dict[str, LayerResult] = {result.name: result for result in report.results}
+    times = {node.name: node for node in ran.nodes}
+    covering = cover(ran.optimised or _ran(ran), ran.original)
+    rows, only_predicted, only_measured = [], [], []
+    for group in groups(layers, times, covering, layers_of_nodes(layers.values(), ran.original)):
+        if not group.nodes:
+            only_predicted += [(name, results[name].latency_s) for name in group.layers]
+        elif not group.layers:
+            only_measured += [(name, times[name].least_s) for name in group.nodes]
+        else:
+            longest = max(group.layers, key=lambda name: results[name].latency_s)
+            rows.append(
+                MeasuredRow(
+                    group.layers,
+                    min((kind_of(layers[name]) for name in group.layers), key=KINDS.index),
+                    tuple(dict.fromkeys(times[name].op for name in group.nodes)),
+                    math.fsum(results[name].latency_s for name in group.layers),
+                    math.fsum(times[name].least_s for name in group.nodes),
+                    math.fsum(times[name].median_s for name in group.nodes),
+                    results[longest].bound,
+                )
+            )
+    return MeasuredComparison(
+        report.machine.name,
+        report.workload.name,
+        ran,
+        tuple(rows),
+        tuple(only_predicted),
+        tuple(only_measured),
+        report.summary.latency_s,
+        (*notes, *ran.notes),
+    )
+
+
+def _ran(ran: Measurement) -> tuple[GraphNode, ...]:
+    """The nodes that ran, where the runtime did not write its graph: their names alone."""
+    return tuple(GraphNode(node.name, node.op, (), ()) for node in ran.nodes)
+
+
+def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[str]]:
+    """The machine with so many threads, where its kind has them; else a note that it has none."""
+    spec_class = type(machine).spec_class
+    if "threads" not in spec_class.model_fields:
+        return machine, [f"{machine.name} is no machine with threads: it is compared as it is"]
+    document = deepcopy(machine.document)
+    document.override({"threads": threads})
+    return type(machine)(check(spec_class, document), machine.folder, document), []
+
+
+def compare_measured(
+    machine: Machine,
+    model: str | Path,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    batch: int = 1,
+    runs: int | None = None,
+    tell: Tell | None = None,
+    shapes: Mapping[str, int] | None = None,
+) -> MeasuredComparison:
+    """Predict a model on `machine`, run it on this one, and put them side by side.
+
+    Parameters
+    ----------
+    machine : Machine
+        Usually what ``hwsim calibrate`` wrote; it is predicted with `threads`.
+    model, runtime, threads, batch, runs, tell, shapes
+        As `measure` takes them.
+    """
+    import warnings
+
+    import hwsim
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", HwsimWarning)
+        network = hwsim.load_workload(model)
+    notes = [str(warning.message) for warning in caught]
+    predicting, more = with_threads(machine, threads)
+    report = hwsim.simulate(predicting, network, batch=batch)
+    ran = measure(model, runtime, threads, batch, runs, shapes, tell)
+    return compared(report, ran, [*notes, *more])
+
+
+def print_measured(found: MeasuredComparison, console: Console) -> None:
+    """Print the rows, what only one side has, errors by kind of layer, and totals."""
+    from rich.table import Table
+
+    def time(seconds: float) -> str:
+        return format_si(seconds, "s")
+
+    ran = found.measurement
+    title = f"{found.workload} on {found.machine}: predicted, and measured with {ran.runtime}"
+    table = Table(
+        title=f"{title}, {ran.threads} thread{'s' * (ran.threads > 1)}, batch {ran.batch}", title_justify="left"
+    )
+    for name in ("layer", "ran as"):
+        table.add_column(name, overflow="fold")
+    for name in ("predicted", "measured", "median", "error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("bound")
+    for row in found.rows:
+        table.add_row(
+            " + ".join(row.layers),
+            " + ".join(row.kernels),
+            time(row.predicted_s),
+            time(row.measured_s),
+            time(row.median_s),
+            f"{row.error:+.1%}",
+            row.bound,
+        )
+    console.print(table)
+    errors = Table("kind of layer", *(), title="error by kind", title_justify="left")
+    for name in ("rows", "mean error", "predicted", "measured"):
+        errors.add_column(name, justify="right")
+    for kind, (rows, error, predicted, measured) in found.by_kind().items():
+        errors.add_row(kind, str(rows), f"{error:.1%}", time(predicted), time(measured))
+    console.print(errors)
+    for what, names in (
+        ("ran, but is no layer", found.only_measured),
+        ("predicted, but not seen", found.only_predicted),
+    ):
+        if names:
+            total = math.fsum(seconds for _, seconds in names)
+            shown = ", ".join(name for name, _ in names[:6]) + (", ..." if len(names) > 6 else "")
+            console.print(f"{what}: {len(names)}, {time(total)} together: {shown}")
+    console.print(
+        f"whole run: predicted {time(found.predicted_s)}, measured {time(ran.latency_s)} (median {time(ran.median_s)} "
+        f"of {ran.runs}), error {found.error:+.1%}; its nodes under the profiler {time(ran.nodes_s)}"
+    )
+    if ran.energy_j is not None:
+        console.print(
+            f"energy of the processor for one run, idle power included: {format_si(ran.energy_j, 'J')} (RAPL)"
+        )
+    for note in found.notes:
+        console.print(f"note: {note}")

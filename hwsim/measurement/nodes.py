@@ -1,0 +1,158 @@
+"""Which layers a node of the runtime stands for: runtimes fuse, rename and add nodes.
+
+The graph that ran still names most of its outputs as the file does, or names a node after what it replaced. From such
+an output all nodes of the file are gone back over, as far as outputs that other nodes of the runtime give: what lies
+between is what the node does. Where the runtime renamed what a node reads (another layout), what lies between is taken
+to be the end of the node before: an activation or a sum that was fused into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+__all__ = ["Covering", "GraphNode", "Group", "cover", "groups"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A node of a graph: its name, operator, and the tensors that it reads and writes."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+Covering = Mapping[str, frozenset[str]]
+"""Name of a node of the runtime -> names of the file's nodes that it does."""
+
+_ADDED = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
+"""What onnxruntime's optimisers append to the name of what a node replaces."""
+
+
+_MOVES = {"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Kernels that compute nothing: where one gives the output of another operator, the node before it did the work."""
+
+
+def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
+    """What each node of the runtime's graph, in the order they run, does of the file's."""
+    writer = {output: node for node in file for output in node.outputs}
+    roots = _roots(runtime, file, writer)
+    owned = {root.name for root in roots.values()}
+    found = {ran.name: {roots[ran.name].name} if ran.name in roots else set() for ran in runtime}
+    made = {output for ran in runtime for output in ran.outputs}
+    for ran in runtime:
+        if ran.name in roots:
+            # Whether it reads what another node gives under a name of the runtime's own.
+            renamed = any(tensor in made and tensor not in writer for tensor in ran.inputs)
+            found[ran.name] |= _above(roots[ran.name], owned, writer, ran.op if renamed else "")
+    _absorb(runtime, file, writer, found)
+    return {name: frozenset(names) for name, names in found.items()}
+
+
+def _roots(
+    runtime: Sequence[GraphNode], file: Sequence[GraphNode], writer: Mapping[str, GraphNode]
+) -> dict[str, GraphNode]:
+    """Name of each node of the runtime -> the file's node whose output it gives, one for each at most."""
+    by_name = {node.name: node for node in file if node.name}
+    maker = {output: ran for ran in runtime for output in ran.outputs}
+    roots: dict[str, GraphNode] = {}
+    given: dict[str, str] = {}
+    for ran in runtime:
+        plain = _ADDED.sub("", ran.name)
+        named = by_name.get(plain) or writer.get(plain)
+        root = next((writer[output] for output in ran.outputs if output in writer), None)
+        to = ran
+        if ran.op in _MOVES and root is not None and root.op not in _MOVES:
+            if named is not None and named.op in _MOVES:
+                root = named
+            else:
+                to = next((maker[tensor] for tensor in ran.inputs if tensor in maker), ran)
+        root = root or named
+        if root is None or root.name in given:
+            continue
+        if to.name in roots:  # the later output is what the whole of it gives
+            del given[roots[to.name].name]
+        roots[to.name] = root
+        given[root.name] = to.name
+    return roots
+
+
+def _above(root: GraphNode, owned: Set[str], writer: Mapping[str, GraphNode], upto: str) -> set[str]:
+    """The nodes that `root` depends on and nobody owns; with a kernel `upto`, back to the operator that it is for."""
+    found: set[str] = set()
+    met = not upto
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if upto and (node.op in upto or (node.op == "MatMul" and upto == "Gemm")):
+            met = True
+            continue
+        for tensor in node.inputs:
+            above = writer.get(tensor)
+            if above is not None and above.name not in owned and above.name not in found:
+                found.add(above.name)
+                waiting.append(above)
+    return found if met else set()
+
+
+def _absorb(
+    runtime: Sequence[GraphNode], file: Sequence[GraphNode], writer: Mapping[str, GraphNode], found: dict[str, set[str]]
+) -> None:
+    """Give each of the file's nodes that nobody does to the node, of those before it, that runs last."""
+    place = {ran.name: index for index, ran in enumerate(runtime)}
+    last: dict[str, str] = {}  # file's node -> the node of the runtime that does it
+    for name, names in found.items():
+        for done in names:
+            if done not in last or place[name] > place[last[done]]:
+                last[done] = name
+    for node in file:
+        if node.name in last:
+            continue
+        above = {writer[tensor].name for tensor in node.inputs if tensor in writer}
+        does = [last[name] for name in above if name in last]
+        if does:
+            last[node.name] = max(does, key=lambda name: place[name])
+            found[last[node.name]].add(node.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Layers and nodes of the runtime that can be compared only together; either may be empty."""
+
+    layers: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+def groups(layers: Iterable[str], nodes: Iterable[str], covering: Covering, layer_of: Mapping[str, str]) -> list[Group]:
+    """The smallest groups of layers and nodes of the runtime that belong together, in the layers' order.
+
+    Parameters
+    ----------
+    layers, nodes : iterables of str
+        Names of the workload's layers, and of the nodes that the runtime ran, in their order.
+    covering : mapping
+        From `cover`.
+    layer_of : mapping
+        Name of a node of the file -> the layer that it became.
+    """
+    layers, nodes = list(layers), list(nodes)
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def top(key: tuple[str, str]) -> tuple[str, str]:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for node in nodes:
+        for done in covering.get(node, ()):
+            if done in layer_of:
+                parent[top(("node", node))] = top(("layer", layer_of[done]))
+    members: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    for kind, names in (("layer", layers), ("node", nodes)):
+        for name in names:
+            members.setdefault(top((kind, name)), ([], []))[kind == "node"].append(name)
+    return [Group(tuple(of_layers), tuple(of_nodes)) for of_layers, of_nodes in members.values()]

@@ -1,0 +1,346 @@
+"""Runs a model through onnxruntime on this machine, as a user has it, and times every node by its profiler."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hwsim.errors import InputError, nearest
+from hwsim.host import Energy, Load
+from hwsim.measurement.nodes import GraphNode
+
+__all__ = ["RUNTIMES", "Measurement", "NodeTime", "measure", "parse_profile"]
+
+RUNTIMES = ("onnxruntime",)
+WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
+MAX_INPUT_ELEMENTS = 2**28
+SUFFIX = "_kernel_time"
+Tell = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, how much there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTime:
+    """A node that the runtime ran: its name and kernel, its least and its median time over the runs."""
+
+    name: str
+    op: str
+    least_s: float
+    median_s: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model as it ran here.
+
+    Attributes
+    ----------
+    nodes : tuple of NodeTime
+        In the order they ran. The profiler counts whole microseconds and adds one or two to each node.
+    latency_s, median_s : float
+        Least and median time of a whole run without the profiler.
+    optimised, original : tuple of GraphNode
+        The graph as the runtime ran it, and as the file has it.
+    energy_j : float or None
+        Energy of the processor's packages for one run, where the machine tells (RAPL).
+    """
+
+    model: str
+    runtime: str
+    threads: int
+    batch: int
+    runs: int
+    nodes: tuple[NodeTime, ...]
+    latency_s: float
+    median_s: float
+    optimised: tuple[GraphNode, ...]
+    original: tuple[GraphNode, ...]
+    energy_j: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def nodes_s(self) -> float:
+        """The least times of all nodes together."""
+        return math.fsum(node.least_s for node in self.nodes)
+
+
+def measure(
+    model: str | Path,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    batch: int = 1,
+    runs: int | None = None,
+    shapes: Mapping[str, int] | None = None,
+    tell: Tell | None = None,
+    seconds: float = 10.0,
+) -> Measurement:
+    """Run a model on this machine and time it, as a whole and node by node.
+
+    Parameters
+    ----------
+    model : str or Path
+        An ``.onnx`` file.
+    runtime : str
+        ``onnxruntime``: its CPU provider.
+    threads : int
+        Threads of an operator.
+    batch : int
+        The first size of each input, where the model leaves it open.
+    runs : int, optional
+        How often to run it; as often as fits `seconds` unless told, 5 to 300 times. Two more go first and are not kept.
+    shapes : mapping, optional
+        Other sizes that the model leaves open, by their names.
+    tell : callable, optional
+        Called with what is being done, how much is done and how much there is.
+
+    Raises
+    ------
+    InputError
+        If the runtime is not installed, or the model cannot be read or run.
+    """
+    if runtime not in RUNTIMES:
+        raise InputError(
+            f"the runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}{nearest(runtime, RUNTIMES)}"
+        )
+    _whole("threads", threads, 1024)
+    _whole("batch", batch, 65536)
+    if runs is not None:
+        _whole("runs", runs, 10**6)
+    path = Path(model)
+    if path.suffix.lower() != ".onnx":
+        raise InputError("a model that onnxruntime runs must be an .onnx file", str(model))
+    if not path.is_file():
+        raise InputError("must be a file", str(model))
+    onnx, ort = _library("onnx"), _library("onnxruntime")
+    with tempfile.TemporaryDirectory(prefix="hwsim") as folder:
+        return _Run(onnx, ort, path, Path(folder), threads, tell or (lambda *_: None)).measured(
+            batch, dict(shapes or {}), runs, seconds
+        )
+
+
+def _whole(name: str, value: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise InputError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(f"{name} is not installed: pip install 'hwsim[onnx]' onnxruntime") from None
+
+
+class _Run:
+    """One model in one folder for what the runtime writes."""
+
+    def __init__(self, onnx: Any, ort: Any, path: Path, folder: Path, threads: int, tell: Tell) -> None:
+        self.onnx, self.ort = onnx, ort
+        self.path, self.folder = path, folder
+        self.threads, self.tell = threads, tell
+        self.notes: list[str] = []
+        self.source: str | bytes = str(path)
+
+    def graph(self, path: Path) -> Any:
+        try:
+            return self.onnx.load(str(path), load_external_data=False)
+        except Exception as error:  # protobuf and onnx raise types of their own
+            raise InputError(f"cannot be read as ONNX: {_line(error)}", str(self.path)) from None
+
+    def named(self) -> tuple[GraphNode, ...]:
+        """The file's nodes; those without a name get that of their first output, so that the profiler can tell them."""
+        model = self.graph(self.path)
+        nodes = model.graph.node
+        if all(node.name for node in nodes):
+            return _nodes(model)
+        outside = any(tensor.data_location == self.onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
+        if outside or model.ByteSize() > 2**31 - 2**20:
+            self.notes.append("some nodes have no name, and weights lie outside the file: these nodes are not matched")
+            return _nodes(model)
+        taken = {node.name for node in nodes}
+        for node in nodes:
+            if not node.name and node.output and node.output[0] not in taken:
+                node.name = node.output[0]
+        self.source = model.SerializeToString()
+        return _nodes(model)
+
+    def session(self, profiled: bool) -> Any:
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 4
+        if profiled:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self.folder / "profile")
+            options.optimized_model_filepath = str(self.folder / "optimised.onnx")
+            # The graph is wanted, not its weights.
+            key = "session.optimized_model_external_initializers"
+            options.add_session_config_entry(f"{key}_file_name", "weights.bin")
+            options.add_session_config_entry(f"{key}_min_size_in_bytes", "64")
+        try:
+            return self.ort.InferenceSession(self.source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise InputError(f"onnxruntime cannot load it: {_line(error)}", str(self.path)) from None
+
+    def run(self, session: Any, feeds: Mapping[str, Any]) -> float:
+        start = perf_counter()
+        try:
+            session.run(None, feeds)
+        except Exception as error:
+            raise InputError(f"onnxruntime cannot run it: {_line(error)}", str(self.path)) from None
+        return perf_counter() - start
+
+    def measured(self, batch: int, shapes: dict[str, int], runs: int | None, seconds: float) -> Measurement:
+        original = self.named()
+        load = Load.now()
+        plain = self.session(profiled=False)
+        feeds = _feeds(plain.get_inputs(), batch, shapes, str(self.path))
+        for _ in range(WARM_RUNS):
+            once = self.run(plain, feeds)
+        count = runs or max(LEAST_RUNS, min(MOST_RUNS, int(seconds / 2 / max(once, 1e-6))))
+        before, times = Energy.now(), []
+        for done in range(count):
+            self.tell("whole runs", done, 2 * count)
+            times.append(self.run(plain, feeds))
+        joules = Energy.now().joules_since(before)
+        if joules is None:
+            self.notes.append("energy: this machine lets no energy counter (RAPL) be read")
+        del plain  # its threads would spin beside those of the next
+        profiled = self.session(profiled=True)
+        for done in range(WARM_RUNS + count):
+            self.tell("runs with the profiler", min(count + done, 2 * count), 2 * count)
+            self.run(profiled, feeds)
+        profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+        nodes, watching = without_profiler(parse_profile(profile, WARM_RUNS + count, WARM_RUNS), min(times))
+        if watching:
+            self.notes.append(
+                f"the profiler's own {watching * 1e6:.1f} us a node, by which nodes outlast the run, are taken off"
+            )
+        try:
+            optimised = _nodes(self.graph(self.folder / "optimised.onnx"))
+        except InputError:
+            optimised = ()
+            self.notes.append("onnxruntime did not write the graph that it ran: fused nodes are matched by name alone")
+        self.notes += Load.now().since(load).notes()
+        spread = float(np.median(times)) / min(times) - 1
+        if spread > 0.1:
+            self.notes.append(f"noise: the median run took {spread:.0%} longer than the fastest")
+        return Measurement(
+            str(self.path),
+            f"onnxruntime {self.ort.__version__}",
+            self.threads,
+            batch,
+            count,
+            nodes,
+            min(times),
+            float(np.median(times)),
+            optimised,
+            original,
+            None if joules is None else joules / count,
+            tuple(self.notes),
+        )
+
+
+def _line(error: Exception) -> str:
+    """An error of another library in one line of a bearable length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _nodes(model: Any) -> tuple[GraphNode, ...]:
+    return tuple(
+        GraphNode(node.name, node.op_type, tuple(filter(None, node.input)), tuple(filter(None, node.output)))
+        for node in model.graph.node
+    )
+
+
+def _feeds(inputs: Any, batch: int, shapes: Mapping[str, int], path: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Random inputs: normal floats, 0 or 1 as indices (every table has these rows), any 8-bit value."""
+    draw, feeds = np.random.default_rng(0), {}
+    for given in inputs:
+        shape = []
+        for axis, size in enumerate(given.shape):
+            if isinstance(size, int) and size >= 0:
+                shape.append(size)
+                if axis == 0 and size != batch and batch != 1:
+                    raise InputError(f"the batch of input {given.name!r} is fixed at {size}, not {batch}", path)
+            elif isinstance(size, str) and size in shapes:
+                shape.append(int(shapes[size]))
+            elif axis == 0:
+                shape.append(batch)
+            else:
+                named = f"{size!r}" if size else f"axis {axis}"
+                raise InputError(f"input {given.name!r} leaves {named} open: its size must be given", path)
+        if math.prod(shape) > MAX_INPUT_ELEMENTS:
+            raise InputError(f"input {given.name!r} must have at most 2^28 elements, not {math.prod(shape):,}", path)
+        feeds[given.name] = _values(draw, given.type, tuple(shape), given.name, path)
+    return feeds
+
+
+def _values(draw: np.random.Generator, kind: str, shape: tuple[int, ...], name: str, path: str) -> np.ndarray[Any, Any]:
+    dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(kind, kind[7:-1])
+    if dtype in ("float16", "float32", "float64"):
+        return draw.standard_normal(shape, np.float32).astype(dtype)
+    if dtype in ("int8", "uint8"):
+        return draw.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
+    if dtype in ("bool", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
+        return draw.integers(0, 2, shape).astype(dtype)
+    raise InputError(f"input {name!r} must be a tensor of numbers, not {kind}", path)
+
+
+def without_profiler(nodes: tuple[NodeTime, ...], run_s: float) -> tuple[tuple[NodeTime, ...], float]:
+    """The nodes without what the profiler adds to each, and that: together they last no longer than a run without it.
+
+    At most 3 us a node are taken off, since more would be noise and not the profiler, and at most half of its time.
+    """
+    over = math.fsum(node.least_s for node in nodes) - run_s
+    each = min(max(over / len(nodes), 0.0), 3e-6) if nodes else 0.0
+    less = [
+        NodeTime(
+            node.name, node.op, max(node.least_s - each, node.least_s / 2), max(node.median_s - each, node.median_s / 2)
+        )
+        for node in nodes
+    ]
+    return tuple(less), each
+
+
+def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
+    """The nodes of a profile of `runs` runs, of which the first `warm` are left out.
+
+    A node that ran several times a run (in a loop) counts once, with the sum; one inside of another (the body of a
+    loop) is part of that.
+
+    Raises
+    ------
+    InputError
+        If the text is no profile of onnxruntime, or holds another number of runs.
+    """
+    try:
+        events = [event for event in json.loads(text) if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
+        events = [(int(e["ts"]), -int(e["dur"]), e["name"], e["args"]) for e in events]
+        keys = [
+            (ts, negative, name.removesuffix(SUFFIX), args.get("node_index", "")) for ts, negative, name, args in events
+        ]
+        ops = {key[2:]: str(event[3].get("op_name", "")) for key, event in zip(keys, events)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"must be a profile that onnxruntime wrote: {_line(error)}") from None
+    found: dict[tuple[str, str], list[float]] = {}
+    end = -1
+    for ts, negative, name, index in sorted(keys, key=lambda key: key[:2]):
+        if ts - negative <= end:  # inside of the node before
+            continue
+        end = ts - negative
+        found.setdefault((name, index), []).append(-negative * 1e-6)
+    nodes = []
+    for (name, index), times in found.items():
+        if len(times) % runs:
+            raise InputError(f"node {name!r} must run equally often in each of {runs} runs, not {len(times)} times")
+        each = np.array(times).reshape(runs, -1).sum(axis=1)[warm:]
+        nodes.append(NodeTime(name, ops[name, index], float(each.min()), float(np.median(each))))
+    return tuple(nodes)

@@ -1,0 +1,212 @@
+"""Models as the runtime runs them: profiles are read, fused nodes are matched with layers, sums agree. No time is judged."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwsim.errors import InputError
+from hwsim.measurement import NodeTime, measure, parse_profile
+from hwsim.measurement.nodes import GraphNode, Group, cover, groups
+from hwsim.measurement.runtime import without_profiler
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+onnx_builder = pytest.importorskip("onnx_builder", reason="the builders of ONNX models are not in this tree")
+
+
+def event(name: str, ts: int, dur: int, op: str, index: int) -> dict[str, object]:
+    """An event of onnxruntime 1.31's profile, without the fields that nobody reads."""
+    args = {"op_name": op, "node_index": str(index), "provider": "CPUExecutionProvider", "output_type_shape": []}
+    return {
+        "cat": "Node",
+        "pid": 1,
+        "tid": 1,
+        "dur": dur,
+        "ts": ts,
+        "ph": "X",
+        "name": f"{name}_kernel_time",
+        "args": args,
+    }
+
+
+#: Two runs of a convolution (7 and 6 us) and a loop that runs an addition twice, recorded from onnxruntime and shortened.
+PROFILE = [
+    {"cat": "Session", "pid": 1, "tid": 1, "dur": 675, "ts": 8, "ph": "X", "name": "model_loading_uri", "args": {}},
+    event("conv1_token_1", 100, 7, "QLinearConv", 47),
+    event("loop", 110, 20, "Loop", 50),
+    event("body/add", 112, 5, "Add", 2),
+    event("body/add", 120, 6, "Add", 2),
+    {"cat": "Session", "pid": 1, "tid": 1, "dur": 40, "ts": 99, "ph": "X", "name": "model_run", "args": {}},
+    event("conv1_token_1", 200, 6, "QLinearConv", 47),
+    event("loop", 210, 24, "Loop", 50),
+    event("body/add", 212, 5, "Add", 2),
+    event("body/add", 220, 6, "Add", 2),
+    {"cat": "Session", "pid": 1, "tid": 1, "dur": 40, "ts": 199, "ph": "X", "name": "model_run", "args": {}},
+]
+
+
+def test_a_profile_has_each_node_once_and_the_body_of_a_loop_in_the_loop() -> None:
+    assert parse_profile(json.dumps(PROFILE), 2) == (
+        NodeTime("conv1_token_1", "QLinearConv", pytest.approx(6e-6), pytest.approx(6.5e-6)),
+        NodeTime("loop", "Loop", pytest.approx(20e-6), pytest.approx(22e-6)),
+    )
+    warm = parse_profile(json.dumps(PROFILE), 2, warm=1)
+    assert [node.least_s for node in warm] == [pytest.approx(6e-6), pytest.approx(24e-6)]
+
+
+def test_a_node_that_runs_twice_a_run_counts_with_the_sum() -> None:
+    text = json.dumps([event("a", ts, dur, "Add", 1) for ts, dur in ((0, 1), (10, 2), (20, 3), (30, 5))])
+    assert [node.least_s for node in parse_profile(text, 2)] == [pytest.approx(3e-6)]
+    with pytest.raises(InputError, match=r"node 'a' must run equally often in each of 3 runs, not 4 times"):
+        parse_profile(text, 3)
+
+
+@given(
+    st.text(max_size=50) | st.sampled_from(["[{}]", "[1]", "{}", '[{"cat": "Node", "name": "a_kernel_time"}]', "null"])
+)
+def test_what_is_no_profile_is_told(text: str) -> None:
+    try:
+        assert parse_profile(text, 1) == ()
+    except InputError as error:
+        assert "profile" in str(error)
+
+
+def test_the_profiler_is_taken_off_so_that_nodes_last_no_longer_than_the_run() -> None:
+    nodes = (NodeTime("a", "A", 5e-6, 6e-6), NodeTime("b", "B", 10e-6, 10e-6))
+    less, each = without_profiler(nodes, 12e-6)
+    assert each == pytest.approx(1.5e-6)
+    assert sum(node.least_s for node in less) == pytest.approx(12e-6)
+    assert without_profiler(nodes, 20e-6) == (nodes, 0.0)
+    assert without_profiler(nodes, 0.0)[1] == 3e-6  # more would be noise
+    assert without_profiler((), 1.0) == ((), 0.0)
+
+
+def node(name: str, op: str, reads: str, writes: str) -> GraphNode:
+    return GraphNode(name, op, tuple(reads.split()), tuple(writes.split()))
+
+
+FILE = (
+    node("conv", "Conv", "x w", "c"), node("relu", "Relu", "c", "r"), node("conv2", "Conv", "r w2", "d"),
+    node("add", "Add", "d r", "s"), node("relu2", "Relu", "s", "t"), node("flat", "Flatten", "t", "f"),
+    node("fc", "MatMul", "f w3", "m"), node("bias", "Add", "m b", "y"),
+)  # fmt: skip
+
+
+def test_fused_nodes_do_what_lies_between_what_they_read_and_write() -> None:
+    ran = (
+        node("conv", "FusedConv", "x w", "r"), node("conv2", "FusedConv", "r w2 r", "t"), node("flat", "Flatten", "t", "f"),
+        node("fc/MatMulAddFusion", "Gemm", "f w3 b", "y"),
+    )  # fmt: skip
+    done = cover(ran, FILE)
+    assert done["conv"] == {"conv", "relu"}
+    assert done["conv2"] == {"conv2", "add", "relu2"}
+    assert done["flat"] == {"flat"}
+    assert done["fc/MatMulAddFusion"] == {"fc", "bias"}
+
+
+def test_nodes_that_were_renamed_end_at_their_own_operator() -> None:
+    # Another layout: tensors have the runtime's names, nodes those of what they replaced.
+    ran = (
+        node("r_nchwc", "Conv", "x w", "reorder_0"), node("d_nchwc", "Conv", "reorder_0 w2 reorder_0", "reorder_1"),
+        node("ReorderOutput", "ReorderOutput", "reorder_1", "t"), node("flat", "Flatten", "t", "f"),
+        node("gemm_in", "Reshape", "f", "g"), node("fc/MatMulAddFusion", "Gemm", "g w3 b", "h"), node("gemm_out", "Reshape", "h", "y"),
+    )  # fmt: skip
+    done = cover(ran, FILE)
+    assert done["r_nchwc"] == {"conv", "relu"}
+    assert done["d_nchwc"] == {"conv2", "add", "relu2"}
+    assert done["ReorderOutput"] == done["gemm_in"] == done["gemm_out"] == frozenset()
+    assert done["fc/MatMulAddFusion"] == {"fc", "bias"}
+
+
+def test_groups_are_the_smallest_that_belong_together() -> None:
+    covering = {"n1": frozenset({"a"}), "n2": frozenset({"b", "c"}), "n3": frozenset({"c"}), "n4": frozenset()}
+    layer_of = {"a": "A", "b": "B", "c": "C"}
+    assert groups("ABCD", ["n1", "n2", "n3", "n4"], covering, layer_of) == [
+        Group(("A",), ("n1",)), Group(("B", "C"), ("n2", "n3")), Group(("D",), ()), Group((), ("n4",)),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))
+def test_groups_keep_every_layer_and_node_once(pairs: list[tuple[int, int]]) -> None:
+    covering: dict[str, frozenset[str]] = {}
+    for ran, done in pairs:
+        covering[f"n{ran}"] = covering.get(f"n{ran}", frozenset()) | {f"f{done}"}
+    nodes, layers = [f"n{i}" for i in range(8)], [f"L{i}" for i in range(8)]
+    found = groups(layers, nodes, covering, {f"f{i}": f"L{i}" for i in range(8)})
+    assert sorted(name for group in found for name in group.layers) == layers
+    assert sorted(name for group in found for name in group.nodes) == nodes
+    together = {name: index for index, group in enumerate(found) for name in (*group.layers, *group.nodes)}
+    assert all(together[f"n{ran}"] == together[f"L{done}"] for ran, done in pairs)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    small = onnx_builder.small_convnet()
+    made = {
+        "fp32": small,
+        "QDQ": onnx_builder.quantised(small),
+        "QOperator": onnx_builder.quantised(small, "QOperator"),
+        "bert": onnx_builder.bert(),
+    }
+    for name, model in made.items():
+        onnx.save(model, folder / f"{name}.onnx")
+    return {name: folder / f"{name}.onnx" for name in made}
+
+
+@pytest.mark.parametrize("form", ["fp32", "QDQ", "QOperator", "bert"])
+def test_every_node_with_macs_is_matched(models: dict[str, Path], form: str) -> None:
+    ran = measure(models[form], runs=2)
+    assert ran.runs == 2
+    assert ran.nodes
+    assert all(0 < one.least_s <= one.median_s for one in ran.nodes)
+    covering = cover(ran.optimised, ran.original)
+    ops = {one.name: one.op for one in ran.original}
+    owners: dict[str, list[str]] = {}
+    for name, done in covering.items():
+        for one in done:
+            owners.setdefault(one, []).append(name)
+    for name, op in ops.items():
+        if op in ("Conv", "Gemm", "MatMul", "QLinearConv", "QGemm", "MaxPool", "Softmax", "LayerNormalization"):
+            assert len(owners.get(name, [])) == 1, name
+    kernel = {one.name: one.op for one in ran.nodes}
+    for name, op in ops.items():
+        if op == "Conv":
+            assert "Conv" in kernel[owners[name][0]]
+
+
+def test_a_batch_that_the_model_leaves_open_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "open.onnx"
+    onnx.save(onnx_builder.bert(batch="batch", seq="seq", dynamic=True), path)
+    assert measure(path, batch=2, runs=1, shapes={"seq": 8}).batch == 2
+    with pytest.raises(InputError, match=r"input 'ids' leaves 'seq' open: its size must be given"):
+        measure(path, runs=1)
+
+
+def test_what_cannot_be_measured_is_told(models: dict[str, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x07 nothing")
+    for call, text in (
+        (lambda: measure(models["fp32"], runtime="onnxruntme"), "nearest: 'onnxruntime'"),
+        (lambda: measure("resnet50_v1"), "must be an .onnx file"),
+        (lambda: measure(tmp_path / "none.onnx"), "must be a file"),
+        (lambda: measure(broken), "cannot be read as ONNX"),
+        (lambda: measure(models["fp32"], threads=0), "threads must be a whole number from 1 to 1024, not 0"),
+        (lambda: measure(models["fp32"], batch=4), "the batch of input 'image' is fixed at 1, not 4"),
+    ):
+        with pytest.raises(InputError, match=text):
+            call()
+
+
+def test_nodes_without_a_name_are_matched_all_the_same(models: dict[str, Path], tmp_path: Path) -> None:
+    model = onnx.load(models["fp32"])
+    for one in model.graph.node:
+        one.name = ""
+    onnx.save(model, tmp_path / "nameless.onnx")
+    ran = measure(tmp_path / "nameless.onnx", runs=1)
+    assert all(one.name for one in ran.original)
+    done = set().union(*cover(ran.optimised, ran.original).values())
+    assert done == {one.name for one in ran.original}
