@@ -34,9 +34,8 @@ def _count(text: str) -> int:
     """How many numbers a list such as 0-3,8 names."""
     found = 0
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first.strip().isdigit():
-            found += int(last or first) - int(first) + 1
+        if span := re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part):
+            found += int(span[2] or span[1]) - int(span[1]) + 1
     return found
 
 
