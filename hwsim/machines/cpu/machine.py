@@ -38,6 +38,7 @@ class _Setting:
 
     weights: int | None = None
     edges: tuple[bool, bool] = (True, True)
+    first: bool = True
     shared: int = 0
     streams: float = 1.0
 
@@ -62,7 +63,7 @@ class Cpu(Machine):
         library = load_library(spec.library, self.folder)
         if spec.costs:
             types = {
-                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs})
+                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs_of(dtype)})
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
@@ -206,7 +207,11 @@ class Cpu(Machine):
             slow = sum(self._seconds(layer, batch, weights, edges[layer.name], True) for layer in layers)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._contended(layers, batch, weights, time, streams)
-        settings = [_Setting(weights, edges[layer.name], more, streams) for layer, more in zip(layers, extra)]
+        settings = [
+            # Layers that are no network are run one by one.
+            _Setting(weights, edges[layer.name], not place or not workload.graph, more, streams)
+            for place, (layer, more) in enumerate(zip(layers, extra))
+        ]
         return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
 
     def _seconds(self, layer: Layer, batch: int, weights: int, edges: tuple[bool, bool], efficient: bool) -> float:
@@ -296,7 +301,7 @@ class Cpu(Machine):
         for share in shares:
             if share not in spents:
                 home = self._home(layer, work, share, bench, setting.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges)
+                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges, setting.first)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
         far = spents[shares[0]].far == "dram" or setting.shared > 0
         found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)
