@@ -62,7 +62,7 @@ def _costs(fitted: Fitted) -> Iterator[str]:
     yield "fitted:"
     for dtype, costs in fitted.costs.items():
         what = f"{len(costs)} costs on {fitted.operators[dtype]} single operators of {fitted.runtime} here"
-        error = f"mean error of these {fitted.before[dtype]:.1%} with the library's own, {fitted.after[dtype]:.1%} with them"
+        error = f"their mean error is {fitted.after[dtype]:.1%}, and {fitted.before[dtype]:.1%} with the library's own"
         yield f"  costs.{dtype}: {json.dumps(f'{what}; {error}')}"
 
 
