@@ -139,7 +139,7 @@ class Host:
                 return "zen4", True
         if info.get("vendor_id") == "GenuineIntel" and family == 6:
             if model == 85:
-                return ("skylake-sp" if stepping <= 4 else "cascade-lake"), True
+                return ("skylake-sp" if stepping <= 4 else "cascade-lake" if stepping <= 7 else "cooper-lake"), True
             for models, name in INTEL:
                 if model in models:
                     return name, True
@@ -154,17 +154,19 @@ class Host:
 INTEL = (
     ({78, 94, 142, 158, 165, 166}, "skylake-client"),
     ({106, 108}, "ice-lake-sp"),
-    ({125, 126, 140, 141, 167}, "sunny-cove-client"),
-    ({143, 207}, "golden-cove"),
-    ({151, 154, 183, 186, 191}, "golden-cove-client"),
+    ({125, 126, 167}, "ice-lake-client"),
+    ({140, 141}, "tiger-lake"),
+    ({143, 207}, "sapphire-rapids"),
+    ({151, 154, 183, 186, 191}, "golden-cove"),
+    ({190}, "gracemont"),
     ({134, 150, 156}, "tremont"),
 )
 """Models of Intel's family 6 by what hwsim's CPU files call them (Linux, arch/x86/include/asm/intel-family.h)."""
 
 KIN = (
-    ("amx_tile", "golden-cove"),
+    ("amx_tile", "sapphire-rapids"),
     ("avx512_vnni", "ice-lake-sp"),
-    ("avx_vnni", "golden-cove-client"),
+    ("avx_vnni", "golden-cove"),
     ("avx512bw", "skylake-sp"),
     ("avx2", "skylake-client"),
 )

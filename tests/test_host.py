@@ -61,7 +61,7 @@ def test_what_is_not_told_is_assumed_and_said(tmp_path: Path) -> None:
         (6, 85, 4, "skylake-sp"),
         (6, 85, 7, "cascade-lake"),
         (6, 106, 6, "ice-lake-sp"),
-        (6, 143, 8, "golden-cove"),
+        (6, 143, 8, "sapphire-rapids"),
         (6, 158, 10, "skylake-client"),
     ],
 )

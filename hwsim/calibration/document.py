@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from hwsim.calibration.library import Fitted
 from hwsim.calibration.numbers import Number
 from hwsim.calibration.rounds import Calibration
 
 __all__ = ["machine_text"]
+
+LIBRARY = "onnxruntime-1.31"
 
 
 def _size(size: int) -> str:
@@ -51,8 +54,20 @@ def _memories(found: Calibration) -> Iterator[str]:
     yield line("dram", None, 0, ("core", "memories.dram.core"), ("bandwidth", alone))
 
 
-def machine_text(found: Calibration, library: str = "onnxruntime-1.31", name: str = "host") -> str:
-    """The machine file; `library` names the inference library whose costs it takes."""
+def _costs(fitted: Fitted) -> Iterator[str]:
+    """What was fitted of the library, and on what."""
+    yield f"costs:  # cycles, of {fitted.runtime} here instead of where the library's were fitted"
+    for dtype, costs in fitted.costs.items():
+        yield f"  {dtype}: {{{', '.join(f'{name}: {cost:g}' for name, cost in costs.items())}}}"
+    yield "fitted:"
+    for dtype, costs in fitted.costs.items():
+        what = f"{len(costs)} costs on {fitted.operators[dtype]} single operators of {fitted.runtime} here"
+        error = f"their mean error is {fitted.after[dtype]:.1%}, and {fitted.before[dtype]:.1%} with the library's own"
+        yield f"  costs.{dtype}: {json.dumps(f'{what}; {error}')}"
+
+
+def machine_text(found: Calibration, fitted: Fitted | None = None, name: str = "host") -> str:
+    """The machine file; with what was fitted of the library, if that was."""
     host = found.host
     where = f"{host.processor}, {host.system}{', virtual machine' if host.virtual else ''}"
     clock = found.number("clocks.core")
@@ -66,12 +81,13 @@ def machine_text(found: Calibration, library: str = "onnxruntime-1.31", name: st
         f"clocks: {{core: {clock.text}}}  # {clock.what}; {_doubt(clock)}",
         f"core: {core}" + ("" if known else "  # the nearest kin: what was not measured is taken from it"),
         f"cores: {host.cores}",
-        f"library: {library}",
+        f"library: {LIBRARY}",
     ]
     if rates := [number for number in found.numbers if number.key.startswith("rates.")]:
         lines.append("rates:  # MACs a cycle of one core")
         lines += [f"  {one.key.removeprefix('rates.')}: {one.value:.4g}  # {one.what}; {_doubt(one)}" for one in rates]
     lines += ["memories:", *_memories(found)]
+    lines += _costs(fitted) if fitted is not None else []
     keyed = [number for number in found.numbers if number.key]
     lines += ["spread:  # of each number above, the median over the best, less one"]
     lines += [f"  {number.key}: {number.spread:.4f}" for number in keyed]

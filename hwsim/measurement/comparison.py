@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.errors import HwsimWarning
 from hwsim.fields import check
 from hwsim.measurement.nodes import GraphNode, cover, groups
-from hwsim.measurement.runtime import Measurement, Tell, measure
+from hwsim.measurement.runtime import Measurement, Tell, check_request, measure
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
@@ -132,26 +131,16 @@ KINDS = (
 """Of several layers compared as one, the first of these names the kind: it is what takes the time."""
 
 
-def layers_of_nodes(layers: Iterable[Layer], file: Iterable[GraphNode]) -> dict[str, str]:
-    """Which layer each of the file's nodes became: the one of its name, or of the name of what it writes."""
-    names = {layer.name for layer in layers}
-    found = {}
-    for node in file:
-        for name in (node.name, *node.outputs):
-            if name in names:
-                found[node.name] = name
-                break
-    return found
-
-
-def compared(report: Report, ran: Measurement, notes: Iterable[str] = ()) -> MeasuredComparison:
-    """A prediction and a measurement of the same model side by side."""
+def compared(
+    report: Report, ran: Measurement, layer_of: Mapping[str, str], notes: Iterable[str] = ()
+) -> MeasuredComparison:
+    """A prediction and a measurement of the same model side by side; `layer_of` names the layer of each file's node."""
     layers = {layer.name: layer for layer in report.workload}
     results: dict[str, LayerResult] = {result.name: result for result in report.results}
     times = {node.name: node for node in ran.nodes}
     covering = cover(ran.optimised or _ran(ran), ran.original)
     rows, only_predicted, only_measured = [], [], []
-    for group in groups(layers, times, covering, layers_of_nodes(layers.values(), ran.original)):
+    for group in groups(layers, times, covering, layer_of):
         if not group.nodes:
             only_predicted += [(name, results[name].latency_s) for name in group.layers]
         elif not group.layers:
@@ -215,18 +204,16 @@ def compare_measured(
     model, runtime, threads, batch, runs, tell, shapes
         As `measure` takes them.
     """
-    import warnings
+    from hwsim.simulation import simulate
+    from hwsim.workload.onnx import read_model
 
-    import hwsim
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", HwsimWarning)
-        network = hwsim.load_workload(model)
-    notes = [str(warning.message) for warning in caught]
-    predicting, more = with_threads(machine, threads)
-    report = hwsim.simulate(predicting, network, batch=batch)
+    check_request(model, runtime, threads, batch, runs)
+    predicting, notes = with_threads(machine, threads)
+    read = read_model(model, shape=shapes)
+    report = simulate(predicting, read.workload, batch=batch)
     ran = measure(model, runtime, threads, batch, runs, shapes, tell)
-    return compared(report, ran, [*notes, *more])
+    layer_of = {ran.original[place].name: name for place, name in read.layers.items() if place < len(ran.original)}
+    return compared(report, ran, layer_of, [*read.warnings, *notes])
 
 
 def print_measured(found: MeasuredComparison, console: Console) -> None:

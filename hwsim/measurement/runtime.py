@@ -107,6 +107,16 @@ def measure(
     InputError
         If the runtime is not installed, or the model cannot be read or run.
     """
+    check_request(model, runtime, threads, batch, runs)
+    onnx, ort = _library("onnx"), _library("onnxruntime")
+    with tempfile.TemporaryDirectory(prefix="hwsim") as folder:
+        return _Run(onnx, ort, Path(model), Path(folder), threads, tell or (lambda *_: None)).measured(
+            batch, dict(shapes or {}), runs, seconds
+        )
+
+
+def check_request(model: str | Path, runtime: str, threads: int, batch: int, runs: int | None) -> None:
+    """Refuse what cannot be measured, before anything is read."""
     if runtime not in RUNTIMES:
         raise InputError(
             f"the runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}{nearest(runtime, RUNTIMES)}"
@@ -115,16 +125,10 @@ def measure(
     _whole("batch", batch, 65536)
     if runs is not None:
         _whole("runs", runs, 10**6)
-    path = Path(model)
-    if path.suffix.lower() != ".onnx":
+    if Path(model).suffix.lower() != ".onnx":
         raise InputError("a model that onnxruntime runs must be an .onnx file", str(model))
-    if not path.is_file():
+    if not Path(model).is_file():
         raise InputError("must be a file", str(model))
-    onnx, ort = _library("onnx"), _library("onnxruntime")
-    with tempfile.TemporaryDirectory(prefix="hwsim") as folder:
-        return _Run(onnx, ort, path, Path(folder), threads, tell or (lambda *_: None)).measured(
-            batch, dict(shapes or {}), runs, seconds
-        )
 
 
 def _whole(name: str, value: int, most: int) -> None:

@@ -205,8 +205,9 @@ def spend(
     share: Share,
     home: tuple[float, float],
     edges: tuple[bool, bool] = (True, True),
+    first: bool = True,
 ) -> Spent:
-    """Cycles of one thread for its share of a layer.
+    """Cycles of one thread for its share of a layer; the `first` of a network carries the call of the library.
 
     `home` are the bytes that weights take of the thread's own cache and of the one that it shares; `edges` say whether
     the input and the output have to be moved between the library's layout and the plain one.
@@ -214,12 +215,16 @@ def spend(
     spent = Spent(defaultdict(float))
     library, cost, threads = bench.library, bench.cost, share.threads
     cycles = spent.cycles
+    if first and cost("run"):
+        cycles["call"] = cost("run")
     if library.fuses and fused(layer):
         return spent
-    cycles["call"] = cost("call")
+    cycles["call"] += cost("call")
     if threads > 1:
-        first = cost("conv_thread" if isinstance(layer, Conv2d) else "thread")
-        cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
+        # A change of layout is a parallel loop of its own.
+        changes = sum(edges) / 2 if isinstance(layer, Conv2d) else 0.0
+        start = cost("thread") + changes * (cost("conv_thread") - cost("thread"))
+        cycles["threads"] = start + cost("barrier") * (threads - 1).bit_length()
     if work is not None:
         _multiply(layer, work, bench, share, home, spent)
         if isinstance(layer, Conv2d) and library.layout == "reorder":

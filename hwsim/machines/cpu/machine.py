@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import ceil, inf
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -15,21 +16,20 @@ from hwsim.machines.cpu.costs import BOUNDS, Bench, Share, Spent, fused, spend
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import load_library
 from hwsim.machines.cpu.nest import nest_of
+from hwsim.machines.cpu.network import contended, edges_of
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
+from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.tiles import Ports
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping, Problem, counts
-from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.units import Rate
-from hwsim.workload import Activation, Concat, Conv2d, Elementwise, Gru, Layer, Lstm, Pool2d, Workload
+from hwsim.workload import Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
 
 _RUNS_AS = {"int4": "int8", "binary": "int8", "ternary": "int8", "fp16": "fp32"}
-_SHARED = 4.0
-"""How sharply the time of cores and that of DRAM add up: inferences side by side are not in step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class _Setting:
 
     weights: int | None = None
     edges: tuple[bool, bool] = (True, True)
+    first: bool = True
     shared: int = 0
     streams: float = 1.0
 
@@ -62,7 +63,7 @@ class Cpu(Machine):
         library = load_library(spec.library, self.folder)
         if spec.costs:
             types = {
-                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs})
+                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs_of(dtype)})
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
@@ -162,21 +163,7 @@ class Cpu(Machine):
 
     def shares(self, layer: Layer, work: Work | None, bench: Bench) -> list[Share]:
         """What each thread has of a layer; the first has most."""
-        threads = self.spec.threads_of_stream
-        if work is None:
-            return [Share(1, 1, 1, threads, 1 / threads)] * threads
-        threads = min(threads, work.macs // self.library.thread_macs + 1)
-        if bench.type.efficiency is not None or work.depthwise:
-            tile = bench.type.conv if work.conv else bench.type.gemm
-            units = work.b * -(-work.m // tile.rows[0]) * -(-work.n // (tile.vectors * bench.ports.lanes))
-            return [Share(work.b, work.m, work.n, n, part) for n, part in _cut(units, threads)]
-        if not work.conv and work.b > 1 and not isinstance(layer, (Lstm, Gru)):
-            return [Share(round(part * work.b), work.m, work.n, n, part) for n, part in _cut(work.b, threads)]
-        if work.n > work.m and not work.conv:
-            blocks = -(-work.n // bench.ports.lanes)
-            wide = [(n, part, round(part * blocks) * bench.ports.lanes) for n, part in _cut(blocks, threads)]
-            return [Share(work.b, work.m, min(columns, work.n), n, part) for n, part, columns in wide]
-        return [Share(work.b, round(part * work.m), work.n, n, part) for n, part in _cut(work.m, threads)]
+        return shares_of(layer, work, bench, self.spec.threads_of_stream)
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         return self._planned(layer, batch, _Setting(streams=self._streams))
@@ -198,15 +185,19 @@ class Cpu(Machine):
         for layer in layers:
             self.check_size(layer, batch)
         weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
-        edges = self._edges(workload)
+        edges = edges_of(workload, self.library.layout)
         cycles = [self._seconds(layer, batch, weights, edges[layer.name], False) for layer in layers]
         time, streams = sum(cycles), self._streams
         spec = self.spec
         if spec.streams == "all" and spec.efficient is not None:
             slow = sum(self._seconds(layer, batch, weights, edges[layer.name], True) for layer in layers)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
-        extra = self._contended(layers, batch, weights, time, streams)
-        settings = [_Setting(weights, edges[layer.name], more, streams) for layer, more in zip(layers, extra)]
+        extra = self._waits(layers, batch, weights, time, streams)
+        settings = [
+            # Layers that are no network are run one by one.
+            _Setting(weights, edges[layer.name], not place or not workload.graph, more, streams)
+            for place, (layer, more) in enumerate(zip(layers, extra))
+        ]
         return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
 
     def _seconds(self, layer: Layer, batch: int, weights: int, edges: tuple[bool, bool], efficient: bool) -> float:
@@ -242,41 +233,15 @@ class Cpu(Machine):
             moved += weights_read(layer) * bench.word * max(0.0, 1 - total / (2 * weights))
         return moved
 
-    def _contended(self, layers: list[Layer], batch: int, weights: int, time: float, streams: float) -> list[int]:
-        """Cycles that each layer waits for DRAM, which all streams of a socket share.
-
-        Streams are not in step, so memory binds the network and not a layer: with T_c and T_m the time of an inference
-        by cores and by DRAM, it takes (T_c^4 + T_m^4)^(1/4).
-        """
-        moved = [self._dram_bytes(layer, batch, weights) for layer in layers]
+    def _waits(self, layers: list[Layer], batch: int, weights: int, time: float, streams: float) -> list[int]:
+        """Cycles that each layer waits for DRAM because of what all streams of a socket move."""
         rate = self.spec.memories["dram"].bandwidth
-        if not self.library.generated or not sum(moved) or rate is None or not time:
+        if not self.library.generated or rate is None:
             return [0] * len(layers)
-        beside = max(1.0, streams / self.spec.sockets)
         speed = float(rate.bytes_per_second(Fraction(self.spec.clock_hz(self.core_clock)), 8))
-        cores, memory = time / beside, sum(moved) / (speed * self.library.dram_efficiency)
-        more = ((cores**_SHARED + memory**_SHARED) ** (1 / _SHARED) - cores) * beside * self.hz
-        return [ceil(more * part / sum(moved)) for part in moved]
-
-    def _edges(self, workload: Workload) -> dict[str, tuple[bool, bool]]:
-        """Whether each layer's input and output change layout: where a neighbour does not have the library's own."""
-        if self.library.layout == "kept" or not workload.graph:
-            return {layer.name: (True, True) for layer in workload}
-        kept = {
-            layer.name for layer in workload if isinstance(layer, (Conv2d, Pool2d, Elementwise, Activation, Concat))
-        }
-        read: dict[str, list[str]] = {layer.name: [] for layer in workload}
-        for name, sources in workload.inputs.items():
-            for source in sources:
-                if source in read:
-                    read[source].append(name)
-        return {
-            layer.name: (
-                not all(source in kept for source in workload.inputs[layer.name]),
-                not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
-            )
-            for layer in workload
-        }
+        moved = [self._dram_bytes(layer, batch, weights) for layer in layers]
+        beside = max(1.0, streams / self.spec.sockets)
+        return contended(moved, time, speed * self.library.dram_efficiency, beside, self.hz)
 
     def _planned(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
         shape = (value for field, value in vars(layer).items() if field != "name")
@@ -296,11 +261,11 @@ class Cpu(Machine):
         for share in shares:
             if share not in spents:
                 home = self._home(layer, work, share, bench, setting.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges)
+                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges, setting.first)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
         far = spents[shares[0]].far == "dram" or setting.shared > 0
         found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)
-        busy = sum(n for thread in cycles for stage, n in thread.items() if stage not in ("call", "threads"))
+        busy = sum(n for thread in cycles for stage, n in thread.items() if stage not in STARTING)
         busy += cycles[0].get("call", 0) + len(shares) * cycles[0].get("threads", 0)
         if busy:
             found["core", "", "cycle"] = busy
@@ -316,7 +281,7 @@ class Cpu(Machine):
             layer,
             batch,
             self._algorithm(layer, work, bench, len(shares)),
-            self._program(cycles, setting.shared),
+            program_of(cycles, setting.shared, partial(self.timebase.ticks, self.core_clock), self._servers),
             found,
             macs=macs,
             macs_live=layer.macs_live * batch,
@@ -352,48 +317,8 @@ class Cpu(Machine):
         found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
         return found, problem, mapping, bench.word * sum(n for (memory, _, _), n in found.items() if memory == "dram")
 
-    def _program(self, cycles: list[dict[str, int]], shared: int) -> Program:
-        """The threads after the one that starts them, on cores of their own and with L3 and DRAM in common."""
-
-        def ticks(n: int) -> int:
-            return self.timebase.ticks(self.core_clock, n)
-
-        resources: dict[str, int] = {}
-        pipelines: list[Pipeline] = []
-        start = [(stage, cycles[0].get(stage, 0)) for stage in ("call", "threads")]
-        after: tuple[str, ...] = ()
-        if any(n for _, n in start):
-            taken = [(stage, n) for stage, n in start if n]
-            stages = tuple(Stage(stage, "core 0") for stage, _ in taken)
-            pipelines.append(Pipeline("start", stages, (Run(1, tuple(ticks(n) for _, n in taken)),)))
-            resources["core 0"] = 1
-            after = ("start",)
-        ends: list[str] = []
-        for i, spent in enumerate(cycles):
-            own = [(stage, spent[stage]) for stage in BOUNDS if stage in spent and stage not in ("call", "threads")]
-            if not own:
-                continue
-            stages = tuple(Stage(stage, self._resource(stage, spent, i)) for stage, _ in own)
-            resources |= {stage.resource: self._servers(stage.resource, len(cycles)) for stage in stages}
-            ends.append(f"thread {i}")
-            pipelines.append(Pipeline(ends[-1], stages, (Run(1, tuple(ticks(n) for _, n in own)),), after))
-        if shared:
-            resources["dram"] = self._servers("dram", len(cycles))
-            pipelines.append(
-                Pipeline("memory", (Stage("shared", "dram"),), (Run(1, (ticks(shared),)),), tuple(ends) or after)
-            )
-        return Program(resources, tuple(pipelines))
-
-    @staticmethod
-    def _resource(stage: str, spent: dict[str, int], core: int) -> str:
-        if stage == "hidden":
-            return "dram" if "dram" in spent else "l3"
-        return stage if stage in ("l3", "dram") else f"core {core}"
-
     def _servers(self, resource: str, threads: int) -> int:
         """Cores that a shared memory can serve at full speed together."""
-        if resource not in ("l3", "dram"):
-            return 1
         memory = self.spec.memories[resource]  # type: ignore[index]
         if memory.bandwidth is None or memory.core is None:
             return threads
@@ -467,11 +392,3 @@ class Cpu(Machine):
             f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
         ]
         return tuple(told)
-
-
-def _cut(units: int, threads: int) -> list[tuple[int, float]]:
-    """(threads, part of all) for each thread that gets units of work: as many as the first has, until none are left."""
-    most = -(-units // threads)
-    used = -(-units // most)
-    last = units - most * (used - 1)
-    return [(used, (most if i < used - 1 else last) / units) for i in range(used)]

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Share, Size, Spec, Time
-from hwsim.machines.cpu.core import Core, Dtype, core_document, core_named, rule, sequence_of
-from hwsim.machines.cpu.library import COSTS
+from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, rule, sequence_of
+from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import EnergySpec, MachineSpec
 
@@ -65,7 +65,7 @@ class CpuSpec(MachineSpec):
     rates : dict
         Measured MACs a cycle of one core by number format, instead of what the ports allow.
     costs : dict
-        Costs of the library that were measured here.
+        Costs of the library that were measured here: of all number formats, or in a mapping of one's own.
     """
 
     kind: Literal["cpu"]
@@ -83,7 +83,7 @@ class CpuSpec(MachineSpec):
     instructions: dict[Dtype, Name] = {}
     rates: dict[Dtype, Annotated[float, Field(gt=0, le=1e6)]] = {}
     memories: dict[Literal["l1", "l2", "l3", "dram"], MemorySpec]
-    costs: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = {}
+    costs: dict[str, Cost | dict[str, Cost]] = {}
     node: Length | None = None
     tdp: Power | None = None
     idle: Power | None = None
@@ -127,13 +127,16 @@ class CpuSpec(MachineSpec):
         ):
             if getattr(self.memories[name], needed) is None:  # type: ignore[index]
                 raise ValueError(f"memories.{name}.{needed} must be given")
-        for cost in self.costs:
-            if cost not in COSTS:
-                raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
+        for name, given in self.costs.items():
+            if isinstance(given, dict) and name not in DTYPES:
+                raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, DTYPES)}")
+            for cost in given if isinstance(given, dict) else (name,):
+                if cost not in COSTS:
+                    raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
         for dtype, name in self.instructions.items():
-            given = sequence_of(name).dtype
-            if given != dtype:
-                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {given}")
+            other = sequence_of(name).dtype
+            if other != dtype:
+                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {other}")
         for name in {*self.instructions.values(), *core.sequences}:
             core.cycles_of(name)
         if isinstance(self.streams, int) and self.streams > self.all_cores:
@@ -153,6 +156,12 @@ class CpuSpec(MachineSpec):
             loaded += rule().efficient * self.efficient.cores
         node = float(self.node) * 1e9 if self.node is not None else 14.0
         return sustained_hz(block, rule(), loaded, width, node)
+
+    def costs_of(self, dtype: str) -> dict[str, float]:
+        """Costs of the library that the file gives for a number format."""
+        general = {name: cost for name, cost in self.costs.items() if not isinstance(cost, dict)}
+        own = self.costs.get(dtype, {})
+        return general | (own if isinstance(own, dict) else {})
 
     @property
     def own_core(self) -> Core:

@@ -1,0 +1,226 @@
+"""Fits the costs of an inference library to single operators on this machine: call floor, reorders, loads, threads.
+
+A prediction is linear in the library's costs. Operators are timed; the costs are the least squares of relative errors,
+with each operator's weight lowered where it lies far off (Huber), none negative, and each held near the library's own
+where the operators say little of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim.calibration.operators import chain_model, operator_layers, time_model, time_operator
+from hwsim.calibration.rounds import Tell
+from hwsim.errors import InputError
+from hwsim.fields import check
+from hwsim.kernels.probe import Timing
+from hwsim.machines.kinds import kinds
+from hwsim.simulation import simulate
+from hwsim.workload import Layer, Workload
+from hwsim.yaml_source import Document, parse_yaml
+
+Array = np.ndarray[Any, Any]
+
+__all__ = [
+    "DTYPES",
+    "Fitted",
+    "Sample",
+    "fit",
+    "fit_library",
+    "measured_operators",
+    "missing_runtime",
+    "operator_seconds",
+]
+
+DTYPES = ("fp32", "int8")
+COSTS = ("run", "accumulate", "output", "reorder", "patch", "requantise", "tap", "thread", "conv_thread")
+"""What is fitted, of each number format: nine numbers. A tenth, what an operator costs beside its work, is measured."""
+CHAIN = 64
+"""Operators of the chain that it is measured on."""
+
+HUBER = 0.08
+"""Relative error beyond which an operator is taken for disturbed, and counts less."""
+SPREAD = 0.5
+"""A median so far above the least time says that an operator was disturbed."""
+LEAST_THREADED = 6
+"""Undisturbed operators on several threads that the costs of threads are fitted on, at least."""
+PRIOR = 0.03
+"""How much a cost that doubles weighs, as the relative error of one operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A layer of the grid as one operator: number format, threads, and its times."""
+
+    layer: Layer
+    dtype: str
+    threads: int
+    timing: Timing
+
+    @property
+    def seconds(self) -> float:
+        """Its least time."""
+        return self.timing.least_ns * 1e-9
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Costs by number format, on how many operators they were fitted, and the mean error of these before and after."""
+
+    costs: Mapping[str, Mapping[str, float]]
+    operators: Mapping[str, int]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    notes: tuple[str, ...]
+    runtime: str
+
+    def lines(self) -> list[str]:
+        """What a reader should know of the fit."""
+        told = [
+            f"{dtype}: {len(costs)} costs of {self.runtime} fitted on {self.operators[dtype]} single operators; their "
+            f"mean error was {self.before[dtype]:.1%} and is {self.after[dtype]:.1%}"
+            for dtype, costs in self.costs.items()
+        ]
+        return told + [f"note: {note}" for note in self.notes]
+
+
+def missing_runtime() -> str:
+    """Which of onnx and onnxruntime is not installed; nothing where both are."""
+    return next((name for name in ("onnx", "onnxruntime") if find_spec(name) is None), "")
+
+
+def measured_operators(threads: int, quick: bool = False, tell: Tell | None = None) -> list[Sample]:
+    """Time every layer of the grid on one thread and on `threads`, in rounds as the micro-benchmarks."""
+    if name := missing_runtime():
+        raise InputError(f"{name} is not installed: pip install 'hwsim[onnx]' onnxruntime")
+    rounds, seconds = (1, 0.03) if quick else (3, 0.04)
+    todo = [
+        (layer, dtype, count)
+        for dtype in DTYPES
+        for layer in operator_layers(dtype)
+        for count in dict.fromkeys((1, threads))
+    ]
+    found: dict[int, Timing] = {}
+    for turn in range(rounds):
+        for place, (layer, dtype, count) in enumerate(todo):
+            if tell:
+                tell(f"{dtype} {layer.name}", turn * len(todo) + place, rounds * len(todo))
+            timing = time_operator(layer, dtype, count, seconds)
+            found[place] = found[place] + timing if place in found else timing
+    return [Sample(*one, found[place]) for place, one in enumerate(todo)]
+
+
+def operator_seconds(quick: bool = False) -> float:
+    """What an operator takes beside its work, where many share one call: the slope over chains of tiny products."""
+    rounds, seconds = (2, 0.02) if quick else (4, 0.05)
+    least = [
+        min(time_model(*chain_model(nodes), 1, seconds).least_ns for _ in range(rounds)) for nodes in (1, 1 + CHAIN)
+    ]
+    return max(0.0, least[1] - least[0]) * 1e-9 / CHAIN
+
+
+def clean(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples that nothing visibly disturbed: repeats agree, and threads share the work nearly as they should."""
+    alone = {(one.layer.name, one.dtype): one.seconds for one in samples if one.threads == 1}
+    kept = []
+    for one in samples:
+        most = (1 / one.threads + 0.15) * alone[one.layer.name, one.dtype] + one.threads * 3e-6
+        if one.timing.spread <= SPREAD and (one.threads == 1 or one.seconds <= most):
+            kept.append(one)
+    return kept
+
+
+def _predicted(machine: Document, samples: Sequence[Sample], costs: Mapping[str, float]) -> Array:
+    """Seconds of each sample, all of one number format, with costs over those of the library."""
+    seconds: dict[tuple[str, int], float] = {}
+    for threads in {one.threads for one in samples}:
+        document = deepcopy(machine)
+        document.override({"threads": threads, "precision": samples[0].dtype, "costs": dict(costs)})
+        here = machine_of(document)
+        for one in samples:
+            if one.threads == threads:
+                seconds[one.layer.name, threads] = simulate(here, Workload("one", [one.layer])).summary.latency_s
+    return np.array([seconds[one.layer.name, one.threads] for one in samples])
+
+
+def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]) -> dict[str, float]:
+    """The costs, in cycles, that predict samples of one number format best; `start` are those of the library."""
+    threaded = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
+    used = [one for one in samples if threaded or one.threads == 1]
+    names = [name for name in COSTS if name in start and (threaded or "thread" not in name)]
+    nothing = dict.fromkeys(start, 0.0)
+    base = _predicted(machine, used, nothing)
+    # Predictions are linear in costs: what a thousand cycles of one add.
+    each = [_predicted(machine, used, nothing | {name: 1e3}) - base for name in names]
+    kept = {name: value for name, value in start.items() if name not in names}
+    base = base + (_predicted(machine, used, nothing | kept) - base)
+    measured = np.array([one.seconds for one in used])
+    units = np.array(each).T / 1e3 / measured[:, None]
+    target = 1 - base / measured
+    scale = np.array([start[name] for name in names])
+    prior = np.diag(PRIOR / scale)
+    weight = np.ones(len(used))
+    costs = scale
+    for _ in range(30):
+        rows = np.vstack([units * weight[:, None], prior])
+        costs = _least_squares(rows, np.concatenate([target * weight, np.full(len(names), PRIOR)]))
+        off = np.abs(units @ costs - target)
+        weight = np.sqrt(np.minimum(1.0, HUBER / np.maximum(off, 1e-12)))
+    return {name: float(f"{cost:.4g}") for name, cost in zip(names, costs, strict=True)}
+
+
+def _least_squares(rows: Array, target: Array) -> Array:
+    """Least squares without negative numbers: what comes out negative is nothing, and the rest is solved again."""
+    active = np.ones(rows.shape[1], bool)
+    found = np.zeros(rows.shape[1])
+    while active.any():
+        solution = np.linalg.lstsq(rows[:, active], target, rcond=None)[0]
+        if (solution >= 0).all():
+            found[active] = solution
+            break
+        active[np.flatnonzero(active)[solution < 0]] = False
+    return found
+
+
+def fit_library(text: str, samples: Sequence[Sample], operator_s: float) -> Fitted:
+    """Fit the costs of the library that a machine file names, for each number format that was measured.
+
+    `operator_s` is what an operator takes beside its work, from `operator_seconds`.
+    """
+    machine = parse_yaml(text, "calibration")
+    here = machine_of(machine)
+    library = here.library
+    call = float(f"{operator_s * here.hz:.4g}")
+    usable = clean(samples)
+    notes = []
+    if len(usable) < len(samples):
+        notes.append(f"{len(samples) - len(usable)} of {len(samples)} operators were disturbed and left out of the fit")
+    costs: dict[str, dict[str, float]] = {}
+    counts, before, after = {}, {}, {}
+    for dtype in DTYPES:
+        own = [one for one in usable if one.dtype == dtype]
+        if not own or dtype not in library.types:
+            continue
+        start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
+        costs[dtype] = {"call": call, **fit(machine, own, start)}
+        if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
+            notes.append(f"{dtype} on several threads was too disturbed: the costs of threads are the library's own")
+        measured = np.array([one.seconds for one in own])
+        counts[dtype] = len(own)
+        before[dtype] = float(np.mean(np.abs(_predicted(machine, own, {}) / measured - 1)))
+        after[dtype] = float(np.mean(np.abs(_predicted(machine, own, costs[dtype]) / measured - 1)))
+    return Fitted(costs, counts, before, after, tuple(notes), f"onnxruntime {version('onnxruntime')}")
+
+
+def machine_of(document: Document) -> Any:
+    """The machine of a document of kind cpu."""
+    machine_class = kinds()["cpu"]
+    return machine_class(check(machine_class.spec_class, document), Path(), document)

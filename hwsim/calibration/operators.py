@@ -1,0 +1,133 @@
+"""Models of one operator, timed through onnxruntime on this machine: what its constants are fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from hwsim.kernels.probe import Timing
+from hwsim.workload import Conv2d, Gemm, Layer
+
+__all__ = ["chain_model", "operator_layers", "operator_model", "time_model", "time_operator"]
+
+Array = np.ndarray[Any, Any]
+
+PRODUCTS = (
+    (1, 16, 16), (1, 1000, 2048), (8, 512, 512), (16, 1024, 256), (32, 384, 1152), (64, 64, 64), (64, 768, 768),
+    (128, 256, 64), (128, 512, 512), (128, 1024, 1024), (196, 256, 1024), (256, 128, 1024), (384, 64, 256),
+    (512, 512, 128), (784, 128, 512),
+)  # fmt: skip
+"""Rows, columns and depth of the matrix products: short and long in each, weights from 256 B to 2 MiB."""
+
+CONVOLUTIONS = (
+    (3, 112, 32, 3, 2, 1), (3, 112, 16, 7, 2, 1), (16, 56, 96, 1, 1, 1), (64, 56, 64, 1, 1, 1),
+    (256, 14, 1024, 1, 1, 1), (128, 28, 512, 1, 1, 1), (960, 7, 160, 1, 1, 1), (32, 28, 192, 1, 1, 1),
+    (512, 7, 512, 3, 1, 1), (32, 56, 32, 3, 1, 1), (64, 28, 128, 3, 2, 1), (256, 14, 256, 3, 1, 1),
+    (96, 56, 96, 3, 2, 96), (192, 28, 192, 3, 1, 192), (384, 14, 384, 3, 1, 384), (960, 7, 960, 3, 1, 960),
+    (32, 112, 32, 3, 1, 32),
+)  # fmt: skip
+"""Channels, height and width, filters, their size, stride and groups of the convolutions; padding keeps the size."""
+
+
+def chain_model(nodes: int) -> tuple[bytes, dict[str, Array]]:
+    """So many tiny products one after the other: what an operator costs beside its work, where many share a call."""
+    onnx = import_module("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    square = np.random.default_rng(0).standard_normal((16, 16), np.float32) / 4
+    names = [f"x{place}" for place in range(nodes + 1)]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", [first, "w"], [then]) for first, then in pairwise(names)],
+        "chain",
+        [helper.make_tensor_value_info(names[0], kind, [1, 16])],
+        [helper.make_tensor_value_info(names[-1], kind, [1, 16])],
+        [onnx.numpy_helper.from_array(square, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString()), {names[0]: square[:1]}
+
+
+def operator_layers(dtype: str) -> Iterator[Layer]:
+    """The layers that constants are fitted on, in int8 or fp32."""
+    for m, n, k in PRODUCTS:
+        yield Gemm(f"{m}x{n}x{k}", m=m, n=n, k=k, bias=False).with_dtype(input=dtype, weight=dtype, output=dtype)
+    for c, size, filters, r, stride, groups in CONVOLUTIONS:
+        name = f"{c}x{size}x{size} {r}x{r}x{filters}/{stride}" + (f" in {groups}" if groups > 1 else "")
+        layer = Conv2d(
+            name, c=c, h=size, w=size, k=filters, r=r, s=r, stride=stride, pad=r // 2, groups=groups, bias=False
+        )
+        yield layer.with_dtype(input=dtype, weight=dtype, output=dtype)
+
+
+def _graph(onnx: Any, op: str, inputs: dict[str, Array], attributes: dict[str, Any], output: Any) -> bytes:
+    """A node whose first input is fed and whose others are constants, as in a real network."""
+    helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
+    first, *constants = inputs
+    graph = helper.make_graph(
+        [helper.make_node(op, list(inputs), ["y"], **attributes)],
+        "one",
+        [helper.make_tensor_value_info(first, kind(inputs[first].dtype), inputs[first].shape)],
+        [helper.make_tensor_value_info("y", kind(np.dtype(output)), None)],
+        [onnx.numpy_helper.from_array(inputs[name], name) for name in constants],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def operator_model(layer: Layer, dtype: str) -> tuple[bytes, dict[str, Array]]:
+    """The layer as one operator (MatMulInteger, QLinearConv, MatMul, Conv) with random weights, and its input."""
+    onnx = import_module("onnx")
+    draw = np.random.default_rng(0)
+
+    def some(dtype: str, shape: tuple[int, ...]) -> Array:
+        if dtype == "float32":
+            return draw.standard_normal(shape, np.float32)
+        bounds = np.iinfo(dtype)
+        return draw.integers(bounds.min, bounds.max + 1, shape).astype(dtype)
+
+    x, w = ("uint8", "int8") if dtype == "int8" else ("float32", "float32")
+    if isinstance(layer, Gemm):
+        inputs: dict[str, Array] = {"x": some(x, (layer.m, layer.k)), "w": some(w, (layer.k, layer.n))}
+        if dtype == "int8":
+            inputs |= {"xz": np.array(128, np.uint8), "wz": np.array(0, np.int8)}
+        op, output = ("MatMulInteger", "int32") if dtype == "int8" else ("MatMul", "float32")
+        return _graph(onnx, op, inputs, {}, output), {"x": inputs["x"]}
+    assert isinstance(layer, Conv2d)
+    image = some(x, (1, layer.c, layer.h, layer.w))
+    filters = some(w, (layer.k, layer.c // layer.groups, layer.r, layer.s))
+    attributes = {"strides": list(layer.stride), "pads": list(layer.pad), "group": layer.groups}
+    if dtype != "int8":
+        return _graph(onnx, "Conv", {"x": image, "w": filters}, attributes, "float32"), {"x": image}
+    one, zero = np.array(0.02, np.float32), np.array(128, np.uint8)
+    inputs = {"x": image, "xs": one, "xz": zero, "w": filters}
+    inputs |= {"ws": np.full(layer.k, 0.02, np.float32), "wz": np.zeros(layer.k, np.int8), "ys": one, "yz": zero}
+    return _graph(onnx, "QLinearConv", inputs, attributes, "uint8"), {"x": image}
+
+
+def time_operator(layer: Layer, dtype: str, threads: int, seconds: float = 0.05) -> Timing:
+    """Time a layer as a model of one operator, session call and all; the work is runs."""
+    return time_model(*operator_model(layer, dtype), threads, seconds)
+
+
+def time_model(model: bytes, feeds: dict[str, Array], threads: int, seconds: float = 0.05, rounds: int = 3) -> Timing:
+    """Time the runs of a model; the work is runs."""
+    onnxruntime = import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    for _ in range(3):
+        session.run(None, feeds)
+    ns: list[float] = []
+    before = perf_counter_ns()
+    until = before + int(seconds * 1e9)
+    while before < until or len(ns) < rounds:
+        session.run(None, feeds)
+        after = perf_counter_ns()
+        ns.append(float(after - before))
+        before = after
+    return Timing(tuple(ns), 1)

@@ -1,0 +1,59 @@
+"""What the network around a layer means to it: layouts of its neighbours, and the DRAM that streams share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from hwsim.workload import Activation, Concat, Conv2d, Elementwise, Pool2d, Workload
+
+__all__ = ["contended", "edges_of"]
+
+_SHARPNESS = 4.0
+"""How sharply the time of cores and that of DRAM add up: inferences side by side are not in step."""
+
+
+def edges_of(workload: Workload, layout: str) -> dict[str, tuple[bool, bool]]:
+    """Whether the input and the output of each layer change layout: where a neighbour does not have the library's."""
+    if layout == "kept" or not workload.graph:
+        return {layer.name: (True, True) for layer in workload}
+    kept = {layer.name for layer in workload if isinstance(layer, (Conv2d, Pool2d, Elementwise, Activation, Concat))}
+    read: dict[str, list[str]] = {layer.name: [] for layer in workload}
+    for name, sources in workload.inputs.items():
+        for source in sources:
+            if source in read:
+                read[source].append(name)
+    return {
+        layer.name: (
+            not all(source in kept for source in workload.inputs[layer.name]),
+            not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
+        )
+        for layer in workload
+    }
+
+
+def contended(moved: Sequence[float], core_s: float, bandwidth: float, beside: float, hz: float) -> list[int]:
+    """Cycles that each layer waits for DRAM, which all streams of a socket share.
+
+    Streams are not in step, so memory binds the network and not a layer: with T_c and T_m the time that cores and DRAM
+    need for an inference, it takes (T_c^4 + T_m^4)^(1/4).
+
+    Parameters
+    ----------
+    moved : sequence of float
+        Bytes of each layer that come from DRAM or go there.
+    core_s : float
+        Seconds of an inference on its cores alone.
+    bandwidth : float
+        Bytes a second that the socket reaches.
+    beside : float
+        Inferences side by side on the socket.
+    hz : float
+        The clock that is counted in.
+    """
+    total = sum(moved)
+    if not total or not core_s:
+        return [0] * len(moved)
+    cores, memory = core_s / beside, total / bandwidth
+    more = ((cores**_SHARPNESS + memory**_SHARPNESS) ** (1 / _SHARPNESS) - cores) * beside * hz
+    return [ceil(more * part / total) for part in moved]

@@ -1,0 +1,114 @@
+"""Threads of an operator: what each gets, and the program that they are to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hwsim.machines.cpu.costs import BOUNDS, Bench, Share
+from hwsim.machines.cpu.work import Work
+from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.workload import Gru, Layer, Lstm
+
+__all__ = ["STARTING", "program_of", "shares_of"]
+
+_SHARED = ("l3", "dram")
+_SHOWN = 16
+#: Stages of the thread that starts the others.
+STARTING = ("call", "threads")
+
+
+def shares_of(layer: Layer, work: Work | None, bench: Bench, threads: int) -> list[Share]:
+    """What each of at most `threads` threads has of a layer; the first has most.
+
+    A product is cut along its columns where it has more of them than rows, in whole vectors, else along its rows;
+    several products are dealt out whole. Generated kernels deal out blocks of rows and columns.
+    """
+    if work is None:
+        return [Share(1, 1, 1, threads, 1 / threads)] * threads
+    threads = min(threads, work.macs // bench.library.thread_macs + 1)
+    lanes = bench.ports.lanes
+    if bench.type.efficiency is not None or work.depthwise:
+        tile = bench.type.conv if work.conv else bench.type.gemm
+        units = work.b * -(-work.m // tile.rows[0]) * -(-work.n // (tile.vectors * lanes))
+        return [Share(work.b, work.m, work.n, n, part) for n, part in _cut(units, threads)]
+    if not work.conv and work.b > 1 and not isinstance(layer, (Lstm, Gru)):
+        return [Share(round(part * work.b), work.m, work.n, n, part) for n, part in _cut(work.b, threads)]
+    if work.n > work.m and not work.conv:
+        blocks = -(-work.n // lanes)
+        wide = [(n, part, round(part * blocks) * lanes) for n, part in _cut(blocks, threads)]
+        return [Share(work.b, work.m, min(columns, work.n), n, part) for n, part, columns in wide]
+    return [Share(work.b, round(part * work.m), work.n, n, part) for n, part in _cut(work.m, threads)]
+
+
+def _cut(units: int, threads: int) -> list[tuple[int, float]]:
+    """(threads, part of all) for each thread that gets units of work: as many as the first has, until none are left."""
+    most = -(-units // threads)
+    used = -(-units // most)
+    last = units - most * (used - 1)
+    return [(used, (most if i < used - 1 else last) / units) for i in range(used)]
+
+
+def program_of(
+    cycles: list[dict[str, int]], shared: int, ticks: Callable[[int], int], servers: Callable[[str, int], int]
+) -> Program:
+    """The threads of an operator after the one that starts them, each on a core, with L3 and DRAM in common.
+
+    Parameters
+    ----------
+    cycles : list of dict
+        Of each thread, cycles by stage.
+    shared : int
+        Cycles that the operator waits for DRAM after all threads, where other streams use it.
+    ticks, servers
+        Ticks of cycles; cores that a shared memory serves at full speed together, of so many.
+
+    Notes
+    -----
+    Threads that do the same and never wait for a memory are one pipeline, named after all of them. Among those that
+    wait, at most `_SHOWN` are told apart: g of them together take g times as long of one of g times fewer servers.
+    """
+    resources: dict[str, int] = {}
+    pipelines: list[Pipeline] = []
+    together = -(-len(cycles) // _SHOWN)
+    free = {memory: servers(memory, len(cycles)) for memory in _SHARED}
+    contended = {memory: n < len(cycles) for memory, n in free.items()}
+
+    def add(name: str, core: str, spent: dict[str, int], after: tuple[str, ...] = ()) -> None:
+        stages, durations = [], []
+        for stage, n in spent.items():
+            place = ("dram" if "dram" in spent else "l3") if stage == "hidden" else stage
+            place = "dram" if stage == "shared" else place if place in _SHARED else core
+            resources[place] = 1
+            if place in _SHARED:
+                resources[place] = max(1, free[place] // together) if contended[place] else len(cycles)
+            scale = together * resources[place] / free[place] if contended.get(place) and stage != "shared" else 1.0
+            stages.append(Stage(stage, place))
+            durations.append(ticks(max(1, round(n * scale))))
+        pipelines.append(Pipeline(name, tuple(stages), (Run(1, tuple(durations)),), after))
+
+    start = {stage: n for stage, n in cycles[0].items() if stage in STARTING and n}
+    if start:
+        add("start", "core 0", start)
+    after = tuple(pipeline.name for pipeline in pipelines)
+    for low, high in _groups(cycles, together, [memory for memory, waits in contended.items() if waits]):
+        taken = {stage: cycles[low][stage] for stage in BOUNDS if cycles[low].get(stage) and stage not in STARTING}
+        if taken:
+            label = f"{low}" if low == high else f"{low}-{high}"
+            add(f"thread {label}", f"core {label}", taken, after)
+    if shared:
+        ends = tuple(pipeline.name for pipeline in pipelines if pipeline.name != "start")
+        add("memory", "", {"shared": shared}, ends or after)
+    return Program(resources, tuple(pipelines))
+
+
+def _groups(cycles: list[dict[str, int]], together: int, contended: list[str]) -> list[tuple[int, int]]:
+    """First and last thread of each group that is one pipeline."""
+    groups: list[tuple[int, int]] = []
+    for i, spent in enumerate(cycles):
+        waits = any(spent.get(memory) for memory in contended)
+        room = not waits or i - groups[-1][0] < together if groups else False
+        if room and cycles[i - 1] == spent:
+            groups[-1] = (groups[-1][0], i)
+        else:
+            groups.append((i, i))
+    return groups
