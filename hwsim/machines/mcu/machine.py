@@ -258,8 +258,8 @@ class Mcu(Machine):
         at, clock = self.spec.power.at, self.spec.clock_hz(self.core_clock)
         if at is not None and at != clock:
             found.append(
-                f"at {format_si(float(clock), 'Hz')} the cycles are those at {format_si(float(at), 'Hz')}: where the flash "
-                f"has other wait states, give flash.weight_byte"
+                f"at {format_si(float(clock), 'Hz')} the cycles are those at {format_si(float(at), 'Hz')}: where the "
+                f"flash has other wait states, give flash.weight_byte"
             )
         if self.spec.measured is not None:
             m = self.spec.measured
