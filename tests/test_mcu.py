@@ -291,6 +291,16 @@ def test_power_is_of_the_environment_that_was_measured(board) -> None:
     assert hwsim.load_machine("nucleo_l4r5zi", set={"library": "microtvm-cmsis-nn"}).power_state == "zephyr"
 
 
+def test_each_operation_and_access_has_an_estimated_energy(board) -> None:
+    """50 mW at 100 MHz are 500 pJ a cycle; a byte of weights takes half a cycle."""
+    why = board().plan(hwsim.Conv2d("pw", c=8, h=5, w=2, k=8)).why
+    told = next(line for line in why if line.startswith("estimated energy"))
+    assert "by 500 pJ a cycle" in told
+    assert "pointwise_mac 1 nJ" in told
+    assert "output 15 nJ" in told
+    assert "byte of weights 250 pJ" in told
+
+
 def test_another_clock_says_what_is_kept(board) -> None:
     network = hwsim.Workload("w", [hwsim.Gemm("g", n=2, k=2)])
     notes = hwsim.simulate(board(power__at="200 MHz"), network).notes

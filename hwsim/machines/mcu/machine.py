@@ -251,7 +251,15 @@ class Mcu(Machine):
         parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]) if n)
         unit = self.unit_cycles(_format(layer, self.library))
         costs = "; ".join(f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items())
-        return (f"cycles: {parts}", f"units x cycles: {costs}", *self._remarks())
+        told = [f"cycles: {parts}", f"units x cycles: {costs}"]
+        if self.active_w is not None:
+            cycle_pj = self.active_w / float(self.spec.clock_hz(self.core_clock)) * 1e12
+            each = [f"{t} {format_si(unit[t] * self.scale * cycle_pj * 1e-12, 'J')}" for t in units]
+            each.append(
+                f"byte of weights {format_si(self.spec.flash.weight_byte * self.scale * cycle_pj * 1e-12, 'J')}"
+            )
+            told.append(f"estimated energy of each, by {cycle_pj:.4g} pJ a cycle: {', '.join(each)}")
+        return (*told, *self._remarks())
 
     def _remarks(self) -> tuple[str, ...]:
         found = [carried] if (carried := self.library.carried(self.spec.core)) else []
