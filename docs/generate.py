@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 import hwsim
-from hwsim.report.silicon import silicon_of
+from hwsim.report.silicon import Comparison, silicon_of
 from hwsim.report.table import print_report
 from hwsim.schema import machine_schema, sweep_schema, workload_schema
 from hwsim.validate import comparisons, markdown_tables
@@ -38,6 +39,24 @@ def picture() -> str:
     return re.sub(r"Fira Code", "DejaVu Sans Mono, Menlo, Consolas", svg)
 
 
+@cache
+def found() -> dict[str, list[Comparison]]:
+    """Every published quantity beside its prediction, once."""
+    return comparisons()
+
+
+def summary_row(head: str, rows: list[Comparison]) -> str:
+    """A line of a table: how far one quantity of some rows is off."""
+    mean = sum(abs(row.error) for row in rows) / len(rows)
+    worst = max(rows, key=lambda row: abs(row.error))
+    return f"| {head} | `{worst.column}` | {len(rows)} | {mean:.1%} | {worst.error:+.1%} |"
+
+
+def by_column(rows: list[Comparison]) -> list[list[Comparison]]:
+    """The rows of each quantity."""
+    return [[row for row in rows if row.column == column] for column in dict.fromkeys(row.column for row in rows)]
+
+
 def accuracy() -> str:
     """The accuracy tables as Markdown."""
     head = (
@@ -45,24 +64,25 @@ def accuracy() -> str:
         "Written by `hwsim validate --markdown`; a test holds it equal to what the models say today. Sources and the limit that\n"
         "the tests hold for each quantity are in [`arch_configs/measured`](../arch_configs/measured). Rows that the constants of\n"
         "a machine were fitted on are named in its file under `fitted:`.\n\n"
+        "| machine | quantity | rows | mean error | largest | limit in the tests |\n|---|---|---:|---:|---:|---:|\n"
     )
-    return head + markdown_tables(comparisons())
+    for name, rows in found().items():
+        for same in by_column(rows):
+            limit = same[0].limit
+            shown = "" if limit is None else "exact" if limit == 0 else f"{limit:.0%}"
+            head += f"{summary_row(f'`{name}`', same)} {shown} |\n"
+    return f"{head}\n{markdown_tables(found())}"
 
 
 def readme_table() -> str:
-    """The README's table: the range of errors of each machine and quantity."""
-    lines = [
-        "| machine | quantity | rows | mean error | largest | limit in the tests |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    for name, rows in comparisons().items():
-        for column in dict.fromkeys(row.column for row in rows):
-            found = [row for row in rows if row.column == column]
-            mean = sum(abs(row.error) for row in found) / len(found)
-            worst = max(found, key=lambda row: abs(row.error))
-            limit = "" if worst.limit is None else "exact" if worst.limit == 0 else f"{worst.limit:.0%}"
-            cells = (f"`{name}`", f"`{column}`", str(len(found)), f"{mean:.1%}", f"{worst.error:+.1%}", limit)
-            lines.append(f"| {' | '.join(cells)} |")
+    """The README's table: how far each kind of machine is off."""
+    lines = ["| machines | quantity | rows | mean error | largest |", "|---|---|---:|---:|---:|"]
+    of_kind: dict[str, dict[str, list[Comparison]]] = {}
+    for name, rows in found().items():
+        of_kind.setdefault(hwsim.load_machine(name).kind, {})[name] = rows
+    for kind, machines in of_kind.items():
+        head = f"{len(machines)} of kind `{kind}`"
+        lines += [summary_row(head, same) for same in by_column([row for rows in machines.values() for row in rows])]
     return "\n".join(lines)
 
 

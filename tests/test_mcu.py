@@ -291,6 +291,33 @@ def test_power_is_of_the_environment_that_was_measured(board) -> None:
     assert hwsim.load_machine("nucleo_l4r5zi", set={"library": "microtvm-cmsis-nn"}).power_state == "zephyr"
 
 
+def test_each_operation_and_access_has_an_estimated_energy(board) -> None:
+    """50 mW at 100 MHz are 500 pJ a cycle; a byte of weights takes half a cycle."""
+    why = board().plan(hwsim.Conv2d("pw", c=8, h=5, w=2, k=8)).why
+    told = next(line for line in why if line.startswith("estimated energy"))
+    assert "by 500 pJ a cycle" in told
+    assert "pointwise_mac 1 nJ" in told
+    assert "output 15 nJ" in told
+    assert "byte of weights 250 pJ" in told
+
+
+def test_another_clock_says_what_is_kept(board) -> None:
+    network = hwsim.Workload("w", [hwsim.Gemm("g", n=2, k=2)])
+    notes = hwsim.simulate(board(power__at="200 MHz"), network).notes
+    assert any("the cycles are those at 200 MHz" in note for note in notes)
+    assert any("carried from 200 MHz to 100 MHz" in note for note in notes)
+
+
+def test_a_library_of_ones_own_is_beside_the_machine_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new version is a copy with other costs."""
+    (tmp_path / "next.yaml").write_text(LIBRARY.replace("name: mine", "name: next"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("next.yaml", str(tmp_path / "next.yaml")):
+        assert hwsim.load_machine("nucleo_l4r5zi", set={"library": name}).library.name == "next"
+    with pytest.raises(InputError, match=r"nothing\.yaml"):
+        hwsim.load_machine("nucleo_l4r5zi", set={"library": "nothing.yaml"})
+
+
 def test_power_goes_with_the_clock(board) -> None:
     half = board(power__at="200 MHz", power__sleep="10 mW")
     assert half.active_w == pytest.approx(0.01 + 0.04 / 2)
@@ -407,7 +434,7 @@ def test_floats_and_16_bit_values_have_kernels_of_their_own(board) -> None:
     assert cycles(machine, wide) == [640 * 3 + 80 * 45 + 1500 + (64 + 64) // 2]
     assert "fp32 pointwise kernel of mine (an estimate)" in machine.plan(floats).algorithm
     notes = hwsim.simulate(machine, hwsim.Workload("w", [floats])).notes
-    assert any(note.startswith("fp32 kernels of mine: an estimate") for note in notes)
+    assert any(note.startswith("fp32 layers run on kernels of mine, whose costs are an estimate") for note in notes)
     with pytest.raises(HwsimError, match="mine runs int8, fp32, int16, not fp32 x int8"):
         cycles(machine, layer.with_dtype(input="fp32"))
 

@@ -209,9 +209,10 @@ def _load(path: Path) -> Library:
 
 
 def load_library(name: str, beside: Path | None = None) -> Library:
-    """A library by name, or by path (relative to `beside`, the folder of the machine that names it)."""
+    """A library by name, or by path: beside the machine that names it, in the folder `beside`, else from here."""
     if name.endswith((".yaml", ".yml")):
-        return _load((beside or Path()) / name)
+        path = (beside or Path()) / name
+        return _load(path if path.exists() else Path(name))
     if name not in library_names():
         raise InputError(f"no kernel library is called {name!r}{nearest(name, library_names())}")
     return _load(_FOLDER / f"{name}.yaml")

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.kinds import Machine
-from hwsim.machines.mcu.features import BOUNDS, TERMS, features, live_macs, number_format, scratch_bytes, weight_bytes
+from hwsim.machines.mcu.features import (
+    BOUNDS,
+    CLASSES,
+    TERMS,
+    features,
+    live_macs,
+    number_format,
+    scratch_bytes,
+    weight_bytes,
+)
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import MemoryUse
@@ -223,7 +232,7 @@ class Mcu(Machine):
 
     def _kernel(self, layer: Layer, units: Mapping[str, float]) -> str:
         """Whose kernel runs a layer, as a user reads it."""
-        kind = next((term.removesuffix("_mac") for term in units if term.endswith("_mac")), "simple")
+        kind = next((CLASSES[term] for term in units if term.endswith("_mac")), "simple")
         found = _format(layer, self.library)
         name = self.library.kernels(found).name
         return f"{kind} kernel of {name}" if found == "int8" else f"{found} {kind} kernel of {name} (an estimate)"
@@ -242,10 +251,24 @@ class Mcu(Machine):
         parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]) if n)
         unit = self.unit_cycles(_format(layer, self.library))
         costs = "; ".join(f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items())
-        return (f"cycles: {parts}", f"units x cycles: {costs}", *self._remarks())
+        told = [f"cycles: {parts}", f"units x cycles: {costs}"]
+        if self.active_w is not None:
+            cycle_pj = self.active_w / float(self.spec.clock_hz(self.core_clock)) * 1e12
+            each = [f"{t} {format_si(unit[t] * self.scale * cycle_pj * 1e-12, 'J')}" for t in units]
+            each.append(
+                f"byte of weights {format_si(self.spec.flash.weight_byte * self.scale * cycle_pj * 1e-12, 'J')}"
+            )
+            told.append(f"estimated energy of each, by {cycle_pj:.4g} pJ a cycle: {', '.join(each)}")
+        return (*told, *self._remarks())
 
     def _remarks(self) -> tuple[str, ...]:
         found = [carried] if (carried := self.library.carried(self.spec.core)) else []
+        at, clock = self.spec.power.at, self.spec.clock_hz(self.core_clock)
+        if at is not None and at != clock:
+            found.append(
+                f"at {format_si(float(clock), 'Hz')} the cycles are those at {format_si(float(at), 'Hz')}: where the "
+                f"flash has other wait states, give flash.weight_byte"
+            )
         if self.spec.measured is not None:
             m = self.spec.measured
             found.append(f"scaled by {self.scale:.4g} to the {float(m.latency) * 1e3:g} ms measured for {m.workload}")
@@ -256,17 +279,10 @@ class Mcu(Machine):
         library = self.library
         carried = _CARRIED if library.carried(self.spec.core) else 0.0
         spread = _MEASURED if self.spec.measured is not None else library.uncertainty + carried
-        told = [f"library {library.name} on {self.spec.core}: latency within about {spread:.0%}; {library.source}"]
+        what = "latency" if all(_format(layer, library) == "int8" for layer in workload) else "int8 layers"
+        told = [f"library {library.name} on {self.spec.core}: {what} within about {spread:.0%}; {library.source}"]
         told += self._remarks()
-        for found in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
-            if found != "int8":
-                how = library.formats[found]  # type: ignore[index]
-                kernels = library.kernels(found)
-                origin = kernels.formats[found]  # type: ignore[index]
-                told.append(
-                    f"{found} kernels of {kernels.name}: an estimate, latency within about {origin.uncertainty:.0%}; "
-                    f"{how.source}" + (f"; {origin.source}" if kernels is not library else "")
-                )
+        told += self._format_notes(workload)
         unknown = dict.fromkeys(layer.op for layer in workload if isinstance(layer, Opaque))
         if unknown:
             told.append(f"no kernel is known for {', '.join(unknown)}: counted as an addition for each value")
@@ -282,6 +298,21 @@ class Mcu(Machine):
         if self.active_w is not None:
             told.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
         return tuple(told)
+
+    def _format_notes(self, workload: Workload) -> list[str]:
+        """Whose kernels run what is not int8, and how far to trust them."""
+        library, told = self.library, []
+        for found in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
+            if found == "int8":
+                continue
+            kernels = library.kernels(found)
+            how, origin = (o.formats[found] for o in (library, kernels))  # type: ignore[index]
+            told.append(
+                f"{found} layers run on kernels of {kernels.name}, whose costs are an estimate: their latency within "
+                f"about {origin.uncertainty:.0%}; {how.source}"
+                + (f"; {origin.source}" if kernels is not library else "")
+            )
+        return told
 
     def _conditions(self) -> str:
         """What power was carried over: from another clock, from another supply."""

@@ -1,0 +1,212 @@
+"""How far off a microcontroller is that was not measured: rows left out, everything fitted again, the rows predicted.
+
+    python benchmarks/held_out_mcu.py        # writes the tables of docs/mcu.md, about a minute
+
+The model is that of `hwsim.machines.mcu`. Each cost is a prior from the instructions of the inner loop times factors of
+the library's family, of its version, of the core and of the board; the logarithm of each factor has a normal prior, and
+all of them are fitted at once (maximum a posteriori, Levenberg-Marquardt).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import hwsim
+from hwsim.machines.mcu.features import CLASSES, features, weight_bytes
+from hwsim.machines.mcu.library import load_library
+from hwsim.units import parse
+from hwsim.yaml_source import read_yaml
+
+ROOT = Path(__file__).parent.parent
+# Cycles of a Cortex-M4 (of a Cortex-M55 for `mve`) by the instructions of the inner loops: 20 for 16 MACs and as much
+# again for loads from flash; a depthwise MAC 2.5 and 2.5 to widen; 25 to 30 to requantise, with bias, clamp and store.
+OPTIMISED = {
+    "pointwise_mac": 1.6, "conv_mac": 1.6, "narrow_mac": 1.6, "depthwise_mac": 5, "multiplied_mac": 5,
+    "depthwise_output": 40, "dense_mac": 1.8, "output": 30, "dense_output": 40, "patch": 15, "patch_byte": 2,
+    "element": 25, "averaged": 7.5, "compared": 7.5, "softmax": 500, "operator": 2500,
+}  # fmt: skip
+PRIORS = {
+    # A call for each tap of a patch; sums of several outputs for a channel in registers (4.5) or in memory (8.5).
+    "cmsis": OPTIMISED | {"patch": 45, "multiplied_mac": 6.5},
+    "mve": {
+        "pointwise_mac": 0.21, "conv_mac": 0.21, "narrow_mac": 0.5, "depthwise_mac": 1.5, "multiplied_mac": 2,
+        "depthwise_output": 15, "dense_mac": 0.5, "output": 17, "dense_output": 30, "patch": 36, "patch_byte": 0.5,
+        "element": 8, "averaged": 1.5, "compared": 1.5, "softmax": 150, "operator": 1000,
+    },
+}  # fmt: skip
+# Standard deviation of the logarithm of a family's cost over the prior; half of it for a version over its family.
+SPREADS = {
+    "pointwise_mac": 0.3, "conv_mac": 0.2, "narrow_mac": 0.25, "depthwise_mac": 0.4, "multiplied_mac": 0.3,
+    "depthwise_output": 0.5, "dense_mac": 0.4, "output": 0.5, "dense_output": 0.3, "patch": 0.35, "patch_byte": 0.3,
+    "element": 0.4, "averaged": 0.4, "compared": 0.4, "softmax": 0.4, "operator": 0.4,
+}  # fmt: skip
+CORES = {"cortex-m33": 0.87, "cortex-m7": 0.6, "cortex-m0plus": 5.5, "cortex-m85": 0.75}
+SPREAD_MEASURED = 0.035
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published latency, in cycles of the core."""
+
+    board: str
+    core: str
+    library: str
+    network: str
+    cycles: float
+
+
+def published() -> list[Row]:
+    """Every published latency of a whole network on a board."""
+    found = []
+    for path in sorted((ROOT / "arch_configs" / "measured").glob("*.yaml")):
+        machine = hwsim.load_machine(path.stem)
+        if not isinstance(machine, hwsim.Mcu):
+            continue
+        for run in read_yaml(path).data["runs"]:
+            if "latency_s" in run["total"]:
+                seconds = float(parse(run["total"]["latency_s"], "time"))
+                library = run.get("set", {}).get("library", machine.library.name)
+                clock = float(machine.spec.clock_hz(machine.core_clock))
+                found.append(Row(path.stem, machine.spec.core, library, run["workload"], seconds * clock))
+    return found
+
+
+class Fit:
+    """All factors of some rows: the logarithm of cost k is `prior[k]` + `design[k]` @ factors."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self.names: dict[Hashable, int] = {}
+        self.spreads: list[float] = []
+        parts = [(index, *part) for index, row in enumerate(rows) for part in self._parts(row)]
+        self.prior = np.array([part[1] for part in parts])
+        self.units = np.array([part[2] for part in parts])
+        self.design = np.zeros((len(parts), len(self.names)))
+        self.sums = np.zeros((len(rows), len(parts)))
+        for place, (row, _, _, factors) in enumerate(parts):
+            self.sums[row, place] = 1
+            for factor in factors:
+                self.design[place, factor] += 1
+        self.wanted = np.log([row.cycles for row in rows])
+        self.all = self.solve(range(len(rows)), np.zeros(len(self.names)))
+
+    def _factor(self, spread: float, *name: Hashable) -> int:
+        if name not in self.names:
+            self.spreads.append(spread)
+        return self.names.setdefault(name, len(self.names))
+
+    def _parts(self, row: Row) -> list[tuple[float, float, list[int]]]:
+        """Prior, units and factors of each term of a row, and of its bytes of weights."""
+        library, network = load_library(row.library), hwsim.load_workload(row.network)
+        family, units = library.family, dict.fromkeys(OPTIMISED, 0.0)
+        for layer in network:
+            for term, count in features(layer, library.drops).items():
+                units[term] += count
+        found = []
+        board = self._factor(0.02 if row.board in FIRST else 0.06, "board", row.board)
+        for term, count in units.items():
+            if not count:
+                continue
+            factors = [board, self._factor(0.6, "family", family), self._factor(0.3, "version", row.library)]
+            for kind in {term, "pointwise_mac"} if term in ("conv_mac", "narrow_mac") else {term}:
+                factors.append(self._factor(SPREADS[kind], "family", family, kind))
+                factors.append(self._factor(SPREADS[kind] / 2, "version", row.library, kind))
+            if row.core in CORES:
+                code = CLASSES[term]
+                factors.append(self._factor(0.25 if row.core == "cortex-m0plus" else 0.35, "core", row.core))
+                factors.append(self._factor(0.1 if code == "conv" else 0.15, "core", row.core, code))
+            factors.append(self._factor(0.08, "family on core", family, row.core))
+            prior = PRIORS.get(family, OPTIMISED)[term] * CORES.get(row.core, 1)
+            found.append((float(np.log(prior)), count, factors))
+        flash = hwsim.load_machine(row.board).spec.flash
+        stored = sum(weight_bytes(layer, library.drops) for layer in network)
+        wait = (flash.wait_states + 1) / float(flash.line) if flash.wait_states is not None and flash.line else 0.3
+        return [*found, (float(np.log(wait)), stored, [self._factor(0.3, "flash", row.board)])]
+
+    def solve(self, train: Sequence[int], start: np.ndarray) -> np.ndarray:
+        """The factors that rows `train` make most likely."""
+        sums, wanted, weight = self.sums[list(train)], self.wanted[list(train)], 1 / np.square(self.spreads)
+
+        def costs(factors: np.ndarray) -> np.ndarray:
+            return np.exp(self.prior + self.design @ factors) * self.units
+
+        def loss(factors: np.ndarray) -> float:
+            errors = wanted - np.log(sums @ costs(factors))
+            return float((errors**2).sum() / SPREAD_MEASURED**2 + (factors**2 * weight).sum())
+
+        factors, damping = start.copy(), 1e-3
+        now = loss(factors)
+        for _ in range(60):
+            cycles = costs(factors)
+            totals = sums @ cycles
+            slopes = (sums * cycles / totals[:, None]) @ self.design
+            square = slopes.T @ slopes / SPREAD_MEASURED**2 + np.diag(weight)
+            gradient = slopes.T @ (wanted - np.log(totals)) / SPREAD_MEASURED**2 - factors * weight
+            while True:
+                step = np.linalg.solve(square + damping * np.diag(np.diag(square)), gradient)
+                after = loss(factors + step)
+                if after <= now or damping > 1e6:
+                    break
+                damping *= 4
+            done, now, factors, damping = now - after < 1e-6 * max(now, 1), after, factors + step, damping / 5
+            if done:
+                break
+        return factors
+
+    def left_out(self, key: Callable[[Row], Hashable]) -> np.ndarray:
+        """The error of each row, predicted by a fit on all rows of another key."""
+        errors = np.zeros(len(self.rows))
+        keys = [key(row) for row in self.rows]
+        for held in dict.fromkeys(keys):
+            train = [index for index, other in enumerate(keys) if other != held]
+            factors = self.solve(train, self.all)
+            cycles = self.sums @ (np.exp(self.prior + self.design @ factors) * self.units)
+            here = np.array([other == held for other in keys])
+            errors[here] = (cycles / np.exp(self.wanted) - 1)[here]
+        return errors
+
+
+FIRST = ("nucleo_l4r5zi", "stm32u575", "stm32f746", "stm32g0b1", "ra8d1")  # the first board of each core
+
+
+def tables() -> str:
+    """The tables of docs/mcu.md."""
+    rows = published()
+    fit = Fit(rows)
+    boards = fit.left_out(lambda row: row.board)
+    known = np.array([any(o.library == r.library and o.board != r.board for o in rows) for r in rows])
+    lines = ["| left out | rows | median | 90th percentile |", "|---|---:|---:|---:|"]
+    for name, errors in (
+        ("a library's rows of one network", fit.left_out(lambda row: (row.library, row.network))),
+        ("a board, whose library is known from another one", boards[known]),
+        ("a board, with the libraries that were measured on it alone", boards),
+        ("a library, known by its family alone", fit.left_out(lambda row: row.library)),
+    ):
+        size = np.abs(errors)
+        lines.append(f"| {name} | {len(size)} | {np.median(size):.1%} | {np.quantile(size, 0.9):.1%} |")
+    lines += ["", "| board left out | rows | median | mean with sign | largest |", "|---|---:|---:|---:|---:|"]
+    for board in sorted({row.board for row in rows}):
+        chosen = np.array([row.board == board for row in rows])
+        if (chosen & known).any():
+            chosen &= known
+        size = np.abs(boards[chosen])
+        cells = f"{len(size)} | {np.median(size):.1%} | {boards[chosen].mean():+.1%} | {size.max():.1%}"
+        lines.append(f"| `{board}` | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the tables."""
+    page = ROOT / "docs" / "mcu.md"
+    between = re.compile(r"(<!-- held out: begin -->\n).*?(<!-- held out: end -->)", re.DOTALL)
+    found = tables()
+    page.write_text(between.sub(lambda m: f"{m[1]}{found}\n{m[2]}", page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
