@@ -73,6 +73,9 @@ class Graph:
         imports = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(d, 1) for d in domains)]
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.constants)
         model = helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION, producer_name="onnx_builder")
+        if any(not value.type.tensor_type.HasField("shape") for value in self.outputs):
+            model = onnx.shape_inference.infer_shapes(model)
+            del model.graph.value_info[:]
         if check:
             onnx.checker.check_model(model, full_check=True)
         return model

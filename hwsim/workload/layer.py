@@ -248,9 +248,11 @@ class Layer:
         return 0
 
     def accepts(self, shape: Shape, operand: int) -> bool:
-        """Whether an output of `shape` fits the operand: equal, or flattened or folded without moving a value."""
+        """Whether an output of `shape` fits the operand: equal but for sizes of 1, or flattened or folded in place."""
         wanted = self.operands[operand]
-        return shape == wanted or (len(shape) != len(wanted) and math.prod(shape) == math.prod(wanted))
+        if len(shape) != len(wanted):
+            return math.prod(shape) == math.prod(wanted)
+        return shape == wanted or [size for size in shape if size != 1] == [size for size in wanted if size != 1]
 
     def with_(self, **changes: Any) -> Self:
         """A copy with other fields, checked like a new layer."""

@@ -74,7 +74,7 @@ def trace_text(workload: Workload) -> str:
                 given["format"] = spec.format
             if given:
                 line[tensor] = given if len(given) > 1 else next(iter(given.values())) if "dtype" in given else given
-            if change := _density(spec):
+            if (change := _density(spec)) is not None:
                 densities.setdefault(layer.name, {})[tensor] = change
         text.append(f"  - {_shown(line)}\n")
         before, shapes[layer.name] = layer.name, layer.output.shape

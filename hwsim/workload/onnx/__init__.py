@@ -11,10 +11,12 @@ from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import OnnxFile, read_file
-from hwsim.workload.onnx.given import Sizes, fixed_batch, input_shapes, parse_shapes
+from hwsim.workload.onnx.given import Sizes, input_shapes, parse_shapes
 from hwsim.workload.onnx.shapes import Graph, graph_of
 
 __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
+
+_RECURRENT = ("LSTM", "GRU", "RNN", "Scan", "Loop")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +88,13 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
 def _model(file: OnnxFile, name: str, given: Sizes) -> Model:
     inputs, symbols, others, notes = input_shapes(file, given)
     changed = any(value.shape != inputs[value.name] for value in file.inputs if _fixed(value.shape))
-    graph, batch = _graph(file, inputs, symbols, others, given, changed)
+    graph, batch, left_out = _graph(file, inputs, symbols, others, not changed)
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
     converter = Converter(file, graph, batch)
     converter.warnings[:0] = notes
-    if (fixed := fixed_batch(file)) > 1 and not given:
+    if left_out > 1:
         what = "its layers are read for" if batch == 1 else "it is written into its operators; the layers are those of"
-        converter.warn(f"the file has a batch of {fixed}: {what} one input")
+        converter.warn(f"the file has a batch of {left_out}: {what} one input")
     workload = converter.workload(name)
     return Model(
         name=workload.name,
@@ -113,33 +115,30 @@ def _fixed(shape: tuple[int | str | None, ...] | None) -> bool:
 
 
 def _graph(
-    file: OnnxFile,
-    inputs: dict[str, Shape],
-    symbols: dict[str, int],
-    others: dict[str, Shape],
-    given: Sizes,
-    changed: bool,
-) -> tuple[Graph, int]:
-    """The graph with a batch of one if it allows that, and the size of the batch that its tensors have."""
-    if (batch := fixed_batch(file)) > 1 and not given:
-        single = {name: (1, *shape[1:]) if len(shape) > 1 else shape for name, shape in inputs.items()}
-        try:
-            graph = graph_of(file, single, symbols, others, False)
-        except InputError:
-            graph = None
-        if graph is not None and not graph.unknown and _single(file, graph, batch):
-            return graph, 1
-    graph = graph_of(file, inputs, symbols, others, not changed)
+    file: OnnxFile, inputs: dict[str, Shape], symbols: dict[str, int], others: dict[str, Shape], described: bool
+) -> tuple[Graph, int, int]:
+    """The graph, with a batch of one if it allows that; the size of the batch in its tensors, and in the file."""
+    graph = graph_of(file, inputs, symbols, others, described)
+    batch = _batch(graph)
+    if batch == 1:
+        return graph, 1, 1
+    single = {name: (1, *shape[1:]) if len(shape) > 1 else shape for name, shape in inputs.items()}
+    try:
+        other = graph_of(file, single, symbols, others, False)
+    except InputError:
+        return graph, batch, batch
+    whole = not other.unknown and all(
+        (other.tensors[name].shape or (1,))[0] == 1
+        for name in graph.outputs
+        if len(graph.tensors[name].shape or ()) > 1
+    )
+    return (other, 1, batch) if whole else (graph, batch, batch)
+
+
+def _batch(graph: Graph) -> int:
+    """The size of the first axis of every input and output, if it is one and the same; time may come first too."""
+    if any(op.code in _RECURRENT for op in graph.ops):
+        return 1
     ends = [graph.tensors[name].shape or () for name in (*graph.inputs, *graph.outputs) if name in graph.tensors]
     first = {shape[0] for shape in ends if len(shape) > 1}
-    return graph, max(first.pop(), 1) if len(first) == 1 else 1
-
-
-def _single(file: OnnxFile, graph: Graph, batch: int) -> bool:
-    """Whether outputs that had the batch before have one of it now."""
-    for name in graph.outputs:
-        told = file.described.get(name)
-        shape = graph.tensors[name].shape if name in graph.tensors else None
-        if told is not None and told.shape and shape and told.shape[0] == batch and shape[0] != 1:
-            return False
-    return True
+    return max(first.pop(), 1) if len(first) == 1 else 1

@@ -69,7 +69,7 @@ class Converter(Builder[str]):
         if self.file.external:
             count = len(self.file.external)
             self.warn(f"the values of {count} constants are in other files and are not read: they count as dense")
-        inputs = [self.shape(self.tensors[item]) for item in self.graph.inputs]
+        inputs = [self.shape(self.tensors[item]) for item in self.graph.inputs if item not in self.constants]
         if not inputs:
             raise InputError("must have an input")
         source = f"{name}.onnx, {self.file.bytes} bytes"
@@ -87,7 +87,7 @@ class Converter(Builder[str]):
             for name in op.outputs:
                 unknown.setdefault(name, unknown[lost])
             return
-        written = [name for name in op.outputs if name]
+        written = [name for name in op.outputs if name and name not in self.constants]
         if not operands or not written:
             return
         if op.code in FREE and self.alias(op, operands[0], written[0]):
@@ -99,7 +99,7 @@ class Converter(Builder[str]):
             messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
             raise InputError([Fault("", str(op), message) for message in messages]) from None
         for place, tensor in enumerate(written):
-            if place and tensor not in self.producers and tensor in self.used:
+            if place and tensor not in self.producers and tensor in self.used and tensor not in self.constants:
                 first, made = operands[0], self.tensors[tensor]
                 shapes = self.shape(first), self.shape(made)
                 part = self.unique(f"{name}_{place}")
@@ -172,7 +172,7 @@ class Converter(Builder[str]):
         if math.prod(to) != math.prod(given) or not layer.accepts(to, place):
             return producer
         if (producer, to) not in self.moved:
-            kind = "transpose" if sorted(to) == sorted(given) else "reshape"
+            kind = "reshape" if to == own else "transpose"
             made = self.unique(f"{layer.name}_{kind}")
             spec = self.spec(self.tensors[name])
             move = DataMovement(made, type=kind, shape=given, to=to, input=spec, output=spec)
@@ -208,7 +208,11 @@ class Converter(Builder[str]):
 
     def operands(self, op: Op) -> list[Tensor]:
         """The inputs that another operator, or the user, gives."""
-        return [self.tensors[name] for name in (*op.inputs, *op.captured) if name in self.producers]
+        return [
+            self.tensors[name]
+            for name in (*op.inputs, *op.captured)
+            if name in self.producers and name not in self.constants
+        ]
 
     def given(self, op: Op, place: int) -> Tensor:
         """The input at `place`."""
@@ -219,7 +223,7 @@ class Converter(Builder[str]):
 
     def output(self, op: Op) -> Tensor:
         """The first output."""
-        return self.tensors[next(name for name in op.outputs if name)]
+        return self.tensors[next(name for name in op.outputs if name and name not in self.constants)]
 
     def constant(self, op: Op, place: int) -> Constant | None:
         """The constant at `place`: None if there is none."""

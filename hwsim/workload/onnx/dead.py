@@ -61,7 +61,8 @@ class _Search:
         kept = set(self.graph.outputs)  # what the user reads is never left out
         with np.errstate(all="ignore"):
             for op in ops:
-                if op.outputs and op.outputs[0] and op.outputs[0] not in kept:
+                known = not any(name in self.graph.unknown for name in (*op.inputs, *op.outputs))
+                if known and op.outputs and op.outputs[0] and op.outputs[0] not in kept:
                     fixed = self.of(op)
                     if fixed is not None and fixed.values.size <= MAX_CHANNELS and not np.isnan(fixed.values).all():
                         self.found[op.outputs[0]] = fixed

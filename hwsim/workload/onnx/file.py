@@ -125,12 +125,17 @@ class _Reader:
             ) from None
         if not model.HasField("graph") or not model.opset_import:
             raise InputError("must be an ONNX model, with a graph and its opset_import")
+        _texts(item.domain for item in model.opset_import)
         opsets = {"" if item.domain in STANDARD else item.domain: item.version for item in model.opset_import}
         if not 1 <= opsets.get("", 1) <= 10**6:
             raise InputError(f"opset must be a positive number, not {opsets['']}")
+        for function in model.functions:
+            _texts((function.name, function.domain, *function.input, *function.output))
+            _named(onnx.GraphProto(node=function.node))
         if model.functions:
             model = _inlined(model)
         graph = model.graph
+        _named(graph)
         self.external: list[str] = []
         constants = self.constants(graph)
         operators = [self.operator(index, node, constants) for index, node in enumerate(self.bounded(graph.node))]
@@ -243,6 +248,26 @@ class _Reader:
         elif kind == "GRAPHS":
             subgraphs.extend(item.graphs)
         return None  # lists of texts or tensors, types: no operator that is computed has one
+
+
+def _texts(names: Iterable[object]) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"names must be text in UTF-8, not {name!r:.60}")
+
+
+def _named(graph: Any) -> None:
+    """Hold that all names are text: the parser gives bytes where they are not."""
+    names = [graph.name, *(tensor.name for tensor in graph.initializer)]
+    names += [tensor.values.name for tensor in graph.sparse_initializer]
+    names += [value.name for value in (*graph.input, *graph.output, *graph.value_info)]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        for item in node.attribute:
+            names.append(item.name)
+            for inner in ([item.g] if item.HasField("g") else []) + list(item.graphs):
+                _named(inner)
+    _texts(names)
 
 
 def _free(graph: Any) -> list[str]:

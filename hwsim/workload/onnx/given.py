@@ -10,7 +10,7 @@ from hwsim.errors import Fault, InputError, nearest
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.onnx.file import Given, OnnxFile
 
-__all__ = ["Sizes", "fixed_batch", "input_shapes", "parse_shapes"]
+__all__ = ["Sizes", "input_shapes", "parse_shapes"]
 
 #: A size by the name of a symbolic dimension, or a shape by the name of a tensor.
 Sizes: TypeAlias = Mapping[str, "int | Sequence[int]"]
@@ -48,13 +48,6 @@ def _checked(shape: object) -> dict[str, int | Shape]:
         known = tuple(size for size in sizes if size is not None)
         found[str(name)] = known if isinstance(value, (list, tuple)) else known[0]
     return found
-
-
-def fixed_batch(file: OnnxFile) -> int:
-    """The size of the first axis of all inputs, if it is a number, the same, and above one; else 1."""
-    first = {value.shape[0] for value in file.inputs if value.shape is not None and len(value.shape) > 1}
-    size = first.pop() if len(first) == 1 else 1
-    return size if isinstance(size, int) and size > 1 else 1
 
 
 def input_shapes(file: OnnxFile, given: Sizes) -> tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[str]]:

@@ -122,7 +122,7 @@ class _Lowering:
             readers = self.readers.get(out, [])
             if len(readers) != 1 or self.kept[out] or readers[0].captured or op.rounding is not None:
                 break
-            if not self.take(op, readers[0], out):
+            if out in self.graph.unknown or not self.take(op, readers[0], out):
                 break
             gone.add(readers[0].index)
             op.outputs = [readers[0].outputs[0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
@@ -14,7 +15,7 @@ from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.composed import attention, multi_head, own_attention, recurrent, skip_norm
-from hwsim.workload.onnx.lowering import FREE, UNARY, activation
+from hwsim.workload.onnx.lowering import FREE, UNARY, activation, channels
 from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Softmax
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ _NORMS = {
     "LayerNormalization": "layer", "RMSNormalization": "rms", "LRN": "lrn",
 }  # fmt: skip
 _REDUCED = {
-    "ReduceMean": "avg", "ReduceSum": "avg", "ReduceMax": "max", "ReduceMin": "max", "ArgMax": "max", "ArgMin": "max",
+    "ReduceMean": "avg", "ReduceSum": "avg", "ReduceSumSquare": "avg", "ReduceL1": "avg", "ReduceL2": "avg",
+    "ReduceProd": "avg", "ReduceMax": "max", "ReduceMin": "max", "ArgMax": "max", "ArgMin": "max",
 }  # fmt: skip
 
 
@@ -152,16 +154,31 @@ def _gemm(c: Converter, op: Op, name: str) -> Layer | None:
     if len(left) != 2 or len(right) != 2:
         raise InputError(f"must multiply two matrices, not {left} by {right}")
     m, k = reversed(left) if op.options.get("transA") else left
+    added = c.tensors.get(op.input(2))
+    if added is not None and (
+        op.input(2) not in c.constants or added.elements not in (1, channels(op, c.output(op).shape or ()))
+    ):
+        _summed(c, op, name)
+        return None
     if op.input(1) not in c.constants or op.input(0) in c.constants:
-        if op.input(2) and op.input(2) not in c.constants:
-            raise UnmodelledError("it adds a tensor to a product of two")
         return _product(c, op, name)
     k_, n = reversed(right) if op.options.get("transB") else right
     if k != k_:
         raise InputError(f"weights must have {k} inputs, not {k_}")
-    if op.input(2) and op.input(2) not in c.constants:
-        raise UnmodelledError("it adds a tensor that is computed")
     return _dense(c, op, name, m, k, n)
+
+
+def _summed(c: Converter, op: Op, name: str) -> None:
+    """A Gemm that adds more than a bias: a product, and a sum of its own."""
+    product, out = replace(op, inputs=op.inputs[:2], activation="none"), c.output(op)
+    layer = _gemm(c, product, name)
+    if layer is None:
+        raise UnmodelledError("it adds a tensor to a product of another form")
+    between = c.between(op, "product", layer.output.shape)
+    c.row(layer, [item.name for item in c.operands(product)], between)
+    reads = [between, *(item for item in op.inputs[2:3] if item not in c.constants)]
+    given: Values = {"n": len(reads), "activation": op.activation, "input": c.spec(out), "output": c.spec(out)}
+    c.row(Elementwise(c.unique(f"{name}_add"), shape=c.shape(out), **given), reads, out.name)
 
 
 def _dense(c: Converter, op: Op, name: str, m: int, k: int, n: int) -> Layer:
@@ -202,6 +219,8 @@ def _product(c: Converter, op: Op, name: str) -> Layer | None:
         types = c.types(op, c.constant(op, 0))
         return c.checked(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=bool(op.bias), **types))
     if any(fixed):
+        if c.batch > 1:
+            raise UnmodelledError("it multiplies by a stored matrix for each of the batch")
         weights, other = (left, right) if fixed[0] else (right, left)
         b = math.prod(weights[:-2])
         if b != math.prod(lead) or math.prod(other[:-2]) != b:

@@ -26,8 +26,9 @@ __all__ = ["Graph", "Tensor", "graph_of"]
 PLAIN_OPSET = 13
 #: Where the output has the shape of the first input, whatever the version.
 _KEPT = {
-    "Gelu", "RMSNormalization", f"{MS}QuickGelu", f"{MS}SkipLayerNormalization",
-    f"{MS}SkipSimplifiedLayerNormalization", f"{MS}MultiHeadAttention", f"{MS}RotaryEmbedding",
+    "Gelu", "RMSNormalization", "GroupNormalization", "Swish", "HardSwish", f"{MS}QuickGelu",
+    f"{MS}SkipLayerNormalization", f"{MS}SkipSimplifiedLayerNormalization", f"{MS}MultiHeadAttention",
+    f"{MS}RotaryEmbedding",
 }  # fmt: skip
 #: Operators that move a constant's values without changing them.
 _MOVED = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
@@ -97,7 +98,10 @@ class _Inference:
         self.unknown: dict[str, str] = {}
         self.warnings: list[str] = []
         for value in file.inputs:
-            self.tensors[value.name] = Tensor(value.name, value.dtype or "float", inputs[value.name])
+            shape = inputs[value.name]
+            self.tensors[value.name] = Tensor(value.name, value.dtype or "float", shape)
+            if not math.prod(shape):
+                self.constants[value.name] = Constant(shape, value.dtype or "float", value.dtype or "float")
         self.opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in file.opsets.items()]
 
     def run(self) -> Graph:
@@ -206,7 +210,7 @@ class _Inference:
         if op.dtype:
             return op.dtype
         if op.rounding is not None:
-            zero = self.constants.get(op.rounding.zero)
+            zero = self.tensors.get(op.rounding.zero)
             return zero.dtype if zero is not None else "uint8"
         first = next((self.tensors[name] for name in op.inputs if name in self.tensors), None)
         return first.dtype if first is not None else "float"
@@ -242,6 +246,8 @@ class _Inference:
             return True
         if op.code == "Constant":
             return self.literal(op, out)
+        if op.code == "CastLike" and op.inputs[0] in self.constants:
+            read = op.inputs[:1]  # of the other it takes the type alone
         if any(name not in self.constants for name in read) or op.subgraphs:
             return False
         first = self.constants.get(op.input(0))
@@ -249,7 +255,7 @@ class _Inference:
         known = all(value is not None for value, name in zip(operands, op.inputs) if name)
         if op.code in ("Cast", "CastLike") and first is not None:
             dtype = (
-                self.names.get(op.options.get("to", 0), "") if op.code == "Cast" else self.constants[op.input(1)].dtype
+                self.names.get(op.options.get("to", 0), "") if op.code == "Cast" else self.tensors[op.input(1)].dtype
             )
             small, kind = operands[0], numpy_type(dtype)
             if small is not None and kind is not None:
@@ -320,8 +326,8 @@ class _Inference:
         out = op.outputs[0] if op.outputs else ""
         if op.code in _KEPT and op.inputs:
             return {out: (self.tensors[op.inputs[0]].shape, "")}, ""
-        if op.subgraphs:
-            return self.of_subgraphs(op), "it is made by a subgraph"
+        if op.code == "If":
+            return self.of_branch(op), "it is made by a subgraph"
         if (shape := self.own(op)) is not None:
             return {out: (shape, "")}, ""
         plain = op.code != op.source
@@ -374,12 +380,10 @@ class _Inference:
             return (*shapes[0][:2], shapes[1][1] // 3)
         return None
 
-    def of_subgraphs(self, op: Op) -> dict[str, tuple[Shape | None, str]]:
+    def of_branch(self, op: Op) -> dict[str, tuple[Shape | None, str]]:
         """What the first subgraph of an If says of its outputs."""
         found: dict[str, tuple[Shape | None, str]] = {}
-        graph = op.subgraphs[0]
-        values = list(graph.output)[-len(op.outputs) :] if op.outputs else []
-        for name, value in zip(op.outputs, values):
+        for name, value in zip(op.outputs, op.subgraphs[0].output if op.subgraphs else ()):
             kind = value.type.tensor_type
             sizes = [
                 dim.dim_value if dim.HasField("dim_value") else self.symbols.get(dim.dim_param)

@@ -1,0 +1,653 @@
+"""ONNX files: the layers of models that run, held against onnxruntime's shapes, its quantiser and the written networks."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+import onnx
+import onnx_builder as build
+from onnx import TensorProto, helper, numpy_helper
+from onnx_builder import Graph
+
+import hwsim
+from hwsim import cli
+from hwsim.errors import HwsimWarning, InputError
+from hwsim.workload import (
+    BatchedMatmul,
+    Concat,
+    Conv2d,
+    DataMovement,
+    Elementwise,
+    Embedding,
+    Gemm,
+    Lstm,
+    Normalisation,
+    Opaque,
+    Pool2d,
+    load_workload,
+)  # fmt: skip
+from hwsim.workload.onnx import read_model
+from hwsim.workload.onnx.converter import Converter
+from hwsim.workload.onnx.file import read_file
+from hwsim.workload.onnx.given import input_shapes
+from hwsim.workload.onnx.shapes import graph_of
+from hwsim.workload.trace import read_trace
+from hwsim.workload.trace_text import trace_text
+from hwsim.yaml_source import parse_yaml
+
+LATEST = onnx.defs.onnx_opset_version()
+ENCODER = {"layers": 1, "hidden": 32, "heads": 4, "seq": 8}
+
+
+def save(tmp_path, model, name="net"):
+    path = tmp_path / f"{name}.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def read(tmp_path, model, **more):
+    """The model as read; its trace must hold the same network."""
+    found = read_model(save(tmp_path, model), **more)
+    again = read_trace(parse_yaml(trace_text(found.workload)), load_workload)
+    assert again == found.workload
+    assert (again.digest, again.macs_live) == (found.digest, found.workload.macs_live)
+    return found
+
+
+def graph(tmp_path, model, **shape):
+    file = read_file(save(tmp_path, model))
+    inputs, symbols, given, _ = input_shapes(file, shape)
+    return file, graph_of(file, inputs, symbols, given, True)
+
+
+def runtime_tensors(model, feeds):
+    """Every tensor of a run by onnxruntime without its optimisations, by name."""
+    runtime = pytest.importorskip("onnxruntime")
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    del whole.graph.output[:]
+    names = [name for node in model.graph.node for name in node.output if name]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, feeds)))
+
+
+@pytest.fixture(scope="module")
+def forms():
+    """Float, QDQ, QOperator and dynamically quantised forms of small networks."""
+    pytest.importorskip("onnxruntime")
+    floats = {
+        "convnet": build.small_convnet(),
+        "resnet": build.resnet50(size=32, width=4, classes=10),
+        "encoder": build.bert(**ENCODER),
+    }
+    return {
+        name: {
+            "float": model,
+            "QDQ": build.quantised(model, "QDQ"),
+            "QOperator": build.quantised(model, "QOperator"),
+            "dynamic": build.quantised_dynamically(model),
+        }
+        for name, model in floats.items()
+    }
+
+
+# Networks
+
+
+@pytest.mark.parametrize("name, trace", [("resnet50", "resnet50_v1_5"), ("mobilenet_v2", "mobilenet_v2_1.0_224")])
+def test_networks_have_the_layers_of_their_papers(tmp_path, name, trace):
+    """MACs, weights and biases, layer by layer, are those of the networks written from the papers."""
+    net, paper = read(tmp_path, getattr(build, name)()).workload, load_workload(trace)
+    assert (net.macs, net.weights, net.biases) == (paper.macs, paper.weights, paper.biases)
+    weighted = [[(x.op, x.macs, x.weights) for x in w if x.weights] for w in (net, paper)]
+    assert sorted(weighted[0]) == sorted(weighted[1])
+    assert net.graph
+    assert net.input_shape == (3, 224, 224)
+    assert {layer.weight.dtype for layer in net if layer.weights} == {"fp32"}
+
+
+def test_an_encoder_has_the_products_of_its_formula(tmp_path):
+    """Per layer 4 h^2 + 8 h^2 MACs a token and 2 s h a token for attention."""
+    layers, hidden, seq = 2, 64, 16
+    net = read(tmp_path, build.bert(layers, hidden, 4, seq)).workload
+    assert net.macs == layers * seq * (12 * hidden**2 + 2 * seq * hidden)
+    assert net["layer.0/scores"] == BatchedMatmul("layer.0/scores", b=4, m=16, n=16, k=16, input="fp32", weight="fp32", output="fp32")
+    assert net["layer.0/query"].bias  # the sum after the product
+    assert net["embeddings/word"] == Embedding("embeddings/word", rows=100, dim=64, tokens=16, input="int64", weight="fp32", output="fp32")
+    assert net.inputs["layer.1/attention/residual"] == ("layer.1/attention", "layer.0/output/norm")
+    assert [layer.op for layer in net].count("norm") == 5
+    assert net.graph
+
+
+def test_shapes_that_are_computed_are_folded(tmp_path):
+    """The same encoder with each Reshape made of Shape, Gather and Concat has the same layers, with no row for those."""
+    fixed = read(tmp_path, build.bert(**ENCODER)).workload
+    computed = build.bert(**{**ENCODER, "seq": "sequence"}, batch="batch", dynamic=True)
+    open_ = read(tmp_path, computed, shape={"sequence": 8})
+    assert [(x.name, x.op, x.macs, x.output.shape) for x in open_.workload] == [(x.name, x.op, x.macs, x.output.shape) for x in fixed]
+    assert open_.warnings == ("the batch 'batch' of input 'ids' is 1; --batch sets how many run together",)
+    longer = read(tmp_path, computed, shape={"ids": (1, 100)}).workload
+    assert longer.macs == 100 * (12 * 32**2 + 2 * 100 * 32)
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet", "encoder"])
+@pytest.mark.parametrize("form", ["float", "QDQ", "QOperator", "dynamic"])
+def test_shapes_are_those_of_the_runtime(tmp_path, forms, name, form):
+    """Every tensor that the file's shapes are known of, and none is not."""
+    model = forms[name][form]
+    tensors = runtime_tensors(model, build.feeds(model))
+    _, found = graph(tmp_path, model)
+    assert not found.unknown
+    for tensor, value in tensors.items():
+        assert found.tensors[tensor].shape == value.shape, tensor
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet", "encoder"])
+def test_int8_forms_are_the_float_network_in_int8(tmp_path, forms, name):
+    nets = {form: read(tmp_path, model).workload for form, model in forms[name].items()}
+    plain = nets["float"]
+    for form, net in nets.items():
+        assert (net.macs, net.weights) == (plain.macs, plain.weights), form
+        assert net.graph
+        products = [layer for layer in net if isinstance(layer, (Conv2d, Gemm))]
+        shapes = [(layer.input.shape, layer.output.shape, layer.macs) for layer in products]
+        assert sorted(shapes) == sorted((x.input.shape, x.output.shape, x.macs) for x in plain if isinstance(x, (Conv2d, Gemm)))
+        if form != "float":
+            assert {(layer.input.dtype, layer.weight.dtype) for layer in products} == {("int8", "int8")}
+            assert {layer.output.dtype for layer in products} == {"fp32" if form == "dynamic" else "int8"}
+    if name == "resnet":  # nothing stays float but what goes in and out
+        for form in ("QDQ", "QOperator"):
+            assert [layer.op for layer in nets[form] if layer.op == "copy"] == ["copy"] * 2
+        assert [x.op for x in nets["QDQ"]] == [x.op for x in nets["QOperator"]]
+        assert all(layer.activation == "none" for layer in nets["QDQ"] if layer.op == "conv")  # the range clips
+
+
+def test_weights_of_int8_forms_have_the_zeros_of_the_file(tmp_path, forms):
+    model = forms["convnet"]["QOperator"]
+    net = read(tmp_path, model).workload
+    arrays = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    node = next(node for node in model.graph.node if node.op_type == "QLinearConv")
+    weights = arrays[node.input[3]]
+    zero = arrays[node.input[5]].reshape(-1, *[1] * (weights.ndim - 1))
+    (first, *_) = (layer for layer in net if layer.weights)
+    assert first.weight.density == pytest.approx(np.count_nonzero(weights != zero) / weights.size)
+
+
+# Operators
+
+
+def single(kind, *inputs, shape=(1, 4, 6, 6), opset=build.OPSET, outputs=1, **options):
+    """A model of one operator on `x`, with constants after it."""
+    g = Graph(opset=opset)
+    g.input("x", list(shape))
+    names = [g.constant(f"c{place}", value) if value is not None else "" for place, value in enumerate(inputs)]
+    made = g.op(kind, "x", *names, name=f"{kind.lower()}_", outputs=outputs, **options)
+    for name in [made] if outputs == 1 else made:
+        g.output(name)
+    return g.model(check=False)
+
+
+def layer_of(tmp_path, model, **more):
+    found = read(tmp_path, model, **more)
+    assert not found.warnings
+    (layer,) = found.workload
+    return layer
+
+
+@pytest.mark.parametrize(
+    "weights, options",
+    [
+        ((8, 4, 3, 3), {"pads": [1, 2, 3, 4], "strides": [2, 1]}),
+        ((8, 2, 3, 3), {"group": 2, "dilations": [2, 1]}),
+        ((8, 1, 3, 2), {"group": 4, "auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+        ((8, 4, 2, 2), {"auto_pad": "SAME_LOWER", "strides": [1, 2]}),
+        ((8, 4, 3, 3), {"auto_pad": "VALID"}),
+    ],
+)
+def test_convolutions(tmp_path, weights, options):
+    """MACs by the shape of the output that onnxruntime gives."""
+    model = single("Conv", np.ones(weights, np.float32), np.ones(8, np.float32), **options)
+    layer = layer_of(tmp_path, model)
+    (out,) = runtime_tensors(model, {"x": np.ones((1, 4, 6, 6), np.float32)}).values()
+    assert (1, *layer.output.shape) == out.shape
+    assert layer.macs == out.size * int(np.prod(weights[1:]))
+    assert (layer.weights, layer.biases, layer.depthwise) == (int(np.prod(weights)), 8, options.get("group") == 4)
+
+
+def test_a_convolution_of_a_sequence(tmp_path):
+    model = single("Conv", np.ones((8, 4, 3), np.float32), shape=(1, 4, 16), strides=[2], pads=[1, 0])
+    layer = layer_of(tmp_path, model)
+    assert layer == Conv2d("conv_", c=4, h=1, w=16, k=8, r=1, s=3, stride=(1, 2), pad=(0, 1, 0, 0), bias=False, input="fp32", weight="fp32", output="fp32")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions(tmp_path, groups):
+    """A value meets each filter once: h w c k r s / groups MACs, whatever the stride."""
+    model = single("ConvTranspose", np.ones((4, 6 // groups, 3, 3), np.float32), strides=[2, 2], group=groups)
+    net = read(tmp_path, model).workload
+    assert (net.macs, net.weights) == (6 * 6 * 4 * 6 * 9 // groups, 4 * 6 * 9 // groups)
+    (out,) = runtime_tensors(model, {"x": np.ones((1, 4, 6, 6), np.float32)}).values()
+    assert (1, *list(net)[-1].output.shape) == out.shape
+    assert net.graph
+
+
+@pytest.mark.parametrize(
+    "options, transposed",
+    [({}, False), ({"transB": 1}, True), ({"transB": 1, "alpha": 0.5, "beta": 2.0}, True)],
+)
+def test_fully_connected(tmp_path, options, transposed):
+    weights = np.ones((5, 12) if transposed else (12, 5), np.float32)
+    layer = layer_of(tmp_path, single("Gemm", weights, np.ones(5, np.float32), shape=(1, 12), **options))
+    assert layer == Gemm("gemm_", n=5, k=12, input="fp32", weight="fp32", output="fp32")
+    whole = single("Gemm", weights, np.ones((1, 1), np.float32) if options else np.ones((3, 5), np.float32), shape=(3, 12), **options)
+    assert read(tmp_path, whole).workload.macs == 5 * 12  # three inputs
+    g = Graph()
+    flat = g.op("Reshape", g.input("x", [1, 3, 12]), g.constant("rows", np.array([3, 12], np.int64)))
+    summed = g.op("Gemm", flat, g.constant("w", weights), g.constant("c", np.ones((3, 5), np.float32)), name="whole", **options)
+    g.output(g.op("Reshape", summed, g.constant("back", np.array([1, 3, 5], np.int64))))
+    net = read(tmp_path, g.model()).workload
+    assert [(layer.op, layer.outputs) for layer in net] == [("gemm", 15), ("add", 15)]
+
+
+def test_products_with_stored_and_computed_factors(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 2, 6, 8])
+    left = g.op("MatMul", g.constant("rows", np.ones((3, 6), np.float32)), x, name="left")
+    each = g.op("MatMul", x, g.constant("each", np.ones((1, 2, 8, 5), np.float32)), name="each")
+    both = g.op("MatMul", each, g.op("Transpose", each, perm=[0, 1, 3, 2], name="turned"), name="both")
+    for name in (left, both):
+        g.output(name)
+    net = read(tmp_path, g.model()).workload
+    assert net["left"].macs == 2 * 3 * 6 * 8
+    assert (net["each"].macs, net["each"].weights) == (2 * 6 * 8 * 5, 2 * 8 * 5)  # a matrix for each of two
+    assert net["both"] == BatchedMatmul("both", b=2, m=6, n=6, k=5, input="fp32", weight="fp32", output="fp32")
+
+
+@pytest.mark.parametrize(
+    "kind, options, expected",
+    [
+        ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}, ("max", (4, 3, 3))),
+        ("AveragePool", {"kernel_shape": [2, 3], "pads": [0, 1, 0, 1]}, ("avg", (4, 5, 6))),
+        ("MaxPool", {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER", "strides": [4, 4]}, ("max", (4, 2, 2))),
+        ("GlobalMaxPool", {}, ("max", (4, 1, 1))),
+        ("GlobalAveragePool", {}, ("avg", (4, 1, 1))),
+    ],
+)
+def test_pools(tmp_path, kind, options, expected):
+    model = single(kind, **options)
+    layer = layer_of(tmp_path, model)
+    assert isinstance(layer, Pool2d)
+    assert (layer.type, layer.output.shape) == expected
+    (out,) = runtime_tensors(model, {"x": np.ones((1, 4, 6, 6), np.float32)}).values()
+    assert (1, *layer.output.shape) == out.shape
+
+
+@pytest.mark.parametrize("opset", range(7, LATEST + 1))
+def test_every_version_of_the_operators(tmp_path, opset):
+    """Axes, limits and sizes were attributes once and are inputs now; the layers are the same."""
+    g = Graph(opset=opset)
+    x = g.input("x", [1, 3, 8, 8])
+
+    def op(kind, x, since, name, **values):
+        """Values are attributes before the version `since`, and inputs from it."""
+        if opset < since:
+            return g.op(kind, x, name=name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()})
+        return g.op(kind, x, *(g.constant(f"{name}{k}", np.asarray(v, np.float32 if isinstance(v, float) else np.int64)) for k, v in values.items()), name=name)
+
+    x = op("Pad", x, 11, "pad", pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    x = g.op("Conv", x, g.constant("w", np.ones((4, 3, 3, 3), np.float32)), name="conv", kernel_shape=[3, 3])
+    x = op("Clip", x, 11, "clip", min=0.0, max=6.0)
+    scales = g.constant("scales", np.array([1, 1, 2, 2], np.float32))
+    if opset < 9:
+        x = g.op("Upsample", x, name="up", mode="nearest", scales=[1.0, 1.0, 2.0, 2.0])
+    elif opset < 10:
+        x = g.op("Upsample", x, scales, name="up", mode="nearest")
+    else:
+        x = g.op("Resize", x, *([g.constant("roi", np.zeros(0, np.float32))] if opset > 10 else []), scales, name="up", mode="nearest")
+    if opset < 10:
+        x = g.op("Slice", x, name="slice", starts=[0], ends=[2], axes=[2])
+    else:
+        x = g.op("Slice", x, *(g.constant(f"s{i}", np.array([v], np.int64)) for i, v in enumerate((0, 2, 2))), name="slice")
+    x = g.op("ReduceMean", x, *([g.constant("axes", np.array([2, 3], np.int64))] if opset > 17 else []), name="mean", keepdims=1, **({"axes": [2, 3]} if opset <= 17 else {}))
+    x = op("Squeeze", x, 13, "squeeze", axes=np.array([2, 3]))
+    x = op("Unsqueeze", x, 13, "unsqueeze", axes=np.array([1]))
+    g.output(g.op("Softmax", x, name="softmax", axis=2))
+    net = read(tmp_path, g.model()).workload
+    assert [(layer.name, layer.op, layer.output.shape) for layer in net] == [
+        ("pad", "pad", (3, 10, 10)), ("conv", "conv", (4, 8, 8)), ("up", "resize", (4, 16, 16)), ("slice", "slice", (4, 2, 16)),
+        ("mean", "pool", (4, 1, 1)), ("softmax", "softmax", (1, 4)),
+    ]  # fmt: skip
+    assert net["conv"].activation == "relu6"
+    assert net.graph
+
+
+def test_what_moves_nothing_has_no_row(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4, 1, 6])
+    x = g.op("Identity", g.op("Dropout", g.op("Flatten", x)))
+    x = g.op("Reshape", x, g.constant("shape", np.array([0, -1, 6], np.int64)))
+    x = g.op("Transpose", g.op("Unsqueeze", x, g.constant("axes", np.array([1], np.int64))), perm=[1, 0, 2, 3])  # ones change places
+    x = g.op("Cast", x, to=TensorProto.FLOAT)
+    x = g.op("Pad", x, g.constant("pads", np.zeros(8, np.int64)))
+    g.output(g.op("Relu", x, name="relu"))
+    net = read(tmp_path, g.model()).workload
+    assert [layer.name for layer in net] == ["relu"]
+    assert net.inputs["relu"] == ("input",)
+
+
+def test_activations_join_the_layer_before_if_nothing_else_reads_it(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4, 6, 6])
+    a = g.conv(x, 4, 4, 1, act="Relu", name="a")
+    b = g.conv(a, 4, 4, 1, name="b")
+    c = g.op("Relu", b, name="c")
+    g.output(g.op("Tanh", g.op("Add", b, c, name="sum"), name="tanh"))
+    net = read(tmp_path, g.model()).workload
+    assert [layer.name for layer in net] == ["a", "b", "c", "sum", "tanh"]  # a sum does not take a tanh
+    assert (net["a"].activation, net["b"].activation, net["sum"].activation) == ("relu", "none", "none")
+
+
+def test_batch_normalisation_is_folded_as_runtimes_do(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4, 6, 6])
+    x = g.op("Conv", x, g.weight("w", 8, 4, 1, 1), name="conv")
+    norm = [g.constant(f"n{i}", np.full(8, i + 1, np.float32)) for i in range(4)]
+    x = g.op("Relu", g.op("BatchNormalization", x, *norm, name="norm"))
+    x = g.op("MaxPool", x, name="pool", kernel_shape=[2, 2])
+    g.output(g.op("BatchNormalization", x, *norm, name="alone"))
+    net = read(tmp_path, g.model()).workload
+    assert [layer.name for layer in net] == ["conv", "pool", "alone"]
+    assert (net["conv"].bias, net["conv"].activation) == (True, "relu")
+    assert net["alone"] == Normalisation("alone", shape=(8, 5, 5), type="batch", input="fp32", weight="fp32", output="fp32")
+
+
+def test_recurrent_networks(tmp_path):
+    """Both directions are a layer each; the last state is a slice of all of them."""
+    for kind, gates, directions in (("LSTM", 4, 1), ("GRU", 3, 2)):
+        g = Graph()
+        x = g.input("x", [7, 1, 5])
+        names = [g.weight("w", directions, gates * 6, 5), g.weight("r", directions, gates * 6, 6), g.constant("b", np.zeros((directions, 2 * gates * 6), np.float32))]
+        outs = g.op(kind, x, *names, name="rnn", outputs=2, hidden_size=6, direction="bidirectional" if directions == 2 else "forward")
+        for name in outs:
+            g.output(name)
+        model = g.model()
+        net = read(tmp_path, model).workload
+        assert net.macs == directions * 7 * gates * 6 * (5 + 6)
+        tensors = runtime_tensors(model, {"x": np.ones((7, 1, 5), np.float32)})
+        assert net["rnn"].output.elements == tensors[outs[0]].size
+        assert net["rnn_last"].output.elements == tensors[outs[1]].size
+        assert net.graph
+    assert [layer.op for layer in net] == ["gru", "gru", "concat", "slice"]
+    assert isinstance(net["rnn"], Concat)
+    assert not any(isinstance(layer, Lstm) for layer in net)
+
+
+def test_joins_and_parts(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 6, 4])
+    parts = g.op("Split", x, g.constant("sizes", np.array([2, 3, 1], np.int64)), name="split", outputs=3, axis=1)
+    joined = g.op("Concat", parts[2], parts[0], name="concat", axis=1)
+    token = g.constant("token", np.zeros((1, 1, 4), np.float32))
+    g.output(g.op("Concat", token, joined, name="with_token", axis=1))
+    g.output(parts[1])
+    net = read(tmp_path, g.model()).workload
+    assert [(layer.name, layer.output.shape) for layer in net] == [
+        ("split", (2, 4)), ("split_1", (3, 4)), ("split_2", (1, 4)), ("concat", (3, 4)), ("with_token", (4, 4)),
+    ]  # fmt: skip
+    assert net.inputs["concat"] == ("split_2", "split")
+    assert isinstance(net["with_token"], DataMovement)
+
+
+def test_attention_is_its_two_products(tmp_path):
+    """Of ONNX 23; eight heads of queries share two of keys and values."""
+    if LATEST < 23:
+        pytest.skip("this onnx has no Attention")
+    g = Graph(opset=23)
+    x = g.input("x", [1, 10, 64])
+    parts = [g.linear(x, 64, width, name) for name, width in (("q", 64), ("k", 16), ("v", 16))]
+    g.output(g.op("Attention", *parts, name="attention", q_num_heads=8, kv_num_heads=2))
+    net = read(tmp_path, g.model(check=False)).workload
+    assert net["attention_scores"].macs == net["attention_context"].macs == 10 * 10 * 64
+    assert net["attention_softmax"].outputs == 8 * 10 * 10
+    assert net.graph
+
+
+def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4, 6, 6])
+    x = g.op("MyOp", x, g.constant("table", np.zeros((3, 5), np.int16)), name="mine", domain="my.domain")
+    g.output(g.op("Relu", x, name="relu"), [1, 2, 6])
+    model = g.model(domains=["my.domain"], check=False)
+    with pytest.raises(InputError, match=r"must have an operator that reads the input"):
+        read(tmp_path, g.model(domains=["my.domain"], check=False), shape={"x": (1, 4, 6, 7)})
+    model.graph.value_info.append(helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, 2, 6]))
+    found = read(tmp_path, model)
+    assert found.workload["mine"] == Opaque("mine", type="my_op", shapes=[(4, 6, 6)], to=(2, 6), stored=15, input="fp32", weight="int16", output="fp32")
+    assert found.warnings == ("operator 0, my.domain.MyOp 'mine': hwsim does not know it; it is a row with the bytes that it moves, and no multiply-accumulates",)
+    with pytest.warns(HwsimWarning, match="hwsim does not know it"):
+        assert load_workload(tmp_path / "net.onnx") == found.workload
+    assert len(hwsim.simulate(hwsim.load_machine("systolic_ws"), found.workload).layers) == 2
+    given = read(tmp_path, g.model(domains=["my.domain"], check=False), shape={x: (1, 2, 6)})
+    assert given.workload == found.workload
+
+
+def test_subgraphs_are_rows(tmp_path):
+    """Of an If the row reads what its branches read of the graph around them."""
+    branches = []
+    for kind in ("Relu", "Tanh"):
+        node = helper.make_node(kind, ["x"], [f"in_{kind}"])
+        branches.append(helper.make_graph([node], kind, [], [helper.make_tensor_value_info(f"in_{kind}", 1, [1, 4])]))
+    g = Graph()
+    g.input("x", [1, 4])
+    g.input("flag", [1], TensorProto.BOOL)
+    g.output(g.op("If", "flag", name="choice", then_branch=branches[0], else_branch=branches[1]))
+    found = read_model(save(tmp_path, g.model()))
+    assert found.workload["choice"].shapes == ((1,), (1, 4))
+    assert found.workload["choice"].to == (1, 4)
+    assert "it runs a subgraph" in found.warnings[0]
+
+
+def test_functions_of_the_model_are_put_in_place(tmp_path):
+    nodes = [helper.make_node("Mul", ["a", "a"], ["s"], name="square"), helper.make_node("Relu", ["s"], ["o"], name="relu")]
+    function = helper.make_function("my", "Squared", ["a"], ["o"], nodes, [helper.make_opsetid("", 17)])
+    g = Graph()
+    x = g.input("x", [1, 4])
+    g.output(g.op("Squared", g.op("Squared", x, domain="my"), domain="my"), [1, 4])
+    model = g.model(domains=["my"], check=False)
+    model.functions.append(function)
+    net = read(tmp_path, model).workload
+    assert [(layer.op, layer.activation) for layer in net] == [("mul", "relu"), ("mul", "relu")]
+
+
+def test_detection_heads_are_taken_for_the_most_that_they_give(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 5, 20])
+    boxes = g.op("Transpose", g.op("Slice", x, *(g.constant(f"s{i}", np.array([v], np.int64)) for i, v in enumerate((0, 4, 1)))), perm=[0, 2, 1], name="boxes")
+    scores = g.op("Slice", x, *(g.constant(f"t{i}", np.array([v], np.int64)) for i, v in enumerate((4, 5, 1))), name="scores")
+    limits = [g.constant("most", np.array([7], np.int64)), g.constant("iou", np.array([0.5], np.float32))]
+    kept = g.op("NonMaxSuppression", boxes, scores, *limits, name="nms")
+    g.output(g.op("Cast", kept, to=TensorProto.INT32, name="cast"), ["n", 3], TensorProto.INT32)
+    found = read(tmp_path, g.model())
+    assert found.workload["nms"].to == (7, 3)
+    assert any("it is taken for 7 x 3, the most" in warning for warning in found.warnings)
+
+
+def test_precisions(tmp_path):
+    for dtype, stored, name in ((TensorProto.FLOAT16, np.float16, "fp16"), (TensorProto.DOUBLE, np.float64, "fp64")):
+        g = Graph()
+        g.input("x", [1, 8], dtype)
+        weights = np.ones((8, 4), stored)
+        weights[0] = 0
+        g.output(g.op("MatMul", "x", g.constant("w", weights), name="fc"), [1, 4], dtype)
+        layer = layer_of(tmp_path, g.model())
+        assert (layer.input.dtype, layer.weight.dtype, layer.output.dtype, layer.weight.density) == (name,) * 3 + (7 / 8,)
+    # weights of four bits and of brain floats, dequantised and widened as the model is loaded
+    g = Graph(opset=21)
+    x = g.input("x", [1, 8])
+    four = helper.make_tensor("four", TensorProto.INT4, [8, 4], np.arange(32) % 8 - 4)
+    brain = helper.make_tensor("brain", TensorProto.BFLOAT16, [4, 2], np.array([0.0, 1.5] * 4, np.float32))
+    nodes = [
+        helper.make_node("DequantizeLinear", ["four", "scale", "zero"], ["real"]),
+        helper.make_node("MatMul", [x, "real"], ["h"], "a"),
+        helper.make_node("Cast", ["brain"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["h", "wide"], ["y"], "b"),
+    ]
+    zero = helper.make_tensor("zero", TensorProto.INT4, [], [1])
+    constants = [four, brain, zero, numpy_helper.from_array(np.float32(0.1), "scale")]
+    net = helper.make_graph(nodes, "g", g.inputs, [helper.make_tensor_value_info("y", 1, [1, 2])], constants)
+    found = read(tmp_path, helper.make_model(net, opset_imports=[helper.make_opsetid("", 21)])).workload
+    assert (found["a"].weight.dtype, found["a"].weight.density) == ("int4", 7 / 8)
+    assert (found["b"].weight.dtype, found["b"].weight.density) == ("bf16", 1 / 2)
+
+
+# Dead channels
+
+
+def pruned(model, share=0.4, seed=3):
+    """The model with whole output channels of its convolutions zero, and no biases there."""
+    draw = np.random.default_rng(seed)
+    arrays = {item.name: item for item in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            weights, bias = (numpy_helper.to_array(arrays[name]).copy() for name in node.input[1:3])
+            gone = draw.random(len(bias)) < share
+            weights[gone] = 0
+            bias[gone] = np.where(draw.random(gone.sum()) < 0.5, 0, -1)  # a relu leaves zero of both
+            for name, values in zip(node.input[1:3], (weights, bias)):
+                arrays[name].CopyFrom(numpy_helper.from_array(values, name))
+    return model
+
+
+@pytest.mark.parametrize("form", ["float", "QDQ", "QOperator"])
+def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
+    model = pruned(build.small_convnet())
+    if form != "float":
+        pytest.importorskip("onnxruntime")
+        model = build.quantised(model, form)
+    file, found = graph(tmp_path, model)
+    converter = Converter(file, found, 1)
+    net = converter.workload("net")
+    assert net.macs_live < net.macs
+    assert sum(layer.dead_out for layer in net if isinstance(layer, Conv2d)) >= 4
+    tensors = runtime_tensors(model, build.feeds(model))
+    arrays = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    quantisers = {node.output[0]: arrays[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    quantisers |= {node.output[0]: arrays[node.input[7]] for node in model.graph.node if node.op_type in ("QLinearConv", "QLinearAdd")}
+    checked = 0
+    for name, fixed in converter.dead.items():
+        if name in tensors and fixed.dead.any():
+            values = np.take(tensors[name], np.flatnonzero(fixed.dead), axis=fixed.axis)
+            assert (values == quantisers.get(name, 0)).all(), name
+            checked += 1
+    assert checked >= 3
+
+
+def test_another_constant_is_not_dead(tmp_path):
+    """A bias above zero is seen by a padded layer as something else than its border."""
+    g = Graph()
+    x = g.input("x", [1, 2, 4, 4])
+    weights = np.ones((4, 2, 1, 1), np.float32)
+    weights[1:] = 0
+    g.constant("w", weights)
+    g.constant("b", np.array([0, 0, 1, -1], np.float32))
+    x = g.op("Relu", g.op("Conv", x, "w", "b", name="first"))
+    g.output(g.conv(x, 4, 4, 3, pad=1, name="second"))
+    net = read(tmp_path, g.model()).workload
+    assert (net["first"].dead_out, net["second"].dead_in) == (2, 2)
+    assert net["second"].macs_live == net["second"].macs // 2
+
+
+# Batches, inputs and names
+
+
+def test_a_fixed_batch_is_left_out(tmp_path):
+    one, four = (read(tmp_path, build.small_convnet(batch=batch)) for batch in (1, 4))
+    assert one.workload == four.workload
+    assert four.warnings == ("the file has a batch of 4: its layers are read for one input",)
+    written = read(tmp_path, build.bert(**ENCODER, batch=4))  # in every Reshape
+    assert written.workload.macs == read(tmp_path, build.bert(**ENCODER)).workload.macs
+    assert written.warnings == ("the file has a batch of 4: it is written into its operators; the layers are those of one input",)
+
+
+def test_several_inputs(tmp_path):
+    g = Graph()
+    a, b = g.input("a", [1, 8]), g.input("b", [1, 8])
+    g.output(g.op("Add", a, b, name="sum"))
+    found = read(tmp_path, g.model())
+    assert found.workload.inputs["sum"] == ("input", "input")
+    assert found.warnings == ("the network has 2 inputs of 1 x 8; one stands for all in what memory holds",)
+    g = Graph()
+    a, b = g.input("a", [1, 8]), g.input("b", [1, 1])
+    g.output(g.op("Add", a, b, name="sum"))
+    found = read(tmp_path, g.model())
+    assert not found.workload.graph
+    assert "the network has 2 inputs, not one; the layers are a plain trace" in found.warnings[0]
+
+
+def test_names_are_readable_and_their_own(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4])
+    for name in ("/layer1/layer1.0/fc/MatMul", "/layer1/layer1.0/fc/MatMul_1", "", "input", "a,b: c"):
+        x = g.op("MatMul", x, g.weight(f"w{name}", 4, 4), name=name)
+        g.nodes[-1].name = name
+    g.output(x)
+    net = read(tmp_path, g.model(check=False)).workload
+    assert [layer.name for layer in net] == ["layer1.0/fc", "layer1.0/fc/MatMul_1", "matmul_2", "matmul_3", "a_b__c"]
+
+
+def test_external_data_is_not_opened(tmp_path):
+    """The sizes are in the file; the other may be absent, and anywhere."""
+    model = build.small_convnet()
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("weight"):
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="../../../etc/passwd")
+    found = read(tmp_path, model)
+    assert found.workload.macs == read(tmp_path, build.small_convnet()).workload.macs
+    assert {layer.weight.density for layer in found.workload} == {1.0}
+    assert found.warnings == ("the values of 4 constants are in other files and are not read: they count as dense",)
+
+
+# The command line
+
+
+def run(capsys, *words):
+    sys.argv = ["hwsim", *map(str, words)]
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    return (code, *capsys.readouterr())
+
+
+def test_commands(tmp_path, capsys):
+    path = save(tmp_path, build.bert(**{**ENCODER, "seq": "sequence"}, batch="batch", dynamic=True))
+    sizes = ("--shape", "batch=1,sequence=8")
+    code, out, err = run(capsys, "import", path, "-o", tmp_path / "net.yaml", *sizes, "--source", "the tests")
+    assert (code, out, err) == (0, "", "")
+    trace = load_workload(tmp_path / "net.yaml")
+    assert trace.source == "the tests"
+    assert trace == read_model(path, shape={"sequence": 8}).workload
+    code, out, _ = run(capsys, "run", "systolic_ws", path, *sizes, "--layers", "layer.0/query", "--csv", "-")
+    assert (code, out.count("layer.0/query")) == (0, 1)
+    for words in (("show", path), ("explain", "systolic_ws", path, "layer.0/query"), ("validate", "systolic_ws", path, "--layer", "layer.0/query", "--sample", "8")):
+        code, out, _ = run(capsys, *words, "--shape", "ids=1x8")
+        assert (code, "layer.0/query" in out) == (0, True), words
+    code, out, err = run(capsys, "run", "systolic_ws", path)
+    assert (code, out) == (2, "")
+    assert f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as --shape batch=1,sequence=128 or --shape ids=1x128" in err
+
+
+def test_elementwise_spreads_as_numpy_does():
+    wide = Elementwise("e", shape=(8, 4, 5))
+    assert all(wide.accepts(shape, 1) for shape in ((8, 1, 1), (4, 5), (5,), (1,), (8, 4, 5), (160,), (1, 1, 5)))
+    assert not any(wide.accepts(shape, 1) for shape in ((7, 1, 1), (5, 4), (8, 4, 4)))
