@@ -40,6 +40,7 @@ _PUBLIC = {
     "Softmax": "hwsim.workload",
     "Workload": "hwsim.workload",
     "duty_cycle": "hwsim.scenario",
+    "compare": "hwsim.report.beside",
     "load_machine": "hwsim.machines",
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     )
     from hwsim.mapping import Counts as Counts
     from hwsim.mapping import Mapping as Mapping
+    from hwsim.report.beside import compare as compare
     from hwsim.report.report import Report as Report
     from hwsim.scenario import duty_cycle as duty_cycle
     from hwsim.simulation import simulate as simulate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hwsim.cli.completion import layers_of
 from hwsim.cli.options import (
     batch_option,
     console_of,
@@ -20,7 +21,7 @@ __all__ = ["explain"]
 @click.command()
 @machine_argument
 @workload_argument
-@click.argument("layer")
+@click.argument("layer", shell_complete=layers_of)
 @batch_option
 @set_option
 @shape_option

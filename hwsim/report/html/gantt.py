@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.engine import Interval, Timeline
-from hwsim.report.html.charts import WIDTH, Chart, fitted
+from hwsim.report.html.charts import WIDTH, Chart, Legend, fitted
 from hwsim.report.html.svg import Scale, Svg, colour, linear_ticks
 from hwsim.units import format_si
 
@@ -85,6 +85,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         svg.line(at, bottom - 2, at, bottom + 3)
         svg.text(at, bottom + 16, format_si(seconds, "s"), "tick", "middle" if seconds else "start")
     each = sum(map(len, lanes.values())) <= _MOST and all(i.tiles == 1 for found in lanes.values() for i in found)
+    stages = list(dict.fromkeys(i.stage for found in lanes.values() for i in found)) if each else []
     for place, (name, found) in enumerate(lanes.items()):
         base = top + lane * (place + 1) - 4
         totals = timeline.resources[name]
@@ -93,10 +94,9 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         svg.text(gutter - 8, base, f"{share:.0%} busy", "tick", "end")
         svg.line(gutter, base, WIDTH - 8, base)
         if each:
-            stages = list(dict.fromkeys(i.stage for i in found))
             for i in found:
                 told = f"{i.pipeline}/{i.stage}: {shown(i.start)} to {shown(i.end)}"
-                css = colour((place + stages.index(i.stage)) % 6)
+                css = colour(stages.index(i.stage))
                 svg.rect(x(i.start), base - lane + 10, max(x(i.end) - x(i.start), 0.4), lane - 10, f"work {css}", told)
         elif found:
             _profile(svg, x, busy_shares(found, timeline.end, totals.servers, _BINS), base, lane - 10, place)
@@ -110,7 +110,8 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         f"{name} {found.busy / (found.servers * timeline.end):.0%}" for name, found in timeline.resources.items()
     )
     description = f"{how} Busy: {rates}; busiest is {busiest}."
-    return Chart(svg, title, description)
+    legend = Legend(tuple((stage, colour(n)) for n, stage in enumerate(stages)))
+    return Chart(svg, title, description, (legend,))
 
 
 def _layers(

@@ -70,7 +70,7 @@ def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, flo
         (
             energy(s.energy_per_inference_pj),
             "energy an inference",
-            "" if math.isnan(s.energy_pj) else f"{s.tops_per_w:.3g} TOPS/W",
+            "" if math.isnan(s.energy_pj) else format_si(s.tops_per_w * 1e12, "OPS/W"),
         ),
         (
             "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W"),
@@ -233,17 +233,19 @@ def _binding(page: Page, report: Report) -> None:
     for r in sorted(ran, key=lambda r: -r.latency_s):
         slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
     for r in list(slowest.values())[:_SLOWEST]:
-        told = [*r.plan.why, *report.machine.advice(r.plan.layer, r.plan.batch)]
-        if told:
+        advice = report.machine.advice(r.plan.layer, r.plan.batch)
+        if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
-            for sentence in told:
-                page.text(f"{sentence}.", "soft")
+        for sentence in r.plan.why:
+            page.text(sentence, "soft")
+        if advice:
+            page.lines(advice, "Done in other ways")
 
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:
     page.section("Duty cycle")
     for line in scenario.lines():
-        page.text(line.strip())
+        page.text(line.strip(), "bad" if line.startswith("WARNING") else "")
     panels = [
         Panel(
             "time of a period",
