@@ -61,15 +61,16 @@ class Processes(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit; where this starts a process, the process does not import the caller's script."""
-        with _no_main():
+        with _no_main(), _uninterrupted():
             return super().submit(fn, *args, **kwargs)
 
     def stop(self) -> None:
         """End now: what runs is lost, and comes again when the sweep goes on."""
         workers = list((getattr(self, "_processes", None) or {}).values())
-        self.shutdown(wait=False, cancel_futures=True)
+        # First of all: one that is only starting would complain that its queues are gone.
         for worker in workers:
             worker.kill()
+        self.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.join(5)
 
@@ -82,6 +83,22 @@ def _no_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off: a worker that is only half started could not be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _begin() -> None:

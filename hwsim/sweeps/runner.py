@@ -29,7 +29,7 @@ _LIVES = 4
 _SAMPLES = 5
 _SAMPLE_S = 1.0
 _SMALL_S = 1.5
-"""Work below this is done here: to start processes takes about as long."""
+"""Work below this is done here, unless a number of workers is told: to start processes takes about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class Runner:
             raise InputError(f"workers must be from 1 to 1024, not {workers}")
         self.space, self.per_layer, self.cluster = space, per_layer, cluster
         self.workers = workers or cores()
+        self._told = workers is not None
         self.evaluator = Evaluator(space)
         self.store = Store(store) if store is not None else None
         self.deaths = 0
@@ -166,7 +167,7 @@ class Runner:
         """The workers, started if there are none; work of a moment is done here."""
         if self._executor is None:
             small = self._point_s is not None and self._point_s * points < _SMALL_S
-            if self.workers == 1 or small or points == 1:
+            if self.workers == 1 or (small and not self._told):
                 return Here()
             self._executor = Processes(self.workers)
         return self._executor
