@@ -94,7 +94,9 @@ def sweep(
 def _announce(begun: Sweep, estimate: Estimate) -> None:
     from hwsim.sweeps.summary import duration
 
-    where = "processes" if begun.runner.cluster is None else "threads of the cluster"
+    where = "process" if begun.runner.cluster is None else "thread"
+    where += "es"[where == "thread" :] if begun.runner.workers > 1 else ""
+    where += " of the cluster" if begun.runner.cluster is not None else ""
     told = f"{begun.space.name}: {estimate.points:,} points"
     if begun.space.size > estimate.points:
         told += f" of {begun.space.size:,}"

@@ -8,6 +8,7 @@ gone.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -60,15 +61,16 @@ class Processes(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit; where this starts a process, the process does not import the caller's script."""
-        with _no_main():
+        with _no_main(), _uninterrupted():
             return super().submit(fn, *args, **kwargs)
 
     def stop(self) -> None:
         """End now: what runs is lost, and comes again when the sweep goes on."""
         workers = list((getattr(self, "_processes", None) or {}).values())
-        self.shutdown(wait=False, cancel_futures=True)
+        # First of all: one that is only starting would complain that its queues are gone.
         for worker in workers:
             worker.kill()
+        self.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.join(5)
 
@@ -83,8 +85,29 @@ def _no_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off: a worker that is only half started could not be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 def _begin() -> None:
-    """In a worker: Ctrl-C is for the parent to answer, and without a parent there is nobody to work for."""
+    """In a worker: Ctrl-C is for the parent to answer, and without a parent there is nobody to work for.
+
+    What is imported and remembered lives as long as the worker: it is not searched for garbage over and over.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -29,7 +29,7 @@ _LIVES = 4
 _SAMPLES = 5
 _SAMPLE_S = 1.0
 _SMALL_S = 1.5
-"""Work below this is done here: to start processes takes about as long."""
+"""Work below this is done here, unless a number of workers is told: to start processes takes about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,12 @@ class Runner:
             raise InputError(f"workers must be from 1 to 1024, not {workers}")
         self.space, self.per_layer, self.cluster = space, per_layer, cluster
         self.workers = workers or cores()
+        self._told = workers is not None
         self.evaluator = Evaluator(space)
         self.store = Store(store) if store is not None else None
         self.deaths = 0
         self.simulated = 0
+        self._digests: dict[int, str] = {}
         self._client: Any = None
         self._executor: Executor | None = None
         self._job: Job | None = None
@@ -109,7 +111,7 @@ class Runner:
         """What the store has of these points."""
         if self.store is None:
             return {}
-        digests = {number: self.evaluator.digest(number) for number in numbers}
+        digests = {number: self._digest(number) for number in numbers}
         found = self.store.known(list(dict.fromkeys(digests.values())), self.per_layer)
         return {n: replace(found[digest], number=n) for n, digest in digests.items() if digest in found}
 
@@ -149,18 +151,23 @@ class Runner:
         if missing:
             yield from self._simulate(missing)
 
+    def _digest(self, number: int) -> str:
+        if number not in self._digests:
+            self._digests[number] = self.evaluator.digest(number)
+        return self._digests[number]
+
     def _keep(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Put results in the store, once."""
         self.simulated += len(outcomes)
         if self.store is not None:
-            self.store.add((self.evaluator.digest(outcome.number), outcome) for outcome in outcomes)
+            self.store.add((self._digest(outcome.number), outcome) for outcome in outcomes)
         return outcomes
 
     def _start(self, points: int) -> Executor:
         """The workers, started if there are none; work of a moment is done here."""
         if self._executor is None:
             small = self._point_s is not None and self._point_s * points < _SMALL_S
-            if self.workers == 1 or small or points == 1:
+            if self.workers == 1 or (small and not self._told):
                 return Here()
             self._executor = Processes(self.workers)
         return self._executor

@@ -428,7 +428,7 @@ class _Reader:
                     self._tell(parameter, fault.message, label)
 
     def _tell(self, parameter: Parameter, message: str, label: str) -> None:
-        many = len(self.machines) + len(self.workloads) > 2
+        many = len(self.workloads if parameter.name.startswith(_NETWORK) else self.machines) > 1
         fault = Fault(parameter.where, f"set.{parameter.name}", message + (f" (for {label})" if many else ""))
         if fault not in self.faults:
             self.faults.append(fault)
