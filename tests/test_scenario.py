@@ -288,7 +288,7 @@ def test_only_a_microcontroller_sleeps() -> None:
         duty_cycle(hwsim.simulate(hwsim.load_machine("systolic_ws"), network), "1 s")
 
 
-def test_the_command_prints_it(capsys, monkeypatch) -> None:
+def test_the_command_prints_it(capsys, monkeypatch, tmp_path: Path) -> None:
     def call(*arguments: str) -> str:
         monkeypatch.setattr("sys.argv", ["hwsim", "run", "nucleo_l4r5zi", "kws", *arguments])
         main()
@@ -301,6 +301,23 @@ def test_the_command_prints_it(capsys, monkeypatch) -> None:
     found = json.loads(call("--every", "1 s", "--for", "12 h", "--json", "-"))
     assert found["summary"]["machine"] == "nucleo_l4r5zi"
     assert found["scenario"]["inferences"] == DAY // 2
+    call(
+        "--every",
+        "1 s",
+        "--capture",
+        "100 ms",
+        "--sensor",
+        "1 mW",
+        "--burst",
+        "2",
+        "--for",
+        "1 min",
+        "--trace",
+        str(tmp_path / "t"),
+    )
+    names = {event["name"] for event in json.loads((tmp_path / "t").read_text())["traceEvents"]}
+    assert {f"duty cycle/{state}" for state in ("capture", "wake-up", "inference", "sleep", "deep sleep")} <= names
+    assert "conv_0/kernel/mac" in names
     with pytest.raises(SystemExit):
         call("--battery", "CR2032")
     assert "--battery must come with --every" in capsys.readouterr().err

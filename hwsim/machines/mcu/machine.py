@@ -336,7 +336,10 @@ class Mcu(Machine):
         columns = [
             layer for layer in workload if self.library.code_of(_format(layer, self.library)) not in ("c", "float")
         ]
-        return plan_workload(workload, {layer.name: scratch_bytes(layer) for layer in columns}, batch)
+        try:
+            return plan_workload(workload, {layer.name: scratch_bytes(layer) for layer in columns}, batch)
+        except InputError as error:
+            raise InputError([Fault(workload.name, fault.path, fault.message) for fault in error.faults]) from None
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
