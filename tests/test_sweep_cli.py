@@ -128,3 +128,24 @@ def test_the_schema_takes_what_the_reader_takes(capsys) -> None:
     schema = json.loads(out)
     assert schema["required"] == ["machines", "workloads"]
     assert {"set", "zip", "where", "constraints", "metrics", "per_layer", "batch"} <= set(schema["properties"])
+
+
+def test_the_examples_of_the_docs_run(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shlex
+
+    from test_docs import ROOT, blocks
+
+    text = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sides.yaml").write_text(blocks(text, "yaml")[0])
+    commands = [line for line in "".join(blocks(text, "console")).splitlines() if line.startswith("$ ")]
+    assert len(commands) == 5
+    for line in commands:
+        code, _, err = call(capsys, *shlex.split(line[2:], comments=True)[1:], "--workers", 1)
+        assert code == 0, err
+    assert "52 points of 60, 52 finished before" in err
+    frame = pd.read_csv(tmp_path / "results" / "sides.csv")
+    assert 0 < frame.feasible.sum() < len(frame) == 52
+    for code in blocks(text, "python"):
+        exec(compile(code, "sweep.md", "exec"), {})
+    assert "array.cols" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsim.cli.options import console_of
+from hwsim.cli.options import console_of, write
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,16 +77,13 @@ def sweep(
             click.echo(f"\nhwsim: stopped; finished points are in {folder}. The same command goes on.", err=True)
             raise SystemExit(130) from None
     written = begun.write(Path(str(folder)), parquet)
-    frame = begun.frame()
     if html_file:
-        from hwsim.cli.options import write
-
-        write(begun.page(frame), html_file)
+        write(begun.page(), html_file)
         written.append(Path(html_file))
     from hwsim.sweeps.summary import print_summary
 
     console = console_of()
-    print_summary(begun.space, frame, console)
+    print_summary(begun.space, begun.frame(everything=True), console)
     console.print()
     console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
 

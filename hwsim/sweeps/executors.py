@@ -77,12 +77,18 @@ class Processes(ProcessPoolExecutor):
 
 @contextmanager
 def _no_main() -> Iterator[None]:
-    main = sys.modules["__main__"]
+    """Nothing of the caller's script, and no hwsim that happens to lie in the working directory."""
+    main, path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
     sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if path is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = path
 
 
 @contextmanager

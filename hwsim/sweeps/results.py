@@ -22,7 +22,7 @@ from hwsim.sweeps.store import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOTALS", "Results", "frame_of", "write_csv", "write_parquet"]
+__all__ = ["TOTALS", "Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
 
 TOTALS = (
     *(field.name for field in fields(Summary) if field.name not in ("machine", "workload", "batch")),
@@ -111,10 +111,10 @@ class Results:
             for constraint in self.constraints
         )
 
-    def rows(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
-        """One flat row a point: number, parameters, totals, whether it is feasible, and its error."""
-        columns = list(self.metrics)
-        if self.all_components:
+    def rows(self, outcomes: Sequence[Outcome], everything: bool = False) -> Iterator[dict[str, Any]]:
+        """One flat row a point: number, parameters, metrics (or all totals), whether it is feasible, and its error."""
+        columns = list(TOTALS if everything else self.metrics)
+        if everything or self.all_components:
             found = {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}
             columns += sorted(found)
         for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
@@ -144,11 +144,18 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, sort_keys=True)
 
 
-def frame_of(results: Results, outcomes: Sequence[Outcome], layers: bool = False) -> pd.DataFrame:
+def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = False) -> pd.DataFrame:
     """The rows as a DataFrame."""
     import pandas as pd
 
-    return pd.DataFrame.from_records(list(results.layer_rows(outcomes) if layers else results.rows(outcomes)))
+    return pd.DataFrame.from_records(list(results.rows(outcomes, everything)))
+
+
+def layers_of(results: Results, outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """The rows of the layers as a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame.from_records(list(results.layer_rows(outcomes)))
 
 
 def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
