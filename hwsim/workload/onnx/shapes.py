@@ -468,7 +468,9 @@ class _Inference:
         if op.code == "NonZero":
             shape = (max(len(first), 1), math.prod(first))
         elif op.code == "NonMaxSuppression" and len(first) == 3 and (limit := self.values(op.input(2))) is not None:
-            scores = self.tensors[op.inputs[1]].shape or (1, 1)
+            scores = self.tensors[op.inputs[1]].shape or ()
+            if len(scores) != 3:
+                raise InputError(f"its scores must have 3 axes, not {len(scores)}", path=str(op))
             shape = (first[0] * scores[1] * min(max(int(limit.ravel()[0]), 1), first[1]), 3)
         elif op.code in ("Unique", "Compress") and (place == 0 or op.code == "Unique"):
             axis = op.options.get("axis")
