@@ -125,6 +125,20 @@ def readme_table() -> str:
     return "\n".join(lines)
 
 
+def onnx_operators() -> str:
+    """The table of ONNX's operators as Markdown, by what becomes of them."""
+    from onnx import defs
+
+    from hwsim.workload.onnx.coverage import FATES, operator_fates
+
+    names = sorted({schema.name for schema in defs.get_all_schemas() if schema.domain == ""})
+    lines = ["| becomes | operators |", "|---|---|"]
+    for fate, found in operator_fates(names).items():
+        shown = ", ".join(f"`{name}`" for name in found)
+        lines.append(f"| **{fate}**: {FATES[fate]} | {shown} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Write the files."""
     readme = DOCS.parent / "README.md"
@@ -136,6 +150,12 @@ def main() -> None:
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
     (DOCS / "examples.md").write_text(examples(), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
+    page = DOCS / "onnx.md"
+    marks = re.compile(r"(<!-- operators: begin -->\n).*?(<!-- operators: end -->)", re.DOTALL)
+    operators = onnx_operators()
+    page.write_text(
+        marks.sub(lambda m: f"{m[1]}{operators}\n{m[2]}", page.read_text(encoding="utf-8")), encoding="utf-8"
+    )
     for name, schema in (("machine", machine_schema()), ("workload", workload_schema()), ("sweep", sweep_schema())):
         (DOCS / "schema" / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
 

@@ -90,6 +90,15 @@ def test_schemas_are_current(generate) -> None:
         assert json.loads((ROOT / "docs" / "schema" / f"{name}.json").read_text()) == schema
 
 
+def test_onnx_operators_are_current(generate) -> None:
+    """Every operator of the docs' table; an older onnx than that of the docs has fewer."""
+    onnx = pytest.importorskip("onnx")
+    page = (ROOT / "docs" / "onnx.md").read_text(encoding="utf-8")
+    if onnx.defs.onnx_opset_version() != 28:
+        pytest.skip("the table is of opset 28")
+    assert generate.onnx_operators() in page
+
+
 def test_picture_shows_what_a_run_prints(generate) -> None:
     """The numbers of the picture are those of today's run (its layout is rich's)."""
 

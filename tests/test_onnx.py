@@ -137,6 +137,44 @@ def test_shapes_that_are_computed_are_folded(tmp_path):
     assert longer.macs == 100 * (12 * 32**2 + 2 * 100 * 32)
 
 
+def test_a_mask_and_a_normalisation_of_single_operators(tmp_path):
+    """Three inputs of one shape, attention with a mask that is spread, a normalisation as older exporters write it."""
+    g = Graph()
+    ids, mask, kinds = (g.input(name, ["b", "s"], TensorProto.INT64) for name in ("ids", "mask", "kinds"))
+    words = g.op("Gather", g.weight("words", 50, 32), ids, name="word")
+    x = g.op("Add", words, g.op("Gather", g.weight("types", 2, 32), kinds, name="kind"), name="sum")
+
+    def number(name, value, kind=np.float32):
+        return g.constant(name, np.array(value, kind))
+
+    mask = g.op("Cast", g.op("Unsqueeze", mask, number("axes", [1, 2], np.int64)), to=TensorProto.FLOAT, name="cast")
+    mask = g.op("Mul", g.op("Sub", number("one", 1), mask, name="sub"), number("low", -1e4), name="mul")
+    sizes = g.op("Shape", ids)
+    length = g.op("Slice", sizes, *(number(f"s{i}", [v], np.int64) for i, v in enumerate((1, 2))))
+
+    def heads(name, perm):
+        target = g.op("Concat", number(f"{name}1", [1], np.int64), length, number(f"{name}4", [4, 8], np.int64), axis=0)
+        return g.op("Transpose", g.op("Reshape", g.linear(x, 32, 32, name), target), perm=perm, name=f"{name}_turned")
+
+    q, k, v = heads("q", [0, 2, 1, 3]), heads("k", [0, 2, 3, 1]), heads("v", [0, 2, 1, 3])
+    scores = g.op("Softmax", g.op("Add", g.op("MatMul", q, k, name="scores"), mask, name="masked"), axis=-1)
+    y = g.op("Transpose", g.op("MatMul", scores, v, name="context"), perm=[0, 2, 1, 3])
+    y = g.op("Reshape", y, g.op("Concat", number("1", [1], np.int64), length, number("32", [32], np.int64), axis=0))
+    off = g.op("Sub", y, g.op("ReduceMean", y, axes=[-1], name="mean"), name="off")
+    variance = g.op("ReduceMean", g.op("Pow", off, number("two", 2), name="square"), axes=[-1], name="variance")
+    y = g.op("Div", off, g.op("Sqrt", g.op("Add", variance, number("epsilon", 1e-5)), name="root"), name="normal")
+    first = g.op("Gather", y, number("first", 0, np.int64), axis=1, name="token")
+    g.output(g.op("Tanh", g.gemm(first, 32, 32, "pooler")))
+    found = read(tmp_path, g.model(), shape={"s": 12})
+    net = found.workload
+    assert net.graph
+    assert net.macs == 3 * 12 * 32 * 32 + 2 * 12 * 12 * 32 + 32 * 32
+    assert net.inputs["masked"] == ("scores", "mul")
+    assert [net[name].op for name in ("mean", "off", "square", "variance", "root", "normal")] == ["pool", "sub", "pow", "pool", "sqrt", "div"]
+    assert (net["pooler"].m, net["pooler"].activation) == (1, "tanh")
+    assert not any("multiply-accumulates" in warning for warning in found.warnings)
+
+
 @pytest.mark.parametrize("name", ["convnet", "resnet", "encoder"])
 @pytest.mark.parametrize("form", ["float", "QDQ", "QOperator", "dynamic"])
 def test_shapes_are_those_of_the_runtime(tmp_path, forms, name, form):

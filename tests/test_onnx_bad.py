@@ -221,7 +221,7 @@ def test_what_is_nested_deeply(tmp_path, depth):
     ends = body.output[0].SerializeToString()
     for _ in range(depth):
         loop = field(5, field(1, b"body") + field(6, raw) + b"\xa0\x01\x05")
-        raw = field(1, field(1, b"x") + field(2, b"y") + field(4, b"Loop") + loop) + field(12, ends)
+        raw = field(1, field(1, b"") * 2 + field(1, b"x") + field(2, b"y") + field(4, b"Loop") + loop) + field(12, ends)
     given = helper.make_tensor_value_info("x", 1, [1, 4]).SerializeToString()
     model = b"\x08\x08" + field(8, b"\x10\x11") + field(7, raw + field(11, given))
     if depth > 20:

@@ -16,6 +16,8 @@ from hwsim.workload.onnx.shapes import Graph, graph_of
 
 __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
 
+#: What numpy and lists raise where an operator leads outside of its tensors in a way that nothing before found.
+_BROKEN: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 _RECURRENT = ("LSTM", "GRU", "RNN", "Scan", "Loop")
 
 
@@ -83,6 +85,8 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
         raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
     except RecursionError:
         raise InputError("must be nested less deeply", str(path)) from None
+    except _BROKEN:
+        raise InputError("must be a model whose operators fit their tensors", str(path)) from None
 
 
 def _model(file: OnnxFile, name: str, given: Sizes) -> Model:
@@ -130,7 +134,7 @@ def _graph(
     whole = not other.unknown and all(
         (other.tensors[name].shape or (1,))[0] == 1
         for name in graph.outputs
-        if len(graph.tensors[name].shape or ()) > 1
+        if name in graph.tensors and len(graph.tensors[name].shape or ()) > 1
     )
     return (other, 1, batch) if whole else (graph, batch, batch)
 

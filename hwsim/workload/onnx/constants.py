@@ -79,7 +79,10 @@ class Constant:
         """Where the real values are not zero; None where they are not known or very many."""
         if self.read is None or self.elements > MAX_MASK:
             return None
-        return np.asarray(self.read() != 0).reshape(self.shape)
+        try:
+            return np.asarray(self.read() != 0).reshape(self.shape)
+        except (ValueError, IndexError):  # scales or places that do not fit the values
+            return None
 
     @cached_property
     def density(self) -> float | None:
@@ -90,7 +93,10 @@ class Constant:
             return 1 - self.zeros
         if self.read is None or not self.elements:
             return None
-        flat = self.read().reshape(-1)
+        try:
+            flat = self.read().reshape(-1)
+        except (ValueError, IndexError):
+            return None
         count = sum(int(np.count_nonzero(flat[at : at + _CHUNK])) for at in range(0, flat.size, _CHUNK))
         return count / self.elements
 
@@ -98,7 +104,10 @@ class Constant:
         """The real values; None where they are not known, or more than `most`."""
         if self.real is None or self.elements > most:
             return None
-        return np.asarray(self.real()).reshape(self.shape)
+        try:
+            return np.asarray(self.real()).reshape(self.shape)
+        except (ValueError, IndexError):
+            return None
 
     def moved(self, shape: Shape, change: Callable[[Array], Array]) -> Constant:
         """The same values in other places."""
@@ -125,10 +134,17 @@ class Constant:
                 return np.take(values, np.arange(self.shape[axis]) // block, axis=axis)
             return values.reshape([-1 if place == axis else 1 for place in range(rank)]) if values.size > 1 else values
 
-        fits = scale.elements == 1 or block or (rank and scale.elements == self.shape[axis])
+        blocks = (
+            tuple(-(-size // block) if place == axis else size for place, size in enumerate(self.shape))
+            if block
+            else ()
+        )
+        fits = scale.elements == 1 or (scale.shape == blocks if block else rank and scale.elements == self.shape[axis])
         scales = scale.values() if fits else None
         zeros = np.zeros((1,) * rank) if zero is None else zero.values()
         if zeros is None or read is None or real is None or not fits:
+            return Constant(self.shape, scale.dtype, self.stored)
+        if zeros.size > 1 and zeros.size != scale.elements:
             return Constant(self.shape, scale.dtype, self.stored)
         offset = spread(zeros)
         plain = not zeros.any()

@@ -17,7 +17,7 @@ from hwsim.errors import InputError
 from hwsim.workload.layer import MAX_COUNT, Shape
 from hwsim.workload.onnx.canonical import MS, Op, canonical
 from hwsim.workload.onnx.constants import Array, Constant
-from hwsim.workload.onnx.file import OnnxFile, text
+from hwsim.workload.onnx.file import OnnxFile, Operator, text
 from hwsim.workload.onnx.folding import MAX_VALUES, folded, numpy_type
 
 __all__ = ["Graph", "Tensor", "graph_of"]
@@ -30,6 +30,9 @@ _KEPT = {
     f"{MS}SkipLayerNormalization", f"{MS}SkipSimplifiedLayerNormalization", f"{MS}MultiHeadAttention",
     f"{MS}RotaryEmbedding",
 }  # fmt: skip
+#: Options that are places of axes, and those that may be as far out as there are numbers.
+_PLACES = ("axis", "axes", "perm", "batch_dims", "batch_axis", "time_axis")
+_ENDS = ("starts", "ends", "start", "end", "seed")
 #: Operators that move a constant's values without changing them.
 _MOVED = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 
@@ -113,6 +116,7 @@ class _Inference:
             )
         for operator in self.file.operators:
             try:
+                self.counted(operator)
                 op = canonical(operator)
                 self.operator(op)
             except InputError as error:
@@ -126,6 +130,25 @@ class _Inference:
         )  # fmt: skip
 
     # One operator
+
+    def counted(self, operator: Operator) -> None:
+        """Hold that an operator has the inputs and outputs that its kind must have."""
+        domain, defs = operator.code.rpartition(".")[0], self.onnx.defs
+        if not defs.has(operator.proto.op_type, domain):
+            return
+        try:
+            schema = defs.get_schema(operator.proto.op_type, self.file.opsets.get(domain, 1), domain)
+        except defs.SchemaError:
+            return
+        for what, given, least, most in (
+            ("inputs", operator.inputs, schema.min_input, schema.max_input),
+            ("outputs", operator.outputs, schema.min_output, schema.max_output),
+        ):
+            if not least <= len(given) <= most:
+                raise InputError(f"must have {least} to {most} {what}, not {len(given)}")
+        for name, formal in zip(operator.inputs, schema.inputs):
+            if not name and formal.option == defs.OpSchema.FormalParameterOption.Single:
+                raise InputError(f"must have its input {formal.name!r}")
 
     def operator(self, op: Op) -> None:
         self.dequantise(op)
@@ -154,10 +177,10 @@ class _Inference:
                 self.unknown[name] = f"the shape of {text(name)!r}, which {op} writes, is not known: {reason}"
         if op.code == "DynamicQuantizeLinear":  # its scale and zero point are numbers beside the tensor
             for name in op.outputs[1:]:
-                if name:
+                if name in self.tensors:
                     tensor = self.tensors[name]
                     self.constants[name] = Constant(tensor.shape or (), tensor.dtype, tensor.dtype)
-        if op.code == "Reshape" and op.outputs[0] in self.tensors:
+        if op.code == "Reshape" and op.input(0) in self.tensors and op.outputs[0] in self.tensors:
             self.same_size(op)
         elements = {name: self.tensors[name] for name in op.outputs if name in self.tensors}
         for name, tensor in elements.items():
@@ -272,7 +295,8 @@ class _Inference:
             self.constants[out] = made
             self.tensors[out] = Tensor(out, made.dtype, made.shape)
             return True
-        if known and (results := folded(op.code, operands, op.options)) is not None:
+        results = folded(op.code, operands, op.options) if known else None
+        if results is not None and len(results) == len(op.outputs):
             for name, value in zip(op.outputs, results):
                 if name:
                     self.learn(name, value)
@@ -324,8 +348,17 @@ class _Inference:
     def inferred(self, op: Op) -> tuple[dict[str, tuple[Shape | None, str]], str]:
         """Shape and type of each output by ONNX's rules; and why not, where they give none."""
         out = op.outputs[0] if op.outputs else ""
-        if op.code in _KEPT and op.inputs:
-            return {out: (self.tensors[op.inputs[0]].shape, "")}, ""
+        first = self.tensors[op.inputs[0]].shape if op.input(0) in self.tensors else None
+        if op.code in _KEPT and first is not None:
+            return {out: (first, "")}, ""
+        if op.code == "Split" and first is not None:
+            return self.of_split(op, first)
+        if op.code == "LayerNormalization" and first is not None:
+            axis = int(op.options.get("axis", -1))
+            if not -len(first) <= axis < len(first):
+                raise InputError(f"axis must be one of {len(first)}, not {axis}", path=str(op))
+            ones = (*first[: axis % len(first)], *(1,) * (len(first) - axis % len(first)))
+            return {name: (shape, "") for name, shape in zip(op.outputs, (first, ones, ones))}, ""
         if op.code == "If":
             return self.of_branch(op), "it is made by a subgraph"
         if (shape := self.own(op)) is not None:
@@ -346,6 +379,7 @@ class _Inference:
                 data[name].data_type = self.numbers.get(dtype, data[name].data_type)
         try:
             schema = defs.get_schema(op.code if plain else op.proto.op_type, version, domain)
+            self.within(op)
             node = op.proto
             if plain or op.stored:
                 node = self.onnx.NodeProto(op_type=op.code, input=op.inputs, output=op.outputs)
@@ -353,6 +387,8 @@ class _Inference:
             found = self.onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=self.opsets or [self.onnx.helper.make_opsetid("", version)]
             )
+        except InputError:
+            raise
         except Exception as error:  # what the C++ library raises has no common type
             return {}, text(" ".join(str(error).split()))
         result: dict[str, tuple[Shape | None, str]] = {}
@@ -364,6 +400,35 @@ class _Inference:
                 sizes = tuple(dim.dim_value for dim in dims or ()) if known else None
                 result[name] = sizes, "" if plain else self.names.get(tensor.elem_type, "")
         return result, ""
+
+    def of_split(self, op: Op, shape: Shape) -> tuple[dict[str, tuple[Shape | None, str]], str]:
+        """The parts of a Split: sizes that are given, or equal ones, of which the last may be smaller."""
+        axis, count = int(op.options.get("axis", 0)), len(op.outputs)
+        if not -len(shape) <= axis < len(shape):
+            raise InputError(f"axis must be one of {len(shape)}, not {axis}", path=str(op))
+        axis %= len(shape)
+        if op.input(1) and self.values(op.input(1)) is None:
+            return {}, "the sizes of its parts are computed"
+        given = self.values(op.input(1)) if op.input(1) else op.options.get("split")
+        each = -(-shape[axis] // max(count, 1))
+        even = [max(min(each, shape[axis] - each * place), 0) for place in range(count)]
+        sizes = even if given is None else [int(size) for size in np.asarray(given).ravel()[: count + 1]]
+        if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes, default=0) < 0:
+            raise InputError(f"its parts must be {count}, of {shape[axis]} together, not {sizes}", path=str(op))
+        parts = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+        return {name: (part, "") for name, part in zip(op.outputs, parts)}, ""
+
+    def within(self, op: Op) -> None:
+        """Hold what ONNX's rules index by without a look: they end the process where it leads outside."""
+        rank = max((len(self.tensors[name].shape or ()) for name in op.inputs if name), default=0)
+        for key, value in op.options.items():
+            numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
+            room = 2**63 if key in _ENDS else 2**31
+            if key in _PLACES:
+                room = rank + len(numbers)
+            for number in numbers:
+                if isinstance(number, int) and abs(number) > room:
+                    raise InputError(f"{key} must be from {-room} to {room}, not {number}", path=str(op))
 
     def own(self, op: Op) -> Shape | None:
         """The output's shape of operators that ONNX has no rule for."""
@@ -403,7 +468,9 @@ class _Inference:
         if op.code == "NonZero":
             shape = (max(len(first), 1), math.prod(first))
         elif op.code == "NonMaxSuppression" and len(first) == 3 and (limit := self.values(op.input(2))) is not None:
-            scores = self.tensors[op.inputs[1]].shape or (1, 1)
+            scores = self.tensors[op.inputs[1]].shape or ()
+            if len(scores) != 3:
+                raise InputError(f"its scores must have 3 axes, not {len(scores)}", path=str(op))
             shape = (first[0] * scores[1] * min(max(int(limit.ravel()[0]), 1), first[1]), 3)
         elif op.code in ("Unique", "Compress") and (place == 0 or op.code == "Unique"):
             axis = op.options.get("axis")
