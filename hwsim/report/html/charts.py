@@ -96,7 +96,8 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
                     svg.rect(scale(at), y, scale(at + value) - scale(at), _ROW - 6, panel.css(name), told)
                     at += value
             if totals[row] > 0:
-                svg.text(scale(at) + 5, y + 9, panel.shown(totals[row]), "value")
+                after = max(scale(at), scale(mark) + 5 if (mark := marks[row]) is not None else 0)
+                svg.text(after + 5, y + 9, panel.shown(totals[row]), "value")
             if (mark := marks[row]) is not None:
                 error = f", predicted {totals[row] / mark - 1:+.1%}" if mark else ""
                 svg.diamond(scale(mark), y + 5.5, 5, "mark", f"{label}: {panel.mark_name} {panel.shown(mark)}{error}")

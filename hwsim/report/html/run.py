@@ -178,7 +178,7 @@ def _in_turn(results: Sequence[LayerResult]) -> bool:
 
 def _colours(series: dict[str, list[float]]) -> dict[str, str]:
     """Grey for what is nobody's work; the rest by place."""
-    grey = {"static", OVERLAP, "others", "overhead"}
+    grey = {"static", OVERLAP, "overhead"}
     coloured = [name for name in series if name not in grey]
     return {name: colour(coloured.index(name)) if name in coloured else "cx" for name in series}
 
