@@ -26,6 +26,7 @@ __all__ = ["report_fragment", "report_html"]
 _ROWS = 90
 _TABLE = 1000
 _SLOWEST = 3
+_OPEN = 40
 
 
 def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
@@ -177,7 +178,7 @@ def _in_turn(results: Sequence[LayerResult]) -> bool:
 
 def _colours(series: dict[str, list[float]]) -> dict[str, str]:
     """Grey for what is nobody's work; the rest by place."""
-    grey = {"static", OVERLAP, "others", "overhead"}
+    grey = {"static", OVERLAP, "overhead"}
     coloured = [name for name in series if name not in grey]
     return {name: colour(coloured.index(name)) if name in coloured else "cx" for name in series}
 
@@ -207,12 +208,12 @@ def _binding(page: Page, report: Report) -> None:
     for r in ran:
         for word, share in busy_shares(r).items():
             words[word] = words.get(word, 0.0) + share * r.latency_s
-    heads = sorted(words, key=lambda w: -words[w])[:6]
-    kept, rest = _kept(ran, 400)
     in_turn = _in_turn(ran)
+    # A table of them all needs room for the sentence, where there is one.
+    heads = sorted(words, key=lambda w: -words[w])[: 6 if in_turn else 4]
     total = report.summary.latency_s or 1.0
-    rows = []
-    for r in kept:
+
+    def row(r: LayerResult) -> list[Cell]:
         shares = busy_shares(r)
         cells = [
             Cell(r.name, css="k"),
@@ -223,12 +224,17 @@ def _binding(page: Page, report: Report) -> None:
         for i, word in enumerate(heads):
             share = shares.get(word, 0.0)
             cells.append(Cell(value=share, css="k", html=meter(share, f"{share:.0%}", colour(i)) if share else ""))
-        rows.append(cells if in_turn else [*cells, Cell(binding(r), css="w")])
-    page.table(["layer", "time", "share", "bound by", *heads, *([] if in_turn else ["in words"])], rows)
+        return cells if in_turn else [*cells, Cell(binding(r), css="w")]
+
+    columns = ["layer", "time", "share", "bound by", *heads, *([] if in_turn else ["in words"])]
+    kept, rest = _kept(ran, _OPEN)
+    page.table(columns, map(row, kept))
     how = "add up, since these run one after the other" if in_turn else "overlap, since these run side by side"
     page.text(f"Bars are the share of the layer's time in which each works; they {how}.", "soft")
     if rest:
-        page.text(f"{len(rest):,} faster layers are left out.", "soft")
+        most = _kept(ran, _TABLE)[0]
+        less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
+        page.table(columns, map(row, most), fold=f"All layers, not the slowest {len(kept)} alone{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
     for r in sorted(ran, key=lambda r: -r.latency_s):
         slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
