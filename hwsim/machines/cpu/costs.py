@@ -218,7 +218,7 @@ def spend(
         return spent
     cycles["call"] = cost("call")
     if threads > 1:
-        first = cost("conv_thread" if isinstance(layer, Conv2d) else "thread")
+        first = cost("conv_thread" if isinstance(layer, (Conv2d, Pool2d)) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
     if work is not None:
         _multiply(layer, work, bench, share, home, spent)
