@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hwsim.machines.cpu.library import Library, TypeSpec
-from hwsim.machines.cpu.tiles import Ports, Walk, walk
+from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.tiles import Walk, walk
 from hwsim.machines.cpu.work import COSTLY, Work
 from hwsim.workload import (
     Activation,
@@ -22,7 +22,7 @@ from hwsim.workload import (
     Softmax,
 )
 
-__all__ = ["BOUNDS", "Bench", "Share", "Spent", "fused", "spend", "transcendental"]
+__all__ = ["BOUNDS", "Share", "Spent", "fused", "spend", "transcendental"]
 
 #: The words a user reads for what a stage waits on, in the order in which the stages run.
 BOUNDS: dict[str, str] = {
@@ -46,38 +46,6 @@ BOUNDS: dict[str, str] = {
 }
 _PAGE = 4096
 _MANY_ROWS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """A core at a number format with its library: all that the costs of a layer follow from.
-
-    Bandwidths in bytes a cycle; `l3_latency` in cycles; `word` bytes of a value.
-    """
-
-    library: Library
-    type: TypeSpec
-    dtype: str
-    sequence: str
-    ports: Ports
-    rate: float
-    fixed_tile: bool
-    l1_load: float
-    l2: float
-    l3: float
-    dram: float
-    l2_size: int
-    l3_size: int
-    l3_latency: float
-
-    @property
-    def word(self) -> int:
-        """Bytes of a value."""
-        return {"int8": 1, "bf16": 2, "fp32": 4}[self.dtype]
-
-    def cost(self, name: str) -> float:
-        """Cycles of a unit of a cost of the library; 0 where it has none."""
-        return self.type.costs.get(name, 0.0) * self.library.factor(self.sequence, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,33 +173,32 @@ def spend(
     share: Share,
     home: tuple[float, float],
     edges: tuple[bool, bool] = (True, True),
-    first: bool = True,
+    session: bool = True,
 ) -> Spent:
-    """Cycles of one thread for its share of a layer; the `first` of a network carries the call of the library.
+    """Cycles of one thread for its share of a layer.
 
     `home` are the bytes that weights take of the thread's own cache and of the one that it shares; `edges` say whether
-    the input and the output have to be moved between the library's layout and the plain one.
+    the input and the output have to be moved between the library's layout and the plain one; `session` that this is the
+    operator that an inference starts with.
     """
     spent = Spent(defaultdict(float))
     library, cost, threads = bench.library, bench.cost, share.threads
     cycles = spent.cycles
-    if first and cost("run"):
-        cycles["call"] = cost("run")
     if library.fuses and fused(layer):
         return spent
-    cycles["call"] += cost("call")
+    cycles["call"] = cost("call") + session * cost("session")
     if threads > 1:
-        # A change of layout is a parallel loop of its own.
-        changes = sum(edges) / 2 if isinstance(layer, Conv2d) else 0.0
-        start = cost("thread") + changes * (cost("conv_thread") - cost("thread"))
-        cycles["threads"] = start + cost("barrier") * (threads - 1).bit_length()
+        first = cost("conv_thread" if isinstance(layer, (Conv2d, Pool2d)) else "thread")
+        cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
     if work is not None:
         _multiply(layer, work, bench, share, home, spent)
         if isinstance(layer, Conv2d) and library.layout == "reorder":
             # Channels that fill no vector are read as they are.
             plain = bench.dtype != "int8" and layer.c < bench.ports.lanes
-            values = edges[0] * (not plain) * layer.inputs + edges[1] * layer.outputs
+            edges = (edges[0] and not plain, edges[1])
+            values = edges[0] * layer.inputs + edges[1] * layer.outputs
             cycles["reorder"] += cost("reorder") * values * batch / threads
+            cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
     elif isinstance(layer, Pool2d) and not library.fuses:
         cycles["loads"] += layer.ops * batch / threads * bench.word / bench.l1_load
         _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)

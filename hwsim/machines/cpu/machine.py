@@ -6,25 +6,24 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from math import ceil, inf
+from math import ceil
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.cpu.core import Core, core_named, load_core, sequence_of
-from hwsim.machines.cpu.costs import BOUNDS, Bench, Share, Spent, fused, spend
+from hwsim.machines.cpu.bench import Bench, bench_of
+from hwsim.machines.cpu.core import core_named
+from hwsim.machines.cpu.costs import BOUNDS, Share, Spent, fused, spend
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import load_library
 from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, edges_of
-from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
+from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
-from hwsim.machines.cpu.tiles import Ports
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping, Problem, counts
-from hwsim.units import Rate
 from hwsim.workload import Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
@@ -38,7 +37,7 @@ class _Setting:
 
     weights: int | None = None
     edges: tuple[bool, bool] = (True, True)
-    first: bool = True
+    session: bool = True
     shared: int = 0
     streams: float = 1.0
 
@@ -63,7 +62,7 @@ class Cpu(Machine):
         library = load_library(spec.library, self.folder)
         if spec.costs:
             types = {
-                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs_of(dtype)})
+                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs})
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
@@ -103,54 +102,11 @@ class Cpu(Machine):
         """A core of this machine at a number format."""
         key = (dtype, efficient)
         if key not in self._benches:
-            self._benches[key] = self._bench(dtype, efficient)
+            try:
+                self._benches[key] = bench_of(self.spec, self.library, dtype, efficient)
+            except ValueError as error:
+                raise InputError([Fault(self.document.where(("precision",)), "precision", str(error))]) from None
         return self._benches[key]
-
-    def _bench(self, dtype: str, efficient: bool) -> Bench:
-        spec = self.spec
-        core: Core = core_named(spec.core)
-        hz = self.hz
-        if efficient:
-            assert spec.efficient is not None
-            core, hz = load_core(spec.efficient.core), hz * spec.efficient.clock
-        chosen = None if efficient else spec.instructions.get(dtype)  # type: ignore[call-overload]
-        sequence = chosen or core.best(dtype)
-        if sequence is None:
-            known = sorted({sequence_of(name).dtype for name in core.sequences})
-            message = (
-                f"must be a number format that the core has instructions for, not {dtype!r}{nearest(dtype, known)}"
-            )
-            raise InputError([Fault(self.document.where(("precision",)), "precision", message)])
-        rate = float(core.rate(sequence))
-        if not efficient:
-            rate = spec.rates.get(dtype, rate)  # type: ignore[call-overload]
-        cycles = sequence_of(sequence).macs_of(core.vector_bytes) / rate
-        ports = Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, sequence_of(sequence).depth)
-        memories = dict(spec.memories)
-        if efficient:
-            memories["l1"] = MemorySpec.model_validate(core.memories.l1)
-            memories["l2"] = MemorySpec.model_validate(core.memories.l2)
-
-        def speed(given: Rate | None) -> float:
-            """Bytes a cycle of this core."""
-            return float(given.bytes_per_second(Fraction(hz), 8)) / hz if given is not None else inf
-
-        return Bench(
-            library=self.library,
-            type=self.library.type(dtype),
-            dtype=dtype,
-            sequence=sequence,
-            ports=ports,
-            rate=rate,
-            fixed_tile=sequence_of(sequence).macs is not None,
-            l1_load=speed(memories["l1"].load),
-            l2=speed(memories["l2"].bandwidth),
-            l3=min(speed(memories["l3"].core), speed(memories["l3"].bandwidth)),
-            dram=min(speed(memories["dram"].core), speed(memories["dram"].bandwidth)),
-            l2_size=int(memories["l2"].size or 0),
-            l3_size=int(memories["l3"].size or 0),
-            l3_latency=float(memories["l3"].latency or 0) * hz,
-        )
 
     def _l3_share(self) -> float:
         """Bytes of L3 for each core that shares one."""
@@ -194,9 +150,8 @@ class Cpu(Machine):
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._waits(layers, batch, weights, time, streams)
         settings = [
-            # Layers that are no network are run one by one.
-            _Setting(weights, edges[layer.name], not place or not workload.graph, more, streams)
-            for place, (layer, more) in enumerate(zip(layers, extra))
+            _Setting(weights, edges[layer.name], i == 0, more, streams)
+            for i, (layer, more) in enumerate(zip(layers, extra))
         ]
         return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
 
@@ -205,7 +160,7 @@ class Cpu(Machine):
         bench = self.bench(self.dtype_of(layer), efficient)
         work = work_of(layer, batch)
         share = self.shares(layer, work, bench)[0]
-        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), edges)
+        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), edges, False)
         scale = self.spec.efficient.clock if efficient and self.spec.efficient else 1.0
         return spent.total / (self.hz * scale)
 
@@ -261,7 +216,7 @@ class Cpu(Machine):
         for share in shares:
             if share not in spents:
                 home = self._home(layer, work, share, bench, setting.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges, setting.first)
+                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges, setting.session)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
         far = spents[shares[0]].far == "dram" or setting.shared > 0
         found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)
