@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import time
 import tracemalloc
 import warnings
 
@@ -243,9 +242,7 @@ def test_functions_that_call_themselves(tmp_path):
 
     assert "functions must not call themselves" in fault(tmp_path, calls(["F1"], ["F0"]))
     doubling = [[f"F{index + 1}"] * 2 for index in range(40)] + [["Relu"]]  # 2^40 operators
-    start = time.perf_counter()
     assert "its functions stand for more" in fault(tmp_path, calls(*doubling))
-    assert time.perf_counter() - start < 5
 
 
 def test_large_files_take_little_memory(tmp_path):

@@ -1,7 +1,6 @@
 """Duty cycles by hand: average power, duty, missed deadlines, battery life; the same with and without fast-forward."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -112,11 +111,10 @@ def test_fast_forward_equals_the_full_run(report, every: str, capture: str, wake
     assert sum(quick.time_s.values()) == pytest.approx(quick.window_s)
 
 
-def test_a_day_and_ten_years_take_no_time(report) -> None:
-    ran, start = report(), time.perf_counter()
+def test_a_day_and_ten_years_take_as_many_events(report) -> None:
+    ran = report()
     day = duty_cycle(ran, "1 s")
     decade = duty_cycle(ran, "1 s", duration="315576000 s")
-    assert time.perf_counter() - start < 1
     assert day.timeline.events == decade.timeline.events < 100
     assert day.average_w == pytest.approx(decade.average_w)
 

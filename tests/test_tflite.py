@@ -186,19 +186,6 @@ def test_values_are_those_of_the_interpreter():
     assert [i["index"] for i in runner.get_input_details()] == list(model.inputs)
 
 
-def test_loading_is_quick():
-    import time
-
-    path = model_path("vww_96_int8")
-    read_model(path)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        read_model(path)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.1
-
-
 # Operators
 
 
