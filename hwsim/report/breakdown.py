@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hwsim.engine import StageTotals
@@ -11,10 +11,12 @@ from hwsim.engine import StageTotals
 if TYPE_CHECKING:
     from hwsim.report.report import LayerResult
 
-__all__ = ["OVERLAP", "binding", "busy_shares", "energy_parts", "latency_parts", "waits"]
+__all__ = ["OVERLAP", "binding", "bound_by_layer", "busy_shares", "energy_parts", "latency_parts", "waits"]
 
 #: What is left of a layer's time when its array or core worked all it had to, and nothing else was in the way.
 OVERLAP = "start, drain and waits"
+# Bounds that are the computing itself.
+_COMPUTING = ("compute", "mac", "tensor", "issue")
 
 
 def _busy(result: LayerResult) -> dict[str, int]:
@@ -26,10 +28,35 @@ def _busy(result: LayerResult) -> dict[str, int]:
     return {word: ticks for word, ticks in found.items() if ticks}
 
 
-def busy_shares(result: LayerResult) -> dict[str, float]:
-    """The share of the layer's time for which each of its bounds works; they overlap where stages run side by side."""
-    end = result.timeline.end
-    return {word: ticks / end for word, ticks in _busy(result).items()} if end else {}
+def busy_shares(result: LayerResult, by_stage: bool = False) -> dict[str, float]:
+    """The share of the layer's time for which each of its bounds works; they overlap where stages run side by side.
+
+    Stages that wait for one resource add up; of several resources behind one bound, the busiest counts. `by_stage`
+    tells the stages apart, for machines whose bound is a word for the whole layer.
+    """
+    timeline = result.timeline
+    if not timeline.end:
+        return {}
+    found: dict[tuple[str, str], float] = {}
+    for (_, stage), totals in timeline.stages.items():
+        word = stage if by_stage else result.plan.bounds.get(stage, stage)
+        share = totals.busy / (timeline.end * timeline.resources[totals.resource].servers)
+        found[word, totals.resource] = found.get((word, totals.resource), 0.0) + share
+    shares: dict[str, float] = {}
+    for (word, _), share in found.items():
+        shares[word] = max(shares.get(word, 0.0), share)
+    return {word: share for word, share in shares.items() if share}
+
+
+def bound_by_layer(results: Iterable[LayerResult]) -> bool:
+    """Whether every layer has one bound for all of its stages, so that the stages say more."""
+    several = False
+    for result in results:
+        words = {result.plan.bounds.get(stage, stage) for _, stage in result.timeline.stages}
+        if len(words) > 1:
+            return False
+        several |= len(result.timeline.stages) > 1
+    return several
 
 
 def latency_parts(result: LayerResult) -> dict[str, float]:
@@ -46,7 +73,7 @@ def latency_parts(result: LayerResult) -> dict[str, float]:
     if not result.plan.compute_cycles or not result.cycles:
         return {result.bound: result.latency_s}
     computing = min(result.plan.compute_cycles / result.cycles, 1.0) * result.latency_s
-    rest = OVERLAP if result.bound in ("compute", "mac") else f"stalled: {result.bound}"
+    rest = OVERLAP if result.bound in _COMPUTING else f"stalled: {result.bound}"
     return {"compute": computing, rest: result.latency_s - computing}
 
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hwsim.report.breakdown import OVERLAP, binding, busy_shares, energy_parts, latency_parts
+from hwsim.report.breakdown import OVERLAP, binding, bound_by_layer, busy_shares, energy_parts, latency_parts
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.svg import colour, escape
 from hwsim.report.html.trust import add_trust, error_classes
 from hwsim.report.html.used import add_machine, add_workload
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
-from hwsim.report.quantity import count, energy, shown
+from hwsim.report.quantity import count, energy, pace, shown
 from hwsim.report.silicon import Silicon, silicon_of
 from hwsim.units import format_si, format_size
 
@@ -65,7 +65,7 @@ def _page(report: Report) -> Page:
 def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, float]]) -> None:
     s = report.summary
     rate = s.inferences_per_s
-    each = f"{rate:.3g} inferences/s" if rate >= 0.1 else f"{format_si(s.latency_s / s.batch, 's')} an inference"
+    each = pace(rate)
     tiles = [
         (format_si(s.latency_s, "s"), "latency" if s.batch == 1 else f"latency of a batch of {s.batch}", each),
         (
@@ -205,8 +205,9 @@ def _binding(page: Page, report: Report) -> None:
         return
     page.section("What binds each layer")
     words: dict[str, float] = {}
+    by_stage = bound_by_layer(ran)
     for r in ran:
-        for word, share in busy_shares(r).items():
+        for word, share in busy_shares(r, by_stage).items():
             words[word] = words.get(word, 0.0) + share * r.latency_s
     in_turn = _in_turn(ran)
     # A table of them all needs room for the sentence, where there is one.
@@ -214,7 +215,7 @@ def _binding(page: Page, report: Report) -> None:
     total = report.summary.latency_s or 1.0
 
     def row(r: LayerResult) -> list[Cell]:
-        shares = busy_shares(r)
+        shares = busy_shares(r, by_stage)
         cells = [
             Cell(r.name, css="k"),
             Cell(format_si(r.latency_s, "s"), r.latency_s),
