@@ -235,7 +235,7 @@ def _binding(page: Page, report: Report) -> None:
     if rest:
         most = _kept(ran, _TABLE)[0]
         less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
-        page.table(columns, map(row, most), fold=f"All layers, not the slowest {len(kept)} alone{less}")
+        page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
     for r in sorted(ran, key=lambda r: -r.latency_s):
         slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
