@@ -115,6 +115,8 @@ def binding(result: LayerResult) -> str:
     shares = dict(sorted(busy_shares(result).items(), key=lambda item: -item[1]))
     if not shares:
         return f"takes no time: {result.bound}"
+    if len(shares) == 1 and len({totals.resource for totals in result.timeline.stages.values()}) > 1:
+        return f"{result.bound} binds all of its stages"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
         return f"{result.bound} works all the time"
     if math.isclose(math.fsum(shares.values()), 1.0):
