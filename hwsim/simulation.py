@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from weakref import WeakKeyDictionary
 
@@ -41,6 +41,14 @@ def _run(program: Program) -> Timeline:
         if len(_runs) > _MOST_RUNS:
             _runs.popitem(last=False)
     return timeline
+
+
+def _busy(timeline: Timeline) -> Counter[str]:
+    """Ticks of each stage, of all pipelines together."""
+    found: Counter[str] = Counter()
+    for (_, stage), totals in timeline.stages.items():
+        found[stage] += totals.busy
+    return found
 
 
 def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
@@ -84,7 +92,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
                 timeline=timeline,
                 cycles=machine.timebase.cycles(machine.core_clock, timeline.end),
                 latency_s=seconds,
-                bound=plan.bound({stage: totals.busy for (_, stage), totals in timeline.stages.items()}),
+                bound=plan.bound(_busy(timeline)),
                 energy=energy,
                 # Streams side by side share what is drawn all the time.
                 static_pj=prices.static_w * seconds / plan.streams * 1e12,
