@@ -69,13 +69,14 @@ class Results:
             if name not in TOTALS and not _COMPONENT.fullmatch(name)
         ]
         known = dict.fromkeys(_LAYER)
+        sample = list(sample)
         for outcome in sample:
             for row in outcome.layers or ():
                 known.update(dict.fromkeys(row))
         faults += [
             Fault("", f"per_layer[{place}]", f"must be a column of a layer, not {name!r}{nearest(name, known)}")
             for place, name in enumerate(self.per_layer)
-            if name not in known
+            if name not in known and all(outcome.layers for outcome in sample)
         ]
         self.constraints: list[Expression] = []
         for place, text in enumerate(self.spec.constraints if self.spec is not None else ()):

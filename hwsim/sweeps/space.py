@@ -20,7 +20,7 @@ from hwsim.yaml_source import Document, read_yaml
 
 __all__ = ["MAX_PRODUCT", "Parameter", "Point", "Space", "read_space"]
 
-MAX_PRODUCT = 5_000_000
+MAX_PRODUCT = 2_000_000
 """Points that conditions are asked about: more than can be simulated, and few enough to ask."""
 
 _NETWORK = "workload."
