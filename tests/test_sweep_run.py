@@ -21,7 +21,7 @@ from hwsim.sweeps.results import Results, frame_of
 from hwsim.sweeps.runner import Runner
 from hwsim.sweeps.space import read_space
 from hwsim.sweeps.store import StoreError
-from hwsim.sweeps.summary import front
+from hwsim.sweeps.summary import front, told
 from hwsim.sweeps.sweep import Sweep, sweep
 
 SMALL = {
@@ -222,6 +222,18 @@ def test_the_front_is_what_nothing_beats() -> None:
         assert bool(same) is not bool(beaten)
 
 
+def test_a_shard_may_be_empty(tmp_path: Path) -> None:
+    given = {"name": "one", "machines": "systolic_ws", "workloads": "lenet5_caffe"}
+    begun = Sweep.start(given, folder=tmp_path, workers=1, shard=(2, 2))
+    with begun.runner:
+        begun.run()
+    header = begun.write(tmp_path)[0].read_text()
+    assert header.startswith("point,machine,workload,batch,layers,latency_s,")
+    assert header.count("\n") == 1
+    assert len(begun.frame()) == 0
+    assert told(begun.frame()) == "0 points: 0 feasible"
+
+
 def test_rows_of_a_space_of_its_own() -> None:
     """What an exploration uses: a few points, in any order."""
     space = read_space(SMALL)
@@ -273,8 +285,9 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
             assert exported(tmp_path / "two", cluster=cluster.scheduler_address) == whole
 
 
-def test_a_cluster_that_is_not_there_is_told_soon() -> None:
+def test_a_cluster_that_is_not_there_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="the cluster extra is not installed")
+    monkeypatch.setattr("hwsim.sweeps.executors._CONNECT_S", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(InputError, match=r"'tcp://127\.0\.0\.1:9' does not answer"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import hwsim
 from hwsim.errors import InputError
+from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.expression import NUMBER, Expression, Kind, column_kind, measure
 from hwsim.sweeps.space import read_space
 from hwsim.sweeps.spec import values_of
@@ -342,7 +343,15 @@ def test_numbers_of_ranges_are_close_to_what_was_asked() -> None:
     values = values_of({"range": ["100 MHz", "200 MHz"], "steps": 8})
     for place, value in enumerate(values):
         wanted = (low + (high - low) * place / 7) * 10**6
-        assert math.isclose(measure(value)[0], wanted, rel_tol=1e-11)
+        assert math.isclose(measure(value)[0], wanted, rel_tol=1e-5)
+    assert values[3] == "142.857 MHz", "six digits where there is no end of them"
+
+
+def test_clocks_that_have_no_common_tick_are_told() -> None:
+    given = {"machines": "eyeriss_v1", "workloads": "lenet5_caffe", "set": {"clocks.core": "122.222222222 MHz"}}
+    outcome = Evaluator(read_space(given)).outcome(0)
+    assert outcome.error is not None
+    assert "The common multiple of all clocks must be at most 10**18 Hz" in outcome.error
 
 
 def test_a_digest_is_of_the_resolved_machine(tmp_path: Path) -> None:

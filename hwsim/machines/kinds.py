@@ -38,9 +38,9 @@ class Machine(ABC):
         self.spec: Any = spec
         self.folder = folder
         self.document = document
-        self.timebase = Timebase(dict(spec.clocks))
         self.remembered: dict[tuple[object, ...], LayerPlan] = {}
         try:
+            self.timebase = Timebase(dict(spec.clocks))
             self._check()
         except ValueError as error:
             raise InputError([Fault(document.name, "", str(error))]) from None

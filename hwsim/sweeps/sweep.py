@@ -97,10 +97,11 @@ class Sweep:
         part = "" if self.shard is None else f"-{self.shard[0]}-of-{self.shard[1]}"
         name = "".join("_" if char in "/\\" else char for char in self.space.name)
         written = [folder / f"{name}{part}.csv"]
-        write_csv(self.results.rows(self.outcomes), written[0])
+        totals = self.results.totals(self.outcomes)
+        write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), written[0])
         if self.results.per_layer:
             written.append(folder / f"{name}{part}.layers.csv")
-            write_csv(self.results.layer_rows(self.outcomes), written[-1])
+            write_csv(self.results.layer_columns, self.results.layer_rows(self.outcomes), written[-1])
         if parquet:
             frames = [self.frame()] + ([layers_of(self.results, self.outcomes)] if self.results.per_layer else [])
             for frame, path in zip(frames, list(written), strict=True):
