@@ -308,6 +308,12 @@ def test_explain_says_why_depthwise_gains_nothing(capsys, monkeypatch) -> None:
         ({"streams": 1000}, "streams must be at most the 56 cores, not 1000"),
         ({"threads": 57}, "threads must be at most the 56 cores, not 57"),
         ({"memories.l4.size": "1 MiB"}, "memories"),
+        ({"memories": {}}, r"memories\.l3\.size must be given"),
+        ({"core": {"like": "zen4", "vector": "3 B"}}, "vector must be whole 32-bit lanes"),
+        ({"core": {"like": "zen4", "ports": 3}}, "must be a mapping of keys to values, not 3"),
+        ({"efficient": {"core": "gracemond", "cores": 4}}, "no core is called 'gracemond'; nearest: 'gracemont'"),
+        ({"cores": 10**9}, "cores: must be less than or equal to 4096"),
+        ({"clocks": {"q": "1 GHz"}}, "clock names 'core', which nobody defined"),
         ({"sustained_clock.turbo": "1 GHz"}, "turbo must be at least base"),
     ],
 )

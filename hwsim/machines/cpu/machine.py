@@ -15,7 +15,7 @@ from hwsim.machines.cpu.bench import Bench, bench_of
 from hwsim.machines.cpu.core import core_named
 from hwsim.machines.cpu.costs import BOUNDS, Share, Spent, fused, spend
 from hwsim.machines.cpu.energy import energy_of
-from hwsim.machines.cpu.library import load_library
+from hwsim.machines.cpu.library import Library, load_library
 from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, edges_of
 from hwsim.machines.cpu.spec import CpuSpec
@@ -62,15 +62,20 @@ class Cpu(Machine):
         library = load_library(spec.library, self.folder)
         if spec.costs:
             types = {
-                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs})
+                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs_of(dtype)})
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
+        self.spec = spec.model_copy(update={"energy": energy_of(spec)})
+        self.use(library)
+
+    def use(self, library: Library) -> None:
+        """Run with another library from now on, as fits and what-ifs do; what was planned is forgotten."""
         self.library = library
+        self.remembered = {}
         self._benches: dict[tuple[str, bool], Bench] = {}
         self._settled: dict[tuple[object, ...], LayerPlan] = {}
         self._networks: WeakKeyDictionary[Workload, dict[int, list[LayerPlan]]] = WeakKeyDictionary()
-        self.spec = spec.model_copy(update={"energy": energy_of(spec)})
 
     @property
     def core_clock(self) -> str:
@@ -137,32 +142,49 @@ class Cpu(Machine):
         return known[batch]
 
     def _network(self, workload: Workload, batch: int) -> list[LayerPlan]:
+        settings = self._settings(workload, batch)[0]
+        return [self._planned(layer, batch, setting) for layer, setting in zip(workload, settings)]
+
+    def estimate(self, workload: Workload, batch: int = 1) -> tuple[float, float]:
+        """Seconds of an inference by its busiest threads, and how many run side by side; no counts, no events."""
+        settings, seconds = self._settings(workload, batch)
+        return seconds, settings[0].streams
+
+    def _settings(self, workload: Workload, batch: int) -> tuple[list[_Setting], float]:
+        """What of the network matters to each layer, and the seconds of all layers."""
         layers = list(workload)
         for layer in layers:
             self.check_size(layer, batch)
         weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
         edges = edges_of(workload, self.library.layout)
-        cycles = [self._seconds(layer, batch, weights, edges[layer.name], False) for layer in layers]
-        time, streams = sum(cycles), self._streams
-        spec = self.spec
+        spec, streams = self.spec, self._streams
+        time = self._seconds(layers, batch, weights, edges, False)
         if spec.streams == "all" and spec.efficient is not None:
-            slow = sum(self._seconds(layer, batch, weights, edges[layer.name], True) for layer in layers)
+            slow = self._seconds(layers, batch, weights, edges, True)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._waits(layers, batch, weights, time, streams)
         settings = [
             _Setting(weights, edges[layer.name], i == 0, more, streams)
             for i, (layer, more) in enumerate(zip(layers, extra))
         ]
-        return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
+        return settings, time + sum(extra) / self.hz
 
-    def _seconds(self, layer: Layer, batch: int, weights: int, edges: tuple[bool, bool], efficient: bool) -> float:
-        """Time of the busiest thread of a layer on a core of this or the smaller kind."""
-        bench = self.bench(self.dtype_of(layer), efficient)
-        work = work_of(layer, batch)
-        share = self.shares(layer, work, bench)[0]
-        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), edges, False)
-        scale = self.spec.efficient.clock if efficient and self.spec.efficient else 1.0
-        return spent.total / (self.hz * scale)
+    def _seconds(
+        self, layers: list[Layer], batch: int, weights: int, edges: dict[str, tuple[bool, bool]], efficient: bool
+    ) -> float:
+        """Time of the busiest threads of all layers, on cores of this or the smaller kind."""
+        known: dict[tuple[object, ...], float] = {}
+        cycles = 0.0
+        for i, layer in enumerate(layers):
+            shape = (value for field, value in vars(layer).items() if field != "name")
+            key = (type(layer), edges[layer.name], i == 0, *shape)
+            if key not in known:
+                bench, work = self.bench(self.dtype_of(layer), efficient), work_of(layer, batch)
+                share = self.shares(layer, work, bench)[0]
+                home = self._home(layer, work, share, bench, weights)
+                known[key] = spend(layer, work, bench, batch, share, home, edges[layer.name], i == 0).total
+            cycles += known[key]
+        return cycles / (self.hz * (self.spec.efficient.clock if efficient and self.spec.efficient else 1.0))
 
     def _home(
         self, layer: Layer, work: Work | None, share: Share, bench: Bench, weights: int | None

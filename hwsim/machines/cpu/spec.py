@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Share, Size, Spec, Time
-from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, rule, sequence_of
+from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time
+from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, load_core, rule, sequence_of
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import EnergySpec, MachineSpec
 
 __all__ = ["CpuSpec", "EfficientSpec", "MemorySpec"]
 
+Cores = Annotated[int, Field(gt=0, le=4096, strict=True)]
 _MEMORIES = ("l1", "l2", "l3", "dram")
 
 
@@ -41,8 +42,13 @@ class EfficientSpec(Spec):
     """Smaller cores beside the others: how many, and their clock over that of the others."""
 
     core: Name
-    cores: Positive
-    clock: Share = 0.75
+    cores: Cores
+    clock: Annotated[float, Field(gt=0, le=1)] = 0.75
+
+    @model_validator(mode="after")
+    def _known(self) -> EfficientSpec:
+        load_core(self.core)
+        return self
 
 
 class CpuSpec(MachineSpec):
@@ -71,8 +77,8 @@ class CpuSpec(MachineSpec):
     kind: Literal["cpu"]
     clocks: Annotated[dict[Name, Frequency], Field(max_length=16)] = {}
     core: Name | dict[str, Any]
-    cores: Positive
-    sockets: Positive = 1
+    cores: Cores
+    sockets: Annotated[int, Field(gt=0, le=64, strict=True)] = 1
     efficient: EfficientSpec | None = None
     clock: Name = "core"
     sustained_clock: SustainedSpec | None = None
