@@ -12,7 +12,7 @@ from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.parts import Tile
 from hwsim.machines.gpu.tiles import Products
 from hwsim.machines.gpu.timing import Unit
-from hwsim.machines.gpu.work import Product, Stream, Types
+from hwsim.machines.gpu.work import Product, Stream, Types, layer_kind
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.workload import Conv2d, Layer
 
@@ -32,7 +32,7 @@ def _bounds(word: str) -> dict[str, str]:
 
 def _peak(machine: Gpu, math: str, sparse: float = 1.0) -> int:
     macs = machine.spec.sm.macs
-    return int(machine.spec.sms * macs.get(math, min(macs.values())) * sparse)
+    return int(machine.spec.sms * macs.get(math, macs.get("fp32", 1)) * sparse)
 
 
 def _ticks(machine: Gpu, microseconds: float) -> int:
@@ -50,7 +50,9 @@ def plan_nothing(machine: Gpu, layer: Layer, batch: int, why: str) -> LayerPlan:
     )  # fmt: skip
 
 
-def plan_stream(machine: Gpu, layer: Layer, batch: int, types: Types, work: Stream, read: int = 0) -> LayerPlan:
+def plan_stream(
+    machine: Gpu, layer: Layer, batch: int, types: Types, work: Stream, read: int = 0, slow: float | None = None
+) -> LayerPlan:
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
         return plan_nothing(machine, layer, batch, work.algorithm)
@@ -62,12 +64,12 @@ def plan_stream(machine: Gpu, layer: Layer, batch: int, types: Types, work: Stre
     dram = 0.0 if kept else moved / (c.dram_share * timer.dram)
     rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and types.math in ("fp16", "bf16") else 1)
     issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
-    core = (dram**6 + l2**6 + issue**6) ** (1 / 6)
+    core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * (slow or 1.0)
     words = {"launch": timer.floor, "dram": dram, "L2": l2, "issue": issue}
     bound = max(words, key=lambda word: words[word])
     counts: dict[Action, int] = {}
     if layer.macs:
-        counts["mac", "", types.math] = layer.macs * batch
+        counts["mac", "", "fp32"] = layer.macs * batch
         counts["instruction", "", "FFMA"] = -(-layer.macs * batch // 32)
     for tensor, action, n in (("ifmap", "read", work.read + read), ("ofmap", "write", work.written)):
         counts["l2", tensor, action] = n
@@ -75,17 +77,20 @@ def plan_stream(machine: Gpu, layer: Layer, batch: int, types: Types, work: Stre
     launch, multiply = _ticks(machine, timer.floor), _ticks(machine, core)
     phases = Phases(launch, multiply, 0, 0, min(_ticks(machine, l2), multiply), min(_ticks(machine, dram), multiply))
     total = 0 if kept else moved
+    dynamic = moved * timer.price("l2") + total * timer.price("dram") + layer.macs * batch * timer.price("mac.fp32")
+    draw = dynamic * 1e-6 / max(timer.floor + core, 1e-9)
     seconds = phases.total / float(machine.timebase.rate_hz)
     columns: Columns = {
         "kernel": work.algorithm, "kernel_s": seconds, "launch_s": timer.floor * 1e-6,
-        "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6,
+        "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6, "draw_w": float(spec.power.idle) + draw,
     }  # fmt: skip
     why = (f"{moved:,} B in {'L2' if kept else 'DRAM'}; {_shares(words)}",)
+    peak = max(_peak(machine, types.math), int(rate * spec.sms))
     nest = stream_nest(layer, batch, types) if isinstance(layer, Conv2d) else (None, None)
     return LayerPlan(
         layer, batch, work.algorithm, lower(phases), {key: n for key, n in counts.items() if n},
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
-        compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=_peak(machine, types.math),
+        compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=total, bounds=_bounds(bound), problem=nest[0], mapping=nest[1], columns=columns, why=why,
     )  # fmt: skip
 
@@ -98,19 +103,22 @@ def _name(tile: Tile, split: int, step: int) -> str:
     return f"{tile.rows}x{tile.columns}x{step}" + (f", split {split} ways" if split > 1 else "")
 
 
-def plan_product(machine: Gpu, layer: Layer, batch: int, types: Types, work: Product, read: int = 0) -> LayerPlan:
-    """The tiled kernel that the library takes."""
+def plan_product(
+    machine: Gpu, layer: Layer, batch: int, types: Types, work: Product, read: int = 0, slow: float | None = None
+) -> LayerPlan:
+    """The tiled kernel that the library takes; `slow` is what the power cap slows the whole network by, if known."""
     timer, spec = machine.timer, machine.spec
-    unit = timer.unit(types.math, layer.weight.pattern == "2:4" and layer.weight.format == "2:4")
+    sparse = layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
+    unit = timer.unit(types.math, layer_kind(layer), sparse)
     assert unit is not None
     one = np.ones(1)
     p = Products(
         one * work.b, one * work.m, one * work.n, one * work.k, one * work.image, one * (work.read + read),
         types.a / 8, types.w / 8 / unit.sparse * (1.125 if unit.sparse > 1 else 1), types.o / 8,
     )  # fmt: skip
-    done = timer.products(p, unit)
+    done = timer.products(p, unit, slow)
     t = done.timing
-    us, slow = float(done.time[0]) * work.times, float(done.slowdown[0])
+    us, slower = float(done.time[0]) * work.times, float(done.slowdown[0])
     tile, split = unit.kernels.tiles[int(t.best[0])]
     terms = {name: float(getattr(t, name)[0]) * work.times for name in _TERMS}
     # The mean over good kernels is a little more than the best: every phase is stretched alike, the launch is not.
@@ -123,7 +131,7 @@ def plan_product(machine: Gpu, layer: Layer, batch: int, types: Types, work: Pro
     bound = max(words, key=lambda word: words[word])
     counts = _counts(p, unit, tile, split, work, layer, batch, t.dram_bytes[0], tiles)
     dram = int(t.dram_bytes[0]) * work.times
-    ideal = layer.macs * batch / (_peak(machine, types.math, unit.sparse) * timer.clock)
+    ideal = layer.macs * batch / (_peak(machine, unit.math, unit.sparse) * timer.clock)
     kernel = _name(tile, split, unit.menu.step)
     if unit.menu.vector is not None and work.m <= unit.menu.vector.rows:
         kernel = "vector kernel"
@@ -139,9 +147,9 @@ def plan_product(machine: Gpu, layer: Layer, batch: int, types: Types, work: Pro
         "waves": waves,
         "wave_fill": fill,
         "macs_per_dram_byte": layer.macs * batch / dram if dram else 0.0,
-        "ridge_macs_per_byte": _peak(machine, types.math, unit.sparse) * timer.clock / timer.dram,
+        "ridge_macs_per_byte": _peak(machine, unit.math, unit.sparse) * timer.clock / timer.dram,
         "peak_share": ideal / us,
-        "clock_hz": timer.clock * 1e6 / slow,
+        "clock_hz": timer.clock * 1e6 / slower,
         "draw_w": float(done.power[0]) + float(spec.power.idle),
     }
     second, _ = unit.kernels.tiles[int(t.second[0])]
@@ -153,8 +161,8 @@ def plan_product(machine: Gpu, layer: Layer, batch: int, types: Types, work: Pro
     if np.isfinite(t.second_time[0]):
         more = float(t.second_time[0]) / float(t.best_time[0]) - 1
         why.append(f"runner-up: {second.rows}x{second.columns}, {more:+.1%}")
-    if slow > 1.005:
-        why.append(f"the power cap of {float(spec.power.board):g} W slows the clock to {timer.clock / slow:,.0f} MHz")
+    if slower > 1.005:
+        why.append(f"the power cap of {float(spec.power.board):g} W slows the clock to {timer.clock / slower:,.0f} MHz")
     if types.note:
         why.append(types.note)
     executed = round(layer.macs * batch / unit.sparse)
@@ -162,7 +170,7 @@ def plan_product(machine: Gpu, layer: Layer, batch: int, types: Types, work: Pro
     return LayerPlan(
         layer, batch, f"{work.algorithm}, {kernel} of {timer.library.name}", lower(phases), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=executed,
-        compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=_peak(machine, types.math, unit.sparse),
+        compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=_peak(machine, unit.math, unit.sparse),
         dram_bytes=dram, bounds=_bounds(bound), problem=problem, mapping=mapping, columns=columns, why=tuple(why),
     )  # fmt: skip
 

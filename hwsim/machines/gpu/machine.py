@@ -12,7 +12,7 @@ from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import BITS, Product, Types, layer_work, wanted_type
+from hwsim.machines.gpu.work import BITS, Product, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.kinds import MAX_MACS, Machine
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import LayerPlan
@@ -48,7 +48,7 @@ class Gpu(Machine):
             static_source=f"idle power: {power.source}",
         )
         self.spec = self.spec.model_copy(update={"energy": energy})
-        self._fused: dict[tuple[object, ...], LayerPlan] = {}
+        self._parts: dict[tuple[object, ...], LayerPlan] = {}
 
     @property
     def core_clock(self) -> str:
@@ -58,55 +58,76 @@ class Gpu(Machine):
     def types(self, layer: Layer) -> Types:
         """What a layer is multiplied in: its own types, or what the library falls back on; InputError without one."""
         wanted = wanted_type(layer, self.spec.precision)
-        if not layer.macs or self.timer.unit(wanted.math) is not None:
+        kind = layer_kind(layer)
+        if not layer.macs or self.timer.unit(wanted.math, kind) is not None:
             return wanted
         library = self.timer.library
         for math in library.fallback.get(wanted.math, []):
-            if self.timer.unit(math) is not None:
+            if self.timer.unit(math, kind) is not None:
                 bits = BITS[math]
                 note = f"{self.name} under {library.name} has no {wanted.math} kernels: {math} is used in place of it"
                 return Types(math, bits, bits, bits, note)
-        have = [math for math in self.timer.generation.instructions if self.timer.unit(math) is not None]
+        have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
         message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {', '.join(have)}"
         raise InputError([Fault("", layer.name, message)])
 
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
         library = self.timer.library
         pad = library.pad.get(types.math, 1)
-        if isinstance(layer, Conv2d) and layer.c <= 4:
+        if library.pad_stem and isinstance(layer, Conv2d) and layer.c <= 4:
             pad = min(pad, 4)
         return layer_work(layer, batch, types, pad, types.math in library.winograd)
 
-    def _plan(self, layer: Layer, batch: int, read: int = 0) -> LayerPlan:
+    def _plan(self, layer: Layer, batch: int, read: int = 0, slow: float | None = None) -> LayerPlan:
         types = self.types(layer)
         work = self._work(layer, batch, types)
         if not isinstance(work, Product):
-            return plan_stream(self, layer, batch, types, work)
-        return plan_product(self, layer, batch, types, work, read)
+            return plan_stream(self, layer, batch, types, work, read, slow)
+        return plan_product(self, layer, batch, types, work, read, slow)
+
+    def _part(self, layer: Layer, batch: int, read: int, slow: float) -> LayerPlan:
+        """A layer as part of a network: with what is fused into it, at the clock of the whole."""
+        key = (type(layer), batch, read, slow, *(value for name, value in vars(layer).items() if name != "name"))
+        if key not in self._parts:
+            if layer.macs * batch > MAX_MACS:
+                self.plan(layer, batch)  # refuses it
+            self._parts[key] = self._plan(layer, batch, read, slow)
+        return self._parts[key]
 
     def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
-        """A plan for each layer; one that the library does at the end of another's kernel has none of its own."""
-        if not (self.timer.library.fuses and workload.graph):
+        """A plan for each layer; one that the library does at the end of another's kernel has none of its own.
+
+        The power controller sees the mean of a network: all layers are slowed alike.
+        """
+        if len(workload) == 1:
             return [self.plan(layer, batch) for layer in workload]
-        into = fused_into(workload)
+        into = fused_into(workload) if self.timer.library.fuses and workload.graph else {}
         read: dict[str, int] = {}
         for name, (host, operands) in into.items():
             layer = workload[name]
             extra = operands * (layer.outputs * batch * wanted_type(layer, self.spec.precision).a // 8)
             read[host] = read.get(host, 0) + extra
-        found = []
-        for layer in workload:
-            if layer.name in into:
-                found.append(plan_nothing(self, layer, batch, f"fused into {into[layer.name][0]}"))
-            elif extra := read.get(layer.name, 0):
-                self.plan(layer, batch)  # refuses what cannot run
-                key = (type(layer), batch, extra, *(v for f, v in vars(layer).items() if f != "name"))
-                if key not in self._fused:
-                    self._fused[key] = self._plan(layer, batch, extra)
-                found.append(self._fused[key])
-            else:
-                found.append(self.plan(layer, batch))
-        return found
+
+        def planned(slow: float) -> list[LayerPlan]:
+            return [
+                self._nothing(layer, batch, f"fused into {into[layer.name][0]}")
+                if layer.name in into
+                else self._part(layer, batch, read.get(layer.name, 0), slow)
+                for layer in workload
+            ]
+
+        found = planned(1.0)
+        seconds = [float(plan.columns["kernel_s"]) for plan in found]
+        idle = float(self.spec.power.idle)
+        joules = sum((float(p.columns.get("draw_w", idle)) - idle) * s for p, s in zip(found, seconds, strict=True))
+        slow = self.timer.slowdown(sum(seconds), joules)
+        return found if slow < 1.002 else planned(round(slow, 3))
+
+    def _nothing(self, layer: Layer, batch: int, why: str) -> LayerPlan:
+        key = (layer, batch, why)
+        if key not in self._parts:
+            self._parts[key] = plan_nothing(self, layer, batch, why)
+        return self._parts[key]
 
     def gemm_times(
         self, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "bf16", output: str | None = None

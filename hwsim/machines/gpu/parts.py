@@ -32,8 +32,8 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent
 UNITS = ("cuda", "dp4a", "tensor")
-#: Types that are multiplied: those of tensors, and what fp32 is rounded to on tensor cores.
-TYPES = (*DTYPES, "tf32")
+#: What is multiplied: types of tensors, what fp32 is rounded to on tensor cores, and int8 four at a time in CUDA cores.
+TYPES = (*DTYPES, "tf32", "dp4a")
 
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 Cycles = Annotated[float, Field(ge=0, le=1e6)]
@@ -61,7 +61,7 @@ class Constants(Spec):
         Share of L2 that keeps operands between waves.
     """
 
-    efficiency: Share
+    efficiency: Annotated[float, Field(gt=0, le=1.5)]
     small_tile: Annotated[float, Field(ge=0, le=10)]
     dram_share: Share
     l2_share: Annotated[float, Field(gt=0, le=4)]
@@ -149,12 +149,15 @@ class Menu(Spec):
     """The tiled kernels that a library has for some types in some generations, and how it takes one.
 
     `pick`: ``best`` is a heuristic that is right to about 5 %, ``profiled`` the best for the next power of two of rows,
-    ``rows`` the tile whose range has the rows. `transpose` adds each tile the other way round.
+    ``rows`` the tile whose range has the rows. `transpose` adds each tile the other way round. `layers` are those it
+    is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8).
     """
 
     types: Annotated[list[str], Field(min_length=1)]
     generations: Annotated[list[Name], Field(min_length=1)]
     tiles: Annotated[list[Tile], BeforeValidator(_tiles, json_schema_input_type=dict[str, Any]), Field(min_length=1)]
+    layers: list[Literal["gemm", "conv"]] = ["gemm", "conv"]
+    runs: str | None = None
     transpose: bool = False
     splits: list[Positive] = [1]
     step: Positive = 64
@@ -190,7 +193,7 @@ class Menu(Spec):
 class Library(Spec):
     """A library in one version: its kernels; what it makes of a type that it has none for; whether it fuses layers.
 
-    `launch_at` is the floor of the harness in which a `launch` of a menu was measured: elsewhere it goes with that.
+    `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that.
     """
 
     name: Name
@@ -200,27 +203,29 @@ class Library(Spec):
     fuses: bool = False
     fuses_source: str | None = None
     winograd: list[str] = []
-    winograd_gain: Annotated[float, Field(gt=0, le=4)] = 1.0
     pad: dict[str, Positive] = {}
-    transforms: list[str] = []
+    pad_stem: bool = True
     launch_at: Time | None = None
     fitted: str | None = None
 
-    def menu(self, dtype: str, generation: str) -> Menu | None:
-        """The kernels for a type in a generation, if there are."""
-        return next((m for m in self.menus if dtype in m.types and generation in m.generations), None)
+    def menu(self, dtype: str, generation: str, layer: str = "gemm") -> Menu | None:
+        """The kernels for a type in a generation and a kind of layer, if there are."""
+        fitting = (m for m in self.menus if dtype in m.types and generation in m.generations and layer in m.layers)
+        return next(fitting, None)
 
 
 class Harness(Spec):
     """How kernels are launched and timed: the time of an empty one, when weights are met again, how long runs are.
 
-    `floors` are by generation; `reuse` is how many copies of the weights are gone through before one is used again (0:
-    they always come from DRAM); `sustained` says that runs are long enough for the power cap to hold throughout.
+    `floors` are by generation, and so are the `shortest` kernels that were measured. `reuse` is how many copies of the
+    weights are gone through before one is used again (0: they always come from DRAM); `sustained` says that runs are
+    long enough for the power cap to hold throughout.
     """
 
     name: Name
     source: str
     floors: Annotated[dict[str, Time], Field(min_length=1)]
+    shortest: dict[str, Time] = {}
     reuse: Annotated[int, Field(ge=0, le=1000)] = 0
     sustained: bool = False
     fitted: dict[str, str] = {}

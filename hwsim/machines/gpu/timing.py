@@ -61,7 +61,7 @@ class Timer:
         self.generation = load_generation(spec.generation, beside)
         self.library = load_library(spec.library, beside)
         self.harness = load_harness(spec.harness, beside)
-        self._units: dict[tuple[str, bool], Unit] = {}
+        self._units: dict[tuple[str, str, bool], Unit] = {}
         missing = [d for d in spec.sm.macs if d not in self.generation.instructions]
         if missing:
             near = nearest(missing[0], self.generation.instructions)
@@ -88,22 +88,34 @@ class Timer:
     @cached_property
     def floor(self) -> float:
         """Microseconds of an empty kernel in this harness."""
-        if self.spec.launch is not None:
-            return float(self.spec.launch) * 1e6
-        floors, name = self.harness.floors, self.generation.name
-        if name not in floors and "any" not in floors:
-            raise InputError(
-                f"harness {self.harness.name} must give a floor for {name}; it does for {', '.join(floors)}"
-            )
-        return float(floors.get(name, floors.get("any", 0))) * 1e6
+        return float(self.spec.launch) * 1e6 if self.spec.launch is not None else self._of_harness("floors")
 
-    def unit(self, math: str, sparse: bool = False) -> Unit | None:
+    def _of_harness(self, what: str) -> float:
+        found, name = getattr(self.harness, what), self.generation.name
+        if name not in found and "any" not in found:
+            known = ", ".join(found)
+            raise InputError(f"harness {self.harness.name} must give {what} for {name}; it does for {known}")
+        return float(found.get(name, found.get("any", 0))) * 1e6
+
+    def _launch(self, menu: Menu) -> float:
+        """Microseconds of a call of a menu's kernels; what was measured elsewhere goes with the shortest kernel."""
+        if menu.launch is None:
+            return self.floor
+        launch, at = float(menu.launch) * 1e6, self.library.launch_at
+        if at is not None:
+            launch *= self._of_harness("shortest" if self.harness.shortest else "floors") / (float(at) * 1e6)
+        return launch * self.floor / self._of_harness("floors")
+
+    def unit(self, math: str, layer: str = "gemm", sparse: bool = False) -> Unit | None:
         """What multiplies a type here, if anything does; `sparse`: weights have a 2:4 pattern that it may skip."""
-        key = (math, sparse)
+        key = (math, layer, sparse)
         if key not in self._units:
-            instruction, macs = self.generation.instructions.get(math), self.spec.sm.macs.get(math)
-            menu = self.library.menu(math, self.generation.name)
-            if instruction is None or macs is None or menu is None:
+            menu = self.library.menu(math, self.generation.name, layer)
+            if menu is None:
+                return None
+            runs = menu.runs or math
+            instruction, macs = self.generation.instructions.get(runs), self.spec.sm.macs.get(runs)
+            if instruction is None or macs is None:
                 return None
             constants = self.generation.constants.get(instruction.unit)
             if constants is None:
@@ -112,12 +124,9 @@ class Timer:
                 )
             if menu.constants:
                 constants = constants.model_copy(update=menu.constants)
-            floor = self.floor
-            if menu.launch is not None:
-                at = self.library.launch_at
-                floor = float(menu.launch) * 1e6 * (floor / (float(at) * 1e6) if at else 1.0)
+            floor = self._launch(menu)
             gain = 2.0 if sparse and instruction.sparse else 1.0
-            self._units[key] = Unit(math, instruction, macs, menu, Kernels(menu), constants, floor, gain)
+            self._units[key] = Unit(runs, instruction, macs, menu, Kernels(menu), constants, floor, gain)
         return self._units[key]
 
     def chip(self, unit: Unit) -> Chip:
@@ -148,9 +157,16 @@ class Timer:
         slow = 1 + (over - 1) * time / (time + reaction)
         return time * slow, slow
 
-    def products(self, p: Products, unit: Unit) -> Timed:
+    def slowdown(self, seconds: float, joules: float) -> float:
+        """How much slower a run of so many seconds gets that would draw so many joules for computing."""
+        one = np.ones(1)
+        _, slow = self.capped(one * seconds * 1e6, one * joules * 1e12)
+        return float(slow[0])
+
+    def products(self, p: Products, unit: Unit, slow: float | None = None) -> Timed:
         """Time many products of one type.
 
+        `slow` is how much slower the clock runs, where that is known; else each product runs alone under the power cap.
         Few rows go to the vector kernel where the menu has one; activations are quantised first where it does that.
         """
         c = unit.constants
@@ -162,8 +178,8 @@ class Timer:
             # Values a cycle and SM.
             time = time + p.b * p.m * p.k / (unit.menu.quantise * self.spec.sms * self.clock)
         energy = self.energy(p, unit, timing)
-        capped, slow = self.capped(time, energy)
-        return Timed(timing, capped, slow, energy * _PJ_PER_US / np.maximum(capped, 1e-9))
+        capped, slower = self.capped(time, energy) if slow is None else (time * slow, np.full_like(time, slow))
+        return Timed(timing, capped, slower, energy * _PJ_PER_US / np.maximum(capped, 1e-9))
 
     def energy(self, p: Products, unit: Unit, timing: Timing) -> Floats:
         """Dynamic energy in pJ."""

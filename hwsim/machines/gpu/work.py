@@ -20,7 +20,7 @@ from hwsim.workload import (
 )
 from hwsim.workload.tensor import DTYPES
 
-__all__ = ["Product", "Stream", "Types", "layer_work", "wanted_type"]
+__all__ = ["Product", "Stream", "Types", "layer_kind", "layer_work", "wanted_type"]
 
 #: Bits of a value in memory; tf32 is rounded from fp32 on its way to the tensor core.
 BITS: Mapping[str, int] = {**DTYPES, "tf32": 32}
@@ -73,6 +73,11 @@ class Stream:
     algorithm: str
     macs: int = 0
     kernels: int = 1
+
+
+def layer_kind(layer: Layer) -> str:
+    """What a library tells apart: ``conv`` or ``gemm``."""
+    return "conv" if isinstance(layer, Conv2d) else "gemm"
 
 
 def wanted_type(layer: Layer, precision: str) -> Types:
