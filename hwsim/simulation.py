@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from weakref import WeakKeyDictionary
 
 from hwsim.energy import Prices, dynamic_energy
@@ -25,14 +24,6 @@ def prices_of(machine: Machine) -> Prices:
     if machine not in _prices:
         _prices[machine] = Prices(machine.spec.energy, machine.folder)
     return _prices[machine]
-
-
-def _busy(timeline: Timeline) -> Counter[str]:
-    """Ticks of each stage, of all pipelines together."""
-    found: Counter[str] = Counter()
-    for (_, stage), totals in timeline.stages.items():
-        found[stage] += totals.busy
-    return found
 
 
 def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
@@ -76,7 +67,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
                 timeline=timeline,
                 cycles=machine.timebase.cycles(machine.core_clock, timeline.end),
                 latency_s=seconds,
-                bound=plan.bound(_busy(timeline)),
+                bound=plan.bound({stage: totals.busy for (_, stage), totals in timeline.stages.items()}),
                 energy=energy,
                 static_pj=prices.static_w * seconds * 1e12,
                 dram_pj=off_chip,
