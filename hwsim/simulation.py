@@ -43,12 +43,15 @@ def _run(program: Program) -> Timeline:
     return timeline
 
 
-def _busy(timeline: Timeline) -> Counter[str]:
-    """Ticks of each stage, of all pipelines together."""
-    found: Counter[str] = Counter()
+def _busy(timeline: Timeline, program: Program) -> dict[str, float]:
+    """Ticks for which each stage kept its resource busy, over the servers; of threads alike, the busiest one's."""
+    found: Counter[tuple[str, str]] = Counter()
     for (_, stage), totals in timeline.stages.items():
-        found[stage] += totals.busy
-    return found
+        found[stage, totals.resource] += totals.busy
+    busy: dict[str, float] = {}
+    for (stage, resource), ticks in found.items():
+        busy[stage] = max(busy.get(stage, 0.0), ticks / program.resources[resource])
+    return busy
 
 
 def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
@@ -92,7 +95,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
                 timeline=timeline,
                 cycles=machine.timebase.cycles(machine.core_clock, timeline.end),
                 latency_s=seconds,
-                bound=plan.bound(_busy(timeline)),
+                bound=plan.bound(_busy(timeline, plan.program)),
                 energy=energy,
                 # Streams side by side share what is drawn all the time.
                 static_pj=prices.static_w * seconds / plan.streams * 1e12,

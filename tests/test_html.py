@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwsim
-from hwsim.engine import Interval
+from hwsim.engine import Interval, Pipeline, Program, Run, Stage
+from hwsim.engine import simulate as run_program
 from hwsim.report.breakdown import binding, busy_shares, energy_parts, latency_parts
 from hwsim.report.html.gantt import busy_shares as slices
+from hwsim.report.html.gantt import gantt
 from hwsim.report.html.svg import escape, linear_ticks, log_ticks
 from hwsim.report.html.used import machine_rows
 from hwsim.scenario import duty_cycle
@@ -184,6 +186,17 @@ def test_slices_of_the_timeline_hold_all_work(pieces) -> None:
     assert shares.sum() * at / 37 == pytest.approx(sum(i.busy for i in found))
     assert shares.min() >= 0
     assert shares.max() <= 1
+
+
+def test_of_very_many_resources_the_busiest_are_drawn() -> None:
+    stages = [Stage(f"s{i}", f"core {i}") for i in range(30)]
+    tiles = (Run(3, tuple(range(1, 31))),)
+    timeline = run_program(Program({stage.resource: 1 for stage in stages}, (Pipeline("p", tuple(stages), tiles),)))
+    chart = gantt("Timeline", timeline, 1e6, [("layer", timeline.end)])
+    assert "The 12 busiest of 30 resources" in chart.description
+    text = chart.svg.render("k", "t", "d")
+    assert "core 29" in text
+    assert "core 5<" not in text
 
 
 def test_every_value_of_a_machine_file_has_a_source() -> None:

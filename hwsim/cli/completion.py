@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
 
 import hwsim
 from hwsim.errors import HwsimError, InputError
@@ -21,13 +20,19 @@ def _stems(folder: str) -> list[str]:
     return sorted({path.stem for path in found.glob("*.*") if path.suffix in (".yaml", ".csv")})
 
 
+def _file(given: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(given, type="file")]
+
+
 def names(what: str) -> Any:
     """Shell completion for names of machines or workloads."""
     folder = "arch_configs" if what == "machines" else "workloads"
 
     def complete(_context: click.Context, _parameter: click.Parameter, given: str) -> list[Any]:
         found = [name for name in _stems(folder) if name.startswith(given)]
-        return found or [CompletionItem(given, type="file")]
+        return found or _file(given)
 
     return complete
 
@@ -44,7 +49,7 @@ def layers_of(context: click.Context, _parameter: click.Parameter, given: str) -
 def items(_context: click.Context, _parameter: click.Parameter, given: str) -> list[Any]:
     """Shell completion for what is compared: names of both, or a file."""
     found = [name for folder in ("arch_configs", "workloads") for name in _stems(folder) if name.startswith(given)]
-    return found or [CompletionItem(given, type="file")]
+    return found or _file(given)
 
 
 @click.command()
@@ -59,6 +64,8 @@ def completion(context: click.Context, shell: str) -> None:
       hwsim completion zsh >> ~/.zshrc
       hwsim completion fish > ~/.config/fish/completions/hwsim.fish
     """
+    from click.shell_completion import get_completion_class
+
     kind = get_completion_class(shell)
     if kind is None:
         raise HwsimError(f"this version of click completes nothing in {shell}")

@@ -92,9 +92,9 @@ class LayerPlan:
             return self.parts
         return ((self.problem, self.mapping, Policy()),)
 
-    def bound(self, busy: Mapping_[str, int]) -> str:
+    def bound(self, busy: Mapping_[str, float]) -> str:
         """What holds the layer back: the bound of the stages that were busiest together."""
-        totals: dict[str, int] = {}
+        totals: dict[str, float] = {}
         for stage, ticks in busy.items():
             word = self.bounds.get(stage, stage)
             totals[word] = totals.get(word, 0) + ticks

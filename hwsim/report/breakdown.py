@@ -74,7 +74,7 @@ def latency_parts(result: LayerResult) -> dict[str, float]:
     """Seconds of a layer by what they went to; they add up to its latency.
 
     Stages one after the other are its parts. Where they overlap, the parts are the time for which the array computes,
-    and what its bound adds to that.
+    and what its bound adds to that; of several pipelines beside each other, what their busiest resource works on.
     """
     end = result.timeline.end
     if not end:
@@ -82,11 +82,25 @@ def latency_parts(result: LayerResult) -> dict[str, float]:
     last = _last(result)
     if last is not None:
         return {word: result.latency_s * ticks / end for word, ticks in last.items()}
+    if len(result.timeline.pipelines) > 1:
+        return _busiest(result)
     if not result.plan.compute_cycles or not result.cycles:
         return {result.bound: result.latency_s}
     computing = min(result.plan.compute_cycles / result.cycles, 1.0) * result.latency_s
     rest = OVERLAP if result.bound in _COMPUTING else f"stalled: {result.bound}"
     return {"compute": computing, rest: result.latency_s - computing}
+
+
+def _busiest(result: LayerResult) -> dict[str, float]:
+    """Seconds by bound of the resource that works most, and the rest."""
+    timeline, found = result.timeline, dict[str, float]()
+    name = max(timeline.resources, key=lambda n: timeline.resources[n].busy / timeline.resources[n].servers)
+    second = result.latency_s / timeline.end / timeline.resources[name].servers
+    for (_, stage), totals in timeline.stages.items():
+        if totals.resource == name and totals.busy:
+            word = result.plan.bounds.get(stage, stage)
+            found[word] = found.get(word, 0.0) + totals.busy * second
+    return found | {OVERLAP: max(result.latency_s - math.fsum(found.values()), 0.0)}
 
 
 def energy_parts(result: LayerResult) -> dict[str, float]:

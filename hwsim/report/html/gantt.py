@@ -19,6 +19,7 @@ _MOST = 500
 """Pieces of work that are drawn one by one; of more, the share of the time in each of `_BINS` slices."""
 _BINS = 420
 _MOST_OUTER = 4096
+_LANES = 12
 
 
 def _spans(intervals: Sequence[Interval]) -> NDArray[np.float64]:
@@ -74,6 +75,10 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     lanes: dict[str, list[Interval]] = {name: [] for name in timeline.resources}
     for interval in timeline.each_interval():
         lanes[interval.resource].append(interval)
+    busiest = sorted(lanes, key=lambda name: -timeline.resources[name].busy / timeline.resources[name].servers)
+    left_out = len(lanes) - _LANES
+    if left_out > 0:
+        lanes = {name: found for name, found in lanes.items() if name in busiest[:_LANES]}
     gutter = min(max(map(len, [*lanes, "100% busy"])) * 6.3 + 16, 150.0)
     lane, top = 44.0, 30.0
     bottom = top + lane * len(lanes)
@@ -105,11 +110,10 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         if each
         else f"The height is the share of each {shown(timeline.end / _BINS)} in which the resource works."
     )
-    busiest = max(timeline.resources, key=lambda n: timeline.resources[n].busy / timeline.resources[n].servers)
-    rates = ", ".join(
-        f"{name} {found.busy / (found.servers * timeline.end):.0%}" for name, found in timeline.resources.items()
-    )
-    description = f"{how} Busy: {rates}; busiest is {busiest}."
+    shares = {name: found.busy / (found.servers * timeline.end) for name, found in timeline.resources.items()}
+    rates = ", ".join(f"{name} {shares[name]:.0%}" for name in busiest[:_LANES])
+    how += f" The {_LANES} busiest of {len(shares)} resources." if left_out > 0 else ""
+    description = f"{how} Busy: {rates}."
     legend = Legend(tuple((stage, colour(n)) for n, stage in enumerate(stages)))
     return Chart(svg, title, description, (legend,))
 

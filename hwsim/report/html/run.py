@@ -164,12 +164,19 @@ def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
     caption = (
         "Stages one after the other are stacked as they are. "
         if all(map(in_turn, ran))
-        else ("Latency is split into the time for which the array computes and what the layer's bound adds to it. ")
+        else (
+            "Latency is split into the time for which the array computes and what the layer's bound adds to it"
+            f"{'; of work side by side, what the busiest resource does' if _beside(ran) else ''}. "
+        )
     )
     caption += f"{idle} layers take no time here (done in place, or not run by this machine). " if idle else ""
     caption += "A diamond is what was measured on silicon." if any(marks) else ""
     page.chart(stacked_rows("Latency and energy of each layer", description, labels, panels), caption.strip())
     _layer_table(page, report)
+
+
+def _beside(results: Sequence[LayerResult]) -> bool:
+    return any(len(r.timeline.pipelines) > 1 for r in results)
 
 
 def _colours(series: dict[str, list[float]]) -> dict[str, str]:
