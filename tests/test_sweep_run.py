@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import hwsim
-from hwsim.errors import InputError
+from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.results import Results, frame_of
@@ -327,3 +327,17 @@ def test_a_point_that_kills_its_worker_is_given_up(monkeypatch: pytest.MonkeyPat
     assert len(outcomes) == 48
     assert [number for number, outcome in outcomes.items() if outcome.error] == [5]
     assert "the worker died 4 times" in outcomes[5].error
+
+
+def test_workers_that_only_die_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(Executor):
+        def submit(self, fn, /, *_):
+            future = Future()
+            future.set_exception(BrokenExecutor("a worker died"))
+            return future
+
+    space = read_space(SMALL)
+    with Runner(space, workers=2) as runner:
+        monkeypatch.setattr(runner, "_start", lambda points: Dead())
+        with pytest.raises(HwsimError, match="workers died 20 times in a row"):
+            list(runner.outcomes(space.numbers()))

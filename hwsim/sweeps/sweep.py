@@ -79,13 +79,15 @@ class Sweep:
 
     def estimate(self) -> Estimate:
         """How many points there are, and how long those that are missing will take."""
-        return self.runner.estimate(self.numbers)
+        with self.runner.interruptible():
+            return self.runner.estimate(self.numbers)
 
     def run(self, tell: Callable[[int], None] = lambda _: None) -> None:
         """Simulate what is missing; `tell` hears after each point how many are done."""
-        for outcome in self.runner.outcomes(self.numbers):
-            self.outcomes.append(outcome)
-            tell(len(self.outcomes))
+        with self.runner.interruptible():
+            for outcome in self.runner.outcomes(self.numbers):
+                self.outcomes.append(outcome)
+                tell(len(self.outcomes))
         self.outcomes.sort(key=lambda outcome: outcome.number)
 
     def frame(self, everything: bool = False) -> pd.DataFrame:
