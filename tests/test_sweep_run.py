@@ -341,3 +341,20 @@ def test_workers_that_only_die_end_the_sweep(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(runner, "_start", lambda points: Dead())
         with pytest.raises(HwsimError, match="workers died 20 times in a row"):
             list(runner.outcomes(space.numbers()))
+
+
+def test_threads_of_one_worker_do_not_meet() -> None:
+    """As those of a Dask worker: every thread has what it learned for itself."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hwsim.sweeps.evaluation import Job, run_chunk
+
+    space = read_space(SMALL)
+    job = Job.of(space, False)
+    with ThreadPoolExecutor(4) as pool:
+        chunks = [space.numbers()[start::8] for start in range(8)]
+        found = [
+            outcome for chunk in pool.map(lambda numbers: run_chunk(job, tuple(numbers)), chunks) for outcome in chunk
+        ]
+    alone = Evaluator(space)
+    assert sorted(found, key=lambda outcome: outcome.number) == [alone.outcome(number) for number in space.numbers()]
