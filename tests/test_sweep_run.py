@@ -358,3 +358,11 @@ def test_threads_of_one_worker_do_not_meet() -> None:
         ]
     alone = Evaluator(space)
     assert sorted(found, key=lambda outcome: outcome.number) == [alone.outcome(number) for number in space.numbers()]
+
+
+def test_a_notebook_shows_charts_or_the_table() -> None:
+    frame = sweep(SMALL | {"batch": 1}, workers=1)
+    assert isinstance(frame, pd.DataFrame)
+    assert "systolic_os" in frame._repr_html_()
+    assert type(frame[frame.feasible]) is pd.DataFrame
+    assert "<table" in sweep(SMALL | {"metrics": ["macs"]}, workers=1)._repr_html_()
