@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import hwsim
-from hwsim.errors import InputError
+from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.results import Results, frame_of
@@ -327,3 +327,42 @@ def test_a_point_that_kills_its_worker_is_given_up(monkeypatch: pytest.MonkeyPat
     assert len(outcomes) == 48
     assert [number for number, outcome in outcomes.items() if outcome.error] == [5]
     assert "the worker died 4 times" in outcomes[5].error
+
+
+def test_workers_that_only_die_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(Executor):
+        def submit(self, fn, /, *_):
+            future = Future()
+            future.set_exception(BrokenExecutor("a worker died"))
+            return future
+
+    space = read_space(SMALL)
+    with Runner(space, workers=2) as runner:
+        monkeypatch.setattr(runner, "_start", lambda points: Dead())
+        with pytest.raises(HwsimError, match="workers died 20 times in a row"):
+            list(runner.outcomes(space.numbers()))
+
+
+def test_threads_of_one_worker_do_not_meet() -> None:
+    """As those of a Dask worker: every thread has what it learned for itself."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hwsim.sweeps.evaluation import Job, run_chunk
+
+    space = read_space(SMALL)
+    job = Job.of(space, False)
+    with ThreadPoolExecutor(4) as pool:
+        chunks = [space.numbers()[start::8] for start in range(8)]
+        found = [
+            outcome for chunk in pool.map(lambda numbers: run_chunk(job, tuple(numbers)), chunks) for outcome in chunk
+        ]
+    alone = Evaluator(space)
+    assert sorted(found, key=lambda outcome: outcome.number) == [alone.outcome(number) for number in space.numbers()]
+
+
+def test_a_notebook_shows_charts_or_the_table() -> None:
+    frame = sweep(SMALL | {"batch": 1}, workers=1)
+    assert isinstance(frame, pd.DataFrame)
+    assert "systolic_os" in frame._repr_html_()
+    assert type(frame[frame.feasible]) is pd.DataFrame
+    assert "<table" in sweep(SMALL | {"metrics": ["macs"]}, workers=1)._repr_html_()

@@ -76,6 +76,8 @@ def sweep(
         except KeyboardInterrupt:
             click.echo(f"\nhwsim: stopped; finished points are in {folder}. The same command goes on.", err=True)
             raise SystemExit(130) from None
+    if begun.runner.deaths:
+        click.echo(f"workers died {begun.runner.deaths} times; what they had begun was begun again", err=True)
     written = begun.write(Path(str(folder)), parquet)
     if html_file:
         write(begun.page(), html_file)

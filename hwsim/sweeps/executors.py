@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import hwsim
 from hwsim.errors import HwsimError, InputError
 
 __all__ = ["Here", "Processes", "cluster_executor", "cores"]
@@ -77,18 +79,22 @@ class Processes(ProcessPoolExecutor):
 
 @contextmanager
 def _no_main() -> Iterator[None]:
-    """Nothing of the caller's script, and no hwsim that happens to lie in the working directory."""
-    main, path = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
+    """Nothing of the caller's script, and the caller's hwsim rather than one that is installed or lies about."""
+    main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
     sys.modules["__main__"] = types.ModuleType("__main__")
     os.environ["PYTHONSAFEPATH"] = "1"
+    home = Path(hwsim.__file__).parent.parent
+    if home.name not in ("site-packages", "dist-packages"):
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, [before["PYTHONPATH"]])])
     try:
         yield
     finally:
         sys.modules["__main__"] = main
-        if path is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = path
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -151,6 +151,8 @@ class Reader:
     def _check_values(self, axes: list[list[Parameter]]) -> None:
         """Every key must be one of each machine and workload, and take each value: the others at their first."""
         first = {p.name: p.values[0] for axis in axes for p in axis if p.name not in ("machine", "workload", "batch")}
+        for machine in self.machines.values():
+            self._whole(machine, Point(0, first).machine_changes)
         for axis in axes:
             keys = [p for p in axis if p.name in first]
             # Long ranges are of one form: their ends tell as much as all of them.
@@ -163,6 +165,16 @@ class Reader:
                 self._try(values, keys)
                 if len(self.faults) > 20:
                     return
+
+    def _whole(self, machine: MachineSource, changes: dict[str, Any]) -> None:
+        """A machine that is at fault itself, and whom the sweep does not make whole, is told."""
+        for given in (changes, {}):
+            try:
+                machine.machine(given)
+                return
+            except InputError as error:
+                faults = error.faults
+        self.faults += faults
 
     def _try(self, values: dict[str, Any], keys: list[Parameter]) -> None:
         point = Point(0, values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,6 @@ from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_
 from hwsim.sweeps.runner import Estimate, Runner
 from hwsim.sweeps.space import Space, read_space
 from hwsim.sweeps.store import Store
-from hwsim.sweeps.summary import OBJECTIVES, front, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,13 +77,15 @@ class Sweep:
 
     def estimate(self) -> Estimate:
         """How many points there are, and how long those that are missing will take."""
-        return self.runner.estimate(self.numbers)
+        with self.runner.interruptible():
+            return self.runner.estimate(self.numbers)
 
     def run(self, tell: Callable[[int], None] = lambda _: None) -> None:
         """Simulate what is missing; `tell` hears after each point how many are done."""
-        for outcome in self.runner.outcomes(self.numbers):
-            self.outcomes.append(outcome)
-            tell(len(self.outcomes))
+        with self.runner.interruptible():
+            for outcome in self.runner.outcomes(self.numbers):
+                self.outcomes.append(outcome)
+                tell(len(self.outcomes))
         self.outcomes.sort(key=lambda outcome: outcome.number)
 
     def frame(self, everything: bool = False) -> pd.DataFrame:
@@ -109,18 +109,16 @@ class Sweep:
                 write_parquet(frame, written[-1])
         return written
 
+    @property
+    def varied(self) -> list[str]:
+        """Names of the parameters that have more than one value."""
+        return [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1]
+
     def page(self) -> str:
         """The sweep as one page of HTML."""
-        page = import_module("hwsim.report.html").sweep_html
-        varied = [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1]
-        frame = self.frame(everything=True).reset_index(drop=True)
-        best = [
-            place for _, good in frame[frame.feasible].groupby("workload") for place in front(good, *OBJECTIVES).index
-        ]
-        notes = [told(frame)]
-        if len(self.space.workloads) > 1:
-            notes.append("Each workload has a front of its own.")
-        return str(page(frame, varied, OBJECTIVES, self.space.name, front=best, notes=notes))
+        from hwsim.sweeps.frame import page_of
+
+        return page_of(self.frame(everything=True), self.space.name, self.varied)
 
 
 def sweep(
@@ -166,4 +164,8 @@ def sweep(
     with begun.runner:
         begun.estimate()
         begun.run()
-    return begun.frame()
+    from hwsim.sweeps.frame import SweepFrame
+
+    frame = SweepFrame(begun.frame())
+    frame.title, frame.varied = begun.space.name, begun.varied
+    return frame

@@ -1,0 +1,43 @@
+"""The rows of a sweep as a DataFrame that a notebook shows as charts."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pandas as pd
+
+from hwsim.sweeps.summary import OBJECTIVES, front, told
+
+__all__ = ["SweepFrame", "page_of"]
+
+
+class SweepFrame(pd.DataFrame):
+    """A row a point. It is a DataFrame like any other, and what is made of it is a plain one."""
+
+    _metadata = ["title", "varied"]
+    title: str
+    varied: list[str]
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str | None:
+        try:
+            return page_of(self, self.title, self.varied, fragment=True)
+        except (AttributeError, ImportError, KeyError):  # metrics without what the charts are of: the table alone
+            return str(pd.DataFrame(self).to_html(max_rows=60))
+
+
+def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool = False) -> str:
+    """The front, charts and tables of a sweep: a page, or the fragment of one for a notebook."""
+    frame = pd.DataFrame(frame).reset_index(drop=True)
+    workloads = frame[frame.feasible].groupby("workload")
+    best = [place for _, good in workloads for place in front(good, *OBJECTIVES).index]
+    notes = [told(frame)]
+    if len(workloads) > 1:
+        notes.append("Each workload has a front of its own.")
+    pages: Any = import_module("hwsim.report.html")
+    write = pages.sweep_fragment if fragment else pages.sweep_html
+    return str(write(frame, varied, OBJECTIVES, title, front=best, notes=notes))
