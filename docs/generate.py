@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
@@ -63,8 +66,20 @@ def readme_table() -> str:
     return "\n".join(lines)
 
 
+def gpu() -> ModuleType:
+    """The script beside this one that writes the table and pictures of docs/gpu.md."""
+    spec = importlib.util.spec_from_file_location("generate_gpu", DOCS / "generate_gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["generate_gpu"] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     """Write the files."""
+    gpu().main()
     readme = DOCS.parent / "README.md"
     between = re.compile(r"(<!-- accuracy: begin -->\n).*?(<!-- accuracy: end -->)", re.DOTALL)
     table = readme_table()
