@@ -307,3 +307,26 @@ def test_many_shapes_at_once_are_each_alone() -> None:
     alone = [float(machine.gemm_times(*size)) for size in zip(m[:50], n[:50], k[:50])]
     assert together[:50] == pytest.approx(alone)
     assert machine.gemm_times(m.reshape(20, 20), 64, 64).shape == (20, 20)
+
+
+def test_weights_by_rows_an_odd_number_of_kib_apart_meet_on_few_channels() -> None:
+    """2560 fp16 values are 5 KiB; 2048 and 4096 are hashed over the channels."""
+    plain, turned = (hwsim.load_machine("v100", set={"weights": how}) for how in ("columns", "rows"))
+    assert turned.gemm_times(16, 7680, 2560, "fp16") > 1.5 * plain.gemm_times(16, 7680, 2560, "fp16")
+    assert turned.gemm_times(16, 7680, [2048, 4096], "fp16") == pytest.approx(
+        plain.gemm_times(16, 7680, [2048, 4096], "fp16")
+    )
+
+
+def test_tactics_of_the_plugin_are_those_of_the_next_power_of_two() -> None:
+    """Of 33 rows the tile is that of 64, even where a tile of 32 rows had been better for 32."""
+    machine = hwsim.load_machine("a100", set={"library": "trtllm-w8a8"})
+    kernels = {m: machine.plan(gemm(m, 5120, 5120, "int8")).columns["kernel"] for m in (4, 33, 48, 64)}
+    assert kernels[4] == "vector kernel"
+    assert kernels[33] == kernels[48] == kernels[64]
+
+
+def test_the_library_of_fp8_takes_its_tile_by_rows() -> None:
+    machine = hwsim.load_machine("h100", set={"library": "vllm-fp8"})
+    kernels = [machine.plan(gemm(m, 4096, 4096, "fp8")).columns["kernel"] for m in (64, 65, 128, 129)]
+    assert kernels == ["64x64x128", "64x128x128", "64x128x128", "128x128x128"]

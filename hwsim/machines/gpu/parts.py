@@ -85,7 +85,11 @@ class Instruction(Spec):
 
 
 class Generation(Spec):
-    """A generation of SMs: instructions, constants of each unit, prices at its node."""
+    """A generation of SMs: instructions, constants of each unit, prices at its node.
+
+    `synchronous_rate` is the share of the rate that mma.sync reaches where wgmma reaches all; `camping` how much longer
+    DRAM takes for weights whose rows are an odd number of KiB apart, 3 or more.
+    """
 
     name: Name
     source: str
@@ -93,6 +97,8 @@ class Generation(Spec):
     asynchronous: bool = False
     synchronous_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     synchronous_rate_source: str | None = None
+    camping: Annotated[float, Field(ge=1, le=10)] = 1.0
+    camping_source: str | None = None
     instructions: dict[str, Instruction]
     constants: dict[Literal["cuda", "dp4a", "tensor"], Constants]
     prices: dict[str, PriceSpec]

@@ -39,7 +39,10 @@ _CHUNK = 60_000  # cells (products x kernels) that are worked on at a time: they
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """The numbers of a data sheet that a product meets: clock in MHz, DRAM in bytes/us; bytes of L2 and of an SM."""
+    """The numbers of a data sheet that a product meets: clock in MHz, DRAM in bytes/us; bytes of L2 and of an SM.
+
+    `camping` is how much longer DRAM takes for weights whose rows are an odd number of KiB apart, 3 or more.
+    """
 
     sms: int
     clock: float
@@ -49,6 +52,7 @@ class Chip:
     wgmma: bool
     shared: float = 1e9
     registers: float = 1e9
+    camping: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,12 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     more_a = np.where(image < kept / 2, 0.0, image * np.ceil(gn / deep))
     more_w = np.where(weights < kept / 2, 0.0, weights * (np.ceil(gm / wide) - 1))
     hot = 1 / (1 + ((reuse * weights + image + out) / kept) ** 6) if reuse else 0.0
-    fetched = weights * (1 - hot) + np.where(again, more_a + more_w, 0.0) + read
-    dram = fetched / dram_rate
+    cold = weights * (1 - hot)
+    fetched = cold + np.where(again, more_a + more_w, 0.0) + read
+    # Rows a power of two apart are spread over the channels by a hash, those five KiB apart meet on few.
+    pitch = k * p.bytes_w / 1024
+    camped = (chip.camping > 1) & (pitch > 1) & (pitch % 2 == 1)
+    dram = (fetched + np.where(camped, (chip.camping - 1) * cold, 0.0)) / dram_rate
     spilled = np.where(out > kept / 2, out / dram_rate, 0.0)
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
     store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), spilled)

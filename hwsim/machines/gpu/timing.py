@@ -136,8 +136,9 @@ class Timer:
         if ahead and unit.menu.synchronous:
             macs *= self.generation.synchronous_rate
         sm = self.spec.sm
+        camping = self.generation.camping if self.spec.weights == "rows" else 1.0
         room = float(sm.shared), float(sm.registers)
-        return Chip(self.spec.sms, self.clock, macs, self.l2, self.dram, ahead, *room)
+        return Chip(self.spec.sms, self.clock, macs, self.l2, self.dram, ahead, *room, camping)
 
     def price(self, component: str) -> float:
         """Picojoules of an action."""
