@@ -16,7 +16,6 @@ from hwsim.workload.tensor import DTYPES
 from hwsim.yaml_source import read_yaml
 
 __all__ = [
-    "UNITS",
     "Constants",
     "Generation",
     "Harness",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 _FOLDER = Path(__file__).parent
-UNITS = ("cuda", "dp4a", "tensor")
 #: What is multiplied: types of tensors, what fp32 is rounded to on tensor cores, and int8 four at a time in CUDA cores.
 TYPES = (*DTYPES, "tf32", "dp4a")
 
@@ -81,7 +79,6 @@ class Instruction(Spec):
     tile: Shape3
     unit: Literal["cuda", "dp4a", "tensor"]
     sparse: bool = False
-    threads: Positive = 32
 
 
 class Generation(Spec):
