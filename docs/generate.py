@@ -6,6 +6,7 @@ python docs/generate.py
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import re
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -241,8 +243,20 @@ def processor_gains() -> str:
     return "\n".join(lines)
 
 
+def gpu() -> ModuleType:
+    """The script beside this one that writes the table and pictures of docs/gpu.md."""
+    spec = importlib.util.spec_from_file_location("generate_gpu", DOCS / "generate_gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["generate_gpu"] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     """Write the files."""
+    gpu().main()
     readme = DOCS.parent / "README.md"
     between = re.compile(r"(<!-- accuracy: begin -->\n).*?(<!-- accuracy: end -->)", re.DOTALL)
     table = readme_table()

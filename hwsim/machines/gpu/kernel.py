@@ -158,6 +158,11 @@ def plan_product(
         f"tile {kernel}: {tiles:,} tiles, {per_sm} on the busiest SM in {waves} waves, {fill:.0%} full",
         f"waits: {_shares(words)}",
     ]
+    padding = 1 - work.b * work.m * work.n * work.unpadded / (tiles * tile.rows * tile.columns * ceil(work.k / split))
+    if padding > 0.02:
+        why.append(
+            f"{padding:.0%} of what the tiles multiply is padding: rows to {tile.rows}, columns to {tile.columns}"
+        )
     if np.isfinite(t.second_time[0]):
         more = float(t.second_time[0]) / float(t.best_time[0]) - 1
         why.append(f"runner-up: {second.rows}x{second.columns}, {more:+.1%}")

@@ -16,7 +16,6 @@ from hwsim.workload.tensor import DTYPES
 from hwsim.yaml_source import read_yaml
 
 __all__ = [
-    "UNITS",
     "Constants",
     "Generation",
     "Harness",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 _FOLDER = Path(__file__).parent
-UNITS = ("cuda", "dp4a", "tensor")
 #: What is multiplied: types of tensors, what fp32 is rounded to on tensor cores, and int8 four at a time in CUDA cores.
 TYPES = (*DTYPES, "tf32", "dp4a")
 
@@ -81,11 +79,14 @@ class Instruction(Spec):
     tile: Shape3
     unit: Literal["cuda", "dp4a", "tensor"]
     sparse: bool = False
-    threads: Positive = 32
 
 
 class Generation(Spec):
-    """A generation of SMs: instructions, constants of each unit, prices at its node."""
+    """A generation of SMs: instructions, constants of each unit, prices at its node.
+
+    `synchronous_rate` is the share of the rate that mma.sync reaches where wgmma reaches all; `camping` how much longer
+    DRAM takes for weights whose rows are an odd number of KiB apart, 3 or more.
+    """
 
     name: Name
     source: str
@@ -93,6 +94,8 @@ class Generation(Spec):
     asynchronous: bool = False
     synchronous_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     synchronous_rate_source: str | None = None
+    camping: Annotated[float, Field(ge=1, le=10)] = 1.0
+    camping_source: str | None = None
     instructions: dict[str, Instruction]
     constants: dict[Literal["cuda", "dp4a", "tensor"], Constants]
     prices: dict[str, PriceSpec]

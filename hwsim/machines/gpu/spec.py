@@ -56,8 +56,9 @@ class GpuSpec(MachineSpec):
     """A GPU.
 
     `generation`, `library` and `harness` are names or paths; `launch` replaces the floor of the harness;
-    `precision` is the type that every layer runs in (``workload``: each its own); `operands` say whether the matrices
-    of a product lie as the library likes (``nn``) or turned (``tn``, ``nt``).
+    `precision` is the type that every layer runs in (``workload``: each its own); `weights` says how the weights of a
+    product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
+    output).
     """
 
     kind: Literal["gpu"]
@@ -72,7 +73,7 @@ class GpuSpec(MachineSpec):
     harness: Annotated[str, Field(min_length=1, max_length=300)] = "graph"
     launch: Time | None = None
     precision: str = "workload"
-    operands: Literal["nn", "tn", "nt", "tt"] = "nn"
+    weights: Literal["columns", "rows"] = "columns"
     # Prices are those of the generation, with `prices` of the file over them.
     energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
 

@@ -39,7 +39,10 @@ _CHUNK = 60_000  # cells (products x kernels) that are worked on at a time: they
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """The numbers of a data sheet that a product meets; times in microseconds: clock in MHz, DRAM in bytes/us."""
+    """The numbers of a data sheet that a product meets: clock in MHz, DRAM in bytes/us; bytes of L2 and of an SM.
+
+    `camping` is how much longer DRAM takes for weights whose rows are an odd number of KiB apart, 3 or more.
+    """
 
     sms: int
     clock: float
@@ -47,6 +50,9 @@ class Chip:
     l2: float
     dram: float
     wgmma: bool
+    shared: float = 1e9
+    registers: float = 1e9
+    camping: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,10 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     if ker.pairs.any():  # a cluster of two tiles along the rows runs whole
         gm = np.where(ker.pairs & (gm > 1), 2 * np.ceil(gm / 2), gm)
     ks = np.ceil(k / s / ker.menu.step) * ker.menu.step
-    allowed = (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
+    # Two stages of operands, of 128 B at most along the inner dimension, and fp32 sums of all CTAs of an SM must fit.
+    stage = 2 * q * (tm * min(ker.menu.step * p.bytes_a, 128) + tn * min(ker.menu.step * p.bytes_w, 128))
+    fits = (stage <= chip.shared) & (4 * q * tm * tn <= chip.registers)
+    allowed = fits & (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
     tiles = b * gm * gn * s
     per_sm = np.ceil(tiles / sms)
     waves = np.ceil(per_sm / q)
@@ -158,8 +167,12 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     more_a = np.where(image < kept / 2, 0.0, image * np.ceil(gn / deep))
     more_w = np.where(weights < kept / 2, 0.0, weights * (np.ceil(gm / wide) - 1))
     hot = 1 / (1 + ((reuse * weights + image + out) / kept) ** 6) if reuse else 0.0
-    fetched = weights * (1 - hot) + np.where(again, more_a + more_w, 0.0) + read
-    dram = fetched / dram_rate
+    cold = weights * (1 - hot)
+    fetched = cold + np.where(again, more_a + more_w, 0.0) + read
+    # Rows a power of two apart are spread over the channels by a hash, those five KiB apart meet on few.
+    pitch = k * p.bytes_w / 1024
+    camped = (chip.camping > 1) & (pitch > 1) & (pitch % 2 == 1)
+    dram = (fetched + np.where(camped, (chip.camping - 1) * cold, 0.0)) / dram_rate
     spilled = np.where(out > kept / 2, out / dram_rate, 0.0)
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
     store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), spilled)
@@ -187,6 +200,8 @@ def _one(
         guess = _terms(up, chip, c, ker, floor, reuse)["time"]
     best = guess.argmin(1)
     rows = np.arange(shape[0])
+    if not np.isfinite(guess[rows, best]).all():
+        raise ValueError("no tile fits shared memory and registers")
     over = guess / guess[rows, best][:, None] - 1
     weight = np.where(over <= _WITHIN, np.exp(-np.minimum(over, 1.0) / _REGRET), 0.0)
     time = np.where(np.isfinite(found["time"]), found["time"], 0.0)
@@ -218,6 +233,11 @@ def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: fl
     -------
     Timing
         Arrays of the length of `p`.
+
+    Raises
+    ------
+    ValueError
+        If no tile fits an SM.
     """
     size = max(1, _CHUNK // len(ker))
     parts = [_one(p.part(i, i + size), chip, c, ker, floor, reuse) for i in range(0, len(p), size)]

@@ -135,7 +135,10 @@ class Timer:
         ahead = self.generation.asynchronous and unit.instruction.unit == "tensor"
         if ahead and unit.menu.synchronous:
             macs *= self.generation.synchronous_rate
-        return Chip(self.spec.sms, self.clock, macs, self.l2, self.dram, ahead)
+        sm = self.spec.sm
+        camping = self.generation.camping if self.spec.weights == "rows" else 1.0
+        room = float(sm.shared), float(sm.registers)
+        return Chip(self.spec.sms, self.clock, macs, self.l2, self.dram, ahead, *room, camping)
 
     def price(self, component: str) -> float:
         """Picojoules of an action."""
@@ -170,7 +173,11 @@ class Timer:
         Few rows go to the vector kernel where the menu has one; activations are quantised first where it does that.
         """
         c = unit.constants
-        timing = time_products(p, self.chip(unit), c, unit.kernels, unit.floor, self.harness.reuse)
+        try:
+            timing = time_products(p, self.chip(unit), c, unit.kernels, unit.floor, self.harness.reuse)
+        except ValueError as error:
+            menu = f"{unit.math} kernels of {self.library.name}"
+            raise InputError(f"{self.spec.name} must have room for a tile of the {menu}: {error}") from None
         time = timing.time
         if unit.menu.vector is not None:
             time = np.where(p.m <= unit.menu.vector.rows, self._vector(p, unit), time)
