@@ -91,7 +91,7 @@ def networks(held_out: bool) -> None:
     rows = [
         (name, run.workload, run.set["precision"], float(run.total["inferences_per_s"]))
         for name in cpus
-        if (silicon := silicon_of(name, ROOT / "arch_configs")) is not None
+        if (silicon := silicon_of(name, ROOT / "arch_configs")) is not None and silicon.source.startswith("OpenVINO 2024.3")
         for run in silicon.spec.runs
         if "inferences_per_s" in run.total
     ]
