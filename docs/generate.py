@@ -146,7 +146,7 @@ def onnx_operators() -> str:
 
 def processors(text: str) -> str:
     """docs/cpu.md with the tables of today; that of operators stays where the measurements are not at hand."""
-    blocks = {"networks": processor_networks(), "gains": processor_gains()}
+    blocks = {"networks": processor_networks(), "gains": processor_gains(), "others": processor_others()}
     if OPERATORS.exists():
         blocks["operators"] = processor_operators()
     for name, table in blocks.items():
@@ -201,12 +201,18 @@ def processor_operators() -> str:
     return "\n".join(lines)
 
 
-def processor_rows() -> pd.DataFrame:
-    """The published quantities of processors beside the predicted ones."""
+def of_library(name: str) -> bool:
+    """Whether what was published of a processor was measured with the library that it runs here."""
+    silicon = silicon_of(name, hwsim.load_machine(name).folder)
+    return silicon is not None and silicon.source.startswith("OpenVINO 2024.3")
+
+
+def processor_rows(fitted: bool = True) -> pd.DataFrame:
+    """The published quantities of processors beside the predicted ones, with the library of the fit or without."""
     found = [
         (name, row.workload.partition(",")[0], "int8" if "int8" in row.workload else "fp32", row.column, row.predicted, row.published)
         for name, rows in published().items()
-        if hwsim.load_machine(name).spec.kind == "cpu"
+        if hwsim.load_machine(name).spec.kind == "cpu" and of_library(name) == fitted
         for row in rows
     ]
     return pd.DataFrame(found, columns=["cpu", "network", "format", "column", "predicted", "published"])
@@ -224,6 +230,15 @@ def processor_networks() -> str:
         for column, dtype in (("inferences_per_s", "int8"), ("inferences_per_s", "fp32"), ("latency_s", "int8")):
             cells.append(f"{rows[(rows.column == column) & (rows.format == dtype)].error.mean():.1%}")
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def processor_others() -> str:
+    """Processors in no fit, under other software."""
+    lines = ["| processor | workload, int8 | predicted | published | error |", "|---|---|---:|---:|---:|"]
+    for row in processor_rows(fitted=False).itertuples():
+        error = row.predicted / row.published - 1
+        lines.append(f"| `{row.cpu}` | {row.network} | {row.predicted:.4g}/s | {row.published:.4g}/s | {error:+.0%} |")
     return "\n".join(lines)
 
 

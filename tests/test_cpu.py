@@ -24,7 +24,11 @@ from hwsim.report.silicon import silicon_of
 from hwsim.validate import comparisons
 
 CPUS = [name for name in machine_names() if hwsim.load_machine(name).spec.kind == "cpu"]
-PUBLISHED = [name for name in CPUS if silicon_of(name, machine_folder()) is not None]
+PUBLISHED = [
+    name
+    for name in CPUS
+    if (silicon := silicon_of(name, machine_folder())) is not None and silicon.source.startswith("OpenVINO 2024.3")
+]
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cpu"
 ZEN5 = SHARED / "zen5_onnxruntime.csv"
 

@@ -128,6 +128,16 @@ def test_the_example_machine_of_the_docs_runs(tmp_path: Path) -> None:
     assert set(report.component_energy()) >= {"mac", "rf", "buffer", "dram", "static"}
 
 
+def test_the_example_processor_of_the_docs_runs(tmp_path: Path) -> None:
+    """A file made of a data sheet's row alone."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(blocks((ROOT / "docs" / "cpu.md").read_text(encoding="utf-8"), "yaml")[0])
+    network = hwsim.load_workload("mobilenet_v2_1.0_224")
+    summary = hwsim.simulate(hwsim.load_machine(path, set={"streams": "all", "precision": "int8"}), network).summary
+    assert 6 < summary.streams < 14
+    assert summary.inferences_per_s > summary.streams
+
+
 def test_the_example_kind_of_the_docs_runs(tmp_path: Path, monkeypatch) -> None:
     code = next(block for block in blocks(HARDWARE, "python") if "class Scalar(" in block)
     module = tmp_path / "scalar_kind.py"
