@@ -75,12 +75,18 @@ def test_what_is_no_profile_is_told(text: str) -> None:
 
 
 def test_the_profiler_is_taken_off_so_that_nodes_last_no_longer_than_the_run() -> None:
-    nodes = (NodeTime("a", "A", 5e-6, 6e-6), NodeTime("b", "B", 10e-6, 10e-6))
-    less, each = without_profiler(nodes, 12e-6)
-    assert each == pytest.approx(1.5e-6)
-    assert sum(node.least_s for node in less) == pytest.approx(12e-6)
-    assert without_profiler(nodes, 20e-6) == (nodes, 0.0)
-    assert without_profiler(nodes, 0.0)[1] == 3e-6  # more would be noise
+    nodes = (NodeTime("a", "A", 9e-6, 9e-6, inputs=0), NodeTime("b", "B", 10e-6, 10e-6, inputs=8))
+    less, each = without_profiler(nodes, 11e-6)
+    assert each == pytest.approx(4e-6)
+    # of 8 us in all, a node of 8 inputs has 20 parts and one of none 12
+    assert [node.least_s for node in less] == [pytest.approx(6e-6), pytest.approx(5e-6)]
+    assert sum(node.least_s for node in less) == pytest.approx(11e-6)
+    assert without_profiler(nodes, 30e-6) == (nodes, 0.0)
+    assert without_profiler(nodes, 30e-6, least_s=2e-6)[1] == pytest.approx(2e-6)  # the run was disturbed
+    assert without_profiler(nodes, 0.0)[1] == pytest.approx(6e-6)  # the nodes were
+    assert all(
+        one.least_s >= other.least_s / 2 for one, other in zip(without_profiler(nodes, 0.0)[0], nodes, strict=True)
+    )
     assert without_profiler((), 1.0) == ((), 0.0)
 
 

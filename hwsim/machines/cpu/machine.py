@@ -12,11 +12,11 @@ from weakref import WeakKeyDictionary
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.cpu.core import Core, core_named, load_core, sequence_of
-from hwsim.machines.cpu.costs import BOUNDS, Bench, Share, Spent, fused, spend
+from hwsim.machines.cpu.costs import ALONE, BOUNDS, Bench, Place, Share, Spent, fused, spend
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import load_library
 from hwsim.machines.cpu.nest import nest_of
-from hwsim.machines.cpu.network import contended, edges_of
+from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.tiles import Ports
@@ -37,8 +37,7 @@ class _Setting:
     """What of the network around a layer matters to it."""
 
     weights: int | None = None
-    edges: tuple[bool, bool] = (True, True)
-    first: bool = True
+    place: Place = ALONE
     shared: int = 0
     streams: float = 1.0
 
@@ -185,27 +184,25 @@ class Cpu(Machine):
         for layer in layers:
             self.check_size(layer, batch)
         weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
-        edges = edges_of(workload, self.library.layout)
-        cycles = [self._seconds(layer, batch, weights, edges[layer.name], False) for layer in layers]
+        places = places_of(workload, self.library.layout)
+        cycles = [self._seconds(layer, batch, weights, places[layer.name], False) for layer in layers]
         time, streams = sum(cycles), self._streams
         spec = self.spec
         if spec.streams == "all" and spec.efficient is not None:
-            slow = sum(self._seconds(layer, batch, weights, edges[layer.name], True) for layer in layers)
+            slow = sum(self._seconds(layer, batch, weights, places[layer.name], True) for layer in layers)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._waits(layers, batch, weights, time, streams)
         settings = [
-            # Layers that are no network are run one by one.
-            _Setting(weights, edges[layer.name], not place or not workload.graph, more, streams)
-            for place, (layer, more) in enumerate(zip(layers, extra))
+            _Setting(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
         ]
         return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
 
-    def _seconds(self, layer: Layer, batch: int, weights: int, edges: tuple[bool, bool], efficient: bool) -> float:
+    def _seconds(self, layer: Layer, batch: int, weights: int, place: Place, efficient: bool) -> float:
         """Time of the busiest thread of a layer on a core of this or the smaller kind."""
         bench = self.bench(self.dtype_of(layer), efficient)
         work = work_of(layer, batch)
         share = self.shares(layer, work, bench)[0]
-        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), edges)
+        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), place)
         scale = self.spec.efficient.clock if efficient and self.spec.efficient else 1.0
         return spent.total / (self.hz * scale)
 
@@ -261,7 +258,7 @@ class Cpu(Machine):
         for share in shares:
             if share not in spents:
                 home = self._home(layer, work, share, bench, setting.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges, setting.first)
+                spents[share] = spend(layer, work, bench, batch, share, home, setting.place)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
         far = spents[shares[0]].far == "dram" or setting.shared > 0
         found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)
