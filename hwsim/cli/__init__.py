@@ -10,6 +10,7 @@ import click
 from hwsim import __version__
 from hwsim.cli.calibrate import calibrate
 from hwsim.cli.catalogue import list_, schema, show
+from hwsim.cli.compare import compare
 from hwsim.cli.explain import explain
 from hwsim.cli.importer import import_
 from hwsim.cli.run import run
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, explain, validate, calibrate, list_, show, import_, schema):
+for _command in (run, explain, validate, calibrate, compare, list_, show, import_, schema):
     cli.add_command(_command)
 
 

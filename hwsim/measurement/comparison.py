@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,7 +193,7 @@ def compare_measured(
     batch: int = 1,
     runs: int | None = None,
     tell: Tell | None = None,
-    shapes: Mapping[str, int] | None = None,
+    shapes: Mapping[str, int | Sequence[int]] | None = None,
 ) -> MeasuredComparison:
     """Predict a model on `machine`, run it on this one, and put them side by side.
 

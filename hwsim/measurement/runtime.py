@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ MOST_WATCHED_S = 6e-6
 INPUT_SHARE = 12.0
 """What the profiler adds to a node beside its inputs, over what it adds for one of them (3.0 us with 7, 2.0 with 1)."""
 SUFFIX = "_kernel_time"
+Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
 """What is being done, how much of it is done, how much there is."""
 
@@ -85,7 +86,7 @@ def measure(
     threads: int = 1,
     batch: int = 1,
     runs: int | None = None,
-    shapes: Mapping[str, int] | None = None,
+    shapes: Shapes | None = None,
     tell: Tell | None = None,
     seconds: float = 10.0,
 ) -> Measurement:
@@ -104,7 +105,7 @@ def measure(
     runs : int, optional
         How often to run it; as often as fits `seconds` unless told, 5 to 300 times. Two more go first and are not kept.
     shapes : mapping, optional
-        Other sizes that the model leaves open, by their names.
+        Other sizes that the model leaves open, by their names; or shapes of inputs, by the names of these.
     tell : callable, optional
         Called with what is being done, how much is done and how much there is.
 
@@ -218,7 +219,7 @@ class _Run:
             raise InputError(f"onnxruntime cannot run it: {_line(error)}", str(self.path)) from None
         return perf_counter() - start
 
-    def measured(self, batch: int, shapes: dict[str, int], runs: int | None, seconds: float) -> Measurement:
+    def measured(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
         original = self.named()
         load = Load.now()
         plain = self.session(profiled=False)
@@ -280,18 +281,20 @@ def _nodes(model: Any) -> tuple[GraphNode, ...]:
     )
 
 
-def _feeds(inputs: Any, batch: int, shapes: Mapping[str, int], path: str) -> dict[str, np.ndarray[Any, Any]]:
+def _feeds(inputs: Any, batch: int, shapes: Shapes, path: str) -> dict[str, np.ndarray[Any, Any]]:
     """Random inputs: normal floats, 0 or 1 as indices (every table has these rows), any 8-bit value."""
     draw, feeds = np.random.default_rng(0), {}
     for given in inputs:
-        shape = []
-        for axis, size in enumerate(given.shape):
+        shape: list[int] = []
+        own = shapes.get(given.name)
+        sizes = given.shape if own is None or isinstance(own, int) else own
+        for axis, size in enumerate(sizes):
             if isinstance(size, int) and size >= 0:
                 shape.append(size)
                 if axis == 0 and size != batch and batch != 1:
                     raise InputError(f"the batch of input {given.name!r} is fixed at {size}, not {batch}", path)
             elif isinstance(size, str) and size in shapes:
-                shape.append(int(shapes[size]))
+                shape.append(_one(shapes[size]))
             elif axis == 0:
                 shape.append(batch)
             else:
@@ -301,6 +304,10 @@ def _feeds(inputs: Any, batch: int, shapes: Mapping[str, int], path: str) -> dic
             raise InputError(f"input {given.name!r} must have at most 2^28 elements, not {math.prod(shape):,}", path)
         feeds[given.name] = _values(draw, given.type, tuple(shape), given.name, path)
     return feeds
+
+
+def _one(size: int | Sequence[int]) -> int:
+    return size if isinstance(size, int) else math.prod(size)
 
 
 def _values(draw: np.random.Generator, kind: str, shape: tuple[int, ...], name: str, path: str) -> np.ndarray[Any, Any]:
@@ -319,9 +326,9 @@ def without_profiler(
 ) -> tuple[tuple[NodeTime, ...], float]:
     """The nodes without what the profiler adds to each, and the mean of that.
 
-    It adds what the nodes together outlast a run without it: from `least_s` a node, which a chain of tiny nodes shows, to
-    6 us (a run that was disturbed would say less, and nodes that were, more). It describes each input of a node, so that
-    a node of many inputs has more of it; at most half of a node's time is taken off.
+    It adds what the nodes together outlast a run without it: from `least_s` a node, which a chain of tiny ones shows,
+    to 6 us (a run that was disturbed would say less, and nodes that were, more). It describes each input of a node, so
+    that a node of many inputs has more of it; at most half of a node's time is taken off.
     """
     if not nodes:
         return nodes, 0.0
