@@ -447,9 +447,25 @@ static int stream_width(int isa) {
 #endif
 }
 
+/* Drop lines of a buffer from every cache; 0 where a program may not. */
+static int probe_flush(const char *from, i64 bytes) {
+#if PROBE_X86
+    for (i64 i = 0; i < bytes; i += 64) __builtin_ia32_clflush(from + i);
+    __builtin_ia32_mfence();
+    return 1;
+#elif PROBE_ARM && defined(__linux__)
+    for (i64 i = 0; i < bytes; i += 64) __asm__ volatile("dc civac, %0" ::"r"(from + i) : "memory");
+    __asm__ volatile("dsb sy" ::: "memory");
+    return 1;
+#else
+    (void)from, (void)bytes;
+    return 0;
+#endif
+}
+
 /* Nanoseconds of n steps from line to line; *end takes where it ends. */
-static double probe_chase(const int64_t *next, i64 n, int64_t *end) {
-    int64_t at = 0;
+static double probe_chase(const int64_t *next, i64 first, i64 n, int64_t *end) {
+    int64_t at = first;
     const double start = probe_now();
     for (i64 i = 0; i < n; i++) at = next[at];
     const double time = probe_now() - start;
