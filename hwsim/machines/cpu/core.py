@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
 from hwsim.fields import Name, Positive, Size, Spec, check
@@ -89,6 +89,14 @@ class Core(Spec):
     sequences: Annotated[list[Name], Field(min_length=1)]
     memories: CoreMemories
     source: str
+
+    @model_validator(mode="after")
+    def _whole_lanes(self) -> Core:
+        if self.vector % 4 or self.vector > 1024:
+            raise ValueError(
+                f"vector must be whole 32-bit lanes of at most 1024 B in all, not {float(self.vector):g} B"
+            )
+        return self
 
     @property
     def vector_bytes(self) -> int:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hwsim.machines.cpu.library import Library, TypeSpec
-from hwsim.machines.cpu.tiles import Ports, Walk, walk
+from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.tiles import Walk, walk
 from hwsim.machines.cpu.work import COSTLY, Work
 from hwsim.workload import (
     Activation,
@@ -23,7 +23,7 @@ from hwsim.workload import (
     Softmax,
 )
 
-__all__ = ["ALONE", "BOUNDS", "Bench", "Place", "Share", "Spent", "fused", "spend", "transcendental"]
+__all__ = ["ALONE", "BOUNDS", "Place", "Share", "Spent", "fused", "spend", "transcendental"]
 
 #: The words a user reads for what a stage waits on, in the order in which the stages run.
 BOUNDS: dict[str, str] = {
@@ -51,38 +51,6 @@ _MANY_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """A core at a number format with its library: all that the costs of a layer follow from.
-
-    Bandwidths in bytes a cycle; `l3_latency` in cycles; `word` bytes of a value.
-    """
-
-    library: Library
-    type: TypeSpec
-    dtype: str
-    sequence: str
-    ports: Ports
-    rate: float
-    fixed_tile: bool
-    l1_load: float
-    l2: float
-    l3: float
-    dram: float
-    l2_size: int
-    l3_size: int
-    l3_latency: float
-
-    @property
-    def word(self) -> int:
-        """Bytes of a value."""
-        return {"int8": 1, "bf16": 2, "fp32": 4}[self.dtype]
-
-    def cost(self, name: str) -> float:
-        """Cycles of a unit of a cost of the library; 0 where it has none."""
-        return self.type.costs.get(name, 0.0) * self.library.factor(self.sequence, name)
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
     """What a thread has of a layer: so many of its products, rows and columns, which are this `part` of its MACs."""
 
@@ -101,14 +69,14 @@ class Place:
     ----------
     edges : (bool, bool)
         Whether the input and the output have to be moved between the library's layout and the plain one.
-    first : bool
-        Whether it is the first to run, which carries the call of the library.
+    session : bool
+        Whether it is the first to run, which carries what surrounds an inference.
     passed : bool
         Whether another layer takes its output.
     """
 
     edges: tuple[bool, bool] = (True, True)
-    first: bool = True
+    session: bool = True
     passed: bool = False
 
 
@@ -238,23 +206,21 @@ def spend(
     spent = Spent(defaultdict(float))
     library, cost, threads = bench.library, bench.cost, share.threads
     cycles = spent.cycles
-    if place.first and cost("run"):
-        cycles["call"] = cost("run")
     if library.fuses and fused(layer):
         return spent
-    cycles["call"] += cost("call")
+    cycles["call"] = cost("call") + place.session * cost("session")
     if threads > 1:
-        # A change of layout is a parallel loop of its own.
-        changes = sum(place.edges) / 2 if isinstance(layer, Conv2d) else 0.0
-        start = cost("thread") + changes * (cost("conv_thread") - cost("thread"))
-        cycles["threads"] = start + cost("barrier") * (threads - 1).bit_length()
+        first = cost("conv_thread" if isinstance(layer, (Conv2d, Pool2d)) else "thread")
+        cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
     if work is not None:
         _multiply(layer, work, bench, share, home, spent)
         if isinstance(layer, Conv2d) and library.layout == "reorder":
             # Channels that fill no vector are read as they are.
             plain = bench.dtype != "int8" and layer.c < bench.ports.lanes
-            values = place.edges[0] * (not plain) * layer.inputs + place.edges[1] * layer.outputs
+            edges = (place.edges[0] and not plain, place.edges[1])
+            values = edges[0] * layer.inputs + edges[1] * layer.outputs
             cycles["reorder"] += cost("reorder") * values * batch / threads
+            cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
             if bench.dtype != "int8" and layer.activation not in ("none", "relu"):
                 cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
         if not work.conv and place.passed and bench.dtype == "int8":

@@ -24,10 +24,11 @@ Cost = Annotated[float, Field(ge=0, le=1e9)]
 
 #: What a library's costs may name, and the unit that it is for; all are cycles of one core.
 COSTS: dict[str, str] = {
-    "run": "inference: the call of the library, beside its operators",
+    "session": "inference: what surrounds its operators",
     "call": "operator call",
     "thread": "start and join of the threads of a matrix product",
-    "conv_thread": "start and join of the threads of a convolution that changes layout before and after",
+    "conv_thread": "start and join of the threads of another operator",
+    "reorder_thread": "start and join of the threads that move a tensor to the library's layout or back",
     "barrier": "doubling of the threads that meet at the end of an operator",
     "accumulate": "vector of sums that a K slice adds to memory",
     "output": "vector of outputs that is scaled, rounded and written",

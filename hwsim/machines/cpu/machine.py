@@ -6,25 +6,24 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from math import ceil, inf
+from math import ceil
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.cpu.core import Core, core_named, load_core, sequence_of
-from hwsim.machines.cpu.costs import ALONE, BOUNDS, Bench, Place, Share, Spent, fused, spend
+from hwsim.machines.cpu.bench import Bench, bench_of
+from hwsim.machines.cpu.core import core_named
+from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, spend
 from hwsim.machines.cpu.energy import energy_of
-from hwsim.machines.cpu.library import load_library
+from hwsim.machines.cpu.library import Library, load_library
 from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, places_of
-from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
+from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
-from hwsim.machines.cpu.tiles import Ports
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping, Problem, counts
-from hwsim.units import Rate
 from hwsim.workload import Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
@@ -66,11 +65,16 @@ class Cpu(Machine):
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
+        self.spec = spec.model_copy(update={"energy": energy_of(spec)})
+        self.use(library)
+
+    def use(self, library: Library) -> None:
+        """Run with another library from now on, as fits and what-ifs do; what was planned is forgotten."""
         self.library = library
+        self._plans.clear()
         self._benches: dict[tuple[str, bool], Bench] = {}
         self._settled: dict[tuple[object, ...], LayerPlan] = {}
         self._networks: WeakKeyDictionary[Workload, dict[int, list[LayerPlan]]] = WeakKeyDictionary()
-        self.spec = spec.model_copy(update={"energy": energy_of(spec)})
 
     @property
     def core_clock(self) -> str:
@@ -102,54 +106,11 @@ class Cpu(Machine):
         """A core of this machine at a number format."""
         key = (dtype, efficient)
         if key not in self._benches:
-            self._benches[key] = self._bench(dtype, efficient)
+            try:
+                self._benches[key] = bench_of(self.spec, self.library, dtype, efficient)
+            except ValueError as error:
+                raise InputError([Fault(self.document.where(("precision",)), "precision", str(error))]) from None
         return self._benches[key]
-
-    def _bench(self, dtype: str, efficient: bool) -> Bench:
-        spec = self.spec
-        core: Core = core_named(spec.core)
-        hz = self.hz
-        if efficient:
-            assert spec.efficient is not None
-            core, hz = load_core(spec.efficient.core), hz * spec.efficient.clock
-        chosen = None if efficient else spec.instructions.get(dtype)  # type: ignore[call-overload]
-        sequence = chosen or core.best(dtype)
-        if sequence is None:
-            known = sorted({sequence_of(name).dtype for name in core.sequences})
-            message = (
-                f"must be a number format that the core has instructions for, not {dtype!r}{nearest(dtype, known)}"
-            )
-            raise InputError([Fault(self.document.where(("precision",)), "precision", message)])
-        rate = float(core.rate(sequence))
-        if not efficient:
-            rate = spec.rates.get(dtype, rate)  # type: ignore[call-overload]
-        cycles = sequence_of(sequence).macs_of(core.vector_bytes) / rate
-        ports = Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, sequence_of(sequence).depth)
-        memories = dict(spec.memories)
-        if efficient:
-            memories["l1"] = MemorySpec.model_validate(core.memories.l1)
-            memories["l2"] = MemorySpec.model_validate(core.memories.l2)
-
-        def speed(given: Rate | None) -> float:
-            """Bytes a cycle of this core."""
-            return float(given.bytes_per_second(Fraction(hz), 8)) / hz if given is not None else inf
-
-        return Bench(
-            library=self.library,
-            type=self.library.type(dtype),
-            dtype=dtype,
-            sequence=sequence,
-            ports=ports,
-            rate=rate,
-            fixed_tile=sequence_of(sequence).macs is not None,
-            l1_load=speed(memories["l1"].load),
-            l2=speed(memories["l2"].bandwidth),
-            l3=min(speed(memories["l3"].core), speed(memories["l3"].bandwidth)),
-            dram=min(speed(memories["dram"].core), speed(memories["dram"].bandwidth)),
-            l2_size=int(memories["l2"].size or 0),
-            l3_size=int(memories["l3"].size or 0),
-            l3_latency=float(memories["l3"].latency or 0) * hz,
-        )
 
     def _l3_share(self) -> float:
         """Bytes of L3 for each core that shares one."""
@@ -180,31 +141,48 @@ class Cpu(Machine):
         return known[batch]
 
     def _network(self, workload: Workload, batch: int) -> list[LayerPlan]:
+        settings = self._settings(workload, batch)[0]
+        return [self._planned(layer, batch, setting) for layer, setting in zip(workload, settings)]
+
+    def estimate(self, workload: Workload, batch: int = 1) -> tuple[float, float]:
+        """Seconds of an inference by its busiest threads, and how many run side by side; no counts, no events."""
+        settings, seconds = self._settings(workload, batch)
+        return seconds, settings[0].streams
+
+    def _settings(self, workload: Workload, batch: int) -> tuple[list[_Setting], float]:
+        """What of the network matters to each layer, and the seconds of all layers."""
         layers = list(workload)
         for layer in layers:
             self.check_size(layer, batch)
         weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
-        cycles = [self._seconds(layer, batch, weights, places[layer.name], False) for layer in layers]
-        time, streams = sum(cycles), self._streams
-        spec = self.spec
+        spec, streams = self.spec, self._streams
+        time = self._seconds(layers, batch, weights, places, False)
         if spec.streams == "all" and spec.efficient is not None:
-            slow = sum(self._seconds(layer, batch, weights, places[layer.name], True) for layer in layers)
+            slow = self._seconds(layers, batch, weights, places, True)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._waits(layers, batch, weights, time, streams)
         settings = [
             _Setting(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
         ]
-        return [self._planned(layer, batch, setting) for layer, setting in zip(layers, settings)]
+        return settings, time + sum(extra) / self.hz
 
-    def _seconds(self, layer: Layer, batch: int, weights: int, place: Place, efficient: bool) -> float:
-        """Time of the busiest thread of a layer on a core of this or the smaller kind."""
-        bench = self.bench(self.dtype_of(layer), efficient)
-        work = work_of(layer, batch)
-        share = self.shares(layer, work, bench)[0]
-        spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, weights), place)
-        scale = self.spec.efficient.clock if efficient and self.spec.efficient else 1.0
-        return spent.total / (self.hz * scale)
+    def _seconds(
+        self, layers: list[Layer], batch: int, weights: int, places: dict[str, Place], efficient: bool
+    ) -> float:
+        """Time of the busiest threads of all layers, on cores of this or the smaller kind."""
+        known: dict[tuple[object, ...], float] = {}
+        cycles = 0.0
+        for layer in layers:
+            shape = (value for field, value in vars(layer).items() if field != "name")
+            key = (type(layer), places[layer.name], *shape)
+            if key not in known:
+                bench, work = self.bench(self.dtype_of(layer), efficient), work_of(layer, batch)
+                share = self.shares(layer, work, bench)[0]
+                home = self._home(layer, work, share, bench, weights)
+                known[key] = spend(layer, work, bench, batch, share, home, places[layer.name]).total
+            cycles += known[key]
+        return cycles / (self.hz * (self.spec.efficient.clock if efficient and self.spec.efficient else 1.0))
 
     def _home(
         self, layer: Layer, work: Work | None, share: Share, bench: Bench, weights: int | None

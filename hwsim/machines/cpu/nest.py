@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hwsim.machines.cpu.costs import Bench, Share
+from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.costs import Share
 from hwsim.machines.cpu.library import TileSpec
 from hwsim.machines.cpu.work import Work
 from hwsim.mapping import Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, conv_problem

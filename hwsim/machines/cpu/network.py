@@ -15,12 +15,12 @@ _SHARPNESS = 4.0
 
 
 def places_of(workload: Workload, layout: str) -> dict[str, Place]:
-    """What the network asks of each layer; layers that are no network are run one by one, each on its own.
+    """What the network asks of each layer; of layers without a graph nobody knows who takes what.
 
     A layer changes layout where a neighbour does not have the library's.
     """
     if not workload.graph:
-        return {layer.name: Place() for layer in workload}
+        return {layer.name: Place(session=not number) for number, layer in enumerate(workload)}
     kept = {layer.name for layer in workload if isinstance(layer, (Conv2d, Pool2d, Elementwise, Activation, Concat))}
     kept = {layer.name for layer in workload} if layout == "kept" else kept
     read: dict[str, list[str]] = {layer.name: [] for layer in workload}
@@ -34,7 +34,7 @@ def places_of(workload: Workload, layout: str) -> dict[str, Place]:
                 not all(source in kept for source in workload.inputs[layer.name]),
                 not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
             ),
-            first=number == 0,
+            session=number == 0,
             passed=bool(read[layer.name]),
         )
         for number, layer in enumerate(workload)

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Share, Size, Spec, Time
-from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, rule, sequence_of
+from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time
+from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, load_core, rule, sequence_of
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import EnergySpec, MachineSpec
 
 __all__ = ["CpuSpec", "EfficientSpec", "MemorySpec"]
 
+Cores = Annotated[int, Field(gt=0, le=4096, strict=True)]
 _MEMORIES = ("l1", "l2", "l3", "dram")
 
 
@@ -41,8 +42,13 @@ class EfficientSpec(Spec):
     """Smaller cores beside the others: how many, and their clock over that of the others."""
 
     core: Name
-    cores: Positive
-    clock: Share = 0.75
+    cores: Cores
+    clock: Annotated[float, Field(gt=0, le=1)] = 0.75
+
+    @model_validator(mode="after")
+    def _known(self) -> EfficientSpec:
+        load_core(self.core)
+        return self
 
 
 class CpuSpec(MachineSpec):
@@ -65,14 +71,14 @@ class CpuSpec(MachineSpec):
     rates : dict
         Measured MACs a cycle of one core by number format, instead of what the ports allow.
     costs : dict
-        Costs of the library that were measured here: of all number formats, or in a mapping of one's own.
+        Costs of the library that were measured here.
     """
 
     kind: Literal["cpu"]
     clocks: Annotated[dict[Name, Frequency], Field(max_length=16)] = {}
     core: Name | dict[str, Any]
-    cores: Positive
-    sockets: Positive = 1
+    cores: Cores
+    sockets: Annotated[int, Field(gt=0, le=64, strict=True)] = 1
     efficient: EfficientSpec | None = None
     clock: Name = "core"
     sustained_clock: SustainedSpec | None = None
@@ -127,16 +133,16 @@ class CpuSpec(MachineSpec):
         ):
             if getattr(self.memories[name], needed) is None:  # type: ignore[index]
                 raise ValueError(f"memories.{name}.{needed} must be given")
-        for name, given in self.costs.items():
-            if isinstance(given, dict) and name not in DTYPES:
+        for name, own in self.costs.items():
+            if isinstance(own, dict) and name not in DTYPES:
                 raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, DTYPES)}")
-            for cost in given if isinstance(given, dict) else (name,):
+            for cost in own if isinstance(own, dict) else (name,):
                 if cost not in COSTS:
                     raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
         for dtype, name in self.instructions.items():
-            other = sequence_of(name).dtype
-            if other != dtype:
-                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {other}")
+            given = sequence_of(name).dtype
+            if given != dtype:
+                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {given}")
         for name in {*self.instructions.values(), *core.sequences}:
             core.cycles_of(name)
         if isinstance(self.streams, int) and self.streams > self.all_cores:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hwsim.machines.cpu.costs import BOUNDS, Bench, Share
+from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.costs import BOUNDS, Share
 from hwsim.machines.cpu.work import Work
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Gru, Layer, Lstm
