@@ -101,7 +101,7 @@ def measured_operators(threads: int, quick: bool = False, tell: Tell | None = No
     """Time every layer of the grid on one thread and on `threads`, in rounds as the micro-benchmarks."""
     if name := missing_runtime():
         raise InputError(f"{name} is not installed: pip install 'hwsim[onnx]' onnxruntime")
-    rounds, seconds = (1, 0.03) if quick else (3, 0.04)
+    rounds, seconds = (1, 0.03) if quick else (5, 0.03)
     todo = [
         (layer, dtype, count)
         for dtype in DTYPES
