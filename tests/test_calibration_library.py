@@ -126,5 +126,5 @@ def test_what_was_fitted_stands_in_the_file(tmp_path) -> None:
     path = tmp_path / "host.yaml"
     path.write_text(machine_text(found, fitted))
     machine = load_machine(path)
-    assert machine.spec.costs_of("fp32")["run"] == fitted.costs["fp32"]["run"]
+    assert machine.spec.costs_of("fp32")["session"] == fitted.costs["fp32"]["session"]
     assert "single operators of onnxruntime" in machine.spec.fitted["costs.fp32"]

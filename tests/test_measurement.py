@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hwsim
+from hwsim.cli.measured import measured
 from hwsim.errors import InputError
-from hwsim.measurement import NodeTime, measure, parse_profile
+from hwsim.measurement import NodeTime, compare_measured, measure, parse_profile
 from hwsim.measurement.nodes import GraphNode, Group, cover, groups
 from hwsim.measurement.runtime import without_profiler
 
@@ -75,12 +77,18 @@ def test_what_is_no_profile_is_told(text: str) -> None:
 
 
 def test_the_profiler_is_taken_off_so_that_nodes_last_no_longer_than_the_run() -> None:
-    nodes = (NodeTime("a", "A", 5e-6, 6e-6), NodeTime("b", "B", 10e-6, 10e-6))
-    less, each = without_profiler(nodes, 12e-6)
-    assert each == pytest.approx(1.5e-6)
-    assert sum(node.least_s for node in less) == pytest.approx(12e-6)
-    assert without_profiler(nodes, 20e-6) == (nodes, 0.0)
-    assert without_profiler(nodes, 0.0)[1] == 3e-6  # more would be noise
+    nodes = (NodeTime("a", "A", 9e-6, 9e-6, inputs=0), NodeTime("b", "B", 10e-6, 10e-6, inputs=8))
+    less, each = without_profiler(nodes, 11e-6)
+    assert each == pytest.approx(4e-6)
+    # of 8 us in all, a node of 8 inputs has 20 parts and one of none 12
+    assert [node.least_s for node in less] == [pytest.approx(6e-6), pytest.approx(5e-6)]
+    assert sum(node.least_s for node in less) == pytest.approx(11e-6)
+    assert without_profiler(nodes, 30e-6) == (nodes, 0.0)
+    assert without_profiler(nodes, 30e-6, least_s=2e-6)[1] == pytest.approx(2e-6)  # the run was disturbed
+    assert without_profiler(nodes, 0.0)[1] == pytest.approx(6e-6)  # the nodes were
+    assert all(
+        one.least_s >= other.least_s / 2 for one, other in zip(without_profiler(nodes, 0.0)[0], nodes, strict=True)
+    )
     assert without_profiler((), 1.0) == ((), 0.0)
 
 
@@ -210,3 +218,62 @@ def test_nodes_without_a_name_are_matched_all_the_same(models: dict[str, Path], 
     assert all(one.name for one in ran.original)
     done = set().union(*cover(ran.optimised, ran.original).values())
     assert done == {one.name for one in ran.original}
+
+
+MACHINE = """
+kind: cpu
+name: made
+source: "made for the test"
+clocks: {core: 3 GHz}
+core: zen4
+cores: 2
+library: onnxruntime-1.31
+memories: {l2: {size: 1 MiB}, l3: {size: 32 MiB}, dram: {bandwidth: 50 GB/s}}
+"""
+
+
+@pytest.mark.parametrize("form", ["fp32", "QDQ", "QOperator", "bert"])
+def test_every_layer_and_node_is_told_once(models: dict[str, Path], form: str, tmp_path: Path) -> None:
+    (tmp_path / "made.yaml").write_text(MACHINE)
+    found = compare_measured(hwsim.load_machine(tmp_path / "made.yaml"), models[form], runs=2)
+    report = hwsim.simulate(
+        hwsim.load_machine(tmp_path / "made.yaml", set={"threads": 1}), hwsim.load_workload(models[form])
+    )
+    told = [name for row in found.rows for name in row.layers] + [name for name, _ in found.only_predicted]
+    assert sorted(told) == sorted(layer.name for layer in report.workload)
+    predicted = sum(row.predicted_s for row in found.rows) + sum(time for _, time in found.only_predicted)
+    assert predicted == pytest.approx(found.predicted_s) == pytest.approx(report.summary.latency_s)
+    measured = sum(row.measured_s for row in found.rows) + sum(time for _, time in found.only_measured)
+    assert measured == pytest.approx(found.measurement.nodes_s)
+    assert sum(rows for rows, *_ in found.by_kind().values()) == len(found.rows)
+    document = json.loads(json.dumps(found.document()))
+    assert document["error"] == pytest.approx(document["predicted_s"] / document["measured_s"] - 1)
+    assert len(document["layers"]) == len(found.rows)
+    kinds = {name: row.kind for row in found.rows for name in row.layers}
+    if form == "fp32":
+        assert kinds["stem"] == "convolution of few channels"
+        assert kinds["depthwise"] == "depthwise convolution"
+        assert kinds["pointwise"] == kinds["shortcut"] == "pointwise convolution"  # the sum was fused
+        assert kinds["fc"] == "GEMM"
+
+
+def test_a_machine_without_threads_is_compared_as_it_is(models: dict[str, Path]) -> None:
+    found = compare_measured(hwsim.load_machine("systolic_ws"), models["QDQ"], runs=1)
+    assert any("no machine with threads" in note for note in found.notes)
+
+
+def test_the_command_prints_both_sides(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "made.yaml").write_text(MACHINE)
+    words = [str(tmp_path / "made.yaml"), str(models["QDQ"])]
+    measured(words, "onnxruntime", 2, 1, 2, {})
+    text = capsys.readouterr().out
+    for part in ("2 threads", "pointwise", "QLinearConv", "error by kind", "whole run: predicted", "note: energy:"):
+        assert part in text
+    measured(words, "onnxruntime", 1, 1, 2, {}, None, "-")
+    assert json.loads(capsys.readouterr().out)["threads"] == 1
+    with pytest.raises(InputError, match=r"--measure takes one MACHINE and one MODEL.onnx, not systolic_ws"):
+        measured(["systolic_ws"], "onnxruntime", 1, 1, 2, {})
+    with pytest.raises(InputError, match="threads must be at most the 2 cores, not 9"):
+        measured(words, "onnxruntime", 9, 1, 2, {})

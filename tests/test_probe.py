@@ -36,7 +36,7 @@ def test_a_named_instruction_set_bounds_what_is_probed() -> None:
     with kernels.force_isa("portable"):
         assert {one.isa for one in probe.instructions()} == {"portable"}
         assert probe.registers() == (16,)
-        assert probe.vector_bits() == 0
+        assert probe.vector_bits() <= 128
     assert len(probe.instructions(everything=True)) >= len(probe.instructions())
 
 
@@ -57,6 +57,15 @@ def test_streams_move_every_byte(isa: str, what: str, threads: int) -> None:
             assert timing.work == 4608 * (20000 // 4608) * threads  # whole blocks of 512 bytes
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_buffer_is_walked_in_pieces(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(probe, "PIECE_BYTES", 8192)
+    for what in probe.STREAMS:
+        timing = probe.stream(what, 40000, times=10, threads=threads)  # 78 blocks in 4 pieces of 19
+        assert timing.work == 19 * 512 * threads
+        assert len(timing.ns) == 8
+
+
 def test_a_chase_visits_every_line() -> None:
     for lines in (2, 3, 64, 1000):
         following, order = probe._ring(lines)
@@ -67,7 +76,15 @@ def test_a_chase_visits_every_line() -> None:
             at = int(following[at])
         assert at == 0
         assert len(seen) == lines
-    assert probe.chase(64 * 100, times=1, least_steps=250).work == 250
+    timing = probe.chase(64 * 100, times=3, steps=250)
+    assert (timing.work, len(timing.ns)) == (250, 3)
+    assert probe.chase(64 * 100, times=3, steps=70, cold=True).work == 70
+
+
+def test_a_flush_loses_nothing() -> None:
+    words = np.arange(512, dtype=np.uint64).reshape(2, 256)
+    _probe.flush(words)
+    assert words.sum() == 511 * 256
 
 
 def test_threads_start_meet_and_end() -> None:
@@ -102,7 +119,8 @@ def test_no_call_reaches_outside_of_its_arrays() -> None:
         lambda: _probe.streams(0, 16, words[:, :63].copy(), words[:, :63].copy(), 1),
         lambda: _probe.streams(0, 16, words, np.zeros((2, 64), np.uint64), 1),
         lambda: _probe.streams(0, 24, words, words, 1),
-        lambda: _probe.chase(np.array([1, 2], np.int64), 1),
+        lambda: _probe.chase(np.array([1, 2], np.int64), 0, 1),
+        lambda: _probe.chase(np.array([1, 0], np.int64), 2, 1),
         lambda: _probe.side_by_side(0, 1, 100000),
         lambda: _probe.barriers(0, 1),
         lambda: _probe.starts(0),

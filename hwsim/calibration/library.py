@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 DTYPES = ("fp32", "int8")
-COSTS = ("run", "accumulate", "output", "reorder", "patch", "requantise", "tap", "thread", "conv_thread")
+COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantise", "tap", "thread", "reorder_thread")
 """What is fitted, of each number format: nine numbers. A tenth, what an operator costs beside its work, is measured."""
 CHAIN = 64
 """Operators of the chain that it is measured on."""
@@ -101,7 +101,7 @@ def measured_operators(threads: int, quick: bool = False, tell: Tell | None = No
     """Time every layer of the grid on one thread and on `threads`, in rounds as the micro-benchmarks."""
     if name := missing_runtime():
         raise InputError(f"{name} is not installed: pip install 'hwsim[onnx]' onnxruntime")
-    rounds, seconds = (1, 0.03) if quick else (3, 0.04)
+    rounds, seconds = (1, 0.03) if quick else (5, 0.03)
     todo = [
         (layer, dtype, count)
         for dtype in DTYPES

@@ -102,9 +102,10 @@ def probes(host: Host, threads: int, memory: int = 0) -> Iterator[Probe]:
             if size:
                 yield Probe(f"{level} read, all threads", partial(_stream, "read", size, threads, 0))
                 yield Probe(f"{level} copy, all threads", partial(_stream, "copy", size, threads, 0))
-    for level, size in (("l1", sizes.l1), ("l2", sizes.l2), ("l3", sizes.l3), ("dram", sizes.dram)):
+    for level, size in (("l1", sizes.l1), ("l2", sizes.l2), ("l3", sizes.l3)):
         if size:
             yield Probe(f"{level} latency", partial(_chase, size))
+    yield Probe("dram latency", partial(_chase_memory, sizes.dram))
     yield Probe("call", probe.call)
     yield Probe("thread start", probe.start)
     if threads > 1:
@@ -116,12 +117,15 @@ def _turns(one: Instruction, dependent: bool, threads: int, n: int, times: int) 
 
 
 def _stream(what: probe.Stream, size: int, threads: int, register: int, times: int) -> Timing:
-    large = size * threads > 32 * MIB
-    return probe.stream(what, size, max(2, times // 3) if large else times, 8 * MIB, threads, register)
+    return probe.stream(what, size, times, 8 * MIB, threads, register)
 
 
 def _chase(size: int, times: int) -> Timing:
-    return probe.chase(size, max(2, times // 5), 2**15)
+    return probe.chase(size, times, 2**14)
+
+
+def _chase_memory(size: int, times: int) -> Timing:
+    return probe.chase(size, times, 2**12, cold=True)
 
 
 LEVELS = (("l1", "L1"), ("l2", "L2"), ("l3", "L3"), ("dram", "DRAM"))

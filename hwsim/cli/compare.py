@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from hwsim.cli.completion import items
-from hwsim.cli.options import batch_option, changes_of, console_of, layers_option, set_option, write
+from hwsim.cli.options import (
+    batch_option,
+    changes_of,
+    console_of,
+    layers_option,
+    set_option,
+    shape_option,
+    shapes_of,
+    write,
+)
 from hwsim.errors import HwsimError, InputError
 
 if TYPE_CHECKING:
@@ -57,6 +66,12 @@ def _entries(
 @batch_option
 @set_option
 @layers_option
+@shape_option
+@click.option("--measure", type=click.Choice(["onnxruntime"]), help="Run MODEL.onnx here, beside MACHINE's prediction.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="With --measure: threads of an operator.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), metavar="N", help="With --measure: times to run; ten seconds unless told."
+)
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
 @click.option("--html", "html_file", metavar="FILE", help="Write a page with charts, one file for any browser.")
@@ -65,6 +80,10 @@ def compare(
     batch: int,
     changes: tuple[str, ...],
     layers: str | None,
+    shapes: tuple[str, ...],
+    measure: str | None,
+    threads: int | None,
+    runs: int | None,
     json_file: str | None,
     csv_file: str | None,
     html_file: str | None,
@@ -79,7 +98,18 @@ def compare(
       hwsim compare nucleo_l4r5zi stm32h7a3 kws
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
+      hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2
     """
+    if measure is not None:
+        from hwsim.cli.measured import measured
+
+        given_too = {"--csv": csv_file, "--html": html_file, "--layers": layers}
+        if names := [name for name, value in given_too.items() if value]:
+            raise InputError(f"{', '.join(names)} must be left out with --measure, which tells by --json")
+        measured(given, measure, threads or 1, batch, runs, changes_of(changes), shapes_of(shapes), json_file)
+        return
+    if threads or runs:
+        raise InputError("--threads and --runs must come with --measure; a machine's threads are --set threads=N")
     import hwsim
     from hwsim.report.beside import beside, read_entry
     from hwsim.report.catalogue import kind_of
@@ -90,12 +120,18 @@ def compare(
     for here, missing in (("machine", "workload"), ("workload", "machine")):
         if wanted[here] and not wanted[missing]:
             raise InputError(f"a {missing} must be among what is compared too; see hwsim list {missing}s")
-    runs = len(wanted["machine"]) * len(wanted["workload"]) + len(wanted["report"])
-    if not 2 <= runs <= _MOST:
-        raise InputError(f"2 to {_MOST} runs must be compared, not {runs}; add a machine, a workload or a saved report")
+    pairs = len(wanted["machine"]) * len(wanted["workload"]) + len(wanted["report"])
+    if not 2 <= pairs <= _MOST:
+        raise InputError(
+            f"2 to {_MOST} runs must be compared, not {pairs}; add a machine, a workload or a saved report"
+        )
     shared = changes_of(changes)
     machines = [_machine(item, shared) for item in wanted["machine"]]
-    workloads = [hwsim.load_workload(name) for name in wanted["workload"]]
+    sizes = shapes_of(shapes)
+    workloads = [
+        hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
+        for name in wanted["workload"]
+    ]
     if layers:
         workloads = [workload.select(layers) for workload in workloads]
     found = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch))

@@ -32,7 +32,8 @@ cdef extern from "_probe.h" nogil:
     double probe_clock(int load, int64_t n, int64_t *sum)
     int probe_clock_load(int isa)
     int stream_width(int isa)
-    double probe_chase(const int64_t *next, int64_t n, int64_t *end)
+    double probe_chase(const int64_t *next, int64_t first, int64_t n, int64_t *end)
+    int probe_flush(const char *start, int64_t bytes)
     double run_tasks(task_t *tasks, int threads)
     double probe_start(int64_t n, int64_t *ran)
 
@@ -140,16 +141,28 @@ def barriers(int64_t turns, int threads):
         free(tasks)
 
 
-def chase(const int64_t[::1] following, int64_t steps):
-    """Nanoseconds of `steps` steps from the first entry, each to the entry that the last one names, and where they end."""
+def chase(const int64_t[::1] following, int64_t first, int64_t steps, int64_t pieces=1):
+    """Nanoseconds of each of `pieces` times `steps` steps from an entry to the one that it names, and where they end."""
     cdef double time
-    cdef int64_t end, i
-    need(steps >= 1 and following.shape[0] >= 1, "steps")
+    cdef int64_t end = first, i
+    need(steps >= 1 and pieces >= 1 and 0 <= first < following.shape[0], "steps, pieces or first")
     for i in range(following.shape[0]):
         need(0 <= following[i] < following.shape[0], "an entry names none of the entries")
-    with nogil:
-        time = probe_chase(&following[0], steps, &end)
-    return time, end
+    times = []
+    for _ in range(pieces):
+        with nogil:
+            time = probe_chase(&following[0], end, steps, &end)
+        times.append(time)
+    return times, end
+
+
+def flush(const uint64_t[:, ::1] buffer):
+    """Drop a buffer from every cache, so that what comes next comes from memory; whether this processor lets us."""
+    cdef int done = 0
+    if buffer.shape[0] and buffer.shape[1]:
+        with nogil:
+            done = probe_flush(<const char *>&buffer[0, 0], buffer.shape[0] * buffer.shape[1] * 8)
+    return done != 0
 
 
 def starts(int64_t turns):

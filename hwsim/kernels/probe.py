@@ -35,6 +35,7 @@ Array = np.ndarray[Any, Any]
 CHAIN, ADDITIONS = 12, 20
 LINE_BYTES = 64
 Stream = Literal["read", "write", "copy"]
+PIECE_BYTES = 8 * 2**20
 STREAMS: tuple[Stream, ...] = ("read", "write", "copy")
 
 
@@ -167,22 +168,32 @@ def stream(
     are the widest there are, or of `register` bytes.
     """
     size = max(_probe.BLOCK, size // _probe.BLOCK * _probe.BLOCK)
-    passes = max(1, least_bytes // size)
-    source = _buffer(threads, size)
+    # A large buffer is walked in pieces, each timed, since long times are the first to be disturbed; and dropped from
+    # the caches before, so that no piece is found there.
+    pieces = max(1, size // PIECE_BYTES)
+    size = size // pieces // _probe.BLOCK * _probe.BLOCK
+    passes = max(1, least_bytes // size) if pieces == 1 else 1
+    source = _buffer(pieces * threads, size)
     source[:] = np.arange(size // 8, dtype=np.uint64) % 251
     # Half a page apart, so that no load seems to depend on a store to the same place of another page.
-    target = source if what == "read" else _buffer(threads, size, 2048)
+    target = source if what == "read" else _buffer(pieces * threads, size, 2048)
     expected = [int(source[0].sum()) * passes] * threads
+    wide = register or registers()[-1]
     ns = []
-    for _ in range(times):
+    for _ in range(max(1, times // pieces) if pieces > 1 else times):
         if what != "read":
             target[:] = 252
-        time, sums = _probe.streams(STREAMS.index(what), register or registers()[-1], source, target, passes)
-        if what == "read":
-            _done("reading", sums, expected)
-        else:
+        for piece in range(pieces):
+            rows = slice(piece * threads, (piece + 1) * threads)
+            if pieces > 1:
+                _probe.flush(source[rows])
+                _probe.flush(target[rows])
+            time, sums = _probe.streams(STREAMS.index(what), wide, source[rows], target[rows], passes)
+            if what == "read":
+                _done("reading", sums, expected)
+            ns.append(time)
+        if what != "read":
             _done(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
-        ns.append(time)
     return Timing(tuple(ns), size * passes * threads)
 
 
@@ -196,16 +207,20 @@ def _ring(lines: int, seed: int = 0) -> tuple[Array, Array]:
     return following, order
 
 
-def chase(size: int, times: int = 5, least_steps: int = 2**16) -> Timing:
-    """Time steps through the lines of `size` bytes in random order, each known after the last; the work is steps."""
+def chase(size: int, times: int = 5, steps: int = 2**15, cold: bool = False) -> Timing:
+    """Time steps through the lines of `size` bytes in random order, each known after the last; the work is steps.
+
+    Every time goes on where the one before ended. Lines are in those caches that hold them all, or, `cold`, in none.
+    """
     following, order = _ring(max(2, size // LINE_BYTES))
-    steps = max(least_steps, len(order))
-    end = int(order[steps % len(order)]) * (LINE_BYTES // 8)
-    ns = []
-    for _ in range(times):
-        time, at = _probe.chase(following, steps)
-        _done("the chase", at, end)
-        ns.append(time)
+    words, lines = LINE_BYTES // 8, len(order)
+    if cold:
+        _probe.flush(following.view(np.uint64)[None])
+    else:
+        _, at = _probe.chase(following, 0, lines)
+        _done("the chase", at, 0)
+    ns, at = _probe.chase(following, 0, steps, times)
+    _done("the chase", at, int(order[steps * times % lines]) * words)
     return Timing(tuple(ns), steps)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -193,7 +193,7 @@ def compare_measured(
     batch: int = 1,
     runs: int | None = None,
     tell: Tell | None = None,
-    shapes: Mapping[str, int] | None = None,
+    shapes: Mapping[str, int | Sequence[int]] | None = None,
 ) -> MeasuredComparison:
     """Predict a model on `machine`, run it on this one, and put them side by side.
 
@@ -260,7 +260,8 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
             console.print(f"{what}: {len(names)}, {time(total)} together: {shown}")
     console.print(
         f"whole run: predicted {time(found.predicted_s)}, measured {time(ran.latency_s)} (median {time(ran.median_s)} "
-        f"of {ran.runs}), error {found.error:+.1%}; its nodes under the profiler {time(ran.nodes_s)}"
+        f"of {ran.runs}), error {found.error:+.1%}; "
+        f"least times of its nodes {time(ran.nodes_s)}, error {found.predicted_s / ran.nodes_s - 1:+.1%}"
     )
     if ran.energy_j is not None:
         console.print(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.calibration.operators import chain_model
 from hwsim.errors import InputError, nearest
 from hwsim.host import Energy, Load
 from hwsim.measurement.nodes import GraphNode
@@ -23,19 +24,25 @@ __all__ = ["RUNTIMES", "Measurement", "NodeTime", "measure", "parse_profile"]
 RUNTIMES = ("onnxruntime",)
 WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
 MAX_INPUT_ELEMENTS = 2**28
+WATCHED_NODES, WATCHED_RUNS = 64, 50
+MOST_WATCHED_S = 6e-6
+INPUT_SHARE = 12.0
+"""What the profiler adds to a node beside its inputs, over what it adds for one of them (3.0 us with 7, 2.0 with 1)."""
 SUFFIX = "_kernel_time"
+Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
 """What is being done, how much of it is done, how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTime:
-    """A node that the runtime ran: its name and kernel, its least and its median time over the runs."""
+    """A node that the runtime ran: its name and kernel, least and median time over the runs, and how many it reads."""
 
     name: str
     op: str
     least_s: float
     median_s: float
+    inputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def measure(
     threads: int = 1,
     batch: int = 1,
     runs: int | None = None,
-    shapes: Mapping[str, int] | None = None,
+    shapes: Shapes | None = None,
     tell: Tell | None = None,
     seconds: float = 10.0,
 ) -> Measurement:
@@ -98,7 +105,7 @@ def measure(
     runs : int, optional
         How often to run it; as often as fits `seconds` unless told, 5 to 300 times. Two more go first and are not kept.
     shapes : mapping, optional
-        Other sizes that the model leaves open, by their names.
+        Other sizes that the model leaves open, by their names; or shapes of inputs, by the names of these.
     tell : callable, optional
         Called with what is being done, how much is done and how much there is.
 
@@ -176,6 +183,17 @@ class _Run:
         self.source = model.SerializeToString()
         return _nodes(model)
 
+    def watched_s(self) -> float:
+        """What the profiler adds to a node at least: a chain of tiny ones with it and without."""
+        self.source, feeds = chain_model(WATCHED_NODES)
+        plain, profiled = self.session(profiled=False), self.session(profiled=True)
+        whole = min(self.run(plain, feeds) for _ in range(WATCHED_RUNS))
+        for _ in range(WATCHED_RUNS):
+            self.run(profiled, feeds)
+        text = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+        nodes = parse_profile(text, WATCHED_RUNS)
+        return max(0.0, (math.fsum(node.least_s for node in nodes) - whole) / len(nodes))
+
     def session(self, profiled: bool) -> Any:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -201,7 +219,7 @@ class _Run:
             raise InputError(f"onnxruntime cannot run it: {_line(error)}", str(self.path)) from None
         return perf_counter() - start
 
-    def measured(self, batch: int, shapes: dict[str, int], runs: int | None, seconds: float) -> Measurement:
+    def measured(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
         original = self.named()
         load = Load.now()
         plain = self.session(profiled=False)
@@ -222,16 +240,15 @@ class _Run:
             self.tell("runs with the profiler", min(count + done, 2 * count), 2 * count)
             self.run(profiled, feeds)
         profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
-        nodes, watching = without_profiler(parse_profile(profile, WARM_RUNS + count, WARM_RUNS), min(times))
-        if watching:
-            self.notes.append(
-                f"the profiler's own {watching * 1e6:.1f} us a node, by which nodes outlast the run, are taken off"
-            )
         try:
             optimised = _nodes(self.graph(self.folder / "optimised.onnx"))
         except InputError:
             optimised = ()
             self.notes.append("onnxruntime did not write the graph that it ran: fused nodes are matched by name alone")
+        nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
+        nodes, watching = without_profiler(nodes, min(times), self.watched_s())
+        if watching:
+            self.notes.append(f"the profiler's own time, {watching * 1e6:.1f} us a node, is taken off")
         self.notes += Load.now().since(load).notes()
         spread = float(np.median(times)) / min(times) - 1
         if spread > 0.1:
@@ -264,18 +281,20 @@ def _nodes(model: Any) -> tuple[GraphNode, ...]:
     )
 
 
-def _feeds(inputs: Any, batch: int, shapes: Mapping[str, int], path: str) -> dict[str, np.ndarray[Any, Any]]:
+def _feeds(inputs: Any, batch: int, shapes: Shapes, path: str) -> dict[str, np.ndarray[Any, Any]]:
     """Random inputs: normal floats, 0 or 1 as indices (every table has these rows), any 8-bit value."""
     draw, feeds = np.random.default_rng(0), {}
     for given in inputs:
-        shape = []
-        for axis, size in enumerate(given.shape):
+        shape: list[int] = []
+        own = shapes.get(given.name)
+        sizes = given.shape if own is None or isinstance(own, int) else own
+        for axis, size in enumerate(sizes):
             if isinstance(size, int) and size >= 0:
                 shape.append(size)
                 if axis == 0 and size != batch and batch != 1:
                     raise InputError(f"the batch of input {given.name!r} is fixed at {size}, not {batch}", path)
             elif isinstance(size, str) and size in shapes:
-                shape.append(int(shapes[size]))
+                shape.append(_one(shapes[size]))
             elif axis == 0:
                 shape.append(batch)
             else:
@@ -285,6 +304,10 @@ def _feeds(inputs: Any, batch: int, shapes: Mapping[str, int], path: str) -> dic
             raise InputError(f"input {given.name!r} must have at most 2^28 elements, not {math.prod(shape):,}", path)
         feeds[given.name] = _values(draw, given.type, tuple(shape), given.name, path)
     return feeds
+
+
+def _one(size: int | Sequence[int]) -> int:
+    return size if isinstance(size, int) else math.prod(size)
 
 
 def _values(draw: np.random.Generator, kind: str, shape: tuple[int, ...], name: str, path: str) -> np.ndarray[Any, Any]:
@@ -298,19 +321,27 @@ def _values(draw: np.random.Generator, kind: str, shape: tuple[int, ...], name: 
     raise InputError(f"input {name!r} must be a tensor of numbers, not {kind}", path)
 
 
-def without_profiler(nodes: tuple[NodeTime, ...], run_s: float) -> tuple[tuple[NodeTime, ...], float]:
-    """The nodes without what the profiler adds to each, and that: together they last no longer than a run without it.
+def without_profiler(
+    nodes: tuple[NodeTime, ...], run_s: float, least_s: float = 0.0
+) -> tuple[tuple[NodeTime, ...], float]:
+    """The nodes without what the profiler adds to each, and the mean of that.
 
-    At most 3 us a node are taken off, since more would be noise and not the profiler, and at most half of its time.
+    It adds what the nodes together outlast a run without it: from `least_s` a node, which a chain of tiny ones shows,
+    to 6 us (a run that was disturbed would say less, and nodes that were, more). It describes each input of a node, so
+    that a node of many inputs has more of it; at most half of a node's time is taken off.
     """
-    over = math.fsum(node.least_s for node in nodes) - run_s
-    each = min(max(over / len(nodes), 0.0), 3e-6) if nodes else 0.0
-    less = [
-        NodeTime(
-            node.name, node.op, max(node.least_s - each, node.least_s / 2), max(node.median_s - each, node.median_s / 2)
-        )
-        for node in nodes
-    ]
+    if not nodes:
+        return nodes, 0.0
+    each = (math.fsum(node.least_s for node in nodes) - run_s) / len(nodes)
+    each = min(max(each, least_s), MOST_WATCHED_S)
+    if each <= 0:
+        return nodes, 0.0
+    mean = sum(INPUT_SHARE + node.inputs for node in nodes) / len(nodes)
+    less = []
+    for node in nodes:
+        over = each * (INPUT_SHARE + node.inputs) / mean
+        least, median = max(node.least_s - over, node.least_s / 2), max(node.median_s - over, node.median_s / 2)
+        less.append(replace(node, least_s=least, median_s=median))
     return tuple(less), each
 
 
@@ -332,6 +363,7 @@ def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
             (ts, negative, name.removesuffix(SUFFIX), args.get("node_index", "")) for ts, negative, name, args in events
         ]
         ops = {key[2:]: str(event[3].get("op_name", "")) for key, event in zip(keys, events)}
+        reads = {key[2:]: len(event[3].get("input_type_shape") or ()) for key, event in zip(keys, events)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"must be a profile that onnxruntime wrote: {_line(error)}") from None
     found: dict[tuple[str, str], list[float]] = {}
@@ -346,5 +378,5 @@ def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
         if len(times) % runs:
             raise InputError(f"node {name!r} must run equally often in each of {runs} runs, not {len(times)} times")
         each = np.array(times).reshape(runs, -1).sum(axis=1)[warm:]
-        nodes.append(NodeTime(name, ops[name, index], float(each.min()), float(np.median(each))))
+        nodes.append(NodeTime(name, ops[name, index], float(each.min()), float(np.median(each)), reads[name, index]))
     return tuple(nodes)

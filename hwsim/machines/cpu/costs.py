@@ -11,6 +11,7 @@ from hwsim.machines.cpu.tiles import Walk, walk
 from hwsim.machines.cpu.work import COSTLY, Work
 from hwsim.workload import (
     Activation,
+    BatchedMatmul,
     Concat,
     Conv2d,
     DataMovement,
@@ -22,7 +23,7 @@ from hwsim.workload import (
     Softmax,
 )
 
-__all__ = ["BOUNDS", "Share", "Spent", "fused", "spend", "transcendental"]
+__all__ = ["ALONE", "BOUNDS", "Place", "Share", "Spent", "fused", "spend", "transcendental"]
 
 #: The words a user reads for what a stage waits on, in the order in which the stages run.
 BOUNDS: dict[str, str] = {
@@ -30,6 +31,7 @@ BOUNDS: dict[str, str] = {
     "threads": "thread start",
     "reorder": "reorder",
     "patches": "im2col",
+    "pack": "packing",
     "hidden": "compute",
     "l3": "l3",
     "dram": "dram",
@@ -57,6 +59,29 @@ class Share:
     n: int
     threads: int
     part: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the network around a layer asks of it.
+
+    Attributes
+    ----------
+    edges : (bool, bool)
+        Whether the input and the output have to be moved between the library's layout and the plain one.
+    session : bool
+        Whether it is the first to run, which carries what surrounds an inference.
+    passed : bool
+        Whether another layer takes its output.
+    """
+
+    edges: tuple[bool, bool] = (True, True)
+    session: bool = True
+    passed: bool = False
+
+
+ALONE = Place()
+"""A layer that is run on its own."""
 
 
 @dataclass(slots=True)
@@ -172,21 +197,18 @@ def spend(
     batch: int,
     share: Share,
     home: tuple[float, float],
-    edges: tuple[bool, bool] = (True, True),
-    session: bool = True,
+    place: Place = ALONE,
 ) -> Spent:
     """Cycles of one thread for its share of a layer.
 
-    `home` are the bytes that weights take of the thread's own cache and of the one that it shares; `edges` say whether
-    the input and the output have to be moved between the library's layout and the plain one; `session` that this is the
-    operator that an inference starts with.
+    `home` are the bytes that weights take of the thread's own cache and of the one that it shares.
     """
     spent = Spent(defaultdict(float))
     library, cost, threads = bench.library, bench.cost, share.threads
     cycles = spent.cycles
     if library.fuses and fused(layer):
         return spent
-    cycles["call"] = cost("call") + session * cost("session")
+    cycles["call"] = cost("call") + place.session * cost("session")
     if threads > 1:
         first = cost("conv_thread" if isinstance(layer, (Conv2d, Pool2d)) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
@@ -195,10 +217,17 @@ def spend(
         if isinstance(layer, Conv2d) and library.layout == "reorder":
             # Channels that fill no vector are read as they are.
             plain = bench.dtype != "int8" and layer.c < bench.ports.lanes
-            edges = (edges[0] and not plain, edges[1])
+            edges = (place.edges[0] and not plain, place.edges[1])
             values = edges[0] * layer.inputs + edges[1] * layer.outputs
             cycles["reorder"] += cost("reorder") * values * batch / threads
             cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
+            if bench.dtype != "int8" and layer.activation not in ("none", "relu"):
+                cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
+        if not work.conv and place.passed and bench.dtype == "int8":
+            # 32-bit sums, which the next layer takes in 8 bits.
+            cycles["requantise"] += cost("requantise") * layer.outputs * batch / threads
+        if isinstance(layer, BatchedMatmul):
+            cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads
     elif isinstance(layer, Pool2d) and not library.fuses:
         cycles["loads"] += layer.ops * batch / threads * bench.word / bench.l1_load
         _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)
@@ -206,6 +235,7 @@ def spend(
         cycles["outputs"] += cost("output") * layer.outputs * batch / bench.ports.lanes / threads
     elif not isinstance(layer, Embedding) and not transcendental(layer):
         _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+        cycles["outputs"] += cost("value") * layer.outputs * batch / threads
     cycles["functions"] += cost("function") * transcendental(layer) * batch / bench.ports.lanes / threads
     if library.lines is not None and (work is not None or isinstance(layer, Pool2d)):
         over = max(0.0, (layer.inputs + layer.outputs) * bench.word * batch / threads - bench.l2_size)

@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.cpu.bench import Bench, bench_of
 from hwsim.machines.cpu.core import core_named
-from hwsim.machines.cpu.costs import BOUNDS, Share, Spent, fused, spend
+from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, spend
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import Library, load_library
 from hwsim.machines.cpu.nest import nest_of
-from hwsim.machines.cpu.network import contended, edges_of
+from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, weights_read, work_of
@@ -36,8 +36,7 @@ class _Setting:
     """What of the network around a layer matters to it."""
 
     weights: int | None = None
-    edges: tuple[bool, bool] = (True, True)
-    session: bool = True
+    place: Place = ALONE
     shared: int = 0
     streams: float = 1.0
 
@@ -156,33 +155,32 @@ class Cpu(Machine):
         for layer in layers:
             self.check_size(layer, batch)
         weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
-        edges = edges_of(workload, self.library.layout)
+        places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
-        time = self._seconds(layers, batch, weights, edges, False)
+        time = self._seconds(layers, batch, weights, places, False)
         if spec.streams == "all" and spec.efficient is not None:
-            slow = self._seconds(layers, batch, weights, edges, True)
+            slow = self._seconds(layers, batch, weights, places, True)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._waits(layers, batch, weights, time, streams)
         settings = [
-            _Setting(weights, edges[layer.name], i == 0, more, streams)
-            for i, (layer, more) in enumerate(zip(layers, extra))
+            _Setting(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
         ]
         return settings, time + sum(extra) / self.hz
 
     def _seconds(
-        self, layers: list[Layer], batch: int, weights: int, edges: dict[str, tuple[bool, bool]], efficient: bool
+        self, layers: list[Layer], batch: int, weights: int, places: dict[str, Place], efficient: bool
     ) -> float:
         """Time of the busiest threads of all layers, on cores of this or the smaller kind."""
         known: dict[tuple[object, ...], float] = {}
         cycles = 0.0
-        for i, layer in enumerate(layers):
+        for layer in layers:
             shape = (value for field, value in vars(layer).items() if field != "name")
-            key = (type(layer), edges[layer.name], i == 0, *shape)
+            key = (type(layer), places[layer.name], *shape)
             if key not in known:
                 bench, work = self.bench(self.dtype_of(layer), efficient), work_of(layer, batch)
                 share = self.shares(layer, work, bench)[0]
                 home = self._home(layer, work, share, bench, weights)
-                known[key] = spend(layer, work, bench, batch, share, home, edges[layer.name], i == 0).total
+                known[key] = spend(layer, work, bench, batch, share, home, places[layer.name]).total
             cycles += known[key]
         return cycles / (self.hz * (self.spec.efficient.clock if efficient and self.spec.efficient else 1.0))
 
@@ -238,7 +236,7 @@ class Cpu(Machine):
         for share in shares:
             if share not in spents:
                 home = self._home(layer, work, share, bench, setting.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, setting.edges, setting.session)
+                spents[share] = spend(layer, work, bench, batch, share, home, setting.place)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
         far = spents[shares[0]].far == "dram" or setting.shared > 0
         found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)

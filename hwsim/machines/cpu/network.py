@@ -5,30 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+from hwsim.machines.cpu.costs import Place
 from hwsim.workload import Activation, Concat, Conv2d, Elementwise, Pool2d, Workload
 
-__all__ = ["contended", "edges_of"]
+__all__ = ["contended", "places_of"]
 
 _SHARPNESS = 4.0
 """How sharply the time of cores and that of DRAM add up: inferences side by side are not in step."""
 
 
-def edges_of(workload: Workload, layout: str) -> dict[str, tuple[bool, bool]]:
-    """Whether the input and the output of each layer change layout: where a neighbour does not have the library's."""
-    if layout == "kept" or not workload.graph:
-        return {layer.name: (True, True) for layer in workload}
+def places_of(workload: Workload, layout: str) -> dict[str, Place]:
+    """What the network asks of each layer; of layers without a graph nobody knows who takes what.
+
+    A layer changes layout where a neighbour does not have the library's.
+    """
+    if not workload.graph:
+        return {layer.name: Place(session=not number) for number, layer in enumerate(workload)}
     kept = {layer.name for layer in workload if isinstance(layer, (Conv2d, Pool2d, Elementwise, Activation, Concat))}
+    kept = {layer.name for layer in workload} if layout == "kept" else kept
     read: dict[str, list[str]] = {layer.name: [] for layer in workload}
     for name, sources in workload.inputs.items():
         for source in sources:
             if source in read:
                 read[source].append(name)
     return {
-        layer.name: (
-            not all(source in kept for source in workload.inputs[layer.name]),
-            not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
+        layer.name: Place(
+            (
+                not all(source in kept for source in workload.inputs[layer.name]),
+                not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
+            ),
+            session=number == 0,
+            passed=bool(read[layer.name]),
         )
-        for layer in workload
+        for number, layer in enumerate(workload)
     }
 
 

@@ -71,7 +71,7 @@ class CpuSpec(MachineSpec):
     rates : dict
         Measured MACs a cycle of one core by number format, instead of what the ports allow.
     costs : dict
-        Costs of the library that were measured here: of all number formats, or in a mapping of one's own.
+        Costs of the library that were measured here.
     """
 
     kind: Literal["cpu"]
@@ -133,16 +133,16 @@ class CpuSpec(MachineSpec):
         ):
             if getattr(self.memories[name], needed) is None:  # type: ignore[index]
                 raise ValueError(f"memories.{name}.{needed} must be given")
-        for name, given in self.costs.items():
-            if isinstance(given, dict) and name not in DTYPES:
+        for name, own in self.costs.items():
+            if isinstance(own, dict) and name not in DTYPES:
                 raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, DTYPES)}")
-            for cost in given if isinstance(given, dict) else (name,):
+            for cost in own if isinstance(own, dict) else (name,):
                 if cost not in COSTS:
                     raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
         for dtype, name in self.instructions.items():
-            other = sequence_of(name).dtype
-            if other != dtype:
-                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {other}")
+            given = sequence_of(name).dtype
+            if given != dtype:
+                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {given}")
         for name in {*self.instructions.values(), *core.sequences}:
             core.cycles_of(name)
         if isinstance(self.streams, int) and self.streams > self.all_cores:

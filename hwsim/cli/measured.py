@@ -1,0 +1,53 @@
+"""What ``hwsim compare MACHINE MODEL.onnx --measure RUNTIME`` does: the prediction beside this machine's own time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from hwsim.cli.options import console_of, write
+from hwsim.errors import InputError
+
+__all__ = ["measured"]
+
+
+def measured(
+    items: Sequence[str],
+    runtime: str,
+    threads: int,
+    batch: int,
+    runs: int | None,
+    changes: Mapping[str, object],
+    shape: Mapping[str, int | Sequence[int]] | None = None,
+    json_file: str | None = None,
+) -> None:
+    """Predict the one model among the items on the one machine among them, run it here, and tell both.
+
+    Raises
+    ------
+    InputError
+        If the items are not one machine and one ``.onnx`` file, or the model cannot be run.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    import hwsim
+    from hwsim.measurement import compare_measured, print_measured
+
+    models = [item for item in items if item.lower().endswith(".onnx")]
+    machines = [item for item in items if item not in models]
+    if len(models) != 1 or len(machines) != 1:
+        raise InputError(f"--measure takes one MACHINE and one MODEL.onnx, not {' '.join(items)}")
+    machine = hwsim.load_machine(machines[0], set=dict(changes))
+    columns = TextColumn("{task.description:<24}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        found = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape)
+    if json_file:
+        write(json.dumps(found.document(), indent=1) + "\n", json_file)
+    if json_file != "-":
+        print_measured(found, console_of())
