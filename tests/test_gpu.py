@@ -253,7 +253,7 @@ def test_weights_of_eight_bits_beside_bf16_are_half_the_traffic() -> None:
         machine.plan(gemm(1, 8192, 8192)),
         machine.plan(hwsim.Gemm("g", m=1, n=8192, k=8192, input="bf16", weight="int8", output="bf16")),
     )
-    assert narrow.counts["dram", "weight", "read"] * 2 == wide.counts["dram", "weight", "read"]
+    assert narrow.counts["dram", "weight", "read"] * 2 == pytest.approx(wide.counts["dram", "weight", "read"], rel=1e-4)
     assert ("mac", "", "bf16") in narrow.counts
 
 

@@ -68,8 +68,8 @@ class Gpu(Machine):
                 note = f"{self.name} under {library.name} has no {wanted.math} kernels: {math} is used in place of it"
                 return Types(math, bits, bits, bits, note)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
-        there = ", ".join(have) or "none"
-        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {there}"
+        known = ", ".join(have) or "none"
+        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}"
         raise InputError([Fault("", layer.name, message)])
 
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
