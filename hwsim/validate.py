@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from hwsim.machines import load_machine, machine_folder, machine_names
+from hwsim.machines import machine_folder, machine_names
 from hwsim.report.silicon import Comparison, silicon_of
-from hwsim.simulation import simulate
-from hwsim.workload import load_workload
 
 __all__ = ["comparisons", "markdown_tables"]
 
@@ -20,15 +18,8 @@ def comparisons(machine: str | None = None, workload: str | None = None) -> dict
         silicon = silicon_of(name, machine_folder())
         if silicon is None:
             continue
-        rows = found.setdefault(name, [])
-        for run in silicon.spec.runs:
-            if workload not in (None, run.workload):
-                continue
-            network = load_workload(run.workload)
-            network = network.select(run.only) if run.only else network
-            rows += silicon.compare(run, simulate(load_machine(name, set=run.set), network, batch=run.batch))
-        if not rows:
-            del found[name]
+        if rows := silicon.comparisons(name, workload):
+            found[name] = rows
     return found
 
 

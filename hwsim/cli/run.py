@@ -29,6 +29,7 @@ __all__ = ["run"]
 @layers_option
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
+@click.option("--html", "html_file", metavar="FILE", help="Write a report with charts, one file for any browser.")
 @click.option("--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev.")
 @click.option("--every", metavar="TIME", help="Run once every period, as '1 s', and sleep in between.")
 @click.option("--battery", metavar="NAME", help="With --every: how long it lasts, as CR2032 or '1000 mAh 3.7 V'.")
@@ -44,6 +45,7 @@ def run(
     layers: str | None,
     json_file: str | None,
     csv_file: str | None,
+    html_file: str | None,
     trace_file: str | None,
     every: str | None,
     battery: str | None,
@@ -61,6 +63,7 @@ def run(
       hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'
       hwsim run eyeriss_v1 vgg16 --batch 3 --set clocks.core='250 MHz'
       hwsim run systolic_os my_layers.csv --json -
+      hwsim run eyeriss_v1 vgg16 --batch 3 --html report.html
       hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
     """
     given = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter, "seed": seed}
@@ -80,7 +83,9 @@ def run(
         write(report.to_csv() or "", csv_file)
     if trace_file:
         write(report.trace_json(), trace_file)
-    if "-" not in (json_file, csv_file, trace_file):
+    if html_file:
+        write(report.to_html(scenario), html_file)
+    if "-" not in (json_file, csv_file, html_file, trace_file):
         from hwsim.report.silicon import silicon_of
         from hwsim.report.table import print_report
 
@@ -89,6 +94,6 @@ def run(
     if scenario is not None:
         # Standard output may be a file that another program reads.
         for line in ("", *scenario.lines()):
-            click.echo(line, err="-" in (json_file, csv_file, trace_file))
+            click.echo(line, err="-" in (json_file, csv_file, html_file, trace_file))
     if not report.summary.fits:
         raise SystemExit(1)

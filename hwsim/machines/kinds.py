@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from hwsim.clock import Timebase
 from hwsim.errors import Fault, InputError
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.plan import LayerPlan
+from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Layer, Workload
 from hwsim.yaml_source import Document
@@ -97,6 +97,17 @@ class Machine(ABC):
 
     def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
         """For `hwsim explain`: what a layer would cost done in other ways."""
+        return ()
+
+    def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
+        """For a roofline: what a layer moves at each memory that has a bandwidth, from the outermost in.
+
+        No layer may be faster than this allows: its time is at least the bytes over the bytes a second, of each memory.
+        """
+        return ()
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
         return ()
 
     def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:

@@ -9,13 +9,32 @@ from hwsim.mapping import Mapping, Policy, Problem
 from hwsim.program import Program
 from hwsim.workload import Layer
 
-__all__ = ["Action", "LayerPlan", "Part"]
+__all__ = ["Action", "Constant", "LayerPlan", "Part", "Traffic"]
 
 Action = tuple[str, str, str]
 """(component, tensor or "", action) of a count."""
 
 Part = tuple[Problem, Mapping, Policy]
 """A nest that runs a part of a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a layer moves at one memory, and what that memory moves in a second at most."""
+
+    memory: str
+    bytes: int
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A number that a run used and that stands in no machine file: its value with the unit, and where it is from."""
+
+    name: str
+    value: str
+    source: str
+    fitted: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

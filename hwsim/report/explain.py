@@ -8,6 +8,7 @@ from rich.text import Text
 
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
+from hwsim.report.breakdown import waits
 from hwsim.report.report import LayerResult, Report
 from hwsim.simulation import prices_of
 from hwsim.units import format_si
@@ -79,13 +80,7 @@ def _nest(result: LayerResult, console: Console) -> None:
 
 
 def _waits(totals: StageTotals) -> str:
-    waits = {"the stage before": totals.input, "room after it": totals.output}
-    waits |= {f"{stage} on {totals.resource}": ticks for (_, stage), ticks in totals.blocked.items()}
-    known = {cause: ticks for cause, ticks in waits.items() if ticks}
-    if not known:
-        return ""
-    span = totals.end - totals.start
-    return ", ".join(f"{ticks / span:.0%} for {cause}" for cause, ticks in sorted(known.items(), key=lambda w: -w[1]))
+    return ", ".join(f"{share:.0%} for {cause}" for cause, share in waits(totals).items())
 
 
 def _stages(report: Report, result: LayerResult, console: Console) -> None:

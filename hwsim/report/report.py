@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hwsim.engine import Timeline
     from hwsim.machines import Machine
+    from hwsim.scenario import DutyCycle
     from hwsim.workload import Workload
 
 __all__ = ["LayerResult", "Report", "Summary"]
@@ -238,6 +239,18 @@ class Report:
     def to_json(self) -> str:
         """The report as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def to_html(self, scenario: DutyCycle | None = None) -> str:
+        """The report as one self-contained HTML document: charts, what binds each layer, and all sources."""
+        from hwsim.report.html import report_html
+
+        return report_html(self, scenario)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the totals and the layers."""
+        from hwsim.report.html import report_fragment
+
+        return report_fragment(self)
 
     def trace_json(self) -> str:
         """The timeline as Chrome-trace JSON, which ui.perfetto.dev opens."""

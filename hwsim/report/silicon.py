@@ -14,7 +14,11 @@ from pydantic import Field
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.fields import Name, Positive, Spec, check
-from hwsim.units import format_si, parse
+from hwsim.machines import load_machine
+from hwsim.report.quantity import shown
+from hwsim.simulation import simulate
+from hwsim.units import parse
+from hwsim.workload import load_workload
 from hwsim.yaml_source import read_yaml
 
 if TYPE_CHECKING:
@@ -78,12 +82,7 @@ class Comparison:
 
     def shown(self, value: float) -> str:
         """A value of this quantity with its unit."""
-        if self.column.endswith("_per_s"):
-            return f"{value:.4g}/s"
-        for suffix, unit in (("_s", "s"), ("_bytes", "B"), ("_w", "W")):
-            if self.column.endswith(suffix):
-                return format_si(value, unit, 4)
-        return format_si(value * 1e-12, "J", 4) if self.column.endswith("_pj") else f"{value:.4g}"
+        return shown(self.column, value)
 
 
 class Silicon:
@@ -116,6 +115,16 @@ class Silicon:
             return float(Fraction(parse(value, kind)))
         except ValueError as error:
             raise InputError([Fault(self.name, column, str(error))]) from None
+
+    def comparisons(self, machine: str | Path, workload: str | None = None) -> list[Comparison]:
+        """Every published quantity (of one workload) beside what is predicted for the machine of that name or file."""
+        found: list[Comparison] = []
+        for run in self.spec.runs:
+            if workload in (None, run.workload):
+                network = load_workload(run.workload)
+                network = network.select(run.only) if run.only else network
+                found += self.compare(run, simulate(load_machine(machine, set=run.set), network, batch=run.batch))
+        return found
 
     def compare(self, run: Measured, report: Report) -> Iterator[Comparison]:
         """Each published quantity of a run beside what `report` predicts for it."""

@@ -13,7 +13,7 @@ from hwsim.machines.mcu.features import BOUNDS, TERMS, features, live_macs, scra
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.plan import Action, LayerPlan
+from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec, PriceSpec
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Layer, Opaque, Workload, load_workload, workload_names
@@ -271,3 +271,18 @@ class Mcu(Machine):
         times = sorted((told(library, library.drops), library.name) for library in others)
         found.append("under " + ", ".join(f"{name} {ms:.4g} ms" for ms, name in times))
         return tuple(found)
+
+    def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
+        """The flash, where the core waits for it."""
+        if not self.spec.flash.weight_byte:
+            return ()
+        rate = float(self.spec.clock_hz(self.core_clock)) / (self.spec.flash.weight_byte * self.scale)
+        return (Traffic("flash", int(plan.columns["flash_bytes"]), rate),)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """What a unit of each term costs under the library on this core."""
+        library, where = self.library, f"{self.library.source}; core: {load_core(self.spec.core).source}"
+        return tuple(
+            Constant(f"{library.name}: {term}", f"{cycles:.4g} cycles", where, library.fitted)
+            for term, cycles in self.unit_cycles.items()
+        )

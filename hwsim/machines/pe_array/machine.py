@@ -11,7 +11,7 @@ from hwsim.machines.kinds import Machine
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
-from hwsim.machines.plan import LayerPlan
+from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.mapping import Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer
@@ -125,3 +125,24 @@ class PeArray(Machine):
         if self._by_passes:
             return plan_row_stationary(self, layer, batch, by_hand)
         return plan_spatial(self, layer, batch)
+
+    def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
+        """The outermost memory, then each port of the others; a port moves its tensor in and out at the same time."""
+        found = []
+        for name, memory in self.spec.memories.items():
+            rates = {"": memory.bandwidth} if name == self.spec.dram else dict(memory.ports)
+            for tensor, rate in rates.items():
+                if rate is None:
+                    continue
+                bits = plan.word_bits.get(tensor, 8)
+                speed = float(self.spec.bytes_per_second(rate, memory, bits) * Fraction(memory.efficiency))
+                moved = plan.dram_bytes if not tensor else self._moved(plan, name, tensor) * bits // 8
+                found.append(Traffic(f"{name} {tensor}".strip(), moved, speed))
+        return tuple(found)
+
+    @staticmethod
+    def _moved(plan: LayerPlan, memory: str, tensor: str) -> int:
+        """Words of a tensor in the direction in which a memory moves more of them."""
+        into = sum(plan.counts.get((memory, tensor, action), 0) for action in ("fill", "update"))
+        out = sum(plan.counts.get((memory, tensor, action), 0) for action in ("read", "drain"))
+        return max(into, out)

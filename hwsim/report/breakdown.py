@@ -1,0 +1,103 @@
+"""Where a layer's time and energy go, in parts that add up, and what it waits for in a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hwsim.engine import StageTotals
+
+if TYPE_CHECKING:
+    from hwsim.report.report import LayerResult
+
+__all__ = ["OVERLAP", "binding", "busy_shares", "energy_parts", "latency_parts", "waits"]
+
+#: What is left of a layer's time when its array or core worked all it had to, and nothing else was in the way.
+OVERLAP = "start, drain and waits"
+
+
+def _busy(result: LayerResult) -> dict[str, int]:
+    """Ticks by what the user reads for the stages that took them; several stages at once count more than once."""
+    found: dict[str, int] = {}
+    for (_, stage), totals in result.timeline.stages.items():
+        word = result.plan.bounds.get(stage, stage)
+        found[word] = found.get(word, 0) + totals.busy
+    return {word: ticks for word, ticks in found.items() if ticks}
+
+
+def busy_shares(result: LayerResult) -> dict[str, float]:
+    """The share of the layer's time for which each of its bounds works; they overlap where stages run side by side."""
+    end = result.timeline.end
+    return {word: ticks / end for word, ticks in _busy(result).items()} if end else {}
+
+
+def latency_parts(result: LayerResult) -> dict[str, float]:
+    """Seconds of a layer by what they went to; they add up to its latency.
+
+    Stages one after the other are its parts. Where they overlap, the parts are the time for which the array computes,
+    and what its bound adds to that.
+    """
+    busy, end = _busy(result), result.timeline.end
+    if not end:
+        return {}
+    if sum(busy.values()) == end:
+        return {word: result.latency_s * ticks / end for word, ticks in busy.items()}
+    if not result.plan.compute_cycles or not result.cycles:
+        return {result.bound: result.latency_s}
+    computing = min(result.plan.compute_cycles / result.cycles, 1.0) * result.latency_s
+    rest = OVERLAP if result.bound in ("compute", "mac") else f"stalled: {result.bound}"
+    return {"compute": computing, rest: result.latency_s - computing}
+
+
+def energy_parts(result: LayerResult) -> dict[str, float]:
+    """Energy in pJ of a layer by component; unknown ones are left out.
+
+    Power that is drawn all the time goes to what the time went to, where the machine tells an estimate of that.
+    """
+    found: dict[str, float] = {}
+    for (component, _, _), pj in result.energy.items():
+        if pj and not math.isnan(pj):
+            found[component] = found.get(component, 0.0) + pj
+    words = {word.removeprefix("per "): word for word in result.plan.bounds.values()}
+    estimated = {}
+    for key, value in result.plan.columns.items():
+        if key.startswith("estimated_") and key.endswith("_pj") and value:
+            part = key.removeprefix("estimated_").removesuffix("_pj").replace("_", " ")
+            estimated[words.get(part, part)] = float(value)
+    whole = math.fsum(estimated.values())
+    if estimated and result.static_pj and math.isclose(whole, result.static_pj, rel_tol=0.05):
+        return found | {part: pj * result.static_pj / whole for part, pj in estimated.items()}
+    return found | ({"static": result.static_pj} if result.static_pj else {})
+
+
+def waits(totals: StageTotals) -> dict[str, float]:
+    """What a stage waited for, as shares of its span, the longest first."""
+    span = totals.end - totals.start
+    found = {"the stage before": totals.input, "room after it": totals.output}
+    found |= {f"{stage} on {totals.resource}": ticks for (_, stage), ticks in totals.blocked.items()}
+    return {cause: ticks / span for cause, ticks in sorted(found.items(), key=lambda w: -w[1]) if ticks}
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
+
+
+def binding(result: LayerResult) -> str:
+    """What holds a layer back, in a sentence."""
+    shares = dict(sorted(busy_shares(result).items(), key=lambda item: -item[1]))
+    if not shares:
+        return f"takes no time: {result.bound}"
+    if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
+        return f"{result.bound} works all the time"
+    if math.isclose(math.fsum(shares.values()), 1.0):
+        return f"one after the other: {_listed(shares)}"
+    stages = [t for (_, stage), t in result.timeline.stages.items() if result.plan.bounds.get(stage) == result.bound]
+    stage = max(stages, key=lambda totals: totals.busy, default=None)
+    told = f"{result.bound} works {shares.get(result.bound, 0.0):.0%} of the time"
+    causes = waits(stage) if stage is not None and len(stages) == 1 else {}
+    if causes and stage is not None:
+        cause, share = next(iter(causes.items()))
+        if share >= 0.005:
+            told += f"; {stage.stage} waits {share:.0%} for {cause}"
+    return told

@@ -1,0 +1,260 @@
+"""The report of one run: what it came to, where time and energy went, what binds each layer, and all that it used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hwsim.report.breakdown import OVERLAP, binding, busy_shares, energy_parts, latency_parts
+from hwsim.report.html.charts import Panel, stacked_rows
+from hwsim.report.html.page import Cell, Page, meter
+from hwsim.report.html.svg import colour, escape
+from hwsim.report.html.trust import add_trust, error_classes
+from hwsim.report.html.used import add_machine, add_workload
+from hwsim.report.html.views import add_memory, add_roofline, add_timeline
+from hwsim.report.quantity import count, energy, shown
+from hwsim.report.silicon import Silicon, silicon_of
+from hwsim.units import format_si, format_size
+
+if TYPE_CHECKING:
+    from hwsim.report.report import LayerResult, Report
+    from hwsim.scenario import DutyCycle
+
+__all__ = ["report_fragment", "report_html"]
+
+_ROWS = 90
+_TABLE = 1000
+_SLOWEST = 3
+
+
+def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
+    """The report as one self-contained HTML document."""
+    page = _page(report)
+    silicon = silicon_of(report.machine.name, report.machine.folder)
+    found = silicon.comparisons(report.machine.document.name) if silicon is not None else []
+    _summary(page, report, error_classes(found))
+    if scenario is not None:
+        _scenario(page, scenario)
+    _layers(page, report, silicon)
+    _binding(page, report)
+    add_roofline(page, report)
+    add_memory(page, report)
+    add_timeline(page, report)
+    add_trust(page, report, silicon, found)
+    add_machine(page, report)
+    add_workload(page, report)
+    return page.document()
+
+
+def report_fragment(report: Report) -> str:
+    """The head of the report and its layers, for a notebook."""
+    page = _page(report)
+    _summary(page, report, {})
+    _layers(page, report, None)
+    return page.fragment()
+
+
+def _page(report: Report) -> Page:
+    machine = report.machine
+    about = f"batch {report.batch}. {machine.name}: {machine.spec.description or machine.kind}."
+    return Page(f"{report.workload.name} on {machine.name}", about)
+
+
+def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, float]]) -> None:
+    s = report.summary
+    rate = s.inferences_per_s
+    each = f"{rate:.3g} inferences/s" if rate >= 0.1 else f"{format_si(s.latency_s / s.batch, 's')} an inference"
+    tiles = [
+        (format_si(s.latency_s, "s"), "latency" if s.batch == 1 else f"latency of a batch of {s.batch}", each),
+        (
+            energy(s.energy_per_inference_pj),
+            "energy an inference",
+            "" if math.isnan(s.energy_pj) else f"{s.tops_per_w:.3g} TOPS/W",
+        ),
+        (
+            "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W"),
+            "power",
+            "without off-chip memory" if s.dram_bytes else "of the whole",
+        ),
+        (f"{s.utilization:.0%}", "of peak used", f"{count(s.macs)} MACs"),
+    ]
+    if s.margin_bytes is not None:
+        left = "left" if s.margin_bytes >= 0 else "too much: it does not fit"
+        tiles.append((format_size(abs(s.margin_bytes)), left, "in the tightest memory"))
+    else:
+        tiles.append(
+            (format_size(s.peak_memory_bytes), "activations at most", f"DRAM moves {format_size(s.dram_bytes)}")
+        )
+    if "latency_s" in errors:
+        rows, mean, worst = errors["latency_s"]
+        tiles.append((f"{mean:.1%}", "mean latency error", f"worst {worst:+.1%} of {rows} published"))
+    page.tiles(tiles)
+    by_bound: dict[str, float] = {}
+    for result in report.results:
+        by_bound[result.bound] = by_bound.get(result.bound, 0.0) + result.latency_s
+    if s.latency_s:
+        shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
+        page.text(
+            "Time by what binds its layers: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + "."
+        )
+    fits = {str(use) for use in report.memories if use.fits}  # told below
+    for note in (note for note in report.notes if note not in fits):
+        page.text(note, "bad" if "TOO MUCH" in note else "soft")
+    unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
+    if unknown:
+        page.text(f"Energy of {len(unknown)} layers is unknown: the machine gives no price for what they do.", "soft")
+
+
+def _kept(results: Sequence[LayerResult], most: int) -> tuple[list[LayerResult], list[LayerResult]]:
+    """The slowest layers in their order, and the others."""
+    if len(results) <= most:
+        return list(results), []
+    slow = set(sorted(range(len(results)), key=lambda i: -results[i].latency_s)[: most - 1])
+    return [r for i, r in enumerate(results) if i in slow], [r for i, r in enumerate(results) if i not in slow]
+
+
+def _series(parts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Parts of each row as series over the rows, the largest first."""
+    totals: dict[str, float] = {}
+    for row in parts:
+        for name, value in row.items():
+            totals[name] = totals.get(name, 0.0) + value
+    names = sorted((n for n in totals if totals[n]), key=lambda n: -totals[n])
+    if len(names) > 8:
+        shown_, rest = names[:7], names[7:]
+        return {n: [row.get(n, 0.0) for row in parts] for n in shown_} | {
+            "others": [math.fsum(row.get(n, 0.0) for n in rest) for row in parts]
+        }
+    return {n: [row.get(n, 0.0) for row in parts] for n in names}
+
+
+def _summed(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    series = _series(parts)
+    return {name: math.fsum(values) for name, values in series.items()}
+
+
+def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
+    ran = [r for r in report.results if r.latency_s or r.energy_pj > 0]
+    idle = len(report.results) - len(ran)
+    if not ran:
+        return
+    page.section("Latency and energy of each layer")
+    kept, rest = _kept(ran, _ROWS)
+    labels = [r.name for r in kept] + ([f"{len(rest)} faster layers"] if rest else [])
+    times = [latency_parts(r) for r in kept] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
+    energies = [energy_parts(r) for r in kept] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
+    measured = silicon.rows(report.workload.name, report.batch) if silicon is not None else {}
+    marks = [measured.get(label, {}).get("latency_s") for label in labels]
+    panels = [
+        Panel("latency", found := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colours(found))
+    ]
+    if any(map(any, energies)):
+        found = _series(energies)
+        panels.append(Panel("energy", found, lambda pj: format_si(pj * 1e-12, "J"), colours=_colours(found)))
+    total = report.summary.latency_s
+    slow = max(ran, key=lambda r: r.latency_s)
+    description = (
+        f"Horizontal bars, one row a layer. The slowest is {slow.name} with {format_si(slow.latency_s, 's')}, "
+        f"{slow.latency_s / total if total else 0:.0%} of the whole. Energy by component: "
+        + ", ".join(f"{name} {energy(pj)}" for name, pj in list(report.component_energy().items())[:6])
+        + "."
+    )
+    caption = (
+        "Stages one after the other are stacked as they are. "
+        if _in_turn(ran)
+        else ("Latency is split into the time for which the array computes and what the layer's bound adds to it. ")
+    )
+    caption += f"{idle} layers take no time here (done in place, or not run by this machine). " if idle else ""
+    caption += "A diamond is what was measured on silicon." if any(marks) else ""
+    page.chart(stacked_rows("Latency and energy of each layer", description, labels, panels), caption.strip())
+    _layer_table(page, report)
+
+
+def _in_turn(results: Sequence[LayerResult]) -> bool:
+    return all("compute" not in latency_parts(r) for r in results)
+
+
+def _colours(series: dict[str, list[float]]) -> dict[str, str]:
+    """Grey for what is nobody's work; the rest by place."""
+    grey = {"static", OVERLAP, "others", "overhead"}
+    coloured = [name for name in series if name not in grey]
+    return {name: colour(coloured.index(name)) if name in coloured else "cx" for name in series}
+
+
+def _layer_table(page: Page, report: Report) -> None:
+    rows = report.rows if len(report.rows) <= _TABLE else sorted(report.rows, key=lambda r: -r["latency_s"])[:_TABLE]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = []
+    for row in rows:
+        cells = []
+        for column in columns:
+            value = row.get(column)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            text = "" if value is None else shown(column, value)
+            cells.append(Cell(text, float(value) if number and value is not None else None, "n" if number else "k"))
+        table.append(cells)
+    less = f", the slowest {_TABLE:,} of {len(report.rows):,}" if len(rows) < len(report.rows) else ""
+    page.table(columns, table, fold=f"All columns of each layer{less}")
+
+
+def _binding(page: Page, report: Report) -> None:
+    ran = [r for r in report.results if r.timeline.end]
+    if not ran:
+        return
+    page.section("What binds each layer")
+    words: dict[str, float] = {}
+    for r in ran:
+        for word, share in busy_shares(r).items():
+            words[word] = words.get(word, 0.0) + share * r.latency_s
+    heads = sorted(words, key=lambda w: -words[w])[:6]
+    kept, rest = _kept(ran, 400)
+    in_turn = _in_turn(ran)
+    total = report.summary.latency_s or 1.0
+    rows = []
+    for r in kept:
+        shares = busy_shares(r)
+        cells = [
+            Cell(r.name, css="k"),
+            Cell(format_si(r.latency_s, "s"), r.latency_s),
+            Cell(f"{r.latency_s / total:.1%}", r.latency_s / total),
+            Cell(r.bound, css="k"),
+        ]
+        for i, word in enumerate(heads):
+            share = shares.get(word, 0.0)
+            cells.append(Cell(value=share, css="k", html=meter(share, f"{share:.0%}", colour(i)) if share else ""))
+        rows.append(cells if in_turn else [*cells, Cell(binding(r), css="w")])
+    page.table(["layer", "time", "share", "bound by", *heads, *([] if in_turn else ["in words"])], rows)
+    how = "add up, since these run one after the other" if in_turn else "overlap, since these run side by side"
+    page.text(f"Bars are the share of the layer's time in which each works; they {how}.", "soft")
+    if rest:
+        page.text(f"{len(rest):,} faster layers are left out.", "soft")
+    slowest: dict[tuple[str, ...], LayerResult] = {}
+    for r in sorted(ran, key=lambda r: -r.latency_s):
+        slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
+    for r in list(slowest.values())[:_SLOWEST]:
+        told = [*r.plan.why, *report.machine.advice(r.plan.layer, r.plan.batch)]
+        if told:
+            page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
+            for sentence in told:
+                page.text(f"{sentence}.", "soft")
+
+
+def _scenario(page: Page, scenario: DutyCycle) -> None:
+    page.section("Duty cycle")
+    for line in scenario.lines():
+        page.text(line.strip())
+    panels = [
+        Panel(
+            "time of a period",
+            {state: [t / scenario.inferences] for state, t in scenario.time_s.items()},
+            lambda t: format_si(t, "s"),
+        ),
+        Panel(
+            "energy of a period",
+            {state: [(e or 0.0) / scenario.inferences] for state, e in scenario.energy_j.items()},
+            lambda e: format_si(e, "J"),
+        ),
+    ]
+    told = ", ".join(f"{state} {t / scenario.window_s:.2%}" for state, t in scenario.time_s.items())
+    page.chart(stacked_rows("A period by state", f"Stacked bars. Time: {told}.", ["period"], panels))

@@ -1,0 +1,261 @@
+"""A sweep or exploration as HTML: what was varied, what came of it, and which points no other beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from hwsim.errors import InputError, nearest
+from hwsim.report.html.charts import Panel, stacked_rows
+from hwsim.report.html.explore import MOST_WORDS, axis_of, curve, parallel, scatter
+from hwsim.report.html.page import Cell, Page
+from hwsim.report.pareto import pareto_front
+from hwsim.report.quantity import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["sweep_fragment", "sweep_html"]
+
+_ROWS = 2000
+_ROWS_IN_A_NOTEBOOK = 200
+_FRONT = 100
+_OPEN = 25
+_AXES = 10
+
+
+def sweep_html(
+    frame: pd.DataFrame,
+    parameters: Sequence[str],
+    objectives: Sequence[str],
+    title: str,
+    *,
+    front: Sequence[int] | None = None,
+    maximise: Collection[str] = (),
+    hypervolume: Sequence[tuple[int, float]] | None = None,
+    sensitivity: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """Many points as one self-contained HTML document.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A row a point; one with a NaN among its objectives failed, and is told and not drawn.
+    parameters, objectives : sequence of str
+        Columns that were varied, and that are judged (their unit is in their name).
+    front : sequence of int, optional
+        Positions of the points that no other beats; found from the objectives unless given.
+    maximise : collection of str
+        Objectives of which more is better.
+    hypervolume : sequence of (int, float), optional
+        The volume that the front dominated after so many points.
+    sensitivity : mapping, optional
+        By objective and parameter: how much it changes with it.
+    notes : sequence of str
+        Sentences to begin with.
+    """
+    given = (frame, parameters, objectives, title, front, maximise, hypervolume, sensitivity, notes)
+    return _page(*given, most=_ROWS).document()
+
+
+def sweep_fragment(
+    frame: pd.DataFrame,
+    parameters: Sequence[str],
+    objectives: Sequence[str],
+    title: str,
+    *,
+    front: Sequence[int] | None = None,
+    maximise: Collection[str] = (),
+    hypervolume: Sequence[tuple[int, float]] | None = None,
+    sensitivity: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The same for a notebook: with a shorter table."""
+    given = (frame, parameters, objectives, title, front, maximise, hypervolume, sensitivity, notes)
+    return _page(*given, most=_ROWS_IN_A_NOTEBOOK).fragment()
+
+
+def _page(
+    frame: pd.DataFrame,
+    parameters: Sequence[str],
+    objectives: Sequence[str],
+    title: str,
+    front: Sequence[int] | None,
+    maximise: Collection[str],
+    hypervolume: Sequence[tuple[int, float]] | None,
+    sensitivity: Mapping[str, Mapping[str, float]] | None,
+    notes: Sequence[str],
+    most: int,
+) -> Page:
+    for name in (*parameters, *objectives):
+        if name not in frame.columns:
+            raise InputError(
+                f"a column of the sweep must be named, not {name!r}{nearest(name, map(str, frame.columns))}"
+            )
+    if not objectives:
+        raise InputError("a sweep must be judged by at least one objective, none is named")
+    best = pareto_front(frame, objectives, maximise) if front is None else list(front)
+    failed = int(frame[list(objectives)].isna().any(axis=1).sum())
+    page = Page(title, f"{len(frame):,} points, {len(best):,} of them on the front")
+    page.tiles(_tiles(frame, objectives, maximise, best))
+    for note in notes:
+        page.text(note, "soft")
+    if failed:
+        page.text(f"{failed:,} of the points failed and have no results.", "bad")
+    if best:
+        varied = [name for name in parameters if frame[name].astype(str).nunique() > 1]
+        _front(page, frame, varied, objectives, best)
+        _parallel(page, frame, varied, objectives, best)
+    if hypervolume and len(hypervolume) > 1:
+        page.section("Hypervolume")
+        told = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
+        page.chart(
+            curve("Hypervolume over points simulated", told, hypervolume, "points simulated", "hypervolume"),
+            "How much of the space of objectives the front dominates; flat means that more points found nothing.",
+        )
+    if sensitivity:
+        _sensitivity(page, sensitivity)
+    _table(page, frame, parameters, objectives, best, most)
+    return page
+
+
+def _tiles(
+    frame: pd.DataFrame, objectives: Sequence[str], maximise: Collection[str], best: Sequence[int]
+) -> list[tuple[str, str, str]]:
+    found = []
+    for name in objectives:
+        values = frame[name].dropna()
+        if len(values):
+            top = values.max() if name in maximise else values.min()
+            worst = values.min() if name in maximise else values.max()
+            found.append((shown(name, float(top), 3), f"best {name}", f"worst {shown(name, float(worst), 3)}"))
+    return [*found, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
+
+
+def _words(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
+    return ", ".join(shown(name, _plain(frame[name].iloc[index])) for name in names)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as Python's."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _tell(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
+    return "; ".join(f"{name} {shown(name, _plain(frame[name].iloc[index]))}" for name in names)
+
+
+def _front(
+    page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+) -> None:
+    page.section("The front")
+    labels = [f"{n}: {_words(frame, varied, i)}" for n, i in enumerate(best, 1)]
+    told = [f"{n}: {_tell(frame, [*varied, *objectives], i)}" for n, i in enumerate(best, 1)]
+    words = f"; the words are {', '.join(varied)}" if varied and len(best) <= MOST_WORDS else ""
+    pairs = list(combinations(objectives, 2))[:3]
+    for across, up in pairs:
+        description = (
+            f"Each point by its {across} and {up}; {len(best)} are beaten by none. From {told[0]} to {told[-1]}."
+        )
+        x, y = axis_of(frame[across], across), axis_of(frame[up], up)
+        page.chart(
+            scatter(f"{up} over {across}", description, x, y, best, labels, told),
+            f"Points of the front have their number in the table below{words}.",
+        )
+    rows = [
+        [
+            Cell(str(n), n),
+            *(_cell(name, frame[name].iloc[i]) for name in varied),
+            *(_cell(name, frame[name].iloc[i]) for name in objectives),
+        ]
+        for n, i in list(enumerate(best, 1))[:_FRONT]
+    ]
+    more = f", the first {_FRONT} of {len(best):,}" if len(best) > _FRONT else ""
+    page.table(["#", *varied, *objectives], rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
+
+
+def _parallel(
+    page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+) -> None:
+    names = [*varied[: _AXES - min(len(objectives), 3)], *objectives[:3]]
+    if len(names) < 2:
+        return
+    page.section("Parameters and objectives")
+    axes = [axis_of(frame[name], name) for name in names]
+    told = [_tell(frame, names, i) for i in best]
+    description = f"A line a point through {', '.join(names)}; the lines of the front are in colour."
+    left_out = "" if len(names) == len(varied) + len(objectives) else " Not every parameter has an axis."
+    page.chart(
+        parallel("Parallel coordinates", description, axes, best, told),
+        f"A line a point; of many, a few hundred are drawn, and all of the front.{left_out}",
+    )
+
+
+def _sensitivity(page: Page, sensitivity: Mapping[str, Mapping[str, float]]) -> None:
+    totals: dict[str, float] = {}
+    for effects in sensitivity.values():
+        for name, effect in effects.items():
+            if math.isfinite(effect):
+                totals[name] = totals.get(name, 0.0) + max(effect, 0.0)
+    labels = sorted(totals, key=lambda name: -totals[name])[:40]
+    if not labels:
+        return
+    page.section("Sensitivity")
+    panels = [
+        Panel(
+            objective,
+            {objective: [v if math.isfinite(v := max(effects.get(name, 0.0), 0.0)) else 0.0 for name in labels]},
+            lambda value: f"{value:.3g}",
+        )
+        for objective, effects in list(sensitivity.items())[:3]
+    ]
+    description = f"Bars by parameter, the largest effect first: {', '.join(labels[:5])}."
+    page.chart(
+        stacked_rows("Sensitivity of each objective", description, labels, panels),
+        "How much each objective changes with each parameter.",
+    )
+
+
+def _cell(name: str, value: Any) -> Cell:
+    value = _plain(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and not _has_unit(name):
+            value = int(value)
+        return Cell("" if math.isnan(value) else shown(name, value), float(value), "n")
+    return Cell("" if value is None else str(value), css="k")
+
+
+def _has_unit(name: str) -> bool:
+    from hwsim.report.quantity import base_unit
+
+    return bool(base_unit(name)[0])
+
+
+def _table(
+    page: Page,
+    frame: pd.DataFrame,
+    parameters: Sequence[str],
+    objectives: Sequence[str],
+    best: Sequence[int],
+    most: int,
+) -> None:
+    page.section("All points")
+    order = frame[objectives[0]].reset_index(drop=True).sort_values(kind="stable").index
+    places = list(dict.fromkeys([*best, *order.tolist()]))[:most]
+    known = set(best)
+    extra = [name for name in map(str, frame.columns) if name not in (*parameters, *objectives)][:12]
+    columns = [*parameters, *objectives, *extra]
+    values = {name: frame[name].tolist() for name in columns}
+    rows = [
+        [Cell("front" if i in known else "", css="k"), *(_cell(name, values[name][i]) for name in columns)]
+        for i in places
+    ]
+    if len(places) < len(frame):
+        page.text(
+            f"{len(places):,} of {len(frame):,} points: the front, then the best by {objectives[0]}. The others are in "
+            "the sweep's own files."
+        )
+    page.table(["", *columns], rows)

@@ -1,0 +1,133 @@
+"""The machine and the workload as a run used them: every constant with its source, every layer with its shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from hwsim.report.html.page import Cell, Page, merged
+from hwsim.simulation import prices_of
+from hwsim.units import format_si
+
+if TYPE_CHECKING:
+    from hwsim.report.report import Report
+    from hwsim.workload import Layer
+
+__all__ = ["add_machine", "add_workload", "machine_rows"]
+
+_SAID = {"source", "fitted", "name", "description", "kind", "base"}
+_MOST_ROWS = 1000
+
+
+def machine_rows(data: Any, path: tuple[str, ...] = (), source: str = "") -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Each value of a machine file with its path and the nearest source that is given for it."""
+    if not isinstance(data, dict):
+        text = ", ".join(map(str, data)) if isinstance(data, list) else str(data)
+        yield path, text, source
+        return
+    own = str(data["source"]) if isinstance(data.get("source"), str) else source
+    for key, value in data.items():
+        key = str(key)
+        if key in _SAID or key.endswith("_source"):
+            continue
+        said = data.get(f"{key}_source")
+        yield from machine_rows(value, (*path, key), str(said) if said is not None else own)
+
+
+def add_machine(page: Page, report: Report) -> None:
+    """Values of the machine's file, prices of its actions, and constants from elsewhere."""
+    machine = report.machine
+    page.section("Machine as used")
+    page.text(f"{machine.name}, kind {machine.kind}: {machine.spec.description or ''}")
+    page.text(f"Source, where no other is given: {machine.spec.source}", "soft")
+    marks, fitted = machine.document.marks, dict(machine.spec.fitted)
+    data = {key: value for key, value in machine.document.data.items() if key != "energy"}
+    rows = []
+    for path, value, source in machine_rows(data):
+        key = ".".join(path)
+        given = source if source != machine.spec.source else ""
+        if any(str(marks.get(path[:depth], "")).startswith("--set") for depth in range(1, len(path) + 1)):
+            given = "changed for this run (--set)"
+        why = next((told for name, told in fitted.items() if key == name or key.startswith(f"{name}.")), "")
+        rows.append((key, value, given, why))
+    heads = ["key", "value", "source", "fitted on"] if any(row[3] for row in rows) else ["key", "value", "source"]
+    page.table(heads, merged([row[: len(heads)] for row in rows], (2, 3)), sorts=False)
+    _prices(page, report)
+    constants = [(c.name, c.value, c.source, c.fitted or "") for c in machine.constants()]
+    if constants:
+        page.add("<h3>Constants from its libraries</h3>")
+        heads = ["constant", "value", "source", "fitted on"]
+        page.table(heads, merged(constants, (2, 3)), sorts=False, fold=f"{len(constants)} constants")
+
+
+def _prices(page: Page, report: Report) -> None:
+    prices = prices_of(report.machine)
+    fitted = report.machine.spec.fitted
+    found: dict[tuple[str, str], tuple[int, float]] = {}
+    for _, component, _, action, number, pj in report.action_rows():
+        if component != "static":
+            n, spent = found.get((component, action), (0, 0.0))
+            found[component, action] = (n + number, spent + pj)
+    rows = []
+    for (component, action), (number, spent) in found.items():
+        if not number:
+            continue
+        price = prices.of(component, action)
+        each = "unknown" if math.isnan(price.energy_pj) else format_si(price.energy_pj * 1e-12, "J", 4)
+        bits = f" for {price.bits} bits" if price.bits else ""
+        rows.append(
+            [
+                Cell(f"{component}.{action}", css="k"),
+                Cell(f"{number:,}", number),
+                Cell(f"{each}{bits}", price.energy_pj),
+                Cell("unknown" if math.isnan(spent) else format_si(spent * 1e-12, "J"), spent),
+                Cell(price.source, css="w"),
+                Cell(price.fitted or "", css="w"),
+            ]
+        )
+    page.add("<h3>Energy: counts and prices</h3>")
+    if prices.static_w:
+        told = f"static {format_si(prices.static_w, 'W', 4)} all the time: {prices.spec.static_source}"
+        told += f"; fitted on {fitted['energy.static']}" if "energy.static" in fitted else ""
+        page.text(told)
+    if rows:
+        page.table(["action", "count", "price", "energy", "source", "fitted on"], rows)
+
+
+def _shape(layer: Layer, tensor: str) -> str:
+    kind = getattr(layer, tensor)
+    if not kind.elements:
+        return ""
+    density = "" if kind.density == 1 else f" {kind.density:.0%}"
+    return "x".join(map(str, kind.shape)) + f" {kind.dtype}{density}"
+
+
+def add_workload(page: Page, report: Report) -> None:
+    """The network's layers with their tensors, and where they are from."""
+    network = report.workload
+    page.section("Workload as used")
+    page.text(
+        f"{network.name}: {len(network):,} layers, {network.macs:,} MACs ({network.macs_live:,} live), "
+        f"{network.weights:,} weights and {network.biases:,} biases for each input; batch {report.batch}."
+    )
+    if network.source:
+        page.text(f"Source: {network.source}", "soft")
+    if network.digest:
+        page.text(f"Model file {network.digest}", "soft")
+    if not network.graph:
+        page.text("A plain list of layers: which reads which is not said.", "soft")
+    rows = [
+        [
+            Cell(layer.name, css="k"),
+            Cell(layer.op, css="k"),
+            *(Cell(_shape(layer, tensor), css="k") for tensor in ("input", "weight", "output")),
+            Cell(f"{layer.macs:,}", layer.macs),
+            Cell(f"{layer.weights:,}", layer.weights),
+            Cell(", ".join(network.inputs.get(layer.name, ())), css="w"),
+        ]
+        for layer in network.layers[:_MOST_ROWS]
+    ]
+    more = f", the first {_MOST_ROWS:,}" if len(network) > _MOST_ROWS else ""
+    heads = ["layer", "op", "input", "weight", "output", "MACs", "weights", "reads"]
+    page.table(heads, rows, fold=f"{len(network):,} layers{more}")

@@ -1,0 +1,141 @@
+"""A run on its machine's roofs, in its memory, and over time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hwsim.report.html.charts import Chart, Memory, Point, Roof, blocks, roofline, staircase
+from hwsim.report.html.gantt import gantt
+from hwsim.report.html.page import Cell, Page, meter
+from hwsim.units import format_si, format_size
+
+if TYPE_CHECKING:
+    from hwsim.report.report import Report
+
+__all__ = ["add_memory", "add_roofline", "add_timeline"]
+
+_STEPS = 300
+
+
+def add_roofline(page: Page, report: Report) -> None:
+    machine = report.machine
+    hz = float(machine.timebase.clocks[machine.core_clock])
+    total = report.summary.latency_s
+    points, roofs, without = [], {}, 0
+    for r in report.results:
+        if not r.plan.macs_executed or not r.latency_s:
+            without += 1
+            continue
+        rate = r.plan.macs_executed / r.latency_s
+        peak = r.plan.peak_macs_per_cycle * hz
+        roofs[f"peak {peak}"] = Roof("compute", peak, True)
+        for traffic in machine.traffic(r.plan):
+            if traffic.bytes:
+                roofs[traffic.memory] = Roof(traffic.memory, traffic.bytes_per_s, False)
+                intensity = r.plan.macs_executed / traffic.bytes
+                points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))
+    if not points:
+        return
+    page.section("Roofline")
+    near = max(points, key=lambda p: p.rate)
+    description = (
+        "Operations a second over operations for each byte, both logarithmic. Roofs: "
+        + ", ".join(
+            f"{roof.name} {_mac_rate(roof.limit) if roof.flat else format_si(roof.limit, 'B/s')}"
+            for roof in roofs.values()
+        )
+        + f". {len(points)} points; the fastest layer is {near.name} at {_mac_rate(near.rate)}."
+    )
+    caption = (
+        "Each layer once for each memory that has a bandwidth: to the right of the knee it could be bound by the array "
+        "alone. Larger points take more of the time. MACs that are executed count, so no point is above a roof."
+    )
+    if without:
+        caption += f" {without} layers without MACs are not shown."
+    page.chart(roofline("Roofline", description, list(roofs.values()), points, _mac_rate), caption)
+
+
+def _mac_rate(rate: float) -> str:
+    return format_si(rate, "MAC/s")
+
+
+def add_memory(page: Page, report: Report) -> None:
+    page.section("Memory over the run")
+    ram = next((use for use in report.memories if any(name == "arena" for name, _ in use.parts)), None)
+    arena = getattr(report, "arena", None)
+    if arena is not None:
+        limit = None
+        if ram is not None:
+            others = sum(size for name, size in ram.parts if name != "arena")
+            limit = (f"what {ram.memory} has left for the arena", float(ram.size_bytes - others))
+        found = [Memory(b.name, b.first, b.last, b.offset, b.bytes) for b in arena.blocks if b.bytes]
+        description = (
+            f"Rectangles: which bytes of the arena each tensor has while which operators run. The arena takes "
+            f"{format_size(arena.bytes)} and is full at {arena.peak}."
+        )
+        page.chart(
+            blocks("The arena over the operators", description, arena.operators, found, format_size, limit),
+            f"The tensor arena of {format_size(arena.bytes)}: buffers as they are placed, over the operators during "
+            f"which they live. Full at {arena.peak}; fragments cost {format_size(arena.wasted)}.",
+        )
+    else:
+        page.chart(_held(report), _held_caption(report))
+    if report.memories:
+        rows = []
+        for use in report.memories:
+            share = use.need_bytes / use.size_bytes if use.size_bytes else math.inf
+            parts = ", ".join(f"{name} {format_size(size)}" for name, size in use.parts)
+            left = format_size(abs(use.margin_bytes)) + ("" if use.fits else " too much")
+            bar = meter(share, f"{share:.0%}", "c0" if use.fits else "c1")
+            rows.append(
+                [
+                    Cell(use.memory, css="k"),
+                    Cell(format_size(use.size_bytes), use.size_bytes),
+                    Cell(format_size(use.need_bytes), use.need_bytes),
+                    Cell(html=bar, css="k"),
+                    Cell(left, use.margin_bytes),
+                    Cell(parts, css="w"),
+                ]
+            )
+        page.table(["memory", "size", "needed", "used", "left", "parts"], rows, sorts=False)
+
+
+def _held_caption(report: Report) -> str:
+    if report.workload.graph:
+        return (
+            "Bytes of activations that are held while each layer runs: from the layer that writes a tensor to the last "
+            "that reads it."
+        )
+    return "Bytes of each layer's own input and output; the layers are not connected here, so nothing else is held."
+
+
+def _held(report: Report) -> Chart:
+    live = report.workload.liveness(report.batch)
+    step = -(-len(live) // _STEPS)
+    groups = [max(live[i : i + step], key=lambda moment: moment.bytes) for i in range(0, len(live), step)]
+    told = []
+    for moment in groups:
+        most = sorted(moment.tensors, key=lambda item: -item[1])[:5]
+        names = ", ".join(f"{name} {format_size(size)}" for name, size in most)
+        told.append(f"{moment.layer}: {format_size(moment.bytes)} ({names})")
+    peak = max(groups, key=lambda moment: moment.bytes)
+    bounded = report.machine.memory_bytes()
+    limit = ("memory of the machine", float(bounded)) if bounded is not None else None
+    description = (
+        f"A bar a layer: bytes of activations held while it runs. Most, {format_size(peak.bytes)}, at {peak.layer}."
+    )
+    held = [float(moment.bytes) for moment in groups]
+    return staircase("Activations held", description, [m.layer for m in groups], held, told, format_size, limit)
+
+
+def add_timeline(page: Page, report: Report) -> None:
+    timeline = report.timeline
+    layers = [(r.name, r.timeline.end) for r in report.results]
+    chart = gantt("Timeline", timeline, float(report.machine.timebase.rate_hz), layers)
+    if chart is None:
+        return
+    page.section("Timeline")
+    lost = "" if timeline.complete else " Not every interval was kept, so some work is missing from the picture."
+    how = chart.description.split(" Busy:")[0]
+    page.chart(chart, f"{how} hwsim run --trace writes the same for ui.perfetto.dev.{lost}")

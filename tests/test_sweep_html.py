@@ -1,0 +1,133 @@
+"""Sweeps as HTML: the front is the front, and thousands of points are still a page."""
+
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import needs_chromium, open_page
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_html import HOSTILE, tags
+
+import hwsim
+from hwsim.report.html import sweep_fragment, sweep_html
+from hwsim.report.html.explore import axis_of
+from hwsim.report.pareto import pareto_front
+from hwsim.report.quantity import base_unit, shown
+
+
+def points(count: int) -> pd.DataFrame:
+    draw = random.Random(1)
+    rows = [draw.choice([8, 12, 16, 32]) for _ in range(count)]
+    sizes = [draw.choice([27, 54, 108]) for _ in range(count)]
+    return pd.DataFrame(
+        {
+            "array.rows": rows,
+            "memories.glb.size": [f"{size} KiB" for size in sizes],
+            "dataflow": [draw.choice(["row_stationary", HOSTILE]) for _ in range(count)],
+            "latency_s": [draw.uniform(0.8, 1.2) / row for row in rows],
+            "energy_pj": [draw.uniform(0.9, 1.2) * (row + size) * 1e6 for row, size in zip(rows, sizes)],
+            "error": [""] * count,
+        }
+    )
+
+
+PARAMETERS, OBJECTIVES = ["array.rows", "memories.glb.size", "dataflow"], ["latency_s", "energy_pj"]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5) | st.just(None)] * 3), min_size=1, max_size=40), st.booleans())
+@settings(max_examples=80)
+def test_the_front_is_what_no_other_beats(rows, third: bool) -> None:
+    frame = pd.DataFrame(rows, columns=["a", "b", "c"], dtype=float)
+    objectives = ["a", "b", "c"] if third else ["a", "b"]
+    signed = frame[objectives] * ([1, -1, 1] if third else [1, -1])
+    whole = [i for i in range(len(rows)) if not signed.iloc[i].isna().any()]
+
+    def beaten(i: int) -> bool:
+        return any((signed.iloc[j] <= signed.iloc[i]).all() and (signed.iloc[j] < signed.iloc[i]).any() for j in whole)
+
+    assert sorted(pareto_front(frame, objectives, maximise=["b"])) == [i for i in whole if not beaten(i)]
+
+
+@pytest.mark.parametrize(
+    "column, value, text",
+    [
+        ("latency_s", 0.0032, "3.2 ms"),
+        ("energy_pj", 1.5e9, "1.5 mJ"),
+        ("energy_pj.mac", 1.5e9, "1.5 mJ"),
+        ("energy_per_inference_pj", 2.0, "2 pJ"),
+        ("edp_pj_s", 2e9, "2 mJs"),
+        ("inferences_per_s", 11.1, "11.1/s"),
+        ("tops_per_w", 0.829, "0.829"),
+        ("dram_pj_per_mac", 3.25, "3.25"),
+        ("area_mm2", 0.5, "0.5 mm²"),
+        ("macs", 4190000, "4,190,000"),
+        ("power_w", math.nan, "unknown"),
+        ("fits", True, "True"),
+        ("bound", "link", "link"),
+    ],
+)
+def test_values_have_the_unit_of_their_column(column: str, value: object, text: str) -> None:
+    assert shown(column, value) == text
+
+
+def test_a_parameter_is_in_order_of_size() -> None:
+    axis = axis_of(pd.Series(["108 KiB", "1 MiB", "27 KiB", "108 KiB"]), "size")
+    assert [text for _, text in axis.ticks] == ["27 KiB", "108 KiB", "1 MiB"]
+    assert axis.values == (1, 2, 0, 1)
+    assert axis_of(pd.Series([1, 4, 16, 64]), "rows").log
+    assert base_unit("array.rows") == ("", 1.0)
+
+
+def test_page_of_many_points() -> None:
+    frame = points(10_000)
+    frame.loc[7, "latency_s"] = np.nan
+    frame.loc[7, "error"] = HOSTILE
+    html = sweep_html(
+        frame, PARAMETERS, OBJECTIVES, HOSTILE, hypervolume=[(1, 0.1), (9, 0.7)],
+        sensitivity={"latency_s": {"array.rows": 0.9, "dataflow": math.nan}}, notes=[HOSTILE],
+    )  # fmt: skip
+    found = tags(html)
+    assert [tag for tag, _ in found].count("script") == 1
+    assert not [tag for tag, _ in found if tag == "img"]
+    assert len(html) < 1_500_000
+    assert "2,000 of 10,000 points" in html
+    assert "1 of the points failed" in html
+    fragment = sweep_fragment(frame, PARAMETERS, OBJECTIVES, "t")
+    assert "<script>" not in fragment
+    assert len(fragment) < 600_000
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_page_of_hardly_any_points(count: int) -> None:
+    frame = points(count)
+    tags(sweep_html(frame, PARAMETERS, OBJECTIVES, "few"))
+    tags(sweep_html(frame, [], ["latency_s"], "one objective, nothing varied"))
+    frame["latency_s"] = np.nan
+    assert "failed" in sweep_html(frame, PARAMETERS, OBJECTIVES, "all failed")
+
+
+def test_a_column_that_is_not_there_is_told() -> None:
+    with pytest.raises(hwsim.InputError, match="latency_s"):
+        sweep_html(points(3), PARAMETERS, ["latencys"], "t")
+    with pytest.raises(hwsim.InputError, match="at least one objective"):
+        sweep_html(points(3), PARAMETERS, [], "t")
+
+
+@needs_chromium
+def test_in_a_browser(tmp_path: Path) -> None:
+    html = sweep_html(
+        points(1500), PARAMETERS, OBJECTIVES, "sweep", hypervolume=[(i, 1 - 0.9**i) for i in range(30)],
+        sensitivity={"latency_s": {"array.rows": 0.9}, "energy_pj": {"memories.glb.size": 0.7}},
+    )  # fmt: skip
+    opened = open_page(html, tmp_path)
+    assert opened.console == []
+    titles = [chart["title"] for chart in opened.found["charts"]]
+    assert titles == ["energy_pj over latency_s", "Parallel coordinates", "Hypervolume over points simulated", "Sensitivity of each objective"]  # fmt: skip
+    for chart in opened.found["charts"]:
+        assert min(chart["box"]) > 20
+        assert chart["shapes"] > 0
+        assert chart["outside"] == [], chart["title"]
