@@ -14,7 +14,18 @@ LAYERS = [
     {"machines"},
     {"engine", "energy"},
     {"simulation", "report", "scenario"},
-    {"execution", "inference", "kernel_checks", "oracles", "layer_data", "validate", "schema", "sweeps", "cli"},
+    {
+        "execution",
+        "inference",
+        "kernel_checks",
+        "oracles",
+        "layer_data",
+        "validate",
+        "schema",
+        "sweeps",
+        "exploration",
+        "cli",
+    },
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

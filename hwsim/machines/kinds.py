@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from hwsim.clock import Timebase
 from hwsim.errors import Fault, InputError
+from hwsim.machines.least import Least
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import MachineSpec
@@ -86,6 +87,10 @@ class Machine(ABC):
     @abstractmethod
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         """Plan one layer."""
+
+    def least(self, layer: Layer, batch: int) -> Least | None:
+        """The least that any plan of a layer costs, told much faster than it is planned; None where a kind cannot say."""
+        return None
 
     def memory_bytes(self) -> int | None:
         """Bytes of memory a network must fit in, or None where it is not bounded."""
