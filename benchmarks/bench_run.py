@@ -51,7 +51,7 @@ def test_resnet50_on_a_32x32_array_again(benchmark) -> None:
 def test_row_stationary_search(benchmark) -> None:
     """All legal mappings of AlexNet conv3 on Eyeriss."""
     from hwsim.machines.pe_array.row_stationary import limits_of
-    from hwsim.machines.pe_array.rs_mapper import candidates, choose
+    from hwsim.machines.pe_array.rs_mapper import choose
     from hwsim.machines.pe_array.work import as_conv
 
     limits, _ = limits_of(hwsim.load_machine("eyeriss_v1"), 16)
@@ -59,7 +59,7 @@ def test_row_stationary_search(benchmark) -> None:
     assert work is not None
 
     def search() -> int:
-        candidates.cache_clear()
+        choose.cache_clear()
         found = choose(work, limits)
         assert found is not None
         return found.candidates

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from weakref import WeakKeyDictionary
 
 from hwsim.energy import Prices, dynamic_energy
@@ -9,6 +11,7 @@ from hwsim.engine import Timeline
 from hwsim.engine import simulate as run_program
 from hwsim.errors import InputError
 from hwsim.machines import LayerPlan, Machine
+from hwsim.program import Program
 from hwsim.report.report import LayerResult, Report
 from hwsim.workload import Workload
 
@@ -17,6 +20,9 @@ __all__ = ["prices_of", "simulate"]
 # A plan is the same object for equal layers of one machine: what it cost to run and price is worth keeping.
 _timelines: WeakKeyDictionary[LayerPlan, Timeline] = WeakKeyDictionary()
 _prices: WeakKeyDictionary[Machine, Prices] = WeakKeyDictionary()
+# Other plans, on other machines too, may come to the same program, tick by tick: most points of a sweep share some.
+_runs: OrderedDict[Hashable, Timeline] = OrderedDict()
+_MOST_RUNS, _MOST_INTERVALS = 8192, 500
 
 
 def prices_of(machine: Machine) -> Prices:
@@ -24,6 +30,17 @@ def prices_of(machine: Machine) -> Prices:
     if machine not in _prices:
         _prices[machine] = Prices(machine.spec.energy, machine.folder)
     return _prices[machine]
+
+
+def _run(program: Program) -> Timeline:
+    """Run a program, or remember the same one; long timelines are not kept, so that memory stays bounded."""
+    key = (tuple(program.resources.items()), program.pipelines)
+    timeline = _runs.pop(key, None) or run_program(program)
+    if sum(len(records) for _, _, records in timeline.parts) <= _MOST_INTERVALS:
+        _runs[key] = timeline
+        if len(_runs) > _MOST_RUNS:
+            _runs.popitem(last=False)
+    return timeline
 
 
 def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
@@ -54,7 +71,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
     results = []
     for layer, plan in zip(workload, machine.plans(workload, batch), strict=True):
         if plan not in _timelines:
-            _timelines[plan] = run_program(plan.program)
+            _timelines[plan] = _run(plan.program)
         timeline = _timelines[plan]
         seconds = machine.timebase.seconds(timeline.end)
         energy = dynamic_energy(plan.counts, plan.word_bits, prices)

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rs_exhaustive import best, candidates
 
 import hwsim
 from hwsim.machines.pe_array.row_stationary import limits_of
-from hwsim.machines.pe_array.rs_mapper import RsMapping, candidates, choose, nest, strips
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, nest, strips
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.mapping import Policy, check_capacity, conv_problem, counts
 from hwsim.validate import comparisons
@@ -87,6 +90,28 @@ def test_the_mapper_ranks_by_the_counts_of_the_nests(layer: hwsim.Layer, batch: 
                 counted.of("glb", "ofmap", a) for a in ("read", "update", "drain")
             )
         assert (dram, glb) == (int(row[8]), int(row[9]))
+
+
+@given(
+    shape=st.builds(
+        lambda n, g, k, c, p, q, rs, stride, dilation: ConvWork(
+            n, g, k, c, p, q, *rs, (stride, stride), (dilation, dilation), 0, 0
+        ),
+        st.sampled_from([1, 2, 3, 4, 6]), st.sampled_from([1, 2]), st.sampled_from([1, 6, 16, 24, 64]),
+        st.integers(1, 40), st.integers(1, 20), st.integers(1, 30), st.sampled_from([(1, 1), (3, 3), (5, 5), (3, 1)]),
+        st.sampled_from([1, 2, 4]), st.sampled_from([1, 1, 2]),
+    ),
+    limits=st.builds(
+        Limits,
+        rows=st.integers(2, 16), cols=st.integers(2, 16), weight_spad=st.integers(20, 300),
+        ifmap_spad=st.integers(2, 16), psum_spad=st.integers(1, 32), filter_buffer=st.integers(400, 4096),
+        banks=st.integers(2, 40), bank=st.sampled_from([64, 512, 2048]), row_words=st.sampled_from([20, 128, 2**40]),
+        min_occupation=st.sampled_from([0.0, 0.5, 0.9]),
+    ),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_the_mapper_takes_what_listing_every_mapping_finds(shape: ConvWork, limits: Limits) -> None:
+    assert choose(shape, limits) == best(shape, limits)
 
 
 def test_time_of_a_layer_worked_by_hand() -> None:

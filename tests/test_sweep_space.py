@@ -343,3 +343,35 @@ def test_numbers_of_ranges_are_close_to_what_was_asked() -> None:
     for place, value in enumerate(values):
         wanted = (low + (high - low) * place / 7) * 10**6
         assert math.isclose(measure(value)[0], wanted, rel_tol=1e-11)
+
+
+def test_a_digest_is_of_the_resolved_machine(tmp_path: Path) -> None:
+    """Whatever way it came to its values: a file, changes, or changes of what is changed already."""
+    (tmp_path / "big.yaml").write_text("base: systolic_ws\narray: {rows: 64, cols: 32, wiring: systolic}\n")
+    space = read_space({"machines": ["systolic_ws", str(tmp_path / "big.yaml")], "workloads": "lenet5_caffe"})
+    plain, big = space.machines.values()
+    assert plain.digest({"array.rows": 64}) == big.digest({}) == big.digest({"array.rows": 64})
+    assert plain.digest({"array.rows": 64, "array.cols": 32}) == big.digest({"array.cols": 32})
+    assert plain.digest({}) == plain.digest({"array": {"cols": 32, "wiring": "systolic", "rows": 32}})
+    others = [
+        {},
+        {"array.rows": 64},
+        {"array.cols": 64},
+        {"array.rows": 6, "array.cols": 4},
+        {"name": '"'},
+        {"name": "\\0"},
+    ]
+    assert len({plain.digest(changes) for changes in others}) == len(others)
+
+
+def test_a_digest_has_the_tables_that_a_machine_names_by_path(tmp_path: Path) -> None:
+    from hwsim.energy.table import _TABLES
+
+    text = (_TABLES / "horowitz_45nm.yaml").read_text()
+    found = []
+    for energy in ("0.23 pJ", "0.24 pJ"):
+        (tmp_path / "prices.yaml").write_text(text.replace("0.2 pJ", energy))
+        (tmp_path / "mine.yaml").write_text("base: systolic_ws\nenergy: {table: prices.yaml}\n")
+        found.append(read_space(BASE | {"machines": str(tmp_path / "mine.yaml")}).machines.popitem()[1].digest({}))
+    assert text.count("0.2 pJ")
+    assert found[0] != found[1]

@@ -84,6 +84,7 @@ class Runner:
         self.store = Store(store) if store is not None else None
         self.deaths = 0
         self.simulated = 0
+        self._digests: dict[int, str] = {}
         self._client: Any = None
         self._executor: Executor | None = None
         self._job: Job | None = None
@@ -109,7 +110,7 @@ class Runner:
         """What the store has of these points."""
         if self.store is None:
             return {}
-        digests = {number: self.evaluator.digest(number) for number in numbers}
+        digests = {number: self._digest(number) for number in numbers}
         found = self.store.known(list(dict.fromkeys(digests.values())), self.per_layer)
         return {n: replace(found[digest], number=n) for n, digest in digests.items() if digest in found}
 
@@ -149,11 +150,16 @@ class Runner:
         if missing:
             yield from self._simulate(missing)
 
+    def _digest(self, number: int) -> str:
+        if number not in self._digests:
+            self._digests[number] = self.evaluator.digest(number)
+        return self._digests[number]
+
     def _keep(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Put results in the store, once."""
         self.simulated += len(outcomes)
         if self.store is not None:
-            self.store.add((self.evaluator.digest(outcome.number), outcome) for outcome in outcomes)
+            self.store.add((self._digest(outcome.number), outcome) for outcome in outcomes)
         return outcomes
 
     def _start(self, points: int) -> Executor:

@@ -23,6 +23,9 @@ __all__ = ["MachineSource", "WorkloadSource", "find"]
 
 Changes = Mapping[str, Any]
 
+_CUT = "\0value "
+"""No YAML text has a zero byte."""
+
 _FREE_KEYS = ("mappings", "fitted")
 """Mappings of a machine file whose keys are new names by their nature."""
 
@@ -34,6 +37,7 @@ class MachineSource:
     label: str
     document: Document
     folder: Path
+    _texts: dict[tuple[str, ...], list[str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, label: str, name: str | Path) -> MachineSource:
@@ -57,17 +61,40 @@ class MachineSource:
 
     def digest(self, changes: Changes) -> str:
         """Of all that the machine says once it is resolved, tables that it names by path among it."""
-        text = json.dumps(self.changed(changes).data, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256((text + self._beside).encode()).hexdigest()
+        keys = tuple(changes)
+        if keys not in self._texts:
+            self._texts[keys] = self._text_around(keys)
+        if not self._texts[keys]:
+            text = json.dumps(self.changed(changes).data, sort_keys=True) + self._beside
+            return hashlib.sha256(text.encode()).hexdigest()
+        parts = [self._contents(value) for value in changes.values()]
+        parts.append(self._texts[keys][0])
+        for part in self._texts[keys][1:]:
+            place, _, rest = part.partition('"')
+            parts += (json.dumps(changes[keys[int(place)]], sort_keys=True), rest)
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def _text_around(self, keys: tuple[str, ...]) -> list[str]:
+        """The resolved machine as text, cut where the values of these keys stand: made once, not for each point.
+
+        Empty where one key lies in the value of another.
+        """
+        try:
+            marked = self.changed({key: f"{_CUT}{place}" for place, key in enumerate(keys)}).data
+        except InputError:
+            return []
+        return (json.dumps(marked, sort_keys=True) + self._beside).split(json.dumps(_CUT)[:-1])
 
     @cached_property
     def _beside(self) -> str:
         """Contents of the files that the machine names by path."""
-        found = []
-        for _, value in sorted(self.constants.items()):
-            if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (self.folder / value).is_file():
-                found.append(f"{value}={hashlib.sha256((self.folder / value).read_bytes()).hexdigest()}")
-        return "\n".join(found)
+        return "".join(self._contents(value) for _, value in sorted(self.constants.items()))
+
+    def _contents(self, value: object) -> str:
+        """Digest of the file that a value names, nothing where it names none."""
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (self.folder / value).is_file():
+            return f"{value}={hashlib.sha256((self.folder / value).read_bytes()).hexdigest()}\n"
+        return ""
 
     @cached_property
     def constants(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, given, 
 from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
-from hwsim.mapping import Policy, Problem, conv_problem, counts
+from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Conv2d, Layer
 from hwsim.workload.compression import rlc_expected_bytes
@@ -91,6 +92,23 @@ def plan_row_stationary(machine: PeArray, layer: Layer, batch: int, by_hand: str
     return _Chip(machine, layer, batch, work, limits, names, chosen, bits).plan()
 
 
+@lru_cache(maxsize=4096)
+def _problem(w: ConvWork, bits: tuple[int, int, int]) -> Problem:
+    return conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
+
+
+@lru_cache(maxsize=4096)
+def _counted(
+    work: ConvWork, mapping: RsMapping, names: tuple[tuple[str, str], ...], bits: tuple[int, int, int], refills: bool
+) -> tuple[Part, Counts]:
+    """The nest of a mapping and its counts, which no clock, bandwidth or price changes: chips share them."""
+    memories = dict(names)
+    # Windows slide inside a PE; whether the buffer keeps the rows that two strips share is up to the chip.
+    refill = (memories["buffer"],) if refills else ()
+    part = (_problem(work, bits), nest(memories, mapping, work), Policy(multicast="word", refill=refill))
+    return part, counts(*part)
+
+
 class _Chip:
     """One layer on the chip: walks its strips and adds up counts, bytes, and the ticks of loads, passes and drains."""
 
@@ -111,7 +129,12 @@ class _Chip:
         self.nests: list[Part] = []
         # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
         skips = spec.array.zeros == "skip"
-        self.executed = Fraction(layer.input.density) if skips else Fraction(1)
+        self.executed = Fraction(layer.input.density) if skips else 1
+        self.psum_port = self._port(names["buffer"], "ofmap")
+        self.ifmap_port = self._port(names["buffer"], "ifmap")
+        self.filter_port = self._port(names["filter"], "weight")
+        link = spec.bytes_per_second(self.dram.bandwidth, self.dram, bits[0])  # type: ignore[arg-type]
+        self.byte_ticks = machine.timebase.rate_hz / link
 
     def _port(self, memory: str, tensor: Tensor) -> Fraction:
         """Words a cycle through the port of a tensor; as good as unlimited where the file gives none."""
@@ -182,7 +205,7 @@ class _Chip:
             dram_bytes=sum(dram_bytes.values()),
             bounds={"load": "link", "process": bound, "drain": "link"},
             word_bits=dict.fromkeys(("ifmap", "weight", "ofmap"), word),
-            problem=self._problem(work.p),
+            problem=_problem(work, self.bits),
             mapping=self.nests[0][1],
             parts=tuple(self.nests),
             columns={
@@ -223,18 +246,12 @@ class _Chip:
                     self.actions[key] -= min(self.actions[key], idle)
         return macs if zeros == "gate" else macs - idle
 
-    def _problem(self, p: int) -> Problem:
-        w = self.work
-        return conv_problem(w.n, w.g, w.k, w.c, p, w.q, w.r, w.s, w.stride, w.dilation, self.bits)
-
     def _count(self, mapping: RsMapping, rows: int) -> None:
         """Add the counts of the strips that share a mapping."""
-        loop_nest = nest(self.names, mapping, replace(self.work, p=rows))
-        # Windows slide inside a PE; whether the buffer keeps the rows that two strips share is up to the chip.
-        refill = (self.names["buffer"],) if self.machine.spec.mapper.halo == "refill" else ()
-        part = (self._problem(rows), loop_nest, Policy(multicast="word", refill=refill))
+        refills = self.machine.spec.mapper.halo == "refill"
+        bare = replace(mapping, candidates=0, ties=0)
+        part, counted = _counted(replace(self.work, p=rows), bare, tuple(self.names.items()), self.bits, refills)
         self.nests.append(part)
-        counted = counts(*part)
         dram = self.machine.spec.dram
         for (memory, tensor, action), n in counted.actions.items():
             if n and memory != dram and action in ("read", "fill", "update", "drain"):
@@ -250,27 +267,22 @@ class _Chip:
         rows = (height - 1) * w.stride[0] + (w.r - 1) * w.dilation[0] + 1
         width = (f - 1) * w.stride[1] + (w.s - 1) * w.dilation[1] + 1
         stored = min(width, w.real_cols)
-        link = machine.spec.bytes_per_second(self.dram.bandwidth, self.dram, self.bits[0])  # type: ignore[arg-type]
         out = self._packed("ofmap", m.n * m.m * height, f, self.layer.output.density)
         self.bytes["ofmap"] += groups * Fraction(out)
-        rate = machine.timebase.rate_hz
 
         def fill(channels: int, number: int) -> tuple[tuple[int, int], tuple[int, int]]:
             """Ticks of load and processing of a channel group, the first one and others; adds up bytes and cycles."""
             q = min(m.q, -(-channels // m.r))
             parts = {
                 "compute": m.p * q * w.s * self.executed,
-                "psum port": height * m.p * m.t / self._port(self.names["buffer"], "ofmap"),
-                "ifmap port": channels * w.stride[1] * rows / self._port(self.names["buffer"], "ifmap"),
+                "psum port": height * m.p * m.t / self.psum_port,
+                "ifmap port": channels * w.stride[1] * rows / self.ifmap_port,
             }
             binding = max(parts, key=lambda name: parts[name])
             body = ceil(m.n * f * parts[binding])
             weights = m.p * m.t * channels * w.r * w.s
             ramp = (
-                ceil(
-                    weights / self._port(self.names["filter"], "weight")
-                    + channels * w.s * rows / self._port(self.names["buffer"], "ifmap")
-                )
+                ceil(weights / self.filter_port + channels * w.s * rows / self.ifmap_port)
                 + machine.spec.mapper.pass_cycles
             )
             cycles = passes * (body + ramp)
@@ -282,8 +294,8 @@ class _Chip:
             self.bytes["ifmap"] += groups * number * m.n * Fraction(image)
             self.bytes["weight"] += groups * number * passes * Fraction(filters)
             # The first image and the first pass's filters must be there; the others arrive while the array works.
-            load = ceil(Fraction(image + filters) / link * rate)
-            rest = ceil(Fraction((m.n - 1) * image + (passes - 1) * filters) / link * rate)
+            load = ceil(Fraction(image + filters) * self.byte_ticks)
+            rest = ceil(Fraction((m.n - 1) * image + (passes - 1) * filters) * self.byte_ticks)
             if rest > machine.cycle_ticks(cycles):
                 self.busy["link"] = self.busy.get("link", 0) + groups * number * cycles
             # The sums of the tile before leave over the same link while the first group is processed.
@@ -291,7 +303,7 @@ class _Chip:
             return (load, first), (load, others)
 
         full, left = divmod(w.c, m.q * m.r)
-        drain = ceil(Fraction(out) / link * rate)
+        drain = ceil(Fraction(out) * self.byte_ticks)
         tiles = [(*fill(m.q * m.r, full), full)] if full else []
         tiles += [(*fill(left, 1), 1)] if left else []
         fills = [(tiles[0][0], 1), (tiles[0][1], tiles[0][2] - 1), *((others, n) for _, others, n in tiles[1:])]
