@@ -38,6 +38,7 @@ _PUBLIC = {
     "Report": "hwsim.report.report",
     "Softmax": "hwsim.workload",
     "Workload": "hwsim.workload",
+    "compare": "hwsim.report.beside",
     "load_machine": "hwsim.machines",
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     )
     from hwsim.mapping import Counts as Counts
     from hwsim.mapping import Mapping as Mapping
+    from hwsim.report.beside import compare as compare
     from hwsim.report.report import Report as Report
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 
@@ -9,6 +10,8 @@ import click
 
 from hwsim import __version__
 from hwsim.cli.catalogue import list_, schema, show
+from hwsim.cli.compare import compare
+from hwsim.cli.completion import completion
 from hwsim.cli.explain import explain
 from hwsim.cli.importer import import_
 from hwsim.cli.run import run
@@ -31,17 +34,21 @@ def cli() -> None:
       hwsim run eyeriss_v1 alexnet --batch 4
       hwsim run systolic_ws resnet50_v1 --set array.rows=64 --set array.cols=64
       hwsim explain eyeriss_v1 alexnet conv3 --batch 4
+      hwsim compare nucleo_l4r5zi stm32h7a3 kws
       hwsim list machines
     """
 
 
-for _command in (run, explain, sweep, validate, list_, show, import_, schema):
+for _command in (run, compare, explain, sweep, validate, list_, show, import_, schema, completion):
     cli.add_command(_command)
 
 
 def main() -> None:
     """Run the command line: errors as text, exit 2 on bad input, never a traceback."""
     warnings.showwarning = lambda message, *_, **__: click.echo(f"hwsim: warning: {message}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a character is no reason to stop
     try:
         cli.main(prog_name="hwsim", standalone_mode=False)
     except click.exceptions.Abort:

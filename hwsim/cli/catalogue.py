@@ -6,7 +6,8 @@ import json
 
 import click
 
-from hwsim.cli.options import changes_of, console_of, names, set_option
+from hwsim.cli.completion import items
+from hwsim.cli.options import changes_of, console_of, set_option
 
 __all__ = ["list_", "show", "schema"]
 
@@ -27,7 +28,7 @@ def list_(what: str | None) -> None:
 
 
 @click.command()
-@click.argument("name", shell_complete=lambda c, p, g: names("machines")(c, p, g) + names("workloads")(c, p, g))
+@click.argument("name", shell_complete=items)
 @set_option
 def show(name: str, changes: tuple[str, ...]) -> None:
     """Show a machine's description, or a workload's layers.

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from hwsim.cli.options import batch_option, console_of, machine_argument, set_option, simulated, workload_argument
+from hwsim.cli.completion import layers_of
+from hwsim.cli.options import (
+    batch_option,
+    console_of,
+    machine_argument,
+    set_option,
+    simulated,
+    workload_argument,
+)
 
 __all__ = ["explain"]
 
@@ -12,7 +20,7 @@ __all__ = ["explain"]
 @click.command()
 @machine_argument
 @workload_argument
-@click.argument("layer")
+@click.argument("layer", shell_complete=layers_of)
 @batch_option
 @set_option
 def explain(machine: str, workload: str, layer: str, batch: int, changes: tuple[str, ...]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
+from hwsim.cli.completion import names
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ __all__ = [
     "console_of",
     "layers_option",
     "machine_argument",
-    "names",
     "set_option",
     "simulated",
     "workload_argument",
@@ -29,33 +30,44 @@ __all__ = [
 ]
 
 
-def names(what: str) -> Any:
-    """Shell completion for machine or workload names."""
-
-    def complete(_context: click.Context, _parameter: click.Parameter, given: str) -> list[str]:
-        import hwsim
-
-        names = hwsim.machine_names() if what == "machines" else hwsim.workload_names()
-        return [name for name in names if name.startswith(given)]
-
-    return complete
+_PIPE = 1000
 
 
 machine_argument = click.argument("machine", shell_complete=names("machines"))
 workload_argument = click.argument("workload", shell_complete=names("workloads"))
 set_option = click.option(
-    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the machine; may be given again."
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the machine; may be given again.",
 )
 batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that run together.")
 layers_option = click.option("--layers", metavar="PATTERN", help="Only the layers whose name matches, as 'conv*'.")
+
+
+class _Plain:
+    """A stream that takes lines without the blanks that fill up the last column of a table."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def console_of(error: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    # In a pipe there is no terminal to ask for its width, and nothing may wrap.
-    return Console(file=stream, width=None if stream.isatty() else 120, highlight=False)
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    # In a pipe there is no terminal to ask for its width; nothing may wrap or be cut off.
+    return Console(file=cast("IO[str]", _Plain(stream)), width=_PIPE, highlight=False)
 
 
 def changes_of(pairs: tuple[str, ...]) -> dict[str, object]:

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from hwsim.cli.options import batch_option, changes_of, console_of, names, set_option
+from hwsim.cli.completion import names
+from hwsim.cli.options import batch_option, changes_of, console_of, set_option
 from hwsim.errors import InputError
 
 __all__ = ["validate"]
@@ -81,12 +82,12 @@ def validate(
     if markdown:
         click.echo(markdown_tables(found), nl=False)
     elif found:
-        from hwsim.report.table import comparison_table
+        from hwsim.report.table import print_comparisons
 
         console = console_of()
         for name, rows in found.items():
             console.print(f"[bold]{name}[/bold]")
-            console.print(comparison_table(rows))
+            print_comparisons(rows, console)
             console.print()
     rows_all = [row for rows in found.values() for row in rows]
     outside = [row for row in rows_all if not row.within]

@@ -3,49 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
 
 from hwsim.errors import InputError, nearest
 from hwsim.machines import load_machine, machine_document, machine_names
+from hwsim.report.columns import Column, print_columns
 from hwsim.units import format_size
 from hwsim.workload import Layer, load_workload, workload_names
+from hwsim.yaml_source import read_yaml
 
-__all__ = ["print_machines", "print_workloads", "show_any"]
-
-
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis")
-    return table
+__all__ = ["kind_of", "print_machines", "print_workloads", "show_any"]
 
 
 def print_machines(console: Console) -> None:
     """The machines: name, kind and what they are."""
-    table = _table("machine", "kind", "what it is")
-    for name in machine_names():
-        spec = load_machine(name).spec
-        table.add_row(name, spec.kind, spec.description or spec.source)
-    console.print(table)
+    specs = {name: load_machine(name).spec for name in machine_names()}
+    columns = [
+        Column("machine", list(specs)),
+        Column("kind", [spec.kind for spec in specs.values()]),
+        Column("what it is", [spec.description or spec.source for spec in specs.values()], least=20),
+    ]
+    print_columns(console, columns)
 
 
 def print_workloads(console: Console) -> None:
     """The workloads: name, layers, MACs and weights."""
-    table = _table("workload", "layers", "MACs", "weights", right=("layers", "MACs", "weights"))
-    for name in workload_names():
-        network = load_workload(name)
-        table.add_row(name, str(len(network.layers)), f"{network.macs:,}", f"{network.weights:,}")
-    console.print(table)
+    networks = {name: load_workload(name) for name in workload_names()}
+    columns = [
+        Column("workload", list(networks), least=12),
+        Column("layers", [str(len(network.layers)) for network in networks.values()], right=True),
+        Column("MACs", [f"{network.macs:,}" for network in networks.values()], right=True),
+        Column("weights", [f"{network.weights:,}" for network in networks.values()], right=True),
+    ]
+    print_columns(console, columns)
 
 
 def show_any(name: str, changes: Mapping[str, object], console: Console) -> None:
     """Show a machine as resolved YAML, or a workload as a table of its layers."""
-    is_path = name.endswith((".yaml", ".yml"))
-    if name in machine_names() or (is_path and _is_machine(name)):
+    if kind_of(name) == "machine":
         document = machine_document(name, changes)
         load_machine(name, set=changes)
         text = yaml.safe_dump(document.data, sort_keys=False, allow_unicode=True, width=110)
@@ -53,31 +52,39 @@ def show_any(name: str, changes: Mapping[str, object], console: Console) -> None
         return
     if changes:
         raise InputError("--set changes machines only")
-    if not is_path and not name.endswith((".csv", ".onnx", ".tflite")) and name not in workload_names():
-        raise InputError(
-            f"no machine or workload is called {name!r}{nearest(name, [*machine_names(), *workload_names()])}"
-        )
     network = load_workload(name)
-    table = _table("layer", "op", "input", "output", "MACs", "weights", right=("MACs", "weights"))
-    for layer in network:
-        table.add_row(
-            layer.name,
-            layer.op,
-            _shape(layer, "input"),
-            _shape(layer, "output"),
-            f"{layer.macs:,}",
-            f"{layer.weights:,}",
-        )
-    console.print(table)
+    columns = [
+        Column("layer", [layer.name for layer in network], least=12),
+        Column("op", [layer.op for layer in network]),
+        Column("input", [_shape(layer, "input") for layer in network], least=12),
+        Column("output", [_shape(layer, "output") for layer in network], least=12),
+        Column("MACs", [f"{layer.macs:,}" for layer in network], right=True),
+        Column("weights", [f"{layer.weights:,}" for layer in network], right=True),
+    ]
+    print_columns(console, columns)
     peak = format_size(network.peak_activation_bytes(1))
     console.print(
         f"\n{len(network.layers)} layers, {network.macs:,} MACs, {network.weights:,} weights; peak activations {peak}"
     )
 
 
-def _is_machine(name: str) -> bool:
-    data = machine_document(name).data
-    return "kind" in data
+def kind_of(name: str) -> str:
+    """What a name or path is of: ``machine``, ``workload``, or ``report`` (one saved as JSON)."""
+    if name in machine_names():
+        return "machine"
+    suffix = Path(name).suffix.lower()
+    if suffix == ".json":
+        return "report"
+    if name in workload_names() or suffix in (".csv", ".onnx", ".tflite"):
+        return "workload"
+    if suffix not in (".yaml", ".yml"):
+        known = [*machine_names(), *workload_names()]
+        raise InputError(f"no machine or workload is called {name!r}{nearest(name, known)}")
+    data = read_yaml(Path(name)).data
+    keys = set(data) if isinstance(data, dict) else set()
+    # Only a network lists layers; only a machine has a kind, its own or that of its base.
+    is_machine = "kind" in keys or (not {"layers", "density", "dtype"} & keys and data.get("base") in machine_names())
+    return "machine" if is_machine else "workload"
 
 
 def _shape(layer: Layer, tensor: str) -> str:

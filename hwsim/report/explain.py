@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
-from hwsim.report.breakdown import waits
+from hwsim.report.breakdown import binding, waits
+from hwsim.report.columns import Column, print_columns, wrapped
+from hwsim.report.quantity import energy, shown
 from hwsim.report.report import LayerResult, Report
 from hwsim.simulation import prices_of
 from hwsim.units import format_si
 
 __all__ = ["print_explanation"]
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for i, name in enumerate(columns):
-        number = name in ("count", "price", "energy", "busy", "share", "stalled") and i
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    return table
 
 
 def print_explanation(report: Report, console: Console) -> None:
@@ -45,19 +38,22 @@ def _explain(report: Report, result: LayerResult, console: Console) -> None:
         if kind.elements:
             shape = "x".join(map(str, kind.shape))
             console.print(f"  {tensor:7} {shape} {kind.dtype}, density {kind.density:.4g}")
-    console.print(
-        f"  {plan.macs:,} MACs, {plan.macs_live:,} live, {plan.macs_executed:,} executed; "
-        f"{result.cycles:,} cycles = {format_si(result.latency_s, 's', 4)}, bound by {result.bound}"
+    wrapped(
+        console,
+        f"{plan.macs:,} MACs, {plan.macs_live:,} live, {plan.macs_executed:,} executed; {result.cycles:,} cycles = "
+        f"{format_si(result.latency_s, 's', 4)}",
+        "  ",
     )
+    wrapped(console, f"bound by {result.bound}: {binding(result)}", "  ")
     for sentence in (*plan.why, *report.machine.advice(layer, plan.batch)):
-        console.print(f"  {sentence}", soft_wrap=True)
+        wrapped(console, sentence, "  ")
     _nest(result, console)
     _stages(report, result, console)
     _prices(report, result, console)
     if plan.columns:
         _heading(console, "columns of this machine")
         for name, value in plan.columns.items():
-            console.print(f"  {name:18} {value:,}" if isinstance(value, int) else f"  {name:18} {value}")
+            console.print(Text(f"  {name:24} {shown(name, value)}"))
 
 
 def _nest(result: LayerResult, console: Console) -> None:
@@ -88,42 +84,43 @@ def _stages(report: Report, result: LayerResult, console: Console) -> None:
     if not timeline.stages:
         return
     _heading(console, f"stages ({timeline.tiles:,} tiles, {timeline.events} events)")
-    table = _table("stage", "resource", "busy", "share", "waits")
-    for (_, stage), totals in timeline.stages.items():
-        share = totals.busy / timeline.end if timeline.end else 0.0
-        seconds = report.machine.timebase.seconds(totals.busy)
-        table.add_row(stage, totals.resource, format_si(seconds, "s", 4), f"{share:.1%}", _waits(totals))
-    console.print(table)
+    end, timebase = timeline.end, report.machine.timebase
+    stages = {stage: totals for (_, stage), totals in timeline.stages.items()}
+    # Stages one after the other wait for each other and for nothing else.
+    in_turn = sum(totals.busy for totals in stages.values()) == end
+    columns = [
+        Column("stage", list(stages)),
+        Column("resource", [totals.resource for totals in stages.values()]),
+        Column("busy", [format_si(timebase.seconds(t.busy), "s", 4) for t in stages.values()], right=True),
+        Column("share", [f"{t.busy / end if end else 0.0:.1%}" for t in stages.values()], right=True),
+    ]
+    if not in_turn:
+        columns.append(Column("waits", [_waits(totals) for totals in stages.values()], least=20))
+    print_columns(console, columns)
 
 
 def _prices(report: Report, result: LayerResult, console: Console) -> None:
     prices = prices_of(report.machine)
     _heading(console, "energy: count x price")
-    table = _table("component", "tensor", "action", "count", "price", "energy", "source")
     sources: dict[str, int] = {}
+    rows: list[tuple[str, ...]] = []
     for (component, tensor, action), count in result.plan.counts.items():
         if not count:
             continue
         price = prices.of(component, action)
         word = price.of_word(result.plan.word_bits.get(tensor))
-        energy = result.energy[component, tensor, action]
+        spent = result.energy[component, tensor, action]
         source = price.source + (f"; fitted on {price.fitted}" if price.fitted else "")
         note = f"[{sources.setdefault(source, len(sources) + 1)}]"
-        table.add_row(
-            component,
-            tensor,
-            action,
-            f"{count:,}",
-            format_si(word * 1e-12, "J"),
-            format_si(energy * 1e-12, "J"),
-            Text(note),
-        )
+        rows.append((component, tensor, action, f"{count:,}", energy(word), energy(spent), note))
     if result.static_pj:
         seconds, watts = format_si(result.latency_s, "s", 4), format_si(prices.static_w, "W", 4)
         note = f"[{sources.setdefault(prices.spec.static_source or '', len(sources) + 1)}]"
-        energy = result.static_pj
-        table.add_row("static", "", "leak", seconds, watts, format_si(energy * 1e-12, "J"), Text(note))
-    console.print(table)
-    console.print(f"  sum {format_si(result.energy_pj * 1e-12, 'J', 4)}")
+        rows.append(("static", "", "leak", seconds, watts, energy(result.static_pj), note))
+    heads = ("component", "tensor", "action", "count", "price", "energy", "source")
+    if rows:
+        numbers = ("count", "price", "energy")
+        print_columns(console, [Column(h, cells, h in numbers) for h, cells in zip(heads, zip(*rows))])
+    console.print(f"  sum {energy(result.energy_pj)}")
     for source, number in sources.items():
-        console.print(Text(f"  [{number}] {source}"), soft_wrap=True)
+        wrapped(console, f"[{number}] {source}", "  ")

@@ -3,89 +3,89 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from hwsim.report.breakdown import energy_parts
+from hwsim.report.columns import WIDTH, Column, print_columns, wrapped
+from hwsim.report.quantity import count, energy
 from hwsim.report.report import LayerResult, Report
 from hwsim.report.silicon import Comparison, Silicon
 from hwsim.units import format_si, format_size
 
-__all__ = ["comparison_table", "print_report"]
+__all__ = ["print_comparisons", "print_report"]
 
-_BAR = 34
-_WIDTH = 100
-
-
-def _count(value: float) -> str:
-    """A count with at most four characters of digits: 421.7 M."""
-    if value < 1000:
-        return f"{value:.0f}"
-    for scale, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= scale * 0.9995:
-            return f"{value / scale:.4g} {suffix}"
-    return f"{value:.0f}"
+_NAME = 22
 
 
-def _energy(pj: float) -> str:
-    return "unknown" if math.isnan(pj) else format_si(pj * 1e-12, "J")
-
-
-def _bar(share: float, width: int = _BAR) -> str:
-    full = share * width
-    whole = int(full)
-    eighths = " ▏▎▍▌▋▊▉"[int((full - whole) * 8)]
-    return ("█" * whole + eighths).rstrip() or ("▏" if share > 0 else "")
-
-
-def _layer_table(results: Iterable[LayerResult], silicon: dict[str, dict[str, float]]) -> Table:
-    results = list(results)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("layer", no_wrap=True, max_width=22, overflow="ellipsis")
-    for name in ("MACs", "cycles", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _measured(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]]) -> list[Column]:
+    """What was measured of the layers, with the error: of their processing where that was, else of their latency."""
     shown = "processing_s" if any("processing_s" in m for m in silicon.values()) else "latency_s"
-    if not any(shown in measured for measured in silicon.values()):
-        silicon = {}
-    if silicon:
-        table.add_column("silicon" if shown == "latency_s" else "proc.", justify="right", no_wrap=True)
-        if shown != "latency_s":
-            table.add_column("silicon", justify="right", no_wrap=True)
-        table.add_column("error", justify="right", no_wrap=True)
-    table.add_column("util.", justify="right", no_wrap=True)
-    table.add_column("energy", justify="right", no_wrap=True)
-    table.add_column("bound by", no_wrap=True, max_width=20, overflow="ellipsis")
-    for result in results:
-        row = result.row()
-        cells = [result.name, _count(result.plan.macs), _count(result.cycles), format_si(result.latency_s, "s")]
-        if silicon:
-            predicted, measured = row.get(shown), silicon.get(result.name, {}).get(shown)
-            if shown != "latency_s":
-                cells.append(format_si(float(predicted), "s") if predicted is not None else "")
-            if measured and predicted is not None:
-                cells += [format_si(measured, "s"), f"{float(predicted) / measured - 1:+.1%}"]
-            else:
-                cells += ["", ""]
-        cells += [f"{result.utilization:.0%}", _energy(result.energy_pj), result.bound]
-        table.add_row(*cells)
-    return table
+    rows = [(r.row().get(shown), silicon.get(r.name, {}).get(shown)) for r in results]
+    if not any(measured for _, measured in rows):
+        return []
+    found = []
+    if shown != "latency_s":
+        own = [format_si(float(predicted), "s") if predicted is not None else "" for predicted, _ in rows]
+        found.append(Column("proc.", own, right=True))
+    known = [measured if predicted is not None else None for predicted, measured in rows]
+    errors = [f"{float(p) / m - 1:+.1%}" if p is not None and m else "" for p, m in rows]
+    silicon_cells = [format_si(m, "s") if m else "" for m in known]
+    return [*found, Column("silicon", silicon_cells, right=True), Column("error", errors, right=True)]
 
 
-def _energy_table(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    energies = report.component_energy()
+def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]], console: Console) -> None:
+    longest = max(r.latency_s for r in results)
+    total = math.fsum(r.latency_s for r in results)
+    columns = [
+        Column("layer", [r.name for r in results], most=_NAME),
+        Column("MACs", [count(r.plan.macs) for r in results], right=True, rank=2),
+        Column("cycles", [count(r.cycles) for r in results], right=True, rank=3),
+        Column("time", [format_si(r.latency_s, "s") for r in results], right=True),
+        *_measured(results, silicon),
+        Column("util.", [f"{r.utilization:.0%}" for r in results], right=True, rank=1),
+        Column("energy", [energy(r.energy_pj) for r in results], right=True),
+        Column("bound by", [r.bound for r in results], least=8, most=20),
+        Column("share", [f"{r.latency_s / total:.0%}" if total else "" for r in results], right=True),
+    ]
+    print_columns(console, columns, [r.latency_s / longest if longest else 0.0 for r in results], WIDTH)
+
+
+def _energies(report: Report) -> dict[str, float]:
+    """Energy by component, largest first; NaN where a price is unknown."""
+    found: dict[str, float] = {}
+    for result in report.results:
+        for part, pj in energy_parts(result).items():
+            found[part] = found.get(part, 0.0) + pj
+    unknown = {name: pj for name, pj in report.component_energy().items() if math.isnan(pj)}
+    return dict(sorted(found.items(), key=lambda item: -item[1])) | unknown
+
+
+def _print_energy(report: Report, console: Console) -> None:
+    energies = _energies(report)
     known = math.fsum(e for e in energies.values() if not math.isnan(e))
-    for component, energy in energies.items():
-        share = 0.0 if math.isnan(energy) or not known else energy / known
-        table.add_row(component, _energy(energy), f"{share:.1%}", Text(_bar(share), style="cyan"))
-    return table
+    shares = [0.0 if math.isnan(pj) or not known else pj / known for pj in energies.values()]
+    told = ["" if math.isnan(pj) else f"{share:.1%}" for pj, share in zip(energies.values(), shares)]
+    columns = [
+        Column("", list(energies)),
+        Column("", [energy(pj) for pj in energies.values()], right=True),
+        Column("", told, right=True),
+    ]
+    print_columns(console, columns, shares, WIDTH, heads=False)
+
+
+def _idle(results: Sequence[LayerResult]) -> str:
+    """The layers that take no time and no energy, by why."""
+    reasons: dict[str, list[str]] = {}
+    for result in results:
+        reasons.setdefault(result.bound, []).append(result.name)
+    told = []
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 8} others" if len(names) > 8 else ""
+        told.append(f"{', '.join(names[:8])}{more} ({reason})")
+    return f"no time: {'; '.join(told)}"
 
 
 def print_report(report: Report, console: Console, silicon: Silicon | None = None) -> None:
@@ -94,44 +94,48 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
     title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}"
     console.print(Text(title, style="bold"), highlight=False)
     measured = silicon.rows(s.workload, s.batch) if silicon else {}
-    console.print(_layer_table(report.results, measured), highlight=False)
+    idle = [r for r in report.results if not r.cycles and r.energy_pj == 0]
+    ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
+    if ran:
+        _print_layers(ran, measured, console)
+    if idle:
+        wrapped(console, _idle(idle))
+    if ran:
+        console.print()
+        console.print(Text("energy by component", style="bold"), highlight=False)
+        _print_energy(report, console)
     console.print()
-    console.print(Text("energy by component", style="bold"), highlight=False)
-    console.print(_energy_table(report), highlight=False)
-    console.print()
+    for line in [*_totals(report), *([f"silicon: {silicon.source}"] if measured and silicon else []), *report.notes]:
+        wrapped(console, line)
+
+
+def _totals(report: Report) -> list[str]:
+    s = report.summary
     per_second = s.inferences_per_s
-    rate = f"{per_second:.3g} inferences/s" if per_second >= 0.1 else f"{1 / per_second:.3g} s an inference"
+    rate = f"{1 / per_second:.3g} s an inference" if 0 < per_second < 0.1 else f"{per_second:.3g} inferences/s"
+    rate = f"{per_second:,.0f} inferences/s" if per_second >= 1000 else rate
     dram = (" with DRAM", f"DRAM {format_size(s.dram_bytes)}; ") if s.dram_bytes else ("", "")
-    lines = [
-        f"latency {format_si(s.latency_s, 's')}, {rate}; {_count(s.macs)} MACs, {s.utilization:.0%} of peak",
-        f"energy {_energy(s.energy_pj)}, {_energy(s.energy_per_inference_pj)} an inference; chip power "
-        f"{format_si(s.power_w, 'W') if not math.isnan(s.power_w) else 'unknown'}; {s.tops_per_w:.3g} TOPS/W{dram[0]}",
+    efficiency = "" if math.isnan(s.energy_pj) else f"; {format_si(s.tops_per_w * 1e12, 'OPS/W')}{dram[0]}"
+    power = "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W")
+    return [
+        f"latency {format_si(s.latency_s, 's')}, {rate}; {count(s.macs)} MACs, {s.utilization:.0%} of peak",
+        f"energy {energy(s.energy_pj)}, {energy(s.energy_per_inference_pj)} an inference; "
+        f"chip power {power}{efficiency}",
         f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {s.events} events",
     ]
-    if measured and silicon is not None:
-        lines += textwrap.wrap(f"silicon: {silicon.source}", _WIDTH, subsequent_indent="  ")
-    for line in [*lines, *report.notes]:
-        console.print(line, highlight=False, soft_wrap=True)
 
 
-def comparison_table(comparisons: Iterable[Comparison]) -> Table:
+def print_comparisons(comparisons: Iterable[Comparison], console: Console) -> None:
     """Predicted against published, a row each."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("workload", "layer", "quantity"):
-        table.add_column(name, no_wrap=True)
-    for name in ("predicted", "published", "error", "limit"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for c in comparisons:
-        style = "red" if not c.within else ""
-        limit = "exact" if c.limit == 0 else f"{c.limit:.0%}" if c.limit is not None else ""
-        table.add_row(
-            c.workload,
-            c.layer,
-            c.column,
-            c.shown(c.predicted),
-            c.shown(c.published),
-            f"{c.error:+.1%}",
-            limit,
-            style=style,
-        )
-    return table
+    rows = list(comparisons)
+    limits = ["exact" if c.limit == 0 else f"{c.limit:.0%}" if c.limit is not None else "" for c in rows]
+    columns = [
+        Column("workload", [c.workload for c in rows], least=12),
+        Column("layer", [c.layer for c in rows], least=8),
+        Column("quantity", [c.column for c in rows]),
+        Column("predicted", [c.shown(c.predicted) for c in rows], right=True),
+        Column("published", [c.shown(c.published) for c in rows], right=True),
+        Column("error", [f"{c.error:+.1%}" for c in rows], right=True),
+        Column("limit", limits, right=True),
+    ]
+    print_columns(console, columns, styles=["" if c.within else "red" for c in rows])

@@ -45,7 +45,10 @@ def fitted(text: str, width: float) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars of one quantity: for each row its parts by series, and a mark (a measured value) where there is one."""
+    """Bars of one quantity: for each row its parts by series, and a mark (a measured value) where there is one.
+
+    The scale goes to the longest bar, and at least to `top`.
+    """
 
     title: str
     series: Mapping[str, Sequence[float]]
@@ -53,6 +56,7 @@ class Panel:
     marks: Sequence[float | None] = ()
     mark_name: str = "measured"
     colours: Mapping[str, str] = field(default_factory=dict)
+    top: float = 0.0
 
     def css(self, name: str) -> str:
         """The class of a series."""
@@ -75,7 +79,7 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
         left = gutter + place * (each + gap)
         totals = [math.fsum(parts[row] for parts in panel.series.values()) for row in range(len(labels))]
         marks = [*panel.marks, *[None] * len(labels)][: len(labels)]
-        top = max([*totals, *(m for m in marks if m is not None)], default=0.0) or 1.0
+        top = max([panel.top, *totals, *(m for m in marks if m is not None)], default=0.0) or 1.0
         scale = Scale(0, top, left, left + each - tail)
         svg.text(left, 13, panel.title, "head")
         bottom = head + _ROW * len(labels)

@@ -1,0 +1,103 @@
+"""Tables without lines that never wrap: columns are left out or cut where a terminal is narrow."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["WIDTH", "Column", "bar", "print_columns", "wrapped"]
+
+#: Columns of a terminal that a table of results takes at most, in a pipe too.
+WIDTH = 100
+_GAP = 2
+_BAR = (5, 24)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    `rank` above zero: it may be left out, highest first. `least`: it may be cut down to so many characters, once
+    nothing more can be left out; `most`: it is cut at so many anyway.
+    """
+
+    name: str
+    cells: Sequence[str | Text]
+    right: bool = False
+    rank: int = 0
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Characters of its longest cell."""
+        longest = max([len(self.name), *(Text(c).cell_len if isinstance(c, str) else c.cell_len for c in self.cells)])
+        return longest if self.most is None else min(longest, self.most)
+
+
+def bar(share: float, width: int, console: Console) -> Text:
+    """A bar of eighths of a character, or of ``#`` where the output is no terminal or has no such characters."""
+    share = min(max(share, 0.0), 1.0)
+    if not console.is_terminal or not console.encoding.lower().startswith("utf"):
+        return Text("#" * (round(share * width) or (share >= 0.001)))
+    full = share * width
+    whole = int(full)
+    eighths = " ▏▎▍▌▋▊▉"[int((full - whole) * 8)]
+    return Text(("█" * whole + eighths).rstrip() or ("▏" if share > 0 else ""), style="cyan")
+
+
+def print_columns(
+    console: Console,
+    columns: Sequence[Column],
+    shares: Sequence[float] | None = None,
+    width: int | None = None,
+    heads: bool = True,
+    styles: Sequence[str] | None = None,
+) -> None:
+    """Print columns side by side, with bars of `shares` in the room that they leave.
+
+    `width` is what they may take, that of the console unless told otherwise; `styles` are of the rows.
+    """
+    width = console.width if width is None else min(width, console.width)
+    kept = list(columns)
+
+    def excess() -> int:
+        return sum(column.width + _GAP for column in kept) - _GAP - width
+
+    while excess() > 0 and any(column.rank for column in kept):
+        kept.remove(max(kept, key=lambda column: column.rank))
+    widths = [column.width for column in kept]
+    over = excess()
+    for place in sorted((i for i, c in enumerate(kept) if c.least is not None), key=lambda i: -widths[i]):
+        cut = min(max(over, 0), max(widths[place] - (kept[place].least or 1), 0))
+        widths[place] -= cut
+        over -= cut
+    table = Table(box=None, pad_edge=False, show_header=heads, header_style="bold", padding=(0, _GAP, 0, 0))
+    for column, size in zip(kept, widths):
+        justify = "right" if column.right else "left"
+        table.add_column(Text(column.name), no_wrap=True, overflow="ellipsis", width=size, justify=justify)  # type: ignore[arg-type]
+    room = min(width - sum(widths) - _GAP * len(widths), _BAR[1])
+    bars = shares if shares is not None and room >= _BAR[0] else None
+    if bars is not None:
+        table.add_column("", no_wrap=True)
+    for row in range(len(columns[0].cells)):
+        cells = [cell if isinstance(cell := column.cells[row], Text) else Text(cell) for column in kept]
+        if bars is not None:
+            cells.append(bar(bars[row], room, console))
+        table.add_row(*cells, style=styles[row] if styles else None)
+    console.print(table, highlight=False)
+
+
+def wrapped(console: Console, text: str, indent: str = "") -> None:
+    """Print prose: wrapped at words with what follows indented; on one line in a pipe."""
+    if not console.is_terminal:
+        console.print(Text(indent + text), soft_wrap=True)
+        return
+    width = min(console.width, WIDTH)
+    for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=f"{indent}  ") or [""]:
+        console.print(Text(line), soft_wrap=True)
