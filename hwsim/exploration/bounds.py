@@ -97,7 +97,8 @@ class Bounds:
             found = bounds_of(machine, self._shapes[id(workload)][1], point.batch)
         except HwsimError:
             return {}  # its simulation tells why
-        return found
+        exact = {"area_mm2": machine.area_mm2, "cost_usd": machine.cost_usd}
+        return found | {column: value for column, value in exact.items() if value is not None}
 
     @staticmethod
     def from_above(column: str) -> bool:

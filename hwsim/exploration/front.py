@@ -24,7 +24,7 @@ def front(points: ArrayLike) -> NDArray[np.bool_]:
     Returns
     -------
     array of bool, shape (points,)
-        A point is dominated if another is nowhere worse and somewhere better, so equal points are on the front together.
+        A point is dominated if another is nowhere worse and somewhere better: equal points are on the front together.
     """
     values = np.asarray(points, dtype=float)
     real = np.flatnonzero(~np.isnan(values).any(axis=1))
@@ -49,7 +49,7 @@ def dominated(points: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
     step = max(1, _BLOCK // max(1, rivals.size))
     for start in range(0, len(values) if len(rivals) else 0, step):
         part = values[start : start + step, None, :]
-        found[start : start + step] = ((rivals <= part).all(axis=2) & (rivals < part).any(axis=2)).any(axis=1)
+        found[start : start + step] = np.any(np.all(rivals <= part, axis=2) & np.any(rivals < part, axis=2), axis=1)
     return found
 
 

@@ -1,9 +1,9 @@
 """Kriging: a smooth guess of a value between the points where it is known, and how far the guess may be off.
 
 A value is a linear trend over the axes plus a Gaussian process (Rasmussen and Williams, "Gaussian processes for machine
-learning", 2006, ch. 2 and 5) whose correlation is a product over the axes: Matern 3/2 of the distance on an axis of numbers
-(their logarithms, so that doublings are alike), one value for any two places of an axis of words. Lengths and the noise
-are those of the largest likelihood on a grid of doublings, found axis by axis on a part of the points.
+learning", 2006, ch. 2 and 5) whose correlation is a product over the axes: Matern 3/2 of the distance on an axis of
+numbers (their logarithms, so that doublings are alike), one value for any two places of an axis of words. Lengths and
+the noise are those of the largest likelihood on a grid of doublings, found axis by axis on a part of the points.
 """
 
 from __future__ import annotations

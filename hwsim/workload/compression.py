@@ -96,6 +96,6 @@ def rlc_expected_bytes(rows: int, row: int, density: float, raw_bytes: float = 2
 
 
 def rlc_least_bytes(values: int, density: float, raw_bytes: float = 2.0) -> float:
-    """Bytes that so many values take at the least, however they are cut into streams: never above `rlc_expected_bytes`."""
+    """Bytes that so many values take at the least, however they are cut into streams."""
     pairs = density / -math.expm1(32 * math.log1p(-density)) if 0 < density < 1 else float(density > 0)
     return values * min(raw_bytes, RLC_WORD_BITS / 8 / RLC_PAIRS * pairs)

@@ -1,16 +1,17 @@
 """What a layer costs on an array at the least, whatever the mapping: from its shape and the machine's sizes alone.
 
 - Every MAC is computed (or gated), by at most all PEs at once; a systolic array takes its folds.
-- Every weight and every input that a window touches comes from DRAM once, every output goes there once, at the bandwidth
-  of DRAM; compressed tensors at the fewest bytes that their density allows. An array with streamed weights keeps its
-  activations in the buffer: there only weights count.
-- Every MAC reads what its PE holds. What flows through a systolic array comes from the buffer, a word for a whole row or
-  column of PEs at best.
+- Every weight and every input that a window touches comes from DRAM once, every output goes there once, at the
+  bandwidth of DRAM; compressed tensors at the fewest bytes that their density allows. An array with streamed weights
+  keeps its activations in the buffer: there only weights count.
+- Every MAC reads what its PE holds. What flows through a systolic array comes from the buffer, a word for a whole row
+  or column of PEs at best.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,9 @@ def _compulsory(machine: PeArray, layer: Layer, batch: int, width: dict[str, int
     compress = spec.memories[spec.dram].compress if machine.by_passes else {}
     found = {}
     for tensor, (number, density) in words.items():
-        raw = Fraction(width[tensor], 8)
-        found[tensor] = int(number * raw)
+        found[tensor] = number * width[tensor] // 8
         if tensor in compress:
-            found[tensor] = int(rlc_least_bytes(number, density, float(raw)))
+            found[tensor] = int(rlc_least_bytes(number, density, width[tensor] / 8))
     return found
 
 
@@ -77,18 +77,20 @@ def _touched(layer: Layer) -> int:
     """Inputs that some window of a layer covers; a stride larger than the filter leaves some out."""
     if not isinstance(layer, Conv2d):
         return layer.inputs
-
-    def covered(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
-        found = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
-        return sum(0 <= place < size for place in found)
-
     (down, across), (y, x), (top, left) = layer.stride, layer.dilation, layer.pad[:2]
-    rows = covered(layer.p, layer.r, down, y, top, layer.h)
-    return layer.c * rows * covered(layer.q, layer.s, across, x, left, layer.w)
+    rows = _covered(layer.p, layer.r, down, y, top, layer.h)
+    return layer.c * rows * _covered(layer.q, layer.s, across, x, left, layer.w)
+
+
+@lru_cache(maxsize=4096)
+def _covered(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
+    """Places of one side of an image that some window covers."""
+    found = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
+    return sum(0 <= place < size for place in found)
 
 
 def _passes(machine: PeArray, layer: Layer, work: GemmWork, computed: int, counts: dict[Action, int]) -> Fraction:
-    """Row stationary: each MAC reads its ifmap word and, unless gated, its weight; each pass first loads its filters."""
+    """Row stationary: a MAC reads its ifmap word and, unless gated, its weight; a pass first loads its filters."""
     from hwsim.machines.pe_array.row_stationary import limits_of
 
     spec, word = machine.spec, machine.bits(layer)[0]

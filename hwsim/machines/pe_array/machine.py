@@ -94,6 +94,16 @@ class PeArray(Machine):
         """The name, if a mapping is given by hand for it."""
         return name if name in self.spec.mappings else None
 
+    def parts(self) -> dict[str, int]:
+        """PEs, and bytes of each memory that has a size."""
+        found = {"pe": self.peak_macs_per_cycle}
+        for name, memory in self.spec.memories.items():
+            copies = self.peak_macs_per_cycle if memory.per == "pe" else 1
+            sizes = list(memory.split.values()) if memory.split else [memory.size] if memory.size is not None else []
+            if sizes:
+                found[name] = copies * int(sum(sizes))
+        return found
+
     def least(self, layer: Layer, batch: int) -> Least:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
         return least_of(self, layer, batch)
