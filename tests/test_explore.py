@@ -3,10 +3,13 @@
 import itertools
 import json
 import math
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -290,3 +293,46 @@ def test_command_writes_the_front(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "p.html").read_text()
     again = CliRunner().invoke(cli, [*words, "--json", "-"], catch_exceptions=False)
     assert json.loads(again.stdout) == data
+
+
+def test_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The worked example: a tenth of the points finds nearly all of the hypervolume."""
+    text = (Path(__file__).parent.parent / "docs" / "explore.md").read_text(encoding="utf-8")
+    found = {kind: re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("yaml", "console", "python")}
+    monkeypatch.chdir(tmp_path)
+    Path("sizes.yaml").write_text(found["yaml"][0])
+    for line in found["console"][0].splitlines():
+        result = CliRunner().invoke(cli, [*shlex.split(line)[2:], "--workers", "1"], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        assert "hypervolume of the front" in result.stdout
+    exec(compile(found["python"][0], "explore.md", "exec"), {})
+    out = capsys.readouterr().out
+    points, whole, share = re.match(r"(\d+) of (\d+) points find ([\d.]+)%", out).groups()
+    assert int(points) == math.ceil(int(whole) / 10)
+    assert float(share) > 97
+    (text,) = [block for block in found["yaml"] if "cost:" in block]
+    block = yaml.safe_load(text)
+    changes = {f"{key}.{name}": value for key, values in block.items() for name, value in values.items()}
+    machine = hwsim.load_machine("systolic_ws", set=changes)
+    assert machine.area_mm2 == pytest.approx((1024 * 419 + 1280 * 1024 * 3.58) * 1e-6 + 0.1)
+    assert machine.cost_usd == pytest.approx(0.4 + 0.08 * machine.area_mm2)
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"area.parts.pes": "1 mm2", "area.parts.sram": "1 um2"}, "must name parts of the machine, not 'pes'; nearest: 'pe'"),
+        ({"area.parts": {"pe": "1 mm2"}}, "missing: sram"),
+        ({"area.parts.pe": "1 mm"}, "must be an area|must be a area"),
+        ({"cost.each": "3 EUR", "cost.source": "x"}, "nearest: 'USD'|must be a money"),
+        ({"cost.each": "3 USD"}, "source: must be given"),
+    ],
+)  # fmt: skip
+def test_bad_areas_and_costs_are_told(changes: dict, told: str) -> None:
+    with pytest.raises(hwsim.InputError, match=told):
+        hwsim.load_machine("systolic_ws", set=changes)
+
+
+def test_the_area_of_eyeriss_is_the_published_one() -> None:
+    """A core of 3.5 mm x 3.5 mm (JSSC 2017)."""
+    assert hwsim.load_machine("eyeriss_v1").area_mm2 == pytest.approx(12.25, rel=1e-3)
