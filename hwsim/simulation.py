@@ -22,7 +22,7 @@ _timelines: WeakKeyDictionary[LayerPlan, Timeline] = WeakKeyDictionary()
 _prices: WeakKeyDictionary[Machine, Prices] = WeakKeyDictionary()
 # Other plans, on other machines too, may come to the same program, tick by tick: most points of a sweep share some.
 _runs: OrderedDict[Hashable, Timeline] = OrderedDict()
-_MOST_RUNS, _MOST_INTERVALS = 8192, 500
+_MOST_RUNS, _MOST_INTERVALS = 4096, 128
 
 
 def prices_of(machine: Machine) -> Prices:

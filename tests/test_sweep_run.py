@@ -1,6 +1,12 @@
 """Sweeps as they are run: every finished point is there once, and nothing that happens on the way shows in the result."""
 
+import importlib.util
+import json
 import sqlite3
+import subprocess
+import sys
+import warnings
+from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +14,14 @@ import pandas as pd
 import pytest
 
 import hwsim
-from hwsim.errors import InputError
+from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.results import Results, frame_of
 from hwsim.sweeps.runner import Runner
 from hwsim.sweeps.space import read_space
 from hwsim.sweeps.store import StoreError
-from hwsim.sweeps.summary import front
+from hwsim.sweeps.summary import front, told
 from hwsim.sweeps.sweep import Sweep, sweep
 
 SMALL = {
@@ -216,9 +222,139 @@ def test_the_front_is_what_nothing_beats() -> None:
         assert bool(same) is not bool(beaten)
 
 
+def test_a_shard_may_be_empty(tmp_path: Path) -> None:
+    given = {"name": "one", "machines": "systolic_ws", "workloads": "lenet5_caffe"}
+    begun = Sweep.start(given, folder=tmp_path, workers=1, shard=(2, 2))
+    with begun.runner:
+        begun.run()
+    header = begun.write(tmp_path)[0].read_text()
+    assert header.startswith("point,machine,workload,batch,layers,latency_s,")
+    assert header.count("\n") == 1
+    assert len(begun.frame()) == 0
+    assert told(begun.frame()) == "0 points: 0 feasible"
+
+
 def test_rows_of_a_space_of_its_own() -> None:
     """What an exploration uses: a few points, in any order."""
     space = read_space(SMALL)
     with Runner(space, workers=1) as runner:
         outcomes = list(runner.outcomes([5, 3])) + list(runner.outcomes([4]))
     assert list(frame_of(Results(space), outcomes).point) == [3, 4, 5]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_kills_lose_nothing() -> None:
+    """`python benchmarks/stress_sweep.py --kills 50` does so for longer."""
+    found = stress_sweep().stress(kills=3, last=20, most_s=1.0)
+    assert found.points == 312
+    assert found.runners + found.workers == 3
+
+
+def stress_sweep():
+    path = Path(__file__).parent.parent / "benchmarks" / "stress_sweep.py"
+    spec = importlib.util.spec_from_file_location("stress_sweep", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["stress_sweep"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_sweeps_at_once_are_one(tmp_path: Path) -> None:
+    """Two runners on one store, each in its own process."""
+    (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
+    words = ["sweep", str(tmp_path / "small.yaml"), "-o", str(tmp_path / "both"), "--workers", "1"]
+    command = [sys.executable, "-c", "from hwsim.cli import main; main()", *words]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+        assert "48 points: 48 feasible" in out
+    assert (tmp_path / "both" / "small.csv").read_bytes() == exported(tmp_path / "one", workers=1)
+
+
+def test_a_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two workers over TCP."""
+    distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
+    whole = exported(tmp_path / "one", workers=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, protocol="tcp", dashboard_address=None
+        ) as cluster:
+            assert cluster.scheduler_address.startswith("tcp://")
+            assert exported(tmp_path / "two", cluster=cluster.scheduler_address) == whole
+
+
+def test_a_cluster_that_is_not_there_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="the cluster extra is not installed")
+    monkeypatch.setattr("hwsim.sweeps.executors._CONNECT_S", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(InputError, match=r"'tcp://127\.0\.0\.1:9' does not answer"):
+            sweep(SMALL, cluster="tcp://127.0.0.1:9")
+        with pytest.raises(InputError, match="does not answer"):
+            sweep(SMALL, cluster="no address at all")
+
+
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """Workers import nothing of the script that calls for them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, hwsim\nprint('once')\n"
+        "frame = hwsim.sweep({'machines': 'systolic_ws', 'workloads': 'lenet5_caffe', 'batch': [1, 2, 3, 4]}, workers=2)\n"
+        "print(len(frame), frame.feasible.all())\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "once\n4 True\n"), done.stderr
+
+
+def test_a_point_that_kills_its_worker_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that takes all memory would; the others are finished."""
+
+    class Deadly(Executor):
+        def submit(self, fn, /, job, numbers):
+            future = Future()
+            if 5 in numbers:
+                future.set_exception(BrokenExecutor("a worker died"))
+            else:
+                future.set_result(fn(job, numbers))
+            return future
+
+    space = read_space(SMALL)
+    with Runner(space, workers=2) as runner:
+        monkeypatch.setattr(runner, "_start", lambda points: Deadly())
+        outcomes = {outcome.number: outcome for outcome in runner.outcomes(space.numbers())}
+    assert len(outcomes) == 48
+    assert [number for number, outcome in outcomes.items() if outcome.error] == [5]
+    assert "the worker died 4 times" in outcomes[5].error
+
+
+def test_workers_that_only_die_end_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(Executor):
+        def submit(self, fn, /, *_):
+            future = Future()
+            future.set_exception(BrokenExecutor("a worker died"))
+            return future
+
+    space = read_space(SMALL)
+    with Runner(space, workers=2) as runner:
+        monkeypatch.setattr(runner, "_start", lambda points: Dead())
+        with pytest.raises(HwsimError, match="workers died 20 times in a row"):
+            list(runner.outcomes(space.numbers()))
+
+
+def test_threads_of_one_worker_do_not_meet() -> None:
+    """As those of a Dask worker: every thread has what it learned for itself."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hwsim.sweeps.evaluation import Job, run_chunk
+
+    space = read_space(SMALL)
+    job = Job.of(space, False)
+    with ThreadPoolExecutor(4) as pool:
+        chunks = [space.numbers()[start::8] for start in range(8)]
+        found = [
+            outcome for chunk in pool.map(lambda numbers: run_chunk(job, tuple(numbers)), chunks) for outcome in chunk
+        ]
+    alone = Evaluator(space)
+    assert sorted(found, key=lambda outcome: outcome.number) == [alone.outcome(number) for number in space.numbers()]

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import hwsim
 from hwsim.errors import InputError
+from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.expression import NUMBER, Expression, Kind, column_kind, measure
+from hwsim.sweeps.results import Results
 from hwsim.sweeps.space import read_space
 from hwsim.sweeps.spec import values_of
 
@@ -291,12 +293,22 @@ def test_every_fault_has_its_place(tmp_path: Path) -> None:
         ({"zip": [["array.rows", "array.cols"]]}, "zip[0]: must name what is varied, not 'array.rows'"),
         ({"where": "array.rows"}, "where[0]: condition 'array.rows' must be true or false"),
         ({"where": ["batch < 2", "array.row < 3"]}, "where[1]: condition 'array.row < 3' must name what is known"),
+        ({"set": {"kind": [{}]}}, "set.kind: must be a kind of machine, not {}"),
         ({"set": {"workload.layers": 3}}, "set.workload.layers: must be a pattern"),
         ({"set": {"workload.layers.conv9.k": 3}}, "'conv9' is not an item here"),
     ],
 )
 def test_bad_files_are_told(change, message) -> None:
     assert message in faults(BASE | change)
+
+
+def test_a_machine_that_is_at_fault_itself_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("base: systolic_ws\nname: bad\narray: {rows: none, cols: 4, wiring: systolic}\n")
+    told = faults(BASE | {"machines": str(path), "set": {"array.cols": [4, 8]}})
+    assert told == f"{path}:3:15: array.rows: must be a valid integer, not 'none'"
+    whole = read_space(BASE | {"machines": str(path), "set": {"array.rows": [4, 8]}})
+    assert [Evaluator(whole).outcome(number).error for number in whole.numbers()] == [None, None]
 
 
 def test_a_trillion_points_are_told_at_once() -> None:
@@ -342,7 +354,15 @@ def test_numbers_of_ranges_are_close_to_what_was_asked() -> None:
     values = values_of({"range": ["100 MHz", "200 MHz"], "steps": 8})
     for place, value in enumerate(values):
         wanted = (low + (high - low) * place / 7) * 10**6
-        assert math.isclose(measure(value)[0], wanted, rel_tol=1e-11)
+        assert math.isclose(measure(value)[0], wanted, rel_tol=1e-5)
+    assert values[3] == "142.857 MHz", "six digits where there is no end of them"
+
+
+def test_clocks_that_have_no_common_tick_are_told() -> None:
+    given = {"machines": "eyeriss_v1", "workloads": "lenet5_caffe", "set": {"clocks.core": "122.222222222 MHz"}}
+    outcome = Evaluator(read_space(given)).outcome(0)
+    assert outcome.error is not None
+    assert "The common multiple of all clocks must be at most 10**18 Hz" in outcome.error
 
 
 def test_a_digest_is_of_the_resolved_machine(tmp_path: Path) -> None:
@@ -375,3 +395,25 @@ def test_a_digest_has_the_tables_that_a_machine_names_by_path(tmp_path: Path) ->
         found.append(read_space(BASE | {"machines": str(tmp_path / "mine.yaml")}).machines.popitem()[1].digest({}))
     assert text.count("0.2 pJ")
     assert found[0] != found[1]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(max_size=6)
+    | st.sampled_from(["1 KiB", "2 MHz", "array.rows", "batch", "systolic_ws", "conv*", "batch < 2", "a.yaml"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["range", "step", "powers_of_two", "array.rows", "clocks", "workload.dtype",
+                                       "workload.layers", "memories.sram.split", "array.rows.x", "", "."]), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["batch", "set", "zip", "where", "constraints", "metrics", "name"]), ANYTHING))
+@settings(max_examples=150, deadline=None)
+def test_any_file_is_a_sweep_or_told(changes) -> None:
+    with contextlib.suppress(InputError):
+        space = read_space(BASE | changes)
+        if space.size < 1000:
+            for number in space.numbers()[:2]:
+                Evaluator(space).digest(number)
+                assert Evaluator(space).outcome(number).number == number
+        Results(space)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsim.cli.options import console_of
+from hwsim.cli.options import console_of, write
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,21 +72,20 @@ def sweep(
         if dry_run:
             return
         try:
-            _run(begun, estimate)
+            _run(begun)
         except KeyboardInterrupt:
             click.echo(f"\nhwsim: stopped; finished points are in {folder}. The same command goes on.", err=True)
             raise SystemExit(130) from None
+    if begun.runner.deaths:
+        click.echo(f"workers died {begun.runner.deaths} times; what they had begun was begun again", err=True)
     written = begun.write(Path(str(folder)), parquet)
-    frame = begun.frame()
     if html_file:
-        from hwsim.cli.options import write
-
-        write(begun.page(frame), html_file)
+        write(begun.page(), html_file)
         written.append(Path(html_file))
     from hwsim.sweeps.summary import print_summary
 
     console = console_of()
-    print_summary(begun.space, frame, console)
+    print_summary(begun.space, begun.frame(everything=True), console)
     console.print()
     console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
 
@@ -94,7 +93,9 @@ def sweep(
 def _announce(begun: Sweep, estimate: Estimate) -> None:
     from hwsim.sweeps.summary import duration
 
-    where = "processes" if begun.runner.cluster is None else "threads of the cluster"
+    where = "process" if begun.runner.cluster is None else "thread"
+    where += "es"[where == "thread" :] if begun.runner.workers > 1 else ""
+    where += " of the cluster" if begun.runner.cluster is not None else ""
     told = f"{begun.space.name}: {estimate.points:,} points"
     if begun.space.size > estimate.points:
         told += f" of {begun.space.size:,}"
@@ -105,40 +106,48 @@ def _announce(begun: Sweep, estimate: Estimate) -> None:
     click.echo(told, err=True)
 
 
-def _run(begun: Sweep, estimate: Estimate) -> None:
-    """Run with a bar where there is a terminal, with a line now and then where there is none."""
-    if not sys.stderr.isatty():
-        begun.run(_Lines(len(begun.numbers), estimate.stored))
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+class _Pace:
+    """How fast points are simulated; those that the store had do not count."""
 
-    columns = (
-        BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True),
-    )  # fmt: skip
-    with Progress(*columns, console=console_of(error=True), transient=True, speed_estimate_period=10) as progress:
-        task = progress.add_task("", total=len(begun.numbers), completed=estimate.stored, rate="")
+    def __init__(self, begun: Sweep) -> None:
+        self.runner, self.total = begun.runner, len(begun.numbers)
+        self.before, self.start = begun.runner.simulated, time.monotonic()
 
-        def tell(done: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
-
-        begun.run(tell)
-
-
-class _Lines:
-    """Tells how far a sweep is, every ten seconds."""
-
-    def __init__(self, total: int, stored: int) -> None:
-        self.total, self.stored = total, stored
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int) -> tuple[str, str]:
+        """The rate and the time that is left, as words; nothing while there is nothing to go by."""
         from hwsim.sweeps.summary import duration
 
-        now = time.monotonic()
-        if now - self.last < _TOLD_EVERY_S or done <= self.stored:
-            return
-        self.last = now
-        rate = (done - self.stored) / (now - self.start)
-        left = duration((self.total - done) / rate)
-        click.echo(f"{done:,} of {self.total:,} points, {rate:,.0f}/s, about {left} left", err=True)
+        simulated, took = self.runner.simulated - self.before, time.monotonic() - self.start
+        if not simulated or took < 0.2:
+            return "", ""
+        rate = simulated / took
+        return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.0f}/min", duration((self.total - done) / rate)
+
+
+def _run(begun: Sweep) -> None:
+    """Run with a bar where there is a terminal, with a line now and then where there is none."""
+    pace = _Pace(begun)
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def tell(done: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _TOLD_EVERY_S:
+                last = time.monotonic()
+                rate, left = pace(done)
+                told = f", {rate}, about {left} left" if rate else ""
+                click.echo(f"{done:,} of {pace.total:,} points{told}", err=True)
+
+        begun.run(tell)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=console_of(error=True), transient=True) as progress:
+        task = progress.add_task("", total=pace.total, rate="", left="")
+
+        def show(done: int) -> None:
+            rate, left = pace(done)
+            progress.update(task, completed=done, rate=rate, left=f"{left} left" if left else "")
+
+        begun.run(show)

@@ -37,9 +37,9 @@ class Machine(ABC):
         self.spec: Any = spec
         self.folder = folder
         self.document = document
-        self.timebase = Timebase(dict(spec.clocks))
         self.remembered: dict[tuple[object, ...], LayerPlan] = {}
         try:
+            self.timebase = Timebase(dict(spec.clocks))
             self._check()
             self._check_area()
         except ValueError as error:

@@ -93,7 +93,7 @@ def load_machine(name: str | Path, set: Mapping[str, object] | None = None) -> M
 def read_machine(document: Document, folder: Path) -> Machine:
     """Make the machine that a document describes, which lay in `folder`; raises InputError with all faults."""
     kind = document.data.get("kind")
-    if kind not in kinds():
+    if not isinstance(kind, str) or kind not in kinds():
         where = document.where(("kind",))
         raise InputError([Fault(where, "kind", f"must be a kind of machine, not {kind!r}{nearest(kind, kinds())}")])
     machine_class = kinds()[kind]

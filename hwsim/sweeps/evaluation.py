@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import threading
 import warnings
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
@@ -130,15 +131,23 @@ class Job:
         return cls(packed, hashlib.sha256(packed).hexdigest(), per_layer, model_revision())
 
 
-_evaluators: OrderedDict[str, Evaluator] = OrderedDict()
+class _Known(threading.local):
+    """What a worker has learned of the last jobs; each thread by itself."""
+
+    def __init__(self) -> None:
+        self.evaluators: OrderedDict[str, Evaluator] = OrderedDict()
+
+
+_known = _Known()
 
 
 def run_chunk(job: Job, numbers: tuple[int, ...]) -> list[Outcome]:
     """Simulate some points in a worker; it keeps what it learned for the next ones."""
     if job.revision != model_revision():
         raise HwsimError("a worker has another revision of hwsim than the process that sent it points")
-    evaluator = _evaluators.pop(job.digest, None) or Evaluator(pickle.loads(job.space))
-    _evaluators[job.digest] = evaluator
-    while len(_evaluators) > 2:
-        _evaluators.popitem(last=False)
+    evaluators = _known.evaluators
+    evaluator = evaluators.pop(job.digest, None) or Evaluator(pickle.loads(job.space))
+    evaluators[job.digest] = evaluator
+    while len(evaluators) > 2:
+        evaluators.popitem(last=False)
     return [evaluator.outcome(number, job.per_layer) for number in numbers]

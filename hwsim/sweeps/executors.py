@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import hwsim
 from hwsim.errors import HwsimError, InputError
 
 __all__ = ["Here", "Processes", "cluster_executor", "cores"]
@@ -61,27 +63,54 @@ class Processes(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit; where this starts a process, the process does not import the caller's script."""
-        with _no_main():
+        with _no_main(), _uninterrupted():
             return super().submit(fn, *args, **kwargs)
 
     def stop(self) -> None:
         """End now: what runs is lost, and comes again when the sweep goes on."""
         workers = list((getattr(self, "_processes", None) or {}).values())
-        self.shutdown(wait=False, cancel_futures=True)
+        # First of all: one that is only starting would complain that its queues are gone.
         for worker in workers:
             worker.kill()
+        self.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
             worker.join(5)
 
 
 @contextmanager
 def _no_main() -> Iterator[None]:
-    main = sys.modules["__main__"]
+    """Nothing of the caller's script, and the caller's hwsim rather than one that is installed or lies about."""
+    main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
     sys.modules["__main__"] = types.ModuleType("__main__")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    home = Path(hwsim.__file__).parent.parent
+    if home.name not in ("site-packages", "dist-packages"):
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(home), *filter(None, [before["PYTHONPATH"]])])
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off: a worker that is only half started could not be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _begin() -> None:

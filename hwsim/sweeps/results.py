@@ -22,7 +22,7 @@ from hwsim.sweeps.store import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOTALS", "Results", "frame_of", "write_csv", "write_parquet"]
+__all__ = ["TOTALS", "Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
 
 TOTALS = (
     *(field.name for field in fields(Summary) if field.name not in ("machine", "workload", "batch")),
@@ -71,13 +71,14 @@ class Results:
             if name not in TOTALS and not _COMPONENT.fullmatch(name)
         ]
         known = dict.fromkeys(_LAYER)
+        sample = list(sample)
         for outcome in sample:
             for row in outcome.layers or ():
                 known.update(dict.fromkeys(row))
         faults += [
             Fault("", f"per_layer[{place}]", f"must be a column of a layer, not {name!r}{nearest(name, known)}")
             for place, name in enumerate(self.per_layer)
-            if name not in known
+            if name not in known and all(outcome.layers for outcome in sample)
         ]
         self.constraints: list[Expression] = []
         for place, text in enumerate(self.spec.constraints if self.spec is not None else ()):
@@ -113,12 +114,17 @@ class Results:
             for constraint in self.constraints
         )
 
-    def rows(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
-        """One flat row a point: number, parameters, totals, whether it is feasible, and its error."""
-        columns = list(self.metrics)
-        if self.all_components:
-            found = {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}
-            columns += sorted(found)
+    def totals(self, outcomes: Sequence[Outcome], everything: bool = False) -> list[str]:
+        """The columns of totals: the metrics that were asked for, or all there are."""
+        columns = list(TOTALS if everything else self.metrics)
+        if everything or self.all_components:
+            columns += sorted(
+                {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}
+            )
+        return columns
+
+    def rows(self, outcomes: Sequence[Outcome], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One flat row a point: number, parameters, columns of totals, whether it is feasible, and its error."""
         for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
             result = outcome.result or {}
             values = self.space.point(outcome.number).values
@@ -129,6 +135,15 @@ class Results:
                 "feasible": self.feasible(outcome),
                 "error": outcome.error or "",
             }
+
+    @property
+    def layer_columns(self) -> list[str]:
+        """Columns of the table of layers."""
+        return ["point", "layer", *self.per_layer]
+
+    def point_columns(self, totals: Sequence[str]) -> list[str]:
+        """Columns of the table of points."""
+        return ["point", *self.names, *totals, "feasible", "error"]
 
     def layer_rows(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
         """One row a point and layer, with the columns that were asked for."""
@@ -146,14 +161,23 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, sort_keys=True)
 
 
-def frame_of(results: Results, outcomes: Sequence[Outcome], layers: bool = False) -> pd.DataFrame:
+def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = False) -> pd.DataFrame:
     """The rows as a DataFrame."""
     import pandas as pd
 
-    return pd.DataFrame.from_records(list(results.layer_rows(outcomes) if layers else results.rows(outcomes)))
+    totals = results.totals(outcomes, everything)
+    rows = list(results.rows(outcomes, totals))
+    return pd.DataFrame.from_records(rows, columns=results.point_columns(totals)).astype({"feasible": bool})
 
 
-def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
+def layers_of(results: Results, outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """The rows of the layers as a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame.from_records(list(results.layer_rows(outcomes)), columns=results.layer_columns)
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]], path: Path) -> None:
     """Write rows as CSV; the file is replaced as a whole, so that no reader and no kill finds half of one.
 
     Floats are written so that they read back as they are. An unknown energy is ``nan``, what there is not is empty.
@@ -161,12 +185,9 @@ def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = None
-            for row in rows:
-                if writer is None:
-                    writer = csv.DictWriter(stream, list(row), lineterminator="\n")
-                    writer.writeheader()
-                writer.writerow(row)
+            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
     _replaced(path, write)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import InputError
+from hwsim.errors import HwsimError, InputError
 from hwsim.sweeps.evaluation import Evaluator, Job, Outcome, run_chunk
 from hwsim.sweeps.executors import Here, Processes, cluster_executor, cores
 from hwsim.sweeps.space import Space
@@ -26,10 +29,13 @@ _AHEAD = 2
 _LIVES = 4
 """How often a chunk may be in flight while workers die before its points are sent one by one; then each as often."""
 
+_IDLE_DEATHS = 20
+"""Deaths in a row without a finished chunk that no point can be blamed for."""
+
 _SAMPLES = 5
 _SAMPLE_S = 1.0
 _SMALL_S = 1.5
-"""Work below this is done here: to start processes takes about as long."""
+"""Work below this is done here, unless a number of workers is told: to start processes takes about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +86,10 @@ class Runner:
             raise InputError(f"workers must be from 1 to 1024, not {workers}")
         self.space, self.per_layer, self.cluster = space, per_layer, cluster
         self.workers = workers or cores()
+        self._told = workers is not None
         self.evaluator = Evaluator(space)
-        self.store = Store(store) if store is not None else None
-        self.deaths = 0
+        self.deaths = self._idle_deaths = 0
+        self._stopping = False
         self.simulated = 0
         self._digests: dict[int, str] = {}
         self._client: Any = None
@@ -91,6 +98,12 @@ class Runner:
         self._point_s: float | None = None
         if cluster is not None:
             self._client, self._executor, self.workers = cluster_executor(cluster)
+        self.store: Store | None = None
+        try:
+            self.store = Store(store) if store is not None else None
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Runner:
         return self
@@ -105,6 +118,27 @@ class Runner:
             self._client.close()
         if self.store is not None:
             self.store.close()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C stop the sweep, also where Python drops the exception: in the finalizer of some object."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(*_: object) -> None:
+            self._stopping = True
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+
+    def _heed(self) -> None:
+        if self._stopping:
+            raise KeyboardInterrupt
 
     def stored(self, numbers: Sequence[int]) -> dict[int, Outcome]:
         """What the store has of these points."""
@@ -166,7 +200,7 @@ class Runner:
         """The workers, started if there are none; work of a moment is done here."""
         if self._executor is None:
             small = self._point_s is not None and self._point_s * points < _SMALL_S
-            if self.workers == 1 or small or points == 1:
+            if self.workers == 1 or (small and not self._told):
                 return Here()
             self._executor = Processes(self.workers)
         return self._executor
@@ -186,6 +220,7 @@ class Runner:
         self._job = self._job or Job.of(self.space, self.per_layer)
         try:
             while todo or again or flying:
+                self._heed()
                 while (todo or again) and len(flying) < (1 if here else self.workers * _AHEAD):
                     chunk = again.popleft() if again else self._cut(todo)
                     chunk.sent = time.perf_counter()
@@ -194,7 +229,7 @@ class Runner:
                     except BrokenExecutor:
                         again.append(chunk)
                         break
-                done, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+                done, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
                 lost: list[_Chunk] = []
                 for future in done:
                     chunk = flying.pop(future)
@@ -205,6 +240,7 @@ class Runner:
                             raise
                         lost.append(chunk)
                         continue
+                    self._idle_deaths = 0
                     self._learn(chunk, len(flying) + 1)
                     yield from self._keep(found)
                 if lost or (not flying and again and not done):
@@ -214,6 +250,9 @@ class Runner:
                         self._stop()
                         executor = self._start(len(missing))
                     self.deaths += 1
+                    self._idle_deaths += 1
+                    if self._idle_deaths >= _IDLE_DEATHS:
+                        raise HwsimError(f"workers died {_IDLE_DEATHS} times in a row, with no point finished")
                     yield from self._keep(list(self._recovered(lost, again)))
         finally:
             for future in flying:
@@ -226,7 +265,11 @@ class Runner:
         assert self._job is not None
         if isinstance(executor, Here):
             future: Future[list[Outcome]] = Future()
-            future.set_result([self.evaluator.outcome(number, self.per_layer) for number in chunk.numbers])
+            outcomes = []
+            for number in chunk.numbers:
+                self._heed()
+                outcomes.append(self.evaluator.outcome(number, self.per_layer))
+            future.set_result(outcomes)
             return future
         return executor.submit(run_chunk, self._job, chunk.numbers)
 

@@ -26,6 +26,9 @@ Changes = Mapping[str, Any]
 _CUT = "\0value "
 """No YAML text has a zero byte."""
 
+_MADE = 256
+"""Changed networks that are kept: those of neighbouring points."""
+
 _FREE_KEYS = ("mappings", "fitted")
 """Mappings of a machine file whose keys are new names by their nature."""
 
@@ -114,7 +117,7 @@ class MachineSource:
     def invented(self, key: str) -> str | None:
         """Why a key is none of the machine's although its form would allow it: a clock, say, that nothing runs on."""
         parts = key.split(".")
-        kind = kinds().get(self.document.data.get("kind"))
+        kind = kinds().get(str(self.document.data.get("kind")))
         annotation: Any = kind.spec_class if kind is not None else None
         node: Any = self.document.data
         for part in parts:
@@ -206,7 +209,7 @@ class WorkloadSource:
         if key not in self._made:
             network = self._change(dict(changes)) if changes else self.network
             shape = (network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values()))
-            if len(self._made) > 10_000:
+            if len(self._made) >= _MADE:
                 self._made.clear()
             self._made[key] = network, hashlib.sha256(repr(shape).encode()).hexdigest()
         return self._made[key]

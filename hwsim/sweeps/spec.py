@@ -169,5 +169,8 @@ class _Writer:
 
 
 def _decimal(value: Fraction) -> str:
-    """A number in at most twelve digits, without an exponent where it can be."""
-    return str(int(value)) if value.denominator == 1 else f"{float(value):.12g}"
+    """A number as it is where a few digits can say it, else in six: a clock of 133.333333333 MHz meets no other."""
+    if value.denominator == 1:
+        return str(int(value))
+    text = f"{float(value):.12g}"
+    return text if Fraction(text) == value else f"{float(value):.6g}"

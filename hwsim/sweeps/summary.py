@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from hwsim.sweeps.space import Space
 
-__all__ = ["OBJECTIVES", "duration", "front", "print_summary"]
+__all__ = ["OBJECTIVES", "duration", "front", "print_summary", "told"]
 
 OBJECTIVES = ("latency_s", "energy_per_inference_pj")
 """What the front is of. The energy is of one input, so that batches can be compared."""
@@ -42,6 +43,8 @@ def front(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 
 def _shown(column: str, value: float) -> str:
+    if math.isnan(value):
+        return "unknown"
     if column.endswith("_per_s"):
         return f"{value:.4g}/s"
     if column == "edp_pj_s":
@@ -49,16 +52,20 @@ def _shown(column: str, value: float) -> str:
     return format_si(value * 1e-12, "J") if column.endswith("_pj") else format_si(value, "s")
 
 
+def told(frame: pd.DataFrame) -> str:
+    """How many points there are, and how many of them are of use."""
+    good, failed = int(frame.feasible.sum()), int((frame.error != "").sum())
+    text = f"{len(frame):,} points: {good:,} feasible"
+    if infeasible := len(frame) - good - failed:
+        text += f", {infeasible:,} not (they do not fit, or break a constraint)"
+    return text + (f", {failed:,} failed" if failed else "")
+
+
 def print_summary(space: Space, frame: pd.DataFrame, console: Console, narrow: int = _WIDTH) -> None:
     """Print it, within 100 columns."""
     failed = frame[frame.error != ""]
     good = frame[frame.feasible]
-    told = f"{len(frame):,} points: {len(good):,} feasible"
-    if infeasible := len(frame) - len(good) - len(failed):
-        told += f", {infeasible:,} not (they do not fit, or break a constraint)"
-    if len(failed):
-        told += f", {len(failed):,} failed"
-    console.print(Text(told, style="bold"))
+    console.print(Text(told(frame), style="bold"))
     for message, times in Counter(failed.error).most_common(3):
         line = f"  {times:,} x {message.splitlines()[0]}"
         console.print(Text(line if len(line) <= narrow else line[: narrow - 3] + "..."), soft_wrap=True)
@@ -71,20 +78,18 @@ def print_summary(space: Space, frame: pd.DataFrame, console: Console, narrow: i
 
 def _print_one(label: str, good: pd.DataFrame, varied: list[str], console: Console, narrow: int) -> None:
     console.print()
-    known = [(column, most) for column, most in _BEST if column in good and good[column].notna().any()]
+    known = [(column, most) for column, most in _BEST if good[column].notna().any()]
     rows: list[tuple[str, Any]] = []
     for column, most in known:
         order = good.sort_values(column, ascending=not most, kind="stable")
         rows.append(("most " if most else "least ", (column, order.iloc[0])))
-    table = _table(varied, ["best", *OBJECTIVES] if all(o in good for o in OBJECTIVES) else ["best"], narrow)
+    table = _table(varied, ["best", *OBJECTIVES], narrow)
     for word, (column, row) in rows:
         name = {"latency_s": "latency", "energy_per_inference_pj": "energy", "edp_pj_s": "energy x delay"}
         cells = [word + name.get(column, "throughput")]
         table.add_row(*cells, *_cells(row, table, varied))
     console.print(Text(f"{label}: best points", style="bold"))
     console.print(table)
-    if not all(objective in good for objective in OBJECTIVES):
-        return
     best = front(good, *OBJECTIVES)
     if not len(best):
         return
@@ -117,5 +122,4 @@ def _table(varied: list[str], columns: list[str], narrow: int) -> Table:
 
 def _cells(row: Any, table: Table, varied: list[str]) -> list[str]:
     heads = [str(column.header) for column in table.columns]
-    cells = [_shown(o, row[o]) for o in OBJECTIVES if o in row] if "latency" in heads else []
-    return cells + [str(row[name]) for name in varied if name in heads]
+    return [_shown(o, row[o]) for o in OBJECTIVES] + [str(row[name]) for name in varied if name in heads]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
 from hwsim.sweeps.evaluation import Outcome
-from hwsim.sweeps.results import Results, frame_of, write_csv, write_parquet
+from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_parquet
 from hwsim.sweeps.runner import Estimate, Runner
 from hwsim.sweeps.space import Space, read_space
 from hwsim.sweeps.store import Store
-from hwsim.sweeps.summary import OBJECTIVES
+from hwsim.sweeps.summary import OBJECTIVES, front, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,39 +79,50 @@ class Sweep:
 
     def estimate(self) -> Estimate:
         """How many points there are, and how long those that are missing will take."""
-        return self.runner.estimate(self.numbers)
+        with self.runner.interruptible():
+            return self.runner.estimate(self.numbers)
 
     def run(self, tell: Callable[[int], None] = lambda _: None) -> None:
         """Simulate what is missing; `tell` hears after each point how many are done."""
-        for outcome in self.runner.outcomes(self.numbers):
-            self.outcomes.append(outcome)
-            tell(len(self.outcomes))
+        with self.runner.interruptible():
+            for outcome in self.runner.outcomes(self.numbers):
+                self.outcomes.append(outcome)
+                tell(len(self.outcomes))
         self.outcomes.sort(key=lambda outcome: outcome.number)
 
-    def frame(self) -> pd.DataFrame:
-        """One row a point."""
-        return frame_of(self.results, self.outcomes)
+    def frame(self, everything: bool = False) -> pd.DataFrame:
+        """One row a point, with the metrics that were asked for or with all totals."""
+        return frame_of(self.results, self.outcomes, everything)
 
     def write(self, folder: Path, parquet: bool = False) -> list[Path]:
         """Write the tables; returns the files."""
         part = "" if self.shard is None else f"-{self.shard[0]}-of-{self.shard[1]}"
         name = "".join("_" if char in "/\\" else char for char in self.space.name)
         written = [folder / f"{name}{part}.csv"]
-        write_csv(self.results.rows(self.outcomes), written[0])
+        totals = self.results.totals(self.outcomes)
+        write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), written[0])
         if self.results.per_layer:
             written.append(folder / f"{name}{part}.layers.csv")
-            write_csv(self.results.layer_rows(self.outcomes), written[-1])
+            write_csv(self.results.layer_columns, self.results.layer_rows(self.outcomes), written[-1])
         if parquet:
-            for path in list(written):
+            frames = [self.frame()] + ([layers_of(self.results, self.outcomes)] if self.results.per_layer else [])
+            for frame, path in zip(frames, list(written), strict=True):
                 written.append(path.with_suffix(".parquet"))
-                write_parquet(frame_of(self.results, self.outcomes, layers=path != written[0]), written[-1])
+                write_parquet(frame, written[-1])
         return written
 
-    def page(self, frame: pd.DataFrame) -> str:
+    def page(self) -> str:
         """The sweep as one page of HTML."""
         page = import_module("hwsim.report.html").sweep_html
         varied = [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1]
-        return str(page(frame, varied, OBJECTIVES, self.space.name))
+        frame = self.frame(everything=True).reset_index(drop=True)
+        best = [
+            place for _, good in frame[frame.feasible].groupby("workload") for place in front(good, *OBJECTIVES).index
+        ]
+        notes = [told(frame)]
+        if len(self.space.workloads) > 1:
+            notes.append("Each workload has a front of its own.")
+        return str(page(frame, varied, OBJECTIVES, self.space.name, front=best, notes=notes))
 
 
 def sweep(
