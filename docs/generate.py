@@ -1,19 +1,24 @@
-"""Write what the docs show from the product itself: the picture of the README, the accuracy tables, the JSON Schemas.
+"""Write what the docs show from the product itself: the README's picture, examples, accuracy tables, JSON Schemas.
 
 python docs/generate.py
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
+import shlex
+import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
 import hwsim
+from hwsim import cli
 from hwsim.report.silicon import silicon_of
 from hwsim.report.table import print_report
 from hwsim.schema import machine_schema, sweep_schema, workload_schema
@@ -49,6 +54,40 @@ def accuracy() -> str:
     return head + markdown_tables(comparisons())
 
 
+def _printed(command: str) -> str:
+    """What a command of the docs prints into a pipe; of ``| head -N`` and ``| tail -N`` at its end, those lines."""
+    line, *cuts = re.split(r" \| (?=(?:head|tail) -\d+$)", command)
+    before, out = sys.argv, io.StringIO()
+    sys.argv = shlex.split(line)
+    try:
+        with contextlib.redirect_stdout(out):
+            cli.main()
+    except SystemExit as stop:
+        if stop.code:
+            raise RuntimeError(f"{command}: exit {stop.code}") from None
+    finally:
+        sys.argv = before
+    lines = out.getvalue().splitlines()
+    for cut in cuts:
+        count = int(cut.split("-")[1])
+        lines = lines[:count] if cut.startswith("head") else lines[-count:]
+    return "".join(f"{text}\n" for text in lines)
+
+
+def examples() -> str:
+    """The worked examples with what their commands print today; they run in a folder of their own, with the files shown."""
+    text = (DOCS / "examples.md").read_text(encoding="utf-8")
+
+    def fresh(match: re.Match[str]) -> str:
+        commands = [line[2:] for line in match[1].splitlines() if line.startswith("$ ")]
+        return "```console\n" + "".join(f"$ {command}\n{_printed(command)}" for command in commands) + "```\n"
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name, content in re.findall(r"Save this as `([\w.]+)`:\n\n```yaml\n(.*?)```\n", text, re.DOTALL):
+            Path(name).write_text(content, encoding="utf-8")
+        return re.sub(r"```console\n(.*?)```\n", fresh, text, flags=re.DOTALL)
+
+
 def readme_table() -> str:
     """The README's table: the range of errors of each machine and quantity."""
     lines = [
@@ -75,6 +114,7 @@ def main() -> None:
         between.sub(lambda m: f"{m[1]}{table}\n{m[2]}", readme.read_text(encoding="utf-8")), encoding="utf-8"
     )
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
+    (DOCS / "examples.md").write_text(examples(), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     for name, schema in (("machine", machine_schema()), ("workload", workload_schema()), ("sweep", sweep_schema())):
         (DOCS / "schema" / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")

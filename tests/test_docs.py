@@ -68,6 +68,21 @@ def test_accuracy_tables_are_current(generate) -> None:
     assert generate.readme_table() in README
 
 
+def test_examples_are_current(generate) -> None:
+    """Each command of the worked examples runs, and prints what is shown; `python docs/generate.py` writes it."""
+    shown = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    assert shown == generate.examples()
+    assert max(len(line) for block in blocks(shown, "console") for line in block.splitlines() if line[:1] != "$") <= 140
+
+
+def test_python_of_the_examples_runs(capsys) -> None:
+    for code in blocks((ROOT / "docs" / "examples.md").read_text(encoding="utf-8"), "python"):
+        exec(compile(code, "examples.md", "exec"), {})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    traffic = [float(row[6]) for row in rows]
+    assert traffic == sorted(traffic, reverse=True), "a larger buffer moves no more over DRAM"
+
+
 def test_schemas_are_current(generate) -> None:
     import json
 

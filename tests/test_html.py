@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwsim
-from hwsim.engine import Interval
+from hwsim.engine import Interval, Pipeline, Program, Run, Stage
+from hwsim.engine import simulate as run_program
 from hwsim.report.breakdown import binding, busy_shares, energy_parts, latency_parts
 from hwsim.report.html.gantt import busy_shares as slices
+from hwsim.report.html.gantt import gantt
 from hwsim.report.html.svg import escape, linear_ticks, log_ticks
 from hwsim.report.html.used import machine_rows
 from hwsim.scenario import duty_cycle
@@ -69,7 +71,8 @@ def test_parts_of_a_layer_add_up(ran) -> None:
         assert math.fsum(latency_parts(result).values()) == pytest.approx(result.latency_s)
         if not math.isnan(result.energy_pj):
             assert math.fsum(energy_parts(result).values()) == pytest.approx(result.energy_pj, rel=1e-9)
-        assert all(0 <= share <= 1 + 1e-12 or result.plan.bounds for share in busy_shares(result).values())
+        for by_stage in (False, True):
+            assert all(0 <= share <= 1 + 1e-12 for share in busy_shares(result, by_stage).values())
         assert result.bound in binding(result) or "one after the other" in binding(result)
 
 
@@ -185,11 +188,22 @@ def test_slices_of_the_timeline_hold_all_work(pieces) -> None:
     assert shares.max() <= 1
 
 
+def test_of_very_many_resources_the_busiest_are_drawn() -> None:
+    stages = [Stage(f"s{i}", f"core {i}") for i in range(30)]
+    tiles = (Run(3, tuple(range(1, 31))),)
+    timeline = run_program(Program({stage.resource: 1 for stage in stages}, (Pipeline("p", tuple(stages), tiles),)))
+    chart = gantt("Timeline", timeline, 1e6, [("layer", timeline.end)])
+    assert "The 12 busiest of 30 resources" in chart.description
+    text = chart.svg.render("k", "t", "d")
+    assert "core 29" in text
+    assert "core 5<" not in text
+
+
 def test_every_value_of_a_machine_file_has_a_source() -> None:
     machine = hwsim.load_machine("nucleo_l4r5zi")
     rows = {".".join(path): source for path, _, source in machine_rows(machine.document.data)}
     assert "RM0432" in rows["flash.weight_byte"]
-    assert "MLPerf" in rows["power.active.krai"]
+    assert "MLPerf" in rows["power.deep_sleep"]
     html = report("nucleo_l4r5zi", "kws").to_html()
     assert "x-cube-ai-9.0: pointwise_mac" in html, "the library's constants are there too"
 

@@ -28,7 +28,9 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
 
     name, *own = re.split(r"\+(?=[A-Za-z_][\w.-]*=)", item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
-    return ", ".join([machine.name, *own]), machine
+    # The last two names of a key say what it is: memories.glb.size is glb.size.
+    told = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
+    return ", ".join([machine.name, *told]), machine
 
 
 def _entries(

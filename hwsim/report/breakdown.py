@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hwsim.engine import StageTotals
@@ -11,43 +11,96 @@ from hwsim.engine import StageTotals
 if TYPE_CHECKING:
     from hwsim.report.report import LayerResult
 
-__all__ = ["OVERLAP", "binding", "busy_shares", "energy_parts", "latency_parts", "waits"]
+__all__ = ["OVERLAP", "binding", "bound_by_layer", "busy_shares", "energy_parts", "in_turn", "latency_parts", "waits"]
 
 #: What is left of a layer's time when its array or core worked all it had to, and nothing else was in the way.
 OVERLAP = "start, drain and waits"
+# Bounds that are the computing itself.
+_COMPUTING = ("compute", "mac", "tensor", "issue")
 
 
-def _busy(result: LayerResult) -> dict[str, int]:
-    """Ticks by what the user reads for the stages that took them; several stages at once count more than once."""
+def _last(result: LayerResult) -> dict[str, int] | None:
+    """Ticks by bound of the pipeline that ends last, if its stages run one after the other and are all of the time."""
+    timeline = result.timeline
+    last = max(timeline.pipelines, key=lambda name: timeline.pipelines[name].end, default=None)
     found: dict[str, int] = {}
-    for (_, stage), totals in result.timeline.stages.items():
-        word = result.plan.bounds.get(stage, stage)
-        found[word] = found.get(word, 0) + totals.busy
-    return {word: ticks for word, ticks in found.items() if ticks}
+    for (pipeline, stage), totals in timeline.stages.items():
+        if pipeline == last and totals.busy:
+            word = result.plan.bounds.get(stage, stage)
+            found[word] = found.get(word, 0) + totals.busy
+    return found if sum(found.values()) == timeline.end else None
 
 
-def busy_shares(result: LayerResult) -> dict[str, float]:
-    """The share of the layer's time for which each of its bounds works; they overlap where stages run side by side."""
-    end = result.timeline.end
-    return {word: ticks / end for word, ticks in _busy(result).items()} if end else {}
+def in_turn(result: LayerResult) -> bool:
+    """Whether what a layer spends its time on comes one after the other, so that its parts are exact."""
+    return _last(result) is not None
+
+
+def busy_shares(result: LayerResult, by_stage: bool = False) -> dict[str, float]:
+    """The share of the layer's time for which each of its bounds works; they overlap where stages run side by side.
+
+    Stages that wait for one resource add up; of several resources behind one bound, the busiest counts. `by_stage`
+    tells the stages apart, for machines whose bound is a word for the whole layer.
+    """
+    timeline = result.timeline
+    if not timeline.end:
+        return {}
+    last = _last(result)
+    if last is not None and not by_stage:
+        return {word: ticks / timeline.end for word, ticks in last.items()}
+    found: dict[tuple[str, str], float] = {}
+    for (_, stage), totals in timeline.stages.items():
+        word = stage if by_stage else result.plan.bounds.get(stage, stage)
+        share = totals.busy / (timeline.end * timeline.resources[totals.resource].servers)
+        found[word, totals.resource] = found.get((word, totals.resource), 0.0) + share
+    shares: dict[str, float] = {}
+    for (word, _), share in found.items():
+        shares[word] = max(shares.get(word, 0.0), share)
+    return {word: share for word, share in shares.items() if share}
+
+
+def bound_by_layer(results: Iterable[LayerResult]) -> bool:
+    """Whether every layer has one bound for all of its stages, so that the stages say more."""
+    several = False
+    for result in results:
+        words = {result.plan.bounds.get(stage, stage) for _, stage in result.timeline.stages}
+        if len(words) > 1:
+            return False
+        several |= len(result.timeline.stages) > 1
+    return several
 
 
 def latency_parts(result: LayerResult) -> dict[str, float]:
     """Seconds of a layer by what they went to; they add up to its latency.
 
     Stages one after the other are its parts. Where they overlap, the parts are the time for which the array computes,
-    and what its bound adds to that.
+    and what its bound adds to that; of several pipelines beside each other, what their busiest resource works on.
     """
-    busy, end = _busy(result), result.timeline.end
+    end = result.timeline.end
     if not end:
         return {}
-    if sum(busy.values()) == end:
-        return {word: result.latency_s * ticks / end for word, ticks in busy.items()}
+    last = _last(result)
+    if last is not None:
+        return {word: result.latency_s * ticks / end for word, ticks in last.items()}
+    if len(result.timeline.pipelines) > 1:
+        return _busiest(result)
     if not result.plan.compute_cycles or not result.cycles:
         return {result.bound: result.latency_s}
     computing = min(result.plan.compute_cycles / result.cycles, 1.0) * result.latency_s
-    rest = OVERLAP if result.bound in ("compute", "mac") else f"stalled: {result.bound}"
+    rest = OVERLAP if result.bound in _COMPUTING else f"stalled: {result.bound}"
     return {"compute": computing, rest: result.latency_s - computing}
+
+
+def _busiest(result: LayerResult) -> dict[str, float]:
+    """Seconds by bound of the resource that works most, and the rest."""
+    timeline, found = result.timeline, dict[str, float]()
+    name = max(timeline.resources, key=lambda n: timeline.resources[n].busy / timeline.resources[n].servers)
+    second = result.latency_s / timeline.end / timeline.resources[name].servers
+    for (_, stage), totals in timeline.stages.items():
+        if totals.resource == name and totals.busy:
+            word = result.plan.bounds.get(stage, stage)
+            found[word] = found.get(word, 0.0) + totals.busy * second
+    return found | {OVERLAP: max(result.latency_s - math.fsum(found.values()), 0.0)}
 
 
 def energy_parts(result: LayerResult) -> dict[str, float]:
@@ -88,9 +141,11 @@ def binding(result: LayerResult) -> str:
     shares = dict(sorted(busy_shares(result).items(), key=lambda item: -item[1]))
     if not shares:
         return f"takes no time: {result.bound}"
+    if len(shares) == 1 and len({totals.resource for totals in result.timeline.stages.values()}) > 1:
+        return f"{result.bound} binds all of its stages"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
         return f"{result.bound} works all the time"
-    if math.isclose(math.fsum(shares.values()), 1.0):
+    if in_turn(result):
         return f"one after the other: {_listed(shares)}"
     stages = [t for (_, stage), t in result.timeline.stages.items() if result.plan.bounds.get(stage) == result.bound]
     stage = max(stages, key=lambda totals: totals.busy, default=None)

@@ -6,7 +6,7 @@ import math
 
 from hwsim.units import format_si
 
-__all__ = ["base_unit", "count", "energy", "shown"]
+__all__ = ["base_unit", "count", "energy", "pace", "shown"]
 
 _UNITS = {
     "_pj_s": ("Js", 1e-12),
@@ -60,6 +60,13 @@ def count(value: float) -> str:
         if value >= scale * 0.9995:
             return f"{value / scale:.4g} {suffix}"
     return f"{value:.0f}"
+
+
+def pace(per_second: float) -> str:
+    """Inferences a second, or seconds an inference where that is easier to grasp."""
+    if 0 < per_second < 0.1:
+        return f"{1 / per_second:.3g} s an inference"
+    return f"{per_second:,.0f} inferences/s" if per_second >= 1000 else f"{per_second:.3g} inferences/s"
 
 
 def energy(pj: float) -> str:

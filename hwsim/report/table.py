@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
 from hwsim.report.columns import WIDTH, Column, print_columns, wrapped
-from hwsim.report.quantity import count, energy
+from hwsim.report.quantity import count, energy, pace
 from hwsim.report.report import LayerResult, Report
 from hwsim.report.silicon import Comparison, Silicon
 from hwsim.units import format_si, format_size
@@ -111,14 +111,12 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
 
 def _totals(report: Report) -> list[str]:
     s = report.summary
-    per_second = s.inferences_per_s
-    rate = f"{1 / per_second:.3g} s an inference" if 0 < per_second < 0.1 else f"{per_second:.3g} inferences/s"
-    rate = f"{per_second:,.0f} inferences/s" if per_second >= 1000 else rate
     dram = (" with DRAM", f"DRAM {format_size(s.dram_bytes)}; ") if s.dram_bytes else ("", "")
     efficiency = "" if math.isnan(s.energy_pj) else f"; {format_si(s.tops_per_w * 1e12, 'OPS/W')}{dram[0]}"
     power = "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W")
     return [
-        f"latency {format_si(s.latency_s, 's')}, {rate}; {count(s.macs)} MACs, {s.utilization:.0%} of peak",
+        f"latency {format_si(s.latency_s, 's')}, {pace(s.inferences_per_s)}; "
+        f"{count(s.macs)} MACs, {s.utilization:.0%} of peak",
         f"energy {energy(s.energy_pj)}, {energy(s.energy_per_inference_pj)} an inference; "
         f"chip power {power}{efficiency}",
         f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {s.events} events",

@@ -281,8 +281,10 @@ class Mcu(Machine):
 
     def constants(self) -> tuple[Constant, ...]:
         """What a unit of each term costs under the library on this core."""
-        library, where = self.library, f"{self.library.source}; core: {load_core(self.spec.core).source}"
+        library, core = self.library, self.spec.core
+        costs = {term: library.cycles(term, core) * self.spec.pace for term in TERMS}
+        where = f"{library.source}; core: {load_core(core).source}"
         return tuple(
             Constant(f"{library.name}: {term}", f"{cycles:.4g} cycles", where, library.fitted)
-            for term, cycles in self.unit_cycles.items()
+            for term, cycles in costs.items()
         )

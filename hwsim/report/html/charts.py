@@ -13,6 +13,7 @@ __all__ = ["Chart", "Legend", "Memory", "Panel", "Point", "Roof", "blocks", "roo
 
 WIDTH = 960
 _ROW = 17.0
+_ALIKE = 2  # circles on one spot; more cannot be seen
 _CHAR = 6.3  # pixels of a character of the labels, on average
 
 
@@ -95,7 +96,8 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
                     svg.rect(scale(at), y, scale(at + value) - scale(at), _ROW - 6, panel.css(name), told)
                     at += value
             if totals[row] > 0:
-                svg.text(scale(at) + 5, y + 9, panel.shown(totals[row]), "value")
+                after = max(scale(at), scale(mark) + 5 if (mark := marks[row]) is not None else 0)
+                svg.text(after + 5, y + 9, panel.shown(totals[row]), "value")
             if (mark := marks[row]) is not None:
                 error = f", predicted {totals[row] / mark - 1:+.1%}" if mark else ""
                 svg.diamond(scale(mark), y + 5.5, 5, "mark", f"{label}: {panel.mark_name} {panel.shown(mark)}{error}")
@@ -176,7 +178,13 @@ def roofline(
         svg.text(
             x(mid) + (10 if below else 0), y(mid * limit) + (16 if below else -6), told, "rooflabel", "middle", angle
         )
+    drawn: dict[tuple[str, int, int], int] = {}
     for point in sorted(points, key=lambda p: -p.share):
+        # Layers repeat: those on one spot are one circle.
+        spot = (point.roof, round(x(point.intensity)), round(y(point.rate)))
+        drawn[spot] = drawn.get(spot, 0) + 1
+        if drawn[spot] > _ALIKE:
+            continue
         radius = 3.2 + 9 * math.sqrt(point.share)
         told = (
             f"{point.name}: {point.intensity:.4g} MACs a byte of {point.roof}, {shown(point.rate)}, "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.engine import Interval, Timeline
-from hwsim.report.html.charts import WIDTH, Chart, fitted
+from hwsim.report.html.charts import WIDTH, Chart, Legend, fitted
 from hwsim.report.html.svg import Scale, Svg, colour, linear_ticks
 from hwsim.units import format_si
 
@@ -19,6 +19,7 @@ _MOST = 500
 """Pieces of work that are drawn one by one; of more, the share of the time in each of `_BINS` slices."""
 _BINS = 420
 _MOST_OUTER = 4096
+_LANES = 12
 
 
 def _spans(intervals: Sequence[Interval]) -> NDArray[np.float64]:
@@ -74,6 +75,10 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     lanes: dict[str, list[Interval]] = {name: [] for name in timeline.resources}
     for interval in timeline.each_interval():
         lanes[interval.resource].append(interval)
+    busiest = sorted(lanes, key=lambda name: -timeline.resources[name].busy / timeline.resources[name].servers)
+    left_out = len(lanes) - _LANES
+    if left_out > 0:
+        lanes = {name: found for name, found in lanes.items() if name in busiest[:_LANES]}
     gutter = min(max(map(len, [*lanes, "100% busy"])) * 6.3 + 16, 150.0)
     lane, top = 44.0, 30.0
     bottom = top + lane * len(lanes)
@@ -85,6 +90,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         svg.line(at, bottom - 2, at, bottom + 3)
         svg.text(at, bottom + 16, format_si(seconds, "s"), "tick", "middle" if seconds else "start")
     each = sum(map(len, lanes.values())) <= _MOST and all(i.tiles == 1 for found in lanes.values() for i in found)
+    stages = list(dict.fromkeys(i.stage for found in lanes.values() for i in found)) if each else []
     for place, (name, found) in enumerate(lanes.items()):
         base = top + lane * (place + 1) - 4
         totals = timeline.resources[name]
@@ -93,10 +99,9 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         svg.text(gutter - 8, base, f"{share:.0%} busy", "tick", "end")
         svg.line(gutter, base, WIDTH - 8, base)
         if each:
-            stages = list(dict.fromkeys(i.stage for i in found))
             for i in found:
                 told = f"{i.pipeline}/{i.stage}: {shown(i.start)} to {shown(i.end)}"
-                css = colour((place + stages.index(i.stage)) % 6)
+                css = colour(stages.index(i.stage))
                 svg.rect(x(i.start), base - lane + 10, max(x(i.end) - x(i.start), 0.4), lane - 10, f"work {css}", told)
         elif found:
             _profile(svg, x, busy_shares(found, timeline.end, totals.servers, _BINS), base, lane - 10, place)
@@ -105,12 +110,12 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         if each
         else f"The height is the share of each {shown(timeline.end / _BINS)} in which the resource works."
     )
-    busiest = max(timeline.resources, key=lambda n: timeline.resources[n].busy / timeline.resources[n].servers)
-    rates = ", ".join(
-        f"{name} {found.busy / (found.servers * timeline.end):.0%}" for name, found in timeline.resources.items()
-    )
-    description = f"{how} Busy: {rates}; busiest is {busiest}."
-    return Chart(svg, title, description)
+    shares = {name: found.busy / (found.servers * timeline.end) for name, found in timeline.resources.items()}
+    rates = ", ".join(f"{name} {shares[name]:.0%}" for name in busiest[:_LANES])
+    how += f" The {_LANES} busiest of {len(shares)} resources." if left_out > 0 else ""
+    description = f"{how} Busy: {rates}."
+    legend = Legend(tuple((stage, colour(n)) for n, stage in enumerate(stages)))
+    return Chart(svg, title, description, (legend,))
 
 
 def _layers(

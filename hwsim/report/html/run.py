@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hwsim.report.breakdown import OVERLAP, binding, busy_shares, energy_parts, latency_parts
+from hwsim.report.breakdown import OVERLAP, binding, bound_by_layer, busy_shares, energy_parts, in_turn, latency_parts
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.svg import colour, escape
 from hwsim.report.html.trust import add_trust, error_classes
 from hwsim.report.html.used import add_machine, add_workload
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
-from hwsim.report.quantity import count, energy, shown
+from hwsim.report.quantity import count, energy, pace, shown
 from hwsim.report.silicon import Silicon, silicon_of
 from hwsim.units import format_si, format_size
 
@@ -26,6 +26,7 @@ __all__ = ["report_fragment", "report_html"]
 _ROWS = 90
 _TABLE = 1000
 _SLOWEST = 3
+_OPEN = 40
 
 
 def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
@@ -64,13 +65,13 @@ def _page(report: Report) -> Page:
 def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, float]]) -> None:
     s = report.summary
     rate = s.inferences_per_s
-    each = f"{rate:.3g} inferences/s" if rate >= 0.1 else f"{format_si(s.latency_s / s.batch, 's')} an inference"
+    each = pace(rate)
     tiles = [
         (format_si(s.latency_s, "s"), "latency" if s.batch == 1 else f"latency of a batch of {s.batch}", each),
         (
             energy(s.energy_per_inference_pj),
             "energy an inference",
-            "" if math.isnan(s.energy_pj) else f"{s.tops_per_w:.3g} TOPS/W",
+            "" if math.isnan(s.energy_pj) else format_si(s.tops_per_w * 1e12, "OPS/W"),
         ),
         (
             "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W"),
@@ -162,8 +163,11 @@ def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
     )
     caption = (
         "Stages one after the other are stacked as they are. "
-        if _in_turn(ran)
-        else ("Latency is split into the time for which the array computes and what the layer's bound adds to it. ")
+        if all(map(in_turn, ran))
+        else (
+            "Latency is split into the time for which the array computes and what the layer's bound adds to it"
+            f"{'; of work side by side, what the busiest resource does' if _beside(ran) else ''}. "
+        )
     )
     caption += f"{idle} layers take no time here (done in place, or not run by this machine). " if idle else ""
     caption += "A diamond is what was measured on silicon." if any(marks) else ""
@@ -171,13 +175,13 @@ def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
     _layer_table(page, report)
 
 
-def _in_turn(results: Sequence[LayerResult]) -> bool:
-    return all("compute" not in latency_parts(r) for r in results)
+def _beside(results: Sequence[LayerResult]) -> bool:
+    return any(len(r.timeline.pipelines) > 1 for r in results)
 
 
 def _colours(series: dict[str, list[float]]) -> dict[str, str]:
     """Grey for what is nobody's work; the rest by place."""
-    grey = {"static", OVERLAP, "others", "overhead"}
+    grey = {"static", OVERLAP, "overhead"}
     coloured = [name for name in series if name not in grey]
     return {name: colour(coloured.index(name)) if name in coloured else "cx" for name in series}
 
@@ -204,16 +208,17 @@ def _binding(page: Page, report: Report) -> None:
         return
     page.section("What binds each layer")
     words: dict[str, float] = {}
+    by_stage = bound_by_layer(ran)
     for r in ran:
-        for word, share in busy_shares(r).items():
+        for word, share in busy_shares(r, by_stage).items():
             words[word] = words.get(word, 0.0) + share * r.latency_s
-    heads = sorted(words, key=lambda w: -words[w])[:6]
-    kept, rest = _kept(ran, 400)
-    in_turn = _in_turn(ran)
+    one_by_one = all(map(in_turn, ran))
+    # A table of them all needs room for the sentence, where there is one.
+    heads = sorted(words, key=lambda w: -words[w])[: 6 if one_by_one else 4]
     total = report.summary.latency_s or 1.0
-    rows = []
-    for r in kept:
-        shares = busy_shares(r)
+
+    def row(r: LayerResult) -> list[Cell]:
+        shares = busy_shares(r, by_stage)
         cells = [
             Cell(r.name, css="k"),
             Cell(format_si(r.latency_s, "s"), r.latency_s),
@@ -223,27 +228,34 @@ def _binding(page: Page, report: Report) -> None:
         for i, word in enumerate(heads):
             share = shares.get(word, 0.0)
             cells.append(Cell(value=share, css="k", html=meter(share, f"{share:.0%}", colour(i)) if share else ""))
-        rows.append(cells if in_turn else [*cells, Cell(binding(r), css="w")])
-    page.table(["layer", "time", "share", "bound by", *heads, *([] if in_turn else ["in words"])], rows)
-    how = "add up, since these run one after the other" if in_turn else "overlap, since these run side by side"
+        return cells if one_by_one else [*cells, Cell(binding(r), css="w")]
+
+    columns = ["layer", "time", "share", "bound by", *heads, *([] if one_by_one else ["in words"])]
+    kept, rest = _kept(ran, _OPEN)
+    page.table(columns, map(row, kept))
+    how = "add up, since these run one after the other" if one_by_one else "overlap, since these run side by side"
     page.text(f"Bars are the share of the layer's time in which each works; they {how}.", "soft")
     if rest:
-        page.text(f"{len(rest):,} faster layers are left out.", "soft")
+        most = _kept(ran, _TABLE)[0]
+        less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
+        page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
     for r in sorted(ran, key=lambda r: -r.latency_s):
         slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
     for r in list(slowest.values())[:_SLOWEST]:
-        told = [*r.plan.why, *report.machine.advice(r.plan.layer, r.plan.batch)]
-        if told:
+        advice = report.machine.advice(r.plan.layer, r.plan.batch)
+        if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
-            for sentence in told:
-                page.text(f"{sentence}.", "soft")
+        for sentence in r.plan.why:
+            page.text(sentence, "soft")
+        if advice:
+            page.lines(advice, "Done in other ways")
 
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:
     page.section("Duty cycle")
     for line in scenario.lines():
-        page.text(line.strip())
+        page.text(line.strip(), "bad" if line.startswith("WARNING") else "")
     panels = [
         Panel(
             "time of a period",
