@@ -194,18 +194,19 @@ class Exploration:
         return json.dumps(data, indent=1) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the front as CSV and JSON, and all points as CSV; returns the files."""
+        """Write the front as CSV and JSON, and all simulated points as CSV; returns the files."""
         from hwsim.sweeps.store import StoreError
 
         name = "".join("_" if char in "/\\" else char for char in self.space.name)
-        files = [folder / f"{name}.front.csv", folder / f"{name}.front.json", folder / f"{name}.csv"]
+        files = [folder / f"{name}.front.csv", folder / f"{name}.front.json", folder / f"{name}.explored.csv"]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.front.to_csv(files[0], index=False, lineterminator="\n")
             files[1].write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from None
-        write_csv(self.results.rows(self.outcomes), files[2])
+        totals = self.results.totals(self.outcomes)
+        write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), files[2])
         return files
 
     def _drawn(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
