@@ -69,6 +69,7 @@ class ModelSampler(Sampler):
     _POOL = 1000
     _WEIGHED = 400
     _FEWEST = 3
+    _ROUNDS = 20
 
     def __init__(self, grid: Grid, seed: int, objectives: int, budget: int, least: LeastCosts) -> None:
         self._grid, self._rng, self._least = grid, np.random.default_rng(seed), least
@@ -125,15 +126,20 @@ class ModelSampler(Sampler):
         costs = np.array([self._costs[number] for number in known], dtype=float)
         on_front = front(costs)
         best = costs[on_front]
-        candidates = self._candidates([number for number, kept in zip(known, on_front) if kept])
-        if not candidates:
+        peaks = [number for number, kept in zip(known, on_front) if kept]
+        # Where points are listed, each round rules some out for good; of very many, some rounds must be enough.
+        for _ in range(self._ROUNDS if self._grid.listed is None else len(self._grid.listed)):
+            candidates = self._candidates(peaks)
+            if not candidates:
+                return []
+            least = np.array([self._least(number) for number in candidates], dtype=float)
+            hopeless = dominated(least, best)
+            self._hopeless.update(number for number, gone in zip(candidates, hopeless) if gone)
+            candidates = [number for number, gone in zip(candidates, hopeless) if not gone]
+            if candidates:
+                break
+        else:
             return []
-        least = np.array([self._least(number) for number in candidates], dtype=float)
-        hopeless = dominated(least, best)
-        self._hopeless.update(number for number, gone in zip(candidates, hopeless) if gone)
-        candidates = [number for number, gone in zip(candidates, hopeless) if not gone]
-        if not candidates:
-            return self._promising(count)
         least = least[~hopeless]
         return self._choose(known, costs, np.unique(best, axis=0), candidates, least, count)
 
