@@ -109,6 +109,8 @@ class PeArray(Machine):
         return least_of(self, layer, batch)
 
     def _check(self) -> None:
+        if self.spec.area is not None and "pe" in self.spec.memories:
+            raise ValueError("area needs another name for the memory 'pe': parts has the area of a PE under this one")
         if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
             raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and not self.by_passes:
