@@ -19,6 +19,7 @@ _PUBLIC = {
     "Counts": "hwsim.mapping",
     "DataMovement": "hwsim.workload",
     "Elementwise": "hwsim.workload",
+    "Exploration": "hwsim.exploration.exploration",
     "Embedding": "hwsim.workload",
     "Gemm": "hwsim.workload",
     "Gpu": "hwsim.machines",
@@ -41,6 +42,7 @@ _PUBLIC = {
     "Workload": "hwsim.workload",
     "duty_cycle": "hwsim.scenario",
     "compare": "hwsim.report.beside",
+    "explore": "hwsim.exploration.exploration",
     "load_machine": "hwsim.machines",
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from hwsim.errors import HwsimWarning as HwsimWarning
     from hwsim.errors import InputError as InputError
     from hwsim.errors import MappingError as MappingError
+    from hwsim.exploration.exploration import Exploration as Exploration
+    from hwsim.exploration.exploration import explore as explore
     from hwsim.machines import (
         Gpu as Gpu,
     )

@@ -23,10 +23,12 @@ from hwsim.units import DIMENSIONS, Rate, parse, parse_rate
 from hwsim.yaml_source import Document
 
 __all__ = [
+    "Area",
     "Bandwidth",
     "Energy",
     "Frequency",
     "Length",
+    "Money",
     "Name",
     "Positive",
     "Power",
@@ -64,6 +66,8 @@ Time = _quantity("time")
 Energy = _quantity("energy")
 Power = _quantity("power")
 Voltage = _quantity("voltage")
+Area = _quantity("area")
+Money = _quantity("money")
 Length = _quantity("length")
 Bandwidth = Annotated[
     Rate,

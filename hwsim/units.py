@@ -1,7 +1,7 @@
 """Quantities with units: the only module that knows powers of ten and of two.
 
 Every quantity is text such as ``200 MHz`` or ``108 KiB``. It is read into an exact
-`fractions.Fraction` of the base unit of its dimension (Hz, byte, bit, s, pJ, W, V, m), so that nothing is
+`fractions.Fraction` of the base unit of its dimension (Hz, byte, bit, s, pJ, W, V, m, mm2, USD), so that nothing is
 rounded before it must be. ``kB`` is 1000 bytes and ``KiB`` is 1024; ``b`` is a bit and ``B`` a byte.
 """
 
@@ -58,11 +58,13 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("power", _si("W", "pnuµm1k"), "278 mW", Fraction(10**6), zero=True),
         Dimension("voltage", _si("V", "m1"), "1.0 V", Fraction(10**4)),
         Dimension("length", _si("m", "nuµm"), "65 nm", Fraction(1)),
+        Dimension("area", {"mm2": Fraction(1), "um2": Fraction(1, 10**6)}, "12.25 mm2", Fraction(10**9), zero=True),
+        Dimension("money", {"USD": Fraction(1)}, "4.50 USD", Fraction(10**9), zero=True),
     )
 }
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
-_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ]*)\s*\Z")
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ]*2?)\s*\Z")
 _RATE = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ]+)\s*/\s*([A-Za-z]+)\s*\Z")
 
 
@@ -79,7 +81,7 @@ def parse(text: object, dimension: str) -> Fraction:
     Returns
     -------
     Fraction
-        The exact value in Hz, B, s, pJ, W, V or m.
+        The exact value in Hz, B, s, pJ, W, V, m, mm2 or USD.
 
     Raises
     ------

@@ -61,6 +61,23 @@ def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer:
 
 
 @pytest.mark.parametrize("name", MACHINES)
+@given(layer=layers(), batch=st.integers(1, 4), density=st.floats(0, 1))
+@settings(max_examples=12, deadline=None)
+def test_no_plan_beats_the_least(name: str, layer: hwsim.Layer, batch: int, density: float) -> None:
+    """Lower bounds from the shape alone, which exploration trusts: of time, of every action, and of bytes over DRAM."""
+    machine = MACHINES[name]
+    layer = layer.with_density(input=density, output=1 - density)
+    least = machine.least(layer, batch)
+    if least is None:
+        return
+    result = one(machine, layer, batch).results[0]
+    assert least.seconds <= Fraction(result.timeline.end) / machine.timebase.rate_hz
+    assert least.dram_bytes <= result.plan.dram_bytes
+    assert not {action: n for action, n in least.counts.items() if n > result.plan.counts.get(action, 0)}
+    assert all(least.word_bits.get(tensor) == bits for tensor, bits in result.plan.word_bits.items())
+
+
+@pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 3))
 @settings(max_examples=10, deadline=None)
 def test_fast_forward_is_the_full_run(name: str, layer: hwsim.Layer, batch: int) -> None:

@@ -23,6 +23,7 @@ LAYERS = [
         "validate",
         "schema",
         "sweeps",
+        "exploration",
         "cli",
         "host",
         "calibration",

@@ -14,6 +14,7 @@ from hwsim.cli.catalogue import list_, schema, show
 from hwsim.cli.compare import compare
 from hwsim.cli.completion import completion
 from hwsim.cli.explain import explain
+from hwsim.cli.explore import explore
 from hwsim.cli.importer import import_
 from hwsim.cli.run import run
 from hwsim.cli.sweep import sweep
@@ -40,7 +41,9 @@ def cli() -> None:
     """
 
 
-for _command in (run, compare, explain, sweep, validate, calibrate, list_, show, import_, schema, completion):
+for _command in (
+    run, compare, explain, sweep, explore, validate, calibrate, list_, show, import_, schema, completion,
+):  # fmt: skip
     cli.add_command(_command)
 
 

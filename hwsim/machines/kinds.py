@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwsim.clock import Timebase
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, nearest
+from hwsim.machines.least import Least
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import MachineSpec
@@ -42,6 +44,7 @@ class Machine(ABC):
         try:
             self.timebase = Timebase(dict(spec.clocks))
             self._check()
+            self._check_area()
         except ValueError as error:
             raise InputError([Fault(document.name, "", str(error))]) from None
 
@@ -81,7 +84,7 @@ class Machine(ABC):
 
         Machines that agree in it may share what they remember. A kind whose planner ignores more leaves more out.
         """
-        apart = ("name", "source", "description", "fitted")
+        apart = ("name", "source", "description", "fitted", "area", "cost")
         return {key: value for key, value in self.document.data.items() if key not in apart}
 
     def planned_by_name(self, name: str) -> str | None:
@@ -94,6 +97,43 @@ class Machine(ABC):
     @abstractmethod
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         """Plan one layer."""
+
+    def parts(self) -> Mapping[str, int]:
+        """How many the machine has of each part that takes area: PEs, bytes of each memory."""
+        return {}
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Silicon area by the machine's own figures; None where it tells none."""
+        area = self.spec.area
+        if area is None:
+            return None
+        return float(area.fixed + sum(number * area.parts[part] for part, number in self.parts().items()))
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Cost by the machine's own figures; None where it tells none."""
+        cost = self.spec.cost
+        return None if cost is None else float(cost.each) + float(cost.per_mm2) * (self.area_mm2 or 0.0)
+
+    def _check_area(self) -> None:
+        """Every part must have its area, so that none that is varied goes for nothing; raises ValueError."""
+        area, cost = self.spec.area, self.spec.cost
+        if cost is not None and cost.per_mm2 and area is None:
+            raise ValueError("cost.per_mm2 needs the area of the machine: give area")
+        if area is None:
+            return
+        parts = self.parts()
+        for part in area.parts:
+            if part not in parts:
+                raise ValueError(f"area.parts must name parts of the machine, not {part!r}{nearest(part, parts)}")
+        missing = [part for part in parts if part not in area.parts]
+        if missing:
+            raise ValueError(f"area.parts must give each part of the machine its area; missing: {', '.join(missing)}")
+
+    def least(self, layer: Layer, batch: int) -> Least | None:
+        """The least that any plan of a layer costs, told without planning it; None where a kind cannot say."""
+        return None
 
     def memory_bytes(self) -> int | None:
         """Bytes of memory a network must fit in, or None where it is not bounded."""

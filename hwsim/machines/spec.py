@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Energy, Frequency, Length, Name, Power, Size, Spec, Voltage
+from hwsim.fields import Area, Energy, Frequency, Length, Money, Name, Power, Size, Spec, Voltage
 
-__all__ = ["EnergySpec", "MachineSpec", "PriceSpec"]
+__all__ = ["AreaSpec", "CostSpec", "EnergySpec", "MachineSpec", "PriceSpec"]
 
 
 class PriceSpec(Spec):
@@ -61,10 +61,30 @@ class EnergySpec(Spec):
         return self
 
 
+class AreaSpec(Spec):
+    """Silicon: the area of each part that the machine has many of, and of what it has once.
+
+    A part is ``pe``, or a memory by its name: the area of one of its bytes. An `estimate` says so in its source.
+    """
+
+    parts: Annotated[dict[Name, Area], Field(max_length=32)] = {}
+    fixed: Area = Fraction(0)
+    source: str
+
+
+class CostSpec(Spec):
+    """Money: what each machine costs, and what a square millimetre of its silicon adds."""
+
+    each: Money = Fraction(0)
+    per_mm2: Money = Fraction(0)
+    source: str
+
+
 class MachineSpec(Spec):
     """Base of the machine files of every kind.
 
-    `fitted` lists the numbers of the file that were fitted, and on what; a machine has at most ten a precision.
+    `area` and `cost` are told where somebody knows them. `fitted` lists the numbers of the file that were fitted, and
+    on what; a machine has at most ten a precision.
     """
 
     kind: str
@@ -73,6 +93,8 @@ class MachineSpec(Spec):
     description: str | None = None
     clocks: Annotated[dict[Name, Frequency], Field(min_length=1, max_length=16)]
     energy: EnergySpec
+    area: AreaSpec | None = None
+    cost: CostSpec | None = None
     fitted: Annotated[dict[str, str], Field(max_length=10)] = {}
 
     def clock_hz(self, name: str) -> Fraction:

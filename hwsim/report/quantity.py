@@ -15,6 +15,7 @@ _UNITS = {
     "_w": ("W", 1.0),
     "_hz": ("Hz", 1.0),
     "_mm2": ("mm²", 1.0),
+    "_usd": ("USD", 1.0),
     "_bytes": ("B", 1.0),
 }
 
@@ -46,8 +47,8 @@ def shown(column: str, value: object, digits: int = 4) -> str:
         return f"{value:.{digits}g}/s"
     if column in ("utilization", "duty"):
         return f"{value:.1%}"
-    if unit == "mm²":
-        return f"{value:.{digits}g} mm²"
+    if unit in ("mm²", "USD"):
+        return f"{value:.{digits}g} {unit}"
     if unit and math.isfinite(value):
         return format_si(value * scale, unit, digits)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"

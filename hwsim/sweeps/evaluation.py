@@ -109,6 +109,8 @@ def totals(report: Report) -> dict[str, Any]:
     row["energy_per_inference_pj"] = summary.energy_per_inference_pj
     row["edp_pj_s"] = summary.energy_pj * summary.latency_s
     row["tops_per_w"] = summary.tops_per_w
+    row["area_mm2"] = report.machine.area_mm2
+    row["cost_usd"] = report.machine.cost_usd
     row |= {f"energy_pj.{component}": energy for component, energy in sorted(report.component_energy().items())}
     return row
 

@@ -54,10 +54,12 @@ NUMBER, WORD, TRUTH = Kind(), Kind("word"), Kind("truth")
 _BASE: dict[str, Powers] = {name: ((name, 1),) for name in DIMENSIONS}
 _BASE["frequency"] = (("time", -1),)
 _UNITS = {unit: (name, scale) for name, kind in DIMENSIONS.items() for unit, scale in kind.units.items()}
-_SUFFIXES = {"_per_s": "frequency", "_s": "time", "_pj": "energy", "_w": "power", "_bytes": "size", "_hz": "frequency"}
+_SUFFIXES = {"_per_s": "frequency", "_s": "time", "_pj": "energy", "_w": "power", "_bytes": "size", "_hz": "frequency",
+    "_mm2": "area", "_usd": "money",
+}  # fmt: skip
 
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?"
-_UNIT = r"[A-Za-zµ]+(?:/(?:s|cycle)\b)?"
+_UNIT = r"[A-Za-zµ]+2?(?:/(?:s|cycle)\b)?"
 _QUANTITY = re.compile(rf"\s*([+-]?{_NUMBER})\s*({_UNIT})\s*\Z")
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>{_NUMBER})(?:\s*(?P<unit>(?!(?:and|or|not)\b){_UNIT}))?"

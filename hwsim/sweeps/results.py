@@ -30,6 +30,8 @@ TOTALS = (
     "energy_per_inference_pj",
     "edp_pj_s",
     "tops_per_w",
+    "area_mm2",
+    "cost_usd",
 )
 """Columns of every point; ``energy_pj.COMPONENT`` come after them."""
 

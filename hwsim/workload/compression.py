@@ -11,7 +11,16 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["RLC_MAX_RUN", "RLC_PAIRS", "RLC_WORD_BITS", "rlc_bits", "rlc_decode", "rlc_encode", "rlc_expected_bytes"]
+__all__ = [
+    "RLC_MAX_RUN",
+    "RLC_PAIRS",
+    "RLC_WORD_BITS",
+    "rlc_bits",
+    "rlc_decode",
+    "rlc_encode",
+    "rlc_expected_bytes",
+    "rlc_least_bytes",
+]
 
 RLC_WORD_BITS = 64
 RLC_PAIRS = 3
@@ -84,3 +93,9 @@ def rlc_expected_bytes(rows: int, row: int, density: float, raw_bytes: float = 2
         pairs = row * density / -math.expm1(32 * math.log1p(-density))
     packed = RLC_WORD_BITS / 8 * max(1.0, pairs / RLC_PAIRS + 1 / 3)
     return rows * min(raw_bytes * row, packed)
+
+
+def rlc_least_bytes(values: int, density: float, raw_bytes: float = 2.0) -> float:
+    """Bytes that so many values take at the least, however they are cut into streams."""
+    pairs = density / -math.expm1(32 * math.log1p(-density)) if 0 < density < 1 else float(density > 0)
+    return values * min(raw_bytes, RLC_WORD_BITS / 8 / RLC_PAIRS * pairs)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines.kinds import Machine
+from hwsim.machines.least import Least
+from hwsim.machines.pe_array.least import least_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
@@ -76,7 +78,7 @@ class PeArray(Machine):
         return limits
 
     @property
-    def _by_passes(self) -> bool:
+    def by_passes(self) -> bool:
         """Whether layers run as the passes of a row-stationary chip."""
         spec = self.spec
         return spec.array.wiring == "noc" and spec.dataflow == "row_stationary" and spec.mapper.objective == "dram"
@@ -84,7 +86,7 @@ class PeArray(Machine):
     def planned_on(self) -> dict[str, Any]:
         """Only the search over nests weighs energies; other planners know of words and cycles alone."""
         found = super().planned_on()
-        if self.spec.array.wiring != "noc" or self._by_passes:
+        if self.spec.array.wiring != "noc" or self.by_passes:
             found.pop("energy", None)
         return found
 
@@ -92,10 +94,26 @@ class PeArray(Machine):
         """The name, if a mapping is given by hand for it."""
         return name if name in self.spec.mappings else None
 
+    def parts(self) -> dict[str, int]:
+        """PEs, and bytes of each memory that has a size."""
+        found = {"pe": self.peak_macs_per_cycle}
+        for name, memory in self.spec.memories.items():
+            copies = self.peak_macs_per_cycle if memory.per == "pe" else 1
+            sizes = list(memory.split.values()) if memory.split else [memory.size] if memory.size is not None else []
+            if sizes:
+                found[name] = copies * int(sum(sizes))
+        return found
+
+    def least(self, layer: Layer, batch: int) -> Least:
+        """Lower bounds of a layer, from its shape and the machine's sizes alone."""
+        return least_of(self, layer, batch)
+
     def _check(self) -> None:
+        if self.spec.area is not None and "pe" in self.spec.memories:
+            raise ValueError("area needs another name for the memory 'pe': parts has the area of a PE under this one")
         if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
             raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
-        if self.spec.array.zeros == "skip" and not self._by_passes:
+        if self.spec.array.zeros == "skip" and not self.by_passes:
             raise ValueError(
                 "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "
                 "here zeros must be computed or gated, not skipped"
@@ -114,7 +132,7 @@ class PeArray(Machine):
         by_hand = self.spec.mappings.get(layer.name)
         if isinstance(by_hand, list):
             return plan_by_hand(self, layer, batch, by_hand)
-        if by_hand is not None and not self._by_passes:
+        if by_hand is not None and not self.by_passes:
             where = self.document.where(("mappings", layer.name))
             message = "must be a loop nest, a line a node; parameters are for the passes of a row-stationary chip"
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
@@ -122,7 +140,7 @@ class PeArray(Machine):
             return (plan_weight_stream if self.spec.array.fifo_tiles else plan_systolic)(self, layer, batch)
         if wiring == "broadcast":
             return plan_broadcast(self, layer, batch)
-        if self._by_passes:
+        if self.by_passes:
             return plan_row_stationary(self, layer, batch, by_hand)
         return plan_spatial(self, layer, batch)
 

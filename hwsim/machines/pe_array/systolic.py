@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwsim.machines.pe_array.work import as_gemm, mac_actions
+from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
 from hwsim.program import Pipeline, Program, Stage, spread
@@ -22,7 +22,7 @@ from hwsim.workload import Layer
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
 
-__all__ = ["fold_cycles", "plan_systolic"]
+__all__ = ["fold_cycles", "folds_of", "plan_systolic"]
 
 # dataflow -> (dim on rows, dim on columns, dim in time, stationary tensor)
 _ROLES = {
@@ -36,6 +36,13 @@ def fold_cycles(dataflow: str, rows: int, cols: int, steps: int) -> int:
     """Cycles of one fold: fill, `steps` in time, drain."""
     fill = rows if dataflow == "output_stationary" else 2 * rows
     return fill + cols + steps - 2
+
+
+def folds_of(dataflow: str, rows: int, cols: int, work: GemmWork) -> tuple[int, int]:
+    """Folds of a product of matrices, and the steps in time of each."""
+    row, col, time, _ = _ROLES[dataflow]
+    dims = {"M": work.m, "N": work.n, "K": work.k}
+    return work.b * -(-dims[row] // rows) * -(-dims[col] // cols), dims[time]
 
 
 def _nests(machine: PeArray, problem: Problem) -> list[Mapping]:
@@ -91,9 +98,8 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     width = dict(zip(("ifmap", "weight", "ofmap"), bits))
     problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
     raw_ifmap = min(layer.inputs * batch, problem.words("ifmap"))
-    row, col, time, _ = _ROLES[spec.dataflow]
-    folds = work.b * -(-problem.dims[row] // spec.array.rows) * -(-problem.dims[col] // spec.array.cols)
-    cycles = fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, problem.dims[time])
+    folds, steps = folds_of(spec.dataflow, spec.array.rows, spec.array.cols, work)
+    cycles = fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, steps)
     best: tuple[int, Mapping, Counts, dict[tuple[str, str], int]] | None = None
     for mapping in _nests(machine, problem):
         counted = counts(problem, mapping)

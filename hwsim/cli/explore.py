@@ -1,0 +1,128 @@
+"""``hwsim explore``: the Pareto front of a space of designs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from hwsim.cli.options import console_of, write
+
+__all__ = ["explore"]
+
+_TOLD_EVERY_S = 10.0
+
+
+@click.command()
+@click.argument("file", metavar="SWEEP.yaml")
+@click.option("-o", "--out", "folder", metavar="DIR", help="Folder of the store, the front and all points.")
+@click.option("--objective", "objectives", multiple=True, metavar="NAME", help="What is sought; may be given again.")
+@click.option("--budget", metavar="N", help="Points to simulate at most, as 500 or 10%.")
+@click.option("--constraint", "constraints", multiple=True, metavar="TEXT", help="A condition, as 'power_w < 1 W'.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of all that is drawn.")
+@click.option(
+    "--sampler", default="auto", show_default=True, metavar="NAME",
+    help="auto, exhaustive, model, nsga2, tpe or random.",
+)  # fmt: skip
+@click.option("--workers", type=int, metavar="N", help="Processes; all cores unless told.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the front as JSON; - for standard output.")
+@click.option("--html", "html_file", metavar="FILE", help="Write a page with the front, charts and tables.")
+def explore(
+    file: str,
+    folder: str | None,
+    objectives: tuple[str, ...],
+    budget: str | None,
+    constraints: tuple[str, ...],
+    seed: int,
+    sampler: str,
+    workers: int | None,
+    json_file: str | None,
+    html_file: str | None,
+) -> None:
+    """Find the points of SWEEP.yaml that no other beats, simulating as few as it takes.
+
+    Objectives: latency, energy (of an input), edp, area, cost, power, dram, memory; throughput and efficiency, of which
+    more is better; or any column of the results, as min:latency_s or max:utilization. Latency and energy unless told.
+
+    \b
+    Examples:
+      hwsim explore sizes.yaml
+      hwsim explore sizes.yaml -o results --objective latency --objective energy --objective area --budget 10%
+      hwsim explore sizes.yaml --objective edp --constraint 'area_mm2 < 5 mm2' --html front.html
+    """
+    from hwsim.exploration import explore as run
+    from hwsim.exploration.terminal import print_exploration
+
+    progress = _Bar() if sys.stderr.isatty() else _Lines()
+    with progress:
+        try:
+            found = run(
+                file,
+                objectives or ("latency", "energy"),
+                budget=budget,
+                constraints=constraints,
+                seed=seed,
+                sampler=sampler,
+                store=folder,
+                workers=workers,
+                tell=progress.tell,
+            )
+        except KeyboardInterrupt:
+            if folder is None:
+                raise
+            click.echo(f"\nhwsim: stopped; finished points are in {folder}. The same command goes on.", err=True)
+            raise SystemExit(130) from None
+    written = found.write(Path(folder)) if folder is not None else []
+    if html_file:
+        write(found.page(), html_file)
+        written.append(Path(html_file))
+    if json_file:
+        write(found.to_json(), json_file)
+        if json_file == "-":
+            return
+        written.append(Path(json_file))
+    console = console_of()
+    print_exploration(found, console)
+    if written:
+        console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
+
+
+class _Lines:
+    """Tells how far it is, every ten seconds."""
+
+    def __enter__(self) -> _Lines:
+        self.last = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def tell(self, done: int, total: int, front: int) -> None:
+        """So many of so many points are done, so many are on the front."""
+        if time.monotonic() - self.last >= _TOLD_EVERY_S:
+            self.last = time.monotonic()
+            click.echo(f"{done:,} of at most {total:,} points, {front:,} on the front", err=True)
+
+
+class _Bar(_Lines):
+    """A bar with the points that are done, and those on the front."""
+
+    def __enter__(self) -> _Bar:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn(compact=True),
+        )  # fmt: skip
+        self.progress = Progress(*columns, console=console_of(error=True), transient=True)
+        self.progress.start()
+        self.task = self.progress.add_task("", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def tell(self, done: int, total: int, front: int) -> None:
+        """Move the bar."""
+        self.progress.update(self.task, completed=done, total=total, description=f"{front} on the front")

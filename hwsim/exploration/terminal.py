@@ -1,0 +1,123 @@
+"""What a person reads of an exploration: the front, how it grew, and what matters to each objective."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from hwsim.report.quantity import shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hwsim.exploration.exploration import Exploration
+
+__all__ = ["print_exploration", "sparkline"]
+
+_WIDTH = 100
+_ROWS = 20
+_BAR = 30
+_BARS = 6
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_HEADS = {
+    "latency_s": "latency",
+    "energy_pj": "energy",
+    "energy_per_inference_pj": "energy/input",
+    "edp_pj_s": "energy x delay",
+    "area_mm2": "area",
+    "cost_usd": "cost",
+    "power_w": "power",
+    "inferences_per_s": "throughput",
+    "tops_per_w": "TOPS/W",
+}
+
+
+def sparkline(values: list[float]) -> str:
+    """A curve in one line: a block for each value, from the lowest to the full height at 1."""
+    low = min(values, default=0.0)
+    span = 1.0 - low or 1.0
+    return "".join(_BLOCKS[min(7, max(0, int((value - low) / span * 7.999)))] for value in values)
+
+
+def _bar(share: float) -> str:
+    """A bar of a share; the smallest that is not nothing is a thin one."""
+    full = max(0.0, min(1.0, share)) * _BAR
+    part = " ▏▎▍▌▋▊▉"[int((full - int(full)) * 8)]
+    return ("█" * int(full) + part).rstrip() or ("▏" if share > 0.001 else "")
+
+
+def print_exploration(found: Exploration, console: Console) -> None:
+    """Print it, within 100 columns."""
+    goals = ", ".join(f"{'most' if o.maximise else 'least'} {_HEADS.get(o.column, o.column)}" for o in found.objectives)
+    numbers = found.front_numbers
+    many = "1 point" if len(numbers) == 1 else f"{len(numbers)} points"
+    console.print(Text(f"{found.space.name}: front of {goals}, {many}", style="bold"), soft_wrap=True)
+    console.print(_front_table(found))
+    if len(numbers) > _ROWS:
+        console.print(f"{len(numbers) - _ROWS} between them are left out here; -o DIR writes all")
+    console.print()
+    volumes = [volume for _, volume in found.volumes]
+    if len(volumes) > 1:
+        enough = next(step for step, volume in found.volumes if volume >= 0.99)
+        console.print(Text("hypervolume of the front", style="bold"))
+        console.print(
+            Text.assemble(
+                (sparkline(volumes), "cyan"), f"  99 % of it after {enough:,} of {found.volumes[-1][0]:,} points"
+            )
+        )
+        console.print()
+    for objective in found.objectives:
+        _print_sensitivity(found, objective.column, console)
+    for note in found.notes:
+        console.print(note, soft_wrap=True)
+
+
+def _front_table(found: Exploration) -> Table:
+    """The front, evenly thinned out where it is long; as many of the varied parameters as the width takes."""
+    numbers = found.front_numbers
+    if len(numbers) > _ROWS:
+        numbers = [numbers[round(place * (len(numbers) - 1) / (_ROWS - 1))] for place in range(_ROWS)]
+    results = {outcome.number: outcome.result or {} for outcome in found.outcomes}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    left = _WIDTH
+    columns: list[tuple[str, list[str], bool]] = [("point", [str(number) for number in numbers], True)]
+    for objective in found.objectives:
+        cells = [shown(objective.column, results[number].get(objective.column)) for number in numbers]
+        columns.append((_HEADS.get(objective.column, objective.column), cells, True))
+    for parameter in found.space.parameters:
+        if len(parameter.values) > 1:
+            cells = [str(found.space.point(number).values[parameter.name]) for number in numbers]
+            columns.append((parameter.name, cells, False))
+    kept: list[list[str]] = []
+    for head, cells, right in columns:
+        name = head
+        while len(name) > 20 and "." in name:  # a long key is known by its last parts
+            name = name.partition(".")[2]
+        width = min(24, max(map(len, [name, *cells])))
+        if not right and width > left:
+            continue
+        left -= width + 2
+        table.add_column(name, justify="right" if right else "left", no_wrap=True, max_width=width, overflow="ellipsis")
+        kept.append(cells)
+    for row in zip(*kept):
+        table.add_row(*row)
+    return table
+
+
+def _print_sensitivity(found: Exploration, column: str, console: Console) -> None:
+    shares = sorted(found.sensitivity.get(column, {}).items(), key=lambda item: -item[1])
+    shares = [(name, share) for name, share in shares if not math.isnan(share)][:_BARS]
+    if not shares or shares[0][1] < 0.001:
+        return
+    console.print(Text(f"what {_HEADS.get(column, column)} depends on (share of its variance)", style="bold"))
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, max_width=44, overflow="ellipsis")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    for name, share in shares:
+        table.add_row(name, f"{share:.1%}", Text(_bar(share), style="cyan"))
+    console.print(table)
+    console.print()

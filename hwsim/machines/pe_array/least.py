@@ -1,0 +1,129 @@
+"""What a layer costs on an array at the least, whatever the mapping: from its shape and the machine's sizes alone.
+
+- Every MAC is computed (or gated), by at most all PEs at once; a systolic array takes its folds.
+- Every weight and every input that a window touches comes from DRAM once, every output goes there once, at the
+  bandwidth of DRAM; compressed tensors at the fewest bytes that their density allows. An array with streamed weights
+  keeps its activations in the buffer: there only weights count.
+- Every MAC reads what its PE holds. What flows through a systolic array comes from the buffer, a word for a whole row
+  or column of PEs at best.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil
+from typing import TYPE_CHECKING
+
+from hwsim.machines.least import Least
+from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
+from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
+from hwsim.machines.plan import Action
+from hwsim.workload import Conv2d, Layer
+from hwsim.workload.compression import rlc_least_bytes
+
+if TYPE_CHECKING:
+    from hwsim.machines.pe_array.machine import PeArray
+
+__all__ = ["least_of"]
+
+_TENSORS = ("ifmap", "weight", "ofmap")
+
+
+def least_of(machine: PeArray, layer: Layer, batch: int) -> Least:
+    """Lower bounds of a layer's time, actions and bytes; nothing for a layer without MACs."""
+    work = as_gemm(layer, batch)
+    if work is None:
+        return Least()
+    spec, bits = machine.spec, machine.bits(layer)
+    width = dict(zip(_TENSORS, bits))
+    counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array.zeros)
+    computed = counts["mac", "", layer.input.dtype]
+    executed = computed if spec.array.zeros == "skip" else work.macs
+    cycles = Fraction(executed, machine.peak_macs_per_cycle)
+    moved = _compulsory(machine, layer, batch, width)
+    for tensor, size in moved.items():
+        action = "update" if tensor == "ofmap" else "read"
+        counts[spec.dram, tensor, action] = size * 8 // width[tensor]
+    if machine.by_passes:
+        cycles = max(cycles, _passes(machine, layer, work, computed, counts))
+    elif spec.array.wiring == "systolic":
+        cycles = max(cycles, _flow(machine, work, counts))
+    outer = spec.memories[spec.dram]
+    assert outer.bandwidth is not None
+    speed = spec.bytes_per_second(outer.bandwidth, outer, bits[0]) * Fraction(outer.efficiency)
+    total = sum(moved.values())
+    seconds = max(cycles / spec.clock_hz(machine.core_clock), total / speed)
+    return Least(seconds, {action: n for action, n in counts.items() if n}, width, total)
+
+
+def _compulsory(machine: PeArray, layer: Layer, batch: int, width: dict[str, int]) -> dict[str, int]:
+    """Bytes of each tensor that cross DRAM once in any plan."""
+    spec = machine.spec
+    words = {"weight": (layer.weights, 1.0)}
+    if not spec.array.fifo_tiles:
+        words["ifmap"] = (_touched(layer) * batch, layer.input.density)
+        words["ofmap"] = (layer.outputs * batch, layer.output.density)
+    compress = spec.memories[spec.dram].compress if machine.by_passes else {}
+    found = {}
+    for tensor, (number, density) in words.items():
+        found[tensor] = number * width[tensor] // 8
+        if tensor in compress:
+            found[tensor] = int(rlc_least_bytes(number, density, width[tensor] / 8))
+    return found
+
+
+def _touched(layer: Layer) -> int:
+    """Inputs that some window of a layer covers; a stride larger than the filter leaves some out."""
+    if not isinstance(layer, Conv2d):
+        return layer.inputs
+    (down, across), (y, x), (top, left) = layer.stride, layer.dilation, layer.pad[:2]
+    rows = _covered(layer.p, layer.r, down, y, top, layer.h)
+    return layer.c * rows * _covered(layer.q, layer.s, across, x, left, layer.w)
+
+
+@lru_cache(maxsize=4096)
+def _covered(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
+    """Places of one side of an image that some window covers."""
+    found = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
+    return sum(0 <= place < size for place in found)
+
+
+def _passes(machine: PeArray, layer: Layer, work: GemmWork, computed: int, counts: dict[Action, int]) -> Fraction:
+    """Row stationary: a MAC reads its ifmap word and, unless gated, its weight; a pass first loads its filters."""
+    from hwsim.machines.pe_array.row_stationary import limits_of
+
+    spec, word = machine.spec, machine.bits(layer)[0]
+    _, names = limits_of(machine, word)
+    skips = spec.array.zeros == "skip"
+    counts[names["ifmap"], "ifmap", "read"] = computed if skips else work.macs
+    counts[names["weight"], "weight", "read"] = computed
+    for action in (
+        (names["filter"], "weight", "read"),
+        ("noc", "weight", "deliver"),
+        (names["weight"], "weight", "fill"),
+    ):
+        counts[action] = layer.weights
+    executed = computed if skips else work.macs
+    cycles = Fraction(executed, machine.peak_macs_per_cycle) + spec.mapper.pass_cycles
+    memory = spec.memories[names["filter"]]
+    if (port := memory.ports.get("weight")) is not None:
+        words = spec.bytes_per_second(port, memory, word) / Fraction(word, 8) / spec.clock_hz(machine.core_clock)
+        cycles += layer.weights / words
+    return cycles
+
+
+def _flow(machine: PeArray, work: GemmWork, counts: dict[Action, int]) -> Fraction:
+    """Systolic: the PEs hold one operand, the others flow past; without a FIFO, folds do not overlap."""
+    spec = machine.spec
+    held = {"weight_stationary": "weight", "input_stationary": "ifmap", "output_stationary": "ofmap"}[spec.dataflow]
+    if spec.array.fifo_tiles:
+        counts["pe", "weight", "read"] = work.macs
+        return Fraction(0)
+    buffer = list(spec.memories)[1]
+    counts["pe", held, "update" if held == "ofmap" else "read"] = work.macs
+    flows = {"weight": ("ifmap", "ofmap"), "ifmap": ("weight", "ofmap"), "ofmap": ("ifmap", "weight")}[held]
+    for tensor, side in zip(flows, (spec.array.cols, spec.array.rows)):
+        counts[buffer, tensor, "update" if tensor == "ofmap" else "read"] = ceil(work.macs / side)
+    folds, steps = folds_of(spec.dataflow, spec.array.rows, spec.array.cols, work)
+    return Fraction(folds * fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, steps))
