@@ -167,7 +167,10 @@ def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = F
 
     totals = results.totals(outcomes, everything)
     rows = list(results.rows(outcomes, totals))
-    return pd.DataFrame.from_records(rows, columns=results.point_columns(totals)).astype({"feasible": bool})
+    frame = pd.DataFrame.from_records(rows, columns=results.point_columns(totals))
+    # What a machine does not have (a bounded memory, an area, a cost) is not a number, in a column of numbers.
+    lacking = ("memory_bytes", "margin_bytes", "area_mm2", "cost_usd")
+    return frame.astype({"feasible": bool} | {name: float for name in lacking if name in frame})
 
 
 def layers_of(results: Results, outcomes: Sequence[Outcome]) -> pd.DataFrame:
