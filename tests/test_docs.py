@@ -44,7 +44,8 @@ def test_readme_workload_loads(tmp_path: Path) -> None:
     assert hwsim.load_workload(str(path))["fc"].k == 64 * 56 * 56
 
 
-def test_readme_commands_run(capsys) -> None:
+def test_readme_commands_run(capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     import shlex
 
     from hwsim import cli
