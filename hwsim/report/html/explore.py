@@ -152,7 +152,9 @@ def _free(
 
 def parallel(title: str, description: str, axes: Sequence[Axis], front: Sequence[int], told: Sequence[str]) -> Chart:
     """A line a point through all axes; those of the front in colour, `told` what the pointer is told of them."""
-    left, right, top, base = 60.0, 60.0, 36.0, 330.0
+    right, top, base = 60.0, 36.0, 330.0
+    # The values of the first axis stand to its left, where the names of machines have the room that they need.
+    left = min(160.0, max(60.0, 14.0 + 7.0 * max((len(text) for _, text in axes[0].ticks), default=0)))
     svg = Svg(WIDTH, base + 16)
     step = (WIDTH - left - right) / max(len(axes) - 1, 1)
     scales = [axis.scale(base, top) for axis in axes]
@@ -173,7 +175,7 @@ def parallel(title: str, description: str, axes: Sequence[Axis], front: Sequence
         side = n == len(axes) - 1
         for tick, text in axis.ticks:
             svg.line(x - 3, scale(tick), x + 3, scale(tick), "axisline")
-            cut = fitted(text, min(step - 14, 110) if n else 54)
+            cut = fitted(text, min(step - 14, 110) if n else left - 8)
             svg.text(x + (-7 if not side else 7), scale(tick) + 4, cut, "pointlabel", "start" if side else "end")
     return Chart(svg, title, description, (Legend((("on the front", "c1"), ("other points", "cx"))),))
 
