@@ -186,7 +186,7 @@ def test_published_throughputs_and_latencies() -> None:
         assert np.mean(np.abs(same.predicted / same.published - 1)) <= 0.12
     table = table[table.column == "inferences_per_s"]
     for _, same in table.groupby(["network", "precision"]):
-        assert same.predicted.corr(same.published, method="spearman") >= 0.97
+        assert same.predicted.rank().corr(same.published.rank()) >= 0.97  # Spearman
     wide = table.pivot_table(index=["cpu", "network"], columns="precision", values=["predicted", "published"])
     gain = pd.DataFrame({k: wide[k]["int8"] / wide[k]["fp32"] for k in ("predicted", "published")}).reset_index()
     gain["kind"] = [
