@@ -191,12 +191,29 @@ def operator_errors() -> pd.DataFrame:
 
 def processor_operators() -> str:
     """Errors of single operators by group, and the worst of each."""
-    lines = ["| operator | format | threads | rows | mean error | worst row | measured | predicted | error |", "|---|---|---:|---:|---:|---|---:|---:|---:|"]
+    lines = [
+        "| operator | format | threads | rows | mean error | worst row | measured | predicted | error |",
+        "|---|---|---:|---:|---:|---|---:|---:|---:|",
+    ]
     for (name, dtype, threads), rows in operator_errors().groupby(["group", "dtype", "threads"], sort=True):
         worst = rows.loc[rows.error.abs().idxmax()]
         layer = operator(worst)
-        shape = f"{layer.m} x {layer.n} x {layer.k}" if worst.op == "gemm" else f"{layer.c} x {layer.h} x {layer.w} to {layer.k}, {layer.r} x {layer.s} / {layer.stride[0]}"
-        cells = (name, dtype, threads, len(rows), f"{rows.error.abs().mean():.1%}", shape, f"{worst.min_us:.4g} us", f"{worst.predicted_us:.4g} us", f"{worst.error:+.0%}")
+        shape = (
+            f"{layer.m} x {layer.n} x {layer.k}"
+            if worst.op == "gemm"
+            else f"{layer.c} x {layer.h} x {layer.w} to {layer.k}, {layer.r} x {layer.s} / {layer.stride[0]}"
+        )
+        cells = (
+            name,
+            dtype,
+            threads,
+            len(rows),
+            f"{rows.error.abs().mean():.1%}",
+            shape,
+            f"{worst.min_us:.4g} us",
+            f"{worst.predicted_us:.4g} us",
+            f"{worst.error:+.0%}",
+        )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -210,7 +227,14 @@ def of_library(name: str) -> bool:
 def processor_rows(fitted: bool = True) -> pd.DataFrame:
     """The published quantities of processors beside the predicted ones, with the library of the fit or without."""
     found = [
-        (name, row.workload.partition(",")[0], "int8" if "int8" in row.workload else "fp32", row.column, row.predicted, row.published)
+        (
+            name,
+            row.workload.partition(",")[0],
+            "int8" if "int8" in row.workload else "fp32",
+            row.column,
+            row.predicted,
+            row.published,
+        )
         for name, rows in published().items()
         if hwsim.load_machine(name).spec.kind == "cpu" and of_library(name) == fitted
         for row in rows
@@ -222,7 +246,10 @@ def processor_networks() -> str:
     """Mean error of each processor."""
     table = processor_rows()
     table["error"] = (table.predicted / table.published - 1).abs()
-    lines = ["| processor | clock, all cores | int8 throughput | fp32 throughput | int8 latency |", "|---|---:|---:|---:|---:|"]
+    lines = [
+        "| processor | clock, all cores | int8 throughput | fp32 throughput | int8 latency |",
+        "|---|---:|---:|---:|---:|",
+    ]
     fitted = table[table.cpu != "atom_x6425e"]
     for name, rows in [*table.groupby("cpu"), ("**mean, without the Atom**", fitted)]:
         cells = [name if " " in name else f"`{name}`"]
@@ -247,13 +274,28 @@ def processor_gains() -> str:
     table = processor_rows()
     table = table[(table.column == "inferences_per_s") & (table.cpu != "atom_x6425e")]
     wide = table.pivot_table(index=["cpu", "network"], columns="format", values=["predicted", "published"])
-    gain = pd.DataFrame({key: wide[key]["int8"] / wide[key]["fp32"] for key in ("predicted", "published")}).reset_index()
-    gain["sort"] = [f"{machine.bench('int8').sequence}, {8 * machine.bench('int8').ports.vector_bytes} bits" for machine in map(hwsim.load_machine, gain.cpu)]
-    lines = ["| instructions | processors | predicted | published | error | largest for a network |", "|---|---:|---:|---:|---:|---:|"]
+    gain = pd.DataFrame(
+        {key: wide[key]["int8"] / wide[key]["fp32"] for key in ("predicted", "published")}
+    ).reset_index()
+    gain["sort"] = [
+        f"{machine.bench('int8').sequence}, {8 * machine.bench('int8').ports.vector_bytes} bits"
+        for machine in map(hwsim.load_machine, gain.cpu)
+    ]
+    lines = [
+        "| instructions | processors | predicted | published | error | largest for a network |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for name, rows in gain.groupby("sort"):
         mean, worst = rows[["predicted", "published"]].mean(), (rows.predicted / rows.published - 1)
         largest = worst.loc[worst.abs().idxmax()]
-        cells = (name, rows.cpu.nunique(), f"{mean.predicted:.2f}", f"{mean.published:.2f}", f"{mean.predicted / mean.published - 1:+.0%}", f"{largest:+.0%}")
+        cells = (
+            name,
+            rows.cpu.nunique(),
+            f"{mean.predicted:.2f}",
+            f"{mean.published:.2f}",
+            f"{mean.predicted / mean.published - 1:+.0%}",
+            f"{largest:+.0%}",
+        )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
