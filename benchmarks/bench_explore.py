@@ -7,8 +7,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import hwsim
-from hwsim.exploration import Exploration, front, hypervolume
+from hwsim.exploration import Exploration, hypervolume
 from hwsim.exploration.bounds import Bounds
+from hwsim.report.pareto import front
 from hwsim.sweeps.space import read_space
 
 SPACE = {

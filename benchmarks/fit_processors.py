@@ -32,12 +32,17 @@ def fitted(predict, names, start, rows, measured, groups=None):
     def residuals(logs):
         return np.log(np.array(predict(dict(zip(names, np.exp(logs))), rows)) / measured)
 
-    found = least_squares(residuals, np.log([start[name] for name in names]), loss="soft_l1", f_scale=0.1, diff_step=0.02)
+    found = least_squares(
+        residuals, np.log([start[name] for name in names]), loss="soft_l1", f_scale=0.1, diff_step=0.02
+    )
     return dict(zip(names, np.exp(found.x)))
 
 
 def report(label, errors):
-    print(f"{label:44} mean {np.mean(np.abs(errors)):6.1%}  median {np.median(np.abs(errors)):6.1%}  largest {errors[np.argmax(np.abs(errors))]:+.0%}", flush=True)
+    print(
+        f"{label:44} mean {np.mean(np.abs(errors)):6.1%}  median {np.median(np.abs(errors)):6.1%}  largest {errors[np.argmax(np.abs(errors))]:+.0%}",
+        flush=True,
+    )
 
 
 def operators(held_out: bool) -> None:
@@ -48,7 +53,10 @@ def operators(held_out: bool) -> None:
     table = generate.operator_errors()
     library = load_library("onnxruntime-1.31")
     stages = {
-        "int8": (("session", "thread", "accumulate", "l3"), ("reorder_thread", "output", "reorder", "patch", "requantise")),
+        "int8": (
+            ("session", "thread", "accumulate", "l3"),
+            ("reorder_thread", "output", "reorder", "patch", "requantise"),
+        ),
         "fp32": (("session", "thread", "accumulate", "page", "l3", "dram"), ("reorder_thread", "output", "reorder")),
     }
     for dtype, steps in stages.items():
@@ -60,17 +68,36 @@ def operators(held_out: bool) -> None:
 
             def predict(values, rows, costs=costs, dtype=dtype):
                 now = costs | values
-                kind = library.types[dtype].model_copy(update={"costs": {k: v for k, v in now.items() if k not in ("l3", "dram")} | {"conv_thread": now["thread"]}})
+                kind = library.types[dtype].model_copy(
+                    update={
+                        "costs": {k: v for k, v in now.items() if k not in ("l3", "dram")}
+                        | {"conv_thread": now["thread"]}
+                    }
+                )
                 machines = {}
                 for threads in (1, 2):
-                    change = {"threads": threads, "precision": dtype, **{f"memories.{m}.core": f"{now[m]:.9f} B/cycle" for m in ("l3", "dram")}}
+                    change = {
+                        "threads": threads,
+                        "precision": dtype,
+                        **{f"memories.{m}.core": f"{now[m]:.9f} B/cycle" for m in ("l3", "dram")},
+                    }
                     machines[threads] = hwsim.load_machine("epyc_zen5", set=change)
                     machines[threads].use(library.model_copy(update={"types": library.types | {dtype: kind}}))
-                return [machines[r.threads].estimate(hwsim.Workload("w", [generate.operator(r)]))[0] * 1e6 for r in rows.itertuples()]
+                return [
+                    machines[r.threads].estimate(hwsim.Workload("w", [generate.operator(r)]))[0] * 1e6
+                    for r in rows.itertuples()
+                ]
 
             values = fitted(predict, names, costs, rows, rows.min_us.to_numpy())
             print(dtype, op, {name: round(float(value), 3) for name, value in values.items()})
-            shapes = rows.N.astype(str) + rows.K.astype(str) + rows.C.astype(str) + rows.H.astype(str) + rows.Kout.astype(str) + rows.stride.astype(str)
+            shapes = (
+                rows.N.astype(str)
+                + rows.K.astype(str)
+                + rows.C.astype(str)
+                + rows.H.astype(str)
+                + rows.Kout.astype(str)
+                + rows.stride.astype(str)
+            )
             predicted = np.array(predict(values, rows))
             if held_out:
                 order = np.random.default_rng(0).permutation(np.array(sorted(shapes.unique()), dtype=object))
@@ -81,24 +108,39 @@ def operators(held_out: bool) -> None:
             errors = predicted / rows.min_us.to_numpy() - 1
             for group in sorted(rows.group.unique()):
                 for threads in (1, 2):
-                    report(f"{dtype} {group}, {threads} threads", errors[((rows.group == group) & (rows.threads == threads)).to_numpy()])
+                    report(
+                        f"{dtype} {group}, {threads} threads",
+                        errors[((rows.group == group) & (rows.threads == threads)).to_numpy()],
+                    )
             costs |= values
 
 
 def networks(held_out: bool) -> None:
     """The clock rule and the costs of OpenVINO together."""
     library, now = load_library("openvino-2024.3"), rule()
-    cpus = [name for name in hwsim.machine_names() if hwsim.load_machine(name).spec.kind == "cpu" and name != "atom_x6425e"]
+    cpus = [
+        name for name in hwsim.machine_names() if hwsim.load_machine(name).spec.kind == "cpu" and name != "atom_x6425e"
+    ]
     rows = [
         (name, run.workload, run.set["precision"], float(run.total["inferences_per_s"]))
         for name in cpus
-        if (silicon := silicon_of(name, ROOT / "arch_configs")) is not None and silicon.source.startswith("OpenVINO 2024.3")
+        if (silicon := silicon_of(name, ROOT / "arch_configs")) is not None
+        and silicon.source.startswith("OpenVINO 2024.3")
         for run in silicon.spec.runs
         if "inferences_per_s" in run.total
     ]
-    machines = {(name, dtype): hwsim.load_machine(name, set={"streams": "all", "precision": dtype}) for name in cpus for dtype in ("int8", "fp32")}
+    machines = {
+        (name, dtype): hwsim.load_machine(name, set={"streams": "all", "precision": dtype})
+        for name in cpus
+        for dtype in ("int8", "fp32")
+    }
     loads = {workload: hwsim.load_workload(workload) for workload in {row[1] for row in rows}}
-    start = {"scale": now.scale, "node": now.node, "server": now.server, "maddubs": library.factors["maddubs"]["function"]}
+    start = {
+        "scale": now.scale,
+        "node": now.node,
+        "server": now.server,
+        "maddubs": library.factors["maddubs"]["function"],
+    }
     start |= {"amx": library.factors["amx_int8"]["efficiency"], "efficiency": library.types["int8"].efficiency}
     start |= {name: library.types["int8"].costs[name] for name in ("output", "function")}
 
@@ -106,9 +148,16 @@ def networks(held_out: bool) -> None:
         rules = now.model_copy(update={name: values[name] for name in ("scale", "node", "server")})
         types = {}
         for dtype, kind in library.types.items():
-            costs = kind.costs | {"function": values["function"]} | ({"output": values["output"]} if "output" in kind.costs else {})
+            costs = (
+                kind.costs
+                | {"function": values["function"]}
+                | ({"output": values["output"]} if "output" in kind.costs else {})
+            )
             types[dtype] = kind.model_copy(update={"efficiency": values["efficiency"], "costs": costs})
-        factors = {"maddubs": {"function": values["maddubs"]}, "amx_int8": {"function": 0.5, "efficiency": values["amx"]}}
+        factors = {
+            "maddubs": {"function": values["maddubs"]},
+            "amx_int8": {"function": 0.5, "efficiency": values["amx"]},
+        }
         changed = library.model_copy(update={"types": types, "factors": factors})
         found = []
         for name, workload, dtype, _ in rows:

@@ -42,7 +42,7 @@ _PUBLIC = {
     "Workload": "hwsim.workload",
     "duty_cycle": "hwsim.scenario",
     "compare": "hwsim.report.beside",
-    "explore": "hwsim.exploration.exploration",
+    "explore": "hwsim.exploration.search",
     "load_machine": "hwsim.machines",
     "load_workload": "hwsim.workload",
     "machine_names": "hwsim.machines",
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from hwsim.errors import InputError as InputError
     from hwsim.errors import MappingError as MappingError
     from hwsim.exploration.exploration import Exploration as Exploration
-    from hwsim.exploration.exploration import explore as explore
+    from hwsim.exploration.search import explore as explore
     from hwsim.machines import (
         Gpu as Gpu,
     )

@@ -81,6 +81,8 @@ def test_python_of_the_examples_runs(capsys) -> None:
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     traffic = [float(row[6]) for row in rows]
     assert traffic == sorted(traffic, reverse=True), "a larger buffer moves no more over DRAM"
+
+
 def test_tables_of_processors_are_current(generate) -> None:
     """`python docs/generate.py` writes them; the errors of single operators only where the measurements are at hand."""
     text = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")

@@ -18,11 +18,12 @@ import hwsim
 from hwsim.cli import cli
 from hwsim.exploration.bounds import Bounds
 from hwsim.exploration.exploration import Exploration
-from hwsim.exploration.front import dominated, front, hypervolume
 from hwsim.exploration.grid import Grid
+from hwsim.exploration.hypervolume import hypervolume
 from hwsim.exploration.kriging import Kriging
 from hwsim.exploration.objectives import read_objectives
 from hwsim.exploration.terminal import sparkline
+from hwsim.report.pareto import dominated, front
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.space import read_space
 

@@ -118,9 +118,13 @@ def test_an_encoder_has_the_products_of_its_formula(tmp_path):
     layers, hidden, seq = 2, 64, 16
     net = read(tmp_path, build.bert(layers, hidden, 4, seq)).workload
     assert net.macs == layers * seq * (12 * hidden**2 + 2 * seq * hidden)
-    assert net["layer.0/scores"] == BatchedMatmul("layer.0/scores", b=4, m=16, n=16, k=16, input="fp32", weight="fp32", output="fp32")
+    assert net["layer.0/scores"] == BatchedMatmul(
+        "layer.0/scores", b=4, m=16, n=16, k=16, input="fp32", weight="fp32", output="fp32"
+    )
     assert net["layer.0/query"].bias  # the sum after the product
-    assert net["embeddings/word"] == Embedding("embeddings/word", rows=100, dim=64, tokens=16, input="int64", weight="fp32", output="fp32")
+    assert net["embeddings/word"] == Embedding(
+        "embeddings/word", rows=100, dim=64, tokens=16, input="int64", weight="fp32", output="fp32"
+    )
     assert net.inputs["layer.1/attention/residual"] == ("layer.1/attention", "layer.0/output/norm")
     assert [layer.op for layer in net].count("norm") == 5
     assert net.graph
@@ -131,7 +135,9 @@ def test_shapes_that_are_computed_are_folded(tmp_path):
     fixed = read(tmp_path, build.bert(**ENCODER)).workload
     computed = build.bert(**{**ENCODER, "seq": "sequence"}, batch="batch", dynamic=True)
     open_ = read(tmp_path, computed, shape={"sequence": 8})
-    assert [(x.name, x.op, x.macs, x.output.shape) for x in open_.workload] == [(x.name, x.op, x.macs, x.output.shape) for x in fixed]
+    assert [(x.name, x.op, x.macs, x.output.shape) for x in open_.workload] == [
+        (x.name, x.op, x.macs, x.output.shape) for x in fixed
+    ]
     assert open_.warnings == ("the batch 'batch' of input 'ids' is 1; --batch sets how many run together",)
     longer = read(tmp_path, computed, shape={"ids": (1, 100)}).workload
     assert longer.macs == 100 * (12 * 32**2 + 2 * 100 * 32)
@@ -170,7 +176,14 @@ def test_a_mask_and_a_normalisation_of_single_operators(tmp_path):
     assert net.graph
     assert net.macs == 3 * 12 * 32 * 32 + 2 * 12 * 12 * 32 + 32 * 32
     assert net.inputs["masked"] == ("scores", "mul")
-    assert [net[name].op for name in ("mean", "off", "square", "variance", "root", "normal")] == ["pool", "sub", "pow", "pool", "sqrt", "div"]
+    assert [net[name].op for name in ("mean", "off", "square", "variance", "root", "normal")] == [
+        "pool",
+        "sub",
+        "pow",
+        "pool",
+        "sqrt",
+        "div",
+    ]
     assert (net["pooler"].m, net["pooler"].activation) == (1, "tanh")
     assert not any("multiply-accumulates" in warning for warning in found.warnings)
 
@@ -196,7 +209,9 @@ def test_int8_forms_are_the_float_network_in_int8(tmp_path, forms, name):
         assert net.graph
         products = [layer for layer in net if isinstance(layer, (Conv2d, Gemm))]
         shapes = [(layer.input.shape, layer.output.shape, layer.macs) for layer in products]
-        assert sorted(shapes) == sorted((x.input.shape, x.output.shape, x.macs) for x in plain if isinstance(x, (Conv2d, Gemm)))
+        assert sorted(shapes) == sorted(
+            (x.input.shape, x.output.shape, x.macs) for x in plain if isinstance(x, (Conv2d, Gemm))
+        )
         if form != "float":
             assert {(layer.input.dtype, layer.weight.dtype) for layer in products} == {("int8", "int8")}
             assert {layer.output.dtype for layer in products} == {"fp32" if form == "dynamic" else "int8"}
@@ -262,7 +277,21 @@ def test_convolutions(tmp_path, weights, options):
 def test_a_convolution_of_a_sequence(tmp_path):
     model = single("Conv", np.ones((8, 4, 3), np.float32), shape=(1, 4, 16), strides=[2], pads=[1, 0])
     layer = layer_of(tmp_path, model)
-    assert layer == Conv2d("conv_", c=4, h=1, w=16, k=8, r=1, s=3, stride=(1, 2), pad=(0, 1, 0, 0), bias=False, input="fp32", weight="fp32", output="fp32")
+    assert layer == Conv2d(
+        "conv_",
+        c=4,
+        h=1,
+        w=16,
+        k=8,
+        r=1,
+        s=3,
+        stride=(1, 2),
+        pad=(0, 1, 0, 0),
+        bias=False,
+        input="fp32",
+        weight="fp32",
+        output="fp32",
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -284,11 +313,19 @@ def test_fully_connected(tmp_path, options, transposed):
     weights = np.ones((5, 12) if transposed else (12, 5), np.float32)
     layer = layer_of(tmp_path, single("Gemm", weights, np.ones(5, np.float32), shape=(1, 12), **options))
     assert layer == Gemm("gemm_", n=5, k=12, input="fp32", weight="fp32", output="fp32")
-    whole = single("Gemm", weights, np.ones((1, 1), np.float32) if options else np.ones((3, 5), np.float32), shape=(3, 12), **options)
+    whole = single(
+        "Gemm",
+        weights,
+        np.ones((1, 1), np.float32) if options else np.ones((3, 5), np.float32),
+        shape=(3, 12),
+        **options,
+    )
     assert read(tmp_path, whole).workload.macs == 5 * 12  # three inputs
     g = Graph()
     flat = g.op("Reshape", g.input("x", [1, 3, 12]), g.constant("rows", np.array([3, 12], np.int64)))
-    summed = g.op("Gemm", flat, g.constant("w", weights), g.constant("c", np.ones((3, 5), np.float32)), name="whole", **options)
+    summed = g.op(
+        "Gemm", flat, g.constant("w", weights), g.constant("c", np.ones((3, 5), np.float32)), name="whole", **options
+    )
     g.output(g.op("Reshape", summed, g.constant("back", np.array([1, 3, 5], np.int64))))
     net = read(tmp_path, g.model()).workload
     assert [(layer.op, layer.outputs) for layer in net] == [("gemm", 15), ("add", 15)]
@@ -336,8 +373,18 @@ def test_every_version_of_the_operators(tmp_path, opset):
     def op(kind, x, since, name, **values):
         """Values are attributes before the version `since`, and inputs from it."""
         if opset < since:
-            return g.op(kind, x, name=name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()})
-        return g.op(kind, x, *(g.constant(f"{name}{k}", np.asarray(v, np.float32 if isinstance(v, float) else np.int64)) for k, v in values.items()), name=name)
+            return g.op(
+                kind, x, name=name, **{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+            )
+        return g.op(
+            kind,
+            x,
+            *(
+                g.constant(f"{name}{k}", np.asarray(v, np.float32 if isinstance(v, float) else np.int64))
+                for k, v in values.items()
+            ),
+            name=name,
+        )
 
     x = op("Pad", x, 11, "pad", pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     x = g.op("Conv", x, g.constant("w", np.ones((4, 3, 3, 3), np.float32)), name="conv", kernel_shape=[3, 3])
@@ -348,12 +395,28 @@ def test_every_version_of_the_operators(tmp_path, opset):
     elif opset < 10:
         x = g.op("Upsample", x, scales, name="up", mode="nearest")
     else:
-        x = g.op("Resize", x, *([g.constant("roi", np.zeros(0, np.float32))] if opset > 10 else []), scales, name="up", mode="nearest")
+        x = g.op(
+            "Resize",
+            x,
+            *([g.constant("roi", np.zeros(0, np.float32))] if opset > 10 else []),
+            scales,
+            name="up",
+            mode="nearest",
+        )
     if opset < 10:
         x = g.op("Slice", x, name="slice", starts=[0], ends=[2], axes=[2])
     else:
-        x = g.op("Slice", x, *(g.constant(f"s{i}", np.array([v], np.int64)) for i, v in enumerate((0, 2, 2))), name="slice")
-    x = g.op("ReduceMean", x, *([g.constant("axes", np.array([2, 3], np.int64))] if opset > 17 else []), name="mean", keepdims=1, **({"axes": [2, 3]} if opset <= 17 else {}))
+        x = g.op(
+            "Slice", x, *(g.constant(f"s{i}", np.array([v], np.int64)) for i, v in enumerate((0, 2, 2))), name="slice"
+        )
+    x = g.op(
+        "ReduceMean",
+        x,
+        *([g.constant("axes", np.array([2, 3], np.int64))] if opset > 17 else []),
+        name="mean",
+        keepdims=1,
+        **({"axes": [2, 3]} if opset <= 17 else {}),
+    )
     x = op("Squeeze", x, 13, "squeeze", axes=np.array([2, 3]))
     x = op("Unsqueeze", x, 13, "unsqueeze", axes=np.array([1]))
     g.output(g.op("Softmax", x, name="softmax", axis=2))
@@ -371,7 +434,9 @@ def test_what_moves_nothing_has_no_row(tmp_path):
     x = g.input("x", [1, 4, 1, 6])
     x = g.op("Identity", g.op("Dropout", g.op("Flatten", x)))
     x = g.op("Reshape", x, g.constant("shape", np.array([0, -1, 6], np.int64)))
-    x = g.op("Transpose", g.op("Unsqueeze", x, g.constant("axes", np.array([1], np.int64))), perm=[1, 0, 2, 3])  # ones change places
+    x = g.op(
+        "Transpose", g.op("Unsqueeze", x, g.constant("axes", np.array([1], np.int64))), perm=[1, 0, 2, 3]
+    )  # ones change places
     x = g.op("Cast", x, to=TensorProto.FLOAT)
     x = g.op("Pad", x, g.constant("pads", np.zeros(8, np.int64)))
     g.output(g.op("Relu", x, name="relu"))
@@ -403,7 +468,9 @@ def test_batch_normalisation_is_folded_as_runtimes_do(tmp_path):
     net = read(tmp_path, g.model()).workload
     assert [layer.name for layer in net] == ["conv", "pool", "alone"]
     assert (net["conv"].bias, net["conv"].activation) == (True, "relu")
-    assert net["alone"] == Normalisation("alone", shape=(8, 5, 5), type="batch", input="fp32", weight="fp32", output="fp32")
+    assert net["alone"] == Normalisation(
+        "alone", shape=(8, 5, 5), type="batch", input="fp32", weight="fp32", output="fp32"
+    )
 
 
 def test_recurrent_networks(tmp_path):
@@ -411,8 +478,20 @@ def test_recurrent_networks(tmp_path):
     for kind, gates, directions in (("LSTM", 4, 1), ("GRU", 3, 2)):
         g = Graph()
         x = g.input("x", [7, 1, 5])
-        names = [g.weight("w", directions, gates * 6, 5), g.weight("r", directions, gates * 6, 6), g.constant("b", np.zeros((directions, 2 * gates * 6), np.float32))]
-        outs = g.op(kind, x, *names, name="rnn", outputs=2, hidden_size=6, direction="bidirectional" if directions == 2 else "forward")
+        names = [
+            g.weight("w", directions, gates * 6, 5),
+            g.weight("r", directions, gates * 6, 6),
+            g.constant("b", np.zeros((directions, 2 * gates * 6), np.float32)),
+        ]
+        outs = g.op(
+            kind,
+            x,
+            *names,
+            name="rnn",
+            outputs=2,
+            hidden_size=6,
+            direction="bidirectional" if directions == 2 else "forward",
+        )
         for name in outs:
             g.output(name)
         model = g.model()
@@ -467,8 +546,12 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
         read(tmp_path, g.model(domains=["my.domain"], check=False), shape={"x": (1, 4, 6, 7)})
     model.graph.value_info.append(helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, 2, 6]))
     found = read(tmp_path, model)
-    assert found.workload["mine"] == Opaque("mine", type="my_op", shapes=[(4, 6, 6)], to=(2, 6), stored=15, input="fp32", weight="int16", output="fp32")
-    assert found.warnings == ("operator 0, my.domain.MyOp 'mine': hwsim does not know it; it is a row with the bytes that it moves, and no multiply-accumulates",)
+    assert found.workload["mine"] == Opaque(
+        "mine", type="my_op", shapes=[(4, 6, 6)], to=(2, 6), stored=15, input="fp32", weight="int16", output="fp32"
+    )
+    assert found.warnings == (
+        "operator 0, my.domain.MyOp 'mine': hwsim does not know it; it is a row with the bytes that it moves, and no multiply-accumulates",
+    )
     with pytest.warns(HwsimWarning, match="hwsim does not know it"):
         assert load_workload(tmp_path / "net.onnx") == found.workload
     assert len(hwsim.simulate(hwsim.load_machine("systolic_ws"), found.workload).layers) == 2
@@ -493,7 +576,10 @@ def test_subgraphs_are_rows(tmp_path):
 
 
 def test_functions_of_the_model_are_put_in_place(tmp_path):
-    nodes = [helper.make_node("Mul", ["a", "a"], ["s"], name="square"), helper.make_node("Relu", ["s"], ["o"], name="relu")]
+    nodes = [
+        helper.make_node("Mul", ["a", "a"], ["s"], name="square"),
+        helper.make_node("Relu", ["s"], ["o"], name="relu"),
+    ]
     function = helper.make_function("my", "Squared", ["a"], ["o"], nodes, [helper.make_opsetid("", 17)])
     g = Graph()
     x = g.input("x", [1, 4])
@@ -507,8 +593,15 @@ def test_functions_of_the_model_are_put_in_place(tmp_path):
 def test_detection_heads_are_taken_for_the_most_that_they_give(tmp_path):
     g = Graph()
     x = g.input("x", [1, 5, 20])
-    boxes = g.op("Transpose", g.op("Slice", x, *(g.constant(f"s{i}", np.array([v], np.int64)) for i, v in enumerate((0, 4, 1)))), perm=[0, 2, 1], name="boxes")
-    scores = g.op("Slice", x, *(g.constant(f"t{i}", np.array([v], np.int64)) for i, v in enumerate((4, 5, 1))), name="scores")
+    boxes = g.op(
+        "Transpose",
+        g.op("Slice", x, *(g.constant(f"s{i}", np.array([v], np.int64)) for i, v in enumerate((0, 4, 1)))),
+        perm=[0, 2, 1],
+        name="boxes",
+    )
+    scores = g.op(
+        "Slice", x, *(g.constant(f"t{i}", np.array([v], np.int64)) for i, v in enumerate((4, 5, 1))), name="scores"
+    )
     limits = [g.constant("most", np.array([7], np.int64)), g.constant("iou", np.array([0.5], np.float32))]
     kept = g.op("NonMaxSuppression", boxes, scores, *limits, name="nms")
     g.output(g.op("Cast", kept, to=TensorProto.INT32, name="cast"), ["n", 3], TensorProto.INT32)
@@ -525,7 +618,9 @@ def test_precisions(tmp_path):
         weights[0] = 0
         g.output(g.op("MatMul", "x", g.constant("w", weights), name="fc"), [1, 4], dtype)
         layer = layer_of(tmp_path, g.model())
-        assert (layer.input.dtype, layer.weight.dtype, layer.output.dtype, layer.weight.density) == (name,) * 3 + (7 / 8,)
+        assert (layer.input.dtype, layer.weight.dtype, layer.output.dtype, layer.weight.density) == (name,) * 3 + (
+            7 / 8,
+        )
     # weights of four bits and of brain floats, dequantised and widened as the model is loaded
     g = Graph(opset=21)
     x = g.input("x", [1, 8])
@@ -576,8 +671,14 @@ def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
     assert sum(layer.dead_out for layer in net if isinstance(layer, Conv2d)) >= 4
     tensors = runtime_tensors(model, build.feeds(model))
     arrays = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
-    quantisers = {node.output[0]: arrays[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    quantisers |= {node.output[0]: arrays[node.input[7]] for node in model.graph.node if node.op_type in ("QLinearConv", "QLinearAdd")}
+    quantisers = {
+        node.output[0]: arrays[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"
+    }
+    quantisers |= {
+        node.output[0]: arrays[node.input[7]]
+        for node in model.graph.node
+        if node.op_type in ("QLinearConv", "QLinearAdd")
+    }
     checked = 0
     for name, fixed in converter.dead.items():
         if name in tensors and fixed.dead.any():
@@ -611,7 +712,9 @@ def test_a_fixed_batch_is_left_out(tmp_path):
     assert four.warnings == ("the file has a batch of 4: its layers are read for one input",)
     written = read(tmp_path, build.bert(**ENCODER, batch=4))  # in every Reshape
     assert written.workload.macs == read(tmp_path, build.bert(**ENCODER)).workload.macs
-    assert written.warnings == ("the file has a batch of 4: it is written into its operators; the layers are those of one input",)
+    assert written.warnings == (
+        "the file has a batch of 4: it is written into its operators; the layers are those of one input",
+    )
 
 
 def test_several_inputs(tmp_path):
@@ -677,12 +780,19 @@ def test_commands(tmp_path, capsys):
     assert trace == read_model(path, shape={"sequence": 8}).workload
     code, out, _ = run(capsys, "run", "systolic_ws", path, *sizes, "--layers", "layer.0/query", "--csv", "-")
     assert (code, out.count("layer.0/query")) == (0, 1)
-    for words in (("show", path), ("explain", "systolic_ws", path, "layer.0/query"), ("validate", "systolic_ws", path, "--layer", "layer.0/query", "--sample", "8")):
+    for words in (
+        ("show", path),
+        ("explain", "systolic_ws", path, "layer.0/query"),
+        ("validate", "systolic_ws", path, "--layer", "layer.0/query", "--sample", "8"),
+    ):
         code, out, _ = run(capsys, *words, "--shape", "ids=1x8")
         assert (code, "layer.0/query" in out) == (0, True), words
     code, out, err = run(capsys, "run", "systolic_ws", path)
     assert (code, out) == (2, "")
-    assert f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as --shape batch=1,sequence=128 or --shape ids=1x128" in err
+    assert (
+        f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as --shape batch=1,sequence=128 or --shape ids=1x128"
+        in err
+    )
 
 
 def test_elementwise_spreads_as_numpy_does():

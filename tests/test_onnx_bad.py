@@ -77,7 +77,9 @@ def test_graphs_that_are_none(tmp_path):
     assert "must have no cycle; these wait for each other: operator 0, Relu" in fault(tmp_path, model)
     model = chain("Relu", "Tanh")
     model.graph.node[1].input[0] = "missing"
-    assert "operator 1, Tanh 'Tanh_1': must read a tensor of the graph; nothing gives 'missing'" in fault(tmp_path, model)
+    assert "operator 1, Tanh 'Tanh_1': must read a tensor of the graph; nothing gives 'missing'" in fault(
+        tmp_path, model
+    )
     model = chain("Relu", "Tanh")
     model.graph.node[1].output[0] = model.graph.node[0].output[0]
     assert "must write a tensor that nothing else gives" in fault(tmp_path, model)
@@ -107,7 +109,9 @@ def test_the_order_of_the_file_does_not_matter(tmp_path):
 
 
 def test_sizes_that_are_none(tmp_path):
-    assert "input 'x': sizes must not be negative, not -4" in fault(tmp_path, chain("Relu", shape=(1, -4))).replace("tensor 'x'", "input 'x'")
+    assert "input 'x': sizes must not be negative, not -4" in fault(tmp_path, chain("Relu", shape=(1, -4))).replace(
+        "tensor 'x'", "input 'x'"
+    )
     huge = fault(tmp_path, chain("Relu", shape=(1, 2**40)))
     assert "must be an integer from 1 to 2^31, not 1099511627776" in huge
     assert "fewer than 2^63" in fault(tmp_path, chain("Relu", shape=(1, 2**30, 2**30, 2**30)))
@@ -141,9 +145,13 @@ def test_weights_that_are_none(tmp_path):
     stored = TensorProto(name="w", data_type=TensorProto.INT8, dims=(8, 4, 3, 3), float_data=[0.0] * 2000)
     assert "values of int8 must not be stored as float" in fault(tmp_path, conv(stored))
     odd = numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "w")
-    assert "operator 0, Conv 'conv': weights must be of a part of the 4 input channels, not of 3 x 1" in fault(tmp_path, conv(odd))
+    assert "operator 0, Conv 'conv': weights must be of a part of the 4 input channels, not of 3 x 1" in fault(
+        tmp_path, conv(odd)
+    )
     odd = numpy_helper.from_array(np.ones((8, 4, 9, 9), np.float32), "w")
-    assert "operator 0, Conv 'conv': the sizes of what it writes must not be negative, not (1, 8, -2, -2)" in fault(tmp_path, conv(odd))
+    assert "operator 0, Conv 'conv': the sizes of what it writes must not be negative, not (1, 8, -2, -2)" in fault(
+        tmp_path, conv(odd)
+    )
     texts = helper.make_tensor("w", TensorProto.STRING, (8, 4, 3, 3), [b"x"] * 288)
     (tmp_path / "net.onnx").write_bytes(conv(texts).SerializeToString())
     read_model(tmp_path / "net.onnx")  # their bytes are counted as ones; no error, and no crash
@@ -160,9 +168,16 @@ def test_sizes_that_are_open(tmp_path):
         "input 'mask': is batch x sequence x ?, of which 'batch' and 'sequence' must be given, as --shape mask=1x128x128",
     ]
     left = fault(tmp_path, model, shape={"sequence": 8})
-    assert left == "input 'mask': is batch x sequence x ?, of which a size without a name must be given, as --shape mask=1x8x128"
-    assert "shape must be of an input, or a symbolic size, not 'sequnce'; nearest: 'sequence'" in fault(tmp_path, model, shape={"sequnce": 8})
-    assert "size 'sequence' must be one number, not 8 and 9" in fault(tmp_path, model, shape={"ids": (1, 8), "mask": (1, 9, 1)})
+    assert (
+        left
+        == "input 'mask': is batch x sequence x ?, of which a size without a name must be given, as --shape mask=1x8x128"
+    )
+    assert "shape must be of an input, or a symbolic size, not 'sequnce'; nearest: 'sequence'" in fault(
+        tmp_path, model, shape={"sequnce": 8}
+    )
+    assert "size 'sequence' must be one number, not 8 and 9" in fault(
+        tmp_path, model, shape={"ids": (1, 8), "mask": (1, 9, 1)}
+    )
     assert "shape must have 2 sizes, not 3" in fault(tmp_path, model, shape={"ids": (1, 8, 1)})
     for value in (0, -1, 2**40, 1.5, True, "8", (), (1, 0), None, [[1]]):
         assert "must be made of integers from 1 to 2^31" in fault(tmp_path, model, shape={"ids": value})
@@ -174,7 +189,9 @@ def test_sizes_that_are_open(tmp_path):
     assert fault(tmp_path, untold) == "input 'x': has no shape in the file: give it, as --shape x=1x3x224x224"
 
 
-@pytest.mark.parametrize("text", ["", "batch", "=1", "batch=", "batch=x", "batch=1x", "ids=1,x128", "a=1,a=2", "a=-1", "a=1.5", "a=1X2"])
+@pytest.mark.parametrize(
+    "text", ["", "batch", "=1", "batch=", "batch=x", "batch=1x", "ids=1,x128", "a=1,a=2", "a=-1", "a=1.5", "a=1X2"]
+)
 def test_the_option_says_how_it_is_written(text):
     with pytest.raises(InputError, match="--shape must"):
         parse_shapes([text])
@@ -196,7 +213,9 @@ def test_shapes_that_do_not_follow(tmp_path):
     g = Graph()
     x = g.input("x", [1, 4])
     g.output(g.op("Reshape", x, g.constant("shape", np.array([3, 5], np.int64))), [3, 5])
-    assert "a reshape must keep the number of values, not change (1, 4) to (3, 5)" in fault(tmp_path, g.model(check=False))
+    assert "a reshape must keep the number of values, not change (1, 4) to (3, 5)" in fault(
+        tmp_path, g.model(check=False)
+    )
 
 
 def varint(value):
@@ -215,7 +234,9 @@ def field(number, content):
 @pytest.mark.parametrize("depth", [20, 100, 5000])
 def test_what_is_nested_deeply(tmp_path, depth):
     """A Loop in a Loop in a Loop: the parser's own limit is about 30 of them."""
-    body = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [], [helper.make_tensor_value_info("y", 1, [1, 4])])
+    body = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])], "g", [], [helper.make_tensor_value_info("y", 1, [1, 4])]
+    )
     raw = body.SerializeToString()
     ends = body.output[0].SerializeToString()
     for _ in range(depth):
@@ -236,7 +257,10 @@ def test_functions_that_call_themselves(tmp_path):
         model.graph.node[0].domain = "my"
         model.opset_import.append(helper.make_opsetid("my", 1))
         for index, names in enumerate(bodies):
-            nodes = [helper.make_node(name, ["a"], [f"o{i}"], domain="my" if name.startswith("F") else "") for i, name in enumerate(names)]
+            nodes = [
+                helper.make_node(name, ["a"], [f"o{i}"], domain="my" if name.startswith("F") else "")
+                for i, name in enumerate(names)
+            ]
             model.functions.append(helper.make_function("my", f"F{index}", ["a"], ["o0"], nodes, model.opset_import))
         return model
 
@@ -307,7 +331,9 @@ def serialised():
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_changed_bytes_give_a_network_or_an_error(tmp_path, serialised, data):
     raw = bytearray(data.draw(st.sampled_from(serialised)))
     for _ in range(data.draw(st.integers(1, 6))):
@@ -334,7 +360,12 @@ def test_changed_bytes_give_a_network_or_an_error(tmp_path, serialised, data):
 def test_bad_files_end_commands_with_two(tmp_path, capsys):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"\x08\x08\x3a\xff")
-    for words in (["run", "systolic_ws", path], ["import", path, "-o", "-"], ["show", path], ["validate", "systolic_ws", path]):
+    for words in (
+        ["run", "systolic_ws", path],
+        ["import", path, "-o", "-"],
+        ["show", path],
+        ["validate", "systolic_ws", path],
+    ):
         sys.argv = ["hwsim", *map(str, words)]
         with pytest.raises(SystemExit) as stop:
             cli.main()

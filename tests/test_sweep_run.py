@@ -21,7 +21,7 @@ from hwsim.sweeps.results import Results, frame_of
 from hwsim.sweeps.runner import Runner
 from hwsim.sweeps.space import read_space
 from hwsim.sweeps.store import StoreError
-from hwsim.sweeps.summary import front, told
+from hwsim.sweeps.summary import best_of_both, told
 from hwsim.sweeps.sweep import Sweep, sweep
 
 SMALL = {
@@ -214,7 +214,7 @@ def test_results_of_another_revision_are_not_taken(tmp_path: Path, monkeypatch: 
 
 def test_the_front_is_what_nothing_beats() -> None:
     frame = sweep(SMALL, workers=1)
-    best = front(frame, "latency_s", "energy_pj")
+    best = best_of_both(frame, "latency_s", "energy_pj")
     for _, a in frame.iterrows():
         beaten = ((frame.latency_s <= a.latency_s) & (frame.energy_pj <= a.energy_pj)
                   & ((frame.latency_s < a.latency_s) | (frame.energy_pj < a.energy_pj))).any()  # fmt: skip

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import InputError
-from hwsim.exploration.front import dominated, front
 from hwsim.exploration.grid import Grid
 from hwsim.exploration.kriging import Kriging
 from hwsim.exploration.objectives import scaled
+from hwsim.report.pareto import dominated, front
 
 __all__ = ["SAMPLERS", "Exhaustive", "ModelSampler", "OptunaSampler", "RandomSampler", "Sampler"]
 

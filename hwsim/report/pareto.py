@@ -1,4 +1,4 @@
-"""Which points of a sweep no other beats: the Pareto front."""
+"""Which points no other beats: the Pareto front, of arrays and of the rows of a DataFrame."""
 
 from __future__ import annotations
 
@@ -6,37 +6,68 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["costs", "pareto_front"]
+__all__ = ["dominated", "front", "pareto_front"]
+
+_BLOCK = 2**22
+"""Comparisons made at a time: some tens of megabytes."""
 
 
-def costs(frame: pd.DataFrame, objectives: Sequence[str], maximise: Collection[str] = ()) -> NDArray[np.float64]:
-    """Objectives of each point (points x objectives), less is better; NaN where a point failed."""
+def front(points: ArrayLike) -> NDArray[np.bool_]:
+    """Which points no other dominates.
+
+    Parameters
+    ----------
+    points : array of shape (points, objectives)
+        Smaller is better. A point with a NaN is no point.
+
+    Returns
+    -------
+    array of bool, shape (points,)
+        A point is dominated if another is nowhere worse and somewhere better: equal points are on the front together.
+    """
+    values = np.asarray(points, dtype=float)
+    real = np.flatnonzero(~np.isnan(values).any(axis=1))
+    kept = np.zeros(len(values), dtype=bool)
+    # In the order of their first objectives only an earlier point can dominate a later one.
+    order = real[np.lexsort(values[real].T[::-1])]
+    found = np.empty((0, values.shape[1]))
+    size = 256
+    for start in range(0, len(order), size):
+        block = order[start : start + size]
+        block = block[~dominated(values[block], found)]
+        block = block[~dominated(values[block], values[block])]
+        kept[block] = True
+        found = np.concatenate([found, values[block]])
+    return kept
+
+
+def dominated(points: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
+    """Which points one of the `others` dominates: nowhere worse, somewhere better."""
+    values, rivals = np.asarray(points, dtype=float), np.asarray(others, dtype=float)
+    found = np.zeros(len(values), dtype=bool)
+    step = max(1, _BLOCK // max(1, rivals.size))
+    for start in range(0, len(values) if len(rivals) else 0, step):
+        part = values[start : start + step, None, :]
+        found[start : start + step] = np.any(np.all(rivals <= part, axis=2) & np.any(rivals < part, axis=2), axis=1)
+    return found
+
+
+def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximise: Collection[str] = ()) -> list[int]:
+    """Positions of the rows on the front of some columns, in the order of the first objective, best first.
+
+    Smaller is better but for the columns in `maximise`. Rows that are alike are all kept; rows with an objective that
+    is NaN are not.
+    """
     import pandas as pd
 
     columns = [pd.to_numeric(frame[name], errors="coerce").to_numpy(float) for name in objectives]
     signs = [-1.0 if name in maximise else 1.0 for name in objectives]
-    return np.stack([sign * column for sign, column in zip(signs, columns)], axis=1)
-
-
-def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximise: Collection[str] = ()) -> list[int]:
-    """Positions of the points that no other is at least as good as in all objectives and better in one.
-
-    Points that are alike are all kept; points with an objective that is NaN are not. In the order of the first
-    objective, best first.
-    """
-    given = costs(frame, objectives, maximise)
-    left = np.flatnonzero(~np.isnan(given).any(axis=1))
-    # In this order a point can be beaten by one before it alone, so what comes first is always on the front.
-    left = left[np.lexsort(given[left].T[::-1])]
-    found: list[int] = []
-    while left.size:
-        best = given[left[0]]
-        alike = (given[left] == best).all(axis=1)
-        found += left[alike].tolist()
-        left = left[~(given[left] >= best).all(axis=1)]
-    return found
+    costs = np.stack([sign * column for sign, column in zip(signs, columns)], axis=1)
+    places = np.flatnonzero(front(costs))
+    ordered: list[int] = places[np.lexsort(costs[places].T[::-1])].tolist()
+    return ordered

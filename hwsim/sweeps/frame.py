@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 import pandas as pd
 
-from hwsim.sweeps.summary import OBJECTIVES, front, told
+from hwsim.report.html import sweep_fragment, sweep_html
+from hwsim.sweeps.summary import OBJECTIVES, best_of_both, told
 
 __all__ = ["SweepFrame", "page_of"]
 
@@ -34,10 +32,9 @@ def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool =
     """The front, charts and tables of a sweep: a page, or the fragment of one for a notebook."""
     frame = pd.DataFrame(frame).reset_index(drop=True)
     workloads = frame[frame.feasible].groupby("workload")
-    best = [place for _, good in workloads for place in front(good, *OBJECTIVES).index]
+    best = [place for _, good in workloads for place in best_of_both(good).index]
     notes = [told(frame)]
     if len(workloads) > 1:
         notes.append("Each workload has a front of its own.")
-    pages: Any = import_module("hwsim.report.html")
-    write = pages.sweep_fragment if fragment else pages.sweep_html
-    return str(write(frame, varied, OBJECTIVES, title, front=best, notes=notes))
+    write = sweep_fragment if fragment else sweep_html
+    return write(frame, varied, OBJECTIVES, title, front=best, notes=notes)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from hwsim.units import format_si
+from hwsim.report.pareto import pareto_front
+from hwsim.report.quantity import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hwsim.sweeps.space import Space
 
-__all__ = ["OBJECTIVES", "duration", "front", "print_summary", "told"]
+__all__ = ["OBJECTIVES", "best_of_both", "duration", "print_summary", "told"]
 
 OBJECTIVES = ("latency_s", "energy_per_inference_pj")
 """What the front is of. The energy is of one input, so that batches can be compared."""
@@ -35,21 +35,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def front(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+def best_of_both(frame: pd.DataFrame, first: str = OBJECTIVES[0], second: str = OBJECTIVES[1]) -> pd.DataFrame:
     """The rows that no other row equals or beats in both columns (less is better), in order of the first."""
-    ordered = frame.dropna(subset=[first, second]).sort_values([first, second], kind="stable")
-    least = ordered[second].cummin().shift(fill_value=float("inf"))
-    return ordered[ordered[second] < least]
-
-
-def _shown(column: str, value: float) -> str:
-    if math.isnan(value):
-        return "unknown"
-    if column.endswith("_per_s"):
-        return f"{value:.4g}/s"
-    if column == "edp_pj_s":
-        return f"{value * 1e-12:.4g} J s"
-    return format_si(value * 1e-12, "J") if column.endswith("_pj") else format_si(value, "s")
+    return frame.iloc[pareto_front(frame, [first, second])].drop_duplicates([first, second])
 
 
 def told(frame: pd.DataFrame) -> str:
@@ -90,18 +78,18 @@ def _print_one(label: str, good: pd.DataFrame, varied: list[str], console: Conso
         table.add_row(*cells, *_cells(row, table, varied))
     console.print(Text(f"{label}: best points", style="bold"))
     console.print(table)
-    best = front(good, *OBJECTIVES)
+    best = best_of_both(good)
     if not len(best):
         return
     console.print()
     console.print(Text(f"{label}: the {len(best)} points of the front of latency and energy of an input", style="bold"))
     table = _table(varied, ["point", *OBJECTIVES], narrow)
-    shown = best if len(best) <= _ROWS else best.iloc[[round(i * (len(best) - 1) / (_ROWS - 1)) for i in range(_ROWS)]]
-    for _, row in shown.iterrows():
+    some = best if len(best) <= _ROWS else best.iloc[[round(i * (len(best) - 1) / (_ROWS - 1)) for i in range(_ROWS)]]
+    for _, row in some.iterrows():
         table.add_row(str(row["point"]), *_cells(row, table, varied))
     console.print(table)
-    if len(shown) < len(best):
-        console.print(f"{len(best) - len(shown)} between them are in the CSV file")
+    if len(some) < len(best):
+        console.print(f"{len(best) - len(some)} between them are in the CSV file")
 
 
 def _table(varied: list[str], columns: list[str], narrow: int) -> Table:
@@ -122,4 +110,4 @@ def _table(varied: list[str], columns: list[str], narrow: int) -> Table:
 
 def _cells(row: Any, table: Table, varied: list[str]) -> list[str]:
     heads = [str(column.header) for column in table.columns]
-    return [_shown(o, row[o]) for o in OBJECTIVES] + [str(row[name]) for name in varied if name in heads]
+    return [shown(o, row[o], 3) for o in OBJECTIVES] + [str(row[name]) for name in varied if name in heads]

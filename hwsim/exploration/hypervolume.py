@@ -1,56 +1,15 @@
-"""The Pareto front of points, and the volume that it dominates: everything here is minimised."""
+"""The volume that the Pareto front of some points dominates: everything here is minimised."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["dominated", "front", "hypervolume"]
+from hwsim.report.pareto import front
+
+__all__ = ["hypervolume"]
 
 Points = NDArray[np.float64]
-
-_BLOCK = 2**22
-"""Comparisons made at a time: some tens of megabytes."""
-
-
-def front(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other dominates.
-
-    Parameters
-    ----------
-    points : array of shape (points, objectives)
-        Smaller is better. A point with a NaN is no point.
-
-    Returns
-    -------
-    array of bool, shape (points,)
-        A point is dominated if another is nowhere worse and somewhere better: equal points are on the front together.
-    """
-    values = np.asarray(points, dtype=float)
-    real = np.flatnonzero(~np.isnan(values).any(axis=1))
-    kept = np.zeros(len(values), dtype=bool)
-    # In the order of their first objectives only an earlier point can dominate a later one.
-    order = real[np.lexsort(values[real].T[::-1])]
-    found = np.empty((0, values.shape[1]))
-    size = 256
-    for start in range(0, len(order), size):
-        block = order[start : start + size]
-        block = block[~dominated(values[block], found)]
-        block = block[~dominated(values[block], values[block])]
-        kept[block] = True
-        found = np.concatenate([found, values[block]])
-    return kept
-
-
-def dominated(points: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
-    """Which points one of the `others` dominates: nowhere worse, somewhere better."""
-    values, rivals = np.asarray(points, dtype=float), np.asarray(others, dtype=float)
-    found = np.zeros(len(values), dtype=bool)
-    step = max(1, _BLOCK // max(1, rivals.size))
-    for start in range(0, len(values) if len(rivals) else 0, step):
-        part = values[start : start + step, None, :]
-        found[start : start + step] = np.any(np.all(rivals <= part, axis=2) & np.any(rivals < part, axis=2), axis=1)
-    return found
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:

@@ -1,0 +1,77 @@
+"""How many points an exploration may simulate, and who chooses them, where the user does not say."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import HwsimError, InputError
+from hwsim.exploration.grid import Grid
+from hwsim.sweeps.runner import Runner
+
+__all__ = ["points_of", "sampler_and_points"]
+
+_SAMPLE = 5
+_SHARE, _FEWEST, _MOST = 0.1, 100, 5000
+_CHOICE = "exploration.json"
+
+
+def points_of(text: int | str | None, size: int) -> int | None:
+    """Points of a budget: a number, or a share as ``10%``; raises InputError for what is neither."""
+    if text is None:
+        return None
+    given = str(text).strip()
+    try:
+        value = float(given.removesuffix("%")) / 100 * size if given.endswith("%") else int(given)
+    except ValueError:
+        value = math.nan
+    if isinstance(text, bool) or not (math.isfinite(value) and value > 0):
+        raise InputError(f"a budget must be a number of points above zero, or a share such as '10%', not {text!r:.40}")
+    return min(max(1, math.ceil(value)), size)
+
+
+def sampler_and_points(
+    runner: Runner, grid: Grid, sampler: str, points: int | None, size: int, folder: Path | None,
+    question: dict[str, Any], affordable_s: float,
+) -> tuple[str, int]:  # fmt: skip
+    """The sampler and the budget. What time decided is kept beside the store, so that going on decides alike."""
+    if sampler == "exhaustive":
+        if grid.listed is None:
+            raise InputError(f"--sampler exhaustive must have at most 100,000 points, not {size:,}; give a budget")
+        return sampler, points or size
+    if points is not None:
+        return ("exhaustive" if sampler == "auto" and points >= size else sampler.replace("auto", "model")), points
+    share = min(size, max(_FEWEST, min(_MOST, math.ceil(_SHARE * size))))
+    if sampler != "auto":
+        return sampler, share
+    path = folder / _CHOICE if folder is not None else None
+    known = None
+    if path is not None and path.is_file():
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = None
+    if isinstance(known, dict) and known.get("question") == question and known.get("chosen") in ("exhaustive", "model"):
+        exhaustive = known["chosen"] == "exhaustive"
+    else:
+        exhaustive = grid.listed is not None and _seconds(runner, grid.listed.tolist()) <= affordable_s
+        if path is not None:
+            chosen = "exhaustive" if exhaustive else "model"
+            try:
+                path.write_text(json.dumps({"question": question, "chosen": chosen}), encoding="utf-8")
+            except OSError as error:
+                raise HwsimError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return ("exhaustive", size) if exhaustive else ("model", share)
+
+
+def _seconds(runner: Runner, numbers: list[int]) -> float:
+    """How long all points will take, from a few that are simulated for it."""
+    some = numbers[:: max(1, len(numbers) // _SAMPLE)][:_SAMPLE]
+    runner.evaluator.outcome(some[0])  # the first one imports what all need
+    start = time.perf_counter()
+    for number in some:
+        runner.evaluator.outcome(number)
+    return (time.perf_counter() - start) / len(some) * len(numbers) / runner.workers
