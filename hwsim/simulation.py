@@ -44,13 +44,14 @@ def _run(program: Program) -> Timeline:
 
 
 def _busy(timeline: Timeline, program: Program) -> dict[str, float]:
-    """Ticks for which each stage kept its resource busy, over the servers; of threads alike, the busiest one's."""
-    found: Counter[tuple[str, str]] = Counter()
-    for (_, stage), totals in timeline.stages.items():
-        found[stage, totals.resource] += totals.busy
+    """Ticks that each stage alone takes at the least: of all threads over the servers, or of the busiest thread."""
+    total: Counter[tuple[str, str]] = Counter()
     busy: dict[str, float] = {}
-    for (stage, resource), ticks in found.items():
-        busy[stage] = max(busy.get(stage, 0.0), ticks / program.resources[resource])
+    for (_, stage), totals in timeline.stages.items():
+        total[stage, totals.resource] += totals.busy
+        busy[stage] = max(busy.get(stage, 0.0), totals.busy)
+    for (stage, resource), ticks in total.items():
+        busy[stage] = max(busy[stage], ticks / program.resources[resource])
     return busy
 
 

@@ -60,6 +60,27 @@ def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer:
     assert plan.dram_bytes >= layer.weights * machine.bits(layer)[1] // 8
 
 
+PROCESSORS = [name for name, machine in MACHINES.items() if machine.kind in ("cpu", "gpu")]
+USES = {
+    "cpu": [{"precision": "fp32"}, {"precision": "int8", "threads": 1}, {"precision": "fp32", "streams": "all"}],
+    "gpu": [{}, {"precision": "fp16"}],
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize(("network", "batch"), [("resnet50_v1_5", 32), ("mobilenet_v2_1.0_224", 1)])
+def test_no_layer_moves_more_than_its_time_allows(name: str, network: str, batch: int) -> None:
+    """Of whole networks, where the weights of all others push a layer's own out of the caches."""
+    for change in USES[MACHINES[name].kind]:
+        machine = hwsim.load_machine(name, set=change)
+        report = hwsim.simulate(machine, hwsim.load_workload(network), batch)
+        for result in report.results:
+            for memory in machine.traffic(result.plan):
+                assert memory.bytes <= memory.bytes_per_s * result.latency_s * (1 + 1e-9), (change, result.name)
+                words = sum(n for (component, _, _), n in result.plan.counts.items() if component == memory.memory)
+                assert (words > 0) == (memory.bytes > 0), "what is priced is what is moved"
+
+
 @pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 4), density=st.floats(0, 1))
 @settings(max_examples=12, deadline=None)

@@ -23,7 +23,7 @@ from hwsim.workload import (
     Softmax,
 )
 
-__all__ = ["ALONE", "BOUNDS", "Place", "Share", "Spent", "fused", "spend", "transcendental"]
+__all__ = ["ALONE", "BOUNDS", "Place", "Share", "Spent", "fused", "level_of", "spend", "transcendental"]
 
 #: The words a user reads for what a stage waits on, in the order in which the stages run.
 BOUNDS: dict[str, str] = {
@@ -122,7 +122,7 @@ def _far(bench: Bench, found: Walk, level: Literal["", "l3", "dram"], spent: Spe
     spent.far = level
 
 
-def _level(bench: Bench, home: tuple[float, float]) -> Literal["", "l3", "dram"]:
+def level_of(bench: Bench, home: tuple[float, float]) -> Literal["", "l3", "dram"]:
     """Where weights live that take so many bytes of the core's own cache and of the shared one."""
     if home[0] <= bench.library.resident * bench.l2_size:
         return ""
@@ -149,7 +149,7 @@ def _multiply(layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[
         spent_on["compute"] += macs * share.part / (bench.rate * kept)
         spent_on["outputs"] += cost("output") * outputs * share.part / bench.ports.lanes
         return
-    level = _level(bench, home)
+    level = level_of(bench, home)
     patches = work.conv and (work.channels % bench.ports.depth != 0)
     if work.conv and not patches:
         # Implicit: pointers to pixels, no slices of depth; the tile is requantised as it leaves the registers.

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.cpu.bench import Bench, bench_of
 from hwsim.machines.cpu.core import core_named
-from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, spend
+from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, level_of, spend
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import Library, load_library
 from hwsim.machines.cpu.nest import nest_of
@@ -22,8 +22,9 @@ from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
-from hwsim.machines.plan import Action, LayerPlan
+from hwsim.machines.plan import Action, LayerPlan, Traffic
 from hwsim.mapping import Mapping, Problem, counts
+from hwsim.units import Rate
 from hwsim.workload import Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
@@ -126,7 +127,9 @@ class Cpu(Machine):
         return shares_of(layer, work, bench, self.spec.threads_of_stream)
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
-        return self._planned(layer, batch, _Setting(streams=self._streams))
+        cycles = self._cycles([layer], batch, None, {layer.name: ALONE}, False)
+        (wait,) = self._waits([layer], batch, None, cycles, 1.0)
+        return self._planned(layer, batch, _Setting(shared=wait, streams=self._streams))
 
     @property
     def _streams(self) -> float:
@@ -157,22 +160,23 @@ class Cpu(Machine):
         weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
-        time = self._seconds(layers, batch, weights, places, False)
+        cycles = self._cycles(layers, batch, weights, places, False)
+        time = sum(cycles) / self.hz
         if spec.streams == "all" and spec.efficient is not None:
-            slow = self._seconds(layers, batch, weights, places, True)
+            slow = sum(self._cycles(layers, batch, weights, places, True)) / (self.hz * spec.efficient.clock)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
-        extra = self._waits(layers, batch, weights, time, streams)
+        extra = self._waits(layers, batch, weights, cycles, streams)
         settings = [
             _Setting(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
         ]
         return settings, time + sum(extra) / self.hz
 
-    def _seconds(
-        self, layers: list[Layer], batch: int, weights: int, places: dict[str, Place], efficient: bool
-    ) -> float:
-        """Time of the busiest threads of all layers, on cores of this or the smaller kind."""
+    def _cycles(
+        self, layers: list[Layer], batch: int, weights: int | None, places: dict[str, Place], efficient: bool
+    ) -> list[float]:
+        """Cycles of the busiest thread of each layer, on cores of this or the smaller kind."""
         known: dict[tuple[object, ...], float] = {}
-        cycles = 0.0
+        found = []
         for layer in layers:
             shape = (value for field, value in vars(layer).items() if field != "name")
             key = (type(layer), places[layer.name], *shape)
@@ -181,8 +185,8 @@ class Cpu(Machine):
                 share = self.shares(layer, work, bench)[0]
                 home = self._home(layer, work, share, bench, weights)
                 known[key] = spend(layer, work, bench, batch, share, home, places[layer.name]).total
-            cycles += known[key]
-        return cycles / (self.hz * (self.spec.efficient.clock if efficient and self.spec.efficient else 1.0))
+            found.append(known[key])
+        return found
 
     def _home(
         self, layer: Layer, work: Work | None, share: Share, bench: Bench, weights: int | None
@@ -195,28 +199,73 @@ class Cpu(Machine):
         beside = min(share.threads, self.spec.memories["l3"].cores or self._socket_cores)
         return own, min(float(stored), own * beside)
 
-    def _dram_bytes(self, layer: Layer, batch: int, weights: int) -> float:
-        """Bytes of a layer that caches do not hold: of values what L2 and the share of L3 leave, of weights of L3."""
-        bench = self.bench(self.dtype_of(layer))
-        threads = self.spec.threads_of_stream
-        moved = 0.0
-        if layer.macs or isinstance(layer, Pool2d):
-            values = (layer.inputs + layer.outputs) * bench.word * batch
-            moved = max(0.0, values - threads * (bench.l2_size + self._l3_share()))
-        total = self._l3_share() * self._socket_cores
-        if weights:
-            moved += weights_read(layer) * bench.word * max(0.0, 1 - total / (2 * weights))
-        return moved
+    def _from_dram(self, layer: Layer, work: Work | None, batch: int, weights: int | None) -> dict[Action, int]:
+        """Words of a layer that caches do not hold: of values what L2 and L3 leave, of weights what L3 leaves.
 
-    def _waits(self, layers: list[Layer], batch: int, weights: int, time: float, streams: float) -> list[int]:
-        """Cycles that each layer waits for DRAM because of what all streams of a socket move."""
-        rate = self.spec.memories["dram"].bandwidth
-        if not self.library.generated or rate is None:
+        Tiled kernels have one place for all weights (`level_of`); those of generated ones stay in part, as the network goes
+        round them: half of L3 is theirs.
+        """
+        bench, library = self.bench(self.dtype_of(layer)), self.library
+        inputs, stored, outputs = layer.inputs * batch, weights_read(layer), layer.outputs * batch
+        found: dict[Action, float] = {}
+        if layer.macs or isinstance(layer, Pool2d) or not library.fuses:
+            values = inputs + outputs
+            over = max(0.0, values - self._room(bench) / bench.word)
+            if over:
+                found["dram", "ifmap", "read"] = over * inputs / values
+                found["dram", "ofmap", "update"] = over * outputs / values
+        if stored and library.generated:
+            size = max(stored * bench.word, weights or 0)
+            found["dram", "weight", "read"] = stored * max(0.0, 1 - self._l3_share() * self._socket_cores / (2 * size))
+        elif stored and work is not None:
+            share = self.shares(layer, work, bench)[0]
+            far = level_of(bench, self._home(layer, work, share, bench, weights)) == "dram"
+            found["dram", "weight", "read"] = stored * far
+        return {key: ceil(n) for key, n in found.items() if n}
+
+    def _room(self, bench: Bench) -> float:
+        """Bytes of the L2s and L3s that a stream has for its values: those at its cores, at most its part."""
+        level, threads = self.spec.memories["l3"], self.spec.threads_of_stream
+        shared = level.cores or self._socket_cores
+        part = self._l3_share() * self._socket_cores / max(1.0, self._streams / self.spec.sockets)
+        return threads * bench.l2_size + min(part, int(level.size or 0) * -(-threads // shared))
+
+    def _waits(
+        self, layers: list[Layer], batch: int, weights: int | None, cycles: list[float], streams: float
+    ) -> list[int]:
+        """Cycles that each layer waits for DRAM: for what it moves itself, and for the streams beside it."""
+        bandwidth = self._bandwidth()
+        if bandwidth is None:
             return [0] * len(layers)
-        speed = float(rate.bytes_per_second(Fraction(self.spec.clock_hz(self.core_clock)), 8))
-        moved = [self._dram_bytes(layer, batch, weights) for layer in layers]
-        beside = max(1.0, streams / self.spec.sockets)
-        return contended(moved, time, speed * self.library.dram_efficiency, beside, self.hz)
+        known: dict[tuple[object, ...], float] = {}
+        moved = []
+        for layer in layers:
+            shape = (value for field, value in vars(layer).items() if field != "name")
+            key = (type(layer), *shape)
+            if key not in known:
+                words = self._from_dram(layer, work_of(layer, batch), batch, weights)
+                known[key] = float(sum(words.values()) * self.bench(self.dtype_of(layer)).word)
+            moved.append(known[key])
+        core = self.spec.memories["dram"].core
+        alone = bandwidth if core is None else min(bandwidth, self.spec.threads_of_stream * self._speed(core))
+        waits = [max(0, ceil(size / alone * self.hz - own)) for size, own in zip(moved, cycles, strict=True)]
+        if self.library.generated:
+            beside = max(1.0, streams / self.spec.sockets)
+            reached = bandwidth * self.library.dram_efficiency
+            together = contended(moved, sum(cycles) / self.hz, reached, beside, self.hz)
+            # What a stream waits for its own bytes is part of what all of them make it wait for.
+            others = max(0.0, 1 - sum(waits) / (sum(together) or 1))
+            waits = [own + ceil(more * others) for own, more in zip(waits, together, strict=True)]
+        return waits
+
+    def _speed(self, rate: Rate) -> float:
+        """Bytes a second."""
+        return float(rate.bytes_per_second(Fraction(self.spec.clock_hz(self.core_clock)), 8))
+
+    def _bandwidth(self) -> float | None:
+        """Bytes a second of the DRAM that a stream's threads are at: of a socket, or of all that they are on."""
+        rate = self.spec.memories["dram"].bandwidth
+        return None if rate is None else self._speed(rate) * -(-self.spec.threads_of_stream // self.spec.cores)
 
     def _planned(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
         shape = (value for field, value in vars(layer).items() if field != "name")
@@ -238,8 +287,9 @@ class Cpu(Machine):
                 home = self._home(layer, work, share, bench, setting.weights)
                 spents[share] = spend(layer, work, bench, batch, share, home, setting.place)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
-        far = spents[shares[0]].far == "dram" or setting.shared > 0
-        found, problem, mapping, dram = self._counts(layer, work, bench, shares[0], batch, far)
+        found, problem, mapping = self._counts(layer, work, bench, shares[0], batch)
+        far = self._from_dram(layer, work, batch, setting.weights)
+        found |= far
         busy = sum(n for thread in cycles for stage, n in thread.items() if stage not in STARTING)
         busy += cycles[0].get("call", 0) + len(shares) * cycles[0].get("threads", 0)
         if busy:
@@ -263,7 +313,7 @@ class Cpu(Machine):
             macs_executed=macs - skipped,
             compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
             peak_macs_per_cycle=max(1, ceil(bench.rate * self.spec.cores * self.spec.sockets)),
-            dram_bytes=dram,
+            dram_bytes=bench.word * sum(far.values()),
             bounds=BOUNDS | ({"outputs": "requantise"} if dtype == "int8" else {}) | {"": "the layer before it"},
             word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
             problem=problem,
@@ -274,23 +324,22 @@ class Cpu(Machine):
         )
 
     def _counts(
-        self, layer: Layer, work: Work | None, bench: Bench, share: Share, batch: int, far: bool
-    ) -> tuple[dict[Action, int], Problem | None, Mapping | None, int]:
-        """Words that each memory moves, the nest that says so, and bytes of DRAM."""
+        self, layer: Layer, work: Work | None, bench: Bench, share: Share, batch: int
+    ) -> tuple[dict[Action, int], Problem | None, Mapping | None]:
+        """Words that each cache moves, and the nest that says so."""
         if work is None:
             if self.library.fuses and fused(layer):
-                return {}, None, None, 0
+                return {}, None, None
             level = "l2" if (layer.inputs + layer.outputs) * bench.word * batch <= bench.l2_size else "l3"
             return (
                 {(level, "ifmap", "read"): layer.inputs * batch, (level, "ofmap", "update"): layer.outputs * batch},
                 None,
                 None,
-                0,
             )
-        problem, mapping = nest_of(layer, work, bench, share, batch, far)
+        problem, mapping = nest_of(layer, work, bench, share, batch)
         actions = counts(problem, mapping).actions
         found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
-        return found, problem, mapping, bench.word * sum(n for (memory, _, _), n in found.items() if memory == "dram")
+        return found, problem, mapping
 
     def _servers(self, resource: str, threads: int) -> int:
         """Cores that a shared memory can serve at full speed together."""
@@ -367,3 +416,8 @@ class Cpu(Machine):
             f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
         ]
         return tuple(told)
+
+    def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
+        """DRAM, of the sockets that an inference is on."""
+        bandwidth = self._bandwidth()
+        return () if bandwidth is None else (Traffic("dram", plan.dram_bytes, bandwidth),)

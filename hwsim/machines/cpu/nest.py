@@ -38,10 +38,10 @@ class _Nest:
         return operand.words(self.left) * (4 if operand.output else operand.bits // 8)
 
 
-def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int, far: bool) -> tuple[Problem, Mapping]:
-    """The problem of a layer and the nest that its kernel walks.
+def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int) -> tuple[Problem, Mapping]:
+    """The problem of a layer and the nest that its kernel walks, from L3 inwards.
 
-    `far`: tensors come from DRAM and go there; else L3 has them.
+    What comes from DRAM follows from the layers around it, not from the nest; it goes to the core's own L2.
     """
     bits = (8 * bench.word,) * 3
     fitted = bench.type.efficiency is not None
@@ -55,9 +55,7 @@ def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int, fa
     else:
         problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
     nest = _Nest(problem)
-    nest.keep("dram" if far else "l3", *_ALL)
-    if far:
-        nest.keep("l3", *_ALL)
+    nest.keep("l3", *_ALL)
     if isinstance(layer, Conv2d):
         _convolution(nest, work, bench, tile, share)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.parts import Tile
-from hwsim.machines.gpu.tiles import Products
+from hwsim.machines.gpu.tiles import Products, Timing
 from hwsim.machines.gpu.timing import Unit
 from hwsim.machines.gpu.work import Product, Stream, Types, layer_kind
 from hwsim.machines.plan import Action, LayerPlan
@@ -129,7 +129,7 @@ def plan_product(
     fill = tiles / (per_sm * spec.sms)
     words = _words(unit, tile, terms, floor, fill)
     bound = max(words, key=lambda word: words[word])
-    counts = _counts(p, unit, tile, split, work, layer, batch, t.dram_bytes[0], tiles)
+    counts = _counts(p, unit, tile, split, work, layer, batch, t, tiles)
     dram = int(t.dram_bytes[0]) * work.times
     ideal = layer.macs * batch / (_peak(machine, unit.math, unit.sparse) * timer.clock)
     kernel = _name(tile, split, unit.menu.step)
@@ -212,7 +212,7 @@ def _words(unit: Unit, tile: Tile, terms: dict[str, float], floor: float, fill: 
 
 
 def _counts(
-    p: Products, unit: Unit, tile: Tile, split: int, work: Product, layer: Layer, batch: int, dram: float, tiles: int
+    p: Products, unit: Unit, tile: Tile, split: int, work: Product, layer: Layer, batch: int, timing: Timing, tiles: int
 ) -> dict[Action, int]:
     """MACs, instructions with their padding, and bytes at each level."""
     from hwsim.machines.gpu.timing import shared_bytes
@@ -229,7 +229,8 @@ def _counts(
     columns = round(work.b * split * grid[0] * work.n * ks * p.bytes_w) * times
     out = round(work.b * work.m * work.n * p.bytes_o) * times
     sums = 4 * (split + 1) * work.b * work.m * work.n * times if split > 1 else 0
-    fetched = max(0, int(dram) - out // times) * times
+    dram, written = int(timing.dram_bytes[0]), int(timing.dram_written[0])
+    fetched = (dram - written) * times
     weights = min(fetched, round(work.b * work.n * work.k * p.bytes_w) * times)
     counts: dict[Action, int] = {
         ("mac", "", unit.math): run,
@@ -244,6 +245,6 @@ def _counts(
         ("l2", "ofmap", "write"): out,
         ("dram", "ifmap", "read"): fetched - weights,
         ("dram", "weight", "read"): weights,
-        ("dram", "ofmap", "write"): min(out, int(dram) * times),
+        ("dram", "ofmap", "write"): written * times,
     }
     return {key: n for key, n in counts.items() if n}

@@ -15,7 +15,7 @@ from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, Product, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.kinds import MAX_MACS, Machine
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.plan import LayerPlan
+from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec
 from hwsim.workload import Conv2d, Layer, Workload
 
@@ -154,6 +154,10 @@ class Gpu(Machine):
         out = output or (dtype if BITS[dtype] >= 16 else "bf16")
         types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=dtype, output=out))
         return self.timer.times(m, n, k, types)
+
+    def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
+        """Device memory."""
+        return (Traffic("dram", plan.dram_bytes, self.timer.dram * 1e6),)
 
     def memory_bytes(self) -> int:
         """Bytes of device memory."""

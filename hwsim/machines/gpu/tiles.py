@@ -125,6 +125,7 @@ class Timing:
     per_sm: Floats
     waves: Floats
     dram_bytes: Floats
+    dram_written: Floats
     l2_bytes: Floats
 
 
@@ -173,9 +174,9 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     pitch = k * p.bytes_w / 1024
     camped = (chip.camping > 1) & (pitch > 1) & (pitch % 2 == 1)
     dram = (fetched + np.where(camped, (chip.camping - 1) * cold, 0.0)) / dram_rate
-    spilled = np.where(out > kept / 2, out / dram_rate, 0.0)
+    written = np.where(out > kept / 2, out, 0.0)
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
-    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), spilled)
+    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), written / dram_rate)
     sums = np.where(s > 1, 4 * (s + 1) * b * m * n, 0.0)
     split = np.where(s > 1, c.split / f, 0.0) + sums / l2_rate
     wave = waves * (c.wave / f)
@@ -184,7 +185,7 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     return {
         "time": time, "mma": mma, "l2": l2, "shared": shared, "step": step, "dram": dram, "store": store,
         "split": split, "wave": wave, "tiles": tiles, "per_sm": per_sm, "waves": waves,
-        "dram_bytes": fetched + out, "l2_bytes": l2_bytes + sums + out,
+        "dram_bytes": fetched + written, "dram_written": written, "l2_bytes": l2_bytes + sums + out,
     }  # fmt: skip
 
 
