@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 from hwsim.cli.options import console_of, write
+from hwsim.errors import InputError
 
 __all__ = ["calibrate_cuda"]
 
@@ -30,6 +31,8 @@ def calibrate_cuda(
 
     source = ""
     if replay is not None:
+        if through or quick:
+            raise InputError("--through and --quick must be left out with --replay, which asks no device")
         recorded = Recorded(replay)
         device, source = Recorder(recorded), recorded.source
     else:
