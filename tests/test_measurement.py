@@ -277,3 +277,76 @@ def test_the_command_prints_both_sides(
         measured(["systolic_ws"], "onnxruntime", 1, 1, 2, {})
     with pytest.raises(InputError, match="threads must be at most the 2 cores, not 9"):
         measured(words, "onnxruntime", 9, 1, 2, {})
+
+
+def test_a_device_that_onnxruntime_lacks_is_refused(models: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match=r"must have CUDAExecutionProvider to run on cuda, and here it has .*CPUExec"):
+        measure(models["fp32"], device="cuda")
+    with pytest.raises(InputError, match="the device must be one of cpu, cuda, not 'gpu'"):
+        measure(models["fp32"], device="gpu")
+
+
+class OnCuda:
+    """onnxruntime as it is with a CUDA device, which the CPU stands for; `falls_back` as where its libraries miss."""
+
+    __version__ = "0.made"
+    falls_back = False
+
+    def __init__(self) -> None:
+        self.real = pytest.importorskip("onnxruntime")
+        self.SessionOptions = self.real.SessionOptions
+        self.OrtValue = self
+        self.placed: list[str] = []
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def ortvalue_from_numpy(self, value: object, device: str, number: int) -> object:
+        self.placed.append(f"{device}:{number}")
+        return value
+
+    def InferenceSession(self, source: object, options: object, providers: list[str]) -> "OnCuda":  # noqa: N802
+        assert providers == ["CUDAExecutionProvider"]
+        self.session = self.real.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self.get_inputs, self.get_outputs = self.session.get_inputs, self.session.get_outputs
+        return self
+
+    def get_providers(self) -> list[str]:
+        return self.get_available_providers()[self.falls_back :]
+
+    def io_binding(self) -> "OnCuda":
+        self.inputs: dict[str, object] = {}
+        self.outputs: list[str] = []
+        return self
+
+    def bind_ortvalue_input(self, name: str, value: object) -> None:
+        self.inputs[name] = value
+
+    def bind_output(self, name: str, device: str, number: int) -> None:
+        self.outputs.append(f"{name} on {device}:{number}")
+
+    def run_with_iobinding(self, binding: "OnCuda") -> None:
+        self.session.run(None, binding.inputs)
+
+    def synchronize_outputs(self) -> None:
+        assert self.outputs == [f"{output.name} on cuda:0" for output in self.get_outputs()]
+
+
+def test_on_cuda_only_whole_runs_are_compared(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = OnCuda()
+    monkeypatch.setattr("hwsim.measurement.runtime._library", lambda name: onnx if name == "onnx" else made)
+    measured(["a100", str(models["fp32"])], "onnxruntime", 1, 1, 3, {}, device="cuda")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "measured with onnxruntime 0.made (CUDAExecutionProvider)" in text
+    assert "only whole runs are timed" in text
+    assert "predicted, but not seen" not in text
+    assert made.placed == ["cuda:0"]
+    found = compare_measured(hwsim.load_machine("a100"), models["fp32"], runs=3, device="cuda")
+    assert not found.rows
+    assert found.measurement.runs == 3
+    assert found.document()["layers"] == []
+    made.falls_back = True
+    with pytest.raises(InputError, match="must have CUDAExecutionProvider to run on cuda"):
+        measure(models["fp32"], device="cuda")

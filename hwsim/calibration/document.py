@@ -9,16 +9,17 @@ from hwsim.calibration.library import Fitted
 from hwsim.calibration.numbers import Number
 from hwsim.calibration.rounds import Calibration
 
-__all__ = ["machine_text"]
+__all__ = ["machine_text", "size_text"]
 
 LIBRARY = "onnxruntime-1.31"
 
 
-def _size(size: int) -> str:
+def size_text(size: float) -> str:
+    """Bytes in the largest binary unit, or else decimal one, of which they are a whole number."""
     for unit, power in (("MiB", 20), ("KiB", 10)):
         if size % 2**power == 0:
-            return f"{size >> power} {unit}"
-    return f"{size} B"
+            return f"{int(size) >> power} {unit}"
+    return f"{size / 1e6:.12g} MB" if size % 10**5 == 0 else f"{int(size)} B"
 
 
 def _doubt(number: Number) -> str:
@@ -31,7 +32,7 @@ def _memories(found: Calibration) -> Iterator[str]:
     measured = {number.key: number for number in found.numbers if number.key}
 
     def line(level: str, size: int | None, cores: int, *keys: tuple[str, str]) -> str:
-        parts = [f"size: {_size(size)}"] if size else []
+        parts = [f"size: {size_text(size)}"] if size else []
         doubts = []
         for key, source in keys:
             if source in measured:

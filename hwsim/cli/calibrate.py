@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from hwsim.cli.options import console_of, write
+from hwsim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +35,15 @@ def _print(found: Calibration, console: Console) -> None:
 
 
 @click.command()
-@click.option("-o", "--output", default="host.yaml", show_default=True, metavar="FILE", help="'-': standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="host.yaml, or cuda.yaml of a CUDA device, unless told; '-': standard output.",
+)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What of it to measure."
+)
 @click.option("--quick", is_flag=True, help="Fewer repeats: seconds instead of half a minute, and wider spreads.")
 @click.option(
     "--runtime",
@@ -42,7 +51,25 @@ def _print(found: Calibration, console: Console) -> None:
     help="Fit the costs of an inference library to single operators too; onnxruntime where it is installed.",
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads at most; one a core unless told.")
-def calibrate(output: str, quick: bool, runtime: str | None, threads: int | None) -> None:
+@click.option(
+    "--through",
+    type=click.Choice(["torch", "cupy"]),
+    help="With --device cuda: the library that runs kernels; torch where it is installed, else cupy.",
+)
+@click.option("--record", metavar="FILE", help="With --device cuda: write every timing to a file too.")
+@click.option(
+    "--replay", metavar="FILE", help="With --device cuda: use the timings of such a file; no device is asked."
+)
+def calibrate(
+    output: str | None,
+    device: str,
+    quick: bool,
+    runtime: str | None,
+    threads: int | None,
+    through: Literal["torch", "cupy"] | None,
+    record: str | None,
+    replay: str | None,
+) -> None:
     """Measure this machine with micro-benchmarks, and write it as a machine file.
 
     Clock, instruction rates and latencies by number type, loads and stores, bandwidth and latency of each cache and of
@@ -52,14 +79,29 @@ def calibrate(output: str, quick: bool, runtime: str | None, threads: int | None
     Where onnxruntime is installed, single operators run through it, and the costs of its kernels (call, reorder, start
     of threads, ...) are fitted to them: ten numbers for int8 and for fp32, marked as fitted.
 
-    The name 'host' stands for ./host.yaml in every other command.
+    With --device cuda it is the first CUDA device: products in each type, copies and reads of L2 and DRAM, empty
+    kernels, in CUDA graphs where the library has them. At most four constants of the generation are fitted to them.
+
+    The names 'host' and 'cuda' stand for ./host.yaml and ./cuda.yaml in every other command.
 
     \b
     Examples:
       hwsim calibrate
+      hwsim calibrate --device cuda --record h100_run.yaml
       hwsim run host resnet50_v1 --set threads=1
       hwsim compare host MODEL.onnx --measure onnxruntime
     """
+    of_cuda = {"--through": through, "--record": record, "--replay": replay}
+    of_cpu = {"--runtime": runtime, "--threads": threads}
+    unfit = [name for name, value in (of_cpu if device == "cuda" else of_cuda).items() if value is not None]
+    if unfit:
+        raise InputError(f"{', '.join(unfit)} must be left out with --device {device}")
+    if device == "cuda":
+        from hwsim.cli.cuda import calibrate_cuda
+
+        calibrate_cuda(output or "cuda.yaml", quick, through, replay, record)
+        return
+    output = output or "host.yaml"
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hwsim.calibration import calibrate as measure

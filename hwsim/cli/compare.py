@@ -70,6 +70,9 @@ def _entries(
 @click.option("--measure", type=click.Choice(["onnxruntime"]), help="Run MODEL.onnx here, beside MACHINE's prediction.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="With --measure: threads of an operator.")
 @click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), help="With --measure: what runs the model; the CPU unless told."
+)
+@click.option(
     "--runs", type=click.IntRange(min=1), metavar="N", help="With --measure: times to run; ten seconds unless told."
 )
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
@@ -83,6 +86,7 @@ def compare(
     shapes: tuple[str, ...],
     measure: str | None,
     threads: int | None,
+    device: str | None,
     runs: int | None,
     json_file: str | None,
     csv_file: str | None,
@@ -99,6 +103,7 @@ def compare(
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
       hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2
+      hwsim compare cuda mobilenet.onnx --measure onnxruntime --device cuda
     """
     if measure is not None:
         from hwsim.cli.measured import measured
@@ -106,10 +111,15 @@ def compare(
         given_too = {"--csv": csv_file, "--html": html_file, "--layers": layers}
         if names := [name for name, value in given_too.items() if value]:
             raise InputError(f"{', '.join(names)} must be left out with --measure, which tells by --json")
-        measured(given, measure, threads or 1, batch, runs, changes_of(changes), shapes_of(shapes), json_file)
+        if device == "cuda" and threads:
+            raise InputError("--threads must be left out with --device cuda")
+        sizes = shapes_of(shapes)
+        measured(given, measure, threads or 1, batch, runs, changes_of(changes), sizes, json_file, device or "cpu")
         return
-    if threads or runs:
-        raise InputError("--threads and --runs must come with --measure; a machine's threads are --set threads=N")
+    if threads or runs or device:
+        raise InputError(
+            "--threads, --device and --runs must come with --measure; a machine's threads are --set threads=N"
+        )
     import hwsim
     from hwsim.report.beside import beside, read_entry
     from hwsim.report.catalogue import kind_of

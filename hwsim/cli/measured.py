@@ -21,6 +21,7 @@ def measured(
     changes: Mapping[str, object],
     shape: Mapping[str, int | Sequence[int]] | None = None,
     json_file: str | None = None,
+    device: str = "cpu",
 ) -> None:
     """Predict the one model among the items on the one machine among them, run it here, and tell both.
 
@@ -46,7 +47,7 @@ def measured(
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        found = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape)
+        found = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape, device)
     if json_file:
         write(json.dumps(found.document(), indent=1) + "\n", json_file)
     if json_file != "-":

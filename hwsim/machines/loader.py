@@ -14,8 +14,8 @@ from hwsim.yaml_source import Document, parse_yaml, read_yaml
 __all__ = ["load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]
 
 _BASE_DEPTH = 5
-HOST = "host"
-"""The machine that hwsim runs on: no file that comes with hwsim, but the one that `hwsim calibrate` wrote here."""
+HERE = {"host": "hwsim calibrate", "cuda": "hwsim calibrate --device cuda"}
+"""This machine and its GPU: no files that come with hwsim, but those that these commands wrote in this folder."""
 
 
 def machine_folder() -> Path:
@@ -37,10 +37,10 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
         path = Path(text)
         return beside / path if beside is not None and not path.is_absolute() else path
     path = machine_folder() / f"{text}.yaml"
-    if text == HOST and not path.is_file():
-        path = Path(f"{HOST}.yaml")
+    if text in HERE and not path.is_file():
+        path = Path(f"{text}.yaml")
         if not path.is_file():
-            raise InputError(f"{path} is not in this folder: `hwsim calibrate` measures this machine and writes it")
+            raise InputError(f"{path} is not in this folder: `{HERE[text]}` measures this machine and writes it")
     elif text not in machine_names():
         hint = "; a path must end in .yaml" if "/" in text else nearest(text, machine_names())
         raise InputError(f"no machine is called {text!r}{hint}")

@@ -140,7 +140,8 @@ def compared(
     times = {node.name: node for node in ran.nodes}
     covering = cover(ran.optimised or _ran(ran), ran.original)
     rows, only_predicted, only_measured = [], [], []
-    for group in groups(layers, times, covering, layer_of):
+    # Where no node was timed, no layer is missing.
+    for group in groups(layers, times, covering, layer_of) if ran.nodes else ():
         if not group.nodes:
             only_predicted += [(name, results[name].latency_s) for name in group.layers]
         elif not group.layers:
@@ -194,6 +195,7 @@ def compare_measured(
     runs: int | None = None,
     tell: Tell | None = None,
     shapes: Mapping[str, int | Sequence[int]] | None = None,
+    device: str = "cpu",
 ) -> MeasuredComparison:
     """Predict a model on `machine`, run it on this one, and put them side by side.
 
@@ -201,17 +203,17 @@ def compare_measured(
     ----------
     machine : Machine
         Usually what ``hwsim calibrate`` wrote; it is predicted with `threads`.
-    model, runtime, threads, batch, runs, tell, shapes
+    model, runtime, threads, batch, runs, tell, shapes, device
         As `measure` takes them.
     """
     from hwsim.simulation import simulate
     from hwsim.workload.onnx import read_model
 
-    check_request(model, runtime, threads, batch, runs)
-    predicting, notes = with_threads(machine, threads)
+    check_request(model, runtime, threads, batch, runs, device)
+    predicting, notes = with_threads(machine, threads) if device == "cpu" else (machine, [])
     read = read_model(model, shape=shapes)
     report = simulate(predicting, read.workload, batch=batch)
-    ran = measure(model, runtime, threads, batch, runs, shapes, tell)
+    ran = measure(model, runtime, threads, batch, runs, shapes, tell, device=device)
     layer_of = {ran.original[place].name: name for place, name in read.layers.items() if place < len(ran.original)}
     return compared(report, ran, layer_of, [*read.warnings, *notes])
 
@@ -243,13 +245,14 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
             f"{row.error:+.1%}",
             row.bound,
         )
-    console.print(table)
-    errors = Table("kind of layer", *(), title="error by kind", title_justify="left")
-    for name in ("rows", "mean error", "predicted", "measured"):
-        errors.add_column(name, justify="right")
-    for kind, (rows, error, predicted, measured) in found.by_kind().items():
-        errors.add_row(kind, str(rows), f"{error:.1%}", time(predicted), time(measured))
-    console.print(errors)
+    if found.rows:
+        console.print(table)
+        errors = Table("kind of layer", *(), title="error by kind", title_justify="left")
+        for name in ("rows", "mean error", "predicted", "measured"):
+            errors.add_column(name, justify="right")
+        for kind, (rows, error, predicted, measured) in found.by_kind().items():
+            errors.add_row(kind, str(rows), f"{error:.1%}", time(predicted), time(measured))
+        console.print(errors)
     for what, names in (
         ("ran, but is no layer", found.only_measured),
         ("predicted, but not seen", found.only_predicted),
@@ -258,10 +261,14 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
             total = math.fsum(seconds for _, seconds in names)
             shown = ", ".join(name for name, _ in names[:6]) + (", ..." if len(names) > 6 else "")
             console.print(f"{what}: {len(names)}, {time(total)} together: {shown}")
+    nodes = ""
+    if ran.nodes:
+        nodes = f"; least times of its nodes {time(ran.nodes_s)}, error {found.predicted_s / ran.nodes_s - 1:+.1%}"
+    else:
+        console.print(f"{found.workload} on {found.machine}: predicted, and measured with {ran.runtime}")
     console.print(
         f"whole run: predicted {time(found.predicted_s)}, measured {time(ran.latency_s)} (median {time(ran.median_s)} "
-        f"of {ran.runs}), error {found.error:+.1%}; "
-        f"least times of its nodes {time(ran.nodes_s)}, error {found.predicted_s / ran.nodes_s - 1:+.1%}"
+        f"of {ran.runs}), error {found.error:+.1%}{nodes}"
     )
     if ran.energy_j is not None:
         console.print(

@@ -22,6 +22,8 @@ from hwsim.measurement.nodes import GraphNode
 __all__ = ["RUNTIMES", "Measurement", "NodeTime", "measure", "parse_profile"]
 
 RUNTIMES = ("onnxruntime",)
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""What onnxruntime calls the devices that it runs a model on."""
 WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
 MAX_INPUT_ELEMENTS = 2**28
 WATCHED_NODES, WATCHED_RUNS = 64, 50
@@ -52,7 +54,8 @@ class Measurement:
     Attributes
     ----------
     nodes : tuple of NodeTime
-        In the order they ran. The profiler counts whole microseconds and adds one or two to each node.
+        In the order they ran. The profiler counts whole microseconds and adds one or two to each node. None on a
+        CUDA device, whose profile has the launches of kernels, not their times.
     latency_s, median_s : float
         Least and median time of a whole run without the profiler.
     optimised, original : tuple of GraphNode
@@ -89,6 +92,7 @@ def measure(
     shapes: Shapes | None = None,
     tell: Tell | None = None,
     seconds: float = 10.0,
+    device: str = "cpu",
 ) -> Measurement:
     """Run a model on this machine and time it, as a whole and node by node.
 
@@ -97,7 +101,7 @@ def measure(
     model : str or Path
         An ``.onnx`` file.
     runtime : str
-        ``onnxruntime``: its CPU provider.
+        ``onnxruntime``.
     threads : int
         Threads of an operator.
     batch : int
@@ -108,25 +112,36 @@ def measure(
         Other sizes that the model leaves open, by their names; or shapes of inputs, by the names of these.
     tell : callable, optional
         Called with what is being done, how much is done and how much there is.
+    seconds : float
+        How long to run it, unless `runs` says.
+    device : str
+        ``cpu``, or ``cuda``: then inputs and outputs stay on the device, and only whole runs are timed.
 
     Raises
     ------
     InputError
-        If the runtime is not installed, or the model cannot be read or run.
+        If the runtime is not installed or has no such device, or the model cannot be read or run.
     """
-    check_request(model, runtime, threads, batch, runs)
+    check_request(model, runtime, threads, batch, runs, device)
     onnx, ort = _library("onnx"), _library("onnxruntime")
+    _check_provider(ort, device, ort.get_available_providers())
     with tempfile.TemporaryDirectory(prefix="hwsim") as folder:
-        return _Run(onnx, ort, Path(model), Path(folder), threads, tell or (lambda *_: None)).measured(
+        return _Run(onnx, ort, Path(model), Path(folder), threads, tell or (lambda *_: None), device).measured(
             batch, dict(shapes or {}), runs, seconds
         )
 
 
-def check_request(model: str | Path, runtime: str, threads: int, batch: int, runs: int | None) -> None:
+def check_request(
+    model: str | Path, runtime: str, threads: int, batch: int, runs: int | None, device: str = "cpu"
+) -> None:
     """Refuse what cannot be measured, before anything is read."""
     if runtime not in RUNTIMES:
         raise InputError(
             f"the runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}{nearest(runtime, RUNTIMES)}"
+        )
+    if device not in PROVIDERS:
+        raise InputError(
+            f"the device must be one of {', '.join(PROVIDERS)}, not {device!r}{nearest(device, PROVIDERS)}"
         )
     _whole("threads", threads, 1024)
     _whole("batch", batch, 65536)
@@ -150,13 +165,24 @@ def _library(name: str) -> Any:
         raise InputError(f"{name} is not installed: pip install 'hwsim[onnx]' onnxruntime") from None
 
 
+def _check_provider(ort: Any, device: str, providers: Sequence[str]) -> None:
+    """Refuse a device that onnxruntime, or a session of it, does not run on: it would take the CPU and say nothing."""
+    if PROVIDERS[device] not in providers:
+        raise InputError(
+            f"onnxruntime {ort.__version__} must have {PROVIDERS[device]} to run on {device}, and here it has "
+            f"{', '.join(providers)}: pip install onnxruntime-gpu, with the CUDA and cuDNN libraries of its version"
+        )
+
+
 class _Run:
     """One model in one folder for what the runtime writes."""
 
-    def __init__(self, onnx: Any, ort: Any, path: Path, folder: Path, threads: int, tell: Tell) -> None:
+    def __init__(
+        self, onnx: Any, ort: Any, path: Path, folder: Path, threads: int, tell: Tell, device: str = "cpu"
+    ) -> None:
         self.onnx, self.ort = onnx, ort
         self.path, self.folder = path, folder
-        self.threads, self.tell = threads, tell
+        self.threads, self.tell, self.device = threads, tell, device
         self.notes: list[str] = []
         self.source: str | bytes = str(path)
 
@@ -207,14 +233,31 @@ class _Run:
             options.add_session_config_entry(f"{key}_file_name", "weights.bin")
             options.add_session_config_entry(f"{key}_min_size_in_bytes", "64")
         try:
-            return self.ort.InferenceSession(self.source, options, providers=["CPUExecutionProvider"])
+            session = self.ort.InferenceSession(self.source, options, providers=[PROVIDERS[self.device]])
         except Exception as error:
             raise InputError(f"onnxruntime cannot load it: {_line(error)}", str(self.path)) from None
+        _check_provider(self.ort, self.device, session.get_providers())
+        return session
 
-    def run(self, session: Any, feeds: Mapping[str, Any]) -> float:
+    def placed(self, session: Any, feeds: Mapping[str, Any]) -> Any:
+        """The inputs where the model runs: on a CUDA device they and the outputs stay there between runs."""
+        if self.device == "cpu":
+            return feeds
+        binding = session.io_binding()
+        for name, value in feeds.items():
+            binding.bind_ortvalue_input(name, self.ort.OrtValue.ortvalue_from_numpy(value, self.device, 0))
+        for output in session.get_outputs():
+            binding.bind_output(output.name, self.device, 0)
+        return binding
+
+    def run(self, session: Any, feeds: Any) -> float:
         start = perf_counter()
         try:
-            session.run(None, feeds)
+            if self.device == "cpu":
+                session.run(None, feeds)
+            else:
+                session.run_with_iobinding(feeds)
+                feeds.synchronize_outputs()
         except Exception as error:
             raise InputError(f"onnxruntime cannot run it: {_line(error)}", str(self.path)) from None
         return perf_counter() - start
@@ -223,7 +266,7 @@ class _Run:
         original = self.named()
         load = Load.now()
         plain = self.session(profiled=False)
-        feeds = _feeds(plain.get_inputs(), batch, shapes, str(self.path))
+        feeds = self.placed(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
         count = runs or max(LEAST_RUNS, min(MOST_RUNS, int(seconds / 2 / max(once, 1e-6))))
@@ -232,6 +275,11 @@ class _Run:
             self.tell("whole runs", done, 2 * count)
             times.append(self.run(plain, feeds))
         joules = Energy.now().joules_since(before)
+        if self.device != "cpu":
+            self.notes.append(
+                f"{PROVIDERS[self.device]} launches a node and goes on before it is done: only whole runs are timed"
+            )
+            return self.told(original, (), (), batch, times, None)
         if joules is None:
             self.notes.append("energy: this machine lets no energy counter (RAPL) be read")
         del plain  # its threads would spin beside those of the next
@@ -250,21 +298,34 @@ class _Run:
         if watching:
             self.notes.append(f"the profiler's own time, {watching * 1e6:.1f} us a node, is taken off")
         self.notes += Load.now().since(load).notes()
+        return self.told(original, optimised, nodes, batch, times, None if joules is None else joules / count)
+
+    def told(
+        self,
+        original: tuple[GraphNode, ...],
+        optimised: tuple[GraphNode, ...],
+        nodes: tuple[NodeTime, ...],
+        batch: int,
+        times: Sequence[float],
+        energy_j: float | None,
+    ) -> Measurement:
+        """What became of it, with how far the runs scatter."""
         spread = float(np.median(times)) / min(times) - 1
         if spread > 0.1:
             self.notes.append(f"noise: the median run took {spread:.0%} longer than the fastest")
+        provider = "" if self.device == "cpu" else f" ({PROVIDERS[self.device]})"
         return Measurement(
             str(self.path),
-            f"onnxruntime {self.ort.__version__}",
+            f"onnxruntime {self.ort.__version__}{provider}",
             self.threads,
             batch,
-            count,
+            len(times),
             nodes,
             min(times),
             float(np.median(times)),
             optimised,
             original,
-            None if joules is None else joules / count,
+            energy_j,
             tuple(self.notes),
         )
 

@@ -57,7 +57,7 @@ def plan_stream(
     if not work.kernels:
         return plan_nothing(machine, layer, batch, work.algorithm)
     timer, spec = machine.timer, machine.spec
-    c = timer.generation.constants["cuda"]
+    c = timer.constants["cuda"]
     moved = work.read + work.written + read
     l2 = moved / (c.l2_share * 64 * spec.sms * timer.clock)
     kept = moved <= c.l2_kept * timer.l2 / 2

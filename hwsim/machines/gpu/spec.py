@@ -8,10 +8,12 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, Positive, Power, Size, Spec, Time
-from hwsim.machines.gpu.parts import TYPES
+from hwsim.machines.gpu.parts import TYPES, Constants
 from hwsim.machines.spec import EnergySpec, MachineSpec, PriceSpec
 
 __all__ = ["GpuSpec"]
+
+CONSTANTS = [name for name in Constants.model_fields if name not in ("source", "fitted")]
 
 
 class SmSpec(Spec):
@@ -55,7 +57,8 @@ class PowerSpec(Spec):
 class GpuSpec(MachineSpec):
     """A GPU.
 
-    `generation`, `library` and `harness` are names or paths; `launch` replaces the floor of the harness;
+    `generation`, `library` and `harness` are names or paths; `launch` replaces the floor of the harness, `constants`
+    those of a unit in the generation (as a calibration fits them; `spread` says how far its numbers scatter);
     `precision` is the type that every layer runs in (``workload``: each its own); `weights` says how the weights of a
     product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
     output).
@@ -72,6 +75,8 @@ class GpuSpec(MachineSpec):
     library: Annotated[str, Field(min_length=1, max_length=300)] = "tensorrt"
     harness: Annotated[str, Field(min_length=1, max_length=300)] = "graph"
     launch: Time | None = None
+    constants: dict[Literal["cuda", "dp4a", "tensor"], dict[str, float]] = {}
+    spread: dict[str, float] = {}
     precision: str = "workload"
     weights: Literal["columns", "rows"] = "columns"
     # Prices are those of the generation, with `prices` of the file over them.
@@ -91,6 +96,10 @@ class GpuSpec(MachineSpec):
         if self.precision not in ("workload", *TYPES):
             valid = ("workload", *TYPES)
             raise ValueError(f"precision must be a type, not {self.precision!r}{nearest(self.precision, valid)}")
+        for unit, values in self.constants.items():
+            for name in values:
+                if name not in CONSTANTS:
+                    raise ValueError(f"constants.{unit} names {name!r}, which is none{nearest(name, CONSTANTS)}")
         if self.power.idle >= self.power.board:
             raise ValueError("the idle power must be less than the board's")
         return self

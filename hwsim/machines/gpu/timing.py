@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,7 +66,15 @@ class Timer:
         if missing:
             near = nearest(missing[0], self.generation.instructions)
             raise ValueError(f"sm.macs names {missing[0]!r}, which {self.generation.name} has no instruction for{near}")
+        self.constants = {unit: self._constants(unit) for unit in self.generation.constants}
         self.prices = {**self.generation.prices, **spec.prices}
+
+    def _constants(self, unit: Literal["cuda", "dp4a", "tensor"]) -> Constants:
+        """Those of the generation with the file's over them."""
+        changed = self.spec.constants.get(unit)
+        constants = self.generation.constants[unit]
+        # Validated again: a share above one is refused here as in a generation's file.
+        return Constants.model_validate(constants.model_dump() | changed) if changed else constants
 
     @cached_property
     def clock(self) -> float:
@@ -117,7 +125,7 @@ class Timer:
             instruction, macs = self.generation.instructions.get(runs), self.spec.sm.macs.get(runs)
             if instruction is None or macs is None:
                 return None
-            constants = self.generation.constants.get(instruction.unit)
+            constants = self.constants.get(instruction.unit)
             if constants is None:
                 raise InputError(
                     f"generation {self.generation.name} must give constants of its {instruction.unit} unit"

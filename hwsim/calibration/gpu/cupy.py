@@ -1,0 +1,124 @@
+"""A CUDA device through CuPy: kernels launched one by one, timed by events on the device."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from hwsim.calibration.gpu.device import BYTES, Properties, refused, repeated, smi
+from hwsim.kernels.probe import Timing
+
+__all__ = ["CupyDevice"]
+
+TYPES = {"fp32": "float32", "fp16": "float16"}
+"""CuPy has no bf16, and multiplies int8 without tensor cores."""
+KERNELS = 24
+
+
+class CupyDevice:
+    """The current CUDA device of CuPy; `repeats` timings are taken of each kernel."""
+
+    def __init__(self, cupy: Any, repeats: int) -> None:
+        self.cupy, self.repeats = cupy, repeats
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise refused(f"cupy {cupy.__version__} sees none ({error})") from None
+        if not count:
+            raise refused(f"cupy {cupy.__version__} sees none")
+        self.properties = self._properties()
+
+    def _properties(self) -> Properties:
+        runtime = self.cupy.cuda.runtime
+        told = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
+        name = told["name"].decode() if isinstance(told["name"], bytes) else told["name"]
+        more = smi(name)
+        kilohertz = told.get("clockRate", 0)
+        gigabytes = 2 * told.get("memoryClockRate", 0) * told.get("memoryBusWidth", 0) // 8 / 1e6
+        given = {
+            "clock": f"{more['clocks.max.sm']} MHz" if "clocks.max.sm" in more else kilohertz and f"{kilohertz} kHz",
+            "l2": f"{told.get('l2CacheSize', 0)} B",
+            "shared": f"{told.get('sharedMemPerMultiprocessor', 0)} B",
+            "registers": f"{4 * told.get('regsPerMultiprocessor', 0)} B",
+            "dram": f"{gigabytes:g} GB/s",
+            "board": f"{more['power.limit']} W" if "power.limit" in more else "",
+        }
+        driver = f", driver {more['driver_version']}" if "driver_version" in more else ""
+        return Properties.model_validate(
+            {
+                "name": name,
+                "capability": f"{told['major']}.{told['minor']}",
+                "sms": told["multiProcessorCount"],
+                "memory": f"{told['totalGlobalMem']} B",
+                "software": f"cupy {self.cupy.__version__}, CUDA {runtime.runtimeGetVersion()}{driver}",
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                "graphs": False,
+                **{key: text for key, text in given.items() if text and not text.startswith("0 ")},
+            }
+        )
+
+    def _timed(self, run: Callable[[int], Any], copies: int, work: float) -> Timing:
+        cuda = self.cupy.cuda
+        kernels = -(-KERNELS // copies) * copies
+
+        def elapsed(times: int) -> float:
+            begin, end = cuda.Event(), cuda.Event()
+            begin.record()
+            for turn in range(times * kernels):
+                run(turn % copies)
+            end.record()
+            end.synchronize()
+            return float(cuda.get_elapsed_time(begin, end)) * 1e-3
+
+        return repeated(elapsed, kernels, work, self.repeats)
+
+    def _tried(self, timed: Callable[[], Timing]) -> Timing | None:
+        try:
+            return timed()
+        except self.cupy.cuda.memory.OutOfMemoryError:
+            return None
+        finally:
+            self.cupy.get_default_memory_pool().free_all_blocks()
+
+    def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
+        """See `Device`."""
+        if dtype not in TYPES:
+            return None
+
+        def timed() -> Timing:
+            cupy = self.cupy
+            a, *weights = (
+                cupy.random.standard_normal(shape, dtype="float32").astype(TYPES[dtype])
+                for shape in [(m, k)] + [(k, n)] * copies
+            )
+            out = cupy.empty((m, n), dtype=TYPES[dtype])
+            return self._timed(lambda i: cupy.matmul(a, weights[i], out=out), copies, float(m * n * k))
+
+        return self._tried(timed)
+
+    def time_copy(self, size: int) -> Timing | None:
+        """See `Device`: a kernel that adds one to each value."""
+
+        def timed() -> Timing:
+            x = self.cupy.zeros(size // BYTES["fp32"], dtype="float32")
+            y = self.cupy.empty_like(x)
+            return self._timed(lambda _: self.cupy.add(x, 1.0, out=y), 1, float(2 * x.nbytes))
+
+        return self._tried(timed)
+
+    def time_read(self, size: int) -> Timing | None:
+        """See `Device`: the largest of all values."""
+
+        def timed() -> Timing:
+            x = self.cupy.zeros(size // BYTES["fp32"], dtype="float32")
+            return self._timed(lambda _: x.max(), 1, float(x.nbytes))
+
+        return self._tried(timed)
+
+    def time_empty_kernel(self, graph: bool) -> Timing | None:
+        """See `Device`; none in a graph."""
+        if graph:
+            return None
+        empty = self.cupy.RawKernel('extern "C" __global__ void empty() {}', "empty")
+        return self._timed(lambda _: empty((1,), (1,), ()), 1, 1.0)

@@ -1,0 +1,122 @@
+"""A device that can be timed: what it tells of itself, and the few kernels that a calibration asks it for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from hwsim.errors import InputError
+from hwsim.fields import Bandwidth, Frequency, Positive, Power, Size, Spec
+from hwsim.kernels.probe import Timing
+
+__all__ = ["BYTES", "LIBRARIES", "Device", "Properties", "capability", "open_device", "refused", "repeated", "smi"]
+
+Through = Literal["torch", "cupy"]
+LIBRARIES: tuple[Through, ...] = ("torch", "cupy")
+BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+"""Bytes of a value in memory, of each type that is multiplied."""
+SAMPLE_S = 0.02
+"""How long one timing lasts at least: far more than the half microsecond that an event resolves."""
+
+
+class Properties(Spec):
+    """What a driver tells of a device; what it does not tell is left out.
+
+    `capability` is CUDA's compute capability, which names the generation; `dram` the bandwidth that clock and width of
+    the memory make; `software` names driver and libraries; `graphs` says whether products were timed in CUDA graphs.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    capability: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]
+    sms: Positive
+    memory: Size
+    clock: Frequency | None = None
+    l2: Size | None = None
+    shared: Size | None = None
+    registers: Size | None = None
+    dram: Bandwidth | None = None
+    board: Power | None = None
+    software: str = ""
+    date: str
+    graphs: bool
+
+
+class Device(Protocol):
+    """A device to be timed. Every timing is of one kernel; None says that this device or library has no such kernel."""
+
+    properties: Properties
+
+    def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
+        """m x k by k x n, going round so many copies of the weights; the work is MACs."""
+
+    def time_copy(self, size: int) -> Timing | None:
+        """Read so many bytes and write as many; the work is both together."""
+
+    def time_read(self, size: int) -> Timing | None:
+        """Read so many bytes and write next to nothing; the work is those bytes."""
+
+    def time_empty_kernel(self, graph: bool) -> Timing | None:
+        """A kernel that does nothing, in a CUDA graph or launched one by one."""
+
+
+def capability(properties: Properties) -> tuple[int, int]:
+    """Compute capability as numbers that can be compared."""
+    major, minor = properties.capability.split(".")
+    return int(major), int(minor)
+
+
+def repeated(elapsed: Callable[[int], float], kernels: int, work: float, repeats: int) -> Timing:
+    """Timings of one kernel; `elapsed` gives the seconds that so many replays take, each of `kernels` kernels."""
+    elapsed(1)
+    times = max(1, round(SAMPLE_S / max(elapsed(1), 1e-7)))
+    return Timing(tuple(elapsed(times) * 1e9 / (times * kernels) for _ in range(repeats)), work)
+
+
+def smi(name: str) -> dict[str, str]:
+    """What nvidia-smi tells of the device of that name: clock, limit of the power, driver; nothing without it."""
+    keys = ("name", "clocks.max.sm", "power.limit", "driver_version")
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    command = ["nvidia-smi", f"--query-gpu={','.join(keys)}", "--format=csv,noheader,nounits", f"--id={first}"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = [value.strip() for value in told.splitlines()[0].split(",")] if told.strip() else []
+    # CUDA may number devices in another order: another device's numbers are worse than none.
+    if not values or values[0] != name:
+        return {}
+    return {key: value for key, value in zip(keys, values) if value and not value.startswith("[")}
+
+
+def refused(what: str) -> InputError:
+    """No device to measure."""
+    return InputError(f"a CUDA device must be visible to be measured: {what}")
+
+
+def open_device(through: Through | None = None, quick: bool = False) -> Device:
+    """The CUDA device that torch or cupy shows first.
+
+    Raises
+    ------
+    InputError
+        If neither is installed, or no device is visible.
+    """
+    name = through or next((one for one in LIBRARIES if find_spec(one)), None)
+    if name is None or not find_spec(name):
+        which = name or "torch or cupy"
+        raise InputError(f"{which} must be installed to measure a CUDA device: pip install torch, or cupy-cuda12x")
+    repeats = 5 if quick else 20
+    library: Any = import_module(name)
+    if name == "torch":
+        from hwsim.calibration.gpu.torch import TorchDevice
+
+        return TorchDevice(library, repeats)
+    from hwsim.calibration.gpu.cupy import CupyDevice
+
+    return CupyDevice(library, repeats)

@@ -1,0 +1,169 @@
+"""Fits a handful of a GPU's constants to timed products; everything else is its generation's.
+
+Of the unit that multiplies 16-bit types: efficiency e, share of the DRAM bandwidth beta and the floor of a launch t0.
+Of the CUDA cores, in fp32: their efficiency. Least squares of the logarithm of predicted over measured, of their size
+beyond 8 %; a constant that is a share away from its generation's weighs as one product that is predicted as far off,
+the floor, which is the driver's more than the generation's, a third of that, and
+no product is shorter than an empty kernel.
+How far a constant can be trusted is told by refitting it with each fifth of the products left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.calibration.gpu.rounds import Product
+from hwsim.fields import check
+from hwsim.machines.kinds import Machine, kinds
+from hwsim.yaml_source import Document
+
+__all__ = ["Fit", "errors", "fit", "machine_with"]
+
+Floats = NDArray[np.float64]
+SOFT = 0.08
+"""Relative error beyond which a product counts less."""
+FOLDS = 5
+BOUNDS = {"efficiency": 1.5, "dram_share": 1.0}
+LEAST = 6
+"""Products that three numbers are fitted on, at least."""
+FLOOR_PRIOR = 0.3
+STEPS, HALVINGS, TINY = 25, 6, 1e-3
+FAR = 50.0
+"""How many times its generation's a constant may be, or how small a part of it."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Constants that were fitted, by their keys in the machine file (`launch` in seconds), on how many products.
+
+    `spread` is how far the refits lie apart, relative; `before` and `after` are the mean errors on the same products.
+    """
+
+    dtype: str
+    values: Mapping[str, float]
+    spread: Mapping[str, float]
+    products: int
+    before: float
+    after: float
+
+
+def machine_with(document: Document, values: Mapping[str, float]) -> Machine:
+    """The machine with constants over its own, by their keys in the file."""
+    changed = deepcopy(document)
+    constants = changed.data.setdefault("constants", {})
+    for key, value in values.items():
+        _, _, inner = key.partition(".")
+        if inner:
+            unit, _, name = inner.partition(".")
+            constants.setdefault(unit, {})[name] = value
+        else:
+            changed.data[key] = f"{value:.9g} s"
+    machine_class = kinds()["gpu"]
+    return machine_class(check(machine_class.spec_class, changed), Path(), changed)
+
+
+def errors(machine: Any, products: Sequence[Product]) -> Floats:
+    """Predicted over measured, less one, of products of one type."""
+    m, n, k = (np.array([getattr(one, side) for one in products], float) for side in "mnk")
+    dtype = products[0].dtype
+    output = {"int8": "int32", "tf32": "fp32"}.get(dtype, dtype)
+    wanted = "fp32" if dtype == "tf32" else dtype
+    if dtype == "tf32":
+        changed = deepcopy(machine.document)
+        changed.override({"precision": "tf32"})
+        machine = type(machine)(check(type(machine).spec_class, changed), machine.folder, changed)
+    measured = np.array([one.seconds for one in products])
+    found: Floats = machine.gemm_times(m, n, k, wanted, output) / measured - 1
+    return found
+
+
+def fit(document: Document, products: Sequence[Product], unit: str, floor: bool, empty_s: float = 0.0) -> Fit | None:
+    """Fit what products of one type say of a unit; None of too few.
+
+    Parameters
+    ----------
+    document : Document
+        The machine with its generation's constants.
+    products : sequence of Product
+        Of one type.
+    unit : str
+        ``tensor`` or ``cuda``.
+    floor : bool
+        Fit the share of the DRAM bandwidth and the floor of a launch too.
+    empty_s : float
+        What an empty kernel takes, launched as the products were; 0 where that is not known.
+    """
+    if len(products) < (LEAST if floor else 2):
+        return None
+    here: Any = machine_with(document, {})
+    constants = here.timer.constants[unit]
+    start = {f"constants.{unit}.efficiency": float(constants.efficiency)}
+    if floor:
+        start |= {f"constants.{unit}.dram_share": float(constants.dram_share), "launch": here.timer.floor * 1e-6}
+    values = _solve(document, products, start, empty_s)
+    refits = [_solve(document, part, start, empty_s) for part in _folds(products)]
+    spread = {
+        key: (max(one[key] for one in refits) - min(one[key] for one in refits)) / value if refits else 0.0
+        for key, value in values.items()
+    }
+    before, after = (float(np.mean(np.abs(errors(machine_with(document, given), products)))) for given in ({}, values))
+    return Fit(products[0].dtype, values, spread, len(products), before, after)
+
+
+def _folds(products: Sequence[Product]) -> list[list[Product]]:
+    if len(products) < 2 * FOLDS:
+        return []
+    return [[one for place, one in enumerate(products) if place % FOLDS != fold] for fold in range(FOLDS)]
+
+
+def _solve(
+    document: Document, products: Sequence[Product], start: Mapping[str, float], empty_s: float
+) -> dict[str, float]:
+    """Gauss and Newton's steps in the logarithms of the constants, each halved until it helps."""
+    names = list(start)
+    first = np.array([start[name] for name in names])
+    bounds = [BOUNDS.get(name.rpartition(".")[2], FAR * value) for name, value in start.items()]
+    most = np.maximum(np.log(np.array(bounds) / first), 0.0)
+
+    least = np.array([empty_s if name == "launch" else 0.0 for name in names])
+    least = np.minimum(np.log(np.maximum(least / first, 1 / FAR)), most)
+    prior = np.array([FLOOR_PRIOR if name == "launch" else 1.0 for name in names])
+
+    def values(at: Floats) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(names, first * np.exp(at))}
+
+    def off(at: Floats) -> Floats:
+        return np.log1p(errors(machine_with(document, values(at)), products))
+
+    def cost(found: Floats, at: Floats) -> float:
+        size = np.abs(found)
+        soft = np.where(size < SOFT, size**2, 2 * SOFT * size - SOFT**2)
+        return float(soft.sum() + ((prior * at) ** 2).sum())
+
+    at = np.maximum(np.zeros(len(names)), least)
+    found = off(at)
+    for _ in range(STEPS):
+        slopes = np.column_stack([(off(at - move) - found) / -TINY for move in TINY * np.eye(len(names))])
+        weight = np.sqrt(np.minimum(1.0, SOFT / np.maximum(np.abs(found), 1e-12)))
+        rows = np.vstack([slopes * weight[:, None], np.diag(prior)])
+        way = np.linalg.lstsq(rows, -np.concatenate([found * weight, prior * at]), rcond=None)[0]
+        for _ in range(HALVINGS):
+            next_at = np.clip(at + way, least, most)
+            next_found = off(next_at)
+            if cost(next_found, next_at) < cost(found, at):
+                break
+            way = way / 2
+        else:
+            break
+        done = np.abs(next_at - at).max() < TINY
+        at, found = next_at, next_found
+        if done:
+            break
+    return {name: float(f"{value:.4g}") for name, value in values(at).items()}

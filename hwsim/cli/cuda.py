@@ -1,0 +1,58 @@
+"""What ``hwsim calibrate --device cuda`` does: the CUDA device in front of you as a machine file."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from hwsim.cli.options import console_of, write
+from hwsim.errors import InputError
+
+__all__ = ["calibrate_cuda"]
+
+
+def calibrate_cuda(
+    output: str,
+    quick: bool,
+    through: Literal["torch", "cupy"] | None = None,
+    replay: str | None = None,
+    record: str | None = None,
+) -> None:
+    """Measure a device, or read one that was measured, write its machine file and tell what was found.
+
+    Raises
+    ------
+    InputError
+        If no library or no device is there, or the recorded run cannot be used.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hwsim.calibration.gpu import Recorded, Recorder, gpu_text, measure_device, open_device
+
+    source = ""
+    if replay is not None:
+        if through or quick:
+            raise InputError("--through and --quick must be left out with --replay, which asks no device")
+        recorded = Recorded(replay)
+        device, source = Recorder(recorded), recorded.source
+    else:
+        device = Recorder(open_device(through, quick))
+    columns = TextColumn("{task.description:<34}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        found = measure_device(device, tell)
+    written = gpu_text(found, source=source)
+    if record is not None:
+        write(device.text(), record)
+    write(written.text, output)
+    console = console_of(error="-" in (output, record))
+    told = device.properties
+    console.print(f"{told.name}, {told.sms} SMs, compute capability {told.capability}; {told.software}")
+    for line in written.lines:
+        console.print(line, highlight=False)
+    if output != "-":
+        console.print(f"written to {output}", highlight=False)
