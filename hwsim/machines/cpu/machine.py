@@ -202,8 +202,8 @@ class Cpu(Machine):
     def _from_dram(self, layer: Layer, work: Work | None, batch: int, weights: int | None) -> dict[Action, int]:
         """Words of a layer that caches do not hold: of values what L2 and L3 leave, of weights what L3 leaves.
 
-        Tiled kernels have one place for all weights (`level_of`); those of generated ones stay in part, as the network goes
-        round them: half of L3 is theirs.
+        Tiled kernels have one place for all weights (`level_of`); those of generated ones stay in part, as the network
+        goes round them: half of L3 is theirs.
         """
         bench, library = self.bench(self.dtype_of(layer)), self.library
         inputs, stored, outputs = layer.inputs * batch, weights_read(layer), layer.outputs * batch
