@@ -56,7 +56,11 @@ def assert_same(fast: Timeline, full: Timeline) -> None:
     assert fast.resources == full.resources
     assert fast.stages == full.stages
     assert fast.pipelines == full.pipelines
-    assert written_out(fast) == written_out(full)
+    if full.complete:  # a run of very many tiles keeps its first intervals alone, and says so
+        assert fast.complete
+        assert written_out(fast) == written_out(full)
+    else:
+        assert full.tiles > 10_000
 
 
 def on(stages: tuple[Stage, ...], *tiles: Run, servers: int = 1) -> Program:
@@ -71,6 +75,7 @@ DEEP_BUFFER = (Stage("load", "dram", 3), Stage("compute", "pe"))
 @given(programs())
 @example(on(LOAD_COMPUTE_STORE, Run(20, (Run(30, (40, 100, 10)), Run(1, (20, 50, 10))))))
 @example(on(DEEP_BUFFER, Run(500, (99, 100))))
+@example(on(LOAD_COMPUTE_STORE, Run(17_000, (4, 27, 3))))
 def test_fast_forward_is_exact(program: Program) -> None:
     assert_same(simulate(program), simulate(program, fast_forward=False))
 
