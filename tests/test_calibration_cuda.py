@@ -155,6 +155,10 @@ def test_what_a_driver_does_not_tell_is_taken_and_told(capability: str, tmp_path
     assert machine.spec.sms == 114
     for what in ("the clock", "the DRAM bandwidth", "the size of L2", "the limit of the power", "shared memory"):
         assert f"the driver does not tell {what}: " in written.text
+    # No number claims a driver that did not tell it.
+    for part in (machine.spec.memories["dram"], machine.spec.memories["l2"], machine.spec.power):
+        assert kin.name in part.source
+        assert "driver" not in part.source
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ class Sheet:
             )
             return rate / share, f"a copy reaches {share:.0%} of it, as in the generation"
         value = float(self.kin.spec.memories["dram"].bandwidth.amount)
-        return value, self._missing("the DRAM bandwidth", f"{value / 1e9:.4g} GB/s")
+        self._missing("the DRAM bandwidth", f"{value / 1e9:.4g} GB/s")
+        return value, f"that of {self.kin.name}"
 
     def _shares(self) -> None:
         """What CUDA cores stream of DRAM and L2, from the copies."""
@@ -113,7 +114,7 @@ class Sheet:
         rate = self._rate("l2 read")
         wide = f", bandwidth: {rate / 1e9:.4g} GB/s" if rate is not None else ""
         how = f"; bandwidth of reads, {_doubt(self.found.bandwidth['l2 read'])}" if rate is not None else ""
-        yield f"  l2: {{size: {size}{wide}{split}, source: {json.dumps(self.teller + how)}}}"
+        yield f"  l2: {{size: {size}{wide}{split}, source: {json.dumps((self.teller if l2 else self.kin.name) + how)}}}"
         dram = f"size: {size_text(self.told.memory)}, bandwidth: {self.bandwidth / 1e9:.5g} GB/s"
         yield f"  dram: {{{dram}, source: {json.dumps(self.bandwidth_source)}}}"
 
@@ -135,7 +136,7 @@ class Sheet:
             self._missing("the clock", f"{self.clock / 1e6:g} MHz")
         macs = ", ".join(f"{dtype}: {rate}" for dtype, rate in kin.sm.macs.items())
         made = f"measured on {told.date}; {told.software or 'software not told'}"
-        power = f"{self.teller}: board; of {kin.name}: idle, reaction"
+        power = f"{self.teller}: board; of {kin.name}: idle, reaction" if board else f"those of {kin.name}"
         lines = [
             "kind: gpu",
             f"name: {json.dumps(self.name)}",
