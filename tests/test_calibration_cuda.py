@@ -14,13 +14,14 @@ import hwsim
 from hwsim.calibration.gpu import Device, Measured, Product, Properties, Recorded, Recorder, gpu_text, measure_device
 from hwsim.calibration.gpu.cupy import CupyDevice
 from hwsim.calibration.gpu.device import open_device
-from hwsim.calibration.gpu.document import kin_of
 from hwsim.calibration.gpu.rounds import CUDA_GRID, GRID, LARGE
+from hwsim.calibration.gpu.sheet import kin_of
 from hwsim.calibration.gpu.torch import TorchDevice
 from hwsim.cli import cli
 from hwsim.errors import InputError
 from hwsim.kernels.probe import Timing
 from hwsim.machines import Machine
+from hwsim.report.catalogue import kind_of
 
 PUBLISHED = Path(__file__).parent / "data" / "a100_published.yaml"
 TABLE = Path(__file__).parents[2] / "shared" / "data" / "gpu" / "gemm_a100_h100.csv"
@@ -143,14 +144,21 @@ def test_copies_are_the_shares_that_cuda_cores_stream(tmp_path: Path) -> None:
     assert machine.spec.spread["constants.cuda.dram_share"] == pytest.approx(0.1, abs=0.01)
 
 
-def test_what_a_driver_does_not_tell_is_taken_and_told(tmp_path: Path) -> None:
-    told = Properties(name="bare", capability="9.0", sms=114, memory="80 GB", date="2026-01-02", graphs=False)
-    written = gpu_text(Measured(told, made({}, "3 us").products, {}, {}, ()))
-    machine = load(written.text, tmp_path)
+@pytest.mark.parametrize("capability", ["7.0", "8.6", "9.0"])
+def test_what_a_driver_does_not_tell_is_taken_and_told(capability: str, tmp_path: Path) -> None:
+    told = Properties(name="bare", capability=capability, sms=114, memory="80 GB", date="2026-01-02", graphs=False)
+    written = gpu_text(Measured(told, made({}, "3 us", "fp16").products, {}, {}, ()))
+    machine, kin = load(written.text, tmp_path), hwsim.load_machine(kin_of((int(capability[0]), int(capability[2])))[0])
+    assert machine.timer.prices == kin.timer.prices
+    assert machine.spec.sm == kin.spec.sm
     assert machine.spec.harness == "stream"
     assert machine.spec.sms == 114
     for what in ("the clock", "the DRAM bandwidth", "the size of L2", "the limit of the power", "shared memory"):
         assert f"the driver does not tell {what}: " in written.text
+    # No number claims a driver that did not tell it.
+    for part in (machine.spec.memories["dram"], machine.spec.memories["l2"], machine.spec.power):
+        assert kin.name in part.source
+        assert "driver" not in part.source
 
 
 @pytest.mark.parametrize(
@@ -167,14 +175,19 @@ def test_capabilities_without_a_generation_are_refused() -> None:
         kin_of((5, 2))
 
 
-def test_what_is_recorded_is_read_again(tmp_path: Path) -> None:
-    first = Recorder(Recorded(PUBLISHED))
+@pytest.mark.parametrize("device", ["published", "torch"])
+def test_what_is_recorded_is_read_again(device: str, tmp_path: Path) -> None:
+    first = Recorder(Recorded(PUBLISHED) if device == "published" else TorchDevice(Torch(), 2))
     found = measure_device(first)
     path = tmp_path / "run.yaml"
     path.write_text(first.text())
     again = measure_device(Recorded(path))
     assert again.properties == found.properties
-    assert [one.seconds for one in again.products] == pytest.approx([one.seconds for one in found.products])
+    # The file has six digits.
+    assert [one.seconds for one in again.products] == pytest.approx([one.seconds for one in found.products], rel=1e-5)
+    for measured, read in ((found.bandwidth, again.bandwidth), (found.empty, again.empty)):
+        assert set(measured) == set(read)
+        assert all(read[name].rate == pytest.approx(timing.rate, rel=1e-4) for name, timing in measured.items())
 
 
 @pytest.mark.parametrize(
@@ -209,6 +222,7 @@ def test_the_command_replays_and_cuda_is_the_file_in_this_folder(
     result = CliRunner().invoke(cli, ["calibrate", "--device", "cuda", "--replay", str(PUBLISHED)])
     assert result.exit_code == 0, result.output
     assert "written to cuda.yaml" in result.output
+    assert kind_of("cuda") == "machine"  # as in hwsim compare cuda NETWORK
     report = hwsim.simulate(hwsim.load_machine("cuda"), hwsim.Workload("one", [hwsim.Gemm("fc", m=64, n=512, k=512)]))
     assert report.summary.latency_s > 2e-6
 
@@ -396,7 +410,12 @@ def test_a_kernel_that_torch_refuses_was_not_measured(monkeypatch: pytest.Monkey
         raise RuntimeError("not implemented for this device")
 
     monkeypatch.setattr(Torch, "_int_mm", refuse)
-    assert TorchDevice(Torch(), 2).time_matmul(*LARGE, "int8", 6) is None
+    device = TorchDevice(Torch(), 2)
+    assert device.time_matmul(*LARGE, "int8", 6) is None
+    assert "a kernel was refused: not implemented for this device" in measure_device(device).notes
+    monkeypatch.setattr(Torch, "mm", refuse)
+    with pytest.raises(InputError, match="at least 4 products must be timed on Made A100, not 0: not implemented"):
+        measure_device(TorchDevice(Torch(), 2))
 
 
 class Cupy:

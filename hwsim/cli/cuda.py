@@ -34,7 +34,7 @@ def calibrate_cuda(
         if through or quick:
             raise InputError("--through and --quick must be left out with --replay, which asks no device")
         recorded = Recorded(replay)
-        device, source = Recorder(recorded), recorded.source
+        device, source = Recorder(recorded, recorded.source), recorded.source
     else:
         device = Recorder(open_device(through, quick))
     columns = TextColumn("{task.description:<34}"), BarColumn(), TimeRemainingColumn()

@@ -11,7 +11,7 @@ from hwsim.fields import check
 from hwsim.machines.kinds import Machine, kinds
 from hwsim.yaml_source import Document, parse_yaml, read_yaml
 
-__all__ = ["load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]
+__all__ = ["HERE", "load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]
 
 _BASE_DEPTH = 5
 HERE = {"host": "hwsim calibrate", "cuda": "hwsim calibrate --device cuda"}

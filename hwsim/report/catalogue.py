@@ -11,6 +11,7 @@ from rich.syntax import Syntax
 
 from hwsim.errors import InputError, nearest
 from hwsim.machines import load_machine, machine_document, machine_names
+from hwsim.machines.loader import HERE
 from hwsim.report.columns import Column, print_columns
 from hwsim.units import format_size
 from hwsim.workload import Layer, load_workload, workload_names
@@ -75,7 +76,7 @@ def show_any(
 
 def kind_of(name: str) -> str:
     """What a name or path is of: ``machine``, ``workload``, or ``report`` (one saved as JSON)."""
-    if name in machine_names():
+    if name in machine_names() or name in HERE:
         return "machine"
     suffix = Path(name).suffix.lower()
     if suffix == ".json":

@@ -21,6 +21,7 @@ class CupyDevice:
 
     def __init__(self, cupy: Any, repeats: int) -> None:
         self.cupy, self.repeats = cupy, repeats
+        self.failed: list[str] = []
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -76,7 +77,8 @@ class CupyDevice:
     def _tried(self, timed: Callable[[], Timing]) -> Timing | None:
         try:
             return timed()
-        except self.cupy.cuda.memory.OutOfMemoryError:
+        except self.cupy.cuda.memory.OutOfMemoryError as error:
+            self.failed.append(" ".join(str(error).split())[:200])
             return None
         finally:
             self.cupy.get_default_memory_pool().free_all_blocks()

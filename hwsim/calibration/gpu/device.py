@@ -48,9 +48,13 @@ class Properties(Spec):
 
 
 class Device(Protocol):
-    """A device to be timed. Every timing is of one kernel; None says that this device or library has no such kernel."""
+    """A device to be timed. Every timing is of one kernel; None says that this device or library has no such kernel.
+
+    `failed` has what a kernel was refused for.
+    """
 
     properties: Properties
+    failed: list[str]
 
     def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
         """m x k by k x n, going round so many copies of the weights; the work is MACs."""

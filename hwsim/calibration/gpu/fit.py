@@ -57,14 +57,7 @@ class Fit:
 def machine_with(document: Document, values: Mapping[str, float]) -> Machine:
     """The machine with constants over its own, by their keys in the file."""
     changed = deepcopy(document)
-    constants = changed.data.setdefault("constants", {})
-    for key, value in values.items():
-        _, _, inner = key.partition(".")
-        if inner:
-            unit, _, name = inner.partition(".")
-            constants.setdefault(unit, {})[name] = value
-        else:
-            changed.data[key] = f"{value:.9g} s"
+    changed.override({key: f"{value:.9g} s" if key == "launch" else value for key, value in values.items()})
     machine_class = kinds()["gpu"]
     return machine_class(check(machine_class.spec_class, changed), Path(), changed)
 
@@ -157,12 +150,13 @@ def _solve(
         for _ in range(HALVINGS):
             next_at = np.clip(at + way, least, most)
             next_found = off(next_at)
-            if cost(next_found, next_at) < cost(found, at):
+            gain = 1 - cost(next_found, next_at) / max(cost(found, at), 1e-12)
+            if gain > 0:
                 break
             way = way / 2
         else:
             break
-        done = np.abs(next_at - at).max() < TINY
+        done = gain < TINY or np.abs(next_at - at).max() < TINY
         at, found = next_at, next_found
         if done:
             break

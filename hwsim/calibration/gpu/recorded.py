@@ -61,6 +61,7 @@ class Recorded:
     def __init__(self, path: str | Path) -> None:
         found = check(RecordedFile, read_yaml(Path(path)))
         self.properties, self.source = found.properties, found.source
+        self.failed: list[str] = []
         self._times = {run.key: tuple(us * 1e3 for us in run.us) for run in found.runs}
 
     def _timing(self, key: Key, work: float) -> Timing | None:
@@ -85,10 +86,11 @@ class Recorded:
 
 
 class Recorder:
-    """Another device, whose answers are kept."""
+    """Another device, whose answers are kept; `source` says where they are from, if not from this machine today."""
 
-    def __init__(self, device: Device) -> None:
-        self.device, self.properties = device, device.properties
+    def __init__(self, device: Device, source: str = "") -> None:
+        self.source = source
+        self.device, self.properties, self.failed = device, device.properties, device.failed
         self._lines: list[str] = []
 
     def _keep(self, what: str, timing: Timing | None) -> Timing | None:
@@ -124,6 +126,6 @@ class Recorder:
                 told[key] = f"{float(told[key]):.12g} {unit}"
         if self.properties.dram is not None:
             told["dram"] = f"{float(self.properties.dram.amount):.12g} B/s"
-        source = f"hwsim calibrate --device cuda on {self.properties.date}, {self.properties.software}"
+        source = self.source or f"hwsim calibrate --device cuda on {self.properties.date}, {self.properties.software}"
         head = yaml.safe_dump({"source": source, "properties": told}, sort_keys=False, width=1000)
         return head + "runs:\n" + "\n".join(self._lines) + "\n"

@@ -28,6 +28,8 @@ CUDA_GRID: tuple[Shape, ...] = tuple((m, n, k) for n, k in ((1024, 1024), (4096,
 LARGE: Shape = (8192, 8192, 8192)
 """Bound by arithmetic on every device."""
 MIB = 2**20
+LEAST_PRODUCTS = 4
+MOST_REFUSED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,11 @@ def measure_device(device: Device, tell: Tell | None = None) -> Measured:
         timing = device.time_empty_kernel(name == "graph")
         if timing is not None:
             empty[name] = timing
-    found = Measured(device.properties, tuple(products), bandwidth, empty, tuple(notes))
-    if len(products) < 4:
-        raise InputError(f"at least 4 products must be timed to fit a GPU's constants, not {len(products)}")
-    return found
+    refused = list(dict.fromkeys(device.failed))
+    notes += [f"a kernel was refused: {why}" for why in refused[:MOST_REFUSED]]
+    if len(products) < LEAST_PRODUCTS:
+        why = f": {refused[0]}" if refused else ""
+        raise InputError(
+            f"at least {LEAST_PRODUCTS} products must be timed on {device.properties.name}, not {len(products)}{why}"
+        )
+    return Measured(device.properties, tuple(products), bandwidth, empty, tuple(notes))

@@ -31,6 +31,7 @@ class TorchDevice:
         if not torch.cuda.is_available():
             raise refused(f"torch {torch.__version__} sees none")
         self.torch, self.repeats = torch, repeats
+        self.failed: list[str] = []
         self.properties = self._properties()
 
     def _properties(self) -> Properties:
@@ -66,6 +67,7 @@ class TorchDevice:
         """Time `run` of each copy in turn; its results must lie in tensors that are there already."""
         torch = self.torch
         side = torch.cuda.Stream()
+        torch.cuda.synchronize()
         with torch.cuda.stream(side):  # libraries choose kernels and take their workspace before a capture
             for turn in range(WARM * copies):
                 run(turn % copies)
@@ -98,7 +100,8 @@ class TorchDevice:
         """None where torch has no such kernel for this device, or no memory for it."""
         try:
             return timed()
-        except RuntimeError:  # torch's out of memory is one too
+        except RuntimeError as error:  # torch's out of memory is one too
+            self.failed.append(" ".join(str(error).split())[:200])
             return None
         finally:
             self.torch.cuda.empty_cache()
