@@ -307,6 +307,7 @@ class Cpu(Machine):
         servers = partial(self._servers, same=same if work is not None and shares[0].n == work.n else 1)
         # A maximum of 8-bit values needs no scaling; a sum of them does.
         scaled = dtype == "int8" and (macs > 0 or isinstance(layer, Elementwise))
+        bounds = BOUNDS | ({"outputs": "requantise"} if scaled else {})
         return LayerPlan(
             layer,
             batch,
@@ -319,12 +320,12 @@ class Cpu(Machine):
             compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
             peak_macs_per_cycle=max(1, ceil(bench.rate * self.spec.cores * self.spec.sockets)),
             dram_bytes=bench.word * sum(far.values()),
-            bounds=BOUNDS | ({"outputs": "requantise"} if scaled else {}) | {"": "fused"},
+            bounds=bounds | {"": "fused"},
             word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
             problem=problem,
             mapping=mapping,
             columns=self._columns(first, setting.shared, len(shares)),
-            why=self._why(layer, bench, first, setting, shares),
+            why=self._why(layer, bench, first, setting, shares, bounds),
             streams=setting.streams,
         )
 
@@ -376,12 +377,18 @@ class Cpu(Machine):
         return found | {f"{name.replace(' ', '_')}_cycles": spent[name] for name in names}
 
     def _why(
-        self, layer: Layer, bench: Bench, first: dict[str, int], setting: _Setting, shares: list[Share]
+        self,
+        layer: Layer,
+        bench: Bench,
+        first: dict[str, int],
+        setting: _Setting,
+        shares: list[Share],
+        bounds: dict[str, str],
     ) -> tuple[str, ...]:
         total = sum(first.values()) + setting.shared or 1
         spent: Counter[str] = Counter()
         for stage, n in (*first.items(), ("shared", setting.shared)):
-            spent[BOUNDS[stage]] += n
+            spent[bounds[stage]] += n
         parts = ", ".join(f"{word} {n / total:.0%}" for word, n in spent.most_common() if n)
         told = [f"cycles of a thread: {parts or 'none'}"]
         if layer.macs:
