@@ -83,7 +83,7 @@ def accuracy() -> str:
 
 def _printed(command: str) -> str:
     """What a command of the docs prints into a pipe; of ``| head -N`` and ``| tail -N`` at its end, those lines."""
-    line, *cuts = re.split(r" \| (?=(?:head|tail) -\d+$)", command)
+    line, *cuts = re.split(r" \| (?=(?:head|tail) -\d+(?: \||$))", command)
     before, out = sys.argv, io.StringIO()
     sys.argv = shlex.split(line)
     try:

@@ -351,3 +351,34 @@ def test_every_core_loads_and_has_both_formats() -> None:
     for name in core_names():
         core = load_core(name)
         assert {"int8", "fp32"} <= {dtype for dtype in ("int8", "fp32") if core.best(dtype)}
+
+
+@pytest.mark.parametrize("change", [{}, {"precision": "fp32"}, {"streams": "all"}, {"threads": 1, "precision": "fp32"}])
+@pytest.mark.parametrize("name", ["epyc_zen5", "xeon_8280", "core_i3_8100"])
+def test_a_layer_is_bound_by_what_its_busiest_thread_spends_most_on(name: str, change: dict[str, object]) -> None:
+    """However many threads wait side by side; but all of them may wait for a memory, of which each takes little."""
+    report = hwsim.simulate(hwsim.load_machine(name, set=change), hwsim.load_workload("resnet50_v1_5"))
+    for row in report.rows:
+        if row["latency_s"] and row["bound"] not in ("l3", "dram"):
+            cycles = {key.removesuffix("_cycles"): row[key] for key in row if key.endswith("_cycles")}
+            most = max(cycles, key=lambda word: cycles[word])
+            same = {"requantise": "outputs"}
+            assert same.get(row["bound"], row["bound"].replace(" ", "_")) == same.get(most, most), row["layer"]
+
+
+def test_a_fully_connected_layer_waits_for_its_weights() -> None:
+    """8 MB of fp32 weights, of 102 MB that an L3 of 6 MiB does not keep: nearly all come over 38.4 GB/s."""
+    report = hwsim.simulate(
+        hwsim.load_machine("core_i3_8100", set={"precision": "fp32"}), hwsim.load_workload("resnet50_v1_5")
+    )
+    row = next(row for row in report.rows if row["layer"] == "fc")
+    assert row["bound"] == "dram"
+    assert row["latency_s"] == pytest.approx(0.97 * 2048 * 1000 * 4 / 38.4e9, rel=0.05)
+
+
+def test_constants_are_those_of_the_library_in_the_format_that_runs() -> None:
+    found = {c.name: c for c in hwsim.load_machine("xeon_8480", set={"precision": "int8"}).constants()}
+    assert found["openvino-2024.3 int8: output"].value.startswith("10.69 cycles per vector")
+    assert found["openvino-2024.3 int8: function"].value.startswith("89.3 "), "half of 178.6 on AMX"
+    assert not any("fp32" in name for name in found)
+    assert all(constant.source for constant in found.values())

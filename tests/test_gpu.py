@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import hwsim
 from hwsim.machines.gpu.parts import Constants, Menu
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, time_products
+from hwsim.report.breakdown import binding
 
 ROOT = Path(__file__).parent.parent
 CHIP = Chip(sms=10, clock=1000.0, macs=100.0, l2=1e9, dram=1e5, wgmma=False)
@@ -286,6 +287,37 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     assert tail.columns["wave_fill"] < 1
     advice = machine.advice(gemm(128, 128 * 3, 32768), 37)
     assert any("with batch" in line or "no batch" in line for line in advice)
+
+
+@pytest.mark.parametrize("name", ["p4", "t4", "a100", "h100"])
+@pytest.mark.parametrize(("network", "batch"), [("resnet50_v1_5", 1), ("resnet50_v1_5", 256), ("bert_base", 1)])
+def test_layers_of_networks_are_bound_by_one_of_the_seven(name: str, network: str, batch: int) -> None:
+    rows = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload(network), batch).rows
+    seven = {"tensor", "issue", "shared memory", "L2", "dram", "wave tail", "launch"}
+    for row in rows:
+        assert row["bound"] in seven or (row["bound"] == "fused" and not row["latency_s"])
+    launched = sum(row["latency_s"] for row in rows if row["bound"] == "launch") / sum(row["latency_s"] for row in rows)
+    assert batch == 1 or launched < 0.02
+    assert name == "p4" or batch > 1 or launched > 0.2, "a kernel of one image is mostly launched"
+
+
+def test_no_limit_alone_takes_longer_than_the_kernel_and_the_largest_is_the_bound() -> None:
+    report = hwsim.simulate(hwsim.load_machine("a100"), hwsim.load_workload("resnet50_v1_5"), 32)
+    for result in report.results:
+        limits = result.plan.limits
+        assert not limits or result.bound == max(limits, key=lambda word: limits[word])
+        assert max(limits.values(), default=0) <= result.latency_s + 1e-9
+    words = binding(report.results[0])
+    assert words.startswith(f"each alone: {report.results[0].bound} ")
+
+
+def test_constants_name_their_generation_and_what_they_were_fitted_on() -> None:
+    found = {c.name: c for c in hwsim.load_machine("t4").constants()}
+    assert found["graph: empty kernel"].value == "3 us"
+    assert found["turing tensor: step"].value == "200 cycles"
+    assert "T4" in str(found["turing tensor: step"].fitted)
+    own = {c.name: c for c in hwsim.load_machine("t4", set={"launch": "4 us"}).constants()}
+    assert own["graph: empty kernel"].value == "4 us"
 
 
 @given(m=st.integers(1, 5000), n=st.integers(1, 5000), k=st.integers(1, 5000))

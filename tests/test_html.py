@@ -311,3 +311,16 @@ def test_a_hostile_name_does_nothing_in_a_browser(tmp_path: Path) -> None:
     )
     assert opened.found["alerts"] == 0
     assert opened.console == []
+
+
+@pytest.mark.parametrize(("name", "said"), [("t4", "dram: 320 GB/s"), ("core_i3_8100", "dram: 38.4 GB/s")])
+def test_processors_and_gpus_have_a_roofline(name: str, said: str) -> None:
+    page = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload("resnet50_v1_5")).to_html()
+    assert said in page
+    assert "Constants from its libraries" in page
+
+
+def test_a_network_that_caches_hold_is_told_to_have_no_slanted_roof() -> None:
+    network = hwsim.load_workload("mobilenet_v2_1.0_224")
+    page = hwsim.simulate(hwsim.load_machine("epyc_zen5", set={"threads": 4}), network).to_html()
+    assert "all stays in caches" in page

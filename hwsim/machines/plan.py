@@ -63,6 +63,8 @@ class LayerPlan:
         Sentences for `hwsim explain`: what the planner weighed.
     streams : float
         Inferences that run side by side, of which this is one; not whole where some run on slower cores.
+    limits : dict
+        Seconds that each bound alone would take, where they act at the same time and stages do not tell them apart.
     """
 
     layer: Layer
@@ -84,6 +86,7 @@ class LayerPlan:
     columns: dict[str, float | int | str] = field(default_factory=dict)
     why: tuple[str, ...] = ()
     streams: float = 1.0
+    limits: dict[str, float] = field(default_factory=dict)
 
     @property
     def nests(self) -> tuple[Part, ...]:

@@ -141,6 +141,9 @@ def binding(result: LayerResult) -> str:
     shares = dict(sorted(busy_shares(result).items(), key=lambda item: -item[1]))
     if not shares:
         return f"takes no time: {result.bound}"
+    if result.plan.limits and result.latency_s:
+        alone = sorted(result.plan.limits.items(), key=lambda item: -item[1])[:3]
+        return f"each alone: {_listed({word: seconds / result.latency_s for word, seconds in alone})}"
     if len(shares) == 1 and len({totals.resource for totals in result.timeline.stages.values()}) > 1:
         return f"{result.bound} binds all of its stages"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):

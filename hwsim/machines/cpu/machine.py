@@ -15,17 +15,17 @@ from hwsim.machines.cpu.bench import Bench, bench_of
 from hwsim.machines.cpu.core import core_named
 from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, level_of, spend
 from hwsim.machines.cpu.energy import energy_of
-from hwsim.machines.cpu.library import Library, load_library
+from hwsim.machines.cpu.library import COSTS, Library, load_library
 from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
-from hwsim.machines.plan import Action, LayerPlan, Traffic
+from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.mapping import Mapping, Problem, counts
 from hwsim.units import Rate
-from hwsim.workload import Layer, Pool2d, Workload
+from hwsim.workload import Elementwise, Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
 
@@ -302,11 +302,17 @@ class Cpu(Machine):
                 found["mac", "", "padding"] = skipped
         first = cycles[0]
         bits = 8 * bench.word
+        # Threads that share rows want the same weights: an L3 brings them in once for all of its cores.
+        same = min(len(shares), self.spec.memories["l3"].cores or self._socket_cores)
+        servers = partial(self._servers, same=same if work is not None and shares[0].n == work.n else 1)
+        # A maximum of 8-bit values needs no scaling; a sum of them does.
+        scaled = dtype == "int8" and (macs > 0 or isinstance(layer, Elementwise))
+        bounds = BOUNDS | ({"outputs": "requantise"} if scaled else {})
         return LayerPlan(
             layer,
             batch,
             self._algorithm(layer, work, bench, len(shares)),
-            program_of(cycles, setting.shared, partial(self.timebase.ticks, self.core_clock), self._servers),
+            program_of(cycles, setting.shared, partial(self.timebase.ticks, self.core_clock), servers),
             found,
             macs=macs,
             macs_live=layer.macs_live * batch,
@@ -314,12 +320,12 @@ class Cpu(Machine):
             compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
             peak_macs_per_cycle=max(1, ceil(bench.rate * self.spec.cores * self.spec.sockets)),
             dram_bytes=bench.word * sum(far.values()),
-            bounds=BOUNDS | ({"outputs": "requantise"} if dtype == "int8" else {}) | {"": "the layer before it"},
+            bounds=bounds | {"": "fused"},
             word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
             problem=problem,
             mapping=mapping,
             columns=self._columns(first, setting.shared, len(shares)),
-            why=self._why(layer, bench, first, setting, shares),
+            why=self._why(layer, bench, first, setting, shares, bounds),
             streams=setting.streams,
         )
 
@@ -341,13 +347,14 @@ class Cpu(Machine):
         found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
         return found, problem, mapping
 
-    def _servers(self, resource: str, threads: int) -> int:
-        """Cores that a shared memory can serve at full speed together."""
+    def _servers(self, resource: str, threads: int, same: int = 1) -> int:
+        """Cores that a shared memory can serve at full speed together, where so many want the same of DRAM."""
         memory = self.spec.memories[resource]  # type: ignore[index]
         if memory.bandwidth is None or memory.core is None:
             return threads
         hz = Fraction(self.spec.clock_hz(self.core_clock))
-        return max(1, int(memory.bandwidth.bytes_per_second(hz, 8) / memory.core.bytes_per_second(hz, 8)))
+        full = int(memory.bandwidth.bytes_per_second(hz, 8) / memory.core.bytes_per_second(hz, 8))
+        return max(1, full * (same if resource == "dram" else 1))
 
     def _algorithm(self, layer: Layer, work: Work | None, bench: Bench, threads: int) -> str:
         """What the library does, in words."""
@@ -370,12 +377,18 @@ class Cpu(Machine):
         return found | {f"{name.replace(' ', '_')}_cycles": spent[name] for name in names}
 
     def _why(
-        self, layer: Layer, bench: Bench, first: dict[str, int], setting: _Setting, shares: list[Share]
+        self,
+        layer: Layer,
+        bench: Bench,
+        first: dict[str, int],
+        setting: _Setting,
+        shares: list[Share],
+        bounds: dict[str, str],
     ) -> tuple[str, ...]:
         total = sum(first.values()) + setting.shared or 1
         spent: Counter[str] = Counter()
         for stage, n in (*first.items(), ("shared", setting.shared)):
-            spent[BOUNDS[stage]] += n
+            spent[bounds[stage]] += n
         parts = ", ".join(f"{word} {n / total:.0%}" for word, n in spent.most_common() if n)
         told = [f"cycles of a thread: {parts or 'none'}"]
         if layer.macs:
@@ -421,3 +434,27 @@ class Cpu(Machine):
         """DRAM, of the sockets that an inference is on."""
         bandwidth = self._bandwidth()
         return () if bandwidth is None else (Traffic("dram", plan.dram_bytes, bandwidth),)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """What the library's costs are in each format that this use of it runs, and the core's rates."""
+        library, precision = self.library, self.spec.precision
+        core = core_named(self.spec.core)
+        found = []
+        for dtype, kind in library.types.items():
+            if precision not in ("workload", dtype) or core.best(dtype) is None:
+                continue
+            bench = self.bench(dtype)
+            measured = {str(key) for key in self.spec.rates}
+            where = self.spec.source if dtype in measured else core.source
+            found.append(Constant(f"core: {bench.sequence}", f"{bench.rate:.4g} MACs/cycle", where))
+            head = f"{library.name} {dtype}"
+            if kind.efficiency is not None:
+                share = kind.efficiency * library.factor(bench.sequence, "efficiency")
+                found.append(Constant(f"{head}: efficiency", f"{share:.4g}", library.source, library.fitted))
+            own = self.spec.costs_of(dtype)
+            for name in kind.costs:
+                what = COSTS[name].removesuffix(" (loads, not cycles)")
+                value = f"{bench.cost(name):,.9g} {'times the' if name == 'tap' else 'cycles per'} {what}"
+                where, fitted = (self.spec.source, None) if name in own else (library.source, library.fitted)
+                found.append(Constant(f"{head}: {name}", value, where, fitted))
+        return tuple(found)

@@ -92,6 +92,7 @@ def plan_stream(
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=total, bounds=_bounds(bound), problem=nest[0], mapping=nest[1], columns=columns, why=why,
+        limits={word: us * 1e-6 for word, us in words.items()},
     )  # fmt: skip
 
 
@@ -177,6 +178,7 @@ def plan_product(
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=executed,
         compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=_peak(machine, unit.math, unit.sparse),
         dram_bytes=dram, bounds=_bounds(bound), problem=problem, mapping=mapping, columns=columns, why=tuple(why),
+        limits={word: us * 1e-6 for word, us in words.items()},
     )  # fmt: skip
 
 

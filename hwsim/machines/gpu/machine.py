@@ -15,12 +15,13 @@ from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, Product, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.kinds import MAX_MACS, Machine
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.plan import LayerPlan, Traffic
+from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec
 from hwsim.workload import Conv2d, Layer, Workload
 
 __all__ = ["Gpu"]
 
+_UNITS = {"step": " cycles", "split": " cycles", "wave": " cycles", "store": " B/cycle"}
 _CONTEXT = 500_000_000
 """Bytes of device memory that a CUDA context with its libraries takes; 0.3 to 0.6 GB by version."""
 
@@ -158,6 +159,35 @@ class Gpu(Machine):
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """Device memory."""
         return (Traffic("dram", plan.dram_bytes, self.timer.dram * 1e6),)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """The generation's constants, the launch floor of the harness, and what menus of the library change."""
+        timer = self.timer
+        generation, library, harness = timer.generation, timer.library, timer.harness
+        found = [
+            Constant(
+                f"{harness.name}: empty kernel",
+                f"{timer.floor:.4g} us",
+                self.spec.source if self.spec.launch is not None else harness.source,
+                harness.fitted.get(f"floors.{generation.name}"),
+            )
+        ]
+        for unit, kind in generation.constants.items():
+            where = kind.source or generation.source
+            values = kind.model_dump(exclude={"source", "fitted"})
+            fitted = kind.fitted
+            found += [
+                Constant(f"{generation.name} {unit}: {name}", f"{value:.4g}{_UNITS.get(name, '')}", where, fitted)
+                for name, value in values.items()
+            ]
+        for menu in library.menus:
+            if generation.name in menu.generations:
+                own = menu.constants | ({"vector.step": float(menu.vector.step)} if menu.vector else {})
+                head = f"{library.name} {', '.join(menu.types)}"
+                found += [
+                    Constant(f"{head}: {name}", f"{value:.4g}", menu.source, menu.fitted) for name, value in own.items()
+                ]
+        return tuple(found)
 
     def memory_bytes(self) -> int:
         """Bytes of device memory."""

@@ -22,7 +22,7 @@ def add_roofline(page: Page, report: Report) -> None:
     machine = report.machine
     hz = float(machine.timebase.clocks[machine.core_clock])
     total = report.summary.latency_s
-    points, roofs, without = [], {}, 0
+    points, roofs, without, kept = [], {}, 0, 0
     for r in report.results:
         if not r.plan.macs_executed or not r.latency_s:
             without += 1
@@ -30,12 +30,19 @@ def add_roofline(page: Page, report: Report) -> None:
         rate = r.plan.macs_executed / r.latency_s
         peak = r.plan.peak_macs_per_cycle * hz
         roofs[f"peak {peak}"] = Roof("compute", peak, True)
-        for traffic in machine.traffic(r.plan):
+        moved = machine.traffic(r.plan)
+        kept += bool(moved) and not any(traffic.bytes for traffic in moved)
+        for traffic in moved:
             if traffic.bytes:
                 roofs[traffic.memory] = Roof(traffic.memory, traffic.bytes_per_s, False)
                 intensity = r.plan.macs_executed / traffic.bytes
                 points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))
     if not points:
+        if kept:
+            page.section("Roofline")
+            page.text(
+                "No layer moves a byte at a memory whose bandwidth bounds it: all stays in caches, under the flat roof."
+            )
         return
     page.section("Roofline")
     near = max(points, key=lambda p: p.rate)
@@ -53,6 +60,8 @@ def add_roofline(page: Page, report: Report) -> None:
     )
     if without:
         caption += f" {without} layers without MACs are not shown."
+    if kept:
+        caption += f" {kept} that move no byte there, since caches hold all, are not shown either."
     page.chart(roofline("Roofline", description, list(roofs.values()), points, _mac_rate), caption)
 
 
