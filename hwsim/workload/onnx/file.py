@@ -81,7 +81,7 @@ class _Reader:
         _named(graph)
         self.external: list[str] = []
         constants = self.constants(graph)
-        operators = [self.operator(index, node, constants) for index, node in enumerate(self.bounded(graph.node))]
+        operators = [self.operator(index, node) for index, node in enumerate(self.bounded(graph.node))]
         inputs = [self.given(value) for value in graph.input if value.name not in constants]
         described = {value.name: self.given(value) for value in (*graph.value_info, *graph.output)}
         outputs = [value.name for value in graph.output]
@@ -153,7 +153,7 @@ class _Reader:
                 sizes.append(text(dim.dim_param) or None)
         return Given(value.name, dtype, tuple(sizes))
 
-    def operator(self, index: int, node: Any, constants: dict[str, Constant]) -> Operator:
+    def operator(self, index: int, node: Any) -> Operator:
         domain = "" if node.domain in STANDARD else text(node.domain)
         code = f"{domain}.{text(node.op_type)}" if domain else text(node.op_type)
         owner = f"operator {index}, {code}"

@@ -94,7 +94,7 @@ class _Inference:
         read = [name for name in (*op.inputs, *op.captured) if name]
         if lost := next((name for name in read if name in self.unknown), None):
             for name in filter(None, op.outputs):
-                if not self.told(name, self.unknown[lost]):
+                if not self.told(name):
                     self.unknown[name] = self.unknown[lost]
             return
         if self.known.fold(op):
@@ -114,7 +114,7 @@ class _Inference:
                 shape = self.given[name]
             if shape is not None:
                 self.put(name, dtype, shape, op)
-            elif not self.told(name, "", dtype):
+            elif not self.told(name, dtype):
                 reason = why or "it depends on values that are computed"
                 self.unknown[name] = f"the shape of {text(name)!r}, which {op} writes, is not known: {reason}"
         if op.code == "DynamicQuantizeLinear":  # its scale and zero point are numbers beside the tensor
@@ -144,7 +144,7 @@ class _Inference:
             raise InputError(f"what it writes must have fewer than 2^63 values, not {shape}", path=str(op))
         self.tensors[name] = Tensor(name, dtype, tuple(shape))
 
-    def told(self, name: str, reason: str, dtype: str = "") -> bool:
+    def told(self, name: str, dtype: str = "") -> bool:
         """Take what the user or the file says of a tensor; False where they say nothing."""
         value = self.file.described.get(name)
         if name in self.given:
