@@ -232,7 +232,7 @@ def _difference(
         where = ", ".join(f"{dim} {i + row if dim == 'P' else i}" for dim, i in word.items())
         return (
             f"{problem.output.name} at {where} must be {expected[at]:,}, not {ran.output[at]:,} "
-            f"({len(wrong):,} words differ); it is made with {_position(problem, mapping, word)}"
+            f"({len(wrong):,} words differ); it is made with {_position(mapping, word)}"
         )
     order = {memory: i for i, memory in enumerate(mapping.memories)}
     for key in sorted(closed.keys() | ran.counts.keys(), key=lambda key: (order[key[0]], key)):
@@ -247,7 +247,7 @@ def _difference(
     return None
 
 
-def _position(problem: Problem, mapping: Mapping, word: dict[str, int]) -> str:
+def _position(mapping: Mapping, word: dict[str, int]) -> str:
     """Where the loops stand at which a word of the output is made."""
     left, steps = dict(word), []
     for loop in mapping.loops:

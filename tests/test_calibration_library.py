@@ -4,6 +4,7 @@ import datetime
 
 import numpy as np
 import pytest
+from made import processor
 
 from hwsim.calibration.library import COSTS, Sample, _least_squares, _predicted, clean, fit, fit_library, machine_of
 from hwsim.calibration.operators import chain_model, operator_layers, operator_model, time_operator
@@ -12,16 +13,7 @@ from hwsim.yaml_source import parse_yaml
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
-MACHINE = """
-kind: cpu
-name: made
-source: "made for the test"
-clocks: {core: 3 GHz}
-core: zen4
-cores: 4
-library: onnxruntime-1.31
-memories: {l2: {size: 1 MiB}, l3: {size: 32 MiB}, dram: {bandwidth: 50 GB/s}}
-"""
+MACHINE = processor(4)
 DTYPES = pytest.mark.parametrize("dtype", ["fp32", "int8"])
 
 

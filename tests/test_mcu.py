@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import MCU_LIBRARY as LIBRARY
 
 import hwsim
 from hwsim.errors import HwsimError, InputError
@@ -20,20 +21,6 @@ BOARDS = [name for name in hwsim.machine_names() if hwsim.load_machine(name).kin
 NETWORKS = ("kws", "vww", "ic", "ad")
 PUBLISHED = [board for board in BOARDS if silicon_of(board, machine_folder()) is not None]
 
-LIBRARY = """
-name: mine
-family: mine
-source: test
-fitted: "nothing: round numbers"
-core: cortex-m4
-code: optimised
-dead_channels: drop
-uncertainty: 0.1
-costs: {pointwise_mac: 2, conv_mac: 3, narrow_mac: 4, depthwise_mac: 5, depthwise_output: 40, dense_mac: 6, output: 30,
-        dense_output: 50, patch: 10, patch_byte: 1, element: 20, averaged: 7, compared: 3, softmax: 100, operator: 1000}
-cores: {cortex-m4: {fitted: "test"}}
-memory: {code: 16 KiB, ram: 1 KiB, operator: 100 B, channel: 8 B, source: test}
-"""
 BOARD = """
 kind: mcu
 name: board

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made import processor
 
 import hwsim
 from hwsim.cli.measured import measured
@@ -220,16 +221,7 @@ def test_nodes_without_a_name_are_matched_all_the_same(models: dict[str, Path], 
     assert done == {one.name for one in ran.original}
 
 
-MACHINE = """
-kind: cpu
-name: made
-source: "made for the test"
-clocks: {core: 3 GHz}
-core: zen4
-cores: 2
-library: onnxruntime-1.31
-memories: {l2: {size: 1 MiB}, l3: {size: 32 MiB}, dram: {bandwidth: 50 GB/s}}
-"""
+MACHINE = processor(2)
 
 
 @pytest.mark.parametrize("form", ["fp32", "QDQ", "QOperator", "bert"])

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from made import MCU_LIBRARY as LIBRARY
 
 import hwsim
 from hwsim.cli import main
@@ -21,20 +22,6 @@ library: mine.yaml
 flash: {size: 64 KiB, weight_byte: 0, source: test}
 ram: {size: 16 KiB, reserved: 1 KiB, source: test}
 power: {active: 100 mW, sleep: 1 mW, deep_sleep: 10 uW, wake_up: 0 s, source: test}
-"""
-LIBRARY = """
-name: mine
-family: mine
-source: test
-fitted: "nothing: round numbers"
-core: cortex-m4
-code: optimised
-dead_channels: drop
-uncertainty: 0.1
-costs: {pointwise_mac: 2, conv_mac: 3, narrow_mac: 4, depthwise_mac: 5, depthwise_output: 40, dense_mac: 6, output: 30,
-        dense_output: 50, patch: 10, patch_byte: 1, element: 20, averaged: 7, compared: 3, softmax: 100, operator: 1000}
-cores: {cortex-m4: {fitted: "test"}}
-memory: {code: 16 KiB, ram: 1 KiB, operator: 100 B, channel: 8 B, source: test}
 """
 DAY = 86_400
 

@@ -15,16 +15,13 @@ if TYPE_CHECKING:
     from hwsim.sweeps.space import Space
     from hwsim.workload import Layer, Workload
 
-__all__ = ["BOUNDED", "Bounds", "bounds_of"]
+__all__ = ["Bounds", "bounds_of"]
 
 _SLACK = 1 - 1e-9
 """Bounds and results are sums of floats in another order: a bound gives way by more than these can differ."""
 
 _ABOVE = ("inferences_per_s", "tops_per_w")
 """Columns that are bounded from above."""
-
-BOUNDED = ("latency_s", "energy_pj", "energy_per_inference_pj", "edp_pj_s", "dram_bytes", *_ABOVE)
-"""Columns that have a bound where the kind of the machine tells what a layer takes at the least."""
 
 
 def _shapes(layers: Iterable[Layer]) -> list[tuple[Layer, int]]:

@@ -14,7 +14,6 @@ from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
-from hwsim.mapping import Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer
 
@@ -66,7 +65,7 @@ class PeArray(Machine):
         speed = self.spec.bytes_per_second(rate, memory, word_bits) * Fraction(memory.efficiency)
         return ceil(size_bytes / speed * self.timebase.rate_hz)
 
-    def capacity_bits(self, problem: Problem) -> dict[str, int | dict[str, int]]:
+    def capacity_bits(self) -> dict[str, int | dict[str, int]]:
         """Bits of each bounded memory, as the mapping package wants them; a double buffer offers half."""
         limits: dict[str, int | dict[str, int]] = {}
         for name, memory in self.spec.memories.items():

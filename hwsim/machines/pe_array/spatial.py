@@ -64,7 +64,7 @@ def plan_by_hand(machine: PeArray, layer: Layer, batch: int, lines: list[str]) -
         unknown = [memory for memory in mapping.memories if memory not in spec.memories]
         if unknown:
             raise MappingError(f"{unknown[0]!r} is not a memory of {machine.name}{nearest(unknown[0], spec.memories)}")
-        check_capacity(problem, mapping, machine.capacity_bits(problem))
+        check_capacity(problem, mapping, machine.capacity_bits())
         pes = prod(mapping.spatial_extents(problem).values())
         if pes > machine.peak_macs_per_cycle:
             raise MappingError(f"the array has {machine.peak_macs_per_cycle} PEs; the spatial loops need {pes}")
@@ -203,7 +203,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     ordered = sorted(spec.memories.items(), key=lambda item: item[1].per == "pe")
     levels = [Level(name, tuple(memory.holds), memory.per == "pe") for name, memory in ordered]
     nests = templates(problem, spec.dataflow, levels)
-    capacities = machine.capacity_bits(problem)
+    capacities = machine.capacity_bits()
     clock = spec.clock_hz(machine.core_clock)
     pes = machine.peak_macs_per_cycle
     bandwidths = {

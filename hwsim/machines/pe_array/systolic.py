@@ -53,7 +53,7 @@ def _nests(machine: PeArray, problem: Problem) -> list[Mapping]:
     inner: list[Node] = [Loop(row, 1, "rows"), Loop(col, 1, "cols"), Keep("pe", (stationary,)), Loop(time, 1)]
     outer: list[Node] = [Keep(spec.dram, ("ifmap", "weight", "ofmap")), Loop("B", 1)]
     buffer = list(spec.memories)[1]
-    limits = machine.capacity_bits(problem)[buffer]
+    limits = machine.capacity_bits()[buffer]
     found = []
     for first, second in (((row, rows), (col, cols)), ((col, cols), (row, rows))):
         folds: list[Node] = [Loop(*first), Loop(*second)]

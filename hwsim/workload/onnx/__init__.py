@@ -10,9 +10,11 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
 from hwsim.workload.onnx.converter import Converter
-from hwsim.workload.onnx.file import OnnxFile, read_file
+from hwsim.workload.onnx.file import read_file
 from hwsim.workload.onnx.given import Sizes, input_shapes, parse_shapes
-from hwsim.workload.onnx.shapes import Graph, graph_of
+from hwsim.workload.onnx.graph import Graph
+from hwsim.workload.onnx.records import OnnxFile
+from hwsim.workload.onnx.shapes import graph_of
 
 __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
 

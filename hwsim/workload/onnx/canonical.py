@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from hwsim.errors import InputError
 from hwsim.workload.onnx.constants import Constant
-from hwsim.workload.onnx.file import Operator
+from hwsim.workload.onnx.records import Operator
 
 __all__ = ["MS", "QUANTISED", "Op", "Pair", "canonical"]
 

@@ -15,10 +15,11 @@ from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.dead import Fixed, dead_channels, mask_for
-from hwsim.workload.onnx.file import OnnxFile, text
+from hwsim.workload.onnx.graph import Graph, Tensor
 from hwsim.workload.onnx.lowering import FREE, WEIGHTED, lowered
-from hwsim.workload.onnx.operators import MAKERS, Values
-from hwsim.workload.onnx.shapes import Graph, Tensor
+from hwsim.workload.onnx.operators import MAKERS
+from hwsim.workload.onnx.records import OnnxFile, text
+from hwsim.workload.onnx.stored import Values
 from hwsim.workload.pointwise import DataMovement
 from hwsim.workload.tensor import TensorSpec
 

@@ -1,74 +1,25 @@
-"""An ONNX file as plain records: operators in an order in which they can run, constants, what the user gives."""
+"""Reads an ONNX file into records: operators in an order in which they can run, constants, what the user gives."""
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import mmap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import Fault, InputError
 from hwsim.workload.onnx.constants import BITS, Constant, stored_constant, tensor_constant
+from hwsim.workload.onnx.nodes import free, inlined, ordered, unique
+from hwsim.workload.onnx.records import MAX_OPERATORS, Given, OnnxFile, Operator, text
 from hwsim.workload.onnx.wire import Stored, slim
 
-__all__ = ["Given", "Operator", "OnnxFile", "read_file"]
+__all__ = ["read_file"]
 
 MAX_FILE_BYTES = 8 * 2**30
-MAX_OPERATORS = 20_000
 MAX_REFERENCES = 1_000_000
 MAX_RANK = 64
-MAX_TEXT = 200
 STANDARD = ("", "ai.onnx")
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A tensor that the file describes: each size a number, a name (symbolic), or None where nothing is said."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...] | None
-
-
-@dataclass(slots=True)
-class Operator:
-    """A node of the graph; `code` is its name, after its domain where that is not ONNX's own.
-
-    `captured` are tensors of the graph around it that its subgraphs read.
-    """
-
-    index: int
-    code: str
-    name: str
-    inputs: list[str]
-    outputs: list[str]
-    options: dict[str, Any]
-    proto: Any
-    captured: tuple[str, ...] = ()
-    subgraphs: tuple[Any, ...] = ()
-
-    def __str__(self) -> str:
-        return f"operator {self.index}, {self.code}" + (f" {self.name!r}" if self.name else "")
-
-
-@dataclass(eq=False, slots=True)
-class OnnxFile:
-    """What a file holds; `opsets` are the versions by domain, `external` the names of constants stored elsewhere."""
-
-    path: str
-    digest: str
-    bytes: int
-    producer: str
-    opsets: dict[str, int]
-    operators: list[Operator]
-    constants: dict[str, Constant]
-    inputs: list[Given]
-    outputs: list[str]
-    described: dict[str, Given]
-    external: list[str] = field(default_factory=list)
 
 
 def read_file(path: Path) -> OnnxFile:
@@ -95,15 +46,7 @@ def read_file(path: Path) -> OnnxFile:
 
 
 def _at(path: Path, error: InputError) -> InputError:
-    from hwsim.errors import Fault
-
     return InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults])
-
-
-def text(raw: str | bytes) -> str:
-    """Text of the file, on one line and never long."""
-    given = raw[:MAX_TEXT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[:MAX_TEXT]
-    return "".join(char if char.isprintable() else "?" for char in given)
 
 
 class _Reader:
@@ -133,20 +76,20 @@ class _Reader:
             _texts((function.name, function.domain, *function.input, *function.output))
             _named(onnx.GraphProto(node=function.node))
         if model.functions:
-            model = _inlined(model)
+            model = inlined(model)
         graph = model.graph
         _named(graph)
         self.external: list[str] = []
         constants = self.constants(graph)
-        operators = [self.operator(index, node, constants) for index, node in enumerate(self.bounded(graph.node))]
+        operators = [self.operator(index, node) for index, node in enumerate(self.bounded(graph.node))]
         inputs = [self.given(value) for value in graph.input if value.name not in constants]
         described = {value.name: self.given(value) for value in (*graph.value_info, *graph.output)}
         outputs = [value.name for value in graph.output]
-        _unique(inputs, operators, constants)
-        ordered = _ordered(operators, {*constants, *(value.name for value in inputs)}, outputs)
+        unique(inputs, operators, constants)
+        in_order = ordered(operators, {*constants, *(value.name for value in inputs)}, outputs)
         return OnnxFile(
             self.path, "sha256:" + hashlib.sha256(self.data).hexdigest(), len(self.data),
-            text(f"{model.producer_name} {model.producer_version}".strip()), opsets, ordered, constants, inputs,
+            text(f"{model.producer_name} {model.producer_version}".strip()), opsets, in_order, constants, inputs,
             outputs, described, self.external,
         )  # fmt: skip
 
@@ -210,7 +153,7 @@ class _Reader:
                 sizes.append(text(dim.dim_param) or None)
         return Given(value.name, dtype, tuple(sizes))
 
-    def operator(self, index: int, node: Any, constants: dict[str, Constant]) -> Operator:
+    def operator(self, index: int, node: Any) -> Operator:
         domain = "" if node.domain in STANDARD else text(node.domain)
         code = f"{domain}.{text(node.op_type)}" if domain else text(node.op_type)
         owner = f"operator {index}, {code}"
@@ -222,7 +165,7 @@ class _Reader:
             if item.name in options:
                 raise InputError(f"attribute {text(item.name)!r} must be given once", path=owner)
             options[item.name] = self.option(item, owner, subgraphs)
-        captured = tuple(dict.fromkeys(name for graph in subgraphs for name in _free(graph)))
+        captured = tuple(dict.fromkeys(name for graph in subgraphs for name in free(graph)))
         inputs, outputs = list(node.input), list(node.output)
         return Operator(index, code, text(node.name), inputs, outputs, options, node, captured, tuple(subgraphs))
 
@@ -268,102 +211,3 @@ def _named(graph: Any) -> None:
             for inner in ([item.g] if item.HasField("g") else []) + list(item.graphs):
                 _named(inner)
     _texts(names)
-
-
-def _free(graph: Any) -> list[str]:
-    """The tensors that a subgraph reads of the graph around it."""
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    own |= {name for node in graph.node for name in node.output}
-    read = [name for node in graph.node for name in node.input]
-    for node in graph.node:
-        for item in node.attribute:
-            for inner in ([item.g] if item.HasField("g") else []) + list(item.graphs):
-                read += _free(inner)
-    read += [value.name for value in graph.output]
-    return [name for name in dict.fromkeys(read) if name and name not in own]
-
-
-def _unique(inputs: Iterable[Given], operators: Iterable[Operator], constants: Mapping[str, Constant]) -> None:
-    """Every tensor has one source."""
-    names = set()
-    for value in inputs:
-        if value.name in names:
-            raise InputError("must be given once", path=f"input {text(value.name)!r}")
-        names.add(value.name)
-    for op in operators:
-        for name in op.outputs:
-            if name and (name in names or name in constants):
-                raise InputError(f"must write a tensor that nothing else gives, not {text(name)!r}", path=str(op))
-            names.add(name)
-
-
-def _ordered(operators: list[Operator], known: set[str], outputs: list[str]) -> list[Operator]:
-    """Operators so that each comes after those that it reads, otherwise as in the file."""
-    writer = {name: place for place, op in enumerate(operators) for name in op.outputs if name}
-    names = [*known, *writer]
-    for op in operators:
-        for name in (*op.inputs, *op.captured):
-            if name and name not in known and name not in writer:
-                message = (
-                    f"must read a tensor of the graph; nothing gives {text(name)!r}, and no initializer is called so"
-                )
-                raise InputError(message + _near(name, names), path=str(op))
-    for name in outputs:
-        if name not in known and name not in writer:
-            raise InputError(f"outputs must be written by an operator; {text(name)!r} is not", path="the graph")
-    waits: list[int] = []
-    readers: dict[int, list[int]] = {}
-    for place, op in enumerate(operators):
-        needs = {writer[name] for name in (*op.inputs, *op.captured) if name in writer}
-        waits.append(len(needs))
-        for need in needs:
-            readers.setdefault(need, []).append(place)
-    ready = [place for place, count in enumerate(waits) if not count]
-    found = []
-    while ready:
-        place = heapq.heappop(ready)
-        found.append(operators[place])
-        for reader in readers.get(place, ()):
-            waits[reader] -= 1
-            if not waits[reader]:
-                heapq.heappush(ready, reader)
-    if len(found) < len(operators):
-        stuck = ", ".join(str(op) for place, op in enumerate(operators) if waits[place])
-        raise InputError(f"must have no cycle; these wait for each other: {stuck:.300}")
-    return found
-
-
-def _near(name: str, names: list[str]) -> str:
-    return nearest(name, names) if len(names) <= 1000 else ""
-
-
-def _inlined(model: Any) -> Any:
-    """The model with its own functions put in place of the nodes that call them."""
-    from onnx import inliner
-
-    bodies = {(item.domain, item.name): item for item in model.functions}
-    sizes: dict[tuple[str, str], int] = {}
-
-    def size(nodes: Any, above: frozenset[tuple[str, str]]) -> int:
-        total = 0
-        for node in nodes:
-            key = (node.domain, node.op_type)
-            if key in above or len(above) > 64:
-                raise InputError(
-                    f"functions must not call themselves; {text(node.op_type)!r} does, or is nested too deep"
-                )
-            if key in bodies and key not in sizes:
-                sizes[key] = size(bodies[key].node, above | {key})
-            total += sizes.get(key, 1)
-            for item in node.attribute:
-                for graph in ([item.g] if item.HasField("g") else []) + list(item.graphs):
-                    total += size(graph.node, above)
-        if total > MAX_OPERATORS:
-            raise InputError(f"must have at most {MAX_OPERATORS} operators, and its functions stand for more")
-        return total
-
-    size(model.graph.node, frozenset())
-    try:
-        return inliner.inline_local_functions(model)
-    except Exception as error:  # what the C++ library raises has no common type
-        raise InputError(f"functions of the model must fit where they are called: {error!s:.200}") from None

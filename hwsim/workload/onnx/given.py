@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
-from hwsim.workload.onnx.file import Given, OnnxFile
+from hwsim.workload.onnx.records import Given, OnnxFile
 
 __all__ = ["Sizes", "input_shapes", "parse_shapes"]
 

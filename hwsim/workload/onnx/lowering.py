@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op, Pair
 from hwsim.workload.onnx.constants import Constant
-from hwsim.workload.onnx.shapes import Graph
+from hwsim.workload.onnx.graph import Graph
 
 __all__ = ["FREE", "INTEGER", "UNARY", "WEIGHTED", "lowered"]
 

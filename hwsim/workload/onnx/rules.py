@@ -1,0 +1,126 @@
+"""ONNX's own rules for shapes and types, one operator at a time, and what has to hold before they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from hwsim.errors import InputError
+from hwsim.workload.layer import Shape
+from hwsim.workload.onnx.canonical import Op
+from hwsim.workload.onnx.constants import Array
+from hwsim.workload.onnx.graph import Tensor
+from hwsim.workload.onnx.records import Operator, text
+
+__all__ = ["Found", "Rules"]
+
+#: Shape and type of outputs by name; None and "" where they are not known.
+Found: TypeAlias = dict[str, tuple[Shape | None, str]]
+
+#: The version of ONNX's rules for operators that a file has in another form.
+PLAIN_OPSET = 13
+#: Options that are places of axes, and those that may be as far out as there are numbers.
+_PLACES = ("axis", "axes", "perm", "batch_dims", "batch_axis", "time_axis")
+_ENDS = ("starts", "ends", "start", "end", "seed")
+
+
+class Rules:
+    """The rules of the versions that a file asks for (`versions`, by domain).
+
+    ``numbers`` are ONNX's numbers of types by their names, ``names`` the reverse.
+    """
+
+    def __init__(self, versions: Mapping[str, int]) -> None:
+        import onnx
+
+        self.onnx = onnx
+        self.versions = versions
+        self.numbers = {name.lower(): number for name, number in onnx.TensorProto.DataType.items()}
+        self.names = {number: name for name, number in self.numbers.items()}
+        self.opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in versions.items()]
+
+    @property
+    def newest(self) -> int:
+        """The newest version of ONNX's own operators that is known."""
+        return int(self.onnx.defs.onnx_opset_version())
+
+    def counted(self, operator: Operator) -> None:
+        """Hold that an operator has the inputs and outputs that its kind must have."""
+        domain, defs = operator.code.rpartition(".")[0], self.onnx.defs
+        if not defs.has(operator.proto.op_type, domain):
+            return
+        try:
+            schema = defs.get_schema(operator.proto.op_type, self.versions.get(domain, 1), domain)
+        except defs.SchemaError:
+            return
+        for what, given, least, most in (
+            ("inputs", operator.inputs, schema.min_input, schema.max_input),
+            ("outputs", operator.outputs, schema.min_output, schema.max_output),
+        ):
+            if not least <= len(given) <= most:
+                raise InputError(f"must have {least} to {most} {what}, not {len(given)}")
+        for name, formal in zip(operator.inputs, schema.inputs):
+            if not name and formal.option == defs.OpSchema.FormalParameterOption.Single:
+                raise InputError(f"must have its input {formal.name!r}")
+
+    def infer(
+        self, op: Op, tensors: Mapping[str, Tensor], known: Callable[[str], tuple[Array | None, str]]
+    ) -> tuple[Found, str]:
+        """Shape and type of each output; and why not, where the rules give none.
+
+        `known` gives the values and the type of an input that is constant and small, else None.
+        """
+        plain = op.code != op.source
+        domain = "" if plain else op.proto.domain if op.proto.domain != "ai.onnx" else ""
+        version = PLAIN_OPSET if plain else self.versions.get(domain, 1)
+        defs = self.onnx.defs
+        if not defs.has(op.code if plain else op.proto.op_type, domain):
+            return {}, "hwsim does not know the operator; its shape can be given, as --shape NAME=1x64x56x56"
+        types = {name: self.type_of(tensors[name], plain) for name in op.inputs if name}
+        data = {}
+        for name in op.inputs:
+            value, dtype = known(name)
+            if value is not None and not plain:
+                data[name] = self.onnx.numpy_helper.from_array(np.asarray(value), name)
+                data[name].data_type = self.numbers.get(dtype, data[name].data_type)
+        try:
+            schema = defs.get_schema(op.code if plain else op.proto.op_type, version, domain)
+            self.within(op, tensors)
+            node = op.proto
+            if plain or op.stored:
+                node = self.onnx.NodeProto(op_type=op.code, input=op.inputs, output=op.outputs)
+                node.attribute.extend(item for item in op.proto.attribute if item.name in schema.attributes)
+            found = self.onnx.shape_inference.infer_node_outputs(
+                schema, node, types, data, opset_imports=self.opsets or [self.onnx.helper.make_opsetid("", version)]
+            )
+        except InputError:
+            raise
+        except Exception as error:  # what the C++ library raises has no common type
+            return {}, text(" ".join(str(error).split()))
+        result: Found = {}
+        for name, kind in found.items():
+            if kind.HasField("tensor_type"):
+                tensor = kind.tensor_type
+                dims = tensor.shape.dim if tensor.HasField("shape") else None
+                sized = dims is not None and all(dim.HasField("dim_value") for dim in dims)
+                sizes = tuple(dim.dim_value for dim in dims or ()) if sized else None
+                result[name] = sizes, "" if plain else self.names.get(tensor.elem_type, "")
+        return result, ""
+
+    def type_of(self, tensor: Tensor, plain: bool) -> Any:
+        dtype = "float" if plain and tensor.dtype not in ("int64", "bool") else tensor.dtype
+        return self.onnx.helper.make_tensor_type_proto(self.numbers.get(dtype, 1), tensor.shape)
+
+    def within(self, op: Op, tensors: Mapping[str, Tensor]) -> None:
+        """Hold what ONNX's rules index by without a look: they end the process where it leads outside."""
+        rank = max((len(tensors[name].shape or ()) for name in op.inputs if name), default=0)
+        for key, value in op.options.items():
+            numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
+            room = 2**63 if key in _ENDS else 2**31
+            if key in _PLACES:
+                room = rank + len(numbers)
+            for number in numbers:
+                if isinstance(number, int) and abs(number) > room:
+                    raise InputError(f"{key} must be from {-room} to {room}, not {number}", path=str(op))

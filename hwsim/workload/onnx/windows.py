@@ -1,0 +1,110 @@
+"""Layers with a window that moves over an image: convolutions and pools of ONNX."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hwsim.errors import InputError
+from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.conv import Conv2d, Pool2d
+from hwsim.workload.dead import dead_counts
+from hwsim.workload.layer import Layer
+from hwsim.workload.onnx.canonical import Op
+from hwsim.workload.onnx.stored import Values, biased, window_weights
+from hwsim.workload.pointwise import DataMovement, Elementwise
+
+if TYPE_CHECKING:
+    from hwsim.workload.onnx.converter import Converter
+
+__all__ = ["convolution", "pool", "transposed"]
+
+
+def _pair(op: Op, key: str, rank: int, default: int = 1) -> tuple[int, int]:
+    """Two numbers of an attribute; of a sequence, with one for its rows."""
+    given = op.options.get(key)
+    if given is None or given == ():
+        return (1 if rank == 1 else default), default
+    if not isinstance(given, tuple) or len(given) != rank:
+        raise InputError(f"{key} must be {rank} numbers, not {given!r:.60}")
+    return (1, int(given[0])) if rank == 1 else (int(given[0]), int(given[1]))
+
+
+def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
+    """Stride, dilation and padding over an image."""
+    strides, dilations = _pair(op, "strides", rank), _pair(op, "dilations", rank)
+    auto = str(op.options.get("auto_pad", "NOTSET"))
+    pads: tuple[int, ...] = (0, 0, 0, 0)
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        found = []
+        for size, window, stride, dilation in zip((image["h"], image["w"]), (r, s), strides, dilations):
+            total = max((-(-size // max(stride, 1)) - 1) * stride + (window - 1) * dilation + 1 - size, 0)
+            found.append((total // 2, -(-total // 2)) if auto == "SAME_UPPER" else (-(-total // 2), total // 2))
+        pads = found[0][0], found[1][0], found[0][1], found[1][1]
+    elif auto == "NOTSET":
+        given = op.options.get("pads") or (0,) * 2 * rank
+        if not isinstance(given, tuple) or len(given) != 2 * rank:
+            raise InputError(f"pads must be {2 * rank} numbers, not {given!r:.60}")
+        pads = (0, given[0], 0, given[1]) if rank == 1 else given
+    elif auto != "VALID":
+        raise InputError(f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {auto!r:.40}")
+    return {"stride": strides, "dilation": dilations, "pad": pads}
+
+
+def convolution(c: Converter, op: Op, name: str) -> Layer:
+    shape = window_weights(c, op, (3, 4))
+    image, rank = c.image(c.given(op, 0)), len(shape) - 2
+    if len(c.given(op, 0).shape or ()) != len(shape):
+        raise InputError(f"weights must have as many axes as what they are used on, not {len(shape)}")
+    k, per_group = shape[:2]
+    r, s = (1, shape[2]) if rank == 1 else shape[2:]
+    groups = int(op.options.get("group", 1))
+    if groups < 1 or groups * per_group != image["c"] or k % groups:
+        raise InputError(f"weights must be of a part of the {image['c']} input channels, not of {per_group} x {groups}")
+    dead = dead_counts(c.dead_in(op, 1, image["c"]), c.dead_out(op, 1, k), image["c"], groups)
+    given: Values = {"k": k, "r": r, "s": s, "groups": groups, "bias": biased(c, op, k), "activation": op.activation}
+    window = _window(op, image, r, s, rank)
+    return c.checked(op, Conv2d(name, **image, **given, **window, **dead, **c.types(op, c.constant(op, 1))))
+
+
+def transposed(c: Converter, op: Op, name: str) -> None:
+    """A transposed convolution: each value times all filters, and the sum of those that meet in one place."""
+    shape = window_weights(c, op, (3, 4))
+    image, taps = c.image(c.given(op, 0)), math.prod(shape[2:])
+    channels_in, per_group = shape[:2]
+    groups = int(op.options.get("group", 1))
+    if channels_in != image["c"] or groups < 1 or channels_in % groups:
+        raise InputError(f"weights must be of the {image['c']} input channels in {groups} groups, not of {channels_in}")
+    columns = per_group * groups * taps
+    types, out = c.types(op, c.constant(op, 1)), c.output(op)
+    bias = biased(c, op, per_group * groups)
+    layer = Conv2d(name, **image, k=columns, groups=groups, bias=False, **types)
+    between = c.between(op, "columns", layer.output.shape)
+    c.row(layer, [c.operands(op)[0].name], between)
+    to, spec = c.shape(out), c.spec(out)
+    fold = DataMovement(
+        c.unique(f"{name}_fold"), type="resize", shape=layer.output.shape, to=to, input=spec, output=spec
+    )
+    if not bias and op.activation == "none":
+        c.row(fold, [between], out.name)
+        return
+    folded = c.between(op, "folded", to)
+    c.row(fold, [between], folded)
+    added = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
+    c.row(added, [folded], out.name)
+
+
+def pool(c: Converter, op: Op, name: str) -> Layer:
+    source = c.given(op, 0)
+    rank = len(source.shape or ()) - 2
+    if op.options.get("channels_last"):
+        raise UnmodelledError("its channels come last")
+    image, kind = c.image(source), "max" if "Max" in op.code else "avg"
+    if op.code.startswith("Global"):
+        return c.checked(op, Pool2d(name, **image, type=kind, **c.types(op)))
+    r, s = _pair(op, "kernel_shape", rank, 0)
+    if min(r, s) < 1:
+        raise InputError(f"kernel_shape must be {rank} numbers above 0, not {op.options.get('kernel_shape')}")
+    ceil = bool(op.options.get("ceil_mode", 0))
+    window = _window(op, image, r, s, rank)
+    return c.checked(op, Pool2d(name, **image, r=r, s=s, **window, type=kind, ceil=ceil, **c.types(op)))
