@@ -1,6 +1,7 @@
 """GPUs: tiles and waves by hand, fallbacks and errors, and measured products of matrices."""
 
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -362,3 +363,123 @@ def test_the_library_of_fp8_takes_its_tile_by_rows() -> None:
     machine = hwsim.load_machine("h100", set={"library": "vllm-fp8"})
     kernels = [machine.plan(gemm(m, 4096, 4096, "fp8")).columns["kernel"] for m in (64, 65, 128, 129)]
     assert kernels == ["64x64x128", "64x128x128", "64x128x128", "128x128x128"]
+
+
+def side_by_side(name: str, work: hwsim.Layer | hwsim.Workload, streams: int, batch: int = 1, **more: str):
+    """A report of so many streams."""
+    network = work if isinstance(work, hwsim.Workload) else hwsim.Workload("one", [work])
+    return hwsim.simulate(hwsim.load_machine(name, set={"streams": streams, **more}), network, batch=batch)
+
+
+def test_streams_take_the_sms_that_a_kernel_leaves_idle() -> None:
+    """A kernel on a part of the SMs: n streams finish n times as many until its tiles take all SM-time.
+
+    Its SMs are held for fill x (time - launch) of the whole GPU's; the launch is hidden behind the others.
+    """
+    layer = gemm(64, 512, 256)
+    columns = side_by_side("a100", layer, 1).rows[0]
+    fill, alone, launch = (columns[name] for name in ("wave_fill", "latency_s", "launch_s"))
+    assert fill < 0.5
+    held = fill * (alone - launch)
+    for n in (2, 3, 4, 8, 64):
+        s = side_by_side("a100", layer, n).summary
+        assert s.interval_s == pytest.approx(max(alone / n, held), abs=2e-9)
+        assert s.latency_s == pytest.approx(n * s.interval_s, abs=2e-9)
+        assert s.streams == pytest.approx(n, rel=1e-3)
+    assert side_by_side("a100", layer, 2).summary.latency_s == alone
+
+
+def test_a_kernel_that_fills_its_waves_gains_its_launch_alone() -> None:
+    layer = gemm(256 * 12, 128 * 9, 4096)
+    row = side_by_side("a100", layer, 1, **{"power.board": "4 kW"}).rows[0]
+    assert row["wave_fill"] == 1.0
+    for n in (2, 16):
+        s = side_by_side("a100", layer, n, **{"power.board": "4 kW"}).summary
+        assert s.interval_s == pytest.approx(row["latency_s"] - row["launch_s"], abs=2e-9)
+
+
+def test_streams_that_read_weights_are_bound_by_dram() -> None:
+    """Tiles on few SMs that read much: with a slow DRAM, as many inferences a second as it has bytes for."""
+    layer = gemm(64, 2048, 8192)
+    slow = {"memories.dram.bandwidth": "20 GB/s", "harness": "steady"}
+    report = side_by_side("a100", layer, 8, **slow)
+    assert report.results[0].plan.dram_bytes / 20e9 <= report.summary.interval_s
+    fast = side_by_side("a100", layer, 8, harness="steady")
+    assert fast.summary.interval_s < report.summary.interval_s / 8
+
+
+@pytest.mark.parametrize(("name", "batch"), [("a100", 1), ("a100", 16), ("t4", 4), ("p100", 2)])
+def test_more_streams_never_finish_less_and_none_beats_what_is_shared(name: str, batch: int) -> None:
+    network = hwsim.load_workload("resnet50_v1_5")
+    reports = [side_by_side(name, network, n, batch) for n in (1, 2, 3, 4, 8, 128)]
+    alone = reports[0].summary.latency_s
+    intervals = [r.summary.interval_s for r in reports]
+    assert all(later <= earlier * (1 + 1e-6) for earlier, later in pairwise(intervals))
+    for n, report in zip((1, 2, 3, 4, 8, 128), reports):
+        s = report.summary
+        assert s.latency_s == pytest.approx(max(alone, n * s.interval_s), rel=1e-5)
+        assert s.interval_s >= alone / n * (1 - 1e-6)
+        assert all(later.latency_s >= r.latency_s for r, later in zip(reports[0].results, report.results))
+        assert s.inferences_per_s == pytest.approx(batch / s.interval_s)
+        # The rooflines of the data sheet, of each layer and the whole.
+        assert max(r.utilization for r in report.results) <= 1
+        bandwidth = report.machine.spec.memories["dram"].bandwidth
+        assert s.dram_bytes / float(bandwidth.amount) <= s.interval_s
+        assert s.macs == reports[0].summary.macs
+        assert s.energy_pj <= reports[0].summary.energy_pj
+
+
+def test_with_the_cap_always_felt_streams_draw_what_the_board_may() -> None:
+    network = hwsim.load_workload("resnet50_v1_5")
+    report = side_by_side("t4", network, 4, 32, harness="steady")
+    assert report.summary.energy_pj / 1e12 / report.summary.interval_s <= 70.1
+    assert any("bound by power" in note for note in report.notes)
+
+
+def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
+    network = hwsim.load_workload("resnet50_v1_5")
+    report = side_by_side("a100", network, 4)
+    timeline = report.timeline
+    busy = {name: totals.busy / timeline.end for name, totals in timeline.resources.items()}
+    assert set(busy) == {"stream", "SMs", "L2", "DRAM"}
+    note = next(note for note in report.notes if "side by side" in note)
+    for name in ("SMs", "L2", "DRAM"):
+        told = int(note.split(f"{name} ")[-1].split("%")[0]) / 100
+        assert busy[name] == pytest.approx(told, abs=0.006)
+    assert "bound by SMs" in note
+    assert any("for 3 other streams" in line for line in report.results[2].plan.why)
+
+
+@given(m=st.integers(1, 3000), n=st.integers(1, 3000), k=st.integers(1, 3000), streams=st.integers(2, 128))
+@settings(max_examples=25, deadline=None)
+def test_a_program_of_streams_takes_exactly_the_predicted_time(m: int, n: int, k: int, streams: int) -> None:
+    for name, dtype in (("a100", "bf16"), ("t4", "fp16"), ("h100", "fp8")):
+        more = {"library": "vllm-fp8"} if dtype == "fp8" else {}
+        row = side_by_side(name, gemm(m, n, k, dtype), streams, **more).rows[0]
+        assert row["latency_s"] == pytest.approx(row["kernel_s"] + row["wait_s"], abs=1e-12)
+        alone = side_by_side(name, gemm(m, n, k, dtype), 1, **more).summary
+        assert alone.latency_s == pytest.approx(row["kernel_s"], abs=1e-12)
+        assert row["latency_s"] <= streams * alone.latency_s + 1e-9
+
+
+def test_twice_the_rates_halve_the_time_of_streams() -> None:
+    network = hwsim.load_workload("resnet50_v1_5")
+    slow = side_by_side("a100", network, 4, 2).summary
+    twice = {"clocks.sm": "2820 MHz", "memories.dram.bandwidth": "4078 GB/s", "launch": "1.475 us"}
+    assert hwsim.load_machine("a100").timer.floor == 2.95
+    fast = side_by_side("a100", network, 4, 2, **twice, **{"power.board": "800 W"}).summary
+    assert fast.interval_s == pytest.approx(slow.interval_s / 2, rel=1e-4)
+    assert fast.latency_s == pytest.approx(slow.latency_s / 2, rel=1e-4)
+
+
+def test_each_stream_has_its_activations_and_all_have_the_weights() -> None:
+    network = hwsim.load_workload("resnet50_v1_5")
+    one_of, four = (side_by_side("a100", network, n, 8).memories[0] for n in (1, 4))
+    first, more = dict(one_of.parts), dict(four.parts)
+    assert more == first | {"activations": 4 * first["activations"]}
+
+
+@pytest.mark.parametrize("streams", [0, 129, 1.5])
+def test_streams_are_a_whole_number_that_a_gpu_can_keep(streams: float) -> None:
+    with pytest.raises(hwsim.InputError, match="streams"):
+        hwsim.load_machine("a100", set={"streams": streams})

@@ -10,10 +10,11 @@ import numpy as np
 from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.parts import Tile
+from hwsim.machines.gpu.streams import KernelPlan, Load
 from hwsim.machines.gpu.tiles import Products, Timing
 from hwsim.machines.gpu.timing import Unit
 from hwsim.machines.gpu.work import Product, Stream, Types, layer_kind
-from hwsim.machines.plan import Action, LayerPlan
+from hwsim.machines.plan import Action
 from hwsim.workload import Conv2d, Layer
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def _ticks(machine: Gpu, microseconds: float) -> int:
     return round(microseconds * 1e-6 * machine.timebase.rate_hz)
 
 
-def plan_nothing(machine: Gpu, layer: Layer, batch: int, why: str) -> LayerPlan:
+def plan_nothing(machine: Gpu, layer: Layer, batch: int, why: str) -> KernelPlan:
     """A layer without a kernel of its own."""
     counts: dict[Action, int] = {("mac", "", layer.input.dtype): layer.macs * batch} if layer.macs else {}
-    return LayerPlan(
+    return KernelPlan(
         layer, batch, why, nothing(), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=0, peak_macs_per_cycle=_peak(machine, "fp32"), dram_bytes=0, bounds={"": "fused"},
@@ -52,7 +53,7 @@ def plan_nothing(machine: Gpu, layer: Layer, batch: int, why: str) -> LayerPlan:
 
 def plan_stream(
     machine: Gpu, layer: Layer, batch: int, types: Types, work: Stream, read: int = 0, slow: float | None = None
-) -> LayerPlan:
+) -> KernelPlan:
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
         return plan_nothing(machine, layer, batch, work.algorithm)
@@ -87,12 +88,13 @@ def plan_stream(
     why = (f"{moved:,} B in {'L2' if kept else 'DRAM'}; {_shares(words)}",)
     peak = max(_peak(machine, types.math), int(rate * spec.sms))
     nest = stream_nest(layer, batch, types) if isinstance(layer, Conv2d) else (None, None)
-    return LayerPlan(
+    return KernelPlan(
         layer, batch, work.algorithm, lower(phases), {key: n for key, n in counts.items() if n},
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=total, bounds=_bounds(bound), problem=nest[0], mapping=nest[1], columns=columns, why=why,
         limits={word: us * 1e-6 for word, us in words.items()},
+        load=Load(phases, core, min(l2, core), min(dram, core)),
     )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def _name(tile: Tile, split: int, step: int) -> str:
 
 def plan_product(
     machine: Gpu, layer: Layer, batch: int, types: Types, work: Product, read: int = 0, slow: float | None = None
-) -> LayerPlan:
+) -> KernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the whole network by, if known."""
     timer, spec = machine.timer, machine.spec
     sparse = layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
@@ -173,12 +175,13 @@ def plan_product(
         why.append(types.note)
     executed = round(layer.macs * batch / unit.sparse)
     problem, mapping = tile_nest(work, tile, split, unit, types, spec.sms) if not work.winograd else (None, None)
-    return LayerPlan(
+    return KernelPlan(
         layer, batch, f"{work.algorithm}, {kernel} of {timer.library.name}", lower(phases), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=executed,
         compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=_peak(machine, unit.math, unit.sparse),
         dram_bytes=dram, bounds=_bounds(bound), problem=problem, mapping=mapping, columns=columns, why=tuple(why),
         limits={word: us * 1e-6 for word, us in words.items()},
+        load=_load(machine, p, unit, phases, t, work, us - floor, 1.0 if kernel == "vector kernel" else fill, ideal),
     )  # fmt: skip
 
 
@@ -196,6 +199,29 @@ def _phases(machine: Gpu, us: float, floor: float, terms: dict[str, float], t: o
     waves = int(t.waves[0]) * times  # type: ignore[attr-defined]
     l2, dram = (min(_ticks(machine, terms[name]), multiply) for name in ("l2", "dram"))
     return Phases(launch, multiply, write, reduce, l2, dram, waves)
+
+
+def _load(
+    machine: Gpu,
+    p: Products,
+    unit: Unit,
+    phases: Phases,
+    t: Timing,
+    work: Product,
+    us: float,
+    fill: float,
+    ideal: float,
+) -> Load:
+    """What a kernel of `us` microseconds after its launch takes of what streams share; at the least what is ideal."""
+    timer, c = machine.timer, unit.constants
+    quantise = 0.0
+    if unit.menu.quantise is not None:
+        quantise = work.times * work.b * work.m * work.k / (unit.menu.quantise * machine.spec.sms * timer.clock)
+    busy = fill * max(0.0, us - quantise) + quantise
+    l2 = float(t.l2_bytes[0]) / (c.l2_share * 64 * machine.spec.sms * timer.clock)
+    # Alone the write of the output ends behind the next kernel; with streams somebody waits for it.
+    dram = float(t.dram[0]) + work.b * work.m * work.n * p.bytes_o / (c.dram_share * timer.dram)
+    return Load(phases, *(min(us, one) for one in (max(busy, ideal), l2 * work.times, dram * work.times)))
 
 
 def _words(unit: Unit, tile: Tile, terms: dict[str, float], floor: float, fill: float) -> dict[str, float]:

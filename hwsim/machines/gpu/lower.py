@@ -4,6 +4,9 @@ Data of a wave is forwarded sector by sector from DRAM through L2 into shared me
 the three run side by side: a wave lasts as long as the mean of its limits says, the copies beneath it as long as their
 bytes take. A finished tile is written before the next wave of its SM begins. All SMs do the same: they are one server.
 More than sixteen waves are told in sixteen bundles of as many waves each.
+
+Of several streams, one is followed from its launch on; SMs, L2 and DRAM are busy for as long as its share of them takes
+at their full rate, and for the other streams.
 """
 
 from __future__ import annotations
@@ -12,19 +15,19 @@ from dataclasses import dataclass
 
 from hwsim.program import Pipeline, Program, Stage, spread
 
-__all__ = ["Phases", "lower", "nothing"]
+__all__ = ["Phases", "lower", "lower_beside", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
 class Phases:
     """Ticks of a kernel: launch, all main loops, all writes, the sum over a split; what L2 and DRAM are busy for."""
 
-    launch: int
-    multiply: int
-    write: int
-    reduce: int
-    l2: int
-    dram: int
+    launch: int = 0
+    multiply: int = 0
+    write: int = 0
+    reduce: int = 0
+    l2: int = 0
+    dram: int = 0
     waves: int = 1
 
     @property
@@ -35,11 +38,12 @@ class Phases:
 
 _BUNDLES = 16
 _RESOURCES = {"launch": 1, "SMs": 1, "L2": 1, "DRAM": 1}
+_BESIDE = {"stream": 1, "SMs": 1, "L2": 1, "DRAM": 1}
 
 
-def nothing() -> Program:
-    """No kernel: the layer is part of another's, or a view."""
-    return Program(_RESOURCES, ())
+def nothing(beside: bool = False) -> Program:
+    """No kernel, on one stream or `beside` others: the layer is part of another's, or a view."""
+    return Program(_BESIDE if beside else _RESOURCES, ())
 
 
 def lower(phases: Phases) -> Program:
@@ -56,3 +60,32 @@ def lower(phases: Phases) -> Program:
     if phases.reduce:
         pipelines.append(Pipeline("reduce", (Stage("reduce", "L2"),), spread(1, phases.reduce), after=("blocks",)))
     return Program(_RESOURCES, tuple(pipelines))
+
+
+def lower_beside(phases: Phases, wait: int, own: dict[str, int], others: dict[str, int]) -> Program:
+    """The program of one kernel of one stream among others; it takes `phases.total + wait` ticks.
+
+    Parameters
+    ----------
+    phases
+        Of the kernel alone.
+    wait
+        Ticks that it takes longer for the others.
+    own, others
+        Ticks of each of SMs, L2 and DRAM: `own` at most those of the kernel after its launch, both at most all.
+    """
+    steps = {"multiply": phases.multiply, "write back": phases.write, "reduce": phases.reduce, "wait": wait}
+    kernel = tuple(Stage(name, "stream") for name in steps)
+    pipelines = [
+        Pipeline("launch", (Stage("launch", "stream"),), spread(1, phases.launch)),
+        Pipeline("kernel", kernel, spread(1, *steps.values()), after=("launch",)),
+    ]
+    waves = max(1, min(phases.waves, _BUNDLES))
+    for resource, name in (("SMs", "tiles"), ("L2", "copy"), ("DRAM", "fetch")):
+        if own[resource]:
+            tiles = spread(min(waves, own[resource]), own[resource])
+            pipelines.append(Pipeline(name, (Stage(name, resource),), tiles, after=("launch",)))
+        if others[resource]:
+            tiles = spread(min(waves, others[resource]), others[resource])
+            pipelines.append(Pipeline(f"{name} of others", (Stage("other streams", resource),), tiles))
+    return Program(_BESIDE, tuple(pipelines))

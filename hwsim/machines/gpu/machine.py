@@ -11,6 +11,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
+from hwsim.machines.gpu.streams import Beside, KernelPlan
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, Product, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.kinds import MAX_MACS, Machine
@@ -49,7 +50,7 @@ class Gpu(Machine):
             static_source=f"idle power: {power.source}",
         )
         self.spec = self.spec.model_copy(update={"energy": energy})
-        self._parts: dict[tuple[object, ...], LayerPlan] = {}
+        self._parts: dict[tuple[object, ...], KernelPlan] = {}
 
     @property
     def core_clock(self) -> str:
@@ -80,20 +81,28 @@ class Gpu(Machine):
             pad = min(pad, 4)
         return layer_work(layer, batch, types, pad, types.math in library.winograd)
 
-    def _plan(self, layer: Layer, batch: int, read: int = 0, slow: float | None = None) -> LayerPlan:
+    def _plan(self, layer: Layer, batch: int) -> LayerPlan:
+        alone = self._kernel(layer, batch)
+        if self.spec.streams == 1:
+            return alone
+        return self._beside([alone], [self._kernel(layer, batch, slow=1.0)]).plans()[0]
+
+    def _beside(self, alone: list[KernelPlan], free: list[KernelPlan]) -> Beside:
+        return Beside(self.timer, self.timebase.rate_hz, alone, free)
+
+    def _kernel(self, layer: Layer, batch: int, read: int = 0, slow: float | None = None) -> KernelPlan:
         types = self.types(layer)
         work = self._work(layer, batch, types)
         if not isinstance(work, Product):
             return plan_stream(self, layer, batch, types, work, read, slow)
         return plan_product(self, layer, batch, types, work, read, slow)
 
-    def _part(self, layer: Layer, batch: int, read: int, slow: float) -> LayerPlan:
+    def _part(self, layer: Layer, batch: int, read: int, slow: float) -> KernelPlan:
         """A layer as part of a network: with what is fused into it, at the clock of the whole."""
         key = (type(layer), batch, read, slow, *(value for name, value in vars(layer).items() if name != "name"))
         if key not in self._parts:
-            if layer.macs * batch > MAX_MACS:
-                self.plan(layer, batch)  # refuses it
-            self._parts[key] = self._plan(layer, batch, read, slow)
+            self.check_size(layer, batch)
+            self._parts[key] = self._kernel(layer, batch, read, slow)
         return self._parts[key]
 
     def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
@@ -103,6 +112,11 @@ class Gpu(Machine):
         """
         if len(workload) == 1:
             return [self.plan(layer, batch) for layer in workload]
+        alone, free = self._alone(workload, batch)
+        return list(alone) if self.spec.streams == 1 else self._beside(alone, free).plans()
+
+    def _alone(self, workload: Workload, batch: int) -> tuple[list[KernelPlan], list[KernelPlan]]:
+        """Plans of a network that has the GPU to itself, and the same without the power cap."""
         into = fused_into(workload) if self.timer.library.fuses and workload.graph else {}
         read: dict[str, int] = {}
         for name, (host, operands) in into.items():
@@ -110,7 +124,7 @@ class Gpu(Machine):
             extra = operands * (layer.outputs * batch * wanted_type(layer, self.spec.precision).a // 8)
             read[host] = read.get(host, 0) + extra
 
-        def planned(slow: float) -> list[LayerPlan]:
+        def planned(slow: float) -> list[KernelPlan]:
             return [
                 self._nothing(layer, batch, f"fused into {into[layer.name][0]}")
                 if layer.name in into
@@ -123,9 +137,9 @@ class Gpu(Machine):
         idle = float(self.spec.power.idle)
         joules = sum((float(p.columns.get("draw_w", idle)) - idle) * s for p, s in zip(found, seconds, strict=True))
         slow = self.timer.slowdown(sum(seconds), joules)
-        return found if slow < 1.002 else planned(round(slow, 3))
+        return found if slow < 1.002 else planned(round(slow, 3)), found
 
-    def _nothing(self, layer: Layer, batch: int, why: str) -> LayerPlan:
+    def _nothing(self, layer: Layer, batch: int, why: str) -> KernelPlan:
         key = (layer, batch, why)
         if key not in self._parts:
             self._parts[key] = plan_nothing(self, layer, batch, why)
@@ -148,7 +162,7 @@ class Gpu(Machine):
         Returns
         -------
         ndarray
-            What `simulate` gives for `Gemm` layers of these sizes, before it is rounded to ticks.
+            What `simulate` gives for `Gemm` layers of these sizes with one stream, before it is rounded to ticks.
         """
         from hwsim.workload import Gemm
 
@@ -202,14 +216,22 @@ class Gpu(Machine):
         live = workload.peak_activation_bytes(batch)
         if self.spec.precision != "workload":
             live = live * BITS[self.spec.precision] // max((layer.input.bits for layer in workload), default=8)
+        live *= self.spec.streams  # weights are shared
         parts = (("weights", weights), ("activations", live), ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
     def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
-        """Library and harness; what falls back."""
+        """Library and harness; what falls back; what streams share."""
         timer = self.timer
         told = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
         told += dict.fromkeys(note for layer in workload if layer.macs and (note := self.types(layer).note))
+        if self.spec.streams > 1:
+            if len(workload) == 1:
+                (layer,) = workload
+                beside = self._beside([self._kernel(layer, batch)], [self._kernel(layer, batch, slow=1.0)])
+            else:
+                beside = self._beside(*self._alone(workload, batch))
+            told.append(beside.told())
         return tuple(told)
 
     def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
@@ -219,6 +241,8 @@ class Gpu(Machine):
 
 def _advice(machine: Gpu, layer: Layer, batch: int) -> tuple[str, ...]:
     plan = machine.plan(layer, batch)
+    if machine.spec.streams > 1:
+        return ()  # tiles of other streams fill the waves
     fill = plan.columns.get("wave_fill")
     if not isinstance(fill, float) or not plan.macs or fill > 0.97:
         return ()

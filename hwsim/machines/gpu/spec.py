@@ -61,7 +61,8 @@ class GpuSpec(MachineSpec):
     those of a unit in the generation (as a calibration fits them; `spread` says how far its numbers scatter);
     `precision` is the type that every layer runs in (``workload``: each its own); `weights` says how the weights of a
     product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
-    output).
+    output). `streams` is how many inferences run side by side, each on a stream of its own: a GPU keeps 128 kernels at
+    a time at most (CUDA programming guide, resident grids of a device).
     """
 
     kind: Literal["gpu"]
@@ -79,6 +80,7 @@ class GpuSpec(MachineSpec):
     spread: dict[str, float] = {}
     precision: str = "workload"
     weights: Literal["columns", "rows"] = "columns"
+    streams: Annotated[int, Field(ge=1, le=128)] = 1
     # Prices are those of the generation, with `prices` of the file over them.
     energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
 

@@ -168,6 +168,11 @@ class Timer:
         slow = 1 + (over - 1) * time / (time + reaction)
         return time * slow, slow
 
+    def capped_share(self, time: float) -> float:
+        """How much of the power cap a run of so many microseconds feels, from 0 to 1."""
+        reaction = 0.0 if self.harness.sustained else float(self.spec.power.reaction) * 1e6
+        return time / (time + reaction) if time else 0.0
+
     def slowdown(self, seconds: float, joules: float) -> float:
         """How much slower a run of so many seconds gets that would draw so many joules for computing."""
         one = np.ones(1)

@@ -1,0 +1,146 @@
+"""Inferences side by side on one GPU: what streams share, what each waits for the others, and how often one is done.
+
+A stream has one kernel at a time. While it launches, and on SMs for which its kernel has no tile, kernels of other
+streams run. What none of them can have more of than there is are SM-time, L2, DRAM and power: of the work w of kernel i
+on resource r (at its full rate), and the kernels' times t alone,
+
+    interval = max(sum_i t_i / N, max_r sum_i w_ir)        time in which one inference is finished
+    latency  = N interval                                  of each; at least that alone
+
+A board at its limit stretches the interval towards energy / budget as it does for one stream. Nothing is fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hwsim.machines.gpu.lower import Phases, lower_beside, nothing
+from hwsim.machines.plan import LayerPlan
+
+if TYPE_CHECKING:
+    from hwsim.machines.gpu.timing import Timer
+
+__all__ = ["Beside", "KernelPlan", "Load"]
+
+_SHARED = ("SMs", "L2", "DRAM")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a kernel takes of what streams share: its phases, and microseconds of all SMs, of L2 and of DRAM."""
+
+    phases: Phases = field(default_factory=Phases)
+    sms: float = 0.0
+    l2: float = 0.0
+    dram: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class KernelPlan(LayerPlan):
+    """The plan of a layer with what its kernel takes of the GPU."""
+
+    load: Load = Load()
+
+
+class Beside:
+    """A network on each of N streams.
+
+    Parameters
+    ----------
+    timer : Timer
+    rate_hz : Fraction
+        Ticks a second.
+    alone, free : list of KernelPlan
+        The network with the GPU to itself; the same without the power cap.
+    """
+
+    def __init__(self, timer: Timer, rate_hz: Fraction | int, alone: list[KernelPlan], free: list[KernelPlan]) -> None:
+        self.streams = int(timer.spec.streams)
+        self.alone = alone
+        self._tick = float(rate_hz) * 1e-6
+        self._cap = timer.capped_share
+        idle, budget = float(timer.spec.power.idle), timer.budget
+        self.work = [
+            {
+                "SMs": plan.load.sms, "L2": plan.load.l2, "DRAM": plan.load.dram,
+                "power": (float(plan.columns.get("draw_w", idle)) - idle) * _microseconds(plan) / budget,
+            }
+            for plan in free
+        ]  # fmt: skip
+        self.once = sum(map(_microseconds, alone))
+        self._free = sum(map(_microseconds, free))
+
+    @cached_property
+    def total(self) -> dict[str, float]:
+        """Microseconds of an inference on each resource at its full rate; of power, what it draws over the budget."""
+        return {name: sum(work[name] for work in self.work) for name in (*_SHARED, "power")}
+
+    @cached_property
+    def interval(self) -> float:
+        """Microseconds in which one inference is finished."""
+        cool = max(self._free / self.streams, *(self.total[name] for name in _SHARED))
+        # The cap is felt as much as by one inference alone: how long a run is does not depend on the streams.
+        hot = cool + max(0.0, self.total["power"] - cool) * self._cap(self._free)
+        return min(self.once, max(hot, self.once / self.streams))
+
+    @cached_property
+    def bound(self) -> str:
+        """What there is no more of; empty where more streams would finish more."""
+        if self.interval <= 1.0001 * self.once / self.streams:
+            return ""
+        cool = max(_SHARED, key=lambda name: self.total[name])
+        return "power" if self.total["power"] > self.total[cool] else cool
+
+    def told(self) -> str:
+        """A sentence on the whole."""
+        shares = ", ".join(
+            f"{name} {min(1.0, self.total[name] / self.interval):.0%}" for name in _SHARED if self.interval
+        )
+        limit = f"bound by {self.bound}" if self.bound else "nothing that they share is used up"
+        return f"{self.streams} streams side by side (an estimate, not fitted): {limit}; busy: {shares}"
+
+    def plans(self) -> list[LayerPlan]:
+        """The plan of each layer on one of the streams."""
+        n, times = self.streams, [_microseconds(plan) for plan in self.alone]
+        # Who asks for most of what is scarce waits most.
+        asked = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
+        late = max(0.0, n * self.interval - self.once)
+        share = late / sum(asked) if sum(asked) else 0.0
+        return [
+            self._plan(plan, us, work, share * more)
+            for plan, us, work, more in zip(self.alone, times, self.work, asked, strict=True)
+        ]
+
+    def _plan(self, plan: KernelPlan, us: float, work: dict[str, float], wait: float) -> LayerPlan:
+        n, phases = self.streams, plan.load.phases
+        if not phases.total:
+            return replace(plan, program=nothing(beside=True), streams=float(n))
+        late = round(wait * self._tick)
+        own, others = {}, {}
+        for name in _SHARED:
+            own[name] = min(round(work[name] * self._tick), phases.total - phases.launch)
+            rest = n * self.interval - self.total[name]
+            busy = min(1.0, (n - 1) * self.total[name] / rest) if rest > 0 else 0.0
+            others[name] = int((phases.total + late - own[name]) * busy)
+        # A layer's part of the interval is its SM-time and, of SM-time that nobody uses, as much as it takes of the
+        # latency: so no layer does more than the SMs can, though streams are in different layers.
+        spare = max(0.0, self.interval - self.total["SMs"])
+        part = work["SMs"] + spare * (us + wait) / (n * self.interval)
+        word = f"shared {self.bound}" if self.bound and wait > us else plan.bounds[""]
+        stages = ("tiles", "other streams", "wait")
+        told = f"{wait:.4g} us more for {n - 1} other streams: {us:.4g} us alone, {part:.4g} us of the interval"
+        return replace(
+            plan,
+            program=lower_beside(phases, late, own, others),
+            bounds=dict.fromkeys((*plan.bounds, *stages), word),
+            columns={**plan.columns, "wait_s": late / self._tick * 1e-6},
+            why=(*plan.why, told),
+            streams=(phases.total + late) / self._tick / part,
+        )
+
+
+def _microseconds(plan: LayerPlan) -> float:
+    return float(plan.columns["kernel_s"]) * 1e6
