@@ -63,7 +63,14 @@ def calibrate(output: str, quick: bool, runtime: str | None, threads: int | None
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hwsim.calibration import calibrate as measure
-    from hwsim.calibration import fit_library, machine_text, measured_operators, missing_runtime, operator_seconds
+    from hwsim.calibration import (
+        cold_seconds,
+        fit_library,
+        machine_text,
+        measured_operators,
+        missing_runtime,
+        operator_seconds,
+    )
 
     if runtime is None:
         runtime = "none" if missing_runtime() else "onnxruntime"
@@ -77,7 +84,7 @@ def calibrate(output: str, quick: bool, runtime: str | None, threads: int | None
         found, fitted = measure(threads, quick, tell), None
         if runtime != "none":
             samples = measured_operators(found.threads, quick, tell)
-            fitted = fit_library(machine_text(found), samples, operator_seconds(quick))
+            fitted = fit_library(machine_text(found), samples, operator_seconds(quick), cold_seconds(quick))
     write(machine_text(found, fitted), output)
     console = console_of(error=output == "-")
     _print(found, console)
