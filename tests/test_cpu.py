@@ -382,3 +382,34 @@ def test_constants_are_those_of_the_library_in_the_format_that_runs() -> None:
     assert found["openvino-2024.3 int8: function"].value.startswith("89.3 "), "half of 178.6 on AMX"
     assert not any("fp32" in name for name in found)
     assert all(constant.source for constant in found.values())
+
+
+SHARED_L3 = """
+kind: cpu
+name: shared
+source: "made for the test"
+clocks: {core: 4 GHz}
+core: zen4
+cores: 2
+library: onnxruntime-1.31
+costs: {restart: 300}
+memories: {l3: {size: 32 MiB, core: 100 GB/s, kept: KEPT}, dram: {core: 40 GB/s, bandwidth: 80 GB/s}}
+"""
+
+
+def test_weights_outlast_an_inference_only_where_nobody_drives_them_out(tmp_path: Path) -> None:
+    """4 MiB of weights at 100 GB/s of L3; from memory at 40 GB/s and 300 cycles for each of 1024 pages."""
+    product = hwsim.Gemm("fc", m=1, n=1024, k=1024, bias=False)
+    seconds = {}
+    for kept in ("1000 s", "1 ms", "1 ns"):
+        path = tmp_path / "shared.yaml"
+        path.write_text(SHARED_L3.replace("KEPT", kept))
+        machine = hwsim.load_machine(path, set={"threads": 1, "precision": "fp32"})
+        seconds[kept] = hwsim.simulate(machine, hwsim.Workload("one", [product])).summary.latency_s
+        path.write_text(SHARED_L3.replace(", kept: KEPT", ""))
+        alone = hwsim.load_machine(path, set={"threads": 1, "precision": "fp32"})
+        forever = hwsim.simulate(alone, hwsim.Workload("one", [product])).summary.latency_s
+    assert forever <= seconds["1000 s"] < seconds["1 ms"] < seconds["1 ns"]
+    assert seconds["1000 s"] == pytest.approx(forever, rel=1e-2)
+    added = 2**22 / 40e9 - 2**22 / 100e9 + 1024 * 300 / 4e9
+    assert seconds["1 ns"] - forever == pytest.approx(added, rel=0.1)

@@ -1,7 +1,14 @@
 """Measures the machine that hwsim runs on, and writes it as a machine of kind ``cpu``."""
 
 from hwsim.calibration.document import machine_text
-from hwsim.calibration.library import Fitted, fit_library, measured_operators, missing_runtime, operator_seconds
+from hwsim.calibration.library import (
+    Fitted,
+    cold_seconds,
+    fit_library,
+    measured_operators,
+    missing_runtime,
+    operator_seconds,
+)
 from hwsim.calibration.numbers import Number
 from hwsim.calibration.rounds import Calibration, calibrate
 
@@ -10,6 +17,7 @@ __all__ = [
     "Fitted",
     "Number",
     "calibrate",
+    "cold_seconds",
     "fit_library",
     "machine_text",
     "measured_operators",

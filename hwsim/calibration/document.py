@@ -46,7 +46,7 @@ def _memories(found: Calibration) -> Iterator[str]:
     yield line("l2", caches[2].bytes, 0, ("bandwidth", "memories.l2.bandwidth"))
     if 3 in caches:
         sharing = max(1, caches[3].shared // found.host.threads_per_core)
-        keys = [(key, f"memories.l3.{key}") for key in ("core", "bandwidth", "latency")]
+        keys = [(key, f"memories.l3.{key}") for key in ("core", "bandwidth", "latency", "kept")]
         yield line("l3", caches[3].bytes, sharing, *keys)
     else:
         keys = [("core", "memories.l2.bandwidth"), ("bandwidth", "memories.l2.bandwidth")]
@@ -60,6 +60,8 @@ def _costs(fitted: Fitted) -> Iterator[str]:
     yield f"costs:  # cycles, of {fitted.runtime} here instead of where the library's were fitted"
     for dtype, costs in fitted.costs.items():
         yield f"  {dtype}: {{{', '.join(f'{name}: {cost:g}' for name, cost in costs.items())}}}"
+    if fitted.restart:
+        yield f"  restart: {fitted.restart:.4g}  # measured: a product of one row whose weights lie in no cache"
     yield "fitted:"
     for dtype, costs in fitted.costs.items():
         what = f"{len(costs)} costs on {fitted.operators[dtype]} single operators of {fitted.runtime} here"

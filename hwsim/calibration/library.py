@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.calibration.operators import chain_model, operator_layers, time_model, time_operator
+from hwsim.calibration.operators import chain_model, operator_layers, time_cold_product, time_model, time_operator
 from hwsim.calibration.rounds import Tell
 from hwsim.errors import InputError
 from hwsim.fields import check
+from hwsim.kernels import probe
 from hwsim.kernels.probe import Timing
 from hwsim.machines.kinds import kinds
 from hwsim.simulation import simulate
@@ -33,6 +34,7 @@ __all__ = [
     "DTYPES",
     "Fitted",
     "Sample",
+    "cold_seconds",
     "fit",
     "fit_library",
     "measured_operators",
@@ -45,6 +47,10 @@ COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantise", "t
 """What is fitted, of each number format: nine numbers. A tenth, what an operator costs beside its work, is measured."""
 CHAIN = 64
 """Operators of the chain that it is measured on."""
+
+COLD = (1280, 1024)
+"""Depth and columns of the product whose weights are dropped from the caches: 5 MiB."""
+PAGE_BYTES = 4096
 
 HUBER = 0.08
 """Relative error beyond which an operator is taken for disturbed, and counts less."""
@@ -73,7 +79,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Costs by number format, on how many operators they were fitted, and the mean error of these before and after."""
+    """Costs by number format, on how many operators they were fitted, and the mean error of these before and after.
+
+    `restart` was measured: what a page of weights from memory costs beside its transfer, in cycles.
+    """
 
     costs: Mapping[str, Mapping[str, float]]
     operators: Mapping[str, int]
@@ -81,6 +90,7 @@ class Fitted:
     after: Mapping[str, float]
     notes: tuple[str, ...]
     runtime: str
+    restart: float = 0.0
 
     def lines(self) -> list[str]:
         """What a reader should know of the fit."""
@@ -125,6 +135,15 @@ def operator_seconds(quick: bool = False) -> float:
         min(time_model(*chain_model(nodes), 1, seconds).least_ns for _ in range(rounds)) for nodes in (1, 1 + CHAIN)
     ]
     return max(0.0, least[1] - least[0]) * 1e-9 / CHAIN
+
+
+def cold_seconds(quick: bool = False) -> float:
+    """What a page of weights from memory takes in a product of one row; nothing where caches cannot be emptied.
+
+    Its inner loop does not run as far ahead as a plain read does: hardware prefetch starts anew in each page.
+    """
+    least = min(time_cold_product(COLD, 20).least_ns for _ in range(2 if quick else 5))
+    return least * 1e-9 / (4 * COLD[0] * COLD[1] / PAGE_BYTES) if probe.drop(np.zeros(8, np.uint64)) else 0.0
 
 
 def clean(samples: Sequence[Sample]) -> list[Sample]:
@@ -190,15 +209,17 @@ def _least_squares(rows: Array, target: Array) -> Array:
     return found
 
 
-def fit_library(text: str, samples: Sequence[Sample], operator_s: float) -> Fitted:
+def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s: float = 0.0) -> Fitted:
     """Fit the costs of the library that a machine file names, for each number format that was measured.
 
-    `operator_s` is what an operator takes beside its work, from `operator_seconds`.
+    `operator_s` is what an operator takes beside its work, from `operator_seconds`; `page_s` what a page of weights
+    from memory takes, transfer included, from `cold_seconds`.
     """
     machine = parse_yaml(text, "calibration")
     here = machine_of(machine)
     library = here.library
     call = float(f"{operator_s * here.hz:.4g}")
+    restart = max(0.0, page_s * here.hz - PAGE_BYTES / here.bench("fp32").dram)
     usable = clean(samples)
     notes = []
     if len(usable) < len(samples):
@@ -217,7 +238,7 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float) -> Fitt
         counts[dtype] = len(own)
         before[dtype] = float(np.mean(np.abs(_predicted(machine, own, {}) / measured - 1)))
         after[dtype] = float(np.mean(np.abs(_predicted(machine, own, costs[dtype]) / measured - 1)))
-    return Fitted(costs, counts, before, after, tuple(notes), f"onnxruntime {version('onnxruntime')}")
+    return Fitted(costs, counts, before, after, tuple(notes), f"onnxruntime {version('onnxruntime')}", restart)
 
 
 def machine_of(document: Document) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import log
+
+import numpy as np
 
 from hwsim.host import Host
 from hwsim.kernels import probe
@@ -13,6 +16,8 @@ from hwsim.kernels.probe import Instruction, Timing
 __all__ = ["Number", "Probe", "WorkingSets", "numbers", "probes", "working_sets"]
 
 KIB, MIB = 2**10, 2**20
+PAUSE_MS = 5.0
+"""How long data lies in L3 untouched: as long as a small network takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,10 @@ def probes(host: Host, threads: int, memory: int = 0) -> Iterator[Probe]:
             if size:
                 yield Probe(f"{level} read, all threads", partial(_stream, "read", size, threads, 0))
                 yield Probe(f"{level} copy, all threads", partial(_stream, "copy", size, threads, 0))
+    if sizes.l3:
+        yield Probe("l3 read at once", partial(probe.linger, sizes.l3))
+        yield Probe("l3 read after a pause", lambda times: probe.linger(sizes.l3, times, PAUSE_MS))
+        yield Probe("l3 read, dropped", lambda times: probe.linger(sizes.l3, times, dropped=True))
     for level, size in (("l1", sizes.l1), ("l2", sizes.l2), ("l3", sizes.l3)):
         if size:
             yield Probe(f"{level} latency", partial(_chase, size))
@@ -169,10 +178,28 @@ def numbers(found: dict[str, Timing], threads: int) -> Iterator[Number]:
         if f"{level} latency" in found:
             key = "memories.l3.latency" if level == "l3" else ""
             yield number(key, f"{title} latency", f"{level} latency", 1, "ns", inverse=True)
+    if "l3 read after a pause" in found:
+        yield from _kept(found)
     yield number("", "call from Python into compiled code", "call", 1, "ns", inverse=True)
     yield number("", "start and join of a thread", "thread start", 1e-3, "us", inverse=True)
     if "barrier" in found:
         yield number("", f"barrier of {threads} spinning threads", "barrier", 1, "ns", inverse=True)
+
+
+def _kept(found: dict[str, Timing]) -> Iterator[Number]:
+    """How long data stays in L3 beside others: a pause loses 1 - exp(-pause / kept) of it, by medians.
+
+    Nothing where less than a fiftieth is lost.
+    """
+    pause = found["l3 read after a pause"]
+    near, then, far = (
+        float(np.median(found[f"l3 read{how}"].ns)) for how in (" at once", " after a pause", ", dropped")
+    )
+    lost = min(0.98, (then - near) / (far - near)) if far > near else 0.0
+    if lost > 0.02:
+        kept = -PAUSE_MS / log(1 - lost)
+        what = f"untouched data stays in L3 ({lost:.0%} gone after {PAUSE_MS:g} ms)"
+        yield Number("memories.l3.kept", what, kept, "ms", pause.spread, pause.quartiles)
 
 
 def _rates(found: dict[str, Timing], number: Callable[..., Number], ghz: float) -> Iterator[Number]:

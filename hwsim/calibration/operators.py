@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.kernels.probe import Timing
+from hwsim.kernels.probe import Timing, drop
 from hwsim.workload import Conv2d, Gemm, Layer
 
-__all__ = ["chain_model", "operator_layers", "operator_model", "time_model", "time_operator"]
+__all__ = ["chain_model", "operator_layers", "operator_model", "time_cold_product", "time_model", "time_operator"]
 
 Array = np.ndarray[Any, Any]
 
@@ -116,11 +116,7 @@ def time_operator(layer: Layer, dtype: str, threads: int, seconds: float = 0.05)
 
 def time_model(model: bytes, feeds: dict[str, Array], threads: int, seconds: float = 0.05, rounds: int = 3) -> Timing:
     """Time the runs of a model; the work is runs."""
-    onnxruntime = import_module("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = _session(model, threads)
     for _ in range(3):
         session.run(None, feeds)
     ns: list[float] = []
@@ -132,3 +128,35 @@ def time_model(model: bytes, feeds: dict[str, Array], threads: int, seconds: flo
         ns.append(float(after - before))
         before = after
     return Timing(tuple(ns), 1)
+
+
+def time_cold_product(shape: tuple[int, int], times: int) -> Timing:
+    """Time a product of one row with depth x columns weights that are dropped from the caches before each run."""
+    onnx = import_module("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    depth, columns = shape
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "cold",
+        [helper.make_tensor_value_info("x", kind, [1, depth]), helper.make_tensor_value_info("w", kind, shape)],
+        [helper.make_tensor_value_info("y", kind, [1, columns])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = _session(bytes(model.SerializeToString()), 1)
+    # An input, not a constant: a library would copy that to where nobody can drop it.
+    feeds = {"x": np.ones((1, depth), np.float32), "w": np.ones(shape, np.float32)}
+    ns: list[float] = []
+    for _ in range(times):
+        drop(feeds["w"].view(np.uint64))
+        before = perf_counter_ns()
+        session.run(None, feeds)
+        ns.append(float(perf_counter_ns() - before))
+    return Timing(tuple(ns), 1)
+
+
+def _session(model: bytes, threads: int) -> Any:
+    onnxruntime = import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -105,7 +105,14 @@ def calibrate(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hwsim.calibration import calibrate as measure
-    from hwsim.calibration import fit_library, machine_text, measured_operators, missing_runtime, operator_seconds
+    from hwsim.calibration import (
+        cold_seconds,
+        fit_library,
+        machine_text,
+        measured_operators,
+        missing_runtime,
+        operator_seconds,
+    )
 
     if runtime is None:
         runtime = "none" if missing_runtime() else "onnxruntime"
@@ -119,7 +126,7 @@ def calibrate(
         found, fitted = measure(threads, quick, tell), None
         if runtime != "none":
             samples = measured_operators(found.threads, quick, tell)
-            fitted = fit_library(machine_text(found), samples, operator_seconds(quick))
+            fitted = fit_library(machine_text(found), samples, operator_seconds(quick), cold_seconds(quick))
     write(machine_text(found, fitted), output)
     console = console_of(error=output == "-")
     _print(found, console)

@@ -23,7 +23,9 @@ __all__ = [
     "call",
     "chase",
     "clock",
+    "drop",
     "instructions",
+    "linger",
     "registers",
     "start",
     "stream",
@@ -195,6 +197,36 @@ def stream(
         if what != "read":
             _done(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
     return Timing(tuple(ns), size * passes * threads)
+
+
+def drop(buffer: Array) -> bool:
+    """Drop an array of 64-bit words from every cache; whether this processor lets us."""
+    return bool(_probe.flush(buffer.reshape(1, -1)))
+
+
+def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = False) -> Timing:
+    """Time reading `size` bytes once, after they were read and so long nothing; or after they were `dropped` instead.
+
+    What took longer than without a pause was driven out of the caches by others meanwhile. The work is bytes.
+    """
+    size = max(_probe.BLOCK, size // _probe.BLOCK * _probe.BLOCK)
+    source = _buffer(1, size)
+    source[:] = np.arange(size // 8, dtype=np.uint64) % 251
+    expected = [int(source.sum())]
+    wide = registers()[-1]
+    ns = []
+    for _ in range(times):
+        if dropped:
+            drop(source)
+        else:
+            _probe.streams(0, wide, source, source, 1)
+        until = perf_counter_ns() + int(pause_ms * 1e6)
+        while perf_counter_ns() < until:
+            pass
+        time, sums = _probe.streams(0, wide, source, source, 1)
+        _done("reading", sums, expected)
+        ns.append(time)
+    return Timing(tuple(ns), size)
 
 
 def _ring(lines: int, seed: int = 0) -> tuple[Array, Array]:

@@ -73,11 +73,14 @@ class Place:
         Whether it is the first to run, which carries what surrounds an inference.
     passed : bool
         Whether another layer takes its output.
+    lost : float
+        Part of what lay in L3 that others drove out of it since the last inference.
     """
 
     edges: tuple[bool, bool] = (True, True)
     session: bool = True
     passed: bool = False
+    lost: float = 0.0
 
 
 ALONE = Place()
@@ -111,11 +114,10 @@ def fused(layer: Layer) -> bool:
     return cheap or isinstance(layer, (Elementwise, DataMovement, Concat))
 
 
-def _far(bench: Bench, found: Walk, level: Literal["", "l3", "dram"], spent: Spent) -> None:
-    """Steps that pull weights from afar: as long as they do, or as the tile takes, whichever is longer."""
-    speed = {"l3": bench.l3, "dram": bench.dram, "": bench.l2}[level]
+def _far(bench: Bench, found: Walk, level: Literal["l3", "dram"], lost: float, spent: Spent) -> None:
+    """Steps that pull weights from afar, `lost` of them from DRAM: as long as that or the tile takes, the longer."""
     for steps, near, size in found.far:
-        stream = steps * size / speed
+        stream = steps * size * ((1 - lost) / bench.l3 + lost / bench.dram)
         spent.cycles["hidden"] += min(stream, steps * near)
         spent.cycles[level] += max(0.0, stream - steps * near)
         spent.cycles["compute"] += max(0.0, steps * near - stream)
@@ -129,7 +131,9 @@ def level_of(bench: Bench, home: tuple[float, float]) -> Literal["", "l3", "dram
     return "l3" if home[1] <= bench.library.resident * bench.l3_size else "dram"
 
 
-def _multiply(layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[float, float], spent: Spent) -> None:
+def _multiply(
+    layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[float, float], lost: float, spent: Spent
+) -> None:
     """The multiply-accumulates of a product or convolution and what goes with them."""
     spent_on, cost, threads = spent.cycles, bench.cost, share.threads
     outputs = work.b * work.m * work.n
@@ -150,6 +154,8 @@ def _multiply(layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[
         spent_on["outputs"] += cost("output") * outputs * share.part / bench.ports.lanes
         return
     level = level_of(bench, home)
+    lost = {"": 0.0, "l3": lost, "dram": 1.0}[level]
+    level = "dram" if lost > 0.5 else level
     patches = work.conv and (work.channels % bench.ports.depth != 0)
     if work.conv and not patches:
         # Implicit: pointers to pixels, no slices of depth; the tile is requantised as it leaves the registers.
@@ -163,12 +169,11 @@ def _multiply(layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[
         spent_on["accumulate"] += share.b * cost("accumulate") * (found.stored / 2 + found.added)
     for bound, cycles in found.cycles.items():
         spent_on[bound] += share.b * cycles
-    if found.far:
+    if level:
         found = replace(found, far=[(share.b * steps, near, size) for steps, near, size in found.far])
-        _far(bench, found, level, spent)
-    if level == "dram":
-        pages = share.b * work.k * share.n * bench.word / _PAGE
-        spent_on["dram"] += cost("page") * pages * min(1.0, share.m / _MANY_ROWS)
+        _far(bench, found, level, lost, spent)
+        pages = share.b * work.k * share.n * bench.word / _PAGE * lost
+        spent_on[level] += pages * max(cost("page") * min(1.0, share.m / _MANY_ROWS), cost("restart"))
     if work.conv and (patches or work.taps > 1):
         spent_on["patches"] += cost("patch") * work.b * work.m * work.taps / threads
     if patches:
@@ -213,7 +218,7 @@ def spend(
         first = cost("conv_thread" if isinstance(layer, (Conv2d, Pool2d)) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
     if work is not None:
-        _multiply(layer, work, bench, share, home, spent)
+        _multiply(layer, work, bench, share, home, place.lost, spent)
         if isinstance(layer, Conv2d) and library.layout == "reorder":
             # Channels that fill no vector are read as they are.
             plain = bench.dtype != "int8" and layer.c < bench.ports.lanes

@@ -41,6 +41,7 @@ COSTS: dict[str, str] = {
     "value": "value of an operator without MACs that is neither pooled nor a function",
     "tap": "load of a vector for each tap of a depthwise filter (loads, not cycles)",
     "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
+    "restart": "4 KiB page of weights that come from DRAM, however few the rows of a tile",
     "rest": "channel and tap of a depthwise filter that fills no vector",
 }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from math import ceil
+from math import ceil, exp
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -161,6 +161,9 @@ class Cpu(Machine):
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
         cycles = self._cycles(layers, batch, weights, places, False)
+        if spec.memories["l3"].kept is not None:
+            places = self._lost(layers, batch, weights, places, sum(cycles) / self.hz)
+            cycles = self._cycles(layers, batch, weights, places, False)
         time = sum(cycles) / self.hz
         if spec.streams == "all" and spec.efficient is not None:
             slow = sum(self._cycles(layers, batch, weights, places, True)) / (self.hz * spec.efficient.clock)
@@ -170,6 +173,23 @@ class Cpu(Machine):
             _Setting(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
         ]
         return settings, time + sum(extra) / self.hz
+
+    def _lost(
+        self, layers: list[Layer], batch: int, weights: int, places: dict[str, Place], time: float
+    ) -> dict[str, Place]:
+        """Places with what of a layer's weights is gone when the next inference comes, where others use L3 too.
+
+        A line goes with what others bring in and with what the network itself does: 1 - exp(-time / kept - bytes / L3).
+        """
+        level = self.spec.memories["l3"]
+        bench = {layer.name: self.bench(self.dtype_of(layer)) for layer in layers}
+        most = max((layer.inputs + layer.outputs) * bench[layer.name].word * batch for layer in layers)
+        found = {}
+        for layer in layers:
+            beside = max(0, weights - layer.weights * bench[layer.name].word) + most
+            gone = 1 - exp(-time / float(level.kept or 1) - beside / float(level.size or 1))
+            found[layer.name] = replace(places[layer.name], lost=round(gone, 3))
+        return found
 
     def _cycles(
         self, layers: list[Layer], batch: int, weights: int | None, places: dict[str, Place], efficient: bool

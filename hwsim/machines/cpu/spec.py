@@ -23,7 +23,8 @@ class MemorySpec(Spec):
     """A cache or the main memory.
 
     `core` is what one core can get from it alone, `bandwidth` what all cores of a socket get together (of a private
-    cache: its core). `cores` are those that share one of that `size`; all of the socket unless told.
+    cache: its core). `cores` are those that share one of that `size`; all of the socket unless told. `kept`, of L3:
+    how long what nobody touches stays there in the mean, where others use it too; for ever unless told.
     """
 
     size: Size | None = None
@@ -32,6 +33,7 @@ class MemorySpec(Spec):
     load: Bandwidth | None = None
     store: Bandwidth | None = None
     latency: Time | None = None
+    kept: Time | None = None
     cores: Positive | None = None
     per: Literal["core", "socket"] = "socket"
     source: str | None = None
