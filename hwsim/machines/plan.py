@@ -63,6 +63,8 @@ class LayerPlan:
         Sentences for `hwsim explain`: what the planner weighed.
     streams : float
         Inferences that run side by side, of which this is one; not whole where some run on slower cores.
+        The layer's time over it is its part of the interval in which an inference is finished: where streams are in
+        different layers at a time, it differs between layers, and only that of the network is how many there are.
     limits : dict
         Seconds that each bound alone would take, where they act at the same time and stages do not tell them apart.
     """

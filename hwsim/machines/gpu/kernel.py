@@ -219,9 +219,9 @@ def _load(
         quantise = work.times * work.b * work.m * work.k / (unit.menu.quantise * machine.spec.sms * timer.clock)
     busy = fill * max(0.0, us - quantise) + quantise
     l2 = float(t.l2_bytes[0]) / (c.l2_share * 64 * machine.spec.sms * timer.clock)
-    # Alone the write of the output ends behind the next kernel; with streams somebody waits for it.
+    # Alone the write of the output ends behind the next kernel; with streams somebody waits for it, however long it is.
     dram = float(t.dram[0]) + work.b * work.m * work.n * p.bytes_o / (c.dram_share * timer.dram)
-    return Load(phases, *(min(us, one) for one in (max(busy, ideal), l2 * work.times, dram * work.times)))
+    return Load(phases, min(us, max(busy, ideal)), min(us, l2 * work.times), dram * work.times)
 
 
 def _words(unit: Unit, tile: Tile, terms: dict[str, float], floor: float, fill: float) -> dict[str, float]:

@@ -117,6 +117,9 @@ class Gpu(Machine):
 
     def _alone(self, workload: Workload, batch: int) -> tuple[list[KernelPlan], list[KernelPlan]]:
         """Plans of a network that has the GPU to itself, and the same without the power cap."""
+        if len(workload) == 1:
+            (layer,) = workload
+            return [self._kernel(layer, batch)], [self._kernel(layer, batch, slow=1.0)]
         into = fused_into(workload) if self.timer.library.fuses and workload.graph else {}
         read: dict[str, int] = {}
         for name, (host, operands) in into.items():
@@ -226,12 +229,7 @@ class Gpu(Machine):
         told = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
         told += dict.fromkeys(note for layer in workload if layer.macs and (note := self.types(layer).note))
         if self.spec.streams > 1:
-            if len(workload) == 1:
-                (layer,) = workload
-                beside = self._beside([self._kernel(layer, batch)], [self._kernel(layer, batch, slow=1.0)])
-            else:
-                beside = self._beside(*self._alone(workload, batch))
-            told.append(beside.told())
+            told.append(self._beside(*self._alone(workload, batch)).told())
         return tuple(told)
 
     def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:

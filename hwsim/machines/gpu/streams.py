@@ -109,26 +109,37 @@ class Beside:
         asked = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
         late = max(0.0, n * self.interval - self.once)
         share = late / sum(asked) if sum(asked) else 0.0
+        own = [self._own(plan, work) for plan, work in zip(self.alone, self.work, strict=True)]
+        spent = {name: sum(each[name] for each in own) for name in _SHARED}
+        whole = n * self.interval * self._tick
+        # Of the time in which a stream's own kernels leave a resource alone, others have it for so much.
+        busy = {
+            name: max(0.0, min(1.0, (n * self.total[name] * self._tick - spent[name]) / (whole - spent[name])))
+            for name in _SHARED
+            if whole > spent[name]
+        }
         return [
-            self._plan(plan, us, work, share * more)
-            for plan, us, work, more in zip(self.alone, times, self.work, asked, strict=True)
+            self._plan(plan, us, work["SMs"], share * more, mine, busy)
+            for plan, us, work, more, mine in zip(self.alone, times, self.work, asked, own, strict=True)
         ]
 
-    def _plan(self, plan: KernelPlan, us: float, work: dict[str, float], wait: float) -> LayerPlan:
+    def _own(self, plan: KernelPlan, work: dict[str, float]) -> dict[str, int]:
+        """Ticks for which a kernel has each resource; what is still to be written then counts among the others."""
+        after = plan.load.phases.total - plan.load.phases.launch
+        return {name: min(round(work[name] * self._tick), after) for name in _SHARED}
+
+    def _plan(
+        self, plan: KernelPlan, us: float, held: float, wait: float, own: dict[str, int], busy: dict[str, float]
+    ) -> LayerPlan:
         n, phases = self.streams, plan.load.phases
         if not phases.total:
             return replace(plan, program=nothing(beside=True), streams=float(n))
         late = round(wait * self._tick)
-        own, others = {}, {}
-        for name in _SHARED:
-            own[name] = min(round(work[name] * self._tick), phases.total - phases.launch)
-            rest = n * self.interval - self.total[name]
-            busy = min(1.0, (n - 1) * self.total[name] / rest) if rest > 0 else 0.0
-            others[name] = int((phases.total + late - own[name]) * busy)
+        others = {name: int((phases.total + late - own[name]) * busy.get(name, 0.0)) for name in _SHARED}
         # A layer's part of the interval is its SM-time and, of SM-time that nobody uses, as much as it takes of the
         # latency: so no layer does more than the SMs can, though streams are in different layers.
         spare = max(0.0, self.interval - self.total["SMs"])
-        part = work["SMs"] + spare * (us + wait) / (n * self.interval)
+        part = held + spare * (us + wait) / (n * self.interval)
         word = f"shared {self.bound}" if self.bound and wait > us else plan.bounds[""]
         stages = ("tiles", "other streams", "wait")
         told = f"{wait:.4g} us more for {n - 1} other streams: {us:.4g} us alone, {part:.4g} us of the interval"
