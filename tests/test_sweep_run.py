@@ -5,8 +5,9 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import warnings
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ import pytest
 import hwsim
 from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
-from hwsim.sweeps.evaluation import Evaluator
+from hwsim.sweeps.evaluation import Evaluator, Outcome
 from hwsim.sweeps.results import Results, frame_of
 from hwsim.sweeps.runner import Runner
 from hwsim.sweeps.space import read_space
-from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.store import Store, StoreError
 from hwsim.sweeps.summary import best_of_both, told
 from hwsim.sweeps.sweep import Sweep, sweep
 
@@ -257,6 +258,18 @@ def stress_sweep():
     sys.modules["stress_sweep"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_store_that_several_begin_at_once_is_a_store_for_each(tmp_path: Path) -> None:
+    start = threading.Barrier(4)
+
+    def opened(path: Path) -> dict[str, Outcome]:
+        start.wait()
+        return Store(path).known(["none"])
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):
+            assert list(pool.map(opened, [tmp_path / f"{number}.sqlite"] * 4)) == [{}] * 4
 
 
 def test_two_sweeps_at_once_are_one(tmp_path: Path) -> None:

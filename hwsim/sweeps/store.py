@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -70,11 +71,13 @@ class Store:
             raise StoreError(f"{self.path}: is no store of hwsim, or its beginning is damaged; it was not changed")
 
     def _open(self) -> None:
+        self._db.execute("BEGIN")  # one look at all three: another runner may be making the table just now
         application = self._number("application_id")
         version = self._number("user_version")
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        self._db.execute("COMMIT")
         if not tables and not application:
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._db.execute("BEGIN IMMEDIATE")
             if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 self._db.execute(
@@ -95,6 +98,18 @@ class Store:
             if faults != "ok":
                 raise sqlite3.DatabaseError(faults)
         self._db.execute("PRAGMA synchronous=NORMAL")
+
+    def _write_ahead(self) -> None:
+        """Switch to WAL; SQLite does not wait by itself where two runners switch at once."""
+        end = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(0.01)
 
     def _number(self, pragma: str) -> int:
         return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])
