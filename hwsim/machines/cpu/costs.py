@@ -155,6 +155,8 @@ def _multiply(
         return
     level = level_of(bench, home)
     lost = {"": 0.0, "l3": lost, "dram": 1.0}[level]
+    # Weights that fit L3 are few enough pages for the TLB, which `page` is about; `restart` is about prefetch.
+    page = cost("page") * min(1.0, share.m / _MANY_ROWS) if level == "dram" else 0.0
     level = "dram" if lost > 0.5 else level
     patches = work.conv and (work.channels % bench.ports.depth != 0)
     if work.conv and not patches:
@@ -173,7 +175,7 @@ def _multiply(
         found = replace(found, far=[(share.b * steps, near, size) for steps, near, size in found.far])
         _far(bench, found, level, lost, spent)
         pages = share.b * work.k * share.n * bench.word / _PAGE * lost
-        spent_on[level] += pages * max(cost("page") * min(1.0, share.m / _MANY_ROWS), cost("restart"))
+        spent_on[level] += pages * max(page, cost("restart"))
     if work.conv and (patches or work.taps > 1):
         spent_on["patches"] += cost("patch") * work.b * work.m * work.taps / threads
     if patches:
