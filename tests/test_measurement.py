@@ -13,7 +13,7 @@ from hwsim.cli.measured import measured
 from hwsim.errors import InputError
 from hwsim.measurement import NodeTime, compare_measured, measure, parse_profile
 from hwsim.measurement.nodes import GraphNode, Group, cover, groups
-from hwsim.measurement.runtime import without_profiler
+from hwsim.measurement.profile import without_profiler
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

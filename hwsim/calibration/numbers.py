@@ -80,10 +80,6 @@ def working_sets(host: Host, threads: int, memory: int = 0) -> WorkingSets:
     )
 
 
-def _best(dtype: str) -> tuple[Instruction, ...]:
-    return tuple(one for one in probe.instructions() if one.dtype == dtype)
-
-
 def probes(host: Host, threads: int, memory: int = 0) -> Iterator[Probe]:
     """Every micro-benchmark of a processor, for `threads` threads at most."""
     sizes = working_sets(host, threads, memory)

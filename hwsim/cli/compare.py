@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 _MOST = 64
+_OWN = re.compile(r"\+(?=[A-Za-z_][\w.-]*=)")
+"""Where a change of its own begins in ``NAME+KEY=VALUE``."""
 
 
 def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     """A machine with its label, from ``NAME+KEY=VALUE+KEY=VALUE``; its own changes go over those for all."""
     import hwsim
 
-    name, *own = re.split(r"\+(?=[A-Za-z_][\w.-]*=)", item)
+    name, *own = _OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
     # The last two names of a key say what it is: memories.glb.size is glb.size.
     told = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
@@ -126,7 +128,7 @@ def compare(
 
     wanted: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in given:
-        wanted[kind_of(re.split(r"\+(?=[A-Za-z_][\w.-]*=)", item)[0])].append(item)
+        wanted[kind_of(_OWN.split(item)[0])].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):
         if wanted[here] and not wanted[missing]:
             raise InputError(f"a {missing} must be among what is compared too; see hwsim list {missing}s")

@@ -28,8 +28,7 @@ def _shapes(layers: Iterable[Layer]) -> list[tuple[Layer, int]]:
     """Layers that differ in more than their name, and how many there are of each."""
     found: dict[tuple[object, ...], tuple[Layer, int]] = {}
     for layer in layers:
-        key = (type(layer), *(value for name, value in vars(layer).items() if name != "name"))
-        found[key] = layer, found.get(key, (layer, 0))[1] + 1
+        found[layer.likeness] = layer, found.get(layer.likeness, (layer, 0))[1] + 1
     return list(found.values())
 
 

@@ -60,9 +60,7 @@ class Machine(ABC):
 
     def plan(self, layer: Layer, batch: int = 1) -> LayerPlan:
         """How `layer` runs here for `batch` inputs; remembered, since networks repeat their layers."""
-        # Layers that differ in their name alone run alike.
-        shape = (value for field, value in vars(layer).items() if field != "name")
-        key = (type(layer), batch, self.planned_by_name(layer.name), *shape)
+        key = (batch, self.planned_by_name(layer.name), *layer.likeness)
         if key not in self.remembered:
             self.check_size(layer, batch)
             self.remembered[key] = self._plan(layer, batch)

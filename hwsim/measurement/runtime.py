@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -18,8 +17,9 @@ from hwsim.calibration.operators import chain_model
 from hwsim.errors import InputError, nearest
 from hwsim.host import Energy, Load
 from hwsim.measurement.nodes import GraphNode
+from hwsim.measurement.profile import NodeTime, line_of, parse_profile, without_profiler
 
-__all__ = ["RUNTIMES", "Measurement", "NodeTime", "measure", "parse_profile"]
+__all__ = ["RUNTIMES", "Measurement", "measure"]
 
 RUNTIMES = ("onnxruntime",)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -27,24 +27,9 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
 MAX_INPUT_ELEMENTS = 2**28
 WATCHED_NODES, WATCHED_RUNS = 64, 50
-MOST_WATCHED_S = 6e-6
-INPUT_SHARE = 12.0
-"""What the profiler adds to a node beside its inputs, over what it adds for one of them (3.0 us with 7, 2.0 with 1)."""
-SUFFIX = "_kernel_time"
 Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
 """What is being done, how much of it is done, how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeTime:
-    """A node that the runtime ran: its name and kernel, least and median time over the runs, and how many it reads."""
-
-    name: str
-    op: str
-    least_s: float
-    median_s: float
-    inputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,7 +175,7 @@ class _Run:
         try:
             return self.onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf and onnx raise types of their own
-            raise InputError(f"cannot be read as ONNX: {_line(error)}", str(self.path)) from None
+            raise InputError(f"cannot be read as ONNX: {line_of(error)}", str(self.path)) from None
 
     def named(self) -> tuple[GraphNode, ...]:
         """The file's nodes; those without a name get that of their first output, so that the profiler can tell them."""
@@ -235,7 +220,7 @@ class _Run:
         try:
             session = self.ort.InferenceSession(self.source, options, providers=[PROVIDERS[self.device]])
         except Exception as error:
-            raise InputError(f"onnxruntime cannot load it: {_line(error)}", str(self.path)) from None
+            raise InputError(f"onnxruntime cannot load it: {line_of(error)}", str(self.path)) from None
         _check_provider(self.ort, self.device, session.get_providers())
         return session
 
@@ -259,7 +244,7 @@ class _Run:
                 session.run_with_iobinding(feeds)
                 feeds.synchronize_outputs()
         except Exception as error:
-            raise InputError(f"onnxruntime cannot run it: {_line(error)}", str(self.path)) from None
+            raise InputError(f"onnxruntime cannot run it: {line_of(error)}", str(self.path)) from None
         return perf_counter() - start
 
     def measured(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
@@ -330,11 +315,6 @@ class _Run:
         )
 
 
-def _line(error: Exception) -> str:
-    """An error of another library in one line of a bearable length."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 def _nodes(model: Any) -> tuple[GraphNode, ...]:
     return tuple(
         GraphNode(node.name, node.op_type, tuple(filter(None, node.input)), tuple(filter(None, node.output)))
@@ -380,64 +360,3 @@ def _values(draw: np.random.Generator, kind: str, shape: tuple[int, ...], name: 
     if dtype in ("bool", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
         return draw.integers(0, 2, shape).astype(dtype)
     raise InputError(f"input {name!r} must be a tensor of numbers, not {kind}", path)
-
-
-def without_profiler(
-    nodes: tuple[NodeTime, ...], run_s: float, least_s: float = 0.0
-) -> tuple[tuple[NodeTime, ...], float]:
-    """The nodes without what the profiler adds to each, and the mean of that.
-
-    It adds what the nodes together outlast a run without it: from `least_s` a node, which a chain of tiny ones shows,
-    to 6 us (a run that was disturbed would say less, and nodes that were, more). It describes each input of a node, so
-    that a node of many inputs has more of it; at most half of a node's time is taken off.
-    """
-    if not nodes:
-        return nodes, 0.0
-    each = (math.fsum(node.least_s for node in nodes) - run_s) / len(nodes)
-    each = min(max(each, least_s), MOST_WATCHED_S)
-    if each <= 0:
-        return nodes, 0.0
-    mean = sum(INPUT_SHARE + node.inputs for node in nodes) / len(nodes)
-    less = []
-    for node in nodes:
-        over = each * (INPUT_SHARE + node.inputs) / mean
-        least, median = max(node.least_s - over, node.least_s / 2), max(node.median_s - over, node.median_s / 2)
-        less.append(replace(node, least_s=least, median_s=median))
-    return tuple(less), each
-
-
-def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
-    """The nodes of a profile of `runs` runs, of which the first `warm` are left out.
-
-    A node that ran several times a run (in a loop) counts once, with the sum; one inside of another (the body of a
-    loop) is part of that.
-
-    Raises
-    ------
-    InputError
-        If the text is no profile of onnxruntime, or holds another number of runs.
-    """
-    try:
-        events = [event for event in json.loads(text) if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
-        events = [(int(e["ts"]), -int(e["dur"]), e["name"], e["args"]) for e in events]
-        keys = [
-            (ts, negative, name.removesuffix(SUFFIX), args.get("node_index", "")) for ts, negative, name, args in events
-        ]
-        ops = {key[2:]: str(event[3].get("op_name", "")) for key, event in zip(keys, events)}
-        reads = {key[2:]: len(event[3].get("input_type_shape") or ()) for key, event in zip(keys, events)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"must be a profile that onnxruntime wrote: {_line(error)}") from None
-    found: dict[tuple[str, str], list[float]] = {}
-    end = -1
-    for ts, negative, name, index in sorted(keys, key=lambda key: key[:2]):
-        if ts - negative <= end:  # inside of the node before
-            continue
-        end = ts - negative
-        found.setdefault((name, index), []).append(-negative * 1e-6)
-    nodes = []
-    for (name, index), times in found.items():
-        if len(times) % runs:
-            raise InputError(f"node {name!r} must run equally often in each of {runs} runs, not {len(times)} times")
-        each = np.array(times).reshape(runs, -1).sum(axis=1)[warm:]
-        nodes.append(NodeTime(name, ops[name, index], float(each.min()), float(np.median(each)), reads[name, index]))
-    return tuple(nodes)

@@ -213,6 +213,11 @@ class Layer:
         return (self.input.shape,)
 
     @property
+    def likeness(self) -> tuple[object, ...]:
+        """All but the name: layers that agree in it run alike."""
+        return (type(self), *(value for field, value in vars(self).items() if field != "name"))
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return 0

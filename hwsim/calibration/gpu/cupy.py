@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
 from typing import Any
 
-from hwsim.calibration.gpu.device import BYTES, Properties, refused, repeated, smi
+from hwsim.calibration.gpu.device import BYTES, Properties, described, refused, repeated
 from hwsim.kernels.probe import Timing
 
 __all__ = ["CupyDevice"]
@@ -34,29 +33,20 @@ class CupyDevice:
         runtime = self.cupy.cuda.runtime
         told = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
         name = told["name"].decode() if isinstance(told["name"], bytes) else told["name"]
-        more = smi(name)
-        kilohertz = told.get("clockRate", 0)
-        gigabytes = 2 * told.get("memoryClockRate", 0) * told.get("memoryBusWidth", 0) // 8 / 1e6
-        given = {
-            "clock": f"{more['clocks.max.sm']} MHz" if "clocks.max.sm" in more else kilohertz and f"{kilohertz} kHz",
-            "l2": f"{told.get('l2CacheSize', 0)} B",
-            "shared": f"{told.get('sharedMemPerMultiprocessor', 0)} B",
-            "registers": f"{4 * told.get('regsPerMultiprocessor', 0)} B",
-            "dram": f"{gigabytes:g} GB/s",
-            "board": f"{more['power.limit']} W" if "power.limit" in more else "",
-        }
-        driver = f", driver {more['driver_version']}" if "driver_version" in more else ""
-        return Properties.model_validate(
+        return described(
+            name,
+            f"cupy {self.cupy.__version__}, CUDA {runtime.runtimeGetVersion()}",
+            False,
             {
-                "name": name,
                 "capability": f"{told['major']}.{told['minor']}",
                 "sms": told["multiProcessorCount"],
                 "memory": f"{told['totalGlobalMem']} B",
-                "software": f"cupy {self.cupy.__version__}, CUDA {runtime.runtimeGetVersion()}{driver}",
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "graphs": False,
-                **{key: text for key, text in given.items() if text and not text.startswith("0 ")},
-            }
+            },
+            kilohertz=told.get("clockRate", 0),
+            memory_kilohertz=told.get("memoryClockRate", 0),
+            bus_bits=told.get("memoryBusWidth", 0),
+            registers=told.get("regsPerMultiprocessor", 0),
+            sizes={"l2": told.get("l2CacheSize", 0), "shared": told.get("sharedMemPerMultiprocessor", 0)},
         )
 
     def _timed(self, run: Callable[[int], Any], copies: int, work: float) -> Timing:

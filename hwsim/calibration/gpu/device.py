@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Protocol
@@ -15,7 +16,18 @@ from hwsim.errors import InputError
 from hwsim.fields import Bandwidth, Frequency, Positive, Power, Size, Spec
 from hwsim.kernels.probe import Timing
 
-__all__ = ["BYTES", "LIBRARIES", "Device", "Properties", "capability", "open_device", "refused", "repeated", "smi"]
+__all__ = [
+    "BYTES",
+    "LIBRARIES",
+    "Device",
+    "Properties",
+    "capability",
+    "described",
+    "open_device",
+    "refused",
+    "repeated",
+    "smi",
+]
 
 Through = Literal["torch", "cupy"]
 LIBRARIES: tuple[Through, ...] = ("torch", "cupy")
@@ -96,6 +108,43 @@ def smi(name: str) -> dict[str, str]:
     if not values or values[0] != name:
         return {}
     return {key: value for key, value in zip(keys, values) if value and not value.startswith("[")}
+
+
+def described(
+    name: str,
+    software: str,
+    graphs: bool,
+    told: Mapping[str, object],
+    *,
+    kilohertz: int = 0,
+    memory_kilohertz: int = 0,
+    bus_bits: int = 0,
+    registers: int = 0,
+    sizes: Mapping[str, int],
+) -> Properties:
+    """What a library and nvidia-smi tell of a device; what is 0 was not told.
+
+    Registers have 32 bits, and both edges of the memory's clock carry data. `sizes` are in bytes.
+    """
+    more = smi(name)
+    given = {
+        "clock": f"{more['clocks.max.sm']} MHz" if "clocks.max.sm" in more else kilohertz and f"{kilohertz} kHz",
+        **{key: f"{size} B" for key, size in sizes.items()},
+        "registers": f"{4 * registers} B",
+        "dram": f"{2 * memory_kilohertz * bus_bits // 8 / 1e6:g} GB/s",
+        "board": f"{more['power.limit']} W" if "power.limit" in more else "",
+    }
+    driver = f", driver {more['driver_version']}" if "driver_version" in more else ""
+    return Properties.model_validate(
+        {
+            "name": name,
+            "software": f"{software}{driver}",
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "graphs": graphs,
+            **told,
+            **{key: text for key, text in given.items() if text and not text.startswith("0 ")},
+        }
+    )
 
 
 def refused(what: str) -> InputError:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
 from typing import Any
 
-from hwsim.calibration.gpu.device import Properties, capability, refused, repeated, smi
+from hwsim.calibration.gpu.device import Properties, capability, described, refused, repeated
 from hwsim.kernels.probe import Timing
 
 __all__ = ["TorchDevice"]
@@ -37,30 +36,23 @@ class TorchDevice:
     def _properties(self) -> Properties:
         torch = self.torch
         told = torch.cuda.get_device_properties(torch.cuda.current_device())
-        more = smi(told.name)
-        kilohertz = getattr(told, "clock_rate", 0)
-        width, memory = getattr(told, "memory_bus_width", 0), getattr(told, "memory_clock_rate", 0)
-        given = {
-            "clock": f"{more['clocks.max.sm']} MHz" if "clocks.max.sm" in more else kilohertz and f"{kilohertz} kHz",
-            "l2": f"{getattr(told, 'L2_cache_size', 0)} B",
-            "shared": f"{getattr(told, 'shared_memory_per_multiprocessor', 0)} B",
-            # Registers have 32 bits; both edges of the memory's clock carry data.
-            "registers": f"{4 * getattr(told, 'regs_per_multiprocessor', 0)} B",
-            "dram": f"{2 * memory * width // 8 / 1e6:g} GB/s",
-            "board": f"{more['power.limit']} W" if "power.limit" in more else "",
-        }
-        driver = f", driver {more['driver_version']}" if "driver_version" in more else ""
-        return Properties.model_validate(
+        return described(
+            told.name,
+            f"torch {torch.__version__}, CUDA {torch.version.cuda}",
+            True,
             {
-                "name": told.name,
                 "capability": f"{told.major}.{told.minor}",
                 "sms": told.multi_processor_count,
                 "memory": f"{told.total_memory} B",
-                "software": f"torch {torch.__version__}, CUDA {torch.version.cuda}{driver}",
-                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-                "graphs": True,
-                **{key: text for key, text in given.items() if text and not text.startswith("0 ")},
-            }
+            },
+            kilohertz=getattr(told, "clock_rate", 0),
+            memory_kilohertz=getattr(told, "memory_clock_rate", 0),
+            bus_bits=getattr(told, "memory_bus_width", 0),
+            registers=getattr(told, "regs_per_multiprocessor", 0),
+            sizes={
+                "l2": getattr(told, "L2_cache_size", 0),
+                "shared": getattr(told, "shared_memory_per_multiprocessor", 0),
+            },
         )
 
     def _timed(self, run: Callable[[int], Any], copies: int, work: float, graph: bool = True) -> Timing:

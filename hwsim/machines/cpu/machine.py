@@ -198,8 +198,7 @@ class Cpu(Machine):
         known: dict[tuple[object, ...], float] = {}
         found = []
         for layer in layers:
-            shape = (value for field, value in vars(layer).items() if field != "name")
-            key = (type(layer), places[layer.name], *shape)
+            key = (places[layer.name], *layer.likeness)
             if key not in known:
                 bench, work = self.bench(self.dtype_of(layer), efficient), work_of(layer, batch)
                 share = self.shares(layer, work, bench)[0]
@@ -260,8 +259,7 @@ class Cpu(Machine):
         known: dict[tuple[object, ...], float] = {}
         moved = []
         for layer in layers:
-            shape = (value for field, value in vars(layer).items() if field != "name")
-            key = (type(layer), *shape)
+            key = layer.likeness
             if key not in known:
                 words = self._from_dram(layer, work_of(layer, batch), batch, weights)
                 known[key] = float(sum(words.values()) * self.bench(self.dtype_of(layer)).word)
@@ -288,8 +286,7 @@ class Cpu(Machine):
         return None if rate is None else self._speed(rate) * -(-self.spec.threads_of_stream // self.spec.cores)
 
     def _planned(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
-        shape = (value for field, value in vars(layer).items() if field != "name")
-        key = (type(layer), batch, setting, *shape)
+        key = (batch, setting, *layer.likeness)
         if key not in self._settled:
             self._settled[key] = self._settle(layer, batch, setting)
         return self._settled[key]

@@ -44,7 +44,6 @@ def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int) ->
     What comes from DRAM follows from the layers around it, not from the nest; it goes to the core's own L2.
     """
     bits = (8 * bench.word,) * 3
-    fitted = bench.type.efficiency is not None
     tile = bench.type.conv if work.conv else bench.type.gemm
     if isinstance(layer, Conv2d):
         groups = layer.groups
@@ -59,7 +58,7 @@ def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int) ->
     if isinstance(layer, Conv2d):
         _convolution(nest, work, bench, tile, share)
     else:
-        _product(nest, work, bench, tile, share, fitted)
+        _product(nest, work, bench, tile, share)
     for dim in problem.dims:
         nest.loop(dim, 1)
     return problem, Mapping(tuple(nest.nodes))
@@ -76,7 +75,7 @@ def _hold(nest: _Nest, bench: Bench, *tensors: str) -> None:
         nest.keep("l2", *(tensor for tensor in _ALL if tensor in held))
 
 
-def _product(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share, fitted: bool) -> None:
+def _product(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share) -> None:
     ports = bench.ports
     nest.loop("B", 1)
     if share.threads > 1:

@@ -99,7 +99,7 @@ class Gpu(Machine):
 
     def _part(self, layer: Layer, batch: int, read: int, slow: float) -> KernelPlan:
         """A layer as part of a network: with what is fused into it, at the clock of the whole."""
-        key = (type(layer), batch, read, slow, *(value for name, value in vars(layer).items() if name != "name"))
+        key = (batch, read, slow, *layer.likeness)
         if key not in self._parts:
             self.check_size(layer, batch)
             self._parts[key] = self._kernel(layer, batch, read, slow)

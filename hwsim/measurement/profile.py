@@ -1,0 +1,95 @@
+"""The profile that onnxruntime writes: how long each node took, and what watching it added."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwsim.errors import InputError
+
+__all__ = ["NodeTime", "line_of", "parse_profile", "without_profiler"]
+
+MOST_WATCHED_S = 6e-6
+INPUT_SHARE = 12.0
+"""What the profiler adds to a node beside its inputs, over what it adds for one of them (3.0 us with 7, 2.0 with 1)."""
+SUFFIX = "_kernel_time"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTime:
+    """A node that the runtime ran: its name and kernel, least and median time over the runs, and how many it reads."""
+
+    name: str
+    op: str
+    least_s: float
+    median_s: float
+    inputs: int = 0
+
+
+def line_of(error: Exception) -> str:
+    """An error of another library in one line of a bearable length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def without_profiler(
+    nodes: tuple[NodeTime, ...], run_s: float, least_s: float = 0.0
+) -> tuple[tuple[NodeTime, ...], float]:
+    """The nodes without what the profiler adds to each, and the mean of that.
+
+    It adds what the nodes together outlast a run without it: from `least_s` a node, which a chain of tiny ones shows,
+    to 6 us (a run that was disturbed would say less, and nodes that were, more). It describes each input of a node, so
+    that a node of many inputs has more of it; at most half of a node's time is taken off.
+    """
+    if not nodes:
+        return nodes, 0.0
+    each = (math.fsum(node.least_s for node in nodes) - run_s) / len(nodes)
+    each = min(max(each, least_s), MOST_WATCHED_S)
+    if each <= 0:
+        return nodes, 0.0
+    mean = sum(INPUT_SHARE + node.inputs for node in nodes) / len(nodes)
+    less = []
+    for node in nodes:
+        over = each * (INPUT_SHARE + node.inputs) / mean
+        least, median = max(node.least_s - over, node.least_s / 2), max(node.median_s - over, node.median_s / 2)
+        less.append(replace(node, least_s=least, median_s=median))
+    return tuple(less), each
+
+
+def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
+    """The nodes of a profile of `runs` runs, of which the first `warm` are left out.
+
+    A node that ran several times a run (in a loop) counts once, with the sum; one inside of another (the body of a
+    loop) is part of that.
+
+    Raises
+    ------
+    InputError
+        If the text is no profile of onnxruntime, or holds another number of runs.
+    """
+    try:
+        events = [event for event in json.loads(text) if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
+        events = [(int(e["ts"]), -int(e["dur"]), e["name"], e["args"]) for e in events]
+        keys = [
+            (ts, negative, name.removesuffix(SUFFIX), args.get("node_index", "")) for ts, negative, name, args in events
+        ]
+        ops = {key[2:]: str(event[3].get("op_name", "")) for key, event in zip(keys, events)}
+        reads = {key[2:]: len(event[3].get("input_type_shape") or ()) for key, event in zip(keys, events)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"must be a profile that onnxruntime wrote: {line_of(error)}") from None
+    found: dict[tuple[str, str], list[float]] = {}
+    end = -1
+    for ts, negative, name, index in sorted(keys, key=lambda key: key[:2]):
+        if ts - negative <= end:  # inside of the node before
+            continue
+        end = ts - negative
+        found.setdefault((name, index), []).append(-negative * 1e-6)
+    nodes = []
+    for (name, index), times in found.items():
+        if len(times) % runs:
+            raise InputError(f"node {name!r} must run equally often in each of {runs} runs, not {len(times)} times")
+        each = np.array(times).reshape(runs, -1).sum(axis=1)[warm:]
+        nodes.append(NodeTime(name, ops[name, index], float(each.min()), float(np.median(each)), reads[name, index]))
+    return tuple(nodes)
