@@ -367,7 +367,7 @@ class Torch:
 
 @pytest.fixture(autouse=True)
 def no_smi(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwsim.calibration.gpu.torch.smi", lambda name: {"power.limit": "400.00"})
+    monkeypatch.setattr("hwsim.calibration.gpu.device.smi", lambda name: {"power.limit": "400.00"})
     monkeypatch.setattr("hwsim.calibration.gpu.cupy.smi", lambda name: {})
 
 
