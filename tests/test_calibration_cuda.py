@@ -368,7 +368,6 @@ class Torch:
 @pytest.fixture(autouse=True)
 def no_smi(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hwsim.calibration.gpu.device.smi", lambda name: {"power.limit": "400.00"})
-    monkeypatch.setattr("hwsim.calibration.gpu.cupy.smi", lambda name: {})
 
 
 def test_torch_is_asked_for_every_type_and_its_times_come_back(tmp_path: Path) -> None:
