@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import DATA
 
 import hwsim
 from hwsim.errors import InputError
@@ -29,8 +30,7 @@ PUBLISHED = [
     for name in CPUS
     if (silicon := silicon_of(name, machine_folder())) is not None and silicon.source.startswith("OpenVINO 2024.3")
 ]
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cpu"
-ZEN5 = SHARED / "zen5_onnxruntime.csv"
+ZEN5 = DATA / "zen5_onnxruntime.csv"
 
 
 def one(machine: Cpu, layer: hwsim.Layer, batch: int = 1) -> hwsim.Report:
@@ -147,12 +147,11 @@ def group(row: object) -> str:
     return "stem" if row.C == 3 else "conv"
 
 
-@pytest.mark.skipif(not ZEN5.exists(), reason="the table of measured operators is not part of the repository")
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
     """Mean error: products 4 %, dense and pointwise convolutions 6 %, depthwise and 3-channel ones 12 %."""
-    table = pd.read_csv(ZEN5)
+    table = pd.read_csv(ZEN5, comment="#")
     table = table[(table.dtype == precision) & (table.threads == threads) & ((threads == 1) | table.clean)]
     machine = hwsim.load_machine("epyc_zen5", set={"threads": threads, "precision": precision})
     errors: dict[str, list[float]] = {}

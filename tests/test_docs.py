@@ -102,7 +102,7 @@ def test_python_of_the_examples_runs(capsys) -> None:
 
 
 def test_tables_of_processors_are_current(generate) -> None:
-    """`python docs/generate.py` writes them; the errors of single operators only where the measurements are at hand."""
+    """`python docs/generate.py` writes them."""
     text = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")
     assert generate.processors(text) == text
 
