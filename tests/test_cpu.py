@@ -163,6 +163,7 @@ def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
         assert np.mean(np.abs(found)) <= limits[name], name
 
 
+@pytest.mark.slow
 def test_published_throughputs_and_latencies() -> None:
     """OpenVINO: 12 % in the mean; int8 over fp32 within 10 % for each class of CPU; CPUs in the right order."""
     rows = [
@@ -196,6 +197,7 @@ def test_published_throughputs_and_latencies() -> None:
         assert same.predicted.mean() == pytest.approx(same.published.mean(), rel=0.10), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CPUS)
 @pytest.mark.parametrize("change", ["l1.load", "l2.bandwidth", "l3.core", "dram.bandwidth"])
 def test_more_bandwidth_is_never_slower(name: str, change: str) -> None:

@@ -133,6 +133,7 @@ def measured(docs, request):
     return [(case, *docs.predicted(case)) for case in cases]
 
 
+@pytest.mark.slow
 def test_the_table_of_the_docs_is_current(docs) -> None:
     """`python docs/generate.py` writes it; where not all rows are at hand, its errors are the limits' that tests hold."""
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
@@ -308,6 +309,7 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     assert any("with batch" in line or "no batch" in line for line in advice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p4", "t4", "a100", "h100"])
 @pytest.mark.parametrize(("network", "batch"), [("resnet50_v1_5", 1), ("resnet50_v1_5", 256), ("bert_base", 1)])
 def test_layers_of_networks_are_bound_by_one_of_the_seven(name: str, network: str, batch: int) -> None:
@@ -426,6 +428,7 @@ def test_streams_that_read_weights_are_bound_by_dram() -> None:
     assert fast.summary.interval_s < report.summary.interval_s / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch"), [("a100", 1), ("a100", 16), ("t4", 4), ("p100", 2)])
 def test_more_streams_never_finish_less_and_none_beats_what_is_shared(name: str, batch: int) -> None:
     network = hwsim.load_workload("resnet50_v1_5")
@@ -468,6 +471,7 @@ def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
     assert any("for 3 other streams" in line for line in report.results[2].plan.why)
 
 
+@pytest.mark.slow
 @given(m=st.integers(1, 3000), n=st.integers(1, 3000), k=st.integers(1, 3000), streams=st.integers(2, 128))
 @settings(max_examples=25, deadline=None)
 def test_a_program_of_streams_takes_the_predicted_time_within_the_rooflines(

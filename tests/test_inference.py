@@ -39,6 +39,7 @@ def made(net: Model, x: Any) -> Any:
     return inference.run(net, [x])[net.outputs[0]]
 
 
+@pytest.mark.slow
 @oracle
 @each_model
 def test_every_operator_of_a_network_is_exact(name: str, origin: str) -> None:

@@ -50,6 +50,7 @@ def draw(seed: int, layer: tuple[int, ...], dtype: Any, extreme: bool = False) -
     return x, rng.integers(-128, 127, (k, c, 3, 3), dtype=np.int8, endpoint=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", available())
 @settings(max_examples=60)
 @given(layers, pads, tile, types, seeds, st.booleans(), st.data())

@@ -491,6 +491,7 @@ def test_cut_off_at_every_length(tmp_path):
         holds(tmp_path / "net.tflite", raw[:length])
 
 
+@pytest.mark.slow
 def test_every_word_replaced(tmp_path):
     raw = tiny()
     for place in range(0, len(raw) - 3, 4):
@@ -498,6 +499,7 @@ def test_every_word_replaced(tmp_path):
             holds(tmp_path / "net.tflite", raw[:place] + word.to_bytes(4, "little") + raw[place + 4 :])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_bytes_changed(tmp_path, data):
@@ -507,6 +509,7 @@ def test_bytes_changed(tmp_path, data):
     holds(tmp_path / "net.tflite", bytes(raw))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @each_origin
 @given(data=st.data())

@@ -167,6 +167,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(WORDS, PLAIN, min_size=1, max_size=5))
 def test_what_a_strict_writer_writes_is_read_back(data):
     def quoted(value):  # words in quotes, so that none of them looks like a number
