@@ -286,7 +286,7 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     assert found == {"launch", "dram", "tensor"}
     tail = machine.plan(gemm(256 * 12, 128 * 10, 32768))
     assert tail.columns["wave_fill"] < 1
-    advice = machine.advice(gemm(128, 128 * 3, 32768), 37)
+    advice = machine.advice(machine.plan(hwsim.Workload("tail", [gemm(128, 128 * 3, 32768)]), 37), "g")
     assert any("with batch" in line or "no batch" in line for line in advice)
 
 

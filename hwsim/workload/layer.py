@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Sequence
@@ -216,6 +217,12 @@ class Layer:
     def likeness(self) -> tuple[object, ...]:
         """All but the name: layers that agree in it run alike."""
         return (type(self), *(value for field, value in vars(self).items() if field != "name"))
+
+    def named(self, name: str) -> Self:
+        """A copy under another name, which is that of a layer already: nothing is checked again."""
+        twin = copy.copy(self)
+        twin._put("name", name)
+        return twin
 
     @property
     def macs(self) -> int:

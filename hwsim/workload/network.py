@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
@@ -147,6 +148,11 @@ class Workload:
         return self._key() == other._key()
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Of everything: a network is looked up once for each point of a sweep."""
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
