@@ -93,7 +93,7 @@ def validate_layers(
         raise InputError(f"a sample must be at least 1, not {sample}")
     if not 1 <= batch <= 65536:
         raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
-    for layer in workload:
+    for layer in workload.lowered():
         plan = machine.plan(layer, batch)
         if not plan.nests:
             yield LayerCheck(layer.name, layer.op, skipped=f"{layer.op} has no loop nest")

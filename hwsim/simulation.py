@@ -79,6 +79,7 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
     """
     if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= 65536:
         raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
+    workload = workload.lowered()
     prices = prices_of(machine)
     results = []
     for layer, plan in zip(workload, machine.plans(workload, batch), strict=True):
@@ -105,5 +106,5 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
         )
     peak = workload.peak_activation_bytes(batch)
     memories = machine.memories(workload, batch)
-    notes = (*machine.notes(workload, batch), *map(str, memories))
+    notes = (*workload.lowering_notes(batch), *machine.notes(workload, batch), *map(str, memories))
     return Report(machine, workload, batch, tuple(results), peak, notes, memories)

@@ -89,7 +89,7 @@ class Bounds:
             machine = self.space.machines[point.machine].machine(point.machine_changes)
             workload = self.space.workloads[point.workload].workload(point.workload_changes)
             if id(workload) not in self._shapes:
-                self._shapes[id(workload)] = workload, _shapes(workload)
+                self._shapes[id(workload)] = workload, _shapes(workload.lowered())
             found = bounds_of(machine, self._shapes[id(workload)][1], point.batch)
         except HwsimError:
             return {}  # its simulation tells why

@@ -68,7 +68,10 @@ class Machine(ABC):
 
     @staticmethod
     def check_size(layer: Layer, batch: int) -> None:
-        """Refuse a layer whose counts would not fit: raises InputError."""
+        """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
+        if layer.sublayers:
+            message = f"{layer.op} is planned as its sublayers: plan the layers of Workload.lowered()"
+            raise InputError([Fault("", layer.name, message)])
         if layer.macs * batch > MAX_MACS:
             message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
             raise InputError([Fault("", layer.name, message)])
