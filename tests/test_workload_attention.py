@@ -198,8 +198,8 @@ def test_a_network_without_composed_layers_is_its_own():
 def test_alike_layers_share_a_note():
     net = Workload("net", [Attention(f"a{i}", queries=2, context=2, heads=1, dim=1, causal=True) for i in range(3)])
     assert net.lowering_notes(5) == (
-        "a0 and 2 like it (attention): planned as 3 layers, a0.scores, a0.softmax, a0.context; they use no mask, so 10 "
-        "MACs of masked scores are executed",
+        "a0 and 2 like it are planned as 3 layers (a0.scores, a0.softmax, a0.context): no mask is used, 10 MACs of "
+        "masked scores are executed",
     )
 
 
@@ -220,6 +220,7 @@ def test_what_is_cached_is_no_input():
     assert decode.cache_bytes(batch=7) == 7 * 30 * 12
     alone = decode.with_(cached=31)
     assert alone.operands == ((1, 12),)
+    assert Workload("net", [alone], graph=False).peak_activation_bytes(7) == 7 * (12 + 12)
     net = Workload("net", [(Gemm("q", n=12, k=5), [INPUT]), alone])
     assert net.lowered().inputs["attn.context"] == ("attn.softmax",)
     # the layer before may tell heads apart: the rows are the same

@@ -156,4 +156,4 @@ class Attention(Layer):
     def lowering(self, batch: int = 1) -> str:
         """How many MACs of masked scores the products run."""
         masked = sum(part.macs for part, _ in self.sublayers) - self.macs
-        return f"they use no mask, so {masked * batch:,} MACs of masked scores are executed" if masked else ""
+        return f"no mask is used, {masked * batch:,} MACs of masked scores are executed" if masked else ""

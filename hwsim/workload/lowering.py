@@ -7,6 +7,8 @@ from hwsim.workload.network import Node, Workload
 
 __all__ = ["lowered", "lowering_notes"]
 
+_SHOWN = 3
+
 
 def lowered(workload: Workload) -> Workload:
     """A network with each composed layer replaced by its sublayers; the network itself where there is none."""
@@ -42,9 +44,8 @@ def lowering_notes(workload: Workload, batch: int) -> tuple[str, ...]:
 
 def _note(layers: list[Layer], batch: int) -> str:
     first = layers[0]
-    names = ", ".join(part.name for part, _ in first.sublayers)
-    more = f" and {len(layers) - 1:,} like it" if len(layers) > 1 else ""
+    names = [part.name for part, _ in first.sublayers]
+    shown = ", ".join(names if len(names) <= _SHOWN else (*names[: _SHOWN - 1], "...", names[-1]))
+    more = f" and {len(layers) - 1:,} like it are" if len(layers) > 1 else " is"
     why = first.lowering(batch)
-    return (
-        f"{first.name}{more} ({first.op}): planned as {len(first.sublayers)} layers, {names}{'; ' if why else ''}{why}"
-    )
+    return f"{first.name}{more} planned as {len(names)} layers ({shown}){': ' if why else ''}{why}"

@@ -253,7 +253,8 @@ class Workload:
         """Each layer, the tensors held while it runs (one dict, changed in place) and their bytes."""
         if not self.graph:
             for layer in self:
-                own = {INPUT: -(-layer.inputs * layer.input.bits * batch // 8), layer.name: layer.output.bytes(batch)}
+                read = sum(math.prod(shape) for shape in layer.operands)  # what is cached is held at all times
+                own = {INPUT: -(-read * layer.input.bits * batch // 8), layer.name: layer.output.bytes(batch)}
                 yield layer, own, sum(own.values())
             return
         sizes = self._sizes(batch)
