@@ -22,8 +22,8 @@ def shares_of(layer: Layer, work: Work | None, bench: Bench, threads: int) -> li
     """What each of at most `threads` threads has of a layer; the first has most.
 
     A product is cut along its columns where it has more of them than rows, in whole vectors, else along its rows;
-    several products are dealt out whole, but for those of steps
-    and experts, which all threads do together. Generated kernels deal out blocks of rows and columns.
+    several products are dealt out whole, except those of steps and experts, which all threads do together. Generated
+    kernels deal out blocks of rows and columns.
     """
     if work is None:
         return [Share(1, 1, 1, threads, 1 / threads)] * threads
