@@ -53,7 +53,7 @@ shape_option = click.option(
     help="Sizes that an .onnx leaves open: batch=1,sequence=128 or ids=1x128; may be given again.",
 )
 batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that run together.")
-layers_option = click.option("--layers", metavar="PATTERN", help="Only the layers whose name matches, as 'conv*'.")
+layers_option = click.option("--layers", metavar="PATTERN", help="Show only the layers whose name matches, as 'conv*'.")
 
 
 class _Plain:

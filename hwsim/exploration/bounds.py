@@ -91,7 +91,7 @@ class Bounds:
             workload, patterns = source.workload(point.workload_changes), source.selection(point.workload_changes)
             key = (id(workload), patterns)
             if key not in self._shapes:
-                self._shapes[key] = workload, _shapes(workload.select(*patterns) if patterns else workload)
+                self._shapes[key] = workload, _shapes((workload.select(*patterns) if patterns else workload).lowered())
             found = bounds_of(machine, self._shapes[key][1], point.batch)
         except HwsimError:
             return {}  # its simulation tells why

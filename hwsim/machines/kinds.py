@@ -85,10 +85,12 @@ class Machine(ABC):
         InputError
             If the batch size or a layer cannot be planned here.
         """
-        if isinstance(what, Layer):
-            return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
         check_batch(batch)
-        return NetworkPlan(self, what, batch, self.contexts(what, batch), self.hosts(what))
+        if isinstance(what, Layer):
+            self.check_size(what, batch)
+            return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
+        network = what.lowered()
+        return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
 
     def layer_plan(self, layer: Layer, batch: int, context: Hashable = None) -> LayerPlan:
         """Plan a layer in its context, or take the plan of a layer that is like it: networks repeat their layers."""
@@ -103,7 +105,10 @@ class Machine(ABC):
 
     @staticmethod
     def check_size(layer: Layer, batch: int) -> None:
-        """Refuse a layer whose counts would not fit: raises InputError."""
+        """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
+        if layer.sublayers:
+            message = f"{layer.op} is planned as its sublayers: plan the layers of Workload.lowered()"
+            raise InputError([Fault("", layer.name, message)])
         if layer.macs * batch > MAX_MACS:
             message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
             raise InputError([Fault("", layer.name, message)])

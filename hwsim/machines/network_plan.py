@@ -70,7 +70,8 @@ class NetworkPlan:
     ----------
     machine : Machine
     workload : Workload
-        The whole network, whatever part of it is selected.
+        The whole network, whatever part of it is selected, with composed layers as their products
+        (`Workload.lowered`).
     batch : int
         Inputs that run together.
     names : tuple of str
@@ -140,10 +141,18 @@ class NetworkPlan:
         InputError
             If no layer matches.
         """
-        names = tuple(name for name in self.names if any(fnmatchcase(name, pattern) for pattern in patterns))
+        names: set[str] = set()
+        for layer in self.workload.origin:
+            parts = [part.name for part, _ in layer.sublayers]
+            whole = any(fnmatchcase(layer.name, pattern) for pattern in patterns)
+            names.update(
+                name
+                for name in parts or (layer.name,)
+                if whole or any(fnmatchcase(name, pattern) for pattern in patterns)
+            )
         if not names:
             shown = " or ".join(map(repr, patterns))
-            near = hint(patterns[0] if patterns else "", self.names)
+            near = hint(patterns[0] if patterns else "", [layer.name for layer in self.workload.origin])
             raise InputError(f"a layer of {self.workload.name} must match {shown}{near}")
         return self.part(names)
 

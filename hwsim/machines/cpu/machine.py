@@ -181,7 +181,7 @@ class Cpu(Machine):
         layers = list(workload)
         for layer in layers:
             self.check_size(layer, batch)
-        weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
+        weights = sum(weights_read(layer, batch) * self.bench(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
         cycles = self._cycles(layers, batch, weights, places, False)
@@ -249,7 +249,7 @@ class Cpu(Machine):
         goes round them: half of L3 is theirs.
         """
         bench, library = self.bench(self.dtype_of(layer)), self.library
-        inputs, stored, outputs = layer.inputs * batch, weights_read(layer), layer.outputs * batch
+        inputs, stored, outputs = layer.inputs * batch, weights_read(layer, batch), layer.outputs * batch
         found: dict[Action, float] = {}
         if layer.macs or isinstance(layer, Pool2d) or not library.fuses:
             values = inputs + outputs
@@ -380,7 +380,8 @@ class Cpu(Machine):
         problem, mapping = nest_of(layer, work, bench, share, batch)
         actions = counts(problem, mapping).actions
         found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
-        return found, problem, mapping
+        # Rows that experts share unevenly have no one nest: the words are those of the fullest.
+        return (found, problem, mapping) if problem.macs == work.macs else (found, None, None)
 
     def _servers(self, resource: str, threads: int, same: int = 1) -> int:
         """Cores that a shared memory can serve at full speed together, where so many want the same of DRAM."""
@@ -440,7 +441,7 @@ class Cpu(Machine):
             return ()
         lines = []
         core = core_named(self.spec.core)
-        stored = sum(weights_read(other) for other in plan.workload)
+        stored = sum(weights_read(other, batch) for other in plan.workload)
         for dtype in self.library.types:
             if core.best(dtype) is None:
                 continue

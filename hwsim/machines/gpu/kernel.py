@@ -172,7 +172,10 @@ def plan_product(
     if types.note:
         why.append(types.note)
     executed = round(layer.macs * batch / unit.sparse)
-    problem, mapping = tile_nest(work, tile, split, unit, types, spec.sms) if not work.winograd else (None, None)
+    # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
+    even = work.b * work.times * work.m * work.n * work.unpadded == layer.macs * batch
+    nested = even and not work.winograd
+    problem, mapping = tile_nest(work, tile, split, unit, types, spec.sms) if nested else (None, None)
     return KernelPlan(
         layer, batch, f"{work.algorithm}, {kernel} of {timer.library.name}", lower(phases), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=executed,

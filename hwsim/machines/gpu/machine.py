@@ -248,7 +248,9 @@ class Gpu(Machine):
         if self.spec.precision != "workload":
             live = live * BITS[self.spec.precision] // max((layer.input.bits for layer in workload), default=8)
         live *= self.spec.streams  # weights are shared
-        parts = (("weights", weights), ("activations", live), ("context", _CONTEXT))
+        cache = workload.cache_bytes(batch) * self.spec.streams
+        held = (("key and value cache", cache),) if cache else ()
+        parts = (("weights", weights), ("activations", live), *held, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from hwsim.machines.mcu.features import (
     features,
     live_macs,
     number_format,
+    read_bytes,
     scratch_bytes,
     weight_bytes,
 )
@@ -176,7 +177,7 @@ class Mcu(Machine):
         spent = dict.fromkeys(_STAGES, 0.0)
         for term, units in features(layer, drop).items():
             spent[BOUNDS[term]] += units * batch * costs[term]
-        spent["flash"] += weight_bytes(layer, drop) * batch * self.spec.flash.weight_byte
+        spent["flash"] += read_bytes(layer, drop) * batch * self.spec.flash.weight_byte
         return spent
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
@@ -185,7 +186,7 @@ class Mcu(Machine):
         spent = {part: ceil(cycles * self.scale) for part, cycles in self._cycles(layer, batch).items()}
         units = features(layer, drop)
         macs, run = layer.macs * batch, live_macs(layer, drop) * batch
-        read = weight_bytes(layer, drop) * batch
+        read = read_bytes(layer, drop) * batch
         columns: dict[str, float | int | str] = {_column(part, "cycles"): n for part, n in spent.items()}
         columns["flash_bytes"] = read
         counts: dict[Action, int] = {}

@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines.kinds import Machine
-from hwsim.machines.least import Least
+from hwsim.machines.least import Least, total
+from hwsim.machines.pe_array.experts import experts_plan
 from hwsim.machines.pe_array.least import least_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.units import Rate
-from hwsim.workload import Layer
+from hwsim.workload import ExpertGemm, Layer
 
 __all__ = ["PeArray"]
 
@@ -105,6 +106,8 @@ class PeArray(Machine):
 
     def least(self, layer: Layer, batch: int) -> Least:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
+        if isinstance(layer, ExpertGemm):
+            return total(least_of(self, part, 1) for part in layer.grouped(batch))
         return least_of(self, layer, batch)
 
     def _check(self) -> None:
@@ -125,6 +128,8 @@ class PeArray(Machine):
         from hwsim.machines.pe_array.systolic import plan_systolic
         from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 
+        if isinstance(layer, ExpertGemm):
+            return experts_plan(layer, batch, [self._plan(part, 1) for part in layer.grouped(batch)])
         if as_gemm(layer, batch) is None:
             return plan_post(self, layer, batch)
         wiring = self.spec.array.wiring
