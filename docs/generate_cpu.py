@@ -1,7 +1,4 @@
-"""What docs/cpu.md shows: published throughput and measured operators beside the model, in tables.
-
-The measured operators are not part of the project: without the file of them (`OPERATORS`) their table stays as it is.
-"""
+"""What docs/cpu.md shows: published throughput and measured operators beside the model, in tables."""
 
 from __future__ import annotations
 
@@ -15,17 +12,16 @@ import hwsim
 from hwsim.report.silicon import Comparison, silicon_of
 
 DOCS = Path(__file__).parent
-OPERATORS = DOCS.parent.parent / "shared" / "data" / "cpu" / "zen5_onnxruntime.csv"
+OPERATORS = DOCS.parent / "tests" / "data" / "zen5_onnxruntime.csv"
 
 Published = dict[str, list[Comparison]]
 """Every published quantity beside its prediction, by machine."""
 
 
 def processors(text: str, published: Published) -> str:
-    """docs/cpu.md with the tables of today; that of operators stays where the measurements are not at hand."""
+    """docs/cpu.md with the tables of today."""
     blocks = {"networks": networks(published), "gains": gains(published), "others": others(published)}
-    if OPERATORS.exists():
-        blocks["operators"] = operators()
+    blocks["operators"] = operators()
     for name, table in blocks.items():
         between = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
         text = between.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
@@ -52,7 +48,7 @@ def operator_group(row: Any) -> str:
 
 def operator_errors() -> pd.DataFrame:
     """The measured operators with what is predicted for them, in microseconds, and the error."""
-    table = pd.read_csv(OPERATORS)
+    table = pd.read_csv(OPERATORS, comment="#")
     table = table[(table.threads == 1) | table.clean].copy()
     machines = {
         key: hwsim.load_machine("epyc_zen5", set={"threads": key[0], "precision": key[1]})

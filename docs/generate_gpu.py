@@ -140,7 +140,7 @@ def convolution(row: object, dtype: str, output: str) -> hwsim.Conv2d:
 
 def predicted(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured seconds of each row."""
-    rows = pd.read_csv(DATA / f"{case.file}.csv")
+    rows = pd.read_csv(DATA / f"{case.file}.csv", comment="#")
     chosen = (rows.device == case.device) & (rows.precision == case.precision)
     rows = rows[chosen & (rows.op == case.op)] if case.op else rows[chosen]
     machine = hwsim.load_machine(case.machine, set=case.set)

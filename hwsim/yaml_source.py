@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,14 +145,42 @@ def _scalar(text: str) -> Any:
     return text
 
 
+def _parse(text: str) -> Iterator[yaml.Event]:
+    return iter(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+
+
+def _place(name: str, mark: Any) -> str:
+    """``file:line:col`` of a mark of PyYAML's, or the file alone."""
+    return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
+
+
+def _size_fault(place: str) -> InputError:
+    return InputError(f"must have at most {MAX_NODES} values, nested at most {MAX_DEPTH} deep", place)
+
+
+def _depth_fault(text: str, name: str) -> InputError | None:
+    """The fault of the first value that lies too deep, in a text that breaks off."""
+    depth = 0
+    with suppress(yaml.YAMLError):
+        for event in _parse(text):
+            if isinstance(event, yaml.NodeEvent) and depth > MAX_DEPTH:
+                return _size_fault(_place(name, event.start_mark))
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    return None
+
+
 def _events(text: str, name: str) -> Iterator[yaml.Event]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        yield from yaml.parse(text, Loader=loader)
+        yield from _parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise InputError(f"must be YAML: {error.problem or error.context}", where) from None
+        # The parser reads ahead, and some versions refuse deep nesting there: the limit is ours, whichever comes first.
+        deep = _depth_fault(text[: mark.index], name) if mark is not None else None
+        fault = InputError(f"must be YAML: {error.problem or error.context}", _place(name, mark))
+        raise deep or fault from None
     except yaml.YAMLError as error:
         raise InputError(f"must be YAML: {str(error).splitlines()[0]}", name) from None
 
@@ -164,8 +193,7 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
     nodes = documents = 0
 
     def place(event: yaml.Event) -> str:
-        mark = event.start_mark
-        return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
+        return _place(name, event.start_mark)
 
     def add(value: Any, event: yaml.Event, is_key: bool) -> Path_:
         """Attach a value to the innermost open collection and return its path."""
@@ -207,7 +235,7 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
         if isinstance(event, yaml.NodeEvent):
             nodes += 1
             if nodes > MAX_NODES or len(stack) > MAX_DEPTH:
-                raise InputError(f"must have at most {MAX_NODES} values, nested at most {MAX_DEPTH} deep", place(event))
+                raise _size_fault(place(event))
         wants_key = bool(stack) and isinstance(stack[-1][1], dict) and not stack[-1][2]
         if isinstance(event, yaml.ScalarEvent):
             if event.tag not in (None, "!"):

@@ -1,7 +1,13 @@
-"""Timings are never pass or fail: hypothesis has no deadline on any machine. Under CI it draws the same cases each time."""
+"""The fast tests run first. Timings are never pass or fail: hypothesis has no deadline. Under CI it draws the same cases."""
 
+import pytest
 from hypothesis import settings
 
 # settings() is the profile that hypothesis chose: its own for CI does not draw at random.
 settings.register_profile("hwsim", settings(), deadline=None)
 settings.load_profile("hwsim")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the slow tests behind the others."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

@@ -2,29 +2,28 @@
 
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tflite_networks import TRACES, each_model, model_path
 
 import hwsim
 from hwsim.errors import InputError
 from hwsim.workload import Conv2d, DataMovement, Elementwise, Gemm, Workload, load_workload
 from hwsim.workload.arena import Arena, Block, Buffer, plan, plan_model, plan_workload
-
-MODELS = Path(__file__).parent.parent.parent / "shared" / "data" / "models"
+from hwsim.workload.tflite import read_model
 
 # Bytes without and with the scratch of the reference kernels and CMSIS-NN: int16 patches of two pixels in a convolution
 # (4 bytes a value), int16 filters and inputs in a depthwise one. VWW's is 17 % more than is ever alive.
 ARENAS = {
-    "kws": ("kws_ref_model", 16_000, 17_152),
-    "vww": ("vww_96_int8", 64_512, 64_512),
-    "ic": ("pretrainedResnet_quant", 49_152, 49_728),
-    "ad": ("ad01_int8", 768, 768),
-    "ic_large": ("pretrainedResnet_large_int8", 122_880, 124_320),
-    "streaming_wakeword": ("str_ww_ref_model", 6_656, 9_472),
-    "person_detect": ("person_detect", 55_296, 55_296),
+    "kws": (16_000, 17_152),
+    "vww": (64_512, 64_512),
+    "ic": (49_152, 49_728),
+    "ad": (768, 768),
+    "ic_large": (122_880, 124_320),
+    "streaming_wakeword": (6_656, 9_472),
+    "person_detect": (55_296, 55_296),
 }
 
 
@@ -43,22 +42,16 @@ def scratch(net):
 @pytest.mark.parametrize("name", ARENAS)
 def test_known_arenas(name):
     net = load_workload(name)
-    _, alone, together = ARENAS[name]
+    alone, together = ARENAS[name]
     arena = plan_workload(net)
     assert arena.bytes == alone
     assert max(arena.live) == net.peak_activation_bytes()
     assert plan_workload(net, scratch(net)).bytes == together
 
 
-@pytest.mark.parametrize("name", ARENAS)
-def test_the_trace_and_the_model_have_one_arena(name):
-    pytest.importorskip("tflite")
-    from hwsim.workload.tflite import read_model
-
-    path = MODELS / f"{ARENAS[name][0]}.tflite"
-    if not path.exists():
-        pytest.skip(f"the model {path} is not there")
-    model, trace = read_model(path), load_workload(name)
+@each_model
+def test_the_trace_and_the_model_have_one_arena(name, origin):
+    model, trace = read_model(model_path(name, origin)), load_workload(TRACES[name])
     for extra in ({}, scratch(trace)):
         one, other = plan_model(model, extra), plan_workload(trace, extra)
         assert (one.bytes, one.peak, one.live) == (other.bytes, other.peak, other.live)

@@ -124,6 +124,7 @@ def test_host_is_the_file_in_this_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert hwsim.load_machine("host").name == "host"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["portable", kernels.available()[-1]])
 def test_this_machine_can_be_measured(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small caches and one round: the work of every probe is checked, its time is not.

@@ -29,6 +29,7 @@ def samples_of(
     ]
 
 
+@pytest.mark.slow
 @DTYPES
 def test_costs_that_made_the_times_are_found_again(dtype: str) -> None:
     document = parse_yaml(MACHINE)
@@ -57,6 +58,7 @@ def test_a_disturbed_operator_hardly_moves_the_fit() -> None:
     assert "thread" not in found
 
 
+@pytest.mark.slow
 def test_disturbed_samples_are_left_out_and_told() -> None:
     start = machine_of(parse_yaml(MACHINE)).library.types["fp32"].costs
     samples = samples_of("fp32", dict(start))
@@ -81,6 +83,7 @@ def test_least_squares_without_negative_numbers() -> None:
     assert found[0] == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 @DTYPES
 def test_each_operator_does_the_work_of_its_layer(dtype: str) -> None:
     for layer in list(operator_layers(dtype))[::5]:
@@ -100,6 +103,7 @@ def test_a_chain_has_as_many_operators_as_it_says() -> None:
     assert [node.op_type for node in onnx.load_from_string(model).graph.node] == ["MatMul"] * 5
 
 
+@pytest.mark.slow
 def test_what_was_fitted_stands_in_the_file(tmp_path) -> None:
     from hwsim import load_machine
     from hwsim.calibration import Calibration, Number, machine_text

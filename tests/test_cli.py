@@ -71,6 +71,7 @@ def test_trace_opens_as_chrome_trace(capsys, tmp_path: Path) -> None:
     assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in slices)
 
 
+@pytest.mark.slow
 def test_list_and_show_and_explain_and_schema(capsys) -> None:
     _, out, _ = call(capsys, "list")
     assert all(name in out for name in [*machine_names(), *hwsim.workload_names()])
@@ -193,6 +194,7 @@ def test_bad_words(capsys, words: list[str], message: str) -> None:
     assert message in err
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=400))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_as_a_machine_end_in_a_told_error(tmp_path: Path, data: bytes) -> None:
@@ -202,6 +204,7 @@ def test_any_bytes_as_a_machine_end_in_a_told_error(tmp_path: Path, data: bytes)
         hwsim.load_machine(path)
 
 
+@pytest.mark.slow
 @given(st.integers(0, len(GOOD) - 1), st.text(max_size=12))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_machine_file_loads_or_is_told(tmp_path: Path, at: int, junk: str) -> None:

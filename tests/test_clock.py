@@ -38,6 +38,7 @@ def test_a_clock_that_is_no_whole_number_of_hertz() -> None:
     assert (timebase.ticks("third", 1), timebase.ticks("core", 1)) == (3, 2)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from("abc"), FREQUENCIES, min_size=1), st.integers(0, 10**9))
 def test_every_cycle_is_a_whole_number_of_ticks(clocks: dict[str, int | Fraction], cycles: int) -> None:
     try:

@@ -269,6 +269,7 @@ policies = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_counts_equal_a_walk_of_the_nest(data: st.DataObject) -> None:
@@ -277,6 +278,7 @@ def test_counts_equal_a_walk_of_the_nest(data: st.DataObject) -> None:
     check(problem, mapping, data.draw(policies))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multicast", ["word", "tile", "none"])
 @pytest.mark.parametrize("reuse", ["slide", "keep", "refill"])
 @pytest.mark.parametrize(

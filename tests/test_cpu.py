@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import DATA
 
 import hwsim
 from hwsim.errors import InputError
@@ -29,8 +30,7 @@ PUBLISHED = [
     for name in CPUS
     if (silicon := silicon_of(name, machine_folder())) is not None and silicon.source.startswith("OpenVINO 2024.3")
 ]
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "cpu"
-ZEN5 = SHARED / "zen5_onnxruntime.csv"
+ZEN5 = DATA / "zen5_onnxruntime.csv"
 
 
 def one(machine: Cpu, layer: hwsim.Layer, batch: int = 1) -> hwsim.Report:
@@ -147,12 +147,11 @@ def group(row: object) -> str:
     return "stem" if row.C == 3 else "conv"
 
 
-@pytest.mark.skipif(not ZEN5.exists(), reason="the table of measured operators is not part of the repository")
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
     """Mean error: products 4 %, dense and pointwise convolutions 6 %, depthwise and 3-channel ones 12 %."""
-    table = pd.read_csv(ZEN5)
+    table = pd.read_csv(ZEN5, comment="#")
     table = table[(table.dtype == precision) & (table.threads == threads) & ((threads == 1) | table.clean)]
     machine = hwsim.load_machine("epyc_zen5", set={"threads": threads, "precision": precision})
     errors: dict[str, list[float]] = {}
@@ -164,6 +163,7 @@ def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
         assert np.mean(np.abs(found)) <= limits[name], name
 
 
+@pytest.mark.slow
 def test_published_throughputs_and_latencies() -> None:
     """OpenVINO: 12 % in the mean; int8 over fp32 within 10 % for each class of CPU; CPUs in the right order."""
     rows = [
@@ -197,6 +197,7 @@ def test_published_throughputs_and_latencies() -> None:
         assert same.predicted.mean() == pytest.approx(same.published.mean(), rel=0.10), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CPUS)
 @pytest.mark.parametrize("change", ["l1.load", "l2.bandwidth", "l3.core", "dram.bandwidth"])
 def test_more_bandwidth_is_never_slower(name: str, change: str) -> None:

@@ -62,6 +62,7 @@ def test_readme_workload_loads(tmp_path: Path) -> None:
     assert hwsim.load_workload(str(path))["fc"].k == 64 * 56 * 56
 
 
+@pytest.mark.slow
 def test_readme_commands_run(capsys, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     import shlex
@@ -80,12 +81,14 @@ def test_readme_commands_run(capsys, tmp_path: Path, monkeypatch) -> None:
         assert capsys.readouterr().out, line
 
 
+@pytest.mark.slow
 def test_accuracy_tables_are_current(generate) -> None:
     """`python docs/generate.py` writes them."""
     assert (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8") == generate.accuracy()
     assert generate.readme_table() in README
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["examples.md", "workloads.md"])
 def test_examples_are_current(generate, page: str) -> None:
     """Each command of the page runs, and prints what is shown; `python docs/generate.py` writes it."""
@@ -122,8 +125,9 @@ def test_the_page_on_workloads_names_every_kind_and_format() -> None:
     assert (set(KINDS) - {"use"}) | set(DTYPES) | set(FORMATS) | set(PATTERNS) <= words
 
 
+@pytest.mark.slow
 def test_tables_of_processors_are_current(generate) -> None:
-    """`python docs/generate.py` writes them; the errors of single operators only where the measurements are at hand."""
+    """`python docs/generate.py` writes them."""
     text = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")
     assert generate.processors(text) == text
 
@@ -154,6 +158,7 @@ def test_picture_shows_what_a_run_prints(generate) -> None:
     assert words((ROOT / "docs" / "eyeriss_alexnet.svg").read_text(encoding="utf-8")) == words(generate.picture())
 
 
+@pytest.mark.slow
 def test_every_published_quantity_is_within_its_limit(generate) -> None:
     outside = [row for rows in generate.published().values() for row in rows if not row.within]
     assert not outside

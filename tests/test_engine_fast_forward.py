@@ -71,6 +71,7 @@ LOAD_COMPUTE_STORE = (Stage("load", "dram"), Stage("compute", "pe"), Stage("stor
 DEEP_BUFFER = (Stage("load", "dram", 3), Stage("compute", "pe"))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(programs())
 @example(on(LOAD_COMPUTE_STORE, Run(20, (Run(30, (40, 100, 10)), Run(1, (20, 50, 10))))))
@@ -80,6 +81,7 @@ def test_fast_forward_is_exact(program: Program) -> None:
     assert_same(simulate(program), simulate(program, fast_forward=False))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(programs())
 def test_laws_of_any_run(program: Program) -> None:
@@ -113,6 +115,7 @@ def stretched(run: Run, factor: int) -> Run:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(programs(), st.integers(2, 5))
 def test_a_slower_clock_stretches_everything(program: Program, factor: int) -> None:
@@ -130,6 +133,7 @@ def test_a_slower_clock_stretches_everything(program: Program, factor: int) -> N
         assert {cause: factor * ticks for cause, ticks in totals.stalls().items()} == other.stages[key].stalls()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(programs())
 def test_the_same_program_runs_the_same(program: Program) -> None:

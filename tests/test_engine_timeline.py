@@ -111,6 +111,7 @@ def test_a_stretch_is_one_slice_and_tracks_do_not_overlap() -> None:
         assert all(end <= start for (_, end), (start, _) in pairwise(track))
 
 
+@pytest.mark.slow
 def test_a_trace_is_bounded() -> None:
     tiles = tuple(Run(1, (1 + i % 7, 1 + i % 5, 1)) for i in range(300))
     one = simulate(Program({"dram": 1, "pe": 1}, (Pipeline("main", STAGES, tiles),)))

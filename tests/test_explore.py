@@ -84,6 +84,7 @@ def test_fronts_leave_out_what_is_unknown_and_take_in_what_is_alike() -> None:
     assert kept.tolist() == [not dominated(point[None], big)[0] for point in big]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "machine, workload, changes",
     [
@@ -112,6 +113,7 @@ def test_no_result_beats_its_bounds(machine: str, workload: str, changes: dict, 
             assert bound <= result[column]
 
 
+@pytest.mark.slow
 def test_exhaustive_exploration_is_the_sweep(whole: Exploration) -> None:
     sweep = hwsim.sweep(SMALL, workers=1)
     assert whole.complete
@@ -132,6 +134,7 @@ def test_a_fifth_of_the_points_comes_near_the_front(whole: Exploration) -> None:
         assert share * most <= hypervolume(np.log(found.costs), limit) <= most * (1 + 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["model", "random", "nsga2", "tpe"])
 def test_a_seed_finds_the_same_points_and_going_on_comes_to_the_same_end(sampler: str, tmp_path: Path) -> None:
     if sampler in ("nsga2", "tpe"):
@@ -156,6 +159,7 @@ def test_a_seed_finds_the_same_points_and_going_on_comes_to_the_same_end(sampler
     assert [o.number for o in other.outcomes] != [o.number for o in first.outcomes]
 
 
+@pytest.mark.slow
 def test_what_time_decided_is_kept(tmp_path: Path) -> None:
     """Going on must not depend on how fast the machine is today."""
     first = hwsim.explore(SMALL, store=tmp_path, affordable_s=0.0, workers=1)
@@ -191,6 +195,7 @@ def test_volumes_grow_to_the_whole(whole: Exploration) -> None:
     assert len(sparkline(volumes)) == len(volumes)
 
 
+@pytest.mark.slow
 def test_sensitivity_names_what_matters(whole: Exploration) -> None:
     """Area knows neither batch nor clock; rows and columns enter it as a product, so alike."""
     area = whole.sensitivity["area_mm2"]
@@ -221,6 +226,7 @@ def test_grid_places_are_numbers_and_back() -> None:
     assert all((grid.places([n])[0] != grid.places([numbers[5]])[0]).sum() == 1 for n in near)
 
 
+@pytest.mark.slow
 def test_a_space_beyond_all_listing_is_explored() -> None:
     huge = {**SMALL, "set": {
         "array.rows": {"range": [1, 1000], "step": 1}, "array.cols": {"range": [1, 1000], "step": 1},
@@ -231,6 +237,7 @@ def test_a_space_beyond_all_listing_is_explored() -> None:
     assert not found.complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, told",
     [
@@ -296,6 +303,7 @@ def test_command_writes_the_front(tmp_path: Path) -> None:
     assert json.loads(again.stdout) == data
 
 
+@pytest.mark.slow
 def test_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The worked example: a tenth of the points finds nearly all of the hypervolume."""
     text = (Path(__file__).parent.parent / "docs" / "explore.md").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import BESIDE, DATA
 
 import hwsim
 from hwsim.machines.gpu.parts import Constants, Menu
@@ -121,16 +122,36 @@ def docs():
     return module.gpu()
 
 
-@pytest.fixture(scope="module")
-def measured(docs):
-    if not docs.DATA.is_dir():
-        pytest.skip("the measured rows are not beside the project")
-    return list(docs.results())
+#: The rows of tests/data, and all of them where they lie beside the project.
+ROWS = [folder / "gpu" for folder in (DATA, BESIDE) if (folder / "gpu").is_dir()]
 
 
-def test_the_table_of_the_docs_is_current(docs, measured) -> None:
-    """`python docs/generate.py` writes it."""
-    assert docs.table(measured) in (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+@pytest.fixture(scope="module", params=ROWS, ids=lambda folder: folder.parent.parent.name)
+def measured(docs, request):
+    docs.DATA = request.param
+    cases = [case for case in docs.CASES if (case.machine, case.precision, case.op) in LIMITS]
+    return [(case, *docs.predicted(case)) for case in cases]
+
+
+@pytest.mark.slow
+def test_the_table_of_the_docs_is_current(docs) -> None:
+    """`python docs/generate.py` writes it; where not all rows are at hand, its errors are the limits' that tests hold."""
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    docs.DATA = BESIDE / "gpu"
+    if docs.DATA.is_dir():
+        assert docs.table(list(docs.results())) in page
+    for case in docs.CASES:
+        what = f"{case.file}: {case.device} {case.precision} {case.op}".rstrip()
+        (line,) = [
+            line for line in page.splitlines() if line.startswith(f"| {what} | `{case.machine}` | {case.label} |")
+        ]
+        rows, mean, median, rank = (float(cell.strip(" %")) for cell in line.split("|")[4:8])
+        assert rows >= 20
+        limits = LIMITS.get((case.machine, case.precision, case.op))
+        if limits:
+            assert mean / 100 <= limits[0]
+            assert median / 100 <= limits[1]
+            assert rank >= limits[2]
 
 
 # (machine, type as measured, operation): mean error, median error, rank correlation that must be reached.
@@ -157,8 +178,6 @@ def test_measured_products_and_convolutions(docs, measured) -> None:
     met = set()
     for case, ours, theirs in measured:
         key = (case.machine, case.precision, case.op)
-        if key not in LIMITS:
-            continue
         met.add(key)
         mean, median, rank = LIMITS[key]
         error = np.abs(ours / theirs - 1)
@@ -290,6 +309,7 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     assert any("with batch" in line or "no batch" in line for line in advice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p4", "t4", "a100", "h100"])
 @pytest.mark.parametrize(("network", "batch"), [("resnet50_v1_5", 1), ("resnet50_v1_5", 256), ("bert_base", 1)])
 def test_layers_of_networks_are_bound_by_one_of_the_seven(name: str, network: str, batch: int) -> None:
@@ -408,6 +428,7 @@ def test_streams_that_read_weights_are_bound_by_dram() -> None:
     assert fast.summary.interval_s < report.summary.interval_s / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "batch"), [("a100", 1), ("a100", 16), ("t4", 4), ("p100", 2)])
 def test_more_streams_never_finish_less_and_none_beats_what_is_shared(name: str, batch: int) -> None:
     network = hwsim.load_workload("resnet50_v1_5")
@@ -450,6 +471,7 @@ def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
     assert any("for 3 other streams" in line for line in report.results[2].plan.why)
 
 
+@pytest.mark.slow
 @given(m=st.integers(1, 3000), n=st.integers(1, 3000), k=st.integers(1, 3000), streams=st.integers(2, 128))
 @settings(max_examples=25, deadline=None)
 def test_a_program_of_streams_takes_the_predicted_time_within_the_rooflines(

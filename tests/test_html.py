@@ -95,6 +95,7 @@ def test_the_outermost_roof_is_the_one_of_the_file() -> None:
     assert found["glb ofmap"].bytes_per_s == 1.6e9
 
 
+@pytest.mark.slow
 def test_page_is_whole_and_loads_nothing(ran) -> None:
     html = ran.to_html()
     found = tags(html)
@@ -113,6 +114,7 @@ def test_page_is_whole_and_loads_nothing(ran) -> None:
         assert f">{heading}</h2>" in html
 
 
+@pytest.mark.slow
 def test_charts_are_xml_with_text_alternatives(ran) -> None:
     pictures = re.findall(r"<svg.*?</svg>", ran.to_html(), re.DOTALL)
     assert len(pictures) >= 4
@@ -126,6 +128,7 @@ def test_charts_are_xml_with_text_alternatives(ran) -> None:
         assert "nan" not in re.sub(r"<(title|desc|text).*?</\1>", "", text).lower()
 
 
+@pytest.mark.slow
 def test_what_files_say_is_escaped() -> None:
     names = [HOSTILE, "]]>", "<!--", "a\u202eb" if "a\u202eb".isprintable() else "b", "ünï 层 𝒳"]
     layers = [hwsim.Conv2d(f"{name} {i}", c=4, h=8, w=8, k=4, r=3, pad=1) for i, name in enumerate(names)]
@@ -162,6 +165,7 @@ def test_ticks_are_round_and_few(top: float) -> None:
     assert any(math.isclose(step, m, rel_tol=1e-6) for m in (1, 2, 5, 10))
 
 
+@pytest.mark.slow
 @given(st.floats(1e-6, 1e6), st.floats(1.5, 1e12))
 def test_logarithmic_ticks_are_within_the_range(low: float, factor: float) -> None:
     ticks = log_ticks(low, low * factor)
@@ -169,6 +173,7 @@ def test_logarithmic_ticks_are_within_the_range(low: float, factor: float) -> No
     assert all(low * 0.99 <= tick <= low * factor * 1.01 for tick in ticks)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(0, 80), st.integers(1, 20), st.integers(1, 9), st.integers(0, 12)), min_size=1, max_size=8
@@ -199,6 +204,7 @@ def test_of_very_many_resources_the_busiest_are_drawn() -> None:
     assert "core 5<" not in text
 
 
+@pytest.mark.slow
 def test_every_value_of_a_machine_file_has_a_source() -> None:
     machine = hwsim.load_machine("nucleo_l4r5zi")
     rows = {".".join(path): source for path, _, source in machine_rows(machine.document.data)}
@@ -217,6 +223,7 @@ def test_the_error_of_the_model_is_told() -> None:
     assert "changed for this run (--set)" in html
 
 
+@pytest.mark.slow
 def test_unknown_energy_is_said_and_not_drawn() -> None:
     machine = hwsim.load_machine("nucleo_l4r5zi", set={"power.active": "unknown"})
     html = hwsim.simulate(machine, hwsim.load_workload("kws")).to_html()
@@ -225,10 +232,12 @@ def test_unknown_energy_is_said_and_not_drawn() -> None:
     assert not re.search(r"\bnan\b", re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL), re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_resnet50_is_small_enough_to_mail() -> None:
     assert len(report("nvdla_256", "resnet50_v1").to_html().encode()) < 500_000
 
 
+@pytest.mark.slow
 def test_many_layers_are_folded() -> None:
     layers = [hwsim.Gemm(f"g{i}", m=1, n=8, k=8 + i % 5) for i in range(3000)]
     ran = hwsim.simulate(hwsim.load_machine("systolic_ws"), hwsim.Workload("long", layers))
@@ -247,6 +256,7 @@ def test_fragment_is_for_a_notebook(ran) -> None:
         assert all(one.strip().startswith((".hwsim", "@")) for one in selector.split(",")), selector
 
 
+@pytest.mark.slow
 def test_run_writes_the_page(tmp_path: Path, capsys) -> None:
     import sys
 
@@ -313,6 +323,7 @@ def test_a_hostile_name_does_nothing_in_a_browser(tmp_path: Path) -> None:
     assert opened.console == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "said"), [("t4", "dram: 320 GB/s"), ("core_i3_8100", "dram: 38.4 GB/s")])
 def test_processors_and_gpus_have_a_roofline(name: str, said: str) -> None:
     page = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload("resnet50_v1_5")).to_html()

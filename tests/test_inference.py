@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,30 +10,14 @@ import pytest
 pytest.importorskip("tflite")
 
 from rich.console import Console
+from tflite_networks import each_model, each_origin, model_path
 
 from hwsim import cli, inference
 from hwsim.errors import InputError
 from hwsim.oracles import activation, scale, some, tflite_padding, tflite_run
 from hwsim.workload.tflite import Model, Operator, Quantization, Tensor, read_model
 
-MODELS = Path(__file__).parent.parent.parent / "shared" / "data" / "models"
-NAMES = (
-    "ad01_int8",
-    "kws_ref_model",
-    "person_detect",
-    "pretrainedResnet_large_int8",
-    "pretrainedResnet_quant",
-    "str_ww_ref_model",
-    "vww_96_int8",
-)
 oracle = pytest.mark.skipif(not inference.has_reference(), reason="needs ai-edge-litert")
-
-
-def model(name: str) -> Model:
-    path = MODELS / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip("needs ../shared/data/models")
-    return read_model(path)
 
 
 def tensor(index: int, shape: tuple[int, ...], scales: Any, zero: int, data: Any = None) -> Tensor:
@@ -56,10 +39,11 @@ def made(net: Model, x: Any) -> Any:
     return inference.run(net, [x])[net.outputs[0]]
 
 
+@pytest.mark.slow
 @oracle
-@pytest.mark.parametrize("name", NAMES)
-def test_every_operator_of_a_network_is_exact(name: str) -> None:
-    net = model(name)
+@each_model
+def test_every_operator_of_a_network_is_exact(name: str, origin: str) -> None:
+    net = read_model(model_path(name, origin))
     for seed in range(3):
         inputs = inference.random_inputs(net, seed)
         given, expected = inference.run(net, inputs), inference.reference(net, inputs)
@@ -185,8 +169,11 @@ def test_the_first_difference_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
     assert "graph not executed: operator 0, LSTM" in printed()[1]
 
 
-def test_validate_fails_on_a_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    net = model("str_ww_ref_model")
+@each_origin
+def test_validate_fails_on_a_difference(
+    origin: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = read_model(model_path("str_ww_ref_model", origin))
     command = ["hwsim", "validate", "systolic_ws", net.path, "--sample", "2"]
     monkeypatch.setattr("sys.argv", command)
     monkeypatch.setattr(inference, "has_reference", lambda: True)

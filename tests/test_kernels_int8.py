@@ -247,6 +247,7 @@ def divide_by_power(x: int, exponent: int) -> int:
     return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     st.integers(-(2**31), 2**31 - 1) | st.sampled_from([-(2**31), 2**31 - 1, -(2**30), 2**30, -1, 0]),

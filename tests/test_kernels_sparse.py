@@ -84,6 +84,7 @@ def dense(a: Array, w: Array) -> Array:
 # --- formats -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every
 @given(shapes, densities, types, seeds)
 def test_decoding_gives_the_matrix_back(encode: Encoder, shape: Any, density: float, dtype: Any, seed: int) -> None:
@@ -133,6 +134,7 @@ def test_rlc_is_the_stream_that_the_workload_prices(shape: Any, density: float, 
     assert packed.size_bits == rlc_bits(matrix)
 
 
+@pytest.mark.slow
 @every
 @given(seeds)
 def test_more_zeros_never_take_more_bits(encode: Encoder, seed: int) -> None:
@@ -145,6 +147,7 @@ def test_more_zeros_never_take_more_bits(encode: Encoder, seed: int) -> None:
 # --- products ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every
 @given(shapes, densities, densities, types, seeds, st.booleans())
 def test_products_equal_the_dense_ones(
@@ -175,6 +178,7 @@ def test_2_4_executes_stored_zeros_too(
     assert counts.executed + counts.padded == m * 2 * groups * n  # half of the products, as the sparse tensor core does
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [encode_csr, ENCODERS["csr, 2-bit runs"], encode_csc])
 @every
 @given(shapes, densities, densities, seeds)
@@ -208,6 +212,7 @@ def test_reads_of_a_bitmask_are_its_words() -> None:
     assert (counts.weight_reads, counts.activation_reads) == (3, 15)
 
 
+@pytest.mark.slow
 @every
 @given(
     st.integers(1, 2),

@@ -39,6 +39,7 @@ def one(machine: hwsim.Machine, layer: hwsim.Layer, batch: int = 1) -> hwsim.Rep
     return hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 4))
 @settings(max_examples=12, deadline=None)
@@ -67,6 +68,7 @@ USES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROCESSORS)
 @pytest.mark.parametrize(("network", "batch"), [("resnet50_v1_5", 32), ("mobilenet_v2_1.0_224", 1)])
 def test_no_layer_moves_more_than_its_time_allows(name: str, network: str, batch: int) -> None:
@@ -81,6 +83,7 @@ def test_no_layer_moves_more_than_its_time_allows(name: str, network: str, batch
                 assert (words > 0) == (memory.bytes > 0), "what is priced is what is moved"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 4), density=st.floats(0, 1))
 @settings(max_examples=12, deadline=None)
@@ -98,6 +101,7 @@ def test_no_plan_beats_the_least(name: str, layer: hwsim.Layer, batch: int, dens
     assert all(least.word_bits.get(tensor) == bits for tensor, bits in result.plan.word_bits.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 3))
 @settings(max_examples=10, deadline=None)
@@ -109,6 +113,7 @@ def test_fast_forward_is_the_full_run(name: str, layer: hwsim.Layer, batch: int)
     assert fast.stages == full.stages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers())
 @settings(max_examples=6, deadline=None)

@@ -4,6 +4,8 @@ import ast
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import hwsim
 
 PACKAGE = Path(hwsim.__file__).parent
@@ -56,6 +58,7 @@ def test_every_module_has_a_layer() -> None:
     assert names - {"py", "arch_configs", "workloads", "py.typed"} <= set(LEVEL)
 
 
+@pytest.mark.slow
 def test_no_module_imports_from_a_higher_layer() -> None:
     wrong = []
     for path in PACKAGE.rglob("*.py"):

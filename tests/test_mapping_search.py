@@ -83,6 +83,7 @@ def test_13_rows_on_14_columns() -> None:
         assert found.counts.instances == -(-size // passes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
 def test_exhaustive_search_finds_the_minimum(objective: str) -> None:
     problem = gemm_problem(4, 3, 3)

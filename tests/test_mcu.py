@@ -155,6 +155,7 @@ def test_more_work_is_never_faster(c: int, k: int, h: int, r: int, batch: int) -
     assert cycles(machine, base) <= cycles(machine, base, batch=batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_latencies_and_energies(name: str) -> None:
     """Latency: 5 % in the mean for each library (one row alone: 6 %), 15 % at worst; energy 10 % in the mean."""

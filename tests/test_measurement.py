@@ -166,6 +166,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.onnx" for name in made}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["fp32", "QDQ", "QOperator", "bert"])
 def test_every_node_with_macs_is_matched(models: dict[str, Path], form: str) -> None:
     ran = measure(models[form], runs=2)
@@ -254,6 +255,7 @@ def test_a_machine_without_threads_is_compared_as_it_is(models: dict[str, Path])
     assert any("no machine with threads" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_the_command_prints_both_sides(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

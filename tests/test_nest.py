@@ -72,6 +72,7 @@ def check(problem: Problem, mapping: Mapping, policy: Policy, density: float = 1
     return ran
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_nest(data: st.DataObject) -> None:
@@ -79,6 +80,7 @@ def test_any_nest(data: st.DataObject) -> None:
     check(problem, data.draw(nests(problem)), data.draw(policies), data.draw(st.sampled_from([0.0, 0.3, 1.0])))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_convolution(data: st.DataObject) -> None:
@@ -172,6 +174,7 @@ def test_what_just_fits_runs_and_a_bit_less_does_not() -> None:
         execute(GEMM, GEMM_NEST, tensors, capacities={"buffer": {"weight": 24 * 16, "ofmap": 100}})
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_capacity_is_that_of_the_closed_form(data: st.DataObject) -> None:

@@ -1,13 +1,9 @@
 """The networks in workloads/: every layer's shape and the published totals."""
 
-import csv
-from pathlib import Path
-
 import pytest
+from tables import DATA, rows
 
 from hwsim.workload import Conv2d, Gemm, Lstm, Softmax, load_workload, workload_names
-
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
 # MACs, weights, biases (without those that stand for a folded batch normalisation), and parameters as published, where
 # a batch normalisation counts two a channel. Sources are in the files; totals were confirmed against Han et al. 2015
@@ -123,16 +119,12 @@ def test_every_file_loads_under_its_name():
 
 @each
 def test_every_layer_of_the_reference_tables(name):
-    path = SHARED / "networks" / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"the reference table {path} is not there")
     net = load_workload(name)
-    with path.open() as stream:
-        rows = {row["name"]: row for row in csv.DictReader(stream)}
-    assert {layer.name for layer in net if layer.weights} == rows.keys()
+    table = {row["name"]: row for row in rows(f"networks/{name}")}
+    assert {layer.name for layer in net if layer.weights} == table.keys()
     for layer in net:
         if layer.weights:
-            row = {key: int(value) for key, value in rows[layer.name].items() if value.isdigit()}
+            row = {key: int(value) for key, value in table[layer.name].items() if value.isdigit()}
             assert (layer.macs, layer.weights) == (row["macs"], row["weights"])
             if isinstance(layer, Conv2d):
                 assert layer.biases == (row["bias"] or row["K"])
@@ -150,8 +142,5 @@ def test_every_layer_of_the_reference_tables(name):
 
 @each
 def test_reference_tables_are_traces_of_the_same_layers(name):
-    path = SHARED / "networks" / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"the reference table {path} is not there")
-    trace, net = load_workload(path), load_workload(name)
+    trace, net = load_workload(DATA / "networks" / f"{name}.csv"), load_workload(name)
     assert (trace.macs, trace.weights, trace.graph) == (net.macs, net.weights, False)

@@ -132,6 +132,7 @@ def test_a_pool_is_a_pass_of_its_own(large: Machine) -> None:
     assert cycles(large, layer) == pytest.approx(64 * 112 * 112 / 8, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_no_layer_is_faster_than_its_macs_or_its_bytes(machine: Machine, network: str, batch: int) -> None:

@@ -32,6 +32,7 @@ def runs(name: str, network: str, batch: int) -> hwsim.Report | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", machine_names())
 def test_a_layer_is_the_same_wherever_it_is_asked_of(name: str, network: str) -> None:

@@ -101,6 +101,7 @@ def forms():
 # Networks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, trace", [("resnet50", "resnet50_v1_5"), ("mobilenet_v2", "mobilenet_v2_1.0_224")])
 def test_networks_have_the_layers_of_their_papers(tmp_path, name, trace):
     """MACs, weights and biases, layer by layer, are those of the networks written from the papers."""
@@ -188,6 +189,7 @@ def test_a_mask_and_a_normalisation_of_single_operators(tmp_path):
     assert not any("multiply-accumulates" in warning for warning in found.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnet", "resnet", "encoder"])
 @pytest.mark.parametrize("form", ["float", "QDQ", "QOperator", "dynamic"])
 def test_shapes_are_those_of_the_runtime(tmp_path, forms, name, form):

@@ -54,6 +54,7 @@ def words(plan: LayerPlan, component: str, tensor: str, *actions: str) -> int:
     return sum(n for (c, t, a), n in plan.counts.items() if (c, t) == (component, tensor) and a in actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [CONV, FC, DEPTHWISE], ids=lambda layer: layer.name)
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_four_levels(folder: Path, dataflow: str, layer: hwsim.Layer) -> None:
@@ -94,6 +95,7 @@ def test_energy_is_that_of_all_actions(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_more_memory_is_never_dearer_when_all_tilings_are_tried(folder: Path) -> None:
     energies = []
     for size in ("4 KiB", "16 KiB", "256 KiB"):

@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_sweep_is_told_run_and_written(capsys, file: Path, tmp_path: Path) -> None:
     code, out, err = call(capsys, "sweep", file, "-o", tmp_path / "out", "--workers", 1)
     assert code == 0
-    assert re.match(r"sides: 60 points of 72; about \d+ s on 1 process", err)
+    assert re.match(r"sides: 60 points of 72; about \S+ \S+ on 1 process", err)
     assert "60 points: 60 feasible" in out
     for workload in ("lenet5_caffe", "lenet_300_100"):
         assert f"{workload}: best points" in out
@@ -55,7 +55,10 @@ def test_parquet_has_what_the_table_has(capsys, file: Path, tmp_path: Path) -> N
     assert code == 0
     assert out.splitlines()[-1] == f"written: {tmp_path / 'sides.csv'}, {tmp_path / 'sides.parquet'}"
     apart = ["error"]  # empty in one, None in the other
-    found, wanted = pd.read_parquet(tmp_path / "sides.parquet"), pd.read_csv(tmp_path / "sides.csv")
+    found = pd.read_parquet(tmp_path / "sides.parquet")
+    wanted, text = (pd.read_csv(tmp_path / "sides.csv", dtype=dtype) for dtype in (None, str))
+    for column in wanted.select_dtypes("float"):
+        wanted[column] = text[column].map(float)  # some versions of pandas read another last digit
     assert list(found.columns) == list(wanted.columns)
     pd.testing.assert_frame_equal(found.drop(columns=apart), wanted.drop(columns=apart), check_exact=True)
 
@@ -94,6 +97,7 @@ def test_bad_files_are_told_with_their_places(capsys, file: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_shards_are_joined_by_a_run_without(capsys, file: Path, tmp_path: Path) -> None:
     for shard in ("1/2", "2/2"):
         assert call(capsys, "sweep", file, "-o", tmp_path / "parts", "--shard", shard, "--workers", 1)[0] == 0
@@ -103,6 +107,7 @@ def test_shards_are_joined_by_a_run_without(capsys, file: Path, tmp_path: Path) 
     assert (tmp_path / "parts" / "sides.csv").read_bytes() == (tmp_path / "whole" / "sides.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_control_c_says_how_to_go_on(tmp_path: Path, workers: int) -> None:
     file = tmp_path / "long.yaml"
@@ -137,6 +142,7 @@ def test_the_schema_takes_what_the_reader_takes(capsys) -> None:
     assert {"set", "zip", "where", "constraints", "metrics", "per_layer", "batch"} <= set(schema["properties"])
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_docs_run(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shlex
 

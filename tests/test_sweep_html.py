@@ -82,6 +82,7 @@ def test_a_parameter_is_in_order_of_size() -> None:
     assert base_unit("array.rows") == ("", 1.0)
 
 
+@pytest.mark.slow
 def test_page_of_many_points() -> None:
     frame = points(10_000)
     frame.loc[7, "latency_s"] = np.nan

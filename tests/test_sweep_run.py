@@ -58,6 +58,7 @@ def test_a_row_is_what_one_run_says() -> None:
     assert (frame.error == "").all()
 
 
+@pytest.mark.slow
 def test_plans_that_are_shared_are_those_that_would_be_made() -> None:
     """On every machine: points that follow others give what they give alone."""
     for name in machine_names():
@@ -243,6 +244,7 @@ def test_rows_of_a_space_of_its_own() -> None:
     assert list(frame_of(Results(space), outcomes).point) == [3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 def test_kills_lose_nothing() -> None:
     """`python benchmarks/stress_sweep.py --kills 50` does so for longer."""
@@ -272,6 +274,7 @@ def test_a_store_that_several_begin_at_once_is_a_store_for_each(tmp_path: Path) 
             assert list(pool.map(opened, [tmp_path / f"{number}.sqlite"] * 4)) == [{}] * 4
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_are_one(tmp_path: Path) -> None:
     """Two runners on one store, each in its own process."""
     (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
@@ -285,6 +288,7 @@ def test_two_sweeps_at_once_are_one(tmp_path: Path) -> None:
     assert (tmp_path / "both" / "small.csv").read_bytes() == exported(tmp_path / "one", workers=1)
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two workers over TCP."""
     distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
@@ -298,6 +302,7 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
             assert exported(tmp_path / "two", cluster=cluster.scheduler_address) == whole
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="the cluster extra is not installed")
     monkeypatch.setattr("hwsim.sweeps.executors._CONNECT_S", 1)
@@ -309,6 +314,7 @@ def test_a_cluster_that_is_not_there_is_told_soon(monkeypatch: pytest.MonkeyPatc
             sweep(SMALL, cluster="no address at all")
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     """Workers import nothing of the script that calls for them."""
     script = tmp_path / "script.py"
@@ -373,6 +379,7 @@ def test_threads_of_one_worker_do_not_meet() -> None:
     assert sorted(found, key=lambda outcome: outcome.number) == [alone.outcome(number) for number in space.numbers()]
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_charts_or_the_table() -> None:
     frame = sweep(SMALL | {"batch": 1}, workers=1)
     assert isinstance(frame, pd.DataFrame)

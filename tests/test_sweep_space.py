@@ -260,6 +260,7 @@ def arithmetic(draw: st.DrawFn, depth: int = 4) -> str:
     return f"({text})" if draw(st.booleans()) else text
 
 
+@pytest.mark.slow
 @given(arithmetic(), arithmetic())
 @settings(max_examples=200, deadline=None)
 def test_arithmetic_is_that_of_python(left: str, right: str) -> None:

@@ -43,6 +43,7 @@ size = st.integers(1, 300)
 side = st.integers(1, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(m=size, n=size, k=size, rows=side, cols=side)
 @settings(max_examples=60, deadline=None)
@@ -55,6 +56,7 @@ def test_gemm_equals_the_closed_form(kind: str, m: int, n: int, k: int, rows: in
     assert row["dram_bytes"] >= m * k + k * n + m * n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)

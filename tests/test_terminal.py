@@ -52,6 +52,7 @@ def test_a_run_fits(run, width: int) -> None:
     assert any("█" in line for line in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [80, 100])
 def test_other_commands_fit(width: int) -> None:
     console = terminal(width)
@@ -113,6 +114,7 @@ def piped(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_text() -> None:
     done = piped("run", "nucleo_l4r5zi", "kws", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
@@ -123,6 +125,7 @@ def test_a_pipe_gets_plain_text() -> None:
     assert len(notes) == 1, "nothing wraps in a pipe"
 
 
+@pytest.mark.slow
 def test_completion_names_machines_workloads_and_layers() -> None:
     def complete(*words: str) -> set[str]:
         done = piped(
@@ -145,6 +148,7 @@ def test_completion_script_is_printed(shell: str) -> None:
     assert f"_HWSIM_COMPLETE={shell}_complete" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_imports_no_page() -> None:
     """Pages, pandas and other commands' modules wait until they are asked for."""
     code = "import sys; sys.argv = ['hwsim', 'run', 'systolic_ws', 'lenet5_caffe']; from hwsim.cli import main; main(); print(*sys.modules)"

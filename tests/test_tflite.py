@@ -1,9 +1,8 @@
 """TFLite files: every layer of the reference tables, dead channels that are dead, and no input that breaks the reader."""
 
-import csv
+import hashlib
 import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tflite")
 
+from tables import rows
 from tflite_builder import Op, T, add, build, conv, fc
+from tflite_networks import TRACES, each_model, each_origin, model_path
 
 import hwsim
 from hwsim import cli
@@ -23,35 +24,6 @@ from hwsim.workload.tflite import read_model
 from hwsim.workload.trace import read_trace
 from hwsim.workload.trace_text import trace_text
 from hwsim.yaml_source import parse_yaml
-
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
-MODELS = SHARED / "models"
-#: The trace in workloads/ of each model.
-TRACES = {
-    "kws_ref_model": "kws",
-    "vww_96_int8": "vww",
-    "pretrainedResnet_quant": "ic",
-    "ad01_int8": "ad",
-    "person_detect": "person_detect",
-    "str_ww_ref_model": "streaming_wakeword",
-    "pretrainedResnet_large_int8": "ic_large",
-}
-each_model = pytest.mark.parametrize("name", TRACES)
-
-
-def model_path(name):
-    path = MODELS / f"{name}.tflite"
-    if not path.exists():
-        pytest.skip(f"the model {path} is not there")
-    return path
-
-
-def rows(name):
-    path = SHARED / "mcu" / f"{name}.csv"
-    if not path.exists():
-        pytest.skip(f"the table {path} is not there")
-    with path.open() as stream:
-        return list(csv.DictReader(stream))
 
 
 def read(tmp_path, *parts, **more):
@@ -71,16 +43,18 @@ def fault(tmp_path, *parts, **more):
 
 
 @each_model
-def test_totals(name):
-    model = read_model(model_path(name))
-    (row,) = (row for row in rows("models_summary") if row["model"] == name)
+def test_totals(name, origin):
+    model = read_model(model_path(name, origin))
+    (row,) = (row for row in rows("tflite_models") if row["model"] == name)
     net = model.workload
     assert (net.macs, net.weights, net.biases * 4) == (
         int(row["macs"]),
         int(row["weight_bytes"]),
         int(row["bias_bytes"]),
     )
-    assert (len(net), model.file_bytes) == (int(row["ops"]), int(row["file_bytes"]))
+    assert len(net) == int(row["ops"])
+    size = model_path(name, origin).stat().st_size
+    assert model.file_bytes == (int(row["file_bytes"]) if origin == "published" else size)
     assert net.peak_activation_bytes() == int(row["peak_act_bytes_estimate"])
     assert net[list(net)[int(row["peak_at_op"])].name].name == net.peak()[0]
     live = sum(layer.weight.density * layer.weights for layer in net)
@@ -89,9 +63,9 @@ def test_totals(name):
 
 
 @each_model
-def test_every_layer(name):
-    net = read_model(model_path(name)).workload
-    table = rows(f"layers_{name}")
+def test_every_layer(name, origin):
+    net = read_model(model_path(name, origin)).workload
+    table = [row for row in rows("tflite_layers") if row["model"] == name]
     assert len(table) == len(net)
     for layer, row in zip(net, table):
         assert layer.name.endswith(f"_{row['idx']}")
@@ -111,9 +85,10 @@ def test_every_layer(name):
         assert [x.dtype for x in (layer.input, layer.output)] == ["int8", "int8"]
 
 
-def test_live_macs_of_the_pruned_network():
+@each_origin
+def test_live_macs_of_the_pruned_network(origin):
     """Exactly the channels that can be left out: 4.12 M MACs; without the positive constants it would be 3.73 M."""
-    net = read_model(model_path("vww_96_int8")).workload
+    net = read_model(model_path("vww_96_int8", origin)).workload
     convs = [layer for layer in net if isinstance(layer, Conv2d)]
     assert sum(layer.macs_live for layer in convs if layer.pointwise) == 2_956_626
     assert sum(layer.macs_live for layer in convs if layer.depthwise) == 668_412
@@ -123,17 +98,18 @@ def test_live_macs_of_the_pruned_network():
     assert (net["dwconv_23"].dead_in, net["dwconv_23"].dead_out, net["conv_24"].dead_in) == (68, 67, 67)
 
 
+@each_origin
 @pytest.mark.parametrize("name", ["vww_96_int8", "pretrainedResnet_large_int8"])
-def test_dead_channels_are_zero_when_the_network_runs(name):
+def test_dead_channels_are_zero_when_the_network_runs(name, origin):
     interpreters = pytest.importorskip("ai_edge_litert.interpreter")
     from hwsim.workload.converter import Converter
     from hwsim.workload.tflite_file import read_tables
 
-    converter = Converter(read_tables(model_path(name)))
+    converter = Converter(read_tables(model_path(name, origin)))
     converter.workload(name)
     assert converter.dead
     runner = interpreters.Interpreter(
-        str(model_path(name)),
+        str(model_path(name, origin)),
         experimental_preserve_all_tensors=True,
         experimental_op_resolver_type=interpreters.OpResolverType.BUILTIN_REF,
     )
@@ -149,18 +125,21 @@ def test_dead_channels_are_zero_when_the_network_runs(name):
 
 
 @each_model
-def test_traces(name):
+def test_traces(name, origin):
     """The files in workloads/ hold what the models hold."""
-    model = read_model(model_path(name), TRACES[name])
+    path = model_path(name, origin)
+    model = read_model(path, TRACES[name])
     trace = load_workload(TRACES[name])
     assert trace == model.workload
-    assert trace.digest == model.digest
+    assert model.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert origin == "built" or trace.digest == model.digest
     assert trace.macs_live == model.workload.macs_live
     assert read_trace(parse_yaml(trace_text(model.workload)), load_workload) == model.workload
 
 
-def test_values_and_quantisation():
-    model = read_model(model_path("kws_ref_model"))
+@each_origin
+def test_values_and_quantisation(origin):
+    model = read_model(model_path("kws_ref_model", origin))
     first = model.operators[0]
     assert (first.code, first.options["padding"], first.options["stride_w"]) == ("CONV_2D", "SAME", 2)
     source, weights, bias = (model.tensors[index] for index in first.inputs)
@@ -169,15 +148,16 @@ def test_values_and_quantisation():
     assert not weights.values().flags.writeable
     assert (weights.quantization.scale.shape, weights.quantization.axis) == ((64,), 0)
     assert (bias.values().dtype, bias.dtype) == (np.int32, "int32")
-    assert source.quantization.scale[0] == pytest.approx(0.5847029)
+    assert source.quantization.scale[0] == pytest.approx(0.584703, rel=1e-6)
     assert source.quantization.zero_point[0] == 83
     with pytest.raises(InputError, match="a constant with stored values is wanted"):
         source.values()
 
 
-def test_values_are_those_of_the_interpreter():
+@each_origin
+def test_values_are_those_of_the_interpreter(origin):
     interpreters = pytest.importorskip("ai_edge_litert.interpreter")
-    model = read_model(model_path("str_ww_ref_model"))
+    model = read_model(model_path("str_ww_ref_model", origin))
     runner = interpreters.Interpreter(model.path)
     runner.allocate_tensors()
     for tensor in model.tensors:
@@ -511,6 +491,7 @@ def test_cut_off_at_every_length(tmp_path):
         holds(tmp_path / "net.tflite", raw[:length])
 
 
+@pytest.mark.slow
 def test_every_word_replaced(tmp_path):
     raw = tiny()
     for place in range(0, len(raw) - 3, 4):
@@ -518,6 +499,7 @@ def test_every_word_replaced(tmp_path):
             holds(tmp_path / "net.tflite", raw[:place] + word.to_bytes(4, "little") + raw[place + 4 :])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_bytes_changed(tmp_path, data):
@@ -527,10 +509,12 @@ def test_bytes_changed(tmp_path, data):
     holds(tmp_path / "net.tflite", bytes(raw))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_a_real_file_changed(tmp_path, data):
-    raw = bytearray(model_path("kws_ref_model").read_bytes())
+@each_origin
+@given(data=st.data())
+def test_the_file_of_a_network_changed(tmp_path, origin, data):
+    raw = bytearray(model_path("kws_ref_model", origin).read_bytes())
     structure = [place for place in range(0, len(raw) - 3, 4) if raw[place + 2 : place + 4] in (b"\0\0", b"\xff\xff")]
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.sampled_from(structure))
@@ -554,8 +538,9 @@ def call(capsys, *words):
     return code, out, err
 
 
-def test_import_writes_a_trace(capsys, tmp_path):
-    path = model_path("vww_96_int8")
+@each_origin
+def test_import_writes_a_trace(capsys, tmp_path, origin):
+    path = model_path("vww_96_int8", origin)
     target = tmp_path / "mine.yaml"
     assert call(capsys, "import", path, "-o", target) == (0, "", "")
     assert load_workload(target) == load_workload(path)

@@ -115,6 +115,7 @@ def test_an_unknown_layer_is_told_with_the_nearest():
         RESIDUAL["ad"]
 
 
+@pytest.mark.slow
 def test_there_may_not_be_more_than_twenty_thousand_layers():
     with pytest.raises(InputError, match="at most 20000 layers"):
         Workload("net", (Gemm(f"g{index}", n=1, k=1) for index in range(20_001)))
@@ -179,6 +180,7 @@ def test_the_order_given_does_not_matter_to_what_is_read(net, random):
     assert (shuffled.macs, shuffled.weights) == (net.macs, net.weights)
 
 
+@pytest.mark.slow
 def test_a_long_chain_is_quick():
     chain = Workload("chain", [Gemm(f"g{index}", n=4, k=4) for index in range(20_000)], graph=True)
     assert math.isclose(chain.peak_activation_bytes(), 8)

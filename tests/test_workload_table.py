@@ -111,6 +111,7 @@ def test_at_most_a_hundred_faults_are_told():
     assert len(faults("name,C,K\n" + "a,x,y\n" * 1000)) == 100
 
 
+@pytest.mark.slow
 def test_there_may_not_be_more_than_twenty_thousand_layers():
     rows = "".join(f"g{index}, 1, 1, 1,\n" for index in range(20_001))
     assert faults("Layer, M, N, K,\n" + rows) == ["t.csv:20002: a network must have at most 20000 layers"]

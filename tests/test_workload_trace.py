@@ -196,6 +196,7 @@ def test_a_block_may_not_be_within_itself():
     assert "nested at most 8 deep, and none within itself" in faults(text)[0]
 
 
+@pytest.mark.slow
 def test_blocks_may_not_multiply_without_end():
     blocks = "blocks:\n  b0: [{conv: c, k: 3}]\n"
     for level in range(1, 7):
@@ -338,6 +339,7 @@ def lines(draw):
     return line
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     st.lists(lines(), min_size=1, max_size=4),

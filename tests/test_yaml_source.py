@@ -75,6 +75,39 @@ def test_refused(text, expected):
         assert given == expected
 
 
+DEEP = {
+    "flow sequences": lambda n: "[" * n + "1" + "]" * n,
+    "flow mappings": lambda n: "{a: " * n + "1" + "}" * n,
+    "flow of both": lambda n: "[{a: " * (n // 2) + "[" * (n % 2) + "1" + "]" * (n % 2) + "}]" * (n // 2),
+    "block sequences": lambda n: "- " * n + "1",
+    "block mappings": lambda n: "".join(" " * i + "a:\n" for i in range(n - 1)) + " " * n + "a: 1\n",
+    "block and flow": lambda n: "- " * (n // 2) + "[" * (n - n // 2) + "1" + "]" * (n - n // 2),
+}
+
+
+@pytest.mark.parametrize("form", DEEP)
+def test_the_limit_of_nesting_is_the_same_in_every_form(form):
+    """Forty deep is read, more is refused where it lies, however much more it is and whatever the library's own limit is."""
+    assert parse_yaml(DEEP[form](40), "f.yaml").data
+    (first,) = faults(DEEP[form](41))
+    assert first.endswith("must have at most 300000 values, nested at most 40 deep")
+    for depth in (42, 257, 999, 1001, 5000):
+        if depth < 2000 or form != "block mappings":  # those take memory by the square
+            (fault,) = faults(DEEP[form](depth))
+            assert fault.endswith("must have at most 300000 values, nested at most 40 deep")
+            place = [int(number) for number in fault.split(":")[1:3]]
+            assert place <= [41, len(DEEP[form](41))], fault
+
+
+def test_sequences_that_stay_open_are_too_deep_first():
+    assert faults("[" * 5000) == ["f.yaml:1:42: must have at most 300000 values, nested at most 40 deep"]
+
+
+def test_a_fault_above_the_limit_of_nesting_is_still_told_as_yaml():
+    (fault,) = faults("a: [1, 2\nb: }\nc: " + "[" * 5000)
+    assert fault.startswith("f.yaml:2:2: must be YAML: ")
+
+
 def test_all_duplicate_keys_are_told_at_once():
     assert len(faults("a: 1\na: 2\nb: {c: 1, c: 2}\n")) == 2
 
@@ -134,6 +167,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(WORDS, PLAIN, min_size=1, max_size=5))
 def test_what_a_strict_writer_writes_is_read_back(data):
     def quoted(value):  # words in quotes, so that none of them looks like a number

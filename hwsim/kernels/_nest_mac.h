@@ -7,12 +7,6 @@
 #ifndef HWSIM_NEST_MAC_H
 #define HWSIM_NEST_MAC_H
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define NEST_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define NEST_CLONES
-#endif
-
 typedef struct {
     i64 n, by[3];
 } NestLoop;
@@ -62,7 +56,7 @@ static inline __attribute__((always_inline)) i64 nest_row(
 }
 
 /* Three loops around a row. */
-NEST_CLONES static i64 nest_block(const int8_t *x, const int8_t *w, int32_t *o, const NestLoop *l) {
+static i64 nest_block(const int8_t *x, const int8_t *w, int32_t *o, const NestLoop *l) {
     i64 zeros = 0;
     for (i64 a = 0; a < l[2].n; a++)
         for (i64 b = 0; b < l[1].n; b++) {

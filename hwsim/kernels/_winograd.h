@@ -106,7 +106,6 @@ static int wino_supported(int isa) {
     return isa == 0;
 }
 
-static int64_t wino_rows(int isa) { return isa == 2 ? 12 : isa == 1 ? 6 : 4; }
 static int64_t wino_lanes(int isa) { return isa == 2 ? 32 : isa == 1 ? 16 : 8; } /* 16-bit ones; and outputs of a panel */
 
 /* Filters of `depth` channels, of which z->c from the first given. */
