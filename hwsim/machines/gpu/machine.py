@@ -258,9 +258,9 @@ class Gpu(Machine):
         timer, workload = self.timer, plan.workload
         notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
         notes += dict.fromkeys(note for layer in workload if layer.macs and (note := self.types(layer).note))
-        streams = self._network(workload, plan.batch)[1]
-        if streams is not None:
-            notes.append(streams.told())
+        if self.spec.streams > 1:
+            streams = self._network(workload, plan.batch)[1]
+            notes += [streams.told()] if streams is not None else []
         return tuple(notes)
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
