@@ -105,5 +105,4 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
         )
     peak = workload.peak_activation_bytes(batch)
     memories = machine.memories(workload, batch)
-    notes = (*machine.notes(workload, batch), *map(str, memories))
-    return Report(machine, workload, batch, tuple(results), peak, notes, memories)
+    return Report(machine, workload, batch, tuple(results), peak, machine.notes(workload, batch), memories)
