@@ -129,7 +129,7 @@ def _simulate(network: NetworkPlan) -> Report:
         )
     peak = workload.peak_activation_bytes(batch)
     memories = machine.memories(workload, batch)
-    notes = (*workload.lowering_notes(batch), *machine.notes(network), *map(str, memories))
+    notes = (*workload.lowering_notes(batch), *machine.notes(network))
     if not network.whole:
         notes = (f"{len(network)} of {len(workload)} layers are shown; memory is that of the whole network", *notes)
     return Report(network, tuple(results), peak, notes, memories)

@@ -212,6 +212,36 @@ class Machine(ABC):
         """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
         return ()
 
+    def why_unused(self, property: str) -> str:
+        """Why a property of layers that changes no plan here does not, as in ``weight.density``.
+
+        ``dtype`` asks who runs other number formats; the empty name why a layer takes no time and no energy.
+        """
+        return "" if property == "dtype" else f"not modeled by kind {self.kind}"
+
+    def idle_keys(self) -> Mapping[str, str]:
+        """Keys of a file that have no effect on this machine, each with the reason: dotted, a block for all below."""
+        return {}
+
+    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
+        """Prices of something else than the machine has: key, value, reason."""
+        return ()
+
+    def own_value(self, key: str) -> object | None:
+        """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
+        from hwsim.machines.loader import machine_folder
+
+        node, path, left = self.document.data, tuple[str, ...](), key
+        while left:
+            # A key may have a dot of its own, as the price of mac.int8.
+            part = left if isinstance(node, dict) and left in node else left.partition(".")[0]
+            if not isinstance(node, dict) or part not in node:
+                return None
+            node, path, left = node[part], (*path, part), left[len(part) + 1 :]
+        below = [where for mark, where in self.document.marks.items() if mark[: len(path)] == path]
+        shipped = f"{machine_folder()}/"
+        return None if all(where.startswith(shipped) for where in below) else node
+
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """What a user should know of this run: what was assumed, carried over or scaled."""
         return ()

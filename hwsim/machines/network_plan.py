@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
 from hwsim.machines.plan import LayerPlan
-from hwsim.workload import Workload
+from hwsim.workload import Layer, Workload
 from hwsim.workload.network import hint
 
 if TYPE_CHECKING:
@@ -130,6 +130,10 @@ class NetworkPlan:
     def context(self, name: str) -> Any:
         """What of the network the machine planned a layer with; None where the kind plans each layer by itself."""
         return self._contexts[self.workload[name].name]
+
+    def instead(self, name: str, layer: Layer) -> LayerPlan:
+        """The plan of another layer in the place of the one of that name."""
+        return self.machine.layer_plan(layer, self.batch, self._contexts[name])
 
     def select(self, *patterns: str) -> NetworkPlan:
         """The same plan with only the layers whose names match any shell pattern, such as ``conv*``.

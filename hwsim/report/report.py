@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
+from hwsim.machines.properties import Unused, unused
+from hwsim.report.unused import sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +142,7 @@ class Report:
     plan: NetworkPlan
     results: tuple[LayerResult, ...]
     peak_memory_bytes: int
-    notes: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
     memories: tuple[MemoryUse, ...] = field(default=())
 
     @property
@@ -157,6 +159,16 @@ class Report:
     def batch(self) -> int:
         """Inputs that run together."""
         return self.plan.batch
+
+    @cached_property
+    def unused(self) -> tuple[Unused, ...]:
+        """What the network and the user ask for and the machine does not do, by layer and property."""
+        return unused(self.plan)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know: the machine's remarks, what has no effect, and whether the network fits."""
+        return (*self.remarks, *sentences(self.unused, len(self.results)), *map(str, self.memories))
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -270,6 +282,7 @@ class Report:
             ],
             **({"arena": self.arena.to_dict()} if self.arena else {}),
             "notes": list(self.notes),
+            "unused": [asdict(item) for item in self.unused],
         }
 
     def to_json(self, more: Mapping[str, Any] | None = None) -> str:

@@ -108,9 +108,10 @@ class Cpu(Machine):
         if dtype not in self.library.types:
             if not layer.macs:
                 return "fp32" if "fp32" in self.library.types else next(iter(self.library.types))
+            known = ", ".join(self.library.types)
             message = (
-                f"{self.library.name} runs {', '.join(self.library.types)}, not {given}: quantise the network, or set "
-                f"precision{nearest(given, self.library.types)}"
+                f"{self.library.name} runs {known}, not {given}: quantize the network, or run it in another format, as "
+                f"with --set precision={next(iter(self.library.types))}{nearest(given, self.library.types)}"
             )
             raise InputError([Fault("", layer.name, message)])
         return dtype
@@ -467,6 +468,16 @@ class Cpu(Machine):
             f"cores at {self.hz / 1e9:.4g} GHz{rule}; {spec.threads_of_stream} threads an inference, "
             f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
         )
+
+    def why_unused(self, property: str) -> str:
+        """Kernels of the libraries are dense, in the formats that they have."""
+        if property == "dtype":
+            return self.library.name
+        if property.rpartition(".")[2] in ("density", "pattern", "format"):
+            return f"kernels of {self.library.name} are dense"
+        if property == "activation":
+            return f"{self.library.name} looks it up as it scales the outputs"
+        return super().why_unused(property)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """DRAM, of the sockets that an inference is on."""

@@ -73,7 +73,8 @@ class Gpu(Machine):
                 return Types(math, bits, bits, bits, note)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
         known = ", ".join(have) or "none"
-        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}"
+        way = f"; run it in another format, as with --set precision={have[0]}" if have else "; name another library"
+        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}{way}"
         raise InputError([Fault("", layer.name, message)])
 
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
@@ -254,14 +255,30 @@ class Gpu(Machine):
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
-        """Library and harness; what falls back; what streams share."""
+        """Library and harness; what streams share."""
         timer, workload = self.timer, plan.workload
         notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
-        notes += dict.fromkeys(note for layer in workload if layer.macs and (note := self.types(layer).note))
         if self.spec.streams > 1:
             streams = self._network(workload, plan.batch)[1]
             notes += [streams.told()] if streams is not None else []
         return tuple(notes)
+
+    def idle_keys(self) -> dict[str, str]:
+        """What of the data sheet no equation uses."""
+        return {
+            "sm.l1": "tiles lie in shared memory (sm.shared)",
+            "memories.l2.bandwidth": "L2 is timed by the generation's share of 64 B a cycle and SM",
+            "memories.l2.partitions": "what copies leave of the L2 is in the generation's l2_kept",
+        }
+
+    def why_unused(self, property: str) -> str:
+        """The library has kernels for some formats, and its kernels skip zeros in the 2:4 format alone."""
+        library = self.timer.library.name
+        if property == "dtype":
+            return library
+        if property.rpartition(".")[2] in ("density", "pattern", "format"):
+            return f"kernels of {library} are dense but for weights in format 2:4 where the tensor cores take them"
+        return super().why_unused(property)
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
         """What fills the last wave: the rows that the same waves would have held."""

@@ -309,9 +309,8 @@ class Mcu(Machine):
         if unknown:
             told.append(f"no kernel is known for {', '.join(unknown)}: counted as an addition for each value")
         dead = sum(layer.macs - layer.macs_live for layer in workload) * batch
-        if dead:
-            what = "dropped" if library.drops else "run all the same"
-            told.append(f"dead channels ({dead:,} MACs) are {what} by {library.name}")
+        if dead and library.drops:
+            told.append(f"dead channels ({dead:,} MACs) are dropped by {library.name}")
         spent = {part: sum(int(layer.columns[_column(part, "cycles")]) for layer in plan) for part in _STAGES}
         total = sum(spent.values()) or 1
         shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]))
@@ -319,6 +318,21 @@ class Mcu(Machine):
         if self.active_w is not None:
             told.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
         return tuple(told)
+
+    def idle_keys(self) -> dict[str, str]:
+        """What says where flash.weight_byte is from."""
+        reason = "flash.weight_byte has what they cost"
+        return {"flash.wait_states": reason, "flash.line": reason}
+
+    def why_unused(self, property: str) -> str:
+        """Kernels are dense; whether dead channels are left out is the library's."""
+        if property == "dtype":
+            return self.library.name
+        if property.startswith("dead"):
+            return f"{self.library.name} runs dead channels"
+        if property.rpartition(".")[2] in ("density", "pattern", "format"):
+            return f"kernels of {self.library.name} are dense"
+        return super().why_unused(property)
 
     def _format_notes(self, workload: Workload) -> list[str]:
         """Whose kernels run what is not int8, and how far to trust them."""

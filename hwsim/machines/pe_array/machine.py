@@ -10,6 +10,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.machines.kinds import Machine
 from hwsim.machines.least import Least, total
 from hwsim.machines.pe_array.experts import experts_plan
+from hwsim.machines.pe_array.keys import idle_keys, sram_prices
 from hwsim.machines.pe_array.least import least_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
@@ -51,7 +52,12 @@ class PeArray(Machine):
         if word is None:
             return given
         if max(given) > word:
-            raise InputError([Fault("", layer.name, f"{self.name} computes on words of {word} bits, not {max(given)}")])
+            dtype = next(kind.dtype for kind in (layer.input, layer.weight, layer.output) if kind.bits > word)
+            message = (
+                f"{self.name} computes on words of {word} bits, {dtype} has {max(given)}: quantize the network, or "
+                f"widen the words with --set word_bits={max(given)}"
+            )
+            raise InputError([Fault("", layer.name, message)])
         return (word, word, word)
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
@@ -103,6 +109,32 @@ class PeArray(Machine):
             if sizes:
                 found[name] = copies * int(sum(sizes))
         return found
+
+    def idle_keys(self) -> dict[str, str]:
+        """Keys that the planner of this wiring and dataflow does not read."""
+        return dict(idle_keys(self))
+
+    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
+        """SRAMs that are priced at another size than they have."""
+        return tuple(sram_prices(self))
+
+    def why_unused(self, property: str) -> str:
+        """Which keys of the file would use a property, and what has no unit here."""
+        spec = self.spec
+        name = property.rpartition(".")[2]
+        if not property:
+            return "no unit behind the array runs them: give post"
+        if property == "input.density":
+            return f"array.zeros is {spec.array.zeros}, memories.{spec.dram}.compress has no ifmap"
+        if name in ("density", "format"):
+            return "values are stored and moved as the memories say, densely unless they compress"
+        if name == "pattern":
+            return "zeros are taken as spread at random"
+        if property.startswith("dead"):
+            return "the mapping has no use of dead channels"
+        if property == "activation":
+            return "free on the way out of the array"
+        return super().why_unused(property)
 
     def least(self, layer: Layer, batch: int) -> Least:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
