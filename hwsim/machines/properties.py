@@ -118,7 +118,8 @@ def unused(machine: Machine, workload: Workload, plans: Iterable[LayerPlan], bat
         Those of the network, a layer each.
     batch : int
     """
-    found = list(_keys(machine))
+    plans = list(plans)
+    found = [*_keys(machine), *_gated(machine, plans)]
     alike: dict[tuple[object, ...], tuple[Unused, ...]] = {}
     before = INPUT
     for layer, plan in zip(workload, plans, strict=True):
@@ -144,6 +145,14 @@ def _keys(machine: Machine) -> Iterator[Unused]:
         memory = key.split(".")[2]
         if any(machine.own_value(own) is not None for own in (key, f"memories.{memory}")):
             yield Unused("price", "", key, value, reason)
+
+
+def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
+    """A gated MAC that costs what a computed one costs, for want of a price."""
+    prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
+    if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
+        reason = "it has a price of its own nowhere: give energy.prices.mac.gated"
+        yield Unused("price", "", "a gated MAC", "as a computed one", reason)
 
 
 def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> str:
@@ -179,7 +188,7 @@ def _formats(machine: Machine, layer: Layer, plan: LayerPlan, batch: int) -> Ite
     whole = bool(wrong) and not any(words.values()) and _runs_as(machine, layer, math, batch)
     for tensor, dtype in kinds.items():
         word, reasons = words[tensor], []
-        if math and math != dtype and (whole or (word == DTYPES[math] and tensor in wrong)):
+        if math and math != dtype and (whole or (wrong and word == DTYPES[math] and tensor in wrong | {"output"})):
             reasons.append(f"run as {math}{_because(machine)}")
         else:
             if tensor in wrong:
