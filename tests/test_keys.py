@@ -120,6 +120,23 @@ energy:
   static: 20 mW
   static_source: "made up"
 """
+PROCESSOR = """\
+kind: cpu
+name: own
+source: "made up"
+clocks: {core: 3 GHz}
+core: zen4
+cores: 4
+library: onnxruntime-1.31
+memories:
+  l1: {size: 32 KiB, core: 9 B/cycle, bandwidth: 9 B/cycle, load: 40 B/cycle, store: 30 B/cycle, latency: 1 ns, cores: 1}
+  l2: {size: 32 KiB, core: 9 B/cycle, bandwidth: 20 B/cycle, load: 9 B/cycle, store: 9 B/cycle, latency: 3 ns, kept: 1 ms}
+  l3: {size: 4 MiB, core: 3 B/cycle, bandwidth: 3 B/cycle, load: 9 B/cycle, store: 9 B/cycle, latency: 9 ns, kept: 1 ms, cores: 2}
+  dram: {size: 1 GiB, core: 2 B/cycle, bandwidth: 3 GB/s, load: 9 B/cycle, store: 9 B/cycle, latency: 90 ns, kept: 1 ms, cores: 4}
+node: 7 nm
+tdp: 65 W
+idle: 5 W
+"""
 SHIPPED = [
     "eyeriss_v1", "eyeriss_isca16", "systolic_ws", "systolic_os", "tpu_v1", "nvdla_2048", "nucleo_l4r5zi", "stm32u575",
     "esp32", "apollo510", "epyc_zen5", "cortex_a72", "core_i9_13900k", "xeon_8280", "a100", "t4", "gtx1080ti",
@@ -210,6 +227,16 @@ def held(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_each_key_of_a_shipped_machine_has_an_effect_or_is_listed(name: str) -> None:
     held(name)
+
+
+def test_each_key_of_a_users_processor_has_an_effect_or_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(PROCESSOR)
+    held(str(path))
+    report = hwsim.simulate(hwsim.load_machine(path), NETWORK)
+    told = {item.property for item in report.unused if item.what == "unused" and not item.layer}
+    assert {"memories.l1.store", "memories.l2.latency", "memories.l3.latency", "memories.dram.size"} <= told
+    assert not told & {"memories.l1.load", "memories.l3.kept", "memories.dram.bandwidth"}
 
 
 WIRINGS = [

@@ -112,7 +112,7 @@ def takes_nothing(plan: LayerPlan) -> bool:
 def unused(network: NetworkPlan) -> tuple[Unused, ...]:
     """All that a network asks for and that has no effect on its machine, key by key and layer by layer."""
     machine = network.machine
-    items = list(_keys(machine))
+    items = [*_keys(machine), *_gated(machine, network)]
     alike: dict[tuple[object, ...], tuple[Unused, ...]] = {}
     names = [layer.name for layer in network.workload]
     before = dict(zip(names, (INPUT, *names)))
@@ -139,6 +139,14 @@ def _keys(machine: Machine) -> Iterator[Unused]:
         memory = key.split(".")[2]
         if any(machine.own_value(own) is not None for own in (key, f"memories.{memory}")):
             yield Unused("price", "", key, value, reason)
+
+
+def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
+    """A gated MAC that costs what a computed one costs, for want of a price."""
+    prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
+    if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
+        reason = "it has a price of its own nowhere: give energy.prices.mac.gated"
+        yield Unused("price", "", "a gated MAC", "as a computed one", reason)
 
 
 def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> str:
@@ -176,7 +184,7 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
     whole = bool(wrong) and not any(words.values()) and _runs_as(network, layer, plan, math)
     for tensor, dtype in kinds.items():
         word, reasons = words[tensor], []
-        if math and math != dtype and (whole or (word == DTYPES[math] and tensor in wrong)):
+        if math and math != dtype and (whole or (wrong and word == DTYPES[math] and tensor in wrong | {"output"})):
             reasons.append(f"run as {math}{_because(machine)}")
         else:
             if tensor in wrong:

@@ -18,7 +18,7 @@ from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import COSTS, Library, load_library
 from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, places_of
-from hwsim.machines.cpu.spec import CpuSpec
+from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
@@ -31,6 +31,13 @@ from hwsim.workload import Elementwise, Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
 
+#: What the equations read of each level of memory.
+_READ = {
+    "l1": ("size", "load"),
+    "l2": ("size", "bandwidth"),
+    "l3": ("size", "core", "bandwidth", "latency", "kept", "cores"),
+    "dram": ("core", "bandwidth"),
+}
 _RUNS_AS = {"int4": "int8", "binary": "int8", "ternary": "int8", "fp16": "fp32"}
 
 
@@ -468,6 +475,19 @@ class Cpu(Machine):
             f"cores at {self.hz / 1e9:.4g} GHz{rule}; {spec.threads_of_stream} threads an inference, "
             f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
         )
+
+    def idle_keys(self) -> dict[str, str]:
+        """Keys of the memories that no equation reads."""
+        keys = [key for key in MemorySpec.model_fields if key not in ("source", "fitted")]
+        idle = {
+            f"memories.{level}.{key}": f"of {level} this kind uses {', '.join(read)}"
+            for level, read in _READ.items()
+            for key in keys
+            if key not in read
+        }
+        if self.library.lines is None:
+            idle["memories.l3.latency"] = f"kernels of {self.library.name} do not wait for it"
+        return idle
 
     def why_unused(self, property: str) -> str:
         """Kernels of the libraries are dense, in the formats that they have."""
