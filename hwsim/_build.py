@@ -45,10 +45,10 @@ class BuildExtensions(build_ext):
 class SourceDistribution(sdist):
     """What a clone has: the tests with their data, the docs and the benchmarks too."""
 
-    def add_defaults(self) -> None:
-        super().add_defaults()
+    def make_distribution(self) -> None:
         for folder in ("docs", "tests", "benchmarks", ".ci"):
             self.filelist.graft(folder)
         self.filelist.append("CONTRIBUTING.md")
         for pattern in ("*.c", "*.so", "*.py[cod]"):
             self.filelist.global_exclude(pattern)
+        super().make_distribution()
