@@ -101,9 +101,9 @@ def _printed(command: str) -> str:
     return "".join(f"{text}\n" for text in lines)
 
 
-def examples() -> str:
-    """The worked examples with what their commands print today; they run in a folder of their own, with the files shown."""
-    text = (DOCS / "examples.md").read_text(encoding="utf-8")
+def examples(page: str = "examples.md") -> str:
+    """A page with what its commands print today; they run in a folder of their own, with the files that it shows."""
+    text = (DOCS / page).read_text(encoding="utf-8")
 
     def fresh(match: re.Match[str]) -> str:
         commands = [line[2:] for line in match[1].splitlines() if line.startswith("$ ")]
@@ -174,7 +174,8 @@ def main() -> None:
     gpu().main()
     put(DOCS.parent / "README.md", "accuracy", readme_table())
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
-    (DOCS / "examples.md").write_text(examples(), encoding="utf-8")
+    for page in ("examples.md", "workloads.md"):
+        (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     put(DOCS / "onnx.md", "operators", onnx_operators())
     cpu = DOCS / "cpu.md"

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # Public name -> module that holds it.
 _PUBLIC = {
     "Activation": "hwsim.workload",
+    "Attention": "hwsim.workload",
     "BatchedMatmul": "hwsim.workload",
     "Concat": "hwsim.workload",
     "Conv2d": "hwsim.workload",
@@ -21,6 +22,7 @@ _PUBLIC = {
     "Elementwise": "hwsim.workload",
     "Exploration": "hwsim.exploration.exploration",
     "Embedding": "hwsim.workload",
+    "ExpertGemm": "hwsim.workload",
     "Gemm": "hwsim.workload",
     "Gpu": "hwsim.machines",
     "Gru": "hwsim.workload",
@@ -33,6 +35,8 @@ _PUBLIC = {
     "Mapping": "hwsim.mapping",
     "Mcu": "hwsim.machines",
     "MappingError": "hwsim.errors",
+    "NetworkPlan": "hwsim.machines",
+    "Moe": "hwsim.workload",
     "Normalisation": "hwsim.workload",
     "Opaque": "hwsim.workload",
     "PeArray": "hwsim.machines",
@@ -70,6 +74,9 @@ if TYPE_CHECKING:
         Mcu as Mcu,
     )
     from hwsim.machines import (
+        NetworkPlan as NetworkPlan,
+    )
+    from hwsim.machines import (
         PeArray as PeArray,
     )
     from hwsim.machines import (
@@ -87,6 +94,9 @@ if TYPE_CHECKING:
     from hwsim.sweeps.sweep import sweep as sweep
     from hwsim.workload import (
         Activation as Activation,
+    )
+    from hwsim.workload import (
+        Attention as Attention,
     )
     from hwsim.workload import (
         BatchedMatmul as BatchedMatmul,
@@ -107,6 +117,9 @@ if TYPE_CHECKING:
         Embedding as Embedding,
     )
     from hwsim.workload import (
+        ExpertGemm as ExpertGemm,
+    )
+    from hwsim.workload import (
         Gemm as Gemm,
     )
     from hwsim.workload import (
@@ -117,6 +130,9 @@ if TYPE_CHECKING:
     )
     from hwsim.workload import (
         Lstm as Lstm,
+    )
+    from hwsim.workload import (
+        Moe as Moe,
     )
     from hwsim.workload import (
         Normalisation as Normalisation,

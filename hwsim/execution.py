@@ -19,10 +19,10 @@ import numpy as np
 from hwsim.errors import InputError, MappingError
 from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_shape
 from hwsim.layer_data import Bytes, Sums, layer_tensors
-from hwsim.machines import LayerPlan, Machine
+from hwsim.machines import LayerPlan, Machine, NetworkPlan
 from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
-from hwsim.workload import Layer, Workload
+from hwsim.workload import Layer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,30 +76,25 @@ class LayerCheck:
 
 
 def validate_layers(
-    machine: Machine,
-    workload: Workload,
-    batch: int = 1,
-    sample: int | None = None,
-    progress: Progress | None = None,
+    network: NetworkPlan, sample: int | None = None, progress: Progress | None = None
 ) -> Iterator[LayerCheck]:
-    """Execute every layer as the machine plans it, one after the other.
+    """Execute every layer of a plan, one after the other: the counts that are checked are those that a run prices.
 
     Parameters
     ----------
+    network : NetworkPlan
     sample : int, optional
         Cut each dim of a layer to at most this size; the nest and its tiles are cut with it.
     """
     if sample is not None and sample < 1:
         raise InputError(f"a sample must be at least 1, not {sample}")
-    if not 1 <= batch <= 65536:
-        raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
-    for layer in workload:
-        plan = machine.plan(layer, batch)
+    for name, plan in zip(network.names, network, strict=True):
+        layer = network.workload[name]
         if not plan.nests:
             yield LayerCheck(layer.name, layer.op, skipped=f"{layer.op} has no loop nest")
             continue
         try:
-            yield _check(machine, layer, plan, sample, progress)
+            yield _check(network.machine, layer, plan, sample, progress)
         except MappingError as error:
             yield LayerCheck(layer.name, layer.op, macs=plan.macs, skipped=str(error), refused=True)
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
+from typing import overload
 from weakref import WeakKeyDictionary
 
 from hwsim.energy import Prices, dynamic_energy
 from hwsim.engine import Timeline
 from hwsim.engine import simulate as run_program
 from hwsim.errors import InputError
-from hwsim.machines import LayerPlan, Machine
+from hwsim.machines import Machine, NetworkPlan, PlanCache
 from hwsim.program import Program
 from hwsim.report.report import LayerResult, Report
 from hwsim.workload import Workload
 
 __all__ = ["prices_of", "simulate"]
 
-# A plan is the same object for equal layers of one machine: what it cost to run and price is worth keeping.
-_timelines: WeakKeyDictionary[LayerPlan, Timeline] = WeakKeyDictionary()
 _prices: WeakKeyDictionary[Machine, Prices] = WeakKeyDictionary()
 # Other plans, on other machines too, may come to the same program, tick by tick: most points of a sweep share some.
 _runs: OrderedDict[Hashable, Timeline] = OrderedDict()
@@ -55,13 +54,30 @@ def _busy(timeline: Timeline, program: Program) -> dict[str, float]:
     return busy
 
 
-def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
+def _timeline(cache: PlanCache, program: Program) -> Timeline:
+    """The timeline of a program; machines that share plans share what running them costs."""
+    timeline: Timeline | None = cache.timeline(program)
+    if timeline is None:
+        timeline = _run(program)
+        cache.keep_timeline(program, timeline)
+    return timeline
+
+
+@overload
+def simulate(machine: NetworkPlan) -> Report: ...
+
+
+@overload
+def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report: ...
+
+
+def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, batch: int = 1) -> Report:
     """Run a network on a machine.
 
     Parameters
     ----------
-    machine : Machine
-        From `hwsim.load_machine`.
+    machine : Machine or NetworkPlan
+        From `hwsim.load_machine`; or a plan of ``machine.plan(workload, batch)``, which is all that is needed.
     workload : Workload
         From `hwsim.load_workload`, or made of layers.
     batch : int
@@ -77,33 +93,43 @@ def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report:
     InputError
         If a layer cannot run on the machine, or an action has no price.
     """
-    if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= 65536:
-        raise InputError(f"batch must be a whole number from 1 to 65536, not {batch!r}")
+    if isinstance(machine, NetworkPlan):
+        if workload is not None:
+            raise InputError("a plan has its workload and batch size already: give simulate the plan alone")
+        return _simulate(machine)
+    if workload is None:
+        raise InputError("simulate must have a machine and a workload, or a plan of both")
+    return _simulate(machine.plan(workload, batch))
+
+
+def _simulate(network: NetworkPlan) -> Report:
+    machine, workload, batch = network.machine, network.workload, network.batch
     prices = prices_of(machine)
     results = []
-    for layer, plan in zip(workload, machine.plans(workload, batch), strict=True):
-        if plan not in _timelines:
-            _timelines[plan] = _run(plan.program)
-        timeline = _timelines[plan]
+    for name, plan in zip(network.names, network, strict=True):
+        timeline = _timeline(machine.cache, plan.program)
         seconds = machine.timebase.seconds(timeline.end)
         energy = dynamic_energy(plan.counts, plan.word_bits, prices)
         off_chip = sum(pj for (component, _, _), pj in energy.items() if prices.off_chip(component))
         results.append(
             LayerResult(
-                name=layer.name,
-                op=layer.op,
+                name=name,
+                op=workload[name].op,
                 plan=plan,
                 timeline=timeline,
                 cycles=machine.timebase.cycles(machine.core_clock, timeline.end),
                 latency_s=seconds,
                 bound=plan.bound(_busy(timeline, plan.program)),
                 energy=energy,
-                # Streams side by side share what is drawn all the time.
+                # Static power is shared by concurrent streams.
                 static_pj=prices.static_w * seconds / plan.streams * 1e12,
                 dram_pj=off_chip,
+                columns=plan.columns | machine.power_columns(plan),
             )
         )
     peak = workload.peak_activation_bytes(batch)
     memories = machine.memories(workload, batch)
-    notes = (*machine.notes(workload, batch), *map(str, memories))
-    return Report(machine, workload, batch, tuple(results), peak, notes, memories)
+    notes = (*workload.lowering_notes(batch), *machine.notes(network))
+    if not network.whole:
+        notes = (f"{len(network)} of {len(workload)} layers are shown; memory is that of the whole network", *notes)
+    return Report(network, tuple(results), peak, notes, memories)

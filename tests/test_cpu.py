@@ -283,7 +283,7 @@ def test_counts_are_those_of_the_executed_nest(name: str) -> None:
         ],
         graph=False,
     )
-    checks = list(validate_layers(hwsim.load_machine(name, set={"threads": 2}), network))
+    checks = list(validate_layers(hwsim.load_machine(name, set={"threads": 2}).plan(network)))
     assert [check.difference for check in checks] == [None] * len(network)
     assert all(check.priced == check.own > 0 for check in checks)
 
@@ -297,8 +297,8 @@ def test_explain_says_why_depthwise_gains_nothing(capsys, monkeypatch) -> None:
         cli.main()
     out = " ".join(capsys.readouterr().out.split())
     assert "bound by load ports" in out
-    assert "int8" in out.partition("alone, in each format: ")[2]
-    assert "fp32" in out.partition("alone, in each format: ")[2]
+    assert "int8" in out.partition("in each format, without the wait for DRAM: ")[2]
+    assert "fp32" in out.partition("in each format, without the wait for DRAM: ")[2]
 
 
 @pytest.mark.parametrize(

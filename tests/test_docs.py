@@ -89,10 +89,11 @@ def test_accuracy_tables_are_current(generate) -> None:
 
 
 @pytest.mark.slow
-def test_examples_are_current(generate) -> None:
-    """Each command of the worked examples runs, and prints what is shown; `python docs/generate.py` writes it."""
-    shown = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-    assert shown == generate.examples()
+@pytest.mark.parametrize("page", ["examples.md", "workloads.md"])
+def test_examples_are_current(generate, page: str) -> None:
+    """Each command of the page runs, and prints what is shown; `python docs/generate.py` writes it."""
+    shown = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert shown == generate.examples(page)
     assert max(len(line) for block in blocks(shown, "console") for line in block.splitlines() if line[:1] != "$") <= 140
 
 
@@ -102,6 +103,26 @@ def test_python_of_the_examples_runs(capsys) -> None:
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     traffic = [float(row[6]) for row in rows]
     assert traffic == sorted(traffic, reverse=True), "a larger buffer moves no more over DRAM"
+
+
+def test_workloads_of_the_docs_load_and_run(tmp_path: Path, capsys) -> None:
+    page = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
+    for number, text in enumerate(blocks(page, "yaml")):
+        path = tmp_path / f"w{number}.yaml"
+        path.write_text(text)
+        assert len(hwsim.load_workload(path)) > 1
+    for code in blocks(page, "python"):
+        exec(compile(code, "workloads.md", "exec"), {})
+    assert "attn.context" in capsys.readouterr().out
+
+
+def test_the_page_on_workloads_names_every_kind_and_format() -> None:
+    from hwsim.workload import DTYPES, FORMATS, PATTERNS
+    from hwsim.workload.trace_spec import KINDS
+
+    page = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"[\w:]+", " ".join(re.findall(r"`([^`\n]+)`", page))))
+    assert (set(KINDS) - {"use"}) | set(DTYPES) | set(FORMATS) | set(PATTERNS) <= words
 
 
 @pytest.mark.slow

@@ -192,8 +192,13 @@ def test_a_type_without_kernels_falls_back_and_says_so() -> None:
     int8 = gemm(64, 64, 64, "int8", "int8")
     assert ("mac", "", "dp4a") in v100.plan(int8).counts
     assert ("mac", "", "fp16") in p100.plan(int8).counts
-    assert any("no int8 kernels" in note for note in one(p100, int8).notes)
-    assert any("no bf16 kernels" in note for note in one(v100, gemm(64, 64, 64)).notes)
+    for machine, layer, asked, runs in ((p100, int8, "int8", "fp16"), (v100, gemm(64, 64, 64), "bf16", "fp32")):
+        told = one(machine, layer).unused
+        assert {(item.property, item.value, item.reason) for item in told} == {
+            (f"{tensor}.dtype", asked, f"run as {runs} by tensorrt")
+            for tensor in ("input", "weight", "output")
+            if getattr(layer, tensor).dtype == asked
+        }
 
 
 @pytest.mark.parametrize(
@@ -305,7 +310,7 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     assert found == {"launch", "dram", "tensor"}
     tail = machine.plan(gemm(256 * 12, 128 * 10, 32768))
     assert tail.columns["wave_fill"] < 1
-    advice = machine.advice(gemm(128, 128 * 3, 32768), 37)
+    advice = machine.advice(machine.plan(hwsim.Workload("tail", [gemm(128, 128 * 3, 32768)]), 37), "g")
     assert any("with batch" in line or "no batch" in line for line in advice)
 
 

@@ -281,8 +281,9 @@ def test_power_is_of_the_environment_that_was_measured(board) -> None:
 
 def test_each_operation_and_access_has_an_estimated_energy(board) -> None:
     """50 mW at 100 MHz are 500 pJ a cycle; a byte of weights takes half a cycle."""
-    why = board().plan(hwsim.Conv2d("pw", c=8, h=5, w=2, k=8)).why
-    told = next(line for line in why if line.startswith("estimated energy"))
+    machine = board()
+    advice = machine.advice(machine.plan(hwsim.Workload("w", [hwsim.Conv2d("pw", c=8, h=5, w=2, k=8)])), "pw")
+    told = next(line for line in advice if line.startswith("estimated energy"))
     assert "by 500 pJ a cycle" in told
     assert "pointwise_mac 1 nJ" in told
     assert "output 15 nJ" in told
@@ -468,9 +469,10 @@ def test_a_depthwise_layer_of_one_channel_is_no_convolution(board) -> None:
 
 def test_advice_tells_what_to_change_first() -> None:
     machine, network = hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("vww")
-    lines = machine.advice(network["conv_22"], 1)
+    lines = machine.advice(machine.plan(network), "conv_22")
     told = {line.split()[0]: line for line in lines}
-    assert "85% of its MACs" in lines[0]
+    assert lines[0].startswith("estimated energy of each")
+    assert "85% of its MACs" in lines[1]
     assert [line.split()[0] for line in lines if "<- now" in line] == ["int8", "x-cube-ai-9.0"]
     assert {name for name in library_names() if "cortex-m4" in load_library(name).cores} <= set(told)
     now = hwsim.simulate(machine, network.select("conv_22")).summary.latency_s * 1e3

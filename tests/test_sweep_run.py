@@ -68,7 +68,7 @@ def test_plans_that_are_shared_are_those_that_would_be_made() -> None:
         for number in space.numbers():
             alone = Evaluator(space).outcome(number, per_layer=True)
             assert repr(together.outcome(number, per_layer=True)) == repr(alone), "an unknown energy is NaN"
-        assert len(together._plans) == 1
+        assert len(together.caches) == 1
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_prices_are_planned_on_only_where_the_planner_weighs_them(machine: str, 
     together = Evaluator(space)
     found = [together.outcome(number) for number in space.numbers()]
     assert found == [Evaluator(space).outcome(number) for number in space.numbers()]
-    assert (len(together._plans) == 1) is shared
+    assert (len(together.caches) == 1) is shared
     if found[0].result is not None and found[1].result is not None:
         assert found[0].result["energy_pj.dram"] < found[1].result["energy_pj.dram"]
 

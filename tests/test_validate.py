@@ -31,7 +31,7 @@ LAYERS = hwsim.Workload(
 
 
 def checks(machine: str, batch: int = 1, sample: int | None = None) -> list[LayerCheck]:
-    return list(validate_layers(hwsim.load_machine(machine), LAYERS, batch, sample))
+    return list(validate_layers(hwsim.load_machine(machine).plan(LAYERS, batch), sample))
 
 
 #: Machines that plan loop nests; the kernel libraries of a microcontroller are priced by operator.
@@ -96,7 +96,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> LayerCh
         return ran
 
     monkeypatch.setattr(hwsim.execution, "execute", lie)
-    return next(validate_layers(hwsim.load_machine("eyeriss_v1"), LAYERS))
+    return next(validate_layers(hwsim.load_machine("eyeriss_v1").plan(LAYERS)))
 
 
 def test_a_wrong_word_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,15 +14,18 @@ import hwsim
 from hwsim.errors import InputError
 from hwsim.workload import (
     Activation,
+    Attention,
     BatchedMatmul,
     Concat,
     Conv2d,
     DataMovement,
     Elementwise,
     Embedding,
+    ExpertGemm,
     Gemm,
     Gru,
     Lstm,
+    Moe,
     Normalisation,
     Pool2d,
     Softmax,
@@ -36,6 +39,10 @@ ONE_OF_EACH = [
     Pool2d("pool", c=4, h=9, w=8, r=3, stride=2),
     Gemm("gemm", m=3, n=5, k=7),
     BatchedMatmul("matmul", b=2, m=3, n=5, k=7),
+    BatchedMatmul("half", b=2, m=3, n=5, k=7, cached=34),
+    Attention("attention", queries=3, context=5, heads=4, kv_heads=2, dim=3, value_dim=5, causal=True, window=4),
+    ExpertGemm("experts", tokens=3, experts=5, topk=2, n=4, k=6, type="down", bias=True),
+    Moe("moe", tokens=3, hidden=6, intermediate=5, experts=4, topk=2, shared=1, bias=True),
     Lstm("lstm", input_size=6, hidden_size=4, steps=3),
     Gru("gru", input_size=6, hidden_size=4),
     Embedding("embedding", rows=100, dim=8, tokens=5),
@@ -78,9 +85,10 @@ def test_a_layer_is_a_value(layer):
 @each
 def test_counts_agree_with_shapes(layer):
     assert layer.outputs == int(np.prod(layer.output.shape))
-    assert layer.inputs == sum(int(np.prod(shape)) for shape in layer.operands)
+    cached = layer.cache_bytes(8) // layer.weight.bits
+    assert layer.inputs == sum(int(np.prod(shape)) for shape in layer.operands) + cached
     assert 0 <= layer.macs_live <= layer.macs
-    stored = 0 if isinstance(layer, BatchedMatmul) else layer.weight.elements
+    stored = 0 if isinstance(layer, (Attention, BatchedMatmul)) else layer.weight.elements
     assert layer.weights == stored
     assert layer.accepts(layer.operands[0], 0)
 

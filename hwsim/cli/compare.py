@@ -45,7 +45,7 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
 
 
 def _entries(
-    machines: list[tuple[str, Machine]], workloads: list[Workload], saved: list[Entry], batch: int
+    machines: list[tuple[str, Machine]], workloads: list[Workload], saved: list[Entry], batch: int, layers: str | None
 ) -> list[Entry]:
     import hwsim
     from hwsim.report.beside import Entry, entry_of
@@ -54,7 +54,8 @@ def _entries(
     faults: list[HwsimError] = []
     for workload, (label, machine) in product(workloads, machines):
         try:
-            found.append(entry_of(hwsim.simulate(machine, workload, batch=batch), label))
+            plan = machine.plan(workload, batch)
+            found.append(entry_of(hwsim.simulate(plan.select(layers) if layers else plan), label))
         except HwsimError as error:
             faults.append(error)
             found.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))
@@ -144,9 +145,7 @@ def compare(
         hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
         for name in wanted["workload"]
     ]
-    if layers:
-        workloads = [workload.select(layers) for workload in workloads]
-    found = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch))
+    found = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch, layers))
     if json_file:
         write(found.to_json(), json_file)
     if csv_file:

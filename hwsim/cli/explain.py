@@ -9,9 +9,9 @@ from hwsim.cli.options import (
     batch_option,
     console_of,
     machine_argument,
+    planned,
     set_option,
     shape_option,
-    simulated,
     workload_argument,
 )
 
@@ -30,11 +30,20 @@ def explain(
 ) -> None:
     """Explain one LAYER: its loop nest, every count and price with its source, and what it waits for.
 
+    The layer is explained as a part of the whole network, with the numbers that 'hwsim run' prints of it. LAYER may be
+    a pattern, as 'conv*'. Of a layer that runs inside another's kernel, that other layer is explained.
+
     \b
     Examples:
       hwsim explain eyeriss_v1 alexnet conv3 --batch 4
     """
+    import hwsim
     from hwsim.report.explain import print_explanation
 
-    report = simulated(machine, workload, batch, changes, layer, shapes)
+    plan = planned(machine, workload, batch, changes, shapes)
+    names = plan.select(layer).names
+    for name in names:
+        if name in plan.hosts:
+            click.echo(f"{name} runs inside the kernel of {plan.hosts[name]}, which is explained:")
+    report = hwsim.simulate(plan.part({plan.hosts.get(name, name) for name in names}))
     print_explanation(report, console_of())

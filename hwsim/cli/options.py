@@ -16,7 +16,7 @@ from hwsim.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hwsim.report.report import Report
+    from hwsim.machines import NetworkPlan
 
 __all__ = [
     "batch_option",
@@ -24,10 +24,10 @@ __all__ = [
     "console_of",
     "layers_option",
     "machine_argument",
+    "planned",
     "set_option",
     "shape_option",
     "shapes_of",
-    "simulated",
     "workload_argument",
     "write",
 ]
@@ -53,7 +53,7 @@ shape_option = click.option(
     help="Sizes that an .onnx leaves open: batch=1,sequence=128 or ids=1x128; may be given again.",
 )
 batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that run together.")
-layers_option = click.option("--layers", metavar="PATTERN", help="Only the layers whose name matches, as 'conv*'.")
+layers_option = click.option("--layers", metavar="PATTERN", help="Show only the layers whose name matches, as 'conv*'.")
 
 
 class _Plain:
@@ -99,20 +99,13 @@ def shapes_of(texts: tuple[str, ...]) -> dict[str, int | Sequence[int]] | None:
     return parse_shapes(texts)
 
 
-def simulated(
-    machine: str,
-    workload: str,
-    batch: int,
-    changes: tuple[str, ...],
-    layers: str | None,
-    shapes: tuple[str, ...] = (),
-) -> Report:
+def planned(
+    machine: str, workload: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...] = ()
+) -> NetworkPlan:
     import hwsim
 
     network = hwsim.load_workload(workload, shape=shapes_of(shapes))
-    if layers:
-        network = network.select(layers)
-    return hwsim.simulate(hwsim.load_machine(machine, set=changes_of(changes)), network, batch=batch)
+    return hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
 
 
 def write(text: str, target: str) -> None:

@@ -11,9 +11,9 @@ from hwsim.cli.options import (
     console_of,
     layers_option,
     machine_argument,
+    planned,
     set_option,
     shape_option,
-    simulated,
     workload_argument,
     write,
 )
@@ -82,7 +82,10 @@ def run(
     if every is None and options:
         names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
         raise InputError(f"{names} must come with --every, as --every '1 s'")
-    report = simulated(machine, workload, batch, changes, layers, shapes)
+    import hwsim
+
+    plan = planned(machine, workload, batch, changes, shapes)
+    report = hwsim.simulate(plan.select(layers) if layers else plan)
     scenario = None
     if every is not None:
         from hwsim.scenario import duty_cycle

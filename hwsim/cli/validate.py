@@ -29,7 +29,8 @@ def _execute(
     from hwsim.execution import print_checks, validate_layers
 
     network = hwsim.load_workload(workload, shape=shapes_of(shapes))
-    network = network.select(layers) if layers else network
+    plan = hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
+    plan = plan.select(layers) if layers else plan
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
@@ -37,10 +38,8 @@ def _execute(
         def tell(layer: str, done: int, total: int) -> None:
             bar.update(task, description=layer, completed=done // 10**6, total=total // 10**6)
 
-        found = list(
-            validate_layers(hwsim.load_machine(machine, set=changes_of(changes)), network, batch, sample, tell)
-        )
-    return print_checks(found, console_of())
+        checks = list(validate_layers(plan, sample, tell))
+    return print_checks(checks, console_of())
 
 
 @click.command()

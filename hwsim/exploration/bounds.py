@@ -74,7 +74,7 @@ class Bounds:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._shapes: dict[int, tuple[Workload, list[tuple[Layer, int]]]] = {}
+        self._shapes: dict[tuple[int, tuple[str, ...]], tuple[Workload, list[tuple[Layer, int]]]] = {}
         self._known: dict[int, dict[str, float]] = {}
 
     def of(self, number: int) -> dict[str, float]:
@@ -87,10 +87,12 @@ class Bounds:
         point = self.space.point(number)
         try:
             machine = self.space.machines[point.machine].machine(point.machine_changes)
-            workload = self.space.workloads[point.workload].workload(point.workload_changes)
-            if id(workload) not in self._shapes:
-                self._shapes[id(workload)] = workload, _shapes(workload)
-            found = bounds_of(machine, self._shapes[id(workload)][1], point.batch)
+            source = self.space.workloads[point.workload]
+            workload, patterns = source.workload(point.workload_changes), source.selection(point.workload_changes)
+            key = (id(workload), patterns)
+            if key not in self._shapes:
+                self._shapes[key] = workload, _shapes((workload.select(*patterns) if patterns else workload).lowered())
+            found = bounds_of(machine, self._shapes[key][1], point.batch)
         except HwsimError:
             return {}  # its simulation tells why
         exact = {"area_mm2": machine.area_mm2, "cost_usd": machine.cost_usd}

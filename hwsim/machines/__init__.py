@@ -6,6 +6,7 @@ from hwsim.machines.kinds import Machine, kinds
 from hwsim.machines.loader import load_machine, locate, machine_document, machine_folder, machine_names, read_machine
 from hwsim.machines.mcu import Mcu
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.pe_array import PeArray
 from hwsim.machines.plan import LayerPlan
 
@@ -16,7 +17,9 @@ __all__ = [
     "Machine",
     "Mcu",
     "MemoryUse",
+    "NetworkPlan",
     "PeArray",
+    "PlanCache",
     "kinds",
     "load_machine",
     "locate",

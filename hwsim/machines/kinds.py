@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from hwsim.clock import Timebase
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.least import Least
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.network_plan import NetworkPlan, PlanCache, check_batch
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Layer, Workload
@@ -40,7 +41,7 @@ class Machine(ABC):
         self.spec: Any = spec
         self.folder = folder
         self.document = document
-        self.remembered: dict[tuple[object, ...], LayerPlan] = {}
+        self.cache = PlanCache()
         try:
             self.timebase = Timebase(dict(spec.clocks))
             self._check()
@@ -58,29 +59,72 @@ class Machine(ABC):
     def core_clock(self) -> str:
         """The clock that cycles are counted in."""
 
-    def plan(self, layer: Layer, batch: int = 1) -> LayerPlan:
-        """How `layer` runs here for `batch` inputs; remembered, since networks repeat their layers."""
-        key = (batch, self.planned_by_name(layer.name), *layer.likeness)
-        if key not in self.remembered:
+    @overload
+    def plan(self, what: Workload, batch: int = 1) -> NetworkPlan: ...
+
+    @overload
+    def plan(self, what: Layer, batch: int = 1) -> LayerPlan: ...
+
+    def plan(self, what: Workload | Layer, batch: int = 1) -> NetworkPlan | LayerPlan:
+        """How a network runs here.
+
+        Parameters
+        ----------
+        what : Workload or Layer
+            A layer alone is planned as a network of one layer.
+        batch : int
+            Inputs that run together.
+
+        Returns
+        -------
+        NetworkPlan or LayerPlan
+            Of a workload the plan of each layer in the network; of a layer its own.
+
+        Raises
+        ------
+        InputError
+            If the batch size or a layer cannot be planned here.
+        """
+        check_batch(batch)
+        if isinstance(what, Layer):
+            self.check_size(what, batch)
+            return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
+        network = what.lowered()
+        return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
+
+    def layer_plan(self, layer: Layer, batch: int, context: Hashable = None) -> LayerPlan:
+        """Plan a layer in its context, or take the plan of a layer that is like it: networks repeat their layers."""
+        key = (batch, self.planned_by_name(layer.name), context, *layer.likeness)
+        plan = self.cache.layers.get(key)
+        if plan is None:
             self.check_size(layer, batch)
-            self.remembered[key] = self._plan(layer, batch)
-        return self.remembered[key]
+            plan = self._plan(layer, batch) if context is None else self._plan_in(layer, batch, context)
+            self.cache.layers[key] = plan
+            self.cache.planned += 1
+        return plan.named(layer.name)
 
     @staticmethod
     def check_size(layer: Layer, batch: int) -> None:
-        """Refuse a layer whose counts would not fit: raises InputError."""
+        """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
+        if layer.sublayers:
+            message = f"{layer.op} is planned as its sublayers: plan the layers of Workload.lowered()"
+            raise InputError([Fault("", layer.name, message)])
         if layer.macs * batch > MAX_MACS:
             message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
             raise InputError([Fault("", layer.name, message)])
 
-    def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
-        """A plan for each layer of a network in its order; a kind that fuses layers looks at the graph here."""
-        return [self.plan(layer, batch) for layer in workload]
+    def contexts(self, workload: Workload, batch: int) -> Sequence[Hashable]:
+        """What of the network each layer is planned with; None for each where a kind plans layers by themselves."""
+        return [None] * len(workload)
+
+    def hosts(self, workload: Workload) -> Mapping[str, str]:
+        """Layers that run inside another's kernel, and that other layer's name."""
+        return {}
 
     def planned_on(self) -> dict[str, Any]:
         """What a plan depends on: the description without its names and sources.
 
-        Machines that agree in it may share what they remember. A kind whose planner ignores more leaves more out.
+        Machines that agree in it may share a `PlanCache`. A kind whose plans depend on less leaves more out.
         """
         apart = ("name", "source", "description", "fitted", "area", "cost")
         return {key: value for key, value in self.document.data.items() if key not in apart}
@@ -94,7 +138,15 @@ class Machine(ABC):
 
     @abstractmethod
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
-        """Plan one layer."""
+        """Plan one layer by itself."""
+
+    def _plan_in(self, layer: Layer, batch: int, context: Any) -> LayerPlan:
+        """Plan one layer in its context; a kind that overrides `contexts` overrides this too."""
+        raise NotImplementedError
+
+    def power_columns(self, plan: LayerPlan) -> dict[str, float | int | str]:
+        """Columns of the report that follow from prices, which plans do not depend on."""
+        return {}
 
     def parts(self) -> Mapping[str, int]:
         """How many the machine has of each part that takes area: PEs, bytes of each memory."""
@@ -145,8 +197,8 @@ class Machine(ABC):
         """Where the activations of a network lie in memory over time, where the kind plans that."""
         return None
 
-    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
-        """For `hwsim explain`: what a layer would cost done in other ways."""
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+        """For `hwsim explain`: what a layer of the network would cost done in other ways."""
         return ()
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
@@ -160,7 +212,37 @@ class Machine(ABC):
         """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
         return ()
 
-    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
+    def why_unused(self, property: str) -> str:
+        """Why a property of layers that changes no plan here does not, as in ``weight.density``.
+
+        ``dtype`` asks who runs other number formats; the empty name why a layer takes no time and no energy.
+        """
+        return "" if property == "dtype" else f"not modeled by kind {self.kind}"
+
+    def idle_keys(self) -> Mapping[str, str]:
+        """Keys of a file that have no effect on this machine, each with the reason: dotted, a block for all below."""
+        return {}
+
+    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
+        """Prices of something else than the machine has: key, value, reason."""
+        return ()
+
+    def own_value(self, key: str) -> object | None:
+        """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
+        from hwsim.machines.loader import machine_folder
+
+        node, path, left = self.document.data, tuple[str, ...](), key
+        while left:
+            # A key may have a dot of its own, as the price of mac.int8.
+            part = left if isinstance(node, dict) and left in node else left.partition(".")[0]
+            if not isinstance(node, dict) or part not in node:
+                return None
+            node, path, left = node[part], (*path, part), left[len(part) + 1 :]
+        below = [where for mark, where in self.document.marks.items() if mark[: len(path)] == path]
+        shipped = f"{machine_folder()}/"
+        return None if all(where.startswith(shipped) for where in below) else node
+
+    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """What a user should know of this run: what was assumed, carried over or scaled."""
         return ()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from hwsim.machines.plan import Action
 
-__all__ = ["Least"]
+__all__ = ["Least", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,13 @@ class Least:
     counts: Mapping[Action, int] = field(default_factory=dict)
     word_bits: Mapping[str, int] = field(default_factory=dict)
     dram_bytes: int = 0
+
+
+def total(parts: Iterable[Least]) -> Least:
+    """The least of a layer that is planned in parts, one after the other."""
+    found = list(parts)
+    counts: Counter[Action] = Counter()
+    for part in found:
+        counts.update(part.counts)
+    seconds = sum((part.seconds for part in found), Fraction(0))
+    return Least(seconds, dict(counts), found[0].word_bits, sum(part.dram_bytes for part in found))

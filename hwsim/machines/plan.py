@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Mapping_
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from hwsim.mapping import Mapping, Policy, Problem
 from hwsim.program import Program
@@ -96,6 +97,10 @@ class LayerPlan:
         if self.parts or self.problem is None or self.mapping is None:
             return self.parts
         return ((self.problem, self.mapping, Policy()),)
+
+    def named(self, name: str) -> Self:
+        """The plan of the layer of that name, which is like this one's in all but the name."""
+        return self if self.layer.name == name else replace(self, layer=self.layer.named(name))
 
     def bound(self, busy: Mapping_[str, float]) -> str:
         """What holds the layer back: the bound of the stages that were busiest together."""

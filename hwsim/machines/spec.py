@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
 from hwsim.fields import Area, Energy, Frequency, Length, Money, Name, Power, Size, Spec, Voltage
+from hwsim.workload.tensor import DTYPES
 
 __all__ = ["AreaSpec", "CostSpec", "EnergySpec", "MachineSpec", "PriceSpec"]
 
@@ -17,10 +18,12 @@ class PriceSpec(Spec):
     """What one action costs: a given energy, an entry of the table, an SRAM of a size, or `unknown`.
 
     A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
+    `format` is the number format whose MAC it is, where one price stands for all; layers in another are told.
     """
 
     energy: Energy | None = None
     bits: Annotated[int, Field(gt=0, le=65536)] | None = None
+    format: str | None = None
     entry: str | None = None
     sram: Size | None = None
     times: Annotated[float, Field(gt=0, le=1e6)] = 1.0
@@ -36,6 +39,8 @@ class PriceSpec(Spec):
             raise ValueError(f"a price must be exactly one of energy, entry, sram or unknown, not {given}")
         if self.energy is not None and not self.source:
             raise ValueError("a price given as an energy must say its source")
+        if self.format is not None and self.format not in DTYPES:
+            raise ValueError(f"format must be a number format, not {self.format!r}{nearest(self.format, DTYPES)}")
         return self
 
 

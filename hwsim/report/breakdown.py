@@ -114,7 +114,7 @@ def energy_parts(result: LayerResult) -> dict[str, float]:
             found[component] = found.get(component, 0.0) + pj
     words = {word.removeprefix("per "): word for word in result.plan.bounds.values()}
     estimated = {}
-    for key, value in result.plan.columns.items():
+    for key, value in result.columns.items():
         if key.startswith("estimated_") and key.endswith("_pj") and value:
             part = key.removeprefix("estimated_").removesuffix("_pj").replace("_", " ")
             estimated[words.get(part, part)] = float(value)

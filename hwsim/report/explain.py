@@ -45,14 +45,14 @@ def _explain(report: Report, result: LayerResult, console: Console) -> None:
         "  ",
     )
     wrapped(console, f"bound by {result.bound}: {binding(result)}", "  ")
-    for sentence in (*plan.why, *report.machine.advice(layer, plan.batch)):
+    for sentence in (*plan.why, *report.machine.advice(report.plan, result.name)):
         wrapped(console, sentence, "  ")
     _nest(result, console)
     _stages(report, result, console)
     _prices(report, result, console)
-    if plan.columns:
+    if result.columns:
         _heading(console, "columns of this machine")
-        for name, value in plan.columns.items():
+        for name, value in result.columns.items():
             console.print(Text(f"  {name:24} {shown(name, value)}"))
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
+from hwsim.machines.properties import Unused, unused
+from hwsim.report.unused import sentences
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hwsim.engine import Timeline
-    from hwsim.machines import Machine
+    from hwsim.machines import Machine, NetworkPlan
     from hwsim.scenario import DutyCycle
     from hwsim.workload import Workload
     from hwsim.workload.arena import Arena
@@ -39,6 +41,7 @@ class LayerResult:
     energy: dict[Action, float]
     static_pj: float
     dram_pj: float
+    columns: dict[str, float | int | str]
 
     @property
     def static_w(self) -> float:
@@ -59,7 +62,7 @@ class LayerResult:
     def row(self) -> dict[str, Any]:
         """The layer as one row: the columns of `Report.layers`."""
         # A machine that tells how long it processes was measured then, not while it waits for the link.
-        window = float(self.plan.columns.get("processing_s") or self.latency_s)
+        window = float(self.columns.get("processing_s") or self.latency_s)
         dynamic_pj = math.fsum(self.energy.values()) - self.dram_pj
         return {
             "layer": self.name,
@@ -74,7 +77,7 @@ class LayerResult:
             "utilization": self.utilization,
             "bound": self.bound,
             "dram_bytes": self.plan.dram_bytes,
-            **self.plan.columns,
+            **self.columns,
         }
 
 
@@ -134,15 +137,38 @@ class Summary:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `hwsim.simulate`."""
+    """The result of `hwsim.simulate`: of the layers of `plan`, or of those that are selected in it."""
 
-    machine: Machine
-    workload: Workload
-    batch: int
+    plan: NetworkPlan
     results: tuple[LayerResult, ...]
     peak_memory_bytes: int
-    notes: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = field(default=())
     memories: tuple[MemoryUse, ...] = field(default=())
+
+    @property
+    def machine(self) -> Machine:
+        """The machine."""
+        return self.plan.machine
+
+    @property
+    def workload(self) -> Workload:
+        """The whole network."""
+        return self.plan.workload
+
+    @property
+    def batch(self) -> int:
+        """Inputs that run together."""
+        return self.plan.batch
+
+    @cached_property
+    def unused(self) -> tuple[Unused, ...]:
+        """What the network and the user ask for and the machine does not do, by layer and property."""
+        return unused(self.plan)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know: the machine's remarks, what has no effect, and whether the network fits."""
+        return (*self.remarks, *sentences(self.unused, len(self.results)), *map(str, self.memories))
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -256,6 +282,7 @@ class Report:
             ],
             **({"arena": self.arena.to_dict()} if self.arena else {}),
             "notes": list(self.notes),
+            "unused": [asdict(item) for item in self.unused],
         }
 
     def to_json(self, more: Mapping[str, Any] | None = None) -> str:

@@ -121,9 +121,8 @@ class Silicon:
         found: list[Comparison] = []
         for run in self.spec.runs:
             if workload in (None, run.workload):
-                network = load_workload(run.workload)
-                network = network.select(run.only) if run.only else network
-                found += self.compare(run, simulate(load_machine(machine, set=run.set), network, batch=run.batch))
+                plan = load_machine(machine, set=run.set).plan(load_workload(run.workload), run.batch)
+                found += self.compare(run, simulate(plan.select(run.only) if run.only else plan))
         return found
 
     def compare(self, run: Measured, report: Report) -> Iterator[Comparison]:

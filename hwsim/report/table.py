@@ -94,7 +94,8 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
     title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}"
     console.print(Text(title, style="bold"), highlight=False)
     measured = silicon.rows(s.workload, s.batch) if silicon else {}
-    idle = [r for r in report.results if not r.cycles and r.energy_pj == 0]
+    free = {item.layer for item in report.unused if item.what == "free"}  # told in the notes
+    idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
     ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
     if ran:
         _print_layers(ran, measured, console)

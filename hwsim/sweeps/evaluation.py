@@ -16,7 +16,7 @@ from hwsim.sweeps.revision import model_revision
 from hwsim.sweeps.space import Space
 
 if TYPE_CHECKING:
-    from hwsim.machines import LayerPlan, Machine
+    from hwsim.machines import Machine, PlanCache
     from hwsim.report.report import Report
 
 __all__ = ["Evaluator", "Job", "Outcome", "run_chunk"]
@@ -52,7 +52,7 @@ class Evaluator:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._plans: OrderedDict[str, dict[tuple[object, ...], LayerPlan]] = OrderedDict()
+        self.caches: OrderedDict[str, PlanCache] = OrderedDict()
 
     def digest(self, number: int) -> str:
         """The key of a point's result: of the resolved machine, the workload, the batch and the model's revision."""
@@ -75,16 +75,18 @@ class Evaluator:
         point = self.space.point(number)
         machine = self.space.machines[point.machine].machine(point.machine_changes)
         self._share(machine)
-        workload = self.space.workloads[point.workload].workload(point.workload_changes)
-        return simulate(machine, workload, batch=point.batch)
+        source = self.space.workloads[point.workload]
+        plan = machine.plan(source.workload(point.workload_changes), point.batch)
+        patterns = source.selection(point.workload_changes)
+        return simulate(plan.select(*patterns) if patterns else plan)
 
     def _share(self, machine: Machine) -> None:
-        """Let a machine use the plans of those that plan alike: what they cost in time and energy may differ."""
+        """Let a machine use the plans of those that plan alike, whatever their prices are."""
         key = f"{machine.kind} {machine.folder} {json.dumps(machine.planned_on(), sort_keys=True, default=str)}"
-        plans = self._plans.pop(key, machine.remembered)
-        self._plans[key] = machine.remembered = plans
-        while len(self._plans) > 1 and sum(map(len, self._plans.values())) > MAX_PLANS:
-            self._plans.popitem(last=False)
+        cache = self.caches.pop(key, machine.cache)
+        self.caches[key] = machine.cache = cache
+        while len(self.caches) > 1 and sum(map(len, self.caches.values())) > MAX_PLANS:
+            self.caches.popitem(last=False)
 
     def outcome(self, number: int, per_layer: bool = False) -> Outcome:
         """What comes of a point, whatever happens."""

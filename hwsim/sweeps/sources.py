@@ -197,8 +197,18 @@ class WorkloadSource:
         return WorkloadSource, (self.label, self.network, self.document, self.base)
 
     def workload(self, changes: Changes) -> Workload:
-        """The network with other values for keys of its file; `layers` picks the layers whose name matches."""
+        """The network with other values for keys of its file."""
         return self._of(changes)[0]
+
+    def selection(self, changes: Changes) -> tuple[str, ...]:
+        """The patterns of `layers`, which pick layers of the network; none where all of it is asked for."""
+        patterns = dict(changes).get("layers")
+        if patterns is None:
+            return ()
+        listed = patterns if isinstance(patterns, list) else [patterns]
+        if not all(isinstance(pattern, str) for pattern in listed):
+            raise InputError([Fault("--set layers", "", f"must be a pattern such as 'conv*', not {patterns!r:.60}")])
+        return tuple(listed)
 
     def digest(self, changes: Changes) -> str:
         """Of every layer as it is run, and of what reads what."""
@@ -208,14 +218,19 @@ class WorkloadSource:
         key = json.dumps(changes, sort_keys=True, default=str) if changes else ""
         if key not in self._made:
             network = self._change(dict(changes)) if changes else self.network
-            shape = (network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values()))
+            shape: tuple[object, ...] = (
+                network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values())
+            )  # fmt: skip
+            if patterns := self.selection(changes):
+                network.select(*patterns)  # raises where none matches
+                shape = (*shape, patterns)
             if len(self._made) >= _MADE:
                 self._made.clear()
             self._made[key] = network, hashlib.sha256(repr(shape).encode()).hexdigest()
         return self._made[key]
 
     def _change(self, changes: dict[str, Any]) -> Workload:
-        patterns = changes.pop("layers", None)
+        changes.pop("layers", None)
         network = self.network
         if changes:
             if self.base is not None:
@@ -230,12 +245,7 @@ class WorkloadSource:
             document = Document(self.document.name, self.document.data, self.document.marks)
             document.override(changes)
             network = read_trace(document, lambda _: self.base or self.network)
-        if patterns is None:
-            return network
-        listed = patterns if isinstance(patterns, list) else [patterns]
-        if not all(isinstance(pattern, str) for pattern in listed):
-            raise InputError([Fault("--set layers", "", f"must be a pattern such as 'conv*', not {patterns!r:.60}")])
-        return network.select(*listed)
+        return network
 
 
 @lru_cache(maxsize=8)

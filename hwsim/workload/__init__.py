@@ -1,6 +1,8 @@
 """What is to be run: layers, networks of them, and the files they are read from."""
 
+from hwsim.workload.attention import Attention
 from hwsim.workload.conv import Conv2d, Pool2d
+from hwsim.workload.experts import ExpertGemm, Moe
 from hwsim.workload.layer import Layer
 from hwsim.workload.loader import library, load_workload, trace_document, workload_names
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
@@ -15,17 +17,20 @@ __all__ = [
     "INPUT",
     "PATTERNS",
     "Activation",
+    "Attention",
     "BatchedMatmul",
     "Concat",
     "Conv2d",
     "DataMovement",
     "Elementwise",
     "Embedding",
+    "ExpertGemm",
     "Gemm",
     "Gru",
     "Layer",
     "Live",
     "Lstm",
+    "Moe",
     "Node",
     "Normalisation",
     "Opaque",

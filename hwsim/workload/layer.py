@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ __all__ = [
     "MAX_SIZE",
     "Converted",
     "Layer",
+    "OptionalInt",
     "Pads",
     "Pair",
     "Shape",
+    "Sublayer",
     "kind",
     "tensor",
     "whole",
@@ -65,8 +68,11 @@ class Converted(Generic[Given, Kept]):
 
 
 Pair: TypeAlias = Converted[int | Sequence[int], tuple[int, int]]
+OptionalInt: TypeAlias = Converted[int | None, int]
 Pads: TypeAlias = Converted[int | str | Sequence[int], tuple[int, int, int, int]]
 TensorField: TypeAlias = Converted[TensorLike, TensorType]
+Sublayer: TypeAlias = "tuple[Layer, tuple[int | str, ...]]"
+"""A layer that another is composed of, and what it reads: operands of the whole by number, other sublayers by name."""
 
 
 def tensor(default: str) -> TensorField:
@@ -159,6 +165,13 @@ class Layer:
             return max(low, 1)
         return value
 
+    def _optional(self, field: str, default: int, low: int, faults: list[str]) -> int:
+        """Settle a field that may be left out."""
+        given = self.__dict__[field]
+        value = default if given is None else self._integer(field, given, low, faults)
+        self._put(field, value)
+        return value
+
     def _integers(self, field: str, given: object, count: int, low: int, faults: list[str]) -> tuple[int, ...]:
         """`given` as `count` integers; one integer stands for all of them."""
         if isinstance(given, (list, tuple)):
@@ -217,6 +230,12 @@ class Layer:
         """All but the name: layers that agree in it run alike."""
         return (type(self), *(value for field, value in vars(self).items() if field != "name"))
 
+    def named(self, name: str) -> Self:
+        """A copy under another name, which is that of a layer already: nothing is checked again."""
+        twin = copy.copy(self)
+        twin._put("name", name)
+        return twin
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
@@ -250,6 +269,19 @@ class Layer:
     @property
     def ops(self) -> int:
         """Scalar operations of one inference that are not multiply-accumulates."""
+        return 0
+
+    @property
+    def sublayers(self) -> tuple[Sublayer, ...]:
+        """The layers that it is composed of and planned as, the last of which gives its output; none of most kinds."""
+        return ()
+
+    def lowering(self, batch: int = 1) -> str:
+        """What is assumed where the layer is planned as its sublayers, as the end of a sentence."""
+        return ""
+
+    def cache_bytes(self, batch: int = 1) -> int:
+        """Bytes that must be in memory from earlier inferences, such as the keys and values of earlier tokens."""
         return 0
 
     def accepts(self, shape: Shape, operand: int) -> bool:

@@ -96,16 +96,23 @@ class BatchedMatmul(Layer):
     """`b` products of an m x k by a k x n matrix that are both activations, as in attention.
 
     Either may come transposed, as the products that are run read a matrix by rows or by columns.
-    `weight` is the type of the second operand; nothing is stored, so `weights` is 0.
+    `weight` is the type of the second operand; nothing is stored, so `weights` is 0. So many of its values are
+    `cached` from earlier inferences, as the keys of earlier tokens are; another layer gives the rest, if there is one.
     """
 
     b: int = 1
     m: int
     n: int
     k: int
+    cached: int = 0
 
     _op: ClassVar[str] = "matmul"
     _sizes: ClassVar[tuple[str, ...]] = ("b", "m", "n", "k")
+    _counts: ClassVar[tuple[str, ...]] = ("cached",)
+
+    def _settle(self) -> list[str]:
+        size = self.b * self.k * self.n
+        return [f"cached must be at most b x k x n, {size}, not {self.cached}"] if self.cached > size else []
 
     def _input_shape(self) -> Shape:
         return (self.b, self.m, self.k)
@@ -118,8 +125,20 @@ class BatchedMatmul(Layer):
 
     @property
     def operands(self) -> tuple[Shape, ...]:
-        """The shapes of both factors."""
-        return (self.input.shape, self.weight.shape)
+        """The shapes of both factors; of the second, what is not cached."""
+        if not self.cached:
+            return (self.input.shape, self.weight.shape)
+        rest = self.weight.elements - self.cached
+        return (self.input.shape, (rest,)) if rest else (self.input.shape,)
+
+    @property
+    def inputs(self) -> int:
+        """Values read of one inference, those that are cached with them."""
+        return self.input.elements + self.weight.elements
+
+    def cache_bytes(self, batch: int = 1) -> int:
+        """Bytes of the cached values."""
+        return -(-self.cached * self.weight.bits * batch // 8)
 
     def accepts(self, shape: Shape, operand: int) -> bool:
         """Whether the shape fits, or does once its last two axes change places."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
@@ -66,6 +67,8 @@ class Workload:
         The shape of the network's input; that of the first operand which reads it unless told otherwise.
     digest : str
         ``sha256:`` of the model file that the layers are from.
+    origin : Workload, optional
+        The network that `lowered` made this of, whose shapes have been checked; itself if left out.
 
     Examples
     --------
@@ -85,6 +88,7 @@ class Workload:
         source: str = "",
         input_shape: Sequence[int] | None = None,
         digest: str = "",
+        origin: Workload | None = None,
     ) -> None:
         nodes: list[Node] = []
         for item in layers:
@@ -117,8 +121,11 @@ class Workload:
         self.input_shape: Shape | None = tuple(input_shape) if input_shape is not None else None
         if self.graph:
             order = _order(by_name, inputs)
-            self.input_shape = _check(by_name, inputs, order, self.input_shape)
+            if origin is None:
+                self.input_shape = _check(by_name, inputs, order, self.input_shape)
         self._by_name = {layer: by_name[layer] for layer in order}
+        self._lowered: Workload | None = None
+        self.origin: Workload = self if origin is None else origin
         #: Names of the layers that give each layer its operands (`INPUT`: the network's input); empty in a plain trace.
         self.inputs: Mapping[str, tuple[str, ...]] = {layer: inputs[layer] for layer in order}
 
@@ -147,6 +154,11 @@ class Workload:
         return self._key() == other._key()
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Of everything: a network is looked up once for each point of a sweep."""
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
@@ -181,13 +193,43 @@ class Workload:
         return self.weights + self.biases
 
     def select(self, *patterns: str) -> Workload:
-        """A plain trace of the layers whose names match any shell pattern, such as ``conv*``."""
-        kept = [layer for layer in self if any(fnmatchcase(layer.name, pattern) for pattern in patterns)]
+        """A plain trace of the layers whose names match any shell pattern, such as ``conv*``.
+
+        Of a composed layer that does not match, those sublayers are kept that do.
+        """
+
+        def matches(layer: Layer) -> bool:
+            return any(fnmatchcase(layer.name, pattern) for pattern in patterns)
+
+        kept: list[Layer] = []
+        for layer in self:
+            kept += [layer] if matches(layer) else [part for part, _ in layer.sublayers if matches(part)]
         if not kept:
             shown = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", self._by_name)
             raise InputError(f"a layer of {self.name} must match {shown}{near}")
         return Workload(self.name, kept, graph=False, source=self.source)
+
+    def lowered(self) -> Workload:
+        """The network with each composed layer (`Layer.sublayers`) as the layers that it is planned as.
+
+        It is this network where there is none. Those that take its place are named after it: `attn.scores`.
+        """
+        if self._lowered is None:
+            from hwsim.workload.lowering import lowered
+
+            self._lowered = lowered(self)
+        return self._lowered
+
+    def lowering_notes(self, batch: int = 1) -> tuple[str, ...]:
+        """What a user should know of the layers that were lowered, of this network or the one that it is made of."""
+        from hwsim.workload.lowering import lowering_notes
+
+        return lowering_notes(self.origin, batch)
+
+    def cache_bytes(self, batch: int = 1) -> int:
+        """Bytes that are in memory from earlier inferences, such as the keys and values of earlier tokens."""
+        return sum(layer.cache_bytes(batch) for layer in self)
 
     def replace(self, layers: Iterable[Layer], *, name: str | None = None, source: str | None = None) -> Workload:
         """The same network with other properties of the named layers, such as densities or dtypes."""
@@ -202,6 +244,7 @@ class Workload:
             source=self.source if source is None else source,
             input_shape=self.input_shape,
             digest=self.digest,
+            origin=None if self.origin is self else self.origin,
         )
 
     def _sizes(self, batch: int) -> dict[str, int]:
@@ -216,7 +259,8 @@ class Workload:
         """Each layer, the tensors held while it runs (one dict, changed in place) and their bytes."""
         if not self.graph:
             for layer in self:
-                own = {INPUT: -(-layer.inputs * layer.input.bits * batch // 8), layer.name: layer.output.bytes(batch)}
+                read = sum(math.prod(shape) for shape in layer.operands)  # what is cached is held at all times
+                own = {INPUT: -(-read * layer.input.bits * batch // 8), layer.name: layer.output.bytes(batch)}
                 yield layer, own, sum(own.values())
             return
         sizes = self._sizes(batch)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.workload.attention import Attention
 from hwsim.workload.conv import Conv2d, Pool2d
+from hwsim.workload.experts import ExpertGemm, Moe
 from hwsim.workload.layer import Layer, Shape, whole
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint
@@ -327,6 +329,43 @@ def _matmul(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
     return BatchedMatmul(name, **values)
 
 
+def _attention(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
+    """Rows of the queries, and of the new keys where there are any, from what gives them; else all keys are cached."""
+    if shapes and (rows := _rows(shapes[0], values, ("heads", "dim"))):
+        values.setdefault("queries", rows)
+    if shapes and len(shapes) < 3 and "context" in values:
+        values.setdefault("cached", values["context"])
+    elif len(shapes) > 2 and (rows := _rows(shapes[1], {"kv_heads": values["heads"]} | values, ("kv_heads", "dim"))):
+        context = values.setdefault("context", rows)
+        if whole(context) is not None and context >= rows:
+            values.setdefault("cached", context - rows)
+    _wants("the rows of queries and keys", ("queries", "context"), values, shapes)
+    return Attention(name, **values)
+
+
+def _rows(shape: Shape, values: Values, keys: tuple[str, ...]) -> int | None:
+    """How many rows of the product of some sizes a shape has; None if that is not whole."""
+    sizes = [whole(values[key]) for key in keys]
+    row = math.prod(size for size in sizes if size is not None)
+    return None if None in sizes or row < 1 or math.prod(shape) % row else math.prod(shape) // row
+
+
+def _moe(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
+    if shapes and len(shapes[0]) == 2:
+        values = {"tokens": shapes[0][0], "hidden": shapes[0][1]} | values
+    _wants("a matrix", ("tokens", "hidden"), values, shapes)
+    return Moe(name, **_renamed(values))
+
+
+def _expert_gemm(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
+    if shapes and len(shapes[0]) == 2:
+        values = {"k": shapes[0][1]} | values
+    if len(shapes) > 1 and len(shapes[1]) == 2:
+        values = {"tokens": shapes[1][0], "experts": shapes[1][1]} | values
+    _wants("a matrix and the shares of experts", ("tokens", "experts", "k"), values, shapes)
+    return ExpertGemm(name, **_renamed(values))
+
+
 def _shaped(make: Callable[..., Layer]) -> Callable[[str, Values, tuple[Shape, ...]], Layer]:
     def made(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
         if shapes:
@@ -393,6 +432,9 @@ _MAKERS: dict[str, Callable[[str, Values, tuple[Shape, ...]], Layer]] = {
     "fc": _fc,
     "gemm": _gemm,
     "matmul": _matmul,
+    "attention": _attention,
+    "moe": _moe,
+    "expert_gemm": _expert_gemm,
     "add": _elementwise("add"),
     "mul": _elementwise("mul"),
     "elementwise": _elementwise(None),

@@ -95,6 +95,7 @@ Format: TypeAlias = Annotated[Any, _words(*FORMATS)]
 PoolType: TypeAlias = Annotated[Any, _words("max", "avg")]
 ElementwiseType: TypeAlias = Annotated[Any, _words(*ELEMENTWISE)]
 NormType: TypeAlias = Annotated[Any, _words("layer", "rms", "batch", "instance", "group", "lrn")]
+ExpertType: TypeAlias = Annotated[Any, _words("up", "down")]
 MoveType: TypeAlias = Annotated[Any, _words("reshape", "transpose", "copy", "slice", "pad", "resize")]
 Shapes: TypeAlias = Annotated[Any, _Value("a list of shapes", _is_shapes, {"type": "array", "items": _INTS})]
 Text: TypeAlias = Annotated[Any, _Value("a word", lambda value: isinstance(value, str), {"type": "string"})]
@@ -242,7 +243,56 @@ class MatmulSpec(LayerSpec):
     m: Int
     n: Int
     k: Int
+    cached: Int | None = Field(None, description="values of the second factor that are in memory from before")
     kind: ClassVar[str] = "matmul"
+
+
+class AttentionSpec(LayerSpec):
+    """softmax(Q K^T) V; it reads queries, new keys and new values, or queries alone where all others are cached."""
+
+    attention: Name
+    queries: Int | None = None
+    context: Int | None = Field(None, description="positions of keys and values, new and cached ones")
+    heads: Int
+    kv_heads: Int | None = Field(None, description="heads of keys and values; heads if left out")
+    dim: Int = Field(description="values of a query and key of one head")
+    value_dim: Int | None = Field(None, description="values of a value of one head; dim if left out")
+    causal: Flag | None = None
+    window: Int | None = Field(None, description="the last positions that a query attends to; 0 is all")
+    cached: Int | None = Field(None, description="positions whose keys and values are in memory from before")
+    kind: ClassVar[str] = "attention"
+
+
+class MoeSpec(LayerSpec):
+    """A mixture of experts in place of a feed-forward block."""
+
+    moe: Name
+    tokens: Int | None = None
+    hidden: Int | None = None
+    intermediate: Int
+    experts: Int
+    topk: Int
+    shared: Int | None = Field(None, description="experts that every token goes through beside those")
+    gated: Flag | None = Field(None, description="three matrices an expert, the default, or two")
+    act: Act | None = None
+    router: Flag | None = Field(None, description="whether the product that chooses is part of the layer; true")
+    bias: Flag | None = None
+    kind: ClassVar[str] = "moe"
+
+
+class ExpertGemmSpec(LayerSpec):
+    """A matrix product with the weights of topk experts for each token; it reads rows and the shares of experts."""
+
+    expert_gemm: Name
+    type: ExpertType | None = None
+    tokens: Int | None = None
+    experts: Int | None = None
+    topk: Int
+    n: Int
+    k: Int | None = None
+    bias: Flag | None = None
+    act: Act | None = None
+    kind: ClassVar[str] = "expert_gemm"
 
 
 class _ShapedSpec(LayerSpec):
@@ -372,9 +422,9 @@ class UseSpec(Spec):
 
 
 SPECS: tuple[type[Spec], ...] = (
-    ConvSpec, DwconvSpec, PoolSpec, FcSpec, GemmSpec, MatmulSpec, AddSpec, MulSpec, ElementwiseSpec, ActivationSpec,
-    NormSpec, SoftmaxSpec, ConcatSpec, MoveSpec, LstmSpec, GruSpec, EmbeddingSpec, OpaqueSpec,
-    UseSpec,
+    ConvSpec, DwconvSpec, PoolSpec, FcSpec, GemmSpec, MatmulSpec, AttentionSpec, MoeSpec, ExpertGemmSpec,
+    AddSpec, MulSpec, ElementwiseSpec, ActivationSpec, NormSpec, SoftmaxSpec, ConcatSpec, MoveSpec,
+    LstmSpec, GruSpec, EmbeddingSpec, OpaqueSpec, UseSpec,
 )  # fmt: skip
 #: The key of each kind of line, whose value is the layer's name.
 KINDS: tuple[str, ...] = tuple(str(spec.kind) for spec in SPECS)  # type: ignore[attr-defined]
@@ -402,6 +452,9 @@ LayerLine: TypeAlias = Annotated[
     | Annotated[FcSpec, Tag("a fc")]
     | Annotated[GemmSpec, Tag("a gemm")]
     | Annotated[MatmulSpec, Tag("a matmul")]
+    | Annotated[AttentionSpec, Tag("a attention")]
+    | Annotated[MoeSpec, Tag("a moe")]
+    | Annotated[ExpertGemmSpec, Tag("a expert_gemm")]
     | Annotated[AddSpec, Tag("a add")]
     | Annotated[MulSpec, Tag("a mul")]
     | Annotated[ElementwiseSpec, Tag("a elementwise")]

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from hwsim.errors import InputError
+from hwsim.workload.attention import Attention
 from hwsim.workload.conv import Conv2d, Pool2d
+from hwsim.workload.experts import ExpertGemm, Moe
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Workload
@@ -165,7 +167,8 @@ def _pool(layer: Pool2d, shapes: list[Shape]) -> Line:
 
 
 def _gemm(layer: Gemm, shapes: list[Shape]) -> Line:
-    if layer.m == 1:
+    image = shapes[0][1:] if shapes and len(shapes[0]) == 3 and math.prod(shapes[0]) == layer.k else (1, 1)
+    if layer.m == 1 and layer.window == image:
         known = bool(shapes) and math.prod(shapes[0]) == layer.k
         return {"fc": layer.name, "n": layer.n} | ({} if known else {"k": layer.k}) | _dense(layer)
     sizes = {} if shapes and shapes[0] == (layer.m, layer.k) else {"m": layer.m, "k": layer.k}
@@ -173,7 +176,45 @@ def _gemm(layer: Gemm, shapes: list[Shape]) -> Line:
 
 
 def _matmul(layer: BatchedMatmul, shapes: list[Shape]) -> Line:
-    return {"matmul": layer.name} | _unless(1, b=layer.b) | {"m": layer.m, "n": layer.n, "k": layer.k}
+    return (
+        {"matmul": layer.name}
+        | _unless(1, b=layer.b)
+        | {"m": layer.m, "n": layer.n, "k": layer.k}
+        | _unless(0, cached=layer.cached)
+    )
+
+
+def _attention(layer: Attention, shapes: list[Shape]) -> Line:
+    """Sizes that the producers give are left out; how much is cached follows from them, and else from the mask."""
+    line: Line = {"attention": layer.name}
+    if not shapes:
+        line["queries"] = layer.queries
+    if len(shapes) < 3 or layer.cached:
+        line["context"] = layer.context
+    line |= {"heads": layer.heads} | _unless(layer.heads, kv_heads=layer.kv_heads) | {"dim": layer.dim}
+    line |= _unless(layer.dim, value_dim=layer.value_dim) | _unless(False, causal=layer.causal)
+    line |= _unless(0, window=layer.window)
+    before = max(0, layer.context - layer.queries) if layer.causal else 0
+    return line if shapes else line | _unless(before, cached=layer.cached)
+
+
+def _moe(layer: Moe, shapes: list[Shape]) -> Line:
+    line: Line = {"moe": layer.name}
+    if not shapes or shapes[0] != (layer.tokens, layer.hidden):
+        line |= {"tokens": layer.tokens, "hidden": layer.hidden}
+    line |= {"intermediate": layer.intermediate, "experts": layer.experts, "topk": layer.topk}
+    line |= _unless(0, shared=layer.shared) | _unless(True, gated=layer.gated) | _unless("silu", act=layer.activation)
+    return line | _unless(True, router=layer.router) | _unless(False, bias=layer.bias)
+
+
+def _expert_gemm(layer: ExpertGemm, shapes: list[Shape]) -> Line:
+    line: Line = {"expert_gemm": layer.name} | _unless("up", type=layer.type)
+    if len(shapes) < 2 or shapes[1] != (layer.tokens, layer.experts):
+        line |= {"tokens": layer.tokens, "experts": layer.experts}
+    line |= {"topk": layer.topk, "n": layer.n}
+    if not shapes or len(shapes[0]) != 2 or shapes[0][1] != layer.k:
+        line["k"] = layer.k
+    return line | _unless("none", act=layer.activation) | _unless(False, bias=layer.bias)
 
 
 def _shape(shape: Shape, shapes: list[Shape]) -> Line:
@@ -238,6 +279,9 @@ _WRITERS: dict[type[Layer], Callable[[Any, list[Shape]], Line]] = {
     Pool2d: _pool,
     Gemm: _gemm,
     BatchedMatmul: _matmul,
+    Attention: _attention,
+    Moe: _moe,
+    ExpertGemm: _expert_gemm,
     Elementwise: _elementwise,
     Activation: _typed("activation"),
     Normalisation: _typed("norm"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from math import ceil, exp
-from typing import ClassVar
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.cpu.bench import Bench, bench_of
@@ -18,23 +18,44 @@ from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import COSTS, Library, load_library
 from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, places_of
-from hwsim.machines.cpu.spec import CpuSpec
+from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, weights_read, work_of
 from hwsim.machines.kinds import Machine
+from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
-from hwsim.mapping import Mapping, Problem, counts
+from hwsim.mapping import Mapping as LoopNest
+from hwsim.mapping import Problem, counts
 from hwsim.units import Rate
 from hwsim.workload import Elementwise, Layer, Pool2d, Workload
 
 __all__ = ["Cpu"]
 
+#: What the equations read of each level of memory.
+_READ = {
+    "l1": ("size", "load"),
+    "l2": ("size", "bandwidth"),
+    "l3": ("size", "core", "bandwidth", "latency", "kept", "cores"),
+    "dram": ("core", "bandwidth"),
+}
 _RUNS_AS = {"int4": "int8", "binary": "int8", "ternary": "int8", "fp16": "fp32"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
-    """What of the network around a layer matters to it."""
+class CpuContext:
+    """Network context of a layer.
+
+    Attributes
+    ----------
+    weights : int or None
+        Bytes of all weights of the network, which share the caches.
+    place : Place
+        Layout changes, and what other layers and programs drive out of L3.
+    shared : int
+        Cycles of waiting for DRAM.
+    streams : float
+        Inferences side by side.
+    """
 
     weights: int | None = None
     place: Place = ALONE
@@ -72,10 +93,8 @@ class Cpu(Machine):
     def use(self, library: Library) -> None:
         """Run with another library from now on, as fits and what-ifs do; what was planned is forgotten."""
         self.library = library
-        self.remembered = {}
+        self.cache = PlanCache()
         self._benches: dict[tuple[str, bool], Bench] = {}
-        self._settled: dict[tuple[object, ...], LayerPlan] = {}
-        self._networks: WeakKeyDictionary[Workload, dict[int, list[LayerPlan]]] = WeakKeyDictionary()
 
     @property
     def core_clock(self) -> str:
@@ -96,9 +115,10 @@ class Cpu(Machine):
         if dtype not in self.library.types:
             if not layer.macs:
                 return "fp32" if "fp32" in self.library.types else next(iter(self.library.types))
+            known = ", ".join(self.library.types)
             message = (
-                f"{self.library.name} runs {', '.join(self.library.types)}, not {given}: quantise the network, or set "
-                f"precision{nearest(given, self.library.types)}"
+                f"{self.library.name} runs {known}, not {given}: quantize the network, or run it in another format, as "
+                f"with --set precision={next(iter(self.library.types))}{nearest(given, self.library.types)}"
             )
             raise InputError([Fault("", layer.name, message)])
         return dtype
@@ -126,38 +146,50 @@ class Cpu(Machine):
         """What each thread has of a layer; the first has most."""
         return shares_of(layer, work, bench, self.spec.threads_of_stream)
 
+    def planned_on(self) -> dict[str, Any]:
+        """Prices do not act on plans: those that are given, and those that TDP and idle power make."""
+        return {key: value for key, value in super().planned_on().items() if key not in ("energy", "tdp", "idle")}
+
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
-        cycles = self._cycles([layer], batch, None, {layer.name: ALONE}, False)
-        (wait,) = self._waits([layer], batch, None, cycles, 1.0)
-        return self._planned(layer, batch, _Setting(shared=wait, streams=self._streams))
+        return self._plan_in(layer, batch, CpuContext(streams=self._streams))
+
+    def hosts(self, workload: Workload) -> Mapping[str, str]:
+        """What the library runs inside the layer before it."""
+        hosts: dict[str, str] = {}
+        before = ""
+        for layer in workload:
+            if self.library.fuses and fused(layer):
+                producers = workload.inputs[layer.name] if workload.graph else (before,)
+                host = next((name for name in producers if name in workload), "")
+                if host:
+                    hosts[layer.name] = hosts.get(host, host)
+            before = layer.name
+        return hosts
 
     @property
     def _streams(self) -> float:
         streams = self.spec.streams
         return float(self.spec.all_cores if streams == "all" else streams)
 
-    def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
-        """A plan for each layer, with what the network around it means: where its weights are, layouts, streams."""
-        known = self._networks.setdefault(workload, {})
-        if batch not in known:
-            known[batch] = self._network(workload, batch)
-        return known[batch]
-
-    def _network(self, workload: Workload, batch: int) -> list[LayerPlan]:
-        settings = self._settings(workload, batch)[0]
-        return [self._planned(layer, batch, setting) for layer, setting in zip(workload, settings)]
+    def contexts(self, workload: Workload, batch: int) -> Sequence[CpuContext]:
+        """Where each layer's weights lie, layouts, what it waits for DRAM, and streams."""
+        key = (workload, batch)
+        if key not in self.cache.memo:
+            self.cache.memo[key] = self._contexts(workload, batch)[0]
+        contexts: list[CpuContext] = self.cache.memo[key]
+        return contexts
 
     def estimate(self, workload: Workload, batch: int = 1) -> tuple[float, float]:
         """Seconds of an inference by its busiest threads, and how many run side by side; no counts, no events."""
-        settings, seconds = self._settings(workload, batch)
-        return seconds, settings[0].streams
+        contexts, seconds = self._contexts(workload, batch)
+        return seconds, contexts[0].streams
 
-    def _settings(self, workload: Workload, batch: int) -> tuple[list[_Setting], float]:
-        """What of the network matters to each layer, and the seconds of all layers."""
+    def _contexts(self, workload: Workload, batch: int) -> tuple[list[CpuContext], float]:
+        """The network context of each layer, and the seconds of all layers."""
         layers = list(workload)
         for layer in layers:
             self.check_size(layer, batch)
-        weights = sum(weights_read(layer) * self.bench(self.dtype_of(layer)).word for layer in layers)
+        weights = sum(weights_read(layer, batch) * self.bench(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
         cycles = self._cycles(layers, batch, weights, places, False)
@@ -169,10 +201,10 @@ class Cpu(Machine):
             slow = sum(self._cycles(layers, batch, weights, places, True)) / (self.hz * spec.efficient.clock)
             streams = spec.sockets * (spec.cores + spec.efficient.cores * (time / slow if slow else 1.0))
         extra = self._waits(layers, batch, weights, cycles, streams)
-        settings = [
-            _Setting(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
+        contexts = [
+            CpuContext(weights, places[layer.name], more, streams) for layer, more in zip(layers, extra, strict=True)
         ]
-        return settings, time + sum(extra) / self.hz
+        return contexts, time + sum(extra) / self.hz
 
     def _lost(
         self, layers: list[Layer], batch: int, weights: int, places: dict[str, Place], time: float
@@ -225,7 +257,7 @@ class Cpu(Machine):
         goes round them: half of L3 is theirs.
         """
         bench, library = self.bench(self.dtype_of(layer)), self.library
-        inputs, stored, outputs = layer.inputs * batch, weights_read(layer), layer.outputs * batch
+        inputs, stored, outputs = layer.inputs * batch, weights_read(layer, batch), layer.outputs * batch
         found: dict[Action, float] = {}
         if layer.macs or isinstance(layer, Pool2d) or not library.fuses:
             values = inputs + outputs
@@ -285,13 +317,7 @@ class Cpu(Machine):
         rate = self.spec.memories["dram"].bandwidth
         return None if rate is None else self._speed(rate) * -(-self.spec.threads_of_stream // self.spec.cores)
 
-    def _planned(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
-        key = (batch, setting, *layer.likeness)
-        if key not in self._settled:
-            self._settled[key] = self._settle(layer, batch, setting)
-        return self._settled[key]
-
-    def _settle(self, layer: Layer, batch: int, setting: _Setting) -> LayerPlan:
+    def _plan_in(self, layer: Layer, batch: int, context: CpuContext) -> LayerPlan:
         dtype = self.dtype_of(layer)
         bench = self.bench(dtype)
         if self.spec.precision != "workload":
@@ -301,11 +327,11 @@ class Cpu(Machine):
         spents: dict[Share, Spent] = {}
         for share in shares:
             if share not in spents:
-                home = self._home(layer, work, share, bench, setting.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, setting.place)
+                home = self._home(layer, work, share, bench, context.weights)
+                spents[share] = spend(layer, work, bench, batch, share, home, context.place)
         cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
         found, problem, mapping = self._counts(layer, work, bench, shares[0], batch)
-        far = self._from_dram(layer, work, batch, setting.weights)
+        far = self._from_dram(layer, work, batch, context.weights)
         found |= far
         busy = sum(n for thread in cycles for stage, n in thread.items() if stage not in STARTING)
         busy += cycles[0].get("call", 0) + len(shares) * cycles[0].get("threads", 0)
@@ -329,7 +355,7 @@ class Cpu(Machine):
             layer,
             batch,
             self._algorithm(layer, work, bench, len(shares)),
-            program_of(cycles, setting.shared, partial(self.timebase.ticks, self.core_clock), servers),
+            program_of(cycles, context.shared, partial(self.timebase.ticks, self.core_clock), servers),
             found,
             macs=macs,
             macs_live=layer.macs_live * batch,
@@ -341,14 +367,14 @@ class Cpu(Machine):
             word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
             problem=problem,
             mapping=mapping,
-            columns=self._columns(first, setting.shared, len(shares)),
-            why=self._why(layer, bench, first, setting, shares, bounds),
-            streams=setting.streams,
+            columns=self._columns(first, context.shared, len(shares)),
+            why=self._why(layer, bench, first, context, shares, bounds),
+            streams=context.streams,
         )
 
     def _counts(
         self, layer: Layer, work: Work | None, bench: Bench, share: Share, batch: int
-    ) -> tuple[dict[Action, int], Problem | None, Mapping | None]:
+    ) -> tuple[dict[Action, int], Problem | None, LoopNest | None]:
         """Words that each cache moves, and the nest that says so."""
         if work is None:
             if self.library.fuses and fused(layer):
@@ -362,7 +388,8 @@ class Cpu(Machine):
         problem, mapping = nest_of(layer, work, bench, share, batch)
         actions = counts(problem, mapping).actions
         found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
-        return found, problem, mapping
+        # Rows that experts share unevenly have no one nest: the words are those of the fullest.
+        return (found, problem, mapping) if problem.macs == work.macs else (found, None, None)
 
     def _servers(self, resource: str, threads: int, same: int = 1) -> int:
         """Cores that a shared memory can serve at full speed together, where so many want the same of DRAM."""
@@ -398,13 +425,13 @@ class Cpu(Machine):
         layer: Layer,
         bench: Bench,
         first: dict[str, int],
-        setting: _Setting,
+        context: CpuContext,
         shares: list[Share],
         bounds: dict[str, str],
     ) -> tuple[str, ...]:
-        total = sum(first.values()) + setting.shared or 1
+        total = sum(first.values()) + context.shared or 1
         spent: Counter[str] = Counter()
-        for stage, n in (*first.items(), ("shared", setting.shared)):
+        for stage, n in (*first.items(), ("shared", context.shared)):
             spent[bounds[stage]] += n
         parts = ", ".join(f"{word} {n / total:.0%}" for word, n in spent.most_common() if n)
         told = [f"cycles of a thread: {parts or 'none'}"]
@@ -415,37 +442,62 @@ class Cpu(Machine):
             )
         return tuple(told)
 
-    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
-        """The time and the bound of the layer in each number format that the core and the library have."""
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+        """The time and the bottleneck of the layer in each number format that the core and the library have."""
+        layer, batch, context = plan.workload[name], plan.batch, plan.context(name)
         if not layer.macs:
             return ()
-        found = []
+        lines = []
         core = core_named(self.spec.core)
+        stored = sum(weights_read(other, batch) for other in plan.workload)
         for dtype in self.library.types:
             if core.best(dtype) is None:
                 continue
             bench, work = self.bench(dtype), work_of(layer, batch)
             share = self.shares(layer, work, bench)[0]
-            spent = spend(layer, work, bench, batch, share, self._home(layer, work, share, bench, None))
+            home = self._home(layer, work, share, bench, stored * bench.word)
+            spent = spend(layer, work, bench, batch, share, home, context.place)
             words: dict[str, float] = {}
             for stage, n in spent.cycles.items():
                 word = "requantise" if dtype == "int8" and stage == "outputs" else BOUNDS[stage]
                 words[word] = words.get(word, 0.0) + n
             bound, most = max(words.items(), key=lambda item: item[1])
-            found.append(f"{dtype} {spent.total / self.hz * 1e6:.4g} us, bound by {bound} ({most / spent.total:.0%})")
-        return ("alone, in each format: " + "; ".join(found),)
+            lines.append(f"{dtype} {spent.total / self.hz * 1e6:.4g} us, bound by {bound} ({most / spent.total:.0%})")
+        return (f"in each format, without the wait for DRAM: {'; '.join(lines)}",)
 
-    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
+    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """The library with its uncertainty, the clock and where it is from, threads and streams."""
         spec, library = self.spec, self.library
         rule = "" if "clocks" in spec.model_fields_set else " (sustained under vector load, by rule)"
-        streams = self.plans(workload, batch)[0].streams
-        told = [
+        streams = self.contexts(plan.workload, plan.batch)[0].streams
+        return (
             f"library {library.name}: within about {library.uncertainty:.0%}; {library.source}",
             f"cores at {self.hz / 1e9:.4g} GHz{rule}; {spec.threads_of_stream} threads an inference, "
             f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
-        ]
-        return tuple(told)
+        )
+
+    def idle_keys(self) -> dict[str, str]:
+        """Keys of the memories that no equation reads."""
+        keys = [key for key in MemorySpec.model_fields if key not in ("source", "fitted")]
+        idle = {
+            f"memories.{level}.{key}": f"of {level} this kind uses {', '.join(read)}"
+            for level, read in _READ.items()
+            for key in keys
+            if key not in read
+        }
+        if self.library.lines is None:
+            idle["memories.l3.latency"] = f"kernels of {self.library.name} do not wait for it"
+        return idle
+
+    def why_unused(self, property: str) -> str:
+        """Kernels of the libraries are dense, in the formats that they have."""
+        if property == "dtype":
+            return self.library.name
+        if property.rpartition(".")[2] in ("density", "pattern", "format"):
+            return f"kernels of {self.library.name} are dense"
+        if property == "activation":
+            return f"{self.library.name} looks it up as it scales the outputs"
+        return super().why_unused(property)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """DRAM, of the sockets that an inference is on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from hwsim.workload import BatchedMatmul, Conv2d, Embedding, Gemm, Gru, Layer, Lstm
+from hwsim.workload import BatchedMatmul, Conv2d, Embedding, ExpertGemm, Gemm, Gru, Layer, Lstm
 
 __all__ = ["COSTLY", "Work", "live_taps", "work_of"]
 
@@ -71,6 +71,10 @@ def work_of(layer: Layer, batch: int) -> Work | None:
         return _product(1, batch * layer.m, layer.n, layer.k)
     if isinstance(layer, BatchedMatmul):
         return _product(batch * layer.b, layer.m, layer.n, layer.k)
+    if isinstance(layer, ExpertGemm):
+        (_, rows), *_ = layer.spread(batch)
+        macs = layer.macs * batch
+        return Work(layer.used(batch), rows, layer.n, layer.k, 1, layer.k, False, False, macs, macs)
     if isinstance(layer, (Lstm, Gru)):
         # Each step waits for the one before.
         return _product(layer.steps, batch, layer.gates * layer.hidden_size, layer.input_size + layer.hidden_size)
@@ -82,6 +86,8 @@ def _product(b: int, m: int, n: int, k: int) -> Work:
     return Work(b, m, n, k, 1, k, False, False, macs, macs)
 
 
-def weights_read(layer: Layer) -> int:
-    """Stored weights that an inference reads: all of them, of a table those rows that are looked up."""
+def weights_read(layer: Layer, batch: int) -> int:
+    """Stored weights that a batch reads: all, of a table the rows that are looked up, of experts those in use."""
+    if isinstance(layer, ExpertGemm):
+        return layer.used(batch) * layer.n * layer.k
     return layer.outputs if isinstance(layer, Embedding) else layer.weights

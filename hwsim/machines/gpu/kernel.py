@@ -12,7 +12,7 @@ from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.parts import Tile
 from hwsim.machines.gpu.streams import KernelPlan, Load
 from hwsim.machines.gpu.tiles import Products, Timing
-from hwsim.machines.gpu.timing import Unit
+from hwsim.machines.gpu.timing import Timed, Unit
 from hwsim.machines.gpu.work import Product, Stream, Types, layer_kind
 from hwsim.machines.plan import Action
 from hwsim.workload import Conv2d, Layer
@@ -52,7 +52,7 @@ def plan_nothing(machine: Gpu, layer: Layer, batch: int, why: str) -> KernelPlan
 
 
 def plan_stream(
-    machine: Gpu, layer: Layer, batch: int, types: Types, work: Stream, read: int = 0, slow: float | None = None
+    machine: Gpu, layer: Layer, batch: int, types: Types, work: Stream, read: int = 0, slow: float = 1.0
 ) -> KernelPlan:
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
@@ -65,7 +65,7 @@ def plan_stream(
     dram = 0.0 if kept else moved / (c.dram_share * timer.dram)
     rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and types.math in ("fp16", "bf16") else 1)
     issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
-    core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * (slow or 1.0)
+    core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * slow
     words = {"launch": timer.floor, "dram": dram, "L2": l2, "issue": issue}
     bound = max(words, key=lambda word: words[word])
     counts: dict[Action, int] = {}
@@ -78,12 +78,11 @@ def plan_stream(
     launch, multiply = _ticks(machine, timer.floor), _ticks(machine, core)
     phases = Phases(launch, multiply, 0, 0, min(_ticks(machine, l2), multiply), min(_ticks(machine, dram), multiply))
     total = 0 if kept else moved
-    dynamic = moved * timer.price("l2") + total * timer.price("dram") + layer.macs * batch * timer.price("mac.fp32")
-    draw = dynamic * 1e-6 / max(timer.floor + core, 1e-9)
+    amounts = (("l2", float(moved)), ("dram", float(total)), ("mac.fp32", float(layer.macs * batch)))
     seconds = phases.total / float(machine.timebase.rate_hz)
     columns: Columns = {
         "kernel": work.algorithm, "kernel_s": seconds, "launch_s": timer.floor * 1e-6,
-        "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6, "draw_w": float(spec.power.idle) + draw,
+        "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6,
     }  # fmt: skip
     why = (f"{moved:,} B in {'L2' if kept else 'DRAM'}; {_shares(words)}",)
     peak = max(_peak(machine, types.math), int(rate * spec.sms))
@@ -94,7 +93,7 @@ def plan_stream(
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=total, bounds=_bounds(bound), problem=nest[0], mapping=nest[1], columns=columns, why=why,
         limits={word: us * 1e-6 for word, us in words.items()},
-        load=Load(phases, core, min(l2, core), min(dram, core)),
+        load=Load(phases, core, min(l2, core), min(dram, core), timer.floor + core, amounts),
     )  # fmt: skip
 
 
@@ -107,9 +106,9 @@ def _name(tile: Tile, split: int, step: int) -> str:
 
 
 def plan_product(
-    machine: Gpu, layer: Layer, batch: int, types: Types, work: Product, read: int = 0, slow: float | None = None
+    machine: Gpu, layer: Layer, batch: int, types: Types, work: Product, read: int = 0, slow: float = 1.0
 ) -> KernelPlan:
-    """The tiled kernel that the library takes; `slow` is what the power cap slows the whole network by, if known."""
+    """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
     timer, spec = machine.timer, machine.spec
     sparse = layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
     unit = timer.unit(types.math, layer_kind(layer), sparse)
@@ -121,7 +120,7 @@ def plan_product(
     )  # fmt: skip
     done = timer.products(p, unit, slow)
     t = done.timing
-    us, slower = float(done.time[0]) * work.times, float(done.slowdown[0])
+    us = float(done.time[0]) * work.times
     tile, split = unit.kernels.tiles[int(t.best[0])]
     terms = {name: float(getattr(t, name)[0]) * work.times for name in _TERMS}
     # The mean over good kernels is a little more than the best: every phase is stretched alike, the launch is not.
@@ -152,8 +151,7 @@ def plan_product(
         "macs_per_dram_byte": layer.macs * batch / dram if dram else 0.0,
         "ridge_macs_per_byte": _peak(machine, unit.math, unit.sparse) * timer.clock / timer.dram,
         "peak_share": ideal / us,
-        "clock_hz": timer.clock * 1e6 / slower,
-        "draw_w": float(done.power[0]) + float(spec.power.idle),
+        "clock_hz": timer.clock * 1e6 / slow,
     }
     second, _ = unit.kernels.tiles[int(t.second[0])]
     why = [
@@ -169,19 +167,24 @@ def plan_product(
     if np.isfinite(t.second_time[0]):
         more = float(t.second_time[0]) / float(t.best_time[0]) - 1
         why.append(f"runner-up: {second.rows}x{second.columns}, {more:+.1%}")
-    if slower > 1.005:
-        why.append(f"the power cap of {float(spec.power.board):g} W slows the clock to {timer.clock / slower:,.0f} MHz")
+    if slow > 1.005:
+        why.append(f"the power cap of {float(spec.power.board):g} W slows the clock to {timer.clock / slow:,.0f} MHz")
     if types.note:
         why.append(types.note)
     executed = round(layer.macs * batch / unit.sparse)
-    problem, mapping = tile_nest(work, tile, split, unit, types, spec.sms) if not work.winograd else (None, None)
+    # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
+    even = work.b * work.times * work.m * work.n * work.unpadded == layer.macs * batch
+    nested = even and not work.winograd
+    problem, mapping = tile_nest(work, tile, split, unit, types, spec.sms) if nested else (None, None)
     return KernelPlan(
         layer, batch, f"{work.algorithm}, {kernel} of {timer.library.name}", lower(phases), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=executed,
         compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=_peak(machine, unit.math, unit.sparse),
         dram_bytes=dram, bounds=_bounds(bound), problem=problem, mapping=mapping, columns=columns, why=tuple(why),
         limits={word: us * 1e-6 for word, us in words.items()},
-        load=_load(machine, p, unit, phases, t, work, us - floor, 1.0 if kernel == "vector kernel" else fill, ideal),
+        load=_load(
+            machine, p, unit, phases, done, work, us - floor, 1.0 if kernel == "vector kernel" else fill, ideal
+        ),
     )  # fmt: skip
 
 
@@ -206,14 +209,14 @@ def _load(
     p: Products,
     unit: Unit,
     phases: Phases,
-    t: Timing,
+    done: Timed,
     work: Product,
     us: float,
     fill: float,
     ideal: float,
 ) -> Load:
     """What a kernel of `us` microseconds after its launch takes of what streams share; at the least what is ideal."""
-    timer, c = machine.timer, unit.constants
+    timer, c, t = machine.timer, unit.constants, done.timing
     quantise = 0.0
     if unit.menu.quantise is not None:
         quantise = work.times * work.b * work.m * work.k / (unit.menu.quantise * machine.spec.sms * timer.clock)
@@ -221,7 +224,9 @@ def _load(
     l2 = float(t.l2_bytes[0]) / (c.l2_share * 64 * machine.spec.sms * timer.clock)
     # Alone the write of the output ends behind the next kernel; with streams somebody waits for it, however long it is.
     dram = float(t.dram[0]) + work.b * work.m * work.n * p.bytes_o / (c.dram_share * timer.dram)
-    return Load(phases, min(us, max(busy, ideal)), min(us, l2 * work.times), dram * work.times)
+    amounts = tuple((name, float(amount[0])) for name, amount in timer.amounts(p, unit, t).items())
+    sms, l2 = min(us, max(busy, ideal)), min(us, l2 * work.times)
+    return Load(phases, sms, l2, dram * work.times, float(done.time[0]), amounts)
 
 
 def _words(unit: Unit, tile: Tile, terms: dict[str, float], floor: float, fill: float) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,11 +13,12 @@ from hwsim.errors import Fault, InputError
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.streams import Beside, KernelPlan
+from hwsim.machines.gpu.streams import Beside, KernelContext, KernelPlan, beside, beside_nothing
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, Product, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.kinds import MAX_MACS, Machine
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec
 from hwsim.workload import Conv2d, Layer, Workload
@@ -50,7 +53,6 @@ class Gpu(Machine):
             static_source=f"idle power: {power.source}",
         )
         self.spec = self.spec.model_copy(update={"energy": energy})
-        self._parts: dict[tuple[object, ...], KernelPlan] = {}
 
     @property
     def core_clock(self) -> str:
@@ -67,11 +69,12 @@ class Gpu(Machine):
         for math in library.fallback.get(wanted.math, []):
             if self.timer.unit(math, kind) is not None:
                 bits = BITS[math]
-                note = f"{self.name} under {library.name} has no {wanted.math} kernels: {math} is used in place of it"
+                note = f"{library.name} has no {wanted.math} kernels here: {math} is used in place of it"
                 return Types(math, bits, bits, bits, note)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
         known = ", ".join(have) or "none"
-        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}"
+        way = f"; run it in another format, as with --set precision={have[0]}" if have else "; name another library"
+        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}{way}"
         raise InputError([Fault("", layer.name, message)])
 
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
@@ -81,72 +84,98 @@ class Gpu(Machine):
             pad = min(pad, 4)
         return layer_work(layer, batch, types, pad, types.math in library.winograd)
 
-    def _plan(self, layer: Layer, batch: int) -> LayerPlan:
-        alone = self._kernel(layer, batch)
+    def planned_on(self) -> dict[str, Any]:
+        """Prices act on plans only through the clock under the power cap, which is part of each layer's context."""
+        data = super().planned_on()
+        data.pop("prices", None)
+        return data
+
+    def _plan(self, layer: Layer, batch: int) -> KernelPlan:
+        return self._plan_in(layer, batch, KernelContext())
+
+    def _plan_in(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
         if self.spec.streams == 1:
-            return alone
-        return self._beside([alone], [self._kernel(layer, batch, slow=1.0)]).plans()[0]
+            return self._kernel(layer, batch, context)
+        kernel = self._alone_plan(layer, batch, replace(context, share=None))
+        if context.share is None:
+            return beside_nothing(kernel, self.spec.streams)
+        return beside(kernel, context.share, float(self.timebase.rate_hz) * 1e-6)
 
-    def _beside(self, alone: list[KernelPlan], free: list[KernelPlan]) -> Beside:
-        return Beside(self.timer, self.timebase.rate_hz, alone, free)
-
-    def _kernel(self, layer: Layer, batch: int, read: int = 0, slow: float | None = None) -> KernelPlan:
+    def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
+        if context.host:
+            return plan_nothing(self, layer, batch, f"fused into {context.host}")
         types = self.types(layer)
         work = self._work(layer, batch, types)
         if not isinstance(work, Product):
-            return plan_stream(self, layer, batch, types, work, read, slow)
-        return plan_product(self, layer, batch, types, work, read, slow)
+            return plan_stream(self, layer, batch, types, work, context.read, context.slow)
+        return plan_product(self, layer, batch, types, work, context.read, context.slow)
 
-    def _part(self, layer: Layer, batch: int, read: int, slow: float) -> KernelPlan:
-        """A layer as part of a network: with what is fused into it, at the clock of the whole."""
-        key = (batch, read, slow, *layer.likeness)
-        if key not in self._parts:
-            self.check_size(layer, batch)
-            self._parts[key] = self._kernel(layer, batch, read, slow)
-        return self._parts[key]
+    def hosts(self, workload: Workload) -> Mapping[str, str]:
+        """What the library fuses into the kernel before it."""
+        return {name: host for name, (host, _) in self._fused(workload).items()}
 
-    def plans(self, workload: Workload, batch: int = 1) -> list[LayerPlan]:
-        """A plan for each layer; one that the library does at the end of another's kernel has none of its own.
+    def _fused(self, workload: Workload) -> dict[str, tuple[str, int]]:
+        return fused_into(workload) if self.timer.library.fuses and workload.graph and len(workload) > 1 else {}
+
+    def contexts(self, workload: Workload, batch: int) -> Sequence[KernelContext]:
+        """What is fused into each kernel, the clock of the whole network under the power cap, other streams."""
+        return self._network(workload, batch)[0]
+
+    def _network(self, workload: Workload, batch: int) -> tuple[list[KernelContext], Beside | None]:
+        """The context of each layer, and what the streams share where there are several.
 
         The power controller sees the mean of a network: all layers are slowed alike.
         """
-        if len(workload) == 1:
-            return [self.plan(layer, batch) for layer in workload]
-        alone, free = self._alone(workload, batch)
-        return list(alone) if self.spec.streams == 1 else self._beside(alone, free).plans()
-
-    def _alone(self, workload: Workload, batch: int) -> tuple[list[KernelPlan], list[KernelPlan]]:
-        """Plans of a network that has the GPU to itself, and the same without the power cap."""
-        if len(workload) == 1:
-            (layer,) = workload
-            return [self._kernel(layer, batch)], [self._kernel(layer, batch, slow=1.0)]
-        into = fused_into(workload) if self.timer.library.fuses and workload.graph else {}
+        into = self._fused(workload)
         read: dict[str, int] = {}
         for name, (host, operands) in into.items():
             layer = workload[name]
             extra = operands * (layer.outputs * batch * wanted_type(layer, self.spec.precision).a // 8)
             read[host] = read.get(host, 0) + extra
+        contexts = [
+            KernelContext(host=into[layer.name][0]) if layer.name in into else KernelContext(read.get(layer.name, 0))
+            for layer in workload
+        ]
+        free = self._alone(workload, batch, contexts)
+        if len(workload) == 1:
+            load = free[0].load
+            slow = self.timer.slowdown(load.us * 1e-6, self.timer.draw_w(load) * load.us * 1e-6)
+        else:
+            seconds = [_seconds(plan) for plan in free]
+            joules = sum(self.timer.draw_w(plan.load) * s for plan, s in zip(free, seconds, strict=True))
+            slow = round(self.timer.slowdown(sum(seconds), joules), 3)
+            slow = slow if slow >= 1.002 else 1.0
+        if slow > 1:
+            contexts = [context if context.host else replace(context, slow=slow) for context in contexts]
+        if self.spec.streams == 1:
+            return contexts, None
+        alone = self._alone(workload, batch, contexts) if slow > 1 else free
+        streams = Beside(self.timer, self.timebase.rate_hz, alone, free)
+        shares = zip(contexts, streams.shares(), strict=True)
+        return [replace(context, share=share) for context, share in shares], streams
 
-        def planned(slow: float) -> list[KernelPlan]:
-            return [
-                self._nothing(layer, batch, f"fused into {into[layer.name][0]}")
-                if layer.name in into
-                else self._part(layer, batch, read.get(layer.name, 0), slow)
-                for layer in workload
-            ]
+    def _alone(self, workload: Workload, batch: int, contexts: Sequence[KernelContext]) -> list[KernelPlan]:
+        """Plans of a network that has the GPU to itself."""
+        return [self._alone_plan(layer, batch, context) for layer, context in zip(workload, contexts, strict=True)]
 
-        found = planned(1.0)
-        seconds = [float(plan.columns["kernel_s"]) for plan in found]
-        idle = float(self.spec.power.idle)
-        joules = sum((float(p.columns.get("draw_w", idle)) - idle) * s for p, s in zip(found, seconds, strict=True))
-        slow = self.timer.slowdown(sum(seconds), joules)
-        return found if slow < 1.002 else planned(round(slow, 3)), found
+    def _alone_plan(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
+        """The plan of a kernel that has the GPU to itself, also where streams share it."""
+        if self.spec.streams == 1:
+            plan = self.layer_plan(layer, batch, context)
+            assert isinstance(plan, KernelPlan)
+            return plan
+        key = ("alone", batch, context, *layer.likeness)
+        if key not in self.cache.memo:
+            self.check_size(layer, batch)
+            self.cache.memo[key] = self._kernel(layer, batch, context)
+        alone: KernelPlan = self.cache.memo[key]
+        return alone
 
-    def _nothing(self, layer: Layer, batch: int, why: str) -> KernelPlan:
-        key = (layer, batch, why)
-        if key not in self._parts:
-            self._parts[key] = plan_nothing(self, layer, batch, why)
-        return self._parts[key]
+    def power_columns(self, plan: LayerPlan) -> dict[str, float | int | str]:
+        """What the board draws while the kernel runs."""
+        if not isinstance(plan, KernelPlan) or not plan.load.amounts:
+            return {}
+        return {"draw_w": self.timer.draw_w(plan.load) + float(self.spec.power.idle)}
 
     def gemm_times(
         self, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "bf16", output: str | None = None
@@ -220,41 +249,54 @@ class Gpu(Machine):
         if self.spec.precision != "workload":
             live = live * BITS[self.spec.precision] // max((layer.input.bits for layer in workload), default=8)
         live *= self.spec.streams  # weights are shared
-        parts = (("weights", weights), ("activations", live), ("context", _CONTEXT))
+        cache = workload.cache_bytes(batch) * self.spec.streams
+        held = (("key and value cache", cache),) if cache else ()
+        parts = (("weights", weights), ("activations", live), *held, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
-    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
-        """Library and harness; what falls back; what streams share."""
-        timer = self.timer
-        told = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
-        told += dict.fromkeys(note for layer in workload if layer.macs and (note := self.types(layer).note))
+    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
+        """Library and harness; what streams share."""
+        timer, workload = self.timer, plan.workload
+        notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
         if self.spec.streams > 1:
-            told.append(self._beside(*self._alone(workload, batch)).told())
-        return tuple(told)
+            streams = self._network(workload, plan.batch)[1]
+            notes += [streams.told()] if streams is not None else []
+        return tuple(notes)
 
-    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
+    def idle_keys(self) -> dict[str, str]:
+        """What of the data sheet no equation uses."""
+        return {
+            "sm.l1": "tiles lie in shared memory (sm.shared)",
+            "memories.l2.bandwidth": "L2 is timed by the generation's share of 64 B a cycle and SM",
+            "memories.l2.partitions": "what copies leave of the L2 is in the generation's l2_kept",
+        }
+
+    def why_unused(self, property: str) -> str:
+        """The library has kernels for some formats, and its kernels skip zeros in the 2:4 format alone."""
+        library = self.timer.library.name
+        if property == "dtype":
+            return library
+        if property.rpartition(".")[2] in ("density", "pattern", "format"):
+            return f"kernels of {library} are dense but for weights in format 2:4 where the tensor cores take them"
+        return super().why_unused(property)
+
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
         """What fills the last wave: the rows that the same waves would have held."""
-        return _advice(self, layer, batch)
-
-
-def _advice(machine: Gpu, layer: Layer, batch: int) -> tuple[str, ...]:
-    plan = machine.plan(layer, batch)
-    if machine.spec.streams > 1:
-        return ()  # tiles of other streams fill the waves
-    fill = plan.columns.get("wave_fill")
-    if not isinstance(fill, float) or not plan.macs or fill > 0.97:
-        return ()
-    now = _seconds(plan) / batch
-    sizes = sorted({*range(batch + 1, batch + 1 + min(batch, 64)), 2 * batch, 4 * batch})
-    tried = {size: _seconds(machine.plan(layer, size)) / size for size in sizes if layer.macs * size <= MAX_MACS}
-    if not tried:
-        return ()
-    best = min(tried.values())
-    size = next(size for size, seconds in tried.items() if seconds <= 1.01 * best)
-    if best > 0.98 * now:
-        return (f"the waves are {fill:.0%} full; no batch up to {4 * batch} takes less time an input",)
-    less = 1 - tried[size] / now
-    return (f"the waves are {fill:.0%} full: with batch {size} an input takes {less:.0%} less time",)
+        layer, batch = plan.workload[name], plan.batch
+        fill = plan[name].columns.get("wave_fill")
+        if self.spec.streams > 1 or not isinstance(fill, float) or not layer.macs or fill > 0.97:
+            return ()  # tiles of other streams fill the waves
+        now = _seconds(self.plan(layer, batch)) / batch
+        sizes = sorted({*range(batch + 1, batch + 1 + min(batch, 64)), 2 * batch, 4 * batch})
+        tries = {size: _seconds(self.plan(layer, size)) / size for size in sizes if layer.macs * size <= MAX_MACS}
+        if not tries:
+            return ()
+        best = min(tries.values())
+        size = next(size for size, seconds in tries.items() if seconds <= 1.01 * best)
+        if best > 0.98 * now:
+            return (f"the waves are {fill:.0%} full; no batch up to {4 * batch} takes less time an input",)
+        less = 1 - tries[size] / now
+        return (f"the waves are {fill:.0%} full: alone, with batch {size} an input takes {less:.0%} less time",)
 
 
 def _seconds(plan: LayerPlan) -> float:

@@ -23,19 +23,79 @@ from hwsim.machines.plan import LayerPlan
 if TYPE_CHECKING:
     from hwsim.machines.gpu.timing import Timer
 
-__all__ = ["Beside", "KernelPlan", "Load"]
+__all__ = ["Beside", "KernelContext", "KernelPlan", "Load", "StreamShare", "beside", "beside_nothing"]
 
 _SHARED = ("SMs", "L2", "DRAM")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a kernel takes of what streams share: its phases, and microseconds of all SMs, of L2 and of DRAM."""
+    """What a kernel takes of what streams share.
+
+    Attributes
+    ----------
+    phases : Phases
+    sms, l2, dram : float
+        Microseconds of all SMs, of L2 and of DRAM.
+    us : float
+        Microseconds of one of its products, which `amounts` are of.
+    amounts : tuple of (str, float)
+        How often one product does each priced action.
+    """
 
     phases: Phases = field(default_factory=Phases)
     sms: float = 0.0
     l2: float = 0.0
     dram: float = 0.0
+    us: float = 0.0
+    amounts: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamShare:
+    """How other streams slow one kernel.
+
+    Attributes
+    ----------
+    streams : int
+    late : int
+        Ticks that it takes longer.
+    own, others : tuple of int
+        Ticks of SMs, L2 and DRAM that it and the other streams are busy with.
+    part : float
+        Microseconds of the interval in which one inference is finished.
+    bound : str
+        The saturated resource if it holds this kernel back, else "".
+    """
+
+    streams: int
+    late: int
+    own: tuple[int, ...]
+    others: tuple[int, ...]
+    part: float
+    bound: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelContext:
+    """What of the network a kernel is planned with.
+
+    Attributes
+    ----------
+    read : int
+        Bytes that layers which are fused into it read beside.
+    slow : float
+        How much slower the power cap makes the clock.
+    host : str
+        The layer whose kernel does this one; "" for a kernel of its own.
+    share : StreamShare or None
+        What other streams leave it; None where it has the GPU to itself.
+    """
+
+    read: int = 0
+    slow: float = 1.0
+    host: str = ""
+    share: StreamShare | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +122,10 @@ class Beside:
         self.alone = alone
         self._tick = float(rate_hz) * 1e-6
         self._cap = timer.capped_share
-        idle, budget = float(timer.spec.power.idle), timer.budget
         self.work = [
             {
                 "SMs": plan.load.sms, "L2": plan.load.l2, "DRAM": plan.load.dram,
-                "power": (float(plan.columns.get("draw_w", idle)) - idle) * _microseconds(plan) / budget,
+                "power": timer.draw_w(plan.load) * _microseconds(plan) / timer.budget,
             }
             for plan in free
         ]  # fmt: skip
@@ -82,13 +141,13 @@ class Beside:
     def interval(self) -> float:
         """Microseconds in which one inference is finished."""
         cool = max(self._free / self.streams, *(self.total[name] for name in _SHARED))
-        # The cap is felt as much as by one inference alone: how long a run is does not depend on the streams.
+        # The power cap applies as for a single inference: how long a run is does not depend on the streams.
         hot = cool + max(0.0, self.total["power"] - cool) * self._cap(self._free)
         return min(self.once, max(hot, self.once / self.streams))
 
     @cached_property
     def bound(self) -> str:
-        """What there is no more of; empty where more streams would finish more."""
+        """The saturated resource, or "" if none is."""
         if self.interval <= 1.0001 * self.once / self.streams:
             return ""
         cool = max(_SHARED, key=lambda name: self.total[name])
@@ -102,10 +161,10 @@ class Beside:
         limit = f"bound by {self.bound}" if self.bound else "nothing that they share is used up"
         return f"{self.streams} streams side by side (an estimate, not fitted): {limit}; busy: {shares}"
 
-    def plans(self) -> list[LayerPlan]:
-        """The plan of each layer on one of the streams."""
+    def shares(self) -> list[StreamShare | None]:
+        """What the other streams leave each kernel; None for a layer without one."""
         n, times = self.streams, [_microseconds(plan) for plan in self.alone]
-        # Who asks for most of what is scarce waits most.
+        # The extra latency is distributed in proportion to demand on the saturated resource.
         asked = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
         late = max(0.0, n * self.interval - self.once)
         share = late / sum(asked) if sum(asked) else 0.0
@@ -119,7 +178,7 @@ class Beside:
             if whole > spent[name]
         }
         return [
-            self._plan(plan, us, work["SMs"], share * more, mine, busy)
+            self._share(plan, us, work["SMs"], share * more, mine, busy)
             for plan, us, work, more, mine in zip(self.alone, times, self.work, asked, own, strict=True)
         ]
 
@@ -128,30 +187,45 @@ class Beside:
         after = plan.load.phases.total - plan.load.phases.launch
         return {name: min(round(work[name] * self._tick), after) for name in _SHARED}
 
-    def _plan(
+    def _share(
         self, plan: KernelPlan, us: float, held: float, wait: float, own: dict[str, int], busy: dict[str, float]
-    ) -> LayerPlan:
+    ) -> StreamShare | None:
         n, phases = self.streams, plan.load.phases
         if not phases.total:
-            return replace(plan, program=nothing(beside=True), streams=float(n))
+            return None
         late = round(wait * self._tick)
-        others = {name: int((phases.total + late - own[name]) * busy.get(name, 0.0)) for name in _SHARED}
+        others = tuple(int((phases.total + late - own[name]) * busy.get(name, 0.0)) for name in _SHARED)
         # A layer's part of the interval is its SM-time and, of SM-time that nobody uses, as much as it takes of the
         # latency: so no layer does more than the SMs can, though streams are in different layers.
         spare = max(0.0, self.interval - self.total["SMs"])
         part = held + spare * (us + wait) / (n * self.interval)
-        word = f"shared {self.bound}" if self.bound and wait > us else plan.bounds[""]
-        stages = ("tiles", "other streams", "wait")
-        told = f"{wait:.4g} us more for {n - 1} other streams: {us:.4g} us alone, {part:.4g} us of the interval"
-        return replace(
-            plan,
-            program=lower_beside(phases, late, own, others),
-            bounds=dict.fromkeys((*plan.bounds, *stages), word),
-            columns={**plan.columns, "wait_s": late / self._tick * 1e-6},
-            why=(*plan.why, told),
-            streams=(phases.total + late) / self._tick / part,
-        )
+        bound = self.bound if wait > us else ""
+        return StreamShare(n, late, tuple(own.values()), others, part, bound)
 
 
-def _microseconds(plan: LayerPlan) -> float:
+def beside(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
+    """The plan of a kernel on one of several streams; `tick` is the ticks in a microsecond."""
+    phases, n = plan.load.phases, share.streams
+    word = f"shared {share.bound}" if share.bound else plan.bounds[""]
+    stages = ("tiles", "other streams", "wait")
+    why = (
+        f"{share.late / tick:.4g} us more for {n - 1} other streams: {_microseconds(plan):.4g} us alone, "
+        f"{share.part:.4g} us of the interval"
+    )
+    return replace(
+        plan,
+        program=lower_beside(phases, share.late, dict(zip(_SHARED, share.own)), dict(zip(_SHARED, share.others))),
+        bounds=dict.fromkeys((*plan.bounds, *stages), word),
+        columns={**plan.columns, "wait_s": share.late / tick * 1e-6},
+        why=(*plan.why, why),
+        streams=(phases.total + share.late) / tick / share.part,
+    )
+
+
+def beside_nothing(plan: KernelPlan, streams: int) -> KernelPlan:
+    """The plan of a layer without a kernel on one of several streams."""
+    return replace(plan, program=nothing(beside=True), streams=float(streams))
+
+
+def _microseconds(plan: KernelPlan) -> float:
     return float(plan.columns["kernel_s"]) * 1e6

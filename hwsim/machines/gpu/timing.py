@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,9 @@ from hwsim.machines.gpu.parts import (
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, Timing, time_products
 from hwsim.machines.gpu.work import Types
+
+if TYPE_CHECKING:
+    from hwsim.machines.gpu.streams import Load
 
 __all__ = ["Timed", "Timer", "Unit"]
 
@@ -197,23 +201,33 @@ class Timer:
         if unit.menu.quantise is not None:
             # Values a cycle and SM.
             time = time + p.b * p.m * p.k / (unit.menu.quantise * self.spec.sms * self.clock)
-        energy = self.energy(p, unit, timing)
+        energy = self.energy(self.amounts(p, unit, timing))
         capped, slower = self.capped(time, energy) if slow is None else (time * slow, np.full_like(time, slow))
         return Timed(timing, capped, slower, energy * _PJ_PER_US / np.maximum(capped, 1e-9))
 
-    def energy(self, p: Products, unit: Unit, timing: Timing) -> Floats:
-        """Dynamic energy in pJ."""
+    def amounts(self, p: Products, unit: Unit, timing: Timing) -> dict[str, Floats]:
+        """What products do of each priced action: MACs, instructions, bytes at each level."""
         macs = p.b * p.m * p.n * p.k / unit.sparse
         one = unit.instruction.tile
-        issued = macs / (one[0] * one[1] * one[2])
-        found: Floats = (
-            macs * self.price(f"mac.{unit.math}")
-            + issued * self.price("instruction")
-            + timing.l2_bytes * (self.price("l2") + self.price("shared"))
-            + macs * shared_bytes(p, unit) * self.price("shared")
-            + timing.dram_bytes * self.price("dram")
-        )
-        return found
+        return {
+            f"mac.{unit.math}": macs,
+            "instruction": macs / (one[0] * one[1] * one[2]),
+            "l2": timing.l2_bytes,
+            "shared": timing.l2_bytes + macs * shared_bytes(p, unit),
+            "dram": timing.dram_bytes,
+        }
+
+    def energy(self, amounts: Mapping[str, Floats]) -> Floats:
+        """Dynamic energy in pJ of so much of each action."""
+        total: Floats = np.zeros(1)
+        for component, amount in amounts.items():
+            total = total + amount * self.price(component)
+        return total
+
+    def draw_w(self, load: Load) -> float:
+        """Watts above idle that a kernel draws while it runs."""
+        energy = sum(amount * self.price(component) for component, amount in load.amounts)
+        return energy * _PJ_PER_US / max(load.us, 1e-9)
 
     def _vector(self, p: Products, unit: Unit) -> Floats:
         vector, c, chip = unit.menu.vector, unit.constants, self.chip(unit)

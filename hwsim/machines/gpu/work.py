@@ -12,6 +12,7 @@ from hwsim.workload import (
     Conv2d,
     DataMovement,
     Embedding,
+    ExpertGemm,
     Gemm,
     Gru,
     Layer,
@@ -124,6 +125,10 @@ def layer_work(layer: Layer, batch: int, types: Types, pad: int = 1, winograd: b
     if isinstance(layer, BatchedMatmul):
         b = layer.b * batch
         return Product(b, layer.m, layer.n, layer.k, _bytes(b * layer.m * layer.k, types.a), "batched GEMM")
+    if isinstance(layer, ExpertGemm):
+        (_, rows), *_ = layer.spread(batch)
+        image = _bytes(layer.rows * batch * layer.k, types.a)
+        return Product(layer.used(batch), rows, layer.n, layer.k, image, "grouped GEMM")
     if isinstance(layer, (Lstm, Gru)):
         gates, k = layer.gates * layer.hidden_size, layer.input_size + layer.hidden_size
         return Product(1, batch, gates, k, _bytes(batch * k, types.a), "GEMM a step", times=layer.steps)

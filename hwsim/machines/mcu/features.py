@@ -16,6 +16,7 @@ from hwsim.workload import (
     DataMovement,
     Elementwise,
     Embedding,
+    ExpertGemm,
     Gemm,
     Gru,
     Layer,
@@ -33,6 +34,7 @@ __all__ = [
     "features",
     "live_macs",
     "number_format",
+    "read_bytes",
     "scratch_bytes",
     "weight_bytes",
 ]
@@ -103,7 +105,7 @@ def live_macs(layer: Layer, drop: bool) -> int:
 
 
 def weight_bytes(layer: Layer, drop: bool) -> int:
-    """Bytes of weights and biases that are read; biases have 32 bits, beside 16-bit inputs 64."""
+    """Bytes of weights and biases that are stored; biases have 32 bits, beside 16-bit inputs 64."""
     weights, biases = layer.weights, layer.biases
     if drop and layer.macs:
         weights = -(-weights * layer.macs_live // layer.macs)
@@ -112,6 +114,12 @@ def weight_bytes(layer: Layer, drop: bool) -> int:
         elif isinstance(layer, Gemm) and biases:
             biases = layer.n - layer.dead_out
     return -(-weights * layer.weight.bits // 8) + (8 if layer.input.dtype == "int16" else 4) * biases
+
+
+def read_bytes(layer: Layer, drop: bool) -> int:
+    """Bytes of weights and biases that one inference reads: of experts, those that it uses."""
+    stored = weight_bytes(layer, drop)
+    return -(-stored * layer.used() // layer.experts) if isinstance(layer, ExpertGemm) else stored
 
 
 def scratch_bytes(layer: Layer) -> int:
@@ -141,6 +149,8 @@ def features(layer: Layer, drop: bool) -> dict[str, float]:
         outputs = layer.m * (layer.n - layer.dead_out * drop)
         kind = ("dense_mac", "dense_output") if layer.m == 1 else ("pointwise_mac", "output")
         found = dict(zip(kind, (live_macs(layer, drop), outputs)))
+    elif isinstance(layer, ExpertGemm):
+        found = {"pointwise_mac": layer.macs, "output": layer.rows * layer.n, "element": layer.ops}
     elif isinstance(layer, BatchedMatmul):
         found = {"pointwise_mac": layer.macs, "output": layer.outputs}
     elif isinstance(layer, (Lstm, Gru)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.kinds import Machine
@@ -16,12 +16,14 @@ from hwsim.machines.mcu.features import (
     features,
     live_macs,
     number_format,
+    read_bytes,
     scratch_bytes,
     weight_bytes,
 )
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec, PriceSpec
 from hwsim.program import Pipeline, Program, Run, Stage
@@ -175,7 +177,7 @@ class Mcu(Machine):
         spent = dict.fromkeys(_STAGES, 0.0)
         for term, units in features(layer, drop).items():
             spent[BOUNDS[term]] += units * batch * costs[term]
-        spent["flash"] += weight_bytes(layer, drop) * batch * self.spec.flash.weight_byte
+        spent["flash"] += read_bytes(layer, drop) * batch * self.spec.flash.weight_byte
         return spent
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
@@ -184,7 +186,9 @@ class Mcu(Machine):
         spent = {part: ceil(cycles * self.scale) for part, cycles in self._cycles(layer, batch).items()}
         units = features(layer, drop)
         macs, run = layer.macs * batch, live_macs(layer, drop) * batch
-        read = weight_bytes(layer, drop) * batch
+        read = read_bytes(layer, drop) * batch
+        columns: dict[str, float | int | str] = {_column(part, "cycles"): n for part, n in spent.items()}
+        columns["flash_bytes"] = read
         counts: dict[Action, int] = {}
         if macs:
             counts["mac", "", layer.input.dtype] = run
@@ -212,7 +216,7 @@ class Mcu(Machine):
             peak_macs_per_cycle=load_core(self.spec.core).macs_per_cycle,
             dram_bytes=0,
             bounds={part: part for part in _STAGES},
-            columns=self._columns(spent, read),
+            columns=columns,
             why=self._why(layer, units, spent, batch),
         )
 
@@ -237,29 +241,47 @@ class Mcu(Machine):
         name = self.library.kernels(found).name
         return f"{kind} kernel of {name}" if found == "int8" else f"{found} {kind} kernel of {name} (an estimate)"
 
-    def _columns(self, spent: dict[str, int], read: int) -> dict[str, float | int | str]:
-        """Cycles by what they go to, and an estimate of the energy: board power over those cycles."""
-        found: dict[str, float | int | str] = {_column(part, "cycles"): n for part, n in spent.items()}
-        found["flash_bytes"] = read
-        if self.active_w is not None:
-            cycle_pj = self.active_w / float(self.spec.clock_hz(self.core_clock)) * 1e12
-            found |= {f"estimated_{_column(part, 'pj')}": n * cycle_pj for part, n in spent.items()}
-        return found
+    def planned_on(self) -> dict[str, Any]:
+        """Power is the price of time; no plan depends on it, but for the clock that it was measured at."""
+        data = super().planned_on()
+        power = data.pop("power", None)
+        at = power.get("at") if isinstance(power, dict) else None
+        return data if at is None else data | {"at": at}
+
+    @property
+    def _cycle_pj(self) -> float | None:
+        """Energy of a cycle at active power, in pJ; None if that is unknown."""
+        if self.active_w is None:
+            return None
+        return self.active_w / float(self.spec.clock_hz(self.core_clock)) * 1e12
+
+    def power_columns(self, plan: LayerPlan) -> dict[str, float | int | str]:
+        """An estimate of the energy by what cycles go to: board power over those cycles."""
+        cycle_pj = self._cycle_pj
+        if cycle_pj is None:
+            return {}
+        return {
+            f"estimated_{_column(part, 'pj')}": int(plan.columns[_column(part, "cycles")]) * cycle_pj
+            for part in _STAGES
+        }
 
     def _why(self, layer: Layer, units: dict[str, float], spent: dict[str, int], batch: int) -> tuple[str, ...]:
         total = sum(spent.values()) or 1
         parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]) if n)
         unit = self.unit_cycles(_format(layer, self.library))
         costs = "; ".join(f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items())
-        told = [f"cycles: {parts}", f"units x cycles: {costs}"]
-        if self.active_w is not None:
-            cycle_pj = self.active_w / float(self.spec.clock_hz(self.core_clock)) * 1e12
-            each = [f"{t} {format_si(unit[t] * self.scale * cycle_pj * 1e-12, 'J')}" for t in units]
-            each.append(
-                f"byte of weights {format_si(self.spec.flash.weight_byte * self.scale * cycle_pj * 1e-12, 'J')}"
-            )
-            told.append(f"estimated energy of each, by {cycle_pj:.4g} pJ a cycle: {', '.join(each)}")
-        return (*told, *self._remarks())
+        return (f"cycles: {parts}", f"units x cycles: {costs}", *self._remarks())
+
+    def _unit_energies(self, layer: Layer) -> tuple[str, ...]:
+        """Estimated energy of a unit of each term."""
+        cycle_pj = self._cycle_pj
+        if cycle_pj is None:
+            return ()
+        unit = self.unit_cycles(_format(layer, self.library))
+        joules = cycle_pj * 1e-12 * self.scale
+        each = [f"{term} {format_si(unit[term] * joules, 'J')}" for term in features(layer, self.library.drops)]
+        each.append(f"byte of weights {format_si(self.spec.flash.weight_byte * joules, 'J')}")
+        return (f"estimated energy of each, by {cycle_pj:.4g} pJ a cycle: {', '.join(each)}",)
 
     def _remarks(self) -> tuple[str, ...]:
         found = [carried] if (carried := self.library.carried(self.spec.core)) else []
@@ -274,9 +296,9 @@ class Mcu(Machine):
             found.append(f"scaled by {self.scale:.4g} to the {float(m.latency) * 1e3:g} ms measured for {m.workload}")
         return tuple(found)
 
-    def notes(self, workload: Workload, batch: int) -> tuple[str, ...]:
+    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """The library with its uncertainty, what was carried over, whether dead channels are dropped, and the fit."""
-        library = self.library
+        library, workload, batch = self.library, plan.workload, plan.batch
         carried = _CARRIED if library.carried(self.spec.core) else 0.0
         spread = _MEASURED if self.spec.measured is not None else library.uncertainty + carried
         what = "latency" if all(_format(layer, library) == "int8" for layer in workload) else "int8 layers"
@@ -287,17 +309,30 @@ class Mcu(Machine):
         if unknown:
             told.append(f"no kernel is known for {', '.join(unknown)}: counted as an addition for each value")
         dead = sum(layer.macs - layer.macs_live for layer in workload) * batch
-        if dead:
-            what = "dropped" if library.drops else "run all the same"
-            told.append(f"dead channels ({dead:,} MACs) are {what} by {library.name}")
-        plans = [self.plan(layer, batch) for layer in workload]
-        spent = {part: sum(int(plan.columns[_column(part, "cycles")]) for plan in plans) for part in _STAGES}
+        if dead and library.drops:
+            told.append(f"dead channels ({dead:,} MACs) are dropped by {library.name}")
+        spent = {part: sum(int(layer.columns[_column(part, "cycles")]) for layer in plan) for part in _STAGES}
         total = sum(spent.values()) or 1
         shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]))
         told.append(f"where time goes, and by estimate energy: {shares}")
         if self.active_w is not None:
             told.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
         return tuple(told)
+
+    def idle_keys(self) -> dict[str, str]:
+        """What says where flash.weight_byte is from."""
+        reason = "flash.weight_byte has what they cost"
+        return {"flash.wait_states": reason, "flash.line": reason}
+
+    def why_unused(self, property: str) -> str:
+        """Kernels are dense; whether dead channels are left out is the library's."""
+        if property == "dtype":
+            return self.library.name
+        if property.startswith("dead"):
+            return f"{self.library.name} runs dead channels"
+        if property.rpartition(".")[2] in ("density", "pattern", "format"):
+            return f"kernels of {self.library.name} are dense"
+        return super().why_unused(property)
 
     def _format_notes(self, workload: Workload) -> list[str]:
         """Whose kernels run what is not int8, and how far to trust them."""
@@ -355,15 +390,16 @@ class Mcu(Machine):
         flash = (("weights", weights), ("code", int(library.memory.code)))
         return (MemoryUse("RAM", int(spec.ram.size), ram), MemoryUse("flash", int(spec.flash.size), flash))
 
-    def advice(self, layer: Layer, batch: int) -> tuple[str, ...]:
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
         """What the layer would cost with dead channels kept or dropped, in other formats, and under each library."""
+        layer, batch = plan.workload[name], plan.batch
         rate = float(self.spec.clock_hz(self.core_clock))
 
         def told(library: Library, drop: bool, given: Layer = layer) -> float:
             unscaled = self._cycles(given, batch, library, drop)
             return sum(unscaled.values()) * self.scale / rate * 1e3
 
-        mine, found = self.library, []
+        mine, found = self.library, [*self._unit_energies(layer)]
         now = told(mine, mine.drops)
 
         def line(name: str, ms: float, more: str = "") -> str:
@@ -379,22 +415,22 @@ class Mcu(Machine):
             ]
         if layer.macs and layer.weights:
             found.append(f"in other number formats under {mine.name}:")
-            for name in ("int8", "int16", "fp32"):
-                if name not in mine.runs:
-                    found.append(f"  {name:26}       does not run it")
+            for dtype in ("int8", "int16", "fp32"):
+                if dtype not in mine.runs:
+                    found.append(f"  {dtype:26}       does not run it")
                     continue
-                other = layer.with_dtype(input=name, weight="int8" if name == "int16" else name, output=name)
-                mark = " <- now" if _format(layer, mine) == name else ""
-                kernels = mine.kernels(name).name
-                more = "" if name == "int8" else f"  (estimate; kernels of {kernels})"
-                found.append(line(name, told(mine, mine.drops, other), more + mark))
+                other = layer.with_dtype(input=dtype, weight="int8" if dtype == "int16" else dtype, output=dtype)
+                mark = " <- now" if _format(layer, mine) == dtype else ""
+                kernels = mine.kernels(dtype).name
+                more = "" if dtype == "int8" else f"  (estimate; kernels of {kernels})"
+                found.append(line(dtype, told(mine, mine.drops, other), more + mark))
         kind = number_format(layer)
         able = [o for o in self._libraries() if kind in o.runs or not layer.macs]
         found.append(f"under each library for {self.spec.core}:")
-        for ms, name in sorted((told(o, o.drops), o.name) for o in able):
-            carried = "  (carried over)" if load_library(name).carried(self.spec.core) else ""
-            drops = "  drops dead channels" if load_library(name).drops and layer.macs_live < layer.macs else ""
-            found.append(line(name, ms, drops + carried + (" <- now" if name == mine.name else "")))
+        for ms, other_name in sorted((told(o, o.drops), o.name) for o in able):
+            carried = "  (carried over)" if load_library(other_name).carried(self.spec.core) else ""
+            drops = "  drops dead channels" if load_library(other_name).drops and layer.macs_live < layer.macs else ""
+            found.append(line(other_name, ms, drops + carried + (" <- now" if other_name == mine.name else "")))
         return tuple(found)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:

@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines.kinds import Machine
-from hwsim.machines.least import Least
+from hwsim.machines.least import Least, total
+from hwsim.machines.pe_array.experts import experts_plan
+from hwsim.machines.pe_array.keys import idle_keys, sram_prices
 from hwsim.machines.pe_array.least import least_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.units import Rate
-from hwsim.workload import Layer
+from hwsim.workload import ExpertGemm, Layer
 
 __all__ = ["PeArray"]
 
@@ -50,7 +52,12 @@ class PeArray(Machine):
         if word is None:
             return given
         if max(given) > word:
-            raise InputError([Fault("", layer.name, f"{self.name} computes on words of {word} bits, not {max(given)}")])
+            dtype = next(kind.dtype for kind in (layer.input, layer.weight, layer.output) if kind.bits > word)
+            message = (
+                f"{self.name} computes on words of {word} bits, {dtype} has {max(given)}: quantize the network, or "
+                f"widen the words with --set word_bits={max(given)}"
+            )
+            raise InputError([Fault("", layer.name, message)])
         return (word, word, word)
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
@@ -103,8 +110,36 @@ class PeArray(Machine):
                 found[name] = copies * int(sum(sizes))
         return found
 
+    def idle_keys(self) -> dict[str, str]:
+        """Keys that the planner of this wiring and dataflow does not read."""
+        return dict(idle_keys(self))
+
+    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
+        """SRAMs that are priced at another size than they have."""
+        return tuple(sram_prices(self))
+
+    def why_unused(self, property: str) -> str:
+        """Which keys of the file would use a property, and what has no unit here."""
+        spec = self.spec
+        name = property.rpartition(".")[2]
+        if not property:
+            return "no unit behind the array runs them: give post"
+        if property == "input.density":
+            return f"array.zeros is {spec.array.zeros}, memories.{spec.dram}.compress has no ifmap"
+        if name in ("density", "format"):
+            return "values are stored and moved as the memories say, densely unless they compress"
+        if name == "pattern":
+            return "zeros are taken as spread at random"
+        if property.startswith("dead"):
+            return "the mapping has no use of dead channels"
+        if property == "activation":
+            return "free on the way out of the array"
+        return super().why_unused(property)
+
     def least(self, layer: Layer, batch: int) -> Least:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
+        if isinstance(layer, ExpertGemm):
+            return total(least_of(self, part, 1) for part in layer.grouped(batch))
         return least_of(self, layer, batch)
 
     def _check(self) -> None:
@@ -125,6 +160,8 @@ class PeArray(Machine):
         from hwsim.machines.pe_array.systolic import plan_systolic
         from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 
+        if isinstance(layer, ExpertGemm):
+            return experts_plan(layer, batch, [self._plan(part, 1) for part in layer.grouped(batch)])
         if as_gemm(layer, batch) is None:
             return plan_post(self, layer, batch)
         wiring = self.spec.array.wiring

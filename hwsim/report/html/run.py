@@ -243,7 +243,7 @@ def _binding(page: Page, report: Report) -> None:
     for r in sorted(ran, key=lambda r: -r.latency_s):
         slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
     for r in list(slowest.values())[:_SLOWEST]:
-        advice = report.machine.advice(r.plan.layer, r.plan.batch)
+        advice = report.machine.advice(report.plan, r.name)
         if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
         for sentence in r.plan.why:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwsim.workload.builder import UnmodelledError
 from hwsim.workload.layer import Layer
@@ -22,7 +22,7 @@ def _heads(
 ) -> None:
     """Scores, their softmax and the weighted sum of values; several queries may share a head of keys and values."""
     spec = c.spec(c.output(op))
-    types = {"input": spec, "weight": spec, "output": spec}
+    types: dict[str, Any] = {"input": spec, "weight": spec, "output": spec}
     scores = BatchedMatmul(f"{name}_scores", b=heads, m=rows, n=keys, k=depth, **types)
     shape = scores.output.shape
     first, second = c.between(op, "scores", shape), c.between(op, "shares", shape)

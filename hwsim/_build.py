@@ -1,9 +1,15 @@
-"""Builds the extensions that pyproject.toml lists: on all cores, small, and once for every way to install."""
+"""Builds the extensions that pyproject.toml lists: on all cores, small, and once for every way to install.
+
+Setuptools reads this file while it builds; nothing of hwsim imports it.
+"""
+
+from __future__ import annotations
 
 from Cython.Build import cythonize
-from setuptools import setup
+from setuptools import Extension
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.modified import newer_group
 
 
@@ -30,9 +36,19 @@ class BuildExtensions(build_ext):
                 extension.extra_link_args = ["-s", *extension.extra_link_args]
         super().build_extensions()
 
-    def is_outdated(self, extension) -> bool:
+    def is_outdated(self, extension: Extension) -> bool:
+        """Whether a source is newer than what was compiled of it."""
         sources = [source for source in extension.sources if source.endswith(".pyx")]
         return newer_group([*sources, *extension.depends, "pyproject.toml"], self.get_ext_fullpath(extension.name))
 
 
-setup(cmdclass={"build_ext": BuildExtensions})
+class SourceDistribution(sdist):
+    """What a clone has: the tests with their data, the docs and the benchmarks too."""
+
+    def make_distribution(self) -> None:
+        for folder in ("docs", "tests", "benchmarks", ".ci"):
+            self.filelist.graft(folder)
+        self.filelist.append("CONTRIBUTING.md")
+        for pattern in ("*.c", "*.so", "*.py[cod]"):
+            self.filelist.global_exclude(pattern)
+        super().make_distribution()

@@ -1,0 +1,105 @@
+"""Which keys of a PE array's file its planner reads; each wiring and dataflow has its own planner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from hwsim.units import format_size
+
+if TYPE_CHECKING:
+    from hwsim.machines.pe_array.machine import PeArray
+
+__all__ = ["idle_keys", "planner_of", "sram_prices"]
+
+Planner = Literal["folds", "streamed weights", "adder trees", "passes", "study", "search"]
+
+
+def planner_of(machine: PeArray) -> Planner:
+    """The planner of layers with MACs: `_plan` chooses alike."""
+    array = machine.spec.array
+    if array.wiring == "systolic":
+        return "streamed weights" if array.fifo_tiles else "folds"
+    if array.wiring == "broadcast":
+        return "adder trees"
+    return "passes" if machine.by_passes else "study" if machine.spec.mapper.rules else "search"
+
+
+def idle_keys(machine: PeArray) -> Iterator[tuple[str, str]]:
+    """Keys without effect, each with the reason; the test of all machine files changes every key and holds this."""
+    spec, planner = machine.spec, planner_of(machine)
+    if planner != "streamed weights":
+        yield "accumulator_bits", "partial sums are kept, moved and priced with the bits of the output"
+    if planner != "passes":
+        yield "setup", "only the passes of a row-stationary chip are set up"
+        for key in ("row_words", "min_occupation", "pass_cycles"):
+            yield f"mapper.{key}", "only the passes of a row-stationary chip have such a limit"
+    if planner in ("folds", "streamed weights", "adder trees"):
+        for key in ("objective", "halo", "rules", "variant", "rf_area"):
+            yield f"mapper.{key}", f"an array of {planner} has one order of work: nothing is searched"
+    elif spec.mapper.rules is None or spec.dataflow != "output_stationary":
+        yield "mapper.variant", "only output stationary under rules has variants"
+    if planner == "study":
+        yield "mapper.halo", "the study fetches shared rows by its own rules"
+        if spec.dataflow == "row_stationary":
+            yield "mapper.rf_area", "row stationary needs the whole register file: no area is left over"
+    if planner in ("streamed weights", "adder trees"):
+        yield "dataflow", f"{planner} have one dataflow"
+    if spec.array.wiring != "systolic":
+        yield "array.fifo_tiles", "only a systolic array streams its weights"
+    parts = {"mac", "post", *spec.memories} | {"systolic": {"pe"}, "noc": {"noc"}}.get(spec.array.wiring, set())
+    for key in spec.energy.prices:
+        if key.partition(".")[0] not in parts:
+            yield f"energy.prices.{key}", f"no part of this machine has that name: {', '.join(sorted(parts))} have"
+    for index, (name, memory) in enumerate(spec.memories.items()):
+        for key, reason in _of_memory(machine, planner, index, name):
+            if getattr(memory, key) is not None:
+                yield f"memories.{name}.{key}", reason
+
+
+def _of_memory(machine: PeArray, planner: Planner, index: int, name: str) -> Iterator[tuple[str, str]]:
+    """Keys of one memory that its planner does not read."""
+    spec, memory, outer = machine.spec, machine.spec.memories[name], index == 0
+    inside = planner in ("study", "search")
+    if planner == "search" and memory.per == "pe" and spec.dataflow != "row_stationary" and not spec.mappings:
+        for key in ("size", "split", "double_buffered"):
+            yield key, f"a PE keeps one word of each tensor in {spec.dataflow.replace('_', ' ')}"
+    if not outer and planner in ("folds", "streamed weights", "adder trees") and spec.area is None:
+        yield "per", f"{planner} have their own place for each memory"
+    if planner == "folds" and index > 1:
+        for key in ("size", "split", "double_buffered"):
+            yield key, "words go from the second memory to the PEs"
+    if planner in ("streamed weights", "adder trees"):
+        yield "double_buffered", f"{planner} load behind what computes, whatever this says"
+    if planner == "adder trees" and memory.holds == ["ofmap"]:
+        yield "size", "a stripe is as long as the array has rows, whatever fits"
+    if outer or (planner == "passes" and "ofmap" not in memory.holds) or (planner == "passes" and memory.per == "pe"):
+        yield "double_buffered", "only a shared memory that tiles are loaded into has two halves"
+    if not outer and not inside:
+        yield "bandwidth", f"{'passes are' if planner == 'passes' else planner + ' are'} not timed by it"
+    if (planner == "passes" and (outer or memory.per == "pe")) or not (inside or planner == "passes"):
+        yield "ports", "this planner times no port of it"
+    if (planner == "passes") or (not outer and not inside):
+        yield "efficiency", "passes take the link at its full rate" if outer else "this planner does not time it"
+    if planner == "passes":
+        if memory.per == "pe" or "ofmap" not in memory.holds or outer:
+            yield "bank", "only the shared buffer hands out banks"
+    elif planner != "adder trees" or not {"ifmap", "weight"} <= set(memory.holds) or outer:
+        yield "bank", "this planner does not hand out banks"
+    if planner != "adder trees" or not outer:
+        yield "atom", "only the outermost memory of a broadcast array has atoms"
+    if planner != "passes" or not outer:
+        yield "compress", "only the link of a row-stationary chip (mapper.objective: dram) compresses"
+
+
+def sram_prices(machine: PeArray) -> Iterator[tuple[str, str, str]]:
+    """Prices of an SRAM of another size than the memory has, or its banks; a price that says why is left out."""
+    spec = machine.spec
+    for key, price in spec.energy.prices.items():
+        memory = spec.memories.get(key.partition(".")[0])
+        if memory is None or price.sram is None or price.source:
+            continue
+        sizes = [size for size in (memory.size, memory.bank, *memory.split.values()) if size is not None]
+        if sizes and price.sram not in sizes:
+            reason = f"memories.{key.partition('.')[0]} has {format_size(int(sizes[0]))}"
+            yield f"energy.prices.{key}.sram", format_size(int(price.sram)), reason

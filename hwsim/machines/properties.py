@@ -1,0 +1,224 @@
+"""What of a layer has no effect on a machine: found by planning the layer again without it, for every kind alike.
+
+No planner says what it uses, so none can say it wrongly. A layer is planned as it is and once more with a property
+left out: a density, a format, dead channels. Where time, counts and bytes stay the same, the property is unused here,
+and is told by name. A number format is held against the plan: what the MACs were counted as, how wide the words are,
+and what a MAC is priced as.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from hwsim.machines.plan import Action, LayerPlan
+from hwsim.program import Run
+from hwsim.workload import INPUT, Layer
+from hwsim.workload.tensor import DTYPES
+
+if TYPE_CHECKING:
+    from hwsim.machines.kinds import Machine
+    from hwsim.machines.network_plan import NetworkPlan
+
+__all__ = ["CLAMPS", "Unused", "requested", "same_cost", "takes_nothing", "unused"]
+
+TENSORS = ("input", "weight", "output")
+#: Activations that bound a value on its way out of an array or a kernel: free wherever they are fused.
+CLAMPS = ("none", "relu", "relu6", "clip")
+
+_UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does them
+_ENTRY = re.compile(r"(\w+?)_mac\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Something asked for that the machine does not do, by name.
+
+    Attributes
+    ----------
+    what : str
+        ``unused``: changing it changes nothing; ``format``: run in another number format; ``free``: the layer takes no
+        time and no energy; ``price``: priced as something else.
+    layer : str
+        The layer; empty for a key of the machine.
+    property, value : str
+        As in ``weight.density`` and ``0.09``; the dotted key of a machine. Empty where the whole layer is meant.
+    reason : str
+        Why, and the way out if there is one.
+    """
+
+    what: Literal["unused", "format", "free", "price"]
+    layer: str
+    property: str
+    value: str
+    reason: str
+
+
+def requested(layer: Layer) -> Iterator[tuple[str, str, Layer]]:
+    """Each property of a layer that is not the default, but for number formats: name, value, the layer without it."""
+    for tensor in TENSORS:
+        kind = getattr(layer, tensor)
+        if not kind.elements:
+            continue
+        plain = {"format": "dense"} if kind.format == "2:4" else {}  # it exists in its own pattern alone
+        if kind.density < 1:
+            without = layer.with_tensors(**{tensor: {"density": 1.0, "pattern": "dense"} | plain})
+            yield f"{tensor}.density", f"{kind.density:.4g}", without
+        if kind.pattern not in ("dense", "random"):
+            without = layer.with_tensors(**{tensor: {"density": kind.density, "pattern": "random"} | plain})
+            yield f"{tensor}.pattern", kind.pattern, without
+        if kind.format != "dense":
+            yield f"{tensor}.format", kind.format, layer.with_tensors(**{tensor: {"format": "dense"}})
+    dead = {name: n for name in ("dead_in", "dead_out") if (n := getattr(layer, name, 0))}
+    for name, n in dead.items():
+        yield name, str(n), layer.with_(**dict.fromkeys(dead, 0))
+    if (function := getattr(layer, "activation", "none")) not in CLAMPS:
+        yield "activation", function, layer.with_(activation="none")
+
+
+def _counts(machine: Machine, plan: LayerPlan) -> dict[Action, int]:
+    """Counts, those of one price together: a gated MAC at the price of a computed one saves nothing."""
+    prices, found = machine.spec.energy.prices, dict[Action, int]()
+    for (component, tensor, action), n in plan.counts.items():
+        key = (component, tensor, action if f"{component}.{action}" in prices else "")
+        found[key] = found.get(key, 0) + n
+    return {key: n for key, n in found.items() if n}
+
+
+def same_cost(machine: Machine, one: LayerPlan, other: LayerPlan) -> bool:
+    """Whether two plans take the same time, count the same, move the same bytes and are priced alike."""
+    return (
+        one.program == other.program
+        and one.dram_bytes == other.dram_bytes
+        and one.word_bits == other.word_bits
+        and one.streams == other.streams
+        and _counts(machine, one) == _counts(machine, other)
+    )
+
+
+def takes_nothing(plan: LayerPlan) -> bool:
+    """Whether a plan takes no time and counts nothing."""
+
+    def busy(runs: Iterable[Run]) -> bool:
+        return any(
+            run.count and any(busy([part]) if isinstance(part, Run) else part for part in run.body) for run in runs
+        )
+
+    return not any(plan.counts.values()) and not any(busy(pipeline.tiles) for pipeline in plan.program.pipelines)
+
+
+def unused(network: NetworkPlan) -> tuple[Unused, ...]:
+    """All that a network asks for and that has no effect on its machine, key by key and layer by layer."""
+    machine = network.machine
+    items = [*_keys(machine), *_gated(machine, network)]
+    alike: dict[tuple[object, ...], tuple[Unused, ...]] = {}
+    names = [layer.name for layer in network.workload]
+    before = dict(zip(names, (INPUT, *names)))
+    for name, plan in zip(network.names, network, strict=True):
+        layer, context = network.workload[name], network.context(name)
+        if takes_nothing(plan):
+            producers = network.workload.inputs[name] or (before[name],)
+            if layer.inputs and layer.outputs and (reason := _free(machine, layer, plan, producers)):
+                items.append(Unused("free", name, "", "", reason))
+            continue
+        key = (machine.planned_by_name(name), context, *layer.likeness)
+        if key not in alike:
+            alike[key] = (*_without_effect(network, layer, plan), *_formats(network, layer, plan))
+        items += [replace(item, layer=name) for item in alike[key]]
+    return tuple(items)
+
+
+def _keys(machine: Machine) -> Iterator[Unused]:
+    """Keys of the machine that the user gave for nothing."""
+    for key, reason in machine.idle_keys().items():
+        if (value := machine.own_value(key)) is not None:
+            yield Unused("unused", "", key, "" if isinstance(value, dict) else str(value), reason)
+    for key, value, reason in machine.odd_prices():
+        memory = key.split(".")[2]
+        if any(machine.own_value(own) is not None for own in (key, f"memories.{memory}")):
+            yield Unused("price", "", key, value, reason)
+
+
+def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
+    """A gated MAC that costs what a computed one costs, for want of a price."""
+    prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
+    if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
+        reason = "it has a price of its own nowhere: give energy.prices.mac.gated"
+        yield Unused("price", "", "a gated MAC", "as a computed one", reason)
+
+
+def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> str:
+    """Why a layer takes nothing; empty where another layer does its work, or there is none to do."""
+    word = plan.bounds.get("", "")
+    if word == "in place" or layer.op == "reshape":
+        return ""
+    if word != "fused":
+        return machine.why_unused("")
+    return "" if set(producers) != {INPUT} else "fused into the layer before, and there is none"
+
+
+def _without_effect(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Unused]:
+    """Properties without which the layer's plan is the same."""
+    machine = network.machine
+    for name, value, without in requested(layer):
+        if same_cost(machine, plan, network.instead(layer.name, without)):
+            yield Unused("unused", layer.name, name, value, machine.why_unused(name))
+
+
+def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Unused]:
+    """Number formats that are run, kept or priced as others."""
+    machine = network.machine
+    precision = str(getattr(machine.spec, "precision", "workload"))
+    names = {_UNITS.get(action, action) for part, tensor, action in plan.counts if part == "mac" and not tensor}
+    formats = [name for name in names if name in DTYPES or name == precision]
+    math = formats[0] if len(formats) == 1 else ""
+    if precision != "workload":  # the user's own word, which overrules the network's
+        if math and math != precision:
+            yield Unused("format", layer.name, "precision", precision, f"run as {math}{_because(machine)}")
+        return
+    words = dict(zip(TENSORS, (plan.word_bits.get(tensor) for tensor in ("ifmap", "weight", "ofmap"))))
+    kinds = {tensor: getattr(layer, tensor).dtype for tensor in TENSORS if getattr(layer, tensor).elements}
+    wrong = {tensor for tensor in ("input", "weight") if math and kinds.get(tensor, math) != math}
+    whole = bool(wrong) and not any(words.values()) and _runs_as(network, layer, plan, math)
+    for tensor, dtype in kinds.items():
+        word, reasons = words[tensor], []
+        if math and math != dtype and (whole or (wrong and word == DTYPES[math] and tensor in wrong | {"output"})):
+            reasons.append(f"run as {math}{_because(machine)}")
+        else:
+            if tensor in wrong:
+                reasons.append(f"multiplied as {math}{_because(machine)}")
+            if word not in (None, DTYPES[dtype]):
+                reasons.append(f"in words of {word} bits")
+        if math == dtype and tensor != "output" and (price := _price(machine, math)):
+            reasons.append(price)
+        if reasons:
+            yield Unused("format", layer.name, f"{tensor}.dtype", dtype, ", ".join(reasons))
+
+
+def _because(machine: Machine) -> str:
+    reason = machine.why_unused("dtype")
+    return f" by {reason}" if reason else ""
+
+
+def _runs_as(network: NetworkPlan, layer: Layer, plan: LayerPlan, math: str) -> bool:
+    """Whether a layer takes as much as one with all tensors in the format that its MACs ran in."""
+    other = layer.with_dtype(**{tensor: math for tensor in TENSORS if getattr(layer, tensor).elements})
+    return same_cost(network.machine, plan, network.instead(layer.name, other))
+
+
+def _price(machine: Machine, math: str) -> str:
+    """What a MAC is priced as, where one price stands for all formats and this is not its own."""
+    prices = machine.spec.energy.prices
+    price = prices.get("mac")
+    if f"mac.{math}" in prices or price is None or price.unknown or (price.energy is not None and not price.energy):
+        return ""
+    match = _ENTRY.match(price.entry or "")
+    own = price.format or (match[1] if match and match[1] in DTYPES else "")
+    if own:
+        return "" if own == math else f"a MAC is priced as {own} by energy.prices.mac"
+    if price.bits == DTYPES[math]:
+        return ""
+    said = f"one of {price.bits} bits" if price.bits else "nobody says which: give energy.prices.mac its format"
+    return f"a MAC is priced as {said}"

@@ -1,0 +1,159 @@
+"""Attention: scores of queries with keys, their softmax, and the sum of values that it weighs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from hwsim.workload.layer import Converted, Layer, OptionalInt, Shape, Sublayer, kind
+from hwsim.workload.matmul import BatchedMatmul
+from hwsim.workload.pointwise import Softmax
+
+__all__ = ["Attention"]
+
+
+@kind
+class Attention(Layer):
+    """Softmax(Q K^T) V of `heads` heads, with `queries` new positions against the `context` positions there are.
+
+    A mask says which positions a query attends to. Where `causal`, the queries are the last positions of the context,
+    and query i attends to the first context - queries + i + 1. A `window` of w leaves the last w of these.
+
+    `macs` and `ops` are those of the attended positions, exactly. Machines plan the layer as its `sublayers`, products
+    that know no mask: they run the rectangle of all queries and all positions that some query attends to, and the run
+    says how many MACs of masked scores that adds. So the MACs of a report are those of the products.
+
+    Parameters
+    ----------
+    name : str
+    queries, context : int
+        Positions that ask, and positions that are asked (keys and values), new ones and those of the cache.
+    heads, kv_heads : int
+        Heads of queries, and of keys and values: as many unless told otherwise. Each of the latter serves
+        heads / kv_heads of the former (grouped queries), and is read once for them.
+    dim, value_dim : int
+        Values of a query and key, and of a value: as many unless told otherwise.
+    causal : bool
+    window : int
+        0 is no window; other windows need `causal`.
+    cached : int
+        Positions whose keys and values are in a cache from before. The others are outputs of two other layers, of
+        which this one reads them. Those before the queries where `causal`, else none, unless told otherwise.
+    input, weight, output
+        Types of the queries, of keys and values, and of the output. Scores have that of the queries.
+
+    Examples
+    --------
+    >>> one = Attention("attn", queries=1, context=2048, heads=32, kv_heads=8, dim=128, causal=True, weight="fp8")
+    >>> one.macs, one.operands, one.cache_bytes(batch=32)
+    (16777216, ((1, 4096), (1, 1024), (1, 1024)), 134152192)
+    """
+
+    queries: int = 1
+    context: int
+    heads: int
+    kv_heads: OptionalInt = Converted(None)
+    dim: int
+    value_dim: OptionalInt = Converted(None)
+    causal: bool = False
+    window: int = 0
+    cached: OptionalInt = Converted(None)
+
+    _op: ClassVar[str] = "attention"
+    _sizes: ClassVar[tuple[str, ...]] = ("queries", "context", "heads", "dim")
+    _counts: ClassVar[tuple[str, ...]] = ("window",)
+    _flags: ClassVar[tuple[str, ...]] = ("causal",)
+
+    def _settle(self) -> list[str]:
+        faults: list[str] = []
+        kv_heads = self._optional("kv_heads", self.heads, 1, faults)
+        self._optional("value_dim", self.dim, 1, faults)
+        if self.heads % kv_heads:
+            faults.append(f"kv_heads must divide heads, {self.heads}, not {kv_heads}")
+        if self.causal and self.context < self.queries:
+            faults.append(f"context must be at least queries, {self.queries}, where causal, not {self.context}")
+        if self.window and not self.causal:
+            faults.append(f"window must be 0 where causal is not true, not {self.window}")
+        cached = self._optional("cached", max(0, self.context - self.queries) if self.causal else 0, 0, faults)
+        least = self.context - self.span
+        if not faults and not least <= cached <= self.context:
+            faults.append(f"cached must be {least} to {self.context} positions of the context, not {cached}")
+        return faults
+
+    def _input_shape(self) -> Shape:
+        return (self.queries, self.heads * self.dim)
+
+    def _weight_shape(self) -> Shape:
+        return (self.context, self.kv_heads * (self.dim + self.value_dim))
+
+    def _output_shape(self) -> Shape:
+        return (self.queries, self.heads * self.value_dim)
+
+    @property
+    def operands(self) -> tuple[Shape, ...]:
+        """The shapes of queries, new keys and new values, a row a position; of queries alone where all are cached."""
+        new = self.context - self.cached
+        if not new:
+            return (self.input.shape,)
+        return (self.input.shape, (new, self.kv_heads * self.dim), (new, self.kv_heads * self.value_dim))
+
+    @property
+    def span(self) -> int:
+        """Positions that some query attends to: all, or with a window the last of them."""
+        return min(self.context, self.queries + self.window - 1) if self.window else self.context
+
+    @property
+    def attended(self) -> int:
+        """Pairs of a query and a position that it attends to."""
+        if not self.causal:
+            return self.queries * self.context
+        first, last = self.context - self.queries + 1, self.context  # positions of the first and the last query
+        window = self.window or last
+        growing = min(max(window - first, 0), self.queries)  # queries that see fewer positions than the window has
+        return growing * (2 * first + growing - 1) // 2 + (self.queries - growing) * min(window, last)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of both products over the attended positions."""
+        return self.heads * self.attended * (self.dim + self.value_dim)
+
+    @property
+    def inputs(self) -> int:
+        """Values read: queries, and keys and values of all positions that some query attends to."""
+        return self.input.elements + self.span * self.kv_heads * (self.dim + self.value_dim)
+
+    @property
+    def ops(self) -> int:
+        """A maximum, a difference, an exponential, a sum and a quotient for each attended score."""
+        return 5 * self.heads * self.attended
+
+    def cache_bytes(self, batch: int = 1) -> int:
+        """Bytes of the keys and values that are in the cache and that some query attends to."""
+        held = self.cached - (self.context - self.span)
+        return -(-held * self.kv_heads * (self.dim + self.value_dim) * self.weight.bits * batch // 8)
+
+    @property
+    def sublayers(self) -> tuple[Sublayer, ...]:
+        """Scores, softmax and context: a product for each head of keys and values, whose rows are all its queries."""
+        rows = self.queries * self.heads // self.kv_heads
+        held = (self.cached - (self.context - self.span)) * self.kv_heads
+        scored = self.input.dtype
+        scores = BatchedMatmul(
+            f"{self.name}.scores", b=self.kv_heads, m=rows, n=self.span, k=self.dim, cached=held * self.dim,
+            input=self.input, weight=self.weight, output=scored,
+        )  # fmt: skip
+        softmax = Softmax(f"{self.name}.softmax", shape=scores.output.shape, input=scored, output=scored)
+        context = BatchedMatmul(
+            f"{self.name}.context", b=self.kv_heads, m=rows, n=self.value_dim, k=self.span,
+            cached=held * self.value_dim, input=scored, weight=self.weight, output=self.output,
+        )  # fmt: skip
+        new = self.context > self.cached
+        return (
+            (scores, (0, 1) if new else (0,)),
+            (softmax, (scores.name,)),
+            (context, (softmax.name, 2) if new else (softmax.name,)),
+        )
+
+    def lowering(self, batch: int = 1) -> str:
+        """How many MACs of masked scores the products run."""
+        masked = sum(part.macs for part, _ in self.sublayers) - self.macs
+        return f"no mask is used, {masked * batch:,} MACs of masked scores are executed" if masked else ""

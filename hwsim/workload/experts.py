@@ -1,0 +1,285 @@
+"""Mixtures of experts: products whose rows are dealt to matrices by a router, and the block that they make up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from hwsim.workload.conv import Conv2d
+from hwsim.workload.layer import ACTIVATIONS, Layer, Shape, Sublayer, kind
+from hwsim.workload.matmul import Gemm
+from hwsim.workload.pointwise import Elementwise, Softmax
+
+__all__ = ["ExpertGemm", "Moe"]
+
+
+@kind
+class ExpertGemm(Layer):
+    """A product with one k x n matrix for each of `experts`, of which each token uses `topk`.
+
+    Which ones is not known before a run: the rows of a batch are taken to be spread evenly over as many experts as
+    there are rows, at most all. That is the most weights that a batch can read, and the least time of the busiest
+    expert.
+
+    Parameters
+    ----------
+    name : str
+    tokens : int
+        Tokens of one inference.
+    experts, topk : int
+    n, k : int
+        Output and input features.
+    type : str
+        ``up`` reads a row for each token, and gives one for each token and expert that it uses; ``down`` reads
+        these and sums what belongs to a token.
+    bias : bool
+    activation : str
+        The function that is fused into the layer.
+    input, weight, output
+        Types of the tensors.
+    """
+
+    tokens: int = 1
+    experts: int
+    topk: int
+    n: int
+    k: int
+    type: str = "up"
+    bias: bool = False
+    activation: str = "none"
+
+    _op: ClassVar[str] = "expert_gemm"
+    _sizes: ClassVar[tuple[str, ...]] = ("tokens", "experts", "topk", "n", "k")
+    _flags: ClassVar[tuple[str, ...]] = ("bias",)
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("up", "down"), "activation": ACTIVATIONS}
+
+    def _settle(self) -> list[str]:
+        return _chosen(self.topk, self.experts)
+
+    def _input_shape(self) -> Shape:
+        return (self.tokens if self.type == "up" else self.rows, self.k)
+
+    def _weight_shape(self) -> Shape:
+        return (self.experts, self.k, self.n)
+
+    def _output_shape(self) -> Shape:
+        return (self.rows if self.type == "up" else self.tokens, self.n)
+
+    @property
+    def operands(self) -> tuple[Shape, ...]:
+        """The shapes of the rows, and of the router's share of each expert for each token."""
+        return (self.input.shape, (self.tokens, self.experts))
+
+    @property
+    def rows(self) -> int:
+        """Rows of one inference that are multiplied: one for each token and expert that it uses."""
+        return self.tokens * self.topk
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return self.rows * self.n * self.k
+
+    @property
+    def weights(self) -> int:
+        """Stored weights, of all experts."""
+        return self.experts * self.n * self.k
+
+    @property
+    def biases(self) -> int:
+        """Stored biases, of all experts."""
+        return self.experts * self.n if self.bias else 0
+
+    @property
+    def ops(self) -> int:
+        """Down, the products and sums that put together the rows of a token; up, none."""
+        return (2 * self.topk - 1) * self.outputs if self.type == "down" else 0
+
+    def spread(self, batch: int = 1) -> tuple[tuple[int, int], ...]:
+        """(experts, rows of each) for a batch: those that have most, then those that have one row less, if any.
+
+        >>> ExpertGemm("up", tokens=5, experts=4, topk=2, n=1, k=1).spread()
+        ((2, 3), (2, 2))
+        """
+        used = self.used(batch)
+        rows, more = divmod(self.rows * batch, used)
+        return ((more, rows + 1), (used - more, rows)) if more else ((used, rows),)
+
+    def used(self, batch: int = 1) -> int:
+        """Experts that a batch uses, and whose weights it reads."""
+        return min(self.experts, self.rows * batch)
+
+    def grouped(self, batch: int = 1) -> tuple[Conv2d, ...]:
+        """The products of a batch as grouped convolutions of one inference, a pixel a row, a group an expert."""
+        return tuple(
+            Conv2d(
+                self.name, c=count * self.k, k=count * self.n, h=rows, w=1, r=1, groups=count, bias=self.bias,
+                activation=self.activation, input=self.input, weight=self.weight, output=self.output,
+            )
+            for count, rows in self.spread(batch)
+        )  # fmt: skip
+
+
+@kind
+class Moe(Layer):
+    """A mixture of experts in place of a feed-forward block: each token goes through `topk` of `experts` networks.
+
+    Parameters
+    ----------
+    name : str
+    tokens : int
+        Tokens of one inference.
+    hidden, intermediate : int
+        Values of a token, and of the inner layer of one expert.
+    experts, topk : int
+    shared : int
+        Experts of the same size that every token goes through beside those, as one product.
+    gated : bool
+        Whether an expert has three matrices, activation(x G) * (x U) D, or two, activation(x U) D.
+    activation : str
+    router : bool
+        Whether the product of hidden x experts that chooses, with its softmax, is part of the layer. If not, another
+        layer gives the share of each expert as a second input.
+    bias : bool
+        Whether all products have biases.
+    input, weight, output
+        Types of the tensors. What is between the products has the type of the input.
+
+    Notes
+    -----
+    `macs` are exact: tokens x topk x matrices x hidden x intermediate, and those of router and shared experts. All
+    experts are stored. Which of them a batch reads depends on the router: a plan takes the rows to be spread evenly
+    over as many experts as there are rows, at most all (see `ExpertGemm`); `expected_experts` is what a router reaches
+    that chooses at random.
+
+    Examples
+    --------
+    >>> moe = Moe("moe", tokens=1, hidden=4096, intermediate=14336, experts=8, topk=2)
+    >>> moe.macs, moe.weights, round(moe.expected_experts(batch=8), 1)
+    (352354304, 1409318912, 7.2)
+    """
+
+    tokens: int = 1
+    hidden: int
+    intermediate: int
+    experts: int
+    topk: int
+    shared: int = 0
+    gated: bool = True
+    activation: str = "silu"
+    router: bool = True
+    bias: bool = False
+
+    _op: ClassVar[str] = "moe"
+    _sizes: ClassVar[tuple[str, ...]] = ("tokens", "hidden", "intermediate", "experts", "topk")
+    _counts: ClassVar[tuple[str, ...]] = ("shared",)
+    _flags: ClassVar[tuple[str, ...]] = ("gated", "router", "bias")
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {"activation": ACTIVATIONS}
+
+    def _settle(self) -> list[str]:
+        return _chosen(self.topk, self.experts)
+
+    def _input_shape(self) -> Shape:
+        return (self.tokens, self.hidden)
+
+    def _weight_shape(self) -> Shape:
+        return (self.weights,)
+
+    def _output_shape(self) -> Shape:
+        return (self.tokens, self.hidden)
+
+    @property
+    def operands(self) -> tuple[Shape, ...]:
+        """The shape of the tokens, and without a router of its own that of the shares of each expert."""
+        shape = (self.tokens, self.hidden)
+        return (shape,) if self.router else (shape, (self.tokens, self.experts))
+
+    @property
+    def expert_weights(self) -> int:
+        """Weights of one expert."""
+        return (3 if self.gated else 2) * self.hidden * self.intermediate
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference: of the experts that are used, those that are shared, the router."""
+        routing = self.hidden * self.experts if self.router else 0
+        return self.tokens * ((self.topk + self.shared) * self.expert_weights + routing)
+
+    @property
+    def weights(self) -> int:
+        """Stored weights: of all experts and the router."""
+        routing = self.hidden * self.experts if self.router else 0
+        return (self.experts + self.shared) * self.expert_weights + routing
+
+    @property
+    def biases(self) -> int:
+        """Stored biases; shared experts are one network, with one bias for each output."""
+        if not self.bias:
+            return 0
+        inner = (2 if self.gated else 1) * self.intermediate
+        own = self.experts * (inner + self.hidden) + (self.experts if self.router else 0)
+        return own + (self.shared * inner + self.hidden if self.shared else 0)
+
+    @property
+    def ops(self) -> int:
+        """Scalar operations of its sublayers."""
+        return sum(part.ops for part, _ in self.sublayers)
+
+    def expected_experts(self, batch: int = 1) -> float:
+        """Experts that a batch uses in the mean where each token chooses any `topk` of them."""
+        return float(self.experts * (1 - (1 - self.topk / self.experts) ** (self.tokens * batch)))
+
+    @property
+    def sublayers(self) -> tuple[Sublayer, ...]:
+        """Router, the products of the experts with what is between them, the same of shared ones, and their sum."""
+        found: list[Sublayer] = []
+        first: dict[str, Any] = {"input": self.input, "weight": self.weight, "output": self.input.dtype}
+        last: dict[str, Any] = {"input": self.input.dtype, "weight": self.weight, "output": self.output}
+        between: dict[str, Any] = {"input": self.input.dtype, "output": self.input.dtype}
+
+        def put(layer: Layer, *reads: int | str) -> str:
+            found.append((layer, reads))
+            return layer.name
+
+        def block(prefix: str, reads: tuple[int | str, ...], make: Callable[..., Layer], rows: int, width: int) -> str:
+            """One network: its inner layer, gated or not."""
+            up = make(f"{prefix}up", n=width, k=self.hidden, activation="none" if self.gated else self.activation)
+            if not self.gated:
+                return put(up, *reads)
+            gate = make(f"{prefix}gate", n=width, k=self.hidden, activation=self.activation)
+            product = Elementwise(f"{prefix}product", type="mul", shape=(rows, width), **between)
+            return put(product, put(gate, *reads), put(up, *reads))
+
+        routing: int | str = 1
+        if self.router:
+            shape = (self.tokens, self.experts)
+            router = Gemm(f"{self.name}.router", m=shape[0], n=shape[1], k=self.hidden, bias=self.bias, **first)
+            routing = put(Softmax(f"{self.name}.routing", shape=shape, **between), put(router, 0))
+        sizes: dict[str, Any] = {"tokens": self.tokens, "experts": self.experts, "topk": self.topk, "bias": self.bias}
+        own = partial(ExpertGemm, **sizes, **first)
+        made = block(f"{self.name}.", (0, routing), own, self.tokens * self.topk, self.intermediate)
+        out = ExpertGemm(f"{self.name}.down", n=self.hidden, k=self.intermediate, type="down", **sizes, **last)
+        put(out, made, routing)
+        if self.shared:
+            width = self.shared * self.intermediate
+            wide = partial(Gemm, m=self.tokens, bias=self.bias, **first)
+            made = block(f"{self.name}.shared_", (0,), wide, self.tokens, width)
+            beside = Gemm(
+                f"{self.name}.shared_down", m=self.tokens, n=self.hidden, k=width, bias=self.bias, **last
+            )  # fmt: skip
+            total = Elementwise(f"{self.name}.sum", shape=self.output.shape, input=self.output, output=self.output)
+            put(total, out.name, put(beside, made))
+        return tuple(found)
+
+    def lowering(self, batch: int = 1) -> str:
+        """How many experts a batch is taken to use."""
+        used = min(self.experts, self.tokens * self.topk * batch)
+        return (
+            f"rows are spread evenly over {used:,} of {self.experts:,} experts "
+            f"(a random router reaches {self.expected_experts(batch):,.4g})"
+        )
+
+
+def _chosen(topk: int, experts: int) -> list[str]:
+    return [f"topk must be at most experts, {experts}, not {topk}"] if topk > experts else []

@@ -1,0 +1,350 @@
+"""Law 12: a property that has no effect is told by name, on every machine; and what is told has none."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import hwsim
+from hwsim.fields import check
+from hwsim.machines import machine_names
+from hwsim.machines.plan import LayerPlan
+from hwsim.machines.properties import Unused
+from hwsim.machines.spec import MachineSpec
+from hwsim.program import Pipeline, Program, Run, Stage
+from hwsim.report.unused import sentences
+from hwsim.workload.tensor import DTYPES, FORMATS
+from hwsim.yaml_source import parse_yaml
+
+LAYERS: dict[str, hwsim.Layer] = {
+    "conv": hwsim.Conv2d("conv", c=16, h=13, w=13, k=31, r=3, pad=1),
+    "depthwise": hwsim.Conv2d("depthwise", c=24, h=9, w=9, k=24, r=3, pad=1, groups=24),
+    "gemm": hwsim.Gemm("gemm", m=7, n=127, k=258),
+    "matmul": hwsim.BatchedMatmul("matmul", b=3, m=17, n=31, k=64),
+}
+
+
+@cache
+def machine(name: str) -> hwsim.Machine:
+    return hwsim.load_machine(name)
+
+
+def one(name: str, layer: hwsim.Layer) -> hwsim.Report:
+    return hwsim.simulate(machine(name), hwsim.Workload("one", [layer]))
+
+
+def cost(report: hwsim.Report) -> tuple[object, ...]:
+    """All that a user pays for: time, energy, bytes over DRAM, and each component's actions on each tensor."""
+    actions: dict[tuple[str, str], list[float]] = {}
+    for _, component, tensor, _, count, energy in report.action_rows():
+        total = actions.setdefault((component, tensor), [0, 0.0])
+        total[0] += count
+        total[1] = round(total[1] + energy, 6)
+    return report.summary.latency_s, report.summary.dram_bytes, repr(actions)
+
+
+def changes(layer: hwsim.Layer) -> Iterator[tuple[str, hwsim.Layer]]:
+    """A property at a time."""
+    for tensor in ("input", "weight", "output"):
+        if not getattr(layer, tensor).elements:
+            continue
+        for density in (0.25, 0.75):
+            yield f"{tensor}.density", layer.with_density(**{tensor: density})
+        for form in FORMATS[1:]:
+            if form != "2:4":
+                yield f"{tensor}.format", layer.with_tensors(**{tensor: {"format": form}})
+    if isinstance(layer, hwsim.Conv2d) and layer.groups == 1:
+        yield "dead_out", layer.with_(dead_out=8)
+        yield "dead_in", layer.with_(dead_in=4)
+    if hasattr(layer, "activation"):
+        yield "activation", layer.with_(activation="tanh")
+
+
+@pytest.mark.parametrize("name", machine_names())
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_property_is_told_exactly_where_it_has_no_effect(name: str, kind: str) -> None:
+    layer = LAYERS[kind]
+    plain = one(name, layer)
+    assert not [item for item in plain.unused if item.what == "unused"]
+    for path, changed in changes(layer):
+        report = one(name, changed)
+        told = {item.property for item in report.unused if item.what == "unused"}
+        assert told == ({path} if cost(report) == cost(plain) else set()), (path, changed)
+
+
+@pytest.mark.parametrize("name", machine_names())
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_pattern_is_told_where_it_costs_what_zeros_at_random_cost(name: str, kind: str) -> None:
+    """The 2:4 format included, which a sparse tensor core takes: then nothing is told of weights."""
+    layer = LAYERS[kind]
+    if not layer.weight.elements:
+        return
+    random = one(name, layer.with_density(weight=0.5))
+    for form in ("dense", "2:4"):
+        report = one(name, layer.with_tensors(weight={"pattern": "2:4", "format": form}))
+        told = {item.property for item in report.unused if item.what == "unused"}
+        same = {"weight.pattern"} if cost(report) == cost(random) else set()
+        kept = {"weight.format"} if form == "2:4" and same else set()
+        dense = {"weight.density"} if cost(report) == cost(one(name, layer)) else set()
+        assert told == same | kept | dense
+
+
+def formats(report: hwsim.Report) -> list[Unused]:
+    return [item for item in report.unused if item.what == "format"]
+
+
+@pytest.mark.parametrize("name", machine_names())
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_number_format_is_run_refused_or_told(name: str, kind: str) -> None:
+    """Two formats of other bits that nothing is said of never cost the same; one that runs as another costs as much."""
+    layer, silent = LAYERS[kind], dict[str, tuple[object, ...]]()
+    for dtype in DTYPES:
+        changed = layer.with_dtype(input=dtype, weight=dtype if layer.weight.elements else None, output=dtype)
+        try:
+            report = one(name, changed)
+        except hwsim.HwsimError as error:
+            assert dtype in str(error), "a refusal names the format"
+            continue
+        told = formats(report)
+        for item in told:
+            assert item.value == dtype
+            if item.reason.startswith("run as "):
+                other = item.reason.split()[2]
+                as_other = layer.with_dtype(input=other, weight=other if layer.weight.elements else None, output=other)
+                assert cost(one(name, as_other)) == cost(report)
+        if not told:
+            alike = [known for known, paid in silent.items() if paid == cost(report) and DTYPES[known] != DTYPES[dtype]]
+            assert not alike, f"{dtype} costs what {alike} costs"
+            silent[dtype] = cost(report)
+    if machine(name).kind != "mcu" or "int8" in machine(name).library.runs:
+        assert silent or told, "some format runs as it is"
+
+
+@pytest.mark.parametrize("name", machine_names())
+@pytest.mark.parametrize("dtype", ["int4", "binary", "int16", "fp16"])
+def test_weights_of_another_format_are_told_or_cost_something_else(name: str, dtype: str) -> None:
+    layer = LAYERS["gemm"]
+    plain = one(name, layer)
+    try:
+        report = one(name, layer.with_dtype(weight=dtype))
+    except hwsim.HwsimError as error:
+        assert dtype in str(error)
+        return
+    told = [item for item in formats(report) if item.property == "weight.dtype"]
+    assert told or cost(report) != cost(plain)
+
+
+MINE = """\
+kind: pe_array
+name: mine
+source: "made up"
+clocks: {core: 500 MHz}
+dataflow: weight_stationary
+array: {rows: 16, cols: 16, wiring: systolic}
+memories:
+  dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle}
+  buffer: {holds: [ifmap, weight, ofmap], size: 128 KiB}
+energy:
+  table: horowitz_45nm
+  prices: {mac: {entry: int8_mac}, pe: {entry: register_32b}, buffer: {sram: 128 KiB}, dram: {entry: dram_32b}}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE)
+    return path
+
+
+def test_a_mac_priced_by_the_entry_of_another_format_is_told(mine: Path) -> None:
+    """300 fJ for an int8 MAC, for fp32 and int4 alike: said so, until the price names its format."""
+    for dtype in ("fp32", "int4", "fp8"):
+        layer = hwsim.Gemm("fc", n=64, k=64, input=dtype, weight=dtype, output=dtype)
+        report = hwsim.simulate(hwsim.load_machine(mine), hwsim.Workload("w", [layer]))
+        assert {(item.property, item.value, item.reason) for item in formats(report)} == {
+            (f"{tensor}.dtype", dtype, "a MAC is priced as int8 by energy.prices.mac") for tensor in ("input", "weight")
+        }
+        own = {"energy.prices.mac": {"entry": "fp32_mac", "format": dtype}}
+        report = hwsim.simulate(hwsim.load_machine(mine, set=own), hwsim.Workload("w", [layer]))
+        assert not formats(report)
+    nameless = {"energy.prices.mac": {"energy": "1 pJ", "source": "made up"}}
+    report = hwsim.simulate(hwsim.load_machine(mine, set=nameless), hwsim.Workload("w", [layer]))
+    assert "give energy.prices.mac its format" in formats(report)[0].reason
+    with pytest.raises(hwsim.InputError, match="format must be a number format, not 'int9'"):
+        hwsim.load_machine(mine, set={"energy.prices.mac": {"entry": "int8_mac", "format": "int9"}})
+
+
+def test_an_sram_priced_at_another_size_is_told(mine: Path) -> None:
+    network = hwsim.Workload("w", [LAYERS["gemm"]])
+    price = ("price", "energy.prices.buffer.sram", "128.0 KiB", "memories.buffer has 1.0 MiB")
+    for changes, told in (
+        ({}, []),
+        ({"memories.buffer.size": "1 MiB"}, [price]),
+        ({"memories.buffer.size": "1 MiB", "memories.buffer.bank": "128 KiB"}, []),
+        ({"memories.buffer.size": "1 MiB", "energy.prices.buffer.source": "eight of them, one at work"}, []),
+    ):
+        report = hwsim.simulate(hwsim.load_machine(mine, set=changes), network)
+        assert [(i.what, i.property, i.value, i.reason) for i in report.unused if i.what == "price"] == told
+
+
+def test_keys_that_the_user_gave_for_nothing_are_told_and_those_of_shipped_files_are_not(mine: Path) -> None:
+    network = hwsim.Workload("w", [LAYERS["gemm"]])
+    machine_ = hwsim.load_machine(mine, set={"accumulator_bits": 8, "energy.prices.bufer": {"entry": "int8_add"}})
+    told = {item.property: item.value for item in hwsim.simulate(machine_, network).unused}
+    assert told == {"accumulator_bits": "8", "energy.prices.bufer": ""}
+    assert not hwsim.simulate(machine("nucleo_l4r5zi"), network).unused
+    board = hwsim.load_machine("nucleo_l4r5zi", set={"flash.wait_states": 7})
+    assert [item.property for item in hwsim.simulate(board, network).unused] == ["flash.wait_states"]
+
+
+def test_a_gated_mac_without_a_price_of_its_own_is_told(mine: Path) -> None:
+    gating = hwsim.load_machine(mine, set={"array.zeros": "gate"})
+    dense, sparse = (hwsim.Workload("w", [LAYERS["gemm"].with_density(input=d)]) for d in (1.0, 0.5))
+    assert not hwsim.simulate(gating, dense).unused
+    told = hwsim.simulate(gating, sparse).unused
+    assert [(item.what, item.property) for item in told] == [("price", "a gated MAC"), ("unused", "input.density")]
+    change = {
+        "array.zeros": "gate",
+        "energy.prices": gating.document.data["energy"]["prices"] | {"mac.gated": {"entry": "int8_add"}},
+    }
+    assert not hwsim.simulate(hwsim.load_machine(mine, set=change), sparse).unused
+
+
+def test_layers_that_take_nothing_are_told_unless_another_does_their_work() -> None:
+    network = hwsim.load_workload("alexnet")
+    free = [item.layer for item in hwsim.simulate(machine("eyeriss_v1"), network).unused if item.what == "free"]
+    assert free == ["norm1", "pool1", "norm2", "pool2", "pool5", "prob"]
+    shape = (64, 56, 56)
+    conv, add = hwsim.Conv2d("conv", c=64, h=56, w=56, k=64, r=1), hwsim.Elementwise("add", shape=shape)
+    alone = hwsim.simulate(machine("xeon_8280"), hwsim.Workload("w", [add]))
+    assert [(item.layer, item.reason) for item in alone.unused] == [
+        ("add", "fused into the layer before, and there is none")
+    ]
+    both = hwsim.Workload("w", [conv, (add, ["conv", "conv"])], input_shape=shape)
+    assert not hwsim.simulate(machine("xeon_8280"), both).unused
+    rows = hwsim.DataMovement("flat", shape=shape, type="reshape")
+    assert not hwsim.simulate(machine("xeon_8280"), hwsim.Workload("w", [rows])).unused
+
+
+def test_formats_of_processors_and_graphics_processors() -> None:
+    """int4, binary and ternary run as int8, fp16 as fp32 on processors; what a GPU lacks falls back; H100 has fp8."""
+    layer = LAYERS["gemm"]
+    for name, dtype, other in (
+        ("epyc_zen5", "int4", "int8"), ("epyc_zen5", "binary", "int8"), ("epyc_zen5", "fp16", "fp32"),
+        ("v100", "int4", "int8"), ("v100", "bf16", "fp32"),
+    ):  # fmt: skip
+        report = one(name, layer.with_dtype(input=dtype, weight=dtype, output=dtype))
+        library = machine(name).why_unused("dtype")
+        assert {item.reason for item in report.unused} == {f"run as {other} by {library}"}
+    assert not one("h100", layer.with_dtype(input="fp8", weight="fp8", output="bf16")).unused
+    wide = one("a100", layer.with_dtype(input="fp16", weight="int4", output="fp16")).unused
+    assert [(item.property, item.reason) for item in wide] == [("weight.dtype", "multiplied as fp16 by tensorrt")]
+    asked = hwsim.load_machine("v100", set={"precision": "bf16"})
+    told = hwsim.simulate(asked, hwsim.Workload("w", [layer])).unused
+    assert [(item.property, item.value, item.reason) for item in told] == [
+        ("precision", "bf16", "run as fp32 by tensorrt")
+    ]
+
+
+def test_published_runs_use_the_densities_of_their_layers() -> None:
+    """Eyeriss gates zeros and codes rows by them: nothing is said of AlexNet's convolutions."""
+    network = hwsim.load_workload("alexnet").select("conv*")
+    assert not hwsim.simulate(machine("eyeriss_v1"), network, 4).unused
+
+
+def test_a_sentence_a_reason() -> None:
+    items = [Unused("unused", f"fc{n}", "weight.density", f"0.{n}", "kernels are dense") for n in (1, 2, 3, 5, 9)]
+    assert sentences(items, 9) == (
+        "no effect here: weight.density 0.1 to 0.9 of fc1, fc2, fc3 and 2 more (kernels are dense)",
+    )
+    assert sentences(items[:1], 9) == ("no effect here: weight.density 0.1 of fc1 (kernels are dense)",)
+    assert sentences(items, 5) == ("no effect here: weight.density 0.1 to 0.9 of all 5 layers (kernels are dense)",)
+    both = [Unused("format", "a", f"{tensor}.dtype", "int4", "run as int8") for tensor in ("input", "weight", "output")]
+    assert sentences(both, 2) == ("in another number format: dtype int4 of a (run as int8)",)
+    assert sentences([Unused("free", "pool", "", "", "no unit")], 3) == ("no time and no energy: pool (no unit)",)
+    key = Unused("unused", "", "accumulator_bits", "8", "not read")
+    assert sentences([key], 1) == ("no effect here: accumulator_bits 8 (not read)",)
+
+
+def test_the_notes_and_the_json_of_a_run_have_it() -> None:
+    report = one("xeon_8280", LAYERS["gemm"].with_density(weight=0.09))
+    sentence = "no effect here: weight.density 0.09 of gemm (kernels of openvino-2024.3 are dense)"
+    assert sentence in report.notes
+    data = report.to_dict()
+    assert sentence in data["notes"]
+    assert data["unused"] == [
+        {
+            "what": "unused",
+            "layer": "gemm",
+            "property": "weight.density",
+            "value": "0.09",
+            "reason": "kernels of openvino-2024.3 are dense",
+        }
+    ]
+    assert sentence in report.to_html()
+
+
+class Scalar(hwsim.Machine):
+    """A kind from elsewhere, which says nothing of what it uses."""
+
+    kind = "scalar"
+    core_clock = "core"
+
+    def _plan(self, layer: hwsim.Layer, batch: int) -> LayerPlan:
+        macs = round(layer.macs * batch * layer.weight.density)
+        program = Program({"core": 1}, (Pipeline("run", (Stage("compute", "core"),), (Run(1, (macs,)),)),))
+        return LayerPlan(
+            layer, batch, "scalar", program, {("mac", "", layer.input.dtype): macs}, macs, macs, macs, macs, 1, 0, {}
+        )  # fmt: skip
+
+
+def test_a_kind_from_elsewhere_is_held_to_it_without_saying_anything(tmp_path: Path) -> None:
+    text = """kind: scalar
+name: own
+source: "made up"
+clocks: {core: 1 MHz}
+energy: {table: horowitz_45nm, prices: {mac.int8: {entry: int8_mac}}}
+"""
+    own = Scalar(check(MachineSpec, parse_yaml(text)), tmp_path, parse_yaml(text))
+    layer = LAYERS["gemm"].with_density(weight=0.5, input=0.5)
+    told = hwsim.simulate(own, hwsim.Workload("w", [layer])).unused
+    assert [(item.property, item.reason) for item in told] == [("input.density", "not modeled by kind scalar")]
+
+
+COLUMNS = (
+    "eyeriss_v1",
+    "systolic_ws",
+    "tpu_v1",
+    "nvdla_2048",
+    "nucleo_l4r5zi",
+    "xeon_8280",
+    "epyc_zen5",
+    "h100",
+    "v100",
+)
+
+
+def table() -> str:
+    """Which properties of a layer have an effect on which machine in any of the four layers, but for number formats."""
+    found: dict[str, set[str]] = {}
+    for name in COLUMNS:
+        for layer in LAYERS.values():
+            both = {"pattern": "2:4", "format": "2:4"}
+            tensors = [tensor for tensor in ("input", "weight", "output") if getattr(layer, tensor).elements]
+            sparse = [(f"{tensor}.format", layer.with_tensors(**{tensor: both})) for tensor in tensors]
+            for path, changed in (*changes(layer), *sparse):
+                if path not in {item.property for item in one(name, changed).unused}:
+                    tensor, _, name_of = path.partition(".")
+                    row = f"{path}: {getattr(changed, tensor).format}" if name_of == "format" else path
+                    found.setdefault(row, set()).add(name)
+    lines = [f"| property | {' | '.join(f'`{name}`' for name in COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for row, names in sorted(found.items()):
+        lines.append(f"| `{row}` | {' | '.join('used' if name in names else '-' for name in COLUMNS)} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_table_of_the_docs_is_what_machines_do() -> None:
+    page = Path(__file__).parents[1] / "docs" / "models.md"
+    assert table() in page.read_text(encoding="utf-8")
