@@ -91,7 +91,9 @@ def validate_layers(
     for name, plan in zip(network.names, network, strict=True):
         layer = network.workload[name]
         if not plan.nests:
-            yield LayerCheck(layer.name, layer.op, skipped=f"{layer.op} has no loop nest")
+            why = "its products have uneven numbers of rows" if layer.macs else f"{layer.op} has no loop nest"
+            why = why if network.machine.kind != "mcu" else "kernels of microcontrollers have no loop nest"
+            yield LayerCheck(layer.name, layer.op, skipped=why)
             continue
         try:
             yield _check(network.machine, layer, plan, sample, progress)
@@ -266,11 +268,11 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
     for check in checks:
         if check.skipped is not None:
             result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(check.skipped)}"
-            table.add_row(check.name, *[""] * 6, result)
+            table.add_row(escape(check.name), *[""] * 6, result)
             continue
         result = "equal" if check.difference is None else "[red]different[/red]"
         table.add_row(
-            check.name,
+            escape(check.name),
             f"{check.macs:,}",
             f"{check.gated / check.macs:.1%}",
             f"{check.seconds:.2f} s",

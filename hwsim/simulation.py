@@ -71,7 +71,7 @@ def simulate(machine: NetworkPlan) -> Report: ...
 def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report: ...
 
 
-def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, batch: int = 1) -> Report:
+def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, batch: int | None = None) -> Report:
     """Run a network on a machine.
 
     Parameters
@@ -81,7 +81,7 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
     workload : Workload
         From `hwsim.load_workload`, or made of layers.
     batch : int
-        Inputs that run together.
+        Inputs that run together; one by default.
 
     Returns
     -------
@@ -94,12 +94,12 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
         If a layer cannot run on the machine, or an action has no price.
     """
     if isinstance(machine, NetworkPlan):
-        if workload is not None:
+        if workload is not None or batch is not None:
             raise InputError("a plan has its workload and batch size already: give simulate the plan alone")
         return _simulate(machine)
-    if workload is None:
+    if not isinstance(machine, Machine) or not isinstance(workload, Workload):
         raise InputError("simulate must have a machine and a workload, or a plan of both")
-    return _simulate(machine.plan(workload, batch))
+    return _simulate(machine.plan(workload, 1 if batch is None else batch))
 
 
 def _simulate(network: NetworkPlan) -> Report:
@@ -127,9 +127,10 @@ def _simulate(network: NetworkPlan) -> Report:
                 columns=plan.columns | machine.power_columns(plan),
             )
         )
-    peak = workload.peak_activation_bytes(batch)
+    peak = workload.peak_activation_bytes(batch, machine.activation_bits(workload))
     memories = machine.memories(workload, batch)
     notes = (*workload.lowering_notes(batch), *machine.notes(network))
     if not network.whole:
-        notes = (f"{len(network)} of {len(workload)} layers are shown; memory is that of the whole network", *notes)
+        part = f"totals are of {len(network)} of the {len(workload)} layers"
+        notes = (f"{part}; memory is that of the whole network", *notes)
     return Report(network, tuple(results), peak, notes, memories)

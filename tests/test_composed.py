@@ -66,7 +66,7 @@ def test_other_types_run_or_are_refused_by_name(name: str) -> None:
 @EACH
 def test_a_composed_layer_has_no_plan_of_its_own(name: str) -> None:
     for layer in network():
-        with pytest.raises(hwsim.InputError, match=rf"{layer.name}: {layer.op} is planned as its sublayers"):
+        with pytest.raises(hwsim.InputError, match=rf"{layer.name}: {layer.op} is planned as its products"):
             MACHINES[name].plan(layer)
 
 

@@ -424,7 +424,7 @@ def test_floats_and_16_bit_values_have_kernels_of_their_own(board) -> None:
     assert "fp32 pointwise kernel of mine (an estimate)" in machine.plan(floats).algorithm
     notes = hwsim.simulate(machine, hwsim.Workload("w", [floats])).notes
     assert any(note.startswith("fp32 layers run on kernels of mine, whose costs are an estimate") for note in notes)
-    with pytest.raises(HwsimError, match="mine runs int8, fp32, int16, not fp32 x int8"):
+    with pytest.raises(HwsimError, match="mine runs int8, fp32, int16 x int8, not fp32 x int8"):
         cycles(machine, layer.with_dtype(input="fp32"))
 
 

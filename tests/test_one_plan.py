@@ -76,7 +76,7 @@ def test_files_say_what_the_run_says(name: str, tmp_path: Path, monkeypatch: pyt
     assert part["layers"] == [row for row in whole["layers"] if row["layer"].startswith("b3_")]
     assert len(part["layers"]) == 4
     assert part["summary"]["peak_memory_bytes"] == whole["summary"]["peak_memory_bytes"]
-    assert any("4 of 65 layers are shown" in note for note in part["notes"])
+    assert any("totals are of 4 of the 65 layers" in note for note in part["notes"])
     lines = {which: (tmp_path / f"{which}.csv").read_text().splitlines() for which in ("all", "some")}
     assert lines["some"][1:] == [line for line in lines["all"] if line.startswith("b3_")]
     report = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload("mobilenet_v2_1.0_224"))
@@ -129,6 +129,14 @@ def test_a_plan_is_made_once_and_knows_its_network() -> None:
         hwsim.simulate(plan, network)  # type: ignore[call-overload]
     with pytest.raises(InputError, match=r"^simulate must have a machine and a workload, or a plan of both$"):
         hwsim.simulate(machine)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"^a plan has its workload and batch size already"):
+        hwsim.simulate(plan, batch=8)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"^simulate must have a machine and a workload"):
+        hwsim.simulate(machine, plan)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match=r"^simulate must have a machine and a workload"):
+        hwsim.simulate("eyeriss_v1", "alexnet")  # type: ignore[call-overload]
+    assert repr(plan["conv3"]).startswith("<LayerPlan conv3, batch 4: ")
+    assert repr(hwsim.simulate(part)).startswith("<Report alexnet on eyeriss_v1, batch 4: 6 of 14 layers, ")
     for batch in (0, -1, 65537, 1.5, True, "4"):
         with pytest.raises(InputError, match=r"^batch must be a whole number from 1 to 65536"):
             machine.plan(network, batch)  # type: ignore[arg-type]
@@ -170,3 +178,68 @@ def test_a_point_that_differs_in_a_price_plans_nothing_anew(kind: str) -> None:
     assert first.result["cycles"] == second.result["cycles"]
     assert first.result["energy_pj"] != second.result["energy_pj"]
     assert repr(second) == repr(Evaluator(space).outcome(numbers[1])), "what is shared is what would be made"
+
+
+def test_a_composed_layer_is_named_by_its_products() -> None:
+    plan = hwsim.load_machine("h100").plan(hwsim.load_workload("llama3_8b_block_decode"), 3)
+    with pytest.raises(
+        InputError, match=r"^'attn' is planned as attn.scores, .*: name one of them, or select\('attn'\)$"
+    ):
+        plan["attn"]
+    assert [name.partition(".")[0] for name in plan.select("attn").names] == ["attn"] * 3
+
+
+def test_a_sweep_tells_what_has_no_effect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwsim import cli
+
+    file = tmp_path / "s.yaml"
+    file.write_text("machines: systolic_ws\nworkloads: lenet5_caffe\nset:\n  accumulator_bits: [8, 16]\n")
+    monkeypatch.setattr(sys, "argv", ["hwsim", "sweep", str(file), "-o", str(tmp_path / "out"), "--workers", "1"])
+    cli.main()
+    out = capsys.readouterr().out
+    assert "lenet5_caffe on systolic_ws: no effect here: accumulator_bits 8" in " ".join(out.split())
+
+
+def test_an_exact_name_is_that_layer_alone() -> None:
+    layers = [hwsim.Gemm(name, n=31, k=n) for n, name in ((127, "a[0]"), (31, "a0"), (7, "*"))]
+    network = hwsim.Workload("w", layers, graph=False)
+    plan = hwsim.load_machine("systolic_ws").plan(network, 3)
+    assert plan.select("a[0]").names == ("a[0]",)
+    assert plan.select("*").names == ("*",)
+    assert plan.select("a*").names == ("a[0]", "a0")
+    assert [layer.name for layer in network.select("a[0]")] == ["a[0]"]
+    with pytest.raises(InputError, match="must match 'a0'"):
+        plan.select("*").select("a0")
+    with pytest.raises(InputError, match="must have at least one of its layers"):
+        plan.part({"nope"})
+
+
+def test_names_with_markup_are_printed_as_they_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwsim import cli
+
+    file = tmp_path / "w.yaml"
+    file.write_text(
+        'name: w\nsource: s\ngraph: false\nlayers:\n  - {gemm: "b[/]", m: 3, n: 5, k: 7}\n  - {gemm: "[red]a", m: 3, n: 5, k: 5}\n'
+    )
+    for words in (["run", "systolic_ws"], ["validate", "systolic_ws"], ["explain", "systolic_ws"]):
+        monkeypatch.setattr(sys, "argv", ["hwsim", *words, str(file), *(["*"] if words[0] == "explain" else [])])
+        cli.main()
+        out = capsys.readouterr().out
+        assert "b[/]" in out
+        assert "[red]a" in out
+
+
+def test_sizes_of_numpy_are_taken() -> None:
+    import numpy as np
+
+    network = hwsim.load_workload("lenet5_caffe")
+    plan = hwsim.load_machine("systolic_ws").plan(network, np.int64(7))
+    assert plan.batch == 7
+    assert type(plan.batch) is int
+    for batch in (-1, 0, 1.5, "2"):
+        with pytest.raises(InputError, match=r"^batch must be a whole number from 1"):
+            network.peak_activation_bytes(batch)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,9 @@ def sweep(
     console = console_of()
     print_summary(begun.space, begun.frame(everything=True), console)
     console.print()
+    for note in begun.notes():
+        for line in textwrap.wrap(note, 100, subsequent_indent="  "):
+            click.echo(line)
     console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
 
 

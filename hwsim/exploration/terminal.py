@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -103,7 +104,7 @@ def _front_table(found: Exploration) -> Table:
         table.add_column(name, justify="right" if right else "left", no_wrap=True, max_width=width, overflow="ellipsis")
         kept.append(cells)
     for row in zip(*kept):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -85,7 +85,7 @@ class Machine(ABC):
         InputError
             If the batch size or a layer cannot be planned here.
         """
-        check_batch(batch)
+        batch = check_batch(batch)
         if isinstance(what, Layer):
             self.check_size(what, batch)
             return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
@@ -107,7 +107,7 @@ class Machine(ABC):
     def check_size(layer: Layer, batch: int) -> None:
         """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
         if layer.sublayers:
-            message = f"{layer.op} is planned as its sublayers: plan the layers of Workload.lowered()"
+            message = f"{layer.op} is planned as its products: plan a workload that has it, and select({layer.name!r})"
             raise InputError([Fault("", layer.name, message)])
         if layer.macs * batch > MAX_MACS:
             message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
@@ -185,6 +185,10 @@ class Machine(ABC):
         """The least that any plan of a layer costs, told without planning it; None where a kind cannot say."""
         return None
 
+    def activation_bits(self, workload: Workload) -> Mapping[str, int]:
+        """Bits of the values that a layer writes, where it does not run in its own formats."""
+        return {}
+
     def memory_bytes(self) -> int | None:
         """Bytes of memory a network must fit in, or None where it is not bounded."""
         return None
@@ -218,6 +222,10 @@ class Machine(ABC):
         ``dtype`` asks who runs other number formats; the empty name why a layer takes no time and no energy.
         """
         return "" if property == "dtype" else f"not modeled by kind {self.kind}"
+
+    def runs_as(self, layer: Layer) -> str | None:
+        """The number format that a layer runs in, where the kind has one for all of its tensors."""
+        return None
 
     def idle_keys(self) -> Mapping[str, str]:
         """Keys of a file that have no effect on this machine, each with the reason: dotted, a block for all below."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
 from hwsim.machines.plan import LayerPlan
 from hwsim.workload import Layer, Workload
-from hwsim.workload.network import hint
+from hwsim.workload.layer import whole
+from hwsim.workload.network import hint, selects
 
 if TYPE_CHECKING:
     from hwsim.machines.kinds import Machine
@@ -20,10 +20,12 @@ __all__ = ["MAX_BATCH", "NetworkPlan", "PlanCache", "check_batch"]
 MAX_BATCH = 65536
 
 
-def check_batch(batch: int) -> None:
-    """Refuse a batch size that no machine plans: raises InputError."""
-    if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= MAX_BATCH:
+def check_batch(batch: object) -> int:
+    """The batch size as a plain int (numpy's are taken); raises InputError for one that no machine plans."""
+    size = whole(batch)
+    if size is None or not 1 <= size <= MAX_BATCH:
         raise InputError(f"batch must be a whole number from 1 to {MAX_BATCH}, not {batch!r}")
+    return size
 
 
 class PlanCache:
@@ -111,6 +113,9 @@ class NetworkPlan:
 
     def __getitem__(self, name: str) -> LayerPlan:
         if name not in self._plans:
+            if name not in self.workload and name in self.workload.origin:
+                parts = ", ".join(part.name for part, _ in self.workload.origin[name].sublayers)
+                raise InputError(f"{name!r} is planned as {parts}: name one of them, or select({name!r})")
             layer = self.workload[name]
             self._plans[name] = self.machine.layer_plan(layer, self.batch, self._contexts[name])
         return self._plans[name]
@@ -145,24 +150,24 @@ class NetworkPlan:
         InputError
             If no layer matches.
         """
+        origin = self.workload.origin
+        chosen = selects(patterns, {*self.workload.names, *origin.names})
         names: set[str] = set()
-        for layer in self.workload.origin:
+        for layer in origin:
             parts = [part.name for part, _ in layer.sublayers]
-            whole = any(fnmatchcase(layer.name, pattern) for pattern in patterns)
-            names.update(
-                name
-                for name in parts or (layer.name,)
-                if whole or any(fnmatchcase(name, pattern) for pattern in patterns)
-            )
+            names.update(name for name in parts or (layer.name,) if chosen(layer.name) or chosen(name))
+        names.intersection_update(self.names)
         if not names:
             shown = " or ".join(map(repr, patterns))
-            near = hint(patterns[0] if patterns else "", [layer.name for layer in self.workload.origin])
+            near = hint(patterns[0] if patterns else "", origin.names)
             raise InputError(f"a layer of {self.workload.name} must match {shown}{near}")
         return self.part(names)
 
     def part(self, names: Collection[str]) -> NetworkPlan:
-        """The same plan with only the layers of these names."""
+        """The same plan with only the layers of these names; raises InputError where there is none of them."""
         chosen = tuple(name for name in self.names if name in names)
+        if not chosen:
+            raise InputError(f"a part of {self.workload.name} must have at least one of its layers")
         part = NetworkPlan(self.machine, self.workload, self.batch, tuple(self._contexts.values()), self.hosts, chosen)
         part._plans = self._plans
         return part

@@ -38,7 +38,7 @@ class Constant:
     fitted: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LayerPlan:
     """A layer planned for a machine.
 
@@ -97,6 +97,9 @@ class LayerPlan:
         if self.parts or self.problem is None or self.mapping is None:
             return self.parts
         return ((self.problem, self.mapping, Policy()),)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.layer.name}, batch {self.batch}: {self.algorithm}, {self.macs:,} MACs>"
 
     def named(self, name: str) -> Self:
         """The plan of the layer of that name, which is like this one's in all but the name."""

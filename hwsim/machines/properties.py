@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from hwsim.errors import InputError
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.program import Run
 from hwsim.workload import INPUT, Layer
@@ -28,6 +29,8 @@ TENSORS = ("input", "weight", "output")
 #: Activations that bound a value on its way out of an array or a kernel: free wherever they are fused.
 CLAMPS = ("none", "relu", "relu6", "clip")
 
+#: Above it the zeros of a tensor are taken for chance: of int8 weights some are zero, as files that are read tell.
+_PRUNED = 0.95
 _UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does them
 _ENTRY = re.compile(r"(\w+?)_mac\Z")
 
@@ -63,7 +66,7 @@ def requested(layer: Layer) -> Iterator[tuple[str, str, Layer]]:
         if not kind.elements:
             continue
         plain = {"format": "dense"} if kind.format == "2:4" else {}  # it exists in its own pattern alone
-        if kind.density < 1:
+        if kind.density < _PRUNED:
             without = layer.with_tensors(**{tensor: {"density": 1.0, "pattern": "dense"} | plain})
             yield f"{tensor}.density", f"{kind.density:.4g}", without
         if kind.pattern not in ("dense", "random"):
@@ -145,8 +148,8 @@ def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
     """A gated MAC that costs what a computed one costs, for want of a price."""
     prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
     if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
-        reason = "it has a price of its own nowhere: give energy.prices.mac.gated"
-        yield Unused("price", "", "a gated MAC", "as a computed one", reason)
+        reason = "there is no price mac.gated: add it to energy.prices"
+        yield Unused("price", "", "a gated MAC", "costs what a computed one does", reason)
 
 
 def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> str:
@@ -163,7 +166,7 @@ def _without_effect(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iter
     """Properties without which the layer's plan is the same."""
     machine = network.machine
     for name, value, without in requested(layer):
-        if same_cost(machine, plan, network.instead(layer.name, without)):
+        if _stays(network, plan, layer.name, without):
             yield Unused("unused", layer.name, name, value, machine.why_unused(name))
 
 
@@ -180,7 +183,10 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
         return
     words = dict(zip(TENSORS, (plan.word_bits.get(tensor) for tensor in ("ifmap", "weight", "ofmap"))))
     kinds = {tensor: getattr(layer, tensor).dtype for tensor in TENSORS if getattr(layer, tensor).elements}
-    wrong = {tensor for tensor in ("input", "weight") if math and kinds.get(tensor, math) != math}
+    as_one = machine.runs_as(layer) or ""
+    # Kernels for 16-bit values have 8-bit weights, and are called after the values.
+    pair = (math, kinds.get("weight")) == ("int16", "int8")
+    wrong = {t for t in ("input", "weight") if math and kinds.get(t, math) != math and not (t == "weight" and pair)}
     whole = bool(wrong) and not any(words.values()) and _runs_as(network, layer, plan, math)
     for tensor, dtype in kinds.items():
         word, reasons = words[tensor], []
@@ -189,7 +195,11 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
         else:
             if tensor in wrong:
                 reasons.append(f"multiplied as {math}{_because(machine)}")
-            if word not in (None, DTYPES[dtype]):
+            if not math and as_one not in ("", dtype):
+                reasons.append(f"run as {as_one}{_because(machine)}")
+            elif as_one not in ("", dtype) and word == DTYPES[dtype] and tensor not in wrong:
+                reasons.append(f"kept as {as_one}{_because(machine)}")
+            elif word not in (None, DTYPES[dtype]):
                 reasons.append(f"in words of {word} bits")
         if math == dtype and tensor != "output" and (price := _price(machine, math)):
             reasons.append(price)
@@ -205,7 +215,15 @@ def _because(machine: Machine) -> str:
 def _runs_as(network: NetworkPlan, layer: Layer, plan: LayerPlan, math: str) -> bool:
     """Whether a layer takes as much as one with all tensors in the format that its MACs ran in."""
     other = layer.with_dtype(**{tensor: math for tensor in TENSORS if getattr(layer, tensor).elements})
-    return same_cost(network.machine, plan, network.instead(layer.name, other))
+    return _stays(network, plan, layer.name, other)
+
+
+def _stays(network: NetworkPlan, plan: LayerPlan, name: str, other: Layer) -> bool:
+    """Whether another layer in the place of this one costs the same; no, where the machine refuses it."""
+    try:
+        return same_cost(network.machine, plan, network.instead(name, other))
+    except InputError:
+        return False
 
 
 def _price(machine: Machine, math: str) -> str:
@@ -220,5 +238,6 @@ def _price(machine: Machine, math: str) -> str:
         return "" if own == math else f"a MAC is priced as {own} by energy.prices.mac"
     if price.bits == DTYPES[math]:
         return ""
-    said = f"one of {price.bits} bits" if price.bits else "nobody says which: give energy.prices.mac its format"
-    return f"a MAC is priced as {said}"
+    if price.bits:
+        return f"a MAC is priced as one of {price.bits} bits"
+    return "the price of a MAC names no format: give energy.prices.mac one"

@@ -220,6 +220,7 @@ def compare_measured(
 
 def print_measured(found: MeasuredComparison, console: Console) -> None:
     """Print the rows, what only one side has, errors by kind of layer, and totals."""
+    from rich.markup import escape
     from rich.table import Table
 
     def time(seconds: float) -> str:
@@ -237,8 +238,8 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
     table.add_column("bound")
     for row in found.rows:
         table.add_row(
-            " + ".join(row.layers),
-            " + ".join(row.kernels),
+            escape(" + ".join(row.layers)),
+            escape(" + ".join(row.kernels)),
             time(row.predicted_s),
             time(row.measured_s),
             time(row.median_s),

@@ -14,6 +14,7 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.properties import Unused, unused
 from hwsim.report.unused import sentences
+from hwsim.units import format_si
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ class Summary:
         return 2 * self.macs / self.energy_pj if self.energy_pj else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The result of `hwsim.simulate`: of the layers of `plan`, or of those that are selected in it."""
 
@@ -144,6 +145,14 @@ class Report:
     peak_memory_bytes: int
     remarks: tuple[str, ...] = field(default=())
     memories: tuple[MemoryUse, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        s, plan = self.summary, self.plan
+        part = "" if plan.whole else f"{len(plan)} of "
+        return (
+            f"<Report {s.workload} on {s.machine}, batch {s.batch}: {part}{len(plan.workload)} layers, "
+            f"{format_si(s.latency_s, 's')}, {format_si(s.energy_pj * 1e-12, 'J')}>"
+        )
 
     @property
     def machine(self) -> Machine:

@@ -91,7 +91,8 @@ def _idle(results: Sequence[LayerResult]) -> str:
 def print_report(report: Report, console: Console, silicon: Silicon | None = None) -> None:
     """Print the layers, the energy by component and the totals of a run."""
     s = report.summary
-    title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}"
+    part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
+    title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
     console.print(Text(title, style="bold"), highlight=False)
     measured = silicon.rows(s.workload, s.batch) if silicon else {}
     free = {item.layer for item in report.unused if item.what == "free"}  # told in the notes

@@ -21,6 +21,8 @@ __all__ = ["Sweep", "shard_of", "sweep"]
 
 Source = str | Path | Mapping[str, Any]
 
+_NOTED = 6
+
 
 def shard_of(text: str) -> tuple[int, int]:
     """Read ``2/8``, the second of eight parts; raises InputError for what is no part."""
@@ -108,6 +110,22 @@ class Sweep:
                 written.append(path.with_suffix(".parquet"))
                 write_parquet(frame, written[-1])
         return written
+
+    def notes(self) -> tuple[str, ...]:
+        """What has no effect at the first feasible point of each machine and workload, of `_NOTED` of these at most."""
+        from hwsim.report.unused import sentences
+
+        first: dict[tuple[str, str], int] = {}
+        for outcome in self.outcomes:
+            point = self.space.point(outcome.number)
+            if outcome.result is not None and len(first) < _NOTED:
+                first.setdefault((point.machine, point.workload), outcome.number)
+        notes: dict[str, list[str]] = {}
+        for number in first.values():
+            report = self.runner.evaluator.report(number)
+            for sentence in sentences(report.unused, len(report.results)):
+                notes.setdefault(sentence, []).append(f"{report.workload.name} on {report.machine.name}")
+        return tuple(f"{', '.join(dict.fromkeys(where))}: {sentence}" for sentence, where in notes.items())
 
     @property
     def varied(self) -> list[str]:

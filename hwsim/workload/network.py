@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.layer import Layer, Shape, whole
 
 __all__ = ["INPUT", "MAX_FAULTS", "MAX_LAYERS", "Live", "Node", "Workload", "hint"]
 
@@ -22,9 +22,24 @@ MAX_FAULTS = 100
 INPUT = "input"
 
 
+_NO_BITS: Mapping[str, int] = {}
+
+
 def hint(given: object, names: Collection[str]) -> str:
     """The name nearest to what was given; nothing among very many names, where looking for it takes seconds."""
     return nearest(given, names) if len(names) <= 1000 else ""
+
+
+def selects(patterns: Sequence[str], names: Collection[str]) -> Callable[[str], bool]:
+    """Whether a name is selected: by a pattern that is the name of a layer, or else by a shell pattern that it matches.
+
+    >>> chosen = selects(["a[0]", "b*"], {"a[0]", "a0", "b1"})
+    >>> chosen("a[0]"), chosen("a0"), chosen("b1")
+    (True, False, True)
+    """
+    exact = {pattern for pattern in patterns if pattern in names}
+    loose = [pattern for pattern in patterns if pattern not in exact]
+    return lambda name: name in exact or any(fnmatchcase(name, pattern) for pattern in loose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +149,11 @@ class Workload:
         """The layers in an order in which they can run."""
         return tuple(self._by_name.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers, in the same order."""
+        return tuple(self._by_name)
+
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._by_name.values())
 
@@ -197,13 +217,10 @@ class Workload:
 
         Of a composed layer that does not match, those sublayers are kept that do.
         """
-
-        def matches(layer: Layer) -> bool:
-            return any(fnmatchcase(layer.name, pattern) for pattern in patterns)
-
+        chosen = selects(patterns, {*self.names, *(part.name for layer in self for part, _ in layer.sublayers)})
         kept: list[Layer] = []
         for layer in self:
-            kept += [layer] if matches(layer) else [part for part, _ in layer.sublayers if matches(part)]
+            kept += [layer] if chosen(layer.name) else [part for part, _ in layer.sublayers if chosen(part.name)]
         if not kept:
             shown = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", self._by_name)
@@ -247,23 +264,29 @@ class Workload:
             origin=None if self.origin is self else self.origin,
         )
 
-    def _sizes(self, batch: int) -> dict[str, int]:
-        """Bytes of each tensor by the layer that writes it."""
-        sizes = {layer.name: layer.output.bytes(batch) for layer in self}
+    def _sizes(self, batch: int, bits: Mapping[str, int]) -> dict[str, int]:
+        """Bytes of each tensor by the layer that writes it; `bits` are those of a value that is kept in others."""
+
+        def size(layer: Layer) -> int:
+            return -(-layer.output.elements * bits.get(layer.name, layer.output.bits) * batch // 8)
+
+        sizes = {layer.name: size(layer) for layer in self}
         if self.input_shape is not None:
-            bits = max((layer.input.bits for layer in self if INPUT in self.inputs[layer.name]), default=0)
-            sizes[INPUT] = -(-math.prod(self.input_shape) * bits * batch // 8)
+            wide = max((layer.input.bits for layer in self if INPUT in self.inputs[layer.name]), default=0)
+            sizes[INPUT] = -(-math.prod(self.input_shape) * wide * batch // 8)
         return sizes
 
-    def _walk(self, batch: int) -> Iterator[tuple[Layer, dict[str, int], int]]:
+    def _walk(self, batch: int, bits: Mapping[str, int] = _NO_BITS) -> Iterator[tuple[Layer, dict[str, int], int]]:
         """Each layer, the tensors held while it runs (one dict, changed in place) and their bytes."""
         if not self.graph:
             for layer in self:
                 read = sum(math.prod(shape) for shape in layer.operands)  # what is cached is held at all times
-                own = {INPUT: -(-read * layer.input.bits * batch // 8), layer.name: layer.output.bytes(batch)}
+                wide = bits.get(layer.name, layer.input.bits)
+                written = -(-layer.output.elements * bits.get(layer.name, layer.output.bits) * batch // 8)
+                own = {INPUT: -(-read * wide * batch // 8), layer.name: written}
                 yield layer, own, sum(own.values())
             return
-        sizes = self._sizes(batch)
+        sizes = self._sizes(batch, bits)
         last: dict[str, str] = {}
         for layer in self:
             last.update(dict.fromkeys(self.inputs[layer.name], layer.name))
@@ -285,14 +308,23 @@ class Workload:
         """
         return tuple(Live(layer.name, tuple(alive.items())) for layer, alive, _ in self._walk(batch))
 
-    def peak(self, batch: int = 1) -> tuple[str, int]:
-        """The layer at which most bytes of activations are held, and how many."""
-        layer, held = max(((layer.name, held) for layer, _, held in self._walk(batch)), key=lambda item: item[1])
-        return layer, held
+    def peak(self, batch: int = 1, bits: Mapping[str, int] = _NO_BITS) -> tuple[str, int]:
+        """The layer at which most bytes of activations are held, and how many; `bits` as of `peak_activation_bytes`."""
+        walk = ((layer.name, held) for layer, _, held in self._walk(whole(batch) or 0, bits))
+        return max(walk, key=lambda item: item[1])
 
-    def peak_activation_bytes(self, batch: int = 1) -> int:
-        """The most bytes of activations that are held at once."""
-        return self.peak(batch)[1]
+    def peak_activation_bytes(self, batch: int = 1, bits: Mapping[str, int] = _NO_BITS) -> int:
+        """The most bytes of activations that are held at once.
+
+        Parameters
+        ----------
+        batch : int
+        bits : mapping, optional
+            Bits of the values that a layer writes, by its name, where these are not the bits of its output's type.
+        """
+        if (size := whole(batch)) is None or size < 1:
+            raise InputError(f"batch must be a whole number from 1, not {batch!r}")
+        return self.peak(size, bits)[1]
 
 
 def _node(item: object) -> Node:

@@ -112,13 +112,15 @@ class Cpu(Machine):
             return self.spec.precision
         given = layer.weight.dtype if layer.macs else layer.input.dtype
         dtype = _RUNS_AS.get(given, given)
-        if dtype not in self.library.types:
+        core = core_named(self.spec.core)
+        if dtype not in self.library.types or core.best(dtype) is None:
             if not layer.macs:
                 return "fp32" if "fp32" in self.library.types else next(iter(self.library.types))
-            known = ", ".join(self.library.types)
+            able = [name for name in self.library.types if core.best(name) is not None]
+            known = ", ".join(able)
             message = (
-                f"{self.library.name} runs {known}, not {given}: quantize the network, or run it in another format, as "
-                f"with --set precision={next(iter(self.library.types))}{nearest(given, self.library.types)}"
+                f"{self.library.name} on this core runs {known}, not {given}: quantize the network, or run it in "
+                f"another format, as with --set precision={able[0] if able else 'fp32'}{nearest(given, able)}"
             )
             raise InputError([Fault("", layer.name, message)])
         return dtype
@@ -152,6 +154,18 @@ class Cpu(Machine):
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         return self._plan_in(layer, batch, CpuContext(streams=self._streams))
+
+    def runs_as(self, layer: Layer) -> str | None:
+        """One format for all tensors of a layer."""
+        return self.dtype_of(layer)
+
+    def activation_bits(self, workload: Workload) -> dict[str, int]:
+        """What the kernels write, which run in `precision` or the nearest format of the library."""
+        return {
+            layer.name: 8 * self.bench(self.dtype_of(layer)).word
+            for layer in workload
+            if self.spec.precision != "workload" or (layer.macs and self.dtype_of(layer) != layer.output.dtype)
+        }
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """What the library runs inside the layer before it."""

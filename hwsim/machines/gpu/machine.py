@@ -235,6 +235,11 @@ class Gpu(Machine):
                 ]
         return tuple(found)
 
+    def activation_bits(self, workload: Workload) -> dict[str, int]:
+        """What the kernels write, which run in `precision` or what the library falls back on."""
+        changed = self.spec.precision != "workload"
+        return {layer.name: self.types(layer).o for layer in workload if layer.macs or changed}
+
     def memory_bytes(self) -> int:
         """Bytes of device memory."""
         return int(self.spec.memories["dram"].size)
@@ -243,12 +248,10 @@ class Gpu(Machine):
         """Device memory: weights, the most activations at a time, and the context."""
         weights = 0
         for layer in workload:
-            types = wanted_type(layer, self.spec.precision)
+            types = self.types(layer)
             weights += -(-layer.weights * types.w // 8) + 4 * layer.biases
-        live = workload.peak_activation_bytes(batch)
-        if self.spec.precision != "workload":
-            live = live * BITS[self.spec.precision] // max((layer.input.bits for layer in workload), default=8)
-        live *= self.spec.streams  # weights are shared
+        # Weights are shared by streams.
+        live = workload.peak_activation_bytes(batch, self.activation_bits(workload)) * self.spec.streams
         cache = workload.cache_bytes(batch) * self.spec.streams
         held = (("key and value cache", cache),) if cache else ()
         parts = (("weights", weights), ("activations", live), *held, ("context", _CONTEXT))

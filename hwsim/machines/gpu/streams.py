@@ -98,7 +98,7 @@ class KernelContext:
     share: StreamShare | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KernelPlan(LayerPlan):
     """The plan of a layer with what its kernel takes of the GPU."""
 

@@ -51,6 +51,11 @@ def _format(layer: Layer, library: Library) -> str:
     return found if found in library.runs else "int8"
 
 
+def _runs(library: Library) -> str:
+    """The formats of a library's kernels; those for 16-bit values have 8-bit weights."""
+    return ", ".join("int16 x int8" if name == "int16" else name for name in library.runs)
+
+
 class Mcu(Machine):
     """A microcontroller with its board and its kernel library.
 
@@ -227,9 +232,7 @@ class Mcu(Machine):
         able = [o for o in self._libraries() if found in o.runs]
         able.sort(key=lambda other: sum(self._cycles(layer, 1, other, other.drops).values()))
         others = list({other.family: other.name for other in reversed(able)}.values())[::-1][:3]
-        message = (
-            f"{library.name} runs {', '.join(library.runs)}, not {found}: quantise the network to int8 after training"
-        )
+        message = f"{library.name} runs {_runs(library)}, not {found}: quantise the network to int8 after training"
         if others:
             message += f", or name a library that runs it, fastest first: {', '.join(others)}"
         raise InputError([Fault("", layer.name, message)])
@@ -240,6 +243,10 @@ class Mcu(Machine):
         found = _format(layer, self.library)
         name = self.library.kernels(found).name
         return f"{kind} kernel of {name}" if found == "int8" else f"{found} {kind} kernel of {name} (an estimate)"
+
+    def runs_as(self, layer: Layer) -> str | None:
+        """The kernels' format, for layers without MACs; those with MACs are refused where there is none."""
+        return None if layer.macs else _format(layer, self.library)
 
     def planned_on(self) -> dict[str, Any]:
         """Power is the price of time; no plan depends on it, but for the clock that it was measured at."""
