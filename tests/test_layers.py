@@ -77,7 +77,7 @@ def test_every_package_is_installed() -> None:
 
 def test_machines_see_no_kind_of_layer() -> None:
     """What a layer asks for is said once, by `Layer.lower`: nothing outside `workload` asks which kind it is."""
-    import hwsim.workload as workload
+    from hwsim import workload
 
     kinds = {
         name
