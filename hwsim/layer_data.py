@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from hwsim.kernels.nest import tensor_shape
 from hwsim.mapping import Problem, conv_problem
-from hwsim.workload import Conv2d, Layer
+from hwsim.workload import Layer
+from hwsim.workload.product import Geometry, geometry_of
 
 __all__ = ["Bytes", "Sums", "layer_tensors", "reference"]
 
@@ -66,23 +67,24 @@ def layer_tensors(layer: Layer, problem: Problem, batch: int | None, seed: int) 
     rng = np.random.default_rng(seed)
     shapes = {o.name: tensor_shape(o, problem) for o in problem.operands if not o.output}
     densities = {"ifmap": layer.input.density, "weight": layer.weight.density}
-    if not isinstance(layer, Conv2d) or batch is None or tuple(problem.dims.values()) not in _shapes_of(layer, batch):
+    shape = geometry_of(layer.lower(1))
+    if shape is None or batch is None or tuple(problem.dims.values()) not in _shapes_of(shape, batch):
         tensors = {name: _values(rng, shape, densities[name]) for name, shape in shapes.items()}
         return tensors, reference(problem, tensors)
-    g, k, c = layer.groups, layer.k // layer.groups, layer.c // layer.groups
-    image = np.zeros((batch, g, c, layer.padded_h, layer.padded_w), dtype=np.int8)
-    inside = image[:, :, :, layer.pad[0] : layer.pad[0] + layer.h, layer.pad[1] : layer.pad[1] + layer.w]
+    g, k, c = shape.groups, shape.filters, shape.channels
+    image = np.zeros((batch, g, c, *shape.padded), dtype=np.int8)
+    inside = image[:, :, :, shape.pad[0] : shape.pad[0] + shape.h, shape.pad[1] : shape.pad[1] + shape.w]
     inside[:] = _values(rng, inside.shape, densities["ifmap"])
-    weight = _values(rng, (g, k, c, layer.r, layer.s), densities["weight"])
-    direct = _convolution(layer, batch)
+    weight = _values(rng, (g, k, c, shape.r, shape.s), densities["weight"])
+    direct = _convolution(shape, batch)
     whole = {"ifmap": image[tuple(map(slice, tensor_shape(direct.operand("ifmap"), direct)))], "weight": weight}
     output = reference(direct, whole)
     if "P" in problem.dims:
         return whole, output
     # The same convolution as a product of matrices: a row is an output position, taps outside channels.
-    span = ((layer.r - 1) * layer.dilation[0] + 1, (layer.s - 1) * layer.dilation[1] + 1)
+    span = ((shape.r - 1) * shape.dilation[0] + 1, (shape.s - 1) * shape.dilation[1] + 1)
     windows = np.lib.stride_tricks.sliding_window_view(whole["ifmap"], span, axis=(3, 4))
-    windows = windows[:, :, :, :: layer.stride[0], :: layer.stride[1], :: layer.dilation[0], :: layer.dilation[1]]
+    windows = windows[:, :, :, :: shape.stride[0], :: shape.stride[1], :: shape.dilation[0], :: shape.dilation[1]]
     columns = windows.transpose(1, 0, 3, 4, 5, 6, 2).reshape(shapes["ifmap"])
     filters = weight.transpose(0, 3, 4, 2, 1).reshape(shapes["weight"])
     return {"ifmap": columns, "weight": filters}, output.transpose(1, 0, 3, 4, 2).reshape(
@@ -90,16 +92,13 @@ def layer_tensors(layer: Layer, problem: Problem, batch: int | None, seed: int) 
     )
 
 
-def _convolution(layer: Conv2d, batch: int) -> Problem:
-    """The layer as a convolution."""
-    g = layer.groups
-    return conv_problem(
-        batch, g, layer.k // g, layer.c // g, layer.p, layer.q, layer.r, layer.s, layer.stride, layer.dilation
-    )
+def _convolution(x: Geometry, batch: int) -> Problem:
+    """The problem of a convolution."""
+    return conv_problem(batch, x.groups, x.filters, x.channels, x.p, x.q, x.r, x.s, x.stride, x.dilation)
 
 
-def _shapes_of(layer: Conv2d, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The dims of the layer as a convolution, and as a product of matrices."""
-    direct = tuple(_convolution(layer, batch).dims.values())
+def _shapes_of(shape: Geometry, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The dims of a layer as a convolution, and as a product of matrices."""
+    direct = tuple(_convolution(shape, batch).dims.values())
     n, g, k, c, p, q, r, s = direct
     return direct, (g, n * p * q, k, c * r * s)

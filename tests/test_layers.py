@@ -73,3 +73,29 @@ def test_every_package_is_installed() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     found = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
     assert found | {"hwsim.arch_configs", "hwsim.workloads"} == set(project["tool"]["setuptools"]["packages"])
+
+
+def test_machines_see_no_kind_of_layer() -> None:
+    """What a layer asks for is said once, by `Layer.lower`: nothing outside `workload` asks which kind it is."""
+    from hwsim import workload
+
+    kinds = {
+        name
+        for name in workload.__all__
+        if isinstance(cls := getattr(workload, name), type) and issubclass(cls, workload.Layer)
+    }
+    kinds -= {"Layer"}
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] == "workload":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("isinstance", "type")
+            ):
+                names = {leaf.id for leaf in ast.walk(node) if isinstance(leaf, ast.Name)}
+                wrong += [f"{path.name}:{node.lineno} asks for {name}" for name in names & kinds]
+    assert not wrong
+    assert {"Conv2d", "Gemm", "Softmax"} <= kinds

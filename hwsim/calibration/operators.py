@@ -12,6 +12,7 @@ import numpy as np
 
 from hwsim.kernels.probe import Timing, drop
 from hwsim.workload import Conv2d, Gemm, Layer
+from hwsim.workload.product import Product
 
 __all__ = ["chain_model", "operator_layers", "operator_model", "time_cold_product", "time_model", "time_operator"]
 
@@ -91,21 +92,23 @@ def operator_model(layer: Layer, dtype: str) -> tuple[bytes, dict[str, Array]]:
         return draw.integers(bounds.min, bounds.max + 1, shape).astype(dtype)
 
     x, w = ("uint8", "int8") if dtype == "int8" else ("float32", "float32")
-    if isinstance(layer, Gemm):
-        inputs: dict[str, Array] = {"x": some(x, (layer.m, layer.k)), "w": some(w, (layer.k, layer.n))}
+    product = layer.lower(1)
+    assert isinstance(product, Product)
+    shape = product.geometry
+    if shape is None:
+        inputs: dict[str, Array] = {"x": some(x, (product.m, product.k)), "w": some(w, (product.k, product.n))}
         if dtype == "int8":
             inputs |= {"xz": np.array(128, np.uint8), "wz": np.array(0, np.int8)}
         op, output = ("MatMulInteger", "int32") if dtype == "int8" else ("MatMul", "float32")
         return _graph(onnx, op, inputs, {}, output), {"x": inputs["x"]}
-    assert isinstance(layer, Conv2d)
-    image = some(x, (1, layer.c, layer.h, layer.w))
-    filters = some(w, (layer.k, layer.c // layer.groups, layer.r, layer.s))
-    attributes = {"strides": list(layer.stride), "pads": list(layer.pad), "group": layer.groups}
+    image = some(x, (1, shape.c, shape.h, shape.w))
+    filters = some(w, (shape.k, shape.channels, shape.r, shape.s))
+    attributes = {"strides": list(shape.stride), "pads": list(shape.pad), "group": shape.groups}
     if dtype != "int8":
         return _graph(onnx, "Conv", {"x": image, "w": filters}, attributes, "float32"), {"x": image}
     one, zero = np.array(0.02, np.float32), np.array(128, np.uint8)
     inputs = {"x": image, "xs": one, "xz": zero, "w": filters}
-    inputs |= {"ws": np.full(layer.k, 0.02, np.float32), "wz": np.zeros(layer.k, np.int8), "ys": one, "yz": zero}
+    inputs |= {"ws": np.full(shape.k, 0.02, np.float32), "wz": np.zeros(shape.k, np.int8), "ys": one, "yz": zero}
     return _graph(onnx, "QLinearConv", inputs, attributes, "uint8"), {"x": image}
 
 

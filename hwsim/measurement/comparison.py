@@ -106,17 +106,19 @@ class MeasuredComparison:
 
 def kind_of(layer: Layer) -> str:
     """The kind of a layer that errors are told by."""
-    from hwsim.workload import BatchedMatmul, Conv2d, Gemm
+    from hwsim.workload.product import Product
 
-    if isinstance(layer, Gemm | BatchedMatmul):
-        return "GEMM"
-    if not isinstance(layer, Conv2d):
+    x = layer.lower(1)
+    if not isinstance(x, Product) or x.recurrent or x.spread:
         return "other"
-    if layer.groups > 1:
-        return "depthwise convolution" if layer.groups == layer.c else "grouped convolution"
-    if layer.c <= 4:
+    shape = x.geometry
+    if shape is None:
+        return "GEMM"
+    if shape.groups > 1:
+        return "depthwise convolution" if shape.groups == shape.c else "grouped convolution"
+    if shape.c <= 4:
         return "convolution of few channels"
-    return "pointwise convolution" if layer.r == layer.s == 1 else "dense convolution"
+    return "pointwise convolution" if shape.taps == 1 else "dense convolution"
 
 
 KINDS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Pads, Pair, Shape, kind
+from hwsim.workload.product import Geometry, Product, Stream
 
 __all__ = ["Conv2d", "Pool2d"]
 
@@ -166,11 +167,6 @@ class Conv2d(_Window):
         return "dwconv" if self.depthwise else "conv"
 
     @property
-    def pointwise(self) -> bool:
-        """Whether the filter is 1 x 1 and all channels are mixed."""
-        return self.r == self.s == self.groups == 1 and not self.depthwise
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference; those on padding count too."""
         return self.p * self.q * self.weights
@@ -192,6 +188,17 @@ class Conv2d(_Window):
     def biases(self) -> int:
         """Stored biases."""
         return self.k if self.bias else 0
+
+    def lower(self, batch: int) -> Product:
+        """A product by im2col for each group."""
+        shape = Geometry(
+            self.c, self.h, self.w, self.k, self.p, self.q, self.r, self.s,
+            self.stride, self.dilation, self.pad, self.groups, self.depthwise,
+        )  # fmt: skip
+        return Product(
+            batch, self.groups, batch * shape.p * shape.q, shape.filters, shape.channels * shape.taps,
+            geometry=shape, activation=self.activation, dead_in=self.dead_in, dead_out=self.dead_out,
+        )  # fmt: skip
 
 
 @kind
@@ -262,3 +269,7 @@ class Pool2d(_Window):
     def ops(self) -> int:
         """Comparisons or additions of one inference."""
         return self.outputs * self.r * self.s
+
+    def lower(self, batch: int) -> Stream:
+        """A pass over windows."""
+        return self._stream(batch, "pool", self.type)

@@ -10,6 +10,7 @@ from hwsim.workload.conv import Conv2d
 from hwsim.workload.layer import ACTIVATIONS, Layer, Shape, Sublayer, kind
 from hwsim.workload.matmul import Gemm
 from hwsim.workload.pointwise import Elementwise, Softmax
+from hwsim.workload.product import Product
 
 __all__ = ["ExpertGemm", "Moe"]
 
@@ -105,6 +106,19 @@ class ExpertGemm(Layer):
         used = self.used(batch)
         rows, more = divmod(self.rows * batch, used)
         return ((more, rows + 1), (used - more, rows)) if more else ((used, rows),)
+
+    def lower(self, batch: int) -> Product:
+        """A product an expert in use, with the rows of the fullest."""
+        (_, rows), *_ = self.spread(batch)
+        return Product(
+            batch, self.used(batch), rows, self.n, self.k,
+            macs=self.macs * batch, outputs=self.rows * batch * self.n, spread=self.spread(batch),
+            activation=self.activation,
+        )  # fmt: skip
+
+    def weights_read(self, batch: int) -> int:
+        """The matrices of the experts in use."""
+        return self.used(batch) * self.n * self.k
 
     def used(self, batch: int = 1) -> int:
         """Experts that a batch uses, and whose weights it reads."""

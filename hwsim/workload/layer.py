@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform, overload
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.workload.product import Product, Stream, StreamKind
 from hwsim.workload.tensor import TensorLike, TensorSpec, TensorType
 
 __all__ = [
@@ -283,6 +284,23 @@ class Layer:
     def cache_bytes(self, batch: int = 1) -> int:
         """Bytes that must be in memory from earlier inferences, such as the keys and values of earlier tokens."""
         return 0
+
+    def lower(self, batch: int) -> Product | Stream:
+        """What the layer asks of a machine for a batch: the one thing that machines see of its kind."""
+        return self._stream(batch, "opaque")
+
+    def _stream(self, batch: int, kind: StreamKind, function: str = "", activation: str = "none") -> Stream:
+        stored = self.weights + self.biases
+        inputs, outputs = self.inputs * batch, self.outputs * batch
+        return Stream(kind, inputs, outputs, self.ops * batch, stored, len(self.operands), function, activation)
+
+    def grouped(self, batch: int) -> tuple[Layer, ...]:
+        """Layers that together do what this one does, where its products have uneven numbers of rows; else none."""
+        return ()
+
+    def weights_read(self, batch: int) -> int:
+        """Stored weights that a batch reads: all of them, but for tables and experts."""
+        return self.weights
 
     def accepts(self, shape: Shape, operand: int) -> bool:
         """Whether an output of `shape` fits the operand: equal but for sizes of 1, or flattened or folded in place."""

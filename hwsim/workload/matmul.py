@@ -6,6 +6,7 @@ import math
 from typing import ClassVar
 
 from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Pair, Shape, TensorField, kind, tensor
+from hwsim.workload.product import Product, Stream
 
 __all__ = ["BatchedMatmul", "Embedding", "Gemm", "Gru", "Lstm"]
 
@@ -90,6 +91,13 @@ class Gemm(Layer):
         """Stored biases."""
         return self.n if self.bias else 0
 
+    def lower(self, batch: int) -> Product:
+        """One product with the rows of all inputs."""
+        return Product(
+            batch, 1, batch * self.m, self.n, self.k,
+            window=self.window, activation=self.activation, dead_in=self.dead_in, dead_out=self.dead_out,
+        )  # fmt: skip
+
 
 @kind
 class BatchedMatmul(Layer):
@@ -150,6 +158,10 @@ class BatchedMatmul(Layer):
         """Multiply-accumulates of one inference."""
         return self.b * self.m * self.n * self.k
 
+    def lower(self, batch: int) -> Product:
+        """Products of activations, those of each input apart."""
+        return Product(batch, batch * self.b, self.m, self.n, self.k, stored=False)
+
 
 @kind
 class _Recurrent(Layer):
@@ -192,6 +204,11 @@ class _Recurrent(Layer):
     def biases(self) -> int:
         """Stored biases, one a gate and hidden value."""
         return self._gates * self.hidden_size if self.bias else 0
+
+    def lower(self, batch: int) -> Product:
+        """One product of all gates a step, which waits for the step before."""
+        n, k = self._gates * self.hidden_size, self.input_size + self.hidden_size
+        return Product(batch, 1, batch, n, k, steps=self.steps, recurrent=True)
 
 
 @kind
@@ -245,3 +262,11 @@ class Embedding(Layer):
     def weights(self) -> int:
         """Stored weights; one inference reads `tokens` rows of them."""
         return self.rows * self.dim
+
+    def lower(self, batch: int) -> Stream:
+        """Rows of the table, one a token."""
+        return self._stream(batch, "gather")
+
+    def weights_read(self, batch: int) -> int:
+        """The rows that one inference looks up: those of a batch may be the same."""
+        return self.outputs

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
 from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Shape, kind
+from hwsim.workload.product import Stream
 
 __all__ = ["ELEMENTWISE", "Activation", "Concat", "DataMovement", "Elementwise", "Normalisation", "Opaque", "Softmax"]
 
@@ -89,6 +90,10 @@ class Elementwise(_Shaped):
         """Operations of one inference."""
         return self.outputs * max(self.n - 1, 1)
 
+    def lower(self, batch: int) -> Stream:
+        """A pass over all operands."""
+        return self._stream(batch, "elementwise", self.type, self.activation)
+
 
 @kind
 class Activation(_Shaped):
@@ -102,6 +107,10 @@ class Activation(_Shaped):
     def op(self) -> str:
         """The function: ``relu``, ``gelu``, ..."""
         return self.type
+
+    def lower(self, batch: int) -> Stream:
+        """A pass over the values."""
+        return self._stream(batch, "activation", self.type)
 
 
 @kind
@@ -139,6 +148,10 @@ class Normalisation(_Shaped):
         """A mean, a variance (two operations), a scale and an offset for each value."""
         return 5 * self.outputs
 
+    def lower(self, batch: int) -> Stream:
+        """A pass over the values."""
+        return self._stream(batch, "norm", self.type)
+
 
 @kind
 class Softmax(_Shaped):
@@ -150,6 +163,10 @@ class Softmax(_Shaped):
     def ops(self) -> int:
         """A maximum, a difference, an exponential, a sum and a quotient for each value."""
         return 5 * self.outputs
+
+    def lower(self, batch: int) -> Stream:
+        """A pass over the values."""
+        return self._stream(batch, "softmax")
 
 
 @kind
@@ -192,6 +209,10 @@ class Concat(Layer):
         """The shape of each part."""
         return tuple((*self.before, part, *self.rest) for part in self.parts)
 
+    def lower(self, batch: int) -> Stream:
+        """A copy, if the parts are not written in place."""
+        return self._stream(batch, "concat")
+
 
 @kind
 class DataMovement(_Shaped):
@@ -231,6 +252,10 @@ class DataMovement(_Shaped):
     def ops(self) -> int:
         """None: values only move."""
         return 0
+
+    def lower(self, batch: int) -> Stream:
+        """A copy, or a view where the order of the values stays."""
+        return self._stream(batch, "view" if self.type == "reshape" else "copy", self.type)
 
 
 @kind

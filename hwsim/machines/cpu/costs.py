@@ -9,19 +9,8 @@ from typing import Literal
 from hwsim.machines.cpu.bench import Bench
 from hwsim.machines.cpu.tiles import Walk, walk
 from hwsim.machines.cpu.work import COSTLY, Work
-from hwsim.workload import (
-    Activation,
-    BatchedMatmul,
-    Concat,
-    Conv2d,
-    DataMovement,
-    Elementwise,
-    Embedding,
-    Layer,
-    Normalisation,
-    Pool2d,
-    Softmax,
-)
+from hwsim.workload import Layer
+from hwsim.workload.product import Product, Stream
 
 __all__ = ["ALONE", "BOUNDS", "Place", "Share", "Spent", "fused", "level_of", "spend", "transcendental"]
 
@@ -100,18 +89,19 @@ class Spent:
         return sum(self.cycles.values())
 
 
-def transcendental(layer: Layer) -> int:
-    """Values of one inference whose function takes more than a comparison or a product."""
-    if isinstance(layer, (Softmax, Normalisation)):
-        return layer.outputs
-    function = layer.type if isinstance(layer, Activation) else getattr(layer, "activation", "none")
-    return layer.outputs if function in COSTLY else 0
+def transcendental(x: Product | Stream) -> int:
+    """Values whose function takes more than a comparison or a product."""
+    if isinstance(x, Product):
+        return x.outputs if x.activation in COSTLY else 0
+    function = x.function if x.kind == "activation" else x.activation
+    return x.outputs if x.kind in ("softmax", "norm") or function in COSTLY else 0
 
 
-def fused(layer: Layer) -> bool:
+def fused(x: Product | Stream) -> bool:
     """Whether a library that fuses runs the layer inside the one before it."""
-    cheap = isinstance(layer, Activation) and not transcendental(layer)
-    return cheap or isinstance(layer, (Elementwise, DataMovement, Concat))
+    if isinstance(x, Product):
+        return False
+    return x.kind in ("elementwise", "view", "copy", "concat") or (x.kind == "activation" and not transcendental(x))
 
 
 def _far(bench: Bench, found: Walk, level: Literal["l3", "dram"], lost: float, spent: Spent) -> None:
@@ -131,9 +121,7 @@ def level_of(bench: Bench, home: tuple[float, float]) -> Literal["", "l3", "dram
     return "l3" if home[1] <= bench.library.resident * bench.l3_size else "dram"
 
 
-def _multiply(
-    layer: Layer, work: Work, bench: Bench, share: Share, home: tuple[float, float], lost: float, spent: Spent
-) -> None:
+def _multiply(work: Work, bench: Bench, share: Share, home: tuple[float, float], lost: float, spent: Spent) -> None:
     """The multiply-accumulates of a product or convolution and what goes with them."""
     spent_on, cost, threads = spent.cycles, bench.cost, share.threads
     outputs = work.b * work.m * work.n
@@ -186,7 +174,7 @@ def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-def _pass(layer: Layer, bench: Bench, values: float, spent: Spent) -> None:
+def _pass(bench: Bench, values: float, spent: Spent) -> None:
     """A pass over values without MACs: by the bandwidth of where they are."""
     moved = values * bench.word
     if moved <= bench.l2_size:
@@ -213,38 +201,40 @@ def spend(
     spent = Spent(defaultdict(float))
     library, cost, threads = bench.library, bench.cost, share.threads
     cycles = spent.cycles
-    if library.fuses and fused(layer):
+    x = layer.lower(batch)
+    if library.fuses and fused(x):
         return spent
+    pool = isinstance(x, Stream) and x.kind == "pool"
     cycles["call"] = cost("call") + place.session * cost("session")
     if threads > 1:
-        first = cost("conv_thread" if isinstance(layer, (Conv2d, Pool2d)) else "thread")
+        first = cost("conv_thread" if pool or (work is not None and work.conv) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
-    if work is not None:
-        _multiply(layer, work, bench, share, home, place.lost, spent)
-        if isinstance(layer, Conv2d) and library.layout == "reorder":
+    if work is not None and isinstance(x, Product):
+        _multiply(work, bench, share, home, place.lost, spent)
+        if x.geometry is not None and library.layout == "reorder":
             # Channels that fill no vector are read as they are.
-            plain = bench.dtype != "int8" and layer.c < bench.ports.lanes
+            plain = bench.dtype != "int8" and x.geometry.c < bench.ports.lanes
             edges = (place.edges[0] and not plain, place.edges[1])
             values = edges[0] * layer.inputs + edges[1] * layer.outputs
             cycles["reorder"] += cost("reorder") * values * batch / threads
             cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
-            if bench.dtype != "int8" and layer.activation not in ("none", "relu"):
+            if bench.dtype != "int8" and x.activation not in ("none", "relu"):
                 cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
         if not work.conv and place.passed and bench.dtype == "int8":
             # 32-bit sums, which the next layer takes in 8 bits.
             cycles["requantise"] += cost("requantise") * layer.outputs * batch / threads
-        if isinstance(layer, BatchedMatmul):
+        if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads
-    elif isinstance(layer, Pool2d) and not library.fuses:
+    elif pool and not library.fuses:
         cycles["loads"] += layer.ops * batch / threads * bench.word / bench.l1_load
-        _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)
-    elif isinstance(layer, Pool2d):
+        _pass(bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+    elif pool:
         cycles["outputs"] += cost("output") * layer.outputs * batch / bench.ports.lanes / threads
-    elif not isinstance(layer, Embedding) and not transcendental(layer):
-        _pass(layer, bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+    elif isinstance(x, Stream) and x.kind != "gather" and not transcendental(x):
+        _pass(bench, (layer.inputs + layer.outputs) * batch / threads, spent)
         cycles["outputs"] += cost("value") * layer.outputs * batch / threads
-    cycles["functions"] += cost("function") * transcendental(layer) * batch / bench.ports.lanes / threads
-    if library.lines is not None and (work is not None or isinstance(layer, Pool2d)):
+    cycles["functions"] += cost("function") * transcendental(x) / bench.ports.lanes / threads
+    if library.lines is not None and (work is not None or pool):
         over = max(0.0, (layer.inputs + layer.outputs) * bench.word * batch / threads - bench.l2_size)
         cycles["spill"] += over * bench.l3_latency / (64 * library.lines)
     return spent

@@ -20,14 +20,15 @@ from hwsim.machines.cpu.nest import nest_of
 from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
-from hwsim.machines.cpu.work import Work, weights_read, work_of
+from hwsim.machines.cpu.work import Work, work_of
 from hwsim.machines.kinds import Machine
 from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.mapping import Mapping as LoopNest
 from hwsim.mapping import Problem, counts
 from hwsim.units import Rate
-from hwsim.workload import Elementwise, Layer, Pool2d, Workload
+from hwsim.workload import Layer, Workload
+from hwsim.workload.product import Product
 
 __all__ = ["Cpu"]
 
@@ -144,9 +145,9 @@ class Cpu(Machine):
     def _socket_cores(self) -> int:
         return self.spec.all_cores // self.spec.sockets
 
-    def shares(self, layer: Layer, work: Work | None, bench: Bench) -> list[Share]:
+    def shares(self, work: Work | None, bench: Bench) -> list[Share]:
         """What each thread has of a layer; the first has most."""
-        return shares_of(layer, work, bench, self.spec.threads_of_stream)
+        return shares_of(work, bench, self.spec.threads_of_stream)
 
     def planned_on(self) -> dict[str, Any]:
         """Prices do not act on plans: those that are given, and those that TDP and idle power make."""
@@ -172,7 +173,7 @@ class Cpu(Machine):
         hosts: dict[str, str] = {}
         before = ""
         for layer in workload:
-            if self.library.fuses and fused(layer):
+            if self.library.fuses and fused(layer.lower(1)):
                 producers = workload.inputs[layer.name] if workload.graph else (before,)
                 host = next((name for name in producers if name in workload), "")
                 if host:
@@ -203,7 +204,7 @@ class Cpu(Machine):
         layers = list(workload)
         for layer in layers:
             self.check_size(layer, batch)
-        weights = sum(weights_read(layer, batch) * self.bench(self.dtype_of(layer)).word for layer in layers)
+        weights = sum(layer.weights_read(batch) * self.bench(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
         cycles = self._cycles(layers, batch, weights, places, False)
@@ -247,7 +248,7 @@ class Cpu(Machine):
             key = (places[layer.name], *layer.likeness)
             if key not in known:
                 bench, work = self.bench(self.dtype_of(layer), efficient), work_of(layer, batch)
-                share = self.shares(layer, work, bench)[0]
+                share = self.shares(work, bench)[0]
                 home = self._home(layer, work, share, bench, weights)
                 known[key] = spend(layer, work, bench, batch, share, home, places[layer.name]).total
             found.append(known[key])
@@ -271,9 +272,10 @@ class Cpu(Machine):
         goes round them: half of L3 is theirs.
         """
         bench, library = self.bench(self.dtype_of(layer)), self.library
-        inputs, stored, outputs = layer.inputs * batch, weights_read(layer, batch), layer.outputs * batch
+        inputs, stored, outputs = layer.inputs * batch, layer.weights_read(batch), layer.outputs * batch
         found: dict[Action, float] = {}
-        if layer.macs or isinstance(layer, Pool2d) or not library.fuses:
+        x = layer.lower(batch)
+        if isinstance(x, Product) or x.kind == "pool" or not library.fuses:
             values = inputs + outputs
             over = max(0.0, values - self._room(bench) / bench.word)
             if over:
@@ -283,7 +285,7 @@ class Cpu(Machine):
             size = max(stored * bench.word, weights or 0)
             found["dram", "weight", "read"] = stored * max(0.0, 1 - self._l3_share() * self._socket_cores / (2 * size))
         elif stored and work is not None:
-            share = self.shares(layer, work, bench)[0]
+            share = self.shares(work, bench)[0]
             far = level_of(bench, self._home(layer, work, share, bench, weights)) == "dram"
             found["dram", "weight", "read"] = stored * far
         return {key: ceil(n) for key, n in found.items() if n}
@@ -337,7 +339,7 @@ class Cpu(Machine):
         if self.spec.precision != "workload":
             layer = layer.with_dtype(input=dtype, weight=dtype, output=dtype)
         work = work_of(layer, batch)
-        shares = self.shares(layer, work, bench)
+        shares = self.shares(work, bench)
         spents: dict[Share, Spent] = {}
         for share in shares:
             if share not in spents:
@@ -363,7 +365,8 @@ class Cpu(Machine):
         same = min(len(shares), self.spec.memories["l3"].cores or self._socket_cores)
         servers = partial(self._servers, same=same if work is not None and shares[0].n == work.n else 1)
         # A maximum of 8-bit values needs no scaling; a sum of them does.
-        scaled = dtype == "int8" and (macs > 0 or isinstance(layer, Elementwise))
+        x = layer.lower(batch)
+        scaled = dtype == "int8" and (isinstance(x, Product) or x.kind == "elementwise")
         bounds = BOUNDS | ({"outputs": "requantise"} if scaled else {})
         return LayerPlan(
             layer,
@@ -391,7 +394,7 @@ class Cpu(Machine):
     ) -> tuple[dict[Action, int], Problem | None, LoopNest | None]:
         """Words that each cache moves, and the nest that says so."""
         if work is None:
-            if self.library.fuses and fused(layer):
+            if self.library.fuses and fused(layer.lower(batch)):
                 return {}, None, None
             level = "l2" if (layer.inputs + layer.outputs) * bench.word * batch <= bench.l2_size else "l3"
             return (
@@ -417,7 +420,7 @@ class Cpu(Machine):
     def _algorithm(self, layer: Layer, work: Work | None, bench: Bench, threads: int) -> str:
         """What the library does, in words."""
         if work is None:
-            kind = "fused into the layer before" if self.library.fuses and fused(layer) else "pass over values"
+            kind = "fused into the layer before" if self.library.fuses and fused(layer.lower(1)) else "pass over values"
             return f"{kind}, {self.library.name}"
         kind = "product of matrices"
         if work.conv:
@@ -463,12 +466,12 @@ class Cpu(Machine):
             return ()
         lines = []
         core = core_named(self.spec.core)
-        stored = sum(weights_read(other, batch) for other in plan.workload)
+        stored = sum(other.weights_read(batch) for other in plan.workload)
         for dtype in self.library.types:
             if core.best(dtype) is None:
                 continue
             bench, work = self.bench(dtype), work_of(layer, batch)
-            share = self.shares(layer, work, bench)[0]
+            share = self.shares(work, bench)[0]
             home = self._home(layer, work, share, bench, stored * bench.word)
             spent = spend(layer, work, bench, batch, share, home, context.place)
             words: dict[str, float] = {}

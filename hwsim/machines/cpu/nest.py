@@ -7,7 +7,8 @@ from hwsim.machines.cpu.costs import Share
 from hwsim.machines.cpu.library import TileSpec
 from hwsim.machines.cpu.work import Work
 from hwsim.mapping import Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, conv_problem
-from hwsim.workload import Conv2d, Layer
+from hwsim.workload import Layer
+from hwsim.workload.product import Product
 
 __all__ = ["nest_of"]
 
@@ -45,17 +46,18 @@ def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int) ->
     """
     bits = (8 * bench.word,) * 3
     tile = bench.type.conv if work.conv else bench.type.gemm
-    if isinstance(layer, Conv2d):
-        groups = layer.groups
+    x = layer.lower(batch)
+    shape = x.geometry if isinstance(x, Product) else None
+    if shape is not None:
         problem = conv_problem(
-            batch, groups, layer.k // groups, work.channels, layer.p, layer.q, layer.r, layer.s,
-            layer.stride, layer.dilation, bits,
+            batch, shape.groups, shape.filters, shape.channels, shape.p, shape.q, shape.r, shape.s,
+            shape.stride, shape.dilation, bits,
         )  # fmt: skip
     else:
         problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
     nest = _Nest(problem)
     nest.keep("l3", *_ALL)
-    if isinstance(layer, Conv2d):
+    if shape is not None:
         _convolution(nest, work, bench, tile, share)
     else:
         _product(nest, work, bench, tile, share)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import ceil
 
 from hwsim.machines.cpu.costs import Place
-from hwsim.workload import Activation, Concat, Conv2d, Elementwise, Pool2d, Workload
+from hwsim.workload import Layer, Workload
+from hwsim.workload.product import Product
 
 __all__ = ["contended", "places_of"]
 
@@ -21,7 +22,7 @@ def places_of(workload: Workload, layout: str) -> dict[str, Place]:
     """
     if not workload.graph:
         return {layer.name: Place(session=not number) for number, layer in enumerate(workload)}
-    kept = {layer.name for layer in workload if isinstance(layer, (Conv2d, Pool2d, Elementwise, Activation, Concat))}
+    kept = {layer.name for layer in workload if _keeps_layout(layer)}
     kept = {layer.name for layer in workload} if layout == "kept" else kept
     read: dict[str, list[str]] = {layer.name: [] for layer in workload}
     for name, sources in workload.inputs.items():
@@ -39,6 +40,14 @@ def places_of(workload: Workload, layout: str) -> dict[str, Place]:
         )
         for number, layer in enumerate(workload)
     }
+
+
+def _keeps_layout(layer: Layer) -> bool:
+    """Whether a library's kernel reads and writes its own layout of images."""
+    x = layer.lower(1)
+    if isinstance(x, Product):
+        return x.geometry is not None
+    return x.kind in ("pool", "elementwise", "activation", "concat")
 
 
 def contended(moved: Sequence[float], core_s: float, bandwidth: float, beside: float, hz: float) -> list[int]:

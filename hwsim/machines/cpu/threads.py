@@ -8,7 +8,6 @@ from hwsim.machines.cpu.bench import Bench
 from hwsim.machines.cpu.costs import BOUNDS, Share
 from hwsim.machines.cpu.work import Work
 from hwsim.program import Pipeline, Program, Run, Stage
-from hwsim.workload import ExpertGemm, Gru, Layer, Lstm
 
 __all__ = ["STARTING", "program_of", "shares_of"]
 
@@ -18,8 +17,8 @@ _SHOWN = 16
 STARTING = ("call", "threads")
 
 
-def shares_of(layer: Layer, work: Work | None, bench: Bench, threads: int) -> list[Share]:
-    """What each of at most `threads` threads has of a layer; the first has most.
+def shares_of(work: Work | None, bench: Bench, threads: int) -> list[Share]:
+    """What each of at most `threads` threads has of a layer (None: one without MACs); the first has most.
 
     A product is cut along its columns where it has more of them than rows, in whole vectors, else along its rows;
     several products are dealt out whole, except those of steps and experts, which all threads do together. Generated
@@ -33,7 +32,7 @@ def shares_of(layer: Layer, work: Work | None, bench: Bench, threads: int) -> li
         tile = bench.type.conv if work.conv else bench.type.gemm
         units = work.b * -(-work.m // tile.rows[0]) * -(-work.n // (tile.vectors * lanes))
         return [Share(work.b, work.m, work.n, n, part) for n, part in _cut(units, threads)]
-    if not work.conv and work.b > 1 and not isinstance(layer, (ExpertGemm, Lstm, Gru)):
+    if not work.conv and work.b > 1 and not work.joint:
         return [Share(round(part * work.b), work.m, work.n, n, part) for n, part in _cut(work.b, threads)]
     if work.n > work.m and not work.conv:
         blocks = -(-work.n // lanes)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
-from hwsim.workload import BatchedMatmul, Conv2d, Embedding, ExpertGemm, Gemm, Gru, Layer, Lstm
+from hwsim.workload import Layer
+from hwsim.workload.product import Product
 
 __all__ = ["COSTLY", "Work", "live_taps", "work_of"]
 
@@ -27,6 +27,8 @@ class Work:
         What it is; a depthwise layer is one product of one column for each channel.
     macs, live : int
         MACs by the shape, and those whose input is not in the padding.
+    joint : bool
+        Whether all threads do each product together: those of steps, and those of experts.
     """
 
     b: int
@@ -39,6 +41,7 @@ class Work:
     depthwise: bool
     macs: int
     live: int
+    joint: bool = False
 
 
 def live_taps(size: int, window: int, stride: int, before: int, out: int, dilation: int = 1) -> int:
@@ -58,36 +61,13 @@ def live_taps(size: int, window: int, stride: int, before: int, out: int, dilati
 
 def work_of(layer: Layer, batch: int) -> Work | None:
     """The products of a layer for `batch` inputs, or None where it has no MACs."""
-    if isinstance(layer, Conv2d):
-        live = live_taps(layer.h, layer.r, layer.stride[0], layer.pad[0], layer.p, layer.dilation[0])
-        live *= live_taps(layer.w, layer.s, layer.stride[1], layer.pad[1], layer.q, layer.dilation[1])
-        channels, taps, pixels = layer.c // layer.groups, layer.r * layer.s, batch * layer.p * layer.q
-        macs = layer.macs * batch
-        live *= layer.k * channels * batch
-        groups = layer.groups
-        filters, depth = layer.k // groups, taps * channels
-        return Work(groups, pixels, filters, depth, taps, channels, True, layer.depthwise, macs, live)
-    if isinstance(layer, Gemm):
-        return _product(1, batch * layer.m, layer.n, layer.k)
-    if isinstance(layer, BatchedMatmul):
-        return _product(batch * layer.b, layer.m, layer.n, layer.k)
-    if isinstance(layer, ExpertGemm):
-        (_, rows), *_ = layer.spread(batch)
-        macs = layer.macs * batch
-        return Work(layer.used(batch), rows, layer.n, layer.k, 1, layer.k, False, False, macs, macs)
-    if isinstance(layer, (Lstm, Gru)):
-        # Each step waits for the one before.
-        return _product(layer.steps, batch, layer.gates * layer.hidden_size, layer.input_size + layer.hidden_size)
-    return None
-
-
-def _product(b: int, m: int, n: int, k: int) -> Work:
-    macs = prod((b, m, n, k))
-    return Work(b, m, n, k, 1, k, False, False, macs, macs)
-
-
-def weights_read(layer: Layer, batch: int) -> int:
-    """Stored weights that a batch reads: all, of a table the rows that are looked up, of experts those in use."""
-    if isinstance(layer, ExpertGemm):
-        return layer.used(batch) * layer.n * layer.k
-    return layer.outputs if isinstance(layer, Embedding) else layer.weights
+    x = layer.lower(batch)
+    if not isinstance(x, Product):
+        return None
+    g = x.geometry
+    if g is None:
+        return Work(x.b * x.steps, x.m, x.n, x.k, 1, x.k, False, False, x.macs, x.macs, bool(x.spread) or x.recurrent)
+    live = live_taps(g.h, g.r, g.stride[0], g.pad[0], g.p, g.dilation[0])
+    live *= live_taps(g.w, g.s, g.stride[1], g.pad[1], g.q, g.dilation[1])
+    live *= g.k * g.channels * batch
+    return Work(x.b, x.m, x.n, x.k, g.taps, g.channels, True, g.depthwise, x.macs, live)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from hwsim.workload import Activation, Conv2d, Elementwise, Gemm, Workload
+from hwsim.workload import Layer, Workload
+from hwsim.workload.product import Product
 
 __all__ = ["fused_into"]
+
+
+def _is_tiled(layer: Layer) -> bool:
+    """Whether a layer is a convolution or a product by stored weights, whose kernels have an epilogue."""
+    x = layer.lower(1)
+    return isinstance(x, Product) and x.stored and not x.recurrent and not x.spread
 
 
 def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
@@ -20,15 +27,16 @@ def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
     place = {layer.name: i for i, layer in enumerate(workload)}
     found: dict[str, tuple[str, int]] = {}
     for layer in workload:
-        if not isinstance(layer, (Activation, Elementwise)):
+        x = layer.lower(1)
+        if isinstance(x, Product) or x.kind not in ("activation", "elementwise"):
             continue
         producers = workload.inputs[layer.name]
-        if isinstance(layer, Elementwise) and (layer.type not in ("add", "mul", "sub") or layer.n != 2):
+        if x.kind == "elementwise" and (x.function not in ("add", "mul", "sub") or x.operands != 2):
             continue
         hosts = []
         for producer in producers:
             host = found[producer][0] if producer in found else producer
-            tiled = host in place and isinstance(workload[host], (Conv2d, Gemm))
+            tiled = host in place and _is_tiled(workload[host])
             if tiled and len(readers[producer]) == 1 and workload[producer].output.elements == layer.output.elements:
                 hosts.append(host)
         if hosts:

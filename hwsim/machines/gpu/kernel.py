@@ -13,9 +13,10 @@ from hwsim.machines.gpu.parts import Tile
 from hwsim.machines.gpu.streams import KernelPlan, Load
 from hwsim.machines.gpu.tiles import Products, Timing
 from hwsim.machines.gpu.timing import Timed, Unit
-from hwsim.machines.gpu.work import Product, Stream, Types, layer_kind
+from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, layer_kind
 from hwsim.machines.plan import Action
-from hwsim.workload import Conv2d, Layer
+from hwsim.workload import Layer
+from hwsim.workload.product import Product
 
 if TYPE_CHECKING:
     from hwsim.machines.gpu.machine import Gpu
@@ -52,7 +53,7 @@ def plan_nothing(machine: Gpu, layer: Layer, batch: int, why: str) -> KernelPlan
 
 
 def plan_stream(
-    machine: Gpu, layer: Layer, batch: int, types: Types, work: Stream, read: int = 0, slow: float = 1.0
+    machine: Gpu, layer: Layer, batch: int, types: Types, work: StreamingKernel, read: int = 0, slow: float = 1.0
 ) -> KernelPlan:
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
@@ -86,7 +87,8 @@ def plan_stream(
     }  # fmt: skip
     why = (f"{moved:,} B in {'L2' if kept else 'DRAM'}; {_shares(words)}",)
     peak = max(_peak(machine, types.math), int(rate * spec.sms))
-    nest = stream_nest(layer, batch, types) if isinstance(layer, Conv2d) else (None, None)
+    asked = layer.lower(batch)
+    nest = stream_nest(asked, types) if isinstance(asked, Product) else (None, None)
     return KernelPlan(
         layer, batch, work.algorithm, lower(phases), {key: n for key, n in counts.items() if n},
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
@@ -106,7 +108,7 @@ def _name(tile: Tile, split: int, step: int) -> str:
 
 
 def plan_product(
-    machine: Gpu, layer: Layer, batch: int, types: Types, work: Product, read: int = 0, slow: float = 1.0
+    machine: Gpu, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
 ) -> KernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
     timer, spec = machine.timer, machine.spec
@@ -210,7 +212,7 @@ def _load(
     unit: Unit,
     phases: Phases,
     done: Timed,
-    work: Product,
+    work: TiledProduct,
     us: float,
     fill: float,
     ideal: float,
@@ -245,7 +247,15 @@ def _words(unit: Unit, tile: Tile, terms: dict[str, float], floor: float, fill: 
 
 
 def _counts(
-    p: Products, unit: Unit, tile: Tile, split: int, work: Product, layer: Layer, batch: int, timing: Timing, tiles: int
+    p: Products,
+    unit: Unit,
+    tile: Tile,
+    split: int,
+    work: TiledProduct,
+    layer: Layer,
+    batch: int,
+    timing: Timing,
+    tiles: int,
 ) -> dict[Action, int]:
     """MACs, instructions with their padding, and bytes at each level."""
     from hwsim.machines.gpu.timing import shared_bytes

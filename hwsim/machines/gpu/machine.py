@@ -15,13 +15,13 @@ from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import Beside, KernelContext, KernelPlan, beside, beside_nothing
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import BITS, Product, Types, layer_kind, layer_work, wanted_type
+from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.kinds import MAX_MACS, Machine
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec
-from hwsim.workload import Conv2d, Layer, Workload
+from hwsim.workload import Layer, Workload
 
 __all__ = ["Gpu"]
 
@@ -80,7 +80,7 @@ class Gpu(Machine):
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
         library = self.timer.library
         pad = library.pad.get(types.math, 1)
-        if library.pad_stem and isinstance(layer, Conv2d) and layer.c <= 4:
+        if library.pad_stem and layer_kind(layer) == "conv" and layer.input.shape[0] <= 4:
             pad = min(pad, 4)
         return layer_work(layer, batch, types, pad, types.math in library.winograd)
 
@@ -106,7 +106,7 @@ class Gpu(Machine):
             return plan_nothing(self, layer, batch, f"fused into {context.host}")
         types = self.types(layer)
         work = self._work(layer, batch, types)
-        if not isinstance(work, Product):
+        if not isinstance(work, TiledProduct):
             return plan_stream(self, layer, batch, types, work, context.read, context.slow)
         return plan_product(self, layer, batch, types, work, context.read, context.slow)
 

@@ -6,16 +6,18 @@ from math import ceil
 
 from hwsim.machines.gpu.parts import Tile
 from hwsim.machines.gpu.timing import Unit
-from hwsim.machines.gpu.work import Product, Types
+from hwsim.machines.gpu.work import TiledProduct, Types
 from hwsim.mapping import Keep, Loop, Mapping, Node, Problem, batched_gemm_problem
-from hwsim.workload import Conv2d
+from hwsim.workload.product import Product
 
 __all__ = ["stream_nest", "tile_nest"]
 
 _WARP = 64
 
 
-def tile_nest(work: Product, tile: Tile, split: int, unit: Unit, types: Types, sms: int) -> tuple[Problem, Mapping]:
+def tile_nest(
+    work: TiledProduct, tile: Tile, split: int, unit: Unit, types: Types, sms: int
+) -> tuple[Problem, Mapping]:
     """The nest of one kernel: blocks of tiles that run at a time, tiles over SMs, steps of the inner dimension, warps.
 
     A convolution is shown as the product that it is computed as.
@@ -52,16 +54,14 @@ def tile_nest(work: Product, tile: Tile, split: int, unit: Unit, types: Types, s
     return problem, Mapping(tuple(nodes))
 
 
-def stream_nest(layer: Conv2d, batch: int, types: Types) -> tuple[Problem, Mapping]:
+def stream_nest(product: Product, types: Types) -> tuple[Problem, Mapping]:
     """The nest of a convolution without tiles: a thread for each output, weights from the cache."""
-    inner = layer.c // layer.groups * layer.r * layer.s
-    outputs = batch * layer.p * layer.q
     bits = (types.a, types.w, types.o)
-    problem = batched_gemm_problem(layer.groups, outputs, layer.k // layer.groups, inner, bits=bits)
+    problem = batched_gemm_problem(product.b, product.m, product.n, product.k, bits=bits)
     nodes = (
         Keep("dram", ("ifmap", "weight", "ofmap")),
         Loop("B", 1, "sms"),
-        Loop("M", min(outputs, _WARP), "sms"),
+        Loop("M", min(product.m, _WARP), "sms"),
         Keep("register", ("ofmap",)),
         Loop("K", 1),
         Loop("N", 1),

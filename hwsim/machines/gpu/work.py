@@ -6,22 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from hwsim.workload import (
-    BatchedMatmul,
-    Concat,
-    Conv2d,
-    DataMovement,
-    Embedding,
-    ExpertGemm,
-    Gemm,
-    Gru,
-    Layer,
-    Lstm,
-    Pool2d,
-)
+from hwsim.workload import Layer
+from hwsim.workload.product import Geometry, Product, geometry_of
 from hwsim.workload.tensor import DTYPES
 
-__all__ = ["Product", "Stream", "Types", "layer_kind", "layer_work", "wanted_type"]
+__all__ = ["TiledProduct", "StreamingKernel", "Types", "layer_kind", "layer_work", "wanted_type"]
 
 #: Bits of a value in memory; tf32 is rounded from fp32 on its way to the tensor core.
 BITS: Mapping[str, int] = {**DTYPES, "tf32": 32}
@@ -42,7 +31,7 @@ class Types:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class TiledProduct:
     """`b` products of m x k by k x n, `times` one after the other; `image` is the activations' bytes in memory.
 
     `inner` is k before its channels were padded.
@@ -66,7 +55,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class StreamingKernel:
     """Bytes that are read and written, and MACs done in passing on CUDA cores; no kernel at all if it only renames."""
 
     read: int
@@ -78,7 +67,7 @@ class Stream:
 
 def layer_kind(layer: Layer) -> str:
     """What a library tells apart: ``conv`` or ``gemm``."""
-    return "conv" if isinstance(layer, Conv2d) else "gemm"
+    return "gemm" if geometry_of(layer.lower(1)) is None else "conv"
 
 
 def wanted_type(layer: Layer, precision: str) -> Types:
@@ -105,7 +94,9 @@ def _bytes(values: int, bits: int) -> int:
     return -(-values * bits // 8)
 
 
-def layer_work(layer: Layer, batch: int, types: Types, pad: int = 1, winograd: bool = False) -> Product | Stream:
+def layer_work(
+    layer: Layer, batch: int, types: Types, pad: int = 1, winograd: bool = False
+) -> TiledProduct | StreamingKernel:
     """What a layer asks for.
 
     Parameters
@@ -117,49 +108,41 @@ def layer_work(layer: Layer, batch: int, types: Types, pad: int = 1, winograd: b
         Whether 3 x 3 convolutions of stride 1 are done in the transformed domain: F(2x2, 3x3), 16 products for 4
         outputs in place of 36.
     """
-    if isinstance(layer, Conv2d):
-        return _conv(layer, batch, types, pad, winograd)
-    if isinstance(layer, Gemm):
-        m = layer.m * batch
-        return Product(1, m, layer.n, layer.k, _bytes(m * layer.k, types.a), "GEMM")
-    if isinstance(layer, BatchedMatmul):
-        b = layer.b * batch
-        return Product(b, layer.m, layer.n, layer.k, _bytes(b * layer.m * layer.k, types.a), "batched GEMM")
-    if isinstance(layer, ExpertGemm):
-        (_, rows), *_ = layer.spread(batch)
-        image = _bytes(layer.rows * batch * layer.k, types.a)
-        return Product(layer.used(batch), rows, layer.n, layer.k, image, "grouped GEMM")
-    if isinstance(layer, (Lstm, Gru)):
-        gates, k = layer.gates * layer.hidden_size, layer.input_size + layer.hidden_size
-        return Product(1, batch, gates, k, _bytes(batch * k, types.a), "GEMM a step", times=layer.steps)
-    read, written = _bytes(layer.inputs * batch, types.a), _bytes(layer.outputs * batch, types.o)
-    if isinstance(layer, Embedding):
-        return Stream(written + _bytes(layer.tokens * batch, 32), written, "gather")
-    if isinstance(layer, DataMovement) and layer.type == "reshape":
-        return Stream(0, 0, "view of its input", kernels=0)
-    if isinstance(layer, Pool2d):
-        return Stream(read, written, "pooling")
-    if isinstance(layer, Concat):
-        return Stream(read, written, "copy")
-    stored = _bytes(layer.weights + layer.biases, max(types.w, 16))
-    return Stream(read + stored, written, "streaming kernel")
+    x = layer.lower(batch)
+    if isinstance(x, Product):
+        if x.geometry is not None:
+            return _conv(layer, x.geometry, batch, types, pad, winograd)
+        name = "GEMM a step" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
+        rows = x.macs // (x.steps * x.n * x.k)
+        return TiledProduct(x.b, x.m, x.n, x.k, _bytes(rows * x.k, types.a), name, times=x.steps)
+    read, written = _bytes(x.inputs, types.a), _bytes(x.outputs, types.o)
+    if x.kind == "gather":
+        return StreamingKernel(written + _bytes(x.inputs, 32), written, "gather")
+    if x.kind == "view":
+        return StreamingKernel(0, 0, "view of its input", kernels=0)
+    if x.kind == "pool":
+        return StreamingKernel(read, written, "pooling")
+    if x.kind == "concat":
+        return StreamingKernel(read, written, "copy")
+    return StreamingKernel(read + _bytes(x.stored, max(types.w, 16)), written, "streaming kernel")
 
 
-def _conv(layer: Conv2d, batch: int, types: Types, pad: int, winograd: bool) -> Product | Stream:
-    group_c, group_k = layer.c // layer.groups, layer.k // layer.groups
-    image = _bytes(batch * layer.c * layer.h * layer.w, types.a)
-    outputs = batch * layer.p * layer.q
-    if layer.groups > 1 and min(group_c, group_k) < _DIRECT_CHANNELS:
+def _conv(
+    layer: Layer, shape: Geometry, batch: int, types: Types, pad: int, winograd: bool
+) -> TiledProduct | StreamingKernel:
+    channels, filters = shape.channels, shape.filters
+    image = _bytes(batch * shape.c * shape.h * shape.w, types.a)
+    outputs = batch * shape.p * shape.q
+    if shape.groups > 1 and min(channels, filters) < _DIRECT_CHANNELS:
         read = image + _bytes(layer.weights, types.w)
         written = _bytes(layer.outputs * batch, types.o)
-        return Stream(read, written, "direct grouped convolution", layer.macs * batch)
-    if winograd and layer.groups == 1 and (layer.r, layer.s) == (3, 3) and layer.stride == layer.dilation == (1, 1):
-        tiles = batch * -(-layer.p // 2) * -(-layer.q // 2)
-        return Product(16, tiles, layer.k, layer.c, 4 * image, "Winograd F(2x2, 3x3)", winograd=True)
-    k = _up(group_c, pad) * layer.r * layer.s
-    pixels = image * _up(group_c, pad) // group_c
+        return StreamingKernel(read, written, "direct grouped convolution", layer.macs * batch)
+    if winograd and shape.groups == 1 and (shape.r, shape.s) == (3, 3) and shape.stride == shape.dilation == (1, 1):
+        tiles = batch * -(-shape.p // 2) * -(-shape.q // 2)
+        return TiledProduct(16, tiles, shape.k, shape.c, 4 * image, "Winograd F(2x2, 3x3)", winograd=True)
+    k = _up(channels, pad) * shape.taps
+    pixels = image * _up(channels, pad) // channels
     # A filter of one value with a stride reads only what it meets.
-    if prod(layer.stride) > 1 and layer.r == layer.s == 1:
-        pixels = min(pixels, _bytes(outputs * layer.groups * k, types.a))
-    inner = group_c * layer.r * layer.s
-    return Product(layer.groups, outputs, group_k, k, pixels, "implicit GEMM", inner=inner)
+    if prod(shape.stride) > 1 and shape.taps == 1:
+        pixels = min(pixels, _bytes(outputs * shape.groups * k, types.a))
+    return TiledProduct(shape.groups, outputs, filters, k, pixels, "implicit GEMM", inner=channels * shape.taps)

@@ -9,22 +9,8 @@ from __future__ import annotations
 
 import math
 
-from hwsim.workload import (
-    BatchedMatmul,
-    Concat,
-    Conv2d,
-    DataMovement,
-    Elementwise,
-    Embedding,
-    ExpertGemm,
-    Gemm,
-    Gru,
-    Layer,
-    Lstm,
-    Normalisation,
-    Pool2d,
-    Softmax,
-)
+from hwsim.workload import Layer
+from hwsim.workload.product import Geometry, Product, geometry_of
 
 __all__ = [
     "BOUNDS",
@@ -71,32 +57,34 @@ _MOVED, _NORMALISED = 0.1, 5.0
 _NARROW = 4
 
 
-def _conv(layer: Conv2d, drop: bool) -> dict[str, float]:
+def _conv(layer: Layer, x: Product, shape: Geometry, drop: bool) -> dict[str, float]:
     """A convolution: depthwise, pointwise, or through a column of patches."""
-    pixels, window = layer.p * layer.q, layer.r * layer.s
-    outputs = pixels * _live_out(layer, drop)
+    pixels = shape.p * shape.q
+    outputs = pixels * _live_out(x, shape, drop)
     macs = live_macs(layer, drop)
-    if layer.depthwise:
-        return {"depthwise_mac" if layer.k == layer.c else "multiplied_mac": macs, "depthwise_output": outputs}
-    found: dict[str, float] = {"output": outputs}
-    channels = layer.c - layer.dead_in * drop
-    if layer.r == layer.s == 1:
-        found["pointwise_mac"] = macs
-        gathered = max(layer.stride) > 1
+    if shape.depthwise:
+        return {"depthwise_mac" if shape.k == shape.c else "multiplied_mac": macs, "depthwise_output": outputs}
+    units: dict[str, float] = {"output": outputs}
+    channels = shape.c - x.dead_in * drop
+    if shape.taps == 1:
+        units["pointwise_mac"] = macs
+        gathers = max(shape.stride) > 1
     else:
-        found["narrow_mac" if layer.c // layer.groups < _NARROW else "conv_mac"] = macs
-        gathered = True
-    if gathered:
-        found |= {"patch": pixels * window * layer.groups, "patch_byte": pixels * window * channels}
-    return found
+        units["narrow_mac" if shape.channels < _NARROW else "conv_mac"] = macs
+        gathers = True
+    if gathers:
+        units |= {"patch": pixels * shape.taps * shape.groups, "patch_byte": pixels * shape.taps * channels}
+    return units
 
 
-def _live_out(layer: Conv2d, drop: bool) -> int:
+def _live_out(x: Product, shape: Geometry | None, drop: bool) -> int:
+    """Output channels or features that are computed."""
+    outputs = x.n if shape is None else shape.k
     if not drop:
-        return layer.k
-    if layer.depthwise:
-        return layer.k - max(layer.dead_out, layer.dead_in * (layer.k // layer.c))
-    return layer.k - layer.dead_out
+        return outputs
+    if shape is not None and shape.depthwise:
+        return shape.k - max(x.dead_out, x.dead_in * (shape.k // shape.c))
+    return outputs - x.dead_out
 
 
 def live_macs(layer: Layer, drop: bool) -> int:
@@ -109,25 +97,24 @@ def weight_bytes(layer: Layer, drop: bool) -> int:
     weights, biases = layer.weights, layer.biases
     if drop and layer.macs:
         weights = -(-weights * layer.macs_live // layer.macs)
-        if isinstance(layer, Conv2d) and biases:
-            biases = _live_out(layer, drop)
-        elif isinstance(layer, Gemm) and biases:
-            biases = layer.n - layer.dead_out
+        x = layer.lower(1)
+        if biases and isinstance(x, Product) and not x.recurrent and not x.spread:
+            biases = _live_out(x, x.geometry, drop)
     return -(-weights * layer.weight.bits // 8) + (8 if layer.input.dtype == "int16" else 4) * biases
 
 
 def read_bytes(layer: Layer, drop: bool) -> int:
-    """Bytes of weights and biases that one inference reads: of experts, those that it uses."""
-    stored = weight_bytes(layer, drop)
-    return -(-stored * layer.used() // layer.experts) if isinstance(layer, ExpertGemm) else stored
+    """Bytes of weights and biases that one inference reads: of experts and tables, those that it uses."""
+    stored, weights = weight_bytes(layer, drop), layer.weights
+    return -(-stored * layer.weights_read(1) // weights) if weights else stored
 
 
 def scratch_bytes(layer: Layer) -> int:
     """Bytes of the column of patches that a kernel keeps beside the tensors: 16-bit values, two positions at a time."""
-    if not isinstance(layer, Conv2d) or layer.r == layer.s == 1:
+    shape = geometry_of(layer.lower(1))
+    if shape is None or shape.taps == 1:
         return 0
-    taps = layer.r * layer.s
-    return 2 * taps * layer.c if layer.depthwise else 4 * taps * (layer.c // layer.groups)
+    return 2 * shape.taps * shape.c if shape.depthwise else 4 * shape.taps * shape.channels
 
 
 def number_format(layer: Layer) -> str:
@@ -142,29 +129,36 @@ def number_format(layer: Layer) -> str:
 
 def features(layer: Layer, drop: bool) -> dict[str, float]:
     """Units of each term that one inference of a layer has; `drop`: dead channels are left out."""
-    found: dict[str, float] = {}
-    if isinstance(layer, Conv2d):
-        found = _conv(layer, drop)
-    elif isinstance(layer, Gemm):
-        outputs = layer.m * (layer.n - layer.dead_out * drop)
-        kind = ("dense_mac", "dense_output") if layer.m == 1 else ("pointwise_mac", "output")
-        found = dict(zip(kind, (live_macs(layer, drop), outputs)))
-    elif isinstance(layer, ExpertGemm):
-        found = {"pointwise_mac": layer.macs, "output": layer.rows * layer.n, "element": layer.ops}
-    elif isinstance(layer, BatchedMatmul):
-        found = {"pointwise_mac": layer.macs, "output": layer.outputs}
-    elif isinstance(layer, (Lstm, Gru)):
-        found = {"dense_mac": layer.macs, "dense_output": layer.outputs, "element": layer.ops}
-    elif isinstance(layer, Elementwise):
-        found = {"element": layer.ops}
-    elif isinstance(layer, Pool2d):
-        found = {"averaged" if layer.type == "avg" else "compared": layer.ops}
-    elif isinstance(layer, Softmax):
-        found = {"softmax": layer.outputs}
-    elif isinstance(layer, Normalisation):
-        found = {"element": _NORMALISED * layer.outputs}
-    elif isinstance(layer, (Concat, Embedding)) or (isinstance(layer, DataMovement) and layer.type != "reshape"):
-        found = {"element": _MOVED * layer.outputs}
-    elif layer.op != "reshape":
-        found = {"element": float(max(layer.ops, layer.outputs))}
-    return {term: units for term, units in (found | {"operator": 1}).items() if units and not math.isnan(units)}
+    x = layer.lower(1)
+    units: dict[str, float]
+    if isinstance(x, Product):
+        units = _product(layer, x, drop)
+    elif x.kind == "elementwise":
+        units = {"element": x.ops}
+    elif x.kind == "pool":
+        units = {"averaged" if x.function == "avg" else "compared": x.ops}
+    elif x.kind == "softmax":
+        units = {"softmax": x.outputs}
+    elif x.kind == "norm":
+        units = {"element": _NORMALISED * x.outputs}
+    elif x.kind in ("concat", "gather", "copy"):
+        units = {"element": _MOVED * x.outputs}
+    elif x.kind == "view":
+        units = {}
+    else:
+        units = {"element": float(max(x.ops, x.outputs))}
+    return {term: n for term, n in (units | {"operator": 1}).items() if n and not math.isnan(n)}
+
+
+def _product(layer: Layer, x: Product, drop: bool) -> dict[str, float]:
+    """The kernel of a product: of images, of one row, or of several."""
+    if x.geometry is not None:
+        return _conv(layer, x, x.geometry, drop)
+    if x.recurrent:
+        return {"dense_mac": x.macs, "dense_output": layer.outputs, "element": layer.ops}
+    if x.spread:
+        return {"pointwise_mac": x.macs, "output": x.outputs, "element": layer.ops}
+    if not x.stored:
+        return {"pointwise_mac": x.macs, "output": x.outputs}
+    kind = ("dense_mac", "dense_output") if x.m == 1 else ("pointwise_mac", "output")
+    return dict(zip(kind, (live_macs(layer, drop), x.m * _live_out(x, None, drop))))

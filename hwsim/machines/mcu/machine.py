@@ -28,7 +28,8 @@ from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.spec import EnergySpec, PriceSpec
 from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.units import format_si
-from hwsim.workload import Layer, Opaque, Workload, load_workload, workload_names
+from hwsim.workload import Layer, Workload, load_workload, workload_names
+from hwsim.workload.product import Stream
 
 if TYPE_CHECKING:
     from hwsim.workload.arena import Arena
@@ -312,7 +313,8 @@ class Mcu(Machine):
         told = [f"library {library.name} on {self.spec.core}: {what} within about {spread:.0%}; {library.source}"]
         told += self._remarks()
         told += self._format_notes(workload)
-        unknown = dict.fromkeys(layer.op for layer in workload if isinstance(layer, Opaque))
+        lowered = ((layer.op, layer.lower(1)) for layer in workload)
+        unknown = dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque")
         if unknown:
             told.append(f"no kernel is known for {', '.join(unknown)}: counted as an addition for each value")
         dead = sum(layer.macs - layer.macs_live for layer in workload) * batch

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.work import as_gemm, mac_actions
+from hwsim.machines.pe_array.work import mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage, spread
-from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Layer, Lstm
+from hwsim.workload import Layer
+from hwsim.workload.product import Product
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -60,20 +61,15 @@ class Work:
     @classmethod
     def of(cls, layer: Layer, batch: int) -> Work:
         """The layer, for a batch."""
-        if isinstance(layer, Conv2d):
-            g = layer.groups
+        x = layer.lower(batch)
+        assert isinstance(x, Product)
+        if (shape := x.geometry) is not None:
             return cls(
-                batch, True, g, layer.k // g, layer.c // g, layer.h, layer.w, layer.p, layer.q, layer.r, layer.s,
-                layer.stride, layer.dilation,
+                batch, True, shape.groups, shape.filters, shape.channels, shape.h, shape.w, shape.p, shape.q,
+                shape.r, shape.s, shape.stride, shape.dilation,
             )  # fmt: skip
-        if isinstance(layer, Gemm):
-            return cls(batch, True, 1, layer.n, layer.k, layer.m, 1, layer.m, 1)
-        if isinstance(layer, BatchedMatmul):
-            return cls(batch * layer.b, False, 1, layer.n, layer.k, layer.m, 1, layer.m, 1)
-        work = as_gemm(layer, 1)
-        assert isinstance(layer, (Lstm, Gru))
-        assert work is not None
-        return cls(batch * layer.steps, True, 1, work.n, work.k, 1, 1, 1, 1)
+        images = batch * x.steps if x.stored else x.b
+        return cls(images, x.stored, 1, x.n, x.k, x.rows, 1, x.rows, 1)
 
     @property
     def macs(self) -> int:

@@ -8,20 +8,18 @@ from dataclasses import replace
 
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.program import Pipeline, Program
-from hwsim.workload import ExpertGemm
+from hwsim.workload import Layer
 
 __all__ = ["experts_plan"]
 
 
-def experts_plan(layer: ExpertGemm, batch: int, plans: Sequence[LayerPlan]) -> LayerPlan:
-    """The plans of `ExpertGemm.grouped`, one after the other, as the plan of the layer.
+def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], plans: Sequence[LayerPlan]) -> LayerPlan:
+    """The plans of `Layer.grouped`, one after the other, as the plan of the layer.
 
     There is a nest where all experts have as many rows.
     """
     first = plans[0]
-    why = tuple(
-        f"{count:,} of {layer.experts:,} experts with {rows:,} rows each" for count, rows in layer.spread(batch)
-    )
+    why = tuple(f"{count:,} experts with {rows:,} rows each" for count, rows in spread)
     if len(plans) == 1:
         return replace(first, layer=layer, batch=batch, why=(*why, *first.why))
     counts: Counter[Action] = Counter()

@@ -19,8 +19,9 @@ from hwsim.machines.least import Least
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import Action
-from hwsim.workload import Conv2d, Layer
+from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_least_bytes
+from hwsim.workload.product import geometry_of
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -75,11 +76,12 @@ def _compulsory(machine: PeArray, layer: Layer, batch: int, width: dict[str, int
 
 def _touched(layer: Layer) -> int:
     """Inputs that some window of a layer covers; a stride larger than the filter leaves some out."""
-    if not isinstance(layer, Conv2d):
+    shape = geometry_of(layer.lower(1))
+    if shape is None:
         return layer.inputs
-    (down, across), (y, x), (top, left) = layer.stride, layer.dilation, layer.pad[:2]
-    rows = _covered(layer.p, layer.r, down, y, top, layer.h)
-    return layer.c * rows * _covered(layer.q, layer.s, across, x, left, layer.w)
+    (down, across), (y, x), (top, left) = shape.stride, shape.dilation, shape.pad[:2]
+    rows = _covered(shape.p, shape.r, down, y, top, shape.h)
+    return shape.c * rows * _covered(shape.q, shape.s, across, x, left, shape.w)
 
 
 @lru_cache(maxsize=4096)

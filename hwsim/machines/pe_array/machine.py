@@ -17,7 +17,8 @@ from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.units import Rate
-from hwsim.workload import ExpertGemm, Layer
+from hwsim.workload import Layer
+from hwsim.workload.product import Product
 
 __all__ = ["PeArray"]
 
@@ -138,8 +139,8 @@ class PeArray(Machine):
 
     def least(self, layer: Layer, batch: int) -> Least:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
-        if isinstance(layer, ExpertGemm):
-            return total(least_of(self, part, 1) for part in layer.grouped(batch))
+        if parts := layer.grouped(batch):
+            return total(least_of(self, part, 1) for part in parts)
         return least_of(self, layer, batch)
 
     def _check(self) -> None:
@@ -160,8 +161,10 @@ class PeArray(Machine):
         from hwsim.machines.pe_array.systolic import plan_systolic
         from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 
-        if isinstance(layer, ExpertGemm):
-            return experts_plan(layer, batch, [self._plan(part, 1) for part in layer.grouped(batch)])
+        if parts := layer.grouped(batch):
+            x = layer.lower(batch)
+            spread = x.spread if isinstance(x, Product) else ()
+            return experts_plan(layer, batch, spread, [self._plan(part, 1) for part in parts])
         if as_gemm(layer, batch) is None:
             return plan_post(self, layer, batch)
         wiring = self.spec.array.wiring

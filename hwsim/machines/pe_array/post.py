@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.program import Pipeline, Program, Stage, spread
-from hwsim.workload import Concat, DataMovement, Elementwise, Layer, Pool2d
+from hwsim.workload import Layer
+from hwsim.workload.product import Stream
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -44,19 +45,21 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     layer before is bound by its outputs. Layers are planned one by one, so what hides behind its products is not seen.
     """
     post, spec = machine.spec.post, machine.spec
-    in_place = isinstance(layer, Concat) or (isinstance(layer, DataMovement) and layer.type == "reshape")
+    x = layer.lower(batch)
+    assert isinstance(x, Stream)
+    in_place = x.kind in ("concat", "view")
     if post is None or in_place:
         bound = "in place" if in_place else "not run here"
         return _plan(machine, layer, batch, bound, _IDLE, {}, 0, {"": bound})
     width = machine.bits(layer)
-    fused = post.fused and isinstance(layer, Elementwise) and layer.n > 1
+    fused = post.fused and x.kind == "elementwise" and x.operands > 1
     read, written = layer.inputs * batch, layer.outputs * batch
     home = activation_home(machine, -(-(layer.inputs * width[0] + layer.outputs * width[2]) // 8))
     if fused:
         read, written = read - written, 0
-    if isinstance(layer, Pool2d):
+    if x.kind == "pool":
         cycles = -(-read // (post.pool or post.outputs))
-    elif isinstance(layer, Elementwise):
+    elif x.kind == "elementwise":
         cycles = -(-layer.ops * batch // (post.eltwise or post.outputs))
     else:
         cycles = -(-written // post.outputs)

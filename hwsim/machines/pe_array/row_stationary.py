@@ -21,8 +21,9 @@ from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
-from hwsim.workload import Conv2d, Layer
+from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
+from hwsim.workload.product import geometry_of
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -76,7 +77,7 @@ def plan_row_stationary(machine: PeArray, layer: Layer, batch: int, by_hand: str
     limits, names = limits_of(machine, bits[0])
     work = as_conv(layer, batch)
     assert work is not None
-    if not isinstance(layer, Conv2d) and choose(work, limits) is None:
+    if geometry_of(layer.lower(1)) is None and choose(work, limits) is None:
         work = as_conv(layer, batch, flat=True)  # an image larger than a filter may be
         assert work is not None
     if by_hand is not None:

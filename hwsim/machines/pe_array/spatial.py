@@ -33,7 +33,8 @@ from hwsim.mapping import (
 )
 from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.units import format_size
-from hwsim.workload import Conv2d, Layer
+from hwsim.workload import Layer
+from hwsim.workload.product import geometry_of
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -250,7 +251,7 @@ def _extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
 
 def _problem(layer: Layer, batch: int, bits: tuple[int, int, int]) -> Problem:
     """A convolution, or a product of matrices for every other layer."""
-    if isinstance(layer, Conv2d):
+    if geometry_of(layer.lower(1)) is not None:
         w = as_conv(layer, batch)
         assert w is not None
         return conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)

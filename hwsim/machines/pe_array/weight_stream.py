@@ -24,7 +24,8 @@ from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
 from hwsim.program import Pipeline, Program, Run, Stage
-from hwsim.workload import BatchedMatmul, Conv2d, Gru, Layer, Lstm
+from hwsim.workload import Layer
+from hwsim.workload.product import Product, geometry_of
 
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
@@ -80,11 +81,10 @@ class Tiling:
 
 def tiling(layer: Layer, work: GemmWork, rows: int, cols: int) -> Tiling:
     """Cut a layer's weights into tiles of rows x columns."""
-    taps, merged = 1, 1
-    if isinstance(layer, Conv2d):
-        taps = layer.r * layer.s
+    shape = geometry_of(layer.lower(1))
+    taps, merged = 1 if shape is None else shape.taps, 1
     channels = work.k // taps
-    if isinstance(layer, Conv2d):
+    if shape is not None:
         merged = max(1, min(work.b, rows // channels, cols // work.n))
     packed = max(1, min(taps, rows // (channels * merged)))
     return Tiling(work.b, merged, work.n, taps, channels, packed, rows, cols)
@@ -149,7 +149,8 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     skew, shift = array.rows + array.cols, cycle(array.rows)
     part = _part(machine, layer, work, batch, buffer, bits)
     chunk, held = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, array.fifo_tiles)
-    recurrent = isinstance(layer, (Lstm, Gru))
+    asked = layer.lower(batch)
+    recurrent = isinstance(asked, Product) and asked.recurrent
     steps = work.b if recurrent else 1
     between = _between(tiles, held, skew)
 
@@ -251,7 +252,8 @@ def _part(machine: PeArray, layer: Layer, work: GemmWork, batch: int, buffer: st
         over = each - int(size)
         what = f"{buffer} holds {int(size)} B; the activations of an inference, {each} B, are {over} B too much"
         raise InputError([Fault("", layer.name, what)])
-    if isinstance(layer, BatchedMatmul):
+    asked = layer.lower(batch)
+    if isinstance(asked, Product) and not asked.stored:
         return work.m
     fit = min(batch, int(size) // each)
     return work.m // batch * _ceil(batch, _ceil(batch, fit))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim.machines.plan import Action
-from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Layer, Lstm
+from hwsim.workload import Layer
+from hwsim.workload.product import Product
 
 __all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm", "mac_actions"]
 
@@ -57,20 +58,18 @@ def as_conv(layer: Layer, batch: int, flat: bool = False) -> ConvWork | None:
     A product of matrices is a 1 x 1 convolution: its rows are the batch, its inner dimension the channels. A fully
     connected layer over an image is the convolution with filters as large as the image, unless it is to be `flat`.
     """
-    if isinstance(layer, Conv2d):
-        g = layer.groups
-        return ConvWork(
-            batch, g, layer.k // g, layer.c // g, layer.p, layer.q, layer.r, layer.s, layer.stride, layer.dilation,
-            layer.padded_h, layer.padded_w, layer.pad[0], layer.h, layer.w,
-        )  # fmt: skip
-    if isinstance(layer, Gemm) and layer.window != (1, 1) and not flat:
-        h, w = layer.window
-        c = layer.k // (h * w)
-        return ConvWork(batch, 1, layer.n, c, 1, 1, h, w, (1, 1), (1, 1), h, w, 0, h, w)
-    work = as_gemm(layer, batch)
-    if work is None:
+    x = layer.lower(batch)
+    if not isinstance(x, Product):
         return None
-    return ConvWork(work.m, work.b, work.n, work.k, 1, 1, 1, 1, (1, 1), (1, 1), 1, 1)
+    if (shape := x.geometry) is not None:
+        return ConvWork(
+            batch, shape.groups, shape.filters, shape.channels, shape.p, shape.q, shape.r, shape.s, shape.stride,
+            shape.dilation, *shape.padded, shape.pad[0], shape.h, shape.w,
+        )  # fmt: skip
+    if x.window != (1, 1) and not flat:
+        h, w = x.window
+        return ConvWork(batch, 1, x.n, x.k // (h * w), 1, 1, h, w, (1, 1), (1, 1), h, w, 0, h, w)
+    return ConvWork(x.m, x.b * x.steps, x.n, x.k, 1, 1, 1, 1, (1, 1), (1, 1), 1, 1)
 
 
 def as_gemm(layer: Layer, batch: int) -> GemmWork | None:
@@ -78,17 +77,8 @@ def as_gemm(layer: Layer, batch: int) -> GemmWork | None:
 
     A recurrent layer is one product a time step, since each step waits for the one before.
     """
-    if isinstance(layer, Conv2d):
-        g = layer.groups
-        return GemmWork(g, batch * layer.p * layer.q, layer.k // g, layer.c // g * layer.r * layer.s)
-    if isinstance(layer, Gemm):
-        return GemmWork(1, batch * layer.m, layer.n, layer.k)
-    if isinstance(layer, BatchedMatmul):
-        return GemmWork(batch * layer.b, layer.m, layer.n, layer.k)
-    if isinstance(layer, (Lstm, Gru)):
-        gates = 4 if isinstance(layer, Lstm) else 3
-        return GemmWork(layer.steps, batch, gates * layer.hidden_size, layer.input_size + layer.hidden_size)
-    return None
+    x = layer.lower(batch)
+    return GemmWork(x.b * x.steps, x.m, x.n, x.k) if isinstance(x, Product) else None
 
 
 def mac_actions(layer: Layer, macs: int, zeros: str) -> dict[Action, int]:
