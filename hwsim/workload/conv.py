@@ -166,11 +166,6 @@ class Conv2d(_Window):
         return "dwconv" if self.depthwise else "conv"
 
     @property
-    def pointwise(self) -> bool:
-        """Whether the filter is 1 x 1 and all channels are mixed."""
-        return self.r == self.s == self.groups == 1 and not self.depthwise
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference; those on padding count too."""
         return self.p * self.q * self.weights
