@@ -109,9 +109,10 @@ class Host:
 
     @cached_property
     def memory(self) -> int:
-        """Bytes of memory that may still be taken; 1 GiB where the system does not tell."""
-        match = re.search(r"^MemAvailable:\s+(\d+) kB", _read(self.proc / "meminfo"), re.M)
-        return int(match[1]) * 1024 if match else 2**30
+        """Bytes of memory that may still be taken."""
+        import psutil
+
+        return int(psutil.virtual_memory().available)
 
     @cached_property
     def caches(self) -> dict[int, Cache]:
@@ -175,33 +176,32 @@ KIN = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What all processors did since the system started, in ticks of /proc/stat, and what this process did."""
+    """Seconds that all processors worked, idled and were taken away since the system started; this process's; when."""
 
-    busy: int
-    idle: int
-    stolen: int
+    busy_s: float
+    idle_s: float
+    stolen_s: float
     own_s: float
     at_s: float
 
     @classmethod
-    def now(cls, proc: Path = PROC) -> Load:
-        """Read the counters; zeros where the system does not tell."""
-        first = _read(proc / "stat").split("\n", 1)[0].split()
-        own, at = process_time(), perf_counter()
-        if len(first) < 9 or first[0] != "cpu" or not all(map(str.isdigit, first[1:9])):
-            return cls(0, 0, 0, own, at)
-        user, nice, system, idle, wait, irq, soft, steal = map(int, first[1:9])
-        return cls(user + nice + system + irq + soft, idle + wait, steal, own, at)
+    def now(cls) -> Load:
+        """Read the counters."""
+        import psutil
+
+        times = psutil.cpu_times()._asdict()  # what a system does not count is not there
+        idle, stolen = times["idle"] + times.get("iowait", 0.0), times.get("steal", 0.0)
+        guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # user and nice have these too
+        return cls(sum(times.values()) - guests - idle - stolen, idle, stolen, process_time(), perf_counter())
 
     def since(self, before: Load) -> Noise:
         """Who else used the processors since an earlier reading."""
-        busy, stolen = self.busy - before.busy, self.stolen - before.stolen
-        total = busy + stolen + self.idle - before.idle
+        busy, stolen = self.busy_s - before.busy_s, self.stolen_s - before.stolen_s
+        total = busy + stolen + self.idle_s - before.idle_s
         if total <= 0:
             return Noise(0.0, 0.0)
-        processors = total / os.sysconf("SC_CLK_TCK") / max(self.at_s - before.at_s, 1e-9)
-        own = (self.own_s - before.own_s) / max(self.at_s - before.at_s, 1e-9)
-        return Noise(max(0.0, busy / total * processors - own), stolen / total)
+        own = self.own_s - before.own_s
+        return Noise(max(0.0, (busy - own) / max(self.at_s - before.at_s, 1e-9)), stolen / total)
 
 
 @dataclass(frozen=True, slots=True)

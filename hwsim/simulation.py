@@ -8,8 +8,7 @@ from typing import overload
 from weakref import WeakKeyDictionary
 
 from hwsim.energy import Prices, dynamic_energy
-from hwsim.engine import Timeline
-from hwsim.engine import simulate as run_program
+from hwsim.engine import Timeline, simulate as run_program
 from hwsim.errors import InputError
 from hwsim.machines import Machine, NetworkPlan, PlanCache
 from hwsim.program import Program

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise, product
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hwsim.mapping import Keep, Loop, Mapping, Operand, Policy, Problem, conv_problem, counts, gemm_problem
 

@@ -3,8 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import hwsim
 from hwsim.energy import energy_factor, load_table, scale_energy, table_names

@@ -1,10 +1,11 @@
 """What the operating system tells, read from files as Linux writes them: known processors, odd ones, none at all."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hwsim.host import ASSUMED, Energy, Host, Load, Noise, _bytes, _count
 
@@ -51,7 +52,7 @@ def test_what_is_not_told_is_assumed_and_said(tmp_path: Path) -> None:
     assert not any(cache.told for cache in host.caches.values())
     assert not host.core[1]
     assert host.processor
-    assert host.memory == 2**30
+    assert 0 < host.memory < 2**50
     assert host.threads_per_core == 1
 
 
@@ -90,20 +91,31 @@ def test_every_core_that_is_named_is_one_that_the_cpu_files_have() -> None:
     assert named <= set(core.core_names())
 
 
-def test_time_that_others_took(tmp_path: Path) -> None:
+def test_time_that_others_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.PROCFS_PATH", str(tmp_path))
     stat = tmp_path / "stat"
-    stat.write_text("cpu  100 0 20 500 10 0 5 7 0 0\ncpu0 1 2\n")
-    before = Load.now(tmp_path)
-    assert (before.busy, before.idle, before.stolen) == (125, 510, 7)
-    # 100 ticks are a second on every Linux; in one second two processors had 200: 120 busy, 20 stolen, 60 idle
-    after = Load(before.busy + 120, before.idle + 60, before.stolen + 20, before.own_s + 0.7, before.at_s + 1)
+    # 100 ticks are a second on every Linux: user, nice, system, idle, iowait, irq, softirq, steal, guests (in user, nice)
+    stat.write_text("cpu  100 3 20 500 10 0 2 7 50 1\ncpu0 1 2\n")
+    before = Load.now()
+    assert (before.busy_s, before.idle_s, before.stolen_s) == pytest.approx((1.25, 5.1, 0.07))
+    # In one second two processors had two: 1.2 busy, of which 0.7 here, 0.2 stolen, 0.6 idle.
+    after = Load(before.busy_s + 1.2, before.idle_s + 0.6, before.stolen_s + 0.2, before.own_s + 0.7, before.at_s + 1)
     noise = after.since(before)
     assert noise.others == pytest.approx(0.5)
     assert noise.stolen == pytest.approx(0.1)
     assert len(noise.notes()) == 2
     assert Noise(0.0, 0.0).notes() == []
-    stat.write_text("intr 5\n")
-    assert Load.now(tmp_path).since(Load.now(tmp_path)) == Noise(0.0, 0.0)
+    assert before.since(before) == Noise(0.0, 0.0)  # no tick passed
+    assert after.since(before).others == pytest.approx(1.2 - 0.7)
+
+
+def test_an_idle_process_sees_no_more_than_all_processors() -> None:
+    before = Load.now()
+    time.sleep(0.2)
+    noise = Load.now().since(before)
+    # A tick is a hundredth of a second, so that a processor may seem busy for 5 % more than the time that passed.
+    assert 0 <= noise.others <= (os.cpu_count() or 1) * 1.2
+    assert 0 <= noise.stolen <= 1
 
 
 def test_energy_counters_are_packages_and_turn_over(tmp_path: Path) -> None:

@@ -8,15 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 from browser import needs_chromium, open_page
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import hwsim
-from hwsim.engine import Interval, Pipeline, Program, Run, Stage
-from hwsim.engine import simulate as run_program
+from hwsim.engine import Interval, Pipeline, Program, Run, Stage, simulate as run_program
 from hwsim.report.breakdown import binding, busy_shares, energy_parts, latency_parts
-from hwsim.report.html.gantt import busy_shares as slices
-from hwsim.report.html.gantt import gantt
+from hwsim.report.html.gantt import busy_shares as slices, gantt
 from hwsim.report.html.svg import escape, linear_ticks, log_ticks
 from hwsim.report.html.used import machine_rows
 from hwsim.scenario import duty_cycle

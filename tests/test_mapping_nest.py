@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hwsim.errors import MappingError
 from hwsim.mapping import Keep, Loop, Mapping, check_capacity, conv_problem, footprints, gemm_problem

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hwsim.errors import MappingError
 from hwsim.mapping import Operand, Problem, batched_gemm_problem, conv_problem, distinct, gemm_problem

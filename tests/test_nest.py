@@ -6,12 +6,10 @@ from collections.abc import Mapping as ReadMapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from test_counts_oracle import nests, policies, problems
-from test_counts_references import CASES
-from test_counts_references import POLICY as REFERENCE_POLICY
+from test_counts_references import CASES, POLICY as REFERENCE_POLICY
 
 import hwsim.kernels.nest
 from hwsim.errors import MappingError

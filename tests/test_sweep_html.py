@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import needs_chromium, open_page
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_html import HOSTILE, tags
 
 import hwsim

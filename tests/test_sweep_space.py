@@ -8,8 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import hwsim
 from hwsim.errors import InputError
@@ -209,11 +208,48 @@ def test_conditions_mean_what_they_say(text: str, truth: bool) -> None:
         ("(" * 40 + "fits" + ")" * 40, "at most 32 deep"),
         ("fits and " * 200 + "fits", "at most 1000 characters"),
         ("9e999 > n", "end or go on"),
+        ("n > ３", "must be made of"),  # a full-width digit
+        ("𝟛 > n", "must be made of"),
+        ("n := 3", "must be made of"),
+        ("n if n else n", "end or go on"),
+        ("n not in n", "end or go on"),
+        ("n is n", "end or go on"),
+        ("len(word) > 1", "must name what is known"),
+        ("n(3) > 1", "end or go on"),
+        ("1 + not fits", "must have a number"),
+        ("fits == - - fits", "must have numbers"),
+        ("(" * 10**6, "at most 1000 characters"),
     ],
 )
 def test_what_is_no_condition_is_told(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Expression(text, KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "truth"),
+    [
+        ("-" * 990 + "n > 0", True),
+        ("not " * 240 + "fits", True),
+        ("1 + " * 240 + "n == 243", True),
+        ("n <= " * 190 + "n", True),
+        ("fits and " * 110 + "fits", True),
+        ("(" * 32 + "fits" + ")" * 32, True),
+        ("9" * 990 + " > n", True),
+        ("1e99 * " * 140 + "n > 0", True),
+        (" / ".join(["n", *["7"] * 200]) + " > 0", True),
+    ],
+)
+def test_conditions_may_be_as_long_as_the_limit(text: str, truth: bool) -> None:
+    assert Expression(text, KINDS)(VALUES) is truth
+
+
+def test_names_may_be_words_of_python() -> None:
+    kinds = {"class": NUMBER, "None": NUMBER, "lambda.if": NUMBER, "__debug__": NUMBER, "_0": NUMBER}
+    values = dict(zip(kinds, range(5)))
+    for name, value in values.items():
+        assert Expression(f"{name} == {value}", kinds)(values)
+        assert Expression(f"{name} + 1 > {value}", kinds).names == {name}
 
 
 def test_division_by_zero_is_told() -> None:

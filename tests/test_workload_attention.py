@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hwsim.errors import InputError
 from hwsim.workload import INPUT, Attention, BatchedMatmul, Gemm, Softmax, Workload, load_workload, read_trace

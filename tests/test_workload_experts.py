@@ -3,8 +3,7 @@
 from itertools import combinations, product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hwsim.errors import InputError
 from hwsim.workload import INPUT, ExpertGemm, Gemm, Moe, Normalisation, Workload, load_workload, read_trace

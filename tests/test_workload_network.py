@@ -5,8 +5,7 @@ import math
 import pickle
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from hwsim.errors import InputError
 from hwsim.workload import Concat, Conv2d, Elementwise, Gemm, Node, Pool2d, Workload

@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hwsim.errors import InputError
 from hwsim.workload import Conv2d, Gemm, Lstm, Pool2d, load_workload, workload_names

@@ -5,8 +5,7 @@ import math
 
 import pytest
 import yaml
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from hwsim.errors import InputError
 from hwsim.yaml_source import parse_yaml, read_text, read_yaml

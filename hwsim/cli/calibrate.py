@@ -104,8 +104,8 @@ def calibrate(
     output = output or "host.yaml"
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hwsim.calibration import calibrate as measure
     from hwsim.calibration import (
+        calibrate as measure,
         cold_seconds,
         fit_library,
         machine_text,

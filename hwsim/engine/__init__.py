@@ -2,11 +2,10 @@
 
 from hwsim.clock import Timebase
 from hwsim.engine.simulation import simulate
-from hwsim.engine.timeline import Dominant, Interval, PipelineSpan, ResourceTotals, StageTotals, Timeline, concatenate
+from hwsim.engine.timeline import Interval, PipelineSpan, ResourceTotals, StageTotals, Timeline, concatenate
 from hwsim.program import Pipeline, Program, Run, Stage
 
 __all__ = [
-    "Dominant",
     "Interval",
     "Pipeline",
     "PipelineSpan",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
 from hwsim.clock import Timebase
 
-__all__ = ["Dominant", "Interval", "PipelineSpan", "ResourceTotals", "StageTotals", "Timeline", "concatenate"]
+__all__ = ["Interval", "PipelineSpan", "ResourceTotals", "StageTotals", "Timeline", "concatenate"]
 
 StageKey = tuple[str, str]
 """(pipeline, stage)"""
@@ -101,20 +100,6 @@ class PipelineSpan:
     tiles: int
 
 
-class Dominant(NamedTuple):
-    """What binds a pipeline.
-
-    `resource` is the one that its stages keep busy for the largest `share` of its span, `stage` the one among them
-    that does so most. `cause` is what its stages waited for longest: `input`, `output`, or `pipeline/stage` of the
-    stage that held a shared resource; empty when nobody waited.
-    """
-
-    stage: str
-    resource: str
-    share: Fraction
-    cause: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
     """What happened in a run, in ticks.
@@ -145,30 +130,6 @@ class Timeline:
         for shift, names, records in self.parts:
             for station, tile, start, end, repeat, period, outer in records:
                 yield Interval(*names[station], tile, start + shift, end + shift, repeat, period, outer)
-
-    def dominant(self) -> dict[str, Dominant]:
-        """What binds each pipeline that has tiles."""
-        stages: dict[str, list[StageTotals]] = {}
-        for totals in self.stages.values():
-            stages.setdefault(totals.pipeline, []).append(totals)
-        return {name: self._binding(stages[name], span) for name, span in self.pipelines.items() if span.tiles}
-
-    def _binding(self, stages: list[StageTotals], span: PipelineSpan) -> Dominant:
-        users: dict[str, list[StageTotals]] = {}
-        causes: Counter[str] = Counter()
-        for totals in stages:
-            users.setdefault(totals.resource, []).append(totals)
-            causes.update(totals.stalls())
-        share, resource = max(
-            ((self._share(name, found, span), name) for name, found in users.items()), key=lambda pair: pair[0]
-        )
-        stage = max(users[resource], key=lambda totals: totals.busy).stage
-        return Dominant(stage, resource, share, max(causes, key=lambda cause: causes[cause], default=""))
-
-    def _share(self, resource: str, stages: list[StageTotals], span: PipelineSpan) -> Fraction:
-        """Part of the span for which the stages keep busy what servers they can use."""
-        servers = min(self.resources[resource].servers, len(stages))
-        return Fraction(sum(totals.busy for totals in stages), servers * (span.end - span.start))
 
     def shifted(self, ticks: int) -> Timeline:
         """The same, *ticks* later; the resources idle until then."""

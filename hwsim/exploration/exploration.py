@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.exploration.grid import Grid
-from hwsim.exploration.hypervolume import hypervolume
 from hwsim.exploration.objectives import Objective, scaled
 from hwsim.exploration.sensitivity import sensitivity
 from hwsim.report.pareto import front
@@ -102,21 +101,23 @@ class Exploration:
         The volume is that of the logarithms of the objectives (the values themselves, where they are not of one sign)
         up to the worst of each among the feasible points that were simulated: a factor counts alike everywhere.
         """
-        feasible = self.feasible
-        if not feasible.any():
-            return []
+        from moocore import hypervolume
+
         costs = scaled(self.costs)
-        limit = costs[feasible].max(axis=0)
-        span = limit - costs[feasible].min(axis=0)
+        finite = np.asarray(np.isfinite(costs).all(axis=1))
+        if not finite.any():
+            return []
+        limit = costs[finite].max(axis=0)
+        span = limit - costs[finite].min(axis=0)
         limit = limit + np.where(span > 0, span, 1.0) * 1e-3  # so that the worst in one objective counts in the others
         steps = sorted({round(step) for step in np.linspace(1, len(costs), min(_STEPS, len(costs)))})
         best = np.empty((0, costs.shape[1]))
         found, start = [], 0
         for step in steps:
-            best = np.concatenate([best, costs[start:step][feasible[start:step]]])
-            best = np.unique(best[front(best)], axis=0)
+            best = np.concatenate([best, costs[start:step][finite[start:step]]])
+            best = best[front(best)]
             start = step
-            found.append((step, hypervolume(best, limit)))
+            found.append((step, hypervolume(best, ref=limit)))
         last = found[-1][1]
         return [(step, float(volume / last) if last else 0.0) for step, volume in found]
 

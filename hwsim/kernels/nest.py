@@ -7,8 +7,7 @@ module is long because laying out buffers, links and loops for the compiled walk
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping as ReadMapping
+from collections.abc import Callable, Mapping as ReadMapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Mapping as ReadMapping
+from collections.abc import Iterable, Iterator, Mapping as ReadMapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property

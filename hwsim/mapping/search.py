@@ -8,8 +8,7 @@ dropped before they are evaluated. Same arguments, same answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Mapping as ReadMapping
+from collections.abc import Callable, Iterator, Mapping as ReadMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations

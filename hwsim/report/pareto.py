@@ -30,19 +30,13 @@ def front(points: ArrayLike) -> NDArray[np.bool_]:
     array of bool, shape (points,)
         A point is dominated if another is nowhere worse and somewhere better: equal points are on the front together.
     """
+    from moocore import is_nondominated
+
     values = np.asarray(points, dtype=float)
-    real = np.flatnonzero(~np.isnan(values).any(axis=1))
-    kept = np.zeros(len(values), dtype=bool)
-    # In the order of their first objectives only an earlier point can dominate a later one.
-    order = real[np.lexsort(values[real].T[::-1])]
-    found = np.empty((0, values.shape[1]))
-    size = 256
-    for start in range(0, len(order), size):
-        block = order[start : start + size]
-        block = block[~dominated(values[block], found)]
-        block = block[~dominated(values[block], values[block])]
-        kept[block] = True
-        found = np.concatenate([found, values[block]])
+    kept: NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
+    # Ranks are compared as their values are, and are finite: moocore is undefined for infinities.
+    ranks = [np.unique(column, return_inverse=True)[1] for column in values[kept].T]
+    kept[kept] = is_nondominated(np.stack(ranks, axis=1), keep_weakly=True)
     return kept
 
 

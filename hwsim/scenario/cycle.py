@@ -19,8 +19,7 @@ from itertools import pairwise
 
 from hwsim.clock import Timebase
 from hwsim.energy.battery import parse_battery
-from hwsim.engine import Interval
-from hwsim.engine import simulate as run_program
+from hwsim.engine import Interval, simulate as run_program
 from hwsim.errors import InputError
 from hwsim.machines import Mcu
 from hwsim.program import Pipeline, Program, Run, Stage

@@ -1,4 +1,4 @@
-"""Conditions of sweeps: a small language of comparisons, read by hand; nothing is ever evaluated as Python.
+"""Conditions of sweeps: a small language of comparisons of quantities with units.
 
 ::
 
@@ -10,15 +10,19 @@
 A name is a parameter or a key of the machine (`array.rows`), or a column of the results (`latency_s`). A unit follows
 its number: ``64 KiB``, ``8 B/cycle``. Only like is compared with like; the number beside a column may leave out its
 unit, since the column's name has it.
+
+Python's parser and compiler get the operators and brackets of a condition, with a variable for each operand: numbers,
+units, words and names are read here, and so are the kinds of the operands.
 """
 
 from __future__ import annotations
 
-import operator
+import ast
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from hwsim.errors import InputError, nearest
@@ -58,16 +62,19 @@ _SUFFIXES = {"_per_s": "frequency", "_s": "time", "_pj": "energy", "_w": "power"
     "_mm2": "area", "_usd": "money",
 }  # fmt: skip
 
-_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?"
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 _UNIT = r"[A-Za-zµ]+2?(?:/(?:s|cycle)\b)?"
 _QUANTITY = re.compile(rf"\s*([+-]?{_NUMBER})\s*({_UNIT})\s*\Z")
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>{_NUMBER})(?:\s*(?P<unit>(?!(?:and|or|not)\b){_UNIT}))?"
     r"|(?P<name>[A-Za-z_]\w*(?:\.\w+)*)|(?P<word>'[^']*'|\"[^\"]*\")|(?P<sign><=|>=|==|!=|[<>+\-*/()]))"
 )
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+_SIGNS: dict[type[ast.AST], str] = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=", ast.Add: "+", ast.Sub: "-",
+    ast.Mult: "*", ast.Div: "/", ast.USub: "-", ast.Not: "not", ast.And: "and", ast.Or: "or",
 }  # fmt: skip
+_AFTER_OPERAND = {*_SIGNS.values(), ")"} - {"not"}
+_BEFORE_NOT = {"(", "and", "or", "not"}
 
 
 def _unit(text: str) -> tuple[Powers, Fraction] | None:
@@ -110,12 +117,6 @@ def column_kind(name: str, sample: object = 0.0) -> Kind:
     return Kind(powers=_BASE[dimension] if dimension else (), loose=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    kind: Kind
-    value: Callable[[Env], Any]
-
-
 class Expression:
     """A condition, checked when it is read.
 
@@ -137,21 +138,25 @@ class Expression:
         if len(text) > MAX_LENGTH:
             raise InputError(f"a condition must be at most {MAX_LENGTH} characters long, not {len(text)}")
         self.text = text
-        self.names: set[str] = set()
         self._kinds = kinds
-        self._tokens = list(self._scan())
-        self._next = self._depth = 0
-        root = self._either()
-        if self._next < len(self._tokens):
-            raise self._fault(f"must end or go on with an operator before {self._tokens[self._next][1]!r}")
-        if root.kind.sort != "truth":
+        self._names: dict[str, str] = {}  # by variable, as the values and the kinds of operands are
+        self._values: dict[str, Any] = {}
+        self._operands: dict[str, Kind] = {}
+        tree = ast.parse(self._skeleton(list(self._tokens())), mode="eval")
+        if self._kind(tree.body).sort != "truth":
             raise self._fault("must be true or false, as a comparison is")
-        self._root = root
+        self._code = compile(tree, "condition", "eval")
+
+    @property
+    def names(self) -> set[str]:
+        """The names that it uses."""
+        return set(self._names.values())
 
     def __call__(self, values: Env) -> bool:
         """Whether it holds for the values of the names; raises InputError where it divides by zero."""
+        named = {variable: values[name] for variable, name in self._names.items()}
         try:
-            return bool(self._root.value(values))
+            return bool(eval(self._code, {"__builtins__": {}}, self._values | named))
         except ZeroDivisionError:
             raise self._fault("divides by zero") from None
         except OverflowError:
@@ -163,68 +168,114 @@ class Expression:
     def _fault(self, message: str) -> InputError:
         return InputError(f"condition {self.text!r:.200} {message}")
 
-    def _scan(self) -> Iterable[tuple[str, str, str]]:
+    def _tokens(self) -> Iterator[re.Match[str]]:
         place = 0
-        while self.text[place:].strip():
+        while rest := self.text[place:].strip():
             match = _TOKEN.match(self.text, place)
             if match is None:
                 raise self._fault(
                     f"must be made of comparisons, and, or, not, + - * /, numbers with units and names, "
-                    f"not {self.text[place:].strip()[:20]!r}"
+                    f"not {rest[:20]!r}"
                 )
-            group = next(name for name in ("number", "name", "word", "sign") if match[name] is not None)
-            yield group, match[group], match["unit"] or ""
+            yield match
             place = match.end()
 
-    def _take(self, *wanted: str) -> str | None:
-        """The next token, if it is one of those wanted."""
-        if self._next < len(self._tokens):
-            group, text, _ = self._tokens[self._next]
-            if group in ("sign", "name") and text in wanted:
-                self._next += 1
-                return text
-        return None
+    def _skeleton(self, tokens: list[re.Match[str]]) -> str:
+        """Operators, brackets and a variable for each operand: a well-formed expression of Python, nothing else."""
+        symbols: list[str] = []
+        before, depth = "(", 0  # the operator or bracket before a token; empty after an operand
+        for match in tokens:
+            token = match["number"] or match["name"] or match["word"] or match["sign"]
+            sign = token if match["sign"] or token in ("and", "or", "not") else ""
+            if before:
+                if sign not in ("", "(", "-") and not (sign == "not" and before in _BEFORE_NOT):
+                    raise self._fault(f"must have a number, a name or '(' where it has {token!r}")
+            elif sign not in _AFTER_OPERAND or (sign == ")" and not depth):
+                raise self._fault(f"must end or go on with an operator before {token!r}")
+            depth += (sign == "(") - (sign == ")")
+            if depth > MAX_DEPTH:
+                raise self._fault(f"must be nested at most {MAX_DEPTH} deep")
+            if sign in ("-", "not") and symbols[-2:] == [sign, sign]:
+                symbols.pop()  # two of three in a row cancel, so that no tree is deep
+            else:
+                symbols.append(sign or self._variable(match))
+            before = "" if sign == ")" else sign
+        if before:
+            raise self._fault("must go on: a number, a name or '(' is missing at its end")
+        if depth:
+            raise self._fault("must close each '(' with a ')'")
+        return " ".join(symbols)
 
-    def _either(self) -> _Node:
-        return self._joined("or", lambda: self._joined("and", self._negation))
+    def _variable(self, match: re.Match[str]) -> str:
+        """The variable that stands for a number, a word, a truth or a name."""
+        variable, name = f"_{len(self._operands)}", match["name"]
+        if match["word"]:
+            kind, self._values[variable] = WORD, match["word"][1:-1]
+        elif match["number"]:
+            kind, self._values[variable] = self._quantity(match["number"], match["unit"] or "")
+        elif name in ("true", "false"):
+            kind, self._values[variable] = TRUTH, name == "true"
+        elif name in self._kinds:
+            kind, self._names[variable] = self._kinds[name], name
+        else:
+            raise self._fault(f"must name what is known, not {name!r}{nearest(name, self._kinds)}")
+        self._operands[variable] = kind
+        return variable
 
-    def _joined(self, word: str, part: Callable[[], _Node]) -> _Node:
-        parts = [part()]
-        while self._take(word):
-            parts.append(part())
-        if len(parts) == 1:
-            return parts[0]
-        for node in parts:
-            self._want_truth(node, word)
-        functions = [node.value for node in parts]
-        many = any if word == "or" else all
-        return _Node(TRUTH, lambda env: many(function(env) for function in functions))
+    def _quantity(self, number: str, unit: str) -> tuple[Kind, int | Fraction]:
+        value = Fraction(number)
+        exact: int | Fraction = int(value) if value.denominator == 1 else value
+        if not unit:
+            return NUMBER, exact
+        scale = _unit(unit)
+        if scale is None:
+            raise self._fault(f"must have a unit after {number}, not {unit!r}{nearest(unit, _UNITS)}")
+        return Kind(powers=scale[0]), exact * scale[1]
 
-    def _want_truth(self, node: _Node, word: str) -> None:
-        if node.kind.sort != "truth":
-            raise self._fault(f"must have comparisons beside {word!r}, not {node.kind}")
+    def _kind(self, tree: ast.expr) -> Kind:
+        """The kind of a part, once those of its operands fit its operators."""
+        match tree:
+            case ast.Name():
+                return self._operands[tree.id]
+            case ast.BoolOp():
+                for value in tree.values:
+                    self._want("truth", self._kind(value), _SIGNS[type(tree.op)])
+                return TRUTH
+            case ast.UnaryOp():
+                sign = _SIGNS[type(tree.op)]
+                return self._want("truth" if sign == "not" else "number", self._kind(tree.operand), sign)
+            case ast.Compare():
+                kinds = [self._kind(part) for part in (tree.left, *tree.comparators)]
+                for op, (left, right) in zip(tree.ops, pairwise(kinds)):
+                    self._want_alike(left, right, _SIGNS[type(op)])
+                return TRUTH
+        rest = []
+        while isinstance(tree, ast.BinOp):  # not by recursion: a sum is as deep as it is long
+            rest.append((_SIGNS[type(tree.op)], tree.right))
+            tree = tree.left
+        kind = self._kind(tree)
+        for sign, part in reversed(rest):
+            kind = self._combined(kind, sign, self._kind(part))
+        return kind
 
-    def _negation(self) -> _Node:
-        negations = 0
-        while self._take("not"):
-            negations += 1
-        node = self._comparison()
-        if negations:
-            self._want_truth(node, "not")
-        inner = node.value
-        return node if negations % 2 == 0 else _Node(TRUTH, lambda env: not inner(env))
+    def _combined(self, left: Kind, sign: str, right: Kind) -> Kind:
+        if sign in ("+", "-"):
+            self._want_alike(left, right, sign)
+        for kind in (left, right):
+            self._want("number", kind, sign)
+        if sign in ("+", "-"):
+            return left if left.powers else right
+        powers = dict(left.powers)
+        for name, power in right.powers:
+            powers[name] = powers.get(name, 0) + (power if sign == "*" else -power)
+        rest = tuple(sorted((name, power) for name, power in powers.items() if power))
+        return Kind(powers=rest, loose=left.loose or right.loose)
 
-    def _comparison(self) -> _Node:
-        left = self._sum()
-        checks = []
-        while sign := self._take(*_COMPARE):
-            right = self._sum()
-            self._want_alike(left.kind, right.kind, sign)
-            checks.append((left.value, _COMPARE[sign], right.value))
-            left = right
-        if not checks:
-            return left
-        return _Node(TRUTH, lambda env: all(compare(a(env), b(env)) for a, compare, b in checks))
+    def _want(self, sort: str, kind: Kind, sign: str) -> Kind:
+        if kind.sort != sort:
+            what = "comparisons" if sort == "truth" else "numbers"
+            raise self._fault(f"must have {what} beside {sign!r}, not {kind}")
+        return kind
 
     def _want_alike(self, a: Kind, b: Kind, sign: str) -> None:
         free = (a.loose and not b.powers) or (b.loose and not a.powers)
@@ -232,89 +283,3 @@ class Expression:
             raise self._fault(f"must not put {a} beside {b} with {sign!r}; is a unit missing?")
         if a.sort != "number" and sign not in ("==", "!="):
             raise self._fault(f"must not order {a} with {sign!r}")
-
-    def _sum(self) -> _Node:
-        left = self._product()
-        while sign := self._take("+", "-"):
-            right = self._product()
-            self._want_alike(left.kind, right.kind, sign)
-            self._want_numbers(left, right, sign)
-            kind = left.kind if left.kind.powers else right.kind
-            left = _Node(kind, _combined(operator.add if sign == "+" else operator.sub, left, right))
-        return left
-
-    def _product(self) -> _Node:
-        left = self._factor()
-        while sign := self._take("*", "/"):
-            right = self._factor()
-            self._want_numbers(left, right, sign)
-            powers = dict(left.kind.powers)
-            for name, power in right.kind.powers:
-                powers[name] = powers.get(name, 0) + (power if sign == "*" else -power)
-            kept = tuple(sorted((name, power) for name, power in powers.items() if power))
-            kind = Kind(powers=kept, loose=left.kind.loose or right.kind.loose)
-            left = _Node(kind, _combined(operator.mul if sign == "*" else operator.truediv, left, right))
-        return left
-
-    def _want_numbers(self, left: _Node, right: _Node, sign: str) -> None:
-        for node in (left, right):
-            if node.kind.sort != "number":
-                raise self._fault(f"must have numbers beside {sign!r}, not {node.kind}")
-
-    def _factor(self) -> _Node:
-        minus = False
-        while self._take("-"):
-            minus = not minus
-        node = self._atom()
-        if minus:
-            self._want_numbers(node, node, "-")
-            inner = node.value
-            return _Node(node.kind, lambda env: -inner(env))
-        return node
-
-    def _atom(self) -> _Node:
-        if self._take("("):
-            self._depth += 1
-            if self._depth > MAX_DEPTH:
-                raise self._fault(f"must be nested at most {MAX_DEPTH} deep")
-            node = self._either()
-            if not self._take(")"):
-                raise self._fault("must close each '(' with a ')'")
-            self._depth -= 1
-            return node
-        if self._next >= len(self._tokens):
-            raise self._fault("must go on: a number, a name or '(' is missing at its end")
-        group, text, unit = self._tokens[self._next]
-        self._next += 1
-        if group == "number":
-            return self._number(text, unit)
-        if group == "word":
-            word = text[1:-1]
-            return _Node(WORD, lambda _: word)
-        if group == "name" and text not in ("and", "or", "not"):
-            return self._name(text)
-        raise self._fault(f"must have a number, a name or '(' where it has {text!r}")
-
-    def _number(self, text: str, unit: str) -> _Node:
-        value = Fraction(text)
-        exact: int | Fraction = int(value) if value.denominator == 1 else value
-        if not unit:
-            return _Node(NUMBER, lambda _: exact)
-        found = _unit(unit)
-        if found is None:
-            raise self._fault(f"must have a unit after {text}, not {unit!r}{nearest(unit, _UNITS)}")
-        scaled = exact * found[1]
-        return _Node(Kind(powers=found[0]), lambda _: scaled)
-
-    def _name(self, name: str) -> _Node:
-        if name in ("true", "false"):
-            return _Node(TRUTH, lambda _: name == "true")
-        if name not in self._kinds:
-            raise self._fault(f"must name what is known, not {name!r}{nearest(name, self._kinds)}")
-        self.names.add(name)
-        return _Node(self._kinds[name], lambda env: env[name])
-
-
-def _combined(join: Callable[[Any, Any], Any], left: _Node, right: _Node) -> Callable[[Env], Any]:
-    a, b = left.value, right.value
-    return lambda env: join(a(env), b(env))

@@ -24,8 +24,7 @@ from hwsim.machines.cpu.work import Work, work_of
 from hwsim.machines.kinds import Machine
 from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
-from hwsim.mapping import Mapping as LoopNest
-from hwsim.mapping import Problem, counts
+from hwsim.mapping import Mapping as LoopNest, Problem, counts
 from hwsim.units import Rate
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Product

@@ -189,7 +189,3 @@ class CpuSpec(MachineSpec):
         if self.streams == "all":
             return 1
         return max(1, self.cores // self.streams) if self.streams < self.cores else 1
-
-    def frequency(self) -> Frequency:
-        """The core's clock in Hz."""
-        return self.clock_hz(self.clock)

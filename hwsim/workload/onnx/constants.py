@@ -15,7 +15,7 @@ from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.wire import Stored
 
-__all__ = ["BITS", "Array", "Constant", "decoded", "stored_constant"]
+__all__ = ["BITS", "Array", "Constant", "decoded", "numpy_type", "stored_constant"]
 
 Array: TypeAlias = NDArray[Any]
 Reader: TypeAlias = Callable[[], Array]
@@ -154,6 +154,11 @@ class Constant:
             None if scales is None else lambda: (real().reshape(self.shape) - offset) * spread(scales),
             (self.density_of or self) if plain else None,
         )  # fmt: skip
+
+
+def numpy_type(dtype: str) -> np.dtype[Any] | None:
+    """Numpy's type of ONNX's name of a real number, or None where it has none."""
+    return np.dtype(_PLAIN[dtype]) if dtype in _PLAIN and not dtype.startswith("complex") else None
 
 
 def _offset(values: Array, zero: Array) -> Array:

@@ -1,196 +1,94 @@
-"""The few operators that exporters compute shapes with, on small constants: Shape, Gather, Concat and the like."""
+"""The few operators that exporters compute shapes with, on small constants: Gather, Concat and the like.
+
+ONNX's reference implementation computes them, once what they write is known to be small.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.workload.onnx.constants import Array
+from hwsim.workload.onnx.canonical import Op
+from hwsim.workload.onnx.constants import Array, Constant
 
-__all__ = ["FOLDED", "MAX_VALUES", "folded", "numpy_type"]
-
-Options: TypeAlias = Mapping[str, Any]
-Fold: TypeAlias = Callable[[Sequence[Array | None], Options], "Array | list[Array]"]
+__all__ = ["FOLDED", "MAX_VALUES", "folded"]
 
 #: Values of a result or an operand; shapes have at most a few.
 MAX_VALUES = 1024
-_TYPES = {
-    "float": "f4", "double": "f8", "float16": "f2", "int64": "i8", "int32": "i4", "int16": "i2", "int8": "i1",
-    "uint64": "u8", "uint32": "u4", "uint16": "u2", "uint8": "u1", "bool": "?",
+_ELEMENTWISE = {
+    "Add", "Sub", "Mul", "Div", "Mod", "Pow", "Min", "Max", "Neg", "Abs", "Sqrt", "Reciprocal", "Floor", "Ceil",
+    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Where",
 }  # fmt: skip
+#: Those that write no more values than they read first.
+_SHRINKING = {
+    "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "ReduceProd", "ReduceSum",
+    "ReduceMax", "ReduceMin",
+}  # fmt: skip
+FOLDED = _ELEMENTWISE | _SHRINKING | {"Gather", "Concat", "ConstantOfShape", "Range", "Expand", "Tile"}
 
 
-def numpy_type(dtype: str) -> np.dtype[Any] | None:
-    """Numpy's type of ONNX's name, or None where it has none."""
-    return np.dtype(_TYPES[dtype]) if dtype in _TYPES else None
+def folded(op: Op, operands: Sequence[Array | None], version: int) -> list[Array] | None:
+    """The outputs of an operator on known values (None: no such input), or None where it is not computed.
 
-
-def folded(code: str, operands: Sequence[Array | None], options: Options) -> list[Array] | None:
-    """The outputs of an operator on known values (None: no such input), or None where it is not computed here."""
-    if code not in FOLDED or any(item is not None and item.size > MAX_VALUES for item in operands):
+    `version` is that of ONNX's operators.
+    """
+    if op.code not in FOLDED or any(item is not None and item.size > MAX_VALUES for item in operands):
         return None
     try:
+        if _most(op, operands) > MAX_VALUES:
+            return None
         with np.errstate(all="ignore"):
-            found = FOLDED[code](operands, options)
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError, MemoryError):
-        return None  # the operands do not fit; the shape of the output tells what is wrong, if anything reads it
-    results = found if isinstance(found, list) else [found]
+            results = _computed(op, operands, version)
+    except Exception:  # operands that do not fit, of which the reference raises what it likes
+        return None  # the shape of the output tells what is wrong, if anything reads it
     return results if all(item.size <= MAX_VALUES for item in results) else None
 
 
-def _axes(operands: Sequence[Array | None], options: Options, place: int = 1) -> list[int] | None:
-    given = operands[place] if len(operands) > place and operands[place] is not None else options.get("axes")
-    return None if given is None else [int(axis) for axis in np.asarray(given).ravel()]
-
-
-def _unsqueeze(x: Sequence[Any], options: Options) -> Array:
-    axes = _axes(x, options) or []
-    rank = x[0].ndim + len(axes)
-    shape: list[int] = list(x[0].shape)
-    for axis in sorted(axis % rank for axis in axes):
-        shape.insert(axis, 1)
-    return np.asarray(np.reshape(x[0], shape))
-
-
-def _squeeze(x: Sequence[Any], options: Options) -> Array:
-    axes = _axes(x, options)
-    return np.asarray(np.squeeze(x[0], None if axes is None else tuple(axes)))
-
-
-def _reshape(x: Sequence[Any], options: Options) -> Array:
-    given = x[1] if len(x) > 1 else np.asarray(options["shape"])
-    keep = not options.get("allowzero", 0)
-    wanted = [x[0].shape[i] if size == 0 and keep else int(size) for i, size in enumerate(given.ravel())]
-    return np.asarray(np.reshape(x[0], wanted))
-
-
-def _slice(x: Sequence[Any], options: Options) -> Array:
-    if len(x) > 1:
-        starts, ends = x[1].ravel(), x[2].ravel()
-        axes = x[3].ravel() if len(x) > 3 and x[3] is not None else range(len(starts))
-        steps = x[4].ravel() if len(x) > 4 and x[4] is not None else [1] * len(starts)
-    else:
-        starts, ends, steps = options["starts"], options["ends"], [1] * len(options["starts"])
-        axes = options.get("axes") or range(len(starts))
-    found = [slice(None)] * x[0].ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps):
-        low, high, by = int(start), int(end), int(step)
-        found[int(axis)] = slice(low, None if by < 0 and high < -x[0].shape[int(axis)] else high, by)
-    return np.asarray(x[0][tuple(found)])
-
-
-def _limited(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape that is asked for, if so many values may be made."""
-    sizes = tuple(int(size) for size in shape)
-    if math.prod(sizes) > MAX_VALUES:
+def _most(op: Op, operands: Sequence[Array | None]) -> int:
+    """How many values an operator writes at most; raises what it likes where its operands do not fit."""
+    x = [item for item in operands if item is not None]
+    shapes = [item.shape for item in x]
+    sizes: Sequence[int] = shapes[0]
+    if op.code in _ELEMENTWISE:
+        sizes = np.broadcast_shapes(*shapes)
+        if op.code in ("Div", "Mod") and x[1].dtype.kind in "iu" and not x[1].all():
+            raise ZeroDivisionError
+    elif op.code == "Gather":
+        sizes = [x[1].size, *np.delete(shapes[0], op.options.get("axis", 0))]
+    elif op.code == "Concat":
+        sizes = [sum(item.size for item in x)]
+    elif op.code == "ConstantOfShape":
+        sizes = x[0].ravel().tolist()
+    elif op.code == "Range":
+        start, stop, step = (item.item() for item in x)
+        sizes = [math.ceil((stop - start) / step)]
+    elif op.code == "Expand":
+        sizes = np.broadcast_shapes(shapes[0], x[1].tolist())
+    elif op.code == "Tile":
+        sizes = [x[0].size, *x[1].tolist()]
+    elif op.code == "Split" and op.options.get("num_outputs", len(op.outputs)) != len(op.outputs):
         raise ValueError
-    return sizes
+    return math.prod(max(abs(int(size)), 1) for size in sizes)  # a size of 0 hides no other
 
 
-def _fill(x: Sequence[Any], options: Options) -> Array:
-    value = options.get("value")
-    one = np.zeros(1, np.float32) if value is None else value.values()
-    return np.full(_limited(x[0].ravel()), one.ravel()[0])
+def _computed(op: Op, operands: Sequence[Array | None], version: int) -> list[Array]:
+    """What ONNX's reference gives for a node that has of the file only its numbers."""
+    from onnx import AttributeProto, defs, helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
 
-
-def _range(x: Sequence[Any], options: Options) -> Array:
-    start, stop, step = (item.ravel()[0] for item in x)
-    _limited([max(math.ceil((float(stop) - float(start)) / float(step)), 0)])
-    return np.arange(start, stop, step, dtype=x[0].dtype)
-
-
-def _expand(x: Sequence[Any], options: Options) -> Array:
-    shape = np.broadcast_shapes(x[0].shape, tuple(int(size) for size in x[1].ravel()))
-    return np.broadcast_to(x[0], _limited(shape))
-
-
-def _tile(x: Sequence[Any], options: Options) -> Array:
-    _limited([x[0].size, *x[1].ravel()])
-    return np.tile(x[0], x[1].ravel())
-
-
-def _divide(x: Sequence[Any], options: Options) -> Array:
-    if np.issubdtype(x[0].dtype, np.floating):
-        return np.asarray(x[0] / x[1])
-    if not np.all(x[1]):
-        raise ZeroDivisionError
-    return np.asarray(np.trunc(x[0] / x[1])).astype(x[0].dtype)
-
-
-def _split(x: Sequence[Any], options: Options) -> list[Array]:
-    axis = int(options.get("axis", 0))
-    sizes = x[1].ravel() if len(x) > 1 and x[1] is not None else options.get("split")
-    if sizes is None:
-        return [np.asarray(part) for part in np.array_split(x[0], int(options["num_outputs"]), axis)]
-    return [np.asarray(part) for part in np.split(x[0], np.cumsum(np.asarray(sizes))[:-1], axis)]
-
-
-def _reduce(function: Callable[..., Any]) -> Fold:
-    def fold(x: Sequence[Any], options: Options) -> Array:
-        axes = _axes(x, options)
-        if axes is None and options.get("noop_with_empty_axes"):
-            return np.asarray(x[0])
-        keep = bool(options.get("keepdims", 1))
-        return np.asarray(function(x[0], axis=None if not axes else tuple(axes), keepdims=keep)).astype(x[0].dtype)
-
-    return fold
-
-
-def _numpy(function: Callable[..., Any]) -> Fold:
-    return lambda x, options: np.asarray(function(*x))
-
-
-def _first(function: Callable[[Array, Options], Any]) -> Fold:
-    return lambda x, options: np.asarray(function(x[0], options))  # type: ignore[arg-type]
-
-
-def _power(x: Sequence[Any], options: Options) -> Array:
-    return np.asarray(np.power(x[0].astype(np.float64), x[1])).astype(x[0].dtype)
-
-
-FOLDED: dict[str, Fold] = {
-    "Identity": _first(lambda x, o: x),
-    "Unsqueeze": _unsqueeze,
-    "Squeeze": _squeeze,
-    "Reshape": _reshape,
-    "Flatten": _first(lambda x, o: x.reshape(math.prod(x.shape[: o.get("axis", 1)]), -1)),
-    "Transpose": _first(lambda x, o: np.transpose(x, o.get("perm"))),
-    "Slice": _slice,
-    "Split": _split,
-    "Gather": lambda x, o: np.asarray(np.take(x[0], x[1], axis=int(o.get("axis", 0)))),  # type: ignore[arg-type]
-    "Concat": lambda x, o: np.concatenate(x, axis=int(o["axis"])),  # type: ignore[arg-type]
-    "ConstantOfShape": _fill,
-    "Range": _range,
-    "Expand": _expand,
-    "Tile": _tile,
-    "Add": _numpy(np.add),
-    "Sub": _numpy(np.subtract),
-    "Mul": _numpy(np.multiply),
-    "Div": _divide,
-    "Mod": _numpy(np.mod),
-    "Pow": _power,
-    "Min": lambda x, o: np.minimum.reduce(np.broadcast_arrays(*x)),  # type: ignore[arg-type]
-    "Max": lambda x, o: np.maximum.reduce(np.broadcast_arrays(*x)),  # type: ignore[arg-type]
-    "Neg": _numpy(np.negative),
-    "Abs": _numpy(np.abs),
-    "Sqrt": _numpy(np.sqrt),
-    "Reciprocal": _numpy(np.reciprocal),
-    "Floor": _numpy(np.floor),
-    "Ceil": _numpy(np.ceil),
-    "Equal": _numpy(np.equal),
-    "Less": _numpy(np.less),
-    "LessOrEqual": _numpy(np.less_equal),
-    "Greater": _numpy(np.greater),
-    "GreaterOrEqual": _numpy(np.greater_equal),
-    "And": _numpy(np.logical_and),
-    "Or": _numpy(np.logical_or),
-    "Not": _numpy(np.logical_not),
-    "Where": _numpy(np.where),
-    "ReduceProd": _reduce(np.prod),
-    "ReduceSum": _reduce(np.sum),
-    "ReduceMax": _reduce(np.max),
-    "ReduceMin": _reduce(np.min),
-}
+    if op.code in ("Squeeze", "Unsqueeze") and version < 13 and "axes" in op.options:
+        # The same with an input for its axes; the reference of those before takes them in turn, wrong if negative.
+        operands, version = [operands[0], np.asarray(op.options["axes"], np.int64)], 13
+    inputs = ["" if item is None else f"input {place}" for place, item in enumerate(operands)]
+    outputs = [f"output {place}" for place in range(len(op.outputs))]
+    node = helper.make_node(op.code, inputs, outputs)
+    valid = defs.get_schema(op.code, version).attributes
+    plain = (AttributeProto.INT, AttributeProto.INTS)
+    node.attribute.extend(item for item in op.proto.attribute if item.name in valid and item.type in plain)
+    if isinstance(value := op.options.get("value"), Constant):
+        node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.asarray(value.values(1)))))
+    feeds = {name: item for name, item in zip(inputs, operands) if name}
+    model = helper.make_function("hwsim", op.code, list(feeds), outputs, [node], [helper.make_opsetid("", version)])
+    return [np.asarray(item) for item in ReferenceEvaluator(model).run(None, feeds, attributes={})]

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwsim.workload.onnx.canonical import Op
-from hwsim.workload.onnx.constants import Array, Constant
-from hwsim.workload.onnx.folding import MAX_VALUES, folded, numpy_type
+from hwsim.workload.onnx.constants import Array, Constant, numpy_type
+from hwsim.workload.onnx.folding import MAX_VALUES, folded
 from hwsim.workload.onnx.graph import Tensor
+from hwsim.workload.onnx.rules import PLAIN_OPSET, Rules
 
 __all__ = ["Known"]
 
@@ -19,13 +20,11 @@ _MOVED = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 
 
 class Known:
-    """The constants of a graph, as they are found out; `tensors` gets the type and shape of each.
+    """The constants of a graph, as they are found out; `tensors` gets the type and shape of each."""
 
-    ``names`` are ONNX's types by their numbers.
-    """
-
-    def __init__(self, constants: Mapping[str, Constant], tensors: dict[str, Tensor], names: Mapping[int, str]) -> None:
-        self.constants, self.tensors, self.names = dict(constants), tensors, names
+    def __init__(self, constants: Mapping[str, Constant], tensors: dict[str, Tensor], rules: Rules) -> None:
+        self.constants, self.tensors = dict(constants), tensors
+        self.names, self.versions = rules.names, rules.versions
         self.known: dict[str, Array] = {}
         tensors.update({name: Tensor(name, c.dtype, c.shape) for name, c in constants.items()})
 
@@ -86,7 +85,8 @@ class Known:
             self.constants[out] = made
             self.tensors[out] = Tensor(out, made.dtype, made.shape)
             return True
-        results = folded(op.code, operands, op.options) if known else None
+        version = self.versions.get("", 1) if op.code == op.source else PLAIN_OPSET
+        results = folded(op, operands, version) if known else None
         if results is not None and len(results) == len(op.outputs):
             for name, value in zip(op.outputs, results):
                 if name:

@@ -1,7 +1,7 @@
 """The shape and type of every tensor of an ONNX graph, and which are constant.
 
 The shapes come from ONNX's own rules, node by node, with the constants that are known so far; what exporters compute
-shapes with (Shape, Gather, Concat, ...) is folded on the way. Nothing else is executed.
+shapes with (Shape, Gather, Concat, ...) is computed on the way. Nothing else is executed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Inference:
         self.file, self.symbols, self.given, self.described = file, symbols, given, described
         self.rules = Rules(file.opsets)
         self.tensors: dict[str, Tensor] = {}
-        self.known = Known(file.constants, self.tensors, self.rules.names)
+        self.known = Known(file.constants, self.tensors, self.rules)
         self.unknown: dict[str, str] = {}
         self.warnings: list[str] = []
         for value in file.inputs:
