@@ -20,7 +20,7 @@ import hwsim
 from hwsim.machines.cpu.core import rule
 from hwsim.machines.cpu.library import load_library
 from hwsim.machines.cpu.sustained import sustained_hz
-from hwsim.report.silicon import silicon_of
+from hwsim.report.published import silicon_of
 
 ROOT = Path(__file__).parent.parent
 

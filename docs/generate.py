@@ -22,10 +22,10 @@ from rich.terminal_theme import TerminalTheme
 
 import hwsim
 from hwsim import cli
-from hwsim.report.silicon import Comparison, silicon_of
+from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
+from hwsim.report.published import Comparison, silicon_of
 from hwsim.report.table import print_report
-from hwsim.schema import machine_schema, sweep_schema, workload_schema
-from hwsim.validate import comparisons, markdown_tables
+from hwsim.validation.published import comparisons, markdown_tables
 
 DOCS = Path(__file__).parent
 COMMAND = "hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'"

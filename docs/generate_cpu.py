@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 import hwsim
-from hwsim.report.silicon import Comparison, silicon_of
+from hwsim.report.published import Comparison, silicon_of
 
 DOCS = Path(__file__).parent
 OPERATORS = DOCS.parent / "tests" / "data" / "zen5_onnxruntime.csv"

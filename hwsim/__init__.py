@@ -17,7 +17,7 @@ _NAMES = {
     "hwsim.exploration.search": "explore",
     "hwsim.machines": "Gpu Machine Mcu NetworkPlan PeArray load_machine machine_names",
     "hwsim.mapping": "Counts Mapping",
-    "hwsim.report.beside": "compare",
+    "hwsim.report.comparison": "compare",
     "hwsim.report.report": "Report",
     "hwsim.scenario": "duty_cycle",
     "hwsim.simulation": "simulate",
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         machine_names as machine_names,
     )
     from hwsim.mapping import Counts as Counts, Mapping as Mapping
-    from hwsim.report.beside import compare as compare
+    from hwsim.report.comparison import compare as compare
     from hwsim.report.report import Report as Report
     from hwsim.scenario import duty_cycle as duty_cycle
     from hwsim.simulation import simulate as simulate

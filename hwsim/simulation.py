@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 
 from hwsim.energy import Prices, dynamic_energy
 from hwsim.engine import Timeline, simulate as run_program
+from hwsim.engine.program import Program
 from hwsim.errors import InputError
 from hwsim.machines import Machine, NetworkPlan, PlanCache
-from hwsim.program import Program
 from hwsim.report.report import LayerResult, Report
 from hwsim.workload import Workload
 

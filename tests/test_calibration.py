@@ -10,12 +10,12 @@ from click.testing import CliRunner
 import hwsim
 from hwsim import kernels
 from hwsim.calibration import Calibration, Number, calibrate, machine_text
+from hwsim.calibration.host import Cache, Host
 from hwsim.calibration.numbers import numbers, probes, working_sets
 from hwsim.cli import cli
 from hwsim.errors import InputError
-from hwsim.host import Cache, Host
 from hwsim.kernels.probe import Timing
-from hwsim.machines.kinds import kinds
+from hwsim.machines.registry import kinds
 
 needs_cpu = pytest.mark.skipif("cpu" not in kinds(), reason="machines of kind cpu are not in this tree")
 

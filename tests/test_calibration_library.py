@@ -107,7 +107,7 @@ def test_a_chain_has_as_many_operators_as_it_says() -> None:
 def test_what_was_fitted_stands_in_the_file(tmp_path) -> None:
     from hwsim import load_machine
     from hwsim.calibration import Calibration, Number, machine_text
-    from hwsim.host import Host
+    from hwsim.calibration.host import Host
 
     start = machine_of(parse_yaml(MACHINE)).library.types["fp32"].costs
     fitted = fit_library(MACHINE, samples_of("fp32", dict(start), (1,)), 4e-7)

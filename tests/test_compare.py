@@ -12,7 +12,7 @@ from test_cli import call
 from test_html import HOSTILE, report, tags
 
 import hwsim
-from hwsim.report.beside import SideBySide
+from hwsim.report.comparison import SideBySide
 
 
 def test_ratios_are_to_the_first() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given, settings, strategies as st
 import hwsim
 from hwsim import cli
 from hwsim.engine import simulate as run_program
-from hwsim.execution import validate_layers
 from hwsim.machines import machine_names
+from hwsim.validation.nests import validate_layers
 from hwsim.workload import ExpertGemm
 
 MACHINES = {name: hwsim.load_machine(name) for name in machine_names()}

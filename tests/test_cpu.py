@@ -14,14 +14,14 @@ from tables import DATA
 
 import hwsim
 from hwsim.errors import InputError
-from hwsim.execution import validate_layers
 from hwsim.machines import Cpu, machine_folder, machine_names
 from hwsim.machines.cpu import core_names, load_core
 from hwsim.machines.cpu.library import TileSpec
 from hwsim.machines.cpu.tiles import Ports, blocks, step, walk
 from hwsim.machines.cpu.work import live_taps, work_of
-from hwsim.report.silicon import silicon_of
-from hwsim.validate import comparisons
+from hwsim.report.published import silicon_of
+from hwsim.validation.nests import validate_layers
+from hwsim.validation.published import comparisons
 
 CPUS = [name for name in machine_names() if hwsim.load_machine(name).spec.kind == "cpu"]
 PUBLISHED = [

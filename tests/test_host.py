@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from hwsim.host import ASSUMED, Energy, Host, Load, Noise, _bytes, _count
+from hwsim.calibration.host import ASSUMED, Energy, Host, Load, Noise, _bytes, _count
 
 ZEN4 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\nflags\t\t: avx2 avx512f avx512bw avx512_vnni hypervisor\n\nprocessor\t: 1\n"
 A72 = "processor\t: 0\nFeatures\t: fp asimd crc32 cpuid\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
@@ -81,7 +81,7 @@ def test_an_unlisted_processor_is_taken_for_its_nearest_kin(tmp_path: Path, flag
 
 def test_every_core_that_is_named_is_one_that_the_cpu_files_have() -> None:
     core = pytest.importorskip("hwsim.machines.cpu.core", reason="machines of kind cpu are not in this tree")
-    from hwsim.host import INTEL, KIN
+    from hwsim.calibration.host import INTEL, KIN
 
     named = (
         {name for _, name in INTEL}

@@ -14,8 +14,8 @@ import hwsim
 from hwsim.engine import Interval, Pipeline, Program, Run, Stage, simulate as run_program
 from hwsim.report.breakdown import binding, busy_shares, energy_parts, latency_parts
 from hwsim.report.html.gantt import busy_shares as slices, gantt
+from hwsim.report.html.provenance import machine_rows
 from hwsim.report.html.svg import escape, linear_ticks, log_ticks
-from hwsim.report.html.used import machine_rows
 from hwsim.scenario import duty_cycle
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;`"

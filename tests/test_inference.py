@@ -14,7 +14,7 @@ from tflite_networks import each_model, each_origin, model_path
 
 from hwsim import cli, inference
 from hwsim.errors import InputError
-from hwsim.oracles import activation, scale, some, tflite_padding, tflite_run
+from hwsim.validation.oracles import activation, scale, some, tflite_padding, tflite_run
 from hwsim.workload.tflite import Model, Operator, Quantization, Tensor, read_model
 
 oracle = pytest.mark.skipif(not inference.has_reference(), reason="needs ai-edge-litert")

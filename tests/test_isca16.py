@@ -9,11 +9,11 @@ from hypothesis import given, settings, strategies as st
 
 import hwsim
 from hwsim.errors import InputError
-from hwsim.machines.pe_array.study import LEVEL_COSTS, Budget, Choice, choose, lacking, register_words
-from hwsim.machines.pe_array.study_nest import LINE, count, nest, nest_words
+from hwsim.machines.pe_array.isca16.nest import LINE, count, nest, nest_words
+from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS, Budget, Choice, choose, lacking, register_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.mapping import Problem, check_capacity, conv_problem
-from hwsim.validate import comparisons
+from hwsim.validation.published import comparisons
 
 NAMES = {"dram": "dram", "glb": "glb", "rf": "rf"}
 DATAFLOWS = (

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hwsim import kernels
-from hwsim.kernel_checks import checks
-from hwsim.oracles import OPERATORS
+from hwsim.validation.kernels import checks
+from hwsim.validation.oracles import OPERATORS
 
 CASES = int(os.environ.get("HWSIM_CASES", "30"))
 

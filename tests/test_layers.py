@@ -10,27 +10,12 @@ import hwsim
 
 PACKAGE = Path(hwsim.__file__).parent
 LAYERS = [
-    {"errors", "units", "yaml_source", "fields", "clock"},
+    {"errors", "units", "yaml_source", "fields"},
     {"workload"},
-    {"mapping", "kernels", "program"},
+    {"mapping", "kernels", "engine", "energy"},
     {"machines"},
-    {"engine", "energy"},
     {"simulation", "report", "scenario"},
-    {
-        "execution",
-        "inference",
-        "kernel_checks",
-        "oracles",
-        "layer_data",
-        "validate",
-        "schema",
-        "sweeps",
-        "exploration",
-        "cli",
-        "host",
-        "calibration",
-        "measurement",
-    },
+    {"validation", "sweeps", "exploration", "calibration", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -13,8 +13,8 @@ from hwsim.machines import machine_folder
 from hwsim.machines.mcu import Mcu, library_names, load_library
 from hwsim.machines.mcu.features import TERMS, features, scratch_bytes, weight_bytes
 from hwsim.machines.mcu.library import load_core
-from hwsim.report.silicon import silicon_of
-from hwsim.validate import comparisons
+from hwsim.report.published import silicon_of
+from hwsim.validation.published import comparisons
 
 BOARDS = [name for name in hwsim.machine_names() if hwsim.load_machine(name).kind == "mcu"]
 NETWORKS = ("kws", "vww", "ic", "ad")

@@ -8,11 +8,11 @@ from hypothesis import given, strategies as st
 from made import processor
 
 import hwsim
+from hwsim.calibration.measure import NodeTime, compare_measured, measure, parse_profile
+from hwsim.calibration.measure.nodes import GraphNode, Group, cover, groups
+from hwsim.calibration.measure.profile import without_profiler
 from hwsim.cli.measured import measured
 from hwsim.errors import InputError
-from hwsim.measurement import NodeTime, compare_measured, measure, parse_profile
-from hwsim.measurement.nodes import GraphNode, Group, cover, groups
-from hwsim.measurement.profile import without_profiler
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -329,7 +329,7 @@ def test_on_cuda_only_whole_runs_are_compared(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = OnCuda()
-    monkeypatch.setattr("hwsim.measurement.runtime._library", lambda name: onnx if name == "onnx" else made)
+    monkeypatch.setattr("hwsim.calibration.measure.runtime._library", lambda name: onnx if name == "onnx" else made)
     measured(["a100", str(models["fp32"])], "onnxruntime", 1, 1, 3, {}, device="cuda")
     text = " ".join(capsys.readouterr().out.split())
     assert "measured with onnxruntime 0.made (CUDAExecutionProvider)" in text

@@ -9,11 +9,11 @@ import pytest
 
 import hwsim
 from hwsim.errors import HwsimError, InputError
-from hwsim.execution import validate_layers
 from hwsim.machines import machine_names
-from hwsim.report.beside import entry_of
+from hwsim.report.comparison import entry_of
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.space import read_space
+from hwsim.validation.nests import validate_layers
 
 NETWORKS = ("alexnet", "resnet50_v1_5", "mobilenet_v2_1.0_224", "kws", "bert_base", "lenet5_caffe")
 ONE_OF_A_KIND = {"pe_array": "eyeriss_v1", "mcu": "nucleo_l4r5zi", "cpu": "epyc_zen5", "gpu": "a100"}

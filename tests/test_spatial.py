@@ -7,7 +7,7 @@ import pytest
 import hwsim
 from hwsim.errors import InputError
 from hwsim.machines import Machine
-from hwsim.machines.pe_array.relative import energy_prices
+from hwsim.machines.pe_array.isca16.relative import energy_prices
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import batched_gemm_problem, check_capacity
 

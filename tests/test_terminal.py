@@ -12,12 +12,12 @@ from test_html import report
 
 import hwsim
 from hwsim.machines import load_machine, machine_names
-from hwsim.report.beside_table import print_side_by_side
 from hwsim.report.catalogue import print_machines, print_workloads, show_any
-from hwsim.report.columns import Column, bar, print_columns
+from hwsim.report.comparison_table import print_side_by_side
 from hwsim.report.explain import print_explanation
-from hwsim.report.silicon import silicon_of
+from hwsim.report.published import silicon_of
 from hwsim.report.table import print_comparisons, print_report
+from hwsim.report.terminal import Column, bar, print_columns
 from hwsim.workload import workload_names
 
 
@@ -154,4 +154,4 @@ def test_a_run_imports_no_page() -> None:
     code = "import sys; sys.argv = ['hwsim', 'run', 'systolic_ws', 'lenet5_caffe']; from hwsim.cli import main; main(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
-    assert not [name for name in loaded if name.startswith(("hwsim.report.html", "pandas", "hwsim.report.beside"))]
+    assert not [name for name in loaded if name.startswith(("hwsim.report.html", "pandas", "hwsim.report.comparison"))]

@@ -101,8 +101,8 @@ def test_live_macs_of_the_pruned_network(origin):
 @pytest.mark.parametrize("name", ["vww_96_int8", "pretrainedResnet_large_int8"])
 def test_dead_channels_are_zero_when_the_network_runs(name, origin):
     interpreters = pytest.importorskip("ai_edge_litert.interpreter")
-    from hwsim.workload.converter import Converter
-    from hwsim.workload.tflite_file import read_tables
+    from hwsim.workload.tflite.converter import Converter
+    from hwsim.workload.tflite.file import read_tables
 
     converter = Converter(read_tables(model_path(name, origin)))
     converter.workload(name)

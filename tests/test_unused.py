@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import hwsim
+from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.fields import check
 from hwsim.machines import machine_names
 from hwsim.machines.plan import LayerPlan
 from hwsim.machines.properties import Unused
 from hwsim.machines.spec import MachineSpec
-from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.report.unused import sentences
 from hwsim.workload.tensor import DTYPES, FORMATS
 from hwsim.yaml_source import parse_yaml

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import hwsim
-import hwsim.execution
+import hwsim.validation.nests
 from hwsim import cli
-from hwsim.execution import LayerCheck, validate_layers
 from hwsim.kernels.nest import Execution, execute
-from hwsim.layer_data import layer_tensors, reference
 from hwsim.mapping import batched_gemm_problem, conv_problem
+from hwsim.validation.nests import LayerCheck, validate_layers
+from hwsim.validation.tensors import layer_tensors, reference
 
 LAYERS = hwsim.Workload(
     "mixed",
@@ -95,7 +95,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch, change: dict[str, object]) -> LayerCh
                 ran.counts[memory, tensor, action] += value  # type: ignore[operator]
         return ran
 
-    monkeypatch.setattr(hwsim.execution, "execute", lie)
+    monkeypatch.setattr(hwsim.validation.nests, "execute", lie)
     return next(validate_layers(hwsim.load_machine("eyeriss_v1").plan(LAYERS)))
 
 
@@ -116,7 +116,7 @@ def test_a_wrong_count_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hwsim.execution, "LARGEST_BYTES", 1 << 12)
+    monkeypatch.setattr(hwsim.validation.nests, "LARGEST_BYTES", 1 << 12)
     check = checks("systolic_ws")[0]
     assert check.refused
     assert not check.passed
@@ -129,8 +129,8 @@ def test_a_price_that_is_not_what_moved(monkeypatch: pytest.MonkeyPatch) -> None
     plan = hwsim.load_machine("systolic_ws").plan(LAYERS["matrix"])
     key = ("pe", "weight", "fill")
     closed = {key: plan.counts[key]}
-    assert hwsim.execution._priced(check, plan, closed, closed).difference is None
-    told = hwsim.execution._priced(check, plan, closed, {key: 1}).difference
+    assert hwsim.validation.nests._priced(check, plan, closed, closed).difference is None
+    told = hwsim.validation.nests._priced(check, plan, closed, {key: 1}).difference
     assert told == f"pe weight fill: {plan.counts[key]:,} are priced, 1 were measured"
 
 
@@ -164,7 +164,7 @@ def test_the_command_fails_where_something_differs(
         ran = execute(*arguments)  # type: ignore[arg-type]
         return replace(ran, counts=ran.counts | {("pe", "weight", "fill"): 1})
 
-    monkeypatch.setattr(hwsim.execution, "execute", lie)
+    monkeypatch.setattr(hwsim.validation.nests, "execute", lie)
     code, out, _ = call(capsys, monkeypatch, "validate", "systolic_ws", "lenet5_caffe", "--layer", "conv1")
     assert code == 1
     assert "conv1: pe weight fill: 500 expected, 1 measured" in out

@@ -23,7 +23,7 @@ from hwsim.errors import InputError
 from hwsim.fields import check
 from hwsim.kernels import probe
 from hwsim.kernels.probe import Timing
-from hwsim.machines.kinds import kinds
+from hwsim.machines.registry import kinds
 from hwsim.simulation import simulate
 from hwsim.workload import Layer, Workload
 from hwsim.yaml_source import Document, parse_yaml

@@ -9,7 +9,7 @@ from math import log
 
 import numpy as np
 
-from hwsim.host import Host
+from hwsim.calibration.host import Host
 from hwsim.kernels import probe
 from hwsim.kernels.probe import Instruction, Timing
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hwsim.calibration.host import Host, Load
 from hwsim.calibration.numbers import Number, numbers, probes
 from hwsim.errors import InputError
-from hwsim.host import Host, Load
 from hwsim.kernels import isa
 from hwsim.kernels.probe import Timing
 

@@ -23,7 +23,7 @@ from hwsim.errors import HwsimError, InputError
 
 if TYPE_CHECKING:
     from hwsim.machines import Machine
-    from hwsim.report.beside import Entry
+    from hwsim.report.comparison import Entry
     from hwsim.workload import Workload
 
 __all__ = ["compare"]
@@ -48,7 +48,7 @@ def _entries(
     machines: list[tuple[str, Machine]], workloads: list[Workload], saved: list[Entry], batch: int, layers: str | None
 ) -> list[Entry]:
     import hwsim
-    from hwsim.report.beside import Entry, entry_of
+    from hwsim.report.comparison import Entry, entry_of
 
     found = list(saved)
     faults: list[HwsimError] = []
@@ -124,8 +124,8 @@ def compare(
             "--threads, --device and --runs must come with --measure; a machine's threads are --set threads=N"
         )
     import hwsim
-    from hwsim.report.beside import beside, read_entry
     from hwsim.report.catalogue import kind_of
+    from hwsim.report.comparison import beside, read_entry
 
     wanted: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in given:
@@ -153,6 +153,6 @@ def compare(
     if html_file:
         write(found.to_html(), html_file)
     if "-" not in (json_file, csv_file, html_file):
-        from hwsim.report.beside_table import print_side_by_side
+        from hwsim.report.comparison_table import print_side_by_side
 
         print_side_by_side(found, console_of())

@@ -33,7 +33,7 @@ def measured(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     import hwsim
-    from hwsim.measurement import compare_measured, print_measured
+    from hwsim.calibration.measure import compare_measured, print_measured
 
     models = [item for item in items if item.lower().endswith(".onnx")]
     machines = [item for item in items if item not in models]

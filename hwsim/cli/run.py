@@ -100,7 +100,7 @@ def run(
     if html_file:
         write(report.to_html(scenario), html_file)
     if "-" not in (json_file, csv_file, html_file, trace_file):
-        from hwsim.report.silicon import silicon_of
+        from hwsim.report.published import silicon_of
         from hwsim.report.table import print_report
 
         silicon = None if changes else silicon_of(report.machine.name, report.machine.folder)

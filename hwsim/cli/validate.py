@@ -26,7 +26,7 @@ def _execute(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     import hwsim
-    from hwsim.execution import print_checks, validate_layers
+    from hwsim.validation.nests import print_checks, validate_layers
 
     network = hwsim.load_workload(workload, shape=shapes_of(shapes))
     plan = hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
@@ -77,7 +77,7 @@ def validate(
       hwsim validate eyeriss_v1 alexnet --batch 4
       hwsim validate systolic_ws resnet50_v1 --layer 'res2*' --sample 64
     """
-    from hwsim.validate import comparisons, markdown_tables
+    from hwsim.validation.published import comparisons, markdown_tables
 
     executes = workload is not None and not markdown
     part = bool(changes or layers or sample)
@@ -102,13 +102,13 @@ def validate(
         click.echo(f"{len(rows_all)} published quantities, {len(outside)} outside their limit")
     failed = bool(outside)
     if machine is None and not markdown:
-        from hwsim.kernel_checks import print_checks
+        from hwsim.validation.kernels import print_checks
 
         failed |= not print_checks(console_of())
     if executes and machine is not None and workload is not None:
         failed |= not _execute(machine, workload, batch, changes, layers, sample, shapes)
         if workload.lower().endswith(".tflite"):
-            from hwsim.inference import print_graph
+            from hwsim.validation.tflite import print_graph
             from hwsim.workload.tflite import read_model
 
             failed |= not print_graph(read_model(workload), console_of())

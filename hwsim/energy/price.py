@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.energy.table import load_table
 from hwsim.errors import HwsimError, nearest
-from hwsim.machines.spec import EnergySpec, PriceSpec
 
 __all__ = ["Action", "Price", "Prices", "dynamic_energy"]
 

@@ -1,9 +1,9 @@
 """Events above the buffer transfer: pipelines of stages on shared resources, run by SimPy in integer ticks."""
 
-from hwsim.clock import Timebase
+from hwsim.engine.clock import Timebase
+from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.engine.simulation import simulate
 from hwsim.engine.timeline import Interval, PipelineSpan, ResourceTotals, StageTotals, Timeline, concatenate
-from hwsim.program import Pipeline, Program, Run, Stage
 
 __all__ = [
     "Interval",

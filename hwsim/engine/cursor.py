@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.program import Run
+from hwsim.engine.program import Run
 
 __all__ = ["Cursor", "Loop", "fold"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from hwsim.clock import Timebase
+from hwsim.engine.clock import Timebase
 from hwsim.engine.timeline import Interval, StageTotals, Timeline
 
 __all__ = ["trace"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from simpy.core import Infinity
 
 from hwsim.engine.plant import Plant
+from hwsim.engine.program import Program
 from hwsim.engine.repetition import Jumper
 from hwsim.engine.station import Clockwork, Line, Pool
 from hwsim.engine.timeline import Timeline
-from hwsim.program import Program
 
 __all__ = ["simulate"]
 

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from hwsim.clock import Timebase
+from hwsim.engine.clock import Timebase
 
 __all__ = ["Interval", "PipelineSpan", "ResourceTotals", "StageTotals", "Timeline", "concatenate"]
 

@@ -1,14 +1,15 @@
 """Machines: what each kind of hardware is, and how a layer runs on it."""
 
+from hwsim.machines.base import Machine
 from hwsim.machines.cpu import Cpu
 from hwsim.machines.gpu import Gpu
-from hwsim.machines.kinds import Machine, kinds
 from hwsim.machines.loader import load_machine, locate, machine_document, machine_folder, machine_names, read_machine
 from hwsim.machines.mcu import Mcu
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.pe_array import PeArray
 from hwsim.machines.plan import LayerPlan
+from hwsim.machines.registry import kinds
 
 __all__ = [
     "Cpu",

@@ -8,7 +8,8 @@ from pathlib import Path
 import hwsim
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.fields import check
-from hwsim.machines.kinds import Machine, kinds
+from hwsim.machines.base import Machine
+from hwsim.machines.registry import kinds
 from hwsim.yaml_source import Document, parse_yaml, read_yaml
 
 __all__ = ["HERE", "load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]

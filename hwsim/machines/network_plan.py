@@ -12,8 +12,8 @@ from hwsim.workload.layer import whole
 from hwsim.workload.network import hint, selects
 
 if TYPE_CHECKING:
-    from hwsim.machines.kinds import Machine
-    from hwsim.program import Program
+    from hwsim.engine.program import Program
+    from hwsim.machines.base import Machine
 
 __all__ = ["MAX_BATCH", "NetworkPlan", "PlanCache", "check_batch"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping as Mapping_
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from hwsim.engine.program import Program
 from hwsim.mapping import Mapping, Policy, Problem
-from hwsim.program import Program
 from hwsim.workload import Layer
 
 __all__ = ["Action", "Constant", "LayerPlan", "Part", "Traffic"]

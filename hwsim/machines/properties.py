@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from hwsim.engine.program import Run
 from hwsim.errors import InputError
 from hwsim.machines.plan import Action, LayerPlan
-from hwsim.program import Run
 from hwsim.workload import INPUT, Layer
 from hwsim.workload.tensor import DTYPES
 
 if TYPE_CHECKING:
-    from hwsim.machines.kinds import Machine
+    from hwsim.machines.base import Machine
     from hwsim.machines.network_plan import NetworkPlan
 
 __all__ = ["CLAMPS", "Unused", "requested", "same_cost", "takes_nothing", "unused"]

@@ -5,65 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
-from hwsim.fields import Area, Energy, Frequency, Length, Money, Name, Power, Size, Spec, Voltage
-from hwsim.workload.tensor import DTYPES
+from hwsim.fields import Area, Frequency, Money, Name, Spec
 
-__all__ = ["AreaSpec", "CostSpec", "EnergySpec", "MachineSpec", "PriceSpec"]
-
-
-class PriceSpec(Spec):
-    """What one action costs: a given energy, an entry of the table, an SRAM of a size, or `unknown`.
-
-    A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
-    `format` is the number format whose MAC it is, where one price stands for all; layers in another are told.
-    """
-
-    energy: Energy | None = None
-    bits: Annotated[int, Field(gt=0, le=65536)] | None = None
-    format: str | None = None
-    entry: str | None = None
-    sram: Size | None = None
-    times: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    unknown: bool = False
-    source: str | None = None
-    fitted: str | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> PriceSpec:
-        ways = [w for w in ("energy", "entry", "sram") if getattr(self, w) is not None] + ["unknown"] * self.unknown
-        if len(ways) != 1:
-            given = " and ".join(ways) or "none of them"
-            raise ValueError(f"a price must be exactly one of energy, entry, sram or unknown, not {given}")
-        if self.energy is not None and not self.source:
-            raise ValueError("a price given as an energy must say its source")
-        if self.format is not None and self.format not in DTYPES:
-            raise ValueError(f"format must be a number format, not {self.format!r}{nearest(self.format, DTYPES)}")
-        return self
-
-
-class EnergySpec(Spec):
-    """The energy block: a cost table, the node it is carried to, and a price for each action.
-
-    A key of `prices` is ``component.action``, or ``component`` for all of its actions. `static` power is drawn
-    whatever the machine does. `off_chip` components are left out of the chip's power.
-    """
-
-    table: str
-    node: Length | None = None
-    voltage: Voltage | None = None
-    prices: dict[str, PriceSpec]
-    static: Power | None = None
-    static_source: str | None = None
-    off_chip: list[str] = ["dram"]
-
-    @model_validator(mode="after")
-    def _sourced(self) -> EnergySpec:
-        if self.static is not None and not self.static_source:
-            raise ValueError("static power must say its source in static_source")
-        return self
+__all__ = ["AreaSpec", "CostSpec", "MachineSpec"]
 
 
 class AreaSpec(Spec):

@@ -12,7 +12,7 @@ from rich.syntax import Syntax
 from hwsim.errors import InputError, nearest
 from hwsim.machines import load_machine, machine_document, machine_names
 from hwsim.machines.loader import HERE
-from hwsim.report.columns import Column, print_columns
+from hwsim.report.terminal import Column, print_columns
 from hwsim.units import format_size
 from hwsim.workload import Layer, load_workload, workload_names
 from hwsim.yaml_source import read_yaml

@@ -8,9 +8,9 @@ from rich.text import Text
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
-from hwsim.report.columns import Column, print_columns, wrapped
 from hwsim.report.quantity import energy, shown
 from hwsim.report.report import LayerResult, Report
+from hwsim.report.terminal import Column, print_columns, wrapped
 from hwsim.simulation import prices_of
 from hwsim.units import format_si
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
-from hwsim.report.columns import WIDTH, Column, print_columns, wrapped
+from hwsim.report.published import Comparison, Silicon
 from hwsim.report.quantity import count, energy, pace
 from hwsim.report.report import LayerResult, Report
-from hwsim.report.silicon import Comparison, Silicon
+from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
 
 __all__ = ["print_comparisons", "print_report"]

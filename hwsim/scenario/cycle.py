@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-from hwsim.clock import Timebase
 from hwsim.energy.battery import parse_battery
 from hwsim.engine import Interval, simulate as run_program
+from hwsim.engine.clock import Timebase
+from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.machines import Mcu
-from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.report.report import Report
 from hwsim.scenario.result import DutyCycle
 from hwsim.scenario.states import with_states

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from hwsim.clock import Timebase
 from hwsim.engine import Interval, ResourceTotals, Timeline
+from hwsim.engine.clock import Timebase
 from hwsim.engine.timeline import Names, Record
 
 __all__ = ["with_states"]

@@ -14,7 +14,7 @@ from hwsim.calibration.gpu.rounds import Measured, Product
 from hwsim.calibration.gpu.sheet import Sheet
 from hwsim.errors import InputError
 from hwsim.fields import check
-from hwsim.machines.kinds import kinds
+from hwsim.machines.registry import kinds
 from hwsim.yaml_source import parse_yaml
 
 __all__ = ["Written", "gpu_text"]

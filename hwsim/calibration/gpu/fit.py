@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from hwsim.calibration.gpu.rounds import Product
 from hwsim.fields import check
-from hwsim.machines.kinds import Machine, kinds
+from hwsim.machines.base import Machine
+from hwsim.machines.registry import kinds
 from hwsim.yaml_source import Document
 
 __all__ = ["Fit", "errors", "fit", "machine_with"]

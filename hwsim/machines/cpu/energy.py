@@ -7,9 +7,9 @@ accesses are priced at.
 
 from __future__ import annotations
 
+from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.machines.cpu.core import DTYPES
 from hwsim.machines.cpu.spec import CpuSpec
-from hwsim.machines.spec import EnergySpec, PriceSpec
 
 __all__ = ["IDLE_SHARE", "energy_of"]
 

@@ -11,6 +11,7 @@ from math import ceil, exp
 from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.machines.base import Machine
 from hwsim.machines.cpu.bench import Bench, bench_of
 from hwsim.machines.cpu.core import core_named
 from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, level_of, spend
@@ -21,7 +22,6 @@ from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, work_of
-from hwsim.machines.kinds import Machine
 from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.mapping import Mapping as LoopNest, Problem, counts

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time
 from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, load_core, rule, sequence_of
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
-from hwsim.machines.spec import EnergySpec, MachineSpec
+from hwsim.machines.spec import MachineSpec
 
 __all__ = ["CpuSpec", "EfficientSpec", "MemorySpec"]
 

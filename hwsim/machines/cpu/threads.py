@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.machines.cpu.bench import Bench
 from hwsim.machines.cpu.costs import BOUNDS, Share
 from hwsim.machines.cpu.work import Work
-from hwsim.program import Pipeline, Program, Run, Stage
 
 __all__ = ["STARTING", "program_of", "shares_of"]
 

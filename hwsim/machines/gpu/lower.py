@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwsim.program import Pipeline, Program, Stage, spread
+from hwsim.engine.program import Pipeline, Program, Stage, spread
 
 __all__ = ["Phases", "lower", "lower_beside", "nothing"]
 

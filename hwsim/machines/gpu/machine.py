@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError
+from hwsim.machines.base import MAX_MACS, Machine
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import Beside, KernelContext, KernelPlan, beside, beside_nothing
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
-from hwsim.machines.kinds import MAX_MACS, Machine
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
-from hwsim.machines.spec import EnergySpec
 from hwsim.workload import Layer, Workload
 
 __all__ = ["Gpu"]

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check
-from hwsim.machines.spec import PriceSpec
 from hwsim.workload.tensor import DTYPES
 from hwsim.yaml_source import read_yaml
 

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, Positive, Power, Size, Spec, Time
 from hwsim.machines.gpu.parts import TYPES, Constants
-from hwsim.machines.spec import EnergySpec, MachineSpec, PriceSpec
+from hwsim.machines.spec import MachineSpec
 
 __all__ = ["GpuSpec"]
 

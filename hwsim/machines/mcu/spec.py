@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
 from hwsim.machines.mcu.library import load_core
-from hwsim.machines.spec import EnergySpec, MachineSpec
+from hwsim.machines.spec import MachineSpec
 
 __all__ = ["FlashSpec", "McuSpec", "MeasuredSpec", "PowerSpec", "RamSpec"]
 

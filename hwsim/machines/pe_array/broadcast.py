@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwsim.engine.program import Pipeline, Program, Run, Stage, spread
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.work import mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
-from hwsim.program import Pipeline, Program, Run, Stage, spread
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 

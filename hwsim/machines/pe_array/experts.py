@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hwsim.engine.program import Pipeline, Program
 from hwsim.machines.plan import Action, LayerPlan
-from hwsim.program import Pipeline, Program
 from hwsim.workload import Layer
 
 __all__ = ["experts_plan"]

@@ -7,11 +7,11 @@ from math import ceil
 from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError
-from hwsim.machines.kinds import Machine
-from hwsim.machines.least import Least, total
+from hwsim.machines.base import Machine
+from hwsim.machines.lower_bound import Least, total
 from hwsim.machines.pe_array.experts import experts_plan
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
-from hwsim.machines.pe_array.least import least_of
+from hwsim.machines.pe_array.lower_bound import least_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm

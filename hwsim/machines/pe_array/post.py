@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.machines.plan import Action, LayerPlan
-from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.workload import Layer
 from hwsim.workload.product import Stream
 

@@ -14,13 +14,13 @@ from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
+from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, given, nest, ragged, shortage, strips
 from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
-from hwsim.program import Pipeline, Program, Run, Stage
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
 from hwsim.workload.product import geometry_of

@@ -11,10 +11,11 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.errors import Fault, InputError, MappingError, nearest
-from hwsim.machines.pe_array.relative import energy_prices, level_costs
-from hwsim.machines.pe_array.study import Budget, choose, lacking, register_words
-from hwsim.machines.pe_array.study_nest import count, nest, nest_words
+from hwsim.machines.pe_array.isca16.nest import count, nest, nest_words
+from hwsim.machines.pe_array.isca16.relative import energy_prices, level_costs
+from hwsim.machines.pe_array.isca16.study import Budget, choose, lacking, register_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm, mac_actions
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
@@ -31,7 +32,6 @@ from hwsim.mapping import (
     search,
     templates,
 )
-from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.units import format_size
 from hwsim.workload import Layer
 from hwsim.workload.product import geometry_of

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
-from hwsim.program import Pipeline, Program, Stage, spread
 from hwsim.workload import Layer
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.report.breakdown import OVERLAP, binding, bound_by_layer, busy_shares, energy_parts, in_turn, latency_parts
+from hwsim.report.html.accuracy import add_trust, error_classes
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page, meter
+from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import colour, escape
-from hwsim.report.html.trust import add_trust, error_classes
-from hwsim.report.html.used import add_machine, add_workload
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
+from hwsim.report.published import Silicon, silicon_of
 from hwsim.report.quantity import count, energy, pace, shown
-from hwsim.report.silicon import Silicon, silicon_of
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:

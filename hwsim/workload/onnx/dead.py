@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.workload.dead import channels_of
 from hwsim.workload.onnx.canonical import Op, Pair
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.graph import Graph
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
+from hwsim.workload.tflite.dead import channels_of
 
 __all__ = ["Fixed", "dead_channels"]
 

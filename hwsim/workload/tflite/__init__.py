@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from hwsim.errors import Fault, InputError
-from hwsim.workload.converter import Converter
 from hwsim.workload.network import Workload
-from hwsim.workload.tflite_file import Operator, Quantization, Tensor, read_tables
+from hwsim.workload.tflite.converter import Converter
+from hwsim.workload.tflite.file import Operator, Quantization, Tensor, read_tables
 
 __all__ = ["Model", "Operator", "Quantization", "Tensor", "read_model"]
 

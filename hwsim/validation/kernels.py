@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hwsim import kernels
 from hwsim.kernels import instructions, sparse, sparse_formats, winograd
-from hwsim.oracles import OPERATORS, Case
+from hwsim.validation.oracles import OPERATORS, Case
 
 __all__ = ["Check", "checks", "print_checks"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hwsim.report.beside import Group, SideBySide, ratio
+from hwsim.report.comparison import Group, SideBySide, ratio
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.quantity import energy, shown

@@ -1,17 +1,15 @@
-"""The kinds of machine: one class each, found here or through the entry-point group ``hwsim.machines``."""
+"""What every kind of machine is: it plans layers in their network, and lowers each to stages that the engine runs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from hwsim.clock import Timebase
+from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.least import Least
+from hwsim.machines.lower_bound import Least
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.network_plan import NetworkPlan, PlanCache, check_batch
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
@@ -22,7 +20,7 @@ from hwsim.yaml_source import Document
 if TYPE_CHECKING:
     from hwsim.workload.arena import Arena
 
-__all__ = ["MAX_MACS", "Machine", "kinds"]
+__all__ = ["MAX_MACS", "Machine"]
 
 MAX_MACS = 2**52
 """MACs of one layer that are planned: a thousand times the largest there is, and every count of words fits 64 bits."""
@@ -253,17 +251,3 @@ class Machine(ABC):
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """What a user should know of this run: what was assumed, carried over or scaled."""
         return ()
-
-
-@cache
-def kinds() -> dict[str, type[Machine]]:
-    """Every known kind of machine by its name."""
-    from hwsim.machines.cpu import Cpu
-    from hwsim.machines.gpu import Gpu
-    from hwsim.machines.mcu import Mcu
-    from hwsim.machines.pe_array import PeArray
-
-    found: dict[str, type[Machine]] = {known.kind: known for known in (PeArray, Mcu, Cpu, Gpu)}
-    for point in entry_points(group="hwsim.machines"):
-        found[point.name] = point.load()
-    return found

@@ -9,12 +9,12 @@ import numpy as np
 
 from hwsim.errors import Fault, InputError
 from hwsim.workload.builder import Builder, UnmodelledError
-from hwsim.workload.dead import Mask, dead_channels, nonzero
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.network import Workload
-from hwsim.workload.operators import MAKERS, WEIGHTED, Values
 from hwsim.workload.tensor import TensorSpec
-from hwsim.workload.tflite_file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.dead import Mask, dead_channels, nonzero
+from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.operators import MAKERS, WEIGHTED, Values
 
 __all__ = ["Converter"]
 

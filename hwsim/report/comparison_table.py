@@ -7,9 +7,9 @@ import math
 from rich.console import Console
 from rich.text import Text
 
-from hwsim.report.beside import Entry, Group, SideBySide, ratio
-from hwsim.report.columns import WIDTH, Column, print_columns, wrapped
+from hwsim.report.comparison import Entry, Group, SideBySide, ratio
 from hwsim.report.quantity import energy
+from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
 
 __all__ = ["print_side_by_side"]

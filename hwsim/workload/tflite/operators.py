@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodelledError
 from hwsim.workload.conv import Conv2d, Pool2d
-from hwsim.workload.dead import channels_of, dead_counts
 from hwsim.workload.layer import Layer
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Lstm
 from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Softmax
-from hwsim.workload.tflite_file import Operator
+from hwsim.workload.tflite.dead import channels_of, dead_counts
+from hwsim.workload.tflite.file import Operator
 
 if TYPE_CHECKING:
-    from hwsim.workload.converter import Converter
+    from hwsim.workload.tflite.converter import Converter
 
 __all__ = ["MAKERS", "WEIGHTED", "Maker", "Values"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.report.html.page import Cell, Page
-from hwsim.report.silicon import Comparison, Silicon
+from hwsim.report.published import Comparison, Silicon
 
 if TYPE_CHECKING:
     from hwsim.report.report import Report

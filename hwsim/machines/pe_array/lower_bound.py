@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
-from hwsim.machines.least import Least
+from hwsim.machines.lower_bound import Least
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import Action

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.calibration.host import Energy, Load
+from hwsim.calibration.measure.nodes import GraphNode
+from hwsim.calibration.measure.profile import NodeTime, line_of, parse_profile, without_profiler
 from hwsim.calibration.operators import chain_model
 from hwsim.errors import InputError, nearest
-from hwsim.host import Energy, Load
-from hwsim.measurement.nodes import GraphNode
-from hwsim.measurement.profile import NodeTime, line_of, parse_profile, without_profiler
 
 __all__ = ["RUNTIMES", "Measurement", "measure"]
 

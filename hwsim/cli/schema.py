@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hwsim.machines.kinds import kinds
+from hwsim.machines.registry import kinds
 
 __all__ = ["machine_schema", "sweep_schema", "workload_schema"]
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim.calibration.measure.nodes import GraphNode, cover, groups
+from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, measure
 from hwsim.fields import check
-from hwsim.measurement.nodes import GraphNode, cover, groups
-from hwsim.measurement.runtime import Measurement, Tell, check_request, measure
 from hwsim.units import format_si
 
 if TYPE_CHECKING:

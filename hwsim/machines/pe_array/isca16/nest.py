@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.errors import MappingError
-from hwsim.machines.pe_array.study import Choice, Word
+from hwsim.machines.pe_array.isca16.study import Choice, Word
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Policy, Problem, counts
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from math import log
 
+from hwsim.energy.spec import EnergySpec
+from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
-from hwsim.machines.pe_array.study import LEVEL_COSTS
-from hwsim.machines.spec import EnergySpec
 from hwsim.mapping import Problem
 
 __all__ = ["energy_prices", "level_costs"]

@@ -148,13 +148,13 @@ class SideBySide:
 
     def to_html(self) -> str:
         """The comparison as one self-contained HTML document."""
-        from hwsim.report.html.beside import beside_page
+        from hwsim.report.html.comparison import beside_page
 
         return beside_page(self).document()
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from hwsim.report.html.beside import beside_page
+        from hwsim.report.html.comparison import beside_page
 
         return beside_page(self).fragment()
 

@@ -1,8 +1,8 @@
 """A model as this machine runs it, node by node, beside a prediction."""
 
-from hwsim.measurement.comparison import MeasuredComparison, MeasuredRow, compare_measured, print_measured
-from hwsim.measurement.profile import NodeTime, parse_profile
-from hwsim.measurement.runtime import RUNTIMES, Measurement, measure
+from hwsim.calibration.measure.comparison import MeasuredComparison, MeasuredRow, compare_measured, print_measured
+from hwsim.calibration.measure.profile import NodeTime, parse_profile
+from hwsim.calibration.measure.runtime import RUNTIMES, Measurement, measure
 
 __all__ = [
     "RUNTIMES",

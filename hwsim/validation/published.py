@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.machines import machine_folder, machine_names
-from hwsim.report.silicon import Comparison, silicon_of
+from hwsim.report.published import Comparison, silicon_of
 
 __all__ = ["comparisons", "markdown_tables"]
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from hwsim.errors import InputError, MappingError
 from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_shape
-from hwsim.layer_data import Bytes, Sums, layer_tensors
 from hwsim.machines import LayerPlan, Machine, NetworkPlan
 from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
+from hwsim.validation.tensors import Bytes, Sums, layer_tensors
 from hwsim.workload import Layer
 
 if TYPE_CHECKING:

@@ -1,0 +1,24 @@
+"""The kinds of machine by name: those of hwsim, and those of the entry-point group ``hwsim.machines``."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from hwsim.machines.base import Machine
+
+__all__ = ["kinds"]
+
+
+@cache
+def kinds() -> dict[str, type[Machine]]:
+    """Every known kind of machine by its name."""
+    from hwsim.machines.cpu import Cpu
+    from hwsim.machines.gpu import Gpu
+    from hwsim.machines.mcu import Mcu
+    from hwsim.machines.pe_array import PeArray
+
+    found: dict[str, type[Machine]] = {known.kind: known for known in (PeArray, Mcu, Cpu, Gpu)}
+    for point in entry_points(group="hwsim.machines"):
+        found[point.name] = point.load()
+    return found
