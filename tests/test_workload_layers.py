@@ -166,7 +166,7 @@ def test_pads_may_be_given_in_four_ways():
 def test_depthwise_and_pointwise():
     depthwise = Conv2d("dw", c=32, h=112, w=112, k=64, r=3, pad=1, groups=32)
     assert (depthwise.depthwise, depthwise.op, depthwise.weights) == (True, "dwconv", 64 * 9)
-    assert Conv2d("pw", c=32, h=7, w=7, k=64).pointwise
+    assert not Conv2d("pw", c=32, h=7, w=7, k=64).depthwise
     first = Conv2d("first", c=1, h=7, w=7, k=64, r=3)
     assert not first.depthwise
     one = first.with_(depthwise=True)
