@@ -9,7 +9,7 @@ import pytest
 
 import hwsim
 from hwsim.fields import check
-from hwsim.machines import base as kinds
+from hwsim.machines import kinds
 from hwsim.yaml_source import parse_yaml
 
 ROOT = Path(__file__).parent.parent

@@ -12,8 +12,9 @@ pytest.importorskip("tflite")
 from rich.console import Console
 from tflite_networks import each_model, each_origin, model_path
 
-from hwsim import cli, inference
+from hwsim import cli
 from hwsim.errors import InputError
+from hwsim.validation import tflite as inference
 from hwsim.validation.oracles import activation, scale, some, tflite_padding, tflite_run
 from hwsim.workload.tflite import Model, Operator, Quantization, Tensor, read_model
 
