@@ -55,7 +55,7 @@ def operators(held_out: bool) -> None:
     stages = {
         "int8": (
             ("session", "thread", "accumulate", "l3"),
-            ("reorder_thread", "output", "reorder", "patch", "requantise"),
+            ("reorder_thread", "output", "reorder", "patch", "requantize"),
         ),
         "fp32": (("session", "thread", "accumulate", "page", "l3", "dram"), ("reorder_thread", "output", "reorder")),
     }

@@ -24,15 +24,15 @@ from hwsim.yaml_source import read_yaml
 
 ROOT = Path(__file__).parent.parent
 # Cycles of a Cortex-M4 (of a Cortex-M55 for `mve`) by the instructions of the inner loops: 20 for 16 MACs and as much
-# again for loads from flash; a depthwise MAC 2.5 and 2.5 to widen; 25 to 30 to requantise, with bias, clamp and store.
-OPTIMISED = {
+# again for loads from flash; a depthwise MAC 2.5 and 2.5 to widen; 25 to 30 to requantize, with bias, clamp and store.
+OPTIMIZED = {
     "pointwise_mac": 1.6, "conv_mac": 1.6, "narrow_mac": 1.6, "depthwise_mac": 5, "multiplied_mac": 5,
     "depthwise_output": 40, "dense_mac": 1.8, "output": 30, "dense_output": 40, "patch": 15, "patch_byte": 2,
     "element": 25, "averaged": 7.5, "compared": 7.5, "softmax": 500, "operator": 2500,
 }  # fmt: skip
 PRIORS = {
     # A call for each tap of a patch; sums of several outputs for a channel in registers (4.5) or in memory (8.5).
-    "cmsis": OPTIMISED | {"patch": 45, "multiplied_mac": 6.5},
+    "cmsis": OPTIMIZED | {"patch": 45, "multiplied_mac": 6.5},
     "mve": {
         "pointwise_mac": 0.21, "conv_mac": 0.21, "narrow_mac": 0.5, "depthwise_mac": 1.5, "multiplied_mac": 2,
         "depthwise_output": 15, "dense_mac": 0.5, "output": 17, "dense_output": 30, "patch": 36, "patch_byte": 0.5,
@@ -103,7 +103,7 @@ class Fit:
     def _parts(self, row: Row) -> list[tuple[float, float, list[int]]]:
         """Prior, units and factors of each term of a row, and of its bytes of weights."""
         library, network = load_library(row.library), hwsim.load_workload(row.network)
-        family, units = library.family, dict.fromkeys(OPTIMISED, 0.0)
+        family, units = library.family, dict.fromkeys(OPTIMIZED, 0.0)
         for layer in network:
             for term, count in features(layer, library.drops).items():
                 units[term] += count
@@ -121,7 +121,7 @@ class Fit:
                 factors.append(self._factor(0.25 if row.core == "cortex-m0plus" else 0.35, "core", row.core))
                 factors.append(self._factor(0.1 if code == "conv" else 0.15, "core", row.core, code))
             factors.append(self._factor(0.08, "family on core", family, row.core))
-            prior = PRIORS.get(family, OPTIMISED)[term] * CORES.get(row.core, 1)
+            prior = PRIORS.get(family, OPTIMIZED)[term] * CORES.get(row.core, 1)
             found.append((float(np.log(prior)), count, factors))
         flash = hwsim.load_machine(row.board).spec.flash
         stored = sum(weight_bytes(layer, library.drops) for layer in network)

@@ -190,7 +190,7 @@ def picture(name: str, found: list[tuple[Case, np.ndarray, np.ndarray]], dots: i
     low, high = math.floor(math.log10(times.min())), math.ceil(math.log10(times.max()))
     size, left, top = 320, 62, 14
     scale = size / (high - low)
-    colours = ("#0366d6", "#d73a49", "#28a745", "#6f42c1", "#b08800", "#1b7c83", "#6a737d", "#000000")
+    colors = ("#0366d6", "#d73a49", "#28a745", "#6f42c1", "#b08800", "#1b7c83", "#6a737d", "#000000")
     unit = {
         -6: "1 us",
         -5: "10 us",
@@ -219,11 +219,11 @@ def picture(name: str, found: list[tuple[Case, np.ndarray, np.ndarray]], dots: i
         some = np.linspace(0, len(ours) - 1, min(dots, len(ours))).astype(int)
         points = zip(np.log10(theirs[some]), np.log10(ours[some]), strict=True)
         path = "".join(f"M{left + (x - low) * scale:.0f} {top + size - (y - low) * scale:.0f}h0" for x, y in points)
-        out.append(f'<path d="{path}" stroke="{colours[i]}" stroke-width="3" stroke-linecap="round" opacity="0.5"/>')
+        out.append(f'<path d="{path}" stroke="{colors[i]}" stroke-width="3" stroke-linecap="round" opacity="0.5"/>')
         label = f"{case.precision} {case.op or 'gemm'}" + ("" if case.fitted else ", not fitted")
         error = np.abs(ours / theirs - 1).mean()
         out.append(
-            f'<text x="{left + size + 10}" y="{top + 14 + 16 * i}" fill="{colours[i]}">{label}: {error:.1%}</text>'
+            f'<text x="{left + size + 10}" y="{top + 14 + 16 * i}" fill="{colors[i]}">{label}: {error:.1%}</text>'
         )
     return "\n".join([*out, "</svg>", ""])
 

@@ -24,7 +24,7 @@ _NAMES = {
     "hwsim.sweeps.sweep": "sweep",
     "hwsim.workload": (
         "Activation Attention BatchedMatmul Concat Conv2d DataMovement Elementwise Embedding ExpertGemm Gemm Gru "
-        "Layer Lstm Moe Normalisation Opaque Pool2d Softmax Workload load_workload workload_names"
+        "Layer Lstm Moe Normalization Opaque Pool2d Softmax Workload load_workload workload_names"
     ),
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         Layer as Layer,
         Lstm as Lstm,
         Moe as Moe,
-        Normalisation as Normalisation,
+        Normalization as Normalization,
         Opaque as Opaque,
         Pool2d as Pool2d,
         Softmax as Softmax,

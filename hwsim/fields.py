@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
@@ -18,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, nearest
 from hwsim.units import DIMENSIONS, Rate, parse, parse_rate
 from hwsim.yaml_source import Document
 
@@ -38,6 +39,7 @@ __all__ = [
     "Time",
     "Voltage",
     "check",
+    "current",
 ]
 
 
@@ -91,6 +93,20 @@ class Spec(BaseModel):
         if isinstance(info.context, dict) and isinstance(data, dict):
             info.context[id(data)] = [f.alias or n for n, f in cls.model_fields.items()]
         return data
+
+
+RENAMED = {"quantise": "quantize", "requantise": "requantize", "optimised": "optimized"}
+"""Names of keys and values that files of earlier versions have, and what they are called now."""
+
+
+def current(name: Any) -> Any:
+    """A name as it is now, or the keys of a mapping; an earlier one is taken with a warning."""
+    if isinstance(name, dict):
+        return {current(key): value for key, value in name.items()}
+    if not isinstance(name, str) or name not in RENAMED:
+        return name
+    warnings.warn(f"{name!r} is called {RENAMED[name]!r} now", HwsimWarning, stacklevel=2)
+    return RENAMED[name]
 
 
 S = TypeVar("S", bound=Spec)

@@ -6,7 +6,7 @@ family: mine
 source: test
 fitted: "nothing: round numbers"
 core: cortex-m4
-code: optimised
+code: optimized
 dead_channels: drop
 uncertainty: 0.1
 costs: {pointwise_mac: 2, conv_mac: 3, narrow_mac: 4, depthwise_mac: 5, depthwise_output: 40, dense_mac: 6, output: 30,

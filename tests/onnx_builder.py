@@ -97,7 +97,7 @@ def small_convnet(batch=1, classes=10, size=16):
 
 
 def resnet50(batch=1, size=224, classes=1000, width=64):
-    """ResNet-50 v1.5, batch normalisation folded; a smaller `width` or `size` makes a quick one of the same layers."""
+    """ResNet-50 v1.5, batch normalization folded; a smaller `width` or `size` makes a quick one of the same layers."""
     g = Graph("resnet50")
     x = g.input("image", [batch, 3, size, size])
     x = g.conv(x, 3, width, 7, stride=2, pad=3, act="Relu", name="conv1")
@@ -214,8 +214,8 @@ def bert(layers=2, hidden=64, heads=4, seq=16, batch=1, vocabulary=100, dynamic=
     return g.model()
 
 
-def quantised(model, form="QDQ", per_channel=True, seed=0):
-    """The int8 form of a float model with fixed shapes, by onnxruntime's static quantiser.
+def quantized(model, form="QDQ", per_channel=True, seed=0):
+    """The int8 form of a float model with fixed shapes, by onnxruntime's static quantizer.
 
     `form` is ``QDQ`` (DequantizeLinear -> operator -> QuantizeLinear) or ``QOperator`` (QLinearConv and the like).
     """
@@ -244,8 +244,8 @@ def quantised(model, form="QDQ", per_channel=True, seed=0):
         return onnx.load(path)
 
 
-def quantised_dynamically(model):
-    """Weights in int8, activations quantised as the model runs: DynamicQuantizeLinear with MatMulInteger."""
+def quantized_dynamically(model):
+    """Weights in int8, activations quantized as the model runs: DynamicQuantizeLinear with MatMulInteger."""
     from onnxruntime import quantization
 
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def test_run_prints_layers_energy_and_totals(capsys) -> None:
     assert "inferences/s" in out
     assert "JSSC" in out, "the published measurements stand beside the prediction"
     assert max(len(line) for line in out.splitlines() if not line.startswith("silicon: ")) <= 100
-    assert "\x1b" not in out, "no colours in a pipe"
+    assert "\x1b" not in out, "no colors in a pipe"
 
 
 def test_json_is_complete_and_clean(capsys) -> None:

@@ -362,7 +362,7 @@ def test_a_layer_is_bound_by_what_its_busiest_thread_spends_most_on(name: str, c
         if row["latency_s"] and row["bound"] not in ("l3", "dram"):
             cycles = {key.removesuffix("_cycles"): row[key] for key in row if key.endswith("_cycles")}
             most = max(cycles, key=lambda word: cycles[word])
-            same = {"requantise": "outputs"}
+            same = {"requantize": "outputs"}
             assert same.get(row["bound"], row["bound"].replace(" ", "_")) == same.get(most, most), row["layer"]
 
 

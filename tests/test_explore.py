@@ -239,7 +239,7 @@ def test_grid_places_are_numbers_and_back() -> None:
     spread = grid.spread(30, np.random.default_rng(1))
     assert len(set(spread)) == 30
     assert all(space.allows(number) for number in spread)
-    near = list(grid.neighbours(numbers[5], reach=1))
+    near = list(grid.neighbors(numbers[5], reach=1))
     assert all((grid.places([n])[0] != grid.places([numbers[5]])[0]).sum() == 1 for n in near)
 
 
@@ -296,7 +296,7 @@ def test_an_objective_that_no_point_tells_is_told() -> None:
 
 def test_objectives_are_read() -> None:
     latency, most = read_objectives(["latency", "max:energy_pj.mac"])
-    assert (latency.column, latency.maximise, most.column, most.maximise) == ("latency_s", False, "energy_pj.mac", True)
+    assert (latency.column, latency.maximize, most.column, most.maximize) == ("latency_s", False, "energy_pj.mac", True)
     assert latency.least_cost({}) == -math.inf
     assert most.least_cost({"energy_pj.mac": 1.0}) == -math.inf
 

@@ -155,7 +155,7 @@ def test_more_zeros_never_move_more_bytes_in_a_format_chosen_for_them(layer: hws
 @given(layer=layers())
 @settings(max_examples=15, deadline=None)
 def test_a_larger_buffer_never_moves_more_words_over_dram(layer: hwsim.Layer) -> None:
-    """The chip's mapper minimises DRAM words among mappings with enough active PEs, so with 0 required it is monotonic."""
+    """The chip's mapper minimizes DRAM words among mappings with enough active PEs, so with 0 required it is monotonic."""
     words = []
     for size in (60, 100, 200, 400):
         change = {"memories.glb.size": f"{size} KiB", "mapper.min_occupation": 0.0, "memories.dram.compress": {}}

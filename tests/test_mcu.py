@@ -370,7 +370,7 @@ def test_bad_boards(board, changes: dict[str, str], message: str) -> None:
         ("softmax: 100, ", "", "costs must give every term; missing: softmax"),
         ("conv_mac: 3", "conv_mac: -3", "costs.conv_mac: must be greater than or equal to 0"),
         ("{cortex-m4: {fitted", "{cortex-m33: {fitted", "cores must have 'cortex-m4'"),
-        ("code: optimised", "code: vector", "has no factors for vector code"),
+        ("code: optimized", "code: vector", "has no factors for vector code"),
         ("source: test\nfitted", "fitted", "source: must be given"),
     ],
 )
@@ -391,7 +391,7 @@ def test_an_unknown_operator_is_named(board) -> None:
 
 def test_a_float_network_is_told_what_to_do(board) -> None:
     layer = hwsim.Conv2d("c", c=8, h=4, w=4, k=8, input="fp32", weight="fp32", output="fp32")
-    with pytest.raises(HwsimError, match="c: mine runs int8, not fp32: quantise the network to int8") as error:
+    with pytest.raises(HwsimError, match="c: mine runs int8, not fp32: quantize the network to int8") as error:
         cycles(board(), layer)
     assert "or name a library that runs it, fastest first: x-cube-ai-" in str(error.value)
     assert str(error.value).endswith("tflm-reference")

@@ -156,8 +156,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     small = onnx_builder.small_convnet()
     made = {
         "fp32": small,
-        "QDQ": onnx_builder.quantised(small),
-        "QOperator": onnx_builder.quantised(small, "QOperator"),
+        "QDQ": onnx_builder.quantized(small),
+        "QOperator": onnx_builder.quantized(small, "QOperator"),
         "bert": onnx_builder.bert(),
     }
     for name, model in made.items():
@@ -172,7 +172,7 @@ def test_every_node_with_macs_is_matched(models: dict[str, Path], form: str) -> 
     assert ran.runs == 2
     assert ran.nodes
     assert all(0 < one.least_s <= one.median_s for one in ran.nodes)
-    covering = cover(ran.optimised, ran.original)
+    covering = cover(ran.optimized, ran.original)
     ops = {one.name: one.op for one in ran.original}
     owners: dict[str, list[str]] = {}
     for name, done in covering.items():
@@ -217,7 +217,7 @@ def test_nodes_without_a_name_are_matched_all_the_same(models: dict[str, Path], 
     onnx.save(model, tmp_path / "nameless.onnx")
     ran = measure(tmp_path / "nameless.onnx", runs=1)
     assert all(one.name for one in ran.original)
-    done = set().union(*cover(ran.optimised, ran.original).values())
+    done = set().union(*cover(ran.optimized, ran.original).values())
     assert done == {one.name for one in ran.original}
 
 

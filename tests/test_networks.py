@@ -5,8 +5,8 @@ from tables import DATA, rows
 
 from hwsim.workload import Conv2d, Gemm, Lstm, Softmax, load_workload, workload_names
 
-# MACs, weights, biases (without those that stand for a folded batch normalisation), and parameters as published, where
-# a batch normalisation counts two a channel. Sources are in the files; totals were confirmed against Han et al. 2015
+# MACs, weights, biases (without those that stand for a folded batch normalization), and parameters as published, where
+# a batch normalization counts two a channel. Sources are in the files; totals were confirmed against Han et al. 2015
 # (LeNet, AlexNet), TF-slim (MobileNet) and torchvision (the others).
 PUBLISHED = {
     "lenet_300_100": (266200, 266200, 410, 266610),
@@ -31,7 +31,7 @@ PUBLISHED = {
     "gnmt_4layer_1024": (131661824, 131661824, 69184, 131731008),
     "eie_bench": (192870216, 192870216, 0, 192870216),
 }
-#: Networks with folded batch normalisations: each channel of a convolution has a bias that is not counted above.
+#: Networks with folded batch normalizations: each channel of a convolution has a bias that is not counted above.
 FOLDED = {name for name, (_, weights, biases, published) in PUBLISHED.items() if weights + biases != published}
 
 # Chen et al., JSSC 52(1) 2017, table V: percent of zeros in the input of each convolution.

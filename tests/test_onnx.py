@@ -1,4 +1,4 @@
-"""ONNX files: the layers of models that run, held against onnxruntime's shapes, its quantiser and the written networks."""
+"""ONNX files: the layers of models that run, held against onnxruntime's shapes, its quantizer and the written networks."""
 
 import sys
 
@@ -24,7 +24,7 @@ from hwsim.workload import (
     Embedding,
     Gemm,
     Lstm,
-    Normalisation,
+    Normalization,
     Opaque,
     Pool2d,
     load_workload,
@@ -64,7 +64,7 @@ def graph(tmp_path, model, **shape):
 
 
 def runtime_tensors(model, feeds):
-    """Every tensor of a run by onnxruntime without its optimisations, by name."""
+    """Every tensor of a run by onnxruntime without its optimizations, by name."""
     runtime = pytest.importorskip("onnxruntime")
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
@@ -80,7 +80,7 @@ def runtime_tensors(model, feeds):
 
 @pytest.fixture(scope="module")
 def forms():
-    """Float, QDQ, QOperator and dynamically quantised forms of small networks."""
+    """Float, QDQ, QOperator and dynamically quantized forms of small networks."""
     pytest.importorskip("onnxruntime")
     floats = {
         "convnet": build.small_convnet(),
@@ -90,9 +90,9 @@ def forms():
     return {
         name: {
             "float": model,
-            "QDQ": build.quantised(model, "QDQ"),
-            "QOperator": build.quantised(model, "QOperator"),
-            "dynamic": build.quantised_dynamically(model),
+            "QDQ": build.quantized(model, "QDQ"),
+            "QOperator": build.quantized(model, "QOperator"),
+            "dynamic": build.quantized_dynamically(model),
         }
         for name, model in floats.items()
     }
@@ -144,8 +144,8 @@ def test_shapes_that_are_computed_are_folded(tmp_path):
     assert longer.macs == 100 * (12 * 32**2 + 2 * 100 * 32)
 
 
-def test_a_mask_and_a_normalisation_of_single_operators(tmp_path):
-    """Three inputs of one shape, attention with a mask that is spread, a normalisation as older exporters write it."""
+def test_a_mask_and_a_normalization_of_single_operators(tmp_path):
+    """Three inputs of one shape, attention with a mask that is spread, a normalization as older exporters write it."""
     g = Graph()
     ids, mask, kinds = (g.input(name, ["b", "s"], TensorProto.INT64) for name in ("ids", "mask", "kinds"))
     words = g.op("Gather", g.weight("words", 50, 32), ids, name="word")
@@ -459,7 +459,7 @@ def test_activations_join_the_layer_before_if_nothing_else_reads_it(tmp_path):
     assert (net["a"].activation, net["b"].activation, net["sum"].activation) == ("relu", "none", "none")
 
 
-def test_batch_normalisation_is_folded_as_runtimes_do(tmp_path):
+def test_batch_normalization_is_folded_as_runtimes_do(tmp_path):
     g = Graph()
     x = g.input("x", [1, 4, 6, 6])
     x = g.op("Conv", x, g.weight("w", 8, 4, 1, 1), name="conv")
@@ -470,7 +470,7 @@ def test_batch_normalisation_is_folded_as_runtimes_do(tmp_path):
     net = read(tmp_path, g.model()).workload
     assert [layer.name for layer in net] == ["conv", "pool", "alone"]
     assert (net["conv"].bias, net["conv"].activation) == (True, "relu")
-    assert net["alone"] == Normalisation(
+    assert net["alone"] == Normalization(
         "alone", shape=(8, 5, 5), type="batch", input="fp32", weight="fp32", output="fp32"
     )
 
@@ -623,7 +623,7 @@ def test_precisions(tmp_path):
         assert (layer.input.dtype, layer.weight.dtype, layer.output.dtype, layer.weight.density) == (name,) * 3 + (
             7 / 8,
         )
-    # weights of four bits and of brain floats, dequantised and widened as the model is loaded
+    # weights of four bits and of brain floats, dequantized and widened as the model is loaded
     g = Graph(opset=21)
     x = g.input("x", [1, 8])
     four = helper.make_tensor("four", TensorProto.INT4, [8, 4], np.arange(32) % 8 - 4)
@@ -665,7 +665,7 @@ def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
     model = pruned(build.small_convnet())
     if form != "float":
         pytest.importorskip("onnxruntime")
-        model = build.quantised(model, form)
+        model = build.quantized(model, form)
     file, found = graph(tmp_path, model)
     converter = Converter(file, found, 1)
     net = converter.workload("net")
@@ -673,10 +673,10 @@ def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
     assert sum(layer.dead_out for layer in net if isinstance(layer, Conv2d)) >= 4
     tensors = runtime_tensors(model, build.feeds(model))
     arrays = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
-    quantisers = {
+    quantizers = {
         node.output[0]: arrays[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"
     }
-    quantisers |= {
+    quantizers |= {
         node.output[0]: arrays[node.input[7]]
         for node in model.graph.node
         if node.op_type in ("QLinearConv", "QLinearAdd")
@@ -685,7 +685,7 @@ def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
     for name, fixed in converter.dead.items():
         if name in tensors and fixed.dead.any():
             values = np.take(tensors[name], np.flatnonzero(fixed.dead), axis=fixed.axis)
-            assert (values == quantisers.get(name, 0)).all(), name
+            assert (values == quantizers.get(name, 0)).all(), name
             checked += 1
     assert checked >= 3
 

@@ -320,12 +320,12 @@ def seeds():
     small = build.small_convnet()
     models = [small, build.bert(1, 16, 2, 4), build.bert(1, 16, 2, "s", "n", dynamic=True)]
     with contextlib.suppress(ImportError):
-        models += [build.quantised(small, "QDQ"), build.quantised(small, "QOperator")]
+        models += [build.quantized(small, "QDQ"), build.quantized(small, "QOperator")]
     return [model.SerializeToString() for model in models]
 
 
 @pytest.fixture(scope="module")
-def serialised():
+def serialized():
     return seeds()
 
 
@@ -333,8 +333,8 @@ def serialised():
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_changed_bytes_give_a_network_or_an_error(tmp_path, serialised, data):
-    raw = bytearray(data.draw(st.sampled_from(serialised)))
+def test_changed_bytes_give_a_network_or_an_error(tmp_path, serialized, data):
+    raw = bytearray(data.draw(st.sampled_from(serialized)))
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(raw) - 1))
         kind = data.draw(st.sampled_from(("set", "cut", "double")))

@@ -48,7 +48,7 @@ def test_the_front_is_what_no_other_beats(rows, third: bool) -> None:
     def beaten(i: int) -> bool:
         return any((signed.iloc[j] <= signed.iloc[i]).all() and (signed.iloc[j] < signed.iloc[i]).any() for j in whole)
 
-    assert sorted(pareto_front(frame, objectives, maximise=["b"])) == [i for i in whole if not beaten(i)]
+    assert sorted(pareto_front(frame, objectives, maximize=["b"])) == [i for i in whole if not beaten(i)]
 
 
 @pytest.mark.parametrize(

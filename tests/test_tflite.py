@@ -137,7 +137,7 @@ def test_traces(name, origin):
 
 
 @each_origin
-def test_values_and_quantisation(origin):
+def test_values_and_quantization(origin):
     model = read_model(model_path("kws_ref_model", origin))
     first = model.operators[0]
     assert (first.code, first.options["padding"], first.options["stride_w"]) == ("CONV_2D", "SAME", 2)

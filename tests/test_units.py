@@ -99,3 +99,13 @@ def test_sizes_are_written_in_binary_units():
 
 def test_si_text():
     assert [format_si(v, "J") for v in (0, 1.5e-12, 0.25, 12_300)] == ["0 J", "1.5 pJ", "250 mJ", "12.3 kJ"]
+
+
+def test_earlier_names_of_keys_are_taken_with_a_warning() -> None:
+    from hwsim.errors import HwsimWarning
+    from hwsim.machines import load_machine
+
+    changes: dict[str, object] = {"costs.requantise": 2.5}
+    with pytest.warns(HwsimWarning, match="'requantise' is called 'requantize' now"):
+        machine = load_machine("epyc_zen5", set=changes)
+    assert machine.spec.costs == load_machine("epyc_zen5", set={"costs.requantize": 2.5}).spec.costs

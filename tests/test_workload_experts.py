@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hwsim.errors import InputError
-from hwsim.workload import INPUT, ExpertGemm, Gemm, Moe, Normalisation, Workload, load_workload, read_trace
+from hwsim.workload import INPUT, ExpertGemm, Gemm, Moe, Normalization, Workload, load_workload, read_trace
 from hwsim.workload.trace_text import trace_text
 from hwsim.yaml_source import parse_yaml
 
@@ -103,7 +103,7 @@ def test_a_refused_expert_gemm():
 @pytest.mark.parametrize(("router", "shared", "gated"), [(True, 0, True), (True, 2, False), (False, 1, True)])
 def test_in_a_network(router, shared, gated):
     moe = Moe("moe", tokens=7, hidden=12, intermediate=5, experts=3, topk=2, shared=shared, router=router, gated=gated)
-    layers = [(Normalisation("norm", shape=(7, 12), type="rms"), [INPUT])]
+    layers = [(Normalization("norm", shape=(7, 12), type="rms"), [INPUT])]
     if not router:
         layers.append((Gemm("shares", m=7, n=3, k=12), ["norm"]))
     layers += [(moe, ["norm"] if router else ["norm", "shares"]), (Gemm("out", m=7, n=2, k=12), ["moe"])]

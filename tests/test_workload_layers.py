@@ -25,7 +25,7 @@ from hwsim.workload import (
     Gru,
     Lstm,
     Moe,
-    Normalisation,
+    Normalization,
     Pool2d,
     Softmax,
     TensorSpec,
@@ -47,7 +47,7 @@ ONE_OF_EACH = [
     Embedding("embedding", rows=100, dim=8, tokens=5),
     Elementwise("add", shape=(4, 3, 3), n=3),
     Activation("gelu", shape=(4, 3), type="gelu"),
-    Normalisation("norm", shape=(4, 32)),
+    Normalization("norm", shape=(4, 32)),
     Softmax("softmax", shape=(10,)),
     Concat("concat", parts=(3, 5), rest=(2, 2)),
     DataMovement("move", shape=(4, 6), to=(3, 8)),
@@ -246,7 +246,7 @@ def test_pointwise_layers():
     assert Concat("c", parts=(64, 128, 32, 32), rest=(28, 28)).output.shape == (256, 28, 28)
     assert Concat("c", parts=(4, 4), before=(1,)).operands == ((1, 4), (1, 4))
     assert DataMovement("t", shape=(2, 3), to=(3, 2), type="transpose").output.shape == (3, 2)
-    assert (Normalisation("n", shape=(16, 64)).weights, Normalisation("n", shape=(16, 64), type="rms").biases) == (
+    assert (Normalization("n", shape=(16, 64)).weights, Normalization("n", shape=(16, 64), type="rms").biases) == (
         64,
         0,
     )

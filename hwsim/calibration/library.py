@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 DTYPES = ("fp32", "int8")
-COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantise", "tap", "thread", "reorder_thread")
+COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantize", "tap", "thread", "reorder_thread")
 """What is fitted, of each number format: nine numbers. A tenth, what an operator costs beside its work, is measured."""
 CHAIN = 64
 """Operators of the chain that it is measured on."""

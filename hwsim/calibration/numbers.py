@@ -58,7 +58,7 @@ class WorkingSets:
 
 
 def working_sets(host: Host, threads: int, memory: int = 0) -> WorkingSets:
-    """Half of L1 and L2; of L3 an eighth, which a busy neighbour leaves alone; four times L3 for memory.
+    """Half of L1 and L2; of L3 an eighth, which a busy neighbor leaves alone; four times L3 for memory.
 
     `memory` bounds the largest: bytes that may be taken in all.
     """

@@ -62,7 +62,7 @@ class Exploration:
 
     @cached_property
     def costs(self) -> NDArray[np.float64]:
-        """What is minimised at each simulated point, shape (points, objectives); NaN where it is not feasible."""
+        """What is minimized at each simulated point, shape (points, objectives); NaN where it is not feasible."""
         rows = [
             [objective.cost(outcome.result) for objective in self.objectives]
             if outcome.result is not None and self.results.feasible(outcome)
@@ -156,7 +156,7 @@ class Exploration:
         rows = json.loads(self.front.to_json(orient="records", double_precision=15))
         data = {
             "space": self.space.name,
-            "objectives": [{"column": o.column, "maximise": o.maximise} for o in self.objectives],
+            "objectives": [{"column": o.column, "maximize": o.maximize} for o in self.objectives],
             "sampler": self.sampler,
             "seed": self.seed,
             "budget": self.budget,
@@ -190,7 +190,7 @@ class Exploration:
         place = {int(number): at for at, number in enumerate(self.frame["point"])}
         return (self.frame, varied, [o.column for o in self.objectives], self.space.name), {
             "front": [place[number] for number in self.front_numbers],
-            "maximise": [o.column for o in self.objectives if o.maximise],
+            "maximize": [o.column for o in self.objectives if o.maximize],
             "hypervolume": self.volumes,
             "sensitivity": self.sensitivity,
             "notes": self.notes,

@@ -1,4 +1,4 @@
-"""A space as a grid: the axes that vary, with coordinates, and the neighbours of a point."""
+"""A space as a grid: the axes that vary, with coordinates, and the neighbors of a point."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Grid:
         """The point at these places."""
         return sum(int(place) * self._strides[axis] for place, axis in zip(places, self._varied))
 
-    def neighbours(self, number: int, reach: int = 2) -> Iterator[int]:
+    def neighbors(self, number: int, reach: int = 2) -> Iterator[int]:
         """Points that differ on one axis, by at most `reach` places where it has an order; allowed ones."""
         here = self.places([number])[0]
         for axis, (coordinates, size) in enumerate(self.axes):

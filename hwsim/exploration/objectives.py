@@ -42,24 +42,24 @@ class Objective:
     ----------
     column : str
         Of the results.
-    maximise : bool
+    maximize : bool
     """
 
     column: str
-    maximise: bool = False
+    maximize: bool = False
 
     def __str__(self) -> str:
-        return f"{'most' if self.maximise else 'least'} {self.column}"
+        return f"{'most' if self.maximize else 'least'} {self.column}"
 
     def cost(self, result: Mapping[str, Any]) -> float:
-        """What is minimised: the value, or its negative; NaN where it is unknown."""
+        """What is minimized: the value, or its negative; NaN where it is unknown."""
         value = result.get(self.column)
         found = math.nan if value is None else float(value)
-        return -found if self.maximise else found
+        return -found if self.maximize else found
 
     def least_cost(self, bounds: Mapping[str, float]) -> float:
         """The cost that a point cannot beat; minus infinity where that is not known."""
-        if self.column not in bounds or (self.column not in EXACT and self.maximise != Bounds.from_above(self.column)):
+        if self.column not in bounds or (self.column not in EXACT and self.maximize != Bounds.from_above(self.column)):
             return -math.inf
         return self.cost(bounds)
 
@@ -87,10 +87,10 @@ def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
                 f"an objective must be a column of the results, not {name!r:.60}{nearest(name, [*_WORDS, *numbers])}"
             )
             raise InputError(message)
-        maximise = sense == "max" if colon else column in _MORE
+        maximize = sense == "max" if colon else column in _MORE
         if any(objective.column == column for objective in found):
             raise InputError(f"each objective must be given once; {column!r} is given twice")
-        found.append(Objective(column, maximise))
+        found.append(Objective(column, maximize))
     return tuple(found)
 
 

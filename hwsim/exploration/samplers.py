@@ -59,9 +59,9 @@ class RandomSampler(Sampler):
 class ModelSampler(Sampler):
     """Points that a model of the objectives expects to move the front.
 
-    It begins with corners of the space and points spread over it. From then on each objective is modelled by kriging of
+    It begins with corners of the space and points spread over it. From then on each objective is modeled by kriging of
     what is known, relative to its lower bound where there is one, which has most of the physics already. Of the
-    candidates (all that are left, or the neighbours of the front and as many at random) those are asked for whose
+    candidates (all that are left, or the neighbors of the front and as many at random) those are asked for whose
     optimistic guess, one standard deviation below the expected one, is farthest from being dominated by the front and
     by each other. What a bound shows to be dominated is no candidate.
     """
@@ -113,7 +113,7 @@ class ModelSampler(Sampler):
         gone = self._asked.keys() | self._hopeless
         if listed is not None and len(listed) - len(gone) <= self._POOL:
             return [number for number in listed.tolist() if number not in gone]
-        near = dict.fromkeys(n for number in best for n in self._grid.neighbours(number) if n not in gone)
+        near = dict.fromkeys(n for number in best for n in self._grid.neighbors(number) if n not in gone)
         found = list(near)
         if len(found) > self._POOL // 2:
             found = [found[place] for place in self._rng.permutation(len(found))[: self._POOL // 2]]
@@ -154,14 +154,14 @@ class ModelSampler(Sampler):
         have, goal, base, under = np.split(together, np.cumsum([len(part) for part in parts])[:-1])
         here, there = self._grid.places(known), self._grid.places(candidates)
         guess = np.empty_like(base)
-        modelled = []
+        modeled = []
         for place, model in enumerate(self._models):
             offset, start = (under[:, place], base[:, place]) if bounded[place] else (np.zeros(len(known)), 0.0)
             rest = have[:, place] - offset
             if float(np.ptp(rest)) < 1e-12:  # a bound that is the value itself, as of area
                 guess[:, place] = rest[0] + start
                 continue
-            modelled.append(place)
+            modeled.append(place)
             model.fit(here, rest)
             guess[:, place] = model.predict(there) + start
         low = goal.min(axis=0)
@@ -169,7 +169,7 @@ class ModelSampler(Sampler):
         ahead = _ahead((goal - low) / span, (guess - low) / span)
         kept = np.argsort(-ahead, kind="stable")[: max(self._WEIGHED, count)]
         guess, there = guess[kept], there[kept]
-        for place in modelled:
+        for place in modeled:
             guess[:, place] -= self._models[place].deviation(there)
             if bounded[place]:
                 guess[:, place] = np.maximum(guess[:, place], base[kept, place])

@@ -52,7 +52,7 @@ def _bar(share: float) -> str:
 
 def print_exploration(found: Exploration, console: Console) -> None:
     """Print it, within 100 columns."""
-    goals = ", ".join(f"{'most' if o.maximise else 'least'} {_HEADS.get(o.column, o.column)}" for o in found.objectives)
+    goals = ", ".join(f"{'most' if o.maximize else 'least'} {_HEADS.get(o.column, o.column)}" for o in found.objectives)
     numbers = found.front_numbers
     many = "1 point" if len(numbers) == 1 else f"{len(numbers)} points"
     console.print(Text(f"{found.space.name}: front of {goals}, {many}", style="bold"), soft_wrap=True)

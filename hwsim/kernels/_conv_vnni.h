@@ -1,5 +1,5 @@
 /* int8 convolution on AVX512-VNNI, symmetric weights. An image becomes padded quads of channels [c/4][hp][wp][4], so that
-   gathering the patches of neighbouring pixels is copying short runs of 4-byte elements, never single bytes.
+   gathering the patches of neighboring pixels is copying short runs of 4-byte elements, never single bytes.
 
    Two ways to lay the product out:
      pixels in vectors     rows are 12 output channels (signed, broadcast), columns 32 pixels: results come out as NCHW

@@ -248,7 +248,7 @@ static float hwsim_hmma_dot(const float *a, const float *b, int64_t length, int6
         if (acc != 0) top = ilogbf(acc) < -126 ? -126 : ilogbf(acc);
         for (int64_t k = k0; k < end; k++)
             if (a[k] != 0 && b[k] != 0) {
-                const int e = hwsim_exponent(a[k]) + hwsim_exponent(b[k]); /* of the product before it is normalised */
+                const int e = hwsim_exponent(a[k]) + hwsim_exponent(b[k]); /* of the product before it is normalized */
                 if (e > top) top = e;
             }
         if (top == INT32_MIN) continue;

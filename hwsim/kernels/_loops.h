@@ -102,7 +102,7 @@ TARGET_AVX2 static void LOOP(tile_avx2)(i64 rows, i64 cols, i64 k, const int16_t
 }
 
 /* ---- AVX512-VNNI: vpdpbusd, 12 x 32 or 6 x 64. `swapped` says that the broadcast operand is the signed one (and is
-   initialised by row), as where weights meet a vector of pixels. ---- */
+   initialized by row), as where weights meet a vector of pixels. ---- */
 
 TARGET_VNNI INLINE void LOOP(body_vnni)(const int rows, const int vectors, const int swapped, i64 cols, i64 k,
                                         const uint8_t *a, const uint8_t *b, i64 panel, const int32_t *init,

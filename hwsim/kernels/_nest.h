@@ -42,7 +42,7 @@ typedef struct {
     int split[NEST_DIMS];                    /* dims with spatial loops above */
     int32_t *place[NEST_DIMS];               /* instance -> piece of the dim, NULL where there is one */
     int32_t *order, *group;                  /* instances that share a tile, one after the other */
-    i64 step[NEST_DIMS];                     /* words of storage between neighbours along a dim */
+    i64 step[NEST_DIMS];                     /* words of storage between neighbors along a dim */
     uint64_t shown, all;                     /* loops above: those of the tensor's dims, all of them */
     int8_t *data;                            /* inputs */
     int32_t *sums;                           /* the output: sums, and whether anything was added to them */

@@ -116,7 +116,7 @@ def sdot(acc: Array, a: Array, b: Array) -> Int32:
 
 
 def vpmaddubsw(a: Array, b: Array) -> NDArray[np.int16]:
-    """Sums of two neighbouring products of unsigned `a` and signed `b`, clipped to 16 bits."""
+    """Sums of two neighboring products of unsigned `a` and signed `b`, clipped to 16 bits."""
     _typed("a", a, (np.uint8,))
     _typed("b", b, (np.int8,))
     a, b = _lanes(a, b, 2)
@@ -126,7 +126,7 @@ def vpmaddubsw(a: Array, b: Array) -> NDArray[np.int16]:
 
 
 def vpmaddwd(a: Array, b: Array) -> Int32:
-    """Sums of two neighbouring 16-bit products; only four times -32768 wraps."""
+    """Sums of two neighboring 16-bit products; only four times -32768 wraps."""
     _typed("a", a, (np.int16,))
     _typed("b", b, (np.int16,))
     a, b = _lanes(a, b, 2)
@@ -369,7 +369,7 @@ def gemm_hmma(
     rounding : "nearest" or "truncate"
         ``nearest`` adds the products of a block in order, ``((p0 + p1) + p2) + p3``, then the block to the accumulator;
         every sum is rounded to nearest even. ``truncate`` shifts the products of a block and the accumulator to the
-        largest exponent among them (a product's is the sum of its factors', before it is normalised), cuts each to
+        largest exponent among them (a product's is the sum of its factors', before it is normalized), cuts each to
         ``23 + extra_bits`` fraction bits, adds exactly, and cuts the sum to fp32. That is the form in which the
         literature describes the units: blocks of 4 without extra bits on Volta, longer ones with more bits since. It is
         a model: no vendor documents the order.

@@ -94,7 +94,7 @@ class WinogradQuantized:
     Attributes
     ----------
     output : array of float64, NCHW
-        In units of direct convolution's integers, before any requantisation.
+        In units of direct convolution's integers, before any requantization.
     max_error, rms_error : float
         Largest and root-mean-square difference from the exact output.
     snr_db : float

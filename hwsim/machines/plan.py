@@ -51,7 +51,7 @@ class LayerPlan:
     compute_cycles : int
         Cycles of the core clock that the array computes for, stalls left out.
     peak_macs_per_cycle : int
-        MACs the whole machine can do in a cycle of the core clock: utilisation is measured against it.
+        MACs the whole machine can do in a cycle of the core clock: utilization is measured against it.
     word_bits : dict
         Bits of a word of each tensor, which the prices of its accesses are carried to.
     bounds : dict

@@ -12,7 +12,7 @@ step did not have (all if it was idle then). MACs fetch their operands at every 
 
 **Multicast.** What a parent reads in one step to serve its children: "none" every fill is a read; "tile" instances
 that differ only in dims that the tensor does not have share their reads; "word" each distinct word is read once, also
-where sliding windows of neighbours overlap (the diagonals of Eyeriss).
+where sliding windows of neighbors overlap (the diagonals of Eyeriss).
 
 **Outputs.** A visit of a tile begins when an index of a dim of the output changes. At its end the tile is drained to
 the parent. If the parent's word is fresh (nothing was accumulated in it yet) the visit needs no fill; otherwise

@@ -377,12 +377,12 @@ def _descend(space: _Space, best: _Best, rng: np.random.Generator, samples: int,
         while better:
             better = False
             for dims in moves:
-                top = best.offer(space, _neighbours(pick, radix, dims, rng, samples))
+                top = best.offer(space, _neighbors(pick, radix, dims, rng, samples))
                 if top and top[0][0] < key:
                     (key, pick), better = top[0], True
 
 
-def _neighbours(pick: Ints, radix: Ints, dims: tuple[int, ...], rng: np.random.Generator, samples: int) -> Ints:
+def _neighbors(pick: Ints, radix: Ints, dims: tuple[int, ...], rng: np.random.Generator, samples: int) -> Ints:
     """Vectors that differ from `pick` in `dims`: all chains of one dim, samples of two."""
     alone = len(dims) == 1
     n = int(min(radix[dims[0]], 4 * samples)) if alone else max(1, samples // 4)

@@ -51,16 +51,16 @@ def dominated(points: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
     return found
 
 
-def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximise: Collection[str] = ()) -> list[int]:
+def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximize: Collection[str] = ()) -> list[int]:
     """Positions of the rows on the front of some columns, in the order of the first objective, best first.
 
-    Smaller is better but for the columns in `maximise`. Rows that are alike are all kept; rows with an objective that
+    Smaller is better but for the columns in `maximize`. Rows that are alike are all kept; rows with an objective that
     is NaN are not.
     """
     import pandas as pd
 
     columns = [pd.to_numeric(frame[name], errors="coerce").to_numpy(float) for name in objectives]
-    signs = [-1.0 if name in maximise else 1.0 for name in objectives]
+    signs = [-1.0 if name in maximize else 1.0 for name in objectives]
     costs = np.stack([sign * column for sign, column in zip(signs, columns)], axis=1)
     places = np.flatnonzero(front(costs))
     ordered: list[int] = places[np.lexsort(costs[places].T[::-1])].tolist()

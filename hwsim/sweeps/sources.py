@@ -27,7 +27,7 @@ _CUT = "\0value "
 """No YAML text has a zero byte."""
 
 _MADE = 256
-"""Changed networks that are kept: those of neighbouring points."""
+"""Changed networks that are kept: those of neighboring points."""
 
 _FREE_KEYS = ("mappings", "fitted")
 """Mappings of a machine file whose keys are new names by their nature."""

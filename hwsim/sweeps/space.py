@@ -23,7 +23,7 @@ NETWORK = "workload."
 """What keys of the workload begin with."""
 
 _BLOCK = 16
-"""Neighbouring points that stay in one shard, since they share the most."""
+"""Neighboring points that stay in one shard, since they share the most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def conv_integer(cases: int) -> Iterator[Case]:
 
 
 def qlinear_conv(cases: int) -> Iterator[Case]:
-    """QLinearConv, requantised."""
+    """QLinearConv, requantized."""
     for seed, rng in seeds("QLinearConv", cases):
         how, x_shape, w_shape = conv_case(rng)
         dtype, outputs = str(rng.choice(["int8", "uint8"])), w_shape[0]
@@ -130,7 +130,7 @@ def qlinear_conv(cases: int) -> Iterator[Case]:
 
 
 def qlinear_matmul(cases: int) -> Iterator[Case]:
-    """QLinearMatMul, requantised."""
+    """QLinearMatMul, requantized."""
     for seed, rng in seeds("QLinearMatMul", cases):
         m, k, n = small(rng, 1, 40), small(rng, 1, 300), small(rng, 1, 80)
         dtype = str(rng.choice(["int8", "uint8"]))

@@ -7,7 +7,7 @@ from hwsim.workload.layer import Layer
 from hwsim.workload.loader import library, load_workload, trace_document, workload_names
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Live, Node, Workload
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Opaque, Softmax
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Opaque, Softmax
 from hwsim.workload.tensor import DTYPES, FORMATS, PATTERNS, TensorSpec, TensorType
 from hwsim.workload.trace import read_trace
 
@@ -32,7 +32,7 @@ __all__ = [
     "Lstm",
     "Moe",
     "Node",
-    "Normalisation",
+    "Normalization",
     "Opaque",
     "Pool2d",
     "Softmax",

@@ -150,7 +150,7 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
         buffer, size = wanted[index], sizes[index]
         starts, ends, firsts, lasts = placed[:, :count]
         alive = (firsts <= buffer.last) & (lasts >= buffer.first)
-        # Before each neighbour there is a gap from the highest end so far; after the last there is no limit.
+        # Before each neighbor there is a gap from the highest end so far; after the last there is no limit.
         floor = np.maximum.accumulate(np.concatenate([[0], ends[alive]]))
         gaps = np.flatnonzero(starts[alive] - floor[:-1] >= size)
         offset = offsets[index] = int(floor[gaps[0]] if gaps.size else floor[-1])

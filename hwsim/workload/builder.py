@@ -11,14 +11,14 @@ from hwsim.workload.network import INPUT, Node, Workload
 from hwsim.workload.pointwise import DataMovement, Opaque
 from hwsim.workload.tensor import TensorSpec
 
-__all__ = ["MAX_WARNINGS", "Builder", "UnmodelledError"]
+__all__ = ["MAX_WARNINGS", "Builder", "UnmodeledError"]
 
 MAX_WARNINGS = 100
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-class UnmodelledError(Exception):
+class UnmodeledError(Exception):
     """Why an operator has no kind of layer."""
 
 

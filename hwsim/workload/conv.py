@@ -111,7 +111,7 @@ class Conv2d(_Window):
         Whether each channel has filters of its own: so it is where `groups` is the number of channels, if there are
         several. One channel alone is told apart because kernel libraries have another kernel for it.
     bias : bool
-        Whether each output channel has a bias. A batch normalisation folded into the weights leaves one.
+        Whether each output channel has a bias. A batch normalization folded into the weights leaves one.
     activation : str
         The function that is fused into the layer, such as ``relu``.
     dead_out, dead_in : int

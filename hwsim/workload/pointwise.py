@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias
 from hwsim.workload.layer import ACTIVATIONS, Converted, Layer, Shape, kind
 from hwsim.workload.product import Stream
 
-__all__ = ["ELEMENTWISE", "Activation", "Concat", "DataMovement", "Elementwise", "Normalisation", "Opaque", "Softmax"]
+__all__ = ["ELEMENTWISE", "Activation", "Concat", "DataMovement", "Elementwise", "Normalization", "Opaque", "Softmax"]
 
 MAX_OPERANDS = 1000
 ELEMENTWISE = ("add", "sub", "mul", "div", "max", "min", "pow", "mod", "compare", "logic", "select")
@@ -114,8 +114,8 @@ class Activation(_Shaped):
 
 
 @kind
-class Normalisation(_Shaped):
-    """A normalisation that is not folded into other weights.
+class Normalization(_Shaped):
+    """A normalization that is not folded into other weights.
 
     ``layer`` and ``rms`` have a scale for each value of the last axis, ``batch``, ``instance`` and ``group`` for each
     channel (the first axis), ``lrn`` (local response) has none.

@@ -17,7 +17,7 @@ from hwsim.workload.experts import ExpertGemm, Moe
 from hwsim.workload.layer import Layer, Shape, whole
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Opaque, Softmax
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Opaque, Softmax
 from hwsim.workload.tensor import TensorSpec
 from hwsim.yaml_source import Document
 
@@ -439,7 +439,7 @@ _MAKERS: dict[str, Callable[[str, Values, tuple[Shape, ...]], Layer]] = {
     "mul": _elementwise("mul"),
     "elementwise": _elementwise(None),
     "activation": _shaped(Activation),
-    "norm": _shaped(Normalisation),
+    "norm": _shaped(Normalization),
     "softmax": _shaped(Softmax),
     "concat": _concat,
     "move": _shaped(DataMovement),

@@ -335,7 +335,7 @@ class ActivationSpec(_ShapedSpec):
 
 
 class NormSpec(_ShapedSpec):
-    """A normalisation that is not folded into other weights."""
+    """A normalization that is not folded into other weights."""
 
     norm: Name
     type: NormType

@@ -16,7 +16,7 @@ from hwsim.workload.experts import ExpertGemm, Moe
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Workload
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Opaque, Softmax
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Opaque, Softmax
 from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["trace_text"]
@@ -231,7 +231,7 @@ def _elementwise(layer: Elementwise, shapes: list[Shape]) -> Line:
 
 
 def _typed(key: str) -> Callable[[Any, list[Shape]], Line]:
-    def write(layer: Activation | Normalisation, shapes: list[Shape]) -> Line:
+    def write(layer: Activation | Normalization, shapes: list[Shape]) -> Line:
         return {key: layer.name, "type": layer.type} | _shape(layer.shape, shapes)
 
     return write
@@ -284,7 +284,7 @@ _WRITERS: dict[type[Layer], Callable[[Any, list[Shape]], Line]] = {
     ExpertGemm: _expert_gemm,
     Elementwise: _elementwise,
     Activation: _typed("activation"),
-    Normalisation: _typed("norm"),
+    Normalization: _typed("norm"),
     Softmax: _softmax,
     Concat: _concat,
     DataMovement: _move,

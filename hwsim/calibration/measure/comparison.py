@@ -140,7 +140,7 @@ def compared(
     layers = {layer.name: layer for layer in report.workload}
     results: dict[str, LayerResult] = {result.name: result for result in report.results}
     times = {node.name: node for node in ran.nodes}
-    covering = cover(ran.optimised or _ran(ran), ran.original)
+    covering = cover(ran.optimized or _ran(ran), ran.original)
     rows, only_predicted, only_measured = [], [], []
     # Where no node was timed, no layer is missing.
     for group in groups(layers, times, covering, layer_of) if ran.nodes else ():

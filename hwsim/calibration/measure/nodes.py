@@ -29,7 +29,7 @@ Covering = Mapping[str, frozenset[str]]
 """Name of a node of the runtime -> names of the file's nodes that it does."""
 
 _ADDED = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
-"""What onnxruntime's optimisers append to the name of what a node replaces."""
+"""What onnxruntime's optimizers append to the name of what a node replaces."""
 
 
 _MOVES = {"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}

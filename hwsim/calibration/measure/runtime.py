@@ -43,7 +43,7 @@ class Measurement:
         CUDA device, whose profile has the launches of kernels, not their times.
     latency_s, median_s : float
         Least and median time of a whole run without the profiler.
-    optimised, original : tuple of GraphNode
+    optimized, original : tuple of GraphNode
         The graph as the runtime ran it, and as the file has it.
     energy_j : float or None
         Energy of the processor's packages for one run, where the machine tells (RAPL).
@@ -57,7 +57,7 @@ class Measurement:
     nodes: tuple[NodeTime, ...]
     latency_s: float
     median_s: float
-    optimised: tuple[GraphNode, ...]
+    optimized: tuple[GraphNode, ...]
     original: tuple[GraphNode, ...]
     energy_j: float | None
     notes: tuple[str, ...]
@@ -212,7 +212,7 @@ class _Run:
         if profiled:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.folder / "profile")
-            options.optimized_model_filepath = str(self.folder / "optimised.onnx")
+            options.optimized_model_filepath = str(self.folder / "optimized.onnx")
             # The graph is wanted, not its weights.
             key = "session.optimized_model_external_initializers"
             options.add_session_config_entry(f"{key}_file_name", "weights.bin")
@@ -274,21 +274,21 @@ class _Run:
             self.run(profiled, feeds)
         profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
         try:
-            optimised = _nodes(self.graph(self.folder / "optimised.onnx"))
+            optimized = _nodes(self.graph(self.folder / "optimized.onnx"))
         except InputError:
-            optimised = ()
+            optimized = ()
             self.notes.append("onnxruntime did not write the graph that it ran: fused nodes are matched by name alone")
         nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
         nodes, watching = without_profiler(nodes, min(times), self.watched_s())
         if watching:
             self.notes.append(f"the profiler's own time, {watching * 1e6:.1f} us a node, is taken off")
         self.notes += Load.now().since(load).notes()
-        return self.told(original, optimised, nodes, batch, times, None if joules is None else joules / count)
+        return self.told(original, optimized, nodes, batch, times, None if joules is None else joules / count)
 
     def told(
         self,
         original: tuple[GraphNode, ...],
-        optimised: tuple[GraphNode, ...],
+        optimized: tuple[GraphNode, ...],
         nodes: tuple[NodeTime, ...],
         batch: int,
         times: Sequence[float],
@@ -308,7 +308,7 @@ class _Run:
             nodes,
             min(times),
             float(np.median(times)),
-            optimised,
+            optimized,
             original,
             energy_j,
             tuple(self.notes),

@@ -30,7 +30,7 @@ BOUNDS: dict[str, str] = {
     "loads": "load ports",
     "accumulate": "accumulators",
     "outputs": "outputs",
-    "requantise": "requantise",
+    "requantize": "requantize",
     "functions": "functions",
     "spill": "l3",
     "shared": "dram",
@@ -148,7 +148,7 @@ def _multiply(work: Work, bench: Bench, share: Share, home: tuple[float, float],
     level = "dram" if lost > 0.5 else level
     patches = work.conv and (work.channels % bench.ports.depth != 0)
     if work.conv and not patches:
-        # Implicit: pointers to pixels, no slices of depth; the tile is requantised as it leaves the registers.
+        # Implicit: pointers to pixels, no slices of depth; the tile is requantized as it leaves the registers.
         depth = work.taps * _up(work.channels, bench.ports.depth)
         found = walk(share.m, share.n, depth, bench.type.conv, bench.ports, bench.l2, bool(level))
         spent_on["outputs"] += share.b * cost("output") * found.stored
@@ -167,7 +167,7 @@ def _multiply(work: Work, bench: Bench, share: Share, home: tuple[float, float],
     if work.conv and (patches or work.taps > 1):
         spent_on["patches"] += cost("patch") * work.b * work.m * work.taps / threads
     if patches:
-        spent_on["requantise"] += cost("requantise") * outputs / threads
+        spent_on["requantize"] += cost("requantize") * outputs / threads
 
 
 def _up(value: int, step: int) -> int:
@@ -222,7 +222,7 @@ def spend(
                 cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
         if not work.conv and place.passed and bench.dtype == "int8":
             # 32-bit sums, which the next layer takes in 8 bits.
-            cycles["requantise"] += cost("requantise") * layer.outputs * batch / threads
+            cycles["requantize"] += cost("requantize") * layer.outputs * batch / threads
         if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads
     elif pool and not library.fuses:

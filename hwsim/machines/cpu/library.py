@@ -9,10 +9,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import InputError, nearest
-from hwsim.fields import Name, Positive, Share, Spec, check
+from hwsim.fields import Name, Positive, Share, Spec, check, current
 from hwsim.machines.cpu.core import DTYPES, Dtype
 from hwsim.yaml_source import read_yaml
 
@@ -32,10 +32,10 @@ COSTS: dict[str, str] = {
     "barrier": "doubling of the threads that meet at the end of an operator",
     "accumulate": "vector of sums that a K slice adds to memory",
     "output": "vector of outputs that is scaled, rounded and written",
-    "function": "vector of a softmax, GELU or normalisation",
+    "function": "vector of a softmax, GELU or normalization",
     "reorder": "value that is moved to the library's layout or back",
     "patch": "pixel and tap that is copied or pointed to",
-    "requantise": "output that is scaled in a pass of its own",
+    "requantize": "output that is scaled in a pass of its own",
     "pack": "value of a right-hand matrix that is computed, not stored, and so packed as the product runs",
     "activate": "output of a convolution whose activation, other than relu, is a pass of its own",
     "value": "value of an operator without MACs that is neither pooled nor a function",
@@ -69,7 +69,7 @@ class TypeSpec(Spec):
     gemm: TileSpec
     conv: TileSpec
     efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
-    costs: dict[str, Cost]
+    costs: Annotated[dict[str, Cost], BeforeValidator(current)]
 
     @model_validator(mode="after")
     def _known(self) -> TypeSpec:

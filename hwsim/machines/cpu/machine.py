@@ -366,7 +366,7 @@ class Cpu(Machine):
         # A maximum of 8-bit values needs no scaling; a sum of them does.
         x = layer.lower(batch)
         scaled = dtype == "int8" and (isinstance(x, Product) or x.kind == "elementwise")
-        bounds = BOUNDS | ({"outputs": "requantise"} if scaled else {})
+        bounds = BOUNDS | ({"outputs": "requantize"} if scaled else {})
         return LayerPlan(
             layer,
             batch,
@@ -475,7 +475,7 @@ class Cpu(Machine):
             spent = spend(layer, work, bench, batch, share, home, context.place)
             words: dict[str, float] = {}
             for stage, n in spent.cycles.items():
-                word = "requantise" if dtype == "int8" and stage == "outputs" else BOUNDS[stage]
+                word = "requantize" if dtype == "int8" and stage == "outputs" else BOUNDS[stage]
                 words[word] = words.get(word, 0.0) + n
             bound, most = max(words.items(), key=lambda item: item[1])
             lines.append(f"{dtype} {spent.total / self.hz * 1e6:.4g} us, bound by {bound} ({most / spent.total:.0%})")

@@ -1,4 +1,4 @@
-"""What the network around a layer means to it: layouts of its neighbours, and the DRAM that streams share."""
+"""What the network around a layer means to it: layouts of its neighbors, and the DRAM that streams share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARPNESS = 4.0
 def places_of(workload: Workload, layout: str) -> dict[str, Place]:
     """What the network asks of each layer; of layers without a graph nobody knows who takes what.
 
-    A layer changes layout where a neighbour does not have the library's.
+    A layer changes layout where a neighbor does not have the library's.
     """
     if not workload.graph:
         return {layer.name: Place(session=not number) for number, layer in enumerate(workload)}

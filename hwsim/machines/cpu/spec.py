@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
-from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time
+from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time, current
 from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, load_core, rule, sequence_of
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
@@ -92,7 +92,9 @@ class CpuSpec(MachineSpec):
     instructions: dict[Dtype, Name] = {}
     rates: dict[Dtype, Annotated[float, Field(gt=0, le=1e6)]] = {}
     memories: dict[Literal["l1", "l2", "l3", "dram"], MemorySpec]
-    costs: dict[str, Cost | dict[str, Cost]] = {}
+    costs: Annotated[
+        dict[str, Cost | Annotated[dict[str, Cost], BeforeValidator(current)]], BeforeValidator(current)
+    ] = {}
     node: Length | None = None
     tdp: Power | None = None
     idle: Power | None = None

@@ -219,10 +219,10 @@ def _load(
 ) -> Load:
     """What a kernel of `us` microseconds after its launch takes of what streams share; at the least what is ideal."""
     timer, c, t = machine.timer, unit.constants, done.timing
-    quantise = 0.0
-    if unit.menu.quantise is not None:
-        quantise = work.times * work.b * work.m * work.k / (unit.menu.quantise * machine.spec.sms * timer.clock)
-    busy = fill * max(0.0, us - quantise) + quantise
+    quantize = 0.0
+    if unit.menu.quantize is not None:
+        quantize = work.times * work.b * work.m * work.k / (unit.menu.quantize * machine.spec.sms * timer.clock)
+    busy = fill * max(0.0, us - quantize) + quantize
     l2 = float(t.l2_bytes[0]) / (c.l2_share * 64 * machine.spec.sms * timer.clock)
     # Alone the write of the output ends behind the next kernel; with streams somebody waits for it, however long it is.
     dram = float(t.dram[0]) + work.b * work.m * work.n * p.bytes_o / (c.dram_share * timer.dram)

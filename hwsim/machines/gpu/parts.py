@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, nearest
-from hwsim.fields import Name, Positive, Share, Spec, Time, check
+from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
 from hwsim.workload.tensor import DTYPES
 from hwsim.yaml_source import read_yaml
 
@@ -168,10 +168,15 @@ class Menu(Spec):
     synchronous: bool = False
     launch: Time | None = None
     vector: Vector | None = None
-    quantise: Factor | None = None
+    quantize: Factor | None = None
     constants: dict[str, float] = {}
     source: str
     fitted: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, data: Any) -> Any:
+        return current(data)
 
     @model_validator(mode="after")
     def _known(self) -> Menu:

@@ -187,7 +187,7 @@ class Timer:
         """Time many products of one type.
 
         `slow` is how much slower the clock runs, where that is known; else each product runs alone under the power cap.
-        Few rows go to the vector kernel where the menu has one; activations are quantised first where it does that.
+        Few rows go to the vector kernel where the menu has one; activations are quantized first where it does that.
         """
         c = unit.constants
         try:
@@ -198,9 +198,9 @@ class Timer:
         time = timing.time
         if unit.menu.vector is not None:
             time = np.where(p.m <= unit.menu.vector.rows, self._vector(p, unit), time)
-        if unit.menu.quantise is not None:
+        if unit.menu.quantize is not None:
             # Values a cycle and SM.
-            time = time + p.b * p.m * p.k / (unit.menu.quantise * self.spec.sms * self.clock)
+            time = time + p.b * p.m * p.k / (unit.menu.quantize * self.spec.sms * self.clock)
         energy = self.energy(self.amounts(p, unit, timing))
         capped, slower = self.capped(time, energy) if slow is None else (time * slow, np.full_like(time, slow))
         return Timed(timing, capped, slower, energy * _PJ_PER_US / np.maximum(capped, 1e-9))

@@ -73,7 +73,7 @@ def layer_kind(layer: Layer) -> str:
 def wanted_type(layer: Layer, precision: str) -> Types:
     """The types of a layer where every type could be multiplied.
 
-    Weights narrower than activations of 16 bits are widened on their way (weight-only quantisation); of two integer
+    Weights narrower than activations of 16 bits are widened on their way (weight-only quantization); of two integer
     types the wider one is multiplied.
     """
     if precision != "workload":

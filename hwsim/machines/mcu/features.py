@@ -1,6 +1,6 @@
 """What a layer gives a kernel library to do: units of each term, whose cost in cycles the library's table has.
 
-A kernel's inner loop takes its multiply-accumulates; around it each output is requantised, clamped and stored, and a
+A kernel's inner loop takes its multiply-accumulates; around it each output is requantized, clamped and stored, and a
 convolution with a window copies each patch (one call for each filter tap of each position) into a column first. That
 copy is why few input channels are dear: the call is paid for one, three or sixty-four bytes alike.
 """
@@ -52,7 +52,7 @@ DEFAULTS: dict[str, str] = {"multiplied_mac": "depthwise_mac"}
 BOUNDS: dict[str, str] = {term: bound for term, (_, bound) in _TERMS.items()}
 
 # Values without a term of their own, in additions of two int8 values with scales (the unit of `element`).
-_MOVED, _NORMALISED = 0.1, 5.0
+_MOVED, _NORMALIZED = 0.1, 5.0
 # Kernels with fewer input channels than a word has bytes take another path: no packed multiply, a call for each tap.
 _NARROW = 4
 
@@ -140,7 +140,7 @@ def features(layer: Layer, drop: bool) -> dict[str, float]:
     elif x.kind == "softmax":
         units = {"softmax": x.outputs}
     elif x.kind == "norm":
-        units = {"element": _NORMALISED * x.outputs}
+        units = {"element": _NORMALIZED * x.outputs}
     elif x.kind in ("concat", "gather", "copy"):
         units = {"element": _MOVED * x.outputs}
     elif x.kind == "view":

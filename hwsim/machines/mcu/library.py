@@ -10,10 +10,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import InputError, nearest
-from hwsim.fields import Name, Positive, Size, Spec, check
+from hwsim.fields import Name, Positive, Size, Spec, check, current
 from hwsim.machines.mcu.features import CLASSES, DEFAULTS, TERMS
 from hwsim.yaml_source import read_yaml
 
@@ -25,13 +25,13 @@ _CORES = Path(__file__).parent / "cores.yaml"
 Cost = Annotated[float, Field(ge=0, le=1e6)]
 Factor = Annotated[float, Field(gt=0, le=1e3)]
 Class = Literal["pointwise", "conv", "depthwise", "dense", "other"]
-Code = Literal["optimised", "c", "vector", "float"]
+Code = Annotated[Literal["optimized", "c", "vector", "float"], BeforeValidator(current)]
 
 
 class Core(Spec):
     """A core: MACs in a cycle at most, and for each style of code its cycles over those of the core of the tables.
 
-    `optimised` is code for the core's own instructions, `c` plain C, `vector` code for a vector extension, `float`
+    `optimized` is code for the core's own instructions, `c` plain C, `vector` code for a vector extension, `float`
     plain C on 32-bit floats, by a floating-point unit or by subroutines.
     """
 

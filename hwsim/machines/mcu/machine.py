@@ -233,7 +233,7 @@ class Mcu(Machine):
         able = [o for o in self._libraries() if found in o.runs]
         able.sort(key=lambda other: sum(self._cycles(layer, 1, other, other.drops).values()))
         others = list({other.family: other.name for other in reversed(able)}.values())[::-1][:3]
-        message = f"{library.name} runs {_runs(library)}, not {found}: quantise the network to int8 after training"
+        message = f"{library.name} runs {_runs(library)}, not {found}: quantize the network to int8 after training"
         if others:
             message += f", or name a library that runs it, fastest first: {', '.join(others)}"
         raise InputError([Fault("", layer.name, message)])

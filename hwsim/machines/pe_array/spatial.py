@@ -83,7 +83,7 @@ def plan_by_hand(machine: PeArray, layer: Layer, batch: int, lines: list[str]) -
 
 
 def _policy(machine: PeArray) -> Policy:
-    """Whether the shared memories keep what neighbouring tiles share."""
+    """Whether the shared memories keep what neighboring tiles share."""
     shared = tuple(name for name, memory in machine.spec.memories.items() if memory.per == "chip")
     return Policy(refill=shared if machine.spec.mapper.halo == "refill" else ())
 

@@ -23,7 +23,7 @@ Side = Annotated[int, Field(gt=0, le=65536, strict=True)]
 class ArraySpec(Spec):
     """The array of processing elements.
 
-    `wiring` says how words reach the PEs: over a multicast network (`noc`), from neighbour to neighbour with a skew
+    `wiring` says how words reach the PEs: over a multicast network (`noc`), from neighbor to neighbor with a skew
     (`systolic`), or by broadcast into adder trees (`broadcast`: rows are output channels, columns input channels).
     A systolic array with `fifo_tiles` streams its weights: the next tiles are fetched and shifted in behind the
     current one.
@@ -84,7 +84,7 @@ class MemorySpec(Spec):
 class MapperSpec(Spec):
     """How mappings are chosen, and the limits of the control logic that no memory explains.
 
-    `halo` says whether rows that neighbouring tiles share are fetched again; `row_words` bounds the words of one
+    `halo` says whether rows that neighboring tiles share are fetched again; `row_words` bounds the words of one
     ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be
     active; `pass_cycles` is what a pass costs to set up.
 
@@ -106,7 +106,7 @@ class MapperSpec(Spec):
     @model_validator(mode="after")
     def _ruled(self) -> MapperSpec:
         if self.rules is not None and self.objective != "energy":
-            raise ValueError(f"rules {self.rules} minimise energy; objective must be energy, not {self.objective}")
+            raise ValueError(f"rules {self.rules} minimize energy; objective must be energy, not {self.objective}")
         if self.rules is None and self.rf_area is not None:
             raise ValueError("rf_area is part of rules: isca16")
         return self

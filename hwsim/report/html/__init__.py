@@ -1,4 +1,4 @@
-"""Reports as HTML: one file with everything in it, no script or font from elsewhere, charts as SVG that CSS colours."""
+"""Reports as HTML: one file with everything in it, no script or font from elsewhere, charts as SVG that CSS colors."""
 
 from hwsim.report.html.run import report_fragment, report_html
 from hwsim.report.html.sweep import sweep_fragment, sweep_html

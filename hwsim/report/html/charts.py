@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hwsim.report.html.svg import Scale, Svg, colour
+from hwsim.report.html.svg import Scale, Svg, color
 from hwsim.units import format_si
 
 __all__ = ["Chart", "Legend", "Memory", "Panel", "Point", "Roof", "blocks", "roofline", "stacked_rows", "staircase"]
@@ -19,7 +19,7 @@ _CHAR = 6.3  # pixels of a character of the labels, on average
 
 @dataclass(frozen=True)
 class Legend:
-    """Labels with their classes of colour, of one part of a chart."""
+    """Labels with their classes of color, of one part of a chart."""
 
     items: tuple[tuple[str, str], ...]
     of: str = ""
@@ -56,12 +56,12 @@ class Panel:
     shown: Callable[[float], str]
     marks: Sequence[float | None] = ()
     mark_name: str = "measured"
-    colours: Mapping[str, str] = field(default_factory=dict)
+    colors: Mapping[str, str] = field(default_factory=dict)
     top: float = 0.0
 
     def css(self, name: str) -> str:
         """The class of a series."""
-        return self.colours.get(name) or colour(list(self.series).index(name))
+        return self.colors.get(name) or color(list(self.series).index(name))
 
 
 def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Sequence[Panel]) -> Chart:
@@ -156,7 +156,7 @@ def roofline(
         svg.line(left, y(tick), WIDTH - right, y(tick))
         svg.text(left - 6, y(tick) + 4, shown(tick), "tick", "end")
     svg.text((left + WIDTH - right) / 2, height - 8, "MACs for each byte moved", "axis", "middle")
-    css = {name: colour(i) for i, name in enumerate(slopes)}
+    css = {name: color(i) for i, name in enumerate(slopes)}
     for roof in sorted(flats, key=lambda r: r.limit):
         knee = max(min((roof.limit / s.limit for s in slopes.values()), default=low_x), low_x)
         svg.path([(x(knee), y(roof.limit)), (x(high_x), y(roof.limit))], "roof", f"{roof.name}: {shown(roof.limit)}")
@@ -270,7 +270,7 @@ def blocks(
             f"{block.name}: {shown(block.bytes)} at offset {block.offset:,.0f}, "
             f"{operators[block.first]} to {operators[block.last]}"
         )
-        css = "cx" if block.name.endswith(" scratch") else colour(index % 6)
+        css = "cx" if block.name.endswith(" scratch") else color(index % 6)
         svg.rect(x + 0.5, high, width - 1, low - high, f"block {css}", told)
         text = fitted(block.name, width - 4)
         if low - high > 11 and width > 26 and len(text) > 2:

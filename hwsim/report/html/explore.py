@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hwsim.report.html.charts import WIDTH, Chart, Legend, fitted
-from hwsim.report.html.svg import Scale, Svg, colour
+from hwsim.report.html.svg import Scale, Svg, color
 from hwsim.report.quantity import shown
 from hwsim.units import DIMENSIONS, parse
 
@@ -86,7 +86,7 @@ def _told(name: str, value: float) -> str:
 def scatter(
     title: str, description: str, x: Axis, y: Axis, front: Sequence[int], labels: Sequence[str], told: Sequence[str]
 ) -> Chart:
-    """Points in the plane of two objectives, those of the front larger, joined in order and labelled.
+    """Points in the plane of two objectives, those of the front larger, joined in order and labeled.
 
     `labels` are of the points of `front`, `told` what the pointer is told of them.
     """
@@ -151,7 +151,7 @@ def _free(
 
 
 def parallel(title: str, description: str, axes: Sequence[Axis], front: Sequence[int], told: Sequence[str]) -> Chart:
-    """A line a point through all axes; those of the front in colour, `told` what the pointer is told of them."""
+    """A line a point through all axes; those of the front in color, `told` what the pointer is told of them."""
     right, top, base = 60.0, 36.0, 330.0
     # The values of the first axis stand to its left, where the names of machines have the room that they need.
     left = min(160.0, max(60.0, 14.0 + 7.0 * max((len(text) for _, text in axes[0].ticks), default=0)))
@@ -203,6 +203,6 @@ def curve(title: str, description: str, points: Sequence[tuple[float, float]], a
     steps = [(x(points[0][0]), y(points[0][1]))]
     for at, value in points[1:]:
         steps += [(x(at), steps[-1][1]), (x(at), y(value))]
-    svg.path(steps, f"curve {colour(0)}", f"{up} {high:.6g} at the end")
+    svg.path(steps, f"curve {color(0)}", f"{up} {high:.6g} at the end")
     svg.text((left + WIDTH - right) / 2, base + 34, across, "axis", "middle")
     return Chart(svg, title, description)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwsim.engine import Interval, Timeline
 from hwsim.report.html.charts import WIDTH, Chart, Legend, fitted
-from hwsim.report.html.svg import Scale, Svg, colour, linear_ticks
+from hwsim.report.html.svg import Scale, Svg, color, linear_ticks
 from hwsim.units import format_si
 
 __all__ = ["busy_shares", "gantt"]
@@ -101,7 +101,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         if each:
             for i in found:
                 told = f"{i.pipeline}/{i.stage}: {shown(i.start)} to {shown(i.end)}"
-                css = colour(stages.index(i.stage))
+                css = color(stages.index(i.stage))
                 svg.rect(x(i.start), base - lane + 10, max(x(i.end) - x(i.start), 0.4), lane - 10, f"work {css}", told)
         elif found:
             _profile(svg, x, busy_shares(found, timeline.end, totals.servers, _BINS), base, lane - 10, place)
@@ -114,7 +114,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     rates = ", ".join(f"{name} {shares[name]:.0%}" for name in busiest[:_LANES])
     how += f" The {_LANES} busiest of {len(shares)} resources." if left_out > 0 else ""
     description = f"{how} Busy: {rates}."
-    legend = Legend(tuple((stage, colour(n)) for n, stage in enumerate(stages)))
+    legend = Legend(tuple((stage, color(n)) for n, stage in enumerate(stages)))
     return Chart(svg, title, description, (legend,))
 
 
@@ -135,7 +135,7 @@ def _layers(
 
 
 def _profile(svg: Svg, x: Scale, shares: NDArray[np.float64], base: float, height: float, place: int) -> None:
-    """Shares as an area; like neighbours become one step."""
+    """Shares as an area; like neighbors become one step."""
     points, step = [(x.start, base)], (x.end - x.start) / len(shares)
     levels = np.round(shares * height, 1)
     last = None
@@ -145,4 +145,4 @@ def _profile(svg: Svg, x: Scale, shares: NDArray[np.float64], base: float, heigh
             points += [(at, points[-1][1]), (at, base - level)]
             last = level
     points += [(x.end, points[-1][1]), (x.end, base)]
-    svg.path(points, f"area {colour(place % 6)}", close=True)
+    svg.path(points, f"area {color(place % 6)}", close=True)

@@ -50,7 +50,7 @@ def meter(share: float, text: str, css: str = "c0") -> str:
 
 
 def merged(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[Cell]]:
-    """Rows of text, in which like neighbours of some columns are one cell; the first column does not wrap."""
+    """Rows of text, in which like neighbors of some columns are one cell; the first column does not wrap."""
     found: list[list[Cell]] = []
     for place, row in enumerate(rows):
         cells = []

@@ -11,7 +11,7 @@ from hwsim.report.html.accuracy import add_trust, error_classes
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.provenance import add_machine, add_workload
-from hwsim.report.html.svg import colour, escape
+from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.published import Silicon, silicon_of
 from hwsim.report.quantity import count, energy, pace, shown
@@ -147,12 +147,10 @@ def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
     energies = [energy_parts(r) for r in kept] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
     measured = silicon.rows(report.workload.name, report.batch) if silicon is not None else {}
     marks = [measured.get(label, {}).get("latency_s") for label in labels]
-    panels = [
-        Panel("latency", found := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colours(found))
-    ]
+    panels = [Panel("latency", found := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colors(found))]
     if any(map(any, energies)):
         found = _series(energies)
-        panels.append(Panel("energy", found, lambda pj: format_si(pj * 1e-12, "J"), colours=_colours(found)))
+        panels.append(Panel("energy", found, lambda pj: format_si(pj * 1e-12, "J"), colors=_colors(found)))
     total = report.summary.latency_s
     slow = max(ran, key=lambda r: r.latency_s)
     description = (
@@ -179,11 +177,11 @@ def _beside(results: Sequence[LayerResult]) -> bool:
     return any(len(r.timeline.pipelines) > 1 for r in results)
 
 
-def _colours(series: dict[str, list[float]]) -> dict[str, str]:
-    """Grey for what is nobody's work; the rest by place."""
-    grey = {"static", OVERLAP, "overhead"}
-    coloured = [name for name in series if name not in grey]
-    return {name: colour(coloured.index(name)) if name in coloured else "cx" for name in series}
+def _colors(series: dict[str, list[float]]) -> dict[str, str]:
+    """Gray for what is nobody's work; the rest by place."""
+    gray = {"static", OVERLAP, "overhead"}
+    colored = [name for name in series if name not in gray]
+    return {name: color(colored.index(name)) if name in colored else "cx" for name in series}
 
 
 def _layer_table(page: Page, report: Report) -> None:
@@ -227,7 +225,7 @@ def _binding(page: Page, report: Report) -> None:
         ]
         for i, word in enumerate(heads):
             share = shares.get(word, 0.0)
-            cells.append(Cell(value=share, css="k", html=meter(share, f"{share:.0%}", colour(i)) if share else ""))
+            cells.append(Cell(value=share, css="k", html=meter(share, f"{share:.0%}", color(i)) if share else ""))
         return cells if one_by_one else [*cells, Cell(binding(r), css="w")]
 
     columns = ["layer", "time", "share", "bound by", *heads, *([] if one_by_one else ["in words"])]

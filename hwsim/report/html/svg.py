@@ -1,4 +1,4 @@
-"""A small SVG writer: shapes, scales and axes, coloured by classes so that the page's CSS decides light or dark."""
+"""A small SVG writer: shapes, scales and axes, colored by classes so that the page's CSS decides light or dark."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COLOURS", "Scale", "Svg", "colour", "escape", "linear_ticks", "log_ticks"]
+__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "linear_ticks", "log_ticks"]
 
-#: Colours that the style sheet has, ``c0`` and on; the one after them is grey.
-COLOURS = 8
+#: Colors that the style sheet has, ``c0`` and on; the one after them is gray.
+COLORS = 8
 # Characters that no XML may have, not even escaped.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -21,9 +21,9 @@ def escape(text: object) -> str:
     return html.escape(_FORBIDDEN.sub("\ufffd", str(text)), quote=True)
 
 
-def colour(index: int) -> str:
-    """The class of a series by its place; what comes after the last colour is grey."""
-    return f"c{index}" if index < COLOURS else "cx"
+def color(index: int) -> str:
+    """The class of a series by its place; what comes after the last color is gray."""
+    return f"c{index}" if index < COLORS else "cx"
 
 
 def _n(value: float) -> str:

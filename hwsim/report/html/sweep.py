@@ -33,7 +33,7 @@ def sweep_html(
     title: str,
     *,
     front: Sequence[int] | None = None,
-    maximise: Collection[str] = (),
+    maximize: Collection[str] = (),
     hypervolume: Sequence[tuple[int, float]] | None = None,
     sensitivity: Mapping[str, Mapping[str, float]] | None = None,
     notes: Sequence[str] = (),
@@ -48,7 +48,7 @@ def sweep_html(
         Columns that were varied, and that are judged (their unit is in their name).
     front : sequence of int, optional
         Positions of the points that no other beats; found from the objectives unless given.
-    maximise : collection of str
+    maximize : collection of str
         Objectives of which more is better.
     hypervolume : sequence of (int, float), optional
         The volume that the front dominated after so many points.
@@ -57,7 +57,7 @@ def sweep_html(
     notes : sequence of str
         Sentences to begin with.
     """
-    given = (frame, parameters, objectives, title, front, maximise, hypervolume, sensitivity, notes)
+    given = (frame, parameters, objectives, title, front, maximize, hypervolume, sensitivity, notes)
     return _page(*given, most=_ROWS).document()
 
 
@@ -68,13 +68,13 @@ def sweep_fragment(
     title: str,
     *,
     front: Sequence[int] | None = None,
-    maximise: Collection[str] = (),
+    maximize: Collection[str] = (),
     hypervolume: Sequence[tuple[int, float]] | None = None,
     sensitivity: Mapping[str, Mapping[str, float]] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """The same for a notebook: with a shorter table."""
-    given = (frame, parameters, objectives, title, front, maximise, hypervolume, sensitivity, notes)
+    given = (frame, parameters, objectives, title, front, maximize, hypervolume, sensitivity, notes)
     return _page(*given, most=_ROWS_IN_A_NOTEBOOK).fragment()
 
 
@@ -84,7 +84,7 @@ def _page(
     objectives: Sequence[str],
     title: str,
     front: Sequence[int] | None,
-    maximise: Collection[str],
+    maximize: Collection[str],
     hypervolume: Sequence[tuple[int, float]] | None,
     sensitivity: Mapping[str, Mapping[str, float]] | None,
     notes: Sequence[str],
@@ -97,10 +97,10 @@ def _page(
             )
     if not objectives:
         raise InputError("a sweep must be judged by at least one objective, none is named")
-    best = pareto_front(frame, objectives, maximise) if front is None else list(front)
+    best = pareto_front(frame, objectives, maximize) if front is None else list(front)
     failed = int(frame[list(objectives)].isna().any(axis=1).sum())
     page = Page(title, f"{len(frame):,} points, {len(best):,} of them on the front")
-    page.tiles(_tiles(frame, objectives, maximise, best))
+    page.tiles(_tiles(frame, objectives, maximize, best))
     for note in notes:
         page.text(note, "soft")
     if failed:
@@ -123,14 +123,14 @@ def _page(
 
 
 def _tiles(
-    frame: pd.DataFrame, objectives: Sequence[str], maximise: Collection[str], best: Sequence[int]
+    frame: pd.DataFrame, objectives: Sequence[str], maximize: Collection[str], best: Sequence[int]
 ) -> list[tuple[str, str, str]]:
     found = []
     for name in objectives:
         values = frame[name].dropna()
         if len(values):
-            top = values.max() if name in maximise else values.min()
-            worst = values.min() if name in maximise else values.max()
+            top = values.max() if name in maximize else values.min()
+            worst = values.min() if name in maximize else values.max()
             found.append((shown(name, float(top), 3), f"best {name}", f"worst {shown(name, float(worst), 3)}"))
     return [*found, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
 
@@ -186,7 +186,7 @@ def _parallel(
     page.section("Parameters and objectives")
     axes = [axis_of(frame[name], name) for name in names]
     told = [_tell(frame, names, i) for i in best]
-    description = f"A line a point through {', '.join(names)}; the lines of the front are in colour."
+    description = f"A line a point through {', '.join(names)}; the lines of the front are in color."
     left_out = "" if len(names) == len(varied) + len(objectives) else " Not every parameter has an axis."
     page.chart(
         parallel("Parallel coordinates", description, axes, best, told),

@@ -1,6 +1,6 @@
 """One form for each kind of operator: what stores integers with scales beside them becomes the plain operator.
 
-``QLinearConv(x, xs, xz, w, ws, wz, ys, yz, b)`` is a ``Conv(x, w, b)`` whose constants are dequantised by the given
+``QLinearConv(x, xs, xz, w, ws, wz, ys, yz, b)`` is a ``Conv(x, w, b)`` whose constants are dequantized by the given
 pairs and whose output is rounded by another; so it is read by the code that reads a convolution of floats, and by that
 which reads a convolution between DequantizeLinear and QuantizeLinear.
 """
@@ -15,7 +15,7 @@ from hwsim.errors import InputError
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.records import Operator
 
-__all__ = ["MS", "QUANTISED", "Op", "Pair", "canonical"]
+__all__ = ["MS", "QUANTIZED", "Op", "Pair", "canonical"]
 
 #: The domain of onnxruntime's own operators.
 MS = "com.microsoft."
@@ -49,7 +49,7 @@ class Op:
     dtype : str
         The type of the output, where the plain operator does not give it.
     bias, norm, activation
-        What was taken into it of the operators that follow: constants that are added, a batch normalisation's four,
+        What was taken into it of the operators that follow: constants that are added, a batch normalization's four,
         and a function.
     scales : tuple of str
         Of inputs and weights: the bias that is stored with them is in steps of their product.
@@ -93,9 +93,9 @@ def canonical(operator: Operator) -> Op:
         operator.index, operator.code, operator.code, operator.name, list(operator.inputs), list(operator.outputs),
         dict(operator.options), operator.proto, operator.captured, operator.subgraphs,
     )  # fmt: skip
-    if operator.code in QUANTISED:
-        QUANTISED[operator.code][1](op)
-        op.code = QUANTISED[operator.code][0]
+    if operator.code in QUANTIZED:
+        QUANTIZED[operator.code][1](op)
+        op.code = QUANTIZED[operator.code][0]
     return op
 
 
@@ -210,7 +210,7 @@ def _same(op: Op) -> None:
 
 
 #: By the operator's name in the file: the plain one, and how it becomes that.
-QUANTISED: dict[str, tuple[str, Change]] = {
+QUANTIZED: dict[str, tuple[str, Change]] = {
     "QLinearConv": ("Conv", _conv),
     "QLinearMatMul": ("MatMul", _matmul),
     "ConvInteger": ("Conv", _integer),

@@ -1,15 +1,15 @@
-"""Operators of ONNX that stand for several layers: attention, recurrent networks, a sum with its normalisation."""
+"""Operators of ONNX that stand for several layers: attention, recurrent networks, a sum with its normalization."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
 from hwsim.workload.matmul import BatchedMatmul, Gemm, Gru, Lstm
 from hwsim.workload.onnx.canonical import Op
-from hwsim.workload.pointwise import Concat, DataMovement, Elementwise, Normalisation, Softmax
+from hwsim.workload.pointwise import Concat, DataMovement, Elementwise, Normalization, Softmax
 
 if TYPE_CHECKING:
     from hwsim.workload.onnx.converter import Converter
@@ -36,7 +36,7 @@ def _three(c: Converter, op: Op, heads: int, shared: int) -> tuple[list[str], tu
     """Query, key and value as given, with heads, rows, keys, depth and depth of a value."""
     names = [op.input(place) for place in range(3)]
     if any(item not in c.producers for item in names):
-        raise UnmodelledError("its query, key or value is stored, or packed with another")
+        raise UnmodeledError("its query, key or value is stored, or packed with another")
     shapes = [c.tensors[item].shape or () for item in names]
     if all(len(shape) == 4 for shape in shapes):
         heads, shared = shapes[0][1], shapes[1][1]
@@ -45,16 +45,16 @@ def _three(c: Converter, op: Op, heads: int, shared: int) -> tuple[list[str], tu
         rows, keys = shapes[0][1], shapes[1][1]
         depth, value = shapes[0][2] // heads, shapes[2][2] // shared
     else:
-        raise UnmodelledError(f"it reads {shapes}")
+        raise UnmodeledError(f"it reads {shapes}")
     if shared < 1 or heads % shared:
-        raise UnmodelledError(f"{heads} heads of queries share {shared} of keys")
+        raise UnmodeledError(f"{heads} heads of queries share {shared} of keys")
     return names, (shared, rows * (heads // shared), keys, depth, value)
 
 
 def attention(c: Converter, op: Op, name: str) -> None:
     """Attention of ONNX 23 and later, without a cache of past keys."""
     if op.input(4) or op.input(5):
-        raise UnmodelledError("it reads keys and values of the past")
+        raise UnmodeledError("it reads keys and values of the past")
     heads = int(op.options.get("q_num_heads", 0))
     names, sizes = _three(c, op, heads, int(op.options.get("kv_num_heads", 0)) or heads)
     _heads(c, op, name, names, *sizes)
@@ -73,7 +73,7 @@ def own_attention(c: Converter, op: Op, name: str) -> None:
     source = c.given(op, 0)
     shape = source.shape or ()
     if weights is None or len(weights.shape) != 2 or len(shape) != 3 or heads < 1 or op.input(4):
-        raise UnmodelledError("its weights are computed, or it reads keys of the past")
+        raise UnmodeledError("its weights are computed, or it reads keys of the past")
     features, total = weights.shape
     width = total // 3
     types = c.types(op, weights)
@@ -93,7 +93,7 @@ def own_attention(c: Converter, op: Op, name: str) -> None:
 
 
 def skip_norm(c: Converter, op: Op, name: str) -> None:
-    """onnxruntime's sum of two tensors with its normalisation."""
+    """onnxruntime's sum of two tensors with its normalization."""
     operands, out = c.operands(op), c.output(op)
     shape, spec = c.shape(out), c.spec(out)
     total = c.between(op, "sum", shape)
@@ -101,7 +101,7 @@ def skip_norm(c: Converter, op: Op, name: str) -> None:
     sums = [item for item in op.outputs[3:4] if item]
     c.row(added, [tensor.name for tensor in operands], total, *sums)
     kind = "rms" if "Simplified" in op.source else "layer"
-    c.row(Normalisation(name, shape=shape, type=kind, input=spec, weight=spec, output=spec), [total], out.name)
+    c.row(Normalization(name, shape=shape, type=kind, input=spec, weight=spec, output=spec), [total], out.name)
 
 
 def recurrent(c: Converter, op: Op, name: str) -> None:
@@ -110,14 +110,14 @@ def recurrent(c: Converter, op: Op, name: str) -> None:
     source = c.given(op, 0)
     shape, kind = source.shape or (), Lstm if op.code == "LSTM" else Gru
     if weights is None or own is None or source.name not in c.producers or len(shape) != 3:
-        raise UnmodelledError("its weights are computed")
+        raise UnmodeledError("its weights are computed")
     gates = 4 if op.code == "LSTM" else 3
     if len(weights.shape) != 3 or len(own.shape) != 3 or own.shape[1] != gates * own.shape[2] or op.input(7):
-        raise UnmodelledError("its matrices are not those of plain gates")
+        raise UnmodeledError("its matrices are not those of plain gates")
     directions, _, size = weights.shape
     hidden, steps = own.shape[2], shape[1] if op.options.get("layout") else shape[0]
     if shape[2] != size or directions not in (1, 2):
-        raise UnmodelledError(f"it reads {shape} with weights of {size} inputs in {directions} directions")
+        raise UnmodeledError(f"it reads {shape} with weights of {size} inputs in {directions} directions")
     types = c.types(op, weights)
     spec = types["output"]
     written = [item for item in op.outputs if item]

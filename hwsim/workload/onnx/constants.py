@@ -123,7 +123,7 @@ class Constant:
         """The same values in another type, made of these when the model is loaded."""
         return Constant(self.shape, dtype, self.stored, self.read, self.real, self.density_of or self)
 
-    def dequantised(self, scale: Constant, zero: Constant | None, axis: int, block: int = 0) -> Constant:
+    def dequantized(self, scale: Constant, zero: Constant | None, axis: int, block: int = 0) -> Constant:
         """``scale * (stored - zero)``: one pair for all, one for each index of `axis`, or one a block along it."""
         rank = len(self.shape)
         axis = axis % max(rank, 1)

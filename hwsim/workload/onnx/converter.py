@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.errors import Fault, InputError
-from hwsim.workload.builder import Builder, UnmodelledError
+from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.onnx.canonical import MS, Op
@@ -111,12 +111,12 @@ class Converter(Builder[str]):
         count = len(self.nodes)
         try:
             if entry is None:
-                raise UnmodelledError("hwsim does not know it" if not op.subgraphs else "it runs a subgraph")
+                raise UnmodeledError("hwsim does not know it" if not op.subgraphs else "it runs a subgraph")
             layer = entry[1](self, op, name)
             if layer is not None:
                 self.row(layer, [tensor.name for tensor in operands], written[0])
             return
-        except UnmodelledError as reason:
+        except UnmodeledError as reason:
             why = str(reason)
         except InputError as error:
             if op.code in WEIGHTED:
@@ -240,7 +240,7 @@ class Converter(Builder[str]):
         constant = self.constant(op, place)
         values = constant.values(1024) if constant is not None else None
         if values is None:
-            raise UnmodelledError(f"its {key} are computed")
+            raise UnmodeledError(f"its {key} are computed")
         return [int(value) for value in values.ravel()]
 
     def shape(self, tensor: Tensor) -> Shape:
@@ -254,7 +254,7 @@ class Converter(Builder[str]):
         """c, h and w of images, or of sequences with channels first."""
         shape = tensor.shape or ()
         if len(shape) not in (3, 4) or shape[0] != self.batch:
-            raise UnmodelledError(f"it reads {' x '.join(map(str, shape))}, not images or sequences of them")
+            raise UnmodeledError(f"it reads {' x '.join(map(str, shape))}, not images or sequences of them")
         return {"c": shape[1], "h": shape[2] if len(shape) == 4 else 1, "w": shape[-1]}
 
     def spec(self, tensor: Tensor) -> TensorSpec:

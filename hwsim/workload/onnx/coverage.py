@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.workload.onnx.canonical import QUANTISED
+from hwsim.workload.onnx.canonical import QUANTIZED
 from hwsim.workload.onnx.folding import FOLDED
 from hwsim.workload.onnx.lowering import FREE
 from hwsim.workload.onnx.operators import MAKERS
@@ -23,12 +23,12 @@ FATES = {
 def operator_fates(names: list[str]) -> dict[str, list[str]]:
     """Operators by what becomes of them: those of `names`, and those of onnxruntime that hwsim reads."""
     found: dict[str, list[str]] = {fate: [] for fate in FATES}
-    for name in sorted({*names, *QUANTISED, *(name for name in MAKERS if "." in name)}):
+    for name in sorted({*names, *QUANTIZED, *(name for name in MAKERS if "." in name)}):
         if name in FREE:
             fate = "free"
-        elif name in QUANTISED:
+        elif name in QUANTIZED:
             fate = "integer" if "Q" in name or "Integer" in name or "Quantize" in name else "computed"
-            fate = "moved" if QUANTISED[name][0] in ("QuantizeLinear", "DequantizeLinear") else fate
+            fate = "moved" if QUANTIZED[name][0] in ("QuantizeLinear", "DequantizeLinear") else fate
         elif name in MAKERS:
             fate = MAKERS[name][0]
         else:

@@ -1,6 +1,6 @@
 """Dead channels of an ONNX graph: those that hold zero whatever the input is, found from the real weights.
 
-A channel whose weights over all inputs that are not zero are zero has one value, that its bias, a batch normalisation,
+A channel whose weights over all inputs that are not zero are zero has one value, that its bias, a batch normalization,
 an activation and a rounding leave. If that is zero the channel is dead; another value is kept, as a padded layer after
 it would see the zero of the border beside it.
 """
@@ -101,7 +101,7 @@ class _Search:
         if op.code == "BatchNormalization" and first.axis == 1:
             given = [self.constants.get(name) for name in op.inputs[1:5]]
             norm = [item for item in given if item is not None]
-            made = _normalised(first.values, norm, float(op.options.get("epsilon", 1e-5))) if len(norm) == 4 else None
+            made = _normalized(first.values, norm, float(op.options.get("epsilon", 1e-5))) if len(norm) == 4 else None
             return None if made is None else Fixed(1, made)
         return None
 
@@ -181,7 +181,7 @@ class _Search:
         if values is None:
             return None
         if op.norm is not None:
-            normal = _normalised(values, *op.norm)
+            normal = _normalized(values, *op.norm)
             if normal is None:
                 return None
             values = normal
@@ -233,8 +233,8 @@ class _Search:
         return float(values.ravel()[0]) if values is not None and values.size == 1 else None
 
 
-def _normalised(values: Values, given: list[Constant], epsilon: float) -> Values | None:
-    """A batch normalisation of these values by its scale, offset, mean and variance."""
+def _normalized(values: Values, given: list[Constant], epsilon: float) -> Values | None:
+    """A batch normalization of these values by its scale, offset, mean and variance."""
     found = [item.values() for item in given]
     known = [item.ravel().astype(np.float64) for item in found if item is not None and item.size == values.size]
     if len(known) != 4:

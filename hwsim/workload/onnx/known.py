@@ -81,7 +81,7 @@ class Known:
         if op.code == "DequantizeLinear" and first is not None:
             zero = self.constants.get(op.input(2))
             axis, block = int(op.options.get("axis", 1)), int(op.options.get("block_size", 0))
-            made = first.dequantised(self.constants[op.inputs[1]], zero, axis, block)
+            made = first.dequantized(self.constants[op.inputs[1]], zero, axis, block)
             self.constants[out] = made
             self.tensors[out] = Tensor(out, made.dtype, made.shape)
             return True
@@ -130,7 +130,7 @@ class Known:
         self.tensors[out] = Tensor(out, "string", ())
         return True
 
-    def dequantise(self, op: Op) -> None:
+    def dequantize(self, op: Op) -> None:
         """Constants that integers with a scale beside them stand for."""
         for place, pair in op.stored.items():
             name = op.input(place)
@@ -141,7 +141,7 @@ class Known:
             zero = self.constants.get(pair.zero)
             if (pair.scale and pair.scale not in self.constants) or (pair.zero and zero is None):
                 scale, zero = Constant((), "float", "float"), None
-            made = constant.dequantised(scale, zero, pair.axis)
+            made = constant.dequantized(scale, zero, pair.axis)
             known = made.density_of or made.read
             new = f"{name} (real values of {op.index})"
             self.constants[new] = made if known else constant

@@ -1,7 +1,7 @@
 """What a runtime does before it runs: it takes an operator with what directly follows it, and integers as integers.
 
 An operator between DequantizeLinear and QuantizeLinear reads and writes the integers themselves. A bias that is added,
-a batch normalisation after a convolution, and an activation become part of the operator before them, if nothing else
+a batch normalization after a convolution, and an activation become part of the operator before them, if nothing else
 reads what is between: all runtimes fuse these, and the tensor between is never in memory.
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.conv import Pool2d
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.matmul import Embedding
@@ -17,7 +17,7 @@ from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.products import few_bits, gemm, product
 from hwsim.workload.onnx.stored import Values
 from hwsim.workload.onnx.windows import convolution, pool, transposed
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalisation, Softmax
+from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Softmax
 
 if TYPE_CHECKING:
     from hwsim.workload.onnx.converter import Converter
@@ -52,18 +52,18 @@ _REDUCED = {
 
 
 def _reduce(c: Converter, op: Op, name: str) -> Layer:
-    """A reduction along neighbouring axes is a pool over them."""
+    """A reduction along neighboring axes is a pool over them."""
     source = c.given(op, 0)
     shape = source.shape or ()
     axes: list[int] | None = (
         [int(op.options.get("axis", 0))] if op.code.startswith("Arg") else c.integers(op, "axes", 1)
     )
     if not axes and op.options.get("noop_with_empty_axes"):
-        raise UnmodelledError("it reduces along no axis")
+        raise UnmodeledError("it reduces along no axis")
     places = sorted({axis % max(len(shape), 1) for axis in axes or range(len(shape))})
     places = [place for place in places if place or shape[0] != c.batch]
     if not places or places != list(range(places[0], places[-1] + 1)):
-        raise UnmodelledError(f"it reduces along axes {places}")
+        raise UnmodeledError(f"it reduces along axes {places}")
     before, inside, after = shape[: places[0]], shape[places[0] : places[-1] + 1], shape[places[-1] + 1 :]
     if before and before[0] == c.batch:
         before = before[1:]
@@ -94,7 +94,7 @@ def _softmax(c: Converter, op: Op, name: str) -> Layer:
 def _norm(c: Converter, op: Op, name: str) -> Layer:
     scales = c.constant(op, 1)
     types = c.types(op) | ({} if scales is None else {"weight": c.stored(scales)})
-    return c.checked(op, Normalisation(name, shape=c.shape(c.output(op)), type=_NORMS[op.code], **types))
+    return c.checked(op, Normalization(name, shape=c.shape(c.output(op)), type=_NORMS[op.code], **types))
 
 
 def _move(c: Converter, op: Op, name: str) -> Layer | None:
@@ -123,7 +123,7 @@ def _gather(c: Converter, op: Op, name: str) -> Layer | None:
     if table is None:
         return _move(c, op, name)
     if len(table.shape) != 2 or axis % 2 or len(c.operands(op)) != 1:
-        raise UnmodelledError("it is no look-up of the rows of a stored matrix")
+        raise UnmodeledError("it is no look-up of the rows of a stored matrix")
     tokens = math.prod(c.shape(c.operands(op)[0]))
     rows, dim = table.shape
     return c.checked(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
@@ -136,13 +136,13 @@ def _concat(c: Converter, op: Op, name: str) -> Layer:
         # What is joined beside it is constant, and there when the network starts.
         return DataMovement(name, shape=c.shape(operands[0]), to=shape, type="pad", **c.types(op))
     if len(operands) < len(op.inputs):
-        raise UnmodelledError("it joins several tensors and constants")
+        raise UnmodeledError("it joins several tensors and constants")
     axis = int(op.options.get("axis", 0)) % max(rank, 1)
     at = axis - (rank - len(shape))
     if (out.shape or ())[0] == c.batch and rank == 2:
         at = axis  # features keep an axis of one in the place of the batch
     if at < 0 or any(len(tensor.shape or ()) != rank for tensor in operands):
-        raise UnmodelledError(f"it joins along axis {axis}")
+        raise UnmodeledError(f"it joins along axis {axis}")
     parts = tuple(c.shape(tensor)[at] for tensor in operands)
     return c.checked(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.conv import Conv2d
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.matmul import BatchedMatmul, Gemm
@@ -47,7 +47,7 @@ def _summed(c: Converter, op: Op, name: str) -> None:
     product, out = replace(op, inputs=op.inputs[:2], activation="none"), c.output(op)
     layer = gemm(c, product, name)
     if layer is None:
-        raise UnmodelledError("it adds a tensor to a product of another form")
+        raise UnmodeledError("it adds a tensor to a product of another form")
     between = c.between(op, "product", layer.output.shape)
     c.row(layer, [item.name for item in c.operands(product)], between)
     reads = [between, *(item for item in op.inputs[2:3] if item not in c.constants)]
@@ -94,11 +94,11 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         return c.checked(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=bool(op.bias), **types))
     if any(fixed):
         if c.batch > 1:
-            raise UnmodelledError("it multiplies by a stored matrix for each of the batch")
+            raise UnmodeledError("it multiplies by a stored matrix for each of the batch")
         weights, other = (left, right) if fixed[0] else (right, left)
         b = math.prod(weights[:-2])
         if b != math.prod(lead) or math.prod(other[:-2]) != b:
-            raise UnmodelledError("it multiplies by several stored matrices, in turn")
+            raise UnmodeledError("it multiplies by several stored matrices, in turn")
         outs, rows = (m, n) if fixed[0] else (n, m)
         types = c.types(op, c.constant(op, 0 if fixed[0] else 1))
         given: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": bool(op.bias), "activation": op.activation}
@@ -135,5 +135,5 @@ def few_bits(c: Converter, op: Op, name: str) -> Layer:
     known = {2: "ternary", 4: "int4", 8: "int8"}
     values = c.given(op, 0).elements // c.batch
     if bits not in known or k < 1 or n < 1 or values % k:
-        raise UnmodelledError(f"it has weights of {bits} bits, {k} x {n}")
+        raise UnmodeledError(f"it has weights of {bits} bits, {k} x {n}")
     return c.checked(op, Gemm(name, m=values // k, n=n, k=k, bias=bool(op.input(5)), **c.types(op), weight=known[bits]))

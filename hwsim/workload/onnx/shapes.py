@@ -90,7 +90,7 @@ class _Inference:
         )  # fmt: skip
 
     def operator(self, op: Op) -> None:
-        self.known.dequantise(op)
+        self.known.dequantize(op)
         read = [name for name in (*op.inputs, *op.captured) if name]
         if lost := next((name for name in read if name in self.unknown), None):
             for name in filter(None, op.outputs):

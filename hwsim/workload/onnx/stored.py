@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op
 
@@ -23,7 +23,7 @@ def biased(c: Converter, op: Op, count: int, place: int = 2) -> bool:
     for name in filter(None, names):
         bias = c.constants.get(name)
         if bias is None:
-            raise UnmodelledError("its bias is computed")
+            raise UnmodeledError("its bias is computed")
         if bias.elements not in (1, count):
             raise InputError(f"bias must have a value for each of {count} outputs, not {bias.elements}")
     return any(names) or bool(op.bias) or op.norm is not None
@@ -33,9 +33,9 @@ def window_weights(c: Converter, op: Op, ranks: tuple[int, ...]) -> Shape:
     """The shape of the weights of a convolution."""
     weights = c.constant(op, 1)
     if weights is None or op.input(0) in c.constants:
-        raise UnmodelledError("its weights are computed")
+        raise UnmodeledError("its weights are computed")
     if len(weights.shape) not in ranks:
-        raise UnmodelledError(f"its window has {len(weights.shape) - 2} axes")
+        raise UnmodeledError(f"its window has {len(weights.shape) - 2} axes")
     if not weights.elements:
         raise InputError(f"weights must have sizes above 0, not {weights.shape}")
     return weights.shape

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer
 from hwsim.workload.onnx.canonical import Op
@@ -98,7 +98,7 @@ def pool(c: Converter, op: Op, name: str) -> Layer:
     source = c.given(op, 0)
     rank = len(source.shape or ()) - 2
     if op.options.get("channels_last"):
-        raise UnmodelledError("its channels come last")
+        raise UnmodeledError("its channels come last")
     image, kind = c.image(source), "max" if "Max" in op.code else "avg"
     if op.code.startswith("Global"):
         return c.checked(op, Pool2d(name, **image, type=kind, **c.types(op)))

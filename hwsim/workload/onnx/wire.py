@@ -98,7 +98,7 @@ def _delimited(number: int, content: bytes) -> bytes:
 
 
 def slim(data: Source) -> tuple[bytes, dict[int, Stored]]:
-    """The serialised model without the large arrays of its initializers, and these by the initializer's index.
+    """The serialized model without the large arrays of its initializers, and these by the initializer's index.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwsim.errors import Fault, InputError
-from hwsim.workload.builder import Builder, UnmodelledError
+from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.network import Workload
 from hwsim.workload.tensor import TensorSpec
@@ -108,9 +108,9 @@ class Converter(Builder[int]):
         maker = MAKERS.get(op.code)
         try:
             if maker is None:
-                raise UnmodelledError("hwsim does not know it")
+                raise UnmodeledError("hwsim does not know it")
             return maker(self, op, name)
-        except UnmodelledError as reason:
+        except UnmodeledError as reason:
             why = str(reason)
         except InputError as error:
             if op.code in WEIGHTED:
@@ -147,7 +147,7 @@ class Converter(Builder[int]):
         """The weights of a layer, at place 1 beside one operand."""
         tensor = self.constant(op, 1)
         if tensor is None or len(self.operands(op)) != 1 or op.inputs[0] in self.constants:
-            raise UnmodelledError("its weights are computed")
+            raise UnmodeledError("its weights are computed")
         if len(tensor.shape) != rank or not tensor.elements:
             raise InputError(f"weights must have {rank} sizes, none of them 0, not {tensor.shape}")
         return tensor
@@ -167,7 +167,7 @@ class Converter(Builder[int]):
         """c, h and w of what an operator reads."""
         tensor = self.given(op, 0)
         if len(tensor.shape) != 4 or tensor.shape[0] != self.batch:
-            raise UnmodelledError(f"it reads {tensor.shape}, not images in the batch of the network")
+            raise UnmodeledError(f"it reads {tensor.shape}, not images in the batch of the network")
         return dict(zip(("h", "w", "c"), tensor.shape[1:]))
 
     def spec(self, tensor: Tensor) -> TensorSpec:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodelledError
+from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Lstm
@@ -44,7 +44,7 @@ def _fused(op: Operator) -> str:
     """The activation that is fused into an operator."""
     name = str(op.options.get("fused_activation_function", "NONE"))
     if name not in _FUSED:
-        raise UnmodelledError(f"it has {name} fused")
+        raise UnmodeledError(f"it has {name} fused")
     return _FUSED[name]
 
 
@@ -123,7 +123,7 @@ def _pool(c: Converter, op: Operator, name: str) -> Layer:
 def _mean(c: Converter, op: Operator, name: str) -> Layer:
     axes = c.constant(op, 1)
     if axes is None or axes.data is None or sorted(axes.values().ravel().tolist()[:3]) != [1, 2]:
-        raise UnmodelledError("it is no mean over rows and columns")
+        raise UnmodeledError("it is no mean over rows and columns")
     return c.checked(op, Pool2d(name, **c.image(op), type="avg", **c.types(op)))
 
 
@@ -150,13 +150,13 @@ def _move(c: Converter, op: Operator, name: str) -> Layer:
 def _concat(c: Converter, op: Operator, name: str) -> Layer:
     tensors = [c.given(op, place) for place in range(len(op.inputs))]
     if len(c.operands(op)) != len(tensors):
-        raise UnmodelledError("it joins constants")
+        raise UnmodeledError("it joins constants")
     rank, first = len(tensors[0].shape), c.shape(tensors[0])
     axis = int(op.options.get("axis", 0))
     axes = c.axes(tensors[0])
     axis = axis + rank if axis < 0 else axis
     if axis not in axes or any(len(tensor.shape) != rank for tensor in tensors):
-        raise UnmodelledError(f"it joins along axis {axis}")
+        raise UnmodeledError(f"it joins along axis {axis}")
     at = axes.index(axis)
     parts = tuple(c.shape(tensor)[at] for tensor in tensors)
     layer = Concat(name, before=first[:at], parts=parts, rest=first[at + 1 :], **c.types(op))
@@ -166,10 +166,10 @@ def _concat(c: Converter, op: Operator, name: str) -> Layer:
 def _matmul(c: Converter, op: Operator, name: str) -> Layer:
     shapes = [c.given(op, place).shape for place in (0, 1)]
     if min(map(len, shapes)) < 2 or len(c.operands(op)) != 2:
-        raise UnmodelledError("it is no product of two activations")
+        raise UnmodeledError("it is no product of two activations")
     left, right = ((*s[:-2], s[-1], s[-2]) if op.options.get(f) else s for s, f in zip(shapes, ("adj_x", "adj_y")))
     if left[:-2] != right[:-2] or left[-1] != right[-2]:
-        raise UnmodelledError(f"it multiplies {left} by {right}")
+        raise UnmodeledError(f"it multiplies {left} by {right}")
     b = math.prod(left[:-2]) // (c.batch if len(left) > 2 and left[0] == c.batch else 1)
     types = c.types(op) | {"weight": c.spec(c.given(op, 1))}
     return c.checked(op, BatchedMatmul(name, b=b, m=left[-2], n=right[-1], k=left[-1], **types))
@@ -180,7 +180,7 @@ def _gather(c: Converter, op: Operator, name: str) -> Layer:
     table = c.constant(op, place)
     plain = op.options.get("axis", 0) == 0 and op.options.get("batch_dims", 0) == 0
     if table is None or len(table.shape) != 2 or len(c.operands(op)) != 1 or not plain:
-        raise UnmodelledError("it is no look-up of the rows of a stored matrix")
+        raise UnmodeledError("it is no look-up of the rows of a stored matrix")
     rows, dim = table.shape
     tokens = c.operands(op)[0].elements
     return c.checked(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
@@ -191,9 +191,9 @@ def _lstm(c: Converter, op: Operator, name: str) -> Layer:
     peepholes_or_projection = any(index >= 0 for index in (*op.inputs[9:12], *op.inputs[16:18]))
     first, own = gates[0], gates[4]
     if first is None or own is None or None in gates or peepholes_or_projection:
-        raise UnmodelledError("it is not a plain LSTM of four gates")
+        raise UnmodeledError("it is not a plain LSTM of four gates")
     if len(first.shape) != 2 or own.shape != (first.shape[0],) * 2:
-        raise UnmodelledError("its matrices are not hidden x input and hidden x hidden")
+        raise UnmodeledError("its matrices are not hidden x input and hidden x hidden")
     hidden, size = first.shape
     steps = c.given(op, 0).elements // max(size, 1) // c.batch
     types = c.types(op) | {"weight": c.spec(first)}

@@ -10,7 +10,7 @@ from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Policy, Problem, co
 __all__ = ["LINE", "count", "nest", "nest_words"]
 
 LINE = "line_buffer"
-"""Words on their way between neighbouring PEs, or along a line buffer: held by the nest, not charged, not bounded."""
+"""Words on their way between neighboring PEs, or along a line buffer: held by the nest, not charged, not bounded."""
 
 _ALL = ("ifmap", "weight", "ofmap")
 _AXIS = "pe"
@@ -97,7 +97,7 @@ def count(choice: Choice, problem: Problem, mapping: Mapping, names: dict[str, s
     halo = (names["glb"],) if choice.dataflow in ("row_stationary", "no_local_reuse") else (LINE,)
     try:
         return counts(problem, mapping, Policy(multicast="word", refill=halo))
-    except MappingError:  # more neighbours than word multicast can be counted for: the closed form prices the reads
+    except MappingError:  # more neighbors than word multicast can be counted for: the closed form prices the reads
         return counts(problem, mapping, Policy(multicast="tile", refill=halo))
 
 

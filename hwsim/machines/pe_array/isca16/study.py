@@ -8,7 +8,7 @@ is taken. The study's conventions, which were inferred from its published figure
 - Partial sums: a storage level counts 2 (arrivals from inside - departures outwards); the network counts additions
   between PEs. Outputs go to DRAM once; their drains are not charged elsewhere.
 - A word for one PE alone that the PE does not keep is free on the network.
-- The search minimises DRAM, buffer and network energy. The register file costs nearly the same whatever one does.
+- The search minimizes DRAM, buffer and network energy. The register file costs nearly the same whatever one does.
 - PEs are one pool: sets of them are folded onto the array wherever they fit.
 - The buffer always has room for the partial sums of a tile, and a tile is fetched anew whenever the loops come back.
 """
