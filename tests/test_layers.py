@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,28 @@ def test_machines_see_no_kind_of_layer() -> None:
                 wrong += [f"{path.name}:{node.lineno} asks for {name}" for name in names & kinds]
     assert not wrong
     assert {"Conv2d", "Gemm", "Softmax"} <= kinds
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Of what is imported when hwsim is: a circle works only from one of its ends."""
+    modules = {
+        ".".join(("hwsim", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "__init__.py"
+    }
+    reads = {name: _read(path, modules) - {name} for name, path in modules.items()}
+    while ready := [name for name, needs in reads.items() if not needs & reads.keys()]:
+        for name in ready:
+            del reads[name]
+    assert not reads, "these wait for each other"
+
+
+def _read(path: Path, modules: Mapping[str, Path]) -> set[str]:
+    """Modules that a file imports as it is imported itself."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {name if (name := f"{node.module}.{item.name}") in modules else node.module for item in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {item.name for item in node.names}
+    return names & modules.keys()

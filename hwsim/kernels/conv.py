@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwsim.kernels import _int8
+import hwsim.kernels._int8 as _int8
 from hwsim.kernels.checks import EIGHT_BITS, FLIP, array, channel_zeros, raw, require, vector, zero_point
 from hwsim.kernels.counts import LoopCounts
 from hwsim.kernels.gemm import aligned

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwsim.kernels import _int8, _wide
+import hwsim.kernels._int8 as _int8
+import hwsim.kernels._wide as _wide
 from hwsim.kernels.checks import EIGHT_BITS, FLIP, array, channel_zeros, raw, require, vector, zero_point
 from hwsim.kernels.counts import LoopCounts
 from hwsim.kernels.int4 import unpack_int4

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import hwsim.kernels._instructions as _instructions
 from hwsim.errors import InputError
-from hwsim.kernels import _instructions
 from hwsim.kernels.checks import require
 
 __all__ = [

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import hwsim.kernels._int8 as _int8
 from hwsim.errors import InputError, nearest
-from hwsim.kernels import _int8
 
 __all__ = ["ISAS", "available", "force_isa", "isa", "isa_number"]
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+import hwsim.kernels._probe as _probe
 from hwsim.errors import HwsimError
-from hwsim.kernels import _probe
 from hwsim.kernels.isa import ISAS, isa_number
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+import hwsim.kernels._int8 as _int8
 from hwsim.errors import InputError
-from hwsim.kernels import _int8
 from hwsim.kernels.checks import array, channel_values, limits, require, zero_point
 from hwsim.kernels.isa import isa_number
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.kernels import _sparse
+import hwsim.kernels._sparse as _sparse
 from hwsim.kernels.checks import INT32_MAX, array, require
 from hwsim.kernels.geometry import Ints, geometry
 from hwsim.kernels.isa import isa

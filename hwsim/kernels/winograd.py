@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import hwsim.kernels._winograd as _winograd
 from hwsim.errors import InputError
-from hwsim.kernels import _winograd
 from hwsim.kernels.checks import array, require, zero_point
 from hwsim.kernels.geometry import Geometry, Ints, geometry
 from hwsim.kernels.isa import isa_number
