@@ -171,7 +171,7 @@ KIN = (
     ("avx512bw", "skylake-sp"),
     ("avx2", "skylake-client"),
 )
-"""What a processor that nobody listed is most like, by the widest thing that it can do."""
+"""Fallback core by widest ISA extension."""
 
 
 @dataclass(frozen=True, slots=True)

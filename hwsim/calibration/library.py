@@ -219,7 +219,7 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
     here = machine_of(machine)
     library = here.library
     call = float(f"{operator_s * here.hz:.4g}")
-    restart = max(0.0, page_s * here.hz - PAGE_BYTES / here.bench("fp32").dram)
+    restart = max(0.0, page_s * here.hz - PAGE_BYTES / here.core_model("fp32").dram)
     usable = clean(samples)
     notes = []
     if len(usable) < len(samples):

@@ -89,13 +89,13 @@ class ModelFile(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What of the file the network does not hold."""
+        """Parts of the file that were not imported."""
 
 
 def read_model(
     path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None
 ) -> ModelFile:
-    """Read an ``.onnx`` or ``.tflite`` file, with what its reader knows beside the network."""
+    """Read an ``.onnx`` or ``.tflite`` file: the network with its metadata."""
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         from hwsim.workload import onnx

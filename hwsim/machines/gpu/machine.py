@@ -1,4 +1,4 @@
-"""The GPU: plans each layer as kernels of its library, fuses what the library fuses, and says what held it back."""
+"""The GPU: plans each layer as kernels of its library, with fusion and the bottleneck of each."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ class Gpu(Machine):
 
     def types(self, layer: Layer) -> Types:
         """What a layer is multiplied in: its own types, or what the library falls back on; InputError without one."""
-        wanted = wanted_type(layer, self.spec.precision)
+        own = wanted_type(layer, self.spec.precision)
         kind = layer_kind(layer)
-        if not layer.macs or self.timer.unit(wanted.math, kind) is not None:
-            return wanted
+        if not layer.macs or self.timer.unit(own.math, kind) is not None:
+            return own
         library = self.timer.library
-        for math in library.fallback.get(wanted.math, []):
+        for math in library.fallback.get(own.math, []):
             if self.timer.unit(math, kind) is not None:
                 bits = BITS[math]
-                note = f"{library.name} has no {wanted.math} kernels here: {math} is used in place of it"
+                note = f"{library.name} has no {own.math} kernels here: {math} is used instead"
                 return Types(math, bits, bits, bits, note)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
-        known = ", ".join(have) or "none"
+        formats = ", ".join(have) or "none"
         way = f"; run it in another format, as with --set precision={have[0]}" if have else "; name another library"
-        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}{way}"
+        message = f"{self.name} must have {own.math} kernels under {library.name}: it has {formats}{way}"
         raise InputError([Fault("", layer.name, message)])
 
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
@@ -207,10 +207,10 @@ class Gpu(Machine):
         return (Traffic("dram", plan.dram_bytes, self.timer.dram * 1e6),)
 
     def constants(self) -> tuple[Constant, ...]:
-        """The generation's constants, the launch floor of the harness, and what menus of the library change."""
+        """The generation's constants, the launch floor of the harness, and constants of the library's kernel sets."""
         timer = self.timer
         generation, library, harness = timer.generation, timer.library, timer.harness
-        found = [
+        constants = [
             Constant(
                 f"{harness.name}: empty kernel",
                 f"{timer.floor:.4g} us",
@@ -222,7 +222,7 @@ class Gpu(Machine):
             where = kind.source or generation.source
             values = kind.model_dump(exclude={"source", "fitted"})
             fitted = kind.fitted
-            found += [
+            constants += [
                 Constant(f"{generation.name} {unit}: {name}", f"{value:.4g}{_UNITS.get(name, '')}", where, fitted)
                 for name, value in values.items()
             ]
@@ -230,10 +230,10 @@ class Gpu(Machine):
             if generation.name in menu.generations:
                 own = menu.constants | ({"vector.step": float(menu.vector.step)} if menu.vector else {})
                 head = f"{library.name} {', '.join(menu.types)}"
-                found += [
+                constants += [
                     Constant(f"{head}: {name}", f"{value:.4g}", menu.source, menu.fitted) for name, value in own.items()
                 ]
-        return tuple(found)
+        return tuple(constants)
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
         """What the kernels write, which run in `precision` or what the library falls back on."""
@@ -260,18 +260,18 @@ class Gpu(Machine):
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """Library and harness; what streams share."""
         timer, workload = self.timer, plan.workload
-        notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
+        notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launch mode: {timer.harness.name}"]
         if self.spec.streams > 1:
             streams = self._network(workload, plan.batch)[1]
-            notes += [streams.told()] if streams is not None else []
+            notes += [streams.summary_line()] if streams is not None else []
         return tuple(notes)
 
     def idle_keys(self) -> dict[str, str]:
         """What of the data sheet no equation uses."""
         return {
-            "sm.l1": "tiles lie in shared memory (sm.shared)",
-            "memories.l2.bandwidth": "L2 is timed by the generation's share of 64 B a cycle and SM",
-            "memories.l2.partitions": "what copies leave of the L2 is in the generation's l2_kept",
+            "sm.l1": "tiles are kept in shared memory (sm.shared)",
+            "memories.l2.bandwidth": "L2 time follows from 64 B per cycle and SM and the generation's l2_share",
+            "memories.l2.partitions": "the usable part of L2 is the generation's l2_kept",
         }
 
     def why_unused(self, property: str) -> str:
@@ -280,7 +280,7 @@ class Gpu(Machine):
         if property == "dtype":
             return library
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return f"kernels of {library} are dense but for weights in format 2:4 where the tensor cores take them"
+            return f"kernels of {library} are dense, except for weights in format 2:4 on sparse tensor cores"
         return super().why_unused(property)
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
@@ -297,9 +297,9 @@ class Gpu(Machine):
         best = min(tries.values())
         size = next(size for size, seconds in tries.items() if seconds <= 1.01 * best)
         if best > 0.98 * now:
-            return (f"the waves are {fill:.0%} full; no batch up to {4 * batch} takes less time an input",)
+            return (f"the waves are {fill:.0%} full; no batch size up to {4 * batch} takes less time per input",)
         less = 1 - tries[size] / now
-        return (f"the waves are {fill:.0%} full: alone, with batch {size} an input takes {less:.0%} less time",)
+        return (f"the waves are {fill:.0%} full: at batch size {size} this layer takes {less:.0%} less time per input",)
 
 
 def _seconds(plan: LayerPlan) -> float:

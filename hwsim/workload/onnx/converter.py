@@ -137,7 +137,7 @@ class Converter(Builder[str]):
         self.row(row, [tensor.name for tensor in operands], written[0])
 
     def alias(self, op: Op, source: Tensor, out: str) -> bool:
-        """Let another shape of the same values be those values; what can't be told apart needs no row."""
+        """Alias a reshape; it needs no layer."""
         if source.elements != self.tensors[out].elements or len(self.operands(op)) != 1:
             return False
         self.producers[out] = self.producers[source.name]
