@@ -75,7 +75,7 @@ class CoreMemories(Spec):
 class Core(Spec):
     """A microarchitecture.
 
-    `ports` lists what each vector port runs, `cycles` how long an instruction holds its port (1 unless told),
+    `ports` lists what each vector port runs, `cycles` how long an instruction holds its port (default 1),
     `latency` where an instruction's differs from the usual, `sequences` those that libraries run on it.
     """
 

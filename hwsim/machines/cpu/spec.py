@@ -24,8 +24,8 @@ class MemorySpec(Spec):
     """A cache or the main memory.
 
     `core` is what one core can get from it alone, `bandwidth` what all cores of a socket get together (of a private
-    cache: its core). `cores` are those that share one of that `size`; all of the socket unless told. `kept`, of L3:
-    how long what nobody touches stays there in the mean, where others use it too; for ever unless told.
+    cache: its core). `cores` are those that share one of that `size`; default: all of the socket. `kept`, of L3:
+    how long what nobody touches stays there in the mean, where others use it too; default: forever.
     """
 
     size: Size | None = None

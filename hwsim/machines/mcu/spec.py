@@ -46,7 +46,7 @@ def _active(value: Any) -> Any:
 class PowerSpec(Spec):
     """What the board draws: active by environment (`use` picks one), asleep, and how long it takes to wake up.
 
-    `waking` is drawn while it wakes up; active power, unless told otherwise. All powers were measured at
+    `waking` is drawn while it wakes up; default: active power. All powers were measured at
     `measured_supply`: fed with another `supply`, a linear regulator (`ldo`) draws the same current, a switching one
     (`smps`) the same power.
 
