@@ -15,7 +15,13 @@ from hwsim.machines.base import MAX_MACS, Machine
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.streams import Beside, KernelContext, KernelPlan, beside, beside_nothing
+from hwsim.machines.gpu.streams import (
+    ConcurrentStreams,
+    KernelContext,
+    KernelPlan,
+    concurrent_idle_plan,
+    concurrent_plan,
+)
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.memory import MemoryUse
@@ -98,8 +104,8 @@ class Gpu(Machine):
             return self._kernel(layer, batch, context)
         kernel = self._alone_plan(layer, batch, replace(context, share=None))
         if context.share is None:
-            return beside_nothing(kernel, self.spec.streams)
-        return beside(kernel, context.share, float(self.timebase.rate_hz) * 1e-6)
+            return concurrent_idle_plan(kernel, self.spec.streams)
+        return concurrent_plan(kernel, context.share, float(self.timebase.rate_hz) * 1e-6)
 
     def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
         if context.host:
@@ -121,7 +127,7 @@ class Gpu(Machine):
         """What is fused into each kernel, the clock of the whole network under the power cap, other streams."""
         return self._network(workload, batch)[0]
 
-    def _network(self, workload: Workload, batch: int) -> tuple[list[KernelContext], Beside | None]:
+    def _network(self, workload: Workload, batch: int) -> tuple[list[KernelContext], ConcurrentStreams | None]:
         """The context of each layer, and what the streams share where there are several.
 
         The power controller sees the mean of a network: all layers are slowed alike.
@@ -150,7 +156,7 @@ class Gpu(Machine):
         if self.spec.streams == 1:
             return contexts, None
         alone = self._alone(workload, batch, contexts) if slow > 1 else free
-        streams = Beside(self.timer, self.timebase.rate_hz, alone, free)
+        streams = ConcurrentStreams(self.timer, self.timebase.rate_hz, alone, free)
         shares = zip(contexts, streams.shares(), strict=True)
         return [replace(context, share=share) for context, share in shares], streams
 

@@ -17,14 +17,22 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hwsim.machines.gpu.lower import Phases, lower_beside, nothing
+from hwsim.machines.gpu.lower import Phases, lower_concurrent, nothing
 from hwsim.machines.plan import LayerPlan
 from hwsim.units import format_count
 
 if TYPE_CHECKING:
     from hwsim.machines.gpu.timing import Timer
 
-__all__ = ["Beside", "KernelContext", "KernelPlan", "Load", "StreamShare", "beside", "beside_nothing"]
+__all__ = [
+    "ConcurrentStreams",
+    "KernelContext",
+    "KernelPlan",
+    "Load",
+    "StreamShare",
+    "concurrent_plan",
+    "concurrent_idle_plan",
+]
 
 _SHARED = ("SMs", "L2", "DRAM")
 
@@ -106,7 +114,7 @@ class KernelPlan(LayerPlan):
     load: Load = Load()
 
 
-class Beside:
+class ConcurrentStreams:
     """A network on each of N streams.
 
     Parameters
@@ -204,7 +212,7 @@ class Beside:
         return StreamShare(n, late, tuple(own.values()), others, part, bound)
 
 
-def beside(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
+def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
     """The plan of a kernel on one of several streams; `tick` is the ticks in a microsecond."""
     phases, n = plan.load.phases, share.streams
     word = f"shared {share.bound}" if share.bound else plan.bounds[""]
@@ -216,7 +224,7 @@ def beside(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
     )
     return replace(
         plan,
-        program=lower_beside(phases, share.late, dict(zip(_SHARED, share.own)), dict(zip(_SHARED, share.others))),
+        program=lower_concurrent(phases, share.late, dict(zip(_SHARED, share.own)), dict(zip(_SHARED, share.others))),
         bounds=dict.fromkeys((*plan.bounds, *stages), word),
         columns={**plan.columns, "wait_s": share.late / tick * 1e-6},
         why=(*plan.why, why),
@@ -224,9 +232,9 @@ def beside(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
     )
 
 
-def beside_nothing(plan: KernelPlan, streams: int) -> KernelPlan:
+def concurrent_idle_plan(plan: KernelPlan, streams: int) -> KernelPlan:
     """The plan of a layer without a kernel on one of several streams."""
-    return replace(plan, program=nothing(beside=True), streams=float(streams))
+    return replace(plan, program=nothing(concurrent=True), streams=float(streams))
 
 
 def _microseconds(plan: KernelPlan) -> float:
