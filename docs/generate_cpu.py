@@ -151,7 +151,7 @@ def gains(published: Published) -> str:
         {key: wide[key]["int8"] / wide[key]["fp32"] for key in ("predicted", "published")}
     ).reset_index()
     gain["sort"] = [
-        f"{machine.bench('int8').sequence}, {8 * machine.bench('int8').ports.vector_bytes} bits"
+        f"{machine.core_model('int8').sequence}, {8 * machine.core_model('int8').ports.vector_bytes} bits"
         for machine in map(hwsim.load_machine, gain.cpu)
     ]
     lines = [

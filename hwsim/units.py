@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from hwsim.errors import nearest
 
-__all__ = ["DIMENSIONS", "PICO", "Dimension", "Rate", "format_si", "format_size", "parse", "parse_rate"]
+__all__ = ["DIMENSIONS", "PICO", "Dimension", "Rate", "format_count", "format_si", "format_size", "parse", "parse_rate"]
 
 _SI = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
 _IEC = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}
@@ -164,6 +164,11 @@ def format_si(value: float, unit: str, digits: int = 3) -> str:
                 else f"{value / scale:.0f} {prefix}{unit}"
             )
     raise AssertionError("unreachable: the last prefix always returns")
+
+
+def format_count(count: float, noun: str) -> str:
+    """Write a number of things with their noun: ``1 thread``, ``1,024 threads``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def format_size(size: float) -> str:

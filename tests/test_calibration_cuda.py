@@ -86,7 +86,7 @@ def test_an_a100_comes_out_as_its_data_sheet_with_constants_near_its_generations
     assert "cuda" not in data["constants"]
     assert machine.timer.constants["cuda"] == shipped.timer.constants["cuda"]
     assert "no dram copy was timed" in written.text
-    assert "one value, so its spread is not known" in written.text
+    assert "one value: the spread is unknown" in written.text
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_few_products_leave_the_generations_constants(tmp_path: Path) -> None:
     written = gpu_text(few)
     assert not written.fits
     assert load(written.text, tmp_path).timer.constants == hwsim.load_machine("a100").timer.constants
-    assert "too few bf16 products" in written.text
+    assert "too few bf16 GEMMs" in written.text
 
 
 def test_copies_are_the_shares_that_cuda_cores_stream(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_what_a_driver_does_not_tell_is_taken_and_told(capability: str, tmp_path
     assert machine.spec.harness == "stream"
     assert machine.spec.sms == 114
     for what in ("the clock", "the DRAM bandwidth", "the size of L2", "the limit of the power", "shared memory"):
-        assert f"the driver does not tell {what}: " in written.text
+        assert f"the driver does not report {what}: " in written.text
     # No number claims a driver that did not tell it.
     for part in (machine.spec.memories["dram"], machine.spec.memories["l2"], machine.spec.power):
         assert kin.name in part.source

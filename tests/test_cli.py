@@ -118,7 +118,7 @@ BAD_MACHINES = {
     "absurd": (GOOD.replace("rows: 32", "rows: 99999999"), "array.rows: must be less than or equal to 65536"),
     "no such clock": (
         GOOD.replace("wiring: systolic", "wiring: systolic, clock: cores"),
-        "array.clock names clock 'cores', which nobody defined; nearest: 'core'",
+        "array.clock names clock 'cores', which is not defined; nearest: 'core'",
     ),
     "no such kind": (
         GOOD.replace("pe_array", "pe_arry"),

@@ -53,8 +53,8 @@ def test_rates_follow_from_the_ports(core: str, sequence: str, macs: Fraction) -
 
 
 def test_the_fastest_sequence_is_taken_unless_the_file_says_otherwise() -> None:
-    assert hwsim.load_machine("xeon_8480").bench("int8").sequence == "amx_int8"
-    assert hwsim.load_machine("xeon_8480", set={"instructions.int8": "vnni"}).bench("int8").rate == 128
+    assert hwsim.load_machine("xeon_8480").core_model("int8").sequence == "amx_int8"
+    assert hwsim.load_machine("xeon_8480", set={"instructions.int8": "vnni"}).core_model("int8").rate == 128
 
 
 VNNI = Ports(cycles=0.5, latency=4, vector_bytes=64, lanes=16, depth=4)
@@ -189,7 +189,7 @@ def test_published_throughputs_and_latencies() -> None:
     wide = table.pivot_table(index=["cpu", "network"], columns="precision", values=["predicted", "published"])
     gain = pd.DataFrame({k: wide[k]["int8"] / wide[k]["fp32"] for k in ("predicted", "published")}).reset_index()
     gain["kind"] = [
-        hwsim.load_machine(cpu).bench("int8").sequence + str(load_core(hwsim.load_machine(cpu).spec.core).lanes)
+        hwsim.load_machine(cpu).core_model("int8").sequence + str(load_core(hwsim.load_machine(cpu).spec.core).lanes)
         for cpu in gain.cpu
     ]
     for kind, same in gain.groupby("kind"):
@@ -296,8 +296,8 @@ def test_explain_says_why_depthwise_gains_nothing(capsys, monkeypatch) -> None:
         cli.main()
     out = " ".join(capsys.readouterr().out.split())
     assert "bound by load ports" in out
-    assert "int8" in out.partition("in each format, without the wait for DRAM: ")[2]
-    assert "fp32" in out.partition("in each format, without the wait for DRAM: ")[2]
+    assert "int8" in out.partition("time in each number format, without waiting for DRAM: ")[2]
+    assert "fp32" in out.partition("time in each number format, without waiting for DRAM: ")[2]
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_explain_says_why_depthwise_gains_nothing(capsys, monkeypatch) -> None:
         ({"core": {"like": "zen4", "ports": 3}}, "must be a mapping of keys to values, not 3"),
         ({"efficient": {"core": "gracemond", "cores": 4}}, "no core is called 'gracemond'; nearest: 'gracemont'"),
         ({"cores": 10**9}, "cores: must be less than or equal to 4096"),
-        ({"clocks": {"q": "1 GHz"}}, "clock names 'core', which nobody defined"),
+        ({"clocks": {"q": "1 GHz"}}, "clock names 'core', which is not defined"),
         ({"sustained_clock.turbo": "1 GHz"}, "turbo must be at least base"),
     ],
 )
@@ -341,9 +341,9 @@ def test_a_core_of_ones_own(tmp_path: Path) -> None:
         "memories: {l3: {size: 16 MiB}, dram: {bandwidth: 40 GB/s}}\n"
     )
     machine = hwsim.load_machine(path)
-    assert machine.bench("int8").rate == 128
-    assert machine.bench("fp32").rate == 15.5
-    assert machine.bench("int8").cost("call") == 9000
+    assert machine.core_model("int8").rate == 128
+    assert machine.core_model("fp32").rate == 15.5
+    assert machine.core_model("int8").cost("call") == 9000
     assert math.isnan(one(machine, hwsim.Gemm("g", m=1, n=4, k=4)).summary.energy_pj)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from tables import BESIDE, DATA
 
 import hwsim
-from hwsim.machines.gpu.parts import Constants, Menu
+from hwsim.machines.gpu.parts import Constants, KernelSet
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, time_products
 from hwsim.report.breakdown import binding
 
@@ -34,7 +34,7 @@ def constants(**changes: float) -> Constants:
 
 
 def menu(tiles: dict[str, object], **more: object) -> Kernels:
-    return Kernels(Menu(types=["fp16"], generations=["any"], tiles=tiles, source="test", **more))
+    return Kernels(KernelSet(types=["fp16"], generations=["any"], tiles=tiles, source="test", **more))
 
 
 def products(m: float, n: float, k: float, b: float = 1) -> Products:
@@ -310,7 +310,7 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     tail = machine.plan(gemm(256 * 12, 128 * 10, 32768))
     assert tail.columns["wave_fill"] < 1
     advice = machine.advice(machine.plan(hwsim.Workload("tail", [gemm(128, 128 * 3, 32768)]), 37), "g")
-    assert any("with batch" in line or "no batch" in line for line in advice)
+    assert any("at batch size" in line or "no batch size" in line for line in advice)
 
 
 @pytest.mark.slow
@@ -458,7 +458,7 @@ def test_with_the_cap_always_felt_streams_draw_what_the_board_may() -> None:
     network = hwsim.load_workload("resnet50_v1_5")
     report = side_by_side("t4", network, 4, 32, harness="steady")
     assert report.summary.energy_pj / 1e12 / report.summary.interval_s <= 70.1
-    assert any("bound by power" in note for note in report.notes)
+    assert any("bottleneck power" in note for note in report.notes)
 
 
 def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
@@ -467,11 +467,11 @@ def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
     timeline = report.timeline
     busy = {name: totals.busy / timeline.end for name, totals in timeline.resources.items()}
     assert set(busy) == {"stream", "SMs", "L2", "DRAM"}
-    note = next(note for note in report.notes if "side by side" in note)
+    note = next(note for note in report.notes if "4 concurrent streams" in note)
     for name in ("SMs", "L2", "DRAM"):
         told = int(note.split(f"{name} ")[-1].split("%")[0]) / 100
         assert busy[name] == pytest.approx(told, abs=0.006)
-    assert "bound by SMs" in note
+    assert "bottleneck SMs" in note
     assert any("for 3 other streams" in line for line in report.results[2].plan.why)
 
 

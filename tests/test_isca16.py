@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 import hwsim
 from hwsim.errors import InputError
 from hwsim.machines.pe_array.isca16.nest import LINE, count, nest, nest_words
-from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS, Budget, Choice, choose, lacking, register_words
+from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS, Budget, Choice, choose, explain_infeasible, register_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.mapping import Problem, check_capacity, conv_problem
 from hwsim.validation.published import comparisons
@@ -208,10 +208,10 @@ def test_storage_area_is_shared() -> None:
     """256 words of register file that a PE does without are 1.6 x 256 words of buffer, for each of 256 PEs."""
     machine = hwsim.load_machine("eyeriss_isca16", set={"dataflow": "no_local_reuse"})
     why = " ".join(machine.plan(CONVOLUTIONS["conv5"], 16).why)
-    assert "332.8 KiB of glb, 0 words in a PE" in why
+    assert "332.8 KiB of glb and 0 words per PE" in why
     for rows, size in ((16, "128.0 KiB"), (32, "256.0 KiB")):
         machine = hwsim.load_machine("eyeriss_isca16", set={"array.rows": rows})
-        assert f"{size} of glb, 256 words in a PE" in " ".join(machine.plan(CONVOLUTIONS["conv5"], 16).why)
+        assert f"{size} of glb and 256 words per PE" in " ".join(machine.plan(CONVOLUTIONS["conv5"], 16).why)
 
 
 def test_prices_of_the_file_decide() -> None:
@@ -287,9 +287,11 @@ def test_what_lacks_is_lacking() -> None:
     work = as_conv(CONVOLUTIONS["conv1"], 1)
     assert work is not None
     for dataflow in DATAFLOWS:
-        assert not lacking(work, dataflow, budget_of(dataflow))
+        assert not explain_infeasible(work, dataflow, budget_of(dataflow))
         assert choose(work, dataflow, replace(budget_of(dataflow), buffer=10)) is None
-        assert [what for what, *_ in lacking(work, dataflow, replace(budget_of(dataflow), buffer=10))] == ["buffer"]
+        assert [what for what, *_ in explain_infeasible(work, dataflow, replace(budget_of(dataflow), buffer=10))] == [
+            "buffer"
+        ]
 
 
 def test_the_line_buffer_is_no_component() -> None:

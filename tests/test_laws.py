@@ -86,18 +86,18 @@ def test_no_layer_moves_more_than_its_time_allows(name: str, network: str, batch
 @pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 4), density=st.floats(0, 1))
 @settings(max_examples=12, deadline=None)
-def test_no_plan_beats_the_least(name: str, layer: hwsim.Layer, batch: int, density: float) -> None:
+def test_no_plan_beats_its_lower_bound(name: str, layer: hwsim.Layer, batch: int, density: float) -> None:
     """Lower bounds from the shape alone, which exploration trusts: of time, of every action, and of bytes over DRAM."""
     machine = MACHINES[name]
     layer = layer.with_density(input=density, output=1 - density)
-    least = machine.least(layer, batch)
-    if least is None:
+    bound = machine.lower_bound(layer, batch)
+    if bound is None:
         return
     result = one(machine, layer, batch).results[0]
-    assert least.seconds <= Fraction(result.timeline.end) / machine.timebase.rate_hz
-    assert least.dram_bytes <= result.plan.dram_bytes
-    assert not {action: n for action, n in least.counts.items() if n > result.plan.counts.get(action, 0)}
-    assert all(least.word_bits.get(tensor) == bits for tensor, bits in result.plan.word_bits.items())
+    assert bound.seconds <= Fraction(result.timeline.end) / machine.timebase.rate_hz
+    assert bound.dram_bytes <= result.plan.dram_bytes
+    assert not {action: n for action, n in bound.counts.items() if n > result.plan.counts.get(action, 0)}
+    assert all(bound.word_bits.get(tensor) == bits for tensor, bits in result.plan.word_bits.items())
 
 
 @pytest.mark.slow

@@ -251,7 +251,7 @@ def test_every_layer_and_node_is_told_once(models: dict[str, Path], form: str, t
 
 def test_a_machine_without_threads_is_compared_as_it_is(models: dict[str, Path]) -> None:
     found = compare_measured(hwsim.load_machine("systolic_ws"), models["QDQ"], runs=1)
-    assert any("no machine with threads" in note for note in found.notes)
+    assert any("has no threads setting" in note for note in found.notes)
 
 
 @pytest.mark.slow
@@ -334,7 +334,7 @@ def test_on_cuda_only_whole_runs_are_compared(
     text = " ".join(capsys.readouterr().out.split())
     assert "measured with onnxruntime 0.made (CUDAExecutionProvider)" in text
     assert "only whole runs are timed" in text
-    assert "predicted, but not seen" not in text
+    assert "predicted, but not measured" not in text
     assert made.placed == ["cuda:0"]
     found = compare_measured(hwsim.load_machine("a100"), models["fp32"], runs=3, device="cuda")
     assert not found.rows

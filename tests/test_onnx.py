@@ -552,7 +552,7 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
         "mine", type="my_op", shapes=[(4, 6, 6)], to=(2, 6), stored=15, input="fp32", weight="int16", output="fp32"
     )
     assert found.warnings == (
-        "operator 0, my.domain.MyOp 'mine': hwsim does not know it; it is a row with the bytes that it moves, and no multiply-accumulates",
+        "operator 0, my.domain.MyOp 'mine': hwsim does not know it; it is a layer with its bytes and no MACs",
     )
     with pytest.warns(HwsimWarning, match="hwsim does not know it"):
         assert load_workload(tmp_path / "net.onnx") == found.workload
@@ -725,13 +725,13 @@ def test_several_inputs(tmp_path):
     g.output(g.op("Add", a, b, name="sum"))
     found = read(tmp_path, g.model())
     assert found.workload.inputs["sum"] == ("input", "input")
-    assert found.warnings == ("the network has 2 inputs of 1 x 8; one stands for all in what memory holds",)
+    assert found.warnings == ("the network has 2 inputs of 1 x 8; memory counts one of them",)
     g = Graph()
     a, b = g.input("a", [1, 8]), g.input("b", [1, 1])
     g.output(g.op("Add", a, b, name="sum"))
     found = read(tmp_path, g.model())
     assert not found.workload.graph
-    assert "the network has 2 inputs, not one; the layers are a plain trace" in found.warnings[0]
+    assert "the network has 2 inputs, not one; the layers are a list without dataflow edges" in found.warnings[0]
 
 
 def test_names_are_readable_and_their_own(tmp_path):

@@ -171,7 +171,7 @@ def test_a_cell_that_cannot_deliver_the_current_is_told(report) -> None:
     assert len(duty_cycle(report(), "1 s", "1000 mAh 3.7 V 20 mA").warnings) == 1
     assert duty_cycle(report(), "1 s", "1000 mAh 3.7 V").warnings == ()
     _, shelf = duty_cycle(report(deep_sleep="1 uW"), "1 h", "CR2032", duration="10 days").warnings
-    assert shelf == "CR2032 is empty by itself after about 10 years"
+    assert shelf == "CR2032 self-discharges in about 10 years"
 
 
 def test_a_linear_regulator_on_a_battery_draws_the_measured_current(report) -> None:
@@ -251,7 +251,7 @@ def test_batteries_by_name_and_by_what_they_hold() -> None:
         ({"every": "-1 s"}, "every must be a time"),
         ({"every": "1"}, "the unit is missing"),
         ({"every": "1 s", "battery": "CR2023"}, "nearest: 'CR2032'"),
-        ({"every": "1 s", "battery": "0 mAh 3 V"}, "battery must hold more than nothing"),
+        ({"every": "1 s", "battery": "0 mAh 3 V"}, "battery must have a capacity above zero"),
         ({"every": "1 s", "battery": "10 mAh 3 W"}, "battery must be a voltage"),
         ({"every": "1 s", "duration": "10 ms"}, "duration must be at least a period of 1 s, not '10 ms'"),
         ({"every": "1 s", "capture": "2 s"}, "must fit in a period of 1 s"),

@@ -26,10 +26,10 @@ def _doubt(number: Number) -> str:
     return f"median {number.spread:.1%} from the best, quartiles {number.quartiles:.1%} apart"
 
 
-def _memories(found: Calibration) -> Iterator[str]:
+def _memories(calibration: Calibration) -> Iterator[str]:
     """A line a level; without an L3, that of the last cache stands for it."""
-    caches = found.host.caches
-    measured = {number.key: number for number in found.numbers if number.key}
+    caches = calibration.host.caches
+    measured = {number.key: number for number in calibration.numbers if number.key}
 
     def line(level: str, size: int | None, cores: int, *keys: tuple[str, str]) -> str:
         parts = [f"size: {size_text(size)}"] if size else []
@@ -38,14 +38,14 @@ def _memories(found: Calibration) -> Iterator[str]:
             if source in measured:
                 parts.append(f"{key}: {measured[source].text}")
                 doubts.append(f"{key}: {_doubt(measured[source])}")
-        if cores and cores < found.host.cores:
+        if cores and cores < calibration.host.cores:
             parts.append(f"cores: {cores}")
         return f"  {level}: {{{', '.join(parts)}}}" + (f"  # {'; '.join(doubts)}" if doubts else "")
 
     yield line("l1", caches[1].bytes, 0, ("load", "memories.l1.load"), ("store", "memories.l1.store"))
     yield line("l2", caches[2].bytes, 0, ("bandwidth", "memories.l2.bandwidth"))
     if 3 in caches:
-        sharing = max(1, caches[3].shared // found.host.threads_per_core)
+        sharing = max(1, caches[3].shared // calibration.host.threads_per_core)
         keys = [(key, f"memories.l3.{key}") for key in ("core", "bandwidth", "latency", "kept")]
         yield line("l3", caches[3].bytes, sharing, *keys)
     else:
@@ -69,35 +69,36 @@ def _costs(fitted: Fitted) -> Iterator[str]:
         yield f"  costs.{dtype}: {json.dumps(f'{what}; {error}')}"
 
 
-def machine_text(found: Calibration, fitted: Fitted | None = None, name: str = "host") -> str:
+def machine_text(calibration: Calibration, fitted: Fitted | None = None, name: str = "host") -> str:
     """The machine file; with what was fitted of the library, if that was."""
-    host = found.host
+    host = calibration.host
     where = f"{host.processor}, {host.system}{', virtual machine' if host.virtual else ''}"
-    clock = found.number("clocks.core")
+    clock = calibration.number("clocks.core")
     assert clock is not None  # every processor adds
-    core, known = host.core
+    core, exact = host.core
+    source = f"measured on {calibration.date.isoformat()}, {where}, instruction set {calibration.isa}"
     lines = [
         "kind: cpu",
         f"name: {json.dumps(name)}",
         f"description: {json.dumps(f'{host.processor}: {host.cores} cores, as hwsim calibrate measured it')}",
-        f"source: {json.dumps(f'measured on {found.date.isoformat()}, {where}, instruction set {found.isa}')}",
+        f"source: {json.dumps(source)}",
         f"clocks: {{core: {clock.text}}}  # {clock.what}; {_doubt(clock)}",
-        f"core: {core}" + ("" if known else "  # the nearest kin: what was not measured is taken from it"),
+        f"core: {core}" + ("" if exact else "  # nearest known core: unmeasured values are taken from it"),
         f"cores: {host.cores}",
         f"library: {LIBRARY}",
     ]
-    if rates := [number for number in found.numbers if number.key.startswith("rates.")]:
+    if rates := [number for number in calibration.numbers if number.key.startswith("rates.")]:
         lines.append("rates:  # MACs a cycle of one core")
         lines += [f"  {one.key.removeprefix('rates.')}: {one.value:.4g}  # {one.what}; {_doubt(one)}" for one in rates]
-    lines += ["memories:", *_memories(found)]
+    lines += ["memories:", *_memories(calibration)]
     lines += _costs(fitted) if fitted is not None else []
-    keyed = [number for number in found.numbers if number.key]
+    keyed = [number for number in calibration.numbers if number.key]
     lines += ["spread:  # of each number above, the median over the best, less one"]
     lines += [f"  {number.key}: {number.spread:.4f}" for number in keyed]
-    others = [number for number in found.numbers if not number.key]
+    others = [number for number in calibration.numbers if not number.key]
     if others:
         lines += ["# Also measured; no key of this file takes them:"]
         lines += [f"#   {number.what}: {number.text} ({_doubt(number)})" for number in others]
-    if found.notes:
-        lines += ["# What to know:", *(f"#   {note}" for note in found.notes)]
+    if calibration.notes:
+        lines += ["# What to know:", *(f"#   {note}" for note in calibration.notes)]
     return "\n".join(lines) + "\n"

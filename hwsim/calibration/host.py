@@ -32,11 +32,11 @@ def _bytes(text: str) -> int:
 
 def _count(text: str) -> int:
     """How many numbers a list such as 0-3,8 names."""
-    found = 0
+    number = 0
     for part in text.split(","):
         if span := re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part):
-            found += int(span[2] or span[1]) - int(span[1]) + 1
-    return found
+            number += int(span[2] or span[1]) - int(span[1]) + 1
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +117,22 @@ class Host:
     @cached_property
     def caches(self) -> dict[int, Cache]:
         """Caches of data by level; assumed ones where the system tells none (an L3 only where it tells no L2)."""
-        found: dict[int, Cache] = {}
+        caches: dict[int, Cache] = {}
         for folder in sorted((self.sys / "devices/system/cpu/cpu0/cache").glob("index*")):
             level, size = _read(folder / "level"), _bytes(_read(folder / "size"))
             if level.isdigit() and size and _read(folder / "type") != "Instruction":
                 shared = max(1, _count(_read(folder / "shared_cpu_list")))
-                found[int(level)] = Cache(int(level), size, shared)
-        for each in (1, 2) if 2 in found else (1, 2, 3):
-            found.setdefault(each, Cache(each, ASSUMED[each], told=False))
-        return dict(sorted(found.items()))
+                caches[int(level)] = Cache(int(level), size, shared)
+        for each in (1, 2) if 2 in caches else (1, 2, 3):
+            caches.setdefault(each, Cache(each, ASSUMED[each], told=False))
+        return dict(sorted(caches.items()))
 
     @cached_property
     def core(self) -> tuple[str, bool]:
         """The microarchitecture by the name that hwsim's CPU files use, and whether it is known or the nearest kin."""
         info, flags = self.cpuinfo, self.flags
-        given = [info.get(key, "") for key in ("cpu family", "model", "stepping")]
-        family, model, stepping = (int(text) if text.isdigit() else -1 for text in given)
+        numbers = [info.get(key, "") for key in ("cpu family", "model", "stepping")]
+        family, model, stepping = (int(text) if text.isdigit() else -1 for text in numbers)
         if info.get("vendor_id") == "AuthenticAMD" and family in (25, 26):
             if family == 26:
                 return "zen5", True
@@ -171,7 +171,7 @@ KIN = (
     ("avx512bw", "skylake-sp"),
     ("avx2", "skylake-client"),
 )
-"""What a processor that nobody listed is most like, by the widest thing that it can do."""
+"""Fallback core by widest ISA extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +230,12 @@ class Energy:
     @classmethod
     def now(cls, sys: Path = SYS) -> Energy:
         """Read those that can be read: none on most virtual machines, and for root alone on many others."""
-        found = {}
+        counters = {}
         for zone in sorted((sys / "class/powercap").glob("*-rapl:*")):
             value, most = _read(zone / "energy_uj"), _read(zone / "max_energy_range_uj")
             if value.isdigit() and _read(zone / "name").startswith("package"):
-                found[zone.name] = (int(value), int(most) if most.isdigit() else 0)
-        return cls(found)
+                counters[zone.name] = (int(value), int(most) if most.isdigit() else 0)
+        return cls(counters)
 
     def joules_since(self, before: Energy) -> float | None:
         """Joules of all packages since an earlier reading; None where there is no counter."""

@@ -94,12 +94,12 @@ class Fitted:
 
     def lines(self) -> list[str]:
         """What a reader should know of the fit."""
-        told = [
+        lines = [
             f"{dtype}: {len(costs)} costs of {self.runtime} fitted on {self.operators[dtype]} single operators; their "
             f"mean error was {self.before[dtype]:.1%} and is {self.after[dtype]:.1%}"
             for dtype, costs in self.costs.items()
         ]
-        return told + [f"note: {note}" for note in self.notes]
+        return lines + [f"note: {note}" for note in self.notes]
 
 
 def missing_runtime() -> str:
@@ -118,14 +118,14 @@ def measured_operators(threads: int, quick: bool = False, tell: Tell | None = No
         for layer in operator_layers(dtype)
         for count in dict.fromkeys((1, threads))
     ]
-    found: dict[int, Timing] = {}
+    timings: dict[int, Timing] = {}
     for turn in range(rounds):
         for place, (layer, dtype, count) in enumerate(todo):
             if tell:
                 tell(f"{dtype} {layer.name}", turn * len(todo) + place, rounds * len(todo))
             timing = time_operator(layer, dtype, count, seconds)
-            found[place] = found[place] + timing if place in found else timing
-    return [Sample(*one, found[place]) for place, one in enumerate(todo)]
+            timings[place] = timings[place] + timing if place in timings else timing
+    return [Sample(*one, timings[place]) for place, one in enumerate(todo)]
 
 
 def operator_seconds(quick: bool = False) -> float:
@@ -179,8 +179,8 @@ def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]
     base = _predicted(machine, used, nothing)
     # Predictions are linear in costs: what a thousand cycles of one add.
     each = [_predicted(machine, used, nothing | {name: 1e3}) - base for name in names]
-    kept = {name: value for name, value in start.items() if name not in names}
-    base = base + (_predicted(machine, used, nothing | kept) - base)
+    fixed = {name: value for name, value in start.items() if name not in names}
+    base = base + (_predicted(machine, used, nothing | fixed) - base)
     measured = np.array([one.seconds for one in used])
     units = np.array(each).T / 1e3 / measured[:, None]
     target = 1 - base / measured
@@ -219,11 +219,11 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
     here = machine_of(machine)
     library = here.library
     call = float(f"{operator_s * here.hz:.4g}")
-    restart = max(0.0, page_s * here.hz - PAGE_BYTES / here.bench("fp32").dram)
+    restart = max(0.0, page_s * here.hz - PAGE_BYTES / here.core_model("fp32").dram)
     usable = clean(samples)
     notes = []
     if len(usable) < len(samples):
-        notes.append(f"{len(samples) - len(usable)} of {len(samples)} operators were disturbed and left out of the fit")
+        notes.append(f"{len(samples) - len(usable)} of {len(samples)} operators were too noisy and left out of the fit")
     costs: dict[str, dict[str, float]] = {}
     counts, before, after = {}, {}, {}
     for dtype in DTYPES:
@@ -233,7 +233,7 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
         start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
         costs[dtype] = {"call": call, **fit(machine, own, start)}
         if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
-            notes.append(f"{dtype} on several threads was too disturbed: the costs of threads are the library's own")
+            notes.append(f"{dtype} on several threads was too noisy: the thread costs of the library are used")
         measured = np.array([one.seconds for one in own])
         counts[dtype] = len(own)
         before[dtype] = float(np.mean(np.abs(_predicted(machine, own, {}) / measured - 1)))

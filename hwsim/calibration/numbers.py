@@ -136,77 +136,77 @@ def _chase_memory(size: int, times: int) -> Timing:
 LEVELS = (("l1", "L1"), ("l2", "L2"), ("l3", "L3"), ("dram", "DRAM"))
 
 
-def numbers(found: dict[str, Timing], threads: int) -> Iterator[Number]:
+def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
     """What the timings say: per cycle of the clock that was measured beside them, at the least time of each."""
-    clock = found.get("clock, vectors", found["clock"])
+    clock = timings.get("clock, vectors", timings["clock"])
     ghz = clock.rate
 
     def number(key: str, what: str, name: str, scale: float, unit: str, inverse: bool = False) -> Number:
-        timing = found[name]
+        timing = timings[name]
         value = scale * (timing.each_ns if inverse else timing.rate)
         return Number(key, what, value, unit, timing.spread, timing.quartiles)
 
-    loaded = "clock, vectors" in found
+    loaded = "clock, vectors" in timings
     yield number(
         "clocks.core", f"clock{' under vector load' * loaded}", "clock, vectors" if loaded else "clock", 1, "GHz"
     )
     if loaded:
         yield number("", "clock, scalar", "clock", 1, "GHz")
-    yield from _rates(found, number, ghz)
-    registers = [name for name in found if name.startswith("l1 ")]
+    yield from _rates(timings, number, ghz)
+    registers = [name for name in timings if name.startswith("l1 ")]
     for what, key in (("read", "memories.l1.load"), ("write", "memories.l1.store"), ("copy", "")):
         widths = [name for name in registers if name.startswith(f"l1 {what},")]
-        best = max(widths, key=lambda name: found[name].rate)
+        best = max(widths, key=lambda name: timings[name].rate)
         yield number(key, f"L1 {what}, one core", best, 1 / ghz, "B/cycle")
     for level, title in LEVELS[1:]:
         for what in ("read", "write", "copy"):
-            if f"{level} {what}" in found:
+            if f"{level} {what}" in timings:
                 key = {"l2": "memories.l2.bandwidth"}.get(level, f"memories.{level}.core") if what == "read" else ""
                 unit, scale = ("GB/s", 1.0) if level == "dram" else ("B/cycle", 1 / ghz)
                 yield number(key, f"{title} {what}, one core", f"{level} {what}", scale, unit)
-                if f"{level} {what}, all threads" in found:
+                if f"{level} {what}, all threads" in timings:
                     key = f"memories.{level}.bandwidth" if what == "read" else ""
                     # All cores get what one of them gets, however they were disturbed.
                     names = (f"{level} {what}, all threads", f"{level} {what}")
-                    best = max(names, key=lambda name: found[name].rate)
+                    best = max(names, key=lambda name: timings[name].rate)
                     yield number(key, f"{title} {what}, {threads} threads", best, 1, "GB/s")
     for level, title in LEVELS:
-        if f"{level} latency" in found:
+        if f"{level} latency" in timings:
             key = "memories.l3.latency" if level == "l3" else ""
             yield number(key, f"{title} latency", f"{level} latency", 1, "ns", inverse=True)
-    if "l3 read after a pause" in found:
-        yield from _kept(found)
+    if "l3 read after a pause" in timings:
+        yield from _kept(timings)
     yield number("", "call from Python into compiled code", "call", 1, "ns", inverse=True)
     yield number("", "start and join of a thread", "thread start", 1e-3, "us", inverse=True)
-    if "barrier" in found:
+    if "barrier" in timings:
         yield number("", f"barrier of {threads} spinning threads", "barrier", 1, "ns", inverse=True)
 
 
-def _kept(found: dict[str, Timing]) -> Iterator[Number]:
+def _kept(timings: dict[str, Timing]) -> Iterator[Number]:
     """How long data stays in L3 beside others: a pause loses 1 - exp(-pause / kept) of it, by medians.
 
     Nothing where less than a fiftieth is lost.
     """
-    pause = found["l3 read after a pause"]
+    pause = timings["l3 read after a pause"]
     near, then, far = (
-        float(np.median(found[f"l3 read{how}"].ns)) for how in (" at once", " after a pause", ", dropped")
+        float(np.median(timings[f"l3 read{how}"].ns)) for how in (" at once", " after a pause", ", dropped")
     )
     lost = min(0.98, (then - near) / (far - near)) if far > near else 0.0
     if lost > 0.02:
-        kept = -PAUSE_MS / log(1 - lost)
+        retention = -PAUSE_MS / log(1 - lost)
         what = f"untouched data stays in L3 ({lost:.0%} gone after {PAUSE_MS:g} ms)"
-        yield Number("memories.l3.kept", what, kept, "ms", pause.spread, pause.quartiles)
+        yield Number("memories.l3.kept", what, retention, "ms", pause.spread, pause.quartiles)
 
 
-def _rates(found: dict[str, Timing], number: Callable[..., Number], ghz: float) -> Iterator[Number]:
+def _rates(timings: dict[str, Timing], number: Callable[..., Number], ghz: float) -> Iterator[Number]:
     """MACs a cycle of each instruction; the best of each type is the core's rate."""
     for dtype in ("fp32", "int8", "bf16", "int32"):
-        known = [one for one in probe.instructions() if one.dtype == dtype and one.name in found]
-        best = max(known, key=lambda one: found[one.name].rate, default=None)
-        for one in known:
+        available = [one for one in probe.instructions() if one.dtype == dtype and one.name in timings]
+        best = max(available, key=lambda one: timings[one.name].rate, default=None)
+        for one in available:
             key = f"rates.{dtype}" if one is best and dtype != "int32" else ""
             yield number(key, f"{dtype} by {one.name}, one core", one.name, 1 / ghz, "MAC/cycle")
             yield number("", f"{one.name}, latency", f"{one.name}, latency", ghz, "cycles", True)
-            if f"{one.name}, all threads" in found and one is best:
+            if f"{one.name}, all threads" in timings and one is best:
                 name = f"{one.name}, all threads"
                 yield number("", f"{dtype} by {one.name}, a core of all", name, 1 / ghz, "MAC/cycle")

@@ -49,7 +49,7 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
     Parameters
     ----------
     threads : int, optional
-        Threads to use at most; as many as there are cores unless told.
+        Maximum number of threads (default: number of cores).
     quick : bool
         Fewer repeats.
     tell : callable, optional
@@ -71,16 +71,16 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
         )
     rounds, times = (QUICK_ROUNDS, QUICK_TIMES) if quick else (ROUNDS, TIMES)
     todo = list(probes(host, threads, host.memory // 2))
-    found: dict[str, Timing] = {}
+    timings: dict[str, Timing] = {}
     started = Load.now()
     for turn in range(rounds):
         for done, one in enumerate(todo):
             tell(one.name, turn * len(todo) + done, rounds * len(todo))
             timing = one.run(times)
-            found[one.name] = found[one.name] + timing if one.name in found else timing
+            timings[one.name] = timings[one.name] + timing if one.name in timings else timing
     tell("", rounds * len(todo), rounds * len(todo))
     notes += Load.now().since(started).notes()
-    measured = tuple(numbers(found, threads))
+    measured = tuple(numbers(timings, threads))
     notes += _doubts(host, measured, threads)
     return Calibration(host, threads, datetime.datetime.now(datetime.UTC).date(), isa(), measured, tuple(notes))
 
@@ -88,13 +88,13 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
 def _doubts(host: Host, measured: tuple[Number, ...], threads: int) -> list[str]:
     """What was assumed, is missing, or spreads far."""
     notes = []
-    name, known = host.core
-    if not known:
-        notes.append(f"{host.processor} is no processor that hwsim knows: what was not measured is that of {name}")
+    name, exact = host.core
+    if not exact:
+        notes.append(f"{host.processor} is not a known processor: unmeasured values are those of {name}")
     if assumed := [f"L{level}" for level, cache in host.caches.items() if not cache.told]:
-        notes.append(f"the system does not tell the size of {', '.join(assumed)}: assumed")
+        notes.append(f"the system does not report the size of {', '.join(assumed)}: assumed")
     if host.virtual:
-        notes.append("this is a virtual machine: its caches and memory are shared with others that it cannot see")
+        notes.append("this is a virtual machine: its caches and memory may be shared with other guests")
     if threads < host.cores:
         notes.append(f"what cores do together was measured on {threads} of {host.cores}")
     keys = {number.key for number in measured}

@@ -39,22 +39,22 @@ class Battery:
 
     def warnings(self, peak_w: float, average_w: float | None, life_s: float | None) -> list[str]:
         """What the cell cannot do of what is asked of it."""
-        found = []
+        warnings = []
         peak = self.current_ma(peak_w)
         if self.pulse_ma is not None and peak > self.pulse_ma:
-            found.append(
+            warnings.append(
                 f"peak current {peak:.4g} mA is more than {self.name} delivers, {self.pulse_ma:g} mA: its voltage "
                 f"drops and the board may reset; lower the clock, add a capacitor, or take another cell"
             )
         steady = 0.0 if average_w is None else self.current_ma(average_w)
         if self.rated_ma is not None and steady > self.rated_ma:
-            found.append(
+            warnings.append(
                 f"average current {steady:.3g} mA is more than the {self.rated_ma:g} mA at which {self.name} holds its "
-                f"capacity: it lasts less long than told"
+                f"rated capacity: the battery life is shorter than estimated"
             )
         if self.shelf_years is not None and life_s is not None and life_s > self.shelf_years * 365.25 * 86400:
-            found.append(f"{self.name} is empty by itself after about {self.shelf_years:g} years")
-        return found
+            warnings.append(f"{self.name} self-discharges in about {self.shelf_years:g} years")
+        return warnings
 
 
 BATTERIES: dict[str, Battery] = {
@@ -108,6 +108,6 @@ def parse_battery(text: str) -> Battery:
         raise InputError(f"battery {error}") from None
     capacity = Fraction(match[1]) * (1 if match[2] else 1000)
     if not capacity:
-        raise InputError(f"battery must hold more than nothing, not {text!r:.60}")
+        raise InputError(f"battery must have a capacity above zero, not {text!r:.60}")
     pulse = None if match[4] is None else float(match[4]) * (1 if match[5] else 1000)
     return Battery(text.strip(), capacity, voltage, "given", pulse_ma=pulse)

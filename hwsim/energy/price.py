@@ -31,7 +31,7 @@ class Price:
 
 
 class Prices:
-    """The prices of a machine, resolved once; asking for one that nobody gave is an error that names it."""
+    """The prices of a machine, resolved once; a missing price raises an error naming it."""
 
     def __init__(self, spec: EnergySpec, beside: Path | None = None) -> None:
         self.spec = spec

@@ -34,8 +34,8 @@ class PriceSpec(Spec):
     def _one_way(self) -> PriceSpec:
         ways = [w for w in ("energy", "entry", "sram") if getattr(self, w) is not None] + ["unknown"] * self.unknown
         if len(ways) != 1:
-            given = " and ".join(ways) or "none of them"
-            raise ValueError(f"a price must be exactly one of energy, entry, sram or unknown, not {given}")
+            names = " and ".join(ways) or "none of them"
+            raise ValueError(f"a price must be exactly one of energy, entry, sram or unknown, not {names}")
         if self.energy is not None and not self.source:
             raise ValueError("a price given as an energy must say its source")
         if self.format is not None and self.format not in DTYPES:

@@ -40,9 +40,9 @@ class Timebase:
         # lcm of fractions in lowest terms: lcm of the numerators over gcd of the denominators.
         rate = Fraction(lcm(*(r.numerator for r in rates.values())), gcd(*(r.denominator for r in rates.values())))
         if rate > MAX_TICK_RATE_HZ:
-            given = ", ".join(f"{name} = {hz} Hz" for name, hz in rates.items())
+            listing = ", ".join(f"{name} = {hz} Hz" for name, hz in rates.items())
             raise ValueError(
-                f"The common multiple of all clocks must be at most 10**18 Hz, not {rate} Hz ({given}). "
+                f"The common multiple of all clocks must be at most 10**18 Hz, not {rate} Hz ({listing}). "
                 "Round the frequencies to what the data sheet says."
             )
         self.clocks: Mapping[str, Fraction] = MappingProxyType(rates)

@@ -39,9 +39,9 @@ def trace(timeline: Timeline, timebase: Timebase) -> str:
 
     events = [_label("process_name", RESOURCES, 0, "resources"), _label("process_name", PIPELINES, 0, "pipelines")]
     tracks: dict[str, list[tuple[int, int]]] = {name: [] for name in timeline.resources}  # (free from, track id) each
-    found = sorted(islice(timeline.each_interval(), MAX_SLICES), key=lambda interval: (interval.start, interval.end))
+    slices = sorted(islice(timeline.each_interval(), MAX_SLICES), key=lambda interval: (interval.start, interval.end))
     used = 0
-    for interval in found:
+    for interval in slices:
         lanes = tracks[interval.resource]
         last = interval.last_end
         for lane, (free, tid) in enumerate(lanes):

@@ -147,9 +147,9 @@ class Program:
         for pipeline in self.pipelines:
             for stage in pipeline.stages:
                 if stage.resource not in self.resources:
-                    known = ", ".join(sorted(self.resources)) or "none"
+                    valid = ", ".join(sorted(self.resources)) or "none"
                     raise ValueError(
-                        f"Resource of stage {pipeline.name}/{stage.name} must be a resource of the program ({known}), "
+                        f"Resource of stage {pipeline.name}/{stage.name} must be a resource of the program ({valid}), "
                         f"not {stage.resource!r}"
                     )
             for name in pipeline.after:

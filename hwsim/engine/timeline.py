@@ -86,9 +86,9 @@ class StageTotals:
 
     def stalls(self) -> dict[str, int]:
         """Ticks of each stall by cause: `input`, `output`, or `pipeline/stage` of the stage that held the resource."""
-        found = {"input": self.input, "output": self.output}
-        found |= {f"{pipeline}/{stage}": ticks for (pipeline, stage), ticks in self.blocked.items()}
-        return {cause: ticks for cause, ticks in found.items() if ticks}
+        causes = {"input": self.input, "output": self.output}
+        causes |= {f"{pipeline}/{stage}": ticks for (pipeline, stage), ticks in self.blocked.items()}
+        return {cause: ticks for cause, ticks in causes.items() if ticks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,10 @@ class Timeline:
         """The trace as Chrome-trace JSON, which https://ui.perfetto.dev opens; ticks of `timebase`, else of its own."""
         from hwsim.engine.perfetto import trace
 
-        known = timebase or self.timebase
-        if known is None:
+        base = timebase or self.timebase
+        if base is None:
             raise ValueError("A timeline without a timebase must be given one to be written in seconds")
-        return trace(self, known)
+        return trace(self, base)
 
     def to_perfetto(self, path: str | Path, timebase: Timebase | None = None) -> None:
         """Write what `to_json` returns into a file."""
@@ -181,9 +181,9 @@ def concatenate(parts: Iterable[tuple[str, Timeline]], timebase: Timebase | None
                 end=totals.end + end,
                 blocked={(f"{name}/{by}", stage_): ticks for (by, stage_), ticks in totals.blocked.items()},
             )
-        for resource, found in timeline.resources.items():
-            busy[resource] += found.busy
-            servers[resource] = max(found.servers, servers.get(resource, 0))
+        for resource, usage in timeline.resources.items():
+            busy[resource] += usage.busy
+            servers[resource] = max(usage.servers, servers.get(resource, 0))
         for shift, names, records in timeline.parts:
             renamed = tuple((resource, f"{name}/{pipeline}", stage) for resource, pipeline, stage in names)
             pieces.append((shift + end, renamed, records))

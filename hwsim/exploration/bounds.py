@@ -46,7 +46,7 @@ def bounds_of(machine: Machine, shapes: Iterable[tuple[Layer, int]], batch: int)
     prices = prices_of(machine)
     seconds, energy, moved, macs = 0.0, 0.0, 0, 0
     for layer, times in shapes:
-        least = machine.least(layer, batch)
+        least = machine.lower_bound(layer, batch)
         if least is None:
             return {}
         seconds += times * float(least.seconds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.lower_bound import Least
+from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.network_plan import NetworkPlan, PlanCache, check_batch
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
@@ -112,7 +112,7 @@ class Machine(ABC):
             raise InputError([Fault("", layer.name, message)])
 
     def contexts(self, workload: Workload, batch: int) -> Sequence[Hashable]:
-        """What of the network each layer is planned with; None for each where a kind plans layers by themselves."""
+        """Network context of each layer; None for each if the kind plans layers independently."""
         return [None] * len(workload)
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
@@ -152,7 +152,7 @@ class Machine(ABC):
 
     @property
     def area_mm2(self) -> float | None:
-        """Silicon area by the machine's own figures; None where it tells none."""
+        """Silicon area by the machine's own figures; None if it has none."""
         area = self.spec.area
         if area is None:
             return None
@@ -160,12 +160,12 @@ class Machine(ABC):
 
     @property
     def cost_usd(self) -> float | None:
-        """Cost by the machine's own figures; None where it tells none."""
+        """Cost by the machine's own figures; None if it has none."""
         cost = self.spec.cost
         return None if cost is None else float(cost.each) + float(cost.per_mm2) * (self.area_mm2 or 0.0)
 
     def _check_area(self) -> None:
-        """Every part must have its area, so that none that is varied goes for nothing; raises ValueError."""
+        """Every part must have its area, so that no swept part is free; raises ValueError."""
         area, cost = self.spec.area, self.spec.cost
         if cost is not None and cost.per_mm2 and area is None:
             raise ValueError("cost.per_mm2 needs the area of the machine: give area")
@@ -179,8 +179,8 @@ class Machine(ABC):
         if missing:
             raise ValueError(f"area.parts must give each part of the machine its area; missing: {', '.join(missing)}")
 
-    def least(self, layer: Layer, batch: int) -> Least | None:
-        """The least that any plan of a layer costs, told without planning it; None where a kind cannot say."""
+    def lower_bound(self, layer: Layer, batch: int) -> LowerBound | None:
+        """Lower bound of the cost of any plan of a layer; None if the kind has none."""
         return None
 
     def activation_bits(self, workload: Workload) -> Mapping[str, int]:
@@ -192,7 +192,7 @@ class Machine(ABC):
         return None
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
-        """What a network needs of each bounded memory, where the kind tells more than `memory_bytes`."""
+        """What a network needs of each bounded memory, where the kind has more than `memory_bytes`."""
         return ()
 
     def arena(self, workload: Workload, batch: int = 1) -> Arena | None:
@@ -200,7 +200,7 @@ class Machine(ABC):
         return None
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
-        """For `hwsim explain`: what a layer of the network would cost done in other ways."""
+        """For `hwsim explain`: the cost of a layer under alternatives."""
         return ()
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
@@ -249,5 +249,5 @@ class Machine(ABC):
         return None if all(where.startswith(shipped) for where in below) else node
 
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
-        """What a user should know of this run: what was assumed, carried over or scaled."""
+        """Assumptions and scalings that a user of this run should know."""
         return ()

@@ -41,7 +41,7 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
     if text in HERE and not path.is_file():
         path = Path(f"{text}.yaml")
         if not path.is_file():
-            raise InputError(f"{path} is not in this folder: `{HERE[text]}` measures this machine and writes it")
+            raise InputError(f"{path} is not in this folder: `{HERE[text]}` measures this machine and writes the file")
     elif text not in machine_names():
         hint = "; a path must end in .yaml" if "/" in text else nearest(text, machine_names())
         raise InputError(f"no machine is called {text!r}{hint}")

@@ -1,4 +1,4 @@
-"""The least that a layer can cost on a machine, known without planning it."""
+"""Lower bounds of the cost of a layer on a machine, without planning it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from fractions import Fraction
 
 from hwsim.machines.plan import Action
 
-__all__ = ["Least", "total"]
+__all__ = ["LowerBound", "total"]
 
 
 @dataclass(frozen=True, slots=True)
-class Least:
-    """Lower bounds of a layer: whatever plan is chosen takes as long, and does each of these actions as often.
+class LowerBound:
+    """Lower bounds of a layer: no plan is faster or has fewer of these actions.
 
     Attributes
     ----------
     seconds : Fraction
         No plan is faster.
     counts : dict
-        No plan has fewer of these actions; those that are left out may not happen at all.
+        No plan has fewer of these actions; the bound of others is zero.
     word_bits : dict
         Bits of a word of each tensor, as a plan has them.
     dram_bytes : int
@@ -34,11 +34,11 @@ class Least:
     dram_bytes: int = 0
 
 
-def total(parts: Iterable[Least]) -> Least:
-    """The least of a layer that is planned in parts, one after the other."""
-    found = list(parts)
+def total(parts: Iterable[LowerBound]) -> LowerBound:
+    """The lower bound of a layer that is planned in sequential parts."""
+    bounds = list(parts)
     counts: Counter[Action] = Counter()
-    for part in found:
+    for part in bounds:
         counts.update(part.counts)
-    seconds = sum((part.seconds for part in found), Fraction(0))
-    return Least(seconds, dict(counts), found[0].word_bits, sum(part.dram_bytes for part in found))
+    seconds = sum((part.seconds for part in bounds), Fraction(0))
+    return LowerBound(seconds, dict(counts), bounds[0].word_bits, sum(part.dram_bytes for part in bounds))

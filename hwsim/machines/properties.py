@@ -83,11 +83,11 @@ def requested(layer: Layer) -> Iterator[tuple[str, str, Layer]]:
 
 def _counts(machine: Machine, plan: LayerPlan) -> dict[Action, int]:
     """Counts, those of one price together: a gated MAC at the price of a computed one saves nothing."""
-    prices, found = machine.spec.energy.prices, dict[Action, int]()
+    prices, actions = machine.spec.energy.prices, dict[Action, int]()
     for (component, tensor, action), n in plan.counts.items():
         key = (component, tensor, action if f"{component}.{action}" in prices else "")
-        found[key] = found.get(key, 0) + n
-    return {key: n for key, n in found.items() if n}
+        actions[key] = actions.get(key, 0) + n
+    return {key: n for key, n in actions.items() if n}
 
 
 def same_cost(machine: Machine, one: LayerPlan, other: LayerPlan) -> bool:
@@ -148,8 +148,8 @@ def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
     """A gated MAC that costs what a computed one costs, for want of a price."""
     prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
     if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
-        reason = "there is no price mac.gated: add it to energy.prices"
-        yield Unused("price", "", "a gated MAC", "costs what a computed one does", reason)
+        reason = "energy.prices has no mac.gated"
+        yield Unused("price", "", "a gated MAC", "is priced like a computed one", reason)
 
 
 def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> str:
@@ -159,7 +159,7 @@ def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str,
         return ""
     if word != "fused":
         return machine.why_unused("")
-    return "" if set(producers) != {INPUT} else "fused into the layer before, and there is none"
+    return "" if set(producers) != {INPUT} else "would be fused into the previous layer, but there is none"
 
 
 def _without_effect(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Unused]:
@@ -239,5 +239,5 @@ def _price(machine: Machine, math: str) -> str:
     if price.bits == DTYPES[math]:
         return ""
     if price.bits:
-        return f"a MAC is priced as one of {price.bits} bits"
-    return "the price of a MAC names no format: give energy.prices.mac one"
+        return f"a MAC is priced as a {price.bits}-bit MAC"
+    return "the MAC price names no number format: add format to energy.prices.mac"

@@ -18,7 +18,7 @@ def kinds() -> dict[str, type[Machine]]:
     from hwsim.machines.mcu import Mcu
     from hwsim.machines.pe_array import PeArray
 
-    found: dict[str, type[Machine]] = {known.kind: known for known in (PeArray, Mcu, Cpu, Gpu)}
+    classes: dict[str, type[Machine]] = {cls.kind: cls for cls in (PeArray, Mcu, Cpu, Gpu)}
     for point in entry_points(group="hwsim.machines"):
-        found[point.name] = point.load()
-    return found
+        classes[point.name] = point.load()
+    return classes

@@ -62,9 +62,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         choices = (("reuse", self.reuse, _REUSE), ("multicast", self.multicast, _MULTICAST))
-        for name, given, valid in (*choices, ("reduction", self.reduction, _REDUCTION)):
-            if given not in valid:
-                raise MappingError(f"{name} must be one of {', '.join(valid)}, not {given!r}")
+        for name, value, valid in (*choices, ("reduction", self.reduction, _REDUCTION)):
+            if value not in valid:
+                raise MappingError(f"{name} must be one of {', '.join(valid)}, not {value!r}")
 
 
 DEFAULT_POLICY = Policy()
@@ -150,9 +150,9 @@ def compile_template(problem: Problem, template: Mapping, policy: Policy = DEFAU
     dims = list(problem.dims)
     n_loops = len(template.loops)
     deepest = max(len(list(template.keeps(tensor))) for tensor in problem.tensors)
-    for (what, most), given in zip(_MOST.items(), (len(dims), n_loops, len(problem.tensors), deepest), strict=True):
-        if given > most:
-            raise MappingError(f"{problem.name}: there must be at most {most} {what}, not {given}")
+    for (what, most), number in zip(_MOST.items(), (len(dims), n_loops, len(problem.tensors), deepest), strict=True):
+        if number > most:
+            raise MappingError(f"{problem.name}: there must be at most {most} {what}, not {number}")
     spatial = [loop.spatial is not None for loop in template.loops]
     layout = _Layout()
 

@@ -138,12 +138,12 @@ def templates(
     ]
     shared = [level for level in levels if not level.inside]
     inside: list[Node] = [Keep(level.memory, level.tensors) for level in levels if level.inside and level.tensors]
-    known = _CONV if "P" in problem.dims else _GEMM
-    last = [*flow.order, *(dim for dim in (*known, *problem.dims) if dim not in flow.order + flow.inner)]
+    flows = _CONV if "P" in problem.dims else _GEMM
+    last = [*flow.order, *(dim for dim in (*flows, *problem.dims) if dim not in flow.order + flow.inner)]
     unit: list[Node] = [Loop(dim, 1) for dim in dict.fromkeys(last) if dim in used]
     inner: list[Node] = [Loop(dim, 1) for dim in flow.inner if dim in used]
     outer = [dim for dim in used if tile_filters or dim not in "RS"]
-    found: dict[Mapping, None] = {}
+    nests: dict[Mapping, None] = {}
     for orders in product(list(_orders(problem, outer)), repeat=len(shared) - 1):
         nodes: list[Node] = [Keep(shared[0].memory, shared[0].tensors)]
         for level, order in zip(shared[1:], orders, strict=True):
@@ -152,8 +152,8 @@ def templates(
         nodes += [*unit, *spatial, *(inside if flow.private else ()), *inner]
         mapping = Mapping(tuple(nodes))
         mapping.validate_structure(problem)
-        found[mapping] = None
-    return list(found)
+        nests[mapping] = None
+    return list(nests)
 
 
 def _orders(problem: Problem, dims: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -99,8 +99,8 @@ class Problem:
         for operand in self.operands:
             for dim in operand.dims:
                 if dim not in self.dims:
-                    known = ", ".join(self.dims)
-                    raise MappingError(f"{self.name}: a dim of {operand.name} must be one of {known}, not {dim}")
+                    dims = ", ".join(self.dims)
+                    raise MappingError(f"{self.name}: a dim of {operand.name} must be one of {dims}, not {dim}")
 
     def __hash__(self) -> int:
         return hash((self.name, tuple(self.dims.items()), self.operands))

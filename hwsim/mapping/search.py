@@ -227,8 +227,8 @@ class _Costs:
     def vectors(self, compiled: Compiled) -> tuple[Floats, Floats]:
         """Price of each counter; cycles of each counter on each memory that has a bandwidth."""
         energy = np.zeros(len(compiled.counters))
-        known = {memory for memory, _, _ in compiled.counters}
-        used = [memory for memory in self.bandwidths if memory in known]
+        memories = {memory for memory, _, _ in compiled.counters}
+        used = [memory for memory in self.bandwidths if memory in memories]
         bits = np.zeros((len(compiled.counters), len(used)))
         for column, (memory, tensor, action) in enumerate(compiled.counters):
             energy[column] = self._price(memory, tensor, action)

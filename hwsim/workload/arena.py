@@ -137,17 +137,17 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
     operators : sequence of str
         Names of what runs, in order.
     """
-    wanted = list(buffers)
-    if any(buffer.last >= len(operators) for buffer in wanted):
+    requests = list(buffers)
+    if any(buffer.last >= len(operators) for buffer in requests):
         raise InputError(f"buffers must live within the {len(operators)} operators")
-    sizes = [-(-buffer.bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for buffer in wanted]
+    sizes = [-(-buffer.bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for buffer in requests]
     if sum(sizes) >= MAX_BYTES:
         raise InputError(f"buffers must have fewer than 2^62 bytes together, not {sum(sizes):.3g}")
     # Those that have their place, in ascending order of offset: offset, end, first, last.
-    placed = np.zeros((4, len(wanted)), np.int64)
-    offsets = [0] * len(wanted)
-    for count, index in enumerate(sorted(range(len(wanted)), key=lambda i: -sizes[i])):
-        buffer, size = wanted[index], sizes[index]
+    placed = np.zeros((4, len(requests)), np.int64)
+    offsets = [0] * len(requests)
+    for count, index in enumerate(sorted(range(len(requests)), key=lambda i: -sizes[i])):
+        buffer, size = requests[index], sizes[index]
         starts, ends, firsts, lasts = placed[:, :count]
         alive = (firsts <= buffer.last) & (lasts >= buffer.first)
         # Before each neighbor there is a gap from the highest end so far; after the last there is no limit.
@@ -157,7 +157,7 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
         at = int(np.searchsorted(starts, offset, side="right"))
         placed[:, at + 1 : count + 1] = placed[:, at:count].copy()
         placed[:, at] = offset, offset + size, buffer.first, buffer.last
-    blocks = (Block(b.name, b.first, b.last, offset, size) for b, offset, size in zip(wanted, offsets, sizes))
+    blocks = (Block(b.name, b.first, b.last, offset, size) for b, offset, size in zip(requests, offsets, sizes))
     return Arena(tuple(operators), tuple(blocks))
 
 
@@ -205,10 +205,10 @@ def plan_model(model: Model, scratch: Scratch | None = None) -> Arena:
 
 
 def _scratch(scratch: Scratch, place: Mapping[str, int]) -> list[Buffer]:
-    found = []
-    for name, given in scratch.items():
+    result = []
+    for name, amount in scratch.items():
         if name not in place:
             raise InputError(f"scratch must be of a layer of the network, not of {name!r:.80}")
-        sizes = (given,) if isinstance(given, int) else given
-        found += [Buffer(f"{name} scratch", size, place[name], place[name]) for size in sizes if size]
-    return found
+        sizes = (amount,) if isinstance(amount, int) else amount
+        result += [Buffer(f"{name} scratch", size, place[name], place[name]) for size in sizes if size]
+    return result

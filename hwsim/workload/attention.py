@@ -28,16 +28,16 @@ class Attention(Layer):
     queries, context : int
         Positions that ask, and positions that are asked (keys and values), new ones and those of the cache.
     heads, kv_heads : int
-        Heads of queries, and of keys and values: as many unless told otherwise. Each of the latter serves
+        Heads of queries, and of keys and values (default: as many). Each of the latter serves
         heads / kv_heads of the former (grouped queries), and is read once for them.
     dim, value_dim : int
-        Values of a query and key, and of a value: as many unless told otherwise.
+        Values of a query and key, and of a value (default: as many).
     causal : bool
     window : int
         0 is no window; other windows need `causal`.
     cached : int
         Positions whose keys and values are in a cache from before. The others are outputs of two other layers, of
-        which this one reads them. Those before the queries where `causal`, else none, unless told otherwise.
+        which this one reads them. Those before the queries where `causal`, else none, by default.
     input, weight, output
         Types of the queries, of keys and values, and of the output. Scores have that of the queries.
 

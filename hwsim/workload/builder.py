@@ -46,7 +46,7 @@ class Builder(Generic[Key]):
 
     def opaque_warning(self, operator: object, reason: object) -> None:
         """Say that an operator is an opaque row, and why."""
-        self.warn(f"{operator}: {reason}; it is a row with the bytes that it moves, and no multiply-accumulates")
+        self.warn(f"{operator}: {reason}; it is a layer with its bytes and no MACs")
 
     def put(self, layer: Layer, inputs: Sequence[str], *tensors: Key) -> str:
         """Add a layer that reads these and writes the tensors; returns its name."""
@@ -90,11 +90,11 @@ class Builder(Generic[Key]):
         if not self.nodes:
             raise InputError("must have an operator that reads the input of the network")
         if reason := self._loose(inputs, alike):
-            self.warn(f"{reason}; the layers are a plain trace, with nothing said of what feeds them")
+            self.warn(f"{reason}; the layers are a list without dataflow edges")
             return Workload(name, [node.layer for node in self.nodes], graph=False, **given)
         if len(inputs) > 1:
             shown = " x ".join(map(str, inputs[0]))
-            self.warn(f"the network has {len(inputs)} inputs of {shown}; one stands for all in what memory holds")
+            self.warn(f"the network has {len(inputs)} inputs of {shown}; memory counts one of them")
         return Workload(name, self.nodes, graph=True, input_shape=inputs[0], **given)
 
     def _loose(self, inputs: Sequence[Shape], alike: bool) -> str:

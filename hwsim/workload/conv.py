@@ -102,7 +102,7 @@ class Conv2d(_Window):
     k : int
         Output channels.
     r, s : int
-        Filter rows and columns; `s` is `r` unless told otherwise.
+        Filter rows and columns; `s` defaults to `r`.
     stride, dilation : int or (rows, columns)
     pad : int, (rows, columns), (top, left, bottom, right), "same" or "valid"
         ``same`` pads as TensorFlow does: the output has ceil(size / stride) positions and the odd row goes last.
@@ -211,9 +211,9 @@ class Pool2d(_Window):
     c, h, w : int
         Channels, input rows and columns.
     r, s : int
-        Window rows and columns; 0, the default, is the whole input. `s` is `r` unless told otherwise.
+        Window rows and columns; 0, the default, is the whole input. `s` defaults to `r`.
     stride, dilation : int or (rows, columns)
-        The stride is the window unless told otherwise.
+        The stride defaults to the window.
     pad
         As of `Conv2d`.
     type : str

@@ -247,13 +247,13 @@ class Moe(Layer):
     @property
     def sublayers(self) -> tuple[Sublayer, ...]:
         """Router, the products of the experts with what is between them, the same of shared ones, and their sum."""
-        found: list[Sublayer] = []
+        parts: list[Sublayer] = []
         first: dict[str, Any] = {"input": self.input, "weight": self.weight, "output": self.input.dtype}
         last: dict[str, Any] = {"input": self.input.dtype, "weight": self.weight, "output": self.output}
         between: dict[str, Any] = {"input": self.input.dtype, "output": self.input.dtype}
 
         def put(layer: Layer, *reads: int | str) -> str:
-            found.append((layer, reads))
+            parts.append((layer, reads))
             return layer.name
 
         def block(prefix: str, reads: tuple[int | str, ...], make: Callable[..., Layer], rows: int, width: int) -> str:
@@ -284,7 +284,7 @@ class Moe(Layer):
             )  # fmt: skip
             total = Elementwise(f"{self.name}.sum", shape=self.output.shape, input=self.output, output=self.output)
             put(total, out.name, put(beside, made))
-        return tuple(found)
+        return tuple(parts)
 
     def lowering(self, batch: int = 1) -> str:
         """How many experts a batch is taken to use."""

@@ -77,7 +77,7 @@ Sublayer: TypeAlias = "tuple[Layer, tuple[int | str, ...]]"
 
 
 def tensor(default: str) -> TensorField:
-    """A field for a tensor's type, of the given dtype unless told otherwise."""
+    """A field for a tensor's type, with a default dtype."""
     return Converted(default)
 
 
@@ -113,7 +113,7 @@ class Layer:
     op : str
         The short name of the kind: ``conv``, ``dwconv``, ``gemm``, ``pool``, ...
     input, weight, output : TensorType
-        Given as a dtype name, a mapping or a `TensorSpec`; ``int8`` unless told otherwise. `weight` has the shape
+        Given as a dtype name, a mapping or a `TensorSpec`; default ``int8``. `weight` has the shape
         ``(0,)`` where a kind has none.
     macs, macs_live : int
         Multiply-accumulates by the shape, and without dead channels.
@@ -145,9 +145,9 @@ class Layer:
         flags = {name: getattr(self, name) for name in self._flags}
         faults.extend(f"{f} must be true or false, not {v!r:.60}" for f, v in flags.items() if not isinstance(v, bool))
         for name, valid in self._names.items():
-            given = getattr(self, name)
-            if given not in valid:
-                faults.append(f"{name} must be one of the known names, not {given!r:.60}{nearest(given, valid)}")
+            value = getattr(self, name)
+            if value not in valid:
+                faults.append(f"{name} must be one of the known names, not {value!r:.60}{nearest(value, valid)}")
         if not faults:
             faults.extend(self._settle())
         if not faults:
@@ -304,10 +304,12 @@ class Layer:
 
     def accepts(self, shape: Shape, operand: int) -> bool:
         """Whether an output of `shape` fits the operand: equal but for sizes of 1, or flattened or folded in place."""
-        wanted = self.operands[operand]
-        if len(shape) != len(wanted):
-            return math.prod(shape) == math.prod(wanted)
-        return shape == wanted or [size for size in shape if size != 1] == [size for size in wanted if size != 1]
+        operand_shape = self.operands[operand]
+        if len(shape) != len(operand_shape):
+            return math.prod(shape) == math.prod(operand_shape)
+        return shape == operand_shape or [size for size in shape if size != 1] == [
+            size for size in operand_shape if size != 1
+        ]
 
     def with_(self, **changes: Any) -> Self:
         """A copy with other fields, checked like a new layer."""
@@ -317,10 +319,10 @@ class Layer:
         self, *, input: TensorLike | None = None, weight: TensorLike | None = None, output: TensorLike | None = None
     ) -> Self:
         """A copy whose tensors have other properties; a mapping changes only what it names."""
-        given = {"input": input, "weight": weight, "output": output}
+        tensors = {"input": input, "weight": weight, "output": output}
         faults: list[str] = []
         changes: dict[str, Any] = {}
-        for name, change in given.items():
+        for name, change in tensors.items():
             if change is not None:
                 try:
                     changes[name] = getattr(self, name).spec.merged(change)
@@ -334,8 +336,8 @@ class Layer:
         self, *, input: float | None = None, weight: float | None = None, output: float | None = None
     ) -> Self:
         """A copy with other shares of values that are not zero."""
-        given = {"input": input, "weight": weight, "output": output}
-        return self.with_tensors(**{f: {"density": d} for f, d in given.items() if d is not None})
+        densities = {"input": input, "weight": weight, "output": output}
+        return self.with_tensors(**{f: {"density": d} for f, d in densities.items() if d is not None})
 
     def with_dtype(self, *, input: str | None = None, weight: str | None = None, output: str | None = None) -> Self:
         """A copy with other number formats."""

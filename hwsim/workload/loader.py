@@ -31,15 +31,15 @@ def library(folder: str) -> Path:
 
 def _named(search: Iterable[Path | str]) -> dict[str, Path]:
     """Files of the workloads in the given folders, then in the package's own, by name; the first of a name counts."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for folder in [*map(Path, search), library("workloads")]:
         try:
             files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".csv"))
         except OSError:
             continue
         for path in reversed(files):  # a YAML file comes before a CSV file of the same name
-            found.setdefault(path.name.removesuffix(path.suffix), path)
-    return found
+            paths.setdefault(path.name.removesuffix(path.suffix), path)
+    return paths
 
 
 def workload_names(search: Iterable[Path | str] = ()) -> list[str]:
@@ -89,13 +89,13 @@ class ModelFile(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What of the file the network does not hold."""
+        """Parts of the file that were not imported."""
 
 
 def read_model(
     path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None
 ) -> ModelFile:
-    """Read an ``.onnx`` or ``.tflite`` file, with what its reader knows beside the network."""
+    """Read an ``.onnx`` or ``.tflite`` file: the network with its metadata."""
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         from hwsim.workload import onnx

@@ -239,7 +239,7 @@ class Gru(_Recurrent):
 
 @kind
 class Embedding(Layer):
-    """The look-up of `tokens` rows of `dim` values in a table of `rows`; tokens are ``int32`` unless told otherwise."""
+    """The look-up of `tokens` rows of `dim` values in a table of `rows`; tokens default to ``int32``."""
 
     rows: int
     dim: int

@@ -79,7 +79,7 @@ class Workload:
     source : str
         Where the shapes are from.
     input_shape : sequence of int, optional
-        The shape of the network's input; that of the first operand which reads it unless told otherwise.
+        The shape of the network's input; default: that of the first operand which reads it.
     digest : str
         ``sha256:`` of the model file that the layers are from.
     origin : Workload, optional
@@ -218,14 +218,14 @@ class Workload:
         Of a composed layer that does not match, those sublayers are kept that do.
         """
         chosen = selects(patterns, {*self.names, *(part.name for layer in self for part, _ in layer.sublayers)})
-        kept: list[Layer] = []
+        selection: list[Layer] = []
         for layer in self:
-            kept += [layer] if chosen(layer.name) else [part for part, _ in layer.sublayers if chosen(part.name)]
-        if not kept:
+            selection += [layer] if chosen(layer.name) else [part for part, _ in layer.sublayers if chosen(part.name)]
+        if not selection:
             shown = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", self._by_name)
             raise InputError(f"a layer of {self.name} must match {shown}{near}")
-        return Workload(self.name, kept, graph=False, source=self.source)
+        return Workload(self.name, selection, graph=False, source=self.source)
 
     def lowered(self) -> Workload:
         """The network with each composed layer (`Layer.sublayers`) as the layers that it is planned as.
@@ -390,8 +390,8 @@ def _check(
             else:
                 shape = by_name[producer].output.shape
             if not layer.accepts(shape, index):
-                given = f"what {producer!r} gives is {_shown(shape)}"
-                faults.append(Fault("", name, f"the input must be {_shown(operands[index])}; {given}"))
+                source_text = f"what {producer!r} gives is {_shown(shape)}"
+                faults.append(Fault("", name, f"the input must be {_shown(operands[index])}; {source_text}"))
     if faults:
         raise InputError(faults[:MAX_FAULTS])
     return input_shape

@@ -224,7 +224,7 @@ class DataMovement(_Shaped):
     shape : sequence of int
         The shape of the input.
     to : sequence of int
-        The shape of the output; that of the input unless told otherwise.
+        The shape of the output; default: that of the input.
     type : str
     """
 

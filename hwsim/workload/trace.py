@@ -95,8 +95,8 @@ class _Reader:
                 raise InputError([Fault(f.where or where, f.path or "base", f.message) for f in error.faults]) from None
             network = origin.replace([], name=spec.name, source=spec.source)
             if spec.dtype is not None:
-                given = {"input": spec.dtype.input, "weight": spec.dtype.weight, "output": spec.dtype.output}
-                network = network.replace([layer.with_dtype(**given) for layer in network])
+                dtypes = {"input": spec.dtype.input, "weight": spec.dtype.weight, "output": spec.dtype.output}
+                network = network.replace([layer.with_dtype(**dtypes) for layer in network])
         else:
             network = self.expanded()
         return self.with_densities(network)

@@ -243,7 +243,7 @@ class MatmulSpec(LayerSpec):
     m: Int
     n: Int
     k: Int
-    cached: Int | None = Field(None, description="values of the second factor that are in memory from before")
+    cached: Int | None = Field(None, description="values of the second operand that are cached in memory")
     kind: ClassVar[str] = "matmul"
 
 
@@ -258,8 +258,8 @@ class AttentionSpec(LayerSpec):
     dim: Int = Field(description="values of a query and key of one head")
     value_dim: Int | None = Field(None, description="values of a value of one head; dim if left out")
     causal: Flag | None = None
-    window: Int | None = Field(None, description="the last positions that a query attends to; 0 is all")
-    cached: Int | None = Field(None, description="positions whose keys and values are in memory from before")
+    window: Int | None = Field(None, description="the last positions that a query attends to; 0: all")
+    cached: Int | None = Field(None, description="positions whose keys and values are cached in memory")
     kind: ClassVar[str] = "attention"
 
 
@@ -272,10 +272,10 @@ class MoeSpec(LayerSpec):
     intermediate: Int
     experts: Int
     topk: Int
-    shared: Int | None = Field(None, description="experts that every token goes through beside those")
-    gated: Flag | None = Field(None, description="three matrices an expert, the default, or two")
+    shared: Int | None = Field(None, description="shared experts, which every token uses in addition")
+    gated: Flag | None = Field(None, description="three matrices per expert (default), or two")
     act: Act | None = None
-    router: Flag | None = Field(None, description="whether the product that chooses is part of the layer; true")
+    router: Flag | None = Field(None, description="whether the router GEMM is part of the layer; default true")
     bias: Flag | None = None
     kind: ClassVar[str] = "moe"
 
@@ -350,7 +350,7 @@ class SoftmaxSpec(_ShapedSpec):
 
 
 class ConcatSpec(LayerSpec):
-    """Tensors joined along an axis, 0 (channels) unless told otherwise."""
+    """Tensors concatenated along an axis, by default 0 (channels)."""
 
     concat: Name
     axis: Int | None = None
@@ -482,7 +482,7 @@ class WorkloadSpec(Spec):
         None, pattern=r"^sha256:[0-9a-f]{64}$", description="of the model file that the layers are from"
     )
     base: Name | None = Field(None, description="another workload whose layers these are")
-    graph: bool = Field(True, strict=True, description="false: a plain trace, nothing said of what reads what")
+    graph: bool = Field(True, strict=True, description="false: layers are an unordered list without dataflow edges")
     input: list[int] | None = Field(None, min_length=1, max_length=8, description="its shape: [3, 224, 224]")
     dtype: Annotated[Dtypes, BeforeValidator(_dtypes, json_schema_input_type=str | Dtypes)] | None = None
     blocks: dict[Name, Annotated[list[LayerLine], Field(min_length=1)]] = Field({}, description="lines to use again")

@@ -31,22 +31,22 @@ class CupyDevice:
 
     def _properties(self) -> Properties:
         runtime = self.cupy.cuda.runtime
-        told = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
-        name = told["name"].decode() if isinstance(told["name"], bytes) else told["name"]
+        properties = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
+        name = properties["name"].decode() if isinstance(properties["name"], bytes) else properties["name"]
         return described(
             name,
             f"cupy {self.cupy.__version__}, CUDA {runtime.runtimeGetVersion()}",
             False,
             {
-                "capability": f"{told['major']}.{told['minor']}",
-                "sms": told["multiProcessorCount"],
-                "memory": f"{told['totalGlobalMem']} B",
+                "capability": f"{properties['major']}.{properties['minor']}",
+                "sms": properties["multiProcessorCount"],
+                "memory": f"{properties['totalGlobalMem']} B",
             },
-            kilohertz=told.get("clockRate", 0),
-            memory_kilohertz=told.get("memoryClockRate", 0),
-            bus_bits=told.get("memoryBusWidth", 0),
-            registers=told.get("regsPerMultiprocessor", 0),
-            sizes={"l2": told.get("l2CacheSize", 0), "shared": told.get("sharedMemPerMultiprocessor", 0)},
+            kilohertz=properties.get("clockRate", 0),
+            memory_kilohertz=properties.get("memoryClockRate", 0),
+            bus_bits=properties.get("memoryBusWidth", 0),
+            registers=properties.get("regsPerMultiprocessor", 0),
+            sizes={"l2": properties.get("l2CacheSize", 0), "shared": properties.get("sharedMemPerMultiprocessor", 0)},
         )
 
     def _timed(self, run: Callable[[int], Any], copies: int, work: float) -> Timing:

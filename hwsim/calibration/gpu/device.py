@@ -100,10 +100,10 @@ def smi(name: str) -> dict[str, str]:
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
     command = ["nvidia-smi", f"--query-gpu={','.join(keys)}", "--format=csv,noheader,nounits", f"--id={first}"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return {}
-    values = [value.strip() for value in told.splitlines()[0].split(",")] if told.strip() else []
+    values = [value.strip() for value in output.splitlines()[0].split(",")] if output.strip() else []
     # CUDA may number devices in another order: another device's numbers are worse than none.
     if not values or values[0] != name:
         return {}

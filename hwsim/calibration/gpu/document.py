@@ -29,11 +29,11 @@ class Written:
     lines: tuple[str, ...]
 
 
-def _own(found: Measured, dtype: str | None) -> list[Product]:
-    return [one for one in found.products if one.dtype == dtype]
+def _own(measurement: Measured, dtype: str | None) -> list[Product]:
+    return [one for one in measurement.products if one.dtype == dtype]
 
 
-def gpu_text(found: Measured, name: str = "cuda", source: str = "") -> Written:
+def gpu_text(measurement: Measured, name: str = "cuda", source: str = "") -> Written:
     """The machine file of a measured device; constants are fitted on the way.
 
     Parameters
@@ -45,29 +45,29 @@ def gpu_text(found: Measured, name: str = "cuda", source: str = "") -> Written:
     source : str
         Where the timings are from, if not from a device that was just measured.
     """
-    sheet = Sheet(found, name, source)
+    sheet = Sheet(measurement, name, source)
     head = sheet.head()
     document = parse_yaml("\n".join(head) + "\n", "calibration")
     check(kinds()["gpu"].spec_class, document)
     document.override({key: value for key, (value, _) in sheet.measured.items()})
-    dtype = found.tensor_type
+    dtype = measurement.tensor_type
     # On Pascal the CUDA cores multiply 16 bits too.
     unit = sheet.kin.timer.unit(dtype).instruction.unit if dtype and sheet.kin.timer.unit(dtype) else "cuda"
-    empty = found.empty.get("graph" if found.properties.graphs else "stream")
+    empty = measurement.empty.get("graph" if measurement.properties.graphs else "stream")
     empty_s = empty.least_ns * 1e-9 if empty else 0.0
     fits: list[Fit] = []
     for one, where, floor in ((dtype, unit, True), ("fp32", "cuda", dtype is None)):
         if one is None or (one == "fp32" and fits and where == unit):
             continue
-        done = fit(document, _own(found, one), where, floor, empty_s)
+        done = fit(document, _own(measurement, one), where, floor, empty_s)
         if done is None:
-            sheet.notes.append(f"too few {one} products were timed: the {where} constants are those of the generation")
+            sheet.notes.append(f"too few {one} GEMMs were timed: the {where} constants of the generation are used")
             continue
         document = machine_with(document, done.values).document
         fits.append(done)
     lines = [*head, *_constants(sheet, fits), *_closing(sheet, fits)]
-    told = [_fit_line(done) for done in fits] + list(_elsewhere(document, found, fits))
-    comments = [f"#   {line}" for line in (*sheet.rates(), *sheet.streams(), *told)]
+    remarks = [_fit_line(done) for done in fits] + list(_elsewhere(document, measurement, fits))
+    comments = [f"#   {line}" for line in (*sheet.rates(), *sheet.streams(), *remarks)]
     lines += ["# Measured, and how far it can be trusted:", *comments]
     if sheet.notes:
         lines += ["# What to know:", *(f"#   {note}" for note in sheet.notes)]
@@ -98,8 +98,8 @@ def _constants(sheet: Sheet, fits: list[Fit]) -> Iterator[str]:
 
 def _trust(one: Fit, key: str) -> str:
     if key not in one.spread:
-        return "too few products to say how far it moves without some of them"
-    return f"it moves {one.spread[key]:.1%} when a fifth of the products is left out"
+        return "too few GEMMs to estimate its stability"
+    return f"it changes {one.spread[key]:.1%} when a fifth of the GEMMs is left out"
 
 
 def _fit_line(one: Fit) -> str:
@@ -110,14 +110,14 @@ def _fit_line(one: Fit) -> str:
     )
 
 
-def _elsewhere(document: Any, found: Measured, fits: list[Fit]) -> Iterator[str]:
+def _elsewhere(document: Any, measurement: Measured, fits: list[Fit]) -> Iterator[str]:
     """Mean errors of types that nothing was fitted on."""
     machine = machine_with(document, {})
     fitted = {one.dtype for one in fits}
-    for dtype in dict.fromkeys(one.dtype for one in found.products):
+    for dtype in dict.fromkeys(one.dtype for one in measurement.products):
         if dtype in fitted:
             continue
-        own = _own(found, dtype)
+        own = _own(measurement, dtype)
         try:
             error = float(np.mean(errors(machine, own)))
         except InputError:  # the library has no kernels for it

@@ -68,14 +68,14 @@ def errors(machine: Any, products: Sequence[Product]) -> Floats:
     m, n, k = (np.array([getattr(one, side) for one in products], float) for side in "mnk")
     dtype = products[0].dtype
     output = {"int8": "int32", "tf32": "fp32"}.get(dtype, dtype)
-    wanted = "fp32" if dtype == "tf32" else dtype
+    math = "fp32" if dtype == "tf32" else dtype
     if dtype == "tf32":
         changed = deepcopy(machine.document)
         changed.override({"precision": "tf32"})
         machine = type(machine)(check(type(machine).spec_class, changed), machine.folder, changed)
     measured = np.array([one.seconds for one in products])
-    found: Floats = machine.gemm_times(m, n, k, wanted, output) / measured - 1
-    return found
+    relative: Floats = machine.gemm_times(m, n, k, math, output) / measured - 1
+    return relative
 
 
 def fit(document: Document, products: Sequence[Product], unit: str, floor: bool, empty_s: float = 0.0) -> Fit | None:
@@ -136,29 +136,29 @@ def _solve(
     def off(at: Floats) -> Floats:
         return np.log1p(errors(machine_with(document, values(at)), products))
 
-    def cost(found: Floats, at: Floats) -> float:
-        size = np.abs(found)
+    def cost(residuals: Floats, at: Floats) -> float:
+        size = np.abs(residuals)
         soft = np.where(size < SOFT, size**2, 2 * SOFT * size - SOFT**2)
         return float(soft.sum() + ((prior * at) ** 2).sum())
 
     at = np.maximum(np.zeros(len(names)), least)
-    found = off(at)
+    residuals = off(at)
     for _ in range(STEPS):
-        slopes = np.column_stack([(off(at - move) - found) / -TINY for move in TINY * np.eye(len(names))])
-        weight = np.sqrt(np.minimum(1.0, SOFT / np.maximum(np.abs(found), 1e-12)))
+        slopes = np.column_stack([(off(at - move) - residuals) / -TINY for move in TINY * np.eye(len(names))])
+        weight = np.sqrt(np.minimum(1.0, SOFT / np.maximum(np.abs(residuals), 1e-12)))
         rows = np.vstack([slopes * weight[:, None], np.diag(prior)])
-        way = np.linalg.lstsq(rows, -np.concatenate([found * weight, prior * at]), rcond=None)[0]
+        way = np.linalg.lstsq(rows, -np.concatenate([residuals * weight, prior * at]), rcond=None)[0]
         for _ in range(HALVINGS):
             next_at = np.clip(at + way, least, most)
             next_found = off(next_at)
-            gain = 1 - cost(next_found, next_at) / max(cost(found, at), 1e-12)
+            gain = 1 - cost(next_found, next_at) / max(cost(residuals, at), 1e-12)
             if gain > 0:
                 break
             way = way / 2
         else:
             break
         done = gain < TINY or np.abs(next_at - at).max() < TINY
-        at, found = next_at, next_found
+        at, residuals = next_at, next_found
         if done:
             break
     return {name: float(f"{value:.4g}") for name, value in values(at).items()}

@@ -30,9 +30,9 @@ class Run(Spec):
 
     @model_validator(mode="after")
     def _one_kernel(self) -> Run:
-        given = [name for name in ("matmul", "copies", "read", "empty") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"a run must be exactly one of matmul, copy, read or empty, not {len(given)} of them")
+        keys = [name for name in ("matmul", "copies", "read", "empty") if getattr(self, name) is not None]
+        if len(keys) != 1:
+            raise ValueError(f"a run must be exactly one of matmul, copy, read or empty, not {len(keys)} of them")
         if (self.matmul is None) != (self.type is None):
             raise ValueError("a product must say its type, and nothing else has one")
         return self
@@ -59,10 +59,10 @@ class Recorded:
     """A device whose timings are read from a file; what the file lacks was not measured."""
 
     def __init__(self, path: str | Path) -> None:
-        found = check(RecordedFile, read_yaml(Path(path)))
-        self.properties, self.source = found.properties, found.source
+        recording = check(RecordedFile, read_yaml(Path(path)))
+        self.properties, self.source = recording.properties, recording.source
         self.failed: list[str] = []
-        self._times = {run.key: tuple(us * 1e3 for us in run.us) for run in found.runs}
+        self._times = {run.key: tuple(us * 1e3 for us in run.us) for run in recording.runs}
 
     def _timing(self, key: Key, work: float) -> Timing | None:
         ns = self._times.get(key)
@@ -119,13 +119,13 @@ class Recorder:
         """The file that `Recorded` reads."""
         import yaml
 
-        told = self.properties.model_dump(exclude_none=True)
+        properties = self.properties.model_dump(exclude_none=True)
         units = {"memory": "B", "l2": "B", "shared": "B", "registers": "B", "clock": "Hz", "board": "W"}
         for key, unit in units.items():
-            if key in told:
-                told[key] = f"{float(told[key]):.12g} {unit}"
+            if key in properties:
+                properties[key] = f"{float(properties[key]):.12g} {unit}"
         if self.properties.dram is not None:
-            told["dram"] = f"{float(self.properties.dram.amount):.12g} B/s"
+            properties["dram"] = f"{float(self.properties.dram.amount):.12g} B/s"
         source = self.source or f"hwsim calibrate --device cuda on {self.properties.date}, {self.properties.software}"
-        head = yaml.safe_dump({"source": source, "properties": told}, sort_keys=False, width=1000)
+        head = yaml.safe_dump({"source": source, "properties": properties}, sort_keys=False, width=1000)
         return head + "runs:\n" + "\n".join(self._lines) + "\n"

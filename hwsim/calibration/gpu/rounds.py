@@ -75,8 +75,8 @@ class Measured:
 
 
 def _shapes() -> list[tuple[str, Shape]]:
-    found = [(dtype, shape) for dtype in ("bf16", "fp16") for shape in GRID]
-    return found + [("fp32", shape) for shape in CUDA_GRID] + [("tf32", LARGE), ("int8", LARGE)]
+    shapes = [(dtype, shape) for dtype in ("bf16", "fp16") for shape in GRID]
+    return shapes + [("fp32", shape) for shape in CUDA_GRID] + [("tf32", LARGE), ("int8", LARGE)]
 
 
 def _fits(dtype: str, shape: Shape, memory: float) -> bool:

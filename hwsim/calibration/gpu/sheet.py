@@ -25,22 +25,22 @@ SLOW = 0.6
 """Share of the peak rate below which a large product says that something is not as the data sheet has it."""
 
 
-def kin_of(found: tuple[int, int]) -> tuple[str, str]:
+def kin_of(version: tuple[int, int]) -> tuple[str, str]:
     """The shipped machine with the SM of a compute capability, and a note where there is none of just that."""
-    if found in KIN:
-        return KIN[found], ""
-    older = [known for known in KIN if known < found]
+    if version in KIN:
+        return KIN[version], ""
+    older = [listed for listed in KIN if listed < version]
     if not older:
         least = ".".join(map(str, min(KIN)))
-        raise InputError(f"the compute capability must be {least} or later, not {found[0]}.{found[1]}")
+        raise InputError(f"the compute capability must be {least} or later, not {version[0]}.{version[1]}")
     near = max(older)
-    told = f"compute capability {found[0]}.{found[1]} has no generation here: that of {near[0]}.{near[1]} stands for it"
-    return KIN[near], told
+    shown = ".".join(map(str, version))
+    return KIN[near], f"no generation for compute capability {shown}: that of {near[0]}.{near[1]} is used"
 
 
 def _doubt(timing: Timing) -> str:
     if len(timing.ns) == 1:
-        return "one value, so its spread is not known"
+        return "one value: the spread is unknown"
     return f"median {timing.spread:.1%} from the best, quartiles {timing.quartiles:.1%} apart"
 
 
@@ -62,7 +62,7 @@ class Sheet:
         self._shares()
 
     def _missing(self, what: str, value: str) -> str:
-        self.notes.append(f"the {self.teller} does not tell {what}: {value} of {self.kin.name} stands for it")
+        self.notes.append(f"the {self.teller} does not report {what}: {value} of {self.kin.name} is used")
         return value
 
     def _rate(self, name: str) -> float | None:
@@ -81,9 +81,7 @@ class Sheet:
             return float(self.told.dram.amount), f"{self.teller}: clock and width of the memory"
         rate, share = self._rate("dram copy"), self.kin.timer.constants["cuda"].dram_share
         if rate is not None:
-            self.notes.append(
-                f"the {self.teller} does not tell the DRAM bandwidth: a copy's, over the generation's share"
-            )
+            self.notes.append(f"the {self.teller} does not report the DRAM bandwidth: it is estimated from copies")
             return rate / share, f"a copy reaches {share:.0%} of it, as in the generation"
         value = float(self.kin.spec.memories["dram"].bandwidth.amount)
         self._missing("the DRAM bandwidth", f"{value / 1e9:.4g} GB/s")
@@ -98,7 +96,7 @@ class Sheet:
         ):
             rate = self._rate(name)
             if rate is None:
-                self.notes.append(f"no {name} was timed: {key} is that of the generation")
+                self.notes.append(f"no {name} was timed: {key} of the generation is used")
                 continue
             if rate > most * whole:
                 self.notes.append(f"the {name} is faster than it can be ({rate / whole:.2f} of the whole): bounded")
@@ -180,9 +178,11 @@ class Sheet:
             size = f"{best.m}x{best.n}x{best.k}"
             yield f"{dtype}: {format_si(2 * rate, 'op/s', 4)}{share} ({size}; {_doubt(best.timing)})"
             if peak and rate > 1.02 * peak:
-                self.notes.append(f"{dtype} is faster than the peak of {self.kin.name}'s SM: its macs must be higher")
+                self.notes.append(f"{dtype} is faster than the peak of {self.kin.name}'s SM: raise sm.macs")
             elif peak and rate < SLOW * peak:
-                self.notes.append(f"{dtype} reaches {rate / peak:.0%} of the peak: slow kernels, or a low clock")
+                self.notes.append(
+                    f"{dtype} reaches {rate / peak:.0%} of the peak: the kernels are slow or the clock is low"
+                )
 
     def streams(self) -> Iterator[str]:
         """Comments: bandwidths and empty kernels."""

@@ -35,23 +35,23 @@ class TorchDevice:
 
     def _properties(self) -> Properties:
         torch = self.torch
-        told = torch.cuda.get_device_properties(torch.cuda.current_device())
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return described(
-            told.name,
+            properties.name,
             f"torch {torch.__version__}, CUDA {torch.version.cuda}",
             True,
             {
-                "capability": f"{told.major}.{told.minor}",
-                "sms": told.multi_processor_count,
-                "memory": f"{told.total_memory} B",
+                "capability": f"{properties.major}.{properties.minor}",
+                "sms": properties.multi_processor_count,
+                "memory": f"{properties.total_memory} B",
             },
-            kilohertz=getattr(told, "clock_rate", 0),
-            memory_kilohertz=getattr(told, "memory_clock_rate", 0),
-            bus_bits=getattr(told, "memory_bus_width", 0),
-            registers=getattr(told, "regs_per_multiprocessor", 0),
+            kilohertz=getattr(properties, "clock_rate", 0),
+            memory_kilohertz=getattr(properties, "memory_clock_rate", 0),
+            bus_bits=getattr(properties, "memory_bus_width", 0),
+            registers=getattr(properties, "regs_per_multiprocessor", 0),
             sizes={
-                "l2": getattr(told, "L2_cache_size", 0),
-                "shared": getattr(told, "shared_memory_per_multiprocessor", 0),
+                "l2": getattr(properties, "L2_cache_size", 0),
+                "shared": getattr(properties, "shared_memory_per_multiprocessor", 0),
             },
         )
 

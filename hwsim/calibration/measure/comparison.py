@@ -63,9 +63,9 @@ class MeasuredComparison:
 
     def by_kind(self) -> dict[str, tuple[int, float, float, float]]:
         """Kind of layer -> rows, mean absolute error, their predicted and measured time together."""
-        found: dict[str, list[MeasuredRow]] = {}
+        kinds: dict[str, list[MeasuredRow]] = {}
         for row in self.rows:
-            found.setdefault(row.kind, []).append(row)
+            kinds.setdefault(row.kind, []).append(row)
         return {
             kind: (
                 len(rows),
@@ -73,7 +73,7 @@ class MeasuredComparison:
                 math.fsum(row.predicted_s for row in rows),
                 math.fsum(row.measured_s for row in rows),
             )
-            for kind, rows in sorted(found.items())
+            for kind, rows in sorted(kinds.items())
         }
 
     def document(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[str]]:
     """The machine with so many threads, where its kind has them; else a note that it has none."""
     spec_class = type(machine).spec_class
     if "threads" not in spec_class.model_fields:
-        return machine, [f"{machine.name} is no machine with threads: it is compared as it is"]
+        return machine, [f"{machine.name} has no threads setting: it is compared as it is"]
     document = deepcopy(machine.document)
     document.override({"threads": threads})
     return type(machine)(check(spec_class, document), machine.folder, document), []
@@ -220,7 +220,7 @@ def compare_measured(
     return compared(report, ran, layer_of, [*read.warnings, *notes])
 
 
-def print_measured(found: MeasuredComparison, console: Console) -> None:
+def print_measured(comparison: MeasuredComparison, console: Console) -> None:
     """Print the rows, what only one side has, errors by kind of layer, and totals."""
     from rich.markup import escape
     from rich.table import Table
@@ -228,8 +228,8 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
     def time(seconds: float) -> str:
         return format_si(seconds, "s")
 
-    ran = found.measurement
-    title = f"{found.workload} on {found.machine}: predicted, and measured with {ran.runtime}"
+    ran = comparison.measurement
+    title = f"{comparison.workload} on {comparison.machine}: predicted, and measured with {ran.runtime}"
     table = Table(
         title=f"{title}, {ran.threads} thread{'s' * (ran.threads > 1)}, batch {ran.batch}", title_justify="left"
     )
@@ -238,7 +238,7 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
     for name in ("predicted", "measured", "median", "error"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("bound")
-    for row in found.rows:
+    for row in comparison.rows:
         table.add_row(
             escape(" + ".join(row.layers)),
             escape(" + ".join(row.kernels)),
@@ -248,17 +248,17 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
             f"{row.error:+.1%}",
             row.bound,
         )
-    if found.rows:
+    if comparison.rows:
         console.print(table)
         errors = Table("kind of layer", *(), title="error by kind", title_justify="left")
         for name in ("rows", "mean error", "predicted", "measured"):
             errors.add_column(name, justify="right")
-        for kind, (rows, error, predicted, measured) in found.by_kind().items():
+        for kind, (rows, error, predicted, measured) in comparison.by_kind().items():
             errors.add_row(kind, str(rows), f"{error:.1%}", time(predicted), time(measured))
         console.print(errors)
     for what, names in (
-        ("ran, but is no layer", found.only_measured),
-        ("predicted, but not seen", found.only_predicted),
+        ("measured, but not predicted", comparison.only_measured),
+        ("predicted, but not measured", comparison.only_predicted),
     ):
         if names:
             total = math.fsum(seconds for _, seconds in names)
@@ -266,16 +266,16 @@ def print_measured(found: MeasuredComparison, console: Console) -> None:
             console.print(f"{what}: {len(names)}, {time(total)} together: {shown}")
     nodes = ""
     if ran.nodes:
-        nodes = f"; least times of its nodes {time(ran.nodes_s)}, error {found.predicted_s / ran.nodes_s - 1:+.1%}"
+        nodes = f"; least times of its nodes {time(ran.nodes_s)}, error {comparison.predicted_s / ran.nodes_s - 1:+.1%}"
     else:
-        console.print(f"{found.workload} on {found.machine}: predicted, and measured with {ran.runtime}")
+        console.print(f"{comparison.workload} on {comparison.machine}: predicted, and measured with {ran.runtime}")
     console.print(
-        f"whole run: predicted {time(found.predicted_s)}, measured {time(ran.latency_s)} (median {time(ran.median_s)} "
-        f"of {ran.runs}), error {found.error:+.1%}{nodes}"
+        f"whole run: predicted {time(comparison.predicted_s)}, measured {time(ran.latency_s)} "
+        f"(median {time(ran.median_s)} of {ran.runs}), error {comparison.error:+.1%}{nodes}"
     )
     if ran.energy_j is not None:
         console.print(
             f"energy of the processor for one run, idle power included: {format_si(ran.energy_j, 'J')} (RAPL)"
         )
-    for note in found.notes:
+    for note in comparison.notes:
         console.print(f"note: {note}")

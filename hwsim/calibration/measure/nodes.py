@@ -41,15 +41,15 @@ def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
     writer = {output: node for node in file for output in node.outputs}
     roots = _roots(runtime, file, writer)
     owned = {root.name for root in roots.values()}
-    found = {ran.name: {roots[ran.name].name} if ran.name in roots else set() for ran in runtime}
+    covers = {ran.name: {roots[ran.name].name} if ran.name in roots else set() for ran in runtime}
     made = {output for ran in runtime for output in ran.outputs}
     for ran in runtime:
         if ran.name in roots:
             # Whether it reads what another node gives under a name of the runtime's own.
             renamed = any(tensor in made and tensor not in writer for tensor in ran.inputs)
-            found[ran.name] |= _above(roots[ran.name], owned, writer, ran.op if renamed else "")
-    _absorb(runtime, file, writer, found)
-    return {name: frozenset(names) for name, names in found.items()}
+            covers[ran.name] |= _above(roots[ran.name], owned, writer, ran.op if renamed else "")
+    _absorb(runtime, file, writer, covers)
+    return {name: frozenset(names) for name, names in covers.items()}
 
 
 def _roots(
@@ -59,7 +59,7 @@ def _roots(
     by_name = {node.name: node for node in file if node.name}
     maker = {output: ran for ran in runtime for output in ran.outputs}
     roots: dict[str, GraphNode] = {}
-    given: dict[str, str] = {}
+    producers: dict[str, str] = {}
     for ran in runtime:
         plain = _ADDED.sub("", ran.name)
         named = by_name.get(plain) or writer.get(plain)
@@ -71,18 +71,18 @@ def _roots(
             else:
                 to = next((maker[tensor] for tensor in ran.inputs if tensor in maker), ran)
         root = root or named
-        if root is None or root.name in given:
+        if root is None or root.name in producers:
             continue
         if to.name in roots:  # the later output is what the whole of it gives
-            del given[roots[to.name].name]
+            del producers[roots[to.name].name]
         roots[to.name] = root
-        given[root.name] = to.name
+        producers[root.name] = to.name
     return roots
 
 
 def _above(root: GraphNode, owned: Set[str], writer: Mapping[str, GraphNode], upto: str) -> set[str]:
     """The nodes that `root` depends on and nobody owns; with a kernel `upto`, back to the operator that it is for."""
-    found: set[str] = set()
+    ancestors: set[str] = set()
     met = not upto
     waiting = [root]
     while waiting:
@@ -92,19 +92,22 @@ def _above(root: GraphNode, owned: Set[str], writer: Mapping[str, GraphNode], up
             continue
         for tensor in node.inputs:
             above = writer.get(tensor)
-            if above is not None and above.name not in owned and above.name not in found:
-                found.add(above.name)
+            if above is not None and above.name not in owned and above.name not in ancestors:
+                ancestors.add(above.name)
                 waiting.append(above)
-    return found if met else set()
+    return ancestors if met else set()
 
 
 def _absorb(
-    runtime: Sequence[GraphNode], file: Sequence[GraphNode], writer: Mapping[str, GraphNode], found: dict[str, set[str]]
+    runtime: Sequence[GraphNode],
+    file: Sequence[GraphNode],
+    writer: Mapping[str, GraphNode],
+    covers: dict[str, set[str]],
 ) -> None:
     """Give each of the file's nodes that nobody does to the node, of those before it, that runs last."""
     place = {ran.name: index for index, ran in enumerate(runtime)}
     last: dict[str, str] = {}  # file's node -> the node of the runtime that does it
-    for name, names in found.items():
+    for name, names in covers.items():
         for done in names:
             if done not in last or place[name] > place[last[done]]:
                 last[done] = name
@@ -115,7 +118,7 @@ def _absorb(
         does = [last[name] for name in above if name in last]
         if does:
             last[node.name] = max(does, key=lambda name: place[name])
-            found[last[node.name]].add(node.name)
+            covers[last[node.name]].add(node.name)
 
 
 @dataclass(frozen=True, slots=True)

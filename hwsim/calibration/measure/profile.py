@@ -79,15 +79,15 @@ def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
         reads = {key[2:]: len(event[3].get("input_type_shape") or ()) for key, event in zip(keys, events)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"must be a profile that onnxruntime wrote: {line_of(error)}") from None
-    found: dict[tuple[str, str], list[float]] = {}
+    times_of: dict[tuple[str, str], list[float]] = {}
     end = -1
     for ts, negative, name, index in sorted(keys, key=lambda key: key[:2]):
         if ts - negative <= end:  # inside of the node before
             continue
         end = ts - negative
-        found.setdefault((name, index), []).append(-negative * 1e-6)
+        times_of.setdefault((name, index), []).append(-negative * 1e-6)
     nodes = []
-    for (name, index), times in found.items():
+    for (name, index), times in times_of.items():
         if len(times) % runs:
             raise InputError(f"node {name!r} must run equally often in each of {runs} runs, not {len(times)} times")
         each = np.array(times).reshape(runs, -1).sum(axis=1)[warm:]

@@ -92,7 +92,7 @@ def measure(
     batch : int
         The first size of each input, where the model leaves it open.
     runs : int, optional
-        How often to run it; as often as fits `seconds` unless told, 5 to 300 times. Two more go first and are not kept.
+        Number of runs; by default as many as fit `seconds`, 5 to 300. Two warm-up runs go first.
     shapes : mapping, optional
         Other sizes that the model leaves open, by their names; or shapes of inputs, by the names of these.
     tell : callable, optional
@@ -261,12 +261,10 @@ class _Run:
             times.append(self.run(plain, feeds))
         joules = Energy.now().joules_since(before)
         if self.device != "cpu":
-            self.notes.append(
-                f"{PROVIDERS[self.device]} launches a node and goes on before it is done: only whole runs are timed"
-            )
+            self.notes.append(f"{PROVIDERS[self.device]} is asynchronous: only whole runs are timed")
             return self.told(original, (), (), batch, times, None)
         if joules is None:
-            self.notes.append("energy: this machine lets no energy counter (RAPL) be read")
+            self.notes.append("energy: no RAPL counter is readable on this machine")
         del plain  # its threads would spin beside those of the next
         profiled = self.session(profiled=True)
         for done in range(WARM_RUNS + count):
@@ -281,7 +279,7 @@ class _Run:
         nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
         nodes, watching = without_profiler(nodes, min(times), self.watched_s())
         if watching:
-            self.notes.append(f"the profiler's own time, {watching * 1e6:.1f} us a node, is taken off")
+            self.notes.append(f"the profiler overhead, {watching * 1e6:.1f} us per node, is subtracted")
         self.notes += Load.now().since(load).notes()
         return self.told(original, optimized, nodes, batch, times, None if joules is None else joules / count)
 

@@ -75,7 +75,7 @@ class CoreMemories(Spec):
 class Core(Spec):
     """A microarchitecture.
 
-    `ports` lists what each vector port runs, `cycles` how long an instruction holds its port (1 unless told),
+    `ports` lists what each vector port runs, `cycles` how long an instruction holds its port (default 1),
     `latency` where an instruction's differs from the usual, `sequences` those that libraries run on it.
     """
 
@@ -110,19 +110,19 @@ class Core(Spec):
 
     def cycles_of(self, name: str) -> Fraction:
         """Port-bound cycles of one run of a sequence; raises ValueError where no port runs an instruction of it."""
-        spent: dict[frozenset[str], int] = {}
+        cycles: dict[frozenset[str], int] = {}
         for instruction in sequence_of(name).instructions:
             users = frozenset(port for port, runs in self.ports.items() if instruction in runs)
             if not users:
-                known = sorted({other for runs in self.ports.values() for other in runs})
+                names = sorted({other for runs in self.ports.values() for other in runs})
                 raise ValueError(
                     f"{name} needs {instruction}, which must run on a port of the core ({', '.join(self.ports)})"
-                    f"{nearest(instruction, known)}"
+                    f"{nearest(instruction, names)}"
                 )
-            spent[users] = spent.get(users, 0) + self.cycles.get(instruction, 1)
-        ports = sorted({port for users in spent for port in users})
+            cycles[users] = cycles.get(users, 0) + self.cycles.get(instruction, 1)
+        ports = sorted({port for users in cycles for port in users})
         return max(
-            Fraction(sum(n for users, n in spent.items() if users <= set(chosen)), size)
+            Fraction(sum(n for users, n in cycles.items() if users <= set(chosen)), size)
             for size in range(1, len(ports) + 1)
             for chosen in combinations(ports, size)
         )
@@ -161,10 +161,10 @@ def _file() -> _File:
 
 def sequence_of(name: str) -> Sequence:
     """A sequence by name; raises ValueError with the nearest."""
-    known = _file().sequences
-    if name not in known:
-        raise ValueError(f"no instruction sequence is called {name!r}{nearest(name, known)}")
-    return known[name]
+    sequences = _file().sequences
+    if name not in sequences:
+        raise ValueError(f"no instruction sequence is called {name!r}{nearest(name, sequences)}")
+    return sequences[name]
 
 
 def core_names() -> list[str]:
@@ -184,22 +184,23 @@ def rule() -> RuleSpec:
     return _file().sustained
 
 
-def core_document(given: object) -> dict[str, Any]:
-    """A core as written, over those that it is `like`; raises ValueError for a name nobody knows."""
-    found: dict[str, Any] = {}
+def core_document(core: object) -> dict[str, Any]:
+    """A core as written, over those that it is `like`; raises ValueError for an unknown name."""
+    document: dict[str, Any] = {}
     for _ in range(_LIKE_DEPTH):
-        if isinstance(given, str) and given not in _file().cores:
-            raise ValueError(f"no core is called {given!r}{nearest(given, core_names())}")
-        if not isinstance(given, (str, dict)):
-            raise ValueError(f"core must be the name of one, not {given!r:.60}{nearest(given, core_names())}")
-        written = _file().cores[given] if isinstance(given, str) else given
+        if isinstance(core, str) and core not in _file().cores:
+            raise ValueError(f"no core is called {core!r}{nearest(core, core_names())}")
+        if not isinstance(core, (str, dict)):
+            raise ValueError(f"core must be the name of one, not {core!r:.60}{nearest(core, core_names())}")
+        written = _file().cores[core] if isinstance(core, str) else core
         # Ports and sequences are a core's own: they replace, they do not add up.
-        lower = {key: value for key, value in written.items() if not (key in ("ports", "sequences") and key in found)}
-        found = _merged(lower, found)
+        own = {key for key in ("ports", "sequences") if key in document}
+        lower = {key: value for key, value in written.items() if key not in own}
+        document = _merged(lower, document)
         if "like" not in written:
-            return found
-        given = written["like"]
-    raise ValueError(f"core {given!r} must be like others at most {_LIKE_DEPTH} deep")
+            return document
+        core = written["like"]
+    raise ValueError(f"core {core!r} must be like others at most {_LIKE_DEPTH} deep")
 
 
 @cache
@@ -208,6 +209,6 @@ def load_core(name: str) -> Core:
     return Core.model_validate(core_document(name))
 
 
-def core_named(given: str | dict[str, Any]) -> Core:
+def core_named(core: str | dict[str, Any]) -> Core:
     """A core by name, or one that a machine file describes itself."""
-    return load_core(given) if isinstance(given, str) else Core.model_validate(core_document(given))
+    return load_core(core) if isinstance(core, str) else Core.model_validate(core_document(core))

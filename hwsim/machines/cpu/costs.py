@@ -1,4 +1,4 @@
-"""What one core spends on its part of a layer, in cycles, by what they go to."""
+"""Cycles of one core for its share of a layer, by stage."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.tiles import Walk, walk
 from hwsim.machines.cpu.work import COSTLY, Work
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, Stream
 
-__all__ = ["ALONE", "BOUNDS", "Place", "Share", "Spent", "fused", "level_of", "spend", "transcendental"]
+__all__ = ["ALONE", "BOUNDS", "Place", "Share", "ThreadCost", "fused", "level_of", "spend", "transcendental"]
 
-#: The words a user reads for what a stage waits on, in the order in which the stages run.
+#: Bound of each stage in a report, in execution order.
 BOUNDS: dict[str, str] = {
     "call": "call overhead",
     "threads": "thread start",
@@ -41,7 +41,7 @@ _MANY_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a thread has of a layer: so many of its products, rows and columns, which are this `part` of its MACs."""
+    """A thread's share of a layer: matrices, rows and columns, and the resulting `part` of the MACs."""
 
     b: int
     m: int
@@ -52,18 +52,18 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the network around a layer asks of it.
+    """Layout and cache context of a layer in its network.
 
     Attributes
     ----------
     edges : (bool, bool)
-        Whether the input and the output have to be moved between the library's layout and the plain one.
+        Whether the input and the output are reordered between the library's layout and the plain one.
     session : bool
-        Whether it is the first to run, which carries what surrounds an inference.
+        Whether it is the first layer, which is charged with the overhead of an inference.
     passed : bool
-        Whether another layer takes its output.
+        Whether another layer reads its output.
     lost : float
-        Part of what lay in L3 that others drove out of it since the last inference.
+        Fraction of its L3 lines that were evicted since the last inference.
     """
 
     edges: tuple[bool, bool] = (True, True)
@@ -73,12 +73,12 @@ class Place:
 
 
 ALONE = Place()
-"""A layer that is run on its own."""
+"""A layer outside any network."""
 
 
 @dataclass(slots=True)
-class Spent:
-    """Cycles by stage, and the memory that weights come from if it is not a cache of the core's own."""
+class ThreadCost:
+    """Cycles of a thread by stage, and the memory that weights come from, "" for the core's own caches."""
 
     cycles: dict[str, float]
     far: Literal["", "l3", "dram"] = ""
@@ -90,7 +90,7 @@ class Spent:
 
 
 def transcendental(x: Product | Stream) -> int:
-    """Values whose function takes more than a comparison or a product."""
+    """Number of outputs with a transcendental function."""
     if isinstance(x, Product):
         return x.outputs if x.activation in COSTLY else 0
     function = x.function if x.kind == "activation" else x.activation
@@ -98,143 +98,145 @@ def transcendental(x: Product | Stream) -> int:
 
 
 def fused(x: Product | Stream) -> bool:
-    """Whether a library that fuses runs the layer inside the one before it."""
+    """Whether a fusing library runs the layer inside the previous one."""
     if isinstance(x, Product):
         return False
     return x.kind in ("elementwise", "view", "copy", "concat") or (x.kind == "activation" and not transcendental(x))
 
 
-def _far(bench: Bench, found: Walk, level: Literal["l3", "dram"], lost: float, spent: Spent) -> None:
-    """Steps that pull weights from afar, `lost` of them from DRAM: as long as that or the tile takes, the longer."""
-    for steps, near, size in found.far:
-        stream = steps * size * ((1 - lost) / bench.l3 + lost / bench.dram)
-        spent.cycles["hidden"] += min(stream, steps * near)
-        spent.cycles[level] += max(0.0, stream - steps * near)
-        spent.cycles["compute"] += max(0.0, steps * near - stream)
-    spent.far = level
+def _far(model: CoreModel, tiles: Walk, level: Literal["l3", "dram"], lost: float, cost: ThreadCost) -> None:
+    """Steps whose weights come from L3 or DRAM; each takes the longer of the transfer and the tile."""
+    for steps, near, size in tiles.far:
+        stream = steps * size * ((1 - lost) / model.l3 + lost / model.dram)
+        cost.cycles["hidden"] += min(stream, steps * near)
+        cost.cycles[level] += max(0.0, stream - steps * near)
+        cost.cycles["compute"] += max(0.0, steps * near - stream)
+    cost.far = level
 
 
-def level_of(bench: Bench, home: tuple[float, float]) -> Literal["", "l3", "dram"]:
-    """Where weights live that take so many bytes of the core's own cache and of the shared one."""
-    if home[0] <= bench.library.resident * bench.l2_size:
+def level_of(model: CoreModel, home: tuple[float, float]) -> Literal["", "l3", "dram"]:
+    """The memory that weights are read from, given their bytes in the core's own cache and in the shared one."""
+    if home[0] <= model.library.resident * model.l2_size:
         return ""
-    return "l3" if home[1] <= bench.library.resident * bench.l3_size else "dram"
+    return "l3" if home[1] <= model.library.resident * model.l3_size else "dram"
 
 
-def _multiply(work: Work, bench: Bench, share: Share, home: tuple[float, float], lost: float, spent: Spent) -> None:
-    """The multiply-accumulates of a product or convolution and what goes with them."""
-    spent_on, cost, threads = spent.cycles, bench.cost, share.threads
+def _multiply(
+    work: Work, model: CoreModel, share: Share, home: tuple[float, float], lost: float, result: ThreadCost
+) -> None:
+    """Add the cycles of the MACs of a GEMM or convolution and of their operands."""
+    cycles, cost, threads = result.cycles, model.cost, share.threads
     outputs = work.b * work.m * work.n
     if work.depthwise:
-        taps = (work.live if bench.library.padding == "skip" else work.macs) / threads
-        lanes = bench.ports.lanes
+        taps = (work.live if model.library.padding == "skip" else work.macs) / threads
+        lanes = model.ports.lanes
         channels = work.b * work.n
         whole = channels // lanes * lanes if cost("rest") else channels
         vectors = taps * (whole / channels) / lanes if whole else 0.0
-        spent_on["loads"] += cost("tap") * vectors * bench.ports.vector_bytes / bench.l1_load
-        spent_on["loads"] += cost("rest") * taps * (1 - whole / channels)
-        spent_on["outputs"] += cost("output") * outputs / lanes / threads if bench.type.efficiency else 0.0
+        cycles["loads"] += cost("tap") * vectors * model.ports.vector_bytes / model.l1_load
+        cycles["loads"] += cost("rest") * taps * (1 - whole / channels)
+        cycles["outputs"] += cost("output") * outputs / lanes / threads if model.type.efficiency else 0.0
         return
-    if bench.type.efficiency is not None or bench.fixed_tile:
-        kept = (bench.type.efficiency or 1.0) * bench.library.factor(bench.sequence, "efficiency")
-        macs = work.live if bench.library.padding == "skip" else work.macs
-        spent_on["compute"] += macs * share.part / (bench.rate * kept)
-        spent_on["outputs"] += cost("output") * outputs * share.part / bench.ports.lanes
+    if model.type.efficiency is not None or model.fixed_tile:
+        efficiency = (model.type.efficiency or 1.0) * model.library.factor(model.sequence, "efficiency")
+        macs = work.live if model.library.padding == "skip" else work.macs
+        cycles["compute"] += macs * share.part / (model.rate * efficiency)
+        cycles["outputs"] += cost("output") * outputs * share.part / model.ports.lanes
         return
-    level = level_of(bench, home)
+    level = level_of(model, home)
     lost = {"": 0.0, "l3": lost, "dram": 1.0}[level]
     # Weights that fit L3 are few enough pages for the TLB, which `page` is about; `restart` is about prefetch.
     page = cost("page") * min(1.0, share.m / _MANY_ROWS) if level == "dram" else 0.0
     level = "dram" if lost > 0.5 else level
-    patches = work.conv and (work.channels % bench.ports.depth != 0)
+    patches = work.conv and (work.channels % model.ports.depth != 0)
     if work.conv and not patches:
         # Implicit: pointers to pixels, no slices of depth; the tile is requantized as it leaves the registers.
-        depth = work.taps * _up(work.channels, bench.ports.depth)
-        found = walk(share.m, share.n, depth, bench.type.conv, bench.ports, bench.l2, bool(level))
-        spent_on["outputs"] += share.b * cost("output") * found.stored
+        depth = work.taps * _up(work.channels, model.ports.depth)
+        tiles = walk(share.m, share.n, depth, model.type.conv, model.ports, model.l2, bool(level))
+        cycles["outputs"] += share.b * cost("output") * tiles.stored
     else:
-        tile = bench.type.gemm.model_copy(update={"depth": None}) if work.conv else bench.type.gemm
-        found = walk(share.m, share.n, work.k, tile, bench.ports, bench.l2, bool(level))
+        tile = model.type.gemm.model_copy(update={"depth": None}) if work.conv else model.type.gemm
+        tiles = walk(share.m, share.n, work.k, tile, model.ports, model.l2, bool(level))
         # The first slice only stores.
-        spent_on["accumulate"] += share.b * cost("accumulate") * (found.stored / 2 + found.added)
-    for bound, cycles in found.cycles.items():
-        spent_on[bound] += share.b * cycles
+        cycles["accumulate"] += share.b * cost("accumulate") * (tiles.stored / 2 + tiles.added)
+    for bound, n in tiles.cycles.items():
+        cycles[bound] += share.b * n
     if level:
-        found = replace(found, far=[(share.b * steps, near, size) for steps, near, size in found.far])
-        _far(bench, found, level, lost, spent)
-        pages = share.b * work.k * share.n * bench.word / _PAGE * lost
-        spent_on[level] += pages * max(page, cost("restart"))
+        tiles = replace(tiles, far=[(share.b * steps, near, size) for steps, near, size in tiles.far])
+        _far(model, tiles, level, lost, result)
+        pages = share.b * work.k * share.n * model.word / _PAGE * lost
+        cycles[level] += pages * max(page, cost("restart"))
     if work.conv and (patches or work.taps > 1):
-        spent_on["patches"] += cost("patch") * work.b * work.m * work.taps / threads
+        cycles["patches"] += cost("patch") * work.b * work.m * work.taps / threads
     if patches:
-        spent_on["requantize"] += cost("requantize") * outputs / threads
+        cycles["requantize"] += cost("requantize") * outputs / threads
 
 
 def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-def _pass(bench: Bench, values: float, spent: Spent) -> None:
-    """A pass over values without MACs: by the bandwidth of where they are."""
-    moved = values * bench.word
-    if moved <= bench.l2_size:
-        spent.cycles["l2"] += moved / bench.l2
-    elif moved <= bench.l3_size:
-        spent.cycles["l3"] += moved / bench.l3
+def _pass(model: CoreModel, values: float, cost: ThreadCost) -> None:
+    """Add the cycles of an elementwise pass, limited by the memory that holds the values."""
+    moved = values * model.word
+    if moved <= model.l2_size:
+        cost.cycles["l2"] += moved / model.l2
+    elif moved <= model.l3_size:
+        cost.cycles["l3"] += moved / model.l3
     else:
-        spent.cycles["dram"] += moved / bench.dram
+        cost.cycles["dram"] += moved / model.dram
 
 
 def spend(
     layer: Layer,
     work: Work | None,
-    bench: Bench,
+    model: CoreModel,
     batch: int,
     share: Share,
     home: tuple[float, float],
     place: Place = ALONE,
-) -> Spent:
+) -> ThreadCost:
     """Cycles of one thread for its share of a layer.
 
-    `home` are the bytes that weights take of the thread's own cache and of the one that it shares.
+    `home` is the bytes of weights in the thread's own cache and in the shared one.
     """
-    spent = Spent(defaultdict(float))
-    library, cost, threads = bench.library, bench.cost, share.threads
-    cycles = spent.cycles
+    result = ThreadCost(defaultdict(float))
+    library, cost, threads = model.library, model.cost, share.threads
+    cycles = result.cycles
     x = layer.lower(batch)
     if library.fuses and fused(x):
-        return spent
+        return result
     pool = isinstance(x, Stream) and x.kind == "pool"
     cycles["call"] = cost("call") + place.session * cost("session")
     if threads > 1:
         first = cost("conv_thread" if pool or (work is not None and work.conv) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
     if work is not None and isinstance(x, Product):
-        _multiply(work, bench, share, home, place.lost, spent)
+        _multiply(work, model, share, home, place.lost, result)
         if x.geometry is not None and library.layout == "reorder":
-            # Channels that fill no vector are read as they are.
-            plain = bench.dtype != "int8" and x.geometry.c < bench.ports.lanes
+            # Inputs with fewer channels than a vector are not reordered.
+            plain = model.dtype != "int8" and x.geometry.c < model.ports.lanes
             edges = (place.edges[0] and not plain, place.edges[1])
             values = edges[0] * layer.inputs + edges[1] * layer.outputs
             cycles["reorder"] += cost("reorder") * values * batch / threads
             cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
-            if bench.dtype != "int8" and x.activation not in ("none", "relu"):
+            if model.dtype != "int8" and x.activation not in ("none", "relu"):
                 cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
-        if not work.conv and place.passed and bench.dtype == "int8":
-            # 32-bit sums, which the next layer takes in 8 bits.
+        if not work.conv and place.passed and model.dtype == "int8":
+            # The next layer takes 8-bit values: the 32-bit sums are requantized.
             cycles["requantize"] += cost("requantize") * layer.outputs * batch / threads
         if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads
     elif pool and not library.fuses:
-        cycles["loads"] += layer.ops * batch / threads * bench.word / bench.l1_load
-        _pass(bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+        cycles["loads"] += layer.ops * batch / threads * model.word / model.l1_load
+        _pass(model, (layer.inputs + layer.outputs) * batch / threads, result)
     elif pool:
-        cycles["outputs"] += cost("output") * layer.outputs * batch / bench.ports.lanes / threads
+        cycles["outputs"] += cost("output") * layer.outputs * batch / model.ports.lanes / threads
     elif isinstance(x, Stream) and x.kind != "gather" and not transcendental(x):
-        _pass(bench, (layer.inputs + layer.outputs) * batch / threads, spent)
+        _pass(model, (layer.inputs + layer.outputs) * batch / threads, result)
         cycles["outputs"] += cost("value") * layer.outputs * batch / threads
-    cycles["functions"] += cost("function") * transcendental(x) / bench.ports.lanes / threads
+    cycles["functions"] += cost("function") * transcendental(x) / model.ports.lanes / threads
     if library.lines is not None and (work is not None or pool):
-        over = max(0.0, (layer.inputs + layer.outputs) * bench.word * batch / threads - bench.l2_size)
-        cycles["spill"] += over * bench.l3_latency / (64 * library.lines)
-    return spent
+        over = max(0.0, (layer.inputs + layer.outputs) * model.word * batch / threads - model.l2_size)
+        cycles["spill"] += over * model.l3_latency / (64 * library.lines)
+    return result

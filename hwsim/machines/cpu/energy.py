@@ -16,14 +16,14 @@ __all__ = ["IDLE_SHARE", "energy_of"]
 IDLE_SHARE, _CORE_SHARE = 0.3, 0.9
 _NODES = (45, 32, 20, 16, 14, 10, 7)  # with published polynomials
 _MACS = {"int8": "int8_mac", "bf16": "fp16_mac", "fp32": "fp32_mac"}
-_DRAM = "Horowitz, ISSCC 2014, fig. 1.1.9 (1.3 to 2.6 nJ for 64 bits), not carried to the node of the cores"
+_DRAM = "Horowitz, ISSCC 2014, fig. 1.1.9 (1.3 to 2.6 nJ for 64 bits), not scaled to the process node of the cores"
 
 
 def energy_of(spec: CpuSpec) -> EnergySpec:
     """The prices that follow from node, TDP and idle power; those of the file go first."""
-    given = spec.energy
+    energy = spec.energy
     nm = float(spec.node) * 1e9 if spec.node is not None else 14.0
-    node = min(_NODES, key=lambda known: abs(known - nm))
+    node = min(_NODES, key=lambda option: abs(option - nm))
     tdp = spec.tdp if spec.tdp is not None else spec.sustained_clock and spec.sustained_clock.tdp
     prices = {f"mac.{dtype}": PriceSpec(entry=_MACS[dtype]) for dtype in DTYPES}
     nothing = PriceSpec(energy="0 pJ", source="not run")
@@ -43,12 +43,12 @@ def energy_of(spec: CpuSpec) -> EnergySpec:
         source = "idle power of the file" if spec.idle is not None else f"idle power assumed {IDLE_SHARE:g} of TDP"
     else:
         prices["core"] = PriceSpec(unknown=True, source="the file gives no tdp")
-    table = given.table if "energy" in spec.model_fields_set else "horowitz_45nm"
+    table = energy.table if "energy" in spec.model_fields_set else "horowitz_45nm"
     return EnergySpec(
         table=table,
-        node=given.node if given.node is not None else f"{node} nm",
-        voltage=given.voltage if given.voltage is not None else "0.8 V",
-        prices=prices | given.prices,
-        static=given.static if given.static is not None else static,
-        static_source=given.static_source if given.static is not None else source,
+        node=energy.node if energy.node is not None else f"{node} nm",
+        voltage=energy.voltage if energy.voltage is not None else "0.8 V",
+        prices=prices | energy.prices,
+        static=energy.static if energy.static is not None else static,
+        static_source=energy.static_source if energy.static is not None else source,
     )

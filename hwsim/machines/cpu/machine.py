@@ -1,4 +1,4 @@
-"""The processor: what each thread spends on a layer, the caches and the DRAM that threads share, and streams."""
+"""The processor: cycles of each thread, shared caches and DRAM, and concurrent streams."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine
-from hwsim.machines.cpu.bench import Bench, bench_of
 from hwsim.machines.cpu.core import core_named
-from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, Spent, fused, level_of, spend
+from hwsim.machines.cpu.core_model import CoreModel, core_model_of
+from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, ThreadCost, fused, level_of, spend
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.library import COSTS, Library, load_library
 from hwsim.machines.cpu.nest import nest_of
@@ -25,13 +25,13 @@ from hwsim.machines.cpu.work import Work, work_of
 from hwsim.machines.network_plan import NetworkPlan, PlanCache
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.mapping import Mapping as LoopNest, Problem, counts
-from hwsim.units import Rate
+from hwsim.units import Rate, format_count
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Product
 
 __all__ = ["Cpu"]
 
-#: What the equations read of each level of memory.
+#: Keys of each memory level that the cost model reads.
 _READ = {
     "l1": ("size", "load"),
     "l2": ("size", "bandwidth"),
@@ -50,11 +50,11 @@ class CpuContext:
     weights : int or None
         Bytes of all weights of the network, which share the caches.
     place : Place
-        Layout changes, and what other layers and programs drive out of L3.
+        Layout changes and L3 evictions.
     shared : int
         Cycles of waiting for DRAM.
     streams : float
-        Inferences side by side.
+        Concurrent inferences.
     """
 
     weights: int | None = None
@@ -91,10 +91,10 @@ class Cpu(Machine):
         self.use(library)
 
     def use(self, library: Library) -> None:
-        """Run with another library from now on, as fits and what-ifs do; what was planned is forgotten."""
+        """Replace the library, for fits and what-ifs; clears the plan cache."""
         self.library = library
         self.cache = PlanCache()
-        self._benches: dict[tuple[str, bool], Bench] = {}
+        self._models: dict[tuple[str, bool], CoreModel] = {}
 
     @property
     def core_clock(self) -> str:
@@ -107,36 +107,36 @@ class Cpu(Machine):
         return float(self.spec.clock_hz(self.spec.clock))
 
     def dtype_of(self, layer: Layer) -> str:
-        """The number format that a layer runs in: as the file says, else that of its weights or values."""
+        """The number format of a layer: `precision` of the file, else that of its weights or inputs."""
         if self.spec.precision != "workload":
             return self.spec.precision
-        given = layer.weight.dtype if layer.macs else layer.input.dtype
-        dtype = _RUNS_AS.get(given, given)
+        own = layer.weight.dtype if layer.macs else layer.input.dtype
+        dtype = _RUNS_AS.get(own, own)
         core = core_named(self.spec.core)
         if dtype not in self.library.types or core.best(dtype) is None:
             if not layer.macs:
                 return "fp32" if "fp32" in self.library.types else next(iter(self.library.types))
             able = [name for name in self.library.types if core.best(name) is not None]
-            known = ", ".join(able)
+            formats = ", ".join(able)
             message = (
-                f"{self.library.name} on this core runs {known}, not {given}: quantize the network, or run it in "
-                f"another format, as with --set precision={able[0] if able else 'fp32'}{nearest(given, able)}"
+                f"{self.library.name} on this core runs {formats}, not {own}: quantize the network, or run it in "
+                f"another format, as with --set precision={able[0] if able else 'fp32'}{nearest(own, able)}"
             )
             raise InputError([Fault("", layer.name, message)])
         return dtype
 
-    def bench(self, dtype: str, efficient: bool = False) -> Bench:
-        """A core of this machine at a number format."""
+    def core_model(self, dtype: str, efficient: bool = False) -> CoreModel:
+        """The model of one of this machine's cores for a number format."""
         key = (dtype, efficient)
-        if key not in self._benches:
+        if key not in self._models:
             try:
-                self._benches[key] = bench_of(self.spec, self.library, dtype, efficient)
+                self._models[key] = core_model_of(self.spec, self.library, dtype, efficient)
             except ValueError as error:
                 raise InputError([Fault(self.document.where(("precision",)), "precision", str(error))]) from None
-        return self._benches[key]
+        return self._models[key]
 
     def _l3_share(self) -> float:
-        """Bytes of L3 for each core that shares one."""
+        """Bytes of L3 per core."""
         level = self.spec.memories["l3"]
         return int(level.size or 0) / (level.cores or self._socket_cores)
 
@@ -144,12 +144,12 @@ class Cpu(Machine):
     def _socket_cores(self) -> int:
         return self.spec.all_cores // self.spec.sockets
 
-    def shares(self, work: Work | None, bench: Bench) -> list[Share]:
-        """What each thread has of a layer; the first has most."""
-        return shares_of(work, bench, self.spec.threads_of_stream)
+    def shares(self, work: Work | None, model: CoreModel) -> list[Share]:
+        """The share of each thread; the first is the largest."""
+        return shares_of(work, model, self.spec.threads_of_stream)
 
     def planned_on(self) -> dict[str, Any]:
-        """Prices do not act on plans: those that are given, and those that TDP and idle power make."""
+        """Everything but prices, TDP and idle power, which no plan depends on."""
         return {key: value for key, value in super().planned_on().items() if key not in ("energy", "tdp", "idle")}
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
@@ -160,15 +160,15 @@ class Cpu(Machine):
         return self.dtype_of(layer)
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
-        """What the kernels write, which run in `precision` or the nearest format of the library."""
+        """Bits of the outputs of kernels that run in another format than the network's."""
         return {
-            layer.name: 8 * self.bench(self.dtype_of(layer)).word
+            layer.name: 8 * self.core_model(self.dtype_of(layer)).word
             for layer in workload
             if self.spec.precision != "workload" or (layer.macs and self.dtype_of(layer) != layer.output.dtype)
         }
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
-        """What the library runs inside the layer before it."""
+        """Layers that the library fuses into the previous one."""
         hosts: dict[str, str] = {}
         before = ""
         for layer in workload:
@@ -186,7 +186,7 @@ class Cpu(Machine):
         return float(self.spec.all_cores if streams == "all" else streams)
 
     def contexts(self, workload: Workload, batch: int) -> Sequence[CpuContext]:
-        """Where each layer's weights lie, layouts, what it waits for DRAM, and streams."""
+        """Weight placement, layouts, DRAM contention and streams of each layer."""
         key = (workload, batch)
         if key not in self.cache.memo:
             self.cache.memo[key] = self._contexts(workload, batch)[0]
@@ -194,16 +194,16 @@ class Cpu(Machine):
         return contexts
 
     def estimate(self, workload: Workload, batch: int = 1) -> tuple[float, float]:
-        """Seconds of an inference by its busiest threads, and how many run side by side; no counts, no events."""
+        """Seconds of an inference by its busiest threads, and the number of concurrent ones; no counts, no events."""
         contexts, seconds = self._contexts(workload, batch)
         return seconds, contexts[0].streams
 
     def _contexts(self, workload: Workload, batch: int) -> tuple[list[CpuContext], float]:
-        """The network context of each layer, and the seconds of all layers."""
+        """The network context of each layer, and the total seconds."""
         layers = list(workload)
         for layer in layers:
             self.check_size(layer, batch)
-        weights = sum(layer.weights_read(batch) * self.bench(self.dtype_of(layer)).word for layer in layers)
+        weights = sum(layer.weights_read(batch) * self.core_model(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
         cycles = self._cycles(layers, batch, weights, places, False)
@@ -223,94 +223,94 @@ class Cpu(Machine):
     def _lost(
         self, layers: list[Layer], batch: int, weights: int, places: dict[str, Place], time: float
     ) -> dict[str, Place]:
-        """Places with what of a layer's weights is gone when the next inference comes, where others use L3 too.
+        """Places with the fraction of each layer's weights that is evicted from L3 before the next inference.
 
-        A line goes with what others bring in and with what the network itself does: 1 - exp(-time / kept - bytes / L3).
+        Other programs and the network itself evict lines: 1 - exp(-time / kept - bytes / L3).
         """
         level = self.spec.memories["l3"]
-        bench = {layer.name: self.bench(self.dtype_of(layer)) for layer in layers}
-        most = max((layer.inputs + layer.outputs) * bench[layer.name].word * batch for layer in layers)
-        found = {}
+        model = {layer.name: self.core_model(self.dtype_of(layer)) for layer in layers}
+        most = max((layer.inputs + layer.outputs) * model[layer.name].word * batch for layer in layers)
+        losses = {}
         for layer in layers:
-            beside = max(0, weights - layer.weights * bench[layer.name].word) + most
+            beside = max(0, weights - layer.weights * model[layer.name].word) + most
             gone = 1 - exp(-time / float(level.kept or 1) - beside / float(level.size or 1))
-            found[layer.name] = replace(places[layer.name], lost=round(gone, 3))
-        return found
+            losses[layer.name] = replace(places[layer.name], lost=round(gone, 3))
+        return losses
 
     def _cycles(
         self, layers: list[Layer], batch: int, weights: int | None, places: dict[str, Place], efficient: bool
     ) -> list[float]:
         """Cycles of the busiest thread of each layer, on cores of this or the smaller kind."""
-        known: dict[tuple[object, ...], float] = {}
-        found = []
+        totals: dict[tuple[object, ...], float] = {}
+        cycles = []
         for layer in layers:
             key = (places[layer.name], *layer.likeness)
-            if key not in known:
-                bench, work = self.bench(self.dtype_of(layer), efficient), work_of(layer, batch)
-                share = self.shares(work, bench)[0]
-                home = self._home(layer, work, share, bench, weights)
-                known[key] = spend(layer, work, bench, batch, share, home, places[layer.name]).total
-            found.append(known[key])
-        return found
+            if key not in totals:
+                model, work = self.core_model(self.dtype_of(layer), efficient), work_of(layer, batch)
+                share = self.shares(work, model)[0]
+                home = self._home(layer, work, share, model, weights)
+                totals[key] = spend(layer, work, model, batch, share, home, places[layer.name]).total
+            cycles.append(totals[key])
+        return cycles
 
     def _home(
-        self, layer: Layer, work: Work | None, share: Share, bench: Bench, weights: int | None
+        self, layer: Layer, work: Work | None, share: Share, model: CoreModel, weights: int | None
     ) -> tuple[float, float]:
-        """Bytes that weights take of a thread's own cache and of the shared one: the network's, for its columns."""
+        """Bytes of the network's weights in a thread's own cache, by its columns, and in the shared one."""
         if not layer.weights or work is None:
             return 0.0, 0.0
-        stored = max(layer.weights * bench.word, weights or 0)
+        stored = max(layer.weights * model.word, weights or 0)
         own = stored * share.n / work.n
         beside = min(share.threads, self.spec.memories["l3"].cores or self._socket_cores)
         return own, min(float(stored), own * beside)
 
     def _from_dram(self, layer: Layer, work: Work | None, batch: int, weights: int | None) -> dict[Action, int]:
-        """Words of a layer that caches do not hold: of values what L2 and L3 leave, of weights what L3 leaves.
+        """DRAM words of a layer: activations that L2 and L3 cannot hold, weights that L3 cannot hold.
 
         Tiled kernels have one place for all weights (`level_of`); those of generated ones stay in part, as the network
         goes round them: half of L3 is theirs.
         """
-        bench, library = self.bench(self.dtype_of(layer)), self.library
+        model, library = self.core_model(self.dtype_of(layer)), self.library
         inputs, stored, outputs = layer.inputs * batch, layer.weights_read(batch), layer.outputs * batch
-        found: dict[Action, float] = {}
+        words: dict[Action, float] = {}
         x = layer.lower(batch)
         if isinstance(x, Product) or x.kind == "pool" or not library.fuses:
             values = inputs + outputs
-            over = max(0.0, values - self._room(bench) / bench.word)
+            over = max(0.0, values - self._room(model) / model.word)
             if over:
-                found["dram", "ifmap", "read"] = over * inputs / values
-                found["dram", "ofmap", "update"] = over * outputs / values
+                words["dram", "ifmap", "read"] = over * inputs / values
+                words["dram", "ofmap", "update"] = over * outputs / values
         if stored and library.generated:
-            size = max(stored * bench.word, weights or 0)
-            found["dram", "weight", "read"] = stored * max(0.0, 1 - self._l3_share() * self._socket_cores / (2 * size))
+            size = max(stored * model.word, weights or 0)
+            words["dram", "weight", "read"] = stored * max(0.0, 1 - self._l3_share() * self._socket_cores / (2 * size))
         elif stored and work is not None:
-            share = self.shares(work, bench)[0]
-            far = level_of(bench, self._home(layer, work, share, bench, weights)) == "dram"
-            found["dram", "weight", "read"] = stored * far
-        return {key: ceil(n) for key, n in found.items() if n}
+            share = self.shares(work, model)[0]
+            far = level_of(model, self._home(layer, work, share, model, weights)) == "dram"
+            words["dram", "weight", "read"] = stored * far
+        return {key: ceil(n) for key, n in words.items() if n}
 
-    def _room(self, bench: Bench) -> float:
-        """Bytes of the L2s and L3s that a stream has for its values: those at its cores, at most its part."""
+    def _room(self, model: CoreModel) -> float:
+        """Bytes of L2 and L3 for the activations of a stream: those of its cores, at most its share of L3."""
         level, threads = self.spec.memories["l3"], self.spec.threads_of_stream
         shared = level.cores or self._socket_cores
         part = self._l3_share() * self._socket_cores / max(1.0, self._streams / self.spec.sockets)
-        return threads * bench.l2_size + min(part, int(level.size or 0) * -(-threads // shared))
+        return threads * model.l2_size + min(part, int(level.size or 0) * -(-threads // shared))
 
     def _waits(
         self, layers: list[Layer], batch: int, weights: int | None, cycles: list[float], streams: float
     ) -> list[int]:
-        """Cycles that each layer waits for DRAM: for what it moves itself, and for the streams beside it."""
+        """Cycles that each layer waits for DRAM: for its own traffic and for contention with other streams."""
         bandwidth = self._bandwidth()
         if bandwidth is None:
             return [0] * len(layers)
-        known: dict[tuple[object, ...], float] = {}
+        sizes: dict[tuple[object, ...], float] = {}
         moved = []
         for layer in layers:
             key = layer.likeness
-            if key not in known:
+            if key not in sizes:
                 words = self._from_dram(layer, work_of(layer, batch), batch, weights)
-                known[key] = float(sum(words.values()) * self.bench(self.dtype_of(layer)).word)
-            moved.append(known[key])
+                sizes[key] = float(sum(words.values()) * self.core_model(self.dtype_of(layer)).word)
+            moved.append(sizes[key])
         core = self.spec.memories["dram"].core
         alone = bandwidth if core is None else min(bandwidth, self.spec.threads_of_stream * self._speed(core))
         waits = [max(0, ceil(size / alone * self.hz - own)) for size, own in zip(moved, cycles, strict=True)]
@@ -318,49 +318,49 @@ class Cpu(Machine):
             beside = max(1.0, streams / self.spec.sockets)
             reached = bandwidth * self.library.dram_efficiency
             together = contended(moved, sum(cycles) / self.hz, reached, beside, self.hz)
-            # What a stream waits for its own bytes is part of what all of them make it wait for.
+            # The contended wait already includes the stream's own transfer time.
             others = max(0.0, 1 - sum(waits) / (sum(together) or 1))
             waits = [own + ceil(more * others) for own, more in zip(waits, together, strict=True)]
         return waits
 
     def _speed(self, rate: Rate) -> float:
-        """Bytes a second."""
+        """Bytes per second."""
         return float(rate.bytes_per_second(Fraction(self.spec.clock_hz(self.core_clock)), 8))
 
     def _bandwidth(self) -> float | None:
-        """Bytes a second of the DRAM that a stream's threads are at: of a socket, or of all that they are on."""
+        """DRAM bandwidth in bytes per second of the sockets that a stream runs on; None if unlimited."""
         rate = self.spec.memories["dram"].bandwidth
         return None if rate is None else self._speed(rate) * -(-self.spec.threads_of_stream // self.spec.cores)
 
     def _plan_in(self, layer: Layer, batch: int, context: CpuContext) -> LayerPlan:
         dtype = self.dtype_of(layer)
-        bench = self.bench(dtype)
+        model = self.core_model(dtype)
         if self.spec.precision != "workload":
             layer = layer.with_dtype(input=dtype, weight=dtype, output=dtype)
         work = work_of(layer, batch)
-        shares = self.shares(work, bench)
-        spents: dict[Share, Spent] = {}
+        shares = self.shares(work, model)
+        costs: dict[Share, ThreadCost] = {}
         for share in shares:
-            if share not in spents:
-                home = self._home(layer, work, share, bench, context.weights)
-                spents[share] = spend(layer, work, bench, batch, share, home, context.place)
-        cycles = [{stage: ceil(n) for stage, n in spents[share].cycles.items() if n > 0} for share in shares]
-        found, problem, mapping = self._counts(layer, work, bench, shares[0], batch)
+            if share not in costs:
+                home = self._home(layer, work, share, model, context.weights)
+                costs[share] = spend(layer, work, model, batch, share, home, context.place)
+        cycles = [{stage: ceil(n) for stage, n in costs[share].cycles.items() if n > 0} for share in shares]
+        actions, problem, mapping = self._counts(layer, work, model, shares[0], batch)
         far = self._from_dram(layer, work, batch, context.weights)
-        found |= far
+        actions |= far
         busy = sum(n for thread in cycles for stage, n in thread.items() if stage not in STARTING)
         busy += cycles[0].get("call", 0) + len(shares) * cycles[0].get("threads", 0)
         if busy:
-            found["core", "", "cycle"] = busy
+            actions["core", "", "cycle"] = busy
         macs = layer.macs * batch
         skipped = macs - work.live if work is not None and self.library.padding == "skip" else 0
         if macs:
-            found["mac", "", dtype] = macs - skipped
+            actions["mac", "", dtype] = macs - skipped
             if skipped:
-                found["mac", "", "padding"] = skipped
+                actions["mac", "", "padding"] = skipped
         first = cycles[0]
-        bits = 8 * bench.word
-        # Threads that share rows want the same weights: an L3 brings them in once for all of its cores.
+        bits = 8 * model.word
+        # Threads that share rows read the same weights: an L3 fetches them once for all of its cores.
         same = min(len(shares), self.spec.memories["l3"].cores or self._socket_cores)
         servers = partial(self._servers, same=same if work is not None and shares[0].n == work.n else 1)
         # A maximum of 8-bit values needs no scaling; a sum of them does.
@@ -370,45 +370,45 @@ class Cpu(Machine):
         return LayerPlan(
             layer,
             batch,
-            self._algorithm(layer, work, bench, len(shares)),
+            self._algorithm(layer, work, model, len(shares)),
             program_of(cycles, context.shared, partial(self.timebase.ticks, self.core_clock), servers),
-            found,
+            actions,
             macs=macs,
             macs_live=layer.macs_live * batch,
             macs_executed=macs - skipped,
             compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
-            peak_macs_per_cycle=max(1, ceil(bench.rate * self.spec.cores * self.spec.sockets)),
-            dram_bytes=bench.word * sum(far.values()),
+            peak_macs_per_cycle=max(1, ceil(model.rate * self.spec.cores * self.spec.sockets)),
+            dram_bytes=model.word * sum(far.values()),
             bounds=bounds | {"": "fused"},
             word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
             problem=problem,
             mapping=mapping,
             columns=self._columns(first, context.shared, len(shares)),
-            why=self._why(layer, bench, first, context, shares, bounds),
+            why=self._why(layer, model, first, context, shares, bounds),
             streams=context.streams,
         )
 
     def _counts(
-        self, layer: Layer, work: Work | None, bench: Bench, share: Share, batch: int
+        self, layer: Layer, work: Work | None, model: CoreModel, share: Share, batch: int
     ) -> tuple[dict[Action, int], Problem | None, LoopNest | None]:
-        """Words that each cache moves, and the nest that says so."""
+        """Words that each cache moves, with the loop nest that they follow from."""
         if work is None:
             if self.library.fuses and fused(layer.lower(batch)):
                 return {}, None, None
-            level = "l2" if (layer.inputs + layer.outputs) * bench.word * batch <= bench.l2_size else "l3"
+            level = "l2" if (layer.inputs + layer.outputs) * model.word * batch <= model.l2_size else "l3"
             return (
                 {(level, "ifmap", "read"): layer.inputs * batch, (level, "ofmap", "update"): layer.outputs * batch},
                 None,
                 None,
             )
-        problem, mapping = nest_of(layer, work, bench, share, batch)
+        problem, mapping = nest_of(layer, work, model, share, batch)
         actions = counts(problem, mapping).actions
-        found = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
+        moves = {key: n for key, n in actions.items() if key[2] in ("read", "fill", "update", "drain") and n}
         # Rows that experts share unevenly have no one nest: the words are those of the fullest.
-        return (found, problem, mapping) if problem.macs == work.macs else (found, None, None)
+        return (moves, problem, mapping) if problem.macs == work.macs else (moves, None, None)
 
     def _servers(self, resource: str, threads: int, same: int = 1) -> int:
-        """Cores that a shared memory can serve at full speed together, where so many want the same of DRAM."""
+        """Cores that a shared memory serves at full bandwidth together; `same` of them read the same DRAM data."""
         memory = self.spec.memories[resource]  # type: ignore[index]
         if memory.bandwidth is None or memory.core is None:
             return threads
@@ -416,50 +416,52 @@ class Cpu(Machine):
         full = int(memory.bandwidth.bytes_per_second(hz, 8) / memory.core.bytes_per_second(hz, 8))
         return max(1, full * (same if resource == "dram" else 1))
 
-    def _algorithm(self, layer: Layer, work: Work | None, bench: Bench, threads: int) -> str:
-        """What the library does, in words."""
+    def _algorithm(self, layer: Layer, work: Work | None, model: CoreModel, threads: int) -> str:
+        """The kernel in words."""
         if work is None:
-            kind = "fused into the layer before" if self.library.fuses and fused(layer.lower(1)) else "pass over values"
+            kind = (
+                "fused into the previous layer" if self.library.fuses and fused(layer.lower(1)) else "elementwise pass"
+            )
             return f"{kind}, {self.library.name}"
-        kind = "product of matrices"
+        kind = "GEMM"
         if work.conv:
-            padded = work.channels % bench.ports.depth and bench.type.efficiency is None
+            padded = work.channels % model.ports.depth and model.type.efficiency is None
             kind = "depthwise" if work.depthwise else "im2col convolution" if padded else "direct convolution"
-        return f"{kind} in {bench.dtype} by {bench.sequence}, {threads} threads, {self.library.name}"
+        return f"{kind} in {model.dtype} by {model.sequence}, {format_count(threads, 'thread')}, {self.library.name}"
 
     def _columns(self, first: dict[str, int], shared: int, threads: int) -> dict[str, float | int | str]:
-        """Cycles of the busiest thread by what they go to."""
-        spent: Counter[str] = Counter()
+        """Cycles of the busiest thread by bound."""
+        cycles: Counter[str] = Counter()
         for stage, n in (*first.items(), ("shared", shared)):
-            spent[BOUNDS[stage]] += n
+            cycles[BOUNDS[stage]] += n
         names = dict.fromkeys(BOUNDS.values())
-        found: dict[str, float | int | str] = {"threads": threads}
-        return found | {f"{name.replace(' ', '_')}_cycles": spent[name] for name in names}
+        columns: dict[str, float | int | str] = {"threads": threads}
+        return columns | {f"{name.replace(' ', '_')}_cycles": cycles[name] for name in names}
 
     def _why(
         self,
         layer: Layer,
-        bench: Bench,
+        model: CoreModel,
         first: dict[str, int],
         context: CpuContext,
         shares: list[Share],
         bounds: dict[str, str],
     ) -> tuple[str, ...]:
         total = sum(first.values()) + context.shared or 1
-        spent: Counter[str] = Counter()
+        cycles: Counter[str] = Counter()
         for stage, n in (*first.items(), ("shared", context.shared)):
-            spent[bounds[stage]] += n
-        parts = ", ".join(f"{word} {n / total:.0%}" for word, n in spent.most_common() if n)
-        told = [f"cycles of a thread: {parts or 'none'}"]
+            cycles[bounds[stage]] += n
+        parts = ", ".join(f"{word} {n / total:.0%}" for word, n in cycles.most_common() if n)
+        lines = [f"cycles of the busiest thread: {parts or 'none'}"]
         if layer.macs:
-            told.append(
-                f"{bench.sequence}: {bench.rate:.4g} MACs a cycle of one core ({bench.dtype}), "
+            lines.append(
+                f"{model.sequence}: {model.rate:.4g} MACs per cycle per core ({model.dtype}), "
                 f"{len(shares)} of {self.spec.cores * self.spec.sockets} cores"
             )
-        return tuple(told)
+        return tuple(lines)
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
-        """The time and the bottleneck of the layer in each number format that the core and the library have."""
+        """Time and bottleneck of the layer in each number format that core and library support."""
         layer, batch, context = plan.workload[name], plan.batch, plan.context(name)
         if not layer.macs:
             return ()
@@ -469,77 +471,77 @@ class Cpu(Machine):
         for dtype in self.library.types:
             if core.best(dtype) is None:
                 continue
-            bench, work = self.bench(dtype), work_of(layer, batch)
-            share = self.shares(work, bench)[0]
-            home = self._home(layer, work, share, bench, stored * bench.word)
-            spent = spend(layer, work, bench, batch, share, home, context.place)
+            model, work = self.core_model(dtype), work_of(layer, batch)
+            share = self.shares(work, model)[0]
+            home = self._home(layer, work, share, model, stored * model.word)
+            cost = spend(layer, work, model, batch, share, home, context.place)
             words: dict[str, float] = {}
-            for stage, n in spent.cycles.items():
+            for stage, n in cost.cycles.items():
                 word = "requantize" if dtype == "int8" and stage == "outputs" else BOUNDS[stage]
                 words[word] = words.get(word, 0.0) + n
             bound, most = max(words.items(), key=lambda item: item[1])
-            lines.append(f"{dtype} {spent.total / self.hz * 1e6:.4g} us, bound by {bound} ({most / spent.total:.0%})")
-        return (f"in each format, without the wait for DRAM: {'; '.join(lines)}",)
+            lines.append(f"{dtype} {cost.total / self.hz * 1e6:.4g} us, bottleneck {bound} ({most / cost.total:.0%})")
+        return (f"time in each number format, without waiting for DRAM: {'; '.join(lines)}",)
 
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
-        """The library with its uncertainty, the clock and where it is from, threads and streams."""
+        """The library with its expected error, the clock, threads and streams."""
         spec, library = self.spec, self.library
-        rule = "" if "clocks" in spec.model_fields_set else " (sustained under vector load, by rule)"
+        rule = "" if "clocks" in spec.model_fields_set else " (estimated sustained clock under vector load)"
         streams = self.contexts(plan.workload, plan.batch)[0].streams
         return (
-            f"library {library.name}: within about {library.uncertainty:.0%}; {library.source}",
-            f"cores at {self.hz / 1e9:.4g} GHz{rule}; {spec.threads_of_stream} threads an inference, "
-            f"{'as good as ' if streams % 1 else ''}{streams:.4g} side by side",
+            f"library {library.name}: expected error about {library.uncertainty:.0%}; {library.source}",
+            f"cores at {self.hz / 1e9:.4g} GHz{rule}; {format_count(spec.threads_of_stream, 'thread')} per inference, "
+            f"{'equivalent to ' if streams % 1 else ''}{streams:.4g} concurrent inference{'s' * (streams != 1)}",
         )
 
     def idle_keys(self) -> dict[str, str]:
-        """Keys of the memories that no equation reads."""
+        """Memory keys that the cost model does not read."""
         keys = [key for key in MemorySpec.model_fields if key not in ("source", "fitted")]
         idle = {
-            f"memories.{level}.{key}": f"of {level} this kind uses {', '.join(read)}"
+            f"memories.{level}.{key}": f"the cost model reads only {', '.join(read)} of {level}"
             for level, read in _READ.items()
             for key in keys
             if key not in read
         }
         if self.library.lines is None:
-            idle["memories.l3.latency"] = f"kernels of {self.library.name} do not wait for it"
+            idle["memories.l3.latency"] = f"the model of {self.library.name} has no L3 latency term"
         return idle
 
     def why_unused(self, property: str) -> str:
-        """Kernels of the libraries are dense, in the formats that they have."""
+        """Kernels are dense, in the formats of the library."""
         if property == "dtype":
             return self.library.name
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
             return f"kernels of {self.library.name} are dense"
         if property == "activation":
-            return f"{self.library.name} looks it up as it scales the outputs"
+            return f"{self.library.name} applies it with a lookup table while scaling the outputs"
         return super().why_unused(property)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
-        """DRAM, of the sockets that an inference is on."""
+        """DRAM of the sockets that an inference runs on."""
         bandwidth = self._bandwidth()
         return () if bandwidth is None else (Traffic("dram", plan.dram_bytes, bandwidth),)
 
     def constants(self) -> tuple[Constant, ...]:
-        """What the library's costs are in each format that this use of it runs, and the core's rates."""
+        """Costs of the library and rates of the core in each format that this machine runs."""
         library, precision = self.library, self.spec.precision
         core = core_named(self.spec.core)
-        found = []
+        constants = []
         for dtype, kind in library.types.items():
             if precision not in ("workload", dtype) or core.best(dtype) is None:
                 continue
-            bench = self.bench(dtype)
+            model = self.core_model(dtype)
             measured = {str(key) for key in self.spec.rates}
             where = self.spec.source if dtype in measured else core.source
-            found.append(Constant(f"core: {bench.sequence}", f"{bench.rate:.4g} MACs/cycle", where))
+            constants.append(Constant(f"core: {model.sequence}", f"{model.rate:.4g} MACs/cycle", where))
             head = f"{library.name} {dtype}"
             if kind.efficiency is not None:
-                share = kind.efficiency * library.factor(bench.sequence, "efficiency")
-                found.append(Constant(f"{head}: efficiency", f"{share:.4g}", library.source, library.fitted))
+                share = kind.efficiency * library.factor(model.sequence, "efficiency")
+                constants.append(Constant(f"{head}: efficiency", f"{share:.4g}", library.source, library.fitted))
             own = self.spec.costs_of(dtype)
             for name in kind.costs:
                 what = COSTS[name].removesuffix(" (loads, not cycles)")
-                value = f"{bench.cost(name):,.9g} {'times the' if name == 'tap' else 'cycles per'} {what}"
+                value = f"{model.cost(name):,.9g} {'times the' if name == 'tap' else 'cycles per'} {what}"
                 where, fitted = (self.spec.source, None) if name in own else (library.source, library.fitted)
-                found.append(Constant(f"{head}: {name}", value, where, fitted))
-        return tuple(found)
+                constants.append(Constant(f"{head}: {name}", value, where, fitted))
+        return tuple(constants)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.costs import Share
 from hwsim.machines.cpu.library import TileSpec
 from hwsim.machines.cpu.work import Work
@@ -39,13 +39,13 @@ class _Nest:
         return operand.words(self.left) * (4 if operand.output else operand.bits // 8)
 
 
-def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int) -> tuple[Problem, Mapping]:
+def nest_of(layer: Layer, work: Work, model: CoreModel, share: Share, batch: int) -> tuple[Problem, Mapping]:
     """The problem of a layer and the nest that its kernel walks, from L3 inwards.
 
     What comes from DRAM follows from the layers around it, not from the nest; it goes to the core's own L2.
     """
-    bits = (8 * bench.word,) * 3
-    tile = bench.type.conv if work.conv else bench.type.gemm
+    bits = (8 * model.word,) * 3
+    tile = model.type.conv if work.conv else model.type.gemm
     x = layer.lower(batch)
     shape = x.geometry if isinstance(x, Product) else None
     if shape is not None:
@@ -58,17 +58,17 @@ def nest_of(layer: Layer, work: Work, bench: Bench, share: Share, batch: int) ->
     nest = _Nest(problem)
     nest.keep("l3", *_ALL)
     if shape is not None:
-        _convolution(nest, work, bench, tile, share)
+        _convolution(nest, work, model, tile, share)
     else:
-        _product(nest, work, bench, tile, share)
+        _product(nest, work, model, tile, share)
     for dim in problem.dims:
         nest.loop(dim, 1)
     return problem, Mapping(tuple(nest.nodes))
 
 
-def _hold(nest: _Nest, bench: Bench, *tensors: str) -> None:
+def _hold(nest: _Nest, model: CoreModel, *tensors: str) -> None:
     """Keep tensors in L2 as long as they fit together."""
-    room, held = bench.l2_size, []
+    room, held = model.l2_size, []
     for tensor in tensors:
         if nest.bytes(tensor) <= room:
             room -= nest.bytes(tensor)
@@ -77,18 +77,18 @@ def _hold(nest: _Nest, bench: Bench, *tensors: str) -> None:
         nest.keep("l2", *(tensor for tensor in _ALL if tensor in held))
 
 
-def _product(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share) -> None:
-    ports = bench.ports
+def _product(nest: _Nest, work: Work, model: CoreModel, tile: TileSpec, share: Share) -> None:
+    ports = model.ports
     nest.loop("B", 1)
     if share.threads > 1:
         nest.loop("N" if share.n < work.n else "M", share.n if share.n < work.n else share.m, "threads")
     nest.loop("N", tile.columns)
-    _hold(nest, bench, "ofmap", "ifmap")
+    _hold(nest, model, "ofmap", "ifmap")
     nest.loop("K", tile.depth)
     if not any(isinstance(node, Keep) and "ifmap" in node.tensors and node.memory == "l2" for node in nest.nodes):
-        _hold(nest, bench, "weight", "ifmap")
+        _hold(nest, model, "weight", "ifmap")
     else:
-        _hold(nest, bench, "weight")
+        _hold(nest, model, "weight")
     nest.loop("M", tile.rows[0])
     if nest.bytes("ifmap") <= 2**14:
         nest.keep("l1", "ifmap")
@@ -96,20 +96,20 @@ def _product(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share
     _registers(nest, ports.depth, ("N", "K"), "K")
 
 
-def _convolution(nest: _Nest, work: Work, bench: Bench, tile: TileSpec, share: Share) -> None:
-    ports = bench.ports
+def _convolution(nest: _Nest, work: Work, model: CoreModel, tile: TileSpec, share: Share) -> None:
+    ports = model.ports
     nest.loop("N", 1)
     if share.threads > 1:
         nest.loop("P", -(-nest.left["P"] // share.threads), "threads")
     if work.depthwise:
         nest.loop("G", ports.lanes)
-        _hold(nest, bench, "weight", "ifmap", "ofmap")
+        _hold(nest, model, "weight", "ifmap", "ofmap")
         nest.loop("P", 1)
         nest.loop("Q", tile.rows[0])
         _registers(nest, 1, ("G",), "C")
         return
     nest.loop("G", 1)
-    _hold(nest, bench, "weight", "ofmap", "ifmap")
+    _hold(nest, model, "weight", "ofmap", "ifmap")
     nest.loop("P", 1)
     nest.loop("Q", tile.rows[0])
     if nest.bytes("ifmap") <= 2**14:

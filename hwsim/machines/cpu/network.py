@@ -1,4 +1,4 @@
-"""What the network around a layer means to it: layouts of its neighbors, and the DRAM that streams share."""
+"""Network effects on a layer: tensor layouts of its neighbors, and DRAM contention between streams."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hwsim.workload.product import Product
 __all__ = ["contended", "places_of"]
 
 _SHARPNESS = 4.0
-"""How sharply the time of cores and that of DRAM add up: inferences side by side are not in step."""
+"""Exponent of the norm that combines core time and DRAM time: concurrent inferences are not in step."""
 
 
 def places_of(workload: Workload, layout: str) -> dict[str, Place]:
-    """What the network asks of each layer; of layers without a graph nobody knows who takes what.
+    """Layout context of each layer; without a graph, consumers are unknown.
 
-    A layer changes layout where a neighbor does not have the library's.
+    A layer reorders a tensor if a neighbor does not use the library's layout.
     """
     if not workload.graph:
         return {layer.name: Place(session=not number) for number, layer in enumerate(workload)}
-    kept = {layer.name for layer in workload if _keeps_layout(layer)}
-    kept = {layer.name for layer in workload} if layout == "kept" else kept
+    native = {layer.name for layer in workload if _keeps_layout(layer)}
+    native = {layer.name for layer in workload} if layout == "kept" else native
     read: dict[str, list[str]] = {layer.name: [] for layer in workload}
     for name, sources in workload.inputs.items():
         for source in sources:
@@ -32,8 +32,8 @@ def places_of(workload: Workload, layout: str) -> dict[str, Place]:
     return {
         layer.name: Place(
             (
-                not all(source in kept for source in workload.inputs[layer.name]),
-                not read[layer.name] or not all(reader in kept for reader in read[layer.name]),
+                not all(source in native for source in workload.inputs[layer.name]),
+                not read[layer.name] or not all(reader in native for reader in read[layer.name]),
             ),
             session=number == 0,
             passed=bool(read[layer.name]),
@@ -43,7 +43,7 @@ def places_of(workload: Workload, layout: str) -> dict[str, Place]:
 
 
 def _keeps_layout(layer: Layer) -> bool:
-    """Whether a library's kernel reads and writes its own layout of images."""
+    """Whether the library's kernel reads and writes the library's own image layout."""
     x = layer.lower(1)
     if isinstance(x, Product):
         return x.geometry is not None
@@ -51,23 +51,23 @@ def _keeps_layout(layer: Layer) -> bool:
 
 
 def contended(moved: Sequence[float], core_s: float, bandwidth: float, beside: float, hz: float) -> list[int]:
-    """Cycles that each layer waits for DRAM, which all streams of a socket share.
+    """Cycles that each layer waits for DRAM, shared by all streams of a socket.
 
-    Streams are not in step, so memory binds the network and not a layer: with T_c and T_m the time that cores and DRAM
+    Streams are not in step, so memory limits the network and not a layer: with T_c and T_m the time that cores and DRAM
     need for an inference, it takes (T_c^4 + T_m^4)^(1/4).
 
     Parameters
     ----------
     moved : sequence of float
-        Bytes of each layer that come from DRAM or go there.
+        DRAM traffic of each layer in bytes.
     core_s : float
         Seconds of an inference on its cores alone.
     bandwidth : float
-        Bytes a second that the socket reaches.
+        Achieved bandwidth of the socket in bytes per second.
     beside : float
-        Inferences side by side on the socket.
+        Concurrent inferences on the socket.
     hz : float
-        The clock that is counted in.
+        Clock of the returned cycles.
     """
     total = sum(moved)
     if not total or not core_s:

@@ -24,8 +24,8 @@ class MemorySpec(Spec):
     """A cache or the main memory.
 
     `core` is what one core can get from it alone, `bandwidth` what all cores of a socket get together (of a private
-    cache: its core). `cores` are those that share one of that `size`; all of the socket unless told. `kept`, of L3:
-    how long what nobody touches stays there in the mean, where others use it too; for ever unless told.
+    cache: its core). `cores` are those that share one of that `size`; default: all of the socket. `kept`, of L3:
+    how long what nobody touches stays there in the mean, where others use it too; default: forever.
     """
 
     size: Size | None = None
@@ -110,12 +110,12 @@ class CpuSpec(MachineSpec):
             return data
         data = dict(data)
         try:
-            given = core_document(data.get("core")).get("memories", {})
+            defaults = core_document(data.get("core")).get("memories", {})
         except ValueError:
             return data  # told by the check of `core`
         memories = data.get("memories", {})
         if isinstance(memories, dict) and all(isinstance(level, dict) for level in memories.values()):
-            merged = {name: given.get(name, {}) | memories.get(name, {}) for name in _MEMORIES}
+            merged = {name: defaults.get(name, {}) | memories.get(name, {}) for name in _MEMORIES}
             for name in ("l1", "l2"):
                 merged[name].setdefault("per", "core")
             data["memories"] = merged | {name: level for name, level in memories.items() if name not in merged}
@@ -125,9 +125,9 @@ class CpuSpec(MachineSpec):
     def _consistent(self) -> CpuSpec:
         core = self.own_core
         if not self.clocks and self.sustained_clock is None:
-            raise ValueError("clocks must be given, as {core: 2.4 GHz}, or a sustained_clock block that tells them")
+            raise ValueError("must have clocks, as {core: 2.4 GHz}, or a sustained_clock block")
         if self.clocks and self.clock not in self.clocks:
-            raise ValueError(f"clock names {self.clock!r}, which nobody defined{nearest(self.clock, self.clocks)}")
+            raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         for name, needed in (
             ("l1", "load"),
             ("l2", "bandwidth"),
@@ -145,9 +145,11 @@ class CpuSpec(MachineSpec):
                 if cost not in COSTS:
                     raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
         for dtype, name in self.instructions.items():
-            given = sequence_of(name).dtype
-            if given != dtype:
-                raise ValueError(f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {given}")
+            dtype_of_sequence = sequence_of(name).dtype
+            if dtype_of_sequence != dtype:
+                raise ValueError(
+                    f"instructions.{dtype} must be a sequence for {dtype}, {name} is for {dtype_of_sequence}"
+                )
         for name in {*self.instructions.values(), *core.sequences}:
             core.cycles_of(name)
         if isinstance(self.streams, int) and self.streams > self.all_cores:

@@ -49,7 +49,7 @@ class RuleSpec(Spec):
     fitted: str
 
 
-def sustained_hz(given: SustainedSpec, rule: RuleSpec, cores: float, width: float, node_nm: float) -> Fraction:
+def sustained_hz(sheet: SustainedSpec, rule: RuleSpec, cores: float, width: float, node_nm: float) -> Fraction:
     """The clock in Hz, to a whole MHz.
 
     Parameters
@@ -60,7 +60,7 @@ def sustained_hz(given: SustainedSpec, rule: RuleSpec, cores: float, width: floa
         32-bit multiply-adds of a core in a cycle over 16, at least 1.
     """
     node = max(node_nm, float(rule.smallest_node) * 1e9)
-    power = rule.scale * (14 / node) ** rule.node * (float(given.tdp) / (cores * max(1.0, width))) ** (1 / 3)
-    clock = (float(given.base) / 1e9 * power) ** 0.5 * (rule.server if given.server else 1.0)
-    most = float(given.turbo) / 1e9 * (1.0 if given.turbo == given.base else rule.ceiling)
+    power = rule.scale * (14 / node) ** rule.node * (float(sheet.tdp) / (cores * max(1.0, width))) ** (1 / 3)
+    clock = (float(sheet.base) / 1e9 * power) ** 0.5 * (rule.server if sheet.server else 1.0)
+    most = float(sheet.turbo) / 1e9 * (1.0 if sheet.turbo == sheet.base else rule.ceiling)
     return Fraction(max(1, round(min(clock, most) * 1000)) * _MHZ)

@@ -1,11 +1,11 @@
-"""Threads of an operator: what each gets, and the program that they are to the engine."""
+"""Threads of an operator: the share of each, and the engine's program for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage
-from hwsim.machines.cpu.bench import Bench
+from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.costs import BOUNDS, Share
 from hwsim.machines.cpu.work import Work
 
@@ -17,8 +17,8 @@ _SHOWN = 16
 STARTING = ("call", "threads")
 
 
-def shares_of(work: Work | None, bench: Bench, threads: int) -> list[Share]:
-    """What each of at most `threads` threads has of a layer (None: one without MACs); the first has most.
+def shares_of(work: Work | None, model: CoreModel, threads: int) -> list[Share]:
+    """Shares of a layer on at most `threads` threads (None: a layer without MACs); the first share is the largest.
 
     A product is cut along its columns where it has more of them than rows, in whole vectors, else along its rows;
     several products are dealt out whole, except those of steps and experts, which all threads do together. Generated
@@ -26,10 +26,10 @@ def shares_of(work: Work | None, bench: Bench, threads: int) -> list[Share]:
     """
     if work is None:
         return [Share(1, 1, 1, threads, 1 / threads)] * threads
-    threads = min(threads, work.macs // bench.library.thread_macs + 1)
-    lanes = bench.ports.lanes
-    if bench.type.efficiency is not None or work.depthwise:
-        tile = bench.type.conv if work.conv else bench.type.gemm
+    threads = min(threads, work.macs // model.library.thread_macs + 1)
+    lanes = model.ports.lanes
+    if model.type.efficiency is not None or work.depthwise:
+        tile = model.type.conv if work.conv else model.type.gemm
         units = work.b * -(-work.m // tile.rows[0]) * -(-work.n // (tile.vectors * lanes))
         return [Share(work.b, work.m, work.n, n, part) for n, part in _cut(units, threads)]
     if not work.conv and work.b > 1 and not work.joint:
@@ -42,7 +42,7 @@ def shares_of(work: Work | None, bench: Bench, threads: int) -> list[Share]:
 
 
 def _cut(units: int, threads: int) -> list[tuple[int, float]]:
-    """(threads, part of all) for each thread that gets units of work: as many as the first has, until none are left."""
+    """(threads, part of all) for each thread with work: equal numbers of units, the last one gets the remainder."""
     most = -(-units // threads)
     used = -(-units // most)
     last = units - most * (used - 1)
@@ -52,21 +52,22 @@ def _cut(units: int, threads: int) -> list[tuple[int, float]]:
 def program_of(
     cycles: list[dict[str, int]], shared: int, ticks: Callable[[int], int], servers: Callable[[str, int], int]
 ) -> Program:
-    """The threads of an operator after the one that starts them, each on a core, with L3 and DRAM in common.
+    """The threads of an operator after the one that starts them, each on a core, sharing L3 and DRAM.
 
     Parameters
     ----------
     cycles : list of dict
         Of each thread, cycles by stage.
     shared : int
-        Cycles that the operator waits for DRAM after all threads, where other streams use it.
+        Cycles that the operator waits for DRAM after all threads, for contention with other streams.
     ticks, servers
-        Ticks of cycles; cores that a shared memory serves at full speed together, of so many.
+        Ticks of cycles; cores, of so many, that a shared memory serves at full bandwidth together.
 
     Notes
     -----
-    Threads that do the same and never wait for a memory are one pipeline, named after all of them. Among those that
-    wait, at most `_SHOWN` are told apart: g of them together take g times as long of one of g times fewer servers.
+    Threads that do the same and never wait for a memory are one pipeline, named after all of them. Of those that
+    wait, at most `_SHOWN` are modelled separately: groups of g threads are modelled as one thread with g times the work
+    on 1/g of the servers.
     """
     resources: dict[str, int] = {}
     pipelines: list[Pipeline] = []
@@ -74,10 +75,10 @@ def program_of(
     free = {memory: servers(memory, len(cycles)) for memory in _SHARED}
     contended = {memory: n < len(cycles) for memory, n in free.items()}
 
-    def add(name: str, core: str, spent: dict[str, int], after: tuple[str, ...] = ()) -> None:
+    def add(name: str, core: str, stage_cycles: dict[str, int], after: tuple[str, ...] = ()) -> None:
         stages, durations = [], []
-        for stage, n in spent.items():
-            place = ("dram" if "dram" in spent else "l3") if stage == "hidden" else stage
+        for stage, n in stage_cycles.items():
+            place = ("dram" if "dram" in stage_cycles else "l3") if stage == "hidden" else stage
             place = "dram" if stage == "shared" else place if place in _SHARED else core
             resources[place] = 1
             if place in _SHARED:
@@ -105,10 +106,10 @@ def program_of(
 def _groups(cycles: list[dict[str, int]], together: int, contended: list[str]) -> list[tuple[int, int]]:
     """First and last thread of each group that is one pipeline."""
     groups: list[tuple[int, int]] = []
-    for i, spent in enumerate(cycles):
-        waits = any(spent.get(memory) for memory in contended)
+    for i, thread in enumerate(cycles):
+        waits = any(thread.get(memory) for memory in contended)
         room = not waits or i - groups[-1][0] < together if groups else False
-        if room and cycles[i - 1] == spent:
+        if room and cycles[i - 1] == thread:
             groups[-1] = (groups[-1][0], i)
         else:
             groups.append((i, i))

@@ -62,12 +62,12 @@ def blocks(rows: int, menu: list[int]) -> list[tuple[int, int]]:
     >>> blocks(20, [12, 6])
     [(12, 1), (6, 1), (2, 1)]
     """
-    found = []
+    result = []
     for block in menu:
         count, rows = divmod(rows, block)
         if count:
-            found.append((block, count))
-    return [*found, (rows, 1)] if rows else found
+            result.append((block, count))
+    return [*result, (rows, 1)] if rows else result
 
 
 def step(rows: int, vectors: int, ports: Ports, bandwidth: float) -> tuple[float, str]:
@@ -87,7 +87,7 @@ def _columns(n: int, tile: TileSpec, lanes: int) -> Iterator[tuple[int, int]]:
 
 def walk(m: int, n: int, k: int, tile: TileSpec, ports: Ports, bandwidth: float, far: bool) -> Walk:
     """Walk an m x n part of a product of depth k; `bandwidth` is that of L2, `far` says that weights live beyond it."""
-    found = Walk()
+    result = Walk()
     rows = blocks(m, tile.rows)
     depths = pieces(k, tile.depth)
     slices = sum(count for _, count in depths)
@@ -101,10 +101,10 @@ def walk(m: int, n: int, k: int, tile: TileSpec, ports: Ports, bandwidth: float,
                     times = beside * deep * steps
                     if far and i == 0:
                         # The first rows of a slice pull it in.
-                        found.far.append((times, each, ports.vector_bytes * vectors))
+                        result.far.append((times, each, ports.vector_bytes * vectors))
                         down -= 1
-                    found.cycles[bound] = found.cycles.get(bound, 0.0) + times * down * each
+                    result.cycles[bound] = result.cycles.get(bound, 0.0) + times * down * each
             sums = beside * vectors * m
-            found.stored += sums
-            found.added += sums * (slices - 1)
-    return found
+            result.stored += sums
+            result.added += sums * (slices - 1)
+    return result

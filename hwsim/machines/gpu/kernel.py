@@ -15,6 +15,7 @@ from hwsim.machines.gpu.tiles import Products, Timing
 from hwsim.machines.gpu.timing import Timed, Unit
 from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, layer_kind
 from hwsim.machines.plan import Action
+from hwsim.units import format_count
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
@@ -62,8 +63,8 @@ def plan_stream(
     c = timer.constants["cuda"]
     moved = work.read + work.written + read
     l2 = moved / (c.l2_share * 64 * spec.sms * timer.clock)
-    kept = moved <= c.l2_kept * timer.l2 / 2
-    dram = 0.0 if kept else moved / (c.dram_share * timer.dram)
+    in_l2 = moved <= c.l2_kept * timer.l2 / 2
+    dram = 0.0 if in_l2 else moved / (c.dram_share * timer.dram)
     rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and types.math in ("fp16", "bf16") else 1)
     issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
     core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * slow
@@ -75,17 +76,17 @@ def plan_stream(
         counts["instruction", "", "FFMA"] = -(-layer.macs * batch // 32)
     for tensor, action, n in (("ifmap", "read", work.read + read), ("ofmap", "write", work.written)):
         counts["l2", tensor, action] = n
-        counts["dram", tensor, action] = 0 if kept else n
+        counts["dram", tensor, action] = 0 if in_l2 else n
     launch, multiply = _ticks(machine, timer.floor), _ticks(machine, core)
     phases = Phases(launch, multiply, 0, 0, min(_ticks(machine, l2), multiply), min(_ticks(machine, dram), multiply))
-    total = 0 if kept else moved
+    total = 0 if in_l2 else moved
     amounts = (("l2", float(moved)), ("dram", float(total)), ("mac.fp32", float(layer.macs * batch)))
     seconds = phases.total / float(machine.timebase.rate_hz)
     columns: Columns = {
         "kernel": work.algorithm, "kernel_s": seconds, "launch_s": timer.floor * 1e-6,
         "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6,
     }  # fmt: skip
-    why = (f"{moved:,} B in {'L2' if kept else 'DRAM'}; {_shares(words)}",)
+    why = (f"{moved:,} B in {'L2' if in_l2 else 'DRAM'}; {_shares(words)}",)
     peak = max(_peak(machine, types.math), int(rate * spec.sms))
     asked = layer.lower(batch)
     nest = stream_nest(asked, types) if isinstance(asked, Product) else (None, None)
@@ -158,13 +159,14 @@ def plan_product(
     second, _ = unit.kernels.tiles[int(t.second[0])]
     why = [
         f"{unit.instruction.name} {'x'.join(map(str, unit.instruction.tile))} ({unit.instruction.unit}), {types.math}",
-        f"tile {kernel}: {tiles:,} tiles, {per_sm} on the busiest SM in {waves} waves, {fill:.0%} full",
-        f"waits: {_shares(words)}",
+        f"tile {kernel}: {format_count(tiles, 'tile')}, {per_sm} on the busiest SM in {format_count(waves, 'wave')}, "
+        f"{fill:.0%} full",
+        f"time by cause: {_shares(words)}",
     ]
     padding = 1 - work.b * work.m * work.n * work.unpadded / (tiles * tile.rows * tile.columns * ceil(work.k / split))
     if padding > 0.02:
         why.append(
-            f"{padding:.0%} of what the tiles multiply is padding: rows to {tile.rows}, columns to {tile.columns}"
+            f"{padding:.0%} of the MACs of the tiles are padding: rows to {tile.rows}, columns to {tile.columns}"
         )
     if np.isfinite(t.second_time[0]):
         more = float(t.second_time[0]) / float(t.best_time[0]) - 1

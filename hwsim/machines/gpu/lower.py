@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
 
-__all__ = ["Phases", "lower", "lower_beside", "nothing"]
+__all__ = ["Phases", "lower", "lower_concurrent", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Phases:
 
 _BUNDLES = 16
 _RESOURCES = {"launch": 1, "SMs": 1, "L2": 1, "DRAM": 1}
-_BESIDE = {"stream": 1, "SMs": 1, "L2": 1, "DRAM": 1}
+_CONCURRENT = {"stream": 1, "SMs": 1, "L2": 1, "DRAM": 1}
 
 
-def nothing(beside: bool = False) -> Program:
-    """No kernel, on one stream or `beside` others: the layer is part of another's, or a view."""
-    return Program(_BESIDE if beside else _RESOURCES, ())
+def nothing(concurrent: bool = False) -> Program:
+    """No kernel, on one stream or `concurrent` with others: the layer is part of another's, or a view."""
+    return Program(_CONCURRENT if concurrent else _RESOURCES, ())
 
 
 def lower(phases: Phases) -> Program:
@@ -62,7 +62,7 @@ def lower(phases: Phases) -> Program:
     return Program(_RESOURCES, tuple(pipelines))
 
 
-def lower_beside(phases: Phases, wait: int, own: dict[str, int], others: dict[str, int]) -> Program:
+def lower_concurrent(phases: Phases, wait: int, own: dict[str, int], others: dict[str, int]) -> Program:
     """The program of one kernel of one stream among others; it takes `phases.total + wait` ticks.
 
     Parameters
@@ -88,4 +88,4 @@ def lower_beside(phases: Phases, wait: int, own: dict[str, int], others: dict[st
         if others[resource]:
             tiles = spread(min(waves, others[resource]), others[resource])
             pipelines.append(Pipeline(f"{name} of others", (Stage("other streams", resource),), tiles))
-    return Program(_BESIDE, tuple(pipelines))
+    return Program(_CONCURRENT, tuple(pipelines))

@@ -1,4 +1,4 @@
-"""The GPU: plans each layer as kernels of its library, fuses what the library fuses, and says what held it back."""
+"""The GPU: plans each layer as kernels of its library, with fusion and the bottleneck of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from hwsim.machines.base import MAX_MACS, Machine
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.streams import Beside, KernelContext, KernelPlan, beside, beside_nothing
+from hwsim.machines.gpu.streams import (
+    ConcurrentStreams,
+    KernelContext,
+    KernelPlan,
+    concurrent_idle_plan,
+    concurrent_plan,
+)
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
 from hwsim.machines.memory import MemoryUse
@@ -61,20 +67,20 @@ class Gpu(Machine):
 
     def types(self, layer: Layer) -> Types:
         """What a layer is multiplied in: its own types, or what the library falls back on; InputError without one."""
-        wanted = wanted_type(layer, self.spec.precision)
+        own = wanted_type(layer, self.spec.precision)
         kind = layer_kind(layer)
-        if not layer.macs or self.timer.unit(wanted.math, kind) is not None:
-            return wanted
+        if not layer.macs or self.timer.unit(own.math, kind) is not None:
+            return own
         library = self.timer.library
-        for math in library.fallback.get(wanted.math, []):
+        for math in library.fallback.get(own.math, []):
             if self.timer.unit(math, kind) is not None:
                 bits = BITS[math]
-                note = f"{library.name} has no {wanted.math} kernels here: {math} is used in place of it"
+                note = f"{library.name} has no {own.math} kernels here: {math} is used instead"
                 return Types(math, bits, bits, bits, note)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
-        known = ", ".join(have) or "none"
+        formats = ", ".join(have) or "none"
         way = f"; run it in another format, as with --set precision={have[0]}" if have else "; name another library"
-        message = f"{self.name} must have {wanted.math} kernels under {library.name}: it has {known}{way}"
+        message = f"{self.name} must have {own.math} kernels under {library.name}: it has {formats}{way}"
         raise InputError([Fault("", layer.name, message)])
 
     def _work(self, layer: Layer, batch: int, types: Types) -> Any:
@@ -98,8 +104,8 @@ class Gpu(Machine):
             return self._kernel(layer, batch, context)
         kernel = self._alone_plan(layer, batch, replace(context, share=None))
         if context.share is None:
-            return beside_nothing(kernel, self.spec.streams)
-        return beside(kernel, context.share, float(self.timebase.rate_hz) * 1e-6)
+            return concurrent_idle_plan(kernel, self.spec.streams)
+        return concurrent_plan(kernel, context.share, float(self.timebase.rate_hz) * 1e-6)
 
     def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
         if context.host:
@@ -121,7 +127,7 @@ class Gpu(Machine):
         """What is fused into each kernel, the clock of the whole network under the power cap, other streams."""
         return self._network(workload, batch)[0]
 
-    def _network(self, workload: Workload, batch: int) -> tuple[list[KernelContext], Beside | None]:
+    def _network(self, workload: Workload, batch: int) -> tuple[list[KernelContext], ConcurrentStreams | None]:
         """The context of each layer, and what the streams share where there are several.
 
         The power controller sees the mean of a network: all layers are slowed alike.
@@ -150,7 +156,7 @@ class Gpu(Machine):
         if self.spec.streams == 1:
             return contexts, None
         alone = self._alone(workload, batch, contexts) if slow > 1 else free
-        streams = Beside(self.timer, self.timebase.rate_hz, alone, free)
+        streams = ConcurrentStreams(self.timer, self.timebase.rate_hz, alone, free)
         shares = zip(contexts, streams.shares(), strict=True)
         return [replace(context, share=share) for context, share in shares], streams
 
@@ -207,10 +213,10 @@ class Gpu(Machine):
         return (Traffic("dram", plan.dram_bytes, self.timer.dram * 1e6),)
 
     def constants(self) -> tuple[Constant, ...]:
-        """The generation's constants, the launch floor of the harness, and what menus of the library change."""
+        """The generation's constants, the launch floor of the harness, and constants of the library's kernel sets."""
         timer = self.timer
         generation, library, harness = timer.generation, timer.library, timer.harness
-        found = [
+        constants = [
             Constant(
                 f"{harness.name}: empty kernel",
                 f"{timer.floor:.4g} us",
@@ -222,7 +228,7 @@ class Gpu(Machine):
             where = kind.source or generation.source
             values = kind.model_dump(exclude={"source", "fitted"})
             fitted = kind.fitted
-            found += [
+            constants += [
                 Constant(f"{generation.name} {unit}: {name}", f"{value:.4g}{_UNITS.get(name, '')}", where, fitted)
                 for name, value in values.items()
             ]
@@ -230,10 +236,10 @@ class Gpu(Machine):
             if generation.name in menu.generations:
                 own = menu.constants | ({"vector.step": float(menu.vector.step)} if menu.vector else {})
                 head = f"{library.name} {', '.join(menu.types)}"
-                found += [
+                constants += [
                     Constant(f"{head}: {name}", f"{value:.4g}", menu.source, menu.fitted) for name, value in own.items()
                 ]
-        return tuple(found)
+        return tuple(constants)
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
         """What the kernels write, which run in `precision` or what the library falls back on."""
@@ -260,18 +266,18 @@ class Gpu(Machine):
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """Library and harness; what streams share."""
         timer, workload = self.timer, plan.workload
-        notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launched as in {timer.harness.name}"]
+        notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launch mode: {timer.harness.name}"]
         if self.spec.streams > 1:
             streams = self._network(workload, plan.batch)[1]
-            notes += [streams.told()] if streams is not None else []
+            notes += [streams.summary_line()] if streams is not None else []
         return tuple(notes)
 
     def idle_keys(self) -> dict[str, str]:
         """What of the data sheet no equation uses."""
         return {
-            "sm.l1": "tiles lie in shared memory (sm.shared)",
-            "memories.l2.bandwidth": "L2 is timed by the generation's share of 64 B a cycle and SM",
-            "memories.l2.partitions": "what copies leave of the L2 is in the generation's l2_kept",
+            "sm.l1": "tiles are kept in shared memory (sm.shared)",
+            "memories.l2.bandwidth": "L2 time follows from 64 B per cycle and SM and the generation's l2_share",
+            "memories.l2.partitions": "the usable part of L2 is the generation's l2_kept",
         }
 
     def why_unused(self, property: str) -> str:
@@ -280,7 +286,7 @@ class Gpu(Machine):
         if property == "dtype":
             return library
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return f"kernels of {library} are dense but for weights in format 2:4 where the tensor cores take them"
+            return f"kernels of {library} are dense, except for weights in format 2:4 on sparse tensor cores"
         return super().why_unused(property)
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
@@ -297,9 +303,9 @@ class Gpu(Machine):
         best = min(tries.values())
         size = next(size for size, seconds in tries.items() if seconds <= 1.01 * best)
         if best > 0.98 * now:
-            return (f"the waves are {fill:.0%} full; no batch up to {4 * batch} takes less time an input",)
+            return (f"the waves are {fill:.0%} full; no batch size up to {4 * batch} takes less time per input",)
         less = 1 - tries[size] / now
-        return (f"the waves are {fill:.0%} full: alone, with batch {size} an input takes {less:.0%} less time",)
+        return (f"the waves are {fill:.0%} full: at batch size {size} this layer takes {less:.0%} less time per input",)
 
 
 def _seconds(plan: LayerPlan) -> float:

@@ -18,10 +18,10 @@ from hwsim.yaml_source import read_yaml
 __all__ = [
     "Constants",
     "Generation",
-    "Harness",
+    "LaunchMode",
     "Instruction",
     "Library",
-    "Menu",
+    "KernelSet",
     "Tile",
     "load_generation",
     "load_harness",
@@ -123,18 +123,18 @@ class Tile(Spec):
 _TILE = re.compile(r"(\d+)x(\d+)\Z")
 
 
-def _tiles(given: Any) -> Any:
+def _tiles(spec: Any) -> Any:
     """``{128x64: 2}`` is the tile of 128 x 64 with 2 on an SM; a mapping says more."""
-    if not isinstance(given, dict):
-        raise ValueError(f"must be a mapping such as {{128x64: 2}}, not {given!r:.60}")
-    found = []
-    for key, value in given.items():
+    if not isinstance(spec, dict):
+        raise ValueError(f"must be a mapping such as {{128x64: 2}}, not {spec!r:.60}")
+    tiles = []
+    for key, value in spec.items():
         match = _TILE.match(str(key))
         if not match:
             raise ValueError(f"a tile must be rows x columns such as 128x64, not {key!r:.60}")
         more = value if isinstance(value, dict) else {"ctas": value}
-        found.append({"rows": int(match[1]), "columns": int(match[2]), **more})
-    return found
+        tiles.append({"rows": int(match[1]), "columns": int(match[2]), **more})
+    return tiles
 
 
 class Vector(Spec):
@@ -148,8 +148,8 @@ class Vector(Spec):
     fitted: str | None = None
 
 
-class Menu(Spec):
-    """The tiled kernels that a library has for some types in some generations, and how it takes one.
+class KernelSet(Spec):
+    """The tiled kernels of a library for some number formats and generations, and how one is selected.
 
     `pick`: ``best`` is a heuristic that is right to about 5 %, ``profiled`` the best for the next power of two of rows,
     ``rows`` the tile whose range has the rows. `transpose` adds each tile the other way round. `layers` are those it
@@ -179,7 +179,7 @@ class Menu(Spec):
         return current(data)
 
     @model_validator(mode="after")
-    def _known(self) -> Menu:
+    def _known(self) -> KernelSet:
         for name in self.constants:
             if name not in Constants.model_fields:
                 raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
@@ -206,7 +206,7 @@ class Library(Spec):
 
     name: Name
     source: str
-    menus: Annotated[list[Menu], Field(min_length=1)]
+    menus: Annotated[list[KernelSet], Field(min_length=1)]
     fallback: dict[str, list[str]] = {}
     fuses: bool = False
     fuses_source: str | None = None
@@ -216,14 +216,14 @@ class Library(Spec):
     launch_at: Time | None = None
     fitted: str | None = None
 
-    def menu(self, dtype: str, generation: str, layer: str = "gemm") -> Menu | None:
-        """The kernels for a type in a generation and a kind of layer, if there are."""
+    def menu(self, dtype: str, generation: str, layer: str = "gemm") -> KernelSet | None:
+        """The kernel set for a number format, generation and kind of layer, or None."""
         fitting = (m for m in self.menus if dtype in m.types and generation in m.generations and layer in m.layers)
         return next(fitting, None)
 
 
-class Harness(Spec):
-    """How kernels are launched and timed: the time of an empty one, when weights are met again, how long runs are.
+class LaunchMode(Spec):
+    """How kernels are launched and timed: the time of an empty kernel, weight reuse, and the length of runs.
 
     `floors` are by generation, and so are the `shortest` kernels that were measured. `reuse` is how many copies of the
     weights are gone through before one is used again (0: they always come from DRAM); `sustained` says that runs are
@@ -239,7 +239,7 @@ class Harness(Spec):
     fitted: dict[str, str] = {}
 
 
-P = TypeVar("P", Generation, Library, Harness)
+P = TypeVar("P", Generation, Library, LaunchMode)
 
 
 @lru_cache(maxsize=64)
@@ -254,13 +254,13 @@ def part_names(folder: str) -> list[str]:
 
 def _load(name: str, folder: str, what: str, model: type[P], beside: Path | None) -> P:
     if name.endswith((".yaml", ".yml")):
-        found = _read((beside or Path()) / name, model)
+        part = _read((beside or Path()) / name, model)
     elif name in part_names(folder):
-        found = _read(_FOLDER / folder / f"{name}.yaml", model)
+        part = _read(_FOLDER / folder / f"{name}.yaml", model)
     else:
         raise InputError(f"no {what} is called {name!r}{nearest(name, part_names(folder))}")
-    assert isinstance(found, model)
-    return found
+    assert isinstance(part, model)
+    return part
 
 
 def load_generation(name: str, beside: Path | None = None) -> Generation:
@@ -273,6 +273,6 @@ def load_library(name: str, beside: Path | None = None) -> Library:
     return _load(name, "libraries", "GPU library", Library, beside)
 
 
-def load_harness(name: str, beside: Path | None = None) -> Harness:
+def load_harness(name: str, beside: Path | None = None) -> LaunchMode:
     """A harness by name, or by path relative to `beside`."""
-    return _load(name, "harnesses", "harness", Harness, beside)
+    return _load(name, "harnesses", "harness", LaunchMode, beside)

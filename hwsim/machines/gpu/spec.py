@@ -88,7 +88,7 @@ class GpuSpec(MachineSpec):
     @model_validator(mode="after")
     def _connected(self) -> GpuSpec:
         if self.clock not in self.clocks:
-            raise ValueError(f"clock names {self.clock!r}, which nobody defined{nearest(self.clock, self.clocks)}")
+            raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         if "energy" in self.model_fields_set:
             raise ValueError("a GPU has the prices of its generation: give prices, not energy")
         missing = [name for name in ("l2", "dram") if name not in self.memories]

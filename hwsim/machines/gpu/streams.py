@@ -1,4 +1,4 @@
-"""Inferences side by side on one GPU: what streams share, what each waits for the others, and how often one is done.
+"""Concurrent inferences on one GPU: shared resources, the extra latency of each stream, and the throughput.
 
 A stream has one kernel at a time. While it launches, and on SMs for which its kernel has no tile, kernels of other
 streams run. What none of them can have more of than there is are SM-time, L2, DRAM and power: of the work w of kernel i
@@ -17,20 +17,29 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hwsim.machines.gpu.lower import Phases, lower_beside, nothing
+from hwsim.machines.gpu.lower import Phases, lower_concurrent, nothing
 from hwsim.machines.plan import LayerPlan
+from hwsim.units import format_count
 
 if TYPE_CHECKING:
     from hwsim.machines.gpu.timing import Timer
 
-__all__ = ["Beside", "KernelContext", "KernelPlan", "Load", "StreamShare", "beside", "beside_nothing"]
+__all__ = [
+    "ConcurrentStreams",
+    "KernelContext",
+    "KernelPlan",
+    "Load",
+    "StreamShare",
+    "concurrent_plan",
+    "concurrent_idle_plan",
+]
 
 _SHARED = ("SMs", "L2", "DRAM")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a kernel takes of what streams share.
+    """Demand of a kernel on the shared resources.
 
     Attributes
     ----------
@@ -53,7 +62,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class StreamShare:
-    """How other streams slow one kernel.
+    """Slowdown of one kernel by other streams.
 
     Attributes
     ----------
@@ -78,18 +87,18 @@ class StreamShare:
 
 @dataclass(frozen=True, slots=True)
 class KernelContext:
-    """What of the network a kernel is planned with.
+    """Network context of a kernel.
 
     Attributes
     ----------
     read : int
-        Bytes that layers which are fused into it read beside.
+        Bytes that fused layers read in addition.
     slow : float
         How much slower the power cap makes the clock.
     host : str
         The layer whose kernel does this one; "" for a kernel of its own.
     share : StreamShare or None
-        What other streams leave it; None where it has the GPU to itself.
+        Its share of the GPU among other streams; None if it is alone.
     """
 
     read: int = 0
@@ -100,12 +109,12 @@ class KernelContext:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KernelPlan(LayerPlan):
-    """The plan of a layer with what its kernel takes of the GPU."""
+    """The plan of a layer with the demand of its kernel on the GPU."""
 
     load: Load = Load()
 
 
-class Beside:
+class ConcurrentStreams:
     """A network on each of N streams.
 
     Parameters
@@ -153,29 +162,29 @@ class Beside:
         cool = max(_SHARED, key=lambda name: self.total[name])
         return "power" if self.total["power"] > self.total[cool] else cool
 
-    def told(self) -> str:
-        """A sentence on the whole."""
+    def summary_line(self) -> str:
+        """The bottleneck and the utilization of each shared resource, in a sentence."""
         shares = ", ".join(
             f"{name} {min(1.0, self.total[name] / self.interval):.0%}" for name in _SHARED if self.interval
         )
-        limit = f"bound by {self.bound}" if self.bound else "nothing that they share is used up"
-        return f"{self.streams} streams side by side (an estimate, not fitted): {limit}; busy: {shares}"
+        limit = f"bottleneck {self.bound}" if self.bound else "no shared resource is saturated"
+        return f"{self.streams} concurrent streams (an estimate, not fitted): {limit}; utilization: {shares}"
 
     def shares(self) -> list[StreamShare | None]:
-        """What the other streams leave each kernel; None for a layer without one."""
+        """The share of each kernel; None for a layer without one."""
         n, times = self.streams, [_microseconds(plan) for plan in self.alone]
         # The extra latency is distributed in proportion to demand on the saturated resource.
         asked = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
         late = max(0.0, n * self.interval - self.once)
         share = late / sum(asked) if sum(asked) else 0.0
         own = [self._own(plan, work) for plan, work in zip(self.alone, self.work, strict=True)]
-        spent = {name: sum(each[name] for each in own) for name in _SHARED}
+        totals = {name: sum(each[name] for each in own) for name in _SHARED}
         whole = n * self.interval * self._tick
-        # Of the time in which a stream's own kernels leave a resource alone, others have it for so much.
+        # Utilization of a resource by others while the stream's own kernels do not use it.
         busy = {
-            name: max(0.0, min(1.0, (n * self.total[name] * self._tick - spent[name]) / (whole - spent[name])))
+            name: max(0.0, min(1.0, (n * self.total[name] * self._tick - totals[name]) / (whole - totals[name])))
             for name in _SHARED
-            if whole > spent[name]
+            if whole > totals[name]
         }
         return [
             self._share(plan, us, work["SMs"], share * more, mine, busy)
@@ -183,7 +192,7 @@ class Beside:
         ]
 
     def _own(self, plan: KernelPlan, work: dict[str, float]) -> dict[str, int]:
-        """Ticks for which a kernel has each resource; what is still to be written then counts among the others."""
+        """Ticks for which a kernel uses each resource; pending writes count among the others."""
         after = plan.load.phases.total - plan.load.phases.launch
         return {name: min(round(work[name] * self._tick), after) for name in _SHARED}
 
@@ -203,18 +212,19 @@ class Beside:
         return StreamShare(n, late, tuple(own.values()), others, part, bound)
 
 
-def beside(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
+def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
     """The plan of a kernel on one of several streams; `tick` is the ticks in a microsecond."""
     phases, n = plan.load.phases, share.streams
     word = f"shared {share.bound}" if share.bound else plan.bounds[""]
     stages = ("tiles", "other streams", "wait")
     why = (
-        f"{share.late / tick:.4g} us more for {n - 1} other streams: {_microseconds(plan):.4g} us alone, "
-        f"{share.part:.4g} us of the interval"
+        f"{share.late / tick:.4g} us slower for {format_count(n - 1, 'other stream')}: "
+        f"{_microseconds(plan):.4g} us alone, "
+        f"{share.part:.4g} us of the time between inferences"
     )
     return replace(
         plan,
-        program=lower_beside(phases, share.late, dict(zip(_SHARED, share.own)), dict(zip(_SHARED, share.others))),
+        program=lower_concurrent(phases, share.late, dict(zip(_SHARED, share.own)), dict(zip(_SHARED, share.others))),
         bounds=dict.fromkeys((*plan.bounds, *stages), word),
         columns={**plan.columns, "wait_s": share.late / tick * 1e-6},
         why=(*plan.why, why),
@@ -222,9 +232,9 @@ def beside(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
     )
 
 
-def beside_nothing(plan: KernelPlan, streams: int) -> KernelPlan:
+def concurrent_idle_plan(plan: KernelPlan, streams: int) -> KernelPlan:
     """The plan of a layer without a kernel on one of several streams."""
-    return replace(plan, program=nothing(beside=True), streams=float(streams))
+    return replace(plan, program=nothing(concurrent=True), streams=float(streams))
 
 
 def _microseconds(plan: KernelPlan) -> float:

@@ -1,4 +1,4 @@
-"""Time of a product of matrices cut into threadblock tiles: every kernel of a menu at once, for many products at once.
+"""Time of GEMMs in threadblock tiles: every kernel of a kernel set and many GEMMs at once.
 
 C[M, N] = A[M, K] W[K, N] with tiles of tm x tn, q of them on an SM at a time, the inner dimension split s ways. With S
 SMs at f, R MACs a cycle and SM, L2 of L bytes, DRAM of B bytes a second, and the fitted constants e (efficiency), g
@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.machines.gpu.parts import Constants, Menu
+from hwsim.machines.gpu.parts import Constants, KernelSet
 
 __all__ = ["Chip", "Kernels", "Products", "Timing", "time_products"]
 
@@ -57,7 +57,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Products:
-    """Many products of matrices: `b` of m x k by k x n each, with the bytes of a value.
+    """Many GEMMs: `b` of m x k by k x n each, with the bytes of a value.
 
     `image` is the bytes of the activations in memory, where they are not b m k (a convolution reads its image), and
     `read` bytes that are read besides (what a fused addition adds).
@@ -77,25 +77,25 @@ class Products:
         return len(self.m)
 
     def part(self, start: int, stop: int) -> Products:
-        """Some of them."""
+        """A slice of them."""
         cut = {name: getattr(self, name)[start:stop] for name in ("b", "m", "n", "k", "image", "read")}
         return replace(self, **cut)
 
 
 class Kernels:
-    """A menu as columns: a kernel each."""
+    """A kernel set as columns, one per kernel."""
 
-    def __init__(self, menu: Menu) -> None:
+    def __init__(self, menu: KernelSet) -> None:
         self.menu = menu
-        found = menu.candidates()
-        self.rows = np.array([[t.rows for t, _ in found]], float)
-        self.columns = np.array([[t.columns for t, _ in found]], float)
-        self.ctas = np.array([[t.ctas for t, _ in found]], float)
-        self.split = np.array([[s for _, s in found]], float)
-        self.above = np.array([[t.above for t, _ in found]], float)
-        self.upto = np.array([[t.upto for t, _ in found]], float)
-        self.pairs = np.array([[t.pairs for t, _ in found]])
-        self.tiles = found
+        candidates = menu.candidates()
+        self.rows = np.array([[t.rows for t, _ in candidates]], float)
+        self.columns = np.array([[t.columns for t, _ in candidates]], float)
+        self.ctas = np.array([[t.ctas for t, _ in candidates]], float)
+        self.split = np.array([[s for _, s in candidates]], float)
+        self.above = np.array([[t.above for t, _ in candidates]], float)
+        self.upto = np.array([[t.upto for t, _ in candidates]], float)
+        self.pairs = np.array([[t.pairs for t, _ in candidates]])
+        self.tiles = candidates
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -103,7 +103,7 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Timing:
-    """What became of each product: microseconds, the best kernel and the next tile, and the terms of the best.
+    """Timing of each GEMM: microseconds, the best kernel and the next tile, and the terms of the best.
 
     `time` is the mean over good kernels; the terms are those of the best alone.
     """
@@ -136,7 +136,7 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     sms, f = chip.sms, chip.clock
     l2_rate = c.l2_share * _PORT * sms * f
     dram_rate = c.dram_share * chip.dram
-    kept = c.l2_kept * chip.l2
+    capacity = c.l2_kept * chip.l2
     weights, out = b * n * k * p.bytes_w, b * m * n * p.bytes_o
     gm, gn = np.ceil(m / tm), np.ceil(n / tn)
     if ker.pairs.any():  # a cluster of two tiles along the rows runs whole
@@ -164,17 +164,17 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     wide = np.clip(np.sqrt(cover * tn / tm), 1, gm)
     deep = np.clip(cover / wide, 1, gn)
     wide = np.clip(cover / deep, 1, gm)
-    again = image + weights > kept
-    more_a = np.where(image < kept / 2, 0.0, image * np.ceil(gn / deep))
-    more_w = np.where(weights < kept / 2, 0.0, weights * (np.ceil(gm / wide) - 1))
-    hot = 1 / (1 + ((reuse * weights + image + out) / kept) ** 6) if reuse else 0.0
+    again = image + weights > capacity
+    more_a = np.where(image < capacity / 2, 0.0, image * np.ceil(gn / deep))
+    more_w = np.where(weights < capacity / 2, 0.0, weights * (np.ceil(gm / wide) - 1))
+    hot = 1 / (1 + ((reuse * weights + image + out) / capacity) ** 6) if reuse else 0.0
     cold = weights * (1 - hot)
     fetched = cold + np.where(again, more_a + more_w, 0.0) + read
     # Rows a power of two apart are spread over the channels by a hash, those five KiB apart meet on few.
     pitch = k * p.bytes_w / 1024
     camped = (chip.camping > 1) & (pitch > 1) & (pitch % 2 == 1)
     dram = (fetched + np.where(camped, (chip.camping - 1) * cold, 0.0)) / dram_rate
-    written = np.where(out > kept / 2, out, 0.0)
+    written = np.where(out > capacity / 2, out, 0.0)
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
     store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), written / dram_rate)
     sums = np.where(s > 1, 4 * (s + 1) * b * m * n, 0.0)
@@ -192,9 +192,9 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
 def _one(
     p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int
 ) -> dict[str, NDArray[np.float64]]:
-    found = _terms(p, chip, c, ker, floor, reuse)
-    shape = found["time"].shape
-    guess = found["time"]
+    terms = _terms(p, chip, c, ker, floor, reuse)
+    shape = terms["time"].shape
+    guess = terms["time"]
     if ker.menu.pick == "profiled":
         # Tactics are profiled for powers of two of rows: others inherit the next one's.
         up = replace(p, m=2.0 ** np.ceil(np.log2(p.m)))
@@ -205,19 +205,19 @@ def _one(
         raise ValueError("no tile fits shared memory and registers")
     over = guess / guess[rows, best][:, None] - 1
     weight = np.where(over <= _WITHIN, np.exp(-np.minimum(over, 1.0) / _REGRET), 0.0)
-    time = np.where(np.isfinite(found["time"]), found["time"], 0.0)
-    chosen = {name: np.broadcast_to(x, shape)[rows, best] for name, x in found.items()}
+    time = np.where(np.isfinite(terms["time"]), terms["time"], 0.0)
+    chosen = {name: np.broadcast_to(x, shape)[rows, best] for name, x in terms.items()}
     same = (ker.rows == ker.rows[0, best][:, None]) & (ker.columns == ker.columns[0, best][:, None])
     others = np.where(same, np.inf, guess)
     second = others.argmin(1)
     return {
         **chosen, "time": (weight * time).sum(1) / weight.sum(1), "best_time": chosen["time"], "best": best,
-        "second": second, "second_time": found["time"][rows, second],
+        "second": second, "second_time": terms["time"][rows, second],
     }  # fmt: skip
 
 
 def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> Timing:
-    """Time many products on one chip with one menu.
+    """Time many products on one chip with one kernel set.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Times of products on one machine: which unit and menu multiply a type, for how long, and at what clock."""
+"""GEMM times on one machine: the unit and kernel set of a number format, the time, and the clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.parts import (
     Constants,
     Instruction,
-    Menu,
+    KernelSet,
     load_generation,
     load_harness,
     load_library,
@@ -35,12 +35,12 @@ _PJ_PER_US = 1e-6  # watts
 
 @dataclass(frozen=True)
 class Unit:
-    """What multiplies one type here: instruction, MACs a cycle of an SM, menu, constants, floor in microseconds."""
+    """Unit for one number format: instruction, MACs per cycle and SM, kernel set, constants, floor in microseconds."""
 
     math: str
     instruction: Instruction
     macs: int
-    menu: Menu
+    menu: KernelSet
     kernels: Kernels
     constants: Constants
     floor: float
@@ -49,7 +49,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Timed:
-    """Microseconds of products with the power cap, and how much slower the clock runs for it."""
+    """Microseconds of GEMMs with the power cap, and the slowdown of the clock."""
 
     timing: Timing
     time: Floats
@@ -74,7 +74,7 @@ class Timer:
         self.prices = {**self.generation.prices, **spec.prices}
 
     def _constants(self, unit: Literal["cuda", "dp4a", "tensor"]) -> Constants:
-        """Those of the generation with the file's over them."""
+        """Generation defaults, overridden by the machine file."""
         changed = self.spec.constants.get(unit)
         constants = self.generation.constants[unit]
         # Validated again: a share above one is refused here as in a generation's file.
@@ -99,18 +99,18 @@ class Timer:
 
     @cached_property
     def floor(self) -> float:
-        """Microseconds of an empty kernel in this harness."""
+        """Microseconds of an empty kernel in this launch mode."""
         return float(self.spec.launch) * 1e6 if self.spec.launch is not None else self._of_harness("floors")
 
     def _of_harness(self, what: str) -> float:
-        found, name = getattr(self.harness, what), self.generation.name
-        if name not in found and "any" not in found:
-            known = ", ".join(found)
-            raise InputError(f"harness {self.harness.name} must give {what} for {name}; it does for {known}")
-        return float(found.get(name, found.get("any", 0))) * 1e6
+        times, name = getattr(self.harness, what), self.generation.name
+        if name not in times and "any" not in times:
+            generations = ", ".join(times)
+            raise InputError(f"harness {self.harness.name} must give {what} for {name}; it has {generations}")
+        return float(times.get(name, times.get("any", 0))) * 1e6
 
-    def _launch(self, menu: Menu) -> float:
-        """Microseconds of a call of a menu's kernels; what was measured elsewhere goes with the shortest kernel."""
+    def _launch(self, menu: KernelSet) -> float:
+        """Launch time of a kernel set in microseconds, scaled by the shortest kernel from the mode of measurement."""
         if menu.launch is None:
             return self.floor
         launch, at = float(menu.launch) * 1e6, self.library.launch_at
@@ -119,7 +119,7 @@ class Timer:
         return launch * self.floor / self._of_harness("floors")
 
     def unit(self, math: str, layer: str = "gemm", sparse: bool = False) -> Unit | None:
-        """What multiplies a type here, if anything does; `sparse`: weights have a 2:4 pattern that it may skip."""
+        """The unit for a number format, or None; `sparse`: weights have a 2:4 pattern that may be skipped."""
         key = (math, layer, sparse)
         if key not in self._units:
             menu = self.library.menu(math, self.generation.name, layer)
@@ -159,7 +159,7 @@ class Timer:
 
     @property
     def budget(self) -> float:
-        """Watts that computing may draw."""
+        """Watts of the board above idle."""
         return float(self.spec.power.board) - float(self.spec.power.idle)
 
     def capped(self, time: Floats, energy: Floats) -> tuple[Floats, Floats]:
@@ -173,7 +173,7 @@ class Timer:
         return time * slow, slow
 
     def capped_share(self, time: float) -> float:
-        """How much of the power cap a run of so many microseconds feels, from 0 to 1."""
+        """Fraction of the power cap that applies to a run of so many microseconds, from 0 to 1."""
         reaction = 0.0 if self.harness.sustained else float(self.spec.power.reaction) * 1e6
         return time / (time + reaction) if time else 0.0
 
@@ -187,7 +187,7 @@ class Timer:
         """Time many products of one type.
 
         `slow` is how much slower the clock runs, where that is known; else each product runs alone under the power cap.
-        Few rows go to the vector kernel where the menu has one; activations are quantized first where it does that.
+        Few rows go to the vector kernel if the kernel set has one; activations are quantized first if it does that.
         """
         c = unit.constants
         try:
@@ -206,7 +206,7 @@ class Timer:
         return Timed(timing, capped, slower, energy * _PJ_PER_US / np.maximum(capped, 1e-9))
 
     def amounts(self, p: Products, unit: Unit, timing: Timing) -> dict[str, Floats]:
-        """What products do of each priced action: MACs, instructions, bytes at each level."""
+        """Counts of each priced action: MACs, instructions, bytes at each level."""
         macs = p.b * p.m * p.n * p.k / unit.sparse
         one = unit.instruction.tile
         return {
@@ -239,8 +239,8 @@ class Timer:
         l2 = weights / (c.l2_share * 64 * chip.sms * chip.clock)
         step = vector.step / chip.clock
         core = (dram**6 + l2**6 + (step * p.k / 1024) ** 6) ** (1 / 6)
-        found: Floats = unit.floor + core + step * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms)
-        return found
+        time: Floats = unit.floor + core + step * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms)
+        return time
 
     def times(self, m: ArrayLike, n: ArrayLike, k: ArrayLike, types: Types, **more: Any) -> Floats:
         """Seconds of many products; see `Gpu.gemm_times`."""
@@ -251,8 +251,8 @@ class Timer:
         ones = np.ones_like(ms)
         image, none = ms * ks * types.a / 8, 0 * ones
         p = Products(ones, ms, ns, ks, image, none, types.a / 8, types.w / 8, types.o / 8)
-        found: Floats = (self.products(p, unit).time * 1e-6).reshape(sizes[0].shape)
-        return found
+        seconds: Floats = (self.products(p, unit).time * 1e-6).reshape(sizes[0].shape)
+        return seconds
 
 
 def shared_bytes(p: Products, unit: Unit) -> float:

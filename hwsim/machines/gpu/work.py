@@ -81,7 +81,7 @@ def wanted_type(layer: Layer, precision: str) -> Types:
         return Types(precision, bits, bits, max(bits, 8))
     a, w, o = layer.input, layer.weight, layer.output
     if a.dtype in _WIDE and w.dtype in _NARROW:
-        return Types(a.dtype, a.bits, w.bits, o.bits, f"{w.dtype} weights are widened to {a.dtype} as they are read")
+        return Types(a.dtype, a.bits, w.bits, o.bits, f"{w.dtype} weights are converted to {a.dtype} when read")
     wider = a if a.bits >= w.bits else w
     return Types(wider.dtype, a.bits, w.bits, o.bits)
 
@@ -112,7 +112,7 @@ def layer_work(
     if isinstance(x, Product):
         if x.geometry is not None:
             return _conv(layer, x.geometry, batch, types, pad, winograd)
-        name = "GEMM a step" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
+        name = "step GEMM" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
         rows = x.macs // (x.steps * x.n * x.k)
         return TiledProduct(x.b, x.m, x.n, x.k, _bytes(rows * x.k, types.a), name, times=x.steps)
     read, written = _bytes(x.inputs, types.a), _bytes(x.outputs, types.o)

@@ -122,9 +122,9 @@ def number_format(layer: Layer) -> str:
 
     8-bit inputs have weights of at most 8 bits, 16-bit ones have 8-bit weights, and floats have their own.
     """
-    given, weight = layer.input.dtype, layer.weight.dtype
-    usual = {"int8": ("int8", "int4"), "int16": ("int8",)}.get(given, (given,))
-    return given if not layer.macs or not layer.weights or weight in usual else f"{given} x {weight}"
+    values, weight = layer.input.dtype, layer.weight.dtype
+    usual = {"int8": ("int8", "int4"), "int16": ("int8",)}.get(values, (values,))
+    return values if not layer.macs or not layer.weights or weight in usual else f"{values} x {weight}"
 
 
 def features(layer: Layer, drop: bool) -> dict[str, float]:

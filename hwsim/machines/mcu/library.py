@@ -68,9 +68,9 @@ class Format(Spec):
 
     @model_validator(mode="after")
     def _one(self) -> Format:
-        given = [name for name in ("kernels", "times", "costs") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"must have one of kernels, times and costs, not {', '.join(given) or 'none'}")
+        keys = [name for name in ("kernels", "times", "costs") if getattr(self, name) is not None]
+        if len(keys) != 1:
+            raise ValueError(f"must have one of kernels, times and costs, not {', '.join(keys) or 'none'}")
         if self.costs is not None:
             _check_costs(self.costs)
         return self
@@ -146,14 +146,14 @@ class Library(Spec):
 
     def kernels(self, number_format: str = "int8") -> Library:
         """The library whose kernels run a number format: this one, or the one that it falls back to."""
-        found = self.formats.get(number_format)  # type: ignore[call-overload]
-        return load_library(found.kernels) if found is not None and found.kernels is not None else self
+        entry = self.formats.get(number_format)  # type: ignore[call-overload]
+        return load_library(entry.kernels) if entry is not None and entry.kernels is not None else self
 
     def code_of(self, number_format: str) -> Code:
         """The style of code of the kernels for a number format."""
         kernels = self.kernels(number_format)
-        found = kernels.formats.get(number_format)  # type: ignore[call-overload]
-        return kernels.code if found is None or found.code is None else found.code
+        entry = kernels.formats.get(number_format)  # type: ignore[call-overload]
+        return kernels.code if entry is None or entry.code is None else entry.code
 
     def cycles(self, term: str, core: str, number_format: str = "int8") -> float:
         """Cycles of `core` that a unit of a term takes."""
@@ -163,9 +163,9 @@ class Library(Spec):
         kind: Class = CLASSES[term]  # type: ignore[assignment]
         costs, code, times = self.costs, self.code, self.cores[core].times
         if number_format != "int8":
-            found = self.formats[number_format]  # type: ignore[index]
-            costs, code = found.costs or costs, found.code or code
-            times *= 1.0 if found.times is None else found.times[kind]
+            entry = self.formats[number_format]  # type: ignore[index]
+            costs, code = entry.costs or costs, entry.code or code
+            times *= 1.0 if entry.times is None else entry.times[kind]
         here, home = load_core(core).factors[code], load_core(self.core).factors[code]
         cost = costs[term] if term in costs else costs[DEFAULTS[term]]
         return cost * times * here[kind] / home[kind]
@@ -174,10 +174,10 @@ class Library(Spec):
         """A sentence for a core that the library was not measured on."""
         if self.cores[core].fitted is not None:
             return None
-        known = ", ".join(name for name, use in self.cores.items() if use.fitted is not None) or "no core of its own"
+        cores = ", ".join(name for name, use in self.cores.items() if use.fitted is not None) or "no core"
         return (
-            f"library {self.name} was measured on {known}, not on {core}: its costs are carried over by the factors of "
-            f"the core"
+            f"library {self.name} was measured on {cores}, not on {core}: its costs are scaled by the factors "
+            f"of the core"
         )
 
 

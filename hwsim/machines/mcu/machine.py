@@ -39,7 +39,7 @@ __all__ = ["Mcu"]
 _STAGES = ("overhead", "im2col", "flash", "mac", "per output")
 # Errors to expect, from leaving rows out: of a network beside a measured one, and what another core adds.
 _MEASURED, _CARRIED = 0.07, 0.1
-_DRAWN = "part of the board's power, which is priced by time"
+_DRAWN = "part of the board power, which is priced by time"
 
 
 def _column(part: str, unit: str) -> str:
@@ -48,8 +48,8 @@ def _column(part: str, unit: str) -> str:
 
 def _format(layer: Layer, library: Library) -> str:
     """The number format whose kernels run a layer; those without products are run in any, at the cost of int8."""
-    found = number_format(layer)
-    return found if found in library.runs else "int8"
+    name = number_format(layer)
+    return name if name in library.runs else "int8"
 
 
 def _runs(library: Library) -> str:
@@ -83,7 +83,7 @@ class Mcu(Machine):
                     Fault(
                         self.document.where(("library",)),
                         "library",
-                        f"{self.library.name} must exist for {spec.core}, it does for {', '.join(self.library.cores)}"
+                        f"{self.library.name} must support {spec.core}; it supports {', '.join(self.library.cores)}"
                         f"{nearest(spec.library, fitting)}",
                     )
                 ]
@@ -92,7 +92,7 @@ class Mcu(Machine):
 
     def _libraries(self) -> list[Library]:
         """Those that come with hwsim and exist for the core."""
-        return [found for found in map(load_library, library_names()) if self.spec.core in found.cores]
+        return [library for library in map(load_library, library_names()) if self.spec.core in library.cores]
 
     @property
     def core_clock(self) -> str:
@@ -120,10 +120,10 @@ class Mcu(Machine):
 
     def state_w(self, state: Literal["sleep", "deep_sleep", "waking"]) -> float | None:
         """Power in a state of `power`, in watts; None if unknown. Where none is told, waking draws active power."""
-        given = getattr(self.spec.power, state)
-        if given is None:
+        watts = getattr(self.spec.power, state)
+        if watts is None:
             return self.active_w
-        return None if given == "unknown" else float(given) * self.supply_factor
+        return None if watts == "unknown" else float(watts) * self.supply_factor
 
     @property
     def active_w(self) -> float | None:
@@ -170,7 +170,7 @@ class Mcu(Machine):
         network = load_workload(name if name in workload_names() or name.endswith(".yaml") else name.lower())
         cycles = sum(sum(self._cycles(layer, 1).values()) for layer in network)
         if not cycles:
-            raise InputError("measured needs a library that costs something: a scale of nothing is nothing")
+            raise InputError("measured needs a library with nonzero costs: there is nothing to scale")
         return float(measured.latency) * float(self.spec.clock_hz(self.core_clock)) / cycles
 
     def _cycles(
@@ -180,20 +180,20 @@ class Mcu(Machine):
         kernels = library or self.library
         costs = self.unit_cycles(_format(layer, kernels), kernels)
         drop = self.library.drops if drop is None else drop
-        spent = dict.fromkeys(_STAGES, 0.0)
+        cycles = dict.fromkeys(_STAGES, 0.0)
         for term, units in features(layer, drop).items():
-            spent[BOUNDS[term]] += units * batch * costs[term]
-        spent["flash"] += read_bytes(layer, drop) * batch * self.spec.flash.weight_byte
-        return spent
+            cycles[BOUNDS[term]] += units * batch * costs[term]
+        cycles["flash"] += read_bytes(layer, drop) * batch * self.spec.flash.weight_byte
+        return cycles
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         self._check_dtype(layer)
         drop = self.library.drops
-        spent = {part: ceil(cycles * self.scale) for part, cycles in self._cycles(layer, batch).items()}
+        part_cycles = {part: ceil(cycles * self.scale) for part, cycles in self._cycles(layer, batch).items()}
         units = features(layer, drop)
         macs, run = layer.macs * batch, live_macs(layer, drop) * batch
         read = read_bytes(layer, drop) * batch
-        columns: dict[str, float | int | str] = {_column(part, "cycles"): n for part, n in spent.items()}
+        columns: dict[str, float | int | str] = {_column(part, "cycles"): n for part, n in part_cycles.items()}
         columns["flash_bytes"] = read
         counts: dict[Action, int] = {}
         if macs:
@@ -204,8 +204,8 @@ class Mcu(Machine):
         counts["flash", "weight", "read"] = read
         counts["ram", "ifmap", "read"] = -(-layer.inputs * layer.input.bits * batch // 8)
         counts["ram", "ofmap", "write"] = -(-layer.outputs * layer.output.bits * batch // 8)
-        taken = [part for part in _STAGES if spent[part]] or ["overhead"]
-        ticks = tuple(self.timebase.ticks(self.core_clock, spent[part]) for part in taken)
+        taken = [part for part in _STAGES if part_cycles[part]] or ["overhead"]
+        ticks = tuple(self.timebase.ticks(self.core_clock, part_cycles[part]) for part in taken)
         # One after the other: the core waits for its flash.
         stages = tuple(Stage(part, "flash" if part == "flash" else "core") for part in taken)
         program = Program({"core": 1, "flash": 1}, (Pipeline("kernel", stages, (Run(1, ticks),)),))
@@ -218,22 +218,22 @@ class Mcu(Machine):
             macs=macs,
             macs_live=layer.macs_live * batch,
             macs_executed=run,
-            compute_cycles=spent["mac"],
+            compute_cycles=part_cycles["mac"],
             peak_macs_per_cycle=load_core(self.spec.core).macs_per_cycle,
             dram_bytes=0,
             bounds={part: part for part in _STAGES},
             columns=columns,
-            why=self._why(layer, units, spent, batch),
+            why=self._why(layer, units, part_cycles, batch),
         )
 
     def _check_dtype(self, layer: Layer) -> None:
-        found, library = number_format(layer), self.library
-        if not layer.macs or found in library.runs:
+        kind, library = number_format(layer), self.library
+        if not layer.macs or kind in library.runs:
             return
-        able = [o for o in self._libraries() if found in o.runs]
+        able = [o for o in self._libraries() if kind in o.runs]
         able.sort(key=lambda other: sum(self._cycles(layer, 1, other, other.drops).values()))
         others = list({other.family: other.name for other in reversed(able)}.values())[::-1][:3]
-        message = f"{library.name} runs {_runs(library)}, not {found}: quantize the network to int8 after training"
+        message = f"{library.name} runs {_runs(library)}, not {kind}: quantize the network to int8 after training"
         if others:
             message += f", or name a library that runs it, fastest first: {', '.join(others)}"
         raise InputError([Fault("", layer.name, message)])
@@ -241,9 +241,9 @@ class Mcu(Machine):
     def _kernel(self, layer: Layer, units: Mapping[str, float]) -> str:
         """Whose kernel runs a layer, as a user reads it."""
         kind = next((CLASSES[term] for term in units if term.endswith("_mac")), "simple")
-        found = _format(layer, self.library)
-        name = self.library.kernels(found).name
-        return f"{kind} kernel of {name}" if found == "int8" else f"{found} {kind} kernel of {name} (an estimate)"
+        dtype = _format(layer, self.library)
+        name = self.library.kernels(dtype).name
+        return f"{kind} kernel of {name}" if dtype == "int8" else f"{dtype} {kind} kernel of {name} (estimated)"
 
     def runs_as(self, layer: Layer) -> str | None:
         """The kernels' format, for layers without MACs; those with MACs are refused where there is none."""
@@ -273,9 +273,9 @@ class Mcu(Machine):
             for part in _STAGES
         }
 
-    def _why(self, layer: Layer, units: dict[str, float], spent: dict[str, int], batch: int) -> tuple[str, ...]:
-        total = sum(spent.values()) or 1
-        parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]) if n)
+    def _why(self, layer: Layer, units: dict[str, float], cycles: dict[str, int], batch: int) -> tuple[str, ...]:
+        total = sum(cycles.values()) or 1
+        parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(cycles.items(), key=lambda p: -p[1]) if n)
         unit = self.unit_cycles(_format(layer, self.library))
         costs = "; ".join(f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items())
         return (f"cycles: {parts}", f"units x cycles: {costs}", *self._remarks())
@@ -289,48 +289,52 @@ class Mcu(Machine):
         joules = cycle_pj * 1e-12 * self.scale
         each = [f"{term} {format_si(unit[term] * joules, 'J')}" for term in features(layer, self.library.drops)]
         each.append(f"byte of weights {format_si(self.spec.flash.weight_byte * joules, 'J')}")
-        return (f"estimated energy of each, by {cycle_pj:.4g} pJ a cycle: {', '.join(each)}",)
+        return (f"estimated energy per unit, at {cycle_pj:.4g} pJ per cycle: {', '.join(each)}",)
 
     def _remarks(self) -> tuple[str, ...]:
-        found = [carried] if (carried := self.library.carried(self.spec.core)) else []
+        remarks = [carried] if (carried := self.library.carried(self.spec.core)) else []
         at, clock = self.spec.power.at, self.spec.clock_hz(self.core_clock)
         if at is not None and at != clock:
-            found.append(
-                f"at {format_si(float(clock), 'Hz')} the cycles are those at {format_si(float(at), 'Hz')}: where the "
-                f"flash has other wait states, give flash.weight_byte"
+            remarks.append(
+                f"at {format_si(float(clock), 'Hz')} the cycle counts are those measured at "
+                f"{format_si(float(at), 'Hz')}; if the flash wait states differ, set flash.weight_byte"
             )
         if self.spec.measured is not None:
             m = self.spec.measured
-            found.append(f"scaled by {self.scale:.4g} to the {float(m.latency) * 1e3:g} ms measured for {m.workload}")
-        return tuple(found)
+            remarks.append(
+                f"scaled by {self.scale:.4g} to match the {float(m.latency) * 1e3:g} ms measured for {m.workload}"
+            )
+        return tuple(remarks)
 
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """The library with its uncertainty, what was carried over, whether dead channels are dropped, and the fit."""
         library, workload, batch = self.library, plan.workload, plan.batch
         carried = _CARRIED if library.carried(self.spec.core) else 0.0
         spread = _MEASURED if self.spec.measured is not None else library.uncertainty + carried
-        what = "latency" if all(_format(layer, library) == "int8" for layer in workload) else "int8 layers"
-        told = [f"library {library.name} on {self.spec.core}: {what} within about {spread:.0%}; {library.source}"]
-        told += self._remarks()
-        told += self._format_notes(workload)
+        what = "latency" if all(_format(layer, library) == "int8" for layer in workload) else "int8 latency"
+        lines = [
+            f"library {library.name} on {self.spec.core}: expected {what} error about {spread:.0%}; {library.source}"
+        ]
+        lines += self._remarks()
+        lines += self._format_notes(workload)
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
         unknown = dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque")
         if unknown:
-            told.append(f"no kernel is known for {', '.join(unknown)}: counted as an addition for each value")
+            lines.append(f"no kernel model for {', '.join(unknown)}: counted as one addition per value")
         dead = sum(layer.macs - layer.macs_live for layer in workload) * batch
         if dead and library.drops:
-            told.append(f"dead channels ({dead:,} MACs) are dropped by {library.name}")
-        spent = {part: sum(int(layer.columns[_column(part, "cycles")]) for layer in plan) for part in _STAGES}
-        total = sum(spent.values()) or 1
-        shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(spent.items(), key=lambda p: -p[1]))
-        told.append(f"where time goes, and by estimate energy: {shares}")
+            lines.append(f"dead channels ({dead:,} MACs) are dropped by {library.name}")
+        cycles = {part: sum(int(layer.columns[_column(part, "cycles")]) for layer in plan) for part in _STAGES}
+        total = sum(cycles.values()) or 1
+        shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(cycles.items(), key=lambda p: -p[1]))
+        lines.append(f"share of time, and estimated share of energy: {shares}")
         if self.active_w is not None:
-            told.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
-        return tuple(told)
+            lines.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
+        return tuple(lines)
 
     def idle_keys(self) -> dict[str, str]:
         """What says where flash.weight_byte is from."""
-        reason = "flash.weight_byte has what they cost"
+        reason = "their cost is in flash.weight_byte"
         return {"flash.wait_states": reason, "flash.line": reason}
 
     def why_unused(self, property: str) -> str:
@@ -338,35 +342,35 @@ class Mcu(Machine):
         if property == "dtype":
             return self.library.name
         if property.startswith("dead"):
-            return f"{self.library.name} runs dead channels"
+            return f"{self.library.name} computes dead channels like any others"
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
             return f"kernels of {self.library.name} are dense"
         return super().why_unused(property)
 
     def _format_notes(self, workload: Workload) -> list[str]:
         """Whose kernels run what is not int8, and how far to trust them."""
-        library, told = self.library, []
-        for found in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
-            if found == "int8":
+        library, lines = self.library, []
+        for dtype in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
+            if dtype == "int8":
                 continue
-            kernels = library.kernels(found)
-            how, origin = (o.formats[found] for o in (library, kernels))  # type: ignore[index]
-            told.append(
-                f"{found} layers run on kernels of {kernels.name}, whose costs are an estimate: their latency within "
+            kernels = library.kernels(dtype)
+            how, origin = (o.formats[dtype] for o in (library, kernels))  # type: ignore[index]
+            lines.append(
+                f"{dtype} layers run on kernels of {kernels.name}, whose costs are estimated: expected latency error "
                 f"about {origin.uncertainty:.0%}; {how.source}"
                 + (f"; {origin.source}" if kernels is not library else "")
             )
-        return told
+        return lines
 
     def _conditions(self) -> str:
         """What power was carried over: from another clock, from another supply."""
-        power, clock, found = self.spec.power, self.spec.clock_hz(self.core_clock), []
+        power, clock, changes = self.spec.power, self.spec.clock_hz(self.core_clock), []
         if power.at is not None and power.at != clock:
-            found.append(f"from {format_si(float(power.at), 'Hz')} to {format_si(float(clock), 'Hz')}")
+            changes.append(f"from {format_si(float(power.at), 'Hz')} to {format_si(float(clock), 'Hz')}")
         if self.supply_factor != 1.0:
             volts = [f"{float(v):g} V" for v in (power.measured_supply, power.supply) if v is not None]
-            found.append(f"from {volts[0]} to {volts[1]} at the same current (linear regulator)")
-        return f"carried {' and '.join(found)}; " if found else ""
+            changes.append(f"from {volts[0]} to {volts[1]} at the same current (linear regulator)")
+        return f"scaled {' and '.join(changes)}; " if changes else ""
 
     def memory_bytes(self) -> int:
         """Bytes of RAM."""
@@ -404,43 +408,43 @@ class Mcu(Machine):
         layer, batch = plan.workload[name], plan.batch
         rate = float(self.spec.clock_hz(self.core_clock))
 
-        def told(library: Library, drop: bool, given: Layer = layer) -> float:
-            unscaled = self._cycles(given, batch, library, drop)
+        def latency_ms(library: Library, drop: bool, variant: Layer = layer) -> float:
+            unscaled = self._cycles(variant, batch, library, drop)
             return sum(unscaled.values()) * self.scale / rate * 1e3
 
-        mine, found = self.library, [*self._unit_energies(layer)]
-        now = told(mine, mine.drops)
+        mine, lines = self.library, [*self._unit_energies(layer)]
+        now = latency_ms(mine, mine.drops)
 
         def line(name: str, ms: float, more: str = "") -> str:
             change = f"{ms / now - 1:+7.0%}" if now else ""
             return f"  {name:26} {ms:10.4g} ms {change}{more}"
 
         if layer.macs_live < layer.macs:
-            found += [
+            lines += [
                 f"dead channels ({1 - layer.macs_live / layer.macs:.0%} of its MACs; {mine.name} "
-                f"{'drops' if mine.drops else 'keeps'} them):",
-                line("kept, as if dense", told(mine, False)),
-                line("dropped", told(mine, True)),
+                f"{'drops' if mine.drops else 'computes'} them):",
+                line("computed", latency_ms(mine, False)),
+                line("dropped", latency_ms(mine, True)),
             ]
         if layer.macs and layer.weights:
-            found.append(f"in other number formats under {mine.name}:")
+            lines.append(f"by number format, with {mine.name}:")
             for dtype in ("int8", "int16", "fp32"):
                 if dtype not in mine.runs:
-                    found.append(f"  {dtype:26}       does not run it")
+                    lines.append(f"  {dtype:26}       not supported")
                     continue
                 other = layer.with_dtype(input=dtype, weight="int8" if dtype == "int16" else dtype, output=dtype)
-                mark = " <- now" if _format(layer, mine) == dtype else ""
+                mark = " <- current" if _format(layer, mine) == dtype else ""
                 kernels = mine.kernels(dtype).name
-                more = "" if dtype == "int8" else f"  (estimate; kernels of {kernels})"
-                found.append(line(dtype, told(mine, mine.drops, other), more + mark))
+                more = "" if dtype == "int8" else f"  (estimate; {kernels} kernels)"
+                lines.append(line(dtype, latency_ms(mine, mine.drops, other), more + mark))
         kind = number_format(layer)
         able = [o for o in self._libraries() if kind in o.runs or not layer.macs]
-        found.append(f"under each library for {self.spec.core}:")
-        for ms, other_name in sorted((told(o, o.drops), o.name) for o in able):
-            carried = "  (carried over)" if load_library(other_name).carried(self.spec.core) else ""
+        lines.append(f"by library, on {self.spec.core}:")
+        for ms, other_name in sorted((latency_ms(o, o.drops), o.name) for o in able):
+            carried = "  (scaled to this core)" if load_library(other_name).carried(self.spec.core) else ""
             drops = "  drops dead channels" if load_library(other_name).drops and layer.macs_live < layer.macs else ""
-            found.append(line(other_name, ms, drops + carried + (" <- now" if other_name == mine.name else "")))
-        return tuple(found)
+            lines.append(line(other_name, ms, drops + carried + (" <- current" if other_name == mine.name else "")))
+        return tuple(lines)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The flash, where the core waits for it."""

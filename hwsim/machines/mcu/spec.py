@@ -38,15 +38,15 @@ class RamSpec(Spec):
     source: str
 
 
-def _active(given: Any) -> Any:
+def _active(value: Any) -> Any:
     """One power is that of the board."""
-    return {"board": given} if isinstance(given, str) and given != "unknown" else given
+    return {"board": value} if isinstance(value, str) and value != "unknown" else value
 
 
 class PowerSpec(Spec):
     """What the board draws: active by environment (`use` picks one), asleep, and how long it takes to wake up.
 
-    `waking` is drawn while it wakes up; active power, unless told otherwise. All powers were measured at
+    `waking` is drawn while it wakes up; default: active power. All powers were measured at
     `measured_supply`: fed with another `supply`, a linear regulator (`ldo`) draws the same current, a switching one
     (`smps`) the same power.
 
@@ -76,7 +76,7 @@ class PowerSpec(Spec):
             valid = () if self.active == "unknown" else tuple(self.active)
             raise ValueError(f"use names {self.use!r}, which active does not have{nearest(self.use, valid)}")
         if self.supply is not None and (self.measured_supply is None or self.regulator is None):
-            raise ValueError("supply must come with measured_supply and regulator, which say what another one changes")
+            raise ValueError("supply needs measured_supply and regulator to scale the power")
         return self
 
 
@@ -93,12 +93,12 @@ class MeasuredSpec(Spec):
         return self
 
 
-def _measured(given: Any) -> Any:
+def _measured(value: Any) -> Any:
     """``KWS 95 ms`` is short for a mapping."""
-    match = re.fullmatch(r"\s*(\S+)\s+(\S+\s*[a-zµ]+)\s*", given) if isinstance(given, str) else None
-    if isinstance(given, str) and not match:
-        raise ValueError(f"must be a workload and its latency, as 'kws 95 ms', not {given!r:.60}")
-    return {"workload": match[1], "latency": match[2]} if match else given
+    match = re.fullmatch(r"\s*(\S+)\s+(\S+\s*[a-zµ]+)\s*", value) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise ValueError(f"must be a workload and its latency, as 'kws 95 ms', not {value!r:.60}")
+    return {"workload": match[1], "latency": match[2]} if match else value
 
 
 class McuSpec(MachineSpec):
@@ -124,8 +124,8 @@ class McuSpec(MachineSpec):
     @model_validator(mode="after")
     def _connected(self) -> McuSpec:
         if self.clock not in self.clocks:
-            raise ValueError(f"clock names {self.clock!r}, which nobody defined{nearest(self.clock, self.clocks)}")
+            raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         if "energy" in self.model_fields_set:
-            raise ValueError("a microcontroller draws the power of its board: give power, not energy")
+            raise ValueError("a microcontroller is priced by its board power: give power, not energy")
         load_core(self.core)
         return self

@@ -21,6 +21,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.work import mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
+from hwsim.units import format_count
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
@@ -213,14 +214,14 @@ def _nest(core: Core, x: Work, way: Traffic, memories: tuple[str, str, str]) -> 
 def _without_idle_loops(nodes: list[Node], problem: Problem) -> tuple[Node, ...]:
     """The nodes without loops that go round once."""
     current = dict(problem.dims)
-    kept: list[Node] = []
+    loops: list[Node] = []
     for node in nodes:
         if isinstance(node, Loop):
             if node.tile >= current[node.dim]:
                 continue
             current[node.dim] = node.tile
-        kept.append(node)
-    return tuple(kept)
+        loops.append(node)
+    return tuple(loops)
 
 
 def _core(machine: PeArray) -> tuple[Core, tuple[str, str, str]]:
@@ -313,13 +314,14 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         parts=((problem, mapping, counted.policy),),
         columns={"compute_cycles": mac_cycles * x.images, "post_cycles": post_cycles * x.images, "splits": way.splits},
         why=(
-            f"an image takes {', '.join(f'{name} {n:,} cycles' for name, n in busy.items())}, "
-            f"and moves {way.total + written // x.images:,} bytes over DRAM",
-            f"{core.atoms(x)} atomic operations a position of a kernel group, of which {core.kernel_groups(x)}; "
-            f"{share:.1%} of the multipliers do useful work",
-            "the ifmap is fetched for each kernel group: the conv buffer is too small for its lines beside the kernels"
+            f"cycles per image: {', '.join(f'{name} {n:,}' for name, n in busy.items())}; "
+            f"DRAM traffic per image: {way.total + written // x.images:,} bytes",
+            f"{format_count(core.atoms(x), 'atomic operation')} per output position of a kernel group, "
+            f"{format_count(core.kernel_groups(x), 'kernel group')}; "
+            f"{share:.1%} of the multipliers are used",
+            "the ifmap is fetched again for each kernel group: the conv buffer cannot hold its lines and the kernels"
             if way.streamed
-            else f"{way.splits} split(s) of the rows, with {'all weights' if way.resident else 'two kernel groups'} "
-            "in the conv buffer",
+            else f"{format_count(way.splits, 'split')} of the rows, with "
+            f"{'all weights' if way.resident else 'two kernel groups'} in the conv buffer",
         ),
     )

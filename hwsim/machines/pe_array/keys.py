@@ -29,20 +29,20 @@ def idle_keys(machine: PeArray) -> Iterator[tuple[str, str]]:
     """Keys without effect, each with the reason; the test of all machine files changes every key and holds this."""
     spec, planner = machine.spec, planner_of(machine)
     if planner != "streamed weights":
-        yield "accumulator_bits", "partial sums are kept, moved and priced with the bits of the output"
+        yield "accumulator_bits", "partial sums have the word size of the output"
     if planner != "passes":
-        yield "setup", "only the passes of a row-stationary chip are set up"
+        yield "setup", "only row-stationary passes have a setup time"
         for key in ("row_words", "min_occupation", "pass_cycles"):
-            yield f"mapper.{key}", "only the passes of a row-stationary chip have such a limit"
+            yield f"mapper.{key}", "only row-stationary passes have this limit"
     if planner in ("folds", "streamed weights", "adder trees"):
         for key in ("objective", "halo", "rules", "variant", "rf_area"):
-            yield f"mapper.{key}", f"an array of {planner} has one order of work: nothing is searched"
+            yield f"mapper.{key}", f"{planner} have a fixed loop order: there is no search"
     elif spec.mapper.rules is None or spec.dataflow != "output_stationary":
-        yield "mapper.variant", "only output stationary under rules has variants"
+        yield "mapper.variant", "only output stationary with mapper.rules has variants"
     if planner == "study":
         yield "mapper.halo", "the study fetches shared rows by its own rules"
         if spec.dataflow == "row_stationary":
-            yield "mapper.rf_area", "row stationary needs the whole register file: no area is left over"
+            yield "mapper.rf_area", "row stationary uses the whole register file: no area is spare"
     if planner in ("streamed weights", "adder trees"):
         yield "dataflow", f"{planner} have one dataflow"
     if spec.array.wiring != "systolic":
@@ -50,7 +50,7 @@ def idle_keys(machine: PeArray) -> Iterator[tuple[str, str]]:
     parts = {"mac", "post", *spec.memories} | {"systolic": {"pe"}, "noc": {"noc"}}.get(spec.array.wiring, set())
     for key in spec.energy.prices:
         if key.partition(".")[0] not in parts:
-            yield f"energy.prices.{key}", f"no part of this machine has that name: {', '.join(sorted(parts))} have"
+            yield f"energy.prices.{key}", f"no part of this machine has that name; valid: {', '.join(sorted(parts))}"
     for index, (name, memory) in enumerate(spec.memories.items()):
         for key, reason in _of_memory(machine, planner, index, name):
             if getattr(memory, key) is not None:
@@ -65,27 +65,30 @@ def _of_memory(machine: PeArray, planner: Planner, index: int, name: str) -> Ite
         for key in ("size", "split", "double_buffered"):
             yield key, f"a PE keeps one word of each tensor in {spec.dataflow.replace('_', ' ')}"
     if not outer and planner in ("folds", "streamed weights", "adder trees") and spec.area is None:
-        yield "per", f"{planner} have their own place for each memory"
+        yield "per", f"{planner} give each memory a fixed role"
     if planner == "folds" and index > 1:
         for key in ("size", "split", "double_buffered"):
-            yield key, "words go from the second memory to the PEs"
+            yield key, "the PEs are fed from the second memory"
     if planner in ("streamed weights", "adder trees"):
-        yield "double_buffered", f"{planner} load behind what computes, whatever this says"
+        yield "double_buffered", f"{planner} always overlap loads with computation"
     if planner == "adder trees" and memory.holds == ["ofmap"]:
-        yield "size", "a stripe is as long as the array has rows, whatever fits"
+        yield "size", "the length of a stripe follows from the rows of the array"
     if outer or (planner == "passes" and "ofmap" not in memory.holds) or (planner == "passes" and memory.per == "pe"):
-        yield "double_buffered", "only a shared memory that tiles are loaded into has two halves"
+        yield "double_buffered", "only a shared memory that tiles are loaded into is double-buffered"
     if not outer and not inside:
-        yield "bandwidth", f"{'passes are' if planner == 'passes' else planner + ' are'} not timed by it"
+        yield "bandwidth", f"{planner} do not model it"
     if (planner == "passes" and (outer or memory.per == "pe")) or not (inside or planner == "passes"):
-        yield "ports", "this planner times no port of it"
+        yield "ports", "this planner does not model its ports"
     if (planner == "passes") or (not outer and not inside):
-        yield "efficiency", "passes take the link at its full rate" if outer else "this planner does not time it"
+        yield (
+            "efficiency",
+            "passes use the full rate of the link" if outer else "this planner does not read it",
+        )
     if planner == "passes":
         if memory.per == "pe" or "ofmap" not in memory.holds or outer:
-            yield "bank", "only the shared buffer hands out banks"
+            yield "bank", "only the shared buffer is allocated in banks"
     elif planner != "adder trees" or not {"ifmap", "weight"} <= set(memory.holds) or outer:
-        yield "bank", "this planner does not hand out banks"
+        yield "bank", "this planner does not allocate banks"
     if planner != "adder trees" or not outer:
         yield "atom", "only the outermost memory of a broadcast array has atoms"
     if planner != "passes" or not outer:

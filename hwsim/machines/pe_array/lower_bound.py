@@ -1,4 +1,4 @@
-"""What a layer costs on an array at the least, whatever the mapping: from its shape and the machine's sizes alone.
+"""Lower bounds of a layer on an array for any mapping, from its shape and the machine's sizes alone.
 
 - Every MAC is computed (or gated), by at most all PEs at once; a systolic array takes its folds.
 - Every weight and every input that a window touches comes from DRAM once, every output goes there once, at the
@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
 
-from hwsim.machines.lower_bound import Least
+from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import Action
@@ -26,16 +26,16 @@ from hwsim.workload.product import geometry_of
 if TYPE_CHECKING:
     from hwsim.machines.pe_array.machine import PeArray
 
-__all__ = ["least_of"]
+__all__ = ["lower_bound_of"]
 
 _TENSORS = ("ifmap", "weight", "ofmap")
 
 
-def least_of(machine: PeArray, layer: Layer, batch: int) -> Least:
+def lower_bound_of(machine: PeArray, layer: Layer, batch: int) -> LowerBound:
     """Lower bounds of a layer's time, actions and bytes; nothing for a layer without MACs."""
     work = as_gemm(layer, batch)
     if work is None:
-        return Least()
+        return LowerBound()
     spec, bits = machine.spec, machine.bits(layer)
     width = dict(zip(_TENSORS, bits))
     counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array.zeros)
@@ -55,7 +55,7 @@ def least_of(machine: PeArray, layer: Layer, batch: int) -> Least:
     speed = spec.bytes_per_second(outer.bandwidth, outer, bits[0]) * Fraction(outer.efficiency)
     total = sum(moved.values())
     seconds = max(cycles / spec.clock_hz(machine.core_clock), total / speed)
-    return Least(seconds, {action: n for action, n in counts.items() if n}, width, total)
+    return LowerBound(seconds, {action: n for action, n in counts.items() if n}, width, total)
 
 
 def _compulsory(machine: PeArray, layer: Layer, batch: int, width: dict[str, int]) -> dict[str, int]:
@@ -66,12 +66,12 @@ def _compulsory(machine: PeArray, layer: Layer, batch: int, width: dict[str, int
         words["ifmap"] = (_touched(layer) * batch, layer.input.density)
         words["ofmap"] = (layer.outputs * batch, layer.output.density)
     compress = spec.memories[spec.dram].compress if machine.by_passes else {}
-    found = {}
+    sizes = {}
     for tensor, (number, density) in words.items():
-        found[tensor] = number * width[tensor] // 8
+        sizes[tensor] = number * width[tensor] // 8
         if tensor in compress:
-            found[tensor] = int(rlc_least_bytes(number, density, width[tensor] / 8))
-    return found
+            sizes[tensor] = int(rlc_least_bytes(number, density, width[tensor] / 8))
+    return sizes
 
 
 def _touched(layer: Layer) -> int:
@@ -87,8 +87,8 @@ def _touched(layer: Layer) -> int:
 @lru_cache(maxsize=4096)
 def _covered(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
     """Places of one side of an image that some window covers."""
-    found = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
-    return sum(0 <= place < size for place in found)
+    positions = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
+    return sum(0 <= place < size for place in positions)
 
 
 def _passes(machine: PeArray, layer: Layer, work: GemmWork, computed: int, counts: dict[Action, int]) -> Fraction:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine
-from hwsim.machines.lower_bound import Least, total
+from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.pe_array.experts import experts_plan
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
-from hwsim.machines.pe_array.lower_bound import least_of
+from hwsim.machines.pe_array.lower_bound import lower_bound_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
@@ -48,15 +48,15 @@ class PeArray(Machine):
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
         """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short."""
-        given = (layer.input.bits, layer.weight.bits, layer.output.bits)
+        own = (layer.input.bits, layer.weight.bits, layer.output.bits)
         word = self.spec.word_bits
         if word is None:
-            return given
-        if max(given) > word:
+            return own
+        if max(own) > word:
             dtype = next(kind.dtype for kind in (layer.input, layer.weight, layer.output) if kind.bits > word)
             message = (
-                f"{self.name} computes on words of {word} bits, {dtype} has {max(given)}: quantize the network, or "
-                f"widen the words with --set word_bits={max(given)}"
+                f"{self.name} computes on words of {word} bits, but {dtype} has {max(own)}: quantize the network, or "
+                f"widen the words with --set word_bits={max(own)}"
             )
             raise InputError([Fault("", layer.name, message)])
         return (word, word, word)
@@ -92,10 +92,10 @@ class PeArray(Machine):
 
     def planned_on(self) -> dict[str, Any]:
         """Only the search over nests weighs energies; other planners know of words and cycles alone."""
-        found = super().planned_on()
+        description = super().planned_on()
         if self.spec.array.wiring != "noc" or self.by_passes:
-            found.pop("energy", None)
-        return found
+            description.pop("energy", None)
+        return description
 
     def planned_by_name(self, name: str) -> str | None:
         """The name, if a mapping is given by hand for it."""
@@ -103,13 +103,13 @@ class PeArray(Machine):
 
     def parts(self) -> dict[str, int]:
         """PEs, and bytes of each memory that has a size."""
-        found = {"pe": self.peak_macs_per_cycle}
+        parts = {"pe": self.peak_macs_per_cycle}
         for name, memory in self.spec.memories.items():
             copies = self.peak_macs_per_cycle if memory.per == "pe" else 1
             sizes = list(memory.split.values()) if memory.split else [memory.size] if memory.size is not None else []
             if sizes:
-                found[name] = copies * int(sum(sizes))
-        return found
+                parts[name] = copies * int(sum(sizes))
+        return parts
 
     def idle_keys(self) -> dict[str, str]:
         """Keys that the planner of this wiring and dataflow does not read."""
@@ -124,28 +124,28 @@ class PeArray(Machine):
         spec = self.spec
         name = property.rpartition(".")[2]
         if not property:
-            return "no unit behind the array runs them: give post"
+            return "there is no post-processor: give post"
         if property == "input.density":
             return f"array.zeros is {spec.array.zeros}, memories.{spec.dram}.compress has no ifmap"
         if name in ("density", "format"):
-            return "values are stored and moved as the memories say, densely unless they compress"
+            return "tensors are stored and moved dense unless a memory compresses them"
         if name == "pattern":
-            return "zeros are taken as spread at random"
+            return "zeros are assumed to be distributed at random"
         if property.startswith("dead"):
-            return "the mapping has no use of dead channels"
+            return "dead channels are computed like any others"
         if property == "activation":
-            return "free on the way out of the array"
+            return "it is applied at no cost as outputs leave the array"
         return super().why_unused(property)
 
-    def least(self, layer: Layer, batch: int) -> Least:
+    def lower_bound(self, layer: Layer, batch: int) -> LowerBound:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
         if parts := layer.grouped(batch):
-            return total(least_of(self, part, 1) for part in parts)
-        return least_of(self, layer, batch)
+            return total(lower_bound_of(self, part, 1) for part in parts)
+        return lower_bound_of(self, layer, batch)
 
     def _check(self) -> None:
         if self.spec.area is not None and "pe" in self.spec.memories:
-            raise ValueError("area needs another name for the memory 'pe': parts has the area of a PE under this one")
+            raise ValueError("with area, no memory may be called 'pe': area.parts has the area of a PE under that name")
         if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
             raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and not self.by_passes:
@@ -173,7 +173,7 @@ class PeArray(Machine):
             return plan_by_hand(self, layer, batch, by_hand)
         if by_hand is not None and not self.by_passes:
             where = self.document.where(("mappings", layer.name))
-            message = "must be a loop nest, a line a node; parameters are for the passes of a row-stationary chip"
+            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.objective dram"
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         if wiring == "systolic":
             return (plan_weight_stream if self.spec.array.fifo_tiles else plan_systolic)(self, layer, batch)
@@ -185,7 +185,7 @@ class PeArray(Machine):
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The outermost memory, then each port of the others; a port moves its tensor in and out at the same time."""
-        found = []
+        traffic = []
         for name, memory in self.spec.memories.items():
             rates = {"": memory.bandwidth} if name == self.spec.dram else dict(memory.ports)
             for tensor, rate in rates.items():
@@ -194,8 +194,8 @@ class PeArray(Machine):
                 bits = plan.word_bits.get(tensor, 8)
                 speed = float(self.spec.bytes_per_second(rate, memory, bits) * Fraction(memory.efficiency))
                 moved = plan.dram_bytes if not tensor else self._moved(plan, name, tensor) * bits // 8
-                found.append(Traffic(f"{name} {tensor}".strip(), moved, speed))
-        return tuple(found)
+                traffic.append(Traffic(f"{name} {tensor}".strip(), moved, speed))
+        return tuple(traffic)
 
     @staticmethod
     def _moved(plan: LayerPlan, memory: str, tensor: str) -> int:

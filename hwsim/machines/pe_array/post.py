@@ -79,7 +79,7 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     }
     moved = -(-(read * width[0] + written * width[2]) // 8) if home == spec.dram else 0
     bounds = {"load": home, "post": "post-processor", "store": home}
-    name = "post-processor, fused with the layer before" if fused else "post-processor"
+    name = "post-processor, fused with the previous layer" if fused else "post-processor"
     return _plan(machine, layer, batch, name, program, counts, moved, bounds)
 
 

@@ -16,11 +16,21 @@ from typing import TYPE_CHECKING
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, given, nest, ragged, shortage, strips
+from hwsim.machines.pe_array.rs_mapper import (
+    Limits,
+    RsMapping,
+    choose,
+    explain_infeasible,
+    nest,
+    parse_mapping,
+    ragged,
+    strips,
+)
 from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
+from hwsim.units import format_count
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
 from hwsim.workload.product import geometry_of
@@ -82,14 +92,14 @@ def plan_row_stationary(machine: PeArray, layer: Layer, batch: int, by_hand: str
         assert work is not None
     if by_hand is not None:
         try:
-            taken = given(work, limits, by_hand)
+            taken = parse_mapping(work, limits, by_hand)
         except ValueError as error:
             where = machine.document.where(("mappings", layer.name))
             raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
         return _Chip(machine, layer, batch, work, limits, names, taken, bits).plan()
     chosen = choose(work, limits)
     if chosen is None:
-        raise InputError([Fault("", layer.name, shortage(work, limits, names))])
+        raise InputError([Fault("", layer.name, explain_infeasible(work, limits, names))])
     return _Chip(machine, layer, batch, work, limits, names, chosen, bits).plan()
 
 
@@ -156,6 +166,7 @@ class _Chip:
     def plan(self) -> LayerPlan:
         """The plan."""
         machine, layer, work, chosen = self.machine, self.layer, self.work, self.chosen
+        others = f", as {format_count(chosen.ties - 1, 'other')}" if chosen.ties > 1 else ""
         spec = machine.spec
         top = 0
         parts: dict[tuple[int, int], int] = {}  # (strip height, rows of it that lie in the image) -> how many
@@ -216,11 +227,11 @@ class _Chip:
                 "mapping": chosen.text(),
             },
             why=(
-                f"{chosen.candidates} mappings fit; of those with at least {self.limits.min_occupation:.0%} of the "
-                f"most active PEs, this one moves the fewest words over DRAM ({chosen.ties} alike)"
+                f"feasible mappings: {chosen.candidates:,}; of those with at least {self.limits.min_occupation:.0%} of "
+                f"the most active PEs, this one has the least DRAM traffic{others}"
                 if chosen.candidates
                 else "the mapping is given by hand",
-                f"cycles of the passes by what binds them: {self._shares()}",
+                f"cycles of the passes by bottleneck: {self._shares()}",
             ),
         )
 

@@ -14,7 +14,7 @@ from hwsim.machines.pe_array._rs_search import search
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Keep, Loop, Mapping
 
-__all__ = ["Limits", "RsMapping", "choose", "given", "nest", "ragged", "shortage", "strips"]
+__all__ = ["Limits", "RsMapping", "choose", "explain_infeasible", "nest", "parse_mapping", "ragged", "strips"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
     """
     f = _tile_width(work, limits)
     tiles = -(-work.q // f)
-    found = search(
+    best = search(
         work.n, work.g, work.k, work.c, work.p, work.q, work.r, work.s,
         work.stride[0], work.stride[1], work.dilation[0],
         width=(f - 1) * work.stride[1] + work.s,
@@ -106,32 +106,32 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
         images=_divisors(work.n),
         filters=_divisors(work.k),
     )  # fmt: skip
-    if found is None:
+    if best is None:
         return None
-    (n, m, e, p, q, r, t), candidates, ties = found
+    (n, m, e, p, q, r, t), candidates, ties = best
     return RsMapping(n, m, e, p, q, r, t, f, candidates, ties)
 
 
 _PARAMETER = re.compile(r"([nmepqrt])\s*=\s*([1-9]\d{0,8})\Z")
 
 
-def given(work: ConvWork, limits: Limits, text: str) -> RsMapping:
-    """A mapping given by hand, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
+def parse_mapping(work: ConvWork, limits: Limits, text: str) -> RsMapping:
+    """Parse a mapping such as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
 
     Raises
     ------
     ValueError
         If a parameter is missing, or the mapping exceeds something: what, and by how much.
     """
-    found: dict[str, int] = {}
+    parameters: dict[str, int] = {}
     for word in text.replace(",", " ").split():
         match = _PARAMETER.match(word)
         if not match:
             raise ValueError(f"must be parameters such as 'n=4 m=64 e=13 p=16 q=4 r=1 t=4', not {word!r}")
-        found[match[1]] = int(match[2])
-    if missing := [name for name in "nmepqrt" if name not in found]:
+        parameters[match[1]] = int(match[2])
+    if missing := [name for name in "nmepqrt" if name not in parameters]:
         raise ValueError(f"must give all of n m e p q r t; missing: {' '.join(missing)}")
-    n, m, e, p, q, r, t = (found[name] for name in "nmepqrt")
+    n, m, e, p, q, r, t = (parameters[name] for name in "nmepqrt")
     f = _tile_width(work, limits)
     width = (f - 1) * work.stride[1] + work.s
     rows = (e - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
@@ -205,8 +205,8 @@ def ragged(work: ConvWork, mapping: RsMapping, e: int, bank: int) -> RsMapping:
     return mapping
 
 
-def shortage(work: ConvWork, limits: Limits, names: dict[str, str]) -> str:
-    """Which memory or side is too small, by how much."""
+def explain_infeasible(work: ConvWork, limits: Limits, names: dict[str, str]) -> str:
+    """Which memory or side of the array is too small for any mapping, and by how much."""
     if work.r > limits.rows:
         few = work.r - limits.rows
         return f"a filter of {work.r} rows needs {work.r} rows of PEs; the array has {limits.rows}: {few} too few"

@@ -15,7 +15,7 @@ from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.errors import Fault, InputError, MappingError, nearest
 from hwsim.machines.pe_array.isca16.nest import count, nest, nest_words
 from hwsim.machines.pe_array.isca16.relative import energy_prices, level_costs
-from hwsim.machines.pe_array.isca16.study import Budget, choose, lacking, register_words
+from hwsim.machines.pe_array.isca16.study import Budget, choose, explain_infeasible, register_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm, mac_actions
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
@@ -32,7 +32,7 @@ from hwsim.mapping import (
     search,
     templates,
 )
-from hwsim.units import format_size
+from hwsim.units import format_count, format_size
 from hwsim.workload import Layer
 from hwsim.workload.product import geometry_of
 
@@ -109,7 +109,7 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     budget = _budget(machine, dataflow, names, bits[0])
     choice = choose(work, dataflow, budget, level_costs(spec.energy, names, bits[0]))
     if choice is None:
-        lacks = _lacks(work, dataflow, budget, names, bits[0])
+        lacks = _explain_infeasible(work, dataflow, budget, names, bits[0])
         raise InputError([Fault("", layer.name, message) for message in lacks])
     w = work
     problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
@@ -131,9 +131,9 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             actions[memory, tensor, "read"] = words
     size = format_size(budget.buffer * bits[0] / 8)
     why: tuple[str, ...] = (
-        f"{choice.considered:,} tilings fit {budget.pes} PEs, {size} of {names['glb']}, {budget.rf} words in a PE; "
-        f"{choice.text()} moves its words between {names['dram']}, {names['glb']} and PEs for the least energy",
-        "counted as in the ISCA 2016 study: fills and drains are free, a partial sum that comes back is two accesses",
+        f"feasible tilings: {choice.considered:,}, with {budget.pes} PEs, {size} of {names['glb']} and "
+        f"{budget.rf} words per PE; {choice.text()} has the least energy of data movement",
+        "counted as in the ISCA 2016 study: fills and drains are free, a partial sum that is read back is two accesses",
     )
     exact = nest_words(choice, counted, names)
     if idle := [
@@ -141,7 +141,7 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         for (level, tensor), words in choice.words.items()
         if level in ("dram", "glb") and words > exact.get((level, tensor), 0)
     ]:
-        why += (f"the study fetches tiles anew where a nest finds them still in their place: {', '.join(idle)}",)
+        why += (f"the study refetches tiles that the loop nest would reuse: {', '.join(idle)}",)
     return _lower(machine, layer, batch, problem, mapping, counted, actions, choice.text(), why)
 
 
@@ -153,10 +153,10 @@ def _parts(machine: PeArray) -> dict[str, str]:
     shared = [name for name, memory in whole.items() if memory.per == "chip"]
     private = [name for name, memory in whole.items() if memory.per == "pe"]
     if len(inner) != 2 or len(shared) != 1 or len(private) != 1:
-        given = ", ".join(name for name, _ in inner) or "none"
+        names = ", ".join(name for name, _ in inner) or "none"
         message = (
             f"rules {spec.mapper.rules} need one buffer on the chip and one in each PE, both with a size for all three "
-            f"tensors together, not {given}; leave mapper.rules out for a search over any memories"
+            f"tensors together, not {names}; leave mapper.rules out for a search over any memories"
         )
         raise InputError([Fault(machine.document.where(("memories",)), "memories", message)])
     if spec.dataflow == "input_stationary":
@@ -177,24 +177,24 @@ def _budget(machine: PeArray, dataflow: str, names: dict[str, str], bits: int) -
         return int(memory.size * 8) // (2 * bits if memory.double_buffered else bits)
 
     pes = machine.peak_macs_per_cycle
-    given = words(names["rf"])
-    used = register_words(dataflow, given)
-    spare = pes * (given - used) * (machine.spec.mapper.rf_area or 0.0)
+    registers = words(names["rf"])
+    used = register_words(dataflow, registers)
+    spare = pes * (registers - used) * (machine.spec.mapper.rf_area or 0.0)
     return Budget(pes, int(words(names["glb"]) + spare), used)
 
 
-def _lacks(work: ConvWork, dataflow: str, budget: Budget, names: dict[str, str], bits: int) -> list[str]:
-    """Why no tiling fits: each resource that even the smallest tiles exceed, and by how much."""
-    found = []
-    for what, purpose, has, takes in lacking(work, dataflow, budget):
+def _explain_infeasible(work: ConvWork, dataflow: str, budget: Budget, names: dict[str, str], bits: int) -> list[str]:
+    """Why no tiling is feasible: each resource that the smallest tiles exceed, and by how much."""
+    reasons = []
+    for what, purpose, has, takes in explain_infeasible(work, dataflow, budget):
         if what == "pes":
-            found.append(f"the array has {has} PEs; {purpose} takes {takes}: {takes - has} too few")
+            reasons.append(f"the array has {has} PEs; {purpose} takes {takes}: {takes - has} too few")
             continue
         room, need, missing = (format_size(words * bits / 8) for words in (has, takes, takes - has))
         name = names["glb" if what == "buffer" else "rf"]
-        found.append(f"{name} holds {room}; {purpose} take {need}: {missing} too much")
+        reasons.append(f"{name} holds {room}; {purpose} take {need}: {missing} too much")
     room = format_size(budget.buffer * bits / 8)
-    return found or [f"no tiles of {dataflow} fit {budget.pes} PEs and {room} of {names['glb']}"]
+    return reasons or [f"no {dataflow} tiling fits {budget.pes} PEs and {room} of {names['glb']}"]
 
 
 def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
@@ -217,7 +217,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     senders = {tensor: level.memory for level in chip for tensor in level.tensors}  # the innermost of them counts
     objective = spec.mapper.objective
     try:
-        found = search(
+        best = search(
             problem,
             nests,
             capacities=capacities,
@@ -233,15 +233,15 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         )
     except MappingError as error:
         raise InputError([Fault("", layer.name, _too_small(problem, nests, capacities) or str(error))]) from None
-    counted = found.counts
+    counted = best.counts
     actions = _actions(counted, senders)
-    extent = " x ".join(f"{n} {axis}" for axis, n in _extents(found.mapping, problem).items())
-    way = "all of them" if found.exhaustive else "sampled and improved"
+    extent = " x ".join(f"{n} {axis}" for axis, n in _extents(best.mapping, problem).items())
+    way = "exhaustive search" if best.exhaustive else "sampling and local search"
     why = (
-        f"{found.considered:,} tilings of {len(nests)} nests considered ({way}), {found.evaluated:,} fit; least "
-        f"{'DRAM traffic' if objective == 'dram' else objective}",
+        f"{way} over {format_count(best.considered, 'tiling')} of {format_count(len(nests), 'loop nest')}: "
+        f"feasible: {best.evaluated:,}; minimized: {'DRAM traffic' if objective == 'dram' else objective}",
     )
-    return _lower(machine, layer, batch, problem, found.mapping, counted, actions, extent or "1 PE", why)
+    return _lower(machine, layer, batch, problem, best.mapping, counted, actions, extent or "1 PE", why)
 
 
 def _extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
@@ -322,7 +322,7 @@ def _algorithm(machine: PeArray) -> str:
 
 def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> dict[str, int]:
     """Ticks that each memory inside DRAM needs to move its words, and each of its ports."""
-    found: dict[str, int] = {}
+    ticks: dict[str, int] = {}
     for name, memory in list(machine.spec.memories.items())[1:]:
         copies = max((n for (m, _), n in counted.used.items() if m == name), default=1) if memory.per == "pe" else 1
         total = 0
@@ -334,9 +334,9 @@ def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> d
             rate = memory.ports.get(tensor)  # type: ignore[call-overload]
             if rate is not None:
                 size = -(-max(sizes) // (8 * copies))
-                found[f"{name} {tensor} port"] = machine.transfer_ticks(memory, size, rate, bits)
-        found[name] = machine.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
-    return found
+                ticks[f"{name} {tensor} port"] = machine.transfer_ticks(memory, size, rate, bits)
+        ticks[name] = machine.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
+    return ticks
 
 
 def _tiles(mapping: Mapping, problem: Problem, shared: set[str]) -> int:

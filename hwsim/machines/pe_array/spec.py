@@ -152,12 +152,12 @@ class PeArraySpec(MachineSpec):
             clocks["post.clock"] = self.post.clock
         for key, clock in clocks.items():
             if clock not in self.clocks:
-                raise ValueError(f"{key} names clock {clock!r}, which nobody defined{nearest(clock, self.clocks)}")
+                raise ValueError(f"{key} names clock {clock!r}, which is not defined{nearest(clock, self.clocks)}")
         name, outer = next(iter(self.memories.items()))
         if set(outer.holds) != set(TENSORS) or outer.size is not None or outer.split:
             raise ValueError(f"memories must begin with one that holds all three tensors and has no size, not {name!r}")
         if outer.bandwidth is None:
-            raise ValueError(f"memories.{name}.bandwidth must be given: it is where everything comes from")
+            raise ValueError(f"memories.{name}.bandwidth must be given: it is the outermost memory")
         for name, memory in self.memories.items():
             if memory.size_of == "pe" and memory.size is not None:
                 size = memory.size * self.array.rows * self.array.cols

@@ -54,7 +54,7 @@ def _nests(machine: PeArray, problem: Problem) -> list[Mapping]:
     outer: list[Node] = [Keep(spec.dram, ("ifmap", "weight", "ofmap")), Loop("B", 1)]
     buffer = list(spec.memories)[1]
     limits = machine.capacity_bits()[buffer]
-    found = []
+    nests = []
     for first, second in (((row, rows), (col, cols)), ((col, cols), (row, rows))):
         folds: list[Node] = [Loop(*first), Loop(*second)]
         places: dict[int, list[str]] = {0: [], 1: [], 2: []}
@@ -74,8 +74,8 @@ def _nests(machine: PeArray, problem: Problem) -> list[Mapping]:
             if places[place]:
                 nodes.append(Keep(buffer, tuple(t for t in problem.tensors if t in places[place])))
             nodes += folds[place : place + 1]
-        found.append(Mapping((*nodes, *inner)))
-    return found
+        nests.append(Mapping((*nodes, *inner)))
+    return nests
 
 
 def _dram_words(problem: Problem, counted: Counts, dram: str, raw_ifmap: int) -> dict[tuple[str, str], int]:

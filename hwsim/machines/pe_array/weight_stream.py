@@ -24,6 +24,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
+from hwsim.units import format_count
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, geometry_of
 
@@ -219,9 +220,10 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         mapping=mapping,
         columns={"compute_cycles": compute, "weight_tiles": total_tiles},
         why=(
-            f"{columns} weight tiles, each for {', '.join(f'{n} x {size}' for size, n in chunks)} rows of activations; "
-            f"the accumulators hold {held} such chunk{'s' * (held > 1)}",
-            f"a tile takes {tiles.packed} of {tiles.taps} taps of {tiles.channels} channels in {tiles.merged} groups, "
+            f"{format_count(columns, 'weight tile')}, each for {', '.join(f'{n} x {size}' for size, n in chunks)} rows "
+            f"of activations; the accumulators hold {format_count(held, 'such chunk')}",
+            f"a tile takes {tiles.packed} of {tiles.taps} taps of {format_count(tiles.channels, 'channel')} "
+            f"in {format_count(tiles.merged, 'group')}, "
             f"{_ceil(fetch, cycle(1)):,} cycles to fetch and {passes * chunks[0][0]:,} to multiply",
         ),
     )
@@ -238,7 +240,7 @@ def _memories(machine: PeArray) -> tuple[str, str, int]:
         raise InputError([Fault(machine.document.name, "memories", f"an array with streamed weights needs {what}")])
     depth = int(spec.memories[sums].size or 0) * 8 // (spec.array.cols * (spec.accumulator_bits or 32))
     if not depth:
-        raise InputError([Fault(machine.document.name, f"memories.{sums}.size", "must hold a row of sums")])
+        raise InputError([Fault(machine.document.name, f"memories.{sums}.size", "must hold one row of partial sums")])
     return buffer, sums, depth
 
 

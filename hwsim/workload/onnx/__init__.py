@@ -68,7 +68,7 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
     ----------
     path : str or Path
     name : str, optional
-        The name of the workload; that of the file unless told otherwise.
+        The name of the workload; default: that of the file.
     shape : mapping, optional
         Sizes by the name of a symbolic dimension (``{"batch": 1, "sequence": 128}``), or shapes by the name of an
         input (``{"ids": (1, 128)}``), which may also change those that the file has; or of another tensor, where the

@@ -137,7 +137,7 @@ class Converter(Builder[str]):
         self.row(row, [tensor.name for tensor in operands], written[0])
 
     def alias(self, op: Op, source: Tensor, out: str) -> bool:
-        """Let another shape of the same values be those values; what can't be told apart needs no row."""
+        """Alias a reshape; it needs no layer."""
         if source.elements != self.tensors[out].elements or len(self.operands(op)) != 1:
             return False
         self.producers[out] = self.producers[source.name]
@@ -164,19 +164,19 @@ class Converter(Builder[str]):
         operands = layer.operands
         if place >= len(operands):
             return producer
-        given = self.shapes.get(producer) or self.shape(self.tensors[self.graph.inputs[0]])
-        wanted = operands[place]
-        if layer.accepts(given, place) or (producer == INPUT and len(self.graph.inputs) > 1):
+        source_shape = self.shapes.get(producer) or self.shape(self.tensors[self.graph.inputs[0]])
+        operand = operands[place]
+        if layer.accepts(source_shape, place) or (producer == INPUT and len(self.graph.inputs) > 1):
             return producer
         own = self.shape(self.tensors[name])
-        to = wanted if math.prod(wanted) == math.prod(given) else own
-        if math.prod(to) != math.prod(given) or not layer.accepts(to, place):
+        to = operand if math.prod(operand) == math.prod(source_shape) else own
+        if math.prod(to) != math.prod(source_shape) or not layer.accepts(to, place):
             return producer
         if (producer, to) not in self.moved:
             kind = "reshape" if to == own else "transpose"
             made = self.unique(f"{layer.name}_{kind}")
             spec = self.spec(self.tensors[name])
-            move = DataMovement(made, type=kind, shape=given, to=to, input=spec, output=spec)
+            move = DataMovement(made, type=kind, shape=source_shape, to=to, input=spec, output=spec)
             self.put(move, (producer,))
             self.moved[producer, to] = made
         return self.moved[producer, to]
@@ -186,9 +186,9 @@ class Converter(Builder[str]):
         kind = op.source.rpartition(".")[2]
         given = (op.name or f"{kind.lower()}_{op.index}").removesuffix("_quant")
         parts = [part for part in given.split("/") if part]
-        kept = [part for part, after in zip(parts, [*parts[1:], ""]) if not after.startswith(f"{part}.")]
-        short = "/".join(kept[:-1]) if op.code in (*WEIGHTED, "LSTM", "GRU") and op.code in kept[-1:] else ""
-        for candidate in (short, "/".join(kept), f"{kind.lower()}_{op.index}"):
+        segments = [part for part, after in zip(parts, [*parts[1:], ""]) if not after.startswith(f"{part}.")]
+        short = "/".join(segments[:-1]) if op.code in (*WEIGHTED, "LSTM", "GRU") and op.code in segments[-1:] else ""
+        for candidate in (short, "/".join(segments), f"{kind.lower()}_{op.index}"):
             made = "".join(char if char.isprintable() and char not in ",:\\ \t" else "_" for char in candidate)
             made = made.lstrip("/")[-_LONGEST:].lstrip("/_.")
             if made and made not in self.names:
@@ -233,8 +233,8 @@ class Converter(Builder[str]):
     def integers(self, op: Op, key: str, place: int) -> list[int] | None:
         """Integers that are an attribute or, in later versions, an input; None where they are not given."""
         if key in op.options:
-            given = op.options[key]
-            return [int(value) for value in given] if isinstance(given, tuple) else [int(given)]
+            option = op.options[key]
+            return [int(value) for value in option] if isinstance(option, tuple) else [int(option)]
         if not op.input(place):
             return None
         constant = self.constant(op, place)
@@ -272,13 +272,13 @@ class Converter(Builder[str]):
     def types(self, op: Op, weights: Constant | None = None) -> Values:
         """The types of a layer's tensors; of weights with the share that is not zero."""
         first = self.spec(self.operands(op)[0])
-        found: Values = {"input": first, "output": self.spec(self.output(op))}
+        types: Values = {"input": first, "output": self.spec(self.output(op))}
         if op.source == f"{MS}DynamicQuantizeMatMul":
-            found["input"] = TensorSpec("int8")  # they are rounded as they are read
+            types["input"] = TensorSpec("int8")  # they are rounded as they are read
         if weights is not None:
             density = weights.density
-            found["weight"] = TensorSpec(self.stored(weights).dtype, 1.0 if density is None else density)
-        return found
+            types["weight"] = TensorSpec(self.stored(weights).dtype, 1.0 if density is None else density)
+        return types
 
     def dead_in(self, op: Op, axis: int, channels: int) -> np.ndarray | None:
         """Which of the channels that an operator reads are dead; a negative axis counts from the end."""
@@ -292,8 +292,8 @@ class Converter(Builder[str]):
 
     def checked(self, op: Op, layer: Layer) -> Layer:
         """The layer, if its output has as many values as the file's shapes say."""
-        told, found = self.shape(self.output(op)), layer.output.shape
-        if math.prod(told) != math.prod(found):
+        declared, computed = self.shape(self.output(op)), layer.output.shape
+        if math.prod(declared) != math.prod(computed):
             shown = " x ".join(map(str, self.output(op).shape or ()))
-            raise InputError(f"output must have {math.prod(found)} values by its input and options, not {shown}")
+            raise InputError(f"output must have {math.prod(computed)} values by its input and options, not {shown}")
         return layer

@@ -22,7 +22,7 @@ FATES = {
 
 def operator_fates(names: list[str]) -> dict[str, list[str]]:
     """Operators by what becomes of them: those of `names`, and those of onnxruntime that hwsim reads."""
-    found: dict[str, list[str]] = {fate: [] for fate in FATES}
+    codes: dict[str, list[str]] = {fate: [] for fate in FATES}
     for name in sorted({*names, *QUANTIZED, *(name for name in MAKERS if "." in name)}):
         if name in FREE:
             fate = "free"
@@ -33,5 +33,5 @@ def operator_fates(names: list[str]) -> dict[str, list[str]]:
             fate = MAKERS[name][0]
         else:
             fate = "constant" if name in FOLDED or name in ("Constant", "Shape", "Size") else "unknown"
-        found[fate].append(name)
-    return found
+        codes[fate].append(name)
+    return codes

@@ -107,18 +107,18 @@ class _Reader:
         return name
 
     def constants(self, graph: Any) -> dict[str, Constant]:
-        found: dict[str, Constant] = {}
+        constants: dict[str, Constant] = {}
         for index, tensor in enumerate(graph.initializer):
             owner = f"initializer {text(tensor.name)!r}"
-            if tensor.name in found:
+            if tensor.name in constants:
                 raise InputError("must be given once", path=owner)
-            found[tensor.name] = self.constant(tensor, owner, self.stored.get(index))
+            constants[tensor.name] = self.constant(tensor, owner, self.stored.get(index))
             if tensor.data_location == 1:
                 self.external.append(text(tensor.name))
         for sparse in graph.sparse_initializer:
             owner = f"sparse initializer {text(sparse.values.name)!r}"
-            found[sparse.values.name] = self.sparse(sparse, owner)
-        return found
+            constants[sparse.values.name] = self.sparse(sparse, owner)
+        return constants
 
     def constant(self, tensor: Any, owner: str, stored: Stored | None = None) -> Constant:
         if len(tensor.dims) > MAX_RANK:

@@ -62,18 +62,18 @@ def ordered(operators: list[Operator], known: set[str], outputs: list[str]) -> l
         for need in needs:
             readers.setdefault(need, []).append(place)
     ready = [place for place, count in enumerate(waits) if not count]
-    found = []
+    order = []
     while ready:
         place = heapq.heappop(ready)
-        found.append(operators[place])
+        order.append(operators[place])
         for reader in readers.get(place, ()):
             waits[reader] -= 1
             if not waits[reader]:
                 heapq.heappush(ready, reader)
-    if len(found) < len(operators):
+    if len(order) < len(operators):
         stuck = ", ".join(str(op) for place, op in enumerate(operators) if waits[place])
         raise InputError(f"must have no cycle; these wait for each other: {stuck:.300}")
-    return found
+    return order
 
 
 def _near(name: str, names: list[str]) -> str:

@@ -22,12 +22,12 @@ __all__ = ["convolution", "pool", "transposed"]
 
 def _pair(op: Op, key: str, rank: int, default: int = 1) -> tuple[int, int]:
     """Two numbers of an attribute; of a sequence, with one for its rows."""
-    given = op.options.get(key)
-    if given is None or given == ():
+    option = op.options.get(key)
+    if option is None or option == ():
         return (1 if rank == 1 else default), default
-    if not isinstance(given, tuple) or len(given) != rank:
-        raise InputError(f"{key} must be {rank} numbers, not {given!r:.60}")
-    return (1, int(given[0])) if rank == 1 else (int(given[0]), int(given[1]))
+    if not isinstance(option, tuple) or len(option) != rank:
+        raise InputError(f"{key} must be {rank} numbers, not {option!r:.60}")
+    return (1, int(option[0])) if rank == 1 else (int(option[0]), int(option[1]))
 
 
 def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
@@ -36,11 +36,11 @@ def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
     auto = str(op.options.get("auto_pad", "NOTSET"))
     pads: tuple[int, ...] = (0, 0, 0, 0)
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        found = []
+        numbers = []
         for size, window, stride, dilation in zip((image["h"], image["w"]), (r, s), strides, dilations):
             total = max((-(-size // max(stride, 1)) - 1) * stride + (window - 1) * dilation + 1 - size, 0)
-            found.append((total // 2, -(-total // 2)) if auto == "SAME_UPPER" else (-(-total // 2), total // 2))
-        pads = found[0][0], found[1][0], found[0][1], found[1][1]
+            numbers.append((total // 2, -(-total // 2)) if auto == "SAME_UPPER" else (-(-total // 2), total // 2))
+        pads = numbers[0][0], numbers[1][0], numbers[0][1], numbers[1][1]
     elif auto == "NOTSET":
         given = op.options.get("pads") or (0,) * 2 * rank
         if not isinstance(given, tuple) or len(given) != 2 * rank:

@@ -67,7 +67,7 @@ def read_model(path: str | Path, name: str = "") -> Model:
     ----------
     path : str or Path
     name : str, optional
-        The name of the workload; that of the file unless told otherwise.
+        The name of the workload; default: that of the file.
 
     Raises
     ------

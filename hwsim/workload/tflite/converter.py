@@ -179,18 +179,18 @@ class Converter(Builder[int]):
     def types(self, op: Operator, weights: Tensor | None = None) -> Values:
         """The types of a layer's tensors; of weights with the share that is not zero."""
         output = self.file.tensors[op.outputs[0]]
-        found: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
+        types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
-            found["weight"] = self.spec(weights)
+            types["weight"] = self.spec(weights)
             if weights.data is not None and not weights.sparse and weights.dtype in _DTYPES and weights.elements:
                 density = int(np.count_nonzero(nonzero(weights, self.file.budget))) / weights.elements
-                found["weight"] = TensorSpec(found["weight"].dtype, density)
-        return found
+                types["weight"] = TensorSpec(types["weight"].dtype, density)
+        return types
 
     def checked(self, op: Operator, layer: Layer) -> Layer:
         """The layer, if its output has the shape that the file says."""
-        told, found = self.file.tensors[op.outputs[0]], layer.output.shape
-        if self.shape(told) != found and math.prod(self.shape(told)) != math.prod(found):
-            shown = " x ".join(map(str, told.shape))
-            raise InputError(f"output must have {math.prod(found)} values by its input and options, not {shown}")
+        declared, computed = self.file.tensors[op.outputs[0]], layer.output.shape
+        if self.shape(declared) != computed and math.prod(self.shape(declared)) != math.prod(computed):
+            shown = " x ".join(map(str, declared.shape))
+            raise InputError(f"output must have {math.prod(computed)} values by its input and options, not {shown}")
         return layer

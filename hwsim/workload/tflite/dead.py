@@ -31,9 +31,9 @@ _ZERO_KEPT = {
 def dead_channels(file: TfliteFile, constants: Mapping[int, Tensor]) -> dict[int, Mask]:
     """The dead channels of each tensor that has any; `constants` are the tensors whose values are known."""
     dead: dict[int, Mask] = {}
-    kept = set(file.outputs)  # what the user reads is never left out
+    live = set(file.outputs)  # what the user reads is never left out
     for op in file.operators:
-        if not op.outputs or op.outputs[0] in kept:
+        if not op.outputs or op.outputs[0] in live:
             continue
         out = file.tensors[op.outputs[0]]
         mask = _mask(file, constants, op, out, dead)
@@ -72,13 +72,13 @@ def dead_counts(dead_in: Mask | None, dead_out: Mask | None, inputs: int, groups
 
     A depthwise channel that is fed zeros and whose bias is not zero has no work, and a live output.
     """
-    found: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     for key, mask in (("dead_in", dead_in), ("dead_out", dead_out)):
         if mask is not None:
-            found[key] = int(mask.sum())
+            counts[key] = int(mask.sum())
             if 1 < groups < inputs:  # a layer has one number for all groups
-                found[key] = groups * int(mask.reshape(groups, -1).sum(axis=1).min())
-    return found
+                counts[key] = groups * int(mask.reshape(groups, -1).sum(axis=1).min())
+    return counts
 
 
 def _mask(

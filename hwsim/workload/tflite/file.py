@@ -243,12 +243,12 @@ class _Reader:
         vector = self.vector(table, name)
         self.referred += vector.size
         self.count("inputs and outputs of operators", self.referred, MAX_REFERENCES)
-        found = tuple(vector.tolist())
-        for index in found:
+        indices = tuple(vector.tolist())
+        for index in indices:
             if not (-may_be_none <= index < len(self.tensors)):
                 message = f"{name.lower()} must be among its {len(self.tensors)} tensors, not {index}"
                 raise InputError(message, path=owner)
-        return found
+        return indices
 
     def buffer(self, index: int) -> NDArray[np.uint8] | None:
         """The bytes of a buffer, or None of an empty one; large files keep them behind the tables."""

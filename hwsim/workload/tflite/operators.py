@@ -51,10 +51,10 @@ def _fused(op: Operator) -> str:
 def _window(op: Operator) -> Values:
     options = op.options
     strides = options["stride_h"], options["stride_w"]
-    found: Values = {"stride": strides, "pad": str(options["padding"]).lower()}
+    window: Values = {"stride": strides, "pad": str(options["padding"]).lower()}
     if "dilation_h_factor" in options:
-        found["dilation"] = (options["dilation_h_factor"], options["dilation_w_factor"])
-    return found
+        window["dilation"] = (options["dilation_h_factor"], options["dilation_w_factor"])
+    return window
 
 
 def _bias(c: Converter, op: Operator, channels: int) -> bool:

@@ -32,9 +32,9 @@ def _stated(energy: EnergySpec, component: str, action: str, bits: int) -> float
 
 def level_costs(energy: EnergySpec, names: dict[str, str], bits: int) -> dict[str, float]:
     """Cost of a word by level ("dram", "glb", "noc", "rf"): all as the file states them, or all relative."""
-    found = {level: _stated(energy, names.get(level, level), "read", bits) for level in LEVEL_COSTS}
-    stated = {level: price for level, price in found.items() if price is not None}
-    return stated if len(stated) == len(found) else dict(LEVEL_COSTS)
+    costs = {level: _stated(energy, names.get(level, level), "read", bits) for level in LEVEL_COSTS}
+    stated = {level: price for level, price in costs.items() if price is not None}
+    return stated if len(stated) == len(costs) else dict(LEVEL_COSTS)
 
 
 def _relative(memory: MemorySpec, outermost: bool) -> float:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from hwsim.machines.pe_array.work import ConvWork
 
-__all__ = ["LEVEL_COSTS", "Budget", "Choice", "Word", "choose", "lacking", "register_words"]
+__all__ = ["LEVEL_COSTS", "Budget", "Choice", "Word", "choose", "explain_infeasible", "register_words"]
 
 Ints = NDArray[np.int64]
 Word = tuple[str, str]
@@ -113,8 +113,8 @@ class _Layer:
         self.height = int(self.rows(np.int64(work.p)))
         # A PE slides its window by one output at a time; what it still has, it is not sent again.
         up, dilation = self._cols
-        kept = max(0, work.s - up // dilation) if up % dilation == 0 else 0
-        self.slid = work.s + (work.q - 1) * (work.s - kept)
+        overlap = max(0, work.s - up // dilation) if up % dilation == 0 else 0
+        self.slid = work.s + (work.q - 1) * (work.s - overlap)
 
     def rows(self, e: Ints | np.int64) -> Ints:
         """Ifmap rows of e output rows."""
@@ -144,11 +144,11 @@ def _filter_tiles(layer: _Layer, most: Ints, *units: Ints) -> tuple[Ints, int]:
     """Candidates for m: the largest that fits, the equal split, and both in whole inner tiles; and how many each."""
     most = np.minimum(most, layer.m)
     even = np.minimum(most, _cdiv(layer.m, _cdiv(layer.m, np.maximum(most, 1))))
-    found = [most, even]
+    sizes = [most, even]
     for unit in units:
         down, up = most - most % unit, _cdiv(even, unit) * unit
-        found += [np.where(down > 0, down, most), np.where(up <= most, up, most)]
-    return np.concatenate(found), len(found)
+        sizes += [np.where(down > 0, down, most), np.where(up <= most, up, most)]
+    return np.concatenate(sizes), len(sizes)
 
 
 def _keep(ok: NDArray[np.bool_], *columns: Ints) -> list[Ints]:
@@ -304,9 +304,9 @@ _DATAFLOWS: dict[str, Callable[[_Layer, Budget], Candidates]] = {
 }
 
 
-def register_words(dataflow: str, given: int) -> int:
+def register_words(dataflow: str, words: int) -> int:
     """Words of register file that a PE needs: all that are given (row stationary), one, or none."""
-    return {"row_stationary": given, "no_local_reuse": 0}.get(dataflow, min(1, given))
+    return {"row_stationary": words, "no_local_reuse": 0}.get(dataflow, min(1, words))
 
 
 def choose(work: ConvWork, dataflow: str, budget: Budget, costs: dict[str, float] | None = None) -> Choice | None:
@@ -330,8 +330,8 @@ def choose(work: ConvWork, dataflow: str, budget: Budget, costs: dict[str, float
     )
 
 
-def lacking(work: ConvWork, dataflow: str, budget: Budget) -> Sequence[tuple[str, str, int, int]]:
-    """What is too small for any mapping: ("pes", "buffer" or "rf"; for what; what there is; what it takes at least)."""
+def explain_infeasible(work: ConvWork, dataflow: str, budget: Budget) -> Sequence[tuple[str, str, int, int]]:
+    """Resources too small for any mapping: ("pes", "buffer" or "rf"; its use; the capacity; the smallest need)."""
     layer = _Layer(work)
     row = int(layer.rows(np.int64(1))) * layer.width
     pes, rf = 1, ("", 0)

@@ -1,4 +1,4 @@
-"""A core at a number format with its library: the numbers that the costs of a layer follow from."""
+"""Performance model of a core with its library, for one number format."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.tiles import Ports
 from hwsim.units import Rate
 
-__all__ = ["Bench", "bench_of"]
+__all__ = ["CoreModel", "core_model_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """A core at a number format with its library: all that the costs of a layer follow from.
+class CoreModel:
+    """Performance parameters of a core with its library, for one number format.
 
-    Bandwidths in bytes a cycle; `l3_latency` in cycles; `word` bytes of a value.
+    Bandwidths are in bytes per cycle, `l3_latency` is in cycles, `word` is the bytes of a value.
     """
 
     library: Library
@@ -44,43 +44,43 @@ class Bench:
         return {"int8": 1, "bf16": 2, "fp32": 4}[self.dtype]
 
     def cost(self, name: str) -> float:
-        """Cycles of a unit of a cost of the library; 0 where it has none."""
+        """Cycles per unit of a cost of the library; 0 if it has none."""
         return self.type.costs.get(name, 0.0) * self.library.factor(self.sequence, name)
 
 
-def bench_of(spec: CpuSpec, library: Library, dtype: str, efficient: bool = False) -> Bench:
-    """A core of a machine, of its smaller kind if `efficient`; raises ValueError for a format that it cannot run."""
+def core_model_of(spec: CpuSpec, library: Library, dtype: str, efficient: bool = False) -> CoreModel:
+    """The model of a machine's core, or of its efficient core; raises ValueError for an unsupported format."""
     core, hz = core_named(spec.core), float(spec.clock_hz(spec.clock))
     memories = dict(spec.memories)
     if efficient and spec.efficient is not None:
         core, hz = load_core(spec.efficient.core), hz * spec.efficient.clock
         memories["l1"] = MemorySpec.model_validate(core.memories.l1)
         memories["l2"] = MemorySpec.model_validate(core.memories.l2)
-    # What the file names or measured is of its own cores.
+    # Instructions and rates of the machine file hold for its performance cores.
     named = {} if efficient else {str(key): name for key, name in spec.instructions.items()}
     measured = {} if efficient else {str(key): rate for key, rate in spec.rates.items()}
     sequence = named.get(dtype) or core.best(dtype)
     if sequence is None:
-        known = sorted({sequence_of(name).dtype for name in core.sequences})
+        formats = sorted({sequence_of(name).dtype for name in core.sequences})
         raise ValueError(
-            f"must be a number format that the core has instructions for, not {dtype!r}{nearest(dtype, known)}"
+            f"must be a number format that the core has instructions for, not {dtype!r}{nearest(dtype, formats)}"
         )
     rate = measured.get(dtype, float(core.rate(sequence)))
-    given = sequence_of(sequence)
-    cycles = given.macs_of(core.vector_bytes) / rate
+    instruction = sequence_of(sequence)
+    cycles = instruction.macs_of(core.vector_bytes) / rate
 
     def speed(bandwidth: Rate | None) -> float:
-        """Bytes a cycle of this core."""
+        """Bytes per cycle of this core."""
         return float(bandwidth.bytes_per_second(Fraction(hz), 8)) / hz if bandwidth is not None else inf
 
-    return Bench(
+    return CoreModel(
         library=library,
         type=library.type(dtype),
         dtype=dtype,
         sequence=sequence,
-        ports=Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, given.depth),
+        ports=Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, instruction.depth),
         rate=rate,
-        fixed_tile=given.macs is not None,
+        fixed_tile=instruction.macs is not None,
         l1_load=speed(memories["l1"].load),
         l2=speed(memories["l2"].bandwidth),
         l3=min(speed(memories["l3"].core), speed(memories["l3"].bandwidth)),
