@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hwsim.report.quantity import shown
+from hwsim.report.quantity import counted, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +26,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _HEADS = {
     "latency_s": "latency",
     "energy_pj": "energy",
-    "energy_per_inference_pj": "energy/input",
+    "energy_per_inference_pj": "energy/inf.",
     "edp_pj_s": "energy x delay",
     "area_mm2": "area",
     "cost_usd": "cost",
@@ -52,13 +52,15 @@ def _bar(share: float) -> str:
 
 def print_exploration(found: Exploration, console: Console) -> None:
     """Print it, within 100 columns."""
-    goals = ", ".join(f"{'most' if o.maximize else 'least'} {_HEADS.get(o.column, o.column)}" for o in found.objectives)
+    goals = ", ".join(f"{'max' if o.maximize else 'min'} {_HEADS.get(o.column, o.column)}" for o in found.objectives)
     numbers = found.front_numbers
-    many = "1 point" if len(numbers) == 1 else f"{len(numbers)} points"
-    console.print(Text(f"{found.space.name}: front of {goals}, {many}", style="bold"), soft_wrap=True)
+    console.print(
+        Text(f"{found.space.name}: Pareto front of {goals}, {counted(len(numbers), 'point')}", style="bold"),
+        soft_wrap=True,
+    )
     console.print(_front_table(found))
     if len(numbers) > _ROWS:
-        console.print(f"{len(numbers) - _ROWS} between them are left out here; -o DIR writes all")
+        console.print(f"{counted(len(numbers) - _ROWS, 'point')} not shown; -o DIR writes all")
     console.print()
     volumes = [volume for _, volume in found.volumes]
     if len(volumes) > 1:
@@ -66,7 +68,7 @@ def print_exploration(found: Exploration, console: Console) -> None:
         console.print(Text("hypervolume of the front", style="bold"))
         console.print(
             Text.assemble(
-                (sparkline(volumes), "cyan"), f"  99 % of it after {enough:,} of {found.volumes[-1][0]:,} points"
+                (sparkline(volumes), "cyan"), f"  99% after {enough:,} of {counted(found.volumes[-1][0], 'point')}"
             )
         )
         console.print()
@@ -113,7 +115,7 @@ def _print_sensitivity(found: Exploration, column: str, console: Console) -> Non
     shares = [(name, share) for name, share in shares if not math.isnan(share)][:_BARS]
     if not shares or shares[0][1] < 0.001:
         return
-    console.print(Text(f"what {_HEADS.get(column, column)} depends on (share of its variance)", style="bold"))
+    console.print(Text(f"sensitivity of {_HEADS.get(column, column)} (share of its variance)", style="bold"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, max_width=44, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True)

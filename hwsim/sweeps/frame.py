@@ -35,6 +35,6 @@ def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool =
     best = [place for _, good in workloads for place in best_of_both(good).index]
     notes = [told(frame)]
     if len(workloads) > 1:
-        notes.append("Each workload has a front of its own.")
+        notes.append("Each workload has its own Pareto front.")
     write = sweep_fragment if fragment else sweep_html
     return write(frame, varied, OBJECTIVES, title, front=best, notes=notes)
