@@ -310,7 +310,7 @@ def test_command_writes_the_front(tmp_path: Path) -> None:
     words = ["explore", str(path), "-o", str(out), "--objective", "latency", "--objective", "area", "--workers", "1"]
     result = CliRunner().invoke(cli, [*words, "--html", str(tmp_path / "p.html")], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "front of least latency, least area" in result.stdout
+    assert "Pareto front of min latency, min area" in result.stdout
     assert max(map(len, result.stdout.splitlines()[:-1])) <= 100
     data = json.loads((out / "s.front.json").read_text())
     csv = (out / "s.front.csv").read_text().splitlines()

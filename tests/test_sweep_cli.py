@@ -38,7 +38,7 @@ def test_a_sweep_is_told_run_and_written(capsys, file: Path, tmp_path: Path) -> 
     assert "60 points: 60 feasible" in out
     for workload in ("lenet5_caffe", "lenet_300_100"):
         assert f"{workload}: best points" in out
-        assert f"{workload}: the " in out
+        assert f"{workload}: Pareto front of latency and energy per inference, " in out
     assert max(len(line) for line in out.splitlines() if not line.startswith("written: ")) <= 100
     assert "\x1b" not in out + err
     frame = pd.read_csv(tmp_path / "out" / "sides.csv")

@@ -145,8 +145,8 @@ def binding(result: LayerResult) -> str:
         alone = sorted(result.plan.limits.items(), key=lambda item: -item[1])[:3]
         return f"each resource alone: {_listed({word: seconds / result.latency_s for word, seconds in alone})}"
     if len(shares) == 1 and len({totals.resource for totals in result.timeline.stages.values()}) > 1:
-        stage, share = max(busy_shares(result, by_stage=True).items(), key=lambda item: item[1])
-        return f"{result.bound} limits the layer as a whole; {stage} is busy {share:.0%} of the time"
+        busiest, part = max(busy_shares(result, by_stage=True).items(), key=lambda item: item[1])
+        return f"{result.bound} limits the layer as a whole; {busiest} is busy {part:.0%} of the time"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
         return f"{result.bound} is busy all the time"
     if in_turn(result):
