@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
-def _print(found: Calibration, console: Console) -> None:
+def _print(calibration: Calibration, console: Console) -> None:
     from rich.table import Table
 
-    host = found.host
+    host = calibration.host
     table = Table(title=f"{host.processor}, {host.cores} cores, {host.system}", title_justify="left")
     table.add_column("measured")
     for name in ("best", "median deviation", "interquartile range"):
         table.add_column(name, justify="right", no_wrap=True)
-    for number in found.numbers:
+    for number in calibration.numbers:
         style = "bold" if number.key else None
         table.add_row(number.what, number.text, f"{number.spread:.1%}", f"{number.quartiles:.1%}", style=style)
     console.print(table)
-    for note in found.notes:
+    for note in calibration.notes:
         console.print(f"note: {note}")
 
 
@@ -124,13 +124,13 @@ def calibrate(
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        found, fitted = measure(threads, quick, tell), None
+        calibration, fitted = measure(threads, quick, tell), None
         if runtime != "none":
-            samples = measured_operators(found.threads, quick, tell)
-            fitted = fit_library(machine_text(found), samples, operator_seconds(quick), cold_seconds(quick))
-    write(machine_text(found, fitted), output)
+            samples = measured_operators(calibration.threads, quick, tell)
+            fitted = fit_library(machine_text(calibration), samples, operator_seconds(quick), cold_seconds(quick))
+    write(machine_text(calibration, fitted), output)
     console = console_of(error=output == "-")
-    _print(found, console)
+    _print(calibration, console)
     if fitted is None:
         console.print("note: the overheads of the inference library were not measured; those of its library file apply")
     else:

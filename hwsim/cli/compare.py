@@ -40,8 +40,8 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     name, *own = _OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
     # The last two names of a key say what it is: memories.glb.size is glb.size.
-    told = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
-    return ", ".join([machine.name, *told]), machine
+    overrides = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
+    return ", ".join([machine.name, *overrides]), machine
 
 
 def _entries(
@@ -50,18 +50,18 @@ def _entries(
     import hwsim
     from hwsim.report.comparison import Entry, entry_of
 
-    found = list(saved)
+    entries = list(saved)
     faults: list[HwsimError] = []
     for workload, (label, machine) in product(workloads, machines):
         try:
             plan = machine.plan(workload, batch)
-            found.append(entry_of(hwsim.simulate(plan.select(layers) if layers else plan), label))
+            entries.append(entry_of(hwsim.simulate(plan.select(layers) if layers else plan), label))
         except HwsimError as error:
             faults.append(error)
-            found.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))
-    if faults and len(faults) == len(found):
+            entries.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))
+    if faults and len(faults) == len(entries):
         raise faults[0]
-    return found
+    return entries
 
 
 @click.command()
@@ -152,14 +152,14 @@ def compare(
         hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
         for name in wanted["workload"]
     ]
-    found = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch, layers))
+    comparison = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch, layers))
     if json_file:
-        write(found.to_json(), json_file)
+        write(comparison.to_json(), json_file)
     if csv_file:
-        write(found.to_csv(), csv_file)
+        write(comparison.to_csv(), csv_file)
     if html_file:
-        write(found.to_html(), html_file)
+        write(comparison.to_html(), html_file)
     if "-" not in (json_file, csv_file, html_file):
         from hwsim.report.comparison_table import print_side_by_side
 
-        print_side_by_side(found, console_of())
+        print_side_by_side(comparison, console_of())

@@ -70,7 +70,7 @@ def explore(
     progress = _Bar() if sys.stderr.isatty() else _Lines()
     with progress:
         try:
-            found = run(
+            exploration = run(
                 file,
                 objectives or ("latency", "energy"),
                 budget=budget,
@@ -86,17 +86,17 @@ def explore(
                 raise
             click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
-    written = found.write(Path(folder)) if folder is not None else []
+    written = exploration.write(Path(folder)) if folder is not None else []
     if html_file:
-        write(found.page(), html_file)
+        write(exploration.page(), html_file)
         written.append(Path(html_file))
     if json_file:
-        write(found.to_json(), json_file)
+        write(exploration.to_json(), json_file)
         if json_file == "-":
             return
         written.append(Path(json_file))
     console = console_of()
-    print_exploration(found, console)
+    print_exploration(exploration, console)
     if written:
         console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
 

@@ -83,22 +83,22 @@ def validate(
     part = bool(changes or layers or sample)
     if part and not executes:
         raise InputError("--layer, --sample and --set must come with both MACHINE and WORKLOAD")
-    found = {} if part else comparisons(machine, workload)
-    if not found and not executes:
+    published = {} if part else comparisons(machine, workload)
+    if not published and not executes:
         raise InputError(f"there is no published measurement for {' on '.join(filter(None, (workload, machine)))}")
     if markdown:
-        click.echo(markdown_tables(found), nl=False)
-    elif found:
+        click.echo(markdown_tables(published), nl=False)
+    elif published:
         from hwsim.report.table import print_comparisons
 
         console = console_of()
-        for name, rows in found.items():
+        for name, rows in published.items():
             console.print(f"[bold]{name}[/bold]")
             print_comparisons(rows, console)
             console.print()
-    rows_all = [row for rows in found.values() for row in rows]
+    rows_all = [row for rows in published.values() for row in rows]
     outside = [row for row in rows_all if not row.within]
-    if found and not markdown:
+    if published and not markdown:
         click.echo(f"published quantities: {len(rows_all)}, outside their limit: {len(outside)}")
     failed = bool(outside)
     if machine is None and not markdown:
