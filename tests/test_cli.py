@@ -40,7 +40,7 @@ def test_run_prints_layers_energy_and_totals(capsys) -> None:
     assert "energy by component" in out
     assert "inferences/s" in out
     assert "JSSC" in out, "the published measurements stand beside the prediction"
-    assert max(len(line) for line in out.splitlines() if not line.startswith("silicon: ")) <= 100
+    assert max(len(line) for line in out.splitlines() if not line.startswith("measured: ")) <= 100
     assert "\x1b" not in out, "no colors in a pipe"
 
 
@@ -79,7 +79,7 @@ def test_list_and_show_and_explain_and_schema(capsys) -> None:
     _, out, _ = call(capsys, "show", "alexnet")
     assert "724,406,816 MACs" in out
     _, out, _ = call(capsys, "explain", "eyeriss_v1", "alexnet", "conv3", "--batch", 4)
-    assert "for C by 6  # 43 of 256, the last of 4" in out
+    assert "for C by 6  # 43 of 256, the last one 4" in out
     assert "ISCA 2016" in out
     for what in ("machine", "workload"):
         _, out, _ = call(capsys, "schema", what)

@@ -105,8 +105,8 @@ def test_files_are_told_apart_by_what_they_say(capsys, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "items, told",
     [
-        (["stm32h7a3"], "a workload must be among what is compared"),
-        (["kws", "ad"], "a machine must be among what is compared"),
+        (["stm32h7a3"], "the ITEMs must include a workload"),
+        (["kws", "ad"], "the ITEMs must include a machine"),
         (["stm32h7a3", "kws"], "2 to 64 runs must be compared, not 1"),
         (["stm32h7a", "kws"], "nearest: 'stm32h7a3'"),
         (["stm32h7a3+clocks.cor=3", "nucleo_l4r5zi", "kws"], "clocks"),

@@ -333,7 +333,7 @@ def test_no_limit_alone_takes_longer_than_the_kernel_and_the_largest_is_the_boun
         assert not limits or result.bound == max(limits, key=lambda word: limits[word])
         assert max(limits.values(), default=0) <= result.latency_s + 1e-9
     words = binding(report.results[0])
-    assert words.startswith(f"each alone: {report.results[0].bound} ")
+    assert words.startswith(f"each resource alone: {report.results[0].bound} ")
 
 
 def test_constants_name_their_generation_and_what_they_were_fitted_on() -> None:

@@ -70,7 +70,7 @@ def test_parts_of_a_layer_add_up(ran) -> None:
             assert math.fsum(energy_parts(result).values()) == pytest.approx(result.energy_pj, rel=1e-9)
         for by_stage in (False, True):
             assert all(0 <= share <= 1 + 1e-12 for share in busy_shares(result, by_stage).values())
-        assert result.bound in binding(result) or "one after the other" in binding(result)
+        assert result.bound in binding(result) or "in sequence" in binding(result)
 
 
 def test_no_layer_is_above_a_roof(ran) -> None:
@@ -106,8 +106,8 @@ def test_page_is_whole_and_loads_nothing(ran) -> None:
     assert "url(" not in html
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]
     assert len(ids) == len(set(ids))
-    for heading in ("Latency and energy of each layer", "What binds each layer", "Roofline", "Memory over the run",
-                    "Timeline", "How far to trust this", "Machine as used", "Workload as used"):  # fmt: skip
+    for heading in ("Latency and energy of each layer", "Bottleneck of each layer", "Roofline", "Memory over the run",
+                    "Timeline", "Accuracy", "Machine as used", "Workload as used"):  # fmt: skip
         assert f">{heading}</h2>" in html
 
 
@@ -213,10 +213,10 @@ def test_every_value_of_a_machine_file_has_a_source() -> None:
 
 def test_the_error_of_the_model_is_told() -> None:
     assert "mean latency error" in report("eyeriss_v1", "lenet5_caffe").to_html()
-    assert "was never compared with silicon" in report("systolic_ws", "lenet5_caffe").to_html()
+    assert "There is no published measurement for systolic_ws" in report("systolic_ws", "lenet5_caffe").to_html()
     changed = hwsim.load_machine("eyeriss_v1", set={"clocks.core": "250 MHz"})
     html = hwsim.simulate(changed, hwsim.load_workload("lenet5_caffe")).to_html()
-    assert "This run changed the machine" in html
+    assert "This run overrides keys of the machine" in html
     assert "changed for this run (--set)" in html
 
 
@@ -289,7 +289,7 @@ def test_in_a_browser(run, tmp_path: Path) -> None:
     assert opened.console == []
     charts = {chart["title"]: chart for chart in opened.found["charts"]}
     assert {"Latency and energy of each layer", "Roofline", "Timeline"} <= set(charts)
-    assert ("A period by state" in charts) == (scenario is not None)
+    assert ("Time and energy by state" in charts) == (scenario is not None)
     for title, chart in charts.items():
         assert min(chart["box"]) > 20, title
         assert chart["shapes"] > 1, title
@@ -325,10 +325,10 @@ def test_a_hostile_name_does_nothing_in_a_browser(tmp_path: Path) -> None:
 def test_processors_and_gpus_have_a_roofline(name: str, said: str) -> None:
     page = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload("resnet50_v1_5")).to_html()
     assert said in page
-    assert "Constants from its libraries" in page
+    assert "Constants of its libraries" in page
 
 
 def test_a_network_that_caches_hold_is_told_to_have_no_slanted_roof() -> None:
     network = hwsim.load_workload("mobilenet_v2_1.0_224")
     page = hwsim.simulate(hwsim.load_machine("epyc_zen5", set={"threads": 4}), network).to_html()
-    assert "all stays in caches" in page
+    assert "all data stays in caches" in page

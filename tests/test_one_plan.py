@@ -105,7 +105,7 @@ def test_explain_of_a_fused_layer_explains_its_host(name: str, host: str, capsys
     monkeypatch.setattr(sys, "argv", ["hwsim", "explain", name, "resnet50_v1_5", fused])
     cli.main()
     out = capsys.readouterr().out
-    assert f"{fused} runs inside the kernel of {into}, which is explained" in out
+    assert f"{fused} is fused into the kernel of {into}, which is explained" in out
     assert f"\n{into} (" in out
     assert f"\n{fused} (" not in out
 

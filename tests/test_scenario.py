@@ -228,7 +228,7 @@ def test_an_unknown_power_is_never_zero(report, key: str) -> None:
     if key == "deep_sleep":
         # Without deep sleep it is sleep all the way.
         assert found.average_w == pytest.approx(0.01 * 0.1 + 0.99 * 1e-3)
-        assert "it sleeps lightly all the time" in found.lines()[-1]
+        assert "light sleep is used instead" in found.lines()[-1]
         return
     assert found.average_w is None
     assert found.life_s is None

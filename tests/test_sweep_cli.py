@@ -38,14 +38,14 @@ def test_a_sweep_is_told_run_and_written(capsys, file: Path, tmp_path: Path) -> 
     assert "60 points: 60 feasible" in out
     for workload in ("lenet5_caffe", "lenet_300_100"):
         assert f"{workload}: best points" in out
-        assert f"{workload}: the " in out
+        assert f"{workload}: Pareto front of latency and energy per inference, " in out
     assert max(len(line) for line in out.splitlines() if not line.startswith("written: ")) <= 100
     assert "\x1b" not in out + err
     frame = pd.read_csv(tmp_path / "out" / "sides.csv")
     assert len(frame) == 60
     assert (frame["array.rows"] <= 2 * frame["array.cols"]).all()
     code, again, err = call(capsys, "sweep", file, "-o", tmp_path / "out", "--workers", 1)
-    assert "60 finished before" in err
+    assert "60 already finished" in err
     assert again.splitlines()[:-1] == out.splitlines()[:-1]
 
 
@@ -102,7 +102,7 @@ def test_shards_are_joined_by_a_run_without(capsys, file: Path, tmp_path: Path) 
     for shard in ("1/2", "2/2"):
         assert call(capsys, "sweep", file, "-o", tmp_path / "parts", "--shard", shard, "--workers", 1)[0] == 0
     _, _, err = call(capsys, "sweep", file, "-o", tmp_path / "parts", "--workers", 1)
-    assert "60 finished before" in err
+    assert "60 already finished" in err
     call(capsys, "sweep", file, "-o", tmp_path / "whole", "--workers", 1)
     assert (tmp_path / "parts" / "sides.csv").read_bytes() == (tmp_path / "whole" / "sides.csv").read_bytes()
 
@@ -122,7 +122,7 @@ def test_control_c_says_how_to_go_on(tmp_path: Path, workers: int) -> None:
         out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (130, "")
     assert "finished points are in" in err
-    assert "The same command goes on" in err
+    assert "Repeat the command to resume" in err
     assert "Traceback" not in err
     from hwsim.sweeps.runner import Runner
     from hwsim.sweeps.space import read_space
@@ -156,7 +156,7 @@ def test_the_examples_of_the_docs_run(capsys, tmp_path: Path, monkeypatch: pytes
     for line in commands:
         code, _, err = call(capsys, *shlex.split(line[2:], comments=True)[1:], "--workers", 1)
         assert code == 0, err
-    assert "52 points of 60, 52 finished before" in err
+    assert "52 points of 60, 52 already finished" in err
     frame = pd.read_csv(tmp_path / "results" / "sides.csv")
     assert 0 < frame.feasible.sum() < len(frame) == 52
     for code in blocks(text, "python"):

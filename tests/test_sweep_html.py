@@ -95,7 +95,7 @@ def test_page_of_many_points() -> None:
     assert not [tag for tag, _ in found if tag == "img"]
     assert len(html) < 1_500_000
     assert "2,000 of 10,000 points" in html
-    assert "1 of the points failed" in html
+    assert "1 point failed" in html
     fragment = sweep_fragment(frame, PARAMETERS, OBJECTIVES, "t")
     assert "<script>" not in fragment
     assert len(fragment) < 600_000

@@ -22,7 +22,7 @@ from hwsim.sweeps.results import Results, frame_of
 from hwsim.sweeps.runner import Runner
 from hwsim.sweeps.space import read_space
 from hwsim.sweeps.store import Store, StoreError
-from hwsim.sweeps.summary import best_of_both, told
+from hwsim.sweeps.summary import best_of_both, summary_line
 from hwsim.sweeps.sweep import Sweep, sweep
 
 SMALL = {
@@ -183,8 +183,8 @@ def test_a_store_that_is_none_is_left_alone(tmp_path: Path) -> None:
         (newer, "is a store of version 7, this hwsim has version 1"),
         (bytes(damaged), "is damaged"),
         (whole[:5000], "is damaged"),
-        (b"point,latency_s\n" * 20, "is no store of hwsim"),
-        (stranger.read_bytes(), "is a database of something else"),
+        (b"point,latency_s\n" * 20, "is not a store of hwsim"),
+        (stranger.read_bytes(), "is a database of another program"),
     ]:
         path.write_bytes(content)
         with pytest.raises(StoreError, match=message):
@@ -198,7 +198,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         assert runner.store is not None
         runner.store._db.execute("PRAGMA max_page_count=8")
         done: list[object] = []
-        with pytest.raises(StoreError, match="make room, and the same command goes on"):
+        with pytest.raises(StoreError, match="Free disk space and repeat the command"):
             done.extend(runner.outcomes(space.numbers()))
         assert 0 < len(done) < 48
     with Runner(space, tmp_path / "store.sqlite", workers=1) as runner:
@@ -233,7 +233,7 @@ def test_a_shard_may_be_empty(tmp_path: Path) -> None:
     assert header.startswith("point,machine,workload,batch,layers,latency_s,")
     assert header.count("\n") == 1
     assert len(begun.frame()) == 0
-    assert told(begun.frame()) == "0 points: 0 feasible"
+    assert summary_line(begun.frame()) == "0 points: 0 feasible"
 
 
 def test_rows_of_a_space_of_its_own() -> None:

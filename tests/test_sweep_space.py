@@ -311,7 +311,7 @@ def test_every_fault_has_its_place(tmp_path: Path) -> None:
     )
     told = faults(path)
     assert f"{path}:4:14: set.array.row: unknown key; nearest: 'rows'" in told
-    assert f"{path}:5:15: set.clocks.cor: 'cor' is not there to be changed; nearest: 'core'" in told
+    assert f"{path}:5:15: set.clocks.cor: 'cor' does not exist; nearest: 'core'" in told
     assert f"{path}:6:15: set.array.cols: must be a valid integer, not '1 MHz'" in told
     assert f"{path}:7:22: set.memories.glb.size: must be a size such as '108 KiB', not 3" in told
     assert f"{path}:8:20: set.workload.layers: a layer of alexnet must match 'cnv*'" in told

@@ -153,7 +153,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert "2 layers executed" in out
     code, out, _ = call(capsys, monkeypatch, "validate", "eyeriss_v1", "lenet5_caffe", "--sample", "6")
     assert code == 0
-    assert "cut to the sample" in out
+    assert "truncated to the sample" in out
     assert "skipped: pool has no loop nest" in out
 
 
@@ -173,4 +173,4 @@ def test_the_command_fails_where_something_differs(
 def test_options_need_both_arguments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = call(capsys, monkeypatch, "validate", "eyeriss_v1", "--sample", "8")
     assert code == 2
-    assert "give both" in err
+    assert "both MACHINE and WORKLOAD" in err

@@ -1,4 +1,4 @@
-"""The command line: one file a command. Heavy imports wait inside the commands, so that ``--help`` is quick."""
+"""The command line: one file per command. Heavy imports are inside the commands, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="hwsim")
 def cli() -> None:
-    """How long, how many picojoules, and what holds it back: networks on real hardware, layer by layer.
+    """Simulate neural networks on real hardware: latency, energy and bottleneck of each layer.
 
     \b
     Examples:

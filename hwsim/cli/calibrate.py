@@ -1,4 +1,4 @@
-"""``hwsim calibrate``: the machine in front of you as a machine file."""
+"""``hwsim calibrate``: measure this machine and write a machine file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
-def _print(found: Calibration, console: Console) -> None:
+def _print(calibration: Calibration, console: Console) -> None:
     from rich.table import Table
 
-    host = found.host
+    host = calibration.host
     table = Table(title=f"{host.processor}, {host.cores} cores, {host.system}", title_justify="left")
     table.add_column("measured")
-    for name in ("best", "median off", "quartiles apart"):
+    for name in ("best", "median deviation", "interquartile range"):
         table.add_column(name, justify="right", no_wrap=True)
-    for number in found.numbers:
+    for number in calibration.numbers:
         style = "bold" if number.key else None
         table.add_row(number.what, number.text, f"{number.spread:.1%}", f"{number.quartiles:.1%}", style=style)
     console.print(table)
-    for note in found.notes:
+    for note in calibration.notes:
         console.print(f"note: {note}")
 
 
@@ -39,26 +39,26 @@ def _print(found: Calibration, console: Console) -> None:
     "-o",
     "--output",
     metavar="FILE",
-    help="host.yaml, or cuda.yaml of a CUDA device, unless told; '-': standard output.",
+    help="Output file, '-' for standard output (default: host.yaml, with --device cuda: cuda.yaml).",
 )
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What of it to measure."
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device to measure."
 )
-@click.option("--quick", is_flag=True, help="Fewer repeats: seconds instead of half a minute, and wider spreads.")
+@click.option("--quick", is_flag=True, help="Fewer repetitions: seconds instead of half a minute, with larger spread.")
 @click.option(
     "--runtime",
     type=click.Choice(["onnxruntime", "none"]),
-    help="Fit the costs of an inference library to single operators too; onnxruntime where it is installed.",
+    help="Also fit the overheads of an inference library to single operators (default: onnxruntime if installed).",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads at most; one a core unless told.")
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Number of threads (default: one per core).")
 @click.option(
     "--through",
     type=click.Choice(["torch", "cupy"]),
-    help="With --device cuda: the library that runs kernels; torch where it is installed, else cupy.",
+    help="With --device cuda: library that runs the kernels (default: torch if installed, else cupy).",
 )
-@click.option("--record", metavar="FILE", help="With --device cuda: write every timing to a file too.")
+@click.option("--record", metavar="FILE", help="With --device cuda: also write every timing to a file.")
 @click.option(
-    "--replay", metavar="FILE", help="With --device cuda: use the timings of such a file; no device is asked."
+    "--replay", metavar="FILE", help="With --device cuda: read the timings from such a file instead of measuring."
 )
 def calibrate(
     output: str | None,
@@ -72,15 +72,16 @@ def calibrate(
 ) -> None:
     """Measure this machine with micro-benchmarks, and write it as a machine file.
 
-    Clock, instruction rates and latencies by number type, loads and stores, bandwidth and latency of each cache and of
-    memory, one thread and all, thread start and barriers. Each number is the best of many repeats and carries how far
-    they lie apart; what disturbed them is told. HWSIM_ISA=portable or avx2 measures less.
+    It measures the clock, instruction rates and latencies per data type, loads and stores, bandwidth and latency of
+    each cache and of DRAM, with one thread and with all, thread start and barriers. Each number is the best of many
+    repetitions and is printed with their spread; disturbances are reported. HWSIM_ISA=portable or avx2 restricts the
+    instruction set.
 
-    Where onnxruntime is installed, single operators run through it, and the costs of its kernels (call, reorder, start
-    of threads, ...) are fitted to them: ten numbers for int8 and for fp32, marked as fitted.
+    If onnxruntime is installed, single operators run through it, and the overheads of its kernels (call, reorder,
+    thread start, ...) are fitted: ten numbers for int8 and ten for fp32, marked as fitted.
 
-    With --device cuda it is the first CUDA device: products in each type, copies and reads of L2 and DRAM, empty
-    kernels, in CUDA graphs where the library has them. At most four constants of the generation are fitted to them.
+    With --device cuda it measures the first CUDA device: GEMMs in each data type, L2 and DRAM copies and reads, empty
+    kernels, in CUDA graphs if the library supports them. At most four constants of the generation are fitted.
 
     The names 'host' and 'cuda' stand for ./host.yaml and ./cuda.yaml in every other command.
 
@@ -123,15 +124,15 @@ def calibrate(
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        found, fitted = measure(threads, quick, tell), None
+        calibration, fitted = measure(threads, quick, tell), None
         if runtime != "none":
-            samples = measured_operators(found.threads, quick, tell)
-            fitted = fit_library(machine_text(found), samples, operator_seconds(quick), cold_seconds(quick))
-    write(machine_text(found, fitted), output)
+            samples = measured_operators(calibration.threads, quick, tell)
+            fitted = fit_library(machine_text(calibration), samples, operator_seconds(quick), cold_seconds(quick))
+    write(machine_text(calibration, fitted), output)
     console = console_of(error=output == "-")
-    _print(found, console)
+    _print(calibration, console)
     if fitted is None:
-        console.print("note: costs of the inference library were not measured: they are those of its own file")
+        console.print("note: the overheads of the inference library were not measured; those of its library file apply")
     else:
         for line in fitted.lines():
             console.print(line)

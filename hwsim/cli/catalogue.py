@@ -1,4 +1,4 @@
-"""``hwsim list``, ``hwsim show`` and ``hwsim schema``: what there is."""
+"""``hwsim list``, ``hwsim show`` and ``hwsim schema``: built-in machines, workloads and file schemas."""
 
 from __future__ import annotations
 

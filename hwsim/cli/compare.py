@@ -1,4 +1,4 @@
-"""``hwsim compare``: machines and networks side by side."""
+"""``hwsim compare``: comparison of machines and networks."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     name, *own = _OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
     # The last two names of a key say what it is: memories.glb.size is glb.size.
-    told = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
-    return ", ".join([machine.name, *told]), machine
+    overrides = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
+    return ", ".join([machine.name, *overrides]), machine
 
 
 def _entries(
@@ -50,18 +50,18 @@ def _entries(
     import hwsim
     from hwsim.report.comparison import Entry, entry_of
 
-    found = list(saved)
+    entries = list(saved)
     faults: list[HwsimError] = []
     for workload, (label, machine) in product(workloads, machines):
         try:
             plan = machine.plan(workload, batch)
-            found.append(entry_of(hwsim.simulate(plan.select(layers) if layers else plan), label))
+            entries.append(entry_of(hwsim.simulate(plan.select(layers) if layers else plan), label))
         except HwsimError as error:
             faults.append(error)
-            found.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))
-    if faults and len(faults) == len(found):
+            entries.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))
+    if faults and len(faults) == len(entries):
         raise faults[0]
-    return found
+    return entries
 
 
 @click.command()
@@ -70,17 +70,24 @@ def _entries(
 @set_option
 @layers_option
 @shape_option
-@click.option("--measure", type=click.Choice(["onnxruntime"]), help="Run MODEL.onnx here, beside MACHINE's prediction.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="With --measure: threads of an operator.")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), help="With --measure: what runs the model; the CPU unless told."
+    "--measure",
+    type=click.Choice(["onnxruntime"]),
+    help="Measure MODEL.onnx on this machine too.",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="With --measure: threads per operator.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), help="With --measure: device that runs the model (default: cpu)."
 )
 @click.option(
-    "--runs", type=click.IntRange(min=1), metavar="N", help="With --measure: times to run; ten seconds unless told."
+    "--runs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --measure: number of runs (default: ten seconds).",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
-@click.option("--html", "html_file", metavar="FILE", help="Write a page with charts, one file for any browser.")
+@click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML page with charts.")
 def compare(
     given: tuple[str, ...],
     batch: int,
@@ -95,10 +102,10 @@ def compare(
     csv_file: str | None,
     html_file: str | None,
 ) -> None:
-    """Compare runs: every machine among the ITEMs with every workload among them, the first being the base.
+    """Compare every machine among the ITEMs on every workload among them; the first run is the baseline.
 
     An ITEM is a machine or workload by name or path, or a report that 'hwsim run --json FILE' wrote. A machine may
-    carry changes of its own, as eyeriss_v1+clocks.core='250 MHz'; --set changes all of them.
+    have its own overrides, as eyeriss_v1+clocks.core='250 MHz'; --set applies to all of them.
 
     \b
     Examples:
@@ -113,7 +120,7 @@ def compare(
 
         given_too = {"--csv": csv_file, "--html": html_file, "--layers": layers}
         if names := [name for name, value in given_too.items() if value]:
-            raise InputError(f"{', '.join(names)} must be left out with --measure, which tells by --json")
+            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json only")
         if device == "cuda" and threads:
             raise InputError("--threads must be left out with --device cuda")
         sizes = shapes_of(shapes)
@@ -132,7 +139,7 @@ def compare(
         wanted[kind_of(_OWN.split(item)[0])].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):
         if wanted[here] and not wanted[missing]:
-            raise InputError(f"a {missing} must be among what is compared too; see hwsim list {missing}s")
+            raise InputError(f"the ITEMs must include a {missing}; see hwsim list {missing}s")
     pairs = len(wanted["machine"]) * len(wanted["workload"]) + len(wanted["report"])
     if not 2 <= pairs <= _MOST:
         raise InputError(
@@ -145,14 +152,14 @@ def compare(
         hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
         for name in wanted["workload"]
     ]
-    found = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch, layers))
+    comparison = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch, layers))
     if json_file:
-        write(found.to_json(), json_file)
+        write(comparison.to_json(), json_file)
     if csv_file:
-        write(found.to_csv(), csv_file)
+        write(comparison.to_csv(), csv_file)
     if html_file:
-        write(found.to_html(), html_file)
+        write(comparison.to_html(), html_file)
     if "-" not in (json_file, csv_file, html_file):
         from hwsim.report.comparison_table import print_side_by_side
 
-        print_side_by_side(found, console_of())
+        print_side_by_side(comparison, console_of())

@@ -18,7 +18,7 @@ def calibrate_cuda(
     replay: str | None = None,
     record: str | None = None,
 ) -> None:
-    """Measure a device, or read one that was measured, write its machine file and tell what was found.
+    """Measure a device, or read one that was measured, write its machine file and print the results.
 
     Raises
     ------
@@ -44,14 +44,14 @@ def calibrate_cuda(
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        found = measure_device(device, tell)
-    written = gpu_text(found, source=source)
+        measurements = measure_device(device, tell)
+    written = gpu_text(measurements, source=source)
     if record is not None:
         write(device.text(), record)
     write(written.text, output)
     console = console_of(error="-" in (output, record))
-    told = device.properties
-    console.print(f"{told.name}, {told.sms} SMs, compute capability {told.capability}; {told.software}")
+    gpu = device.properties
+    console.print(f"{gpu.name}, {gpu.sms} SMs, compute capability {gpu.capability}; {gpu.software}")
     for line in written.lines:
         console.print(line, highlight=False)
     if output != "-":

@@ -1,4 +1,4 @@
-"""``hwsim explain``: why a layer takes what it takes."""
+"""``hwsim explain``: the latency and energy of one layer in detail."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["explain"]
 def explain(
     machine: str, workload: str, layer: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...]
 ) -> None:
-    """Explain one LAYER: its loop nest, every count and price with its source, and what it waits for.
+    """Explain one LAYER: its bottleneck, loop nest, stalls, and every count and price with its source.
 
-    The layer is explained as a part of the whole network, with the numbers that 'hwsim run' prints of it. LAYER may be
-    a pattern, as 'conv*'. Of a layer that runs inside another's kernel, that other layer is explained.
+    The layer is explained as part of the whole network, with the numbers that 'hwsim run' prints for it. LAYER may be a
+    pattern, as 'conv*'. If LAYER is fused into the kernel of another layer, that layer is explained.
 
     \b
     Examples:
@@ -44,6 +44,6 @@ def explain(
     names = plan.select(layer).names
     for name in names:
         if name in plan.hosts:
-            click.echo(f"{name} runs inside the kernel of {plan.hosts[name]}, which is explained:")
+            click.echo(f"{name} is fused into the kernel of {plan.hosts[name]}, which is explained instead:")
     report = hwsim.simulate(plan.part({plan.hosts.get(name, name) for name in names}))
     print_explanation(report, console_of())

@@ -12,23 +12,35 @@ from hwsim.cli.options import console_of, write
 
 __all__ = ["explore"]
 
-_TOLD_EVERY_S = 10.0
+_INTERVAL_S = 10.0
 
 
 @click.command()
 @click.argument("file", metavar="SWEEP.yaml")
-@click.option("-o", "--out", "folder", metavar="DIR", help="Folder of the store, the front and all points.")
-@click.option("--objective", "objectives", multiple=True, metavar="NAME", help="What is sought; may be given again.")
-@click.option("--budget", metavar="N", help="Points to simulate at most, as 500 or 10%.")
-@click.option("--constraint", "constraints", multiple=True, metavar="TEXT", help="A condition, as 'power_w < 1 W'.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of all that is drawn.")
+@click.option("-o", "--out", "folder", metavar="DIR", help="Output folder for the store, the front and all points.")
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    metavar="NAME",
+    help="Objective; may be repeated (default: latency and energy).",
+)
+@click.option("--budget", metavar="N", help="Maximum number of points to simulate, as 500 or 10%.")
+@click.option(
+    "--constraint",
+    "constraints",
+    multiple=True,
+    metavar="TEXT",
+    help="Constraint, as 'power_w < 1 W'.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed.")
 @click.option(
     "--sampler", default="auto", show_default=True, metavar="NAME",
     help="auto, exhaustive, model, nsga2, tpe or random.",
 )  # fmt: skip
-@click.option("--workers", type=int, metavar="N", help="Processes; all cores unless told.")
-@click.option("--json", "json_file", metavar="FILE", help="Write the front as JSON; - for standard output.")
-@click.option("--html", "html_file", metavar="FILE", help="Write a page with the front, charts and tables.")
+@click.option("--workers", type=int, metavar="N", help="Number of worker processes (default: all cores).")
+@click.option("--json", "json_file", metavar="FILE", help="Write the front as JSON ('-': standard output).")
+@click.option("--html", "html_file", metavar="FILE", help="Write an HTML page with the front, charts and tables.")
 def explore(
     file: str,
     folder: str | None,
@@ -41,10 +53,10 @@ def explore(
     json_file: str | None,
     html_file: str | None,
 ) -> None:
-    """Find the points of SWEEP.yaml that no other beats, simulating as few as it takes.
+    """Find the Pareto front of the design space in SWEEP.yaml with few simulations.
 
-    Objectives: latency, energy (of an input), edp, area, cost, power, dram, memory; throughput and efficiency, of which
-    more is better; or any column of the results, as min:latency_s or max:utilization. Latency and energy unless told.
+    Objectives to minimize: latency, energy (per inference), edp, area, cost, power, dram, memory. To maximize:
+    throughput, efficiency. Or any column of the results, as min:latency_s or max:utilization.
 
     \b
     Examples:
@@ -58,7 +70,7 @@ def explore(
     progress = _Bar() if sys.stderr.isatty() else _Lines()
     with progress:
         try:
-            found = run(
+            exploration = run(
                 file,
                 objectives or ("latency", "energy"),
                 budget=budget,
@@ -72,25 +84,25 @@ def explore(
         except KeyboardInterrupt:
             if folder is None:
                 raise
-            click.echo(f"\nhwsim: stopped; finished points are in {folder}. The same command goes on.", err=True)
+            click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
-    written = found.write(Path(folder)) if folder is not None else []
+    written = exploration.write(Path(folder)) if folder is not None else []
     if html_file:
-        write(found.page(), html_file)
+        write(exploration.page(), html_file)
         written.append(Path(html_file))
     if json_file:
-        write(found.to_json(), json_file)
+        write(exploration.to_json(), json_file)
         if json_file == "-":
             return
         written.append(Path(json_file))
     console = console_of()
-    print_exploration(found, console)
+    print_exploration(exploration, console)
     if written:
         console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
 
 
 class _Lines:
-    """Tells how far it is, every ten seconds."""
+    """Progress as a line every ten seconds."""
 
     def __enter__(self) -> _Lines:
         self.last = time.monotonic()
@@ -100,10 +112,12 @@ class _Lines:
         pass
 
     def tell(self, done: int, total: int, front: int) -> None:
-        """So many of so many points are done, so many are on the front."""
-        if time.monotonic() - self.last >= _TOLD_EVERY_S:
+        """Report the number of finished points and of those on the front."""
+        if time.monotonic() - self.last >= _INTERVAL_S:
+            from hwsim.report.quantity import counted
+
             self.last = time.monotonic()
-            click.echo(f"{done:,} of at most {total:,} points, {front:,} on the front", err=True)
+            click.echo(f"{done:,} of at most {counted(total, 'point')}, {front:,} on the front", err=True)
 
 
 class _Bar(_Lines):

@@ -1,4 +1,4 @@
-"""``hwsim import``: a model file as a trace."""
+"""``hwsim import``: convert a model file to a trace."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["import_"]
 
 @click.command("import")
 @click.argument("model", metavar="MODEL")
-@click.option("-o", "--output", required=True, metavar="TRACE", help="The trace to write ('-': standard output).")
-@click.option("--name", metavar="NAME", default="", help="Its name; that of the file unless told otherwise.")
-@click.option("--source", metavar="TEXT", default="", help="Where the model is from.")
+@click.option("-o", "--output", required=True, metavar="TRACE", help="Output file ('-': standard output).")
+@click.option("--name", metavar="NAME", default="", help="Name of the workload (default: that of the file).")
+@click.option("--source", metavar="TEXT", default="", help="Source of the model.")
 @shape_option
 def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, ...]) -> None:
     """Write the network of a MODEL as a trace: shapes, densities, dead channels and a digest, but no weights.
 
-    MODEL is an .onnx or .tflite file (the extras hwsim[onnx] and hwsim[tflite]). Sizes that an .onnx leaves open are
-    given by --shape, by their names or whole inputs; a first axis that alone is open is the batch, and 1.
+    MODEL is an .onnx or .tflite file (the extras hwsim[onnx] and hwsim[tflite]). --shape sets the symbolic
+    sizes of an .onnx, by name or for a whole input; if only the first axis is symbolic, it is the batch axis and 1.
 
     \b
     Examples:

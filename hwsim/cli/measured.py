@@ -47,8 +47,8 @@ def measured(
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        found = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape, device)
+        comparison = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape, device)
     if json_file:
-        write(json.dumps(found.document(), indent=1) + "\n", json_file)
+        write(json.dumps(comparison.document(), indent=1) + "\n", json_file)
     if json_file != "-":
-        print_measured(found, console_of())
+        print_measured(comparison, console_of())

@@ -1,4 +1,4 @@
-"""What the commands share: arguments, options, the console, and where output goes."""
+"""Arguments, options, console and output shared by the commands."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ set_option = click.option(
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a key of the machine; may be given again.",
+    help="Override a key of the machine; may be repeated.",
 )
 shape_option = click.option(
     "--shape",
     "shapes",
     multiple=True,
     metavar="NAME=SIZE[,...]",
-    help="Sizes that an .onnx leaves open: batch=1,sequence=128 or ids=1x128; may be given again.",
+    help="Symbolic sizes of an .onnx: batch=1,sequence=128 or ids=1x128; may be repeated.",
 )
-batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that run together.")
+batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Batch size.")
 layers_option = click.option("--layers", metavar="PATTERN", help="Show only the layers whose name matches, as 'conv*'.")
 
 
@@ -91,7 +91,7 @@ def changes_of(pairs: tuple[str, ...]) -> dict[str, object]:
 
 
 def shapes_of(texts: tuple[str, ...]) -> dict[str, int | Sequence[int]] | None:
-    """What ``--shape`` gives; None where it gives nothing."""
+    """The sizes of ``--shape``; None without the option."""
     if not texts:
         return None
     from hwsim.workload.onnx import parse_shapes

@@ -1,4 +1,4 @@
-"""``hwsim run``: a network on a machine."""
+"""``hwsim run``: simulate a network on a machine."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ __all__ = ["run"]
 @shape_option
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
-@click.option("--html", "html_file", metavar="FILE", help="Write a report with charts, one file for any browser.")
+@click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML report with charts.")
 @click.option(
-    "--trace", "trace_file", metavar="FILE", help="Write the timeline for ui.perfetto.dev; with --every that of it."
+    "--trace",
+    "trace_file",
+    metavar="FILE",
+    help="Write a Perfetto trace of the run, with --every of the duty cycle.",
 )
-@click.option("--every", metavar="TIME", help="Run once every period, as '1 s', and sleep in between.")
-@click.option("--battery", metavar="NAME", help="With --every: how long it lasts, as CR2032 or '1000 mAh 3.7 V'.")
-@click.option("--for", "duration", metavar="TIME", help="With --every: how long it goes on, as '12 h'; else '1 day'.")
-@click.option("--capture", metavar="TIME", help="With --every: how long the sensor fills its buffer before.")
-@click.option("--jitter", metavar="TIME", help="With --every: periods differ at random by up to as much.")
-@click.option("--burst", type=int, metavar="N", help="With --every: each period brings 1 to N inputs, at random.")
-@click.option("--sensor", metavar="POWER", help="With --capture: what the sensor draws meanwhile, as '1.2 mW'.")
-@click.option("--seed", type=int, metavar="N", help="With --jitter or --burst: other numbers, other periods.")
+@click.option("--every", metavar="TIME", help="Simulate a duty cycle with one inference per period, as '1 s'.")
+@click.option("--battery", metavar="NAME", help="With --every: estimate battery life, for CR2032 or '1000 mAh 3.7 V'.")
+@click.option("--for", "duration", metavar="TIME", help="With --every: simulated time, as '12 h' (default: 1 day).")
+@click.option("--capture", metavar="TIME", help="With --every: time the sensor takes to fill its buffer.")
+@click.option("--jitter", metavar="TIME", help="With --every: maximum random deviation of a period.")
+@click.option("--burst", type=int, metavar="N", help="With --every: random number of inputs per period, 1 to N.")
+@click.option("--sensor", metavar="POWER", help="With --capture: power of the sensor during capture, as '1.2 mW'.")
+@click.option("--seed", type=int, metavar="N", help="With --jitter or --burst: random seed.")
 def run(
     machine: str,
     workload: str,
@@ -63,7 +66,7 @@ def run(
     sensor: str | None,
     seed: int | None,
 ) -> None:
-    """Run WORKLOAD on MACHINE: latency, energy and bound of each layer.
+    """Run WORKLOAD on MACHINE: latency, energy and bottleneck of each layer.
 
     MACHINE and WORKLOAD are names that 'hwsim list' prints, or paths of files.
 
@@ -76,9 +79,9 @@ def run(
       hwsim run eyeriss_v1 vgg16 --batch 3 --html report.html
       hwsim run nucleo_l4r5zi kws --every '1 s' --battery CR2032
     """
-    given: dict[str, Any] = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter}
-    given |= {"burst": burst, "sensor": sensor, "seed": seed}
-    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    scenario_options: dict[str, Any] = {"battery": battery, "duration": duration, "capture": capture, "jitter": jitter}
+    scenario_options |= {"burst": burst, "sensor": sensor, "seed": seed}
+    options: dict[str, Any] = {key: value for key, value in scenario_options.items() if value is not None}
     if every is None and options:
         names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
         raise InputError(f"{names} must come with --every, as --every '1 s'")

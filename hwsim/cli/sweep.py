@@ -1,4 +1,4 @@
-"""``hwsim sweep``: a space of designs, simulated and kept."""
+"""``hwsim sweep``: simulate a design space and store the results."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep"]
 
-_TOLD_EVERY_S = 10.0
+_INTERVAL_S = 10.0
 
 
 @click.command()
 @click.argument("file", metavar="SWEEP.yaml")
-@click.option("-o", "--out", "folder", metavar="DIR", help="Folder of the store and the tables; made where it is not.")
-@click.option("--workers", type=int, metavar="N", help="Processes; all cores unless told.")
+@click.option("-o", "--out", "folder", metavar="DIR", help="Output folder; created if missing.")
+@click.option("--workers", type=int, metavar="N", help="Number of worker processes (default: all cores).")
 @click.option("--cluster", metavar="ADDRESS", help="Use the workers of a Dask scheduler, as tcp://host:8786.")
-@click.option("--shard", metavar="K/N", help="Only the K-th of N parts, for a job array; run without it to join them.")
-@click.option("--parquet", is_flag=True, help="Write the table as Parquet too.")
-@click.option("--html", "html_file", metavar="FILE", help="Write a page with the front, charts and tables.")
-@click.option("--dry-run", is_flag=True, help="Check the file, tell the number of points and the time, and stop.")
+@click.option("--shard", metavar="K/N", help="Simulate part K of N; a run without --shard merges the parts.")
+@click.option("--parquet", is_flag=True, help="Also write the table as Parquet.")
+@click.option("--html", "html_file", metavar="FILE", help="Write an HTML page with the front, charts and tables.")
+@click.option("--dry-run", is_flag=True, help="Check the file, print the number of points and a time estimate.")
 def sweep(
     file: str,
     folder: str | None,
@@ -41,9 +41,9 @@ def sweep(
     html_file: str | None,
     dry_run: bool,
 ) -> None:
-    """Simulate every point of SWEEP.yaml, and write them to DIR.
+    """Simulate every point of SWEEP.yaml and write the results to DIR.
 
-    Kill it whenever you like: the same command goes on, and no finished point is simulated again.
+    An interrupted sweep resumes with the same command; finished points are not simulated again.
 
     \b
     Examples:
@@ -75,10 +75,10 @@ def sweep(
         try:
             _run(begun)
         except KeyboardInterrupt:
-            click.echo(f"\nhwsim: stopped; finished points are in {folder}. The same command goes on.", err=True)
+            click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
     if begun.runner.deaths:
-        click.echo(f"workers died {begun.runner.deaths} times; what they had begun was begun again", err=True)
+        click.echo(f"workers died {begun.runner.deaths} times; their points were simulated again", err=True)
     written = begun.write(Path(str(folder)), parquet)
     if html_file:
         write(begun.page(), html_file)
@@ -95,30 +95,31 @@ def sweep(
 
 
 def _announce(begun: Sweep, estimate: Estimate) -> None:
+    from hwsim.report.quantity import counted
     from hwsim.sweeps.summary import duration
 
     where = "process" if begun.runner.cluster is None else "thread"
     where += "es"[where == "thread" :] if begun.runner.workers > 1 else ""
     where += " of the cluster" if begun.runner.cluster is not None else ""
-    told = f"{begun.space.name}: {estimate.points:,} points"
+    line = f"{begun.space.name}: {counted(estimate.points, 'point')}"
     if begun.space.size > estimate.points:
-        told += f" of {begun.space.size:,}"
+        line += f" of {begun.space.size:,}"
     if estimate.stored:
-        told += f", {estimate.stored:,} finished before"
+        line += f", {estimate.stored:,} already finished"
     if estimate.seconds:
-        told += f"; about {duration(estimate.seconds)} on {begun.runner.workers} {where}"
-    click.echo(told, err=True)
+        line += f"; about {duration(estimate.seconds)} on {begun.runner.workers} {where}"
+    click.echo(line, err=True)
 
 
 class _Pace:
-    """How fast points are simulated; those that the store had do not count."""
+    """Simulation rate, without the points that were in the store."""
 
     def __init__(self, begun: Sweep) -> None:
         self.runner, self.total = begun.runner, len(begun.numbers)
         self.before, self.start = begun.runner.simulated, time.monotonic()
 
     def __call__(self, done: int) -> tuple[str, str]:
-        """The rate and the time that is left, as words; nothing while there is nothing to go by."""
+        """The rate and the remaining time as text; empty before the first point."""
         from hwsim.sweeps.summary import duration
 
         simulated, took = self.runner.simulated - self.before, time.monotonic() - self.start
@@ -129,18 +130,18 @@ class _Pace:
 
 
 def _run(begun: Sweep) -> None:
-    """Run with a bar where there is a terminal, with a line now and then where there is none."""
+    """Run with a progress bar on a terminal, else with a line every ten seconds."""
     pace = _Pace(begun)
     if not sys.stderr.isatty():
         last = time.monotonic()
 
         def tell(done: int) -> None:
             nonlocal last
-            if time.monotonic() - last >= _TOLD_EVERY_S:
+            if time.monotonic() - last >= _INTERVAL_S:
                 last = time.monotonic()
                 rate, left = pace(done)
-                told = f", {rate}, about {left} left" if rate else ""
-                click.echo(f"{done:,} of {pace.total:,} points{told}", err=True)
+                speed = f", {rate}, about {left} left" if rate else ""
+                click.echo(f"{done:,} of {pace.total:,} points{speed}", err=True)
 
         begun.run(tell)
         return

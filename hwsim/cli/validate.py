@@ -1,4 +1,4 @@
-"""``hwsim validate``: predictions beside silicon, nests and kernels executed."""
+"""``hwsim validate``: predictions against measurements; execution of nests and kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _execute(
     sample: int | None,
     shapes: tuple[str, ...],
 ) -> bool:
-    """Execute a network's nests under a progress bar and print what was checked; whether all is equal."""
+    """Execute the loop nests of a network and print the checks; True if all are equal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     import hwsim
@@ -47,7 +47,7 @@ def _execute(
 @click.argument("workload", required=False, shell_complete=names("workloads"))
 @click.option("--markdown", is_flag=True, help="Print the published table as Markdown, as docs/accuracy.md holds it.")
 @click.option("--layer", "layers", metavar="PATTERN", help="Execute only the layers whose name matches, as 'conv*'.")
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Cut each dim of a layer to at most N.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Truncate each dimension to at most N.")
 @batch_option
 @set_option
 @shape_option
@@ -61,15 +61,15 @@ def validate(
     changes: tuple[str, ...],
     shapes: tuple[str, ...],
 ) -> None:
-    """Compare predictions with published measurements; given both, execute WORKLOAD on MACHINE word by word.
+    """Compare predictions with published measurements; with both arguments, also execute WORKLOAD on MACHINE.
 
-    Without a MACHINE the kernels are checked too: against each other, against onnxruntime and TFLite where these are
-    installed (bit for bit), Winograd against direct convolution, operation counts against published ones.
+    Without MACHINE, the int8 kernels are checked too: against each other, bit for bit against onnxruntime and TFLite if
+    installed, Winograd against direct convolution, operation counts against published ones.
 
-    Every layer's nest runs on seeded int8 data: its output must be that of the layer, and every word that is read,
-    filled, updated or drained on the way must have been counted. Exit 1 where a prediction is outside its limit or an
-    execution differs. Of a WORKLOAD.tflite the int8 graph runs too, on random input, and each operator's output is held
-    against TFLite's reference interpreter where ai-edge-litert is installed.
+    Execution runs the loop nest of each layer on seeded int8 data: the output must equal that of the layer, and every
+    word read, filled, updated or drained must equal the predicted counts. For a WORKLOAD.tflite the int8 graph runs too
+    on random input, and each operator is compared with TFLite's reference interpreter if ai-edge-litert is installed.
+    Exit code 1: a prediction is outside its limit or an execution differs.
 
     \b
     Examples:
@@ -82,24 +82,24 @@ def validate(
     executes = workload is not None and not markdown
     part = bool(changes or layers or sample)
     if part and not executes:
-        raise InputError("--layer, --sample and --set are for the execution of a WORKLOAD on a MACHINE: give both")
-    found = {} if part else comparisons(machine, workload)
-    if not found and not executes:
-        raise InputError(f"no published measurement is kept for {' on '.join(filter(None, (workload, machine)))}")
+        raise InputError("--layer, --sample and --set must come with both MACHINE and WORKLOAD")
+    published = {} if part else comparisons(machine, workload)
+    if not published and not executes:
+        raise InputError(f"there is no published measurement for {' on '.join(filter(None, (workload, machine)))}")
     if markdown:
-        click.echo(markdown_tables(found), nl=False)
-    elif found:
+        click.echo(markdown_tables(published), nl=False)
+    elif published:
         from hwsim.report.table import print_comparisons
 
         console = console_of()
-        for name, rows in found.items():
+        for name, rows in published.items():
             console.print(f"[bold]{name}[/bold]")
             print_comparisons(rows, console)
             console.print()
-    rows_all = [row for rows in found.values() for row in rows]
+    rows_all = [row for rows in published.values() for row in rows]
     outside = [row for row in rows_all if not row.within]
-    if found and not markdown:
-        click.echo(f"{len(rows_all)} published quantities, {len(outside)} outside their limit")
+    if published and not markdown:
+        click.echo(f"published quantities: {len(rows_all)}, outside their limit: {len(outside)}")
     failed = bool(outside)
     if machine is None and not markdown:
         from hwsim.validation.kernels import print_checks

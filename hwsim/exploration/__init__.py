@@ -1,4 +1,4 @@
-"""Exploration: the Pareto front of a space of designs from a part of its points."""
+"""Exploration: the Pareto front of a space of designs with few simulations."""
 
 from hwsim.exploration.exploration import Exploration
 from hwsim.exploration.search import explore

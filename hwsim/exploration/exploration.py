@@ -1,4 +1,4 @@
-"""What came of an exploration: the points that were simulated, the front of them, and how it was found."""
+"""Result of an exploration: the simulated points, their Pareto front, and how it was found."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hwsim.exploration.grid import Grid
 from hwsim.exploration.objectives import Objective, scaled
 from hwsim.exploration.sensitivity import sensitivity
 from hwsim.report.pareto import front
+from hwsim.report.quantity import counted
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.results import Results, frame_of, write_csv
 from hwsim.sweeps.space import Space
@@ -30,14 +31,14 @@ _STEPS = 40
 
 @dataclass
 class Exploration:
-    """What came of an exploration.
+    """Result of an exploration.
 
     Attributes
     ----------
     space : Space
     objectives : tuple of Objective
     sampler : str
-        That was used: ``exhaustive``, ``model``, ``nsga2``, ``tpe`` or ``random``.
+        Sampler used: ``exhaustive``, ``model``, ``nsga2``, ``tpe`` or ``random``.
     budget : int
         Points that could be simulated.
     outcomes : list of Outcome
@@ -85,7 +86,7 @@ class Exploration:
 
     @property
     def front(self) -> pd.DataFrame:
-        """The points that no other simulated one beats, the best in the first objective first."""
+        """The non-dominated simulated points, the best in the first objective first."""
         found = self.frame.set_index("point").loc[self.front_numbers]
         return found.reset_index()
 
@@ -134,22 +135,24 @@ class Exploration:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on how it went."""
+        """Sentences on the search."""
         failed = sum(outcome.result is None for outcome in self.outcomes)
         infeasible = int((~self.feasible).sum()) - failed
         size = len(self.grid.listed) if self.grid.listed is not None else self.space.size
-        told = [f"{len(self.outcomes):,} of {size:,} points simulated, sampler {self.sampler}, seed {self.seed}"]
+        lines = [
+            f"{len(self.outcomes):,} of {counted(size, 'point')} simulated, sampler {self.sampler}, seed {self.seed}"
+        ]
         if self.pruned:
-            told.append(f"{self.pruned:,} left out: their lower bounds are dominated by the front")
+            lines.append(f"{self.pruned:,} pruned: their lower bounds are dominated by the front")
         if self.broken:
-            told.append(f"{self.broken:,} left out: their parameters, area or cost break a constraint")
+            lines.append(f"{self.broken:,} pruned: their parameters, area or cost violate a constraint")
         if failed:
-            told.append(f"{failed:,} failed")
+            lines.append(f"{failed:,} failed")
         if infeasible:
-            told.append(f"{infeasible:,} do not fit or break a constraint")
+            lines.append(f"{infeasible:,} infeasible: they do not fit or violate a constraint")
         if self.complete:
-            told.append("the front is complete: no other point of the space can be on it")
-        return tuple(told)
+            lines.append("the front is complete: every other point of the space is dominated or infeasible")
+        return tuple(lines)
 
     def to_json(self) -> str:
         """The front with how it was found, as JSON."""

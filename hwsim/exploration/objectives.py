@@ -31,7 +31,7 @@ _WORDS = {
 _MORE = ("inferences_per_s", "tops_per_w", "utilization", "margin_bytes")
 _MOST = 5
 EXACT = ("area_mm2", "cost_usd")
-"""Columns that the machine tells without a simulation."""
+"""Columns known without a simulation."""
 
 
 @dataclass(frozen=True, slots=True)

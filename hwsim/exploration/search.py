@@ -39,7 +39,7 @@ BATCH = 16
 
 Source = str | Path | Mapping[str, Any]
 Tell = Callable[[int, int, int], None]
-"""Hears how many points are simulated, how many may be, and how many are on the front."""
+"""Callback with the numbers of simulated points, of points at most, and of points on the front."""
 
 
 class _Search:
@@ -150,7 +150,7 @@ def explore(
     store : path, optional
         A folder for results: the same call goes on where an earlier one ended, and comes to the same end.
     workers : int, optional
-        Processes; all cores unless told. The result does not depend on them.
+        Number of worker processes (default: all cores). The result does not depend on it.
 
     Returns
     -------
@@ -214,8 +214,8 @@ def _told_everywhere(space: Space, goals: Sequence[Objective]) -> None:
             if getattr(machine, goal.column) is None:
                 block = goal.column.partition("_")[0]
                 raise InputError(
-                    f"objective {goal.column} must be told by every machine; {label} has no {block}: give its file "
-                    f"a block {block}, each figure with its source"
+                    f"objective {goal.column} must be known for every machine; {label} has no {block}: add a "
+                    f"block {block} with sources to its file"
                 )
 
 
@@ -239,14 +239,14 @@ def _check_found(found: Exploration) -> None:
     for place, objective in enumerate(found.objectives):
         if feasible and all(math.isnan(objective.cost(o.result or {})) for o in feasible):
             raise InputError(
-                f"objective {objective.column} is unknown at all of {len(feasible):,} points that were simulated: "
-                f"the machine does not tell it ({found.objectives[place].column})"
+                f"objective {objective.column} is unknown at all of {len(feasible):,} simulated points: "
+                f"the machine does not report it ({found.objectives[place].column})"
             )
     first = next((outcome.error for outcome in found.outcomes if outcome.error), None)
     texts = [constraint.text for constraint in found.results.constraints]
-    why = [f"{found.broken:,} break a constraint by their parameters"] if found.broken else []
+    why = [f"{found.broken:,} violate a constraint by their parameters"] if found.broken else []
     if failed := sum(outcome.result is None for outcome in found.outcomes):
         why.append(f"{failed:,} failed, as: {first}")
     if other := len(found.outcomes) - failed:
-        why.append(f"{other:,} do not fit" + (f", or break {' and '.join(map(repr, texts))}" if texts else ""))
-    raise InputError(f"some point must be feasible; none of those tried is: {'; '.join(why) or 'none was tried'}")
+        why.append(f"{other:,} do not fit" + (f", or violate {' and '.join(map(repr, texts))}" if texts else ""))
+    raise InputError(f"no simulated point is feasible: {'; '.join(why) or 'none was simulated'}")

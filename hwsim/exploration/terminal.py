@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hwsim.report.quantity import shown
+from hwsim.report.quantity import counted, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +26,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _HEADS = {
     "latency_s": "latency",
     "energy_pj": "energy",
-    "energy_per_inference_pj": "energy/input",
+    "energy_per_inference_pj": "energy/inf.",
     "edp_pj_s": "energy x delay",
     "area_mm2": "area",
     "cost_usd": "cost",
@@ -50,49 +50,55 @@ def _bar(share: float) -> str:
     return ("█" * int(full) + part).rstrip() or ("▏" if share > 0.001 else "")
 
 
-def print_exploration(found: Exploration, console: Console) -> None:
+def print_exploration(exploration: Exploration, console: Console) -> None:
     """Print it, within 100 columns."""
-    goals = ", ".join(f"{'most' if o.maximize else 'least'} {_HEADS.get(o.column, o.column)}" for o in found.objectives)
-    numbers = found.front_numbers
-    many = "1 point" if len(numbers) == 1 else f"{len(numbers)} points"
-    console.print(Text(f"{found.space.name}: front of {goals}, {many}", style="bold"), soft_wrap=True)
-    console.print(_front_table(found))
+    goals = ", ".join(
+        f"{'max' if o.maximize else 'min'} {_HEADS.get(o.column, o.column)}" for o in exploration.objectives
+    )
+    numbers = exploration.front_numbers
+    console.print(
+        Text(f"{exploration.space.name}: Pareto front of {goals}, {counted(len(numbers), 'point')}", style="bold"),
+        soft_wrap=True,
+    )
+    console.print(_front_table(exploration))
     if len(numbers) > _ROWS:
-        console.print(f"{len(numbers) - _ROWS} between them are left out here; -o DIR writes all")
+        console.print(f"{counted(len(numbers) - _ROWS, 'point')} not shown; -o DIR writes all")
     console.print()
-    volumes = [volume for _, volume in found.volumes]
+    volumes = [volume for _, volume in exploration.volumes]
     if len(volumes) > 1:
-        enough = next(step for step, volume in found.volumes if volume >= 0.99)
+        last = exploration.volumes[-1][0]
+        enough = next(step for step, volume in exploration.volumes if volume >= 0.99)
         console.print(Text("hypervolume of the front", style="bold"))
         console.print(
             Text.assemble(
-                (sparkline(volumes), "cyan"), f"  99 % of it after {enough:,} of {found.volumes[-1][0]:,} points"
+                (sparkline(volumes), "cyan"),
+                f"  99% after {enough:,} of {counted(last, 'point')}",
             )
         )
         console.print()
-    for objective in found.objectives:
-        _print_sensitivity(found, objective.column, console)
-    for note in found.notes:
+    for objective in exploration.objectives:
+        _print_sensitivity(exploration, objective.column, console)
+    for note in exploration.notes:
         console.print(note, soft_wrap=True)
 
 
-def _front_table(found: Exploration) -> Table:
+def _front_table(exploration: Exploration) -> Table:
     """The front, evenly thinned out where it is long; as many of the varied parameters as the width takes."""
-    numbers = found.front_numbers
+    numbers = exploration.front_numbers
     if len(numbers) > _ROWS:
         numbers = [numbers[round(place * (len(numbers) - 1) / (_ROWS - 1))] for place in range(_ROWS)]
-    results = {outcome.number: outcome.result or {} for outcome in found.outcomes}
+    results = {outcome.number: outcome.result or {} for outcome in exploration.outcomes}
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     left = _WIDTH
     columns: list[tuple[str, list[str], bool]] = [("point", [str(number) for number in numbers], True)]
-    for objective in found.objectives:
+    for objective in exploration.objectives:
         cells = [shown(objective.column, results[number].get(objective.column)) for number in numbers]
         columns.append((_HEADS.get(objective.column, objective.column), cells, True))
-    for parameter in found.space.parameters:
+    for parameter in exploration.space.parameters:
         if len(parameter.values) > 1:
-            cells = [str(found.space.point(number).values[parameter.name]) for number in numbers]
+            cells = [str(exploration.space.point(number).values[parameter.name]) for number in numbers]
             columns.append((parameter.name, cells, False))
-    kept: list[list[str]] = []
+    rows: list[list[str]] = []
     for head, cells, right in columns:
         name = head
         while len(name) > 20 and "." in name:  # a long key is known by its last parts
@@ -102,18 +108,18 @@ def _front_table(found: Exploration) -> Table:
             continue
         left -= width + 2
         table.add_column(name, justify="right" if right else "left", no_wrap=True, max_width=width, overflow="ellipsis")
-        kept.append(cells)
-    for row in zip(*kept):
+        rows.append(cells)
+    for row in zip(*rows):
         table.add_row(*map(escape, row))
     return table
 
 
-def _print_sensitivity(found: Exploration, column: str, console: Console) -> None:
-    shares = sorted(found.sensitivity.get(column, {}).items(), key=lambda item: -item[1])
+def _print_sensitivity(exploration: Exploration, column: str, console: Console) -> None:
+    shares = sorted(exploration.sensitivity.get(column, {}).items(), key=lambda item: -item[1])
     shares = [(name, share) for name, share in shares if not math.isnan(share)][:_BARS]
     if not shares or shares[0][1] < 0.001:
         return
-    console.print(Text(f"what {_HEADS.get(column, column)} depends on (share of its variance)", style="bold"))
+    console.print(Text(f"sensitivity of {_HEADS.get(column, column)} (share of its variance)", style="bold"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, max_width=44, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True)

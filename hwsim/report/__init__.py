@@ -1,1 +1,1 @@
-"""What the user sees: the report of a run, its tables, and published measurements beside it."""
+"""Reports of runs, their tables, and comparison with published measurements."""

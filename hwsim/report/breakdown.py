@@ -1,4 +1,4 @@
-"""Where a layer's time and energy go, in parts that add up, and what it waits for in a sentence."""
+"""Breakdown of a layer's time and energy into parts that add up, and its bottleneck in a sentence."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OVERLAP", "binding", "bound_by_layer", "busy_shares", "energy_parts", "in_turn", "latency_parts", "waits"]
 
-#: What is left of a layer's time when its array or core worked all it had to, and nothing else was in the way.
-OVERLAP = "start, drain and waits"
+#: The rest of a compute-bound layer's time: pipeline fill, drain and stalls.
+OVERLAP = "fill, drain and stalls"
 # Bounds that are the computing itself.
 _COMPUTING = ("compute", "mac", "tensor", "issue")
 
@@ -125,11 +125,11 @@ def energy_parts(result: LayerResult) -> dict[str, float]:
 
 
 def waits(totals: StageTotals) -> dict[str, float]:
-    """What a stage waited for, as shares of its span, the longest first."""
+    """Causes of a stage's stalls, as shares of its span, the longest first."""
     span = totals.end - totals.start
-    found = {"the stage before": totals.input, "room after it": totals.output}
-    found |= {f"{stage} on {totals.resource}": ticks for (_, stage), ticks in totals.blocked.items()}
-    return {cause: ticks / span for cause, ticks in sorted(found.items(), key=lambda w: -w[1]) if ticks}
+    stalls = {"starved": totals.input, "output buffer full": totals.output}
+    stalls |= {f"{totals.resource} held by {stage}": ticks for (_, stage), ticks in totals.blocked.items()}
+    return {cause: ticks / span for cause, ticks in sorted(stalls.items(), key=lambda stall: -stall[1]) if ticks}
 
 
 def _listed(shares: Mapping[str, float]) -> str:
@@ -137,25 +137,26 @@ def _listed(shares: Mapping[str, float]) -> str:
 
 
 def binding(result: LayerResult) -> str:
-    """What holds a layer back, in a sentence."""
+    """The bottleneck of a layer, in a sentence."""
     shares = dict(sorted(busy_shares(result).items(), key=lambda item: -item[1]))
     if not shares:
         return f"takes no time: {result.bound}"
     if result.plan.limits and result.latency_s:
         alone = sorted(result.plan.limits.items(), key=lambda item: -item[1])[:3]
-        return f"each alone: {_listed({word: seconds / result.latency_s for word, seconds in alone})}"
+        return f"each resource alone: {_listed({word: seconds / result.latency_s for word, seconds in alone})}"
     if len(shares) == 1 and len({totals.resource for totals in result.timeline.stages.values()}) > 1:
-        return f"{result.bound} binds all of its stages"
+        busiest, part = max(busy_shares(result, by_stage=True).items(), key=lambda item: item[1])
+        return f"{result.bound} limits the layer as a whole; {busiest} is busy {part:.0%} of the time"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
-        return f"{result.bound} works all the time"
+        return f"{result.bound} is busy all the time"
     if in_turn(result):
-        return f"one after the other: {_listed(shares)}"
+        return f"in sequence: {_listed(shares)}"
     stages = [t for (_, stage), t in result.timeline.stages.items() if result.plan.bounds.get(stage) == result.bound]
     stage = max(stages, key=lambda totals: totals.busy, default=None)
-    told = f"{result.bound} works {shares.get(result.bound, 0.0):.0%} of the time"
+    sentence = f"{result.bound} is busy {shares.get(result.bound, 0.0):.0%} of the time"
     causes = waits(stage) if stage is not None and len(stages) == 1 else {}
     if causes and stage is not None:
         cause, share = next(iter(causes.items()))
         if share >= 0.005:
-            told += f"; {stage.stage} waits {share:.0%} for {cause}"
-    return told
+            sentence += f"; {stage.stage} stalls {share:.0%}: {cause}"
+    return sentence

@@ -1,4 +1,4 @@
-"""What there is: the machines and workloads that come with hwsim, and one of them shown."""
+"""Catalogue of the built-in machines and workloads, and the listing of one of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.syntax import Syntax
 from hwsim.errors import InputError, nearest
 from hwsim.machines import load_machine, machine_document, machine_names
 from hwsim.machines.loader import HERE
+from hwsim.report.quantity import counted
 from hwsim.report.terminal import Column, print_columns
 from hwsim.units import format_size
 from hwsim.workload import Layer, load_workload, workload_names
@@ -26,7 +27,7 @@ def print_machines(console: Console) -> None:
     columns = [
         Column("machine", list(specs)),
         Column("kind", [spec.kind for spec in specs.values()]),
-        Column("what it is", [spec.description or spec.source for spec in specs.values()], least=20),
+        Column("description", [spec.description or spec.source for spec in specs.values()], least=20),
     ]
     print_columns(console, columns)
 
@@ -57,7 +58,7 @@ def show_any(
         console.print(Syntax(text, "yaml", background_color="default") if console.is_terminal else text)
         return
     if changes:
-        raise InputError("--set changes machines only")
+        raise InputError("--set applies to machines only")
     network = load_workload(name, shape=shape)
     columns = [
         Column("layer", [layer.name for layer in network], least=12),
@@ -70,7 +71,8 @@ def show_any(
     print_columns(console, columns)
     peak = format_size(network.peak_activation_bytes(1))
     console.print(
-        f"\n{len(network.layers)} layers, {network.macs:,} MACs, {network.weights:,} weights; peak activations {peak}"
+        f"\n{counted(len(network.layers), 'layer')}, {network.macs:,} MACs, {network.weights:,} weights; "
+        f"peak activations {peak}"
     )
 
 
@@ -84,8 +86,8 @@ def kind_of(name: str) -> str:
     if name in workload_names() or suffix in (".csv", ".onnx", ".tflite"):
         return "workload"
     if suffix not in (".yaml", ".yml"):
-        known = [*machine_names(), *workload_names()]
-        raise InputError(f"no machine or workload is called {name!r}{nearest(name, known)}")
+        choices = [*machine_names(), *workload_names()]
+        raise InputError(f"no machine or workload is called {name!r}{nearest(name, choices)}")
     data = read_yaml(Path(name)).data
     keys = set(data) if isinstance(data, dict) else set()
     # Only a network lists layers; only a machine has a kind, its own or that of its base.

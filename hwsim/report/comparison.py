@@ -1,4 +1,4 @@
-"""Runs side by side: totals and layers of each, and their ratio to the first."""
+"""Comparison of runs: totals and layers of each, and their ratio to the first."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Entry:
         return _number(self.layers.get(layer, {}).get(column))
 
     def time_by_bound(self) -> dict[str, float]:
-        """Seconds by what binds the layers that take them, most first."""
+        """Seconds by bottleneck, largest first."""
         found: dict[str, float] = {}
         for row in self.layers.values():
             if row["latency_s"]:
@@ -58,13 +58,13 @@ def _number(value: Any) -> float:
 
 
 def ratio(value: float, base: float) -> float:
-    """How many times the base; NaN where that says nothing."""
+    """The ratio to the base; NaN if the base is 0 or unknown."""
     return value / base if base and not math.isnan(base) else math.nan
 
 
 @dataclass(frozen=True)
 class Group:
-    """Entries whose layers can be put side by side; the first is the base of the ratios."""
+    """Entries whose layers can be compared; the first is the base of the ratios."""
 
     name: str
     entries: tuple[Entry, ...]
@@ -164,7 +164,7 @@ def _clean(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def entry_of(report: Report, label: str = "") -> Entry:
-    """A report as it is compared, under its machine's name unless told otherwise."""
+    """A report as it is compared, labeled with its machine's name by default."""
     data = report.to_dict()
     return _entry(data, label or report.machine.name)
 
@@ -236,7 +236,7 @@ def _named(entry: Entry, label: str) -> Entry:
 
 
 def compare(*reports: Report) -> SideBySide:
-    """Put runs side by side.
+    """Compare runs.
 
     Parameters
     ----------

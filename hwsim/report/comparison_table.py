@@ -1,4 +1,4 @@
-"""Runs side by side in a terminal of 80 columns and more."""
+"""Comparison tables for a terminal of 80 columns or more."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _totals(group: Group, console: Console) -> None:
     slowest = max(entry.total("latency_s") for entry in entries)
 
     def ratios(column: str) -> list[Column]:
-        told = [_ratio(entry.total(column), base.total(column)) for entry in entries]
-        return [Column("ratio", told, right=True)] if len(entries) > 1 else []
+        cells = [_ratio(entry.total(column), base.total(column)) for entry in entries]
+        return [Column("ratio", cells, right=True)] if len(entries) > 1 else []
 
     watts = [entry.total("power_w") for entry in entries]
     columns = [
@@ -80,7 +80,10 @@ def _layers(group: Group, console: Console) -> None:
     others = group.entries[1:]
     both = 18 * len(others) <= room
     if not both and 8 * len(others) > room:
-        wrapped(console, f"{len(names)} layers of {len(group.entries)} runs do not fit here: see --csv and --html")
+        wrapped(
+            console,
+            f"{len(names)} layers of {len(group.entries)} runs are too wide for this terminal: use --csv or --html",
+        )
         return
     for number, entry in enumerate(others, 2):
         times = [entry.value(name, "latency_s") for name in names]
@@ -88,7 +91,7 @@ def _layers(group: Group, console: Console) -> None:
         if both:
             columns.append(Column(str(number), [_time(time) for time in times], right=True))
         columns.append(Column("ratio" if both else str(number), ratios, right=True))
-    what = "time of each layer" if both else "time of each layer, from 2 on as the ratio to that of 1"
+    what = "time of each layer" if both else "time of each layer for run 1, ratio to run 1 for the others"
     labels = "; ".join(f"{number} {entry.label}" for number, entry in enumerate(group.entries, 1))
     wrapped(console, f"{what}: {labels}")
     print_columns(console, columns, width=WIDTH)

@@ -8,7 +8,7 @@ from rich.text import Text
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
-from hwsim.report.quantity import energy, shown
+from hwsim.report.quantity import counted, energy, shown
 from hwsim.report.report import LayerResult, Report
 from hwsim.report.terminal import Column, print_columns, wrapped
 from hwsim.simulation import prices_of
@@ -61,7 +61,7 @@ def _nest(result: LayerResult, console: Console) -> None:
     mapping, problem = result.plan.mapping, result.plan.problem
     if mapping is None or problem is None:
         return
-    _heading(console, "loop nest, from the outermost memory in (loops of one step left out)")
+    _heading(console, "loop nest, from the outermost memory inwards (single-step loops omitted)")
     depth, piece = 0, dict(problem.dims)
     for node in mapping.nodes:
         if not isinstance(node, Loop):
@@ -70,23 +70,23 @@ def _nest(result: LayerResult, console: Console) -> None:
         size, piece[node.dim] = piece[node.dim], node.tile
         steps = -(-size // node.tile)
         if steps > 1:
-            rest = f", the last of {size % node.tile}" if size % node.tile else ""
+            rest = f", the last one {size % node.tile}" if size % node.tile else ""
             console.print(f"  {'  ' * depth}{node}  # {steps} of {size}{rest}", soft_wrap=True)
             depth += 1
 
 
 def _waits(totals: StageTotals) -> str:
-    return ", ".join(f"{share:.0%} for {cause}" for cause, share in waits(totals).items())
+    return ", ".join(f"{cause} {share:.0%}" for cause, share in waits(totals).items())
 
 
 def _stages(report: Report, result: LayerResult, console: Console) -> None:
     timeline = result.timeline
     if not timeline.stages:
         return
-    _heading(console, f"stages ({timeline.tiles:,} tiles, {timeline.events} events)")
+    _heading(console, f"stages ({counted(timeline.tiles, 'tile')}, {counted(timeline.events, 'event')})")
     end, timebase = timeline.end, report.machine.timebase
     stages = {stage: totals for (_, stage), totals in timeline.stages.items()}
-    # Stages one after the other wait for each other and for nothing else.
+    # Stages in sequence stall on each other and on nothing else.
     in_turn = sum(totals.busy for totals in stages.values()) == end
     columns = [
         Column("stage", list(stages)),
@@ -95,7 +95,7 @@ def _stages(report: Report, result: LayerResult, console: Console) -> None:
         Column("share", [f"{t.busy / end if end else 0.0:.1%}" for t in stages.values()], right=True),
     ]
     if not in_turn:
-        columns.append(Column("waits", [_waits(totals) for totals in stages.values()], least=20))
+        columns.append(Column("stalls", [_waits(totals) for totals in stages.values()], least=20))
     print_columns(console, columns)
 
 
@@ -109,10 +109,10 @@ def _prices(report: Report, result: LayerResult, console: Console) -> None:
             continue
         price = prices.of(component, action)
         word = price.of_word(result.plan.word_bits.get(tensor))
-        spent = result.energy[component, tensor, action]
+        picojoules = result.energy[component, tensor, action]
         source = price.source + (f"; fitted on {price.fitted}" if price.fitted else "")
         note = f"[{sources.setdefault(source, len(sources) + 1)}]"
-        rows.append((component, tensor, action, f"{count:,}", energy(word), energy(spent), note))
+        rows.append((component, tensor, action, f"{count:,}", energy(word), energy(picojoules), note))
     if result.static_pj:
         seconds, watts = format_si(result.latency_s, "s", 4), format_si(prices.static_w, "W", 4)
         note = f"[{sources.setdefault(prices.spec.static_source or '', len(sources) + 1)}]"
@@ -121,6 +121,6 @@ def _prices(report: Report, result: LayerResult, console: Console) -> None:
     if rows:
         numbers = ("count", "price", "energy")
         print_columns(console, [Column(h, cells, h in numbers) for h, cells in zip(heads, zip(*rows))])
-    console.print(f"  sum {energy(result.energy_pj)}")
+    console.print(f"  total {energy(result.energy_pj)}")
     for source, number in sources.items():
         wrapped(console, f"[{number}] {source}", "  ")

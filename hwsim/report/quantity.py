@@ -62,10 +62,15 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 layer, 2,000 layers."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def pace(per_second: float) -> str:
-    """Inferences a second, or seconds an inference where that is easier to grasp."""
+    """Inferences per second, or seconds per inference below 0.1 inferences/s."""
     if 0 < per_second < 0.1:
-        return f"{1 / per_second:.3g} s an inference"
+        return f"{1 / per_second:.3g} s/inference"
     return f"{per_second:,.0f} inferences/s" if per_second >= 1000 else f"{per_second:.3g} inferences/s"
 
 

@@ -112,7 +112,7 @@ class Summary:
 
     @property
     def streams(self) -> float:
-        """Batches that run side by side."""
+        """Concurrent batches."""
         return self.latency_s / self.interval_s if self.interval_s else 1.0
 
     @property
@@ -166,7 +166,7 @@ class Report:
 
     @property
     def batch(self) -> int:
-        """Inputs that run together."""
+        """Batch size."""
         return self.plan.batch
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The tables a person reads in a terminal: at most 100 columns, plain text in a pipe."""
+"""Terminal tables of a run and of published comparisons: at most 100 columns, plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
 from hwsim.report.published import Comparison, Silicon
-from hwsim.report.quantity import count, energy, pace
+from hwsim.report.quantity import count, counted, energy, pace
 from hwsim.report.report import LayerResult, Report
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
@@ -21,19 +21,19 @@ _NAME = 22
 
 
 def _measured(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]]) -> list[Column]:
-    """What was measured of the layers, with the error: of their processing where that was, else of their latency."""
+    """The measured time of the layers and the error: processing time if that was measured, else latency."""
     shown = "processing_s" if any("processing_s" in m for m in silicon.values()) else "latency_s"
     rows = [(r.row().get(shown), silicon.get(r.name, {}).get(shown)) for r in results]
     if not any(measured for _, measured in rows):
         return []
-    found = []
+    columns = []
     if shown != "latency_s":
         own = [format_si(float(predicted), "s") if predicted is not None else "" for predicted, _ in rows]
-        found.append(Column("proc.", own, right=True))
-    known = [measured if predicted is not None else None for predicted, measured in rows]
+        columns.append(Column("proc.", own, right=True))
+    comparable = [measured if predicted is not None else None for predicted, measured in rows]
     errors = [f"{float(p) / m - 1:+.1%}" if p is not None and m else "" for p, m in rows]
-    silicon_cells = [format_si(m, "s") if m else "" for m in known]
-    return [*found, Column("silicon", silicon_cells, right=True), Column("error", errors, right=True)]
+    cells = [format_si(m, "s") if m else "" for m in comparable]
+    return [*columns, Column("measured", cells, right=True), Column("error", errors, right=True)]
 
 
 def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]], console: Console) -> None:
@@ -65,27 +65,27 @@ def _energies(report: Report) -> dict[str, float]:
 
 def _print_energy(report: Report, console: Console) -> None:
     energies = _energies(report)
-    known = math.fsum(e for e in energies.values() if not math.isnan(e))
-    shares = [0.0 if math.isnan(pj) or not known else pj / known for pj in energies.values()]
-    told = ["" if math.isnan(pj) else f"{share:.1%}" for pj, share in zip(energies.values(), shares)]
+    total = math.fsum(e for e in energies.values() if not math.isnan(e))
+    shares = [0.0 if math.isnan(pj) or not total else pj / total for pj in energies.values()]
+    cells = ["" if math.isnan(pj) else f"{share:.1%}" for pj, share in zip(energies.values(), shares)]
     columns = [
         Column("", list(energies)),
         Column("", [energy(pj) for pj in energies.values()], right=True),
-        Column("", told, right=True),
+        Column("", cells, right=True),
     ]
     print_columns(console, columns, shares, WIDTH, heads=False)
 
 
 def _idle(results: Sequence[LayerResult]) -> str:
-    """The layers that take no time and no energy, by why."""
+    """Layers without time and energy, by reason."""
     reasons: dict[str, list[str]] = {}
     for result in results:
         reasons.setdefault(result.bound, []).append(result.name)
-    told = []
+    groups = []
     for reason, names in reasons.items():
-        more = f" and {len(names) - 8} others" if len(names) > 8 else ""
-        told.append(f"{', '.join(names[:8])}{more} ({reason})")
-    return f"no time: {'; '.join(told)}"
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        groups.append(f"{', '.join(names[:8])}{more} ({reason})")
+    return f"no time: {'; '.join(groups)}"
 
 
 def print_report(report: Report, console: Console, silicon: Silicon | None = None) -> None:
@@ -95,7 +95,7 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
     title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
     console.print(Text(title, style="bold"), highlight=False)
     measured = silicon.rows(s.workload, s.batch) if silicon else {}
-    free = {item.layer for item in report.unused if item.what == "free"}  # told in the notes
+    free = {item.layer for item in report.unused if item.what == "free"}  # listed in the notes
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
     ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
     if ran:
@@ -107,22 +107,22 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
         console.print(Text("energy by component", style="bold"), highlight=False)
         _print_energy(report, console)
     console.print()
-    for line in [*_totals(report), *([f"silicon: {silicon.source}"] if measured and silicon else []), *report.notes]:
+    for line in [*_totals(report), *([f"measured: {silicon.source}"] if measured and silicon else []), *report.notes]:
         wrapped(console, line)
 
 
 def _totals(report: Report) -> list[str]:
     s = report.summary
     dram = (" with DRAM", f"DRAM {format_size(s.dram_bytes)}; ") if s.dram_bytes else ("", "")
-    beside = f", {s.streams:.4g} side by side" if s.streams != 1 else ""
+    concurrent = f", {s.streams:.4g} concurrent streams" if s.streams != 1 else ""
     efficiency = "" if math.isnan(s.energy_pj) else f"; {format_si(s.tops_per_w * 1e12, 'OPS/W')}{dram[0]}"
+    each = f", {energy(s.energy_per_inference_pj)} per inference" if s.batch > 1 else ""
     power = "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W")
     return [
-        f"latency {format_si(s.latency_s, 's')}{beside}, {pace(s.inferences_per_s)}; "
+        f"latency {format_si(s.latency_s, 's')}{concurrent}, {pace(s.inferences_per_s)}; "
         f"{count(s.macs)} MACs, {s.utilization:.0%} of peak",
-        f"energy {energy(s.energy_pj)}, {energy(s.energy_per_inference_pj)} an inference; "
-        f"chip power {power}{efficiency}",
-        f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {s.events} events",
+        f"energy {energy(s.energy_pj)}{each}; chip power {power}{efficiency}",
+        f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {counted(s.events, 'event')}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Tables without lines that never wrap: columns are left out or cut where a terminal is narrow."""
+"""Borderless tables that never wrap: on a narrow terminal, columns are dropped or truncated."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ def print_columns(
 ) -> None:
     """Print columns side by side, with bars of `shares` in the room that they leave.
 
-    `width` is what they may take, that of the console unless told otherwise; `styles` are of the rows.
+    `width` is the most that they take (default: that of the console); `styles` are of the rows.
     """
     width = console.width if width is None else min(width, console.width)
-    kept = list(columns)
+    visible = list(columns)
 
     def excess() -> int:
-        return sum(column.width + _GAP for column in kept) - _GAP - width
+        return sum(column.width + _GAP for column in visible) - _GAP - width
 
-    while excess() > 0 and any(column.rank for column in kept):
-        kept.remove(max(kept, key=lambda column: column.rank))
-    widths = [column.width for column in kept]
+    while excess() > 0 and any(column.rank for column in visible):
+        visible.remove(max(visible, key=lambda column: column.rank))
+    widths = [column.width for column in visible]
     over = excess()
-    for place in sorted((i for i, c in enumerate(kept) if c.least is not None), key=lambda i: -widths[i]):
-        cut = min(max(over, 0), max(widths[place] - (kept[place].least or 1), 0))
+    for place in sorted((i for i, c in enumerate(visible) if c.least is not None), key=lambda i: -widths[i]):
+        cut = min(max(over, 0), max(widths[place] - (visible[place].least or 1), 0))
         widths[place] -= cut
         over -= cut
     table = Table(box=None, pad_edge=False, show_header=heads, header_style="bold", padding=(0, _GAP, 0, 0))
-    for column, size in zip(kept, widths):
+    for column, size in zip(visible, widths):
         justify = "right" if column.right else "left"
         table.add_column(Text(column.name), no_wrap=True, overflow="ellipsis", width=size, justify=justify)  # type: ignore[arg-type]
     room = min(width - sum(widths) - _GAP * len(widths), _BAR[1])
@@ -86,7 +86,7 @@ def print_columns(
     if bars is not None:
         table.add_column("", no_wrap=True)
     for row in range(len(columns[0].cells)):
-        cells = [cell if isinstance(cell := column.cells[row], Text) else Text(cell) for column in kept]
+        cells = [cell if isinstance(cell := column.cells[row], Text) else Text(cell) for column in visible]
         if bars is not None:
             cells.append(bar(bars[row], room, console))
         table.add_row(*cells, style=styles[row] if styles else None)

@@ -1,4 +1,4 @@
-"""What a run did not use, as sentences: one a reason, with the layers that it concerns."""
+"""Sentences on inputs that a run did not use: one per reason, with the affected layers."""
 
 from __future__ import annotations
 

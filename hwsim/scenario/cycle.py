@@ -31,7 +31,7 @@ from hwsim.units import parse
 __all__ = ["MAX_UNEQUAL", "duty_cycle"]
 
 MAX_UNEQUAL = 10_000
-"""Inputs that are run where no two periods are alike; the averages of more would not be told from theirs."""
+"""Most inputs simulated if periods differ; averages have converged by then."""
 
 
 def _quantity(name: str, text: str, dimension: str) -> Fraction:
@@ -117,7 +117,7 @@ def duty_cycle(
     if unequal:
         ran, starts = _starts(count, ticks(period), ticks(shake), burst, body[0], random.Random(seed))
         if ran < count:
-            notes.append(f"unequal periods are run one by one: the first {ran:,} of {count:,}")
+            notes.append(f"unequal periods are simulated one by one: only the first {ran:,} of {count:,}")
         gaps = [after - before for before, after in pairwise(starts)]
         count = len(gaps)
         tiles = tuple(Run(1, (after, *body)) for after in (0, *gaps[:-1]))
@@ -142,7 +142,7 @@ def duty_cycle(
     spent = {"inference": count * working, "wake-up": count * body[1], "sleep": asleep}
     rest = "sleep" if power.deep_sleep == "unknown" and power.sleep != "unknown" else "deep sleep"
     if rest == "sleep":
-        notes.append(f"power.deep_sleep of {machine.name} is unknown: it sleeps lightly all the time")
+        notes.append(f"power.deep_sleep of {machine.name} is unknown; light sleep is used instead")
     spent[rest] = spent.get(rest, 0) + window - sum(spent.values())
     fed = 1.0
     if cell is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None:
@@ -164,7 +164,7 @@ def duty_cycle(
     keys = {"inference": "active", "wake-up": "wake_up", "sleep": "sleep", "deep sleep": "deep_sleep"}
     unknown = [f"power.{keys[state]}" for state, joules in energy.items() if joules is None]
     if unknown:
-        notes.append(f"{machine.name} has no value for {', '.join(unknown)}: give it with --set")
+        notes.append(f"{machine.name} has no value for {', '.join(unknown)}; set it with --set")
     sensing = timebase.seconds(count * body[0])
     peak = max((w for state in taken if (w := watts[state]) is not None), default=None)
     if sensor_w is not None:

@@ -1,4 +1,4 @@
-"""What a duty cycle came to, for a person and as plain data."""
+"""Result of a duty cycle, as text and as plain data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from hwsim.energy.battery import Battery
 from hwsim.engine import Timeline
+from hwsim.report.quantity import counted
 from hwsim.units import format_si
 
 __all__ = ["DutyCycle"]
@@ -18,7 +19,7 @@ _YEAR = 365.25 * 86400
 
 @dataclass(frozen=True, slots=True)
 class DutyCycle:
-    """What a scenario came to.
+    """Result of a duty cycle.
 
     `time_s` is by state of the core: inference, wake-up, sleep (while the sensor captures), and deep sleep (sleep where
     only that is known). `energy_j` has the energy of each, and that of the sensor, which captures for `sensor_s` beside
@@ -60,36 +61,36 @@ class DutyCycle:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the battery cannot do of what is asked of it."""
+        """Limits of the battery that the duty cycle exceeds."""
         if self.battery is None:
             return ()
         return tuple(self.battery.warnings(self.peak_w or 0.0, self.average_w, self.life_s))
 
     def lines(self) -> list[str]:
-        """The scenario as a person reads it."""
+        """The result as text."""
         known = self.average_w is not None
         power = format_si(self.least_w, "W", 5) if known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
         late = f"missed deadlines {self.missed:,}"
         if self.missed:
-            late += f" ({self.missed / self.inferences:.3g} of all), at most {self.backlog:,} inputs at a time"
-        found = [
-            f"every {format_si(self.every_s, 's')}, {self.inferences:,} inferences in {_span(self.window_s)}",
+            late += f" ({self.missed / self.inferences:.1%}), largest backlog {counted(self.backlog, 'input')}"
+        lines = [
+            f"every {format_si(self.every_s, 's')}, {counted(self.inferences, 'inference')} in {_span(self.window_s)}",
             f"average power {power}; duty {self.duty:.3%}; {late}",
         ]
         times = dict(self.time_s) | ({"sensor": self.sensor_s} if "sensor" in self.energy_j else {})
         for state, seconds in times.items():
             energy = self.energy_j[state]
-            told = "unknown" if energy is None else format_si(energy / self.inferences, "J", 4)
-            found.append(f"  {state}: {seconds / self.window_s:.4%} of the time, {told} an inference")
+            joules = "unknown" if energy is None else format_si(energy / self.inferences, "J", 4)
+            lines.append(f"  {state}: {seconds / self.window_s:.4%} of the time, {joules} per inference")
         if self.battery is not None:
             life = "unknown" if self.life_s is None else _span(self.life_s)
             if not known and self.least_w:
                 life = f"unknown, at most {_span(self.battery.energy_j / self.least_w)}"
             held = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
-            found.append(f"battery life {life}: {self.battery.name}, {held} ({self.battery.source})")
+            lines.append(f"battery life {life}: {self.battery.name}, {held} ({self.battery.source})")
             if self.peak_w is not None:
-                found.append(f"peak current {self.battery.current_ma(self.peak_w):.4g} mA")
-        return [*found, *(f"WARNING: {text}" for text in self.warnings), *self.notes]
+                lines.append(f"peak current {self.battery.current_ma(self.peak_w):.4g} mA")
+        return [*lines, *(f"WARNING: {text}" for text in self.warnings), *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the timeline as plain data; what is unknown is null."""

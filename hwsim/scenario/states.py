@@ -57,12 +57,12 @@ def with_states(
 def _layers(network: Timeline, ticks: Fraction, first: Interval) -> list[tuple[int, Names, list[Record]]]:
     """What the network's stages do, in ticks of the scenario, from the start of the first inference."""
     scale = int(ticks)
-    found = []
+    parts = []
     for shift, names, records in network.parts:
         renamed = tuple(("layers", pipeline, stage) for _, pipeline, stage in names)
         scaled = [
             (station, tile, start * scale, end * scale, repeat, period * scale, tuple((n, p * scale) for n, p in outer))
             for station, tile, start, end, repeat, period, outer in records
         ]
-        found.append((first.start + shift * scale, renamed, scaled))
-    return found
+        parts.append((first.start + shift * scale, renamed, scaled))
+    return parts

@@ -146,7 +146,7 @@ _known = _Known()
 def run_chunk(job: Job, numbers: tuple[int, ...]) -> list[Outcome]:
     """Simulate some points in a worker; it keeps what it learned for the next ones."""
     if job.revision != model_revision():
-        raise HwsimError("a worker has another revision of hwsim than the process that sent it points")
+        raise HwsimError("a worker must have the same revision of hwsim as the sweep")
     evaluators = _known.evaluators
     evaluator = evaluators.pop(job.digest, None) or Evaluator(pickle.loads(job.space))
     evaluators[job.digest] = evaluator

@@ -158,5 +158,5 @@ def cluster_executor(address: str) -> tuple[Any, Executor, int]:
     threads = sum(client.nthreads().values())
     if not threads:
         client.close()
-        raise HwsimError(f"the cluster at {address} has no workers yet: start some, then the same command")
+        raise HwsimError(f"the cluster at {address} has no workers; start some and repeat the command")
     return client, client.get_executor(pure=False), threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from hwsim.report.html import sweep_fragment, sweep_html
-from hwsim.sweeps.summary import OBJECTIVES, best_of_both, told
+from hwsim.sweeps.summary import OBJECTIVES, best_of_both, summary_line
 
 __all__ = ["SweepFrame", "page_of"]
 
@@ -33,8 +33,8 @@ def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool =
     frame = pd.DataFrame(frame).reset_index(drop=True)
     workloads = frame[frame.feasible].groupby("workload")
     best = [place for _, good in workloads for place in best_of_both(good).index]
-    notes = [told(frame)]
+    notes = [summary_line(frame)]
     if len(workloads) > 1:
-        notes.append("Each workload has a front of its own.")
+        notes.append("Each workload has its own Pareto front.")
     write = sweep_fragment if fragment else sweep_html
     return write(frame, varied, OBJECTIVES, title, front=best, notes=notes)

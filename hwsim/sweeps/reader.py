@@ -115,7 +115,7 @@ class Reader:
                 self.fault(path, str(error))
                 continue
             if name in found:
-                self.fault(path, f"{name!r} has a place of its own beside 'set'")
+                self.fault(path, f"{name!r} has its own key beside 'set'")
             found[name] = Parameter(name, values, self.document.where(path))
         for value in found["batch"].values if "batch" in found else ():
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65536:

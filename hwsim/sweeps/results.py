@@ -216,6 +216,6 @@ def _replaced(path: Path, write: Any) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(
-            f"{path}: cannot be written: {error.strerror or error}. What was finished is safe in the store: make room, "
-            "and the same command goes on"
+            f"{path}: cannot be written: {error.strerror or error}. Finished points are in the store. Free "
+            "disk space and repeat the command"
         ) from None

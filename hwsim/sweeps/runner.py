@@ -22,7 +22,7 @@ from hwsim.sweeps.store import DIED, Store
 __all__ = ["Estimate", "Runner"]
 
 CHUNK_S = 0.5
-"""What a chunk should take: long beside the milliseconds that handing it over takes, short beside patience."""
+"""Target seconds per chunk: long against dispatch overhead, short enough for a responsive progress bar."""
 
 MAX_CHUNK = 512
 _AHEAD = 2
@@ -66,7 +66,7 @@ class Runner:
     store : Path, optional
         File of the store; without it results are only handed out.
     workers : int, optional
-        Processes; all cores unless told. One is this process itself.
+        Number of worker processes (default: all cores). With 1, points run in this process.
     cluster : str, optional
         Address of a Dask scheduler, instead of processes here.
     per_layer : bool
@@ -294,7 +294,7 @@ class Runner:
             elif len(chunk.numbers) > 1:
                 again.extend(_Chunk((number,)) for number in chunk.numbers)
             else:
-                error = f"{DIED} {deaths} times while it simulated this point or one beside it; is there enough memory?"
+                error = f"{DIED} {deaths} times while it simulated this point or its chunk; is there enough memory?"
                 yield Outcome(chunk.numbers[0], None, error=error)
 
 

@@ -127,7 +127,7 @@ class MachineSource:
                 annotation = named.annotation if named is not None else None
             elif (keys := _dict_keys(annotation)) is not None:
                 if not (isinstance(node, dict) and part in node) and get_origin(keys) is not Literal:
-                    return f"{part!r} is not there to be changed{nearest(part, node if isinstance(node, dict) else ())}"
+                    return f"{part!r} does not exist{nearest(part, node if isinstance(node, dict) else ())}"
                 annotation = _dict_values(annotation)
             else:
                 return None
@@ -238,7 +238,7 @@ class WorkloadSource:
                     if key.split(".")[0] not in ("dtype", "density", "name", "source"):
                         origin = self.document.data["base"]
                         message = (
-                            f"must be dtype, density or layers where the layers come from elsewhere ({origin!r}): "
+                            f"must be dtype, density or layers if the layers are those of another file ({origin!r}): "
                             "sweep that one to change more"
                         )
                         raise InputError([Fault(f"--set {key}", "", message)])

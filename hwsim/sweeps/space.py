@@ -77,7 +77,7 @@ class Point:
 
     @property
     def batch(self) -> int:
-        """Inputs that run together."""
+        """Batch size."""
         return self.values["batch"]  # type: ignore[no-any-return]
 
     @property

@@ -62,7 +62,7 @@ class SweepSpec(Spec):
     `set` is one of the machine by its dotted path, or one of the workload after ``workload.``; ``workload.layers``
     takes patterns of layer names. The product of all values is simulated: those of a `zip` group go together instead,
     and points for which a `where` condition does not hold are left out. Points that break one of the `constraints`
-    stay, as infeasible. `metrics` and `per_layer` are the columns that are written; all totals unless told otherwise.
+    stay, as infeasible. `metrics` and `per_layer` are the columns that are written; default: all totals.
     """
 
     name: Name | None = None

@@ -68,7 +68,7 @@ class Store:
         if not header:
             return
         if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-            raise StoreError(f"{self.path}: is no store of hwsim, or its beginning is damaged; it was not changed")
+            raise StoreError(f"{self.path}: is not a store of hwsim, or its header is damaged; it was not changed")
 
     def _open(self) -> None:
         self._db.execute("BEGIN")  # one look at all three: another runner may be making the table just now
@@ -87,7 +87,7 @@ class Store:
                 self._db.execute(f"PRAGMA user_version={FORMAT}")
             self._db.execute("COMMIT")
         elif application != _APPLICATION:
-            raise StoreError(f"{self.path}: is a database of something else; it was not changed")
+            raise StoreError(f"{self.path}: is a database of another program; it was not changed")
         elif version != FORMAT:
             raise StoreError(
                 f"{self.path}: is a store of version {version}, this hwsim has version {FORMAT}; it was not changed. "
@@ -118,8 +118,8 @@ class Store:
         text = str(error)
         if "full" in text or "disk I/O" in text:
             return StoreError(
-                f"{self.path}: cannot be written: {text}. What was finished is safe: make room, and the same command "
-                "goes on"
+                f"{self.path}: cannot be written: {text}. Finished points are in the store. Free "
+                "disk space and repeat the command"
             )
         if isinstance(error, sqlite3.OperationalError):
             return StoreError(f"{self.path}: cannot be used: {text}")

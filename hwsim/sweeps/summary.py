@@ -1,4 +1,4 @@
-"""What a person reads at the end of a sweep: the best points, the front of latency and energy, and what failed."""
+"""Summary of a sweep: the best points, the Pareto front of latency and energy, and failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import shown
+from hwsim.report.quantity import counted, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hwsim.sweeps.space import Space
 
-__all__ = ["OBJECTIVES", "best_of_both", "duration", "print_summary", "told"]
+__all__ = ["OBJECTIVES", "best_of_both", "duration", "print_summary", "summary_line"]
 
 OBJECTIVES = ("latency_s", "energy_per_inference_pj")
 """What the front is of. The energy is of one input, so that batches can be compared."""
@@ -36,16 +36,16 @@ def duration(seconds: float) -> str:
 
 
 def best_of_both(frame: pd.DataFrame, first: str = OBJECTIVES[0], second: str = OBJECTIVES[1]) -> pd.DataFrame:
-    """The rows that no other row equals or beats in both columns (less is better), in order of the first."""
+    """The non-dominated rows for two minimized columns, in order of the first; one of equal rows."""
     return frame.iloc[pareto_front(frame, [first, second])].drop_duplicates([first, second])
 
 
-def told(frame: pd.DataFrame) -> str:
-    """How many points there are, and how many of them are of use."""
+def summary_line(frame: pd.DataFrame) -> str:
+    """The numbers of points: all, feasible, infeasible, failed."""
     good, failed = int(frame.feasible.sum()), int((frame.error != "").sum())
-    text = f"{len(frame):,} points: {good:,} feasible"
+    text = f"{counted(len(frame), 'point')}: {good:,} feasible"
     if infeasible := len(frame) - good - failed:
-        text += f", {infeasible:,} not (they do not fit, or break a constraint)"
+        text += f", {infeasible:,} infeasible (do not fit or violate a constraint)"
     return text + (f", {failed:,} failed" if failed else "")
 
 
@@ -53,7 +53,7 @@ def print_summary(space: Space, frame: pd.DataFrame, console: Console, narrow: i
     """Print it, within 100 columns."""
     failed = frame[frame.error != ""]
     good = frame[frame.feasible]
-    console.print(Text(told(frame), style="bold"))
+    console.print(Text(summary_line(frame), style="bold"))
     for message, times in Counter(failed.error).most_common(3):
         line = f"  {times:,} x {message.splitlines()[0]}"
         console.print(Text(line if len(line) <= narrow else line[: narrow - 3] + "..."), soft_wrap=True)
@@ -66,9 +66,9 @@ def print_summary(space: Space, frame: pd.DataFrame, console: Console, narrow: i
 
 def _print_one(label: str, good: pd.DataFrame, varied: list[str], console: Console, narrow: int) -> None:
     console.print()
-    known = [(column, most) for column, most in _BEST if good[column].notna().any()]
+    columns = [(column, most) for column, most in _BEST if good[column].notna().any()]
     rows: list[tuple[str, Any]] = []
-    for column, most in known:
+    for column, most in columns:
         order = good.sort_values(column, ascending=not most, kind="stable")
         rows.append(("most " if most else "least ", (column, order.iloc[0])))
     table = _table(varied, ["best", *OBJECTIVES], narrow)
@@ -82,18 +82,20 @@ def _print_one(label: str, good: pd.DataFrame, varied: list[str], console: Conso
     if not len(best):
         return
     console.print()
-    console.print(Text(f"{label}: the {len(best)} points of the front of latency and energy of an input", style="bold"))
+    console.print(
+        Text(f"{label}: Pareto front of latency and energy per inference, {counted(len(best), 'point')}", style="bold")
+    )
     table = _table(varied, ["point", *OBJECTIVES], narrow)
     some = best if len(best) <= _ROWS else best.iloc[[round(i * (len(best) - 1) / (_ROWS - 1)) for i in range(_ROWS)]]
     for _, row in some.iterrows():
         table.add_row(str(row["point"]), *_cells(row, table, varied))
     console.print(table)
     if len(some) < len(best):
-        console.print(f"{len(best) - len(some)} between them are in the CSV file")
+        console.print(f"{counted(len(best) - len(some), 'more point')} in the CSV file")
 
 
 def _table(varied: list[str], columns: list[str], narrow: int) -> Table:
-    """A table with as many of the varied parameters as its width takes."""
+    """A table with as many of the varied parameters as fit its width."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     head = {"latency_s": "latency", "energy_per_inference_pj": "energy"}
     for column in columns:

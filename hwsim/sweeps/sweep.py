@@ -1,4 +1,4 @@
-"""A sweep as one call: read, simulate what is missing, and tell all of it as a table."""
+"""A sweep as one call: read it, simulate missing points, return a table."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def sweep(
     store : path, optional
         A folder for the results: the same call goes on where an earlier one ended, and simulates no point twice.
     workers : int, optional
-        Processes; all cores unless told.
+        Number of worker processes (default: all cores).
     cluster : str, optional
         Address of a Dask scheduler, instead of processes here.
     shard : str, optional
@@ -171,7 +171,7 @@ def sweep(
     Raises
     ------
     InputError
-        With all faults of the sweep, before anything is simulated.
+        With all errors of the sweep, before any simulation.
     StoreError
         If the store is damaged, of another version, or cannot be written.
     """

@@ -119,7 +119,7 @@ def checks(cases: int = _CASES) -> Iterator[Check]:
     """Run every check on `cases` seeded cases."""
     own: dict[str, Iterator[Case]] = {}
     for isa in kernels.available():
-        own[f"int8 product, {isa}: numpy"] = _products(cases, isa)
+        own[f"int8 GEMM, {isa}: numpy"] = _products(cases, isa)
         own[f"int8 convolution, {isa}: numpy"] = _convolutions(cases, isa)
     own["instruction sequences: numpy"] = _sequences(cases)
     own["Winograd, exact: direct convolution"] = _winograd(cases)

@@ -21,6 +21,7 @@ from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_
 from hwsim.machines import LayerPlan, Machine, NetworkPlan
 from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
+from hwsim.report.quantity import counted
 from hwsim.validation.tensors import Bytes, Sums, layer_tensors
 from hwsim.workload import Layer
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LayerCheck", "print_checks", "validate_layers"]
 
 Progress = Callable[[str, int, int], None]
-"""Told the layer, its MACs done, and its MACs."""
+"""Callback with the layer, its executed MACs, and its total MACs."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def validate_layers(
     for name, plan in zip(network.names, network, strict=True):
         layer = network.workload[name]
         if not plan.nests:
-            why = "its products have uneven numbers of rows" if layer.macs else f"{layer.op} has no loop nest"
+            why = "its GEMMs have different numbers of rows" if layer.macs else f"{layer.op} has no loop nest"
             why = why if network.machine.kind != "mcu" else "kernels of microcontrollers have no loop nest"
             yield LayerCheck(layer.name, layer.op, skipped=why)
             continue
@@ -255,13 +256,13 @@ def _position(mapping: Mapping, word: dict[str, int]) -> str:
 
 
 def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
-    """Print the table of the layers and the sentences about them; whether all is well."""
+    """Print the checks of the layers; True if all passed."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("layer", no_wrap=True, max_width=24, overflow="ellipsis")
-    for name in ("MACs", "with a zero", "time", "MAC/s", "counts", "priced as moved"):
+    for name in ("MACs", "with a zero", "time", "MAC/s", "counts", "counts verified"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("result")
     checks = list(checks)
@@ -279,14 +280,14 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
             f"{check.macs / max(check.seconds, 1e-9) / 1e6:,.0f} M",
             str(check.compared),
             "" if check.sampled else f"{check.own} of {check.priced}",
-            result + (", cut to the sample" if check.sampled else ""),
+            result + (", truncated to the sample" if check.sampled else ""),
         )
     console.print(table)
     ran = [check for check in checks if check.skipped is None]
     wrong = [check for check in checks if not check.passed]
     macs, seconds = sum(check.macs for check in ran), sum(check.seconds for check in ran)
     console.print(
-        f"{len(ran)} layers executed ({macs:,} MACs in {seconds:.1f} s), {len(checks) - len(ran)} not, "
+        f"{counted(len(ran), 'layer')} executed ({macs:,} MACs in {seconds:.1f} s), {len(checks) - len(ran)} skipped, "
         f"{len(wrong)} wrong"
     )
     if first := next((check for check in checks if check.difference is not None), None):

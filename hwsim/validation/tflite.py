@@ -404,7 +404,7 @@ def print_graph(model: Model, console: Console, seed: int = 0) -> bool:
         say(f"graph not executed: {error}")
         return True
     codes = Counter(op.code for op in model.operators)
-    what = f"{len(model.operators)} operators executed on random int8 input, batch as stored "
+    what = f"{len(model.operators)} operators executed on random int8 input at the batch size of the file "
     what += f"({', '.join(f'{count} {code}' for code, count in codes.items())})"
     if not has_reference():
         say(f"graph: {what}; not compared, as ai-edge-litert is not installed")

@@ -1,4 +1,4 @@
-"""How far a machine's model was from silicon, where anybody has measured."""
+"""Accuracy of a machine's model against published measurements."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ def error_classes(found: Sequence[Comparison]) -> dict[str, tuple[int, float, fl
 
 
 def add_trust(page: Page, report: Report, silicon: Silicon | None, found: Sequence[Comparison]) -> None:
-    page.section("How far to trust this")
+    page.section("Accuracy")
     if silicon is None or not found:
-        page.text(
-            f"{report.machine.name} was never compared with silicon: no published measurement is kept for it. "
-            "Its numbers are those of the model alone."
-        )
+        page.text(f"There is no published measurement for {report.machine.name}, so its model is not validated.")
         return
     page.text(
-        f"{report.machine.name}, as its file describes it, beside {len(found)} published quantities. Rows that "
-        "constants were fitted on are among them, so these are not errors of prediction alone."
+        f"{report.machine.name} as its file describes it, compared with {len(found)} published quantities. They "
+        "include rows that constants were fitted on, so these are not errors of prediction alone."
     )
     page.text(silicon.source, "soft")
     if _changed(report):
-        page.text("This run changed the machine: what was measured is the machine as it is built.", "bad")
+        page.text(
+            "This run overrides keys of the machine (--set). The errors below are of the default machine.", "soft"
+        )
     rows = [
         [
             Cell(column, css="k"),
@@ -63,7 +62,7 @@ def add_trust(page: Page, report: Report, silicon: Silicon | None, found: Sequen
         ]
         for c in (here or found)
     ]
-    what = f"of {report.workload.name}" if here else "of all workloads (none is kept for this one)"
+    what = f"of {report.workload.name}" if here else "of all workloads (there is none for this one)"
     page.table(["layer", "quantity", "predicted", "published", "error", "run"], each, fold=f"Each row {what}")
 
 

@@ -155,7 +155,7 @@ def roofline(
     for tick in y.ticks():
         svg.line(left, y(tick), WIDTH - right, y(tick))
         svg.text(left - 6, y(tick) + 4, shown(tick), "tick", "end")
-    svg.text((left + WIDTH - right) / 2, height - 8, "MACs for each byte moved", "axis", "middle")
+    svg.text((left + WIDTH - right) / 2, height - 8, "operational intensity (MACs/byte)", "axis", "middle")
     css = {name: color(i) for i, name in enumerate(slopes)}
     for roof in sorted(flats, key=lambda r: r.limit):
         knee = max(min((roof.limit / s.limit for s in slopes.values()), default=low_x), low_x)
@@ -187,7 +187,7 @@ def roofline(
             continue
         radius = 3.2 + 9 * math.sqrt(point.share)
         told = (
-            f"{point.name}: {point.intensity:.4g} MACs a byte of {point.roof}, {shown(point.rate)}, "
+            f"{point.name}: {point.intensity:.4g} MACs/byte of {point.roof}, {shown(point.rate)}, "
             f"{point.share:.1%} of the time"
         )
         svg.circle(x(point.intensity), y(point.rate), radius, f"point {css.get(point.roof, 'cx')}", told)
@@ -278,7 +278,7 @@ def blocks(
     _limit(svg, y, left, limit)
     _operator_axis(svg, operators, left, step, base)
     scratch = any(block.name.endswith(" scratch") for block in found)
-    legend = Legend((("column of patches of a kernel (scratch)", "cx"),) if scratch else ())
+    legend = Legend((("im2col buffer of a kernel (scratch)", "cx"),) if scratch else ())
     return Chart(svg, title, description, (legend,))
 
 

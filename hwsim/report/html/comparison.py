@@ -1,4 +1,4 @@
-"""Runs side by side as HTML."""
+"""Comparison of runs as HTML."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def beside_page(found: SideBySide) -> Page:
         if len(group.entries) > 1:
             _layers(page, group)
     if found.failed:
-        page.section("What could not run")
+        page.section("Failed runs")
         for entry in found.failed:
             page.text(f"{entry.workload} on {entry.label}: {entry.error}", "bad")
     return page
@@ -63,11 +63,11 @@ def _totals(page: Page, group: Group) -> None:
     labels = [entry.label for entry in group.entries]
     times = [entry.time_by_bound() for entry in group.entries]
     energies = [dict(entry.components) for entry in group.entries]
-    panels = [Panel("latency by what binds its layers", _series(times), lambda t: format_si(t, "s"))]
+    panels = [Panel("latency by bottleneck", _series(times), lambda t: format_si(t, "s"))]
     if any(map(any, energies)):
         panels.append(Panel("energy by component", _series(energies), lambda pj: format_si(pj * 1e-12, "J")))
     told = "; ".join(f"{entry.label} {shown('_s', entry.total('latency_s'))}" for entry in group.entries)
-    page.chart(stacked_rows(f"Totals of {group.name}", f"Horizontal bars, a row a run: {told}.", labels, panels))
+    page.chart(stacked_rows(f"Totals of {group.name}", f"Horizontal bars, one row per run: {told}.", labels, panels))
 
 
 def _series(parts: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -103,10 +103,10 @@ def _layers(page: Page, group: Group) -> None:
             for entry in group.entries
         ]
         runs = ", ".join(entry.label for entry in group.entries)
-        description = f"Horizontal bars of the same scale, a row a layer, a panel a run: {runs}."
+        description = f"Horizontal bars of the same scale, one row per layer and one panel per run: {runs}."
         left = f" The {len(kept)} slowest of {len(names)} layers." if len(kept) < len(names) else ""
         title = f"Latency of each layer of {group.name}"
-        page.chart(stacked_rows(title, description, kept, panels), f"The same scale for all runs.{left}")
+        page.chart(stacked_rows(title, description, kept, panels), f"All runs have the same scale.{left}")
     rows = []
     for name in kept:
         cells = [Cell(name, css="k"), *_layer_cells(base.value(name, "latency_s"), base.value(name, "energy_pj"))]

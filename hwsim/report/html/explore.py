@@ -119,7 +119,7 @@ def scatter(
     for i, text in zip(front, told):
         svg.circle(sx(x.values[i]), sy(y.values[i]), 5, "best c1", text)
     _name_spots(svg, [(sx(x.values[i]), sy(y.values[i])) for i in front], labels, (left, WIDTH - right, top, base))
-    return Chart(svg, title, description, (Legend((("on the front", "c1"), ("beaten by another", "c0"))),))
+    return Chart(svg, title, description, (Legend((("on the front", "c1"), ("dominated", "c0"))),))
 
 
 def _name_spots(

@@ -64,7 +64,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     rate_hz : float
         Ticks in a second.
     layers : sequence of (str, int)
-        Each layer with its ticks, one after the other.
+        Each layer with its ticks, in order of execution.
     """
     if not timeline.end:
         return None
@@ -106,9 +106,9 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
         elif found:
             _profile(svg, x, busy_shares(found, timeline.end, totals.servers, _BINS), base, lane - 10, place)
     how = (
-        "Each rectangle is one piece of work."
+        "Each rectangle is one execution of a stage."
         if each
-        else f"The height is the share of each {shown(timeline.end / _BINS)} in which the resource works."
+        else f"The height is the share of each {shown(timeline.end / _BINS)} in which the resource is busy."
     )
     shares = {name: found.busy / (found.servers * timeline.end) for name, found in timeline.resources.items()}
     rates = ", ".join(f"{name} {shares[name]:.0%}" for name in busiest[:_LANES])

@@ -138,9 +138,7 @@ class Page:
         links = "".join(f'<a href="#{key}">{escape(title)}</a>' for key, title in self._sections)
         nav = f'<nav aria-label="sections">{links}</nav>' if navigation and len(self._sections) > 2 else ""
         subtitle = f'<p class="soft">{escape(self.subtitle)}</p>' if self.subtitle else ""
-        foot = (
-            f"<footer>hwsim {escape(hwsim.__version__)}. This file is complete in itself: nothing is loaded.</footer>"
-        )
+        foot = f"<footer>hwsim {escape(hwsim.__version__)}. This file is self-contained.</footer>"
         foot = foot if navigation else ""
         return f"<main><h1>{escape(self.title)}</h1>{subtitle}{nav}{''.join(self._parts)}{foot}</main>"
 

@@ -40,7 +40,7 @@ def add_machine(page: Page, report: Report) -> None:
     machine = report.machine
     page.section("Machine as used")
     page.text(f"{machine.name}, kind {machine.kind}: {machine.spec.description or ''}")
-    page.text(f"Source, where no other is given: {machine.spec.source}", "soft")
+    page.text(f"Default source: {machine.spec.source}", "soft")
     marks, fitted = machine.document.marks, dict(machine.spec.fitted)
     data = {key: value for key, value in machine.document.data.items() if key != "energy"}
     rows = []
@@ -56,7 +56,7 @@ def add_machine(page: Page, report: Report) -> None:
     _prices(page, report)
     constants = [(c.name, c.value, c.source, c.fitted or "") for c in machine.constants()]
     if constants:
-        page.add("<h3>Constants from its libraries</h3>")
+        page.add("<h3>Constants of its libraries</h3>")
         heads = ["constant", "value", "source", "fitted on"]
         page.table(heads, merged(constants, (2, 3)), sorts=False, fold=f"{len(constants)} constants")
 
@@ -88,7 +88,7 @@ def _prices(page: Page, report: Report) -> None:
         )
     page.add("<h3>Energy: counts and prices</h3>")
     if prices.static_w:
-        told = f"static {format_si(prices.static_w, 'W', 4)} all the time: {prices.spec.static_source}"
+        told = f"static {format_si(prices.static_w, 'W', 4)} continuously: {prices.spec.static_source}"
         told += f"; fitted on {fitted['energy.static']}" if "energy.static" in fitted else ""
         page.text(told)
     if rows:
@@ -116,7 +116,7 @@ def add_workload(page: Page, report: Report) -> None:
     if network.digest:
         page.text(f"Model file {network.digest}", "soft")
     if not network.graph:
-        page.text("A plain list of layers: which reads which is not said.", "soft")
+        page.text("An unordered list of layers without dataflow edges.", "soft")
     rows = [
         [
             Cell(layer.name, css="k"),

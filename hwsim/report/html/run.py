@@ -14,7 +14,7 @@ from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.published import Silicon, silicon_of
-from hwsim.report.quantity import count, energy, pace, shown
+from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
@@ -67,25 +67,25 @@ def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, flo
     rate = s.inferences_per_s
     each = pace(rate)
     tiles = [
-        (format_si(s.latency_s, "s"), "latency" if s.batch == 1 else f"latency of a batch of {s.batch}", each),
+        (format_si(s.latency_s, "s"), "latency" if s.batch == 1 else f"latency of batch {s.batch}", each),
         (
             energy(s.energy_per_inference_pj),
-            "energy an inference",
+            "energy per inference",
             "" if math.isnan(s.energy_pj) else format_si(s.tops_per_w * 1e12, "OPS/W"),
         ),
         (
             "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W"),
             "power",
-            "without off-chip memory" if s.dram_bytes else "of the whole",
+            "without off-chip memory" if s.dram_bytes else "total",
         ),
-        (f"{s.utilization:.0%}", "of peak used", f"{count(s.macs)} MACs"),
+        (f"{s.utilization:.0%}", "utilization of the peak", f"{count(s.macs)} MACs"),
     ]
     if s.margin_bytes is not None:
-        left = "left" if s.margin_bytes >= 0 else "too much: it does not fit"
-        tiles.append((format_size(abs(s.margin_bytes)), left, "in the tightest memory"))
+        left = "left" if s.margin_bytes >= 0 else "short: does not fit"
+        tiles.append((format_size(abs(s.margin_bytes)), left, "in the fullest memory"))
     else:
         tiles.append(
-            (format_size(s.peak_memory_bytes), "activations at most", f"DRAM moves {format_size(s.dram_bytes)}")
+            (format_size(s.peak_memory_bytes), "peak activations", f"DRAM traffic {format_size(s.dram_bytes)}")
         )
     if "latency_s" in errors:
         rows, mean, worst = errors["latency_s"]
@@ -96,15 +96,16 @@ def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, flo
         by_bound[result.bound] = by_bound.get(result.bound, 0.0) + result.latency_s
     if s.latency_s:
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
-        page.text(
-            "Time by what binds its layers: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + "."
-        )
+        page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
     fits = {str(use) for use in report.memories if use.fits}  # told below
     for note in (note for note in report.notes if note not in fits):
         page.text(note, "bad" if "TOO MUCH" in note else "soft")
     unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
     if unknown:
-        page.text(f"Energy of {len(unknown)} layers is unknown: the machine gives no price for what they do.", "soft")
+        page.text(
+            f"Energy of {counted(len(unknown), 'layer')} is unknown: an action has no price.",
+            "soft",
+        )
 
 
 def _kept(results: Sequence[LayerResult], most: int) -> tuple[list[LayerResult], list[LayerResult]]:
@@ -154,21 +155,21 @@ def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
     total = report.summary.latency_s
     slow = max(ran, key=lambda r: r.latency_s)
     description = (
-        f"Horizontal bars, one row a layer. The slowest is {slow.name} with {format_si(slow.latency_s, 's')}, "
-        f"{slow.latency_s / total if total else 0:.0%} of the whole. Energy by component: "
+        f"Horizontal bars, one row per layer. The slowest is {slow.name} with {format_si(slow.latency_s, 's')}, "
+        f"{slow.latency_s / total if total else 0:.0%} of the total. Energy by component: "
         + ", ".join(f"{name} {energy(pj)}" for name, pj in list(report.component_energy().items())[:6])
         + "."
     )
     caption = (
-        "Stages one after the other are stacked as they are. "
+        "Stages run in sequence and are stacked. "
         if all(map(in_turn, ran))
         else (
-            "Latency is split into the time for which the array computes and what the layer's bound adds to it"
-            f"{'; of work side by side, what the busiest resource does' if _beside(ran) else ''}. "
+            "Latency is split into compute time and what the bottleneck adds to it"
+            f"{'; for concurrent pipelines, by the busiest resource' if _beside(ran) else ''}. "
         )
     )
-    caption += f"{idle} layers take no time here (done in place, or not run by this machine). " if idle else ""
-    caption += "A diamond is what was measured on silicon." if any(marks) else ""
+    caption += f"{counted(idle, 'layer')} without time (in place, or not run by this machine) omitted. " if idle else ""
+    caption += "A diamond is a measured value." if any(marks) else ""
     page.chart(stacked_rows("Latency and energy of each layer", description, labels, panels), caption.strip())
     _layer_table(page, report)
 
@@ -204,7 +205,7 @@ def _binding(page: Page, report: Report) -> None:
     ran = [r for r in report.results if r.timeline.end]
     if not ran:
         return
-    page.section("What binds each layer")
+    page.section("Bottleneck of each layer")
     words: dict[str, float] = {}
     by_stage = bound_by_layer(ran)
     for r in ran:
@@ -228,11 +229,11 @@ def _binding(page: Page, report: Report) -> None:
             cells.append(Cell(value=share, css="k", html=meter(share, f"{share:.0%}", color(i)) if share else ""))
         return cells if one_by_one else [*cells, Cell(binding(r), css="w")]
 
-    columns = ["layer", "time", "share", "bound by", *heads, *([] if one_by_one else ["in words"])]
+    columns = ["layer", "time", "share", "bound by", *heads, *([] if one_by_one else ["details"])]
     kept, rest = _kept(ran, _OPEN)
     page.table(columns, map(row, kept))
-    how = "add up, since these run one after the other" if one_by_one else "overlap, since these run side by side"
-    page.text(f"Bars are the share of the layer's time in which each works; they {how}.", "soft")
+    how = "add up, since the stages run in sequence" if one_by_one else "overlap, since the stages run in parallel"
+    page.text(f"Bars are the share of the layer's time in which each resource is busy; they {how}.", "soft")
     if rest:
         most = _kept(ran, _TABLE)[0]
         less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
@@ -247,7 +248,7 @@ def _binding(page: Page, report: Report) -> None:
         for sentence in r.plan.why:
             page.text(sentence, "soft")
         if advice:
-            page.lines(advice, "Done in other ways")
+            page.lines(advice, "Alternatives")
 
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:
@@ -256,15 +257,15 @@ def _scenario(page: Page, scenario: DutyCycle) -> None:
         page.text(line.strip(), "bad" if line.startswith("WARNING") else "")
     panels = [
         Panel(
-            "time of a period",
+            "time per inference",
             {state: [t / scenario.inferences] for state, t in scenario.time_s.items()},
             lambda t: format_si(t, "s"),
         ),
         Panel(
-            "energy of a period",
+            "energy per inference",
             {state: [(e or 0.0) / scenario.inferences] for state, e in scenario.energy_j.items()},
             lambda e: format_si(e, "J"),
         ),
     ]
-    told = ", ".join(f"{state} {t / scenario.window_s:.2%}" for state, t in scenario.time_s.items())
-    page.chart(stacked_rows("A period by state", f"Stacked bars. Time: {told}.", ["period"], panels))
+    shares = ", ".join(f"{state} {t / scenario.window_s:.2%}" for state, t in scenario.time_s.items())
+    page.chart(stacked_rows("Time and energy by state", f"Stacked bars. Time: {shares}.", ["inference"], panels))

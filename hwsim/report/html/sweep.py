@@ -12,7 +12,7 @@ from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.explore import MOST_WORDS, axis_of, curve, parallel, scatter
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import shown
+from hwsim.report.quantity import counted, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,15 +96,15 @@ def _page(
                 f"a column of the sweep must be named, not {name!r}{nearest(name, map(str, frame.columns))}"
             )
     if not objectives:
-        raise InputError("a sweep must be judged by at least one objective, none is named")
+        raise InputError("a sweep page must have at least one objective")
     best = pareto_front(frame, objectives, maximize) if front is None else list(front)
     failed = int(frame[list(objectives)].isna().any(axis=1).sum())
-    page = Page(title, f"{len(frame):,} points, {len(best):,} of them on the front")
+    page = Page(title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
     page.tiles(_tiles(frame, objectives, maximize, best))
     for note in notes:
         page.text(note, "soft")
     if failed:
-        page.text(f"{failed:,} of the points failed and have no results.", "bad")
+        page.text(f"{counted(failed, 'point')} failed.", "bad")
     if best:
         varied = [name for name in parameters if frame[name].astype(str).nunique() > 1]
         _front(page, frame, varied, objectives, best)
@@ -114,7 +114,7 @@ def _page(
         told = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
         page.chart(
             curve("Hypervolume over points simulated", told, hypervolume, "points simulated", "hypervolume"),
-            "How much of the space of objectives the front dominates; flat means that more points found nothing.",
+            "Volume of the objective space that the front dominates; flat where more points did not improve the front.",
         )
     if sensitivity:
         _sensitivity(page, sensitivity)
@@ -151,19 +151,20 @@ def _tell(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
 def _front(
     page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
 ) -> None:
-    page.section("The front")
+    page.section("Pareto front")
     labels = [f"{n}: {_words(frame, varied, i)}" for n, i in enumerate(best, 1)]
     told = [f"{n}: {_tell(frame, [*varied, *objectives], i)}" for n, i in enumerate(best, 1)]
-    words = f"; the words are {', '.join(varied)}" if varied and len(best) <= MOST_WORDS else ""
+    words = f"; labels are {', '.join(varied)}" if varied and len(best) <= MOST_WORDS else ""
     pairs = list(combinations(objectives, 2))[:3]
     for across, up in pairs:
         description = (
-            f"Each point by its {across} and {up}; {len(best)} are beaten by none. From {told[0]} to {told[-1]}."
+            f"Each point by its {across} and {up}; {counted(len(best), 'point')} not dominated, "
+            f"from {told[0]} to {told[-1]}."
         )
         x, y = axis_of(frame[across], across), axis_of(frame[up], up)
         page.chart(
             scatter(f"{up} over {across}", description, x, y, best, labels, told),
-            f"Points of the front have their number in the table below{words}.",
+            f"Points of the front are numbered as in the table below{words}.",
         )
     rows = [
         [
@@ -186,11 +187,11 @@ def _parallel(
     page.section("Parameters and objectives")
     axes = [axis_of(frame[name], name) for name in names]
     told = [_tell(frame, names, i) for i in best]
-    description = f"A line a point through {', '.join(names)}; the lines of the front are in color."
+    description = f"One line per point through {', '.join(names)}; the lines of the front are in color."
     left_out = "" if len(names) == len(varied) + len(objectives) else " Not every parameter has an axis."
     page.chart(
         parallel("Parallel coordinates", description, axes, best, told),
-        f"A line a point; of many, a few hundred are drawn, and all of the front.{left_out}",
+        f"One line per point: all of the front and at most a few hundred others.{left_out}",
     )
 
 
@@ -215,7 +216,7 @@ def _sensitivity(page: Page, sensitivity: Mapping[str, Mapping[str, float]]) -> 
     description = f"Bars by parameter, the largest effect first: {', '.join(labels[:5])}."
     page.chart(
         stacked_rows("Sensitivity of each objective", description, labels, panels),
-        "How much each objective changes with each parameter.",
+        "Share of the variance of each objective that depends on each parameter.",
     )
 
 
@@ -256,6 +257,6 @@ def _table(
     if len(places) < len(frame):
         page.text(
             f"{len(places):,} of {len(frame):,} points: the front, then the best by {objectives[0]}. The others are in "
-            "the sweep's own files."
+            "the CSV file."
         )
     page.table(["", *columns], rows)

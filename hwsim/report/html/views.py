@@ -1,4 +1,4 @@
-"""A run on its machine's roofs, in its memory, and over time."""
+"""Charts of a run: roofline, memory and timeline."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hwsim.report.html.charts import Chart, Memory, Point, Roof, blocks, roofline, staircase
 from hwsim.report.html.gantt import gantt
 from hwsim.report.html.page import Cell, Page, meter
+from hwsim.report.quantity import counted
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
@@ -40,14 +41,12 @@ def add_roofline(page: Page, report: Report) -> None:
     if not points:
         if kept:
             page.section("Roofline")
-            page.text(
-                "No layer moves a byte at a memory whose bandwidth bounds it: all stays in caches, under the flat roof."
-            )
+            page.text("No layer has traffic at a memory with a bandwidth limit: all data stays in caches.")
         return
     page.section("Roofline")
     near = max(points, key=lambda p: p.rate)
     description = (
-        "Operations a second over operations for each byte, both logarithmic. Roofs: "
+        "Throughput over operational intensity, both logarithmic. Roofs: "
         + ", ".join(
             f"{roof.name} {_mac_rate(roof.limit) if roof.flat else format_si(roof.limit, 'B/s')}"
             for roof in roofs.values()
@@ -55,13 +54,13 @@ def add_roofline(page: Page, report: Report) -> None:
         + f". {len(points)} points; the fastest layer is {near.name} at {_mac_rate(near.rate)}."
     )
     caption = (
-        "Each layer once for each memory that has a bandwidth: to the right of the knee it could be bound by the array "
-        "alone. Larger points take more of the time. MACs that are executed count, so no point is above a roof."
+        "One point per layer and memory with a bandwidth; right of the ridge point the layer is compute bound. Larger "
+        "points take more time. Executed MACs count, so no point is above a roof."
     )
     if without:
-        caption += f" {without} layers without MACs are not shown."
+        caption += f" {counted(without, 'layer')} without MACs not shown."
     if kept:
-        caption += f" {kept} that move no byte there, since caches hold all, are not shown either."
+        caption += f" {counted(kept, 'layer')} served from caches not shown."
     page.chart(roofline("Roofline", description, list(roofs.values()), points, _mac_rate), caption)
 
 
@@ -77,16 +76,16 @@ def add_memory(page: Page, report: Report) -> None:
         limit = None
         if ram is not None:
             others = sum(size for name, size in ram.parts if name != "arena")
-            limit = (f"what {ram.memory} has left for the arena", float(ram.size_bytes - others))
+            limit = (f"{ram.memory} available for the arena", float(ram.size_bytes - others))
         found = [Memory(b.name, b.first, b.last, b.offset, b.bytes) for b in arena.blocks if b.bytes]
         description = (
-            f"Rectangles: which bytes of the arena each tensor has while which operators run. The arena takes "
-            f"{format_size(arena.bytes)} and is full at {arena.peak}."
+            f"Rectangles: the arena bytes of each tensor over its lifetime. The arena takes "
+            f"{format_size(arena.bytes)} with its peak at {arena.peak}."
         )
         page.chart(
             blocks("The arena over the operators", description, arena.operators, found, format_size, limit),
-            f"The tensor arena of {format_size(arena.bytes)}: buffers as they are placed, over the operators during "
-            f"which they live. Full at {arena.peak}; fragments cost {format_size(arena.wasted)}.",
+            f"The tensor arena of {format_size(arena.bytes)}: buffers at their offsets over the "
+            f"operators of their lifetime. Peak at {arena.peak}; fragmentation costs {format_size(arena.wasted)}.",
         )
     else:
         page.chart(_held(report), _held_caption(report))
@@ -95,7 +94,7 @@ def add_memory(page: Page, report: Report) -> None:
         for use in report.memories:
             share = use.need_bytes / use.size_bytes if use.size_bytes else math.inf
             parts = ", ".join(f"{name} {format_size(size)}" for name, size in use.parts)
-            left = format_size(abs(use.margin_bytes)) + ("" if use.fits else " too much")
+            left = format_size(abs(use.margin_bytes)) + ("" if use.fits else " short")
             bar = meter(share, f"{share:.0%}", "c0" if use.fits else "c1")
             rows.append(
                 [
@@ -112,11 +111,8 @@ def add_memory(page: Page, report: Report) -> None:
 
 def _held_caption(report: Report) -> str:
     if report.workload.graph:
-        return (
-            "Bytes of activations that are held while each layer runs: from the layer that writes a tensor to the last "
-            "that reads it."
-        )
-    return "Bytes of each layer's own input and output; the layers are not connected here, so nothing else is held."
+        return "Live activation bytes at each layer. A tensor is live from its producer to its last consumer."
+    return "Input and output bytes of each layer; without dataflow edges no other tensor is live."
 
 
 def _held(report: Report) -> Chart:
@@ -130,12 +126,10 @@ def _held(report: Report) -> Chart:
         told.append(f"{moment.layer}: {format_size(moment.bytes)} ({names})")
     peak = max(groups, key=lambda moment: moment.bytes)
     bounded = report.machine.memory_bytes()
-    limit = ("memory of the machine", float(bounded)) if bounded is not None else None
-    description = (
-        f"A bar a layer: bytes of activations held while it runs. Most, {format_size(peak.bytes)}, at {peak.layer}."
-    )
+    limit = ("memory size", float(bounded)) if bounded is not None else None
+    description = f"One bar per layer: live activation bytes. Peak {format_size(peak.bytes)} at {peak.layer}."
     held = [float(moment.bytes) for moment in groups]
-    return staircase("Activations held", description, [m.layer for m in groups], held, told, format_size, limit)
+    return staircase("Live activations", description, [m.layer for m in groups], held, told, format_size, limit)
 
 
 def add_timeline(page: Page, report: Report) -> None:
@@ -145,6 +139,6 @@ def add_timeline(page: Page, report: Report) -> None:
     if chart is None:
         return
     page.section("Timeline")
-    lost = "" if timeline.complete else " Not every interval was kept, so some work is missing from the picture."
+    lost = "" if timeline.complete else " Some intervals were not recorded and are not shown."
     how = chart.description.split(" Busy:")[0]
     page.chart(chart, f"{how} hwsim run --trace writes the same for ui.perfetto.dev.{lost}")
