@@ -395,3 +395,32 @@ def test_activations_are_those_of_the_precision_that_runs(name: str) -> None:
     assert small < large <= 4 * small
     if reports[0].memories:
         assert dict(reports[0].memories[0].parts)["activations"] == small
+
+
+@pytest.mark.parametrize(
+    ("name", "prices", "told"),
+    [
+        ("a100", {"prices": {"nosuch": {"energy": "1 pJ", "bits": 8, "source": "x"}}}, {"prices.nosuch"}),
+        ("a100", {"prices": {"dram": {"energy": "1 pJ", "bits": 8, "source": "x"}}}, set()),
+        (
+            "epyc_zen5",
+            {"energy": {"table": "horowitz_45nm", "prices": {"foo": {"energy": "1 pJ", "source": "x"}}}},
+            {"energy.prices.foo"},
+        ),
+    ],
+)
+def test_prices_of_parts_that_are_not_there_are_told(name: str, prices: dict[str, object], told: set[str]) -> None:
+    report = hwsim.simulate(hwsim.load_machine(name, set=prices), hwsim.load_workload("lenet5_caffe"))
+    assert {item.property for item in report.unused if "prices" in item.property} == told
+
+
+def test_actions_that_no_memory_has_are_told(tmp_path: Path) -> None:
+    from hwsim.machines import machine_folder
+
+    text = (machine_folder() / "systolic_ws.yaml").read_text(encoding="utf-8")
+    at = text.index("prices:") + len("prices:")
+    mine = text[:at] + '\n    dram.banana: {energy: 1 pJ, bits: 8, source: "x"}' + text[at:]
+    path = tmp_path / "mine.yaml"
+    path.write_text(mine, encoding="utf-8")
+    report = hwsim.simulate(hwsim.load_machine(path), hwsim.load_workload("lenet5_caffe"))
+    assert "energy.prices.dram.banana" in {item.property for item in report.unused}

@@ -244,9 +244,12 @@ class Machine(ABC):
             if not isinstance(node, dict) or part not in node:
                 return None
             node, path, left = node[part], (*path, part), left[len(part) + 1 :]
-        below = [where for mark, where in self.document.marks.items() if mark[: len(path)] == path]
+        marks = self.document.marks
+        places = [where for mark, where in marks.items() if mark[: len(path)] == path]
+        if not places:  # given as part of a whole block, which alone has a place
+            places = [marks[path[:size]] for size in range(len(path), 0, -1) if path[:size] in marks][:1]
         shipped = f"{machine_folder()}/"
-        return None if all(where.startswith(shipped) for where in below) else node
+        return None if all(where.startswith(shipped) for where in places) else node
 
     def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
         """Assumptions and scalings that a user of this run should know."""

@@ -32,6 +32,9 @@ CLAMPS = ("none", "relu", "relu6", "clip")
 #: Above it the zeros of a tensor are taken for chance: of int8 weights some are zero, as files that are read tell.
 _PRUNED = 0.95
 _UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does them
+#: Components beside memories whose counts depend on the network, and what memories count.
+_PARTS = {"mac", "noc", "post", "link", "core", "instruction", "shared", "registers"}
+_ACTIONS = {"read", "write", "fill", "update", "drain", "reduce", "move"}
 _ENTRY = re.compile(r"(\w+?)_mac\Z")
 
 
@@ -115,7 +118,7 @@ def takes_nothing(plan: LayerPlan) -> bool:
 def unused(network: NetworkPlan) -> tuple[Unused, ...]:
     """All that a network asks for and that has no effect on its machine, key by key and layer by layer."""
     machine = network.machine
-    items = [*_keys(machine), *_gated(machine, network)]
+    items = [*_keys(machine), *_priced_nothing(machine, network), *_gated(machine, network)]
     alike: dict[tuple[object, ...], tuple[Unused, ...]] = {}
     names = [layer.name for layer in network.workload]
     before = dict(zip(names, (INPUT, *names)))
@@ -142,6 +145,24 @@ def _keys(machine: Machine) -> Iterator[Unused]:
         memory = key.split(".")[2]
         if any(machine.own_value(own) is not None for own in (key, f"memories.{memory}")):
             yield Unused("price", "", key, value, reason)
+
+
+def _priced_nothing(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
+    """Prices that the user gave of parts that the machine does not have, or of actions that no memory has."""
+    spec = machine.spec
+    block, prices = ("prices", spec.prices) if hasattr(spec, "prices") else ("energy.prices", spec.energy.prices)
+    counted: dict[str, set[str]] = {}
+    for plan in plans:
+        for component, _, action in plan.counts:
+            counted.setdefault(component, set()).add(action)
+    memories = set(getattr(spec, "memories", ()))
+    for key in prices:
+        component, _, action = key.partition(".")
+        strange = component not in counted and component not in memories | _PARTS
+        if component in memories:
+            strange = bool(action) and action not in _ACTIONS | counted.get(component, set())
+        if strange and machine.own_value(f"{block}.{key}") is not None:
+            yield Unused("unused", "", f"{block}.{key}", "", "nothing in this run has this price")
 
 
 def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
