@@ -121,7 +121,14 @@ class Gpu(Machine):
         return {name: host for name, (host, _) in self._fused(workload).items()}
 
     def _fused(self, workload: Workload) -> dict[str, tuple[str, int]]:
-        return fused_into(workload) if self.timer.library.fuses and workload.graph and len(workload) > 1 else {}
+        """What `fused_into` says, where the library fuses; the contexts and the hosts of a plan both ask for it."""
+        if not self.timer.library.fuses or not workload.graph or len(workload) == 1:
+            return {}
+        key = ("fused", workload)
+        if key not in self.cache.memo:
+            self.cache.memo[key] = fused_into(workload)
+        into: dict[str, tuple[str, int]] = self.cache.memo[key]
+        return into
 
     def contexts(self, workload: Workload, batch: int) -> Sequence[KernelContext]:
         """What is fused into each kernel, the clock of the whole network under the power cap, other streams."""
