@@ -16,6 +16,7 @@ from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
+from hwsim.mapping import DATAFLOWS
 from hwsim.units import Rate
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
@@ -88,7 +89,7 @@ class PeArray(Machine):
     def by_passes(self) -> bool:
         """Whether layers run as the passes of a row-stationary chip."""
         spec = self.spec
-        return spec.array.wiring == "noc" and spec.dataflow == "row_stationary" and spec.mapper.objective == "dram"
+        return spec.array.wiring == "noc" and spec.flow.passes and spec.mapper.objective == "dram"
 
     def planned_on(self) -> dict[str, Any]:
         """Only the search over nests weighs energies; other planners know of words and cycles alone."""
@@ -146,8 +147,9 @@ class PeArray(Machine):
     def _check(self) -> None:
         if self.spec.area is not None and "pe" in self.spec.memories:
             raise ValueError("with area, no memory may be called 'pe': area.parts has the area of a PE under that name")
-        if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
-            raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
+        if self.spec.array.wiring == "systolic" and self.spec.flow.fold is None:
+            able = ", ".join(name for name, flow in DATAFLOWS.items() if flow.fold is not None)
+            raise ValueError(f"dataflow of a systolic array must be one of {able}, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and not self.by_passes:
             raise ValueError(
                 "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "
