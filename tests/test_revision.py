@@ -44,7 +44,7 @@ def test_words_change_nothing(package: Path) -> None:
     before = model_digest(package)
     for name in ("machines/cpu/costs.py", "simulation.py"):
         edited(package / name, lambda text: "# A comment.\n\n" + text)
-    edited(package / "simulation.py", lambda text: text.replace('"""What the machine\'s actions', '"""The price of'))
+    edited(package / "simulation.py", lambda text: text.replace("Run a network on a machine.", "Simulate a network."))
     edited(package / "machines/gpu/tiles.py", lambda text: text + '\n\n"""What stands below a constant."""\n')
     edited(package / "report/html/run.py", lambda text: text + "\nWIDTH = 3\n")
     edited(package / "report/table.py", lambda text: text + "\nWIDTH = 3\n")
@@ -55,7 +55,7 @@ def test_words_change_nothing(package: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["machines/cpu/costs.py", "report/report.py", "units.py", "machines/cpu/libraries/onnxruntime-1.31.yaml"],
+    ["machines/cpu/costs.py", "report/result.py", "units.py", "machines/cpu/libraries/onnxruntime-1.31.yaml"],
 )
 def test_a_constant_changes_the_digest(package: Path, name: str) -> None:
     before = model_digest(package)
