@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hwsim.energy import Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
 from hwsim.machines.plan import Constant
@@ -38,6 +40,11 @@ class Hardware(ABC):
     def name(self) -> str:
         """The machine's name."""
         return str(self.spec.name)
+
+    @cached_property
+    def prices(self) -> Prices:
+        """Energy of each action of the machine."""
+        return Prices(self.spec.energy, self.folder)
 
     @property
     @abstractmethod

@@ -55,7 +55,7 @@ class Array:
             return "streamed weights" if spec.array.fifo_tiles else "folds"
         if spec.array.wiring == "broadcast":
             return "adder trees"
-        if spec.dataflow == "row_stationary" and spec.mapper.objective == "dram":
+        if spec.flow.passes and spec.mapper.objective == "dram":
             return "passes"
         return "study" if spec.mapper.rules else "search"
 

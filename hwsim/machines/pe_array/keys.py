@@ -23,7 +23,7 @@ def idle_keys(array: Array) -> Iterator[tuple[str, str]]:
     if planner in ("folds", "streamed weights", "adder trees"):
         for key in ("objective", "halo", "rules", "variant", "rf_area"):
             yield f"mapper.{key}", f"{planner} have a fixed loop order: there is no search"
-    elif spec.mapper.rules is None or spec.dataflow != "output_stationary":
+    elif spec.mapper.rules is None or not spec.flow.variants:
         yield "mapper.variant", "only output stationary with mapper.rules has variants"
     if planner == "study":
         yield "mapper.halo", "the study fetches shared rows by its own rules"
@@ -47,7 +47,7 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
     """Keys of one memory that its planner does not read."""
     memory, outer = spec.memories[name], index == 0
     inside = planner in ("study", "search")
-    if planner == "search" and memory.per == "pe" and spec.dataflow != "row_stationary" and not spec.mappings:
+    if planner == "search" and memory.per == "pe" and spec.flow.one_word and not spec.mappings:
         for key in ("size", "split", "double_buffered"):
             yield key, f"a PE keeps one word of each tensor in {spec.dataflow.replace('_', ' ')}"
     if not outer and planner in ("folds", "streamed weights", "adder trees") and spec.area is None:

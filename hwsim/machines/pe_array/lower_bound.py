@@ -114,14 +114,16 @@ def _passes(array: Array, layer: Layer, work: GemmWork, computed: int, counts: d
 def _flow(array: Array, work: GemmWork, counts: dict[Action, int]) -> Fraction:
     """Systolic: the PEs hold one operand, the others flow past; without a FIFO, folds do not overlap."""
     spec = array.spec
-    held = {"weight_stationary": "weight", "input_stationary": "ifmap", "output_stationary": "ofmap"}[spec.dataflow]
     if spec.array.fifo_tiles:
         counts["pe", "weight", "read"] = work.macs
         return Fraction(0)
-    buffer = list(spec.memories)[1]
-    counts["pe", held, "update" if held == "ofmap" else "read"] = work.macs
-    flows = {"weight": ("ifmap", "ofmap"), "ifmap": ("weight", "ofmap"), "ofmap": ("ifmap", "weight")}[held]
-    for tensor, side in zip(flows, (spec.array.cols, spec.array.rows)):
-        counts[buffer, tensor, "update" if tensor == "ofmap" else "read"] = ceil(work.macs / side)
-    folds, steps = folds_of(spec.dataflow, spec.array.rows, spec.array.cols, work)
-    return Fraction(folds * fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, steps))
+    buffer, fold = list(spec.memories)[1], spec.fold
+    rows, cols = spec.array.rows, spec.array.cols
+    for memory, tensor, side in (
+        ("pe", fold.stationary, 1),
+        (buffer, fold.along_rows, cols),
+        (buffer, fold.along_columns, rows),
+    ):
+        counts[memory, tensor, "update" if tensor == "ofmap" else "read"] = ceil(work.macs / side)
+    folds, steps = folds_of(fold, rows, cols, work)
+    return Fraction(folds * fold_cycles(fold, rows, cols, steps))

@@ -23,6 +23,7 @@ from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
+from hwsim.mapping import DATAFLOWS
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
@@ -117,8 +118,9 @@ class PeArray(Machine):
     def _check(self) -> None:
         if self.spec.area is not None and "pe" in self.spec.memories:
             raise ValueError("with area, no memory may be called 'pe': area.parts has the area of a PE under that name")
-        if self.spec.array.wiring == "systolic" and self.spec.dataflow in ("row_stationary", "no_local_reuse"):
-            raise ValueError(f"a systolic array is weight, output or input stationary, not {self.spec.dataflow!r}")
+        if self.spec.array.wiring == "systolic" and self.spec.flow.fold is None:
+            able = ", ".join(name for name, flow in DATAFLOWS.items() if flow.fold is not None)
+            raise ValueError(f"dataflow of a systolic array must be one of {able}, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and self.array.planner != "passes":
             raise ValueError(
                 "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "

@@ -97,7 +97,7 @@ def plan_by_rules(array: Array, layer: Layer, batch: int) -> LayerPlan:
     assert work is not None
     names = _parts(array)
     bits = array.bits(layer)
-    dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.dataflow == "output_stationary" else "")
+    dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.flow.variants else "")
     budget = _budget(array, dataflow, names, bits[0])
     choice = choose(work, dataflow, budget, level_costs(spec.energy, names, bits[0]))
     if choice is None:
@@ -151,8 +151,8 @@ def _parts(array: Array) -> dict[str, str]:
             f"tensors together, not {names}; leave mapper.rules out for a search over any memories"
         )
         raise InputError([Fault(array.document.where(("memories",)), "memories", message)])
-    if spec.dataflow == "input_stationary":
-        message = f"must be one of the dataflows of rules {spec.mapper.rules}, not input_stationary"
+    if spec.mapper.rules not in spec.flow.rules:
+        message = f"must be one of the dataflows of rules {spec.mapper.rules}, not {spec.dataflow}"
         raise InputError([Fault(array.document.where(("dataflow",)), "dataflow", message)])
     if spec.word_bits is None:
         message = f"must be given: rules {spec.mapper.rules} count words of one width"
@@ -307,9 +307,9 @@ def _lower(
 
 def _algorithm(array: Array) -> str:
     """The dataflow in words."""
-    mapper, dataflow = array.spec.mapper, array.spec.dataflow
-    variant = f", variant {mapper.variant}" if mapper.rules and dataflow == "output_stationary" else ""
-    return dataflow.replace("_", " ") + variant
+    spec = array.spec
+    variant = f", variant {spec.mapper.variant}" if spec.mapper.rules and spec.flow.variants else ""
+    return spec.dataflow.replace("_", " ") + variant
 
 
 def _memory_ticks(array: Array, counted: Counts, width: dict[str, int]) -> dict[str, int]:
