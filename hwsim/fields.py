@@ -88,13 +88,13 @@ Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\s,:/\\][
 class OneOf:
     """A name of a registry, as a Literal is one of a list; what is registered later is valid too."""
 
-    def __init__(self, names: Collection[str], *more: str) -> None:
-        self.registry, self.more = names, more
+    def __init__(self, registry: Collection[str] | Callable[[], Collection[str]]) -> None:
+        self.registry = registry
 
     @property
     def names(self) -> list[str]:
         """The valid names."""
-        return [*self.registry, *self.more]
+        return list(self.registry() if callable(self.registry) else self.registry)
 
     def _check(self, name: object) -> object:
         if not isinstance(name, str) or name not in self.names:

@@ -14,7 +14,7 @@ from hwsim.machines.plan import LayerPlan
 from hwsim.machines.properties import Unused
 from hwsim.machines.spec import MachineSpec
 from hwsim.report.unused import sentences
-from hwsim.workload.tensor import DTYPES, FORMATS
+from hwsim.workload import DTYPES, FORMATS
 from hwsim.yaml_source import parse_yaml
 
 LAYERS: dict[str, hwsim.Layer] = {
@@ -114,7 +114,11 @@ def test_a_number_format_is_run_refused_or_told(name: str, kind: str) -> None:
                 as_other = layer.with_dtype(input=other, weight=other if layer.weight.elements else None, output=other)
                 assert cost(one(name, as_other)) == cost(report)
         if not told:
-            alike = [known for known, paid in silent.items() if paid == cost(report) and DTYPES[known] != DTYPES[dtype]]
+            alike = [
+                known
+                for known, paid in silent.items()
+                if paid == cost(report) and DTYPES[known].bits != DTYPES[dtype].bits
+            ]
             assert not alike, f"{dtype} costs what {alike} costs"
             silent[dtype] = cost(report)
     if machine(name).kind != "mcu" or "int8" in machine(name).library.runs:

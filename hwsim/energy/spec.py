@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
 from hwsim.fields import Energy, Length, Power, Size, Spec, Voltage
-from hwsim.workload.tensor import DTYPES
+from hwsim.workload.number_format import DTYPES
 
 __all__ = ["EnergySpec", "PriceSpec"]
 

@@ -19,7 +19,7 @@ from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.loader import machine_folder
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.workload import INPUT, Layer
-from hwsim.workload.tensor import DTYPES
+from hwsim.workload.number_format import DTYPES, weight_formats
 
 __all__ = ["CLAMPS", "Unused", "own_value", "requested", "same_cost", "takes_nothing", "unused"]
 
@@ -203,22 +203,22 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
     words = dict(zip(TENSORS, (plan.word_bits.get(tensor) for tensor in ("ifmap", "weight", "ofmap"))))
     kinds = {tensor: getattr(layer, tensor).dtype for tensor in TENSORS if getattr(layer, tensor).elements}
     as_one = machine.runs_as(layer) or ""
-    # Kernels for 16-bit values have 8-bit weights, and are called after the values.
-    pair = (math, kinds.get("weight")) == ("int16", "int8")
+    # Kernels are called after the values; the weights of 16-bit ones have 8 bits.
+    pair = math != "" and kinds.get("weight") == weight_formats(math)[0]
     wrong = {t for t in ("input", "weight") if math and kinds.get(t, math) != math and not (t == "weight" and pair)}
     whole = bool(wrong) and not any(words.values()) and _runs_as(network, layer, plan, math)
     for tensor, dtype in kinds.items():
         word, reasons = words[tensor], []
-        if math and math != dtype and (whole or (wrong and word == DTYPES[math] and tensor in wrong | {"output"})):
+        if math and math != dtype and (whole or (wrong and word == DTYPES[math].bits and tensor in wrong | {"output"})):
             reasons.append(f"run as {math}{_because(machine)}")
         else:
             if tensor in wrong:
                 reasons.append(f"multiplied as {math}{_because(machine)}")
             if not math and as_one not in ("", dtype):
                 reasons.append(f"run as {as_one}{_because(machine)}")
-            elif as_one not in ("", dtype) and word == DTYPES[dtype] and tensor not in wrong:
+            elif as_one not in ("", dtype) and word == DTYPES[dtype].bits and tensor not in wrong:
                 reasons.append(f"kept as {as_one}{_because(machine)}")
-            elif word not in (None, DTYPES[dtype]):
+            elif word not in (None, DTYPES[dtype].bits):
                 reasons.append(f"in words of {word} bits")
         if math == dtype and tensor != "output" and (price := _price(machine, math)):
             reasons.append(price)
@@ -255,7 +255,7 @@ def _price(machine: Machine, math: str) -> str:
     own = price.format or (match[1] if match and match[1] in DTYPES else "")
     if own:
         return "" if own == math else f"a MAC is priced as {own} by energy.prices.mac"
-    if price.bits == DTYPES[math]:
+    if price.bits == DTYPES[math].bits:
         return ""
     if price.bits:
         return f"a MAC is priced as a {price.bits}-bit MAC"

@@ -7,8 +7,9 @@ from hwsim.workload.layer import Layer
 from hwsim.workload.loader import library, load_workload, trace_document, workload_names
 from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Live, Node, Workload
+from hwsim.workload.number_format import DTYPES, NumberFormat
 from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Opaque, Softmax
-from hwsim.workload.tensor import DTYPES, FORMATS, PATTERNS, TensorSpec, TensorType
+from hwsim.workload.tensor import FORMATS, PATTERNS, TensorSpec, TensorType
 from hwsim.workload.trace import read_trace
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Moe",
     "Node",
     "Normalization",
+    "NumberFormat",
     "Opaque",
     "Pool2d",
     "Softmax",

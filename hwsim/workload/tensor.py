@@ -9,24 +9,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from hwsim.errors import InputError, nearest
+from hwsim.workload.number_format import DTYPES
 
-__all__ = ["DTYPES", "FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
+__all__ = ["FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
 
-#: Bits of one value. A ternary value takes two bits, as every published ternary memory stores it.
-DTYPES: dict[str, int] = {
-    "int4": 4,
-    "int8": 8,
-    "int16": 16,
-    "int32": 32,
-    "int64": 64,
-    "fp8": 8,
-    "fp16": 16,
-    "bf16": 16,
-    "fp32": 32,
-    "fp64": 64,
-    "binary": 1,
-    "ternary": 2,
-}
 #: Where the zeros are; an ``N:M`` pattern (N of every M values may differ from zero) is taken too.
 PATTERNS = ("dense", "random", "channel", "block", "2:4")
 #: How the values are stored.
@@ -88,7 +74,7 @@ class TensorSpec:
     @property
     def bits(self) -> int:
         """Bits of one value."""
-        return DTYPES[self.dtype]
+        return DTYPES[self.dtype].bits
 
     @classmethod
     def of(cls, given: TensorLike) -> TensorSpec:

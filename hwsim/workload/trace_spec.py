@@ -7,7 +7,7 @@ it is a list: one small class for each kind of line.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
@@ -16,8 +16,9 @@ from pydantic_core import CoreSchema, core_schema
 from hwsim.errors import nearest
 from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import ACTIVATIONS
+from hwsim.workload.number_format import DTYPES
 from hwsim.workload.pointwise import ELEMENTWISE
-from hwsim.workload.tensor import DTYPES, FORMATS
+from hwsim.workload.tensor import FORMATS
 
 __all__ = ["KINDS", "SPECS", "LayerLine", "LayerSpec", "UseSpec", "WorkloadSpec", "parameter"]
 
@@ -34,7 +35,9 @@ def parameter(value: object) -> str | None:
 class _Value:
     """Pydantic metadata of a field that takes what `fits`, or the parameter of a block in its place."""
 
-    def __init__(self, wanted: str, fits: Callable[[object], bool], schema: dict[str, Any], names: Sequence[str] = ()):
+    def __init__(
+        self, wanted: str, fits: Callable[[object], bool], schema: dict[str, Any], names: Collection[str] = ()
+    ):
         self.wanted = wanted
         self.fits = fits
         self.schema = {"anyOf": [schema, _PARAMETER_SCHEMA]}
@@ -50,11 +53,18 @@ class _Value:
         return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, core: object, handler: object) -> dict[str, Any]:
+        if self.names:  # those that there are now
+            self.schema["anyOf"][0]["enum"] = list(self.names)
         return self.schema
 
 
+def _one_of(names: Collection[str]) -> _Value:
+    """A name of a registry, as it is when a file is read."""
+    return _Value("one of the known names", lambda value: isinstance(value, str) and value in names, {}, names)
+
+
 def _words(*names: str) -> _Value:
-    return _Value("one of the known names", lambda value: value in names, {"enum": list(names)}, names)
+    return _one_of(names)
 
 
 def _is_int(value: object) -> bool:
@@ -90,7 +100,7 @@ Pad: TypeAlias = Annotated[
 ]
 Flag: TypeAlias = Annotated[Any, _Value("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})]
 Act: TypeAlias = Annotated[Any, _words(*ACTIVATIONS)]
-Dtype: TypeAlias = Annotated[Any, _words(*DTYPES)]
+Dtype: TypeAlias = Annotated[Any, _one_of(DTYPES)]
 Format: TypeAlias = Annotated[Any, _words(*FORMATS)]
 PoolType: TypeAlias = Annotated[Any, _words("max", "avg")]
 ElementwiseType: TypeAlias = Annotated[Any, _words(*ELEMENTWISE)]

@@ -11,17 +11,17 @@ from fractions import Fraction
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Name, Positive, Size, Spec, check
+from hwsim.fields import Name, OneOf, Positive, Size, Spec, check
 from hwsim.machines.cpu.sustained import RuleSpec
+from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import Document, read_yaml
 
 __all__ = [
-    "DTYPES",
     "Core",
     "Dtype",
     "Sequence",
@@ -30,14 +30,21 @@ __all__ = [
     "core_names",
     "load_core",
     "rule",
+    "run_formats",
     "sequence_of",
 ]
 
 _CORES = Path(__file__).parent / "cores.yaml"
 _LIKE_DEPTH = 6
 
-Dtype = Literal["int8", "bf16", "fp32"]
-DTYPES: tuple[Dtype, ...] = ("int8", "bf16", "fp32")
+
+def run_formats() -> list[str]:
+    """Number formats that some sequence of instructions multiplies."""
+    dtypes = {sequence.dtype for sequence in _file().sequences.values()}
+    return [name for name in DTYPES if name in dtypes]
+
+
+Dtype = Annotated[str, OneOf(run_formats)]
 
 
 class Instruction(Spec):
@@ -53,7 +60,7 @@ class Sequence(Spec):
     `depth` is how many input values are summed into one output by it.
     """
 
-    dtype: Dtype
+    dtype: Annotated[str, OneOf(DTYPES)]
     instructions: Annotated[list[Name], Field(min_length=1, max_length=16)]
     macs: Positive | None = None
     macs_per_byte: Annotated[float, Field(gt=0, le=64)] | None = None

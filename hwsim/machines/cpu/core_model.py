@@ -12,6 +12,7 @@ from hwsim.machines.cpu.library import Library, TypeSpec
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.tiles import Ports
 from hwsim.units import Rate
+from hwsim.workload.number_format import DTYPES
 
 __all__ = ["CoreModel", "core_model_of"]
 
@@ -41,7 +42,7 @@ class CoreModel:
     @property
     def word(self) -> int:
         """Bytes of a value."""
-        return {"int8": 1, "bf16": 2, "fp32": 4}[self.dtype]
+        return -(-DTYPES[self.dtype].bits // 8)
 
     def cost(self, name: str) -> float:
         """Cycles per unit of a cost of the library; 0 if it has none."""

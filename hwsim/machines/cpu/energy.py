@@ -8,15 +8,25 @@ accesses are priced at.
 from __future__ import annotations
 
 from hwsim.energy.spec import EnergySpec, PriceSpec
-from hwsim.machines.cpu.core import DTYPES
+from hwsim.energy.table import load_table
+from hwsim.machines.cpu.core import run_formats
 from hwsim.machines.cpu.spec import CpuSpec
+from hwsim.workload.number_format import DTYPES
 
 __all__ = ["IDLE_SHARE", "energy_of"]
 
 IDLE_SHARE, _CORE_SHARE = 0.3, 0.9
 _NODES = (45, 32, 20, 16, 14, 10, 7)  # with published polynomials
-_MACS = {"int8": "int8_mac", "bf16": "fp16_mac", "fp32": "fp32_mac"}
+_TABLE = "horowitz_45nm"
 _DRAM = "Horowitz, ISSCC 2014, fig. 1.1.9 (1.3 to 2.6 nJ for 64 bits), not scaled to the process node of the cores"
+
+
+def _entry(dtype: str) -> str:
+    """The entry of a MAC in a format: its own, or that of the narrowest priced format that holds as many bits."""
+    kind, entries = DTYPES[dtype], load_table(_TABLE).entries
+    priced = [name for name, other in DTYPES.items() if other.sort == kind.sort and other.bits >= kind.bits]
+    names = [f"{name}_mac" for name in (dtype, *sorted(priced, key=lambda name: DTYPES[name].bits))]
+    return next((name for name in names if name in entries), names[0])
 
 
 def energy_of(spec: CpuSpec) -> EnergySpec:
@@ -25,7 +35,7 @@ def energy_of(spec: CpuSpec) -> EnergySpec:
     nm = float(spec.node) * 1e9 if spec.node is not None else 14.0
     node = min(_NODES, key=lambda option: abs(option - nm))
     tdp = spec.tdp if spec.tdp is not None else spec.sustained_clock and spec.sustained_clock.tdp
-    prices = {f"mac.{dtype}": PriceSpec(entry=_MACS[dtype]) for dtype in DTYPES}
+    prices = {f"mac.{dtype}": PriceSpec(entry=_entry(dtype)) for dtype in run_formats()}
     nothing = PriceSpec(energy="0 pJ", source="not run")
     prices |= {"mac.padding": nothing, "registers": PriceSpec(entry="register_32b")}
     for name in ("l1", "l2", "l3"):
@@ -43,7 +53,7 @@ def energy_of(spec: CpuSpec) -> EnergySpec:
         source = "idle power of the file" if spec.idle is not None else f"idle power assumed {IDLE_SHARE:g} of TDP"
     else:
         prices["core"] = PriceSpec(unknown=True, source="the file gives no tdp")
-    table = energy.table if "energy" in spec.model_fields_set else "horowitz_45nm"
+    table = energy.table if "energy" in spec.model_fields_set else _TABLE
     return EnergySpec(
         table=table,
         node=energy.node if energy.node is not None else f"{node} nm",

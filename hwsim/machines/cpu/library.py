@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, Positive, Share, Spec, check, current
-from hwsim.machines.cpu.core import DTYPES, Dtype
+from hwsim.machines.cpu.core import Dtype
+from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["COSTS", "Library", "TileSpec", "library_names", "load_library"]

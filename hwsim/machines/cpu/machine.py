@@ -28,6 +28,7 @@ from hwsim.machines.plan_cache import PlanCache
 from hwsim.mapping import Mapping as LoopNest, Problem, counts
 from hwsim.units import Rate, format_count
 from hwsim.workload import Layer, Workload
+from hwsim.workload.number_format import wider_format
 from hwsim.workload.product import Product
 
 __all__ = ["Cpu"]
@@ -39,7 +40,6 @@ _READ = {
     "l3": ("size", "core", "bandwidth", "latency", "kept", "cores"),
     "dram": ("core", "bandwidth"),
 }
-_RUNS_AS = {"int4": "int8", "binary": "int8", "ternary": "int8", "fp16": "fp32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,12 @@ class Cpu(Machine):
         if self.spec.precision != "workload":
             return self.spec.precision
         own = layer.weight.dtype if layer.macs else layer.input.dtype
-        dtype = _RUNS_AS.get(own, own)
         core = core_named(self.spec.core)
-        if dtype not in self.library.types or core.best(dtype) is None:
+        able = [name for name in self.library.types if core.best(name) is not None]
+        dtype = wider_format(own, able)
+        if dtype not in able:
             if not layer.macs:
                 return "fp32" if "fp32" in self.library.types else next(iter(self.library.types))
-            able = [name for name in self.library.types if core.best(name) is not None]
             formats = ", ".join(able)
             message = (
                 f"{self.library.name} on this core runs {formats}, not {own}: quantize the network, or run it in "

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time, current
-from hwsim.machines.cpu.core import DTYPES, Core, Dtype, core_document, core_named, load_core, rule, sequence_of
+from hwsim.machines.cpu.core import Core, Dtype, core_document, core_named, load_core, rule, run_formats, sequence_of
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import MachineSpec
@@ -139,8 +139,8 @@ class CpuSpec(MachineSpec):
             if getattr(self.memories[name], needed) is None:  # type: ignore[index]
                 raise ValueError(f"memories.{name}.{needed} must be given")
         for name, own in self.costs.items():
-            if isinstance(own, dict) and name not in DTYPES:
-                raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, DTYPES)}")
+            if isinstance(own, dict) and name not in run_formats():
+                raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, run_formats())}")
             for cost in own if isinstance(own, dict) else (name,):
                 if cost not in COSTS:
                     raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")

@@ -13,7 +13,7 @@ from hwsim.machines.gpu.parts import Tile
 from hwsim.machines.gpu.streams import KernelPlan, Load
 from hwsim.machines.gpu.tiles import Products, Timing
 from hwsim.machines.gpu.timing import Timed, Unit
-from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, layer_kind
+from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind
 from hwsim.machines.plan import Action
 from hwsim.units import format_count
 from hwsim.workload import Layer
@@ -65,7 +65,7 @@ def plan_stream(
     l2 = moved / (c.l2_share * 64 * spec.sms * timer.clock)
     in_l2 = moved <= c.l2_kept * timer.l2 / 2
     dram = 0.0 if in_l2 else moved / (c.dram_share * timer.dram)
-    rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and types.math in ("fp16", "bf16") else 1)
+    rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) else 1)
     issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
     core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * slow
     words = {"launch": timer.floor, "dram": dram, "L2": l2, "issue": issue}

@@ -23,7 +23,7 @@ from hwsim.machines.gpu.streams import (
     concurrent_plan,
 )
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
+from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
@@ -74,7 +74,7 @@ class Gpu(Machine):
         library = self.timer.library
         for math in library.fallback.get(own.math, []):
             if self.timer.unit(math, kind) is not None:
-                bits = BITS[math]
+                bits = memory_bits(math)
                 note = f"{library.name} has no {own.math} kernels here: {math} is used instead"
                 return Types(math, bits, bits, bits, note)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
@@ -211,7 +211,7 @@ class Gpu(Machine):
         """
         from hwsim.workload import Gemm
 
-        out = output or (dtype if BITS[dtype] >= 16 else "bf16")
+        out = output or (dtype if memory_bits(dtype) >= 16 else "bf16")
         types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=dtype, output=out))
         return self.timer.times(m, n, k, types)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
-from hwsim.workload.tensor import DTYPES
+from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Library",
     "KernelSet",
     "Tile",
+    "check_types",
+    "value_types",
     "load_generation",
     "load_harness",
     "load_library",
@@ -31,11 +34,24 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent
 #: What is multiplied: types of tensors, what fp32 is rounded to on tensor cores, and int8 four at a time in CUDA cores.
-TYPES = (*DTYPES, "tf32", "dp4a")
+_MATH = ("tf32", "dp4a")
 
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 Cycles = Annotated[float, Field(ge=0, le=1e6)]
 Shape3 = tuple[Positive, Positive, Positive]
+
+
+def value_types() -> list[str]:
+    """Types of values that a unit may multiply."""
+    return [*DTYPES, *_MATH]
+
+
+def check_types(key: str, names: Iterable[str]) -> None:
+    """Raise ValueError for the first name that is no type of values."""
+    valid = value_types()
+    for name in names:
+        if name not in valid:
+            raise ValueError(f"{key} names {name!r}, which is no type of values{nearest(name, valid)}")
 
 
 class Constants(Spec):
@@ -103,9 +119,7 @@ class Generation(Spec):
 
     @model_validator(mode="after")
     def _known(self) -> Generation:
-        for dtype in self.instructions:
-            if dtype not in TYPES:
-                raise ValueError(f"instructions names {dtype!r}, which is no type of values{nearest(dtype, TYPES)}")
+        check_types("instructions", self.instructions)
         return self
 
 
@@ -183,9 +197,7 @@ class KernelSet(Spec):
         for name in self.constants:
             if name not in Constants.model_fields:
                 raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
-        for dtype in self.types:
-            if dtype not in TYPES:
-                raise ValueError(f"types names {dtype!r}, which is no type of values{nearest(dtype, TYPES)}")
+        check_types("types", self.types)
         return self
 
     def candidates(self) -> list[tuple[Tile, int]]:

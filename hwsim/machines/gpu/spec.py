@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, Positive, Power, Size, Spec, Time
-from hwsim.machines.gpu.parts import TYPES, Constants
+from hwsim.machines.gpu.parts import Constants, check_types, value_types
 from hwsim.machines.spec import MachineSpec
 
 __all__ = ["GpuSpec"]
@@ -27,9 +27,7 @@ class SmSpec(Spec):
 
     @model_validator(mode="after")
     def _known(self) -> SmSpec:
-        for dtype in self.macs:
-            if dtype not in TYPES:
-                raise ValueError(f"macs names {dtype!r}, which is no type of values{nearest(dtype, TYPES)}")
+        check_types("macs", self.macs)
         return self
 
 
@@ -96,8 +94,7 @@ class GpuSpec(MachineSpec):
             raise ValueError(f"memories must have l2 and dram; missing: {', '.join(missing)}")
         if self.memories["dram"].bandwidth is None or self.memories["dram"].bandwidth.per != "s":
             raise ValueError("dram must have a bandwidth in bytes a second")
-        if self.precision not in ("workload", *TYPES):
-            valid = ("workload", *TYPES)
+        if self.precision not in (valid := ["workload", *value_types()]):
             raise ValueError(f"precision must be a type, not {self.precision!r}{nearest(self.precision, valid)}")
         for unit, values in self.constants.items():
             for name in values:

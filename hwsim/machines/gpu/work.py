@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from hwsim.workload import Layer
+from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Geometry, Product, geometry_of
-from hwsim.workload.tensor import DTYPES
 
-__all__ = ["TiledProduct", "StreamingKernel", "Types", "layer_kind", "layer_work", "wanted_type"]
+__all__ = ["TiledProduct", "StreamingKernel", "Types", "half", "layer_kind", "layer_work", "memory_bits", "wanted_type"]
 
-#: Bits of a value in memory; tf32 is rounded from fp32 on its way to the tensor core.
-BITS: Mapping[str, int] = {**DTYPES, "tf32": 32}
-_WIDE = ("fp16", "bf16")
-_NARROW = ("int8", "int4", "fp8")
 _DIRECT_CHANNELS = 8  # channels of a group below which a grouped convolution is no product worth a tile
 
 
@@ -70,6 +65,16 @@ def layer_kind(layer: Layer) -> str:
     return "gemm" if geometry_of(layer.lower(1)) is None else "conv"
 
 
+def memory_bits(dtype: str) -> int:
+    """Bits of a value in memory; tf32 is rounded from fp32 on its way to the tensor core, dp4a multiplies int8."""
+    return DTYPES[{"tf32": "fp32", "dp4a": "int8"}.get(dtype, dtype)].bits
+
+
+def half(math: str) -> bool:
+    """Whether it is multiplied in floats of 16 bits."""
+    return math in DTYPES and DTYPES[math].half
+
+
 def wanted_type(layer: Layer, precision: str) -> Types:
     """The types of a layer where every type could be multiplied.
 
@@ -77,10 +82,10 @@ def wanted_type(layer: Layer, precision: str) -> Types:
     types the wider one is multiplied.
     """
     if precision != "workload":
-        bits = BITS[precision]
+        bits = memory_bits(precision)
         return Types(precision, bits, bits, max(bits, 8))
     a, w, o = layer.input, layer.weight, layer.output
-    if a.dtype in _WIDE and w.dtype in _NARROW:
+    if half(a.dtype) and w.bits < a.bits:
         return Types(a.dtype, a.bits, w.bits, o.bits, f"{w.dtype} weights are converted to {a.dtype} when read")
     wider = a if a.bits >= w.bits else w
     return Types(wider.dtype, a.bits, w.bits, o.bits)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from hwsim.workload import Layer
+from hwsim.workload.number_format import weight_formats
 from hwsim.workload.product import Geometry, Product, geometry_of
 
 __all__ = [
@@ -118,13 +119,10 @@ def scratch_bytes(layer: Layer) -> int:
 
 
 def number_format(layer: Layer) -> str:
-    """The kernels that a layer's types ask for: that of its inputs, and of its weights where these are not as usual.
-
-    8-bit inputs have weights of at most 8 bits, 16-bit ones have 8-bit weights, and floats have their own.
-    """
+    """The kernels that a layer's types ask for: that of its inputs, and of its weights where these are not as usual."""
     values, weight = layer.input.dtype, layer.weight.dtype
-    usual = {"int8": ("int8", "int4"), "int16": ("int8",)}.get(values, (values,))
-    return values if not layer.macs or not layer.weights or weight in usual else f"{values} x {weight}"
+    usual = not layer.macs or not layer.weights or weight in weight_formats(values)
+    return values if usual else f"{values} x {weight}"
 
 
 def features(layer: Layer, drop: bool) -> dict[str, float]:

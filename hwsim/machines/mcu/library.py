@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import InputError, nearest
-from hwsim.fields import Name, Positive, Size, Spec, check, current
+from hwsim.fields import Name, OneOf, Positive, Size, Spec, check, current
 from hwsim.machines.mcu.features import CLASSES, DEFAULTS, TERMS
+from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["Core", "Library", "core_names", "library_names", "load_core", "load_library"]
@@ -113,7 +114,7 @@ class Library(Spec):
     fitted: str
     core: Name
     code: Code
-    formats: dict[Literal["fp32", "int16"], Format] = {}
+    formats: dict[Annotated[str, OneOf(DTYPES)], Format] = {}
     dead_channels: Literal["drop", "keep"] = "keep"
     dead_channels_source: str | None = None
     environment: str | None = None
@@ -146,13 +147,13 @@ class Library(Spec):
 
     def kernels(self, number_format: str = "int8") -> Library:
         """The library whose kernels run a number format: this one, or the one that it falls back to."""
-        entry = self.formats.get(number_format)  # type: ignore[call-overload]
+        entry = self.formats.get(number_format)
         return load_library(entry.kernels) if entry is not None and entry.kernels is not None else self
 
     def code_of(self, number_format: str) -> Code:
         """The style of code of the kernels for a number format."""
         kernels = self.kernels(number_format)
-        entry = kernels.formats.get(number_format)  # type: ignore[call-overload]
+        entry = kernels.formats.get(number_format)
         return kernels.code if entry is None or entry.code is None else entry.code
 
     def cycles(self, term: str, core: str, number_format: str = "int8") -> float:
@@ -163,7 +164,7 @@ class Library(Spec):
         kind: Class = CLASSES[term]  # type: ignore[assignment]
         costs, code, times = self.costs, self.code, self.cores[core].times
         if number_format != "int8":
-            entry = self.formats[number_format]  # type: ignore[index]
+            entry = self.formats[number_format]
             costs, code = entry.costs or costs, entry.code or code
             times *= 1.0 if entry.times is None else entry.times[kind]
         here, home = load_core(core).factors[code], load_core(self.core).factors[code]

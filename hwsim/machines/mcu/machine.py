@@ -28,6 +28,7 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.units import format_si
 from hwsim.workload import Layer, Workload, load_workload, workload_names
+from hwsim.workload.number_format import DTYPES, weight_formats
 from hwsim.workload.product import Stream
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def _format(layer: Layer, library: Library) -> str:
 
 
 def _runs(library: Library) -> str:
-    """The formats of a library's kernels; those for 16-bit values have 8-bit weights."""
-    return ", ".join("int16 x int8" if name == "int16" else name for name in library.runs)
+    """The formats of a library's kernels, and of their weights where these have another."""
+    return ", ".join(" x ".join(dict.fromkeys((name, weight_formats(name)[0]))) for name in library.runs)
 
 
 class Mcu(Machine):
@@ -353,7 +354,7 @@ class Mcu(Machine):
             if dtype == "int8":
                 continue
             kernels = library.kernels(dtype)
-            how, origin = (o.formats[dtype] for o in (library, kernels))  # type: ignore[index]
+            how, origin = (o.formats[dtype] for o in (library, kernels))
             lines.append(
                 f"{dtype} layers run on kernels of {kernels.name}, whose costs are estimated: expected latency error "
                 f"about {origin.uncertainty:.0%}; {how.source}"
@@ -427,11 +428,11 @@ class Mcu(Machine):
             ]
         if layer.macs and layer.weights:
             lines.append(f"by number format, with {mine.name}:")
-            for dtype in ("int8", "int16", "fp32"):
+            for dtype in (name for name in DTYPES if any(name in other.runs for other in self._libraries())):
                 if dtype not in mine.runs:
                     lines.append(f"  {dtype:26}       not supported")
                     continue
-                other = layer.with_dtype(input=dtype, weight="int8" if dtype == "int16" else dtype, output=dtype)
+                other = layer.with_dtype(input=dtype, weight=weight_formats(dtype)[0], output=dtype)
                 mark = " <- current" if _format(layer, mine) == dtype else ""
                 kernels = mine.kernels(dtype).name
                 more = "" if dtype == "int8" else f"  (estimate; {kernels} kernels)"

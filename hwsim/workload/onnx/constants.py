@@ -13,20 +13,14 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
+from hwsim.workload.number_format import type_bits
 from hwsim.workload.onnx.wire import ArraySpan
 
-__all__ = ["BITS", "Array", "Constant", "decode", "numpy_type", "stored_constant"]
+__all__ = ["Array", "Constant", "decode", "numpy_type", "stored_constant"]
 
 Array: TypeAlias = NDArray[Any]
 Reader: TypeAlias = Callable[[], Array]
 
-#: Bits of one value by ONNX's name of its type; a string counts as one byte.
-BITS: dict[str, int] = {
-    "float": 32, "uint8": 8, "int8": 8, "uint16": 16, "int16": 16, "int32": 32, "int64": 64, "string": 8, "bool": 8,
-    "float16": 16, "double": 64, "uint32": 32, "uint64": 64, "complex64": 64, "complex128": 128, "bfloat16": 16,
-    "float8e4m3fn": 8, "float8e4m3fnuz": 8, "float8e5m2": 8, "float8e5m2fnuz": 8, "uint4": 4, "int4": 4,
-    "float4e2m1": 4, "float8e8m0": 8, "uint2": 2, "int2": 2,
-}  # fmt: skip
 _PLAIN = {
     "float": "<f4", "double": "<f8", "float16": "<f2", "uint8": "u1", "int8": "i1", "uint16": "<u2", "int16": "<i2",
     "int32": "<i4", "int64": "<i8", "uint32": "<u4", "uint64": "<u8", "bool": "?", "complex64": "<c8",
@@ -73,7 +67,7 @@ class Constant:
     @property
     def bytes(self) -> int:
         """Bytes of its values as they are stored."""
-        return -(-self.elements * BITS[self.storage_dtype] // 8)
+        return -(-self.elements * type_bits(self.storage_dtype, "onnx") // 8)
 
     def mask(self) -> NDArray[np.bool_] | None:
         """Mask of the nonzero values; None if they are unknown or too many."""
@@ -170,7 +164,7 @@ def decode(raw: NDArray[np.uint8], dtype: str, elements: int) -> tuple[Array, Ar
     if dtype in _PLAIN:
         values = raw.view(np.uint8 if dtype == "bool" else _PLAIN[dtype])
         return values, values
-    bits = BITS[dtype]
+    bits = type_bits(dtype, "onnx")
     if bits < 8:
         shifts = np.arange(0, 8, bits, dtype=np.uint8)
         values = ((raw[:, None] >> shifts) & (2**bits - 1)).reshape(-1)[:elements].astype(np.int8)
@@ -187,10 +181,10 @@ def stored_constant(
     shape: Shape, dtype: str, owner: str, raw: Reader | None, size: int, zeros: float | None = None
 ) -> Constant:
     """A constant of `size` bytes read by `raw`; without `raw` its values are unknown."""
-    if dtype not in BITS:
+    if not type_bits(dtype, "onnx"):
         raise InputError(f"type must be one of ONNX's, not {dtype}", path=owner)
     elements = math.prod(shape)
-    expected_bytes = -(-elements * BITS[dtype] // 8)
+    expected_bytes = -(-elements * type_bits(dtype, "onnx") // 8)
     if raw is None or dtype == "string":
         return Constant(shape, dtype, dtype, zeros=zeros)
     if size != expected_bytes:
@@ -250,7 +244,7 @@ def _fields(tensor: Any, dtype: str, owner: str) -> tuple[Reader, int]:
         if width in ("float", "double"):
             values = np.array(numbers, _PLAIN[width])
         else:
-            kind = _PLAIN.get(width, "<u2" if BITS[dtype] == 16 else "u1")
+            kind = _PLAIN.get(width, "<u2" if type_bits(dtype, "onnx") == 16 else "u1")
             kind = "<u2" if dtype == "float16" else kind  # its bits, not its value
             values = np.array(numbers, np.int64 if name != "uint64_data" else np.uint64).astype(kind)
     except (OverflowError, ValueError, TypeError):

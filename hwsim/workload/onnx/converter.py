@@ -13,6 +13,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.network import INPUT, Workload
+from hwsim.workload.number_format import format_of
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.dead_channels import ChannelValues, dead_channels, mask_for
@@ -28,14 +29,6 @@ Values: TypeAlias = dict[str, Any]
 #: Makes the layer that reads all operands of an operator, or adds several rows itself and returns None.
 Maker: TypeAlias = "Callable[[Converter, Op, str], Layer | None]"
 
-#: Number format for each ONNX type.
-DTYPES = {
-    "float": "fp32", "double": "fp64", "float16": "fp16", "bfloat16": "bf16", "complex64": "fp64", "int64": "int64",
-    "uint64": "int64", "int32": "int32", "uint32": "int32", "int16": "int16", "uint16": "int16", "int8": "int8",
-    "uint8": "int8", "bool": "int8", "string": "int8", "int4": "int4", "uint4": "int4", "float4e2m1": "int4",
-    "int2": "ternary", "uint2": "ternary", "float8e4m3fn": "fp8", "float8e4m3fnuz": "fp8", "float8e5m2": "fp8",
-    "float8e5m2fnuz": "fp8", "float8e8m0": "fp8",
-}  # fmt: skip
 _LONGEST = 80
 
 
@@ -264,15 +257,17 @@ class Converter(Builder[str]):
 
     def spec(self, tensor: Tensor) -> TensorSpec:
         """A tensor's number format."""
-        if tensor.dtype not in DTYPES:
-            raise InputError(f"values must have at most 64 bits, not be {tensor.dtype or 'of an unknown type'}")
-        return TensorSpec(DTYPES[tensor.dtype])
+        return self._spec(tensor.dtype)
 
     def storage_spec(self, constant: Constant) -> TensorSpec:
         """The number format in which a constant is stored."""
-        if constant.storage_dtype not in DTYPES:
-            raise InputError(f"values must have at most 64 bits, not be {constant.storage_dtype}")
-        return TensorSpec(DTYPES[constant.storage_dtype])
+        return self._spec(constant.storage_dtype)
+
+    @staticmethod
+    def _spec(dtype: str) -> TensorSpec:
+        if (name := format_of(dtype, "onnx")) is None:
+            raise InputError(f"values must have at most 64 bits, not be {dtype or 'of an unknown type'}")
+        return TensorSpec(name)
 
     def types(self, op: Op, weights: Constant | None = None) -> Values:
         """The number formats of a layer's tensors; that of weights has their density."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import Fault, InputError
-from hwsim.workload.onnx.constants import BITS, Constant, stored_constant, tensor_constant
+from hwsim.workload.number_format import type_bits
+from hwsim.workload.onnx.constants import Constant, stored_constant, tensor_constant
 from hwsim.workload.onnx.nodes import free, inline_functions, sort_operators, unique
 from hwsim.workload.onnx.records import MAX_OPERATORS, OnnxFile, Operator, ValueInfo, text
 from hwsim.workload.onnx.wire import ArraySpan, slim
@@ -102,7 +103,7 @@ class _Reader:
 
     def dtype(self, number: int, owner: str) -> str:
         name: str = self.types.get(number, "")
-        if name not in BITS:
+        if not type_bits(name, "onnx"):
             raise InputError(f"type must be one of ONNX's, not number {number}", path=owner)
         return name
 

@@ -10,6 +10,7 @@ from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.conv import Conv2d
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.matmul import BatchedMatmul, Gemm
+from hwsim.workload.number_format import DTYPES
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
 from hwsim.workload.onnx.lowering import channels
@@ -129,7 +130,7 @@ def _lead(left: Shape, right: Shape) -> Shape:
 def few_bits(c: Converter, op: Op, name: str) -> Layer:
     """A product with weights of a few bits, packed in blocks."""
     k, n, bits = (int(op.options.get(key, default)) for key, default in (("K", 0), ("N", 0), ("bits", 4)))
-    dtypes = {2: "ternary", 4: "int4", 8: "int8"}
+    dtypes = {kind.bits: dtype for dtype, kind in DTYPES.items() if kind.sort == "integer" and 2 <= kind.bits <= 8}
     values = c.input_tensor(op, 0).elements // c.batch
     if bits not in dtypes or k < 1 or n < 1 or values % k:
         raise UnmodeledError(f"it has weights of {bits} bits, {k} x {n}")

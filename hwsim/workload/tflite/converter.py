@@ -12,6 +12,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.network import Workload
+from hwsim.workload.number_format import format_of
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
@@ -25,12 +26,6 @@ Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer]"
 #: Operators whose faults are errors; others become opaque layers.
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
-#: Number format for each TFLite type; a handle is a 32-bit word.
-_DTYPES = {
-    "float64": "fp64", "complex64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int64": "int64",
-    "uint64": "int64", "int32": "int32", "uint32": "int32", "int16": "int16", "uint16": "int16", "int8": "int8",
-    "uint8": "int8", "bool": "int8", "int4": "int4", "string": "int8", "resource": "int32", "variant": "int32",
-}  # fmt: skip
 #: Prefix of a layer's name, if it is not the operator's own name.
 _SHORT = {
     "CONV_2D": "conv", "DEPTHWISE_CONV_2D": "dwconv", "FULLY_CONNECTED": "fc", "AVERAGE_POOL_2D": "pool",
@@ -179,9 +174,9 @@ class Converter(Builder[int]):
 
     def spec(self, tensor: Tensor) -> TensorSpec:
         """A tensor's number format."""
-        if tensor.dtype not in _DTYPES:
+        if (name := format_of(tensor.dtype, "tflite")) is None:
             raise InputError(f"values must have at most 64 bits, not be {tensor.dtype}")
-        return TensorSpec(_DTYPES[tensor.dtype])
+        return TensorSpec(name)
 
     def types(self, op: Operator, weights: Tensor | None = None) -> Values:
         """The number formats of a layer's tensors; that of weights has their density."""
@@ -189,7 +184,7 @@ class Converter(Builder[int]):
         types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
             types["weight"] = self.spec(weights)
-            if weights.data is not None and not weights.sparse and weights.dtype in _DTYPES and weights.elements:
+            if weights.data is not None and not weights.sparse and weights.elements:
                 density = int(np.count_nonzero(nonzero(weights, self.file.budget))) / weights.elements
                 types["weight"] = TensorSpec(types["weight"].dtype, density)
         return types

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import InputError
+from hwsim.workload.number_format import type_bits
 
-__all__ = ["BITS", "Budget", "Operator", "Quantization", "Tensor", "TfliteFile", "read_tables"]
+__all__ = ["Budget", "Operator", "Quantization", "Tensor", "TfliteFile", "read_tables"]
 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_TENSORS = 100_000
@@ -27,11 +28,8 @@ MAX_NAME = 200
 VERSION = 3
 
 Array: TypeAlias = NDArray[Any]
-#: Bits of one value by TFLite type; unknown for ``string`` and handles.
-BITS: dict[str, int] = {
-    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "complex64": 64, "complex128": 128, "int64": 64,
-    "uint64": 64, "int32": 32, "uint32": 32, "int16": 16, "uint16": 16, "int8": 8, "uint8": 8, "int4": 4, "bool": 8,
-}  # fmt: skip
+#: Types whose values have no size of their own.
+_HANDLES = ("string", "resource", "variant")
 #: Exceptions of flatbuffers and numpy if a table is out of bounds or invalid.
 _BROKEN = (struct.error, TypeError, ValueError, IndexError, OverflowError, AssertionError)
 
@@ -57,6 +55,11 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "MEAN": ("ReducerOptions", ("KeepDims",)),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", (*_FUSED, "TimeMajor")),
 }
+
+
+def _bits(dtype: str) -> int:
+    """Bits of one value; 0 where they are unknown."""
+    return 0 if dtype in _HANDLES else type_bits(dtype, "tflite")
 
 
 class Budget:
@@ -102,7 +105,7 @@ class Tensor:
     @property
     def bytes(self) -> int:
         """Bytes of its values; those of a string or a handle count as one."""
-        return -(-self.elements * BITS.get(self.dtype, 8) // 8)
+        return -(-self.elements * (_bits(self.dtype) or 8) // 8)
 
     def values(self) -> Array:
         """The values of a constant: a read-only view into the file, but int4 and bfloat16 widened.
@@ -112,7 +115,7 @@ class Tensor:
         InputError
             If the file has no values, or has them in an unsupported form.
         """
-        if self.data is None or self.sparse or self.dtype not in BITS:
+        if self.data is None or self.sparse or not _bits(self.dtype):
             raise InputError(f"must be a dense constant of numbers, not {self.dtype}", path=f"tensor {self.index}")
         if self.dtype == "int4":
             pairs = np.stack([self.data << 4, self.data], axis=-1).view(np.int8) >> 4
@@ -280,7 +283,7 @@ class _Reader:
         self.budget.spend(len(name or b""))
         quantization = self.quantization(owner, shape, table.Quantization())
         tensor = Tensor(index, _text(name), shape, dtype, quantization, bool(table.IsVariable()), sparse, data)
-        if data is not None and dtype in BITS and not sparse and tensor.bytes != data.size:
+        if data is not None and _bits(dtype) and not sparse and tensor.bytes != data.size:
             message = f"must have {tensor.bytes} bytes, as a {dtype} of shape {shape} has, not {data.size}"
             raise InputError(message, path=owner)
         return tensor
