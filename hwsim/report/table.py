@@ -57,12 +57,12 @@ def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, f
 
 def _energies(report: RunResult) -> dict[str, float]:
     """Energy by component, largest first; NaN where a price is unknown."""
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for result in report.results:
         for part, pj in energy_parts(result).items():
-            found[part] = found.get(part, 0.0) + pj
+            totals[part] = totals.get(part, 0.0) + pj
     unknown = {name: pj for name, pj in report.component_energy().items() if math.isnan(pj)}
-    return dict(sorted(found.items(), key=lambda item: -item[1])) | unknown
+    return dict(sorted(totals.items(), key=lambda item: -item[1])) | unknown
 
 
 def _print_energy(report: RunResult, console: Console) -> None:
