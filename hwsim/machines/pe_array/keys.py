@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from hwsim.message import Message
 from hwsim.units import format_size
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _of_memory(machine: PeArray, planner: Planner, index: int, name: str) -> Ite
         yield "compress", "only the link of a row-stationary chip (mapper.objective: dram) compresses"
 
 
-def sram_prices(machine: PeArray) -> Iterator[tuple[str, str, str]]:
+def sram_prices(machine: PeArray) -> Iterator[tuple[str, str, Message]]:
     """Prices of an SRAM of another size than the memory has, or its banks; a price that says why is left out."""
     spec = machine.spec
     for key, price in spec.energy.prices.items():
@@ -104,5 +105,6 @@ def sram_prices(machine: PeArray) -> Iterator[tuple[str, str, str]]:
             continue
         sizes = [size for size in (memory.size, memory.bank, *memory.split.values()) if size is not None]
         if sizes and price.sram not in sizes:
-            reason = f"memories.{key.partition('.')[0]} has {format_size(int(sizes[0]))}"
+            values = {"memory": key.partition(".")[0], "size_bytes": int(sizes[0])}
+            reason = Message("price.sram_size", "memories.{memory} has {size_bytes:size}", values)
             yield f"energy.prices.{key}.sram", format_size(int(price.sram)), reason
