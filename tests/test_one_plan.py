@@ -10,10 +10,11 @@ import pytest
 import hwsim
 from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
-from hwsim.report.comparison import entry_of
+from hwsim.report.groups import entry_of
 from hwsim.sweeps.evaluation import Evaluator
-from hwsim.sweeps.space import read_space
+from hwsim.sweeps.reader import read_space
 from hwsim.validation.nests import validate_layers
+from hwsim.validation.published import of_machine
 
 NETWORKS = ("alexnet", "resnet50_v1_5", "mobilenet_v2_1.0_224", "kws", "bert_base", "lenet5_caffe")
 ONE_OF_A_KIND = {"pe_array": "eyeriss_v1", "mcu": "nucleo_l4r5zi", "cpu": "epyc_zen5", "gpu": "a100"}
@@ -81,7 +82,7 @@ def test_files_say_what_the_run_says(name: str, tmp_path: Path, monkeypatch: pyt
     assert lines["some"][1:] == [line for line in lines["all"] if line.startswith("b3_")]
     report = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload("mobilenet_v2_1.0_224"))
     assert whole["layers"] == json.loads(report.to_json())["layers"]
-    assert (tmp_path / "all.html").read_text() == report.to_html()
+    assert (tmp_path / "all.html").read_text() == report.to_html(predictions=of_machine(report.machine))
 
 
 @pytest.mark.parametrize("name", ["epyc_zen5", "xeon_8280", "a100", "eyeriss_v1", "systolic_ws"])

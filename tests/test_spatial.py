@@ -64,7 +64,7 @@ def test_four_levels(folder: Path, dataflow: str, layer: hwsim.Layer) -> None:
     assert problem is not None
     assert mapping is not None
     mapping.validate(problem)
-    check_capacity(problem, mapping, machine.capacity_bits())
+    check_capacity(problem, mapping, machine.array.capacity_bits())
     extents = mapping.spatial_extents(problem)
     assert extents.get("rows", 1) <= 8
     assert extents.get("cols", 1) <= 12

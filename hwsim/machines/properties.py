@@ -11,20 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hwsim.engine.program import Run
 from hwsim.errors import InputError
+from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.loader import machine_folder
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.message import Message, as_message
 from hwsim.workload import INPUT, Layer
 from hwsim.workload.tensor import DTYPES
 
-if TYPE_CHECKING:
-    from hwsim.machines.base import Machine
-    from hwsim.machines.network_plan import NetworkPlan
-
-__all__ = ["CLAMPS", "Unused", "requested", "same_cost", "takes_nothing", "unused"]
+__all__ = ["CLAMPS", "Unused", "own_value", "requested", "same_cost", "takes_nothing", "unused"]
 
 TENSORS = ("input", "weight", "output")
 #: Activations that bound a value on its way out of an array or a kernel: free wherever they are fused.
@@ -147,11 +145,11 @@ def unused(network: NetworkPlan) -> tuple[Unused, ...]:
 def _keys(machine: Machine) -> Iterator[Unused]:
     """Keys of the machine that the user gave for nothing."""
     for key, reason in machine.idle_keys().items():
-        if (value := machine.own_value(key)) is not None:
+        if (value := own_value(machine, key)) is not None:
             yield Unused("unused", "", key, "" if isinstance(value, dict) else str(value), as_message(reason))
     for key, value, reason in machine.odd_prices():
         memory = key.split(".")[2]
-        if any(machine.own_value(own) is not None for own in (key, f"memories.{memory}")):
+        if any(own_value(machine, own) is not None for own in (key, f"memories.{memory}")):
             yield Unused("price", "", key, value, as_message(reason))
 
 
@@ -169,7 +167,7 @@ def _priced_nothing(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Un
         strange = component not in counted and component not in memories | _PARTS
         if component in memories:
             strange = bool(action) and action not in _ACTIONS | counted.get(component, set())
-        if strange and machine.own_value(f"{block}.{key}") is not None:
+        if strange and own_value(machine, f"{block}.{key}") is not None:
             reason = Message("unused.price", "nothing in this run has this price")
             yield Unused("unused", "", f"{block}.{key}", "", reason)
 
@@ -284,3 +282,20 @@ def _price(machine: Machine, math: str) -> dict[str, str | int]:
     if price.bits == DTYPES[math]:
         return {}
     return {"priced_bits": price.bits} if price.bits else {"price_format": "none"}
+
+
+def own_value(machine: Machine, key: str) -> object | None:
+    """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
+    node, path, left = machine.document.data, tuple[str, ...](), key
+    while left:
+        # A key may have a dot of its own, as the price of mac.int8.
+        part = left if isinstance(node, dict) and left in node else left.partition(".")[0]
+        if not isinstance(node, dict) or part not in node:
+            return None
+        node, path, left = node[part], (*path, part), left[len(part) + 1 :]
+    marks = machine.document.marks
+    places = [where for mark, where in marks.items() if mark[: len(path)] == path]
+    if not places:  # given as part of a whole block, which alone has a place
+        places = [marks[path[:size]] for size in range(len(path), 0, -1) if path[:size] in marks][:1]
+    shipped = f"{machine_folder()}/"
+    return None if all(where.startswith(shipped) for where in places) else node

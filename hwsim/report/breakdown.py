@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hwsim.engine import StageTotals
 
 if TYPE_CHECKING:
-    from hwsim.report.report import LayerResult
+    from hwsim.report.result import LayerResult
 
 __all__ = ["OVERLAP", "binding", "bound_by_layer", "busy_shares", "energy_parts", "in_turn", "latency_parts", "waits"]
 

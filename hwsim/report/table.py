@@ -1,4 +1,4 @@
-"""Terminal tables of a run and of published comparisons: at most 100 columns, plain text in a pipe."""
+"""Terminal tables of a run and of published quantities: at most 100 columns, plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
 from hwsim.report.messages import layer_names
-from hwsim.report.published import Comparison, Silicon
+from hwsim.report.published import Prediction, Silicon
 from hwsim.report.quantity import count, counted, energy, pace
-from hwsim.report.report import LayerResult, Report
+from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
 
-__all__ = ["print_comparisons", "print_report"]
+__all__ = ["print_predictions", "print_report"]
 
 _NAME = 22
 
@@ -54,7 +54,7 @@ def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, f
     print_columns(console, columns, [r.latency_s / longest if longest else 0.0 for r in results], WIDTH)
 
 
-def _energies(report: Report) -> dict[str, float]:
+def _energies(report: RunResult) -> dict[str, float]:
     """Energy by component, largest first; NaN where a price is unknown."""
     found: dict[str, float] = {}
     for result in report.results:
@@ -64,7 +64,7 @@ def _energies(report: Report) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1])) | unknown
 
 
-def _print_energy(report: Report, console: Console) -> None:
+def _print_energy(report: RunResult, console: Console) -> None:
     energies = _energies(report)
     total = math.fsum(e for e in energies.values() if not math.isnan(e))
     shares = [0.0 if math.isnan(pj) or not total else pj / total for pj in energies.values()]
@@ -85,7 +85,7 @@ def _idle(results: Sequence[LayerResult]) -> str:
     return f"no time: {'; '.join(f'{layer_names(names)} ({reason})' for reason, names in reasons.items())}"
 
 
-def print_report(report: Report, console: Console, silicon: Silicon | None = None) -> None:
+def print_report(report: RunResult, console: Console, silicon: Silicon | None = None) -> None:
     """Print the layers, the energy by component and the totals of a run."""
     s = report.summary
     part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
@@ -108,7 +108,7 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
         wrapped(console, line)
 
 
-def _totals(report: Report) -> list[str]:
+def _totals(report: RunResult) -> list[str]:
     s = report.summary
     dram = (" with DRAM", f"DRAM {format_size(s.dram_bytes)}; ") if s.dram_bytes else ("", "")
     concurrent = f", {s.streams:.4g} concurrent streams" if s.streams != 1 else ""
@@ -123,9 +123,9 @@ def _totals(report: Report) -> list[str]:
     ]
 
 
-def print_comparisons(comparisons: Iterable[Comparison], console: Console) -> None:
+def print_predictions(predictions: Iterable[Prediction], console: Console) -> None:
     """Predicted against published, a row each."""
-    rows = list(comparisons)
+    rows = list(predictions)
     limits = ["exact" if c.limit == 0 else f"{c.limit:.0%}" if c.limit is not None else "" for c in rows]
     columns = [
         Column("workload", [c.workload for c in rows], least=12),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
 from hwsim.sweeps.evaluation import Outcome
+from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_parquet
 from hwsim.sweeps.runner import Estimate, Runner
-from hwsim.sweeps.space import Space, read_space
+from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import Store
 
 if TYPE_CHECKING:

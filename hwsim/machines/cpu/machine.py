@@ -11,7 +11,7 @@ from math import ceil, exp
 from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.base import Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.cpu.core import core_named
 from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, ThreadCost, fused, level_of, spend
@@ -22,8 +22,9 @@ from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, work_of
-from hwsim.machines.network_plan import NetworkPlan, PlanCache
+from hwsim.machines.limits import check_size
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
+from hwsim.machines.plan_cache import PlanCache
 from hwsim.mapping import Mapping as LoopNest, Problem, counts
 from hwsim.message import Message, Row
 from hwsim.units import Rate, format_count
@@ -203,7 +204,7 @@ class Cpu(Machine):
         """The network context of each layer, and the total seconds."""
         layers = list(workload)
         for layer in layers:
-            self.check_size(layer, batch)
+            check_size(layer, batch)
         weights = sum(layer.weights_read(batch) * self.core_model(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams

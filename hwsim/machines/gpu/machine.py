@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError
-from hwsim.machines.base import MAX_MACS, Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
@@ -24,8 +24,8 @@ from hwsim.machines.gpu.streams import (
 )
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
+from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
@@ -179,7 +179,7 @@ class Gpu(Machine):
             return plan
         key = ("alone", batch, context, *layer.likeness)
         if key not in self.cache.memo:
-            self.check_size(layer, batch)
+            check_size(layer, batch)
             self.cache.memo[key] = self._kernel(layer, batch, context)
         alone: KernelPlan = self.cache.memo[key]
         return alone

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.base import Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.mcu.features import (
     BOUNDS,
     CLASSES,
@@ -25,7 +25,6 @@ from hwsim.machines.mcu.features import (
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload, load_workload, workload_names

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.report.breakdown import OVERLAP, binding, bound_by_layer, busy_shares, energy_parts, in_turn, latency_parts
-from hwsim.report.html.accuracy import add_trust, error_classes
+from hwsim.report.html.accuracy import add_accuracy, error_classes
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
-from hwsim.report.published import Silicon, silicon_of
+from hwsim.report.published import Prediction, Silicon, silicon_of
 from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
-    from hwsim.report.report import LayerResult, Report
+    from hwsim.report.result import LayerResult, RunResult
     from hwsim.scenario import DutyCycle
 
 __all__ = ["report_fragment", "report_html"]
@@ -30,12 +30,11 @@ _SLOWEST = 3
 _OPEN = 40
 
 
-def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
+def report_html(report: RunResult, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
     """The report as one self-contained HTML document."""
     page = _page(report)
     silicon = silicon_of(report.machine.name, report.machine.folder)
-    found = silicon.comparisons(report.machine.document.name) if silicon is not None else []
-    _summary(page, report, error_classes(found))
+    _summary(page, report, error_classes(predictions))
     if scenario is not None:
         _scenario(page, scenario)
     _layers(page, report, silicon)
@@ -43,13 +42,13 @@ def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
     add_roofline(page, report)
     add_memory(page, report)
     add_timeline(page, report)
-    add_trust(page, report, silicon, found)
+    add_accuracy(page, report, silicon, predictions)
     add_machine(page, report)
     add_workload(page, report)
     return page.document()
 
 
-def report_fragment(report: Report) -> str:
+def report_fragment(report: RunResult) -> str:
     """The head of the report and its layers, for a notebook."""
     page = _page(report)
     _summary(page, report, {})
@@ -57,13 +56,13 @@ def report_fragment(report: Report) -> str:
     return page.fragment()
 
 
-def _page(report: Report) -> Page:
+def _page(report: RunResult) -> Page:
     machine = report.machine
     about = f"batch {report.batch}. {machine.name}: {machine.spec.description or machine.kind}."
     return Page(f"{report.workload.name} on {machine.name}", about)
 
 
-def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, float]]) -> None:
+def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, float]]) -> None:
     s = report.summary
     rate = s.inferences_per_s
     each = pace(rate)
@@ -137,7 +136,7 @@ def _summed(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(values) for name, values in series.items()}
 
 
-def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
+def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
     ran = [r for r in report.results if r.latency_s or r.energy_pj > 0]
     idle = len(report.results) - len(ran)
     if not ran:
@@ -186,7 +185,7 @@ def _colors(series: dict[str, list[float]]) -> dict[str, str]:
     return {name: color(colored.index(name)) if name in colored else "cx" for name in series}
 
 
-def _layer_table(page: Page, report: Report) -> None:
+def _layer_table(page: Page, report: RunResult) -> None:
     rows = report.rows if len(report.rows) <= _TABLE else sorted(report.rows, key=lambda r: -r["latency_s"])[:_TABLE]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = []
@@ -202,7 +201,7 @@ def _layer_table(page: Page, report: Report) -> None:
     page.table(columns, table, fold=f"All columns of each layer{less}")
 
 
-def _binding(page: Page, report: Report) -> None:
+def _binding(page: Page, report: RunResult) -> None:
     ran = [r for r in report.results if r.timeline.end]
     if not ran:
         return
