@@ -25,6 +25,8 @@ class Hardware(ABC):
 
     kind: ClassVar[str]
     spec_class: ClassVar[type[MachineSpec]]
+    no_nests: ClassVar[str] = ""
+    """Why the kind's layers have no loop nest; empty if those with MACs have one."""
 
     def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:
         self.spec: Any = spec

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from hwsim.message import Message
 
-__all__ = ["MemoryUse"]
+__all__ = ["ARENA", "MemoryUse"]
+
+ARENA = "arena"
+"""Name of the part that holds the activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,11 @@ class MemoryUse:
     def margin_bytes(self) -> int:
         """What is left; negative: the shortage."""
         return self.size_bytes - self.need_bytes
+
+    def room_bytes(self, part: str) -> int | None:
+        """Bytes that the other parts leave for one of them; None if there is no such part."""
+        sizes = dict(self.parts)
+        return self.margin_bytes + sizes[part] if part in sizes else None
 
     @property
     def fits(self) -> bool:

@@ -69,6 +69,12 @@ class LayerPlan:
         different layers at a time, it differs between layers, and only that of the network is how many there are.
     limits : dict
         Seconds that each bound alone would take, where they act at the same time and stages do not tell them apart.
+    static_parts : dict
+        Weights by bound of the parts that static power is split into; empty: it is not split.
+    compute_bounds : tuple of str
+        Bounds that are the computation itself.
+    time_column : str
+        Column with the time over which power is averaged and which measurements are of.
     """
 
     layer: Layer
@@ -91,6 +97,9 @@ class LayerPlan:
     why: tuple[Message, ...] = ()
     streams: float = 1.0
     limits: dict[str, float] = field(default_factory=dict)
+    static_parts: dict[str, float] = field(default_factory=dict)
+    compute_bounds: tuple[str, ...] = ("compute",)
+    time_column: str = "latency_s"
 
     @property
     def nests(self) -> tuple[Part, ...]:

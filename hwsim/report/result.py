@@ -60,8 +60,7 @@ class LayerResult:
 
     def row(self) -> dict[str, Any]:
         """The layer as one row: the columns of `Report.layers`."""
-        # A machine that tells how long it processes was measured then, not while it waits for the link.
-        window = float(self.columns.get("processing_s") or self.latency_s)
+        window = float(self.columns.get(self.plan.time_column) or self.latency_s)
         dynamic_pj = math.fsum(self.energy.values()) - self.dram_pj
         return {
             "layer": self.name,

@@ -112,6 +112,7 @@ class KernelPlan(LayerPlan):
     """The plan of a layer with the demand of its kernel on the GPU."""
 
     load: Load = Load()
+    compute_bounds: tuple[str, ...] = ("tensor", "issue")
 
 
 class ConcurrentStreams:

@@ -24,7 +24,7 @@ from hwsim.machines.mcu.features import (
 )
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
-from hwsim.machines.memory import MemoryUse
+from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload, load_workload, workload_names
@@ -68,6 +68,7 @@ class Mcu(Machine):
     """
 
     kind: ClassVar[str] = "mcu"
+    no_nests: ClassVar[str] = "kernels of microcontrollers have no loop nest"
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     spec: McuSpec
 
@@ -221,6 +222,7 @@ class Mcu(Machine):
             peak_macs_per_cycle=load_core(self.spec.core).macs_per_cycle,
             dram_bytes=0,
             bounds={part: part for part in _STAGES},
+            static_parts=dict(part_cycles),
             columns=columns,
             why=self._why(layer, units, part_cycles, batch),
         )
@@ -410,7 +412,7 @@ class Mcu(Machine):
         channels = sum(layer.output.shape[0] for layer in workload if layer.weights)
         state = int(library.memory.operator) * len(workload) + int(library.memory.channel or 0) * channels
         ram = (
-            ("arena", self.arena(workload, batch).bytes),
+            (ARENA, self.arena(workload, batch).bytes),
             ("library", int(library.memory.ram) + state),
             ("reserved", int(spec.ram.reserved)),
         )

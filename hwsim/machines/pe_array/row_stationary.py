@@ -217,6 +217,8 @@ class _Chip:
             problem=_problem(work, self.bits),
             mapping=self.nests[0][1],
             parts=tuple(self.nests),
+            # The chip's power was measured while it processes, without the transfers of the link.
+            time_column="processing_s",
             columns={
                 "processing_s": seconds,
                 "active_pes": active,
