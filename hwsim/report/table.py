@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
+from hwsim.report.messages import layer_names
 from hwsim.report.published import Prediction, Silicon
 from hwsim.report.quantity import count, counted, energy, pace, title
 from hwsim.report.result import LayerResult, RunResult
@@ -83,11 +84,7 @@ def _idle(results: Sequence[LayerResult]) -> str:
     reasons: dict[str, list[str]] = {}
     for result in results:
         reasons.setdefault(result.bound, []).append(result.name)
-    groups = []
-    for reason, names in reasons.items():
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        groups.append(f"{', '.join(names[:8])}{more} ({reason})")
-    return f"no time: {'; '.join(groups)}"
+    return f"no time: {'; '.join(f'{layer_names(names)} ({reason})' for reason, names in reasons.items())}"
 
 
 def print_report(report: RunResult, console: Console, silicon: Silicon | None = None) -> None:
