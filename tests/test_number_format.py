@@ -80,7 +80,7 @@ def test_weights_of_few_bits_are_converted_on_a_gpu(fp6: str) -> None:
     plan, eight = (
         machine.plan(hwsim.Workload("one", [layer.with_dtype(weight=dtype)]), batch=1)["g"] for dtype in (fp6, "int8")
     )
-    assert "fp6 weights are converted to fp16 when read" in " ".join(plan.why)
+    assert "fp6 weights are converted to fp16 when read" in " ".join(map(str, plan.why))
     assert plan.dram_bytes < eight.dram_bytes
 
 

@@ -16,13 +16,18 @@ _DIRECT_CHANNELS = 8  # channels of a group below which a grouped convolution is
 
 @dataclass(frozen=True, slots=True)
 class Types:
-    """What multiplies (`math`), and the bits of activations, weights and outputs in memory."""
+    """What multiplies (`math`), and the bits of activations, weights and outputs in memory.
+
+    `fallback` is the format that `math` stands in for, where the library has no kernels for it; `converted` that of the
+    weights, where these are converted to `math` as they are read.
+    """
 
     math: str
     a: int
     w: int
     o: int
-    note: str = ""
+    fallback: str = ""
+    converted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def wanted_type(layer: Layer, precision: str) -> Types:
         return Types(precision, bits, bits, max(bits, 8))
     a, w, o = layer.input, layer.weight, layer.output
     if half(a.dtype) and w.bits < a.bits:
-        return Types(a.dtype, a.bits, w.bits, o.bits, f"{w.dtype} weights are converted to {a.dtype} when read")
+        return Types(a.dtype, a.bits, w.bits, o.bits, converted=w.dtype)
     wider = a if a.bits >= w.bits else w
     return Types(wider.dtype, a.bits, w.bits, o.bits)
 
