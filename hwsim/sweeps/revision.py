@@ -1,4 +1,4 @@
-"""The revision of the model: results of one revision are never taken for those of another."""
+"""Revision of the model: part of the key of each stored result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["model_revision"]
 
 _SUFFIXES = (".py", ".pyx", ".so", ".pyd", ".yaml")
 _APART = ("cli", "arch_configs", "workloads")
-"""The command line changes no result; machines and workloads stand in the key of each result as they are resolved."""
+"""The command line changes no result; resolved machines and workloads are in the key of each result."""
 
 
 @cache
 def model_revision() -> str:
-    """Digest of the code and tables that results come from, and of the libraries that count and keep time in them."""
+    """Digest of the code and tables that determine results, and of the versions of numpy and simpy."""
     package = Path(hwsim.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*")):
