@@ -15,15 +15,13 @@ from pydantic import Field
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.fields import Name, Positive, Spec, check
 from hwsim.report.quantity import shown
-from hwsim.units import parse
+from hwsim.units import column_unit, parse
 from hwsim.yaml_source import read_yaml
 
 if TYPE_CHECKING:
     from hwsim.report.result import LayerResult, RunResult
 
 __all__ = ["Measured", "Prediction", "Silicon", "silicon_of"]
-
-_DIMENSION = {"_s": "time", "_bytes": "size", "_w": "power", "_pj": "energy"}
 
 
 class Measured(Spec):
@@ -95,21 +93,21 @@ class Silicon:
 
     def rows(self, workload: str, batch: int) -> dict[str, dict[str, float]]:
         """Published quantities by layer, in base units, of the runs of one workload and batch."""
-        found: dict[str, dict[str, float]] = {}
+        rows: dict[str, dict[str, float]] = {}
         for run in self.spec.runs:
             if run.workload == workload and run.batch == batch and not run.set:
                 for layer, values in run.layers.items():
-                    found.setdefault(layer, {}).update({c: self._value(c, v) for c, v in values.items()})
-        return found
+                    rows.setdefault(layer, {}).update({c: self._value(c, v) for c, v in values.items()})
+        return rows
 
     def _value(self, column: str, value: str | int | float) -> float:
         if not isinstance(value, str):
             return float(value)
-        kind = next((d for suffix, d in _DIMENSION.items() if column.endswith(suffix)), None)
-        if kind is None:
+        unit = column_unit(column)
+        if unit is None or len(unit.dimensions) > 1:
             raise InputError([Fault(self.name, column, f"must be a number, not {value!r}")])
         try:
-            return float(Fraction(parse(value, kind)))
+            return float(Fraction(parse(value, unit.dimensions[0])))
         except ValueError as error:
             raise InputError([Fault(self.name, column, str(error))]) from None
 
@@ -129,29 +127,29 @@ class Silicon:
         run: Measured,
         layer: str,
         values: dict[str, str | int | float],
-        given: Callable[[str], Any],
+        value_of: Callable[[str], Any],
         results: Sequence[LayerResult],
     ) -> Iterator[Prediction]:
         for column, value in values.items():
-            predicted = _predicted(column, given, results)
+            predicted = _predicted(column, value_of, results)
             if predicted is None:
                 raise InputError([Fault(self.name, column, f"is not a quantity that is predicted for {layer!r}")])
             published, limit = self._value(column, value), self.spec.limits.get(column)
             yield Prediction(run.label, run.batch, layer, column, predicted, published, limit)
 
 
-def _predicted(column: str, given: Callable[[str], Any], results: Sequence[LayerResult]) -> float | None:
-    """What is predicted for a quantity of some layers; None where there is no such quantity."""
-    if (value := given(column)) is not None:
+def _predicted(column: str, value_of: Callable[[str], Any], results: Sequence[LayerResult]) -> float | None:
+    """The predicted quantity of some layers; None if there is no such quantity."""
+    if (value := value_of(column)) is not None:
         return float(value)
     if column.endswith("_per_mac"):
-        whole = _predicted(column.removesuffix("_per_mac"), given, results)
+        whole = _predicted(column.removesuffix("_per_mac"), value_of, results)
         macs = sum(result.plan.macs for result in results)
         return whole / macs if whole is not None and macs else None
     component, _, what = column.rpartition("_")
     if what == "pj":
-        found = [pj for result in results for key, pj in result.energy.items() if key[0] == component]
-        return math.fsum(found) if found else None
+        energies = [pj for result in results for key, pj in result.energy.items() if key[0] == component]
+        return math.fsum(energies) if energies else None
     counts = [n for r in results for key, n in r.plan.counts.items() if (key[0], key[2]) == (component, what)]
     return float(sum(counts)) if counts else None
 
@@ -162,6 +160,6 @@ def _read(path: Path) -> Silicon:
 
 
 def silicon_of(machine: str, folder: Path) -> Silicon | None:
-    """The published measurements kept for a machine in `folder`/measured, if there are any."""
+    """Published measurements of a machine in `folder`/measured, if there are any."""
     path = folder / "measured" / f"{machine}.yaml"
     return _read(path) if path.is_file() else None

@@ -23,6 +23,7 @@ from hwsim.engine.clock import Timebase
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.machines import Mcu
+from hwsim.message import Message
 from hwsim.report.result import RunResult
 from hwsim.scenario.result import DutyCycle
 from hwsim.scenario.states import with_states
@@ -101,7 +102,7 @@ def duty_cycle(
     sensor_w = None if sensor is None else float(_quantity("sensor", sensor, "power"))
     if sensor_w and not capture_s:
         raise InputError("a sensor that draws power must take time to capture: give capture, as '100 ms'")
-    power, notes = machine.spec.power, []
+    power, notes = machine.spec.power, list[Message]()
     wake_up_s = Fraction(0) if power.wake_up == "unknown" else Fraction(power.wake_up)
     timebase = _timebase(machine.timebase.rate_hz, (period, capture_s, jitter_s, wake_up_s))
 
@@ -117,7 +118,10 @@ def duty_cycle(
     if unequal:
         period_count, starts = _starts(count, ticks(period), ticks(jitter_s), burst, body[0], random.Random(seed))
         if period_count < count:
-            notes.append(f"unequal periods are simulated one by one: only the first {period_count:,} of {count:,}")
+            template = "unequal periods are simulated one by one: only the first {simulated:,} of {periods:,}"
+            notes.append(
+                Message("scenario.unequal_periods", template, {"simulated": period_count, "periods": count}, "warning")
+            )
         gaps = [after - before for before, after in pairwise(starts)]
         count = len(gaps)
         tiles = tuple(Run(1, (after, *body)) for after in (0, *gaps[:-1]))
@@ -142,16 +146,22 @@ def duty_cycle(
     state_ticks = {"inference": count * inference_ticks, "wake-up": count * body[1], "sleep": sleep_ticks}
     rest = "sleep" if power.deep_sleep == "unknown" and power.sleep != "unknown" else "deep sleep"
     if rest == "sleep":
-        notes.append(f"power.deep_sleep of {machine.name} is unknown; light sleep is used instead")
+        template = "power.deep_sleep of {machine} is unknown; light sleep is used instead"
+        notes.append(Message("scenario.light_sleep", template, {"machine": machine.name}))
     state_ticks[rest] = state_ticks.get(rest, 0) + window - sum(state_ticks.values())
     supply_factor = 1.0
     if cell is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None:
         # A linear regulator draws the same current at any voltage; with a converter before it, power.supply is set.
         supply_factor = float(cell.voltage / power.measured_supply)
-        notes.append(
-            f"fed straight from {cell.name}: the current measured at {float(power.measured_supply):g} V, at "
-            f"{float(cell.voltage):g} V, is {supply_factor:.3g} times the power; behind a converter, set power.supply"
+        template = (
+            "powered directly by {battery}: the current measured at {measured_v:g} V, at {battery_v:g} V, "
+            "is {factor:.3g} times the power; behind a converter, set power.supply"
         )
+        values = {
+            "battery": cell.name, "measured_v": float(power.measured_supply), "battery_v": float(cell.voltage),
+            "factor": supply_factor,
+        }  # fmt: skip
+        notes.append(Message("scenario.unregulated", template, values))
     watts = {
         "inference": machine.active_w,
         "wake-up": None if power.wake_up == "unknown" else machine.state_w("waking"),
@@ -166,7 +176,8 @@ def duty_cycle(
     keys = {"inference": "active", "wake-up": "wake_up", "sleep": "sleep", "deep sleep": "deep_sleep"}
     unknown = [f"power.{keys[state]}" for state, joules in energy.items() if joules is None]
     if unknown:
-        notes.append(f"{machine.name} has no value for {', '.join(unknown)}; set it with --set")
+        template = "{machine} has no value for {keys}; set it with --set"
+        notes.append(Message("scenario.unknown_power", template, {"machine": machine.name, "keys": unknown}, "warning"))
     sensing = timebase.seconds(count * body[0])
     peak = max((w for state in seconds_of if (w := watts[state]) is not None), default=None)
     if sensor_w is not None:

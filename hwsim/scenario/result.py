@@ -9,6 +9,7 @@ from typing import Any
 
 from hwsim.energy.battery import Battery
 from hwsim.engine import Timeline
+from hwsim.message import Message
 from hwsim.report.quantity import counted
 from hwsim.units import format_si
 
@@ -40,7 +41,7 @@ class DutyCycle:
     peak_w: float | None
     battery: Battery | None
     timeline: Timeline
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def least_w(self) -> float:
@@ -60,7 +61,7 @@ class DutyCycle:
         return self.battery.energy_j / self.average_w
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[Message, ...]:
         """Limits of the battery that the duty cycle exceeds."""
         if self.battery is None:
             return ()
@@ -90,7 +91,7 @@ class DutyCycle:
             lines.append(f"battery life {life}: {self.battery.name}, {capacity} ({self.battery.source})")
             if self.peak_w is not None:
                 lines.append(f"peak current {self.battery.current_ma(self.peak_w):.4g} mA")
-        return [*lines, *(f"WARNING: {text}" for text in self.warnings), *self.notes]
+        return [*lines, *(f"WARNING: {text}" for text in self.warnings), *map(str, self.notes)]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the timeline as plain data; unknown values are null."""
@@ -124,8 +125,9 @@ class DutyCycle:
             "energy_j": dict(self.energy_j),
             "battery": battery,
             "events": self.timeline.events,
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
+            "warnings": list(map(str, self.warnings)),
+            "notes": list(map(str, self.notes)),
+            "messages": [message.to_dict() for message in (*self.warnings, *self.notes)],
         }
 
 

@@ -1,4 +1,4 @@
-"""The report of one run: what it came to, where time and energy went, what binds each layer, and all that it used."""
+"""The report of one run: totals, breakdown of time and energy, bottlenecks, and provenance."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
+from hwsim.report.messages import table
 from hwsim.report.published import Prediction, Silicon, silicon_of
 from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
@@ -48,7 +49,7 @@ def report_html(report: RunResult, scenario: DutyCycle | None = None, prediction
 
 
 def report_fragment(report: RunResult) -> str:
-    """The head of the report and its layers, for a notebook."""
+    """Totals and layers, for a notebook."""
     page = _page(report)
     _summary(page, report, {})
     _layers(page, report, None)
@@ -96,9 +97,9 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
     if s.latency_s:
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
         page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
-    fits = {str(use) for use in report.memories if use.fits}  # told below
-    for note in (note for note in report.notes if note not in fits):
-        page.text(note, "bad" if "TOO MUCH" in note else "soft")
+    for message, note in zip(report.messages, report.notes, strict=True):
+        if message.code != "memory.fits":  # in the table of memories
+            page.text(note, "bad" if message.severity == "error" else "soft")
     unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
     if unknown:
         page.text(
@@ -107,7 +108,7 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
         )
 
 
-def _kept(results: Sequence[LayerResult], most: int) -> tuple[list[LayerResult], list[LayerResult]]:
+def _slowest(results: Sequence[LayerResult], most: int) -> tuple[list[LayerResult], list[LayerResult]]:
     """The slowest layers in their order, and the others."""
     if len(results) <= most:
         return list(results), []
@@ -123,8 +124,8 @@ def _series(parts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
             totals[name] = totals.get(name, 0.0) + value
     names = sorted((n for n in totals if totals[n]), key=lambda n: -totals[n])
     if len(names) > 8:
-        shown_, rest = names[:7], names[7:]
-        return {n: [row.get(n, 0.0) for row in parts] for n in shown_} | {
+        largest, rest = names[:7], names[7:]
+        return {n: [row.get(n, 0.0) for row in parts] for n in largest} | {
             "others": [math.fsum(row.get(n, 0.0) for n in rest) for row in parts]
         }
     return {n: [row.get(n, 0.0) for row in parts] for n in names}
@@ -141,16 +142,18 @@ def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
     if not ran:
         return
     page.section("Latency and energy of each layer")
-    kept, rest = _kept(ran, _ROWS)
-    labels = [r.name for r in kept] + ([f"{len(rest)} faster layers"] if rest else [])
-    times = [latency_parts(r) for r in kept] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
-    energies = [energy_parts(r) for r in kept] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
+    rows, rest = _slowest(ran, _ROWS)
+    labels = [r.name for r in rows] + ([f"{len(rest)} faster layers"] if rest else [])
+    times = [latency_parts(r) for r in rows] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
+    energies = [energy_parts(r) for r in rows] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
     measured = silicon.rows(report.workload.name, report.batch) if silicon is not None else {}
     marks = [measured.get(label, {}).get("latency_s") for label in labels]
-    panels = [Panel("latency", found := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colors(found))]
+    panels = [
+        Panel("latency", series := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colors(series))
+    ]
     if any(map(any, energies)):
-        found = _series(energies)
-        panels.append(Panel("energy", found, lambda pj: format_si(pj * 1e-12, "J"), colors=_colors(found)))
+        series = _series(energies)
+        panels.append(Panel("energy", series, lambda pj: format_si(pj * 1e-12, "J"), colors=_colors(series)))
     total = report.summary.latency_s
     slow = max(ran, key=lambda r: r.latency_s)
     description = (
@@ -164,7 +167,7 @@ def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
         if all(map(in_turn, ran))
         else (
             "Latency is split into compute time and what the bottleneck adds to it"
-            f"{'; for concurrent pipelines, by the busiest resource' if _beside(ran) else ''}. "
+            f"{'; for concurrent pipelines, by the busiest resource' if _concurrent(ran) else ''}. "
         )
     )
     caption += f"{counted(idle, 'layer')} without time (in place, or not run by this machine) omitted. " if idle else ""
@@ -173,12 +176,12 @@ def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
     _layer_table(page, report)
 
 
-def _beside(results: Sequence[LayerResult]) -> bool:
+def _concurrent(results: Sequence[LayerResult]) -> bool:
     return any(len(r.timeline.pipelines) > 1 for r in results)
 
 
 def _colors(series: dict[str, list[float]]) -> dict[str, str]:
-    """Gray for what is nobody's work; the rest by place."""
+    """Gray for static power and overhead; other series by place."""
     gray = {"static", OVERLAP, "overhead"}
     colored = [name for name in series if name not in gray]
     return {name: color(colored.index(name)) if name in colored else "cx" for name in series}
@@ -229,25 +232,29 @@ def _binding(page: Page, report: RunResult) -> None:
         return cells if one_by_one else [*cells, Cell(binding(r), css="w")]
 
     columns = ["layer", "time", "share", "bound by", *heads, *([] if one_by_one else ["details"])]
-    kept, rest = _kept(ran, _OPEN)
-    page.table(columns, map(row, kept))
+    slow, rest = _slowest(ran, _OPEN)
+    page.table(columns, map(row, slow))
     how = "add up, since the stages run in sequence" if one_by_one else "overlap, since the stages run in parallel"
     page.text(f"Bars are the share of the layer's time in which each resource is busy; they {how}.", "soft")
     if rest:
-        most = _kept(ran, _TABLE)[0]
+        most = _slowest(ran, _TABLE)[0]
         less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
         page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
     for r in sorted(ran, key=lambda r: -r.latency_s):
-        slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
+        slowest.setdefault(tuple(map(str, r.plan.why)) or (r.plan.algorithm,), r)
     for r in list(slowest.values())[:_SLOWEST]:
         advice = report.machine.advice(report.plan, r.name)
         if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
-        for sentence in r.plan.why:
-            page.text(sentence, "soft")
-        if advice:
-            page.lines(advice, "Alternatives")
+        for message in r.plan.why:
+            page.text(str(message), "soft")
+        for message in advice:
+            if message.rows:
+                heads, rows = table(message)
+                page.table(heads, [[Cell(text, css="k") for text in row] for row in rows], fold=str(message))
+            else:
+                page.text(str(message), "soft")
 
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:

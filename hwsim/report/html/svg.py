@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "linear_ticks", "log_ticks"]
+__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "linear_ticks", "log_ticks", "text_width", "truncate"]
 
 #: Colors that the style sheet has, ``c0`` and on; the one after them is gray.
 COLORS = 8
+_CHARACTER = 6.3  # mean width of a character of the labels in pixels
 # Characters that no XML may have, not even escaped.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -24,6 +25,17 @@ def escape(text: object) -> str:
 def color(index: int) -> str:
     """The class of a series by its place; what comes after the last color is gray."""
     return f"c{index}" if index < COLORS else "cx"
+
+
+def text_width(text: str) -> float:
+    """Estimated width of a label in pixels."""
+    return len(text) * _CHARACTER
+
+
+def truncate(text: str, width: float) -> str:
+    """Text cut to a width in pixels."""
+    most = max(int(width / _CHARACTER), 3)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _n(value: float) -> str:
@@ -46,8 +58,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, -(-(last - first) // 8))
     steps = (1, 2, 5) if last - first <= 2 else (1,)
-    found = [10.0**e * m for e in range(first, last + 1, every) for m in steps]
-    return [tick for tick in found if low * 0.999 <= tick <= high * 1.001]
+    powers = [10.0**e * m for e in range(first, last + 1, every) for m in steps]
+    return [tick for tick in powers if low * 0.999 <= tick <= high * 1.001]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ class Svg:
             self._parts.append(f"<{tag} {attributes}{style}/>")
 
     def rect(self, x: float, y: float, width: float, height: float, css: str = "", title: str = "") -> None:
-        """A rectangle; a `title` is what the pointer is told."""
+        """A rectangle; `title` is its tooltip."""
         size = f'width="{_n(max(width, 0))}" height="{_n(max(height, 0))}"'
         self._shape("rect", f'x="{_n(x)}" y="{_n(y)}" {size}', css, title)
 

@@ -1,9 +1,10 @@
-"""A sweep or exploration as HTML: what was varied, what came of it, and which points no other beats."""
+"""A sweep or exploration as HTML: parameters, results and the Pareto front."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.explore import MOST_WORDS, axis_of, curve, parallel, scatter
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import counted, shown
+from hwsim.report.quantity import counted, shown, title
+from hwsim.units import column_unit
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["sweep_fragment", "sweep_html"]
+__all__ = ["SweepPoints", "sweep_fragment", "sweep_html"]
 
 _ROWS = 2000
 _ROWS_IN_A_NOTEBOOK = 200
@@ -26,70 +28,53 @@ _OPEN = 25
 _AXES = 10
 
 
-def sweep_html(
-    frame: pd.DataFrame,
-    parameters: Sequence[str],
-    objectives: Sequence[str],
-    title: str,
-    *,
-    front: Sequence[int] | None = None,
-    maximize: Collection[str] = (),
-    hypervolume: Sequence[tuple[int, float]] | None = None,
-    sensitivity: Mapping[str, Mapping[str, float]] | None = None,
-    notes: Sequence[str] = (),
-) -> str:
-    """Many points as one self-contained HTML document.
+@dataclass(frozen=True)
+class SweepPoints:
+    """Points of a sweep or an exploration, and what a page shows of them.
 
-    Parameters
+    Attributes
     ----------
     frame : DataFrame
-        A row a point; one with a NaN among its objectives failed, and is told and not drawn.
+        A row per point; one with a NaN among its objectives failed and is not drawn.
     parameters, objectives : sequence of str
-        Columns that were varied, and that are judged (their unit is in their name).
+        Columns of the parameters, and of the objectives (their unit is in their name).
+    title : str
     front : sequence of int, optional
-        Positions of the points that no other beats; found from the objectives unless given.
+        Positions of the points on the Pareto front; default: computed from the objectives.
     maximize : collection of str
-        Objectives of which more is better.
-    hypervolume : sequence of (int, float), optional
-        The volume that the front dominated after so many points.
-    sensitivity : mapping, optional
-        By objective and parameter: how much it changes with it.
+        Objectives to maximize.
+    hypervolume : sequence of (int, float)
+        Hypervolume that the front dominates after a number of points.
+    sensitivity : mapping
+        Effect of each parameter by objective.
     notes : sequence of str
         Sentences to begin with.
     """
-    given = (frame, parameters, objectives, title, front, maximize, hypervolume, sensitivity, notes)
-    return _page(*given, most=_ROWS).document()
+
+    frame: pd.DataFrame
+    parameters: Sequence[str]
+    objectives: Sequence[str]
+    title: str
+    front: Sequence[int] | None = None
+    maximize: Collection[str] = ()
+    hypervolume: Sequence[tuple[int, float]] = ()
+    sensitivity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
-def sweep_fragment(
-    frame: pd.DataFrame,
-    parameters: Sequence[str],
-    objectives: Sequence[str],
-    title: str,
-    *,
-    front: Sequence[int] | None = None,
-    maximize: Collection[str] = (),
-    hypervolume: Sequence[tuple[int, float]] | None = None,
-    sensitivity: Mapping[str, Mapping[str, float]] | None = None,
-    notes: Sequence[str] = (),
-) -> str:
-    """The same for a notebook: with a shorter table."""
-    given = (frame, parameters, objectives, title, front, maximize, hypervolume, sensitivity, notes)
-    return _page(*given, most=_ROWS_IN_A_NOTEBOOK).fragment()
+def sweep_html(points: SweepPoints) -> str:
+    """Points as one self-contained HTML document."""
+    return _page(points, _ROWS).document()
 
 
-def _page(
-    frame: pd.DataFrame,
-    parameters: Sequence[str],
-    objectives: Sequence[str],
-    title: str,
-    front: Sequence[int] | None,
-    maximize: Collection[str],
-    hypervolume: Sequence[tuple[int, float]] | None,
-    sensitivity: Mapping[str, Mapping[str, float]] | None,
-    notes: Sequence[str],
-    most: int,
-) -> Page:
+def sweep_fragment(points: SweepPoints) -> str:
+    """The same for a notebook, with a shorter table."""
+    return _page(points, _ROWS_IN_A_NOTEBOOK).fragment()
+
+
+def _page(points: SweepPoints, most: int) -> Page:
+    frame, parameters, objectives, maximize = points.frame, points.parameters, points.objectives, points.maximize
+    hypervolume = points.hypervolume
     for name in (*parameters, *objectives):
         if name not in frame.columns:
             raise InputError(
@@ -97,27 +82,27 @@ def _page(
             )
     if not objectives:
         raise InputError("a sweep page must have at least one objective")
-    best = pareto_front(frame, objectives, maximize) if front is None else list(front)
+    best = pareto_front(frame, objectives, maximize) if points.front is None else list(points.front)
     failed = int(frame[list(objectives)].isna().any(axis=1).sum())
-    page = Page(title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
+    page = Page(points.title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
     page.tiles(_tiles(frame, objectives, maximize, best))
-    for note in notes:
+    for note in points.notes:
         page.text(note, "soft")
     if failed:
         page.text(f"{counted(failed, 'point')} failed.", "bad")
     if best:
-        varied = [name for name in parameters if frame[name].astype(str).nunique() > 1]
-        _front(page, frame, varied, objectives, best)
-        _parallel(page, frame, varied, objectives, best)
-    if hypervolume and len(hypervolume) > 1:
+        variables = [name for name in parameters if frame[name].astype(str).nunique() > 1]
+        _front(page, frame, variables, objectives, best)
+        _parallel(page, frame, variables, objectives, best)
+    if len(hypervolume) > 1:
         page.section("Hypervolume")
-        told = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
+        rise = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
         page.chart(
-            curve("Hypervolume over points simulated", told, hypervolume, "points simulated", "hypervolume"),
+            curve("Hypervolume over points simulated", rise, hypervolume, "points simulated", "hypervolume"),
             "Volume of the objective space that the front dominates; flat where more points did not improve the front.",
         )
-    if sensitivity:
-        _sensitivity(page, sensitivity)
+    if points.sensitivity:
+        _sensitivity(page, points.sensitivity)
     _table(page, frame, parameters, objectives, best, most)
     return page
 
@@ -125,14 +110,14 @@ def _page(
 def _tiles(
     frame: pd.DataFrame, objectives: Sequence[str], maximize: Collection[str], best: Sequence[int]
 ) -> list[tuple[str, str, str]]:
-    found = []
+    tiles = []
     for name in objectives:
         values = frame[name].dropna()
         if len(values):
             top = values.max() if name in maximize else values.min()
             worst = values.min() if name in maximize else values.max()
-            found.append((shown(name, float(top), 3), f"best {name}", f"worst {shown(name, float(worst), 3)}"))
-    return [*found, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
+            tiles.append((shown(name, float(top), 3), f"best {title(name)}", f"worst {shown(name, float(worst), 3)}"))
+    return [*tiles, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
 
 
 def _words(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
@@ -144,53 +129,53 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _tell(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
+def _tooltip(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
     return "; ".join(f"{name} {shown(name, _plain(frame[name].iloc[index]))}" for name in names)
 
 
 def _front(
-    page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+    page: Page, frame: pd.DataFrame, variables: Sequence[str], objectives: Sequence[str], best: Sequence[int]
 ) -> None:
     page.section("Pareto front")
-    labels = [f"{n}: {_words(frame, varied, i)}" for n, i in enumerate(best, 1)]
-    told = [f"{n}: {_tell(frame, [*varied, *objectives], i)}" for n, i in enumerate(best, 1)]
-    words = f"; labels are {', '.join(varied)}" if varied and len(best) <= MOST_WORDS else ""
+    labels = [f"{n}: {_words(frame, variables, i)}" for n, i in enumerate(best, 1)]
+    tooltips = [f"{n}: {_tooltip(frame, [*variables, *objectives], i)}" for n, i in enumerate(best, 1)]
+    words = f"; labels are {', '.join(variables)}" if variables and len(best) <= MOST_WORDS else ""
     pairs = list(combinations(objectives, 2))[:3]
     for across, up in pairs:
         description = (
-            f"Each point by its {across} and {up}; {counted(len(best), 'point')} not dominated, "
-            f"from {told[0]} to {told[-1]}."
+            f"Each point by its {title(across)} and {title(up)}; {counted(len(best), 'point')} not dominated, "
+            f"from {tooltips[0]} to {tooltips[-1]}."
         )
         x, y = axis_of(frame[across], across), axis_of(frame[up], up)
         page.chart(
-            scatter(f"{up} over {across}", description, x, y, best, labels, told),
+            scatter(f"{title(up)} over {title(across)}", description, x, y, best, labels, tooltips),
             f"Points of the front are numbered as in the table below{words}.",
         )
     rows = [
         [
             Cell(str(n), n),
-            *(_cell(name, frame[name].iloc[i]) for name in varied),
+            *(_cell(name, frame[name].iloc[i]) for name in variables),
             *(_cell(name, frame[name].iloc[i]) for name in objectives),
         ]
         for n, i in list(enumerate(best, 1))[:_FRONT]
     ]
     more = f", the first {_FRONT} of {len(best):,}" if len(best) > _FRONT else ""
-    page.table(["#", *varied, *objectives], rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
+    page.table(["#", *variables, *objectives], rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
 
 
 def _parallel(
-    page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+    page: Page, frame: pd.DataFrame, variables: Sequence[str], objectives: Sequence[str], best: Sequence[int]
 ) -> None:
-    names = [*varied[: _AXES - min(len(objectives), 3)], *objectives[:3]]
+    names = [*variables[: _AXES - min(len(objectives), 3)], *objectives[:3]]
     if len(names) < 2:
         return
     page.section("Parameters and objectives")
     axes = [axis_of(frame[name], name) for name in names]
-    told = [_tell(frame, names, i) for i in best]
+    tooltips = [_tooltip(frame, names, i) for i in best]
     description = f"One line per point through {', '.join(names)}; the lines of the front are in color."
-    left_out = "" if len(names) == len(varied) + len(objectives) else " Not every parameter has an axis."
+    left_out = "" if len(names) == len(variables) + len(objectives) else " Not every parameter has an axis."
     page.chart(
-        parallel("Parallel coordinates", description, axes, best, told),
+        parallel("Parallel coordinates", description, axes, best, tooltips),
         f"One line per point: all of the front and at most a few hundred others.{left_out}",
     )
 
@@ -207,7 +192,7 @@ def _sensitivity(page: Page, sensitivity: Mapping[str, Mapping[str, float]]) -> 
     page.section("Sensitivity")
     panels = [
         Panel(
-            objective,
+            title(objective),
             {objective: [v if math.isfinite(v := max(effects.get(name, 0.0), 0.0)) else 0.0 for name in labels]},
             lambda value: f"{value:.3g}",
         )
@@ -223,16 +208,10 @@ def _sensitivity(page: Page, sensitivity: Mapping[str, Mapping[str, float]]) -> 
 def _cell(name: str, value: Any) -> Cell:
     value = _plain(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and not _has_unit(name):
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and column_unit(name) is None:
             value = int(value)
         return Cell("" if math.isnan(value) else shown(name, value), float(value), "n")
     return Cell("" if value is None else str(value), css="k")
-
-
-def _has_unit(name: str) -> bool:
-    from hwsim.report.quantity import base_unit
-
-    return bool(base_unit(name)[0])
 
 
 def _table(
@@ -246,12 +225,12 @@ def _table(
     page.section("All points")
     order = frame[objectives[0]].reset_index(drop=True).sort_values(kind="stable").index
     places = list(dict.fromkeys([*best, *order.tolist()]))[:most]
-    known = set(best)
+    on_front = set(best)
     extra = [name for name in map(str, frame.columns) if name not in (*parameters, *objectives)][:12]
     columns = [*parameters, *objectives, *extra]
     values = {name: frame[name].tolist() for name in columns}
     rows = [
-        [Cell("front" if i in known else "", css="k"), *(_cell(name, values[name][i]) for name in columns)]
+        [Cell("front" if i in on_front else "", css="k"), *(_cell(name, values[name][i]) for name in columns)]
         for i in places
     ]
     if len(places) < len(frame):
