@@ -68,7 +68,11 @@ class DutyCycle:
         return tuple(self.battery.warnings(self.peak_w or 0.0, self.average_w, self.life_s))
 
     def lines(self) -> list[str]:
-        """The result as text."""
+        """The result as text, with warnings and notes."""
+        return [*self.figures(), *(f"WARNING: {text}" for text in self.warnings), *map(str, self.notes)]
+
+    def figures(self) -> list[str]:
+        """Power, times, energies and battery life as text."""
         is_known = self.average_w is not None
         power = format_si(self.least_w, "W", 5) if is_known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
         late = f"missed deadlines {self.missed:,}"
@@ -91,7 +95,7 @@ class DutyCycle:
             lines.append(f"battery life {life}: {self.battery.name}, {capacity} ({self.battery.source})")
             if self.peak_w is not None:
                 lines.append(f"peak current {self.battery.current_ma(self.peak_w):.4g} mA")
-        return [*lines, *(f"WARNING: {text}" for text in self.warnings), *map(str, self.notes)]
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the timeline as plain data; unknown values are null."""

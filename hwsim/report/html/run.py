@@ -259,8 +259,12 @@ def _binding(page: Page, report: RunResult) -> None:
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:
     page.section("Duty cycle")
-    for line in scenario.lines():
-        page.text(line.strip(), "bad" if line.startswith("WARNING") else "")
+    for line in scenario.figures():
+        page.text(line.strip())
+    for warning in scenario.warnings:
+        page.text(str(warning), "bad")
+    for note in scenario.notes:
+        page.text(str(note))
     panels = [
         Panel(
             "time per inference",
