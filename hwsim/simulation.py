@@ -11,6 +11,7 @@ from hwsim.engine import Timeline, simulate as run_program
 from hwsim.engine.program import Program
 from hwsim.errors import InputError
 from hwsim.machines import Machine, NetworkPlan, PlanCache
+from hwsim.message import Message
 from hwsim.report.report import Report
 from hwsim.report.result import LayerResult
 from hwsim.workload import Workload
@@ -122,6 +123,6 @@ def _simulate(network: NetworkPlan) -> Report:
     memories = machine.memories(workload, batch)
     notes = (*workload.lowering_notes(batch), *machine.notes(network))
     if not network.whole:
-        part = f"totals are of {len(network)} of the {len(workload)} layers"
-        notes = (f"{part}; memory is that of the whole network", *notes)
+        template = "totals are of {part} of the {whole} layers; memory is that of the whole network"
+        notes = (Message("run.selection", template, {"part": len(network), "whole": len(workload)}), *notes)
     return Report(network, tuple(results), peak, notes, memories)

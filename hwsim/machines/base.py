@@ -18,6 +18,7 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.spec import MachineSpec
+from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 from hwsim.workload.arena import Arena
 from hwsim.workload.network import hint, selects
@@ -128,7 +129,7 @@ class Machine(Hardware):
         """Where the activations of a network lie in memory over time, where the kind plans that."""
         return None
 
-    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """For `hwsim explain`: the cost of a layer under alternatives."""
         return ()
 
@@ -139,7 +140,7 @@ class Machine(Hardware):
         """
         return ()
 
-    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Assumptions and scalings that a user of this run should know."""
         return ()
 

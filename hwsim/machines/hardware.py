@@ -13,6 +13,7 @@ from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
 from hwsim.machines.plan import Constant
 from hwsim.machines.spec import MachineSpec
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.yaml_source import Document
 
@@ -24,6 +25,8 @@ class Hardware(ABC):
 
     kind: ClassVar[str]
     spec_class: ClassVar[type[MachineSpec]]
+    no_nests: ClassVar[str] = ""
+    """Why the kind's layers have no loop nest; empty if those with MACs have one."""
 
     def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:
         self.spec: Any = spec
@@ -85,21 +88,21 @@ class Hardware(ABC):
         """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
         return ()
 
-    def why_unused(self, property: str) -> str:
+    def why_unused(self, property: str) -> Message | str:
         """Why a property of layers that changes no plan here does not, as in ``weight.density``.
 
         ``dtype`` asks who runs other number formats; the empty name why a layer takes no time and no energy.
         """
-        return "" if property == "dtype" else f"not modeled by kind {self.kind}"
+        return "" if property == "dtype" else Message("unused.kind", "not modeled by kind {kind}", {"kind": self.kind})
 
     def runs_as(self, layer: Layer) -> str | None:
         """The number format that a layer runs in, where the kind has one for all of its tensors."""
         return None
 
-    def idle_keys(self) -> Mapping[str, str]:
+    def idle_keys(self) -> Mapping[str, Message | str]:
         """Keys of a file that have no effect on this machine, each with the reason: dotted, a block for all below."""
         return {}
 
-    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
+    def odd_prices(self) -> tuple[tuple[str, str, Message | str], ...]:
         """Prices of something else than the machine has: key, value, reason."""
         return ()

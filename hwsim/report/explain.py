@@ -8,6 +8,7 @@ from rich.text import Text
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
+from hwsim.report.messages import table
 from hwsim.report.quantity import counted, energy, shown
 from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import Column, print_columns, wrapped
@@ -44,8 +45,12 @@ def _explain(report: RunResult, result: LayerResult, console: Console) -> None:
         "  ",
     )
     wrapped(console, f"bound by {result.bound}: {binding(result)}", "  ")
-    for sentence in (*plan.why, *report.machine.advice(report.plan, result.name)):
-        wrapped(console, sentence, "  ")
+    for message in (*plan.why, *report.machine.advice(report.plan, result.name)):
+        wrapped(console, str(message), "  ")
+        if message.rows:
+            heads, rows = table(message)
+            columns = [Column(f"  {head}", [f"  {row[i]}" for row in rows]) for i, head in enumerate(heads)]
+            print_columns(console, columns)
     _nest(result, console)
     _stages(report, result, console)
     _prices(report, result, console)

@@ -15,15 +15,13 @@ from pydantic import Field
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.fields import Name, Positive, Spec, check
 from hwsim.report.quantity import shown
-from hwsim.units import parse
+from hwsim.units import column_unit, parse
 from hwsim.yaml_source import read_yaml
 
 if TYPE_CHECKING:
     from hwsim.report.result import LayerResult, RunResult
 
 __all__ = ["Measured", "Prediction", "Silicon", "silicon_of"]
-
-_DIMENSION = {"_s": "time", "_bytes": "size", "_w": "power", "_pj": "energy"}
 
 
 class Measured(Spec):
@@ -105,11 +103,11 @@ class Silicon:
     def _value(self, column: str, value: str | int | float) -> float:
         if not isinstance(value, str):
             return float(value)
-        kind = next((d for suffix, d in _DIMENSION.items() if column.endswith(suffix)), None)
-        if kind is None:
+        unit = column_unit(column)
+        if unit is None or len(unit.dimensions) > 1:
             raise InputError([Fault(self.name, column, f"must be a number, not {value!r}")])
         try:
-            return float(Fraction(parse(value, kind)))
+            return float(Fraction(parse(value, unit.dimensions[0])))
         except ValueError as error:
             raise InputError([Fault(self.name, column, str(error))]) from None
 

@@ -46,7 +46,8 @@ class Report(RunResult):
             ],
             **({"arena": self.arena.to_dict()} if self.arena else {}),
             "notes": list(self.notes),
-            "unused": [asdict(item) for item in self.unused],
+            "messages": [message.to_dict() for message in self.messages],
+            "unused": [item.to_dict() for item in self.unused],
         }
 
     def to_json(self, more: Mapping[str, Any] | None = None) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.properties import Unused, unused
-from hwsim.report.unused import sentences
+from hwsim.message import Message
+from hwsim.report.messages import merged, sentence
+from hwsim.report.unused import unused_messages
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
@@ -58,8 +60,7 @@ class LayerResult:
 
     def row(self) -> dict[str, Any]:
         """The layer as one row: the columns of `Report.layers`."""
-        # A machine that tells how long it processes was measured then, not while it waits for the link.
-        window = float(self.columns.get("processing_s") or self.latency_s)
+        window = float(self.columns.get(self.plan.time_column) or self.latency_s)
         dynamic_pj = math.fsum(self.energy.values()) - self.dram_pj
         return {
             "layer": self.name,
@@ -139,7 +140,7 @@ class RunResult:
     plan: NetworkPlan
     results: tuple[LayerResult, ...]
     peak_memory_bytes: int
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[Message, ...] = field(default=())
     memories: tuple[MemoryUse, ...] = field(default=())
 
     def __repr__(self) -> str:
@@ -171,9 +172,15 @@ class RunResult:
         return unused(self.plan)
 
     @cached_property
-    def notes(self) -> tuple[str, ...]:
+    def messages(self) -> tuple[Message, ...]:
         """What a user should know: the machine's remarks, what has no effect, and whether the network fits."""
-        return (*self.remarks, *sentences(self.unused, len(self.results)), *map(str, self.memories))
+        fit = (use.message() for use in self.memories)
+        return merged((*self.remarks, *unused_messages(self.unused), *fit))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The messages as text."""
+        return tuple(sentence(message, len(self.results)) for message in self.messages)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
+from hwsim.report.messages import layer_names
 from hwsim.report.published import Prediction, Silicon
-from hwsim.report.quantity import count, counted, energy, pace
+from hwsim.report.quantity import count, counted, energy, pace, title
 from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
@@ -21,15 +22,17 @@ _NAME = 22
 
 
 def _measured(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]]) -> list[Column]:
-    """The measured time of the layers and the error: processing time if that was measured, else latency."""
-    shown = "processing_s" if any("processing_s" in m for m in silicon.values()) else "latency_s"
+    """The measured time of the layers and the error: of the machine's own column of time if published, else latency."""
+    published = {column for values in silicon.values() for column in values}
+    shown = next((r.plan.time_column for r in results if r.plan.time_column in published), "latency_s")
     rows = [(r.row().get(shown), silicon.get(r.name, {}).get(shown)) for r in results]
     if not any(measured for _, measured in rows):
         return []
     columns = []
     if shown != "latency_s":
         own = [format_si(float(predicted), "s") if predicted is not None else "" for predicted, _ in rows]
-        columns.append(Column("proc.", own, right=True))
+        name = title(shown)
+        columns.append(Column(name if len(name) <= 8 else f"{name[:4]}.", own, right=True))
     comparable = [measured if predicted is not None else None for predicted, measured in rows]
     errors = [f"{float(p) / m - 1:+.1%}" if p is not None and m else "" for p, m in rows]
     cells = [format_si(m, "s") if m else "" for m in comparable]
@@ -81,19 +84,15 @@ def _idle(results: Sequence[LayerResult]) -> str:
     reasons: dict[str, list[str]] = {}
     for result in results:
         reasons.setdefault(result.bound, []).append(result.name)
-    groups = []
-    for reason, names in reasons.items():
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        groups.append(f"{', '.join(names[:8])}{more} ({reason})")
-    return f"no time: {'; '.join(groups)}"
+    return f"no time: {'; '.join(f'{layer_names(names)} ({reason})' for reason, names in reasons.items())}"
 
 
 def print_report(report: RunResult, console: Console, silicon: Silicon | None = None) -> None:
     """Print the layers, the energy by component and the totals of a run."""
     s = report.summary
     part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
-    title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
-    console.print(Text(title, style="bold"), highlight=False)
+    heading = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
+    console.print(Text(heading, style="bold"), highlight=False)
     measured = silicon.rows(s.workload, s.batch) if silicon else {}
     free = {item.layer for item in report.unused if item.what == "free"}  # listed in the notes
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]

@@ -114,7 +114,8 @@ class Sweep:
 
     def notes(self) -> tuple[str, ...]:
         """What has no effect at the first feasible point of each machine and workload, of `_NOTED` of these at most."""
-        from hwsim.report.unused import sentences
+        from hwsim.report.messages import sentence
+        from hwsim.report.unused import unused_messages
 
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
@@ -124,9 +125,10 @@ class Sweep:
         notes: dict[str, list[str]] = {}
         for number in first.values():
             report = self.runner.evaluator.report(number)
-            for sentence in sentences(report.unused, len(report.results)):
-                notes.setdefault(sentence, []).append(f"{report.workload.name} on {report.machine.name}")
-        return tuple(f"{', '.join(dict.fromkeys(where))}: {sentence}" for sentence, where in notes.items())
+            for message in unused_messages(report.unused):
+                text = sentence(message, len(report.results))
+                notes.setdefault(text, []).append(f"{report.workload.name} on {report.machine.name}")
+        return tuple(f"{', '.join(dict.fromkeys(where))}: {text}" for text, where in notes.items())
 
     @property
     def varied(self) -> list[str]:

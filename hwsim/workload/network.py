@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape, whole
 
 __all__ = ["INPUT", "MAX_FAULTS", "MAX_LAYERS", "Live", "Node", "Workload", "hint"]
@@ -238,7 +239,7 @@ class Workload:
             self._lowered = lowered(self)
         return self._lowered
 
-    def lowering_notes(self, batch: int = 1) -> tuple[str, ...]:
+    def lowering_notes(self, batch: int = 1) -> tuple[Message, ...]:
         """What a user should know of the layers that were lowered, of this network or the one that it is made of."""
         from hwsim.workload.lowering import lowering_notes
 

@@ -94,5 +94,6 @@ class KernelPlan(LayerPlan):
     """
 
     load: Load = Load()
+    compute_bounds: tuple[str, ...] = ("tensor", "issue")
     seconds: float = 0.0
     fill: float = 1.0

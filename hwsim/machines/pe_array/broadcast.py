@@ -21,7 +21,7 @@ from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.work import mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
@@ -311,14 +311,26 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         parts=((problem, mapping, counted.policy),),
         columns={"compute_cycles": mac_cycles * x.images, "post_cycles": post_cycles * x.images, "splits": way.splits},
         why=(
-            f"cycles per image: {', '.join(f'{name} {n:,}' for name, n in busy.items())}; "
-            f"DRAM traffic per image: {way.total + written // x.images:,} bytes",
-            f"{format_count(core.atoms(x), 'atomic operation')} per output position of a kernel group, "
-            f"{format_count(core.kernel_groups(x), 'kernel group')}; "
-            f"{share:.1%} of the multipliers are used",
-            "the ifmap is fetched again for each kernel group: the conv buffer cannot hold its lines and the kernels"
+            Message(
+                "pe_array.image",
+                "cycles per image: {cycles:,}; DRAM traffic per image: {dram_bytes:,} bytes",
+                {"cycles": busy, "dram_bytes": way.total + written // x.images},
+            ),
+            Message(
+                "pe_array.atoms",
+                "{atoms:count atomic operation} per output position of a kernel group, {groups:count kernel group}; "
+                "{share:.1%} of the multipliers are used",
+                {"atoms": core.atoms(x), "groups": core.kernel_groups(x), "share": share},
+            ),
+            Message(
+                "pe_array.ifmap_refetched",
+                "the ifmap is fetched for each kernel group: the conv buffer cannot hold its lines and the kernels",
+            )
             if way.streamed
-            else f"{format_count(way.splits, 'split')} of the rows, with "
-            f"{'all weights' if way.resident else 'two kernel groups'} in the conv buffer",
+            else Message(
+                "pe_array.splits",
+                "{splits:count split} of the rows, with {weights} in the conv buffer",
+                {"splits": way.splits, "weights": "all weights" if way.resident else "two kernel groups"},
+            ),
         ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.spec import PeArraySpec
+from hwsim.message import Message
 from hwsim.units import format_size
 
 __all__ = ["idle_keys", "sram_prices"]
@@ -81,7 +82,7 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
         yield "compress", "only the link of a row-stationary chip (mapper.objective: dram) compresses"
 
 
-def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, str]]:
+def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, Message]]:
     """Prices of an SRAM of another size than the memory has, or its banks; a price that says why is left out."""
     for key, price in spec.energy.prices.items():
         memory = spec.memories.get(key.partition(".")[0])
@@ -89,5 +90,6 @@ def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, str]]:
             continue
         sizes = [size for size in (memory.size, memory.bank, *memory.split.values()) if size is not None]
         if sizes and price.sram not in sizes:
-            reason = f"memories.{key.partition('.')[0]} has {format_size(int(sizes[0]))}"
+            values = {"memory": key.partition(".")[0], "size_bytes": int(sizes[0])}
+            reason = Message("price.sram_size", "memories.{memory} has {size_bytes:size}", values)
             yield f"energy.prices.{key}.sram", format_size(int(price.sram)), reason

@@ -24,6 +24,7 @@ from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.mapping import DATAFLOWS
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
@@ -83,30 +84,31 @@ class PeArray(Machine):
                 parts[name] = copies * int(sum(sizes))
         return parts
 
-    def idle_keys(self) -> dict[str, str]:
+    def idle_keys(self) -> dict[str, Message | str]:
         """Keys that the planner of this wiring and dataflow does not read."""
         return dict(idle_keys(self.array))
 
-    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
+    def odd_prices(self) -> tuple[tuple[str, str, Message | str], ...]:
         """SRAMs that are priced at another size than they have."""
         return tuple(sram_prices(self.spec))
 
-    def why_unused(self, property: str) -> str:
+    def why_unused(self, property: str) -> Message | str:
         """Which keys of the file would use a property, and what has no unit here."""
         spec = self.spec
         name = property.rpartition(".")[2]
         if not property:
-            return "there is no post-processor: give post"
+            return Message("unused.no_post_processor", "there is no post-processor: give post")
         if property == "input.density":
-            return f"array.zeros is {spec.array.zeros}, memories.{spec.dram}.compress has no ifmap"
+            values = {"zeros": spec.array.zeros, "memory": spec.dram}
+            return Message("unused.zeros", "array.zeros is {zeros}, memories.{memory}.compress has no ifmap", values)
         if name in ("density", "format"):
-            return "tensors are stored and moved dense unless a memory compresses them"
+            return Message("unused.stored_dense", "tensors are stored and moved dense unless a memory compresses them")
         if name == "pattern":
-            return "zeros are assumed to be distributed at random"
+            return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
         if property.startswith("dead"):
-            return "dead channels are computed like any others"
+            return Message("unused.dead_channels", "dead channels are computed like any others")
         if property == "activation":
-            return "it is applied at no cost as outputs leave the array"
+            return Message("unused.activation", "it is applied at no cost as outputs leave the array")
         return super().why_unused(property)
 
     def lower_bound(self, layer: Layer, batch: int) -> LowerBound:

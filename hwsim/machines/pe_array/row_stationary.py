@@ -30,7 +30,7 @@ from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
 from hwsim.workload.product import geometry_of
@@ -164,7 +164,6 @@ class _Chip:
     def plan(self) -> LayerPlan:
         """The plan."""
         array, layer, work, chosen = self.array, self.layer, self.work, self.chosen
-        others = f", as {format_count(chosen.ties - 1, 'other')}" if chosen.ties > 1 else ""
         spec = array.spec
         top = 0
         parts: dict[tuple[int, int], int] = {}  # (strip height, rows of it that lie in the image) -> how many
@@ -218,6 +217,8 @@ class _Chip:
             problem=_problem(work, self.bits),
             mapping=self.nests[0][1],
             parts=tuple(self.nests),
+            # The chip's power was measured while it processes, without the transfers of the link.
+            time_column="processing_s",
             columns={
                 "processing_s": seconds,
                 "active_pes": active,
@@ -225,17 +226,27 @@ class _Chip:
                 "mapping": chosen.text(),
             },
             why=(
-                f"feasible mappings: {chosen.candidates:,}; of those with at least {self.limits.min_occupation:.0%} of "
-                f"the most active PEs, this one has the least DRAM traffic{others}"
-                if chosen.candidates
-                else "the mapping is given by hand",
-                f"cycles of the passes by bottleneck: {self._shares()}",
+                self._choice(),
+                Message(
+                    "pe_array.pass_cycles",
+                    "cycles of the passes by bottleneck: {cycles:,}",
+                    {"cycles": dict(sorted(self.busy.items(), key=lambda item: -item[1]))},
+                ),
             ),
         )
 
-    def _shares(self) -> str:
-        """Cycles by what binds them, largest first."""
-        return ", ".join(f"{name} {cycles:,}" for name, cycles in sorted(self.busy.items(), key=lambda item: -item[1]))
+    def _choice(self) -> Message:
+        """What the mapping was chosen from."""
+        chosen, share = self.chosen, self.limits.min_occupation
+        if not chosen.candidates:
+            return Message("pe_array.own_mapping", "the mapping comes from the machine file")
+        template = (
+            "feasible mappings: {feasible:,}; of those with at least {share:.0%} of the most active PEs, "
+            "this one has the least DRAM traffic"
+        )
+        template += ", as {others:count other}" if chosen.ties > 1 else ""
+        values = {"feasible": chosen.candidates, "share": share, "others": chosen.ties - 1}
+        return Message("pe_array.row_stationary_search", template, values)
 
     def _macs(self) -> int:
         """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""

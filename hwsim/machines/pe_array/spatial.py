@@ -32,7 +32,8 @@ from hwsim.mapping import (
     search,
     templates,
 )
-from hwsim.units import format_count, format_size
+from hwsim.message import Message
+from hwsim.units import format_size
 from hwsim.workload import Layer
 from hwsim.workload.product import geometry_of
 
@@ -70,7 +71,7 @@ def plan_by_hand(array: Array, layer: Layer, batch: int, lines: list[str]) -> La
         shared = [memory for memory, _ in mapping.keeps(tensor) if spec.memories[memory].per == "chip"]
         senders[tensor] = shared[-1]
     extent = " x ".join(f"{n} {axis}" for axis, n in _extents(mapping, problem).items()) or "1 PE"
-    why = ("the mapping is given by hand",)
+    why = (Message("pe_array.own_mapping", "the mapping comes from the machine file"),)
     return _lower(array, layer, batch, problem, mapping, counted, _actions(counted, senders), extent, why)
 
 
@@ -107,7 +108,7 @@ def plan_by_rules(array: Array, layer: Layer, batch: int) -> LayerPlan:
     problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
     mapping = nest(choice, work, names)
     counted = count(choice, problem, mapping, names)
-    # The words of the closed form: those of the nest, but where loops have one step (told in `why`).
+    # The words of the closed form: those of the nest, but where loops have one step (named in `why`).
     actions: dict[Action, int] = {}
     for (level, tensor), words in choice.words.items():
         if not words:
@@ -121,19 +122,32 @@ def plan_by_rules(array: Array, layer: Layer, batch: int) -> LayerPlan:
             actions[memory, tensor, "read"] = actions[memory, tensor, "update"] = words // 2
         else:
             actions[memory, tensor, "read"] = words
-    size = format_size(budget.buffer * bits[0] / 8)
-    why: tuple[str, ...] = (
-        f"feasible tilings: {choice.considered:,}, with {budget.pes} PEs, {size} of {names['glb']} and "
-        f"{budget.rf} words per PE; {choice.text()} has the least energy of data movement",
-        "counted as in the ISCA 2016 study: fills and drains are free, a partial sum that is read back is two accesses",
+    why: tuple[Message, ...] = (
+        Message(
+            "pe_array.study_search",
+            "feasible tilings: {feasible:,}, with {pes} PEs, {buffer_bytes:size} of {buffer} and {rf_words} words "
+            "per PE; {tiling} has the least energy of data movement",
+            {
+                "feasible": choice.considered,
+                "pes": budget.pes,
+                "buffer": names["glb"],
+                "buffer_bytes": budget.buffer * bits[0] / 8,
+                "rf_words": budget.rf,
+                "tiling": choice.text(),
+            },
+        ),
+        Message(
+            "pe_array.study_counts",
+            "counted as in the ISCA 2016 study: fills and drains are free, "
+            "a partial sum that is read back is two accesses",
+        ),
     )
     exact = nest_words(choice, counted, names)
-    if idle := [
-        f"{tensor} from {names[level]} {words:,} (nest: {exact.get((level, tensor), 0):,})"
-        for (level, tensor), words in choice.words.items()
-        if level in ("dram", "glb") and words > exact.get((level, tensor), 0)
-    ]:
-        why += (f"the study refetches tiles that the loop nest would reuse: {', '.join(idle)}",)
+    template = "the study refetches tiles that the loop nest reuses: {tensor} from {memory} {words:,} (nest: {nest:,})"
+    for (level, tensor), words in choice.words.items():
+        if level in ("dram", "glb") and words > (reused := exact.get((level, tensor), 0)):
+            values = {"tensor": tensor, "memory": names[level], "words": words, "nest": reused}
+            why += (Message("pe_array.study_refetch", template, values),)
     return _lower(array, layer, batch, problem, mapping, counted, actions, choice.text(), why)
 
 
@@ -228,12 +242,18 @@ def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
     counted = best.counts
     actions = _actions(counted, senders)
     extent = " x ".join(f"{n} {axis}" for axis, n in _extents(best.mapping, problem).items())
-    way = "exhaustive search" if best.exhaustive else "sampling and local search"
-    why = (
-        f"{way} over {format_count(best.considered, 'tiling')} of {format_count(len(nests), 'loop nest')}: "
-        f"feasible: {best.evaluated:,}; minimized: {'DRAM traffic' if objective == 'dram' else objective}",
+    why = Message(
+        "pe_array.exhaustive_search" if best.exhaustive else "pe_array.sampled_search",
+        ("exhaustive search" if best.exhaustive else "sampling and local search")
+        + " over {tilings:count tiling} of {nests:count loop nest}: feasible: {feasible:,}; minimized: {objective}",
+        {
+            "tilings": best.considered,
+            "nests": len(nests),
+            "feasible": best.evaluated,
+            "objective": "DRAM traffic" if objective == "dram" else objective,
+        },
     )
-    return _lower(array, layer, batch, problem, best.mapping, counted, actions, extent or "1 PE", why)
+    return _lower(array, layer, batch, problem, best.mapping, counted, actions, extent or "1 PE", (why,))
 
 
 def _extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
@@ -264,7 +284,7 @@ def _too_small(problem: Problem, nests: list[Mapping], capacities: dict[str, int
 
 def _lower(
     array: Array, layer: Layer, batch: int, problem: Problem, mapping: Mapping, counted: Counts,
-    actions: dict[Action, int], text: str, why: tuple[str, ...],
+    actions: dict[Action, int], text: str, why: tuple[Message, ...],
 ) -> LayerPlan:  # fmt: skip
     """Tiles of the nest above the innermost shared memory: loaded, computed, stored."""
     spec = array.spec

@@ -24,7 +24,7 @@ from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, geometry_of
 
@@ -217,11 +217,25 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         mapping=mapping,
         columns={"compute_cycles": compute, "weight_tiles": total_tiles},
         why=(
-            f"{format_count(columns, 'weight tile')}, each for {', '.join(f'{n} x {size}' for size, n in chunks)} rows "
-            f"of activations; the accumulators hold {format_count(held, 'such chunk')}",
-            f"a tile takes {tiles.packed} of {tiles.taps} taps of {format_count(tiles.channels, 'channel')} "
-            f"in {format_count(tiles.merged, 'group')}, "
-            f"{_ceil(fetch, cycle(1)):,} cycles to fetch and {passes * chunks[0][0]:,} to multiply",
+            Message(
+                "pe_array.weight_tiles",
+                "{tiles:count weight tile}, each for {chunks} rows of activations; "
+                "the accumulators hold {held:count such chunk}",
+                {"tiles": columns, "chunks": [f"{n} x {size}" for size, n in chunks], "held": held},
+            ),
+            Message(
+                "pe_array.weight_tile",
+                "a tile takes {packed} of {taps} taps of {channels:count channel} in {groups:count group}, "
+                "{fetch_cycles:,} cycles to fetch and {compute_cycles:,} to multiply",
+                {
+                    "packed": tiles.packed,
+                    "taps": tiles.taps,
+                    "channels": tiles.channels,
+                    "groups": tiles.merged,
+                    "fetch_cycles": _ceil(fetch, cycle(1)),
+                    "compute_cycles": passes * chunks[0][0],
+                },
+            ),
         ),
     )
 

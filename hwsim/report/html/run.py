@@ -13,6 +13,7 @@ from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
+from hwsim.report.messages import table
 from hwsim.report.published import Prediction, Silicon, silicon_of
 from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
@@ -96,9 +97,9 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
     if s.latency_s:
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
         page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
-    fits = {str(use) for use in report.memories if use.fits}  # told below
-    for note in (note for note in report.notes if note not in fits):
-        page.text(note, "bad" if "TOO MUCH" in note else "soft")
+    for message, note in zip(report.messages, report.notes, strict=True):
+        if message.code != "memory.fits":  # drawn below
+            page.text(note, "bad" if message.severity == "error" else "soft")
     unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
     if unknown:
         page.text(
@@ -239,15 +240,19 @@ def _binding(page: Page, report: RunResult) -> None:
         page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
     for r in sorted(ran, key=lambda r: -r.latency_s):
-        slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
+        slowest.setdefault(tuple(map(str, r.plan.why)) or (r.plan.algorithm,), r)
     for r in list(slowest.values())[:_SLOWEST]:
         advice = report.machine.advice(report.plan, r.name)
         if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
-        for sentence in r.plan.why:
-            page.text(sentence, "soft")
-        if advice:
-            page.lines(advice, "Alternatives")
+        for message in r.plan.why:
+            page.text(str(message), "soft")
+        for message in advice:
+            if message.rows:
+                heads, rows = table(message)
+                page.table(heads, [[Cell(text, css="k") for text in row] for row in rows], fold=str(message))
+            else:
+                page.text(str(message), "soft")
 
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from hwsim.machines.memory import ARENA
 from hwsim.report.html.charts import Chart, Memory, Point, Roof, blocks, roofline, staircase
 from hwsim.report.html.gantt import gantt
 from hwsim.report.html.page import Cell, Page, meter
@@ -70,20 +71,17 @@ def _mac_rate(rate: float) -> str:
 
 def add_memory(page: Page, report: RunResult) -> None:
     page.section("Memory over the run")
-    ram = next((use for use in report.memories if any(name == "arena" for name, _ in use.parts)), None)
-    arena = getattr(report, "arena", None)
+    arena = report.arena
     if arena is not None:
-        limit = None
-        if ram is not None:
-            others = sum(size for name, size in ram.parts if name != "arena")
-            limit = (f"{ram.memory} available for the arena", float(ram.size_bytes - others))
-        found = [Memory(b.name, b.first, b.last, b.offset, b.bytes) for b in arena.blocks if b.bytes]
+        rooms = ((use.memory, use.room_bytes(ARENA)) for use in report.memories)
+        limit = next(((f"{name} available for the arena", float(room)) for name, room in rooms if room), None)
+        buffers = [Memory(b.name, b.first, b.last, b.offset, b.bytes, b.scratch) for b in arena.blocks if b.bytes]
         description = (
             f"Rectangles: the arena bytes of each tensor over its lifetime. The arena takes "
             f"{format_size(arena.bytes)} with its peak at {arena.peak}."
         )
         page.chart(
-            blocks("The arena over the operators", description, arena.operators, found, format_size, limit),
+            blocks("The arena over the operators", description, arena.operators, buffers, format_size, limit),
             f"The tensor arena of {format_size(arena.bytes)}: buffers at their offsets over the "
             f"operators of their lifetime. Peak at {arena.peak}; fragmentation costs {format_size(arena.wasted)}.",
         )
