@@ -14,13 +14,13 @@ from hwsim.machines.mcu import Mcu, library_names, load_library
 from hwsim.machines.mcu.features import TERMS, features, scratch_bytes, weight_bytes
 from hwsim.machines.mcu.library import load_core
 from hwsim.message import Message
-from hwsim.report.published import silicon_of
+from hwsim.report.published import measurements_of
 from hwsim.report.report import Report
 from hwsim.validation.published import comparisons
 
 BOARDS = [name for name in hwsim.machine_names() if hwsim.load_machine(name).kind == "mcu"]
 NETWORKS = ("kws", "vww", "ic", "ad")
-PUBLISHED = [board for board in BOARDS if silicon_of(board, machine_folder()) is not None]
+PUBLISHED = [board for board in BOARDS if measurements_of(board, machine_folder()) is not None]
 
 BOARD = """
 kind: mcu
