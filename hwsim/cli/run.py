@@ -105,11 +105,11 @@ def run(
 
         write(report.to_html(scenario, of_machine(report.machine)), html_file)
     if "-" not in (json_file, csv_file, html_file, trace_file):
-        from hwsim.report.published import silicon_of
+        from hwsim.report.published import measurements_of
         from hwsim.report.table import print_report
 
-        silicon = None if changes else silicon_of(report.machine.name, report.machine.folder)
-        print_report(report, console_of(), silicon)
+        measurements = None if changes else measurements_of(report.machine.name, report.machine.folder)
+        print_report(report, console_of(), measurements)
     if scenario is not None:
         # Standard output may be data for another program.
         for line in ("", *scenario.lines()):

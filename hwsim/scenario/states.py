@@ -7,8 +7,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from hwsim.engine import Interval, ResourceTotals, Timeline
+from hwsim.engine.activity import Names, Record
 from hwsim.engine.clock import Timebase
-from hwsim.engine.timeline import Names, Record
 
 __all__ = ["with_states"]
 

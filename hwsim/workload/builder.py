@@ -103,7 +103,7 @@ class Builder(Generic[Key]):
     def _loose(self, inputs: Sequence[Shape], alike: bool) -> Message | None:
         """Why the layers can't be a graph; None if they can."""
         if len(inputs) != 1 and not (alike and len(set(inputs)) == 1):
-            return Message("import.inputs", "the network has {inputs} inputs, not one", {"inputs": len(inputs)})
+            return Message("import.several_inputs", "the network has {inputs} inputs, not one", {"inputs": len(inputs)})
         shapes: dict[str, Shape] = {INPUT: inputs[0]}
         for node in self.nodes:
             operands = node.layer.operands
