@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
-from hwsim.workload.matmul import BatchedMatmul, Gemm, Gru, Lstm
+from hwsim.workload.layers import (
+    BatchedMatmul,
+    Concat,
+    DataMovement,
+    Elementwise,
+    Gemm,
+    Gru,
+    Lstm,
+    Normalization,
+    Softmax,
+)
 from hwsim.workload.onnx.canonical import Op
-from hwsim.workload.pointwise import Concat, DataMovement, Elementwise, Normalization, Softmax
 
 if TYPE_CHECKING:
     from hwsim.workload.onnx.converter import Converter

@@ -11,6 +11,7 @@ import numpy as np
 from hwsim.errors import Fault, InputError
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.layers import DataMovement
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.constants import Constant
@@ -20,7 +21,6 @@ from hwsim.workload.onnx.lowering import FREE, WEIGHTED, lowered
 from hwsim.workload.onnx.operators import MAKERS
 from hwsim.workload.onnx.records import OnnxFile, text
 from hwsim.workload.onnx.stored import Values
-from hwsim.workload.pointwise import DataMovement
 from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["Converter"]

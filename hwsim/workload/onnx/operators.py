@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Pool2d
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.matmul import Embedding
+from hwsim.workload.layers import (
+    Activation,
+    Concat,
+    DataMovement,
+    Elementwise,
+    Embedding,
+    Normalization,
+    Pool2d,
+    Softmax,
+)
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.composed import attention, multi_head, own_attention, recurrent, skip_norm
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.products import few_bits, gemm, product
 from hwsim.workload.onnx.stored import Values
 from hwsim.workload.onnx.windows import convolution, pool, transposed
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Softmax
 
 if TYPE_CHECKING:
     from hwsim.workload.onnx.converter import Converter

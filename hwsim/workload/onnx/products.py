@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Conv2d
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.matmul import BatchedMatmul, Gemm
+from hwsim.workload.layers import BatchedMatmul, Conv2d, Elementwise, Gemm
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.lowering import channels
 from hwsim.workload.onnx.stored import Values, biased
-from hwsim.workload.pointwise import Elementwise
 from hwsim.workload.tflite.dead import dead_counts
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer
+from hwsim.workload.layers import Conv2d, DataMovement, Elementwise, Pool2d
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.stored import Values, biased, window_weights
-from hwsim.workload.pointwise import DataMovement, Elementwise
 from hwsim.workload.tflite.dead import dead_counts
 
 if TYPE_CHECKING:
