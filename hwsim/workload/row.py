@@ -34,8 +34,8 @@ class Row:
 
     def image(self) -> tuple[int, int, int, int]:
         """Channels, rows and columns of an input, one by one by default, and channels of the output."""
-        height = self.integer("h", 1)
-        return self.integer("c"), height, self.integer("w", height), self.integer("k")
+        channels, height = self.integer("c"), self.integer("h", 1)
+        return channels, height, self.integer("w", height), self.integer("k")
 
     def share(self, column: str) -> float:
         """The cell as a share, 1 where it is empty."""

@@ -176,8 +176,8 @@ def _made(name: str, line: Line, row: Row) -> Layer:
     values: Values = {
         tensor: {"dtype": row.text(tensor, "int8"), "density": row.share(f"{tensor}_density")} for tensor in TENSORS
     }
-    values |= line.row(row) if line.row else {}
     if "bias" in line.defaults:
         values["bias"] = row.integer("bias", 1) > 0
+    values |= line.row(row) if line.row else {}
     layer: Layer = line.layer(name, **values)
     return layer

@@ -36,9 +36,18 @@ def _row(row: Row) -> Values:
     words = pad in ("same", "valid")
     around = 0 if words else row.integer("pad", 0)
     pads = tuple(row.integer(f"pad_{side}", around) for side in ("top", "left", "bottom", "right"))
-    strides = row.integer("stride_h", stride), row.integer("stride_w", stride)
-    sizes = {"c": c, "h": h, "w": w, "k": k, "r": r, "s": row.integer("s", r), "groups": row.integer("groups", 1)}
-    return sizes | {"stride": strides, "pad": pad if words else pads, "dilation": row.integer("dilation", 1)}
+    return {
+        "c": c,
+        "h": h,
+        "w": w,
+        "k": k,
+        "r": r,
+        "s": row.integer("s", r),
+        "stride": (row.integer("stride_h", stride), row.integer("stride_w", stride)),
+        "pad": pad if words else pads,
+        "dilation": row.integer("dilation", 1),
+        "groups": row.integer("groups", 1),
+    }
 
 
 def _depthwise_row(row: Row) -> Values:
