@@ -11,7 +11,7 @@ import hwsim
 from hwsim.exploration import Exploration
 from hwsim.exploration.bounds import Bounds
 from hwsim.report.pareto import front
-from hwsim.sweeps.space import read_space
+from hwsim.sweeps.reader import read_space
 
 SPACE = {
     "name": "systolic",

@@ -66,7 +66,7 @@ def test_row_stationary_search(benchmark) -> None:
     from hwsim.machines.pe_array.rs_mapper import choose
     from hwsim.machines.pe_array.work import as_conv
 
-    limits, _ = limits_of(hwsim.load_machine("eyeriss_v1"), 16)
+    limits, _ = limits_of(hwsim.load_machine("eyeriss_v1").array, 16)
     work = as_conv(hwsim.load_workload("alexnet")["conv3"], 4)
     assert work is not None
 

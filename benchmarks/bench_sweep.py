@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.sweeps.executors import Processes
+from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.runner import Runner
-from hwsim.sweeps.space import read_space
 
 SWEEP: dict[str, Any] = {
     "name": "arrays",

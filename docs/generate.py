@@ -23,7 +23,7 @@ from rich.terminal_theme import TerminalTheme
 import hwsim
 from hwsim import cli
 from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
-from hwsim.report.published import Comparison, silicon_of
+from hwsim.report.published import Prediction, silicon_of
 from hwsim.report.table import print_report
 from hwsim.validation.published import comparisons, markdown_tables
 
@@ -47,19 +47,19 @@ def picture() -> str:
 
 
 @cache
-def published() -> dict[str, list[Comparison]]:
+def published() -> dict[str, list[Prediction]]:
     """Every published quantity beside its prediction, once."""
     return comparisons()
 
 
-def summary_row(head: str, rows: list[Comparison]) -> str:
+def summary_row(head: str, rows: list[Prediction]) -> str:
     """A line of a table: how far one quantity of some rows is off."""
     mean = sum(abs(row.error) for row in rows) / len(rows)
     worst = max(rows, key=lambda row: abs(row.error))
     return f"| {head} | `{worst.column}` | {len(rows)} | {mean:.1%} | {worst.error:+.1%} |"
 
 
-def by_column(rows: list[Comparison]) -> list[list[Comparison]]:
+def by_column(rows: list[Prediction]) -> list[list[Prediction]]:
     """The rows of each quantity."""
     return [[row for row in rows if row.column == column] for column in dict.fromkeys(row.column for row in rows)]
 
@@ -118,7 +118,7 @@ def examples(page: str = "examples.md") -> str:
 def readme_table() -> str:
     """The README's table: how far each kind of machine is off."""
     lines = ["| machines | quantity | rows | mean error | largest |", "|---|---|---:|---:|---:|"]
-    of_kind: dict[str, dict[str, list[Comparison]]] = {}
+    of_kind: dict[str, dict[str, list[Prediction]]] = {}
     for name, rows in published().items():
         of_kind.setdefault(hwsim.load_machine(name).kind, {})[name] = rows
     for kind, machines in of_kind.items():

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 import hwsim
-from hwsim.report.published import Comparison, silicon_of
+from hwsim.report.published import Prediction, silicon_of
 
 DOCS = Path(__file__).parent
 OPERATORS = DOCS.parent / "tests" / "data" / "zen5_onnxruntime.csv"
 
-Published = dict[str, list[Comparison]]
+Published = dict[str, list[Prediction]]
 """Every published quantity beside its prediction, by machine."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
@@ -13,11 +13,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from hwsim.errors import Fault, HwsimWarning, InputError, nearest
 from hwsim.units import DIMENSIONS, Rate, parse, parse_rate
@@ -31,6 +34,7 @@ __all__ = [
     "Length",
     "Money",
     "Name",
+    "OneOf",
     "Positive",
     "Power",
     "Share",
@@ -79,6 +83,29 @@ Bandwidth = Annotated[
 Positive = Annotated[int, Field(gt=0, le=2**40, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\s,:/\\][^\n,:]*$")]
+
+
+class OneOf:
+    """A name of a registry, as a Literal is one of a list; what is registered later is valid too."""
+
+    def __init__(self, names: Collection[str], *more: str) -> None:
+        self.registry, self.more = names, more
+
+    @property
+    def names(self) -> list[str]:
+        """The valid names."""
+        return [*self.registry, *self.more]
+
+    def _check(self, name: object) -> object:
+        if not isinstance(name, str) or name not in self.names:
+            raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, self.names))})
+        return name
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": self.names, "type": "string"}
 
 
 class Spec(BaseModel):

@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from typing import overload
-from weakref import WeakKeyDictionary
 
-from hwsim.energy import Prices, dynamic_energy
+from hwsim.energy import dynamic_energy
 from hwsim.engine import Timeline, simulate as run_program
 from hwsim.engine.program import Program
 from hwsim.errors import InputError
 from hwsim.machines import Machine, NetworkPlan, PlanCache
-from hwsim.report.report import LayerResult, Report
+from hwsim.message import Message
+from hwsim.report.report import Report
+from hwsim.report.result import LayerResult
 from hwsim.workload import Workload
 
-__all__ = ["prices_of", "simulate"]
+__all__ = ["simulate"]
 
-_prices: WeakKeyDictionary[Machine, Prices] = WeakKeyDictionary()
 # Other plans, on other machines too, may come to the same program, tick by tick: most points of a sweep share some.
 _runs: OrderedDict[Hashable, Timeline] = OrderedDict()
 _MOST_RUNS, _MOST_INTERVALS = 4096, 128
-
-
-def prices_of(machine: Machine) -> Prices:
-    """What the machine's actions cost, resolved once."""
-    if machine not in _prices:
-        _prices[machine] = Prices(machine.spec.energy, machine.folder)
-    return _prices[machine]
 
 
 def _run(program: Program) -> Timeline:
@@ -103,7 +96,7 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
 
 def _simulate(network: NetworkPlan) -> Report:
     machine, workload, batch = network.machine, network.workload, network.batch
-    prices = prices_of(machine)
+    prices = machine.prices
     results = []
     for name, plan in zip(network.names, network, strict=True):
         timeline = _timeline(machine.cache, plan.program)
@@ -130,6 +123,6 @@ def _simulate(network: NetworkPlan) -> Report:
     memories = machine.memories(workload, batch)
     notes = (*workload.lowering_notes(batch), *machine.notes(network))
     if not network.whole:
-        part = f"totals are of {len(network)} of the {len(workload)} layers"
-        notes = (f"{part}; memory is that of the whole network", *notes)
+        template = "totals are of {part} of the {whole} layers; memory is that of the whole network"
+        notes = (Message("run.selection", template, {"part": len(network), "whole": len(workload)}), *notes)
     return Report(network, tuple(results), peak, notes, memories)

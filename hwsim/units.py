@@ -13,7 +13,19 @@ from fractions import Fraction
 
 from hwsim.errors import nearest
 
-__all__ = ["DIMENSIONS", "PICO", "Dimension", "Rate", "format_count", "format_si", "format_size", "parse", "parse_rate"]
+__all__ = [
+    "DIMENSIONS",
+    "PICO",
+    "ColumnUnit",
+    "Dimension",
+    "Rate",
+    "column_unit",
+    "format_count",
+    "format_si",
+    "format_size",
+    "parse",
+    "parse_rate",
+]
 
 _SI = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12}
 _IEC = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}
@@ -62,6 +74,42 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("money", {"USD": Fraction(1)}, "4.50 USD", Fraction(10**9), zero=True),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnUnit:
+    """The unit at the end of a column's name: its dimensions, its symbol with SI prefixes, and the scale to that."""
+
+    suffix: str
+    dimensions: tuple[str, ...]
+    symbol: str
+    scale: float = 1.0
+
+
+_COLUMN_UNITS = (
+    ColumnUnit("_per_s", ("frequency",), "/s"),
+    ColumnUnit("_pj_s", ("energy", "time"), "Js", 1e-12),
+    ColumnUnit("_s", ("time",), "s"),
+    ColumnUnit("_pj", ("energy",), "J", 1e-12),
+    ColumnUnit("_w", ("power",), "W"),
+    ColumnUnit("_hz", ("frequency",), "Hz"),
+    ColumnUnit("_mm2", ("area",), "mm²"),
+    ColumnUnit("_usd", ("money",), "USD"),
+    ColumnUnit("_bytes", ("size",), "B"),
+)
+
+
+def column_unit(column: str) -> ColumnUnit | None:
+    """The unit of a column by its name, or None; a ratio, as ``tops_per_w``, has none.
+
+    A column of a part, as ``energy_pj.mac``, is in the unit of the whole.
+    """
+    for name in (column, column.partition(".")[0]):
+        for unit in _COLUMN_UNITS:
+            if name.endswith(unit.suffix) and not name.endswith(f"_per{unit.suffix}"):
+                return unit
+    return None
+
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ]*2?)\s*\Z")

@@ -14,7 +14,7 @@ from tables import BESIDE, DATA
 import hwsim
 from hwsim.calibration.gpu import Device, Measured, Product, Properties, Recorded, Recorder, gpu_text, measure_device
 from hwsim.calibration.gpu.cupy import CupyDevice
-from hwsim.calibration.gpu.device import open_device
+from hwsim.calibration.gpu.libraries import open_device
 from hwsim.calibration.gpu.rounds import CUDA_GRID, GRID, LARGE
 from hwsim.calibration.gpu.sheet import kin_of
 from hwsim.calibration.gpu.torch import TorchDevice
@@ -250,7 +250,7 @@ def test_options_of_the_other_device_are_refused(options: list[str], told: str) 
 
 
 def test_without_a_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwsim.calibration.gpu.device.find_spec", lambda name: None)
+    monkeypatch.setattr("hwsim.calibration.gpu.libraries.find_spec", lambda name: None)
     with pytest.raises(
         InputError, match=r"torch or cupy must be installed to measure a CUDA device: pip install torch"
     ):

@@ -1,4 +1,4 @@
-"""Runs side by side: every machine with every workload, ratios to the first, and what cannot be compared told."""
+"""Comparison of runs: every machine with every workload, ratios to the first, and what cannot be compared told."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from test_cli import call
 from test_html import HOSTILE, report, tags
 
 import hwsim
-from hwsim.report.comparison import SideBySide
+from hwsim.report.comparison import Comparison
 
 
 def test_ratios_are_to_the_first() -> None:
@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_told(capsys) -> None:
         hwsim.compare(report("stm32h7a3", "kws"))
 
 
-def beside(workload: str = "kws") -> SideBySide:
+def comparison(workload: str = "kws") -> Comparison:
     return hwsim.compare(*(report(machine, workload) for machine in ("nucleo_l4r5zi", "stm32h7a3", "nvdla_256")))
 
 
@@ -159,7 +159,7 @@ def test_page_is_whole_and_safe() -> None:
     layers = [hwsim.Gemm(f"{HOSTILE}{i}", m=2, n=8, k=8) for i in range(3)]
     network = hwsim.Workload(HOSTILE, layers)
     runs = [hwsim.simulate(hwsim.load_machine(name), network) for name in ("systolic_ws", "systolic_os")]
-    for html in (hwsim.compare(*runs).to_html(), hwsim.compare(*runs)._repr_html_(), beside().to_html()):
+    for html in (hwsim.compare(*runs).to_html(), hwsim.compare(*runs)._repr_html_(), comparison().to_html()):
         found = tags(html)
         assert [tag for tag, _ in found].count("script") == html.count("<!doctype html>")
         assert not [tag for tag, _ in found if tag == "img"]
@@ -168,7 +168,7 @@ def test_page_is_whole_and_safe() -> None:
 
 @needs_chromium
 def test_in_a_browser(tmp_path: Path) -> None:
-    opened = open_page(beside().to_html(), tmp_path)
+    opened = open_page(comparison().to_html(), tmp_path)
     assert opened.console == []
     assert [chart["title"] for chart in opened.found["charts"]] == ["Totals of kws", "Latency of each layer of kws"]
     for chart in opened.found["charts"]:

@@ -10,7 +10,6 @@ from hwsim.energy import energy_factor, load_table, scale_energy, table_names
 from hwsim.energy.scaling import NODES
 from hwsim.errors import HwsimError
 from hwsim.machines import machine_names
-from hwsim.simulation import prices_of
 
 HOROWITZ = load_table("horowitz_45nm")
 WORK = hwsim.Workload(
@@ -73,7 +72,7 @@ def test_eyeriss_costs_are_the_published_multiples_of_a_mac(name: str) -> None:
 def test_energy_is_counts_times_prices_plus_static_power_times_time(name: str) -> None:
     machine = hwsim.load_machine(name)
     report = hwsim.simulate(machine, WORK)
-    prices = prices_of(machine)
+    prices = machine.prices
     for result in report.results:
         parts = [
             count * prices.of(component, action).of_word(result.plan.word_bits.get(tensor))

@@ -24,7 +24,7 @@ from hwsim.exploration.objectives import read_objectives
 from hwsim.exploration.terminal import sparkline
 from hwsim.report.pareto import dominated, front
 from hwsim.sweeps.evaluation import Evaluator
-from hwsim.sweeps.space import read_space
+from hwsim.sweeps.reader import read_space
 
 SMALL = {
     "name": "small",

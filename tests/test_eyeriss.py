@@ -14,7 +14,7 @@ from hwsim.mapping import Policy, check_capacity, conv_problem, counts
 from hwsim.validation.published import comparisons
 
 CHIP = hwsim.load_machine("eyeriss_v1")
-LIMITS, NAMES = limits_of(CHIP, 16)
+LIMITS, NAMES = limits_of(CHIP.array, 16)
 ALEXNET = {layer.name: layer for layer in hwsim.load_workload("alexnet")}
 VGG = {layer.name: layer for layer in hwsim.load_workload("vgg16")}
 

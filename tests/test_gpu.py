@@ -193,8 +193,8 @@ def test_a_type_without_kernels_falls_back_and_says_so() -> None:
     assert ("mac", "", "fp16") in p100.plan(int8).counts
     for machine, layer, asked, runs in ((p100, int8, "int8", "fp16"), (v100, gemm(64, 64, 64), "bf16", "fp32")):
         told = one(machine, layer).unused
-        assert {(item.property, item.value, item.reason) for item in told} == {
-            (f"{tensor}.dtype", asked, f"run as {runs} by tensorrt")
+        assert {(item.property, item.value, item.reason.values["run_as"]) for item in told} == {
+            (f"{tensor}.dtype", asked, runs)
             for tensor in ("input", "weight", "output")
             if getattr(layer, tensor).dtype == asked
         }
@@ -310,7 +310,8 @@ def test_bounds_are_told_in_the_words_of_the_docs() -> None:
     tail = machine.plan(gemm(256 * 12, 128 * 10, 32768))
     assert tail.columns["wave_fill"] < 1
     advice = machine.advice(machine.plan(hwsim.Workload("tail", [gemm(128, 128 * 3, 32768)]), 37), "g")
-    assert any("at batch size" in line or "no batch size" in line for line in advice)
+    assert [message.code for message in advice] in (["gpu.wave_batch"], ["gpu.waves_at_best"])
+    assert advice[0].values["fill"] < 1
 
 
 @pytest.mark.slow
@@ -458,7 +459,7 @@ def test_with_the_cap_always_felt_streams_draw_what_the_board_may() -> None:
     network = hwsim.load_workload("resnet50_v1_5")
     report = side_by_side("t4", network, 4, 32, harness="steady")
     assert report.summary.energy_pj / 1e12 / report.summary.interval_s <= 70.1
-    assert any("bottleneck power" in note for note in report.notes)
+    assert [m.values["bound"] for m in report.messages if m.code == "gpu.streams"] == ["power"]
 
 
 def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
@@ -467,12 +468,11 @@ def test_the_timeline_of_a_stream_shows_what_all_of_them_keep_busy() -> None:
     timeline = report.timeline
     busy = {name: totals.busy / timeline.end for name, totals in timeline.resources.items()}
     assert set(busy) == {"stream", "SMs", "L2", "DRAM"}
-    note = next(note for note in report.notes if "4 concurrent streams" in note)
+    note = next(message for message in report.messages if message.code == "gpu.streams").values
     for name in ("SMs", "L2", "DRAM"):
-        told = int(note.split(f"{name} ")[-1].split("%")[0]) / 100
-        assert busy[name] == pytest.approx(told, abs=0.006)
-    assert "bottleneck SMs" in note
-    assert any("for 3 other streams" in line for line in report.results[2].plan.why)
+        assert busy[name] == pytest.approx(note["shares"][name], abs=0.006)
+    assert (note["streams"], note["bound"]) == (4, "SMs")
+    assert [m.values["others"] for m in report.results[2].plan.why if m.code == "gpu.stream"] == [3]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from hwsim.report.html.gantt import busy_shares as slices, gantt
 from hwsim.report.html.provenance import machine_rows
 from hwsim.report.html.svg import escape, linear_ticks, log_ticks
 from hwsim.scenario import duty_cycle
+from hwsim.validation.published import of_machine
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;`"
 RUNS = [("eyeriss_v1", "alexnet", 4), ("systolic_ws", "lenet5_caffe", 1), ("tpu_v1", "tpu_mlp0", 2), ("nvdla_256", "kws", 1),
@@ -212,12 +213,28 @@ def test_every_value_of_a_machine_file_has_a_source() -> None:
 
 
 def test_the_error_of_the_model_is_told() -> None:
-    assert "mean latency error" in report("eyeriss_v1", "lenet5_caffe").to_html()
+    ran = report("eyeriss_v1", "lenet5_caffe")
+    predictions = of_machine(ran.machine)
+    html = ran.to_html(predictions=predictions)
+    assert "mean latency error" in html
+    assert f"compared with {len(predictions)} published quantities" in html
+    assert "hwsim validate eyeriss_v1" in escape(ran.to_html()), "what has the predictions, where the page has none"
+    assert of_machine(hwsim.load_machine("systolic_ws")) == []
     assert "There is no published measurement for systolic_ws" in report("systolic_ws", "lenet5_caffe").to_html()
     changed = hwsim.load_machine("eyeriss_v1", set={"clocks.core": "250 MHz"})
-    html = hwsim.simulate(changed, hwsim.load_workload("lenet5_caffe")).to_html()
+    assert [row.predicted for row in of_machine(changed)] == [row.predicted for row in predictions]
+    html = hwsim.simulate(changed, hwsim.load_workload("lenet5_caffe")).to_html(predictions=predictions)
     assert "This run overrides keys of the machine" in html
     assert "changed for this run (--set)" in html
+
+
+def test_a_page_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is written from the result alone: no machine is loaded or planned for it, and no program is run."""
+    ran = report("eyeriss_v1", "lenet5_caffe")
+    expected = ran.to_html()
+    for place in ("hwsim.simulation.run_program", "hwsim.simulation._simulate", "hwsim.machines.Machine.layer_plan"):
+        monkeypatch.setattr(place, None)
+    assert ran.to_html() == expected
 
 
 @pytest.mark.slow

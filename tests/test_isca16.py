@@ -126,7 +126,8 @@ def test_what_the_study_moves_and_a_nest_does_not() -> None:
     assert from_nest(choice, work)["dram", "weight"] == 64 * 3 * 9
     assert choice.words["dram", "weight"] == 56 * 64 * 3 * 9
     plan = hwsim.load_machine("eyeriss_isca16").plan(hwsim.load_workload("vgg16")["conv1_1"], 1)
-    assert "weight from dram 96,768 (nest: 1,728)" in plan.why[-1]
+    refetch = {m.values["memory"]: m.values for m in plan.why if m.code == "pe_array.study_refetch"}
+    assert refetch["dram"] == {"tensor": "weight", "memory": "dram", "words": 56 * 64 * 3 * 9, "nest": 64 * 3 * 9}
 
 
 works = st.builds(
@@ -207,11 +208,13 @@ def test_tiles_of_figure_10_by_hand() -> None:
 def test_storage_area_is_shared() -> None:
     """256 words of register file that a PE does without are 1.6 x 256 words of buffer, for each of 256 PEs."""
     machine = hwsim.load_machine("eyeriss_isca16", set={"dataflow": "no_local_reuse"})
-    why = " ".join(machine.plan(CONVOLUTIONS["conv5"], 16).why)
-    assert "332.8 KiB of glb and 0 words per PE" in why
-    for rows, size in ((16, "128.0 KiB"), (32, "256.0 KiB")):
+    search = machine.plan(CONVOLUTIONS["conv5"], 16).why[0].values
+    words = int(64 * 1024 + 256 * 1.6 * 256)
+    assert (search["buffer"], search["buffer_bytes"], search["rf_words"]) == ("glb", words * 2, 0)
+    for rows, kib in ((16, 128), (32, 256)):
         machine = hwsim.load_machine("eyeriss_isca16", set={"array.rows": rows})
-        assert f"{size} of glb and 256 words per PE" in " ".join(machine.plan(CONVOLUTIONS["conv5"], 16).why)
+        search = machine.plan(CONVOLUTIONS["conv5"], 16).why[0].values
+        assert (search["buffer_bytes"], search["rf_words"]) == (kib * 1024, 256)
 
 
 def test_prices_of_the_file_decide() -> None:

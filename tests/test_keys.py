@@ -12,6 +12,7 @@ import yaml
 
 import hwsim
 from hwsim.machines.loader import machine_document, machine_folder, read_machine
+from hwsim.machines.properties import own_value
 
 NETWORK = hwsim.Workload(
     "mixed",
@@ -259,5 +260,5 @@ def test_each_key_of_a_users_array_has_an_effect_or_is_told(mine: Path, tmp_path
     report = hwsim.simulate(machine, SMALL)
     told = {item.property for item in report.unused if item.what == "unused" and not item.layer}
     keys = {".".join(p) for p, _ in leaves(document.data)}
-    assert told == {key for key in machine.idle_keys() if machine.own_value(key) is not None}
+    assert told == {key for key in machine.idle_keys() if own_value(machine, key) is not None}
     assert {key for key in keys if below(key, dict(machine.idle_keys()))} >= {"setup"}

@@ -55,9 +55,9 @@ def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer:
     if spec.kind != "pe_array":
         return
     outer = spec.memories[spec.dram]
-    speed = spec.bytes_per_second(outer.bandwidth, outer, machine.bits(layer)[0])
+    speed = spec.bytes_per_second(outer.bandwidth, outer, machine.array.bits(layer)[0])
     assert Fraction(result.timeline.end) / machine.timebase.rate_hz >= plan.dram_bytes / speed
-    assert plan.dram_bytes >= layer.weights * machine.bits(layer)[1] // 8
+    assert plan.dram_bytes >= layer.weights * machine.array.bits(layer)[1] // 8
 
 
 PROCESSORS = [name for name, machine in MACHINES.items() if machine.kind in ("cpu", "gpu")]

@@ -11,7 +11,7 @@ import hwsim
 
 PACKAGE = Path(hwsim.__file__).parent
 LAYERS = [
-    {"errors", "units", "yaml_source", "fields"},
+    {"errors", "units", "message", "yaml_source", "fields"},
     {"workload"},
     {"mapping", "kernels", "engine", "energy"},
     {"machines"},
@@ -89,11 +89,7 @@ def test_machines_see_no_kind_of_layer() -> None:
 
 def test_modules_import_each_other_in_no_circle() -> None:
     """Of what is imported when hwsim is: a circle works only from one of its ends."""
-    modules = {
-        ".".join(("hwsim", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
-        for path in PACKAGE.rglob("*.py")
-        if path != PACKAGE / "__init__.py"
-    }
+    modules = _modules()
     reads = {name: _read(path, modules) - {name} for name, path in modules.items()}
     while ready := [name for name, needs in reads.items() if not needs & reads.keys()]:
         for name in ready:
@@ -101,10 +97,52 @@ def test_modules_import_each_other_in_no_circle() -> None:
     assert not reads, "these wait for each other"
 
 
-def _read(path: Path, modules: Mapping[str, Path]) -> set[str]:
-    """Modules that a file imports as it is imported itself."""
+#: Packages whose modules are on no circle, also counting imports in functions and those for types alone.
+STRICT = (
+    "calibration",
+    "cli",
+    "energy",
+    "exploration",
+    "kernels",
+    "mapping",
+    "report",
+    "scenario",
+    "simulation",
+    "sweeps",
+    "validation",
+)
+
+
+@pytest.mark.slow
+def test_strict_packages_have_no_circle_of_any_import() -> None:
+    """A circle through a function or an annotation is one too: neither of its modules can be read without the other."""
+    modules = _modules()
+    needs = {name: _read(path, modules, everywhere=True) - {name} for name, path in modules.items()}
+    wrong = []
+    for name in (name for name in modules if name.split(".")[1] in STRICT):
+        reached: set[str] = set()
+        ahead = set(needs[name])
+        while ahead:
+            reached |= ahead
+            ahead = set().union(*(needs[other] for other in ahead)) - reached
+        wrong += [name] if name in reached else []
+    assert not wrong
+
+
+def _modules() -> dict[str, Path]:
+    """Every module but the package's own, which imports names when they are used."""
+    return {
+        ".".join(("hwsim", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / "__init__.py"
+    }
+
+
+def _read(path: Path, modules: Mapping[str, Path], everywhere: bool = False) -> set[str]:
+    """Modules that a file imports as it is imported itself, or `everywhere` in it."""
     names: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {name if (name := f"{node.module}.{item.name}") in modules else node.module for item in node.names}
         elif isinstance(node, ast.Import):

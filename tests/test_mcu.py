@@ -13,7 +13,9 @@ from hwsim.machines import machine_folder
 from hwsim.machines.mcu import Mcu, library_names, load_library
 from hwsim.machines.mcu.features import TERMS, features, scratch_bytes, weight_bytes
 from hwsim.machines.mcu.library import load_core
+from hwsim.message import Message
 from hwsim.report.published import silicon_of
+from hwsim.report.report import Report
 from hwsim.validation.published import comparisons
 
 BOARDS = [name for name in hwsim.machine_names() if hwsim.load_machine(name).kind == "mcu"]
@@ -45,6 +47,10 @@ def board(tmp_path: Path):
 
     load.folder = tmp_path
     return load
+
+
+def told(report: Report) -> dict[str, Message]:
+    return {message.code: message for message in report.messages}
 
 
 def cycles(machine: Mcu, *layers: hwsim.Layer, batch: int = 1) -> list[int]:
@@ -224,7 +230,9 @@ def test_no_network_fits_an_atmega328p(network: str) -> None:
     report = hwsim.simulate(hwsim.load_machine("atmega328p"), hwsim.load_workload(network))
     assert not report.summary.fits
     assert report.summary.margin_bytes < 0
-    assert any("does not fit" in note and note.startswith("RAM") for note in report.notes)
+    errors = [message for message in report.messages if message.severity == "error"]
+    assert "RAM" in {message.values["memory"] for message in errors}
+    assert {message.code for message in errors} == {"memory.too_small"}
 
 
 def test_the_arduino_runs_kws_and_refuses_what_exceeds_its_ram() -> None:
@@ -257,15 +265,18 @@ def test_a_measured_latency_is_a_plain_scale() -> None:
     assert hwsim.simulate(scaled, network).summary.latency_s == pytest.approx(0.095, rel=1e-4)
     ratio = hwsim.simulate(scaled, other).summary.latency_s / hwsim.simulate(plain, other).summary.latency_s
     assert ratio == pytest.approx(scaled.scale, rel=1e-4)
-    assert any("scaled by" in note for note in hwsim.simulate(scaled, network).notes)
+    note = told(hwsim.simulate(scaled, network))["mcu.measured"]
+    assert note.values == {"scale": scaled.scale, "latency_s": 0.095, "workload": "KWS"}
 
 
 def test_a_carried_library_says_so() -> None:
     network = hwsim.load_workload("kws")
-    home = hwsim.simulate(hwsim.load_machine("nucleo_l4r5zi"), network).notes
-    away = hwsim.simulate(hwsim.load_machine("stm32u385"), network).notes
-    assert not any("costs are scaled by the factors of the core" in note for note in home)
-    assert any("costs are scaled by the factors of the core" in note for note in away)
+    home = hwsim.simulate(hwsim.load_machine("nucleo_l4r5zi"), network)
+    away = hwsim.simulate(hwsim.load_machine("stm32u385"), network)
+    assert "mcu.scaled_core" not in told(home)
+    values = told(away)["mcu.scaled_core"].values
+    assert values["core"] == away.machine.spec.core
+    assert values["core"] not in values["cores"]
 
 
 def test_power_is_of_the_environment_that_was_measured(board) -> None:
@@ -282,18 +293,18 @@ def test_each_operation_and_access_has_an_estimated_energy(board) -> None:
     """50 mW at 100 MHz are 500 pJ a cycle; a byte of weights takes half a cycle."""
     machine = board()
     advice = machine.advice(machine.plan(hwsim.Workload("w", [hwsim.Conv2d("pw", c=8, h=5, w=2, k=8)])), "pw")
-    told = next(line for line in advice if line.startswith("estimated energy"))
-    assert "at 500 pJ per cycle" in told
-    assert "pointwise_mac 1 nJ" in told
-    assert "output 15 nJ" in told
-    assert "byte of weights 250 pJ" in told
+    values = advice[0].values
+    assert advice[0].code == "mcu.unit_energy"
+    assert values["cycle_pj"] == pytest.approx(500)
+    energies = {"output": 15e-9, "pointwise_mac": 1e-9, "operator": 500e-9, "byte of weights": 250e-12}
+    assert values["energy_j"] == pytest.approx(energies)
 
 
 def test_another_clock_says_what_is_kept(board) -> None:
     network = hwsim.Workload("w", [hwsim.Gemm("g", n=2, k=2)])
-    notes = hwsim.simulate(board(power__at="200 MHz"), network).notes
-    assert any("the cycle counts are those measured at 200 MHz" in note for note in notes)
-    assert any("scaled from 200 MHz to 100 MHz" in note for note in notes)
+    notes = told(hwsim.simulate(board(power__at="200 MHz"), network))
+    assert notes["mcu.clock"].values == {"clock_hz": 100e6, "measured_hz": 200e6}
+    assert notes["mcu.power"].values.items() >= {"clock_hz": 100e6, "measured_hz": 200e6}.items()
 
 
 def test_a_library_of_ones_own_is_beside_the_machine_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +332,8 @@ def test_a_linear_regulator_draws_the_same_current_from_any_supply(board) -> Non
     assert pytest.approx(3 / 1.8, rel=0.01) == 78.2382 / 47.1013
     assert board(**given | {"power__regulator": "smps"}, power__supply="3 V").active_w == pytest.approx(0.05)
     network = hwsim.Workload("w", [hwsim.Gemm("g", n=2, k=2)])
-    assert any("scaled from 1.8 V to 3 V at the same current" in note for note in hwsim.simulate(fed, network).notes)
+    power = told(hwsim.simulate(fed, network))["mcu.power"].values
+    assert (power["measured_v"], power["supply_v"]) == (1.8, 3)
     with pytest.raises(InputError, match="supply needs measured_supply and regulator to scale the power"):
         board(power__supply="3 V")
 
@@ -386,7 +398,7 @@ def test_an_unknown_operator_is_named(board) -> None:
     layer = hwsim.Opaque("o", type="space_to_depth", shapes=[(4, 4)], to=(4, 4))
     report = hwsim.simulate(board(), hwsim.Workload("w", [layer]))
     assert report.summary.cycles == 16 * 20 + 1000
-    assert any("space_to_depth" in note for note in report.notes)
+    assert told(report)["mcu.no_kernel_model"].values == {"operators": ["space_to_depth"]}
 
 
 def test_a_float_network_is_told_what_to_do(board) -> None:
@@ -421,8 +433,8 @@ def test_floats_and_16_bit_values_have_kernels_of_their_own(board) -> None:
     # Biases of 16-bit layers have 64 bits.
     assert cycles(machine, wide) == [640 * 3 + 80 * 45 + 1500 + (64 + 64) // 2]
     assert "fp32 pointwise kernel of mine (estimated)" in machine.plan(floats).algorithm
-    notes = hwsim.simulate(machine, hwsim.Workload("w", [floats])).notes
-    assert any(note.startswith("fp32 layers run on kernels of mine, whose costs are estimated") for note in notes)
+    values = told(hwsim.simulate(machine, hwsim.Workload("w", [floats])))["mcu.format"].values
+    assert (values["format"], values["library"], values["source"]) == ("fp32", "mine", ["test"])
     with pytest.raises(HwsimError, match="mine runs int8, fp32, int16 x int8, not fp32 x int8"):
         cycles(machine, layer.with_dtype(input="fp32"))
 
@@ -468,15 +480,19 @@ def test_a_depthwise_layer_of_one_channel_is_no_convolution(board) -> None:
 
 def test_advice_tells_what_to_change_first() -> None:
     machine, network = hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("vww")
-    lines = machine.advice(machine.plan(network), "conv_22")
-    told = {line.split()[0]: line for line in lines}
-    assert lines[0].startswith("estimated energy per unit")
-    assert "85% of its MACs" in lines[1]
-    assert [line.split()[0] for line in lines if "<- current" in line] == ["int8", "x-cube-ai-9.0"]
-    assert {name for name in library_names() if "cortex-m4" in load_library(name).cores} <= set(told)
-    now = hwsim.simulate(machine, network.select("conv_22")).summary.latency_s * 1e3
-    assert float(told["x-cube-ai-9.0"].split()[1]) == pytest.approx(now, rel=1e-3)
-    assert "not supported" in told["int16"]
+    advice = {message.code: message for message in machine.advice(machine.plan(network), "conv_22")}
+    assert list(advice) == ["mcu.unit_energy", "mcu.dead_channels", "mcu.formats", "mcu.libraries"]
+    layer = network["conv_22"]
+    assert advice["mcu.dead_channels"].values == {"share": 1 - layer.macs_live / layer.macs}
+    formats = {row["format"]: row for row in advice["mcu.formats"].rows}
+    libraries = {row["library"]: row for row in advice["mcu.libraries"].rows}
+    assert set(libraries) == {name for name in library_names() if "cortex-m4" in load_library(name).cores}
+    now = hwsim.simulate(machine, network.select("conv_22")).summary.latency_s
+    for row in (formats["int8"], libraries["x-cube-ai-9.0"]):
+        assert row["latency_s"] == pytest.approx(now, rel=1e-3)
+        assert row["change"] == 0
+        assert str(row["remark"]).endswith("current")
+    assert formats["int16"]["latency_s"] is None
 
 
 def test_a_measured_workload_must_exist(board) -> None:

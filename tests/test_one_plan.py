@@ -10,10 +10,11 @@ import pytest
 import hwsim
 from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
-from hwsim.report.comparison import entry_of
+from hwsim.report.groups import entry_of
 from hwsim.sweeps.evaluation import Evaluator
-from hwsim.sweeps.space import read_space
+from hwsim.sweeps.reader import read_space
 from hwsim.validation.nests import validate_layers
+from hwsim.validation.published import of_machine
 
 NETWORKS = ("alexnet", "resnet50_v1_5", "mobilenet_v2_1.0_224", "kws", "bert_base", "lenet5_caffe")
 ONE_OF_A_KIND = {"pe_array": "eyeriss_v1", "mcu": "nucleo_l4r5zi", "cpu": "epyc_zen5", "gpu": "a100"}
@@ -76,12 +77,12 @@ def test_files_say_what_the_run_says(name: str, tmp_path: Path, monkeypatch: pyt
     assert part["layers"] == [row for row in whole["layers"] if row["layer"].startswith("b3_")]
     assert len(part["layers"]) == 4
     assert part["summary"]["peak_memory_bytes"] == whole["summary"]["peak_memory_bytes"]
-    assert any("totals are of 4 of the 65 layers" in note for note in part["notes"])
+    assert [m["values"] for m in part["messages"] if m["code"] == "run.selection"] == [{"part": 4, "whole": 65}]
     lines = {which: (tmp_path / f"{which}.csv").read_text().splitlines() for which in ("all", "some")}
     assert lines["some"][1:] == [line for line in lines["all"] if line.startswith("b3_")]
     report = hwsim.simulate(hwsim.load_machine(name), hwsim.load_workload("mobilenet_v2_1.0_224"))
     assert whole["layers"] == json.loads(report.to_json())["layers"]
-    assert (tmp_path / "all.html").read_text() == report.to_html()
+    assert (tmp_path / "all.html").read_text() == report.to_html(predictions=of_machine(report.machine))
 
 
 @pytest.mark.parametrize("name", ["epyc_zen5", "xeon_8280", "a100", "eyeriss_v1", "systolic_ws"])
@@ -199,7 +200,7 @@ def test_a_sweep_tells_what_has_no_effect(
     monkeypatch.setattr(sys, "argv", ["hwsim", "sweep", str(file), "-o", str(tmp_path / "out"), "--workers", "1"])
     cli.main()
     out = capsys.readouterr().out
-    assert "lenet5_caffe on systolic_ws: no effect here: accumulator_bits 8" in " ".join(out.split())
+    assert "lenet5_caffe on systolic_ws: no effect of accumulator_bits 8" in " ".join(out.split())
 
 
 def test_an_exact_name_is_that_layer_alone() -> None:

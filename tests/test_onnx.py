@@ -32,7 +32,8 @@ from hwsim.workload import (
 from hwsim.workload.onnx import read_model
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import read_file
-from hwsim.workload.onnx.given import input_shapes
+from hwsim.workload.onnx.input_shapes import input_shapes
+from hwsim.workload.onnx.operators import MAKERS
 from hwsim.workload.onnx.shapes import graph_of
 from hwsim.workload.trace import read_trace
 from hwsim.workload.trace_text import trace_text
@@ -609,7 +610,7 @@ def test_detection_heads_are_taken_for_the_most_that_they_give(tmp_path):
     g.output(g.op("Cast", kept, to=TensorProto.INT32, name="cast"), ["n", 3], TensorProto.INT32)
     found = read(tmp_path, g.model())
     assert found.workload["nms"].to == (7, 3)
-    assert any("it is taken for 7 x 3, the most" in warning for warning in found.warnings)
+    assert any("the maximum is assumed, 7 x 3" in warning for warning in found.warnings)
 
 
 def test_precisions(tmp_path):
@@ -667,7 +668,7 @@ def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
         pytest.importorskip("onnxruntime")
         model = build.quantized(model, form)
     file, found = graph(tmp_path, model)
-    converter = Converter(file, found, 1)
+    converter = Converter(file, found, 1, MAKERS)
     net = converter.workload("net")
     assert net.macs_live < net.macs
     assert sum(layer.dead_out for layer in net if isinstance(layer, Conv2d)) >= 4
@@ -756,7 +757,7 @@ def test_external_data_is_not_opened(tmp_path):
     found = read(tmp_path, model)
     assert found.workload.macs == read(tmp_path, build.small_convnet()).workload.macs
     assert {layer.weight.density for layer in found.workload} == {1.0}
-    assert found.warnings == ("the values of 4 constants are in other files and are not read: they count as dense",)
+    assert found.warnings == ("the values of 4 constants are in external files and are not read: they count as dense",)
 
 
 # The command line

@@ -12,16 +12,16 @@ onnx = pytest.importorskip("onnx")
 
 from hwsim.workload.onnx.canonical import Op  # noqa: E402
 from hwsim.workload.onnx.constants import Constant  # noqa: E402
-from hwsim.workload.onnx.folding import FOLDED, MAX_VALUES, folded  # noqa: E402
+from hwsim.workload.onnx.folding import FOLDED, MAX_VALUES, fold_operator  # noqa: E402
 
 
 def fold(code: str, *operands: Any, version: int = 21, outputs: int = 1, **options: Any) -> list[np.ndarray] | None:
-    """What `folded` makes of operands, integers where they have no type."""
+    """What `fold_operator` makes of operands, integers where they have no type."""
     arrays = [None if item is None else np.asarray(item, getattr(item, "dtype", np.int64)) for item in operands]
     names = [f"x{place}" for place in range(len(arrays))], [f"y{place}" for place in range(outputs)]
     plain = {key: value for key, value in options.items() if not isinstance(value, Constant)}
     node = onnx.helper.make_node(code, *names, **plain)
-    return folded(Op(0, code, code, "", *names, options, node), arrays, version)
+    return fold_operator(Op(0, code, code, "", *names, options, node), arrays, version)
 
 
 @pytest.mark.parametrize("version", [7, 11, 13, 21])

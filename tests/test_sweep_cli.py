@@ -124,8 +124,8 @@ def test_control_c_says_how_to_go_on(tmp_path: Path, workers: int) -> None:
     assert "finished points are in" in err
     assert "Repeat the command to resume" in err
     assert "Traceback" not in err
+    from hwsim.sweeps.reader import read_space
     from hwsim.sweeps.runner import Runner
-    from hwsim.sweeps.space import read_space
 
     space = read_space(file)
     with Runner(space, tmp_path / "out" / "store.sqlite", workers=1) as runner:

@@ -18,9 +18,9 @@ import hwsim
 from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
 from hwsim.sweeps.evaluation import Evaluator, Outcome
+from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results, frame_of
 from hwsim.sweeps.runner import Runner
-from hwsim.sweeps.space import read_space
 from hwsim.sweeps.store import Store, StoreError
 from hwsim.sweeps.summary import best_of_both, summary_line
 from hwsim.sweeps.sweep import Sweep, sweep

@@ -14,8 +14,8 @@ import hwsim
 from hwsim.errors import InputError
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.expression import NUMBER, Expression, Kind, column_kind, measure
+from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results
-from hwsim.sweeps.space import read_space
 from hwsim.sweeps.spec import values_of
 
 BASE = {"machines": "systolic_ws", "workloads": "lenet5_caffe"}

@@ -13,11 +13,12 @@ from test_html import report
 import hwsim
 from hwsim.machines import load_machine, machine_names
 from hwsim.report.catalogue import print_machines, print_workloads, show_any
-from hwsim.report.comparison_table import print_side_by_side
+from hwsim.report.comparison_table import print_comparison
 from hwsim.report.explain import print_explanation
 from hwsim.report.published import silicon_of
-from hwsim.report.table import print_comparisons, print_report
+from hwsim.report.table import print_predictions, print_report
 from hwsim.report.terminal import Column, bar, print_columns
+from hwsim.validation.published import of_machine
 from hwsim.workload import workload_names
 
 
@@ -59,10 +60,10 @@ def test_other_commands_fit(width: int) -> None:
     for machine, workload, layer in (("eyeriss_v1", "alexnet", "conv3"), ("nucleo_l4r5zi", "kws", "conv_0")):
         one = hwsim.load_workload(workload).select(layer)
         print_explanation(hwsim.simulate(load_machine(machine), one), console)
-    print_side_by_side(
+    print_comparison(
         hwsim.compare(*(report(name, "kws") for name in ("nucleo_l4r5zi", "stm32h7a3", "stm32u575"))), console
     )
-    print_comparisons(silicon_of("nrf5340", load_machine("nrf5340").folder).comparisons("nrf5340"), console)
+    print_predictions(of_machine(load_machine("nrf5340")), console)
     print_machines(console)
     print_workloads(console)
     show_any("kws", {}, console)
@@ -80,8 +81,8 @@ def test_names_are_never_cut_in_a_list() -> None:
 def test_many_runs_side_by_side_fit() -> None:
     runs = [report("stm32h7a3", "ad") for _ in range(14)]
     console = terminal(80)
-    print_side_by_side(hwsim.compare(*runs[:8]), console)
-    print_side_by_side(hwsim.compare(*runs), console)
+    print_comparison(hwsim.compare(*runs[:8]), console)
+    print_comparison(hwsim.compare(*runs), console)
     assert max(map(len, lines(console))) <= 80
     assert any("--csv" in line for line in lines(console))
 

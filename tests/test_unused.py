@@ -13,7 +13,9 @@ from hwsim.machines import machine_names
 from hwsim.machines.plan import LayerPlan
 from hwsim.machines.properties import Unused
 from hwsim.machines.spec import MachineSpec
-from hwsim.report.unused import sentences
+from hwsim.message import as_message
+from hwsim.report.messages import sentence
+from hwsim.report.unused import unused_messages
 from hwsim.workload.tensor import DTYPES, FORMATS
 from hwsim.yaml_source import parse_yaml
 
@@ -109,8 +111,7 @@ def test_a_number_format_is_run_refused_or_told(name: str, kind: str) -> None:
         told = formats(report)
         for item in told:
             assert item.value == dtype
-            if item.reason.startswith("run as "):
-                other = item.reason.split()[2]
+            if other := item.reason.values.get("run_as"):
                 as_other = layer.with_dtype(input=other, weight=other if layer.weight.elements else None, output=other)
                 assert cost(one(name, as_other)) == cost(report)
         if not told:
@@ -163,22 +164,22 @@ def test_a_mac_priced_by_the_entry_of_another_format_is_told(mine: Path) -> None
     for dtype in ("fp32", "int4", "fp8"):
         layer = hwsim.Gemm("fc", n=64, k=64, input=dtype, weight=dtype, output=dtype)
         report = hwsim.simulate(hwsim.load_machine(mine), hwsim.Workload("w", [layer]))
-        assert {(item.property, item.value, item.reason) for item in formats(report)} == {
-            (f"{tensor}.dtype", dtype, "a MAC is priced as int8 by energy.prices.mac") for tensor in ("input", "weight")
+        assert {(item.property, item.value, item.reason.values["priced_as"]) for item in formats(report)} == {
+            (f"{tensor}.dtype", dtype, "int8") for tensor in ("input", "weight")
         }
         own = {"energy.prices.mac": {"entry": "fp32_mac", "format": dtype}}
         report = hwsim.simulate(hwsim.load_machine(mine, set=own), hwsim.Workload("w", [layer]))
         assert not formats(report)
     nameless = {"energy.prices.mac": {"energy": "1 pJ", "source": "made up"}}
     report = hwsim.simulate(hwsim.load_machine(mine, set=nameless), hwsim.Workload("w", [layer]))
-    assert "the MAC price names no number format" in formats(report)[0].reason
+    assert formats(report)[0].reason.code == "format.price_format"
     with pytest.raises(hwsim.InputError, match="format must be a number format, not 'int9'"):
         hwsim.load_machine(mine, set={"energy.prices.mac": {"entry": "int8_mac", "format": "int9"}})
 
 
 def test_an_sram_priced_at_another_size_is_told(mine: Path) -> None:
     network = hwsim.Workload("w", [LAYERS["gemm"]])
-    price = ("price", "energy.prices.buffer.sram", "128.0 KiB", "memories.buffer has 1.0 MiB")
+    price = ("price", "energy.prices.buffer.sram", "128.0 KiB", {"memory": "buffer", "size_bytes": 2**20})
     for changes, told in (
         ({}, []),
         ({"memories.buffer.size": "1 MiB"}, [price]),
@@ -186,7 +187,7 @@ def test_an_sram_priced_at_another_size_is_told(mine: Path) -> None:
         ({"memories.buffer.size": "1 MiB", "energy.prices.buffer.source": "eight of them, one at work"}, []),
     ):
         report = hwsim.simulate(hwsim.load_machine(mine, set=changes), network)
-        assert [(i.what, i.property, i.value, i.reason) for i in report.unused if i.what == "price"] == told
+        assert [(i.what, i.property, i.value, i.reason.values) for i in report.unused if i.what == "price"] == told
 
 
 def test_keys_that_the_user_gave_for_nothing_are_told_and_those_of_shipped_files_are_not(mine: Path) -> None:
@@ -219,9 +220,7 @@ def test_layers_that_take_nothing_are_told_unless_another_does_their_work() -> N
     shape = (64, 56, 56)
     conv, add = hwsim.Conv2d("conv", c=64, h=56, w=56, k=64, r=1), hwsim.Elementwise("add", shape=shape)
     alone = hwsim.simulate(machine("xeon_8280"), hwsim.Workload("w", [add]))
-    assert [(item.layer, item.reason) for item in alone.unused] == [
-        ("add", "would be fused into the previous layer, but there is none")
-    ]
+    assert [(item.layer, item.reason.code) for item in alone.unused] == [("add", "unused.no_producer")]
     both = hwsim.Workload("w", [conv, (add, ["conv", "conv"])], input_shape=shape)
     assert not hwsim.simulate(machine("xeon_8280"), both).unused
     rows = hwsim.DataMovement("flat", shape=shape, type="reshape")
@@ -236,14 +235,14 @@ def test_formats_of_processors_and_graphics_processors() -> None:
         ("v100", "int4", "int8"), ("v100", "bf16", "fp32"),
     ):  # fmt: skip
         report = one(name, layer.with_dtype(input=dtype, weight=dtype, output=dtype))
-        library = machine(name).why_unused("dtype")
-        assert {item.reason for item in report.unused} == {f"run as {other} by {library}"}
+        assert {item.reason.values["run_as"] for item in report.unused} == {other}
+        assert {item.reason.values["by"] for item in report.unused} == {f" by {machine(name).why_unused('dtype')}"}
     assert not one("h100", layer.with_dtype(input="fp8", weight="fp8", output="bf16")).unused
     wide = one("a100", layer.with_dtype(input="fp16", weight="int4", output="fp16")).unused
-    assert [(item.property, item.reason) for item in wide] == [("weight.dtype", "multiplied as fp16 by tensorrt")]
+    assert [(item.property, item.reason.values["multiplied_as"]) for item in wide] == [("weight.dtype", "fp16")]
     asked = hwsim.load_machine("v100", set={"precision": "bf16"})
     told = hwsim.simulate(asked, hwsim.Workload("w", [layer])).unused
-    assert [(item.property, item.value, item.reason) for item in told] == [
+    assert [(item.property, item.value, str(item.reason)) for item in told] == [
         ("precision", "bf16", "run as fp32 by tensorrt")
     ]
 
@@ -254,26 +253,38 @@ def test_published_runs_use_the_densities_of_their_layers() -> None:
     assert not hwsim.simulate(machine("eyeriss_v1"), network, 4).unused
 
 
-def test_a_sentence_a_reason() -> None:
-    items = [Unused("unused", f"fc{n}", "weight.density", f"0.{n}", "kernels are dense") for n in (1, 2, 3, 5, 9)]
-    assert sentences(items, 9) == (
-        "no effect here: weight.density 0.1 to 0.9 of fc1, fc2, fc3 and 2 more (kernels are dense)",
-    )
-    assert sentences(items[:1], 9) == ("no effect here: weight.density 0.1 of fc1 (kernels are dense)",)
-    assert sentences(items, 5) == ("no effect here: weight.density 0.1 to 0.9 of all 5 layers (kernels are dense)",)
-    both = [Unused("format", "a", f"{tensor}.dtype", "int4", "run as int8") for tensor in ("input", "weight", "output")]
-    assert sentences(both, 2) == ("in another number format: dtype int4 of a (run as int8)",)
-    assert sentences([Unused("free", "pool", "", "", "no unit")], 3) == ("no time and no energy: pool (no unit)",)
-    key = Unused("unused", "", "accumulator_bits", "8", "not read")
-    assert sentences([key], 1) == ("no effect here: accumulator_bits 8 (not read)",)
+def test_a_message_a_reason() -> None:
+    def sentences(items: list[Unused], of: int) -> list[str]:
+        return [sentence(message, of) for message in unused_messages(items)]
+
+    dense, computed, unit = (as_message(text) for text in ("kernels are dense", "run as int8", "no unit"))
+    items = [Unused("unused", f"fc{n}", "weight.density", f"0.{n}", dense) for n in (1, 2, 3, 5, 9)]
+    (message,) = unused_messages(items)
+    assert message.code == "property.unused"
+    assert message.layers == ("fc1", "fc2", "fc3", "fc5", "fc9")
+    assert message.values["values"] == ["0.1", "0.2", "0.3", "0.5", "0.9"]
+    text = "no effect of weight.density 0.1 to 0.9 (kernels are dense)"
+    assert sentences(items, 9) == [f"fc1, fc2, fc3 and 2 more: {text}"]
+    assert sentences(items, 5) == [f"all 5 layers: {text}"]
+    assert sentences(items[:1], 9) == ["fc1: no effect of weight.density 0.1 (kernels are dense)"]
+    both = [Unused("format", "a", f"{tensor}.dtype", "int4", computed) for tensor in ("input", "weight", "output")]
+    assert sentences(both, 2) == ["a: dtype int4 in another number format (run as int8)"]
+    assert sentences([Unused("free", "pool", "", "", unit)], 3) == ["pool: no time and no energy (no unit)"]
+    key = Unused("unused", "", "accumulator_bits", "8", as_message("not read"))
+    assert sentences([key], 1) == ["no effect of accumulator_bits 8 (not read)"]
+    dead = [Unused("unused", n, f"dead_{e}", "3", computed) for n, e in (("a", "out"), ("b", "in"), ("b", "out"))]
+    assert [m.layers for m in unused_messages(dead)] == [("a", "b")], "one fact is one message"
 
 
 def test_the_notes_and_the_json_of_a_run_have_it() -> None:
     report = one("xeon_8280", LAYERS["gemm"].with_density(weight=0.09))
-    sentence = "no effect here: weight.density 0.09 of gemm (kernels of openvino-2024.3 are dense)"
-    assert sentence in report.notes
+    text = "gemm: no effect of weight.density 0.09 (kernels of openvino-2024.3 are dense)"
+    assert text in report.notes
     data = report.to_dict()
-    assert sentence in data["notes"]
+    assert text in data["notes"]
+    (message,) = (item for item in data["messages"] if item["code"] == "property.unused")
+    assert message["layers"] == ["gemm"]
+    assert message["values"]["values"] == ["0.09"]
     assert data["unused"] == [
         {
             "what": "unused",
@@ -283,7 +294,7 @@ def test_the_notes_and_the_json_of_a_run_have_it() -> None:
             "reason": "kernels of openvino-2024.3 are dense",
         }
     ]
-    assert sentence in report.to_html()
+    assert text in report.to_html()
 
 
 class Scalar(hwsim.Machine):
@@ -310,7 +321,7 @@ energy: {table: horowitz_45nm, prices: {mac.int8: {entry: int8_mac}}}
     own = Scalar(check(MachineSpec, parse_yaml(text)), tmp_path, parse_yaml(text))
     layer = LAYERS["gemm"].with_density(weight=0.5, input=0.5)
     told = hwsim.simulate(own, hwsim.Workload("w", [layer])).unused
-    assert [(item.property, item.reason) for item in told] == [("input.density", "not modeled by kind scalar")]
+    assert [(i.property, i.reason.values) for i in told] == [("input.density", {"kind": "scalar"})]
 
 
 COLUMNS = (

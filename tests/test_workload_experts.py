@@ -119,10 +119,11 @@ def test_in_a_network(router, shared, gated):
     for one in (net, low):
         assert read_trace(parse_yaml(trace_text(one)), load_workload) == one
     first, second = list(low)[1 if router else 2 :][:2]
-    assert net.lowering_notes(2) == (
-        f"moe is planned as {len(moe.sublayers)} layers ({first.name}, {second.name}, ..., {net.lowered().inputs['out'][0]}): "
-        "rows are spread evenly over 3 of 3 experts (a random router reaches 3)",
-    )
+    (note,) = net.lowering_notes(2)
+    shown = [f"moe.{part}" for part in note.values["parts"] if part != "..."]
+    assert shown == [first.name, second.name, net.lowered().inputs["out"][0]]
+    assert (note.layers, note.values["number"]) == (("moe",), len(moe.sublayers))
+    assert note.values["assumed"].values == pytest.approx({"used": 3, "experts": 3, "expected": 3}, rel=1e-3)
 
 
 def test_a_trace_leaves_out_what_the_layer_before_gives():

@@ -23,7 +23,7 @@ from hwsim.errors import HwsimError, InputError
 
 if TYPE_CHECKING:
     from hwsim.machines import Machine
-    from hwsim.report.comparison import Entry
+    from hwsim.report.groups import Entry
     from hwsim.workload import Workload
 
 __all__ = ["compare"]
@@ -48,7 +48,7 @@ def _entries(
     machines: list[tuple[str, Machine]], workloads: list[Workload], saved: list[Entry], batch: int, layers: str | None
 ) -> list[Entry]:
     import hwsim
-    from hwsim.report.comparison import Entry, entry_of
+    from hwsim.report.groups import Entry, entry_of
 
     entries = list(saved)
     faults: list[HwsimError] = []
@@ -132,7 +132,8 @@ def compare(
         )
     import hwsim
     from hwsim.report.catalogue import kind_of
-    from hwsim.report.comparison import beside, read_entry
+    from hwsim.report.comparison import Comparison
+    from hwsim.report.groups import read_entry
 
     wanted: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in given:
@@ -152,7 +153,8 @@ def compare(
         hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
         for name in wanted["workload"]
     ]
-    comparison = beside(_entries(machines, workloads, [read_entry(path) for path in wanted["report"]], batch, layers))
+    saved = [read_entry(path) for path in wanted["report"]]
+    comparison = Comparison.of(_entries(machines, workloads, saved, batch, layers))
     if json_file:
         write(comparison.to_json(), json_file)
     if csv_file:
@@ -160,6 +162,6 @@ def compare(
     if html_file:
         write(comparison.to_html(), html_file)
     if "-" not in (json_file, csv_file, html_file):
-        from hwsim.report.comparison_table import print_side_by_side
+        from hwsim.report.comparison_table import print_comparison
 
-        print_side_by_side(comparison, console_of())
+        print_comparison(comparison, console_of())

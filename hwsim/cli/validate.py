@@ -89,12 +89,12 @@ def validate(
     if markdown:
         click.echo(markdown_tables(published), nl=False)
     elif published:
-        from hwsim.report.table import print_comparisons
+        from hwsim.report.table import print_predictions
 
         console = console_of()
         for name, rows in published.items():
             console.print(f"[bold]{name}[/bold]")
-            print_comparisons(rows, console)
+            print_predictions(rows, console)
             console.print()
     rows_all = [row for rows in published.values() for row in rows]
     outside = [row for row in rows_all if not row.within]

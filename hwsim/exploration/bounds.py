@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from hwsim.energy import dynamic_energy
 from hwsim.errors import HwsimError
-from hwsim.simulation import prices_of
 
 if TYPE_CHECKING:
     from hwsim.machines import Machine
@@ -43,7 +42,7 @@ def bounds_of(machine: Machine, shapes: Iterable[tuple[Layer, int]], batch: int)
     HwsimError
         If a layer cannot run here, or an action has no price.
     """
-    prices = prices_of(machine)
+    prices = machine.prices
     seconds, energy, moved, macs = 0.0, 0.0, 0, 0
     for layer, times in shapes:
         least = machine.lower_bound(layer, batch)

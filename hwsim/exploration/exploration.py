@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from hwsim.sweeps.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hwsim.report.html import SweepPoints
 
 __all__ = ["Exploration"]
 
@@ -188,26 +190,29 @@ class Exploration:
         write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), files[2])
         return files
 
-    def _drawn(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        varied = [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1]
+    def _points(self) -> SweepPoints:
+        from hwsim.report.html import SweepPoints
+
         place = {int(number): at for at, number in enumerate(self.frame["point"])}
-        return (self.frame, varied, [o.column for o in self.objectives], self.space.name), {
-            "front": [place[number] for number in self.front_numbers],
-            "maximize": [o.column for o in self.objectives if o.maximize],
-            "hypervolume": self.volumes,
-            "sensitivity": self.sensitivity,
-            "notes": self.notes,
-        }
+        return SweepPoints(
+            self.frame,
+            [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1],
+            [o.column for o in self.objectives],
+            self.space.name,
+            front=[place[number] for number in self.front_numbers],
+            maximize=[o.column for o in self.objectives if o.maximize],
+            hypervolume=self.volumes,
+            sensitivity=self.sensitivity,
+            notes=self.notes,
+        )
 
     def page(self) -> str:
         """The exploration as one self-contained page of HTML."""
         from hwsim.report.html import sweep_html
 
-        arguments, options = self._drawn()
-        return sweep_html(*arguments, **options)
+        return sweep_html(self._points())
 
     def _repr_html_(self) -> str:
         from hwsim.report.html import sweep_fragment
 
-        arguments, options = self._drawn()
-        return sweep_fragment(*arguments, **options)
+        return sweep_fragment(self._points())

@@ -25,9 +25,10 @@ from hwsim.exploration.samplers import (
 )
 from hwsim.report.pareto import dominated, front
 from hwsim.sweeps.expression import measure
+from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results
 from hwsim.sweeps.runner import Runner
-from hwsim.sweeps.space import Space, read_space
+from hwsim.sweeps.space import Space
 
 __all__ = ["AFFORDABLE_S", "explore"]
 

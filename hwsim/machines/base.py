@@ -1,61 +1,41 @@
-"""What every kind of machine is: it plans layers in their network, and lowers each to stages that the engine runs."""
+"""What every kind of machine is, and the plan of a network on it that every answer reads.
+
+A machine plans networks, and a plan knows the machine that it was made for: two halves of one interface.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import Any, overload
 
-from hwsim.engine.clock import Timebase
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import InputError
+from hwsim.machines.hardware import Hardware
+from hwsim.machines.limits import check_batch, check_size
 from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.network_plan import NetworkPlan, PlanCache, check_batch
-from hwsim.machines.plan import Constant, LayerPlan, Traffic
+from hwsim.machines.plan import LayerPlan, Traffic
+from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.spec import MachineSpec
+from hwsim.message import Message
 from hwsim.workload import Layer, Workload
+from hwsim.workload.arena import Arena
+from hwsim.workload.network import hint, selects
 from hwsim.yaml_source import Document
 
-if TYPE_CHECKING:
-    from hwsim.workload.arena import Arena
-
-__all__ = ["MAX_MACS", "Machine"]
-
-MAX_MACS = 2**52
-"""MACs of one layer that are planned: a thousand times the largest there is, and every count of words fits 64 bits."""
+__all__ = ["Machine", "NetworkPlan"]
 
 
-class Machine(ABC):
+class Machine(Hardware):
     """A machine of some kind: plans a layer, and lowers it to stages that the engine runs.
 
     A subclass sets `kind`, `spec_class` and implements `_plan`; nothing else has to know of it.
     """
 
-    kind: ClassVar[str]
-    spec_class: ClassVar[type[MachineSpec]]
-
     def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:
-        self.spec: Any = spec
-        self.folder = folder
-        self.document = document
         self.cache = PlanCache()
-        try:
-            self.timebase = Timebase(dict(spec.clocks))
-            self._check()
-            self._check_area()
-        except ValueError as error:
-            raise InputError([Fault(document.name, "", str(error))]) from None
-
-    @property
-    def name(self) -> str:
-        """The machine's name."""
-        return str(self.spec.name)
-
-    @property
-    @abstractmethod
-    def core_clock(self) -> str:
-        """The clock that cycles are counted in."""
+        super().__init__(spec, folder, document)
 
     @overload
     def plan(self, what: Workload, batch: int = 1) -> NetworkPlan: ...
@@ -85,7 +65,7 @@ class Machine(ABC):
         """
         batch = check_batch(batch)
         if isinstance(what, Layer):
-            self.check_size(what, batch)
+            check_size(what, batch)
             return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
         network = what.lowered()
         return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
@@ -95,21 +75,11 @@ class Machine(ABC):
         key = (batch, self.planned_by_name(layer.name), context, *layer.likeness)
         plan = self.cache.layers.get(key)
         if plan is None:
-            self.check_size(layer, batch)
+            check_size(layer, batch)
             plan = self._plan(layer, batch) if context is None else self._plan_in(layer, batch, context)
             self.cache.layers[key] = plan
             self.cache.planned += 1
         return plan.named(layer.name)
-
-    @staticmethod
-    def check_size(layer: Layer, batch: int) -> None:
-        """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
-        if layer.sublayers:
-            message = f"{layer.op} is planned as its products: plan a workload that has it, and select({layer.name!r})"
-            raise InputError([Fault("", layer.name, message)])
-        if layer.macs * batch > MAX_MACS:
-            message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
-            raise InputError([Fault("", layer.name, message)])
 
     def contexts(self, workload: Workload, batch: int) -> Sequence[Hashable]:
         """Network context of each layer; None for each if the kind plans layers independently."""
@@ -131,9 +101,6 @@ class Machine(ABC):
         """The name, if the file says something of this very layer; such layers are not like others of their shape."""
         return None
 
-    def _check(self) -> None:  # noqa: B027 - a kind may have nothing to add
-        """Refuse what the fields alone cannot: raises ValueError."""
-
     @abstractmethod
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         """Plan one layer by itself."""
@@ -146,39 +113,6 @@ class Machine(ABC):
         """Columns of the report that follow from prices, which plans do not depend on."""
         return {}
 
-    def parts(self) -> Mapping[str, int]:
-        """How many the machine has of each part that takes area: PEs, bytes of each memory."""
-        return {}
-
-    @property
-    def area_mm2(self) -> float | None:
-        """Silicon area by the machine's own figures; None if it has none."""
-        area = self.spec.area
-        if area is None:
-            return None
-        return float(area.fixed + sum(number * area.parts[part] for part, number in self.parts().items()))
-
-    @property
-    def cost_usd(self) -> float | None:
-        """Cost by the machine's own figures; None if it has none."""
-        cost = self.spec.cost
-        return None if cost is None else float(cost.each) + float(cost.per_mm2) * (self.area_mm2 or 0.0)
-
-    def _check_area(self) -> None:
-        """Every part must have its area, so that no swept part is free; raises ValueError."""
-        area, cost = self.spec.area, self.spec.cost
-        if cost is not None and cost.per_mm2 and area is None:
-            raise ValueError("cost.per_mm2 needs the area of the machine: give area")
-        if area is None:
-            return
-        parts = self.parts()
-        for part in area.parts:
-            if part not in parts:
-                raise ValueError(f"area.parts must name parts of the machine, not {part!r}{nearest(part, parts)}")
-        missing = [part for part in parts if part not in area.parts]
-        if missing:
-            raise ValueError(f"area.parts must give each part of the machine its area; missing: {', '.join(missing)}")
-
     def lower_bound(self, layer: Layer, batch: int) -> LowerBound | None:
         """Lower bound of the cost of any plan of a layer; None if the kind has none."""
         return None
@@ -186,10 +120,6 @@ class Machine(ABC):
     def activation_bits(self, workload: Workload) -> Mapping[str, int]:
         """Bits of the values that a layer writes, where it does not run in its own formats."""
         return {}
-
-    def memory_bytes(self) -> int | None:
-        """Bytes of memory a network must fit in, or None where it is not bounded."""
-        return None
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """What a network needs of each bounded memory, where the kind has more than `memory_bytes`."""
@@ -199,7 +129,7 @@ class Machine(ABC):
         """Where the activations of a network lie in memory over time, where the kind plans that."""
         return None
 
-    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """For `hwsim explain`: the cost of a layer under alternatives."""
         return ()
 
@@ -210,47 +140,117 @@ class Machine(ABC):
         """
         return ()
 
-    def constants(self) -> tuple[Constant, ...]:
-        """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
-        return ()
-
-    def why_unused(self, property: str) -> str:
-        """Why a property of layers that changes no plan here does not, as in ``weight.density``.
-
-        ``dtype`` asks who runs other number formats; the empty name why a layer takes no time and no energy.
-        """
-        return "" if property == "dtype" else f"not modeled by kind {self.kind}"
-
-    def runs_as(self, layer: Layer) -> str | None:
-        """The number format that a layer runs in, where the kind has one for all of its tensors."""
-        return None
-
-    def idle_keys(self) -> Mapping[str, str]:
-        """Keys of a file that have no effect on this machine, each with the reason: dotted, a block for all below."""
-        return {}
-
-    def odd_prices(self) -> tuple[tuple[str, str, str], ...]:
-        """Prices of something else than the machine has: key, value, reason."""
-        return ()
-
-    def own_value(self, key: str) -> object | None:
-        """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
-        from hwsim.machines.loader import machine_folder
-
-        node, path, left = self.document.data, tuple[str, ...](), key
-        while left:
-            # A key may have a dot of its own, as the price of mac.int8.
-            part = left if isinstance(node, dict) and left in node else left.partition(".")[0]
-            if not isinstance(node, dict) or part not in node:
-                return None
-            node, path, left = node[part], (*path, part), left[len(part) + 1 :]
-        marks = self.document.marks
-        places = [where for mark, where in marks.items() if mark[: len(path)] == path]
-        if not places:  # given as part of a whole block, which alone has a place
-            places = [marks[path[:size]] for size in range(len(path), 0, -1) if path[:size] in marks][:1]
-        shipped = f"{machine_folder()}/"
-        return None if all(where.startswith(shipped) for where in places) else node
-
-    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Assumptions and scalings that a user of this run should know."""
         return ()
+
+
+class NetworkPlan:
+    """How a network runs on a machine: a `LayerPlan` for each layer, in the order in which they run.
+
+    Made by `Machine.plan`. A layer is planned with what the network around it means for it (placement of weights,
+    layouts, fusion, power) when it is first read, and once.
+
+    Attributes
+    ----------
+    machine : Machine
+    workload : Workload
+        The whole network, whatever part of it is selected, with composed layers as their products
+        (`Workload.lowered`).
+    batch : int
+        Inputs that run together.
+    names : tuple of str
+        The layers, or those that were selected.
+    hosts : mapping
+        Layers that run inside another's kernel, and that other layer's name.
+
+    Examples
+    --------
+    >>> import hwsim
+    >>> plan = hwsim.load_machine("eyeriss_v1").plan(hwsim.load_workload("alexnet"), batch=4)
+    >>> plan["conv3"].macs
+    598081536
+    >>> hwsim.simulate(plan.select("conv*")).summary.layers
+    5
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        workload: Workload,
+        batch: int,
+        contexts: Sequence[Hashable],
+        hosts: Mapping[str, str],
+        names: tuple[str, ...] | None = None,
+    ) -> None:
+        self.machine, self.workload, self.batch, self.hosts = machine, workload, batch, hosts
+        self.names = tuple(layer.name for layer in workload) if names is None else names
+        self._contexts = dict(zip((layer.name for layer in workload), contexts, strict=True))
+        self._plans: dict[str, LayerPlan] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[LayerPlan]:
+        return (self[name] for name in self.names)
+
+    def __getitem__(self, name: str) -> LayerPlan:
+        if name not in self._plans:
+            if name not in self.workload and name in self.workload.origin:
+                parts = ", ".join(part.name for part, _ in self.workload.origin[name].sublayers)
+                raise InputError(f"{name!r} is planned as {parts}: name one of them, or select({name!r})")
+            layer = self.workload[name]
+            self._plans[name] = self.machine.layer_plan(layer, self.batch, self._contexts[name])
+        return self._plans[name]
+
+    def __repr__(self) -> str:
+        part = "" if self.whole else f"{len(self)} of "
+        return (
+            f"<NetworkPlan {self.workload.name} on {self.machine.name}, batch {self.batch}: "
+            f"{part}{len(self.workload)} layers>"
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether every layer of the network is selected."""
+        return len(self.names) == len(self.workload)
+
+    def context(self, name: str) -> Any:
+        """What of the network the machine planned a layer with; None where the kind plans each layer by itself."""
+        return self._contexts[self.workload[name].name]
+
+    def instead(self, name: str, layer: Layer) -> LayerPlan:
+        """The plan of another layer in the place of the one of that name."""
+        return self.machine.layer_plan(layer, self.batch, self._contexts[name])
+
+    def select(self, *patterns: str) -> NetworkPlan:
+        """The same plan with only the layers whose names match any shell pattern, such as ``conv*``.
+
+        They stay planned as parts of the whole network: a report of them says of each what a report of all says.
+
+        Raises
+        ------
+        InputError
+            If no layer matches.
+        """
+        origin = self.workload.origin
+        chosen = selects(patterns, {*self.workload.names, *origin.names})
+        names: set[str] = set()
+        for layer in origin:
+            parts = [part.name for part, _ in layer.sublayers]
+            names.update(name for name in parts or (layer.name,) if chosen(layer.name) or chosen(name))
+        names.intersection_update(self.names)
+        if not names:
+            shown = " or ".join(map(repr, patterns))
+            near = hint(patterns[0] if patterns else "", origin.names)
+            raise InputError(f"a layer of {self.workload.name} must match {shown}{near}")
+        return self.part(names)
+
+    def part(self, names: Collection[str]) -> NetworkPlan:
+        """The same plan with only the layers of these names; raises InputError where there is none of them."""
+        chosen = tuple(name for name in self.names if name in names)
+        if not chosen:
+            raise InputError(f"a part of {self.workload.name} must have at least one of its layers")
+        part = NetworkPlan(self.machine, self.workload, self.batch, tuple(self._contexts.values()), self.hosts, chosen)
+        part._plans = self._plans
+        return part

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwsim.units import format_size
+from hwsim.message import Message
 
-__all__ = ["MemoryUse"]
+__all__ = ["ARENA", "MemoryUse"]
+
+ARENA = "arena"
+"""Name of the part that holds the activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,21 @@ class MemoryUse:
         """What is left; negative: the shortage."""
         return self.size_bytes - self.need_bytes
 
+    def room_bytes(self, part: str) -> int | None:
+        """Bytes that the other parts leave for one of them; None if there is no such part."""
+        sizes = dict(self.parts)
+        return self.margin_bytes + sizes[part] if part in sizes else None
+
     @property
     def fits(self) -> bool:
         """Whether there is enough."""
         return self.margin_bytes >= 0
 
-    def __str__(self) -> str:
-        parts = ", ".join(f"{name} {format_size(size)}" for name, size in self.parts)
-        need, size = format_size(self.need_bytes), format_size(self.size_bytes)
-        left = f"{format_size(abs(self.margin_bytes))} {'left' if self.fits else 'TOO MUCH, does not fit'}"
-        return f"{self.memory} {need} of {size} ({parts}): {left}"
+    def message(self) -> Message:
+        """Whether it fits, with the parts."""
+        values = {"memory": self.memory, "need_bytes": self.need_bytes, "size_bytes": self.size_bytes}
+        values |= {"parts": dict(self.parts), "left_bytes": abs(self.margin_bytes)}
+        head = "{memory} {need_bytes:size} of {size_bytes:size} ({parts:size}): {left_bytes:size}"
+        if self.fits:
+            return Message("memory.fits", f"{head} left", values)
+        return Message("memory.too_small", f"{head} TOO MUCH, does not fit", values, "error")

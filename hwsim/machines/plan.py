@@ -8,6 +8,7 @@ from typing import Self
 
 from hwsim.engine.program import Program
 from hwsim.mapping import Mapping, Policy, Problem
+from hwsim.message import Message
 from hwsim.workload import Layer
 
 __all__ = ["Action", "Constant", "LayerPlan", "Part", "Traffic"]
@@ -60,14 +61,20 @@ class LayerPlan:
         Columns of the machine's own in the report, with their unit in the name.
     parts : tuple of Part
         The nests that are counted, one after the other along the rows of the output; see `nests`.
-    why : tuple of str
-        Sentences for `hwsim explain`: what the planner weighed.
+    why : tuple of Message
+        What the planner weighed, for `hwsim explain`.
     streams : float
         Inferences that run side by side, of which this is one; not whole where some run on slower cores.
         The layer's time over it is its part of the interval in which an inference is finished: where streams are in
         different layers at a time, it differs between layers, and only that of the network is how many there are.
     limits : dict
         Seconds that each bound alone would take, where they act at the same time and stages do not tell them apart.
+    static_parts : dict
+        Weights by bound of the parts that static power is split into; empty: it is not split.
+    compute_bounds : tuple of str
+        Bounds that are the computation itself.
+    time_column : str
+        Column with the time over which power is averaged and which measurements are of.
     """
 
     layer: Layer
@@ -87,9 +94,12 @@ class LayerPlan:
     mapping: Mapping | None = None
     parts: tuple[Part, ...] = ()
     columns: dict[str, float | int | str] = field(default_factory=dict)
-    why: tuple[str, ...] = ()
+    why: tuple[Message, ...] = ()
     streams: float = 1.0
     limits: dict[str, float] = field(default_factory=dict)
+    static_parts: dict[str, float] = field(default_factory=dict)
+    compute_bounds: tuple[str, ...] = ("compute",)
+    time_column: str = "latency_s"
 
     @property
     def nests(self) -> tuple[Part, ...]:

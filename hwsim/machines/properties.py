@@ -9,21 +9,20 @@ and what a MAC is priced as.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hwsim.engine.program import Run
 from hwsim.errors import InputError
+from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.loader import machine_folder
 from hwsim.machines.plan import Action, LayerPlan
+from hwsim.message import Message, as_message
 from hwsim.workload import INPUT, Layer
 from hwsim.workload.tensor import DTYPES
 
-if TYPE_CHECKING:
-    from hwsim.machines.base import Machine
-    from hwsim.machines.network_plan import NetworkPlan
-
-__all__ = ["CLAMPS", "Unused", "requested", "same_cost", "takes_nothing", "unused"]
+__all__ = ["CLAMPS", "Unused", "own_value", "requested", "same_cost", "takes_nothing", "unused"]
 
 TENSORS = ("input", "weight", "output")
 #: Activations that bound a value on its way out of an array or a kernel: free wherever they are fused.
@@ -51,7 +50,7 @@ class Unused:
         The layer; empty for a key of the machine.
     property, value : str
         As in ``weight.density`` and ``0.09``; the dotted key of a machine. Empty where the whole layer is meant.
-    reason : str
+    reason : Message
         Why, and the way out if there is one.
     """
 
@@ -59,7 +58,14 @@ class Unused:
     layer: str
     property: str
     value: str
-    reason: str
+    reason: Message
+
+    def to_dict(self) -> dict[str, str]:
+        """As plain data."""
+        return {
+            "what": self.what, "layer": self.layer, "property": self.property, "value": self.value,
+            "reason": str(self.reason),
+        }  # fmt: skip
 
 
 def requested(layer: Layer) -> Iterator[tuple[str, str, Layer]]:
@@ -139,12 +145,12 @@ def unused(network: NetworkPlan) -> tuple[Unused, ...]:
 def _keys(machine: Machine) -> Iterator[Unused]:
     """Keys of the machine that the user gave for nothing."""
     for key, reason in machine.idle_keys().items():
-        if (value := machine.own_value(key)) is not None:
-            yield Unused("unused", "", key, "" if isinstance(value, dict) else str(value), reason)
+        if (value := own_value(machine, key)) is not None:
+            yield Unused("unused", "", key, "" if isinstance(value, dict) else str(value), as_message(reason))
     for key, value, reason in machine.odd_prices():
         memory = key.split(".")[2]
-        if any(machine.own_value(own) is not None for own in (key, f"memories.{memory}")):
-            yield Unused("price", "", key, value, reason)
+        if any(own_value(machine, own) is not None for own in (key, f"memories.{memory}")):
+            yield Unused("price", "", key, value, as_message(reason))
 
 
 def _priced_nothing(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
@@ -161,26 +167,29 @@ def _priced_nothing(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Un
         strange = component not in counted and component not in memories | _PARTS
         if component in memories:
             strange = bool(action) and action not in _ACTIONS | counted.get(component, set())
-        if strange and machine.own_value(f"{block}.{key}") is not None:
-            yield Unused("unused", "", f"{block}.{key}", "", "nothing in this run has this price")
+        if strange and own_value(machine, f"{block}.{key}") is not None:
+            reason = Message("unused.price", "nothing in this run has this price")
+            yield Unused("unused", "", f"{block}.{key}", "", reason)
 
 
 def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
     """A gated MAC that costs what a computed one costs, for want of a price."""
     prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
     if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
-        reason = "energy.prices has no mac.gated"
-        yield Unused("price", "", "a gated MAC", "is priced like a computed one", reason)
+        reason = Message("price.gated", "energy.prices has no mac.gated: it costs what a computed one does")
+        yield Unused("price", "", "a gated MAC", "", reason)
 
 
-def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> str:
-    """Why a layer takes nothing; empty where another layer does its work, or there is none to do."""
+def _free(machine: Machine, layer: Layer, plan: LayerPlan, producers: tuple[str, ...]) -> Message | None:
+    """Why a layer takes nothing; None where another layer does its work, or there is none to do."""
     word = plan.bounds.get("", "")
     if word == "in place" or layer.op == "reshape":
-        return ""
+        return None
     if word != "fused":
-        return machine.why_unused("")
-    return "" if set(producers) != {INPUT} else "would be fused into the previous layer, but there is none"
+        return as_message(machine.why_unused(""))
+    if set(producers) != {INPUT}:
+        return None
+    return Message("unused.no_producer", "would be fused into the previous layer, but there is none")
 
 
 def _without_effect(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Unused]:
@@ -188,7 +197,7 @@ def _without_effect(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iter
     machine = network.machine
     for name, value, without in requested(layer):
         if _stays(network, plan, layer.name, without):
-            yield Unused("unused", layer.name, name, value, machine.why_unused(name))
+            yield Unused("unused", layer.name, name, value, as_message(machine.why_unused(name)))
 
 
 def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Unused]:
@@ -200,7 +209,7 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
     math = formats[0] if len(formats) == 1 else ""
     if precision != "workload":  # the user's own word, which overrules the network's
         if math and math != precision:
-            yield Unused("format", layer.name, "precision", precision, f"run as {math}{_because(machine)}")
+            yield Unused("format", layer.name, "precision", precision, _reason(machine, {"run_as": math}))
         return
     words = dict(zip(TENSORS, (plan.word_bits.get(tensor) for tensor in ("ifmap", "weight", "ofmap"))))
     kinds = {tensor: getattr(layer, tensor).dtype for tensor in TENSORS if getattr(layer, tensor).elements}
@@ -210,27 +219,40 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
     wrong = {t for t in ("input", "weight") if math and kinds.get(t, math) != math and not (t == "weight" and pair)}
     whole = bool(wrong) and not any(words.values()) and _runs_as(network, layer, plan, math)
     for tensor, dtype in kinds.items():
-        word, reasons = words[tensor], []
+        word, facts = words[tensor], dict[str, str | int]()
         if math and math != dtype and (whole or (wrong and word == DTYPES[math] and tensor in wrong | {"output"})):
-            reasons.append(f"run as {math}{_because(machine)}")
+            facts["run_as"] = math
         else:
             if tensor in wrong:
-                reasons.append(f"multiplied as {math}{_because(machine)}")
+                facts["multiplied_as"] = math
             if not math and as_one not in ("", dtype):
-                reasons.append(f"run as {as_one}{_because(machine)}")
+                facts["run_as"] = as_one
             elif as_one not in ("", dtype) and word == DTYPES[dtype] and tensor not in wrong:
-                reasons.append(f"kept as {as_one}{_because(machine)}")
-            elif word not in (None, DTYPES[dtype]):
-                reasons.append(f"in words of {word} bits")
-        if math == dtype and tensor != "output" and (price := _price(machine, math)):
-            reasons.append(price)
-        if reasons:
-            yield Unused("format", layer.name, f"{tensor}.dtype", dtype, ", ".join(reasons))
+                facts["kept_as"] = as_one
+            elif word is not None and word != DTYPES[dtype]:
+                facts["word_bits"] = word
+        if math == dtype and tensor != "output":
+            facts |= _price(machine, math)
+        if facts:
+            yield Unused("format", layer.name, f"{tensor}.dtype", dtype, _reason(machine, facts))
 
 
-def _because(machine: Machine) -> str:
-    reason = machine.why_unused("dtype")
-    return f" by {reason}" if reason else ""
+_FORMATS = {
+    "run_as": "run as {run_as}{by}",
+    "multiplied_as": "multiplied as {multiplied_as}{by}",
+    "kept_as": "kept as {kept_as}{by}",
+    "word_bits": "in words of {word_bits} bits",
+    "priced_as": "a MAC is priced as {priced_as} by energy.prices.mac",
+    "priced_bits": "a MAC is priced as a {priced_bits}-bit MAC",
+    "price_format": "the MAC price names no number format: add format to energy.prices.mac",
+}
+
+
+def _reason(machine: Machine, facts: Mapping[str, str | int]) -> Message:
+    """What becomes of a number format, and whose kernels do that."""
+    runner = machine.why_unused("dtype")
+    values = {**facts, "by": f" by {runner}" if runner else ""}
+    return Message(f"format.{next(iter(facts))}", ", ".join(_FORMATS[fact] for fact in facts), values)
 
 
 def _runs_as(network: NetworkPlan, layer: Layer, plan: LayerPlan, math: str) -> bool:
@@ -247,18 +269,33 @@ def _stays(network: NetworkPlan, plan: LayerPlan, name: str, other: Layer) -> bo
         return False
 
 
-def _price(machine: Machine, math: str) -> str:
+def _price(machine: Machine, math: str) -> dict[str, str | int]:
     """What a MAC is priced as, where one price stands for all formats and this is not its own."""
     prices = machine.spec.energy.prices
     price = prices.get("mac")
     if f"mac.{math}" in prices or price is None or price.unknown or (price.energy is not None and not price.energy):
-        return ""
+        return {}
     match = _ENTRY.match(price.entry or "")
     own = price.format or (match[1] if match and match[1] in DTYPES else "")
     if own:
-        return "" if own == math else f"a MAC is priced as {own} by energy.prices.mac"
+        return {} if own == math else {"priced_as": own}
     if price.bits == DTYPES[math]:
-        return ""
-    if price.bits:
-        return f"a MAC is priced as a {price.bits}-bit MAC"
-    return "the MAC price names no number format: add format to energy.prices.mac"
+        return {}
+    return {"priced_bits": price.bits} if price.bits else {"price_format": "none"}
+
+
+def own_value(machine: Machine, key: str) -> object | None:
+    """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
+    node, path, left = machine.document.data, tuple[str, ...](), key
+    while left:
+        # A key may have a dot of its own, as the price of mac.int8.
+        part = left if isinstance(node, dict) and left in node else left.partition(".")[0]
+        if not isinstance(node, dict) or part not in node:
+            return None
+        node, path, left = node[part], (*path, part), left[len(part) + 1 :]
+    marks = machine.document.marks
+    places = [where for mark, where in marks.items() if mark[: len(path)] == path]
+    if not places:  # given as part of a whole block, which alone has a place
+        places = [marks[path[:size]] for size in range(len(path), 0, -1) if path[:size] in marks][:1]
+    shipped = f"{machine_folder()}/"
+    return None if all(where.startswith(shipped) for where in places) else node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Annotated
 
@@ -23,6 +24,19 @@ class AreaSpec(Spec):
     parts: Annotated[dict[Name, Area], Field(max_length=32)] = {}
     fixed: Area = Fraction(0)
     source: str
+
+    def check(self, parts: Collection[str]) -> None:
+        """Every part must have its area, so that no swept part is free; raises ValueError."""
+        for part in self.parts:
+            if part not in parts:
+                raise ValueError(f"area.parts must name parts of the machine, not {part!r}{nearest(part, parts)}")
+        missing = [part for part in parts if part not in self.parts]
+        if missing:
+            raise ValueError(f"area.parts must give each part of the machine its area; missing: {', '.join(missing)}")
+
+    def total(self, parts: Mapping[str, int]) -> Fraction:
+        """Area of so many of each part."""
+        return Fraction(self.fixed + sum(number * self.parts[part] for part, number in parts.items()))
 
 
 class CostSpec(Spec):

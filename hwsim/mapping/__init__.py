@@ -1,7 +1,7 @@
 """Loop nests over memories: the problem, the mapping, its exact counts, and the search for a good one."""
 
 from hwsim.mapping.counts import Compiled, Counts, Policy, compile_template, counts, evaluate
-from hwsim.mapping.dataflow import DATAFLOWS, Dataflow, Level, templates
+from hwsim.mapping.dataflow import DATAFLOWS, Dataflow, Fold, Level, NestConstraints, templates
 from hwsim.mapping.nest import Capacity, Keep, Loop, Mapping, Node, check_capacity, footprints
 from hwsim.mapping.problem import Axis, Operand, Problem, batched_gemm_problem, conv_problem, distinct, gemm_problem
 from hwsim.mapping.search import Bound, Found, candidates, search
@@ -14,11 +14,13 @@ __all__ = [
     "Compiled",
     "Counts",
     "Dataflow",
+    "Fold",
     "Found",
     "Keep",
     "Level",
     "Loop",
     "Mapping",
+    "NestConstraints",
     "Node",
     "Operand",
     "Policy",

@@ -18,7 +18,7 @@ from hwsim.errors import MappingError
 from hwsim.mapping.nest import Keep, Loop, Mapping, Node
 from hwsim.mapping.problem import Problem
 
-__all__ = ["DATAFLOWS", "Dataflow", "Level", "templates"]
+__all__ = ["DATAFLOWS", "Dataflow", "Fold", "Level", "NestConstraints", "templates"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Dataflow:
+class NestConstraints:
     """Constraints for one family of problems.
 
     Parameters
@@ -42,48 +42,121 @@ class Dataflow:
         Temporal loops just above the units, outermost first. The last ones leave the stationary tensor where it is.
     inner : tuple of str
         Loops inside a unit, below its memories.
-    private : bool
-        False for units that have no memory of their own.
     """
 
     rows: tuple[str, ...]
     cols: tuple[str, ...]
     order: tuple[str, ...]
     inner: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold of a GEMM over a systolic array: the dim on its rows, on its columns, and in time.
+
+    A tensor without the dim of an axis flows along that axis; the one without the dim in time stands still.
+    """
+
+    row: str
+    col: str
+    time: str
+
+    @property
+    def stationary(self) -> str:
+        """The tensor that stays in the PEs."""
+        return _WITHOUT[self.time]
+
+    @property
+    def along_rows(self) -> str:
+        """The tensor whose words pass every column of a row."""
+        return _WITHOUT[self.col]
+
+    @property
+    def along_columns(self) -> str:
+        """The tensor whose words pass every row of a column."""
+        return _WITHOUT[self.row]
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """Constraints for convolutions and for GEMMs.
+
+    Parameters
+    ----------
+    conv, gemm : NestConstraints
+        Those of each family.
+    private : bool
+        False for units that have no memory of their own.
+    passes : bool
+        Whether a chip can run it as passes of filter rows, whose sizes minimize DRAM traffic.
+    rules : tuple of str
+        The published comparisons, as `mapper.rules` names them, that have it.
+    variants : bool
+        Whether these tell variants of it apart, by `mapper.variant`.
+    """
+
+    conv: NestConstraints
+    gemm: NestConstraints
     private: bool = True
+    passes: bool = False
+    rules: tuple[str, ...] = ()
+    variants: bool = False
+
+    @property
+    def one_word(self) -> bool:
+        """Whether a unit keeps no more than one word of each tensor."""
+        return not self.conv.inner and not self.gemm.inner
+
+    @property
+    def fold(self) -> Fold | None:
+        """How a systolic array runs it, if it can: one dim on each axis, the third in time."""
+        axes = self.gemm
+        if not self.private or axes.inner or len(axes.rows) != 1 or len(axes.cols) != 1:
+            return None
+        (time,) = _WITHOUT.keys() - {*axes.rows, *axes.cols}
+        return Fold(*axes.rows, *axes.cols, time)
 
 
 _CONV = tuple("NGKCPQRS")
 _GEMM = tuple("BMNK")
+#: The tensor of a GEMM that each dim leaves alone.
+_WITHOUT = {"M": "weight", "N": "ifmap", "K": "ofmap"}
 
-DATAFLOWS: dict[str, tuple[Dataflow, Dataflow]] = {
+DATAFLOWS: dict[str, Dataflow] = {
     # A unit slides a filter row along an ifmap row; rows of filters down, rows of outputs across, psums up the column.
-    "row_stationary": (
-        Dataflow(("K", "C", "R"), ("K", "P"), tuple("NGKCPRQ"), tuple("CSK")),
-        Dataflow(("K",), ("N", "M"), tuple("BNKM"), tuple("KN")),
+    "row_stationary": Dataflow(
+        NestConstraints(("K", "C", "R"), ("K", "P"), tuple("NGKCPRQ"), tuple("CSK")),
+        NestConstraints(("K",), ("N", "M"), tuple("BNKM"), tuple("KN")),
+        passes=True,
+        rules=("isca16",),
     ),
     # A unit holds its weights while outputs stream past.
-    "weight_stationary": (
-        Dataflow(("R", "C"), ("K",), tuple("GKCRSNPQ")),
-        Dataflow(("K",), ("N",), tuple("BNKM")),
+    "weight_stationary": Dataflow(
+        NestConstraints(("R", "C"), ("K",), tuple("GKCRSNPQ")),
+        NestConstraints(("K",), ("N",), tuple("BNKM")),
+        rules=("isca16",),
     ),
     # A unit finishes its output before it takes the next one.
-    "output_stationary": (
-        Dataflow(("P",), ("K", "Q"), tuple("NGKPQCRS")),
-        Dataflow(("M",), ("N",), tuple("BMNK")),
+    "output_stationary": Dataflow(
+        NestConstraints(("P",), ("K", "Q"), tuple("NGKPQCRS")),
+        NestConstraints(("M",), ("N",), tuple("BMNK")),
+        rules=("isca16",),
+        variants=True,
     ),
     # A unit holds its input while output channels pass.
-    "input_stationary": (
-        Dataflow(("C",), ("P", "Q"), tuple("NGCPQRSK")),
-        Dataflow(("K",), ("M",), tuple("BMKN")),
+    "input_stationary": Dataflow(
+        NestConstraints(("C",), ("P", "Q"), tuple("NGCPQRSK")),
+        NestConstraints(("K",), ("M",), tuple("BMKN")),
     ),
     # Units without memory: every operand comes from the shared buffer at every step.
-    "no_local_reuse": (
-        Dataflow(("C",), ("K",), tuple("NGKPQCRS"), private=False),
-        Dataflow(("K",), ("N",), tuple("BMNK"), private=False),
+    "no_local_reuse": Dataflow(
+        NestConstraints(("C",), ("K",), tuple("NGKPQCRS")),
+        NestConstraints(("K",), ("N",), tuple("BMNK")),
+        private=False,
+        rules=("isca16",),
     ),
 }
-"""Name to its constraints for convolutions and for GEMMs."""
+"""Name to its constraints; a machine file, a planner and a lower bound know of a dataflow what stands here."""
 
 
 def templates(
@@ -126,9 +199,8 @@ def templates(
     if isinstance(dataflow, str):
         if dataflow not in DATAFLOWS:
             raise MappingError(f"a dataflow must be one of {', '.join(DATAFLOWS)}, not {dataflow!r}")
-        flow = DATAFLOWS[dataflow]["P" not in problem.dims]
-    else:
-        flow = dataflow
+        dataflow = DATAFLOWS[dataflow]
+    flow = dataflow.conv if "P" in problem.dims else dataflow.gemm
     if not levels or levels[0].inside or sorted(level.inside for level in levels) != [level.inside for level in levels]:
         raise MappingError("levels must begin with a shared memory, and those inside a unit must come last")
     used = [dim for dim, size in problem.dims.items() if size > 1]
@@ -149,7 +221,7 @@ def templates(
         for level, order in zip(shared[1:], orders, strict=True):
             nodes += [Loop(dim, 1) for dim in order]
             nodes.append(Keep(level.memory, level.tensors))
-        nodes += [*unit, *spatial, *(inside if flow.private else ()), *inner]
+        nodes += [*unit, *spatial, *(inside if dataflow.private else ()), *inner]
         mapping = Mapping(tuple(nodes))
         mapping.validate_structure(problem)
         nests[mapping] = None

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from hwsim.engine import StageTotals
 
 if TYPE_CHECKING:
-    from hwsim.report.report import LayerResult
+    from hwsim.report.result import LayerResult
 
 __all__ = ["OVERLAP", "binding", "bound_by_layer", "busy_shares", "energy_parts", "in_turn", "latency_parts", "waits"]
 
 #: The rest of a compute-bound layer's time: pipeline fill, drain and stalls.
 OVERLAP = "fill, drain and stalls"
-# Bounds that are the computing itself.
-_COMPUTING = ("compute", "mac", "tensor", "issue")
 
 
 def _last(result: LayerResult) -> dict[str, int] | None:
@@ -87,7 +85,7 @@ def latency_parts(result: LayerResult) -> dict[str, float]:
     if not result.plan.compute_cycles or not result.cycles:
         return {result.bound: result.latency_s}
     computing = min(result.plan.compute_cycles / result.cycles, 1.0) * result.latency_s
-    rest = OVERLAP if result.bound in _COMPUTING else f"stalled: {result.bound}"
+    rest = OVERLAP if result.bound in result.plan.compute_bounds else f"stalled: {result.bound}"
     return {"compute": computing, rest: result.latency_s - computing}
 
 
@@ -106,22 +104,17 @@ def _busiest(result: LayerResult) -> dict[str, float]:
 def energy_parts(result: LayerResult) -> dict[str, float]:
     """Energy in pJ of a layer by component; unknown ones are left out.
 
-    Power that is drawn all the time goes to what the time went to, where the machine tells an estimate of that.
+    Static power is split by the weights of the plan, where it has them.
     """
-    found: dict[str, float] = {}
+    parts: dict[str, float] = {}
     for (component, _, _), pj in result.energy.items():
         if pj and not math.isnan(pj):
-            found[component] = found.get(component, 0.0) + pj
-    words = {word.removeprefix("per "): word for word in result.plan.bounds.values()}
-    estimated = {}
-    for key, value in result.columns.items():
-        if key.startswith("estimated_") and key.endswith("_pj") and value:
-            part = key.removeprefix("estimated_").removesuffix("_pj").replace("_", " ")
-            estimated[words.get(part, part)] = float(value)
-    whole = math.fsum(estimated.values())
-    if estimated and result.static_pj and math.isclose(whole, result.static_pj, rel_tol=0.05):
-        return found | {part: pj * result.static_pj / whole for part, pj in estimated.items()}
-    return found | ({"static": result.static_pj} if result.static_pj else {})
+            parts[component] = parts.get(component, 0.0) + pj
+    weights, static = result.plan.static_parts, result.static_pj
+    whole = math.fsum(weights.values())
+    if whole and static:
+        return parts | {bound: static * weight / whole for bound, weight in weights.items() if weight}
+    return parts | ({"static": static} if static else {})
 
 
 def waits(totals: StageTotals) -> dict[str, float]:

@@ -7,19 +7,20 @@ import math
 from rich.console import Console
 from rich.text import Text
 
-from hwsim.report.comparison import Entry, Group, SideBySide, ratio
+from hwsim.report.comparison import Comparison
+from hwsim.report.groups import Entry, Group, ratio
 from hwsim.report.quantity import energy
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
 
-__all__ = ["print_side_by_side"]
+__all__ = ["print_comparison"]
 
 _LABEL = 34
 
 
-def print_side_by_side(found: SideBySide, console: Console) -> None:
+def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print totals and layers of each group; the first run of a group is what ratios are of."""
-    for number, group in enumerate(found.groups):
+    for number, group in enumerate(comparison.groups):
         if number:
             console.print()
         heading = f"{group.name}, batch {group.base.summary.get('batch', 1)}"
@@ -28,7 +29,7 @@ def print_side_by_side(found: SideBySide, console: Console) -> None:
         if len(group.entries) > 1:
             console.print()
             _layers(group, console)
-    for entry in found.failed:
+    for entry in comparison.failed:
         console.print(Text(f"{entry.workload} on {entry.label}: {entry.error}", style="red"), soft_wrap=True)
 
 

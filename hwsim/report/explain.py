@@ -8,16 +8,16 @@ from rich.text import Text
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
+from hwsim.report.messages import table
 from hwsim.report.quantity import counted, energy, shown
-from hwsim.report.report import LayerResult, Report
+from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import Column, print_columns, wrapped
-from hwsim.simulation import prices_of
 from hwsim.units import format_si
 
 __all__ = ["print_explanation"]
 
 
-def print_explanation(report: Report, console: Console) -> None:
+def print_explanation(report: RunResult, console: Console) -> None:
     """Explain every layer of the report (the command line selects one)."""
     for result in report.results:
         _explain(report, result, console)
@@ -28,7 +28,7 @@ def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"), highlight=False)
 
 
-def _explain(report: Report, result: LayerResult, console: Console) -> None:
+def _explain(report: RunResult, result: LayerResult, console: Console) -> None:
     plan = result.plan
     title = f"{result.name} ({result.op}) on {report.machine.name}, batch {plan.batch}: {plan.algorithm}"
     console.print(Text(title, style="bold"))
@@ -45,8 +45,12 @@ def _explain(report: Report, result: LayerResult, console: Console) -> None:
         "  ",
     )
     wrapped(console, f"bound by {result.bound}: {binding(result)}", "  ")
-    for sentence in (*plan.why, *report.machine.advice(report.plan, result.name)):
-        wrapped(console, sentence, "  ")
+    for message in (*plan.why, *report.machine.advice(report.plan, result.name)):
+        wrapped(console, str(message), "  ")
+        if message.rows:
+            heads, rows = table(message)
+            columns = [Column(f"  {head}", [f"  {row[i]}" for row in rows]) for i, head in enumerate(heads)]
+            print_columns(console, columns)
     _nest(result, console)
     _stages(report, result, console)
     _prices(report, result, console)
@@ -79,7 +83,7 @@ def _waits(totals: StageTotals) -> str:
     return ", ".join(f"{cause} {share:.0%}" for cause, share in waits(totals).items())
 
 
-def _stages(report: Report, result: LayerResult, console: Console) -> None:
+def _stages(report: RunResult, result: LayerResult, console: Console) -> None:
     timeline = result.timeline
     if not timeline.stages:
         return
@@ -99,8 +103,8 @@ def _stages(report: Report, result: LayerResult, console: Console) -> None:
     print_columns(console, columns)
 
 
-def _prices(report: Report, result: LayerResult, console: Console) -> None:
-    prices = prices_of(report.machine)
+def _prices(report: RunResult, result: LayerResult, console: Console) -> None:
+    prices = report.machine.prices
     _heading(console, "energy: count x price")
     sources: dict[str, int] = {}
     rows: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""Published measurements of the machines that hwsim models, and how far a prediction is from them."""
+"""Published measurements of machines, and the error of predictions against them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ from pydantic import Field
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.fields import Name, Positive, Spec, check
-from hwsim.machines import load_machine
 from hwsim.report.quantity import shown
-from hwsim.simulation import simulate
-from hwsim.units import parse
-from hwsim.workload import load_workload
+from hwsim.units import column_unit, parse
 from hwsim.yaml_source import read_yaml
 
 if TYPE_CHECKING:
-    from hwsim.report.report import LayerResult, Report
+    from hwsim.report.result import LayerResult, RunResult
 
-__all__ = ["Comparison", "Silicon", "silicon_of"]
-
-_DIMENSION = {"_s": "time", "_bytes": "size", "_w": "power", "_pj": "energy"}
+__all__ = ["Measured", "Prediction", "Silicon", "silicon_of"]
 
 
 class Measured(Spec):
@@ -59,8 +54,8 @@ class SiliconSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One predicted quantity beside the published one."""
+class Prediction:
+    """A published quantity and its prediction."""
 
     workload: str
     batch: int
@@ -108,25 +103,16 @@ class Silicon:
     def _value(self, column: str, value: str | int | float) -> float:
         if not isinstance(value, str):
             return float(value)
-        kind = next((d for suffix, d in _DIMENSION.items() if column.endswith(suffix)), None)
-        if kind is None:
+        unit = column_unit(column)
+        if unit is None or len(unit.dimensions) > 1:
             raise InputError([Fault(self.name, column, f"must be a number, not {value!r}")])
         try:
-            return float(Fraction(parse(value, kind)))
+            return float(Fraction(parse(value, unit.dimensions[0])))
         except ValueError as error:
             raise InputError([Fault(self.name, column, str(error))]) from None
 
-    def comparisons(self, machine: str | Path, workload: str | None = None) -> list[Comparison]:
-        """Every published quantity (of one workload) beside what is predicted for the machine of that name or file."""
-        found: list[Comparison] = []
-        for run in self.spec.runs:
-            if workload in (None, run.workload):
-                plan = load_machine(machine, set=run.set).plan(load_workload(run.workload), run.batch)
-                found += self.compare(run, simulate(plan.select(run.only) if run.only else plan))
-        return found
-
-    def compare(self, run: Measured, report: Report) -> Iterator[Comparison]:
-        """Each published quantity of a run beside what `report` predicts for it."""
+    def compare(self, run: Measured, report: RunResult) -> Iterator[Prediction]:
+        """Each published quantity of a run with what `report` predicts for it."""
         rows = {row["layer"]: row for row in report.rows}
         results = {result.name: result for result in report.results}
         for layer, values in run.layers.items():
@@ -143,13 +129,13 @@ class Silicon:
         values: dict[str, str | int | float],
         given: Callable[[str], Any],
         results: Sequence[LayerResult],
-    ) -> Iterator[Comparison]:
+    ) -> Iterator[Prediction]:
         for column, value in values.items():
             predicted = _predicted(column, given, results)
             if predicted is None:
                 raise InputError([Fault(self.name, column, f"is not a quantity that is predicted for {layer!r}")])
             published, limit = self._value(column, value), self.spec.limits.get(column)
-            yield Comparison(run.label, run.batch, layer, column, predicted, published, limit)
+            yield Prediction(run.label, run.batch, layer, column, predicted, published, limit)
 
 
 def _predicted(column: str, given: Callable[[str], Any], results: Sequence[LayerResult]) -> float | None:

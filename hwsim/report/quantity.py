@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import math
 
-from hwsim.units import format_si
+from hwsim.units import column_unit, format_si
 
-__all__ = ["base_unit", "count", "energy", "pace", "shown"]
-
-_UNITS = {
-    "_pj_s": ("Js", 1e-12),
-    "_s": ("s", 1.0),
-    "_pj": ("J", 1e-12),
-    "_w": ("W", 1.0),
-    "_hz": ("Hz", 1.0),
-    "_mm2": ("mm²", 1.0),
-    "_usd": ("USD", 1.0),
-    "_bytes": ("B", 1.0),
-}
+__all__ = ["count", "counted", "energy", "pace", "shown", "title"]
 
 
-def base_unit(column: str) -> tuple[str, float]:
-    """The unit of a column that SI prefixes go with, and what its values are times; no unit: a plain number.
-
-    A column of a part, as ``energy_pj.mac``, is in the unit of the whole.
-    """
-    for name in (column, column.partition(".")[0]):
-        if name.endswith("_per_s"):
-            return "/s", 1.0
-        if "_per_" in name and not name.endswith("_per_inference_pj"):
-            continue
-        for suffix, unit in _UNITS.items():
-            if name.endswith(suffix):
-                return unit
-    return "", 1.0
+def title(column: str) -> str:
+    """The name of a column without its unit, for values that are shown with theirs: energy of energy_pj."""
+    unit = column_unit(column)
+    name, _, part = column.partition(".")
+    if unit is None or not name.endswith(unit.suffix):
+        return column
+    return (
+        name.removesuffix(unit.suffix).replace("_", " ")
+        + (unit.symbol if unit.symbol == "/s" else "")
+        + (f" of {part}" if part else "")
+    )
 
 
 def shown(column: str, value: object, digits: int = 4) -> str:
@@ -42,15 +28,15 @@ def shown(column: str, value: object, digits: int = 4) -> str:
         return "unknown"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    unit, scale = base_unit(column)
-    if unit == "/s":
-        return f"{value:.{digits}g}/s"
+    unit = column_unit(column)
     if column in ("utilization", "duty"):
         return f"{value:.1%}"
-    if unit in ("mm²", "USD"):
-        return f"{value:.{digits}g} {unit}"
+    if unit and unit.symbol == "/s":
+        return f"{value:.{digits}g}/s"
+    if unit and unit.symbol in ("mm²", "USD"):
+        return f"{value:.{digits}g} {unit.symbol}"
     if unit and math.isfinite(value):
-        return format_si(value * scale, unit, digits)
+        return format_si(value * unit.scale, unit.symbol, digits)
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
 
 

@@ -1,4 +1,4 @@
-"""Terminal tables of a run and of published comparisons: at most 100 columns, plain text in a pipe."""
+"""Terminal tables of a run and of published quantities: at most 100 columns, plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from rich.console import Console
 from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
-from hwsim.report.published import Comparison, Silicon
-from hwsim.report.quantity import count, counted, energy, pace
-from hwsim.report.report import LayerResult, Report
+from hwsim.report.messages import layer_names
+from hwsim.report.published import Prediction, Silicon
+from hwsim.report.quantity import count, counted, energy, pace, title
+from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
 
-__all__ = ["print_comparisons", "print_report"]
+__all__ = ["print_predictions", "print_report"]
 
 _NAME = 22
 
 
 def _measured(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]]) -> list[Column]:
-    """The measured time of the layers and the error: processing time if that was measured, else latency."""
-    shown = "processing_s" if any("processing_s" in m for m in silicon.values()) else "latency_s"
+    """The measured time of the layers and the error: of the machine's own column of time if published, else latency."""
+    published = {column for values in silicon.values() for column in values}
+    shown = next((r.plan.time_column for r in results if r.plan.time_column in published), "latency_s")
     rows = [(r.row().get(shown), silicon.get(r.name, {}).get(shown)) for r in results]
     if not any(measured for _, measured in rows):
         return []
     columns = []
     if shown != "latency_s":
         own = [format_si(float(predicted), "s") if predicted is not None else "" for predicted, _ in rows]
-        columns.append(Column("proc.", own, right=True))
+        name = title(shown)
+        columns.append(Column(name if len(name) <= 8 else f"{name[:4]}.", own, right=True))
     comparable = [measured if predicted is not None else None for predicted, measured in rows]
     errors = [f"{float(p) / m - 1:+.1%}" if p is not None and m else "" for p, m in rows]
     cells = [format_si(m, "s") if m else "" for m in comparable]
@@ -53,7 +56,7 @@ def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, f
     print_columns(console, columns, [r.latency_s / longest if longest else 0.0 for r in results], WIDTH)
 
 
-def _energies(report: Report) -> dict[str, float]:
+def _energies(report: RunResult) -> dict[str, float]:
     """Energy by component, largest first; NaN where a price is unknown."""
     found: dict[str, float] = {}
     for result in report.results:
@@ -63,7 +66,7 @@ def _energies(report: Report) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1])) | unknown
 
 
-def _print_energy(report: Report, console: Console) -> None:
+def _print_energy(report: RunResult, console: Console) -> None:
     energies = _energies(report)
     total = math.fsum(e for e in energies.values() if not math.isnan(e))
     shares = [0.0 if math.isnan(pj) or not total else pj / total for pj in energies.values()]
@@ -81,19 +84,15 @@ def _idle(results: Sequence[LayerResult]) -> str:
     reasons: dict[str, list[str]] = {}
     for result in results:
         reasons.setdefault(result.bound, []).append(result.name)
-    groups = []
-    for reason, names in reasons.items():
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        groups.append(f"{', '.join(names[:8])}{more} ({reason})")
-    return f"no time: {'; '.join(groups)}"
+    return f"no time: {'; '.join(f'{layer_names(names)} ({reason})' for reason, names in reasons.items())}"
 
 
-def print_report(report: Report, console: Console, silicon: Silicon | None = None) -> None:
+def print_report(report: RunResult, console: Console, silicon: Silicon | None = None) -> None:
     """Print the layers, the energy by component and the totals of a run."""
     s = report.summary
     part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
-    title = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
-    console.print(Text(title, style="bold"), highlight=False)
+    heading = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
+    console.print(Text(heading, style="bold"), highlight=False)
     measured = silicon.rows(s.workload, s.batch) if silicon else {}
     free = {item.layer for item in report.unused if item.what == "free"}  # listed in the notes
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
@@ -111,7 +110,7 @@ def print_report(report: Report, console: Console, silicon: Silicon | None = Non
         wrapped(console, line)
 
 
-def _totals(report: Report) -> list[str]:
+def _totals(report: RunResult) -> list[str]:
     s = report.summary
     dram = (" with DRAM", f"DRAM {format_size(s.dram_bytes)}; ") if s.dram_bytes else ("", "")
     concurrent = f", {s.streams:.4g} concurrent streams" if s.streams != 1 else ""
@@ -126,9 +125,9 @@ def _totals(report: Report) -> list[str]:
     ]
 
 
-def print_comparisons(comparisons: Iterable[Comparison], console: Console) -> None:
+def print_predictions(predictions: Iterable[Prediction], console: Console) -> None:
     """Predicted against published, a row each."""
-    rows = list(comparisons)
+    rows = list(predictions)
     limits = ["exact" if c.limit == 0 else f"{c.limit:.0%}" if c.limit is not None else "" for c in rows]
     columns = [
         Column("workload", [c.workload for c in rows], least=12),

@@ -1,71 +1,53 @@
-"""Sentences on inputs that a run did not use: one per reason, with the affected layers."""
+"""Inputs that a run did not use, as messages: one per reason."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from hwsim.machines.properties import TENSORS, Unused
+from hwsim.message import Message
 
-__all__ = ["sentences"]
+__all__ = ["unused_messages"]
 
-_HEADS = {
-    "unused": "no effect here",
-    "format": "in another number format",
+_TEMPLATES = {
+    "unused": "no effect of {property}",
+    "format": "{property} in another number format",
     "free": "no time and no energy",
-    "price": "priced as something else",
+    "price": "priced as something else: {property}",
 }
-_MOST = 3
 
 
-def _names(layers: Sequence[str], of: int) -> str:
-    """A few names and how many more, or that it is all of them."""
-    if len(layers) == of > 1:
-        return f"all {of} layers"
-    if len(layers) <= _MOST + 1:
-        return ", ".join(layers)
-    return f"{', '.join(layers[:_MOST])} and {len(layers) - _MOST} more"
+def unused_messages(items: Iterable[Unused]) -> tuple[Message, ...]:
+    """A message for the layers and properties that share a reason."""
+    # Numbers, as of densities and channels, differ from layer to layer; formats are kept apart.
+    groups: dict[tuple[str, str, str], list[Unused]] = {}
+    for item in items:
+        groups.setdefault((item.what, str(item.reason), "" if _number(item) else item.value), []).append(item)
+    facts: dict[tuple[str, str, str, tuple[str, ...]], list[Unused]] = {}
+    for (what, reason, value), members in groups.items():
+        properties: dict[str, list[Unused]] = {}
+        for item in members:
+            properties.setdefault("" if _number(item) else item.property, []).append(item)
+        for several in properties.values():
+            layers = tuple(dict.fromkeys(item.layer for item in several))
+            facts.setdefault((what, reason, value, layers), []).extend(several)
+    return tuple(_message(several) for several in facts.values())
 
 
-def _values(values: Iterable[str]) -> str:
-    """The one number, or the least and the largest of several."""
-    several = sorted(set(values), key=float) or [""]
-    return several[0] if len(several) == 1 else f"{several[0]} to {several[-1]}" if len(several) > 2 else _and(several)
+def _number(item: Unused) -> bool:
+    return item.property.endswith("density") or item.property.startswith("dead")
+
+
+def _message(items: Sequence[Unused]) -> Message:
+    first = items[0]
+    names = list(dict.fromkeys(item.property for item in items))
+    names = ["dtype"] if set(names) == {f"{tensor}.dtype" for tensor in TENSORS} else names
+    values = sorted({item.value for item in items if item.value}, key=float if _number(first) else str)
+    shown = f"{values[0]} to {values[-1]}" if len(values) > 2 else _and(values)
+    layers = tuple(dict.fromkeys(item.layer for item in items if item.layer))
+    facts = {"property": f"{_and(names)} {shown}".strip(), "reason": first.reason, "values": values}
+    return Message(f"property.{first.what}", _TEMPLATES[first.what] + " ({reason})", facts, layers=layers)
 
 
 def _and(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
-
-
-def _properties(names: Sequence[str]) -> str:
-    """``dtype`` for that of all tensors."""
-    if set(names) == {f"{tensor}.dtype" for tensor in TENSORS}:
-        return "dtype"
-    return _and(names)
-
-
-def sentences(items: Iterable[Unused], layers: int) -> tuple[str, ...]:
-    """One sentence for the layers and properties that share a reason.
-
-    Parameters
-    ----------
-    items : iterable of Unused
-    layers : int
-        Layers of the network.
-    """
-    groups: dict[tuple[str, str], dict[tuple[str, str], list[Unused]]] = {}
-    for item in items:
-        # Densities differ from layer to layer, formats are told apart.
-        value = "" if item.property.endswith("density") or item.property.startswith("dead") else item.value
-        groups.setdefault((item.what, item.reason), {}).setdefault((item.property, value), []).append(item)
-    found: dict[tuple[str, str, str, tuple[str, ...]], list[tuple[str, str]]] = {}
-    for (what, reason), members in groups.items():
-        for (name, value), several in members.items():
-            shown = value or _values(item.value for item in several if item.value)
-            concerned = tuple(dict.fromkeys(item.layer for item in several))
-            found.setdefault((what, reason, shown, concerned), []).append((name, shown))
-    lines = []
-    for (what, reason, shown, concerned), members_ in found.items():
-        subject = f"{_properties([name for name, _ in members_])} {shown}".strip()
-        where = _names([layer for layer in concerned if layer], layers)
-        lines.append(f"{_HEADS[what]}: {' of '.join(part for part in (subject, where) if part)} ({reason})")
-    return tuple(lines)

@@ -23,7 +23,7 @@ from hwsim.engine.clock import Timebase
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.machines import Mcu
-from hwsim.report.report import Report
+from hwsim.report.result import RunResult
 from hwsim.scenario.result import DutyCycle
 from hwsim.scenario.states import with_states
 from hwsim.units import parse
@@ -42,7 +42,7 @@ def _quantity(name: str, text: str, dimension: str) -> Fraction:
 
 
 def duty_cycle(
-    report: Report,
+    report: RunResult,
     every: str,
     battery: str | None = None,
     duration: str = "86400 s",
@@ -57,7 +57,7 @@ def duty_cycle(
 
     Parameters
     ----------
-    report : Report
+    report : RunResult
         Of `hwsim.simulate` on a microcontroller, batch 1: its latency is that of each inference.
     every : str
         The period, as ``1 s``.

@@ -26,7 +26,7 @@ from itertools import pairwise
 from typing import Any
 
 from hwsim.errors import InputError, nearest
-from hwsim.units import DIMENSIONS
+from hwsim.units import DIMENSIONS, column_unit
 
 __all__ = ["NUMBER", "WORD", "Expression", "Kind", "column_kind", "measure"]
 
@@ -58,9 +58,6 @@ NUMBER, WORD, TRUTH = Kind(), Kind("word"), Kind("truth")
 _BASE: dict[str, Powers] = {name: ((name, 1),) for name in DIMENSIONS}
 _BASE["frequency"] = (("time", -1),)
 _UNITS = {unit: (name, scale) for name, kind in DIMENSIONS.items() for unit, scale in kind.units.items()}
-_SUFFIXES = {"_per_s": "frequency", "_s": "time", "_pj": "energy", "_w": "power", "_bytes": "size", "_hz": "frequency",
-    "_mm2": "area", "_usd": "money",
-}  # fmt: skip
 
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 _UNIT = r"[A-Za-zµ]+2?(?:/(?:s|cycle)\b)?"
@@ -113,8 +110,9 @@ def column_kind(name: str, sample: object = 0.0) -> Kind:
         return TRUTH
     if isinstance(sample, str):
         return WORD
-    dimension = next((found for suffix, found in _SUFFIXES.items() if name.partition(".")[0].endswith(suffix)), None)
-    return Kind(powers=_BASE[dimension] if dimension else (), loose=True)
+    unit = column_unit(name)
+    powers = (power for dimension in unit.dimensions for power in _BASE[dimension]) if unit else ()
+    return Kind(powers=tuple(sorted(powers)), loose=True)
 
 
 class Expression:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from hwsim.report.html import sweep_fragment, sweep_html
+from hwsim.report.html import SweepPoints, sweep_fragment, sweep_html
 from hwsim.sweeps.summary import OBJECTIVES, best_of_both, summary_line
 
 __all__ = ["SweepFrame", "page_of"]
@@ -37,4 +37,4 @@ def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool =
     if len(workloads) > 1:
         notes.append("Each workload has its own Pareto front.")
     write = sweep_fragment if fragment else sweep_html
-    return write(frame, varied, OBJECTIVES, title, front=best, notes=notes)
+    return write(SweepPoints(frame, varied, OBJECTIVES, title, front=best, notes=notes))

@@ -15,7 +15,7 @@ from hwsim.sweeps.spec import SweepSpec, values_of
 from hwsim.workload import Workload
 from hwsim.yaml_source import Document, read_yaml
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "read_space"]
 
 
 class Reader:
@@ -210,3 +210,24 @@ class Reader:
         fault = Fault(parameter.where, f"set.{parameter.name}", message + (f" (for {label})" if many else ""))
         if fault not in self.faults:
             self.faults.append(fault)
+
+
+def read_space(source: str | Path | Mapping[str, Any]) -> Space:
+    """Read a sweep.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A sweep file, or the same as plain data; there, machines and workloads may be objects too.
+
+    Returns
+    -------
+    Space
+        Checked as far as can be before anything is simulated: every key is one, and takes each of its values.
+
+    Raises
+    ------
+    InputError
+        With the faults of the file, each with its place.
+    """
+    return Reader(source).space()

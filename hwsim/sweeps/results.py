@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.report.report import Summary
+from hwsim.report.result import Summary
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
 from hwsim.sweeps.space import Space

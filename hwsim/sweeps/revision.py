@@ -1,34 +1,88 @@
-"""The revision of the model: results of one revision are never taken for those of another."""
+"""The revision of the model: results of one revision are never taken for those of another.
+
+It is of what computes: a comment, a docstring or a page of a report changes no result, and so no revision.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import hwsim
 
-__all__ = ["model_revision"]
+__all__ = ["computing_files", "model_digest", "model_revision"]
 
-_SUFFIXES = (".py", ".pyx", ".so", ".pyd", ".yaml")
-_APART = ("cli", "arch_configs", "workloads")
-"""The command line changes no result; machines and workloads stand in the key of each result as they are resolved."""
+#: Modules and packages that results come from; machines and workloads stand in the key of each result, resolved.
+_COMPUTING = (
+    "errors.py", "fields.py", "units.py", "yaml_source.py", "workload", "mapping", "engine", "energy", "machines",
+    "simulation.py", "report/report.py", "report/result.py", "report/unused.py", "sweeps/evaluation.py",
+)  # fmt: skip
+_SUFFIXES = (".py", ".so", ".pyd", ".yaml")
+
+
+def computing_files(package: Path) -> Iterator[Path]:
+    """Modules, compiled modules and tables that results come from, in the folder of the package."""
+    for name in _COMPUTING:
+        place = package / name
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if path.suffix in _SUFFIXES and "__pycache__" not in path.parts:
+                yield path
+
+
+def _code(source: bytes) -> bytes:
+    """A module without comments, docstrings and places."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [item for item in body if not _is_text(item)]
+    return ast.dump(tree).encode()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def model_digest(package: Path) -> str:
+    """Digest of the code and tables that results come from."""
+    memo = Path(cache_from_source(str(package / "sweeps" / "revision.py"))).with_suffix(".json")
+    before: dict[str, str] = {}
+    with suppress(OSError, ValueError, TypeError):  # a memo that is not there, or damaged: all is parsed
+        before = dict(json.loads(memo.read_text()))
+    digest, codes = hashlib.sha256(), {}
+    for path in computing_files(package):
+        source = path.read_bytes()
+        key = hashlib.sha256(source).hexdigest()
+        if path.suffix == ".py":  # parsing takes far longer than reading
+            codes[key] = key = before.get(key) or hashlib.sha256(_code(source)).hexdigest()
+        digest.update(f"{path.relative_to(package).as_posix()} {key}\n".encode())
+    if codes != before and not sys.dont_write_bytecode:
+        with suppress(OSError):
+            memo.parent.mkdir(exist_ok=True)
+            partial = memo.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(codes))
+            partial.replace(memo)
+    return digest.hexdigest()
 
 
 @cache
 def model_revision() -> str:
-    """Digest of the code and tables that results come from, and of the libraries that count and keep time in them."""
-    package = Path(hwsim.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        place = path.relative_to(package)
-        if path.suffix in _SUFFIXES and place.parts[0] not in _APART and "__pycache__" not in place.parts:
-            digest.update(f"{place.as_posix()} {path.stat().st_size}\n".encode())
-            digest.update(path.read_bytes())
+    """Digest of the code and tables that results come from, and of the libraries and plug-ins that take part."""
+    digest = hashlib.sha256(model_digest(Path(hwsim.__file__).parent).encode())
     for library in ("numpy", "simpy"):
         try:
             digest.update(f"{library} {version(library)}\n".encode())
         except PackageNotFoundError:
             digest.update(f"{library} unknown\n".encode())
+    for kind in sorted(entry_points(group="hwsim.machines"), key=lambda point: point.name):
+        digest.update(f"{kind.name} {kind.value} {kind.dist.version if kind.dist else 'unknown'}\n".encode())
     return digest.hexdigest()

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError
@@ -14,7 +13,7 @@ from hwsim.sweeps.expression import Expression, Kind, measure
 from hwsim.sweeps.sources import MachineSource, WorkloadSource
 from hwsim.sweeps.spec import MAX_VALUES, SweepSpec
 
-__all__ = ["MAX_PRODUCT", "NETWORK", "Parameter", "Point", "Space", "read_space"]
+__all__ = ["MAX_PRODUCT", "NETWORK", "Parameter", "Point", "Space"]
 
 MAX_PRODUCT = 2_000_000
 """Points that conditions are asked about: more than can be simulated, and few enough to ask."""
@@ -227,26 +226,3 @@ class Space:
             env = self._env(places)
             if all(condition(env) for condition in self.conditions):
                 yield number
-
-
-def read_space(source: str | Path | Mapping[str, Any]) -> Space:
-    """Read a sweep.
-
-    Parameters
-    ----------
-    source : path or mapping
-        A sweep file, or the same as plain data; there, machines and workloads may be objects too.
-
-    Returns
-    -------
-    Space
-        Checked as far as can be before anything is simulated: every key is one, and takes each of its values.
-
-    Raises
-    ------
-    InputError
-        With the faults of the file, each with its place.
-    """
-    from hwsim.sweeps.reader import Reader
-
-    return Reader(source).space()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
 from hwsim.sweeps.evaluation import Outcome
+from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_parquet
 from hwsim.sweeps.runner import Estimate, Runner
-from hwsim.sweeps.space import Space, read_space
+from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import Store
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class Sweep:
 
     def notes(self) -> tuple[str, ...]:
         """What has no effect at the first feasible point of each machine and workload, of `_NOTED` of these at most."""
-        from hwsim.report.unused import sentences
+        from hwsim.report.messages import sentence
+        from hwsim.report.unused import unused_messages
 
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
@@ -123,9 +125,10 @@ class Sweep:
         notes: dict[str, list[str]] = {}
         for number in first.values():
             report = self.runner.evaluator.report(number)
-            for sentence in sentences(report.unused, len(report.results)):
-                notes.setdefault(sentence, []).append(f"{report.workload.name} on {report.machine.name}")
-        return tuple(f"{', '.join(dict.fromkeys(where))}: {sentence}" for sentence, where in notes.items())
+            for message in unused_messages(report.unused):
+                text = sentence(message, len(report.results))
+                notes.setdefault(text, []).append(f"{report.workload.name} on {report.machine.name}")
+        return tuple(f"{', '.join(dict.fromkeys(where))}: {text}" for text, where in notes.items())
 
     @property
     def varied(self) -> list[str]:

@@ -1,1 +1,1 @@
-"""Predictions beside published measurements; nests, graphs and kernels executed."""
+"""Predictions of published measurements; nests, graphs and kernels executed."""

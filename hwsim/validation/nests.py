@@ -93,7 +93,7 @@ def validate_layers(
         layer = network.workload[name]
         if not plan.nests:
             why = "its GEMMs have different numbers of rows" if layer.macs else f"{layer.op} has no loop nest"
-            why = why if network.machine.kind != "mcu" else "kernels of microcontrollers have no loop nest"
+            why = network.machine.no_nests or why
             yield LayerCheck(layer.name, layer.op, skipped=why)
             continue
         try:

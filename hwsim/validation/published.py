@@ -1,32 +1,48 @@
-"""Predictions beside published measurements: the error of the models, by machine."""
+"""Predictions of published measurements: every published run is simulated."""
 
 from __future__ import annotations
 
-from hwsim.machines import machine_folder, machine_names
-from hwsim.report.published import Comparison, silicon_of
+from pathlib import Path
 
-__all__ = ["comparisons", "markdown_tables"]
+from hwsim.machines import Machine, load_machine, machine_folder, machine_names
+from hwsim.report.published import Prediction, Silicon, silicon_of
+from hwsim.simulation import simulate
+from hwsim.workload import load_workload
+
+__all__ = ["comparisons", "markdown_tables", "of_machine"]
 
 
-def comparisons(machine: str | None = None, workload: str | None = None) -> dict[str, list[Comparison]]:
-    """Every published quantity of the shipped machines (or of one) beside what is predicted for it.
+def _predictions(silicon: Silicon, machine: str | Path, workload: str | None = None) -> list[Prediction]:
+    """Every published quantity (of one workload) with its prediction for the machine of that name or file."""
+    predictions: list[Prediction] = []
+    for run in silicon.spec.runs:
+        if workload in (None, run.workload):
+            plan = load_machine(machine, set=run.set).plan(load_workload(run.workload), run.batch)
+            predictions += silicon.compare(run, simulate(plan.select(run.only) if run.only else plan))
+    return predictions
 
-    Empty where nothing has been published for what was asked.
+
+def of_machine(machine: Machine) -> list[Prediction]:
+    """Every published quantity of a machine with the prediction of its file, without the overrides of a run."""
+    silicon = silicon_of(machine.name, machine.folder)
+    return [] if silicon is None else _predictions(silicon, machine.document.name)
+
+
+def comparisons(machine: str | None = None, workload: str | None = None) -> dict[str, list[Prediction]]:
+    """Every published quantity of the built-in machines (or of one) with its prediction, by machine.
+
+    Machines without a published quantity are left out.
     """
-    found: dict[str, list[Comparison]] = {}
-    for name in machine_names() if machine is None else [machine]:
-        silicon = silicon_of(name, machine_folder())
-        if silicon is None:
-            continue
-        if rows := silicon.comparisons(name, workload):
-            found[name] = rows
-    return found
+    names = machine_names() if machine is None else [machine]
+    published = {name: silicon for name in names if (silicon := silicon_of(name, machine_folder()))}
+    rows = {name: _predictions(silicon, name, workload) for name, silicon in published.items()}
+    return {name: predictions for name, predictions in rows.items() if predictions}
 
 
-def markdown_tables(found: dict[str, list[Comparison]]) -> str:
-    """The comparisons as Markdown, a table for each machine."""
+def markdown_tables(predictions: dict[str, list[Prediction]]) -> str:
+    """The predictions as Markdown, a table for each machine."""
     lines = []
-    for name, rows in found.items():
+    for name, rows in predictions.items():
         lines += [
             f"### {name}",
             "",

@@ -29,12 +29,13 @@ Scratch: TypeAlias = Mapping[str, int | Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Bytes that are held from the operator `first` to the operator `last`, both counted in."""
+    """Bytes that are held from the operator `first` to the operator `last`, inclusive; `scratch`: of a kernel."""
 
     name: str
     bytes: int
     first: int
     last: int
+    scratch: bool = False
 
     def __post_init__(self) -> None:
         if self.bytes < 0 or not 0 <= self.first <= self.last:
@@ -50,6 +51,7 @@ class Block:
     last: int
     offset: int
     bytes: int
+    scratch: bool = False
 
     @property
     def end(self) -> int:
@@ -101,7 +103,7 @@ class Arena:
 
         ``bytes``, ``peak`` (the operator at which the arena is full), ``operators`` (in the order in which they run:
         ``name``, ``live_bytes``, ``blocks`` alive by their index, lowest offset first) and ``blocks`` (``name``,
-        ``first`` and ``last`` operator by index, both counted in, ``offset``, ``bytes``).
+        ``first`` and ``last`` operator by index, both counted in, ``offset``, ``bytes``, ``scratch``).
         """
         alive: list[list[int]] = [[] for _ in self.operators]
         for index in sorted(range(len(self.blocks)), key=lambda i: self.blocks[i].offset):
@@ -157,7 +159,9 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
         at = int(np.searchsorted(starts, offset, side="right"))
         placed[:, at + 1 : count + 1] = placed[:, at:count].copy()
         placed[:, at] = offset, offset + size, buffer.first, buffer.last
-    blocks = (Block(b.name, b.first, b.last, offset, size) for b, offset, size in zip(requests, offsets, sizes))
+    blocks = (
+        Block(b.name, b.first, b.last, offset, size, b.scratch) for b, offset, size in zip(requests, offsets, sizes)
+    )
     return Arena(tuple(operators), tuple(blocks))
 
 
@@ -210,5 +214,5 @@ def _scratch(scratch: Scratch, place: Mapping[str, int]) -> list[Buffer]:
         if name not in place:
             raise InputError(f"scratch must be of a layer of the network, not of {name!r:.80}")
         sizes = (amount,) if isinstance(amount, int) else amount
-        result += [Buffer(f"{name} scratch", size, place[name], place[name]) for size in sizes if size]
+        result += [Buffer(f"{name} scratch", size, place[name], place[name], True) for size in sizes if size]
     return result

@@ -1,4 +1,4 @@
-"""What the readers of model files share: the rows of a network as it grows, what feeds them, and what was lost."""
+"""Builds a network layer by layer, for the readers of model files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class UnmodeledError(Exception):
-    """Why an operator has no kind of layer."""
+    """The reason why an operator has no layer model."""
 
 
 class Builder(Generic[Key]):
-    """Rows of a network under way.
+    """A network under construction.
 
     Attributes
     ----------
     warnings : list of str
-        What a user must know, at most `MAX_WARNINGS` of them.
+        At most `MAX_WARNINGS` of them.
     nodes : list of Node
     producers : dict
-        The name of the layer that gives each tensor of the file, `INPUT` for what the user gives.
+        The layer that produces each tensor of the file; `INPUT` for inputs of the network.
     """
 
     def __init__(self, inputs: Sequence[Key]) -> None:
@@ -40,12 +40,12 @@ class Builder(Generic[Key]):
         self.producers: dict[Key, str] = dict.fromkeys(inputs, INPUT)
 
     def warn(self, text: str) -> None:
-        """Note what a user must know, but not without end."""
+        """Add a warning, up to the maximum."""
         if len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(text)
 
     def opaque_warning(self, operator: object, reason: object) -> None:
-        """Say that an operator is an opaque row, and why."""
+        """Warn that an operator becomes an opaque layer, with the reason."""
         self.warn(f"{operator}: {reason}; it is a layer with its bytes and no MACs")
 
     def put(self, layer: Layer, inputs: Sequence[str], *tensors: Key) -> str:
@@ -58,7 +58,7 @@ class Builder(Generic[Key]):
     def part(
         self, name: str, tensor: Key, reads: str, shape: Shape, to: Shape, input: TensorSpec, output: TensorSpec
     ) -> None:
-        """A second output of an operator as a slice of its own, since a layer has one output."""
+        """Add a further output of an operator as a slice, since a layer has one output."""
         self.put(DataMovement(name, type="slice", shape=shape, to=to, input=input, output=output), (reads,), tensor)
 
     @staticmethod
@@ -67,38 +67,38 @@ class Builder(Generic[Key]):
         kind: str,
         operands: Sequence[tuple[Shape, TensorSpec]],
         to: tuple[Shape, TensorSpec],
-        stored: Sequence[tuple[int, TensorSpec]],
+        constants: Sequence[tuple[int, TensorSpec]],
     ) -> Layer:
-        """A row for an operator that has no model: the values that it moves, and (elements, type) of its constants."""
-        widest = max(stored, key=lambda item: item[0] * item[1].bits)[1] if stored else TensorSpec()
+        """A layer for an operator without a model: its operands, output, and (elements, type) of its constants."""
+        widest = max(constants, key=lambda item: item[0] * item[1].bits)[1] if constants else TensorSpec()
         return Opaque(
             name,
             type=kind,
             shapes=[shape for shape, _ in operands],
             to=to[0],
-            stored=sum(elements for elements, _ in stored),
+            stored=sum(elements for elements, _ in constants),
             input=operands[0][1],
             weight=TensorSpec(widest.dtype),
             output=to[1],
         )
 
-    def network(self, name: str, inputs: Sequence[Shape], *, alike: bool = False, **given: Any) -> Workload:
-        """The network: a graph if its layers form one, or else a plain trace, with a warning that says why.
+    def network(self, name: str, inputs: Sequence[Shape], *, alike: bool = False, **metadata: Any) -> Workload:
+        """The network: a graph if its layers form one, else a list of layers, with a warning that says why.
 
-        A graph has one input; where `alike`, that may stand for several of one shape.
+        A graph has one input; with `alike`, it stands for several inputs of one shape.
         """
         if not self.nodes:
             raise InputError("must have an operator that reads the input of the network")
         if reason := self._loose(inputs, alike):
             self.warn(f"{reason}; the layers are a list without dataflow edges")
-            return Workload(name, [node.layer for node in self.nodes], graph=False, **given)
+            return Workload(name, [node.layer for node in self.nodes], graph=False, **metadata)
         if len(inputs) > 1:
-            shown = " x ".join(map(str, inputs[0]))
-            self.warn(f"the network has {len(inputs)} inputs of {shown}; memory counts one of them")
-        return Workload(name, self.nodes, graph=True, input_shape=inputs[0], **given)
+            sizes = " x ".join(map(str, inputs[0]))
+            self.warn(f"the network has {len(inputs)} inputs of {sizes}; memory counts one of them")
+        return Workload(name, self.nodes, graph=True, input_shape=inputs[0], **metadata)
 
     def _loose(self, inputs: Sequence[Shape], alike: bool) -> str:
-        """Why the layers can't be a graph; nothing if they can."""
+        """Why the layers can't be a graph; empty if they can."""
         if len(inputs) != 1 and not (alike and len(set(inputs)) == 1):
             return f"the network has {len(inputs)} inputs, not one"
         shapes: dict[str, Shape] = {INPUT: inputs[0]}

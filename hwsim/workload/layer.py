@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform, overload
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.message import Message
 from hwsim.workload.line import LINES, Line, Shape
 from hwsim.workload.product import Product, Stream, StreamKind
 from hwsim.workload.tensor import TensorLike, TensorSpec, TensorType
@@ -285,9 +286,9 @@ class Layer:
         """The layers that it is composed of and planned as, the last of which gives its output; none of most kinds."""
         return ()
 
-    def lowering(self, batch: int = 1) -> str:
-        """What is assumed where the layer is planned as its sublayers, as the end of a sentence."""
-        return ""
+    def lowering(self, batch: int = 1) -> Message | None:
+        """What is assumed where the layer is planned as its sublayers."""
+        return None
 
     def cache_bytes(self, batch: int = 1) -> int:
         """Bytes that must be in memory from earlier inferences, such as the keys and values of earlier tokens."""

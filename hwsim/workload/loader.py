@@ -23,14 +23,14 @@ _SUFFIXES = (".yaml", ".yml", ".csv", *_MODELS)
 
 
 def library(folder: str) -> Path:
-    """The folder of descriptions that comes with the package: inside it or, in the source tree, beside it."""
+    """A data folder of the package; in the source tree it lies next to the package."""
     package = Path(hwsim.__file__).parent
     inside = package / folder
     return inside if inside.is_dir() else package.parent / folder
 
 
-def _named(search: Iterable[Path | str]) -> dict[str, Path]:
-    """Files of the workloads in the given folders, then in the package's own, by name; the first of a name counts."""
+def _workload_paths(search: Iterable[Path | str]) -> dict[str, Path]:
+    """Paths of workloads by name, in the search folders and then in the package; the first of a name wins."""
     paths: dict[str, Path] = {}
     for folder in [*map(Path, search), library("workloads")]:
         try:
@@ -44,7 +44,7 @@ def _named(search: Iterable[Path | str]) -> dict[str, Path]:
 
 def workload_names(search: Iterable[Path | str] = ()) -> list[str]:
     """Names that `load_workload` knows, in alphabetical order."""
-    return sorted(_named(search))
+    return sorted(_workload_paths(search))
 
 
 def load_workload(
@@ -68,7 +68,7 @@ def load_workload(
     Raises
     ------
     InputError
-        For a name nobody knows, and for every fault of a file with its place.
+        For an unknown name, and for every fault of a file with its place.
     """
     suffix = Path(str(name_or_path)).suffix.lower()
     if suffix in _MODELS:
@@ -81,7 +81,7 @@ def load_workload(
 
 
 class ModelFile(Protocol):
-    """What a reader of model files gives."""
+    """The result of a reader of model files."""
 
     @property
     def workload(self) -> Workload:
@@ -115,13 +115,13 @@ def _no_shape(shape: object, path: str | Path) -> None:
 
 
 def trace_document(name_or_path: str | Path) -> tuple[Document, Callable[[str], Workload]] | None:
-    """What `read_trace` reads of a workload, for those who change a key first; None where it is no YAML file."""
+    """The document that `read_trace` takes, to change a key first; None if the workload is not a YAML file."""
     path = Path(name_or_path)
     if path.suffix.lower() not in (".yaml", ".yml"):
-        named = _named(())
-        if str(name_or_path) not in named or named[str(name_or_path)].suffix != ".yaml":
+        paths = _workload_paths(())
+        if str(name_or_path) not in paths or paths[str(name_or_path)].suffix != ".yaml":
             return None
-        path = named[str(name_or_path)]
+        path = paths[str(name_or_path)]
     return parse_yaml(read_text(path), str(path)), lambda base: _load(base, [path.parent], (path.resolve(),))
 
 
@@ -133,21 +133,21 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
         if suffix not in _SUFFIXES:
             raise InputError(f"must be a {', '.join(_SUFFIXES)} file, not {suffix or 'one with no suffix'!r}", text)
     else:
-        named = _named(search)
-        if text not in named:
-            raise InputError(f"must be a known workload or a path to a file, not {text!r:.80}{nearest(text, named)}")
-        path = named[text]
+        paths = _workload_paths(search)
+        if text not in paths:
+            raise InputError(f"must be a known workload or a path to a file, not {text!r:.80}{nearest(text, paths)}")
+        path = paths[text]
     try:
-        resolved = path.resolve()
+        real_path = path.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", text) from None
-    if resolved in bases or len(bases) >= MAX_BASES:
+    if real_path in bases or len(bases) >= MAX_BASES:
         raise InputError(f"bases must form a chain of at most {MAX_BASES} files, none of them twice; see {path.name}")
     if path.suffix.lower() == ".csv":
         return read_table(read_text(path, MAX_TABLE_BYTES), str(path), path.stem)
     document = parse_yaml(read_text(path), str(path))
     nearby = [path.parent, *search]
     try:
-        return read_trace(document, lambda base: _load(base, nearby, (*bases, resolved)))
+        return read_trace(document, lambda base: _load(base, nearby, (*bases, real_path)))
     except RecursionError:
         raise InputError([Fault(str(path), "", "must be nested less deeply")]) from None

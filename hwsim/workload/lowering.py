@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from hwsim.message import Message
 from hwsim.workload.layer import Layer
 
 __all__ = ["lowered", "lowering_notes"]
@@ -21,19 +22,15 @@ def lowered(layers: Iterable[Layer], inputs: Mapping[str, tuple[str, ...]]) -> I
             last[layer.name] = part.name
 
 
-def lowering_notes(layers: Iterable[Layer], batch: int) -> tuple[str, ...]:
-    """A sentence for the composed layers of a network that are alike, with what is assumed of them."""
-    alike: dict[tuple[object, ...], list[Layer]] = {}
-    for layer in layers:
-        if layer.sublayers:
-            alike.setdefault(layer.likeness, []).append(layer)
-    return tuple(_note(like, batch) for like in alike.values())
+def lowering_notes(layers: Iterable[Layer], batch: int) -> tuple[Message, ...]:
+    """How each composed layer of a network is planned, with what is assumed of it."""
+    return tuple(_note(layer, batch) for layer in layers if layer.sublayers)
 
 
-def _note(layers: list[Layer], batch: int) -> str:
-    first = layers[0]
-    names = [part.name for part, _ in first.sublayers]
-    shown = ", ".join(names if len(names) <= _SHOWN else (*names[: _SHOWN - 1], "...", names[-1]))
-    more = f" and {len(layers) - 1:,} like it are" if len(layers) > 1 else " is"
-    why = first.lowering(batch)
-    return f"{first.name}{more} planned as {len(names)} layers ({shown}){': ' if why else ''}{why}"
+def _note(layer: Layer, batch: int) -> Message:
+    names = [part.name.removeprefix(f"{layer.name}.") for part, _ in layer.sublayers]
+    shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]]
+    assumed = layer.lowering(batch)
+    template = "planned as {number} layers ({parts})" + (": {assumed}" if assumed else "")
+    values = {"number": len(names), "parts": shown, "assumed": assumed}
+    return Message("workload.composed", template, values, layers=(layer.name,))

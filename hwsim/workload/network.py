@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape, whole
 from hwsim.workload.lowering import lowered, lowering_notes
 
@@ -246,7 +247,7 @@ class Workload:
         self._lowered = self._lowered or self
         return self._lowered
 
-    def lowering_notes(self, batch: int = 1) -> tuple[str, ...]:
+    def lowering_notes(self, batch: int = 1) -> tuple[Message, ...]:
         """What a user should know of the layers that were lowered, of this network or the one that it is made of."""
         return lowering_notes(self.origin, batch)
 

@@ -1,8 +1,9 @@
 """Measures a CUDA device, and writes it as a machine of kind ``gpu``."""
 
-from hwsim.calibration.gpu.device import Device, Properties, open_device
+from hwsim.calibration.gpu.device import Device, Properties
 from hwsim.calibration.gpu.document import gpu_text
 from hwsim.calibration.gpu.fit import Fit, fit
+from hwsim.calibration.gpu.libraries import open_device
 from hwsim.calibration.gpu.recorded import Recorded, Recorder
 from hwsim.calibration.gpu.rounds import Measured, Product, measure_device
 

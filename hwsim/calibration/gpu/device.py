@@ -6,9 +6,7 @@ import datetime
 import os
 import subprocess
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
@@ -18,19 +16,15 @@ from hwsim.kernels.probe import Timing
 
 __all__ = [
     "BYTES",
-    "LIBRARIES",
     "Device",
     "Properties",
     "capability",
     "described",
-    "open_device",
     "refused",
     "repeated",
     "smi",
 ]
 
-Through = Literal["torch", "cupy"]
-LIBRARIES: tuple[Through, ...] = ("torch", "cupy")
 BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 """Bytes of a value in memory, of each type that is multiplied."""
 SAMPLE_S = 0.02
@@ -150,26 +144,3 @@ def described(
 def refused(what: str) -> InputError:
     """No device to measure."""
     return InputError(f"a CUDA device must be visible to be measured: {what}")
-
-
-def open_device(through: Through | None = None, quick: bool = False) -> Device:
-    """The CUDA device that torch or cupy shows first.
-
-    Raises
-    ------
-    InputError
-        If neither is installed, or no device is visible.
-    """
-    name = through or next((one for one in LIBRARIES if find_spec(one)), None)
-    if name is None or not find_spec(name):
-        which = name or "torch or cupy"
-        raise InputError(f"{which} must be installed to measure a CUDA device: pip install torch, or cupy-cuda12x")
-    repeats = 5 if quick else 20
-    library: Any = import_module(name)
-    if name == "torch":
-        from hwsim.calibration.gpu.torch import TorchDevice
-
-        return TorchDevice(library, repeats)
-    from hwsim.calibration.gpu.cupy import CupyDevice
-
-    return CupyDevice(library, repeats)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hwsim.machines import Machine
-    from hwsim.report.report import LayerResult, Report
+    from hwsim.report.report import Report
+    from hwsim.report.result import LayerResult
     from hwsim.workload import Layer
 
 __all__ = ["MeasuredComparison", "MeasuredRow", "compare_measured", "print_measured"]

@@ -11,7 +11,7 @@ from math import ceil, exp
 from typing import Any, ClassVar
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.base import Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.cpu.core import core_named
 from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import ALONE, BOUNDS, Place, Share, ThreadCost, fused, level_of, spend
@@ -22,9 +22,11 @@ from hwsim.machines.cpu.network import contended, places_of
 from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
 from hwsim.machines.cpu.threads import STARTING, program_of, shares_of
 from hwsim.machines.cpu.work import Work, work_of
-from hwsim.machines.network_plan import NetworkPlan, PlanCache
+from hwsim.machines.limits import check_size
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
+from hwsim.machines.plan_cache import PlanCache
 from hwsim.mapping import Mapping as LoopNest, Problem, counts
+from hwsim.message import Message, Row
 from hwsim.units import Rate, format_count
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Product
@@ -202,7 +204,7 @@ class Cpu(Machine):
         """The network context of each layer, and the total seconds."""
         layers = list(workload)
         for layer in layers:
-            self.check_size(layer, batch)
+            check_size(layer, batch)
         weights = sum(layer.weights_read(batch) * self.core_model(self.dtype_of(layer)).word for layer in layers)
         places = places_of(workload, self.library.layout)
         spec, streams = self.spec, self._streams
@@ -446,26 +448,32 @@ class Cpu(Machine):
         context: CpuContext,
         shares: list[Share],
         bounds: dict[str, str],
-    ) -> tuple[str, ...]:
+    ) -> tuple[Message, ...]:
         total = sum(first.values()) + context.shared or 1
         cycles: Counter[str] = Counter()
         for stage, n in (*first.items(), ("shared", context.shared)):
             cycles[bounds[stage]] += n
-        parts = ", ".join(f"{word} {n / total:.0%}" for word, n in cycles.most_common() if n)
-        lines = [f"cycles of the busiest thread: {parts or 'none'}"]
+        parts = {word: n / total for word, n in cycles.most_common() if n}
+        template = f"cycles of the busiest thread: {'{shares:.0%}' if parts else 'none'}"
+        messages = [Message("cpu.cycles", template, {"shares": parts})]
         if layer.macs:
-            lines.append(
-                f"{model.sequence}: {model.rate:.4g} MACs per cycle per core ({model.dtype}), "
-                f"{len(shares)} of {self.spec.cores * self.spec.sockets} cores"
-            )
-        return tuple(lines)
+            template = "{sequence}: {rate:.4g} MACs per cycle per core ({format}), {used} of {cores} cores"
+            values = {
+                "sequence": model.sequence,
+                "rate": float(model.rate),
+                "format": model.dtype,
+                "used": len(shares),
+                "cores": self.spec.cores * self.spec.sockets,
+            }
+            messages.append(Message("cpu.rate", template, values))
+        return tuple(messages)
 
-    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """Time and bottleneck of the layer in each number format that core and library support."""
         layer, batch, context = plan.workload[name], plan.batch, plan.context(name)
         if not layer.macs:
             return ()
-        lines = []
+        rows: list[Row] = []
         core = core_named(self.spec.core)
         stored = sum(other.weights_read(batch) for other in plan.workload)
         for dtype in self.library.types:
@@ -480,41 +488,55 @@ class Cpu(Machine):
                 word = "requantize" if dtype == "int8" and stage == "outputs" else BOUNDS[stage]
                 words[word] = words.get(word, 0.0) + n
             bound, most = max(words.items(), key=lambda item: item[1])
-            lines.append(f"{dtype} {cost.total / self.hz * 1e6:.4g} us, bottleneck {bound} ({most / cost.total:.0%})")
-        return (f"time in each number format, without waiting for DRAM: {'; '.join(lines)}",)
+            seconds = float(cost.total / self.hz)
+            rows.append({"format": dtype, "latency_s": seconds, "bottleneck": bound, "share": most / cost.total})
+        head = "time in each number format, without waiting for DRAM:"
+        return (Message("cpu.formats", head, rows=tuple(rows)),)
 
-    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """The library with its expected error, the clock, threads and streams."""
         spec, library = self.spec, self.library
         rule = "" if "clocks" in spec.model_fields_set else " (estimated sustained clock under vector load)"
         streams = self.contexts(plan.workload, plan.batch)[0].streams
+        equal = "equivalent to " if streams % 1 else ""
         return (
-            f"library {library.name}: expected error about {library.uncertainty:.0%}; {library.source}",
-            f"cores at {self.hz / 1e9:.4g} GHz{rule}; {format_count(spec.threads_of_stream, 'thread')} per inference, "
-            f"{'equivalent to ' if streams % 1 else ''}{streams:.4g} concurrent inference{'s' * (streams != 1)}",
+            Message(
+                "cpu.library",
+                "library {library}: expected error about {uncertainty:.0%}; {source}",
+                {"library": library.name, "uncertainty": library.uncertainty, "source": library.source},
+            ),
+            Message(
+                "cpu.clock",
+                f"cores at {{clock_hz:si Hz}}{rule}; {{threads:count thread}} per inference, "
+                f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
+                {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
+            ),
         )
 
-    def idle_keys(self) -> dict[str, str]:
+    def idle_keys(self) -> dict[str, Message | str]:
         """Memory keys that the cost model does not read."""
         keys = [key for key in MemorySpec.model_fields if key not in ("source", "fitted")]
-        idle = {
-            f"memories.{level}.{key}": f"the cost model reads only {', '.join(read)} of {level}"
+        template = "the cost model reads only {keys} of {memory}"
+        idle: dict[str, Message | str] = {
+            f"memories.{level}.{key}": Message("unused.memory_key", template, {"keys": list(read), "memory": level})
             for level, read in _READ.items()
             for key in keys
             if key not in read
         }
         if self.library.lines is None:
-            idle["memories.l3.latency"] = f"the model of {self.library.name} has no L3 latency term"
+            template = "the model of {library} has no L3 latency term"
+            idle["memories.l3.latency"] = Message("unused.l3_latency", template, {"library": self.library.name})
         return idle
 
-    def why_unused(self, property: str) -> str:
+    def why_unused(self, property: str) -> Message | str:
         """Kernels are dense, in the formats of the library."""
         if property == "dtype":
             return self.library.name
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return f"kernels of {self.library.name} are dense"
+            return Message("unused.dense_kernels", "kernels of {library} are dense", {"library": self.library.name})
         if property == "activation":
-            return f"{self.library.name} applies it with a lookup table while scaling the outputs"
+            template = "{library} applies it with a lookup table while scaling the outputs"
+            return Message("unused.activation", template, {"library": self.library.name})
         return super().why_unused(property)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:

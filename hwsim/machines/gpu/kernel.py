@@ -15,7 +15,7 @@ from hwsim.machines.gpu.tiles import Products, Timing
 from hwsim.machines.gpu.timing import Timed, Unit
 from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, layer_kind
 from hwsim.machines.plan import Action
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
@@ -86,7 +86,13 @@ def plan_stream(
         "kernel": work.algorithm, "kernel_s": seconds, "launch_s": timer.floor * 1e-6,
         "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6,
     }  # fmt: skip
-    why = (f"{moved:,} B in {'L2' if in_l2 else 'DRAM'}; {_shares(words)}",)
+    why = (
+        Message(
+            "gpu.streaming",
+            "{moved_bytes:,} B in {memory}; {time_s:si s}",
+            {"moved_bytes": moved, "memory": "L2" if in_l2 else "DRAM", "time_s": _seconds(words)},
+        ),
+    )
     peak = max(_peak(machine, types.math), int(rate * spec.sms))
     asked = layer.lower(batch)
     nest = stream_nest(asked, types) if isinstance(asked, Product) else (None, None)
@@ -100,8 +106,9 @@ def plan_stream(
     )  # fmt: skip
 
 
-def _shares(words: dict[str, float]) -> str:
-    return ", ".join(f"{word} {us:.4g} us" for word, us in words.items() if us > 0)
+def _seconds(microseconds: dict[str, float]) -> dict[str, float]:
+    """Those above zero, in seconds."""
+    return {word: us * 1e-6 for word, us in microseconds.items() if us > 0}
 
 
 def _name(tile: Tile, split: int, step: int) -> str:
@@ -157,24 +164,38 @@ def plan_product(
         "clock_hz": timer.clock * 1e6 / slow,
     }
     second, _ = unit.kernels.tiles[int(t.second[0])]
+    instruction = {
+        "instruction": unit.instruction.name,
+        "shape": "x".join(map(str, unit.instruction.tile)),
+        "unit": unit.instruction.unit,
+        "format": types.math,
+    }
+    wave = {"tile": kernel, "tiles": tiles, "per_sm": per_sm, "waves": waves, "fill": fill}
     why = [
-        f"{unit.instruction.name} {'x'.join(map(str, unit.instruction.tile))} ({unit.instruction.unit}), {types.math}",
-        f"tile {kernel}: {format_count(tiles, 'tile')}, {per_sm} on the busiest SM in {format_count(waves, 'wave')}, "
-        f"{fill:.0%} full",
-        f"time by cause: {_shares(words)}",
+        Message("gpu.instruction", "{instruction} {shape} ({unit}), {format}", instruction),
+        Message(
+            "gpu.tile",
+            "tile {tile}: {tiles:count tile}, {per_sm} on the busiest SM in {waves:count wave}, {fill:.0%} full",
+            wave,
+        ),
+        Message("gpu.time", "time by cause: {time_s:si s}", {"time_s": _seconds(words)}),
     ]
     padding = 1 - work.b * work.m * work.n * work.unpadded / (tiles * tile.rows * tile.columns * ceil(work.k / split))
     if padding > 0.02:
-        why.append(
-            f"{padding:.0%} of the MACs of the tiles are padding: rows to {tile.rows}, columns to {tile.columns}"
-        )
+        values = {"share": float(padding), "rows": tile.rows, "columns": tile.columns}
+        template = "{share:.0%} of the MACs of the tiles are padding: rows to {rows}, columns to {columns}"
+        why.append(Message("gpu.padding", template, values))
     if np.isfinite(t.second_time[0]):
         more = float(t.second_time[0]) / float(t.best_time[0]) - 1
-        why.append(f"runner-up: {second.rows}x{second.columns}, {more:+.1%}")
+        values = {"rows": second.rows, "columns": second.columns, "more": more}
+        why.append(Message("gpu.runner_up", "runner-up: {rows}x{columns}, {more:+.1%}", values))
     if slow > 1.005:
-        why.append(f"the power cap of {float(spec.power.board):g} W slows the clock to {timer.clock / slow:,.0f} MHz")
-    if types.note:
-        why.append(types.note)
+        values = {"cap_w": float(spec.power.board), "clock_hz": timer.clock * 1e6 / slow}
+        why.append(Message("gpu.power_cap", "the power cap of {cap_w:g} W slows the clock to {clock_hz:si Hz}", values))
+    if types.fallback:
+        template = "{library} has no {format} kernels here: {math} is used instead"
+        names = {"library": timer.library.name, "format": types.fallback, "math": types.math}
+        why.append(Message("gpu.fallback", template, names))
     executed = round(layer.macs * batch / unit.sparse)
     # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
     even = work.b * work.times * work.m * work.n * work.unpadded == layer.macs * batch

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError
-from hwsim.machines.base import MAX_MACS, Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
@@ -24,9 +24,10 @@ from hwsim.machines.gpu.streams import (
 )
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import BITS, TiledProduct, Types, layer_kind, layer_work, wanted_type
+from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.network_plan import NetworkPlan
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
+from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 
 __all__ = ["Gpu"]
@@ -75,8 +76,7 @@ class Gpu(Machine):
         for math in library.fallback.get(own.math, []):
             if self.timer.unit(math, kind) is not None:
                 bits = BITS[math]
-                note = f"{library.name} has no {own.math} kernels here: {math} is used instead"
-                return Types(math, bits, bits, bits, note)
+                return Types(math, bits, bits, bits, own.math)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]
         formats = ", ".join(have) or "none"
         way = f"; run it in another format, as with --set precision={have[0]}" if have else "; name another library"
@@ -179,7 +179,7 @@ class Gpu(Machine):
             return plan
         key = ("alone", batch, context, *layer.likeness)
         if key not in self.cache.memo:
-            self.check_size(layer, batch)
+            check_size(layer, batch)
             self.cache.memo[key] = self._kernel(layer, batch, context)
         alone: KernelPlan = self.cache.memo[key]
         return alone
@@ -270,33 +270,36 @@ class Gpu(Machine):
         parts = (("weights", weights), ("activations", live), *held, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
-    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Library and harness; what streams share."""
         timer, workload = self.timer, plan.workload
-        notes = [f"kernels of {timer.library.name} on {timer.generation.name}, launch mode: {timer.harness.name}"]
+        values = {"library": timer.library.name, "generation": timer.generation.name, "launch": timer.harness.name}
+        notes = [Message("gpu.library", "kernels of {library} on {generation}, launch mode: {launch}", values)]
         if self.spec.streams > 1:
             streams = self._network(workload, plan.batch)[1]
-            notes += [streams.summary_line()] if streams is not None else []
+            notes += [streams.message()] if streams is not None else []
         return tuple(notes)
 
-    def idle_keys(self) -> dict[str, str]:
+    def idle_keys(self) -> dict[str, Message | str]:
         """What of the data sheet no equation uses."""
-        return {
+        reasons = {
             "sm.l1": "tiles are kept in shared memory (sm.shared)",
             "memories.l2.bandwidth": "L2 time follows from 64 B per cycle and SM and the generation's l2_share",
             "memories.l2.partitions": "the usable part of L2 is the generation's l2_kept",
         }
+        return {key: Message(f"unused.{key}", reason) for key, reason in reasons.items()}
 
-    def why_unused(self, property: str) -> str:
+    def why_unused(self, property: str) -> Message | str:
         """The library has kernels for some formats, and its kernels skip zeros in the 2:4 format alone."""
         library = self.timer.library.name
         if property == "dtype":
             return library
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return f"kernels of {library} are dense, except for weights in format 2:4 on sparse tensor cores"
+            template = "kernels of {library} are dense, except for weights in format 2:4 on sparse tensor cores"
+            return Message("unused.dense_kernels", template, {"library": library})
         return super().why_unused(property)
 
-    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """What fills the last wave: the rows that the same waves would have held."""
         layer, batch = plan.workload[name], plan.batch
         fill = plan[name].columns.get("wave_fill")
@@ -310,9 +313,10 @@ class Gpu(Machine):
         best = min(tries.values())
         size = next(size for size, seconds in tries.items() if seconds <= 1.01 * best)
         if best > 0.98 * now:
-            return (f"the waves are {fill:.0%} full; no batch size up to {4 * batch} takes less time per input",)
-        less = 1 - tries[size] / now
-        return (f"the waves are {fill:.0%} full: at batch size {size} this layer takes {less:.0%} less time per input",)
+            template = "the waves are {fill:.0%} full; no batch size up to {most} takes less time per input"
+            return (Message("gpu.waves_at_best", template, {"fill": fill, "most": 4 * batch}),)
+        template = "the waves are {fill:.0%} full: batch size {batch} takes {less:.0%} less time per input here"
+        return (Message("gpu.wave_batch", template, {"fill": fill, "batch": size, "less": 1 - tries[size] / now}),)
 
 
 def _seconds(plan: LayerPlan) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.machines.gpu.lower import Phases, lower_concurrent, nothing
 from hwsim.machines.plan import LayerPlan
-from hwsim.units import format_count
+from hwsim.message import Message
 
 if TYPE_CHECKING:
     from hwsim.machines.gpu.timing import Timer
@@ -112,6 +112,7 @@ class KernelPlan(LayerPlan):
     """The plan of a layer with the demand of its kernel on the GPU."""
 
     load: Load = Load()
+    compute_bounds: tuple[str, ...] = ("tensor", "issue")
 
 
 class ConcurrentStreams:
@@ -162,13 +163,12 @@ class ConcurrentStreams:
         cool = max(_SHARED, key=lambda name: self.total[name])
         return "power" if self.total["power"] > self.total[cool] else cool
 
-    def summary_line(self) -> str:
-        """The bottleneck and the utilization of each shared resource, in a sentence."""
-        shares = ", ".join(
-            f"{name} {min(1.0, self.total[name] / self.interval):.0%}" for name in _SHARED if self.interval
-        )
-        limit = f"bottleneck {self.bound}" if self.bound else "no shared resource is saturated"
-        return f"{self.streams} concurrent streams (an estimate, not fitted): {limit}; utilization: {shares}"
+    def message(self) -> Message:
+        """The bottleneck and the utilization of each shared resource."""
+        limit = "bottleneck {bound}" if self.bound else "no shared resource is saturated"
+        template = f"{{streams}} concurrent streams (an estimate, not fitted): {limit}; utilization: {{shares:.0%}}"
+        shares = {name: min(1.0, self.total[name] / self.interval) for name in _SHARED if self.interval}
+        return Message("gpu.streams", template, {"streams": self.streams, "bound": self.bound, "shares": shares})
 
     def shares(self) -> list[StreamShare | None]:
         """The share of each kernel; None for a layer without one."""
@@ -217,10 +217,16 @@ def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> Kernel
     phases, n = plan.load.phases, share.streams
     word = f"shared {share.bound}" if share.bound else plan.bounds[""]
     stages = ("tiles", "other streams", "wait")
-    why = (
-        f"{share.late / tick:.4g} us slower for {format_count(n - 1, 'other stream')}: "
-        f"{_microseconds(plan):.4g} us alone, "
-        f"{share.part:.4g} us of the time between inferences"
+    why = Message(
+        "gpu.stream",
+        "{late_s:si s} slower for {others:count other stream}: {alone_s:si s} alone, "
+        "{interval_s:si s} of the time between inferences",
+        {
+            "late_s": share.late / tick * 1e-6,
+            "others": n - 1,
+            "alone_s": _microseconds(plan) * 1e-6,
+            "interval_s": share.part * 1e-6,
+        },
     )
     return replace(
         plan,

@@ -21,13 +21,16 @@ _DIRECT_CHANNELS = 8  # channels of a group below which a grouped convolution is
 
 @dataclass(frozen=True, slots=True)
 class Types:
-    """What multiplies (`math`), and the bits of activations, weights and outputs in memory."""
+    """What multiplies (`math`), and the bits of activations, weights and outputs in memory.
+
+    `fallback` is the format that `math` stands in for, where the library has no kernels for it.
+    """
 
     math: str
     a: int
     w: int
     o: int
-    note: str = ""
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, Positive, Size, Spec, check, current
 from hwsim.machines.mcu.features import CLASSES, DEFAULTS, TERMS
+from hwsim.message import Message
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["Core", "Library", "core_names", "library_names", "load_core", "load_library"]
@@ -170,15 +171,15 @@ class Library(Spec):
         cost = costs[term] if term in costs else costs[DEFAULTS[term]]
         return cost * times * here[kind] / home[kind]
 
-    def carried(self, core: str) -> str | None:
-        """A sentence for a core that the library was not measured on."""
+    def scaled(self, core: str) -> Message | None:
+        """What its costs on a core come from, if it was not measured there."""
         if self.cores[core].fitted is not None:
             return None
-        cores = ", ".join(name for name, use in self.cores.items() if use.fitted is not None) or "no core"
-        return (
-            f"library {self.name} was measured on {cores}, not on {core}: its costs are scaled by the factors "
-            f"of the core"
+        cores = [name for name, use in self.cores.items() if use.fitted is not None] or ["no core"]
+        template = (
+            "library {library} was measured on {cores}, not on {core}: its costs are scaled by the factors of the core"
         )
+        return Message("mcu.scaled_core", template, {"library": self.name, "cores": cores, "core": core})
 
 
 @cache

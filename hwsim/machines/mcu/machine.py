@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.base import Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.mcu.features import (
     BOUNDS,
     CLASSES,
@@ -24,10 +24,9 @@ from hwsim.machines.mcu.features import (
 )
 from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
-from hwsim.machines.memory import MemoryUse
-from hwsim.machines.network_plan import NetworkPlan
+from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
-from hwsim.units import format_si
+from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload, load_workload, workload_names
 from hwsim.workload.product import Stream
 
@@ -38,7 +37,7 @@ __all__ = ["Mcu"]
 
 _STAGES = ("overhead", "im2col", "flash", "mac", "per output")
 # Errors to expect, from leaving rows out: of a network beside a measured one, and what another core adds.
-_MEASURED, _CARRIED = 0.07, 0.1
+_MEASURED, _SCALED = 0.07, 0.1
 _DRAWN = "part of the board power, which is priced by time"
 
 
@@ -69,6 +68,7 @@ class Mcu(Machine):
     """
 
     kind: ClassVar[str] = "mcu"
+    no_nests: ClassVar[str] = "kernels of microcontrollers have no loop nest"
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     spec: McuSpec
 
@@ -222,6 +222,7 @@ class Mcu(Machine):
             peak_macs_per_cycle=load_core(self.spec.core).macs_per_cycle,
             dram_bytes=0,
             bounds={part: part for part in _STAGES},
+            static_parts=dict(part_cycles),
             columns=columns,
             why=self._why(layer, units, part_cycles, batch),
         )
@@ -273,104 +274,120 @@ class Mcu(Machine):
             for part in _STAGES
         }
 
-    def _why(self, layer: Layer, units: dict[str, float], cycles: dict[str, int], batch: int) -> tuple[str, ...]:
+    def _why(self, layer: Layer, units: dict[str, float], cycles: dict[str, int], batch: int) -> tuple[Message, ...]:
         total = sum(cycles.values()) or 1
-        parts = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(cycles.items(), key=lambda p: -p[1]) if n)
+        shares = {part: n / total for part, n in sorted(cycles.items(), key=lambda p: -p[1]) if n}
         unit = self.unit_cycles(_format(layer, self.library))
-        costs = "; ".join(f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items())
-        return (f"cycles: {parts}", f"units x cycles: {costs}", *self._remarks())
+        costs = [f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items()]
+        return (
+            Message("mcu.cycles", "cycles: {shares:.0%}", {"shares": shares}),
+            Message("mcu.units", "units x cycles: {costs}", {"costs": costs}),
+            *self._assumptions(),
+        )
 
-    def _unit_energies(self, layer: Layer) -> tuple[str, ...]:
+    def _unit_energies(self, layer: Layer) -> tuple[Message, ...]:
         """Estimated energy of a unit of each term."""
         cycle_pj = self._cycle_pj
         if cycle_pj is None:
             return ()
-        unit = self.unit_cycles(_format(layer, self.library))
-        joules = cycle_pj * 1e-12 * self.scale
-        each = [f"{term} {format_si(unit[term] * joules, 'J')}" for term in features(layer, self.library.drops)]
-        each.append(f"byte of weights {format_si(self.spec.flash.weight_byte * joules, 'J')}")
-        return (f"estimated energy per unit, at {cycle_pj:.4g} pJ per cycle: {', '.join(each)}",)
+        unit, joules = self.unit_cycles(_format(layer, self.library)), cycle_pj * 1e-12 * self.scale
+        energies = {term: unit[term] * joules for term in features(layer, self.library.drops)}
+        energies["byte of weights"] = self.spec.flash.weight_byte * joules
+        template = "estimated energy per unit, at {cycle_pj:.4g} pJ per cycle: {energy_j:si J}"
+        return (Message("mcu.unit_energy", template, {"cycle_pj": cycle_pj, "energy_j": energies}),)
 
-    def _remarks(self) -> tuple[str, ...]:
-        remarks = [carried] if (carried := self.library.carried(self.spec.core)) else []
-        at, clock = self.spec.power.at, self.spec.clock_hz(self.core_clock)
+    def _assumptions(self) -> tuple[Message, ...]:
+        """What cycle counts were scaled by: the core, the clock, a measured network."""
+        messages = [scaled] if (scaled := self.library.scaled(self.spec.core)) else []
+        at, clock, measured = self.spec.power.at, self.spec.clock_hz(self.core_clock), self.spec.measured
         if at is not None and at != clock:
-            remarks.append(
-                f"at {format_si(float(clock), 'Hz')} the cycle counts are those measured at "
-                f"{format_si(float(at), 'Hz')}; if the flash wait states differ, set flash.weight_byte"
+            template = (
+                "at {clock_hz:si Hz} the cycle counts are those measured at {measured_hz:si Hz}; "
+                "if the flash wait states differ, set flash.weight_byte"
             )
-        if self.spec.measured is not None:
-            m = self.spec.measured
-            remarks.append(
-                f"scaled by {self.scale:.4g} to match the {float(m.latency) * 1e3:g} ms measured for {m.workload}"
-            )
-        return tuple(remarks)
+            messages.append(Message("mcu.clock", template, {"clock_hz": float(clock), "measured_hz": float(at)}))
+        if measured is not None:
+            template = "scaled by {scale:.4g} to match the {latency_s:si s} measured for {workload}"
+            values = {"scale": self.scale, "latency_s": float(measured.latency), "workload": measured.workload}
+            messages.append(Message("mcu.measured", template, values))
+        return tuple(messages)
 
-    def notes(self, plan: NetworkPlan) -> tuple[str, ...]:
-        """The library with its uncertainty, what was carried over, whether dead channels are dropped, and the fit."""
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """The library with its uncertainty, scaled costs, whether dead channels are dropped, time and power."""
         library, workload, batch = self.library, plan.workload, plan.batch
-        carried = _CARRIED if library.carried(self.spec.core) else 0.0
-        spread = _MEASURED if self.spec.measured is not None else library.uncertainty + carried
+        scaled = _SCALED if library.scaled(self.spec.core) else 0.0
+        spread = _MEASURED if self.spec.measured is not None else library.uncertainty + scaled
         what = "latency" if all(_format(layer, library) == "int8" for layer in workload) else "int8 latency"
-        lines = [
-            f"library {library.name} on {self.spec.core}: expected {what} error about {spread:.0%}; {library.source}"
-        ]
-        lines += self._remarks()
-        lines += self._format_notes(workload)
+        values = {
+            "library": library.name, "core": self.spec.core, "uncertainty": spread, "source": library.source,
+        }  # fmt: skip
+        template = f"library {{library}} on {{core}}: expected {what} error about {{uncertainty:.0%}}; {{source}}"
+        messages = [Message("mcu.library", template, values), *self._assumptions(), *self._format_notes(workload)]
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
-        unknown = dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque")
+        unknown = list(dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque"))
         if unknown:
-            lines.append(f"no kernel model for {', '.join(unknown)}: counted as one addition per value")
+            template = "no kernel model for {operators}: counted as one addition per value"
+            messages.append(Message("mcu.no_kernel_model", template, {"operators": unknown}, "warning"))
         dead = sum(layer.macs - layer.macs_live for layer in workload) * batch
         if dead and library.drops:
-            lines.append(f"dead channels ({dead:,} MACs) are dropped by {library.name}")
+            template = "dead channels ({macs:,} MACs) are dropped by {library}"
+            messages.append(Message("mcu.dead_channels", template, {"macs": dead, "library": library.name}))
         cycles = {part: sum(int(layer.columns[_column(part, "cycles")]) for layer in plan) for part in _STAGES}
         total = sum(cycles.values()) or 1
-        shares = ", ".join(f"{part} {n / total:.0%}" for part, n in sorted(cycles.items(), key=lambda p: -p[1]))
-        lines.append(f"share of time, and estimated share of energy: {shares}")
-        if self.active_w is not None:
-            lines.append(f"power: {self.active_w * 1e3:.4g} mW, {self._conditions()}{self.spec.energy.static_source}")
-        return tuple(lines)
+        shares = {part: n / total for part, n in sorted(cycles.items(), key=lambda p: -p[1])}
+        template = "share of time, and estimated share of energy: {shares:.0%}"
+        messages.append(Message("mcu.shares", template, {"shares": shares}))
+        return (*messages, *self._power_note())
 
-    def idle_keys(self) -> dict[str, str]:
+    def idle_keys(self) -> dict[str, Message | str]:
         """What says where flash.weight_byte is from."""
-        reason = "their cost is in flash.weight_byte"
+        reason = Message("unused.weight_byte", "their cost is in flash.weight_byte")
         return {"flash.wait_states": reason, "flash.line": reason}
 
-    def why_unused(self, property: str) -> str:
+    def why_unused(self, property: str) -> Message | str:
         """Kernels are dense; whether dead channels are left out is the library's."""
         if property == "dtype":
             return self.library.name
         if property.startswith("dead"):
-            return f"{self.library.name} computes dead channels like any others"
+            template = "{library} computes dead channels like any others"
+            return Message("unused.dead_channels", template, {"library": self.library.name})
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return f"kernels of {self.library.name} are dense"
+            return Message("unused.dense_kernels", "kernels of {library} are dense", {"library": self.library.name})
         return super().why_unused(property)
 
-    def _format_notes(self, workload: Workload) -> list[str]:
+    def _format_notes(self, workload: Workload) -> Iterator[Message]:
         """Whose kernels run what is not int8, and how far to trust them."""
-        library, lines = self.library, []
+        library = self.library
         for dtype in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
             if dtype == "int8":
                 continue
             kernels = library.kernels(dtype)
             how, origin = (o.formats[dtype] for o in (library, kernels))  # type: ignore[index]
-            lines.append(
-                f"{dtype} layers run on kernels of {kernels.name}, whose costs are estimated: expected latency error "
-                f"about {origin.uncertainty:.0%}; {how.source}"
-                + (f"; {origin.source}" if kernels is not library else "")
+            values = {
+                "format": dtype, "library": kernels.name, "uncertainty": origin.uncertainty,
+                "source": [how.source] if kernels is library else [how.source, origin.source],
+            }  # fmt: skip
+            template = (
+                "{format} layers run on kernels of {library}, whose costs are estimated: "
+                "expected latency error about {uncertainty:.0%}; {source}"
             )
-        return lines
+            yield Message("mcu.format", template, values)
 
-    def _conditions(self) -> str:
-        """What power was carried over: from another clock, from another supply."""
-        power, clock, changes = self.spec.power, self.spec.clock_hz(self.core_clock), []
+    def _power_note(self) -> Iterator[Message]:
+        """Active power, and what it was scaled from: another clock, another supply."""
+        power, clock = self.spec.power, self.spec.clock_hz(self.core_clock)
+        if self.active_w is None:
+            return
+        values = {"power_w": self.active_w, "source": self.spec.energy.static_source}
+        changes = []
         if power.at is not None and power.at != clock:
-            changes.append(f"from {format_si(float(power.at), 'Hz')} to {format_si(float(clock), 'Hz')}")
-        if self.supply_factor != 1.0:
-            volts = [f"{float(v):g} V" for v in (power.measured_supply, power.supply) if v is not None]
-            changes.append(f"from {volts[0]} to {volts[1]} at the same current (linear regulator)")
-        return f"scaled {' and '.join(changes)}; " if changes else ""
+            changes.append("from {measured_hz:si Hz} to {clock_hz:si Hz}")
+            values |= {"measured_hz": float(power.at), "clock_hz": float(clock)}
+        if self.supply_factor != 1.0 and power.measured_supply is not None and power.supply is not None:
+            changes.append("from {measured_v:g} V to {supply_v:g} V at the same current (linear regulator)")
+            values |= {"measured_v": float(power.measured_supply), "supply_v": float(power.supply)}
+        scaled = f"scaled {' and '.join(changes)}; " if changes else ""
+        yield Message("mcu.power", f"power: {{power_w:si W}}, {scaled}{{source}}", values)
 
     def memory_bytes(self) -> int:
         """Bytes of RAM."""
@@ -395,7 +412,7 @@ class Mcu(Machine):
         channels = sum(layer.output.shape[0] for layer in workload if layer.weights)
         state = int(library.memory.operator) * len(workload) + int(library.memory.channel or 0) * channels
         ram = (
-            ("arena", self.arena(workload, batch).bytes),
+            (ARENA, self.arena(workload, batch).bytes),
             ("library", int(library.memory.ram) + state),
             ("reserved", int(spec.ram.reserved)),
         )
@@ -403,48 +420,49 @@ class Mcu(Machine):
         flash = (("weights", weights), ("code", int(library.memory.code)))
         return (MemoryUse("RAM", int(spec.ram.size), ram), MemoryUse("flash", int(spec.flash.size), flash))
 
-    def advice(self, plan: NetworkPlan, name: str) -> tuple[str, ...]:
+    def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """What the layer would cost with dead channels kept or dropped, in other formats, and under each library."""
-        layer, batch = plan.workload[name], plan.batch
+        layer, batch, mine = plan.workload[name], plan.batch, self.library
         rate = float(self.spec.clock_hz(self.core_clock))
 
-        def latency_ms(library: Library, drop: bool, variant: Layer = layer) -> float:
-            unscaled = self._cycles(variant, batch, library, drop)
-            return sum(unscaled.values()) * self.scale / rate * 1e3
+        def latency(library: Library, drop: bool, variant: Layer = layer) -> float:
+            return sum(self._cycles(variant, batch, library, drop).values()) * self.scale / rate
 
-        mine, lines = self.library, [*self._unit_energies(layer)]
-        now = latency_ms(mine, mine.drops)
+        now, dead = latency(mine, mine.drops), 1 - layer.macs_live / layer.macs if layer.macs else 0.0
 
-        def line(name: str, ms: float, more: str = "") -> str:
-            change = f"{ms / now - 1:+7.0%}" if now else ""
-            return f"  {name:26} {ms:10.4g} ms {change}{more}"
+        def row(kind: str, choice: str, seconds: float | None, current: bool, *remarks: str) -> Row:
+            change = seconds / now - 1 if seconds is not None and now else None
+            words = ", ".join([*filter(None, remarks), *(["current"] if current else [])])
+            return {kind: choice, "latency_s": seconds, "change": change, "remark": words}
 
-        if layer.macs_live < layer.macs:
-            lines += [
-                f"dead channels ({1 - layer.macs_live / layer.macs:.0%} of its MACs; {mine.name} "
-                f"{'drops' if mine.drops else 'computes'} them):",
-                line("computed", latency_ms(mine, False)),
-                line("dropped", latency_ms(mine, True)),
-            ]
+        messages = [*self._unit_energies(layer)]
+        if dead:
+            rows = [row("dead channels", word, latency(mine, drop), drop == mine.drops)
+                    for word, drop in (("computed", False), ("dropped", True))]  # fmt: skip
+            template = "with dead channels ({share:.0%} of its MACs) computed or dropped:"
+            messages.append(Message("mcu.dead_channels", template, {"share": dead}, rows=tuple(rows)))
         if layer.macs and layer.weights:
-            lines.append(f"by number format, with {mine.name}:")
+            rows = []
             for dtype in ("int8", "int16", "fp32"):
                 if dtype not in mine.runs:
-                    lines.append(f"  {dtype:26}       not supported")
+                    rows.append(row("format", dtype, None, False, "not supported"))
                     continue
                 other = layer.with_dtype(input=dtype, weight="int8" if dtype == "int16" else dtype, output=dtype)
-                mark = " <- current" if _format(layer, mine) == dtype else ""
-                kernels = mine.kernels(dtype).name
-                more = "" if dtype == "int8" else f"  (estimate; {kernels} kernels)"
-                lines.append(line(dtype, latency_ms(mine, mine.drops, other), more + mark))
+                estimate = f"estimate; {mine.kernels(dtype).name} kernels" if dtype != "int8" else ""
+                seconds = latency(mine, mine.drops, other)
+                rows.append(row("format", dtype, seconds, _format(layer, mine) == dtype, estimate))
+            messages.append(Message("mcu.formats", "by number format, with {library}:", {"library": mine.name},
+                                    rows=tuple(rows)))  # fmt: skip
         kind = number_format(layer)
-        able = [o for o in self._libraries() if kind in o.runs or not layer.macs]
-        lines.append(f"by library, on {self.spec.core}:")
-        for ms, other_name in sorted((latency_ms(o, o.drops), o.name) for o in able):
-            carried = "  (scaled to this core)" if load_library(other_name).carried(self.spec.core) else ""
-            drops = "  drops dead channels" if load_library(other_name).drops and layer.macs_live < layer.macs else ""
-            lines.append(line(other_name, ms, drops + carried + (" <- current" if other_name == mine.name else "")))
-        return tuple(lines)
+        able = [library for library in self._libraries() if kind in library.runs or not layer.macs]
+        by_time = sorted((latency(library, library.drops), library.name, library) for library in able)
+        rows = []
+        for seconds, choice, library in by_time:
+            drops = "drops dead channels" if library.drops and dead else ""
+            scaled = "scaled to this core" if library.scaled(self.spec.core) else ""
+            rows.append(row("library", choice, seconds, choice == mine.name, drops, scaled))
+        messages.append(Message("mcu.libraries", "by library, on {core}:", {"core": self.spec.core}, rows=tuple(rows)))
+        return tuple(messages)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The flash, where the core waits for it."""

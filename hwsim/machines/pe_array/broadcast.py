@@ -14,19 +14,16 @@ stored at once, stripe by stripe. Every layer reads from DRAM what the one befor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage, spread
 from hwsim.errors import Fault, InputError
+from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.work import mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
-
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
 
 __all__ = ["Core", "Traffic", "Work", "plan_broadcast"]
 
@@ -224,15 +221,15 @@ def _without_idle_loops(nodes: list[Node], problem: Problem) -> tuple[Node, ...]
     return tuple(loops)
 
 
-def _core(machine: PeArray) -> tuple[Core, tuple[str, str, str]]:
+def _core(array: Array) -> tuple[Core, tuple[str, str, str]]:
     """The array's sizes, and the names of DRAM, conv buffer and sums; raises InputError where a memory is missing."""
-    spec = machine.spec
+    spec = array.spec
     inner = list(spec.memories.items())[1:]
     buffer = next((name for name, m in inner if {"ifmap", "weight"} <= set(m.holds) and m.size is not None), None)
     sums = next((name for name, m in inner if m.holds == ["ofmap"]), None)
     if buffer is None or sums is None:
         what = "a buffer of a size that holds ifmap and weight" if buffer is None else "a memory that holds ofmap alone"
-        raise InputError([Fault(machine.document.name, "memories", f"a broadcast array needs {what}")])
+        raise InputError([Fault(array.document.name, "memories", f"a broadcast array needs {what}")])
     memory = spec.memories[buffer]
     size = int(memory.size or 0)
     bank = int(memory.bank) if memory.bank is not None else 1
@@ -240,12 +237,12 @@ def _core(machine: PeArray) -> tuple[Core, tuple[str, str, str]]:
     return Core(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
 
 
-def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer with MACs on a broadcast array."""
-    spec = machine.spec
-    core, memories = _core(machine)
+    spec = array.spec
+    core, memories = _core(array)
     x = Work.of(layer, batch)
-    bits = machine.bits(layer)
+    bits = array.bits(layer)
     way = core.traffic(x, bits[0], bits[1])
     outputs = x.g * x.k * x.p * x.q
     mac_cycles = core.mac_cycles(x)
@@ -254,13 +251,13 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     dram = spec.memories[spec.dram]
 
     def load(size_bytes: int) -> int:
-        return machine.transfer_ticks(dram, size_bytes)
+        return array.transfer_ticks(dram, size_bytes)
 
     lines, columns = core.stripe(x)
     stripes = core.kernel_groups(x) * _ceil(x.p, lines) * _ceil(x.q, columns)
     tiles = max(1, min(_MOST_TILES, stripes))
-    work = machine.cycle_ticks(mac_cycles)
-    after = machine.cycle_ticks(post_cycles, spec.post.clock if spec.post is not None else None)
+    work = array.cycle_ticks(mac_cycles)
+    after = array.cycle_ticks(post_cycles, spec.post.clock if spec.post is not None else None)
     store = load(_ceil(outputs * bits[2], 8))
 
     def image(weights: bool) -> tuple[Run, ...]:
@@ -305,7 +302,7 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         macs_live=layer.macs_live * batch,
         macs_executed=x.macs,
         compute_cycles=mac_cycles * x.images,
-        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        peak_macs_per_cycle=array.pes,
         dram_bytes=sum(fetched.values()) + written,
         bounds={"load": "dram", "mac": "compute", "post": "post-processor", "store": "dram"},
         word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
@@ -314,14 +311,26 @@ def plan_broadcast(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         parts=((problem, mapping, counted.policy),),
         columns={"compute_cycles": mac_cycles * x.images, "post_cycles": post_cycles * x.images, "splits": way.splits},
         why=(
-            f"cycles per image: {', '.join(f'{name} {n:,}' for name, n in busy.items())}; "
-            f"DRAM traffic per image: {way.total + written // x.images:,} bytes",
-            f"{format_count(core.atoms(x), 'atomic operation')} per output position of a kernel group, "
-            f"{format_count(core.kernel_groups(x), 'kernel group')}; "
-            f"{share:.1%} of the multipliers are used",
-            "the ifmap is fetched again for each kernel group: the conv buffer cannot hold its lines and the kernels"
+            Message(
+                "pe_array.image",
+                "cycles per image: {cycles:,}; DRAM traffic per image: {dram_bytes:,} bytes",
+                {"cycles": busy, "dram_bytes": way.total + written // x.images},
+            ),
+            Message(
+                "pe_array.atoms",
+                "{atoms:count atomic operation} per output position of a kernel group, {groups:count kernel group}; "
+                "{share:.1%} of the multipliers are used",
+                {"atoms": core.atoms(x), "groups": core.kernel_groups(x), "share": share},
+            ),
+            Message(
+                "pe_array.ifmap_refetched",
+                "the ifmap is fetched for each kernel group: the conv buffer cannot hold its lines and the kernels",
+            )
             if way.streamed
-            else f"{format_count(way.splits, 'split')} of the rows, with "
-            f"{'all weights' if way.resident else 'two kernel groups'} in the conv buffer",
+            else Message(
+                "pe_array.splits",
+                "{splits:count split} of the rows, with {weights} in the conv buffer",
+                {"splits": way.splits, "weights": "all weights" if way.resident else "two kernel groups"},
+            ),
         ),
     )

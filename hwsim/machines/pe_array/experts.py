@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hwsim.engine.program import Pipeline, Program
 from hwsim.machines.plan import Action, LayerPlan
+from hwsim.message import Message
 from hwsim.workload import Layer
 
 __all__ = ["experts_plan"]
@@ -19,7 +20,8 @@ def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], pl
     There is a nest where all experts have as many rows.
     """
     first = plans[0]
-    why = tuple(f"{count:,} experts with {rows:,} rows each" for count, rows in spread)
+    template = "{experts:,} experts with {rows:,} rows each"
+    why = tuple(Message("pe_array.experts", template, {"experts": count, "rows": rows}) for count, rows in spread)
     if len(plans) == 1:
         return replace(first, layer=layer, batch=batch, why=(*why, *first.why))
     counts: Counter[Action] = Counter()

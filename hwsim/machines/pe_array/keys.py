@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
 
+from hwsim.machines.pe_array.array import Array, Planner
+from hwsim.machines.pe_array.spec import PeArraySpec
+from hwsim.message import Message
 from hwsim.units import format_size
 
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
-
-__all__ = ["idle_keys", "planner_of", "sram_prices"]
-
-Planner = Literal["folds", "streamed weights", "adder trees", "passes", "study", "search"]
+__all__ = ["idle_keys", "sram_prices"]
 
 
-def planner_of(machine: PeArray) -> Planner:
-    """The planner of layers with MACs: `_plan` chooses alike."""
-    array = machine.spec.array
-    if array.wiring == "systolic":
-        return "streamed weights" if array.fifo_tiles else "folds"
-    if array.wiring == "broadcast":
-        return "adder trees"
-    return "passes" if machine.by_passes else "study" if machine.spec.mapper.rules else "search"
-
-
-def idle_keys(machine: PeArray) -> Iterator[tuple[str, str]]:
+def idle_keys(array: Array) -> Iterator[tuple[str, str]]:
     """Keys without effect, each with the reason; the test of all machine files changes every key and holds this."""
-    spec, planner = machine.spec, planner_of(machine)
+    spec, planner = array.spec, array.planner
     if planner != "streamed weights":
         yield "accumulator_bits", "partial sums have the word size of the output"
     if planner != "passes":
@@ -37,7 +24,7 @@ def idle_keys(machine: PeArray) -> Iterator[tuple[str, str]]:
     if planner in ("folds", "streamed weights", "adder trees"):
         for key in ("objective", "halo", "rules", "variant", "rf_area"):
             yield f"mapper.{key}", f"{planner} have a fixed loop order: there is no search"
-    elif spec.mapper.rules is None or spec.dataflow != "output_stationary":
+    elif spec.mapper.rules is None or not spec.flow.variants:
         yield "mapper.variant", "only output stationary with mapper.rules has variants"
     if planner == "study":
         yield "mapper.halo", "the study fetches shared rows by its own rules"
@@ -52,16 +39,16 @@ def idle_keys(machine: PeArray) -> Iterator[tuple[str, str]]:
         if key.partition(".")[0] not in parts:
             yield f"energy.prices.{key}", f"no part of this machine has that name; valid: {', '.join(sorted(parts))}"
     for index, (name, memory) in enumerate(spec.memories.items()):
-        for key, reason in _of_memory(machine, planner, index, name):
+        for key, reason in _of_memory(spec, planner, index, name):
             if getattr(memory, key) is not None:
                 yield f"memories.{name}.{key}", reason
 
 
-def _of_memory(machine: PeArray, planner: Planner, index: int, name: str) -> Iterator[tuple[str, str]]:
+def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> Iterator[tuple[str, str]]:
     """Keys of one memory that its planner does not read."""
-    spec, memory, outer = machine.spec, machine.spec.memories[name], index == 0
+    memory, outer = spec.memories[name], index == 0
     inside = planner in ("study", "search")
-    if planner == "search" and memory.per == "pe" and spec.dataflow != "row_stationary" and not spec.mappings:
+    if planner == "search" and memory.per == "pe" and spec.flow.one_word and not spec.mappings:
         for key in ("size", "split", "double_buffered"):
             yield key, f"a PE keeps one word of each tensor in {spec.dataflow.replace('_', ' ')}"
     if not outer and planner in ("folds", "streamed weights", "adder trees") and spec.area is None:
@@ -95,14 +82,14 @@ def _of_memory(machine: PeArray, planner: Planner, index: int, name: str) -> Ite
         yield "compress", "only the link of a row-stationary chip (mapper.objective: dram) compresses"
 
 
-def sram_prices(machine: PeArray) -> Iterator[tuple[str, str, str]]:
+def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, Message]]:
     """Prices of an SRAM of another size than the memory has, or its banks; a price that says why is left out."""
-    spec = machine.spec
     for key, price in spec.energy.prices.items():
         memory = spec.memories.get(key.partition(".")[0])
         if memory is None or price.sram is None or price.source:
             continue
         sizes = [size for size in (memory.size, memory.bank, *memory.split.values()) if size is not None]
         if sizes and price.sram not in sizes:
-            reason = f"memories.{key.partition('.')[0]} has {format_size(int(sizes[0]))}"
+            values = {"memory": key.partition(".")[0], "size_bytes": int(sizes[0])}
+            reason = Message("price.sram_size", "memories.{memory} has {size_bytes:size}", values)
             yield f"energy.prices.{key}.sram", format_size(int(price.sram)), reason

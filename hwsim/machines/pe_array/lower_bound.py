@@ -13,9 +13,10 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
-from typing import TYPE_CHECKING
 
 from hwsim.machines.lower_bound import LowerBound
+from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.row_stationary import limits_of
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import Action
@@ -23,49 +24,46 @@ from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_least_bytes
 from hwsim.workload.product import geometry_of
 
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
-
 __all__ = ["lower_bound_of"]
 
 _TENSORS = ("ifmap", "weight", "ofmap")
 
 
-def lower_bound_of(machine: PeArray, layer: Layer, batch: int) -> LowerBound:
+def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     """Lower bounds of a layer's time, actions and bytes; nothing for a layer without MACs."""
     work = as_gemm(layer, batch)
     if work is None:
         return LowerBound()
-    spec, bits = machine.spec, machine.bits(layer)
+    spec, bits = array.spec, array.bits(layer)
     width = dict(zip(_TENSORS, bits))
     counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array.zeros)
     computed = counts["mac", "", layer.input.dtype]
     executed = computed if spec.array.zeros == "skip" else work.macs
-    cycles = Fraction(executed, machine.peak_macs_per_cycle)
-    moved = _compulsory(machine, layer, batch, width)
+    cycles = Fraction(executed, array.pes)
+    moved = _compulsory(array, layer, batch, width)
     for tensor, size in moved.items():
         action = "update" if tensor == "ofmap" else "read"
         counts[spec.dram, tensor, action] = size * 8 // width[tensor]
-    if machine.by_passes:
-        cycles = max(cycles, _passes(machine, layer, work, computed, counts))
+    if array.planner == "passes":
+        cycles = max(cycles, _passes(array, layer, work, computed, counts))
     elif spec.array.wiring == "systolic":
-        cycles = max(cycles, _flow(machine, work, counts))
+        cycles = max(cycles, _flow(array, work, counts))
     outer = spec.memories[spec.dram]
     assert outer.bandwidth is not None
     speed = spec.bytes_per_second(outer.bandwidth, outer, bits[0]) * Fraction(outer.efficiency)
     total = sum(moved.values())
-    seconds = max(cycles / spec.clock_hz(machine.core_clock), total / speed)
+    seconds = max(cycles / array.clock_hz, total / speed)
     return LowerBound(seconds, {action: n for action, n in counts.items() if n}, width, total)
 
 
-def _compulsory(machine: PeArray, layer: Layer, batch: int, width: dict[str, int]) -> dict[str, int]:
+def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, int]) -> dict[str, int]:
     """Bytes of each tensor that cross DRAM once in any plan."""
-    spec = machine.spec
+    spec = array.spec
     words = {"weight": (layer.weights, 1.0)}
     if not spec.array.fifo_tiles:
         words["ifmap"] = (_touched(layer) * batch, layer.input.density)
         words["ofmap"] = (layer.outputs * batch, layer.output.density)
-    compress = spec.memories[spec.dram].compress if machine.by_passes else {}
+    compress = spec.memories[spec.dram].compress if array.planner == "passes" else {}
     sizes = {}
     for tensor, (number, density) in words.items():
         sizes[tensor] = number * width[tensor] // 8
@@ -91,12 +89,10 @@ def _covered(outputs: int, taps: int, stride: int, dilation: int, pad: int, size
     return sum(0 <= place < size for place in positions)
 
 
-def _passes(machine: PeArray, layer: Layer, work: GemmWork, computed: int, counts: dict[Action, int]) -> Fraction:
+def _passes(array: Array, layer: Layer, work: GemmWork, computed: int, counts: dict[Action, int]) -> Fraction:
     """Row stationary: a MAC reads its ifmap word and, unless gated, its weight; a pass first loads its filters."""
-    from hwsim.machines.pe_array.row_stationary import limits_of
-
-    spec, word = machine.spec, machine.bits(layer)[0]
-    _, names = limits_of(machine, word)
+    spec, word = array.spec, array.bits(layer)[0]
+    _, names = limits_of(array, word)
     skips = spec.array.zeros == "skip"
     counts[names["ifmap"], "ifmap", "read"] = computed if skips else work.macs
     counts[names["weight"], "weight", "read"] = computed
@@ -107,25 +103,27 @@ def _passes(machine: PeArray, layer: Layer, work: GemmWork, computed: int, count
     ):
         counts[action] = layer.weights
     executed = computed if skips else work.macs
-    cycles = Fraction(executed, machine.peak_macs_per_cycle) + spec.mapper.pass_cycles
+    cycles = Fraction(executed, array.pes) + spec.mapper.pass_cycles
     memory = spec.memories[names["filter"]]
     if (port := memory.ports.get("weight")) is not None:
-        words = spec.bytes_per_second(port, memory, word) / Fraction(word, 8) / spec.clock_hz(machine.core_clock)
+        words = spec.bytes_per_second(port, memory, word) / Fraction(word, 8) / array.clock_hz
         cycles += layer.weights / words
     return cycles
 
 
-def _flow(machine: PeArray, work: GemmWork, counts: dict[Action, int]) -> Fraction:
+def _flow(array: Array, work: GemmWork, counts: dict[Action, int]) -> Fraction:
     """Systolic: the PEs hold one operand, the others flow past; without a FIFO, folds do not overlap."""
-    spec = machine.spec
-    held = {"weight_stationary": "weight", "input_stationary": "ifmap", "output_stationary": "ofmap"}[spec.dataflow]
+    spec = array.spec
     if spec.array.fifo_tiles:
         counts["pe", "weight", "read"] = work.macs
         return Fraction(0)
-    buffer = list(spec.memories)[1]
-    counts["pe", held, "update" if held == "ofmap" else "read"] = work.macs
-    flows = {"weight": ("ifmap", "ofmap"), "ifmap": ("weight", "ofmap"), "ofmap": ("ifmap", "weight")}[held]
-    for tensor, side in zip(flows, (spec.array.cols, spec.array.rows)):
-        counts[buffer, tensor, "update" if tensor == "ofmap" else "read"] = ceil(work.macs / side)
-    folds, steps = folds_of(spec.dataflow, spec.array.rows, spec.array.cols, work)
-    return Fraction(folds * fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, steps))
+    buffer, fold = list(spec.memories)[1], spec.fold
+    rows, cols = spec.array.rows, spec.array.cols
+    for memory, tensor, side in (
+        ("pe", fold.stationary, 1),
+        (buffer, fold.along_rows, cols),
+        (buffer, fold.along_columns, rows),
+    ):
+        counts[memory, tensor, "update" if tensor == "ofmap" else "read"] = ceil(work.macs / side)
+    folds, steps = folds_of(fold, rows, cols, work)
+    return Fraction(folds * fold_cycles(fold, rows, cols, steps))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hwsim.engine.program import Pipeline, Program, Stage, spread
+from hwsim.machines.pe_array.array import Array
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.workload import Layer
 from hwsim.workload.product import Stream
-
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
 
 __all__ = ["activation_home", "plan_post"]
 
@@ -19,12 +15,12 @@ _TILE_VALUES = 4096
 _MOST_TILES = 64
 
 
-def activation_home(machine: PeArray, size_bytes: int) -> str:
+def activation_home(array: Array, size_bytes: int) -> str:
     """The memory that the activations of an inference live in.
 
     It is the buffer of a machine that streams its weights, where they fit (a batch is run in parts that do), else DRAM.
     """
-    spec = machine.spec
+    spec = array.spec
     if spec.array.fifo_tiles:
         for name, memory in list(spec.memories.items())[1:]:
             if {"ifmap", "ofmap"} <= set(memory.holds) and (memory.size is None or size_bytes <= memory.size):
@@ -32,7 +28,7 @@ def activation_home(machine: PeArray, size_bytes: int) -> str:
     return spec.dram
 
 
-def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+def plan_post(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer without MACs.
 
     The unit reads every operand from where the activations live and writes the result back; it is bound by its own
@@ -44,17 +40,17 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     max(difference of the first terms, reading of the other operand): never less than it adds, and just that where the
     layer before is bound by its outputs. Layers are planned one by one, so what hides behind its products is not seen.
     """
-    post, spec = machine.spec.post, machine.spec
+    post, spec = array.spec.post, array.spec
     x = layer.lower(batch)
     assert isinstance(x, Stream)
     in_place = x.kind in ("concat", "view")
     if post is None or in_place:
         bound = "in place" if in_place else "not run here"
-        return _plan(machine, layer, batch, bound, _IDLE, {}, 0, {"": bound})
-    width = machine.bits(layer)
+        return _plan(array, layer, batch, bound, _IDLE, {}, 0, {"": bound})
+    width = array.bits(layer)
     fused = post.fused and x.kind == "elementwise" and x.operands > 1
     read, written = layer.inputs * batch, layer.outputs * batch
-    home = activation_home(machine, -(-(layer.inputs * width[0] + layer.outputs * width[2]) // 8))
+    home = activation_home(array, -(-(layer.inputs * width[0] + layer.outputs * width[2]) // 8))
     if fused:
         read, written = read - written, 0
     if x.kind == "pool":
@@ -63,12 +59,12 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         cycles = -(-layer.ops * batch // (post.eltwise or post.outputs))
     else:
         cycles = -(-written // post.outputs)
-    work = machine.cycle_ticks(cycles, post.clock)
+    work = array.cycle_ticks(cycles, post.clock)
     memory = spec.memories[home]
-    load = machine.transfer_ticks(memory, -(-read * width[0] // 8))
-    store = machine.transfer_ticks(memory, -(-written * width[2] // 8))
+    load = array.transfer_ticks(memory, -(-read * width[0] // 8))
+    store = array.transfer_ticks(memory, -(-written * width[2] // 8))
     if fused:
-        work -= min(work, machine.cycle_ticks(-(-layer.outputs * batch // post.outputs), post.clock))
+        work -= min(work, array.cycle_ticks(-(-layer.outputs * batch // post.outputs), post.clock))
     tiles = max(1, min(_MOST_TILES, max(read, written) // _TILE_VALUES))
     stages = (Stage("load", home), Stage("post", "post"), Stage("store", home))
     program = Program({home: 1, "post": 1}, (Pipeline("post", stages, spread(tiles, load, work, store)),))
@@ -80,11 +76,11 @@ def plan_post(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     moved = -(-(read * width[0] + written * width[2]) // 8) if home == spec.dram else 0
     bounds = {"load": home, "post": "post-processor", "store": home}
     name = "post-processor, fused with the previous layer" if fused else "post-processor"
-    return _plan(machine, layer, batch, name, program, counts, moved, bounds)
+    return _plan(array, layer, batch, name, program, counts, moved, bounds)
 
 
 def _plan(
-    machine: PeArray, layer: Layer, batch: int, algorithm: str, program: Program,
+    array: Array, layer: Layer, batch: int, algorithm: str, program: Program,
     counts: dict[Action, int], dram_bytes: int, bounds: dict[str, str],
 ) -> LayerPlan:  # fmt: skip
     """A plan without MACs."""
@@ -98,8 +94,8 @@ def _plan(
         macs_live=0,
         macs_executed=0,
         compute_cycles=0,
-        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        peak_macs_per_cycle=array.pes,
         dram_bytes=dram_bytes,
         bounds=bounds,
-        word_bits=dict(zip(("ifmap", "weight", "ofmap"), machine.bits(layer))) if counts else {},
+        word_bits=dict(zip(("ifmap", "weight", "ofmap"), array.bits(layer))) if counts else {},
     )

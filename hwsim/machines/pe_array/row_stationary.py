@@ -12,10 +12,10 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
-from typing import TYPE_CHECKING
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
+from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.rs_mapper import (
     Limits,
     RsMapping,
@@ -30,20 +30,17 @@ from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
 from hwsim.workload.product import geometry_of
 
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
-
 __all__ = ["limits_of", "plan_row_stationary"]
 
 
-def limits_of(machine: PeArray, word_bits: int) -> tuple[Limits, dict[str, str]]:
+def limits_of(array: Array, word_bits: int) -> tuple[Limits, dict[str, str]]:
     """The limits of a machine in words, and which memory plays which part; raises InputError where one is missing."""
-    spec = machine.spec
+    spec = array.spec
     names = {"dram": spec.dram}
     for name, memory in list(spec.memories.items())[1:]:
         if memory.per == "pe":
@@ -56,7 +53,7 @@ def limits_of(machine: PeArray, word_bits: int) -> tuple[Limits, dict[str, str]]
     missing = [part for part in ("buffer", "filter", "weight", "ifmap", "psum") if part not in names]
     if missing:
         raise InputError(
-            [Fault(machine.document.name, "memories", f"row stationary needs a memory for: {', '.join(missing)}")]
+            [Fault(array.document.name, "memories", f"row stationary needs a memory for: {', '.join(missing)}")]
         )
 
     def words(part: str, tensor: str) -> int:
@@ -81,26 +78,26 @@ def limits_of(machine: PeArray, word_bits: int) -> tuple[Limits, dict[str, str]]
     return limits, names
 
 
-def plan_row_stationary(machine: PeArray, layer: Layer, batch: int, by_hand: str | None = None) -> LayerPlan:
+def plan_row_stationary(array: Array, layer: Layer, batch: int, by_hand: str | None = None) -> LayerPlan:
     """Plan a layer: choose the mapping (or take the one given), count it, and time its passes, ports and link."""
-    bits = machine.bits(layer)
-    limits, names = limits_of(machine, bits[0])
+    limits, names = limits_of(array, array.bits(layer)[0])
     work = as_conv(layer, batch)
     assert work is not None
     if geometry_of(layer.lower(1)) is None and choose(work, limits) is None:
         work = as_conv(layer, batch, flat=True)  # an image larger than a filter may be
         assert work is not None
-    if by_hand is not None:
+    chosen: RsMapping | None
+    if by_hand is None:
+        chosen = choose(work, limits)
+        if chosen is None:
+            raise InputError([Fault("", layer.name, explain_infeasible(work, limits, names))])
+    else:
         try:
-            taken = parse_mapping(work, limits, by_hand)
+            chosen = parse_mapping(work, limits, by_hand)
         except ValueError as error:
-            where = machine.document.where(("mappings", layer.name))
+            where = array.document.where(("mappings", layer.name))
             raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
-        return _Chip(machine, layer, batch, work, limits, names, taken, bits).plan()
-    chosen = choose(work, limits)
-    if chosen is None:
-        raise InputError([Fault("", layer.name, explain_infeasible(work, limits, names))])
-    return _Chip(machine, layer, batch, work, limits, names, chosen, bits).plan()
+    return _Chip(array, layer, batch, work, chosen).plan()
 
 
 @lru_cache(maxsize=4096)
@@ -123,13 +120,11 @@ def _counted(
 class _Chip:
     """One layer on the chip: walks its strips and adds up counts, bytes, and the ticks of loads, passes and drains."""
 
-    def __init__(
-        self, machine: PeArray, layer: Layer, batch: int, work: ConvWork, limits: Limits,
-        names: dict[str, str], chosen: RsMapping, bits: tuple[int, int, int],
-    ) -> None:  # fmt: skip
-        self.machine, self.layer, self.batch, self.work = machine, layer, batch, work
-        self.limits, self.names, self.chosen, self.bits = limits, names, chosen, bits
-        spec = machine.spec
+    def __init__(self, array: Array, layer: Layer, batch: int, work: ConvWork, chosen: RsMapping) -> None:
+        self.array, self.layer, self.batch, self.work, self.chosen = array, layer, batch, work, chosen
+        self.bits = array.bits(layer)
+        self.limits, self.names = limits_of(array, self.bits[0])
+        spec, names = array.spec, self.names
         self.dram = spec.memories[spec.dram]
         self.buffer, self.filter = spec.memories[names["buffer"]], spec.memories[names["filter"]]
         self.actions: dict[Action, int] = {}
@@ -144,17 +139,20 @@ class _Chip:
         self.psum_port = self._port(names["buffer"], "ofmap")
         self.ifmap_port = self._port(names["buffer"], "ifmap")
         self.filter_port = self._port(names["filter"], "weight")
-        link = spec.bytes_per_second(self.dram.bandwidth, self.dram, bits[0])  # type: ignore[arg-type]
-        self.byte_ticks = machine.timebase.rate_hz / link
+        link = spec.bytes_per_second(self.dram.bandwidth, self.dram, self.bits[0])  # type: ignore[arg-type]
+        self.byte_ticks = array.timebase.rate_hz / link
 
     def _port(self, memory: str, tensor: Tensor) -> Fraction:
         """Words a cycle through the port of a tensor; as good as unlimited where the file gives none."""
-        level = self.machine.spec.memories[memory]
+        level = self.array.spec.memories[memory]
         rate = level.ports.get(tensor)
         if rate is None:
             return Fraction(2**40)
-        core = self.machine.timebase.clocks[self.machine.core_clock]
-        return self.machine.spec.bytes_per_second(rate, level, self.bits[0]) / Fraction(self.bits[0], 8) / core
+        return (
+            self.array.spec.bytes_per_second(rate, level, self.bits[0])
+            / Fraction(self.bits[0], 8)
+            / self.array.clock_hz
+        )
 
     def _packed(self, tensor: str, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""
@@ -165,9 +163,8 @@ class _Chip:
 
     def plan(self) -> LayerPlan:
         """The plan."""
-        machine, layer, work, chosen = self.machine, self.layer, self.work, self.chosen
-        others = f", as {format_count(chosen.ties - 1, 'other')}" if chosen.ties > 1 else ""
-        spec = machine.spec
+        array, layer, work, chosen = self.array, self.layer, self.work, self.chosen
+        spec = array.spec
         top = 0
         parts: dict[tuple[int, int], int] = {}  # (strip height, rows of it that lie in the image) -> how many
         for height, number in strips(work.p, chosen.e):
@@ -189,7 +186,7 @@ class _Chip:
         for tensor, action in (("ifmap", "read"), ("weight", "read"), ("ofmap", "update")):
             self.actions[spec.dram, tensor, action] = -(-dram_bytes[tensor] * 8 // word)
         executed = self._macs()
-        setup = machine.timebase.rate_hz * spec.setup if spec.setup is not None else Fraction(0)
+        setup = array.timebase.rate_hz * spec.setup if spec.setup is not None else Fraction(0)
         if setup:
             self.runs.append(Run(1, (0, ceil(setup), 0)))
         stages = (
@@ -201,7 +198,7 @@ class _Chip:
             n for (c, _, a), n in self.actions.items() if c == self.names["buffer"] and a in ("read", "update", "drain")
         )
         bound = max(self.busy, key=lambda name: self.busy[name])
-        seconds = float(self.compute_cycles / machine.timebase.clocks[machine.core_clock])
+        seconds = float(self.compute_cycles / array.clock_hz)
         active = work.r * chosen.e * chosen.r * chosen.t
         return LayerPlan(
             layer,
@@ -213,13 +210,15 @@ class _Chip:
             macs_live=layer.macs_live * self.batch,
             macs_executed=executed,
             compute_cycles=self.compute_cycles,
-            peak_macs_per_cycle=machine.peak_macs_per_cycle,
+            peak_macs_per_cycle=array.pes,
             dram_bytes=sum(dram_bytes.values()),
             bounds={"load": "link", "process": bound, "drain": "link"},
             word_bits=dict.fromkeys(("ifmap", "weight", "ofmap"), word),
             problem=_problem(work, self.bits),
             mapping=self.nests[0][1],
             parts=tuple(self.nests),
+            # The chip's power was measured while it processes, without the transfers of the link.
+            time_column="processing_s",
             columns={
                 "processing_s": seconds,
                 "active_pes": active,
@@ -227,21 +226,31 @@ class _Chip:
                 "mapping": chosen.text(),
             },
             why=(
-                f"feasible mappings: {chosen.candidates:,}; of those with at least {self.limits.min_occupation:.0%} of "
-                f"the most active PEs, this one has the least DRAM traffic{others}"
-                if chosen.candidates
-                else "the mapping is given by hand",
-                f"cycles of the passes by bottleneck: {self._shares()}",
+                self._choice(),
+                Message(
+                    "pe_array.pass_cycles",
+                    "cycles of the passes by bottleneck: {cycles:,}",
+                    {"cycles": dict(sorted(self.busy.items(), key=lambda item: -item[1]))},
+                ),
             ),
         )
 
-    def _shares(self) -> str:
-        """Cycles by what binds them, largest first."""
-        return ", ".join(f"{name} {cycles:,}" for name, cycles in sorted(self.busy.items(), key=lambda item: -item[1]))
+    def _choice(self) -> Message:
+        """What the mapping was chosen from."""
+        chosen, share = self.chosen, self.limits.min_occupation
+        if not chosen.candidates:
+            return Message("pe_array.own_mapping", "the mapping comes from the machine file")
+        template = (
+            "feasible mappings: {feasible:,}; of those with at least {share:.0%} of the most active PEs, "
+            "this one has the least DRAM traffic"
+        )
+        template += ", as {others:count other}" if chosen.ties > 1 else ""
+        values = {"feasible": chosen.candidates, "share": share, "others": chosen.ties - 1}
+        return Message("pe_array.row_stationary_search", template, values)
 
     def _macs(self) -> int:
         """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""
-        zeros, macs = self.machine.spec.array.zeros, self.work.macs
+        zeros, macs = self.array.spec.array.zeros, self.work.macs
         computed = mac_actions(self.layer, macs, zeros)
         self.actions |= computed
         idle = macs - computed["mac", "", self.layer.input.dtype]
@@ -260,11 +269,11 @@ class _Chip:
 
     def _count(self, mapping: RsMapping, rows: int) -> None:
         """Add the counts of the strips that share a mapping."""
-        refills = self.machine.spec.mapper.halo == "refill"
+        refills = self.array.spec.mapper.halo == "refill"
         bare = replace(mapping, candidates=0, ties=0)
         part, counted = _counted(replace(self.work, p=rows), bare, tuple(self.names.items()), self.bits, refills)
         self.nests.append(part)
-        dram = self.machine.spec.dram
+        dram = self.array.spec.dram
         for (memory, tensor, action), n in counted.actions.items():
             if n and memory != dram and action in ("read", "fill", "update", "drain"):
                 self.actions[memory, tensor, action] = self.actions.get((memory, tensor, action), 0) + n
@@ -273,7 +282,7 @@ class _Chip:
 
     def _time(self, mapping: RsMapping, height: int, inside: int, f: int, strips: int) -> None:
         """Add the fills of like strips: each channel group is loaded, processed for all filters, drained at the end."""
-        w, machine, m = self.work, self.machine, mapping
+        w, array, m = self.work, self.array, mapping
         groups = w.g * (w.n // m.n) * (w.k // m.m) * strips
         passes = m.m // (m.p * m.t)
         rows = (height - 1) * w.stride[0] + (w.r - 1) * w.dilation[0] + 1
@@ -295,7 +304,7 @@ class _Chip:
             weights = m.p * m.t * channels * w.r * w.s
             ramp = (
                 ceil(weights / self.filter_port + channels * w.s * rows / self.ifmap_port)
-                + machine.spec.mapper.pass_cycles
+                + array.spec.mapper.pass_cycles
             )
             cycles = passes * (body + ramp)
             image = self._packed("ifmap", channels * inside, stored, self.layer.input.density)
@@ -308,10 +317,10 @@ class _Chip:
             # The first image and the first pass's filters must be there; the others arrive while the array works.
             load = ceil(Fraction(image + filters) * self.byte_ticks)
             rest = ceil(Fraction((m.n - 1) * image + (passes - 1) * filters) * self.byte_ticks)
-            if rest > machine.cycle_ticks(cycles):
+            if rest > array.cycle_ticks(cycles):
                 self.busy["link"] = self.busy.get("link", 0) + groups * number * cycles
             # The sums of the tile before leave over the same link while the first group is processed.
-            first, others = (max(machine.cycle_ticks(cycles), rest + sent) for sent in (drain, 0))
+            first, others = (max(array.cycle_ticks(cycles), rest + sent) for sent in (drain, 0))
             return (load, first), (load, others)
 
         full, left = divmod(w.c, m.q * m.r)

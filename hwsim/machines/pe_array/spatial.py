@@ -9,10 +9,10 @@ needs to move its words where that is more, beside the loads and stores of DRAM.
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.errors import Fault, InputError, MappingError, nearest
+from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.isca16.nest import count, nest, nest_words
 from hwsim.machines.pe_array.isca16.relative import energy_prices, level_costs
 from hwsim.machines.pe_array.isca16.study import Budget, choose, explain_infeasible, register_words
@@ -32,24 +32,17 @@ from hwsim.mapping import (
     search,
     templates,
 )
-from hwsim.units import format_count, format_size
+from hwsim.message import Message
+from hwsim.units import format_size
 from hwsim.workload import Layer
 from hwsim.workload.product import geometry_of
 
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
-
-__all__ = ["plan_by_hand", "plan_spatial"]
+__all__ = ["plan_by_hand", "plan_by_rules", "plan_by_search"]
 
 _MOVES = ("read", "fill", "update", "drain")
 
 
-def plan_spatial(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
-    """Plan a layer on an array with a multicast network."""
-    return (_by_rules if machine.spec.mapper.rules else _by_search)(machine, layer, batch)
-
-
-def plan_by_hand(machine: PeArray, layer: Layer, batch: int, lines: list[str]) -> LayerPlan:
+def plan_by_hand(array: Array, layer: Layer, batch: int, lines: list[str]) -> LayerPlan:
     """Plan a layer by a loop nest that the file gives.
 
     Raises
@@ -57,35 +50,35 @@ def plan_by_hand(machine: PeArray, layer: Layer, batch: int, lines: list[str]) -
     InputError
         If a line is no node, a tile or a side of the array is exceeded, or a buffer is too small (which, by how much).
     """
-    spec = machine.spec
-    problem = _problem(layer, batch, machine.bits(layer))
+    spec = array.spec
+    problem = _problem(layer, batch, array.bits(layer))
     try:
         mapping = Mapping.parse(lines)
         mapping.validate(problem)
         unknown = [memory for memory in mapping.memories if memory not in spec.memories]
         if unknown:
-            raise MappingError(f"{unknown[0]!r} is not a memory of {machine.name}{nearest(unknown[0], spec.memories)}")
-        check_capacity(problem, mapping, machine.capacity_bits())
+            raise MappingError(f"{unknown[0]!r} is not a memory of {spec.name}{nearest(unknown[0], spec.memories)}")
+        check_capacity(problem, mapping, array.capacity_bits())
         pes = prod(mapping.spatial_extents(problem).values())
-        if pes > machine.peak_macs_per_cycle:
-            raise MappingError(f"the array has {machine.peak_macs_per_cycle} PEs; the spatial loops need {pes}")
+        if pes > array.pes:
+            raise MappingError(f"the array has {array.pes} PEs; the spatial loops need {pes}")
     except MappingError as error:
-        where = machine.document.where(("mappings", layer.name))
+        where = array.document.where(("mappings", layer.name))
         raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
-    counted = counts(problem, mapping, _policy(machine))
+    counted = counts(problem, mapping, _policy(array))
     senders = {}
     for tensor in problem.tensors:
         shared = [memory for memory, _ in mapping.keeps(tensor) if spec.memories[memory].per == "chip"]
         senders[tensor] = shared[-1]
     extent = " x ".join(f"{n} {axis}" for axis, n in _extents(mapping, problem).items()) or "1 PE"
-    why = ("the mapping is given by hand",)
-    return _lower(machine, layer, batch, problem, mapping, counted, _actions(counted, senders), extent, why)
+    why = (Message("pe_array.own_mapping", "the mapping comes from the machine file"),)
+    return _lower(array, layer, batch, problem, mapping, counted, _actions(counted, senders), extent, why)
 
 
-def _policy(machine: PeArray) -> Policy:
+def _policy(array: Array) -> Policy:
     """Whether the shared memories keep what neighboring tiles share."""
-    shared = tuple(name for name, memory in machine.spec.memories.items() if memory.per == "chip")
-    return Policy(refill=shared if machine.spec.mapper.halo == "refill" else ())
+    shared = tuple(name for name, memory in array.spec.memories.items() if memory.per == "chip")
+    return Policy(refill=shared if array.spec.mapper.halo == "refill" else ())
 
 
 def _actions(counted: Counts, senders: dict[str, str]) -> dict[Action, int]:
@@ -99,14 +92,14 @@ def _actions(counted: Counts, senders: dict[str, str]) -> dict[Action, int]:
     return actions
 
 
-def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+def plan_by_rules(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """The Eyeriss dataflow study: its templates, its search, its conventions of counting."""
-    spec, work = machine.spec, as_conv(layer, batch)
+    spec, work = array.spec, as_conv(layer, batch)
     assert work is not None
-    names = _parts(machine)
-    bits = machine.bits(layer)
-    dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.dataflow == "output_stationary" else "")
-    budget = _budget(machine, dataflow, names, bits[0])
+    names = _parts(array)
+    bits = array.bits(layer)
+    dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.flow.variants else "")
+    budget = _budget(array, dataflow, names, bits[0])
     choice = choose(work, dataflow, budget, level_costs(spec.energy, names, bits[0]))
     if choice is None:
         lacks = _explain_infeasible(work, dataflow, budget, names, bits[0])
@@ -115,7 +108,7 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
     mapping = nest(choice, work, names)
     counted = count(choice, problem, mapping, names)
-    # The words of the closed form: those of the nest, but where loops have one step (told in `why`).
+    # The words of the closed form: those of the nest, but where loops have one step (named in `why`).
     actions: dict[Action, int] = {}
     for (level, tensor), words in choice.words.items():
         if not words:
@@ -129,25 +122,38 @@ def _by_rules(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             actions[memory, tensor, "read"] = actions[memory, tensor, "update"] = words // 2
         else:
             actions[memory, tensor, "read"] = words
-    size = format_size(budget.buffer * bits[0] / 8)
-    why: tuple[str, ...] = (
-        f"feasible tilings: {choice.considered:,}, with {budget.pes} PEs, {size} of {names['glb']} and "
-        f"{budget.rf} words per PE; {choice.text()} has the least energy of data movement",
-        "counted as in the ISCA 2016 study: fills and drains are free, a partial sum that is read back is two accesses",
+    why: tuple[Message, ...] = (
+        Message(
+            "pe_array.study_search",
+            "feasible tilings: {feasible:,}, with {pes} PEs, {buffer_bytes:size} of {buffer} and {rf_words} words "
+            "per PE; {tiling} has the least energy of data movement",
+            {
+                "feasible": choice.considered,
+                "pes": budget.pes,
+                "buffer": names["glb"],
+                "buffer_bytes": budget.buffer * bits[0] / 8,
+                "rf_words": budget.rf,
+                "tiling": choice.text(),
+            },
+        ),
+        Message(
+            "pe_array.study_counts",
+            "counted as in the ISCA 2016 study: fills and drains are free, "
+            "a partial sum that is read back is two accesses",
+        ),
     )
     exact = nest_words(choice, counted, names)
-    if idle := [
-        f"{tensor} from {names[level]} {words:,} (nest: {exact.get((level, tensor), 0):,})"
-        for (level, tensor), words in choice.words.items()
-        if level in ("dram", "glb") and words > exact.get((level, tensor), 0)
-    ]:
-        why += (f"the study refetches tiles that the loop nest would reuse: {', '.join(idle)}",)
-    return _lower(machine, layer, batch, problem, mapping, counted, actions, choice.text(), why)
+    template = "the study refetches tiles that the loop nest reuses: {tensor} from {memory} {words:,} (nest: {nest:,})"
+    for (level, tensor), words in choice.words.items():
+        if level in ("dram", "glb") and words > (reused := exact.get((level, tensor), 0)):
+            values = {"tensor": tensor, "memory": names[level], "words": words, "nest": reused}
+            why += (Message("pe_array.study_refetch", template, values),)
+    return _lower(array, layer, batch, problem, mapping, counted, actions, choice.text(), why)
 
 
-def _parts(machine: PeArray) -> dict[str, str]:
+def _parts(array: Array) -> dict[str, str]:
     """Which memory is DRAM, the shared buffer and the register file; raises InputError unless there is one of each."""
-    spec = machine.spec
+    spec = array.spec
     inner = list(spec.memories.items())[1:]
     whole = {name: memory for name, memory in inner if len(memory.holds) == 3 and memory.size is not None}
     shared = [name for name, memory in whole.items() if memory.per == "chip"]
@@ -158,28 +164,28 @@ def _parts(machine: PeArray) -> dict[str, str]:
             f"rules {spec.mapper.rules} need one buffer on the chip and one in each PE, both with a size for all three "
             f"tensors together, not {names}; leave mapper.rules out for a search over any memories"
         )
-        raise InputError([Fault(machine.document.where(("memories",)), "memories", message)])
-    if spec.dataflow == "input_stationary":
-        message = f"must be one of the dataflows of rules {spec.mapper.rules}, not input_stationary"
-        raise InputError([Fault(machine.document.where(("dataflow",)), "dataflow", message)])
+        raise InputError([Fault(array.document.where(("memories",)), "memories", message)])
+    if spec.mapper.rules not in spec.flow.rules:
+        message = f"must be one of the dataflows of rules {spec.mapper.rules}, not {spec.dataflow}"
+        raise InputError([Fault(array.document.where(("dataflow",)), "dataflow", message)])
     if spec.word_bits is None:
         message = f"must be given: rules {spec.mapper.rules} count words of one width"
-        raise InputError([Fault(machine.document.where(()), "word_bits", message)])
+        raise InputError([Fault(array.document.where(()), "word_bits", message)])
     return {"dram": spec.dram, "glb": shared[0], "rf": private[0]}
 
 
-def _budget(machine: PeArray, dataflow: str, names: dict[str, str], bits: int) -> Budget:
+def _budget(array: Array, dataflow: str, names: dict[str, str], bits: int) -> Budget:
     """PEs and words of buffer and register file; area that a dataflow's register file does not need is buffer."""
 
     def words(name: str) -> int:
-        memory = machine.spec.memories[name]
+        memory = array.spec.memories[name]
         assert memory.size is not None
         return int(memory.size * 8) // (2 * bits if memory.double_buffered else bits)
 
-    pes = machine.peak_macs_per_cycle
+    pes = array.pes
     registers = words(names["rf"])
     used = register_words(dataflow, registers)
-    spare = pes * (registers - used) * (machine.spec.mapper.rf_area or 0.0)
+    spare = pes * (registers - used) * (array.spec.mapper.rf_area or 0.0)
     return Budget(pes, int(words(names["glb"]) + spare), used)
 
 
@@ -197,16 +203,16 @@ def _explain_infeasible(work: ConvWork, dataflow: str, budget: Budget, names: di
     return reasons or [f"no {dataflow} tiling fits {budget.pes} PEs and {room} of {names['glb']}"]
 
 
-def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """The generic way: nests of the dataflow over the file's memories, searched with exact counts."""
-    spec, bits = machine.spec, machine.bits(layer)
+    spec, bits = array.spec, array.bits(layer)
     problem = _problem(layer, batch, bits)
     ordered = sorted(spec.memories.items(), key=lambda item: item[1].per == "pe")
     levels = [Level(name, tuple(memory.holds), memory.per == "pe") for name, memory in ordered]
     nests = templates(problem, spec.dataflow, levels)
-    capacities = machine.capacity_bits()
-    clock = spec.clock_hz(machine.core_clock)
-    pes = machine.peak_macs_per_cycle
+    capacities = array.capacity_bits()
+    clock = array.clock_hz
+    pes = array.pes
     bandwidths = {
         name: float(spec.bytes_per_second(memory.bandwidth, memory, bits[0]) * 8 / clock)
         * memory.efficiency * (pes if memory.per == "pe" else 1)
@@ -225,7 +231,7 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
             objective="energy" if objective == "dram" else objective,
             prices=energy_prices(spec, problem, senders),
             bandwidths=bandwidths,
-            policy=_policy(machine),
+            policy=_policy(array),
             tiles="ragged",
             exhaustive_limit=20_000,
             samples=150,  # within 1 % of what many more samples find, at a third of a second for a layer
@@ -236,12 +242,18 @@ def _by_search(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     counted = best.counts
     actions = _actions(counted, senders)
     extent = " x ".join(f"{n} {axis}" for axis, n in _extents(best.mapping, problem).items())
-    way = "exhaustive search" if best.exhaustive else "sampling and local search"
-    why = (
-        f"{way} over {format_count(best.considered, 'tiling')} of {format_count(len(nests), 'loop nest')}: "
-        f"feasible: {best.evaluated:,}; minimized: {'DRAM traffic' if objective == 'dram' else objective}",
+    why = Message(
+        "pe_array.exhaustive_search" if best.exhaustive else "pe_array.sampled_search",
+        ("exhaustive search" if best.exhaustive else "sampling and local search")
+        + " over {tilings:count tiling} of {nests:count loop nest}: feasible: {feasible:,}; minimized: {objective}",
+        {
+            "tilings": best.considered,
+            "nests": len(nests),
+            "feasible": best.evaluated,
+            "objective": "DRAM traffic" if objective == "dram" else objective,
+        },
     )
-    return _lower(machine, layer, batch, problem, best.mapping, counted, actions, extent or "1 PE", why)
+    return _lower(array, layer, batch, problem, best.mapping, counted, actions, extent or "1 PE", (why,))
 
 
 def _extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
@@ -271,11 +283,11 @@ def _too_small(problem: Problem, nests: list[Mapping], capacities: dict[str, int
 
 
 def _lower(
-    machine: PeArray, layer: Layer, batch: int, problem: Problem, mapping: Mapping, counted: Counts,
-    actions: dict[Action, int], text: str, why: tuple[str, ...],
+    array: Array, layer: Layer, batch: int, problem: Problem, mapping: Mapping, counted: Counts,
+    actions: dict[Action, int], text: str, why: tuple[Message, ...],
 ) -> LayerPlan:  # fmt: skip
     """Tiles of the nest above the innermost shared memory: loaded, computed, stored."""
-    spec = machine.spec
+    spec = array.spec
     width = {operand.name: operand.bits for operand in problem.operands}
     dram = spec.memories[spec.dram]
     outer = {"read": 0, "update": 0}
@@ -283,25 +295,25 @@ def _lower(
         if memory == spec.dram and action in outer:
             outer[action] += words * width[tensor]
     moved = {action: -(-bits // 8) for action, bits in outer.items()}
-    parts = {"compute": machine.cycle_ticks(counted.cycles)} | _memory_ticks(machine, counted, width)
+    parts = {"compute": array.cycle_ticks(counted.cycles)} | _memory_ticks(array, counted, width)
     longest = max(parts, key=lambda name: parts[name])
     buffers = [memory for memory in list(spec.memories.values())[1:] if memory.per == "chip"]
     double = all(memory.double_buffered for memory in buffers)
     stages = (Stage("load", spec.dram, buffer=2 if double else 1), Stage("compute", "array"), Stage("store", spec.dram))
     tiles = _tiles(mapping, problem, {name for name, m in list(spec.memories.items())[1:] if m.per == "chip"})
-    times = (machine.transfer_ticks(dram, moved["read"]), parts[longest], machine.transfer_ticks(dram, moved["update"]))
-    executed = _count_macs(machine, layer, problem.macs, actions)
+    times = (array.transfer_ticks(dram, moved["read"]), parts[longest], array.transfer_ticks(dram, moved["update"]))
+    executed = _count_macs(array, layer, problem.macs, actions)
     return LayerPlan(
         layer,
         batch,
-        _algorithm(machine),
+        _algorithm(array),
         Program({spec.dram: 1, "array": 1}, (Pipeline("tiles", stages, spread(tiles, *times)),)),
         actions,
         macs=problem.macs,
         macs_live=layer.macs_live * batch,
         macs_executed=executed,
         compute_cycles=counted.cycles,
-        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        peak_macs_per_cycle=array.pes,
         dram_bytes=-(-sum(outer.values()) // 8),
         bounds={"load": "dram", "compute": longest, "store": "dram"},
         word_bits=width,
@@ -313,17 +325,17 @@ def _lower(
     )
 
 
-def _algorithm(machine: PeArray) -> str:
+def _algorithm(array: Array) -> str:
     """The dataflow in words."""
-    mapper, dataflow = machine.spec.mapper, machine.spec.dataflow
-    variant = f", variant {mapper.variant}" if mapper.rules and dataflow == "output_stationary" else ""
-    return dataflow.replace("_", " ") + variant
+    spec = array.spec
+    variant = f", variant {spec.mapper.variant}" if spec.mapper.rules and spec.flow.variants else ""
+    return spec.dataflow.replace("_", " ") + variant
 
 
-def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> dict[str, int]:
+def _memory_ticks(array: Array, counted: Counts, width: dict[str, int]) -> dict[str, int]:
     """Ticks that each memory inside DRAM needs to move its words, and each of its ports."""
     ticks: dict[str, int] = {}
-    for name, memory in list(machine.spec.memories.items())[1:]:
+    for name, memory in list(array.spec.memories.items())[1:]:
         copies = max((n for (m, _), n in counted.used.items() if m == name), default=1) if memory.per == "pe" else 1
         total = 0
         for tensor, bits in width.items():
@@ -334,8 +346,8 @@ def _memory_ticks(machine: PeArray, counted: Counts, width: dict[str, int]) -> d
             rate = memory.ports.get(tensor)  # type: ignore[call-overload]
             if rate is not None:
                 size = -(-max(sizes) // (8 * copies))
-                ticks[f"{name} {tensor} port"] = machine.transfer_ticks(memory, size, rate, bits)
-        ticks[name] = machine.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
+                ticks[f"{name} {tensor} port"] = array.transfer_ticks(memory, size, rate, bits)
+        ticks[name] = array.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
     return ticks
 
 
@@ -353,14 +365,14 @@ def _tiles(mapping: Mapping, problem: Problem, shared: set[str]) -> int:
     return tiles
 
 
-def _count_macs(machine: PeArray, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
+def _count_macs(array: Array, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
     """Count the MACs, those that a zero in the ifmap gates apart; returns how many the array executes."""
-    computed = mac_actions(layer, macs, machine.spec.array.zeros)
+    computed = mac_actions(layer, macs, array.spec.array.zeros)
     actions |= computed
     idle = macs - computed["mac", "", layer.input.dtype]
     if idle:
         # A gated PE reads the ifmap word that it finds to be zero; the weight and the partial sum rest.
         for key in [k for k in actions if k[1] in ("weight", "ofmap") and k[2] in ("read", "update")]:
-            if key[0] in machine.spec.memories and machine.spec.memories[key[0]].per == "pe":
+            if key[0] in array.spec.memories and array.spec.memories[key[0]].per == "pe":
                 actions[key] -= min(actions[key], idle)
     return macs

@@ -8,15 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Bandwidth, Name, Positive, Share, Size, Spec, Time
+from hwsim.fields import Bandwidth, Name, OneOf, Positive, Share, Size, Spec, Time
 from hwsim.machines.spec import MachineSpec
+from hwsim.mapping import DATAFLOWS, Dataflow, Fold
 from hwsim.units import Rate
 
 __all__ = ["TENSORS", "ArraySpec", "MapperSpec", "MemorySpec", "PeArraySpec", "PostSpec"]
 
 Tensor = Literal["ifmap", "weight", "ofmap"]
 TENSORS: tuple[Tensor, ...] = ("ifmap", "weight", "ofmap")
-Dataflow = Literal["row_stationary", "weight_stationary", "output_stationary", "input_stationary", "no_local_reuse"]
 Side = Annotated[int, Field(gt=0, le=65536, strict=True)]
 
 
@@ -137,7 +137,7 @@ class PeArraySpec(MachineSpec):
     kind: Literal["pe_array"]
     array: ArraySpec
     memories: Annotated[dict[Name, MemorySpec], Field(min_length=1, max_length=8)]
-    dataflow: Dataflow
+    dataflow: Annotated[str, OneOf(DATAFLOWS)]
     mapper: MapperSpec = MapperSpec()
     mappings: Annotated[dict[str, str | list[str]], Field(max_length=20000)] = {}
     word_bits: Annotated[int, Field(gt=0, le=64)] | None = None
@@ -163,6 +163,17 @@ class PeArraySpec(MachineSpec):
                 size = memory.size * self.array.rows * self.array.cols
                 self.memories[name] = memory.model_copy(update={"size": size, "size_of": "memory"})
         return self
+
+    @property
+    def flow(self) -> Dataflow:
+        """The declaration of its dataflow."""
+        return DATAFLOWS[self.dataflow]
+
+    @property
+    def fold(self) -> Fold:
+        """How the systolic array folds a GEMM."""
+        assert self.flow.fold is not None  # checked by the machine
+        return self.flow.fold
 
     @property
     def dram(self) -> str:

@@ -11,49 +11,38 @@ using SCALE-Sim", ISPASS 2020). Loads and stores of the next fold run beside the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hwsim.engine.program import Pipeline, Program, Stage, spread
+from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
-from hwsim.mapping import Counts, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
+from hwsim.mapping import Counts, Fold, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
 from hwsim.workload import Layer
-
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
 
 __all__ = ["fold_cycles", "folds_of", "plan_systolic"]
 
-# dataflow -> (dim on rows, dim on columns, dim in time, stationary tensor)
-_ROLES = {
-    "weight_stationary": ("K", "N", "M", "weight"),
-    "input_stationary": ("K", "M", "N", "ifmap"),
-    "output_stationary": ("M", "N", "K", "ofmap"),
-}
 
-
-def fold_cycles(dataflow: str, rows: int, cols: int, steps: int) -> int:
-    """Cycles of one fold: fill, `steps` in time, drain."""
-    fill = rows if dataflow == "output_stationary" else 2 * rows
+def fold_cycles(fold: Fold, rows: int, cols: int, steps: int) -> int:
+    """Cycles of one fold: fill, `steps` in time, drain; an operand that stands still is first loaded, row by row."""
+    fill = rows if fold.stationary == "ofmap" else 2 * rows
     return fill + cols + steps - 2
 
 
-def folds_of(dataflow: str, rows: int, cols: int, work: GemmWork) -> tuple[int, int]:
+def folds_of(fold: Fold, rows: int, cols: int, work: GemmWork) -> tuple[int, int]:
     """Folds of a product of matrices, and the steps in time of each."""
-    row, col, time, _ = _ROLES[dataflow]
     dims = {"M": work.m, "N": work.n, "K": work.k}
-    return work.b * -(-dims[row] // rows) * -(-dims[col] // cols), dims[time]
+    return work.b * -(-dims[fold.row] // rows) * -(-dims[fold.col] // cols), dims[fold.time]
 
 
-def _nests(machine: PeArray, problem: Problem) -> list[Mapping]:
+def _nests(array: Array, problem: Problem) -> list[Mapping]:
     """The nests worth pricing: both orders of the folds, each tensor held in the buffer from as far out as it fits."""
-    spec = machine.spec
-    row, col, time, stationary = _ROLES[spec.dataflow]
+    spec = array.spec
+    fold = spec.fold
+    row, col = fold.row, fold.col
     rows, cols = min(spec.array.rows, problem.dims[row]), min(spec.array.cols, problem.dims[col])
-    inner: list[Node] = [Loop(row, 1, "rows"), Loop(col, 1, "cols"), Keep("pe", (stationary,)), Loop(time, 1)]
+    inner: list[Node] = [Loop(row, 1, "rows"), Loop(col, 1, "cols"), Keep("pe", (fold.stationary,)), Loop(fold.time, 1)]
     outer: list[Node] = [Keep(spec.dram, ("ifmap", "weight", "ofmap")), Loop("B", 1)]
     buffer = list(spec.memories)[1]
-    limits = machine.capacity_bits()[buffer]
+    limits = array.capacity_bits()[buffer]
     nests = []
     for first, second in (((row, rows), (col, cols)), ((col, cols), (row, rows))):
         folds: list[Node] = [Loop(*first), Loop(*second)]
@@ -89,19 +78,19 @@ def _dram_words(problem: Problem, counted: Counts, dram: str, raw_ifmap: int) ->
     }
 
 
-def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer on a systolic array."""
-    spec = machine.spec
+    spec = array.spec
     work = as_gemm(layer, batch)
     assert work is not None
-    bits = machine.bits(layer)
+    bits = array.bits(layer)
     width = dict(zip(("ifmap", "weight", "ofmap"), bits))
     problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
     raw_ifmap = min(layer.inputs * batch, problem.words("ifmap"))
-    folds, steps = folds_of(spec.dataflow, spec.array.rows, spec.array.cols, work)
-    cycles = fold_cycles(spec.dataflow, spec.array.rows, spec.array.cols, steps)
+    folds, steps = folds_of(spec.fold, spec.array.rows, spec.array.cols, work)
+    cycles = fold_cycles(spec.fold, spec.array.rows, spec.array.cols, steps)
     best: tuple[int, Mapping, Counts, dict[tuple[str, str], int]] | None = None
-    for mapping in _nests(machine, problem):
+    for mapping in _nests(array, problem):
         counted = counts(problem, mapping)
         dram = _dram_words(problem, counted, spec.dram, raw_ifmap)
         moved = sum(words * width[tensor] for (tensor, _), words in dram.items())
@@ -134,9 +123,9 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
                     (Stage("load", spec.dram), Stage("compute", "array"), Stage("store", spec.dram)),
                     spread(
                         folds,
-                        machine.transfer_ticks(outer, -(-loads // 8)),
-                        machine.cycle_ticks(folds * cycles),
-                        machine.transfer_ticks(outer, -(-stores // 8)),
+                        array.transfer_ticks(outer, -(-loads // 8)),
+                        array.cycle_ticks(folds * cycles),
+                        array.transfer_ticks(outer, -(-stores // 8)),
                     ),
                 ),
             ),
@@ -146,7 +135,7 @@ def plan_systolic(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         macs_live=layer.macs_live * batch,
         macs_executed=work.macs,
         compute_cycles=folds * cycles,
-        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        peak_macs_per_cycle=array.pes,
         dram_bytes=-(-(loads + stores) // 8),
         bounds={"load": "dram", "compute": "compute", "store": "dram"},
         word_bits=width,

@@ -17,19 +17,16 @@ quarter speed). The input of a network arrives while the batch before is compute
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
+from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
-from hwsim.units import format_count
+from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, geometry_of
-
-if TYPE_CHECKING:
-    from hwsim.machines.pe_array.machine import PeArray
 
 __all__ = ["Tiling", "plan_weight_stream", "tiling"]
 
@@ -134,22 +131,22 @@ def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int
     return best[1], best[2]
 
 
-def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
+def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer on an array with streamed weights."""
-    spec = machine.spec
+    spec = array.spec
     work = as_gemm(layer, batch)
     assert work is not None
-    bits = machine.bits(layer)
-    array = spec.array
-    buffer, sums, depth = _memories(machine)
-    tiles = tiling(layer, work, array.rows, array.cols)
+    bits = array.bits(layer)
+    shape = spec.array
+    buffer, sums, depth = _memories(array)
+    tiles = tiling(layer, work, shape.rows, shape.cols)
     passes = _ceil(bits[0], 8) * _ceil(bits[1], 8)
-    tile_bytes = _ceil(array.rows * array.cols * bits[1], 8)
-    fetch = machine.transfer_ticks(spec.memories[spec.dram], tile_bytes)
-    cycle = machine.cycle_ticks
-    skew, shift = array.rows + array.cols, cycle(array.rows)
-    part = _part(machine, layer, work, batch, buffer, bits)
-    chunk, held = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, array.fifo_tiles)
+    tile_bytes = _ceil(shape.rows * shape.cols * bits[1], 8)
+    fetch = array.transfer_ticks(spec.memories[spec.dram], tile_bytes)
+    cycle = array.cycle_ticks
+    skew, shift = shape.rows + shape.cols, cycle(shape.rows)
+    part = _part(array, layer, work, batch, buffer, bits)
+    chunk, held = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, shape.fifo_tiles)
     asked = layer.lower(batch)
     recurrent = isinstance(asked, Product) and asked.recurrent
     steps = work.b if recurrent else 1
@@ -178,10 +175,10 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
     # While the last tile of the layer before is shifted in, multiplied and drained, fetching goes on as far as the FIFO
     # has room, and then the first shift. Taking that layer to be like this one, so much is done when it starts.
     tail = shift + cycle((passes + 1) * chunks[-1][0] + skew)
-    fetched = min(tail, min(array.fifo_tiles, total_tiles) * fetch)
+    fetched = min(tail, min(shape.fifo_tiles, total_tiles) * fetch)
     shifted = min(shift, max(0, tail - fetch))
     stages = (
-        Stage("fetch", spec.dram, buffer=array.fifo_tiles),
+        Stage("fetch", spec.dram, buffer=shape.fifo_tiles),
         Stage("shift", "weight plane", buffer=2),
         Stage("product", "array", buffer=tiles.k_tiles * (held - 1) + 1),
         Stage("activate", "activation unit"),
@@ -195,7 +192,7 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         for key, n in counted.actions.items()
         if n and key[0] != spec.dram and key[2] in (("read", "update") if key[0] == buffer else _ACCESSES)
     }
-    actions[spec.dram, "weight", "read"] = total_tiles * array.rows * array.cols
+    actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
     actions |= mac_actions(layer, work.macs, spec.array.zeros)
     actions["post", "", "op"] = work.b * work.m * work.n
     compute = passes * columns * sum(size * n for size, n in chunks)
@@ -212,7 +209,7 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         macs_live=layer.macs_live * batch,
         macs_executed=work.macs,
         compute_cycles=compute,
-        peak_macs_per_cycle=machine.peak_macs_per_cycle,
+        peak_macs_per_cycle=array.pes,
         dram_bytes=total_tiles * tile_bytes,
         bounds={"fetch": "weight fetch", "shift": "weight shift", "product": "compute", "activate": "activation"},
         word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
@@ -220,33 +217,47 @@ def plan_weight_stream(machine: PeArray, layer: Layer, batch: int) -> LayerPlan:
         mapping=mapping,
         columns={"compute_cycles": compute, "weight_tiles": total_tiles},
         why=(
-            f"{format_count(columns, 'weight tile')}, each for {', '.join(f'{n} x {size}' for size, n in chunks)} rows "
-            f"of activations; the accumulators hold {format_count(held, 'such chunk')}",
-            f"a tile takes {tiles.packed} of {tiles.taps} taps of {format_count(tiles.channels, 'channel')} "
-            f"in {format_count(tiles.merged, 'group')}, "
-            f"{_ceil(fetch, cycle(1)):,} cycles to fetch and {passes * chunks[0][0]:,} to multiply",
+            Message(
+                "pe_array.weight_tiles",
+                "{tiles:count weight tile}, each for {chunks} rows of activations; "
+                "the accumulators hold {held:count such chunk}",
+                {"tiles": columns, "chunks": [f"{n} x {size}" for size, n in chunks], "held": held},
+            ),
+            Message(
+                "pe_array.weight_tile",
+                "a tile takes {packed} of {taps} taps of {channels:count channel} in {groups:count group}, "
+                "{fetch_cycles:,} cycles to fetch and {compute_cycles:,} to multiply",
+                {
+                    "packed": tiles.packed,
+                    "taps": tiles.taps,
+                    "channels": tiles.channels,
+                    "groups": tiles.merged,
+                    "fetch_cycles": _ceil(fetch, cycle(1)),
+                    "compute_cycles": passes * chunks[0][0],
+                },
+            ),
         ),
     )
 
 
-def _memories(machine: PeArray) -> tuple[str, str, int]:
+def _memories(array: Array) -> tuple[str, str, int]:
     """Names of the buffer of activations and of the accumulators, and the rows of sums that these hold."""
-    spec = machine.spec
+    spec = array.spec
     inner = list(spec.memories.items())[1:]
     buffer = next((name for name, m in inner if {"ifmap", "ofmap"} <= set(m.holds)), None)
     sums = next((name for name, m in inner if m.holds == ["ofmap"] and m.size is not None), None)
     if buffer is None or sums is None:
         what = "a memory that holds ifmap and ofmap" if buffer is None else "a memory of a size that holds ofmap alone"
-        raise InputError([Fault(machine.document.name, "memories", f"an array with streamed weights needs {what}")])
+        raise InputError([Fault(array.document.name, "memories", f"an array with streamed weights needs {what}")])
     depth = int(spec.memories[sums].size or 0) * 8 // (spec.array.cols * (spec.accumulator_bits or 32))
     if not depth:
-        raise InputError([Fault(machine.document.name, f"memories.{sums}.size", "must hold one row of partial sums")])
+        raise InputError([Fault(array.document.name, f"memories.{sums}.size", "must hold one row of partial sums")])
     return buffer, sums, depth
 
 
-def _part(machine: PeArray, layer: Layer, work: GemmWork, batch: int, buffer: str, bits: tuple[int, int, int]) -> int:
+def _part(array: Array, layer: Layer, work: GemmWork, batch: int, buffer: str, bits: tuple[int, int, int]) -> int:
     """Rows of activations of the part of the batch that fits the buffer; raises InputError if an inference does not."""
-    size = machine.spec.memories[buffer].size
+    size = array.spec.memories[buffer].size
     each = _ceil(layer.inputs * bits[0] + layer.outputs * bits[2], 8)
     if size is None:
         return work.m

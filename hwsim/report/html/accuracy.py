@@ -7,32 +7,37 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.report.html.page import Cell, Page
-from hwsim.report.published import Comparison, Silicon
+from hwsim.report.published import Prediction, Silicon
 
 if TYPE_CHECKING:
-    from hwsim.report.report import Report
+    from hwsim.report.result import RunResult
 
-__all__ = ["add_trust", "error_classes"]
+__all__ = ["add_accuracy", "error_classes"]
 
 
-def error_classes(found: Sequence[Comparison]) -> dict[str, tuple[int, float, float]]:
-    """By quantity: rows, mean and worst relative error of a machine's predictions."""
+def error_classes(predictions: Sequence[Prediction]) -> dict[str, tuple[int, float, float]]:
+    """Rows, mean and worst relative error of the predictions of each quantity."""
     errors: dict[str, list[float]] = {}
-    for row in found:
+    for row in predictions:
         errors.setdefault(row.column, []).append(row.error)
     return {
-        column: (len(given), math.fsum(map(abs, given)) / len(given), max(given, key=abs))
-        for column, given in errors.items()
+        column: (len(values), math.fsum(map(abs, values)) / len(values), max(values, key=abs))
+        for column, values in errors.items()
     }
 
 
-def add_trust(page: Page, report: Report, silicon: Silicon | None, found: Sequence[Comparison]) -> None:
+def add_accuracy(page: Page, report: RunResult, silicon: Silicon | None, predictions: Sequence[Prediction]) -> None:
+    """Errors by quantity, and each published quantity with its prediction."""
     page.section("Accuracy")
-    if silicon is None or not found:
+    if silicon is None:
         page.text(f"There is no published measurement for {report.machine.name}, so its model is not validated.")
         return
+    if not predictions:
+        page.text(f"'hwsim validate {report.machine.name}' compares predictions with published measurements.")
+        page.text(silicon.source, "soft")
+        return
     page.text(
-        f"{report.machine.name} as its file describes it, compared with {len(found)} published quantities. They "
+        f"{report.machine.name} as its file describes it, compared with {len(predictions)} published quantities. They "
         "include rows that constants were fitted on, so these are not errors of prediction alone."
     )
     page.text(silicon.source, "soft")
@@ -47,10 +52,10 @@ def add_trust(page: Page, report: Report, silicon: Silicon | None, found: Sequen
             Cell(f"{mean:.1%}", mean),
             Cell(f"{worst:+.1%}", worst),
         ]
-        for column, (n, mean, worst) in error_classes(found).items()
+        for column, (n, mean, worst) in error_classes(predictions).items()
     ]
     page.table(["quantity", "rows", "mean error", "worst"], rows)
-    here = [row for row in found if row.workload.split(",")[0] == report.workload.name]
+    here = [row for row in predictions if row.workload.split(",")[0] == report.workload.name]
     each = [
         [
             Cell(c.layer, css="k"),
@@ -60,12 +65,12 @@ def add_trust(page: Page, report: Report, silicon: Silicon | None, found: Sequen
             Cell(f"{c.error:+.1%}", c.error),
             Cell(c.workload, css="k"),
         ]
-        for c in (here or found)
+        for c in (here or predictions)
     ]
     what = f"of {report.workload.name}" if here else "of all workloads (there is none for this one)"
     page.table(["layer", "quantity", "predicted", "published", "error", "run"], each, fold=f"Each row {what}")
 
 
-def _changed(report: Report) -> bool:
+def _changed(report: RunResult) -> bool:
     """Whether keys of the machine were changed for this run."""
     return any(str(mark).startswith("--set") for mark in report.machine.document.marks.values())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hwsim.report.html.svg import Scale, Svg, color
+from hwsim.report.html.svg import Scale, Svg, color, fitted, text_width
 from hwsim.units import format_si
 
 __all__ = ["Chart", "Legend", "Memory", "Panel", "Point", "Roof", "blocks", "roofline", "stacked_rows", "staircase"]
@@ -14,7 +14,6 @@ __all__ = ["Chart", "Legend", "Memory", "Panel", "Point", "Roof", "blocks", "roo
 WIDTH = 960
 _ROW = 17.0
 _ALIKE = 2  # circles on one spot; more cannot be seen
-_CHAR = 6.3  # pixels of a character of the labels, on average
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,6 @@ class Chart:
     title: str
     description: str
     legends: tuple[Legend, ...] = ()
-
-
-def fitted(text: str, width: float) -> str:
-    """Text cut to what fits in so many pixels."""
-    most = max(int(width / _CHAR), 3)
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 # Stacked bars
@@ -66,7 +59,7 @@ class Panel:
 
 def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Sequence[Panel]) -> Chart:
     """A row a label, a panel a quantity side by side, each with its own scale."""
-    gutter = min(max(map(len, labels), default=1) * _CHAR + 10, 190.0)
+    gutter = min(max(map(text_width, labels), default=0) + 10, 190.0)
     head, foot, gap, tail = 20.0, 22.0, 22.0, 58.0
     each = (WIDTH - gutter - gap * (len(panels) - 1)) / len(panels)
     svg = Svg(WIDTH, head + _ROW * len(labels) + foot)
@@ -205,7 +198,7 @@ def _name_points(svg: Svg, points: Sequence[Point], x: Scale, y: Scale) -> None:
         if len(named) >= 14:
             break
         text = fitted(point.name, 110)
-        px, py, width = x(point.intensity), y(point.rate), len(text) * _CHAR
+        px, py, width = x(point.intensity), y(point.rate), text_width(text)
         reach = 3.2 + 9 * math.sqrt(point.share) + 3
         for left, base in ((px + reach, py + 4), (px - reach - width, py + 4), (px - width / 2, py + reach + 9)):
             box = (left, base - 10, left + width, base + 2)
@@ -229,6 +222,7 @@ class Memory:
     last: int
     offset: float
     bytes: float
+    scratch: bool = False
 
 
 def _operator_axis(svg: Svg, names: Sequence[str], left: float, step: float, bottom: float) -> None:
@@ -270,14 +264,14 @@ def blocks(
             f"{block.name}: {shown(block.bytes)} at offset {block.offset:,.0f}, "
             f"{operators[block.first]} to {operators[block.last]}"
         )
-        css = "cx" if block.name.endswith(" scratch") else color(index % 6)
+        css = "cx" if block.scratch else color(index % 6)
         svg.rect(x + 0.5, high, width - 1, low - high, f"block {css}", told)
         text = fitted(block.name, width - 4)
         if low - high > 11 and width > 26 and len(text) > 2:
             svg.text(x + width / 2, (low + high) / 2 + 4, text, "inside", "middle")
     _limit(svg, y, left, limit)
     _operator_axis(svg, operators, left, step, base)
-    scratch = any(block.name.endswith(" scratch") for block in found)
+    scratch = any(block.scratch for block in found)
     legend = Legend((("im2col buffer of a kernel (scratch)", "cx"),) if scratch else ())
     return Chart(svg, title, description, (legend,))
 

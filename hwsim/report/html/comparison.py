@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from hwsim.report.comparison import Group, SideBySide, ratio
+from hwsim.report.groups import Entry, Group, ratio
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.quantity import energy, shown
 from hwsim.units import format_si, format_size
 
-__all__ = ["beside_page"]
+__all__ = ["comparison_page"]
 
 _ROWS = 120
 _PANELS = 4
 
 
-def beside_page(found: SideBySide) -> Page:
+def comparison_page(groups: Sequence[Group], failed: Sequence[Entry]) -> Page:
     """Totals of all runs, then the layers of each group."""
-    names = list(dict.fromkeys(entry.label for entry in found.entries))
+    names = list(dict.fromkeys(entry.label for group in groups for entry in group.entries))
     shown_ = names if len(names) < 4 else [names[0], f"{len(names) - 1} others"]
     title = " and ".join(filter(None, (", ".join(shown_[:-1]), shown_[-1])))
-    page = Page(title, ", ".join(group.name for group in found.groups))
-    for group in found.groups:
+    page = Page(title, ", ".join(group.name for group in groups))
+    for group in groups:
         page.section(f"{group.name}, batch {group.base.summary.get('batch', 1)}")
         _totals(page, group)
         if len(group.entries) > 1:
             _layers(page, group)
-    if found.failed:
+    if failed:
         page.section("Failed runs")
-        for entry in found.failed:
+        for entry in failed:
             page.text(f"{entry.workload} on {entry.label}: {entry.error}", "bad")
     return page
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from hwsim.report.html.charts import WIDTH, Chart, Legend, fitted
-from hwsim.report.html.svg import Scale, Svg, color
-from hwsim.report.quantity import shown
+from hwsim.report.html.charts import WIDTH, Chart, Legend
+from hwsim.report.html.svg import Scale, Svg, color, fitted, text_width
+from hwsim.report.quantity import shown, title
 from hwsim.units import DIMENSIONS, parse
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_WORDS", "Axis", "axis_of", "curve", "parallel", "scatter"]
 
-_CHAR = 6.3
 _MOST_NAMES = 40
 MOST_WORDS = 14
 _THREADS = 400
@@ -84,7 +83,7 @@ def _told(name: str, value: float) -> str:
 
 
 def scatter(
-    title: str, description: str, x: Axis, y: Axis, front: Sequence[int], labels: Sequence[str], told: Sequence[str]
+    name: str, description: str, x: Axis, y: Axis, front: Sequence[int], labels: Sequence[str], told: Sequence[str]
 ) -> Chart:
     """Points in the plane of two objectives, those of the front larger, joined in order and labeled.
 
@@ -99,8 +98,8 @@ def scatter(
     for tick in sy.ticks(6):
         svg.line(left, sy(tick), WIDTH - right, sy(tick))
         svg.text(left - 6, sy(tick) + 4, _told(y.name, tick), "tick", "end")
-    svg.text((left + WIDTH - right) / 2, base + 34, x.name, "axis", "middle")
-    svg.text(14, (top + base) / 2, y.name, "axis", "middle", -90)
+    svg.text((left + WIDTH - right) / 2, base + 34, title(x.name), "axis", "middle")
+    svg.text(14, (top + base) / 2, title(y.name), "axis", "middle", -90)
     best, drawn = set(front), set()
     for index, (vx, vy) in enumerate(zip(x.values, y.values)):
         if index in best or not (math.isfinite(vx) and math.isfinite(vy)):
@@ -119,7 +118,7 @@ def scatter(
     for i, text in zip(front, told):
         svg.circle(sx(x.values[i]), sy(y.values[i]), 5, "best c1", text)
     _name_spots(svg, [(sx(x.values[i]), sy(y.values[i])) for i in front], labels, (left, WIDTH - right, top, base))
-    return Chart(svg, title, description, (Legend((("on the front", "c1"), ("dominated", "c0"))),))
+    return Chart(svg, name, description, (Legend((("on the front", "c1"), ("dominated", "c0"))),))
 
 
 def _name_spots(
@@ -130,7 +129,7 @@ def _name_spots(
     named = 0
     for (x, y), label in zip(spots, labels):
         for text in (fitted(label, 230), label.split(":")[0])[len(spots) > MOST_WORDS :]:
-            width = len(text) * _CHAR
+            width = text_width(text)
             places = ((x + 8, y - 6), (x + 8, y + 14), (x - 8 - width, y - 6), (x - 8 - width, y + 14))
             box = next((b for px, py in places if _free(b := (px, py - 9, px + width, py + 3), boxes, frame)), None)
             if box is not None and named < _MOST_NAMES:
@@ -150,11 +149,11 @@ def _free(
     return not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in boxes)
 
 
-def parallel(title: str, description: str, axes: Sequence[Axis], front: Sequence[int], told: Sequence[str]) -> Chart:
+def parallel(name: str, description: str, axes: Sequence[Axis], front: Sequence[int], told: Sequence[str]) -> Chart:
     """A line a point through all axes; those of the front in color, `told` what the pointer is told of them."""
     right, top, base = 60.0, 36.0, 330.0
     # The values of the first axis stand to its left, where the names of machines have the room that they need.
-    left = min(160.0, max(60.0, 14.0 + 7.0 * max((len(text) for _, text in axes[0].ticks), default=0)))
+    left = min(160.0, max(60.0, 14.0 + max((text_width(text) for _, text in axes[0].ticks), default=0.0)))
     svg = Svg(WIDTH, base + 16)
     step = (WIDTH - left - right) / max(len(axes) - 1, 1)
     scales = [axis.scale(base, top) for axis in axes]
@@ -177,16 +176,16 @@ def parallel(title: str, description: str, axes: Sequence[Axis], front: Sequence
             svg.line(x - 3, scale(tick), x + 3, scale(tick), "axisline")
             cut = fitted(text, min(step - 14, 110) if n else left - 8)
             svg.text(x + (-7 if not side else 7), scale(tick) + 4, cut, "pointlabel", "start" if side else "end")
-    return Chart(svg, title, description, (Legend((("on the front", "c1"), ("other points", "cx"))),))
+    return Chart(svg, name, description, (Legend((("on the front", "c1"), ("other points", "cx"))),))
 
 
 def _named(axis: Axis, step: float) -> str:
     """The name, without the blocks around its key where it is too long."""
-    whole = axis.name if len(axis.name) * 7 <= step else axis.name.rsplit(".", 1)[-1]
-    return fitted(whole, step * 0.95)
+    name = title(axis.name)
+    return fitted(name if text_width(name) <= step * 0.9 else name.rsplit(".", 1)[-1], step * 0.95)
 
 
-def curve(title: str, description: str, points: Sequence[tuple[float, float]], across: str, up: str) -> Chart:
+def curve(name: str, description: str, points: Sequence[tuple[float, float]], across: str, up: str) -> Chart:
     """One quantity over another."""
     left, right, top, base = 84.0, 24.0, 14.0, 192.0
     svg = Svg(WIDTH, base + 40)
@@ -205,4 +204,4 @@ def curve(title: str, description: str, points: Sequence[tuple[float, float]], a
         steps += [(x(at), steps[-1][1]), (x(at), y(value))]
     svg.path(steps, f"curve {color(0)}", f"{up} {high:.6g} at the end")
     svg.text((left + WIDTH - right) / 2, base + 34, across, "axis", "middle")
-    return Chart(svg, title, description)
+    return Chart(svg, name, description)

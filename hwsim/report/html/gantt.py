@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.engine import Interval, Timeline
-from hwsim.report.html.charts import WIDTH, Chart, Legend, fitted
-from hwsim.report.html.svg import Scale, Svg, color, linear_ticks
+from hwsim.report.html.charts import WIDTH, Chart, Legend
+from hwsim.report.html.svg import Scale, Svg, color, fitted, linear_ticks, text_width
 from hwsim.units import format_si
 
 __all__ = ["busy_shares", "gantt"]
@@ -79,7 +79,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     left_out = len(lanes) - _LANES
     if left_out > 0:
         lanes = {name: found for name, found in lanes.items() if name in busiest[:_LANES]}
-    gutter = min(max(map(len, [*lanes, "100% busy"])) * 6.3 + 16, 150.0)
+    gutter = min(max(map(text_width, [*lanes, "100% busy"])) + 16, 150.0)
     lane, top = 44.0, 30.0
     bottom = top + lane * len(lanes)
     svg = Svg(WIDTH, bottom + 24)

@@ -95,11 +95,6 @@ class Page:
         style = f' class="{css}"' if css else ""
         self.add(f"<p{style}>{escape(text)}</p>")
 
-    def lines(self, lines: Iterable[str], fold: str) -> None:
-        """Lines as they are, behind a summary."""
-        text = escape("\n".join(lines))
-        self.add(f"<details><summary>{escape(fold)}</summary><pre>{text}</pre></details>")
-
     def tiles(self, values: Iterable[tuple[str, str, str]]) -> None:
         """Large numbers: value, name, and a remark."""
         cells = "".join(

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.report.html.page import Cell, Page, merged
-from hwsim.simulation import prices_of
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
-    from hwsim.report.report import Report
+    from hwsim.report.result import RunResult
     from hwsim.workload import Layer
 
 __all__ = ["add_machine", "add_workload", "machine_rows"]
@@ -35,7 +34,7 @@ def machine_rows(data: Any, path: tuple[str, ...] = (), source: str = "") -> Ite
         yield from machine_rows(value, (*path, key), str(said) if said is not None else own)
 
 
-def add_machine(page: Page, report: Report) -> None:
+def add_machine(page: Page, report: RunResult) -> None:
     """Values of the machine's file, prices of its actions, and constants from elsewhere."""
     machine = report.machine
     page.section("Machine as used")
@@ -61,8 +60,8 @@ def add_machine(page: Page, report: Report) -> None:
         page.table(heads, merged(constants, (2, 3)), sorts=False, fold=f"{len(constants)} constants")
 
 
-def _prices(page: Page, report: Report) -> None:
-    prices = prices_of(report.machine)
+def _prices(page: Page, report: RunResult) -> None:
+    prices = report.machine.prices
     fitted = report.machine.spec.fitted
     found: dict[tuple[str, str], tuple[int, float]] = {}
     for _, component, _, action, number, pj in report.action_rows():
@@ -103,7 +102,7 @@ def _shape(layer: Layer, tensor: str) -> str:
     return "x".join(map(str, kind.shape)) + f" {kind.dtype}{density}"
 
 
-def add_workload(page: Page, report: Report) -> None:
+def add_workload(page: Page, report: RunResult) -> None:
     """The network's layers with their tensors, and where they are from."""
     network = report.workload
     page.section("Workload as used")

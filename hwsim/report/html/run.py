@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.report.breakdown import OVERLAP, binding, bound_by_layer, busy_shares, energy_parts, in_turn, latency_parts
-from hwsim.report.html.accuracy import add_trust, error_classes
+from hwsim.report.html.accuracy import add_accuracy, error_classes
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page, meter
 from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
-from hwsim.report.published import Silicon, silicon_of
+from hwsim.report.messages import table
+from hwsim.report.published import Prediction, Silicon, silicon_of
 from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
-    from hwsim.report.report import LayerResult, Report
+    from hwsim.report.result import LayerResult, RunResult
     from hwsim.scenario import DutyCycle
 
 __all__ = ["report_fragment", "report_html"]
@@ -29,12 +30,11 @@ _SLOWEST = 3
 _OPEN = 40
 
 
-def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
+def report_html(report: RunResult, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
     """The report as one self-contained HTML document."""
     page = _page(report)
     silicon = silicon_of(report.machine.name, report.machine.folder)
-    found = silicon.comparisons(report.machine.document.name) if silicon is not None else []
-    _summary(page, report, error_classes(found))
+    _summary(page, report, error_classes(predictions))
     if scenario is not None:
         _scenario(page, scenario)
     _layers(page, report, silicon)
@@ -42,13 +42,13 @@ def report_html(report: Report, scenario: DutyCycle | None = None) -> str:
     add_roofline(page, report)
     add_memory(page, report)
     add_timeline(page, report)
-    add_trust(page, report, silicon, found)
+    add_accuracy(page, report, silicon, predictions)
     add_machine(page, report)
     add_workload(page, report)
     return page.document()
 
 
-def report_fragment(report: Report) -> str:
+def report_fragment(report: RunResult) -> str:
     """The head of the report and its layers, for a notebook."""
     page = _page(report)
     _summary(page, report, {})
@@ -56,13 +56,13 @@ def report_fragment(report: Report) -> str:
     return page.fragment()
 
 
-def _page(report: Report) -> Page:
+def _page(report: RunResult) -> Page:
     machine = report.machine
     about = f"batch {report.batch}. {machine.name}: {machine.spec.description or machine.kind}."
     return Page(f"{report.workload.name} on {machine.name}", about)
 
 
-def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, float]]) -> None:
+def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, float]]) -> None:
     s = report.summary
     rate = s.inferences_per_s
     each = pace(rate)
@@ -97,9 +97,9 @@ def _summary(page: Page, report: Report, errors: dict[str, tuple[int, float, flo
     if s.latency_s:
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
         page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
-    fits = {str(use) for use in report.memories if use.fits}  # told below
-    for note in (note for note in report.notes if note not in fits):
-        page.text(note, "bad" if "TOO MUCH" in note else "soft")
+    for message, note in zip(report.messages, report.notes, strict=True):
+        if message.code != "memory.fits":  # drawn below
+            page.text(note, "bad" if message.severity == "error" else "soft")
     unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
     if unknown:
         page.text(
@@ -136,7 +136,7 @@ def _summed(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(values) for name, values in series.items()}
 
 
-def _layers(page: Page, report: Report, silicon: Silicon | None) -> None:
+def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
     ran = [r for r in report.results if r.latency_s or r.energy_pj > 0]
     idle = len(report.results) - len(ran)
     if not ran:
@@ -185,7 +185,7 @@ def _colors(series: dict[str, list[float]]) -> dict[str, str]:
     return {name: color(colored.index(name)) if name in colored else "cx" for name in series}
 
 
-def _layer_table(page: Page, report: Report) -> None:
+def _layer_table(page: Page, report: RunResult) -> None:
     rows = report.rows if len(report.rows) <= _TABLE else sorted(report.rows, key=lambda r: -r["latency_s"])[:_TABLE]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = []
@@ -201,7 +201,7 @@ def _layer_table(page: Page, report: Report) -> None:
     page.table(columns, table, fold=f"All columns of each layer{less}")
 
 
-def _binding(page: Page, report: Report) -> None:
+def _binding(page: Page, report: RunResult) -> None:
     ran = [r for r in report.results if r.timeline.end]
     if not ran:
         return
@@ -240,15 +240,19 @@ def _binding(page: Page, report: Report) -> None:
         page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
     for r in sorted(ran, key=lambda r: -r.latency_s):
-        slowest.setdefault(r.plan.why or (r.plan.algorithm,), r)
+        slowest.setdefault(tuple(map(str, r.plan.why)) or (r.plan.algorithm,), r)
     for r in list(slowest.values())[:_SLOWEST]:
         advice = report.machine.advice(report.plan, r.name)
         if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
-        for sentence in r.plan.why:
-            page.text(sentence, "soft")
-        if advice:
-            page.lines(advice, "Alternatives")
+        for message in r.plan.why:
+            page.text(str(message), "soft")
+        for message in advice:
+            if message.rows:
+                heads, rows = table(message)
+                page.table(heads, [[Cell(text, css="k") for text in row] for row in rows], fold=str(message))
+            else:
+                page.text(str(message), "soft")
 
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:

@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "linear_ticks", "log_ticks"]
+__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "fitted", "linear_ticks", "log_ticks", "text_width"]
 
 #: Colors that the style sheet has, ``c0`` and on; the one after them is gray.
 COLORS = 8
+_CHARACTER = 6.3  # mean width of a character of the labels in pixels
 # Characters that no XML may have, not even escaped.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -24,6 +25,17 @@ def escape(text: object) -> str:
 def color(index: int) -> str:
     """The class of a series by its place; what comes after the last color is gray."""
     return f"c{index}" if index < COLORS else "cx"
+
+
+def text_width(text: str) -> float:
+    """Estimated width of a label in pixels."""
+    return len(text) * _CHARACTER
+
+
+def fitted(text: str, width: float) -> str:
+    """Text cut to a width in pixels."""
+    most = max(int(width / _CHARACTER), 3)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _n(value: float) -> str:

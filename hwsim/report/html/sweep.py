@@ -1,9 +1,10 @@
-"""A sweep or exploration as HTML: what was varied, what came of it, and which points no other beats."""
+"""A sweep or exploration as HTML: parameters, results and the Pareto front."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.explore import MOST_WORDS, axis_of, curve, parallel, scatter
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import counted, shown
+from hwsim.report.quantity import counted, shown, title
+from hwsim.units import column_unit
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["sweep_fragment", "sweep_html"]
+__all__ = ["SweepPoints", "sweep_fragment", "sweep_html"]
 
 _ROWS = 2000
 _ROWS_IN_A_NOTEBOOK = 200
@@ -26,70 +28,53 @@ _OPEN = 25
 _AXES = 10
 
 
-def sweep_html(
-    frame: pd.DataFrame,
-    parameters: Sequence[str],
-    objectives: Sequence[str],
-    title: str,
-    *,
-    front: Sequence[int] | None = None,
-    maximize: Collection[str] = (),
-    hypervolume: Sequence[tuple[int, float]] | None = None,
-    sensitivity: Mapping[str, Mapping[str, float]] | None = None,
-    notes: Sequence[str] = (),
-) -> str:
-    """Many points as one self-contained HTML document.
+@dataclass(frozen=True)
+class SweepPoints:
+    """Points of a sweep or an exploration, and what a page shows of them.
 
-    Parameters
+    Attributes
     ----------
     frame : DataFrame
-        A row a point; one with a NaN among its objectives failed, and is told and not drawn.
+        A row per point; one with a NaN among its objectives failed and is not drawn.
     parameters, objectives : sequence of str
-        Columns that were varied, and that are judged (their unit is in their name).
+        Columns of the parameters, and of the objectives (their unit is in their name).
+    title : str
     front : sequence of int, optional
-        Positions of the points that no other beats; found from the objectives unless given.
+        Positions of the points on the Pareto front; default: computed from the objectives.
     maximize : collection of str
-        Objectives of which more is better.
-    hypervolume : sequence of (int, float), optional
-        The volume that the front dominated after so many points.
-    sensitivity : mapping, optional
-        By objective and parameter: how much it changes with it.
+        Objectives to maximize.
+    hypervolume : sequence of (int, float)
+        Hypervolume that the front dominates after a number of points.
+    sensitivity : mapping
+        Effect of each parameter by objective.
     notes : sequence of str
         Sentences to begin with.
     """
-    given = (frame, parameters, objectives, title, front, maximize, hypervolume, sensitivity, notes)
-    return _page(*given, most=_ROWS).document()
+
+    frame: pd.DataFrame
+    parameters: Sequence[str]
+    objectives: Sequence[str]
+    title: str
+    front: Sequence[int] | None = None
+    maximize: Collection[str] = ()
+    hypervolume: Sequence[tuple[int, float]] = ()
+    sensitivity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
-def sweep_fragment(
-    frame: pd.DataFrame,
-    parameters: Sequence[str],
-    objectives: Sequence[str],
-    title: str,
-    *,
-    front: Sequence[int] | None = None,
-    maximize: Collection[str] = (),
-    hypervolume: Sequence[tuple[int, float]] | None = None,
-    sensitivity: Mapping[str, Mapping[str, float]] | None = None,
-    notes: Sequence[str] = (),
-) -> str:
-    """The same for a notebook: with a shorter table."""
-    given = (frame, parameters, objectives, title, front, maximize, hypervolume, sensitivity, notes)
-    return _page(*given, most=_ROWS_IN_A_NOTEBOOK).fragment()
+def sweep_html(points: SweepPoints) -> str:
+    """Points as one self-contained HTML document."""
+    return _page(points, _ROWS).document()
 
 
-def _page(
-    frame: pd.DataFrame,
-    parameters: Sequence[str],
-    objectives: Sequence[str],
-    title: str,
-    front: Sequence[int] | None,
-    maximize: Collection[str],
-    hypervolume: Sequence[tuple[int, float]] | None,
-    sensitivity: Mapping[str, Mapping[str, float]] | None,
-    notes: Sequence[str],
-    most: int,
-) -> Page:
+def sweep_fragment(points: SweepPoints) -> str:
+    """The same for a notebook, with a shorter table."""
+    return _page(points, _ROWS_IN_A_NOTEBOOK).fragment()
+
+
+def _page(points: SweepPoints, most: int) -> Page:
+    frame, parameters, objectives, maximize = points.frame, points.parameters, points.objectives, points.maximize
+    hypervolume = points.hypervolume
     for name in (*parameters, *objectives):
         if name not in frame.columns:
             raise InputError(
@@ -97,11 +82,11 @@ def _page(
             )
     if not objectives:
         raise InputError("a sweep page must have at least one objective")
-    best = pareto_front(frame, objectives, maximize) if front is None else list(front)
+    best = pareto_front(frame, objectives, maximize) if points.front is None else list(points.front)
     failed = int(frame[list(objectives)].isna().any(axis=1).sum())
-    page = Page(title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
+    page = Page(points.title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
     page.tiles(_tiles(frame, objectives, maximize, best))
-    for note in notes:
+    for note in points.notes:
         page.text(note, "soft")
     if failed:
         page.text(f"{counted(failed, 'point')} failed.", "bad")
@@ -109,15 +94,15 @@ def _page(
         varied = [name for name in parameters if frame[name].astype(str).nunique() > 1]
         _front(page, frame, varied, objectives, best)
         _parallel(page, frame, varied, objectives, best)
-    if hypervolume and len(hypervolume) > 1:
+    if len(hypervolume) > 1:
         page.section("Hypervolume")
         told = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
         page.chart(
             curve("Hypervolume over points simulated", told, hypervolume, "points simulated", "hypervolume"),
             "Volume of the objective space that the front dominates; flat where more points did not improve the front.",
         )
-    if sensitivity:
-        _sensitivity(page, sensitivity)
+    if points.sensitivity:
+        _sensitivity(page, points.sensitivity)
     _table(page, frame, parameters, objectives, best, most)
     return page
 
@@ -131,7 +116,7 @@ def _tiles(
         if len(values):
             top = values.max() if name in maximize else values.min()
             worst = values.min() if name in maximize else values.max()
-            found.append((shown(name, float(top), 3), f"best {name}", f"worst {shown(name, float(worst), 3)}"))
+            found.append((shown(name, float(top), 3), f"best {title(name)}", f"worst {shown(name, float(worst), 3)}"))
     return [*found, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
 
 
@@ -158,12 +143,12 @@ def _front(
     pairs = list(combinations(objectives, 2))[:3]
     for across, up in pairs:
         description = (
-            f"Each point by its {across} and {up}; {counted(len(best), 'point')} not dominated, "
+            f"Each point by its {title(across)} and {title(up)}; {counted(len(best), 'point')} not dominated, "
             f"from {told[0]} to {told[-1]}."
         )
         x, y = axis_of(frame[across], across), axis_of(frame[up], up)
         page.chart(
-            scatter(f"{up} over {across}", description, x, y, best, labels, told),
+            scatter(f"{title(up)} over {title(across)}", description, x, y, best, labels, told),
             f"Points of the front are numbered as in the table below{words}.",
         )
     rows = [
@@ -207,7 +192,7 @@ def _sensitivity(page: Page, sensitivity: Mapping[str, Mapping[str, float]]) -> 
     page.section("Sensitivity")
     panels = [
         Panel(
-            objective,
+            title(objective),
             {objective: [v if math.isfinite(v := max(effects.get(name, 0.0), 0.0)) else 0.0 for name in labels]},
             lambda value: f"{value:.3g}",
         )
@@ -223,16 +208,10 @@ def _sensitivity(page: Page, sensitivity: Mapping[str, Mapping[str, float]]) -> 
 def _cell(name: str, value: Any) -> Cell:
     value = _plain(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and not _has_unit(name):
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and column_unit(name) is None:
             value = int(value)
         return Cell("" if math.isnan(value) else shown(name, value), float(value), "n")
     return Cell("" if value is None else str(value), css="k")
-
-
-def _has_unit(name: str) -> bool:
-    from hwsim.report.quantity import base_unit
-
-    return bool(base_unit(name)[0])
 
 
 def _table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from hwsim.machines.memory import ARENA
 from hwsim.report.html.charts import Chart, Memory, Point, Roof, blocks, roofline, staircase
 from hwsim.report.html.gantt import gantt
 from hwsim.report.html.page import Cell, Page, meter
@@ -12,14 +13,14 @@ from hwsim.report.quantity import counted
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
-    from hwsim.report.report import Report
+    from hwsim.report.result import RunResult
 
 __all__ = ["add_memory", "add_roofline", "add_timeline"]
 
 _STEPS = 300
 
 
-def add_roofline(page: Page, report: Report) -> None:
+def add_roofline(page: Page, report: RunResult) -> None:
     machine = report.machine
     hz = float(machine.timebase.clocks[machine.core_clock])
     total = report.summary.latency_s
@@ -68,22 +69,19 @@ def _mac_rate(rate: float) -> str:
     return format_si(rate, "MAC/s")
 
 
-def add_memory(page: Page, report: Report) -> None:
+def add_memory(page: Page, report: RunResult) -> None:
     page.section("Memory over the run")
-    ram = next((use for use in report.memories if any(name == "arena" for name, _ in use.parts)), None)
-    arena = getattr(report, "arena", None)
+    arena = report.arena
     if arena is not None:
-        limit = None
-        if ram is not None:
-            others = sum(size for name, size in ram.parts if name != "arena")
-            limit = (f"{ram.memory} available for the arena", float(ram.size_bytes - others))
-        found = [Memory(b.name, b.first, b.last, b.offset, b.bytes) for b in arena.blocks if b.bytes]
+        rooms = ((use.memory, use.room_bytes(ARENA)) for use in report.memories)
+        limit = next(((f"{name} available for the arena", float(room)) for name, room in rooms if room), None)
+        buffers = [Memory(b.name, b.first, b.last, b.offset, b.bytes, b.scratch) for b in arena.blocks if b.bytes]
         description = (
             f"Rectangles: the arena bytes of each tensor over its lifetime. The arena takes "
             f"{format_size(arena.bytes)} with its peak at {arena.peak}."
         )
         page.chart(
-            blocks("The arena over the operators", description, arena.operators, found, format_size, limit),
+            blocks("The arena over the operators", description, arena.operators, buffers, format_size, limit),
             f"The tensor arena of {format_size(arena.bytes)}: buffers at their offsets over the "
             f"operators of their lifetime. Peak at {arena.peak}; fragmentation costs {format_size(arena.wasted)}.",
         )
@@ -109,13 +107,13 @@ def add_memory(page: Page, report: Report) -> None:
         page.table(["memory", "size", "needed", "used", "left", "parts"], rows, sorts=False)
 
 
-def _held_caption(report: Report) -> str:
+def _held_caption(report: RunResult) -> str:
     if report.workload.graph:
         return "Live activation bytes at each layer. A tensor is live from its producer to its last consumer."
     return "Input and output bytes of each layer; without dataflow edges no other tensor is live."
 
 
-def _held(report: Report) -> Chart:
+def _held(report: RunResult) -> Chart:
     live = report.workload.liveness(report.batch)
     step = -(-len(live) // _STEPS)
     groups = [max(live[i : i + step], key=lambda moment: moment.bytes) for i in range(0, len(live), step)]
@@ -132,7 +130,7 @@ def _held(report: Report) -> Chart:
     return staircase("Live activations", description, [m.layer for m in groups], held, told, format_size, limit)
 
 
-def add_timeline(page: Page, report: Report) -> None:
+def add_timeline(page: Page, report: RunResult) -> None:
     timeline = report.timeline
     layers = [(r.name, r.timeline.end) for r in report.results]
     chart = gantt("Timeline", timeline, float(report.machine.timebase.rate_hz), layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from hwsim.message import Message
 from hwsim.workload.layer import Converted, Layer, OptionalInt, Shape, Sublayer, kind, whole
 from hwsim.workload.layers.matmul import BatchedMatmul
 from hwsim.workload.layers.pointwise import Softmax
@@ -193,7 +194,8 @@ class Attention(Layer):
             (context, (softmax.name, 2) if new else (softmax.name,)),
         )
 
-    def lowering(self, batch: int = 1) -> str:
+    def lowering(self, batch: int = 1) -> Message | None:
         """How many MACs of masked scores the products run."""
         masked = sum(part.macs for part, _ in self.sublayers) - self.macs
-        return f"no mask is used, {masked * batch:,} MACs of masked scores are executed" if masked else ""
+        template = "no mask is used, {macs:,} MACs of masked scores are executed"
+        return Message("workload.masked_scores", template, {"macs": masked * batch}) if masked else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from hwsim.message import Message
 from hwsim.workload.layer import ACTIVATIONS, Layer, Shape, Sublayer, kind
 from hwsim.workload.layers.elementwise import Elementwise
 from hwsim.workload.layers.expert_gemm import ExpertGemm, choice_faults
@@ -181,10 +182,11 @@ class Moe(Layer):
             put(total, out.name, put(beside, made))
         return tuple(parts)
 
-    def lowering(self, batch: int = 1) -> str:
+    def lowering(self, batch: int = 1) -> Message:
         """How many experts a batch is taken to use."""
         used = min(self.experts, self.tokens * self.topk * batch)
-        return (
-            f"rows are spread evenly over {used:,} of {self.experts:,} experts "
-            f"(a random router reaches {self.expected_experts(batch):,.4g})"
+        return Message(
+            "workload.experts",
+            "rows are spread evenly over {used:,} of {experts:,} experts (a random router reaches {expected:,.4g})",
+            {"used": used, "experts": self.experts, "expected": self.expected_experts(batch)},
         )

@@ -1,4 +1,4 @@
-"""ONNX models: the network as layers, with what of the file it does not hold."""
+"""ONNX models: the network as layers, and warnings about the parts that were not imported."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import read_file
-from hwsim.workload.onnx.given import Sizes, input_shapes, parse_shapes
 from hwsim.workload.onnx.graph import Graph
+from hwsim.workload.onnx.input_shapes import Sizes, input_shapes, parse_shapes
+from hwsim.workload.onnx.operators import MAKERS
 from hwsim.workload.onnx.records import OnnxFile
 from hwsim.workload.onnx.shapes import graph_of
 
 __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
 
-#: What numpy and lists raise where an operator leads outside of its tensors in a way that nothing before found.
+#: Exceptions of numpy and lists if an operator indexes outside of its tensors and no earlier check reported it.
 _BROKEN: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 _RECURRENT = ("LSTM", "GRU", "RNN", "Scan", "Loop")
 
@@ -33,17 +34,17 @@ class Model:
         The file's name without its suffix, its path, and ``sha256:`` of its bytes.
     file_bytes : int
     producer : str
-        The program that wrote it.
+        The program that wrote the file.
     opsets : dict
-        Versions of the operators, by domain.
+        Opset versions by domain.
     inputs : dict
-        The shape of each input, with a batch of one unless the file has it written in.
+        The shape of each input, with a batch size of 1 unless the file has a fixed one.
     workload : Workload
     layers : dict
-        The name of the layer that stands for each operator, by the operator's place in the file; operators that were
-        taken into another, or move nothing, have none.
+        The layer of each operator, by the operator's index in the file; operators that were fused into another, or
+        move nothing, have none.
     warnings : tuple of str
-        What of the file the workload does not hold.
+        Parts of the file that were not imported.
     """
 
     name: str
@@ -68,16 +69,16 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
     ----------
     path : str or Path
     name : str, optional
-        The name of the workload; default: that of the file.
+        The name of the workload (default: that of the file).
     shape : mapping, optional
         Sizes by the name of a symbolic dimension (``{"batch": 1, "sequence": 128}``), or shapes by the name of an
-        input (``{"ids": (1, 128)}``), which may also change those that the file has; or of another tensor, where the
-        shape can't be inferred.
+        input (``{"ids": (1, 128)}``), which override those of the file, or of another tensor whose shape can't be
+        inferred.
 
     Raises
     ------
     InputError
-        That names the file, whatever is wrong with it: not there, cut off, corrupted, hostile, sizes left open.
+        Names the file if it is missing, truncated, corrupted or hostile, or if symbolic sizes have no value.
     """
     path = Path(path)
     file = read_file(path)
@@ -91,12 +92,12 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
         raise InputError("must be a model whose operators fit their tensors", str(path)) from None
 
 
-def _model(file: OnnxFile, name: str, given: Sizes) -> Model:
-    inputs, symbols, others, notes = input_shapes(file, given)
-    changed = any(value.shape != inputs[value.name] for value in file.inputs if _fixed(value.shape))
-    graph, batch, left_out = _graph(file, inputs, symbols, others, not changed)
+def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
+    inputs, symbols, others, notes = input_shapes(file, shape)
+    differs = any(value.shape != inputs[value.name] for value in file.inputs if _is_static(value.shape))
+    graph, batch, left_out = _graph(file, inputs, symbols, others, not differs)
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
-    converter = Converter(file, graph, batch)
+    converter = Converter(file, graph, batch, MAKERS)
     converter.warnings[:0] = notes
     if left_out > 1:
         what = "its layers are read for" if batch == 1 else "it is written into its operators; the layers are those of"
@@ -116,15 +117,15 @@ def _model(file: OnnxFile, name: str, given: Sizes) -> Model:
     )
 
 
-def _fixed(shape: tuple[int | str | None, ...] | None) -> bool:
+def _is_static(shape: tuple[int | str | None, ...] | None) -> bool:
     return shape is not None and all(isinstance(size, int) for size in shape)
 
 
 def _graph(
-    file: OnnxFile, inputs: dict[str, Shape], symbols: dict[str, int], others: dict[str, Shape], described: bool
+    file: OnnxFile, inputs: dict[str, Shape], symbols: dict[str, int], others: dict[str, Shape], use_value_info: bool
 ) -> tuple[Graph, int, int]:
-    """The graph, with a batch of one if it allows that; the size of the batch in its tensors, and in the file."""
-    graph = graph_of(file, inputs, symbols, others, described)
+    """The graph, with a batch size of 1 if it allows that; the batch size of its tensors, and that of the file."""
+    graph = graph_of(file, inputs, symbols, others, use_value_info)
     batch = _batch(graph)
     if batch == 1:
         return graph, 1, 1
@@ -142,7 +143,7 @@ def _graph(
 
 
 def _batch(graph: Graph) -> int:
-    """The size of the first axis of every input and output, if it is one and the same; time may come first too."""
+    """The size of the first axis if all inputs and outputs share it, else 1; recurrent networks may have time first."""
     if any(op.code in _RECURRENT for op in graph.ops):
         return 1
     ends = [graph.tensors[name].shape or () for name in (*graph.inputs, *graph.outputs) if name in graph.tensors]

@@ -1,8 +1,8 @@
-"""One form for each kind of operator: what stores integers with scales beside them becomes the plain operator.
+"""The canonical form of an operator: a quantized operator becomes the plain one with quantization parameters.
 
-``QLinearConv(x, xs, xz, w, ws, wz, ys, yz, b)`` is a ``Conv(x, w, b)`` whose constants are dequantized by the given
-pairs and whose output is rounded by another; so it is read by the code that reads a convolution of floats, and by that
-which reads a convolution between DequantizeLinear and QuantizeLinear.
+``QLinearConv(x, xs, xz, w, ws, wz, ys, yz, b)`` is a ``Conv(x, w, b)`` with dequantized constants and a requantized
+output. One reader then serves float convolutions, QLinearConv, and convolutions between DequantizeLinear and
+QuantizeLinear.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MS = "com.microsoft."
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Names of a scale and a zero point (of none, empty), and the axis along which there are several."""
+    """Names of a scale and a zero point (empty: none), and the axis of per-channel quantization."""
 
     scale: str
     zero: str = ""
@@ -37,24 +37,24 @@ class Op:
     Attributes
     ----------
     index, name, source : int and str
-        Place, name and code in the file.
+        Index, name and operator type in the file.
     code : str
-        What it is here.
+        The plain operator type.
     inputs, outputs : list of str
-        Names of tensors; empty where there is none.
-    stored : dict of Pair
-        By the place of an input: how its integers stand for real values.
+        Names of tensors; empty for an omitted one.
+    dequantization : dict of Pair
+        Scale and zero point by the index of an input.
     rounding : Pair or None
-        How real outputs become stored ones.
+        Scale and zero point of the output.
     dtype : str
-        The type of the output, where the plain operator does not give it.
+        The output type, if the plain operator does not define it.
     bias, norm, activation
-        What was taken into it of the operators that follow: constants that are added, a batch normalization's four,
-        and a function.
+        What was fused from the operators that follow: added constants, the parameters of a batch normalization, and
+        an activation.
     scales : tuple of str
-        Of inputs and weights: the bias that is stored with them is in steps of their product.
-    scaled : bool
-        Whether a product that turns integer sums into real values was taken into it.
+        Scales of input and weights: the stored bias is in steps of their product.
+    has_scale : bool
+        Whether the Mul that scales integer sums to real values was fused.
     """
 
     index: int
@@ -65,22 +65,22 @@ class Op:
     outputs: list[str]
     options: dict[str, Any]
     proto: Any
-    captured: tuple[str, ...] = ()
+    captures: tuple[str, ...] = ()
     subgraphs: tuple[Any, ...] = ()
-    stored: dict[int, Pair] = field(default_factory=dict)
+    dequantization: dict[int, Pair] = field(default_factory=dict)
     rounding: Pair | None = None
     dtype: str = ""
     bias: list[Constant] = field(default_factory=list)
     norm: tuple[list[Constant], float] | None = None
     activation: str = "none"
     scales: tuple[str, ...] = ()
-    scaled: bool = False
+    has_scale: bool = False
 
     def __str__(self) -> str:
         return f"operator {self.index}, {self.source}" + (f" {self.name!r}" if self.name else "")
 
     def input(self, place: int) -> str:
-        """The name of an input, empty where there is none."""
+        """The name of an input; empty if there is none."""
         return self.inputs[place] if place < len(self.inputs) else ""
 
 
@@ -91,7 +91,7 @@ def canonical(operator: Operator) -> Op:
     """The plain form of an operator of a file."""
     op = Op(
         operator.index, operator.code, operator.code, operator.name, list(operator.inputs), list(operator.outputs),
-        dict(operator.options), operator.proto, operator.captured, operator.subgraphs,
+        dict(operator.options), operator.proto, operator.captures, operator.subgraphs,
     )  # fmt: skip
     if operator.code in QUANTIZED:
         QUANTIZED[operator.code][1](op)
@@ -100,107 +100,107 @@ def canonical(operator: Operator) -> Op:
 
 
 def _pick(op: Op, *inputs: int) -> None:
-    """Keep some inputs, in this order; trailing ones that are not there are left out."""
-    found = [op.input(place) for place in inputs]
-    while found and not found[-1]:
-        found.pop()
-    op.inputs = found
+    """Keep some inputs, in this order, without trailing empty ones."""
+    names = [op.input(place) for place in inputs]
+    while names and not names[-1]:
+        names.pop()
+    op.inputs = names
 
 
 def _pairs(op: Op, *places: tuple[int, int, int]) -> dict[int, Pair]:
-    """Of (input in the plain form, its scale, axis), with the zero point after the scale."""
+    """Quantization parameters of (input in the plain form, its scale, axis); the zero point follows the scale."""
     return {new: Pair(op.input(scale), op.input(scale + 1), axis) for new, scale, axis in places}
 
 
-def _rounded(op: Op, scale: int) -> None:
+def _set_rounding(op: Op, scale: int) -> None:
     if op.input(scale):
         op.rounding = Pair(op.input(scale), op.input(scale + 1))
 
 
 def _conv(op: Op) -> None:
-    op.stored = _pairs(op, (1, 4, 0))
+    op.dequantization = _pairs(op, (1, 4, 0))
     op.scales = op.input(1), op.input(4)
-    _rounded(op, 6)
+    _set_rounding(op, 6)
     _pick(op, 0, 3, 8)
 
 
 def _matmul(op: Op) -> None:
-    op.stored = _pairs(op, (1, 4, -1))
-    _rounded(op, 6)
+    op.dequantization = _pairs(op, (1, 4, -1))
+    _set_rounding(op, 6)
     _pick(op, 0, 3)
 
 
 def _integer(op: Op) -> None:
-    """ConvInteger and MatMulInteger: sums as they are, with zero points alone."""
+    """ConvInteger and MatMulInteger: integer sums, with zero points and no scales."""
     zero, axis = op.input(3), (0 if "Conv" in op.code else -1)
-    op.stored = {1: Pair("", zero, axis)}
+    op.dequantization = {1: Pair("", zero, axis)}
     op.dtype = "int32"
     _pick(op, 0, 1)
 
 
 def _gemm(op: Op) -> None:
-    op.stored = _pairs(op, (1, 4, 0 if op.options.get("transB") else -1))
+    op.dequantization = _pairs(op, (1, 4, 0 if op.options.get("transB") else -1))
     op.scales = op.input(1), op.input(4)
-    _rounded(op, 7)
+    _set_rounding(op, 7)
     op.dtype = "" if op.rounding else "float"
     _pick(op, 0, 3, 6)
 
 
 def _binary(op: Op) -> None:
-    op.stored = _pairs(op, (0, 1, 0), (1, 4, 0))
-    _rounded(op, 6)
+    op.dequantization = _pairs(op, (0, 1, 0), (1, 4, 0))
+    _set_rounding(op, 6)
     _pick(op, 0, 3)
 
 
 def _unary(op: Op) -> None:
-    op.stored = _pairs(op, (0, 1, 0))
-    _rounded(op, 3)
+    op.dequantization = _pairs(op, (0, 1, 0))
+    _set_rounding(op, 3)
     _pick(op, 0)
 
 
 def _where(op: Op) -> None:
-    op.stored = _pairs(op, (1, 2, 0), (2, 5, 0))
-    _rounded(op, 7)
+    op.dequantization = _pairs(op, (1, 2, 0), (2, 5, 0))
+    _set_rounding(op, 7)
     _pick(op, 0, 1, 4)
 
 
 def _concat(op: Op) -> None:
-    _rounded(op, 0)
+    _set_rounding(op, 0)
     places = range(2, len(op.inputs), 3)
-    op.stored = {new: Pair(op.input(place + 1), op.input(place + 2)) for new, place in enumerate(places)}
+    op.dequantization = {new: Pair(op.input(place + 1), op.input(place + 2)) for new, place in enumerate(places)}
     _pick(op, *places)
 
 
 def _dynamic(op: Op) -> None:
     """DynamicQuantizeMatMul(a, b, bs, bz, bias): floats in and out; the activations become integers inside."""
-    op.stored = {1: Pair(op.input(2), op.input(3), -1)}
+    op.dequantization = {1: Pair(op.input(2), op.input(3), -1)}
     bias = op.input(4)
     op.options["bias"] = bias
     _pick(op, 0, 1)
 
 
-def _widened(op: Op) -> None:
+def _matmul_to_float(op: Op) -> None:
     """MatMulIntegerToFloat(a, b, as, bs, az, bz, bias)."""
-    op.stored = {1: Pair(op.input(3), op.input(5), -1)}
+    op.dequantization = {1: Pair(op.input(3), op.input(5), -1)}
     op.options["bias"] = op.input(6)
     op.dtype = "float"
     _pick(op, 0, 1)
 
 
-def _fused(op: Op) -> None:
+def _fused_activation(op: Op) -> None:
     name = str(op.options.pop("activation", "") or "")
-    known = {
+    functions = {
         "Relu": "relu", "Clip": "clip", "LeakyRelu": "leaky_relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
         "HardSigmoid": "hardsigmoid", "": "none",
     }  # fmt: skip
-    if name not in known:
-        raise InputError(f"activation must be one that is known, not {name!r:.40}")
-    op.activation = known[name]
+    if name not in functions:
+        raise InputError(f"activation must be one of {', '.join(filter(None, functions))}, not {name!r:.40}")
+    op.activation = functions[name]
     if len(op.inputs) > 3:
         raise InputError("a fused sum of another tensor is not read")
 
 
-def _added(op: Op) -> None:
+def _gelu_with_bias(op: Op) -> None:
     op.options["bias"] = op.input(1)
     _pick(op, 0)
 
@@ -209,7 +209,7 @@ def _same(op: Op) -> None:
     pass
 
 
-#: By the operator's name in the file: the plain one, and how it becomes that.
+#: Plain operator type and conversion, by the operator type in the file.
 QUANTIZED: dict[str, tuple[str, Change]] = {
     "QLinearConv": ("Conv", _conv),
     "QLinearMatMul": ("MatMul", _matmul),
@@ -228,13 +228,13 @@ QUANTIZED: dict[str, tuple[str, Change]] = {
     f"{MS}QLinearWhere": ("Where", _where),
     f"{MS}QLinearConcat": ("Concat", _concat),
     f"{MS}DynamicQuantizeMatMul": ("MatMul", _dynamic),
-    f"{MS}MatMulIntegerToFloat": ("MatMul", _widened),
-    f"{MS}FusedConv": ("Conv", _fused),
-    f"{MS}FusedGemm": ("Gemm", _fused),
+    f"{MS}MatMulIntegerToFloat": ("MatMul", _matmul_to_float),
+    f"{MS}FusedConv": ("Conv", _fused_activation),
+    f"{MS}FusedGemm": ("Gemm", _fused_activation),
     f"{MS}QuantizeLinear": ("QuantizeLinear", _same),
     f"{MS}DequantizeLinear": ("DequantizeLinear", _same),
     f"{MS}Gelu": ("Gelu", _same),
-    f"{MS}FastGelu": ("Gelu", _added),
-    f"{MS}BiasGelu": ("Gelu", _added),
+    f"{MS}FastGelu": ("Gelu", _gelu_with_bias),
+    f"{MS}BiasGelu": ("Gelu", _gelu_with_bias),
     "SimplifiedLayerNormalization": ("RMSNormalization", _same),
 }

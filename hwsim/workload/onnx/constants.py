@@ -1,4 +1,4 @@
-"""Constants of an ONNX graph: their values stay where they are stored until something asks for them."""
+"""Constants of an ONNX graph; their values are read from the file on demand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
-from hwsim.workload.onnx.wire import Stored
+from hwsim.workload.onnx.wire import ArraySpan
 
-__all__ = ["BITS", "Array", "Constant", "decoded", "numpy_type", "stored_constant"]
+__all__ = ["BITS", "Array", "Constant", "decode", "numpy_type", "stored_constant"]
 
 Array: TypeAlias = NDArray[Any]
 Reader: TypeAlias = Callable[[], Array]
@@ -32,7 +32,7 @@ _PLAIN = {
     "int32": "<i4", "int64": "<i8", "uint32": "<u4", "uint64": "<u8", "bool": "?", "complex64": "<c8",
     "complex128": "<c16",
 }  # fmt: skip
-#: Dead channels are not looked for in larger weights.
+#: Larger weights are not searched for dead channels.
 MAX_MASK = 2**28
 _CHUNK = 2**22
 
@@ -44,22 +44,22 @@ class Constant:
     Attributes
     ----------
     shape : tuple of int
-        As operators see it: with the batch, if it has one.
+        As operators see it, with the batch axis if it has one.
     dtype : str
         ONNX's name of the type that operators see.
-    stored : str
-        That of the type in the file, before a DequantizeLinear or a Cast that runs when the model is loaded.
+    storage_dtype : str
+        The type in the file, before a DequantizeLinear or a Cast that runs when the model is loaded.
     read : callable or None
-        Gives the values as numbers that are zero where the real ones are; None where they are not known.
+        Returns numbers that are zero exactly where the real values are; None if the values are unknown.
     real : callable or None
-        Gives the real values, or None.
+        Returns the real values, or None.
     density_of : Constant or None
-        The constant that has the same share of zeros and is nearer to the file.
+        A constant with the same density that is nearer to the file.
     """
 
     shape: Shape
     dtype: str
-    stored: str
+    storage_dtype: str
     read: Reader | None = None
     real: Reader | None = None
     density_of: Constant | None = None
@@ -67,26 +67,26 @@ class Constant:
 
     @property
     def elements(self) -> int:
-        """How many values it has."""
+        """Number of values."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
         """Bytes of its values as they are stored."""
-        return -(-self.elements * BITS[self.stored] // 8)
+        return -(-self.elements * BITS[self.storage_dtype] // 8)
 
     def mask(self) -> NDArray[np.bool_] | None:
-        """Where the real values are not zero; None where they are not known or very many."""
+        """Mask of the nonzero values; None if they are unknown or too many."""
         if self.read is None or self.elements > MAX_MASK:
             return None
         try:
             return np.asarray(self.read() != 0).reshape(self.shape)
-        except (ValueError, IndexError):  # scales or places that do not fit the values
+        except (ValueError, IndexError):  # scales or indices that do not fit the values
             return None
 
     @cached_property
     def density(self) -> float | None:
-        """The share of values that are not zero; None where they are not known."""
+        """The fraction of nonzero values; None if they are unknown."""
         if self.density_of is not None:
             return self.density_of.density
         if self.zeros is not None:
@@ -101,7 +101,7 @@ class Constant:
         return count / self.elements
 
     def values(self, most: int = 2**20) -> Array | None:
-        """The real values; None where they are not known, or more than `most`."""
+        """The real values; None if they are unknown or more than `most`."""
         if self.real is None or self.elements > most:
             return None
         try:
@@ -109,22 +109,22 @@ class Constant:
         except (ValueError, IndexError):
             return None
 
-    def moved(self, shape: Shape, change: Callable[[Array], Array]) -> Constant:
-        """The same values in other places."""
+    def rearrange(self, shape: Shape, change: Callable[[Array], Array]) -> Constant:
+        """The same values in another order or shape."""
         read, real = self.read, self.real
         return Constant(
-            shape, self.dtype, self.stored,
+            shape, self.dtype, self.storage_dtype,
             None if read is None else lambda: change(read().reshape(self.shape)),
             None if real is None else lambda: change(real().reshape(self.shape)),
             self.density_of or self,
         )  # fmt: skip
 
-    def widened(self, dtype: str) -> Constant:
-        """The same values in another type, made of these when the model is loaded."""
-        return Constant(self.shape, dtype, self.stored, self.read, self.real, self.density_of or self)
+    def cast(self, dtype: str) -> Constant:
+        """The same values cast to another type when the model is loaded."""
+        return Constant(self.shape, dtype, self.storage_dtype, self.read, self.real, self.density_of or self)
 
-    def dequantized(self, scale: Constant, zero: Constant | None, axis: int, block: int = 0) -> Constant:
-        """``scale * (stored - zero)``: one pair for all, one for each index of `axis`, or one a block along it."""
+    def dequantize(self, scale: Constant, zero: Constant | None, axis: int, block: int = 0) -> Constant:
+        """``scale * (stored - zero)``, with one pair per tensor, per index of `axis` or per block along it."""
         rank = len(self.shape)
         axis = axis % max(rank, 1)
         read, real = self.read, self.real
@@ -143,13 +143,13 @@ class Constant:
         scales = scale.values() if fits else None
         zeros = np.zeros((1,) * rank) if zero is None else zero.values()
         if zeros is None or read is None or real is None or not fits:
-            return Constant(self.shape, scale.dtype, self.stored)
+            return Constant(self.shape, scale.dtype, self.storage_dtype)
         if zeros.size > 1 and zeros.size != scale.elements:
-            return Constant(self.shape, scale.dtype, self.stored)
+            return Constant(self.shape, scale.dtype, self.storage_dtype)
         offset = spread(zeros)
         plain = not zeros.any()
         return Constant(
-            self.shape, scale.dtype, self.stored,
+            self.shape, scale.dtype, self.storage_dtype,
             read if plain else lambda: _offset(read().reshape(self.shape), offset),
             None if scales is None else lambda: (real().reshape(self.shape) - offset) * spread(scales),
             (self.density_of or self) if plain else None,
@@ -157,7 +157,7 @@ class Constant:
 
 
 def numpy_type(dtype: str) -> np.dtype[Any] | None:
-    """Numpy's type of ONNX's name of a real number, or None where it has none."""
+    """The numpy type of an ONNX type of real numbers; None if numpy has none."""
     return np.dtype(_PLAIN[dtype]) if dtype in _PLAIN and not dtype.startswith("complex") else None
 
 
@@ -165,8 +165,8 @@ def _offset(values: Array, zero: Array) -> Array:
     return np.asarray(values != zero.astype(np.int32))
 
 
-def decoded(raw: NDArray[np.uint8], dtype: str, elements: int) -> tuple[Array, Array | None]:
-    """Bytes of a file as numbers that are zero where the real values are, and the real values where numpy has them."""
+def decode(raw: NDArray[np.uint8], dtype: str, elements: int) -> tuple[Array, Array | None]:
+    """Bytes of a file as numbers that are zero where the real values are, and the real values if numpy has the type."""
     if dtype in _PLAIN:
         values = raw.view(np.uint8 if dtype == "bool" else _PLAIN[dtype])
         return values, values
@@ -186,49 +186,49 @@ def decoded(raw: NDArray[np.uint8], dtype: str, elements: int) -> tuple[Array, A
 def stored_constant(
     shape: Shape, dtype: str, owner: str, raw: Reader | None, size: int, zeros: float | None = None
 ) -> Constant:
-    """A constant of `size` stored bytes that `raw` gives; without `raw` its values are not known."""
+    """A constant of `size` bytes read by `raw`; without `raw` its values are unknown."""
     if dtype not in BITS:
         raise InputError(f"type must be one of ONNX's, not {dtype}", path=owner)
     elements = math.prod(shape)
-    wanted = -(-elements * BITS[dtype] // 8)
+    expected_bytes = -(-elements * BITS[dtype] // 8)
     if raw is None or dtype == "string":
         return Constant(shape, dtype, dtype, zeros=zeros)
-    if size != wanted:
-        shown = " x ".join(map(str, shape)) or "a scalar"
-        raise InputError(f"must have {wanted} bytes, as {dtype} of shape {shown} has, not {size}", path=owner)
-    known = raw
+    if size != expected_bytes:
+        sizes = " x ".join(map(str, shape)) or "a scalar"
+        raise InputError(f"must have {expected_bytes} bytes, as {dtype} of shape {sizes} has, not {size}", path=owner)
+    source = raw
 
     def read() -> Array:
-        return decoded(known(), dtype, elements)[0]
+        return decode(source(), dtype, elements)[0]
 
     def real() -> Array:
-        values = decoded(known(), dtype, elements)[1]
+        values = decode(source(), dtype, elements)[1]
         assert values is not None
         return values
 
     return Constant(shape, dtype, dtype, read, None if dtype.startswith(("float8", "float4")) else real)
 
 
-def tensor_constant(tensor: Any, dtype: str, owner: str, file: Source, stored: Stored | None) -> Constant:
-    """The constant that a TensorProto describes; `stored` is where in the file its array was left."""
+def tensor_constant(tensor: Any, dtype: str, owner: str, file: Source, span: ArraySpan | None) -> Constant:
+    """The constant of a TensorProto; `span` is the place of its array in the file, if it was not parsed."""
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
         raise InputError(f"sizes must not be negative, not {shape}", path=owner)
-    if tensor.data_location == 1:  # external: the sizes are all that is needed
+    if tensor.data_location == 1:  # external data: only the sizes are needed
         return stored_constant(shape, dtype, owner, None, 0)
-    if stored is not None and stored.field == "raw":
+    if span is not None and span.field == "raw":
         return stored_constant(
-            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, stored.size, stored.offset), stored.size
+            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, span.size, span.offset), span.size
         )
     if tensor.raw_data:
         raw = np.frombuffer(tensor.raw_data, np.uint8)
         return stored_constant(shape, dtype, owner, lambda: raw, raw.size)
-    if stored is not None:
-        wanted = {"float": ("float", "complex64"), "double": ("double", "complex128")}[stored.field]
-        if dtype not in wanted:
-            raise InputError(f"values of {dtype} must not be stored as {stored.field}", path=owner)
+    if span is not None:
+        dtypes = {"float": ("float", "complex64"), "double": ("double", "complex128")}[span.field]
+        if dtype not in dtypes:
+            raise InputError(f"values of {dtype} must not be stored as {span.field}", path=owner)
         return stored_constant(
-            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, stored.size, stored.offset), stored.size
+            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, span.size, span.offset), span.size
         )
     return stored_constant(shape, dtype, owner, *_fields(tensor, dtype, owner))
 
@@ -237,22 +237,22 @@ Source: TypeAlias = "bytes | memoryview"
 
 
 def _fields(tensor: Any, dtype: str, owner: str) -> tuple[Reader, int]:
-    """The bytes of values that are stored number by number."""
+    """The bytes of values in a repeated field of numbers."""
     name = {
         "float": "float_data", "complex64": "float_data", "double": "double_data", "complex128": "double_data",
         "int64": "int64_data", "uint64": "uint64_data", "uint32": "uint64_data", "string": "string_data",
     }.get(dtype, "int32_data")  # fmt: skip
-    given: Sequence[Any] = getattr(tensor, name)
+    numbers: Sequence[Any] = getattr(tensor, name)
     if dtype == "string":
         return (lambda: np.zeros(0, np.uint8)), 0
     width = {"complex64": "float", "complex128": "double"}.get(dtype, dtype)
     try:
         if width in ("float", "double"):
-            values = np.array(given, _PLAIN[width])
+            values = np.array(numbers, _PLAIN[width])
         else:
             kind = _PLAIN.get(width, "<u2" if BITS[dtype] == 16 else "u1")
             kind = "<u2" if dtype == "float16" else kind  # its bits, not its value
-            values = np.array(given, np.int64 if name != "uint64_data" else np.uint64).astype(kind)
+            values = np.array(numbers, np.int64 if name != "uint64_data" else np.uint64).astype(kind)
     except (OverflowError, ValueError, TypeError):
         raise InputError(f"values must be {dtype}", path=owner) from None
     raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -1,4 +1,4 @@
-"""What becomes of each operator of ONNX, for the docs and for whoever asks."""
+"""How each operator of ONNX is imported, for the docs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hwsim.workload.onnx.operators import MAKERS
 
 __all__ = ["FATES", "operator_fates"]
 
-#: What can become of an operator, with what that means.
+#: Ways to import an operator, with their meaning.
 FATES = {
-    "computed": "a layer, or several, with their operations",
-    "integer": "read as the plain operator in integers, and computed as that",
-    "moved": "a row that moves values; none where nothing moves (a slice of everything, a transposition of ones)",
-    "free": "no row: the same values under another shape",
-    "constant": "no row: its values follow from shapes and constants",
-    "unknown": "a row with the bytes that it reads and writes, and a warning",
+    "computed": "one or several layers with their operations",
+    "integer": "converted to the plain operator on integers",
+    "moved": "a data movement layer; none if nothing moves (a full slice, a transposition of axes of size 1)",
+    "free": "no layer: the output aliases the input under another shape",
+    "constant": "no layer: its values follow from shapes and constants",
+    "unknown": "an opaque layer with the bytes that it reads and writes, and a warning",
 }
 
 
 def operator_fates(names: list[str]) -> dict[str, list[str]]:
-    """Operators by what becomes of them: those of `names`, and those of onnxruntime that hwsim reads."""
+    """Operators by how they are imported: those of `names`, and those of onnxruntime that hwsim reads."""
     codes: dict[str, list[str]] = {fate: [] for fate in FATES}
     for name in sorted({*names, *QUANTIZED, *(name for name in MAKERS if "." in name)}):
         if name in FREE:

@@ -1,4 +1,4 @@
-"""Reads an ONNX file into records: operators in an order in which they can run, constants, what the user gives."""
+"""Read an ONNX file into records: operators in topological order, constants, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from hwsim.errors import Fault, InputError
 from hwsim.workload.onnx.constants import BITS, Constant, stored_constant, tensor_constant
-from hwsim.workload.onnx.nodes import free, inlined, ordered, unique
-from hwsim.workload.onnx.records import MAX_OPERATORS, Given, OnnxFile, Operator, text
-from hwsim.workload.onnx.wire import Stored, slim
+from hwsim.workload.onnx.nodes import free, inline_functions, sort_operators, unique
+from hwsim.workload.onnx.records import MAX_OPERATORS, OnnxFile, Operator, ValueInfo, text
+from hwsim.workload.onnx.wire import ArraySpan, slim
 
 __all__ = ["read_file"]
 
@@ -23,7 +23,7 @@ STANDARD = ("", "ai.onnx")
 
 
 def read_file(path: Path) -> OnnxFile:
-    """Read a file; raises InputError that names it for whatever is wrong with it."""
+    """Read a file; every fault raises an InputError that names it."""
     try:
         import onnx  # noqa: F401 - only to tell whether it is there
     except ImportError:
@@ -59,7 +59,7 @@ class _Reader:
         from google.protobuf.message import DecodeError
 
         self.types = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
-        small, self.stored = slim(self.data)
+        small, self.spans = slim(self.data)
         try:
             model = onnx.ModelProto.FromString(small)
         except (DecodeError, ValueError, RecursionError):
@@ -74,26 +74,26 @@ class _Reader:
             raise InputError(f"opset must be a positive number, not {opsets['']}")
         for function in model.functions:
             _texts((function.name, function.domain, *function.input, *function.output))
-            _named(onnx.GraphProto(node=function.node))
+            _check_names(onnx.GraphProto(node=function.node))
         if model.functions:
-            model = inlined(model)
+            model = inline_functions(model)
         graph = model.graph
-        _named(graph)
+        _check_names(graph)
         self.external: list[str] = []
         constants = self.constants(graph)
-        operators = [self.operator(index, node) for index, node in enumerate(self.bounded(graph.node))]
-        inputs = [self.given(value) for value in graph.input if value.name not in constants]
-        described = {value.name: self.given(value) for value in (*graph.value_info, *graph.output)}
+        operators = [self.operator(index, node) for index, node in enumerate(self.within_limits(graph.node))]
+        inputs = [self.describe(value) for value in graph.input if value.name not in constants]
+        value_info = {value.name: self.describe(value) for value in (*graph.value_info, *graph.output)}
         outputs = [value.name for value in graph.output]
         unique(inputs, operators, constants)
-        in_order = ordered(operators, {*constants, *(value.name for value in inputs)}, outputs)
+        in_order = sort_operators(operators, {*constants, *(value.name for value in inputs)}, outputs)
         return OnnxFile(
             self.path, "sha256:" + hashlib.sha256(self.data).hexdigest(), len(self.data),
             text(f"{model.producer_name} {model.producer_version}".strip()), opsets, in_order, constants, inputs,
-            outputs, described, self.external,
+            outputs, value_info, self.external,
         )  # fmt: skip
 
-    def bounded(self, nodes: Any) -> Any:
+    def within_limits(self, nodes: Any) -> Any:
         if len(nodes) > MAX_OPERATORS:
             raise InputError(f"must have at most {MAX_OPERATORS} operators, not {len(nodes)}")
         if sum(len(node.input) + len(node.output) for node in nodes) > MAX_REFERENCES:
@@ -112,7 +112,7 @@ class _Reader:
             owner = f"initializer {text(tensor.name)!r}"
             if tensor.name in constants:
                 raise InputError("must be given once", path=owner)
-            constants[tensor.name] = self.constant(tensor, owner, self.stored.get(index))
+            constants[tensor.name] = self.constant(tensor, owner, self.spans.get(index))
             if tensor.data_location == 1:
                 self.external.append(text(tensor.name))
         for sparse in graph.sparse_initializer:
@@ -120,27 +120,27 @@ class _Reader:
             constants[sparse.values.name] = self.sparse(sparse, owner)
         return constants
 
-    def constant(self, tensor: Any, owner: str, stored: Stored | None = None) -> Constant:
+    def constant(self, tensor: Any, owner: str, span: ArraySpan | None = None) -> Constant:
         if len(tensor.dims) > MAX_RANK:
             raise InputError(f"must have at most {MAX_RANK} axes, not {len(tensor.dims)}", path=owner)
-        return tensor_constant(tensor, self.dtype(tensor.data_type, owner), owner, self.data, stored)
+        return tensor_constant(tensor, self.dtype(tensor.data_type, owner), owner, self.data, span)
 
     def sparse(self, tensor: Any, owner: str) -> Constant:
         shape = tuple(tensor.dims)
-        kept = tensor.values.dims[0] if tensor.values.dims else 0
+        count = tensor.values.dims[0] if tensor.values.dims else 0
         constant = stored_constant(shape, self.dtype(tensor.values.data_type, owner), owner, None, 0)
-        if len(shape) > MAX_RANK or any(size < 1 for size in shape) or not 0 <= kept <= constant.elements:
-            raise InputError(f"must hold at most as many values as its sizes {shape} allow, not {kept}", path=owner)
-        return stored_constant(shape, constant.dtype, owner, None, 0, 1 - kept / constant.elements)
+        if len(shape) > MAX_RANK or any(size < 1 for size in shape) or not 0 <= count <= constant.elements:
+            raise InputError(f"must hold at most as many values as its sizes {shape} allow, not {count}", path=owner)
+        return stored_constant(shape, constant.dtype, owner, None, 0, 1 - count / constant.elements)
 
-    def given(self, value: Any) -> Given:
+    def describe(self, value: Any) -> ValueInfo:
         owner = f"tensor {text(value.name)!r}"
         if not value.type.HasField("tensor_type"):
-            return Given(value.name, "", None)  # a sequence, a map or an optional: only an opaque row can read it
+            return ValueInfo(value.name, "", None)  # a sequence, a map or an optional: only an opaque layer can read it
         kind = value.type.tensor_type
         dtype = self.dtype(kind.elem_type, owner) if kind.elem_type else ""
         if not kind.HasField("shape"):
-            return Given(value.name, dtype, None)
+            return ValueInfo(value.name, dtype, None)
         if len(kind.shape.dim) > MAX_RANK:
             raise InputError(f"must have at most {MAX_RANK} axes, not {len(kind.shape.dim)}", path=owner)
         sizes: list[int | str | None] = []
@@ -151,32 +151,32 @@ class _Reader:
                 sizes.append(dim.dim_value)
             else:
                 sizes.append(text(dim.dim_param) or None)
-        return Given(value.name, dtype, tuple(sizes))
+        return ValueInfo(value.name, dtype, tuple(sizes))
 
     def operator(self, index: int, node: Any) -> Operator:
         domain = "" if node.domain in STANDARD else text(node.domain)
         code = f"{domain}.{text(node.op_type)}" if domain else text(node.op_type)
         owner = f"operator {index}, {code}"
         if not node.op_type:
-            raise InputError("must have a name of what it does", path=owner)
+            raise InputError("must have an operator type", path=owner)
         options: dict[str, Any] = {}
         subgraphs: list[Any] = []
         for item in node.attribute:
             if item.name in options:
                 raise InputError(f"attribute {text(item.name)!r} must be given once", path=owner)
             options[item.name] = self.option(item, owner, subgraphs)
-        captured = tuple(dict.fromkeys(name for graph in subgraphs for name in free(graph)))
+        captures = tuple(dict.fromkeys(name for graph in subgraphs for name in free(graph)))
         inputs, outputs = list(node.input), list(node.output)
-        return Operator(index, code, text(node.name), inputs, outputs, options, node, captured, tuple(subgraphs))
+        return Operator(index, code, text(node.name), inputs, outputs, options, node, captures, tuple(subgraphs))
 
     def option(self, item: Any, owner: str, subgraphs: list[Any]) -> Any:
         kind = item.AttributeType.Name(item.type) if item.type in item.AttributeType.values() else "UNDEFINED"
         if kind == "UNDEFINED":
-            given = [field.name for field, _ in item.ListFields() if field.name not in ("name", "doc_string")]
-            if len(given) > 1:
+            fields = [field.name for field, _ in item.ListFields() if field.name not in ("name", "doc_string")]
+            if len(fields) > 1:
                 raise InputError(f"attribute {text(item.name)!r} must have one value", path=owner)
             kind = {"f": "FLOAT", "i": "INT", "s": "STRING", "t": "TENSOR", "g": "GRAPH"}.get(
-                given[0] if given else "", given[0].upper() if given else "UNDEFINED"
+                fields[0] if fields else "", fields[0].upper() if fields else "UNDEFINED"
             )
         if kind in ("FLOAT", "INT"):
             return item.f if kind == "FLOAT" else item.i
@@ -190,7 +190,7 @@ class _Reader:
             subgraphs.append(item.g)
         elif kind == "GRAPHS":
             subgraphs.extend(item.graphs)
-        return None  # lists of texts or tensors, types: no operator that is computed has one
+        return None  # lists of strings or tensors, types: no modeled operator has one
 
 
 def _texts(names: Iterable[object]) -> None:
@@ -199,8 +199,8 @@ def _texts(names: Iterable[object]) -> None:
             raise InputError(f"names must be text in UTF-8, not {name!r:.60}")
 
 
-def _named(graph: Any) -> None:
-    """Hold that all names are text: the parser gives bytes where they are not."""
+def _check_names(graph: Any) -> None:
+    """Check that all names are text; the parser returns bytes for invalid UTF-8."""
     names = [graph.name, *(tensor.name for tensor in graph.initializer)]
     names += [tensor.values.name for tensor in graph.sparse_initializer]
     names += [value.name for value in (*graph.input, *graph.output, *graph.value_info)]
@@ -209,5 +209,5 @@ def _named(graph: Any) -> None:
         for item in node.attribute:
             names.append(item.name)
             for inner in ([item.g] if item.HasField("g") else []) + list(item.graphs):
-                _named(inner)
+                _check_names(inner)
     _texts(names)

@@ -1,6 +1,6 @@
-"""The few operators that exporters compute shapes with, on small constants: Gather, Concat and the like.
+"""Constant folding of the operators that exporters compute shapes with: Gather, Concat and the like.
 
-ONNX's reference implementation computes them, once what they write is known to be small.
+ONNX's reference implementation computes them if their outputs are small.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.constants import Array, Constant
 
-__all__ = ["FOLDED", "MAX_VALUES", "folded"]
+__all__ = ["FOLDED", "MAX_VALUES", "fold_operator"]
 
-#: Values of a result or an operand; shapes have at most a few.
+#: Maximum number of values of a result or an operand.
 MAX_VALUES = 1024
 _ELEMENTWISE = {
     "Add", "Sub", "Mul", "Div", "Mod", "Pow", "Min", "Max", "Neg", "Abs", "Sqrt", "Reciprocal", "Floor", "Ceil",
     "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Where",
 }  # fmt: skip
-#: Those that write no more values than they read first.
+#: Operators that write no more values than their first operand has.
 _SHRINKING = {
     "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "ReduceProd", "ReduceSum",
     "ReduceMax", "ReduceMin",
@@ -29,10 +29,10 @@ _SHRINKING = {
 FOLDED = _ELEMENTWISE | _SHRINKING | {"Gather", "Concat", "ConstantOfShape", "Range", "Expand", "Tile"}
 
 
-def folded(op: Op, operands: Sequence[Array | None], version: int) -> list[Array] | None:
-    """The outputs of an operator on known values (None: no such input), or None where it is not computed.
+def fold_operator(op: Op, operands: Sequence[Array | None], version: int) -> list[Array] | None:
+    """The outputs of an operator on constant operands (None: no such input), or None if it is not folded.
 
-    `version` is that of ONNX's operators.
+    `version` is the opset version.
     """
     if op.code not in FOLDED or any(item is not None and item.size > MAX_VALUES for item in operands):
         return None
@@ -40,14 +40,14 @@ def folded(op: Op, operands: Sequence[Array | None], version: int) -> list[Array
         if _most(op, operands) > MAX_VALUES:
             return None
         with np.errstate(all="ignore"):
-            results = _computed(op, operands, version)
-    except Exception:  # operands that do not fit, of which the reference raises what it likes
-        return None  # the shape of the output tells what is wrong, if anything reads it
+            results = _evaluate(op, operands, version)
+    except Exception:  # the reference raises any exception for operands that do not fit
+        return None  # shape inference reports the fault if the output is used
     return results if all(item.size <= MAX_VALUES for item in results) else None
 
 
 def _most(op: Op, operands: Sequence[Array | None]) -> int:
-    """How many values an operator writes at most; raises what it likes where its operands do not fit."""
+    """Maximum number of values an operator writes; raises any exception if its operands do not fit."""
     x = [item for item in operands if item is not None]
     shapes = [item.shape for item in x]
     sizes: Sequence[int] = shapes[0]
@@ -73,13 +73,13 @@ def _most(op: Op, operands: Sequence[Array | None]) -> int:
     return math.prod(max(abs(int(size)), 1) for size in sizes)  # a size of 0 hides no other
 
 
-def _computed(op: Op, operands: Sequence[Array | None], version: int) -> list[Array]:
-    """What ONNX's reference gives for a node that has of the file only its numbers."""
+def _evaluate(op: Op, operands: Sequence[Array | None], version: int) -> list[Array]:
+    """The results of ONNX's reference for a node with the integer attributes of the file."""
     from onnx import AttributeProto, defs, helper, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
     if op.code in ("Squeeze", "Unsqueeze") and version < 13 and "axes" in op.options:
-        # The same with an input for its axes; the reference of those before takes them in turn, wrong if negative.
+        # The form with axes as an input; the older reference is wrong for negative axes.
         operands, version = [operands[0], np.asarray(op.options["axes"], np.int64)], 13
     inputs = ["" if item is None else f"input {place}" for place, item in enumerate(operands)]
     outputs = [f"output {place}" for place in range(len(op.outputs))]

@@ -1,4 +1,4 @@
-"""An ONNX graph whose tensors have shapes and types."""
+"""An ONNX graph after shape inference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Graph", "Tensor"]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of the graph; its shape is with the batch, and None where it depends on values."""
+    """A tensor of the graph; its shape includes the batch, and is None if it depends on values."""
 
     name: str
     dtype: str
@@ -22,13 +22,13 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many values it has."""
+        """Number of values."""
         return math.prod(self.shape or ())
 
 
 @dataclass(slots=True)
 class Graph:
-    """A graph whose tensors have shapes: operators in their plain form, in an order in which they can run."""
+    """A graph with inferred shapes: operators in canonical form and topological order."""
 
     ops: list[Op]
     tensors: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""The nodes of an ONNX graph: functions put in their places, one source for each tensor, and an order to run in."""
+"""The nodes of an ONNX graph: function inlining, single assignment and topological order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from hwsim.errors import InputError, nearest
 from hwsim.workload.onnx.constants import Constant
-from hwsim.workload.onnx.records import MAX_OPERATORS, Given, Operator, text
+from hwsim.workload.onnx.records import MAX_OPERATORS, Operator, ValueInfo, text
 
-__all__ = ["free", "inlined", "ordered", "unique"]
+__all__ = ["free", "inline_functions", "sort_operators", "unique"]
 
 
 def free(graph: Any) -> list[str]:
-    """The tensors that a subgraph reads of the graph around it."""
+    """The outer-scope tensors that a subgraph reads."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own |= {name for node in graph.node for name in node.output}
     read = [name for node in graph.node for name in node.input]
@@ -26,8 +26,8 @@ def free(graph: Any) -> list[str]:
     return [name for name in dict.fromkeys(read) if name and name not in own]
 
 
-def unique(inputs: Iterable[Given], operators: Iterable[Operator], constants: Mapping[str, Constant]) -> None:
-    """Every tensor has one source."""
+def unique(inputs: Iterable[ValueInfo], operators: Iterable[Operator], constants: Mapping[str, Constant]) -> None:
+    """Check that every tensor has one source."""
     names = set()
     for value in inputs:
         if value.name in names:
@@ -40,24 +40,24 @@ def unique(inputs: Iterable[Given], operators: Iterable[Operator], constants: Ma
             names.add(name)
 
 
-def ordered(operators: list[Operator], known: set[str], outputs: list[str]) -> list[Operator]:
-    """Operators so that each comes after those that it reads, otherwise as in the file."""
+def sort_operators(operators: list[Operator], sources: set[str], outputs: list[str]) -> list[Operator]:
+    """Operators in topological order, otherwise as in the file."""
     writer = {name: place for place, op in enumerate(operators) for name in op.outputs if name}
-    names = [*known, *writer]
+    names = [*sources, *writer]
     for op in operators:
-        for name in (*op.inputs, *op.captured):
-            if name and name not in known and name not in writer:
+        for name in (*op.inputs, *op.captures):
+            if name and name not in sources and name not in writer:
                 message = (
                     f"must read a tensor of the graph; nothing gives {text(name)!r}, and no initializer is called so"
                 )
                 raise InputError(message + _near(name, names), path=str(op))
     for name in outputs:
-        if name not in known and name not in writer:
+        if name not in sources and name not in writer:
             raise InputError(f"outputs must be written by an operator; {text(name)!r} is not", path="the graph")
     waits: list[int] = []
     readers: dict[int, list[int]] = {}
     for place, op in enumerate(operators):
-        needs = {writer[name] for name in (*op.inputs, *op.captured) if name in writer}
+        needs = {writer[name] for name in (*op.inputs, *op.captures) if name in writer}
         waits.append(len(needs))
         for need in needs:
             readers.setdefault(need, []).append(place)
@@ -71,8 +71,8 @@ def ordered(operators: list[Operator], known: set[str], outputs: list[str]) -> l
             if not waits[reader]:
                 heapq.heappush(ready, reader)
     if len(order) < len(operators):
-        stuck = ", ".join(str(op) for place, op in enumerate(operators) if waits[place])
-        raise InputError(f"must have no cycle; these wait for each other: {stuck:.300}")
+        cycle = ", ".join(str(op) for place, op in enumerate(operators) if waits[place])
+        raise InputError(f"must have no cycle; these wait for each other: {cycle:.300}")
     return order
 
 
@@ -80,8 +80,8 @@ def _near(name: str, names: list[str]) -> str:
     return nearest(name, names) if len(names) <= 1000 else ""
 
 
-def inlined(model: Any) -> Any:
-    """The model with its own functions put in place of the nodes that call them."""
+def inline_functions(model: Any) -> Any:
+    """The model with its local functions inlined."""
     from onnx import inliner
 
     bodies = {(item.domain, item.name): item for item in model.functions}

@@ -1,10 +1,9 @@
-"""The kind of layer that stands for each operator of ONNX, and its sizes."""
+"""Conversion of each operator of ONNX to a layer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
@@ -20,19 +19,13 @@ from hwsim.workload.layers import (
     Softmax,
 )
 from hwsim.workload.onnx.canonical import MS, Op
-from hwsim.workload.onnx.composed import attention, multi_head, own_attention, recurrent, skip_norm
+from hwsim.workload.onnx.composites import attention, multi_head, own_attention, recurrent, skip_norm
+from hwsim.workload.onnx.converter import Converter, Maker, Values
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.products import few_bits, gemm, product
-from hwsim.workload.onnx.stored import Values
-from hwsim.workload.onnx.windows import convolution, pool, transposed
+from hwsim.workload.onnx.windows import convolution, pool, transposed_convolution
 
-if TYPE_CHECKING:
-    from hwsim.workload.onnx.converter import Converter
-
-__all__ = ["MAKERS", "Maker"]
-
-#: Makes the layer that reads all operands of an operator, or adds several rows itself and gives None.
-Maker: TypeAlias = "Callable[[Converter, Op, str], Layer | None]"
+__all__ = ["MAKERS"]
 
 _ELEMENTWISE = {
     "Add": "add", "Sum": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Mean": "add",
@@ -60,7 +53,7 @@ _REDUCED = {
 
 def _reduce(c: Converter, op: Op, name: str) -> Layer:
     """A reduction along neighboring axes is a pool over them."""
-    source = c.given(op, 0)
+    source = c.input_tensor(op, 0)
     shape = source.shape or ()
     axes: list[int] | None = (
         [int(op.options.get("axis", 0))] if op.code.startswith("Arg") else c.integers(op, "axes", 1)
@@ -74,34 +67,34 @@ def _reduce(c: Converter, op: Op, name: str) -> Layer:
     before, inside, after = shape[: places[0]], shape[places[0] : places[-1] + 1], shape[places[-1] + 1 :]
     if before and before[0] == c.batch:
         before = before[1:]
-    given: Values = {"type": _REDUCED[op.code], **c.types(op)}
+    options: Values = {"type": _REDUCED[op.code], **c.types(op)}
     if len(shape) == 4 and places == [2, 3]:
-        return c.checked(op, Pool2d(name, **c.image(source), **given))
+        return c.check_output(op, Pool2d(name, **c.image(source), **options))
     rows, columns = math.prod(inside), math.prod(after)
     sizes: Values = {"c": math.prod(before), "h": rows, "w": columns, "r": rows, "s": 1, "stride": (rows, 1)}
     if columns == 1:  # along the last axis: a row of values each
         sizes |= {"h": 1, "w": rows, "r": 1, "s": rows, "stride": (1, rows)}
-    return c.checked(op, Pool2d(name, **sizes, **given))
+    return c.check_output(op, Pool2d(name, **sizes, **options))
 
 
 def _elementwise(c: Converter, op: Op, name: str) -> Layer:
-    given: Values = {"n": len(c.operands(op)), "activation": op.activation}
-    return Elementwise(name, shape=c.shape(c.output(op)), type=_ELEMENTWISE[op.code], **given, **c.types(op))
+    options: Values = {"n": len(c.operands(op)), "activation": op.activation}
+    return Elementwise(name, shape=c.shape(c.output(op)), type=_ELEMENTWISE[op.code], **options, **c.types(op))
 
 
 def _activation(c: Converter, op: Op, name: str) -> Layer:
     shape = c.shape(c.output(op))
-    return c.checked(op, Activation(name, shape=shape, type=activation(op, c.constants), **c.types(op)))
+    return c.check_output(op, Activation(name, shape=shape, type=activation(op, c.constants), **c.types(op)))
 
 
 def _softmax(c: Converter, op: Op, name: str) -> Layer:
-    return c.checked(op, Softmax(name, shape=c.shape(c.output(op)), **c.types(op)))
+    return c.check_output(op, Softmax(name, shape=c.shape(c.output(op)), **c.types(op)))
 
 
 def _norm(c: Converter, op: Op, name: str) -> Layer:
     scales = c.constant(op, 1)
-    types = c.types(op) | ({} if scales is None else {"weight": c.stored(scales)})
-    return c.checked(op, Normalization(name, shape=c.shape(c.output(op)), type=_NORMS[op.code], **types))
+    types = c.types(op) | ({} if scales is None else {"weight": c.storage_spec(scales)})
+    return c.check_output(op, Normalization(name, shape=c.shape(c.output(op)), type=_NORMS[op.code], **types))
 
 
 def _move(c: Converter, op: Op, name: str) -> Layer | None:
@@ -109,7 +102,7 @@ def _move(c: Converter, op: Op, name: str) -> Layer | None:
     shape, to, kind = c.shape(source), c.shape(out), _MOVES[op.code]
     same = source.elements == out.elements and source.dtype == out.dtype
     if same and kind in ("slice", "pad", "resize", "copy") and len([item for item in op.outputs if item]) == 1:
-        c.producers[out.name] = c.producers[source.name]  # nothing is cut off, added or changed
+        c.producers[out.name] = c.producers[source.name]  # no value is dropped, added or changed
         return None
     if same and kind == "transpose" and "perm" in op.options and _stays(source.shape or (), op.options["perm"]):
         c.producers[out.name] = c.producers[source.name]
@@ -121,8 +114,8 @@ def _move(c: Converter, op: Op, name: str) -> Layer | None:
 
 def _stays(shape: Shape, order: tuple[int, ...]) -> bool:
     """Whether a transposition moves axes of size 1 alone."""
-    kept = [axis for axis in order if axis < len(shape) and shape[axis] != 1]
-    return kept == sorted(kept)
+    axes = [axis for axis in order if axis < len(shape) and shape[axis] != 1]
+    return axes == sorted(axes)
 
 
 def _gather(c: Converter, op: Op, name: str) -> Layer | None:
@@ -133,35 +126,35 @@ def _gather(c: Converter, op: Op, name: str) -> Layer | None:
         raise UnmodeledError("it is no look-up of the rows of a stored matrix")
     tokens = math.prod(c.shape(c.operands(op)[0]))
     rows, dim = table.shape
-    return c.checked(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
+    return c.check_output(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
 
 
 def _concat(c: Converter, op: Op, name: str) -> Layer:
     operands, out = c.operands(op), c.output(op)
     shape, rank = c.shape(out), len(out.shape or ())
     if len(operands) == 1:
-        # What is joined beside it is constant, and there when the network starts.
+        # The other parts are constants, in place when the network starts.
         return DataMovement(name, shape=c.shape(operands[0]), to=shape, type="pad", **c.types(op))
     if len(operands) < len(op.inputs):
         raise UnmodeledError("it joins several tensors and constants")
     axis = int(op.options.get("axis", 0)) % max(rank, 1)
     at = axis - (rank - len(shape))
     if (out.shape or ())[0] == c.batch and rank == 2:
-        at = axis  # features keep an axis of one in the place of the batch
+        at = axis  # features keep an axis of size 1 in place of the batch
     if at < 0 or any(len(tensor.shape or ()) != rank for tensor in operands):
         raise UnmodeledError(f"it joins along axis {axis}")
     parts = tuple(c.shape(tensor)[at] for tensor in operands)
-    return c.checked(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
+    return c.check_output(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
 
 
 def _each(names: dict[str, Any] | tuple[str, ...], make: Maker, kind: str = "computed") -> dict[str, tuple[str, Maker]]:
     return dict.fromkeys(names, (kind, make))
 
 
-#: By the operator's plain name: what becomes of it (``computed`` or ``moved``), and how.
+#: How an operator is imported (``computed`` or ``moved``) and its maker, by the plain operator type.
 MAKERS: dict[str, tuple[str, Maker]] = {
     "Conv": ("computed", convolution),
-    "ConvTranspose": ("computed", transposed),
+    "ConvTranspose": ("computed", transposed_convolution),
     "Gemm": ("computed", gemm),
     "MatMul": ("computed", product),
     f"{MS}FusedMatMul": ("computed", product),

@@ -1,4 +1,4 @@
-"""An ONNX file as plain records: what it holds, whatever its protobuf messages look like."""
+"""An ONNX file as plain records, independent of its protobuf messages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from hwsim.workload.onnx.constants import Constant
 
-__all__ = ["MAX_OPERATORS", "Given", "OnnxFile", "Operator", "text"]
+__all__ = ["MAX_OPERATORS", "ValueInfo", "OnnxFile", "Operator", "text"]
 
 MAX_OPERATORS = 20_000
 MAX_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A tensor that the file describes: each size a number, a name (symbolic), or None where nothing is said."""
+class ValueInfo:
+    """The type and shape of a tensor in the file; each size is a number, a symbolic name, or None if unknown."""
 
     name: str
     dtype: str
@@ -24,9 +24,9 @@ class Given:
 
 @dataclass(slots=True)
 class Operator:
-    """A node of the graph; `code` is its name, after its domain where that is not ONNX's own.
+    """A node of the graph; `code` is its operator type, after its domain if that is not ONNX's own.
 
-    `captured` are tensors of the graph around it that its subgraphs read.
+    `captures` are the outer-scope tensors that its subgraphs read.
     """
 
     index: int
@@ -36,7 +36,7 @@ class Operator:
     outputs: list[str]
     options: dict[str, Any]
     proto: Any
-    captured: tuple[str, ...] = ()
+    captures: tuple[str, ...] = ()
     subgraphs: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Operator:
 
 @dataclass(eq=False, slots=True)
 class OnnxFile:
-    """What a file holds; `opsets` are the versions by domain, `external` the names of constants stored elsewhere."""
+    """The content of a file; `opsets` are versions by domain, `external` the names of constants in other files."""
 
     path: str
     digest: str
@@ -54,13 +54,13 @@ class OnnxFile:
     opsets: dict[str, int]
     operators: list[Operator]
     constants: dict[str, Constant]
-    inputs: list[Given]
+    inputs: list[ValueInfo]
     outputs: list[str]
-    described: dict[str, Given]
+    value_info: dict[str, ValueInfo]
     external: list[str] = field(default_factory=list)
 
 
 def text(raw: str | bytes) -> str:
-    """Text of the file, on one line and never long."""
-    given = raw[:MAX_TEXT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[:MAX_TEXT]
-    return "".join(char if char.isprintable() else "?" for char in given)
+    """Text of the file, printable and of limited length."""
+    string = raw[:MAX_TEXT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[:MAX_TEXT]
+    return "".join(char if char.isprintable() else "?" for char in string)

@@ -1,4 +1,4 @@
-"""ONNX's own rules for shapes and types, one operator at a time, and what has to hold before they are asked."""
+"""ONNX's shape and type inference for one operator, and the checks that it needs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.graph import Tensor
 from hwsim.workload.onnx.records import Operator, text
 
-__all__ = ["Found", "Rules"]
+__all__ = ["OutputTypes", "Rules"]
 
-#: Shape and type of outputs by name; None and "" where they are not known.
-Found: TypeAlias = dict[str, tuple[Shape | None, str]]
+#: Shape and type of outputs by name; None and "" if unknown.
+OutputTypes: TypeAlias = dict[str, tuple[Shape | None, str]]
 
-#: The version of ONNX's rules for operators that a file has in another form.
+#: The opset version for operators whose canonical form differs from the file.
 PLAIN_OPSET = 13
-#: Options that are places of axes, and those that may be as far out as there are numbers.
+#: Attributes that are axes, and those that may be any number.
 _PLACES = ("axis", "axes", "perm", "batch_dims", "batch_axis", "time_axis")
 _ENDS = ("starts", "ends", "start", "end", "seed")
 
 
 class Rules:
-    """The rules of the versions that a file asks for (`versions`, by domain).
+    """Inference rules of the opset versions of a file (`versions`, by domain).
 
-    ``numbers`` are ONNX's numbers of types by their names, ``names`` the reverse.
+    ``numbers`` are ONNX's type numbers by name, ``names`` the reverse.
     """
 
     def __init__(self, versions: Mapping[str, int]) -> None:
@@ -43,11 +43,11 @@ class Rules:
 
     @property
     def newest(self) -> int:
-        """The newest version of ONNX's own operators that is known."""
+        """The newest opset version of the installed onnx."""
         return int(self.onnx.defs.onnx_opset_version())
 
-    def counted(self, operator: Operator) -> None:
-        """Hold that an operator has the inputs and outputs that its kind must have."""
+    def check_arity(self, operator: Operator) -> None:
+        """Check the number of inputs and outputs of an operator."""
         domain, defs = operator.code.rpartition(".")[0], self.onnx.defs
         if not defs.has(operator.proto.op_type, domain):
             return
@@ -55,22 +55,22 @@ class Rules:
             schema = defs.get_schema(operator.proto.op_type, self.versions.get(domain, 1), domain)
         except defs.SchemaError:
             return
-        for what, given, least, most in (
+        for what, names, least, most in (
             ("inputs", operator.inputs, schema.min_input, schema.max_input),
             ("outputs", operator.outputs, schema.min_output, schema.max_output),
         ):
-            if not least <= len(given) <= most:
-                raise InputError(f"must have {least} to {most} {what}, not {len(given)}")
+            if not least <= len(names) <= most:
+                raise InputError(f"must have {least} to {most} {what}, not {len(names)}")
         for name, formal in zip(operator.inputs, schema.inputs):
             if not name and formal.option == defs.OpSchema.FormalParameterOption.Single:
                 raise InputError(f"must have its input {formal.name!r}")
 
     def infer(
-        self, op: Op, tensors: Mapping[str, Tensor], known: Callable[[str], tuple[Array | None, str]]
-    ) -> tuple[Found, str]:
-        """Shape and type of each output; and why not, where the rules give none.
+        self, op: Op, tensors: Mapping[str, Tensor], constant_of: Callable[[str], tuple[Array | None, str]]
+    ) -> tuple[OutputTypes, str]:
+        """Shape and type of each output, and the reason if there are none.
 
-        `known` gives the values and the type of an input that is constant and small, else None.
+        `constant_of` returns the values and the type of an input that is a small constant, else None.
         """
         plain = op.code != op.source
         domain = "" if plain else op.proto.domain if op.proto.domain != "ai.onnx" else ""
@@ -81,7 +81,7 @@ class Rules:
         types = {name: self.type_of(tensors[name], plain) for name in op.inputs if name}
         data = {}
         for name in op.inputs:
-            value, dtype = known(name)
+            value, dtype = constant_of(name)
             if value is not None and not plain:
                 data[name] = self.onnx.numpy_helper.from_array(np.asarray(value), name)
                 data[name].data_type = self.numbers.get(dtype, data[name].data_type)
@@ -89,23 +89,23 @@ class Rules:
             schema = defs.get_schema(op.code if plain else op.proto.op_type, version, domain)
             self.within(op, tensors)
             node = op.proto
-            if plain or op.stored:
+            if plain or op.dequantization:
                 node = self.onnx.NodeProto(op_type=op.code, input=op.inputs, output=op.outputs)
                 node.attribute.extend(item for item in op.proto.attribute if item.name in schema.attributes)
-            found = self.onnx.shape_inference.infer_node_outputs(
+            outputs = self.onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=self.opsets or [self.onnx.helper.make_opsetid("", version)]
             )
         except InputError:
             raise
         except Exception as error:  # what the C++ library raises has no common type
             return {}, text(" ".join(str(error).split()))
-        result: Found = {}
-        for name, kind in found.items():
+        result: OutputTypes = {}
+        for name, kind in outputs.items():
             if kind.HasField("tensor_type"):
                 tensor = kind.tensor_type
                 dims = tensor.shape.dim if tensor.HasField("shape") else None
-                sized = dims is not None and all(dim.HasField("dim_value") for dim in dims)
-                sizes = tuple(dim.dim_value for dim in dims or ()) if sized else None
+                is_static = dims is not None and all(dim.HasField("dim_value") for dim in dims)
+                sizes = tuple(dim.dim_value for dim in dims or ()) if is_static else None
                 result[name] = sizes, "" if plain else self.names.get(tensor.elem_type, "")
         return result, ""
 
@@ -114,7 +114,7 @@ class Rules:
         return self.onnx.helper.make_tensor_type_proto(self.numbers.get(dtype, 1), tensor.shape)
 
     def within(self, op: Op, tensors: Mapping[str, Tensor]) -> None:
-        """Hold what ONNX's rules index by without a look: they end the process where it leads outside."""
+        """Check the attributes that ONNX's rules use as indices unchecked: out of range they end the process."""
         rank = max((len(tensors[name].shape or ()) for name in op.inputs if name), default=0)
         for key, value in op.options.items():
             numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()

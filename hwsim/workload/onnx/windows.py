@@ -1,26 +1,23 @@
-"""Layers with a window that moves over an image: convolutions and pools of ONNX."""
+"""Convolutions and pools of ONNX."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import Conv2d, DataMovement, Elementwise, Pool2d
 from hwsim.workload.onnx.canonical import Op
-from hwsim.workload.onnx.stored import Values, biased, window_weights
-from hwsim.workload.tflite.dead import dead_counts
+from hwsim.workload.onnx.converter import Converter, Values
+from hwsim.workload.onnx.parameters import has_bias, window_weights
+from hwsim.workload.tflite.dead_channels import dead_counts
 
-if TYPE_CHECKING:
-    from hwsim.workload.onnx.converter import Converter
-
-__all__ = ["convolution", "pool", "transposed"]
+__all__ = ["convolution", "pool", "transposed_convolution"]
 
 
 def _pair(op: Op, key: str, rank: int, default: int = 1) -> tuple[int, int]:
-    """Two numbers of an attribute; of a sequence, with one for its rows."""
+    """Two numbers of an attribute; a 1-D window has one row."""
     option = op.options.get(key)
     if option is None or option == ():
         return (1 if rank == 1 else default), default
@@ -41,10 +38,10 @@ def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
             numbers.append((total // 2, -(-total // 2)) if auto == "SAME_UPPER" else (-(-total // 2), total // 2))
         pads = numbers[0][0], numbers[1][0], numbers[0][1], numbers[1][1]
     elif auto == "NOTSET":
-        given = op.options.get("pads") or (0,) * 2 * rank
-        if not isinstance(given, tuple) or len(given) != 2 * rank:
-            raise InputError(f"pads must be {2 * rank} numbers, not {given!r:.60}")
-        pads = (0, given[0], 0, given[1]) if rank == 1 else given
+        option = op.options.get("pads") or (0,) * 2 * rank
+        if not isinstance(option, tuple) or len(option) != 2 * rank:
+            raise InputError(f"pads must be {2 * rank} numbers, not {option!r:.60}")
+        pads = (0, option[0], 0, option[1]) if rank == 1 else option
     elif auto != "VALID":
         raise InputError(f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {auto!r:.40}")
     return {"stride": strides, "dilation": dilations, "pad": pads}
@@ -52,8 +49,8 @@ def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
 
 def convolution(c: Converter, op: Op, name: str) -> Layer:
     shape = window_weights(c, op, (3, 4))
-    image, rank = c.image(c.given(op, 0)), len(shape) - 2
-    if len(c.given(op, 0).shape or ()) != len(shape):
+    image, rank = c.image(c.input_tensor(op, 0)), len(shape) - 2
+    if len(c.input_tensor(op, 0).shape or ()) != len(shape):
         raise InputError(f"weights must have as many axes as what they are used on, not {len(shape)}")
     k, per_group = shape[:2]
     r, s = (1, shape[2]) if rank == 1 else shape[2:]
@@ -61,22 +58,29 @@ def convolution(c: Converter, op: Op, name: str) -> Layer:
     if groups < 1 or groups * per_group != image["c"] or k % groups:
         raise InputError(f"weights must be of a part of the {image['c']} input channels, not of {per_group} x {groups}")
     dead = dead_counts(c.dead_in(op, 1, image["c"]), c.dead_out(op, 1, k), image["c"], groups)
-    given: Values = {"k": k, "r": r, "s": s, "groups": groups, "bias": biased(c, op, k), "activation": op.activation}
+    options: Values = {
+        "k": k,
+        "r": r,
+        "s": s,
+        "groups": groups,
+        "bias": has_bias(c, op, k),
+        "activation": op.activation,
+    }
     window = _window(op, image, r, s, rank)
-    return c.checked(op, Conv2d(name, **image, **given, **window, **dead, **c.types(op, c.constant(op, 1))))
+    return c.check_output(op, Conv2d(name, **image, **options, **window, **dead, **c.types(op, c.constant(op, 1))))
 
 
-def transposed(c: Converter, op: Op, name: str) -> None:
-    """A transposed convolution: each value times all filters, and the sum of those that meet in one place."""
+def transposed_convolution(c: Converter, op: Op, name: str) -> None:
+    """A transposed convolution: a product with all filters and a col2im sum."""
     shape = window_weights(c, op, (3, 4))
-    image, taps = c.image(c.given(op, 0)), math.prod(shape[2:])
+    image, taps = c.image(c.input_tensor(op, 0)), math.prod(shape[2:])
     channels_in, per_group = shape[:2]
     groups = int(op.options.get("group", 1))
     if channels_in != image["c"] or groups < 1 or channels_in % groups:
         raise InputError(f"weights must be of the {image['c']} input channels in {groups} groups, not of {channels_in}")
     columns = per_group * groups * taps
     types, out = c.types(op, c.constant(op, 1)), c.output(op)
-    bias = biased(c, op, per_group * groups)
+    bias = has_bias(c, op, per_group * groups)
     layer = Conv2d(name, **image, k=columns, groups=groups, bias=False, **types)
     between = c.between(op, "columns", layer.output.shape)
     c.row(layer, [c.operands(op)[0].name], between)
@@ -87,23 +91,23 @@ def transposed(c: Converter, op: Op, name: str) -> None:
     if not bias and op.activation == "none":
         c.row(fold, [between], out.name)
         return
-    folded = c.between(op, "folded", to)
-    c.row(fold, [between], folded)
-    added = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
-    c.row(added, [folded], out.name)
+    sums = c.between(op, "folded", to)
+    c.row(fold, [between], sums)
+    addition = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
+    c.row(addition, [sums], out.name)
 
 
 def pool(c: Converter, op: Op, name: str) -> Layer:
-    source = c.given(op, 0)
+    source = c.input_tensor(op, 0)
     rank = len(source.shape or ()) - 2
     if op.options.get("channels_last"):
         raise UnmodeledError("its channels come last")
     image, kind = c.image(source), "max" if "Max" in op.code else "avg"
     if op.code.startswith("Global"):
-        return c.checked(op, Pool2d(name, **image, type=kind, **c.types(op)))
+        return c.check_output(op, Pool2d(name, **image, type=kind, **c.types(op)))
     r, s = _pair(op, "kernel_shape", rank, 0)
     if min(r, s) < 1:
         raise InputError(f"kernel_shape must be {rank} numbers above 0, not {op.options.get('kernel_shape')}")
     ceil = bool(op.options.get("ceil_mode", 0))
     window = _window(op, image, r, s, rank)
-    return c.checked(op, Pool2d(name, **image, r=r, s=s, **window, type=kind, ceil=ceil, **c.types(op)))
+    return c.check_output(op, Pool2d(name, **image, r=r, s=s, **window, type=kind, ceil=ceil, **c.types(op)))

@@ -1,7 +1,7 @@
-"""The wire format of an ONNX file, walked as far as its weights: these stay in the file and are read where needed.
+"""The wire format of an ONNX file: large arrays stay in the file and are read on demand.
 
-A parsed model holds a second copy of everything. Here the large arrays of the graph's initializers are noted by their
-place, and only what is left, a few percent of a usual file, is given to the protobuf parser.
+A parsed model holds a second copy of everything. Here the large arrays of the graph's initializers are recorded by
+their place in the file; only the rest, a few percent of a usual file, goes to the protobuf parser.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import TypeAlias
 
 from hwsim.errors import InputError
 
-__all__ = ["Stored", "slim"]
+__all__ = ["ArraySpan", "slim"]
 
 Source: TypeAlias = "bytes | memoryview"
 
-#: Arrays that are at least as long stay in the file.
+#: Arrays of at least this size stay in the file.
 LARGE_BYTES = 4096
-#: What is left may be at most as long.
+#: Maximum size of the rest.
 MAX_SLIM_BYTES = 256 * 2**20
 MAX_FIELDS = 4_000_000
 
 GRAPH = 7  # of a ModelProto
 INITIALIZER = 5  # of a GraphProto
-#: Fields of a TensorProto that hold little-endian numbers one after the other: float_data, raw_data, double_data.
+#: Fields of a TensorProto with packed little-endian numbers: float_data, raw_data, double_data.
 ARRAYS = {4: "float", 9: "raw", 10: "double"}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """An array that was left in the file: its field (``raw``, ``float`` or ``double``), place and length in bytes."""
+class ArraySpan:
+    """An array in the file: its field (``raw``, ``float`` or ``double``), offset and length in bytes."""
 
     field: str
     offset: int
@@ -42,7 +42,7 @@ class _Walk:
     def __init__(self, data: Source) -> None:
         self.data = data
         self.fields = 0
-        self.kept = 0
+        self.copied_bytes = 0
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         value = shift = 0
@@ -56,7 +56,7 @@ class _Walk:
         raise InputError("must be a whole ONNX file; a number in it is cut off")
 
     def message(self, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """Each field of a message: its number, kind, first byte, first byte of its content, and end."""
+        """Each field of a message: its number, wire type, first byte, first byte of its content, and end."""
         at = start
         while at < end:
             self.fields += 1
@@ -82,14 +82,14 @@ class _Walk:
             yield number, kind, head, content, at
 
     def keep(self, start: int, end: int) -> bytes:
-        """A copy of a part of the file, within what may be copied."""
-        self.kept += end - start
-        if self.kept > MAX_SLIM_BYTES:
+        """A copy of a part of the file, within the limit."""
+        self.copied_bytes += end - start
+        if self.copied_bytes > MAX_SLIM_BYTES:
             raise InputError(f"must have at most {MAX_SLIM_BYTES // 2**20} MiB beside the arrays of its initializers")
         return bytes(self.data[start:end])
 
 
-def _delimited(number: int, content: bytes) -> bytes:
+def _field(number: int, content: bytes) -> bytes:
     size, head = len(content), bytearray([number << 3 | _BYTES])
     while size > 0x7F:
         head.append(size & 0x7F | 0x80)
@@ -97,16 +97,16 @@ def _delimited(number: int, content: bytes) -> bytes:
     return bytes(head) + bytes([size]) + content
 
 
-def slim(data: Source) -> tuple[bytes, dict[int, Stored]]:
-    """The serialized model without the large arrays of its initializers, and these by the initializer's index.
+def slim(data: Source) -> tuple[bytes, dict[int, ArraySpan]]:
+    """The serialized model without its large arrays, and the arrays by the initializer's index.
 
     Raises
     ------
     InputError
-        Where the bytes are no protobuf message, or too much is left.
+        If the bytes are not a protobuf message, or the rest is too large.
     """
     walk = _Walk(data)
-    stored: dict[int, Stored] = {}
+    spans: dict[int, ArraySpan] = {}
     model: list[bytes] = []
     count = 0
     for number, kind, head, content, end in walk.message(0, len(data)):
@@ -121,12 +121,12 @@ def slim(data: Source) -> tuple[bytes, dict[int, Stored]]:
             tensor: list[bytes] = []
             for field, how, first, start, last in walk.message(content_, end_):
                 if field in ARRAYS and how == _BYTES and last - start >= LARGE_BYTES:
-                    if count in stored:
+                    if count in spans:
                         raise InputError(f"initializer {count} must have its values once")
-                    stored[count] = Stored(ARRAYS[field], start, last - start)
+                    spans[count] = ArraySpan(ARRAYS[field], start, last - start)
                 else:
                     tensor.append(walk.keep(first, last))
-            graph.append(_delimited(INITIALIZER, b"".join(tensor)))
+            graph.append(_field(INITIALIZER, b"".join(tensor)))
             count += 1
-        model.append(_delimited(GRAPH, b"".join(graph)))
-    return b"".join(model), stored
+        model.append(_field(GRAPH, b"".join(graph)))
+    return b"".join(model), spans

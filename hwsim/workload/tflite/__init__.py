@@ -1,4 +1,4 @@
-"""TFLite models: the network as layers, and beside it everything that is needed to run it."""
+"""TFLite models: the network as layers, with the tensors and operators of the file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
 from hwsim.workload.tflite.file import Operator, Quantization, Tensor, read_tables
+from hwsim.workload.tflite.operators import MAKERS
 
 __all__ = ["Model", "Operator", "Quantization", "Tensor", "read_model"]
 
@@ -24,16 +25,16 @@ class Model:
         The file's name without its suffix, its path, and ``sha256:`` of its bytes.
     file_bytes : int
     tensors : tuple of Tensor
-        By index; constants give their `values` as numpy arrays, views into the file that are made when asked for.
+        By index; `values` of a constant is a numpy array, a view into the file that is made on demand.
     operators : tuple of Operator
-        In the order in which they run, with their options.
+        In execution order, with their options.
     inputs, outputs : tuple of int
-        Tensors that the user gives and gets.
+        Input and output tensors of the network.
     workload : Workload
     layers : dict
-        The name of the layer that stands for each operator, by the operator's index.
+        The layer of each operator, by the operator's index.
     warnings : tuple of str
-        What of the file the workload does not hold.
+        Parts of the file that were not imported.
     constant_bytes : int
         Bytes of all constants that operators read: weights, biases, shapes.
     """
@@ -67,16 +68,16 @@ def read_model(path: str | Path, name: str = "") -> Model:
     ----------
     path : str or Path
     name : str, optional
-        The name of the workload; default: that of the file.
+        The name of the workload (default: that of the file).
 
     Raises
     ------
     InputError
-        That names the file, whatever is wrong with it: not there, cut off, corrupted, hostile.
+        Names the file if it is missing, truncated, corrupted or hostile.
     """
     path = Path(path)
     file = read_tables(path)
-    converter = Converter(file)
+    converter = Converter(file, MAKERS)
     try:
         workload = converter.workload(name or path.stem)
     except InputError as error:

@@ -1,9 +1,10 @@
-"""From the graph of a TFLite file to a workload: names, shapes, types, what is constant, and what is lost."""
+"""Convert the graph of a TFLite file to a workload: layer names, shapes, number formats and warnings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,19 +13,25 @@ from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.network import Workload
 from hwsim.workload.tensor import TensorSpec
-from hwsim.workload.tflite.dead import Mask, dead_channels, nonzero
+from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
-from hwsim.workload.tflite.operators import MAKERS, WEIGHTED, Values
 
-__all__ = ["Converter"]
+__all__ = ["Converter", "Maker", "Values"]
 
-#: TFLite's types by the format whose bits they have; a handle is a word.
+Values: TypeAlias = dict[str, Any]
+#: Makes the layer that stands for an operator.
+Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer]"
+
+#: Operators whose faults are errors; others become opaque layers.
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+#: Number format for each TFLite type; a handle is a 32-bit word.
 _DTYPES = {
     "float64": "fp64", "complex64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int64": "int64",
     "uint64": "int64", "int32": "int32", "uint32": "int32", "int16": "int16", "uint16": "int16", "int8": "int8",
     "uint8": "int8", "bool": "int8", "int4": "int4", "string": "int8", "resource": "int32", "variant": "int32",
 }  # fmt: skip
-#: How a layer's name starts, where that is not the operator's own name.
+#: Prefix of a layer's name, if it is not the operator's own name.
 _SHORT = {
     "CONV_2D": "conv", "DEPTHWISE_CONV_2D": "dwconv", "FULLY_CONNECTED": "fc", "AVERAGE_POOL_2D": "pool",
     "MAX_POOL_2D": "pool", "CONCATENATION": "concat", "UNIDIRECTIONAL_SEQUENCE_LSTM": "lstm", "BATCH_MATMUL": "matmul",
@@ -32,14 +39,14 @@ _SHORT = {
 
 
 class Converter(Builder[int]):
-    """Makes the layers of one file; afterwards `layers` says which operator became which, and `warnings` what is lost.
+    """Makes the layers of one file; afterwards `layers` maps the index of an operator to the name of its layer.
 
     Shapes are without the batch and images have their channels first, as everywhere in hwsim.
     """
 
-    def __init__(self, file: TfliteFile) -> None:
+    def __init__(self, file: TfliteFile, makers: Mapping[str, Maker]) -> None:
         super().__init__(file.inputs)
-        self.file = file
+        self.file, self.makers = file, makers
         self.layers: dict[int, str] = {}
         self.constants = {t.index: t for t in file.tensors if t.data is not None or t.variable}
         read = {index for op in file.operators for index in op.inputs}
@@ -63,21 +70,21 @@ class Converter(Builder[int]):
         return self.network(name, shapes, source=source, digest=self.file.digest)
 
     def _batch(self) -> int:
-        """The size of the first axis of every image, if it is one and the same; else the batch is not told apart."""
+        """The size of the first axis if all inputs and outputs share it, else 1."""
         ends = [self.file.tensors[index].shape for index in (*self.file.inputs, *self.file.outputs)]
         first = {shape[0] for shape in ends if len(shape) > 1}
         return max(first.pop(), 1) if len(first) == 1 else 1
 
     def _fold(self) -> None:
-        """What is made of constants alone is constant: TFLite makes it once, when the model is loaded."""
+        """Fold operators on constants: TFLite runs them once, when the model is loaded."""
         for op in self.file.operators:
             if any(index >= 0 and index not in self.constants for index in op.inputs):
                 continue
             for place, index in enumerate(op.outputs):
-                made = self.file.tensors[index]
+                tensor = self.file.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
-                stored = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
-                self.constants[index] = self.constants[op.inputs[0]] if stored else made
+                is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
+                self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
             if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
                 self.warn(f"{op}: reads constants alone and is left out")
 
@@ -100,12 +107,12 @@ class Converter(Builder[int]):
         for place, index in enumerate(op.outputs[1:], 1):
             self.producers[index] = name
             if index in self.used:
-                made, first = self.file.tensors[index], operands[0]
-                shapes = self.shape(first), self.shape(made)
-                self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(made))
+                out, first = self.file.tensors[index], operands[0]
+                shapes = self.shape(first), self.shape(out)
+                self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(out))
 
     def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer:
-        maker = MAKERS.get(op.code)
+        maker = self.makers.get(op.code)
         try:
             if maker is None:
                 raise UnmodeledError("hwsim does not know it")
@@ -113,7 +120,7 @@ class Converter(Builder[int]):
         except UnmodeledError as reason:
             why = str(reason)
         except InputError as error:
-            if op.code in WEIGHTED:
+            if op.code in _WEIGHTED:
                 raise
             why = error.faults[0].message
         self.opaque_warning(op, why)
@@ -127,13 +134,13 @@ class Converter(Builder[int]):
             [(tensor.elements, self.spec(tensor)) for tensor in constants],
         )
 
-    # What the makers ask of an operator's tensors.
+    # Queries of the makers about an operator's tensors.
 
     def operands(self, op: Operator) -> list[Tensor]:
-        """The inputs that another operator, or the user, gives."""
+        """The inputs that are produced by another operator or are inputs of the network."""
         return [self.file.tensors[i] for i in op.inputs if i >= 0 and i not in self.constants]
 
-    def given(self, op: Operator, place: int) -> Tensor:
+    def input_tensor(self, op: Operator, place: int) -> Tensor:
         """The input at `place`."""
         if place >= len(op.inputs) or op.inputs[place] < 0:
             raise InputError(f"must have input {place}, and has {len(op.inputs)}")
@@ -153,19 +160,19 @@ class Converter(Builder[int]):
         return tensor
 
     def shape(self, tensor: Tensor) -> Shape:
-        """A tensor's shape as layers have it."""
+        """A tensor's shape without the batch, channels first."""
         return tuple(tensor.shape[axis] if axis >= 0 else 1 for axis in self.axes(tensor)) or (1,)
 
     def axes(self, tensor: Tensor) -> tuple[int, ...]:
-        """Which axis of the tensor is each axis of the layer's shape; -1 is one of size 1 in the place of the batch."""
+        """The tensor's axis for each axis of the layer's shape; -1 is an axis of size 1 in place of the batch."""
         rank = len(tensor.shape)
         if rank < 2 or tensor.shape[0] != self.batch:
             return tuple(range(rank))
         return {2: (-1, 1), 4: (3, 1, 2)}.get(rank, tuple(range(1, rank)))
 
     def image(self, op: Operator) -> Values:
-        """c, h and w of what an operator reads."""
-        tensor = self.given(op, 0)
+        """c, h and w of an operator's input."""
+        tensor = self.input_tensor(op, 0)
         if len(tensor.shape) != 4 or tensor.shape[0] != self.batch:
             raise UnmodeledError(f"it reads {tensor.shape}, not images in the batch of the network")
         return dict(zip(("h", "w", "c"), tensor.shape[1:]))
@@ -177,7 +184,7 @@ class Converter(Builder[int]):
         return TensorSpec(_DTYPES[tensor.dtype])
 
     def types(self, op: Operator, weights: Tensor | None = None) -> Values:
-        """The types of a layer's tensors; of weights with the share that is not zero."""
+        """The number formats of a layer's tensors; that of weights has their density."""
         output = self.file.tensors[op.outputs[0]]
         types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
@@ -187,10 +194,10 @@ class Converter(Builder[int]):
                 types["weight"] = TensorSpec(types["weight"].dtype, density)
         return types
 
-    def checked(self, op: Operator, layer: Layer) -> Layer:
-        """The layer, if its output has the shape that the file says."""
-        declared, computed = self.file.tensors[op.outputs[0]], layer.output.shape
-        if self.shape(declared) != computed and math.prod(self.shape(declared)) != math.prod(computed):
-            shown = " x ".join(map(str, declared.shape))
-            raise InputError(f"output must have {math.prod(computed)} values by its input and options, not {shown}")
+    def check_output(self, op: Operator, layer: Layer) -> Layer:
+        """The layer, if its output has as many values as the tensor in the file."""
+        out, shape = self.file.tensors[op.outputs[0]], layer.output.shape
+        if self.shape(out) != shape and math.prod(self.shape(out)) != math.prod(shape):
+            sizes = " x ".join(map(str, out.shape))
+            raise InputError(f"output must have {math.prod(shape)} values by its input and options, not {sizes}")
         return layer

@@ -1,4 +1,4 @@
-"""The tables of a TFLite file as plain records; every offset, length and reference is held against the file."""
+"""The tables of a TFLite file as plain records; every offset, length and reference is checked."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ MAX_NAME = 200
 VERSION = 3
 
 Array: TypeAlias = NDArray[Any]
-#: Bits of one value by TFLite's name of its type; of ``string`` and the handles it is unknown.
+#: Bits of one value by TFLite type; unknown for ``string`` and handles.
 BITS: dict[str, int] = {
     "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "complex64": 64, "complex128": 128, "int64": 64,
     "uint64": 64, "int32": 32, "uint32": 32, "int16": 16, "uint16": 16, "int8": 8, "uint8": 8, "int4": 4, "bool": 8,
 }  # fmt: skip
-#: What flatbuffers and numpy raise when a table leads outside of the file or holds what it may not.
+#: Exceptions of flatbuffers and numpy if a table is out of bounds or invalid.
 _BROKEN = (struct.error, TypeError, ValueError, IndexError, OverflowError, AssertionError)
 
 _WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
 _DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
 _FUSED = ("FusedActivationFunction",)
-#: The options that are read of each operator; one that is not here has none.
+#: The options to read for each operator; others have none.
 _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "CONV_2D": ("Conv2DOptions", _DILATED),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (*_DILATED, "DepthMultiplier")),
@@ -60,21 +60,21 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class Budget:
-    """The bytes that reading one file may touch. Tables that share their bytes could ask for far more than it holds."""
+    """Limit of the bytes that reading one file may touch: tables that share their bytes could need far more."""
 
     def __init__(self, file_bytes: int) -> None:
-        self._left = 64 * 2**20 + 8 * file_bytes
+        self._balance = 64 * 2**20 + 8 * file_bytes
 
     def spend(self, amount: int) -> None:
-        """Take `amount` bytes of it; raises InputError when it is used up."""
-        self._left -= amount
-        if self._left < 0:
+        """Charge `amount` bytes; raises InputError beyond the limit."""
+        self._balance -= amount
+        if self._balance < 0:
             raise InputError("its tables must not share their bytes: reading them takes many times the file")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Quantization:
-    """``real = scale * (stored - zero_point)``: one pair for the tensor, or one for each index of `axis`."""
+    """``real = scale * (stored - zero_point)``, with one pair per tensor or per index of `axis`."""
 
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
@@ -83,7 +83,7 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tensor:
-    """A tensor as the file has it: shape with the batch, channels last; `data` are the stored bytes of a constant."""
+    """A tensor of the file: shape with the batch, channels last; `data` are the bytes of a constant."""
 
     index: int
     name: str
@@ -96,7 +96,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many values it has."""
+        """Number of values."""
         return math.prod(self.shape)
 
     @property
@@ -110,10 +110,10 @@ class Tensor:
         Raises
         ------
         InputError
-            Where the file has no values, or has them in a form that is not read.
+            If the file has no values, or has them in an unsupported form.
         """
         if self.data is None or self.sparse or self.dtype not in BITS:
-            raise InputError(f"a constant with stored values is wanted, not {self.dtype}", path=f"tensor {self.index}")
+            raise InputError(f"must be a dense constant of numbers, not {self.dtype}", path=f"tensor {self.index}")
         if self.dtype == "int4":
             pairs = np.stack([self.data << 4, self.data], axis=-1).view(np.int8) >> 4
             return pairs.reshape(-1)[: self.elements].reshape(self.shape)
@@ -124,7 +124,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator: its name in TFLite (of a custom one its own), its options, and indices of tensors (-1: none)."""
+    """An operator: its name in TFLite or its custom name, its options, and indices of tensors (-1: none)."""
 
     index: int
     code: str
@@ -139,7 +139,7 @@ class Operator:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TfliteFile:
-    """What a file holds: its first subgraph, and how many there are."""
+    """The first subgraph of a file, and the number of subgraphs."""
 
     path: str
     digest: str
@@ -154,7 +154,7 @@ class TfliteFile:
 
 
 def read_tables(path: Path) -> TfliteFile:
-    """Read a file; raises InputError that names it for whatever is wrong with it."""
+    """Read a file; every fault raises an InputError that names it."""
     try:
         import tflite
     except ImportError:
@@ -180,7 +180,7 @@ def read_tables(path: Path) -> TfliteFile:
 
 
 def _text(raw: bytes | None) -> str:
-    """Text of the file, on one line and never long."""
+    """Text of the file, printable and of limited length."""
     text = (raw or b"")[:MAX_NAME].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "?" for char in text)
 
@@ -191,10 +191,10 @@ class _Reader:
         self.raw = raw
         self.tflite = tflite
         self.budget = Budget(len(raw))
-        self.referred = 0
+        self.reference_count = 0
         self.types = {value: name.lower() for name, value in _constants(tflite.TensorType)}
         self.codes = {value: name for name, value in _constants(tflite.BuiltinOperator)}
-        self.named: dict[str, dict[int, str]] = {
+        self.enums: dict[str, dict[int, str]] = {
             "Padding": {value: name for name, value in _constants(tflite.Padding)},
             "FusedActivationFunction": {value: name for name, value in _constants(tflite.ActivationFunctionType)},
         }
@@ -225,10 +225,10 @@ class _Reader:
         )  # fmt: skip
 
     @staticmethod
-    def count(what: str, given: int, most: int) -> int:
-        if given > most:
-            raise InputError(f"must have at most {most} {what}, not {given}")
-        return given
+    def count(what: str, number: int, most: int) -> int:
+        if number > most:
+            raise InputError(f"must have at most {most} {what}, not {number}")
+        return number
 
     def vector(self, table: Any, name: str) -> Array:
         """A vector of a table as a view into the file."""
@@ -241,8 +241,8 @@ class _Reader:
 
     def references(self, table: Any, name: str, owner: str, may_be_none: bool) -> tuple[int, ...]:
         vector = self.vector(table, name)
-        self.referred += vector.size
-        self.count("inputs and outputs of operators", self.referred, MAX_REFERENCES)
+        self.reference_count += vector.size
+        self.count("inputs and outputs of operators", self.reference_count, MAX_REFERENCES)
         indices = tuple(vector.tolist())
         for index in indices:
             if not (-may_be_none <= index < len(self.tensors)):
@@ -251,7 +251,7 @@ class _Reader:
         return indices
 
     def buffer(self, index: int) -> NDArray[np.uint8] | None:
-        """The bytes of a buffer, or None of an empty one; large files keep them behind the tables."""
+        """The bytes of a buffer, None if it is empty; large files keep them after the tables."""
         if index not in self.buffers:
             if not 0 <= index < self.model.BuffersLength():
                 raise InputError(f"buffer must be among its {self.model.BuffersLength()}, not {index}")
@@ -259,10 +259,10 @@ class _Reader:
             if (start := table.Offset()) > 1:
                 if start + table.Size() > len(self.raw):
                     raise InputError(f"buffer {index} must end within the {len(self.raw)} bytes of the file")
-                found = np.frombuffer(self.raw, np.uint8, table.Size(), start)
+                data = np.frombuffer(self.raw, np.uint8, table.Size(), start)
             else:
-                found = np.zeros(0, np.uint8) if not table.DataLength() else table.DataAsNumpy()
-            self.buffers[index] = found if found.size else None
+                data = np.zeros(0, np.uint8) if not table.DataLength() else table.DataAsNumpy()
+            self.buffers[index] = data if data.size else None
         return self.buffers[index]
 
     def tensor(self, index: int, table: Any) -> Tensor:
@@ -306,7 +306,7 @@ class _Reader:
             if not 0 <= index < self.model.OperatorCodesLength():
                 raise InputError(f"operator code must be among its {self.model.OperatorCodesLength()}, not {index}")
             table = self.model.OperatorCodes(index)
-            # Codes above 127 came later, in a wider field; the old one then holds a mark that is smaller.
+            # Codes above 127 are in a newer, wider field; the old field then holds a smaller placeholder.
             code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
             name = self.codes.get(code, f"BUILTIN_{code}")
             if name == "CUSTOM":
@@ -336,31 +336,31 @@ class _Reader:
                 raise InputError(f"must have {kind}, not options of type {table.BuiltinOptionsType()}", path=owner)
             return {}
         options.Init(union.Bytes, union.Pos)
-        found: dict[str, int | float | str] = {}
+        values: dict[str, int | float | str] = {}
         for field in fields:
             value = getattr(options, field)()
             key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field).lower()
-            if field in self.named:
-                if value not in self.named[field]:
+            if field in self.enums:
+                if value not in self.enums[field]:
                     raise InputError(f"{key} must be one of TFLite's, not {value}", path=owner)
-                value = self.named[field][value]
-            found[key] = value
-        return found
+                value = self.enums[field][value]
+            values[key] = value
+        return values
 
     def check_order(self) -> None:
-        """Every tensor is written once and read after that, so that there is no cycle."""
+        """Check that every tensor is written once, before it is read: there is no cycle."""
         ready = {t.index for t in self.tensors if t.data is not None or t.variable or not t.elements}
-        written = set(self.inputs)
+        sources = set(self.inputs)
         for op in self.operators:
             for index in op.inputs:
-                if index >= 0 and index not in written and index not in ready:
+                if index >= 0 and index not in sources and index not in ready:
                     raise InputError(f"must read what is written before it, not tensor {index}", path=str(op))
             for index in op.outputs:
-                if index in written or self.tensors[index].data is not None:
+                if index in sources or self.tensors[index].data is not None:
                     raise InputError(f"must write a tensor that nothing else gives, not tensor {index}", path=str(op))
-                written.add(index)
+                sources.add(index)
         for index in self.outputs:
-            if index not in written and index not in ready:
+            if index not in sources and index not in ready:
                 raise InputError(f"outputs must be written by an operator; tensor {index} is not", path="the subgraph")
 
 

@@ -1,10 +1,8 @@
-"""The kind of layer that stands for each operator of TFLite, and its sizes."""
+"""Conversion of each operator of TFLite to a layer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
@@ -22,16 +20,11 @@ from hwsim.workload.layers import (
     Pool2d,
     Softmax,
 )
-from hwsim.workload.tflite.dead import channels_of, dead_counts
+from hwsim.workload.tflite.converter import Converter, Maker, Values
+from hwsim.workload.tflite.dead_channels import channels_of, dead_counts
 from hwsim.workload.tflite.file import Operator
 
-if TYPE_CHECKING:
-    from hwsim.workload.tflite.converter import Converter
-
-__all__ = ["MAKERS", "WEIGHTED", "Maker", "Values"]
-
-Values: TypeAlias = dict[str, Any]
-Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer]"
+__all__ = ["MAKERS"]
 
 _FUSED = {"NONE": "none", "RELU": "relu", "RELU_N1_TO_1": "clip", "RELU6": "relu6", "TANH": "tanh"}
 _ELEMENTWISE = {
@@ -50,8 +43,8 @@ _MOVE = {
 }  # fmt: skip
 
 
-def _fused(op: Operator) -> str:
-    """The activation that is fused into an operator."""
+def _activation_of(op: Operator) -> str:
+    """The fused activation of an operator."""
     name = str(op.options.get("fused_activation_function", "NONE"))
     if name not in _FUSED:
         raise UnmodeledError(f"it has {name} fused")
@@ -75,7 +68,7 @@ def _bias(c: Converter, op: Operator, channels: int) -> bool:
 
 
 def _dead(c: Converter, op: Operator, inputs: int, outputs: int, groups: int) -> Values:
-    """How many channels of a convolution are dead."""
+    """The numbers of dead channels of a convolution."""
     masks = [c.dead.get(index) for index in (op.inputs[0], op.outputs[0])]
     sizes = (inputs, outputs)
     before, after = (mask if mask is not None and mask.size == size else None for mask, size in zip(masks, sizes))
@@ -89,8 +82,15 @@ def _conv(c: Converter, op: Operator, name: str) -> Layer:
     if groups * per_group != image["c"] or k % max(groups, 1):
         raise InputError(f"weights must be of a part of the {image['c']} input channels, not of {per_group}")
     dead = _dead(c, op, image["c"], k, groups)
-    given: Values = {"k": k, "r": r, "s": s, "groups": groups, "bias": _bias(c, op, k), "activation": _fused(op)}
-    return c.checked(op, Conv2d(name, **image, **given, **_window(op), **dead, **c.types(op, weights)))
+    options: Values = {
+        "k": k,
+        "r": r,
+        "s": s,
+        "groups": groups,
+        "bias": _bias(c, op, k),
+        "activation": _activation_of(op),
+    }
+    return c.check_output(op, Conv2d(name, **image, **options, **_window(op), **dead, **c.types(op, weights)))
 
 
 def _dwconv(c: Converter, op: Operator, name: str) -> Layer:
@@ -100,26 +100,33 @@ def _dwconv(c: Converter, op: Operator, name: str) -> Layer:
     if one != 1 or not multiplier or multiplier * image["c"] != k:
         raise InputError(f"weights must be 1 x rows x columns x a multiple of {image['c']}, not {weights.shape}")
     dead = _dead(c, op, image["c"], k, image["c"])
-    given: Values = {"k": k, "r": r, "s": s, "groups": image["c"], "bias": _bias(c, op, k), "activation": _fused(op)}
-    given["depthwise"] = True
-    return c.checked(op, Conv2d(name, **image, **given, **_window(op), **dead, **c.types(op, weights)))
+    options: Values = {
+        "k": k,
+        "r": r,
+        "s": s,
+        "groups": image["c"],
+        "bias": _bias(c, op, k),
+        "activation": _activation_of(op),
+    }
+    options["depthwise"] = True
+    return c.check_output(op, Conv2d(name, **image, **options, **_window(op), **dead, **c.types(op, weights)))
 
 
 def _fc(c: Converter, op: Operator, name: str) -> Layer:
     weights = c.weights(op, 2)
     n, k = weights.shape
-    values = c.given(op, 0).elements // c.batch
+    values = c.input_tensor(op, 0).elements // c.batch
     if values % k or not values:
         raise InputError(f"weights must be of {k} inputs where it reads a multiple of that, not {values} values")
     dead: Values = {}
     for key, index, features in (("dead_in", op.inputs[0], k), ("dead_out", op.outputs[0], n)):
         if (mask := channels_of(c.dead.get(index), features)) is not None:
             dead[key] = int(mask.sum())
-    given: Values = {"m": values // k, "n": n, "k": k, "bias": _bias(c, op, n), "activation": _fused(op)}
-    image = c.shape(c.given(op, 0))
+    options: Values = {"m": values // k, "n": n, "k": k, "bias": _bias(c, op, n), "activation": _activation_of(op)}
+    image = c.shape(c.input_tensor(op, 0))
     if len(image) == 3 and math.prod(image) == k:
-        given["window"] = image[1:]
-    return c.checked(op, Gemm(name, **given, **dead, **c.types(op, weights)))
+        options["window"] = image[1:]
+    return c.check_output(op, Gemm(name, **options, **dead, **c.types(op, weights)))
 
 
 def _pool(c: Converter, op: Operator, name: str) -> Layer:
@@ -127,25 +134,25 @@ def _pool(c: Converter, op: Operator, name: str) -> Layer:
     kind = "max" if op.code == "MAX_POOL_2D" else "avg"
     if not all(value > 0 for value in size.values()):
         raise InputError(f"the window must have rows and columns, not {size}")
-    return c.checked(op, Pool2d(name, **c.image(op), **size, **_window(op), type=kind, **c.types(op)))
+    return c.check_output(op, Pool2d(name, **c.image(op), **size, **_window(op), type=kind, **c.types(op)))
 
 
 def _mean(c: Converter, op: Operator, name: str) -> Layer:
     axes = c.constant(op, 1)
     if axes is None or axes.data is None or sorted(axes.values().ravel().tolist()[:3]) != [1, 2]:
         raise UnmodeledError("it is no mean over rows and columns")
-    return c.checked(op, Pool2d(name, **c.image(op), type="avg", **c.types(op)))
+    return c.check_output(op, Pool2d(name, **c.image(op), type="avg", **c.types(op)))
 
 
 def _elementwise(c: Converter, op: Operator, name: str) -> Layer:
     shape = c.shape(c.file.tensors[op.outputs[0]])
-    given: Values = {"n": len(c.operands(op)), "activation": _fused(op)}
-    return Elementwise(name, shape=shape, type=_ELEMENTWISE[op.code], **given, **c.types(op))
+    options: Values = {"n": len(c.operands(op)), "activation": _activation_of(op)}
+    return Elementwise(name, shape=shape, type=_ELEMENTWISE[op.code], **options, **c.types(op))
 
 
 def _activation(c: Converter, op: Operator, name: str) -> Layer:
     shape = c.shape(c.file.tensors[op.outputs[0]])
-    return c.checked(op, Activation(name, shape=shape, type=_ACTIVATION[op.code], **c.types(op)))
+    return c.check_output(op, Activation(name, shape=shape, type=_ACTIVATION[op.code], **c.types(op)))
 
 
 def _softmax(c: Converter, op: Operator, name: str) -> Layer:
@@ -158,7 +165,7 @@ def _move(c: Converter, op: Operator, name: str) -> Layer:
 
 
 def _concat(c: Converter, op: Operator, name: str) -> Layer:
-    tensors = [c.given(op, place) for place in range(len(op.inputs))]
+    tensors = [c.input_tensor(op, place) for place in range(len(op.inputs))]
     if len(c.operands(op)) != len(tensors):
         raise UnmodeledError("it joins constants")
     rank, first = len(tensors[0].shape), c.shape(tensors[0])
@@ -170,19 +177,19 @@ def _concat(c: Converter, op: Operator, name: str) -> Layer:
     at = axes.index(axis)
     parts = tuple(c.shape(tensor)[at] for tensor in tensors)
     layer = Concat(name, before=first[:at], parts=parts, rest=first[at + 1 :], **c.types(op))
-    return c.checked(op, layer)
+    return c.check_output(op, layer)
 
 
 def _matmul(c: Converter, op: Operator, name: str) -> Layer:
-    shapes = [c.given(op, place).shape for place in (0, 1)]
+    shapes = [c.input_tensor(op, place).shape for place in (0, 1)]
     if min(map(len, shapes)) < 2 or len(c.operands(op)) != 2:
         raise UnmodeledError("it is no product of two activations")
     left, right = ((*s[:-2], s[-1], s[-2]) if op.options.get(f) else s for s, f in zip(shapes, ("adj_x", "adj_y")))
     if left[:-2] != right[:-2] or left[-1] != right[-2]:
         raise UnmodeledError(f"it multiplies {left} by {right}")
     b = math.prod(left[:-2]) // (c.batch if len(left) > 2 and left[0] == c.batch else 1)
-    types = c.types(op) | {"weight": c.spec(c.given(op, 1))}
-    return c.checked(op, BatchedMatmul(name, b=b, m=left[-2], n=right[-1], k=left[-1], **types))
+    types = c.types(op) | {"weight": c.spec(c.input_tensor(op, 1))}
+    return c.check_output(op, BatchedMatmul(name, b=b, m=left[-2], n=right[-1], k=left[-1], **types))
 
 
 def _gather(c: Converter, op: Operator, name: str) -> Layer:
@@ -193,7 +200,7 @@ def _gather(c: Converter, op: Operator, name: str) -> Layer:
         raise UnmodeledError("it is no look-up of the rows of a stored matrix")
     rows, dim = table.shape
     tokens = c.operands(op)[0].elements
-    return c.checked(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
+    return c.check_output(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
 
 
 def _lstm(c: Converter, op: Operator, name: str) -> Layer:
@@ -204,14 +211,13 @@ def _lstm(c: Converter, op: Operator, name: str) -> Layer:
         raise UnmodeledError("it is not a plain LSTM of four gates")
     if len(first.shape) != 2 or own.shape != (first.shape[0],) * 2:
         raise UnmodeledError("its matrices are not hidden x input and hidden x hidden")
-    hidden, size = first.shape
-    steps = c.given(op, 0).elements // max(size, 1) // c.batch
+    hidden_size, size = first.shape
+    steps = c.input_tensor(op, 0).elements // max(size, 1) // c.batch
     types = c.types(op) | {"weight": c.spec(first)}
     bias = c.constant(op, 12) is not None
-    return c.checked(op, Lstm(name, input_size=size, hidden_size=hidden, steps=steps, bias=bias, **types))
+    return c.check_output(op, Lstm(name, input_size=size, hidden_size=hidden_size, steps=steps, bias=bias, **types))
 
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 MAKERS: dict[str, Maker] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _dwconv,

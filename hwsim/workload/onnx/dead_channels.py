@@ -1,8 +1,8 @@
-"""Dead channels of an ONNX graph: those that hold zero whatever the input is, found from the real weights.
+"""Dead channels of an ONNX graph: channels that are zero for every input, by the values of the weights.
 
-A channel whose weights over all inputs that are not zero are zero has one value, that its bias, a batch normalization,
-an activation and a rounding leave. If that is zero the channel is dead; another value is kept, as a padded layer after
-it would see the zero of the border beside it.
+An output channel whose weights over all live inputs are zero is constant: its value follows from its bias, a batch
+normalization, an activation and a requantization. If that value is zero the channel is dead. Another constant stays
+live, because a padded layer after it would see the zero of the border beside it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from hwsim.workload.onnx.canonical import Op, Pair
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.graph import Graph
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
-from hwsim.workload.tflite.dead import channels_of
+from hwsim.workload.tflite.dead_channels import channels_of
 
-__all__ = ["Fixed", "dead_channels"]
+__all__ = ["ChannelValues", "dead_channels"]
 
 Values = NDArray[np.float64]
 #: Channels of one tensor, at most.
@@ -34,20 +34,20 @@ _SUMS = {"Add", "Sub", "Max", "Min", "Sum"}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Fixed:
-    """The one value of each channel along an axis of a tensor; not a number where it has several."""
+class ChannelValues:
+    """The constant value of each channel along an axis of a tensor; NaN if the channel is not constant."""
 
     axis: int
     values: Values
 
     @property
     def dead(self) -> NDArray[np.bool_]:
-        """Which channels are zero."""
+        """Mask of the channels that are zero."""
         return np.asarray(self.values == 0)
 
 
-def dead_channels(graph: Graph, ops: list[Op]) -> dict[str, Fixed]:
-    """What is fixed of each tensor that has dead channels, or others of one value."""
+def dead_channels(graph: Graph, ops: list[Op]) -> dict[str, ChannelValues]:
+    """Channel values of each tensor that has constant channels."""
     return _Search(graph).run(ops)
 
 
@@ -55,60 +55,60 @@ class _Search:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.constants = graph.constants
-        self.found: dict[str, Fixed] = {}
+        self.channel_values: dict[str, ChannelValues] = {}
 
-    def run(self, ops: list[Op]) -> dict[str, Fixed]:
-        kept = set(self.graph.outputs)  # what the user reads is never left out
+    def run(self, ops: list[Op]) -> dict[str, ChannelValues]:
+        outputs = set(self.graph.outputs)  # outputs of the network are never left out
         with np.errstate(all="ignore"):
             for op in ops:
-                known = not any(name in self.graph.unknown for name in (*op.inputs, *op.outputs))
-                if known and op.outputs and op.outputs[0] and op.outputs[0] not in kept:
-                    fixed = self.of(op)
-                    if fixed is not None and fixed.values.size <= MAX_CHANNELS and not np.isnan(fixed.values).all():
-                        self.found[op.outputs[0]] = fixed
-        return self.found
+                has_shapes = not any(name in self.graph.unknown for name in (*op.inputs, *op.outputs))
+                if has_shapes and op.outputs and op.outputs[0] and op.outputs[0] not in outputs:
+                    result = self.of(op)
+                    if result is not None and result.values.size <= MAX_CHANNELS and not np.isnan(result.values).all():
+                        self.channel_values[op.outputs[0]] = result
+        return self.channel_values
 
-    def of(self, op: Op) -> Fixed | None:
+    def of(self, op: Op) -> ChannelValues | None:
         if op.code in ("Conv", "Gemm", "MatMul"):
-            return self.weighted(op)
-        read = [self.found.get(name) for name in op.inputs if name and name not in self.constants]
+            return self.weight_layer(op)
+        read = [self.channel_values.get(name) for name in op.inputs if name and name not in self.constants]
         if not read or not any(item is not None for item in read):
             return None
         first = read[0]
         if op.code == "Concat":
-            return self.joined(op)
+            return self.concat(op)
         if op.code in _SUMS | {"Mul"}:
-            return self.combined(op, read)
+            return self.elementwise(op, read)
         if first is None:
             return None
         if op.code in FREE:
-            return self.folded(op, first)
+            return self.reshape(op, first)
         if op.code == "Transpose":
             rank = len(self.graph.tensors[op.inputs[0]].shape or ())
             order = op.options.get("perm") or tuple(reversed(range(rank)))
-            return Fixed(order.index(first.axis), first.values) if first.axis in order else None
+            return ChannelValues(order.index(first.axis), first.values) if first.axis in order else None
         if op.code == "DequantizeLinear":
             return first
         if op.code == "QuantizeLinear":
-            return self.finished(op, first.axis, first.values, Pair(op.input(1), op.input(2)))
+            return self.finish(op, first.axis, first.values, Pair(op.input(1), op.input(2)))
         if op.code == "Clip" and activation(op, self.constants) == "clip":
-            return None  # its limits may leave out zero
+            return None  # its limits may exclude zero
         if op.code in _ZERO_KEPT:
             if op.code in UNARY or first.axis == 1:
                 values = np.maximum(first.values, 0) if op.code == "Relu" else first.values
-                return self.finished(op, first.axis, np.where(values == 0, 0, np.nan), op.rounding)
+                return self.finish(op, first.axis, np.where(values == 0, 0, np.nan), op.rounding)
             return None
         if op.code == "BatchNormalization" and first.axis == 1:
-            given = [self.constants.get(name) for name in op.inputs[1:5]]
-            norm = [item for item in given if item is not None]
-            made = _normalized(first.values, norm, float(op.options.get("epsilon", 1e-5))) if len(norm) == 4 else None
-            return None if made is None else Fixed(1, made)
+            parameters = [self.constants.get(name) for name in op.inputs[1:5]]
+            norm = [item for item in parameters if item is not None]
+            normal = _normalize(first.values, norm, float(op.options.get("epsilon", 1e-5))) if len(norm) == 4 else None
+            return None if normal is None else ChannelValues(1, normal)
         return None
 
     def rank(self, name: str) -> int:
         return len(self.graph.tensors[name].shape or ())
 
-    def combined(self, op: Op, read: list[Fixed | None]) -> Fixed | None:
+    def elementwise(self, op: Op, read: list[ChannelValues | None]) -> ChannelValues | None:
         out = self.graph.tensors[op.outputs[0]].shape or ()
         alike = [
             item
@@ -120,39 +120,39 @@ class _Search:
                 return None
             axis = alike[0].axis
             dead = np.logical_or.reduce([item.dead for item in alike if item.axis == axis])
-            return self.finished(op, axis, np.where(dead, 0, np.nan), op.rounding)
+            return self.finish(op, axis, np.where(dead, 0, np.nan), op.rounding)
         if len(alike) != len(op.inputs) or len({item.axis for item in alike}) != 1:
             return None
         dead = np.logical_and.reduce([item.dead for item in alike])
-        return self.finished(op, alike[0].axis, np.where(dead, 0, np.nan), op.rounding)
+        return self.finish(op, alike[0].axis, np.where(dead, 0, np.nan), op.rounding)
 
-    def folded(self, op: Op, first: Fixed) -> Fixed | None:
-        """After a reshape: where the channels are still an axis, or were spread over the only one."""
+    def reshape(self, op: Op, first: ChannelValues) -> ChannelValues | None:
+        """After a reshape: the channels are still an axis, or were flattened into the last one."""
         before, after = (self.graph.tensors[name].shape or () for name in (op.inputs[0], op.outputs[0]))
         axis = first.axis
         if axis == len(before) - 1 and after and after[-1] == before[-1]:
-            return Fixed(len(after) - 1, first.values)
+            return ChannelValues(len(after) - 1, first.values)
         if after[: axis + 1] == before[: axis + 1]:
             return first
         rest = math.prod(before[axis + 1 :])
         if len(after) == axis + 1 and after[:axis] == before[:axis] and rest * first.values.size <= MAX_CHANNELS:
-            return Fixed(axis, np.repeat(first.values, rest))
+            return ChannelValues(axis, np.repeat(first.values, rest))
         return None
 
-    def joined(self, op: Op) -> Fixed | None:
+    def concat(self, op: Op) -> ChannelValues | None:
         rank = self.rank(op.outputs[0])
         axis = int(op.options.get("axis", 0)) % max(rank, 1)
         parts = []
         for name in op.inputs:
             shape = self.graph.tensors[name].shape or ()
-            fixed = self.found.get(name)
+            part = self.channel_values.get(name)
             if len(shape) != rank or shape[axis] > MAX_CHANNELS:
                 return None
-            whole = fixed is not None and fixed.axis == axis
-            parts.append(fixed.values if whole and fixed is not None else np.full(shape[axis], np.nan))
-        return self.finished(op, axis, np.concatenate(parts), op.rounding) if parts else None
+            whole = part is not None and part.axis == axis
+            parts.append(part.values if whole and part is not None else np.full(shape[axis], np.nan))
+        return self.finish(op, axis, np.concatenate(parts), op.rounding) if parts else None
 
-    def weighted(self, op: Op) -> Fixed | None:
+    def weight_layer(self, op: Op) -> ChannelValues | None:
         conv = op.code == "Conv"
         weights = self.constants.get(op.input(1))
         if weights is None or op.input(0) in self.constants or len(weights.shape) < 2:
@@ -160,7 +160,7 @@ class _Search:
         mask = weights.mask()
         if mask is None or (not conv and mask.ndim != 2):
             return None
-        before = self.found.get(op.inputs[0])
+        before = self.channel_values.get(op.inputs[0])
         source, out = (self.graph.tensors[name].shape or () for name in (op.inputs[0], op.outputs[0]))
         if not source or not out or op.options.get("transA"):
             return None
@@ -181,23 +181,23 @@ class _Search:
         if values is None:
             return None
         if op.norm is not None:
-            normal = _normalized(values, *op.norm)
+            normal = _normalize(values, *op.norm)
             if normal is None:
                 return None
             values = normal
         values = np.where(alive, np.nan, values)
-        return self.finished(op, 1 if conv else len(out) - 1, values, op.rounding)
+        return self.finish(op, 1 if conv else len(out) - 1, values, op.rounding)
 
     def bias(self, op: Op, channels: int) -> Values | None:
-        """The sum of all biases, as real values."""
+        """The sum of all biases as real values."""
         total = np.zeros(channels)
-        given = [(self.constants.get(name), True) for name in (op.input(2), str(op.options.get("bias") or "")) if name]
-        for constant, stored in [*given, *((item, False) for item in op.bias)]:
+        biases = [(self.constants.get(name), True) for name in (op.input(2), str(op.options.get("bias") or "")) if name]
+        for constant, is_own in [*biases, *((item, False) for item in op.bias)]:
             values = constant.values() if constant is not None else None
             if values is None or values.size not in (1, channels):
                 return None
             values = values.ravel().astype(np.float64)
-            if stored and op.scales:
+            if is_own and op.scales:
                 for name in op.scales:
                     scale = self.constants.get(name)
                     factor = scale.values() if scale is not None else None
@@ -207,8 +207,8 @@ class _Search:
             total = total + values
         return total
 
-    def finished(self, op: Op, axis: int, values: Values, rounding: Pair | None) -> Fixed | None:
-        """The values after the activation and the rounding."""
+    def finish(self, op: Op, axis: int, values: Values, rounding: Pair | None) -> ChannelValues | None:
+        """The values after activation and requantization."""
         if op.activation in ("relu", "relu6"):
             values = np.clip(values, 0, 6 if op.activation == "relu6" else None)
         elif op.activation != "none":
@@ -225,7 +225,7 @@ class _Search:
                 return None
             offset = zero or 0.0
             values = (np.clip(np.rint(values / scale) + offset, low, high) - offset) * scale
-        return Fixed(axis, values)
+        return ChannelValues(axis, values)
 
     def single(self, name: str) -> float | None:
         constant: Constant | None = self.constants.get(name)
@@ -233,19 +233,21 @@ class _Search:
         return float(values.ravel()[0]) if values is not None and values.size == 1 else None
 
 
-def _normalized(values: Values, given: list[Constant], epsilon: float) -> Values | None:
-    """A batch normalization of these values by its scale, offset, mean and variance."""
-    found = [item.values() for item in given]
-    known = [item.ravel().astype(np.float64) for item in found if item is not None and item.size == values.size]
-    if len(known) != 4:
+def _normalize(values: Values, parameters: list[Constant], epsilon: float) -> Values | None:
+    """Batch normalization of these values by scale, offset, mean and variance."""
+    arrays = [item.values() for item in parameters]
+    vectors = [item.ravel().astype(np.float64) for item in arrays if item is not None and item.size == values.size]
+    if len(vectors) != 4:
         return None
-    scale, offset, mean, variance = known
+    scale, offset, mean, variance = vectors
     return np.asarray((values - mean) / np.sqrt(variance + epsilon) * scale + offset)
 
 
-def mask_for(found: Mapping[str, Fixed], name: str, axis: int, channels: int) -> NDArray[np.bool_] | None:
-    """Which of `channels` along an axis of a tensor are dead."""
-    fixed = found.get(name)
-    if fixed is None or fixed.axis != axis:
+def mask_for(
+    channel_values: Mapping[str, ChannelValues], name: str, axis: int, channels: int
+) -> NDArray[np.bool_] | None:
+    """Mask of the dead ones among `channels` along an axis of a tensor."""
+    entry = channel_values.get(name)
+    if entry is None or entry.axis != axis:
         return None
-    return channels_of(fixed.dead, channels)
+    return channels_of(entry.dead, channels)

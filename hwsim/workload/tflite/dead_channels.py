@@ -1,8 +1,8 @@
-"""Dead channels: those that hold zero whatever the input is, found from the real weights of a TFLite file.
+"""Dead channels of a TFLite file: channels that are zero for every input, by the values of the weights.
 
-An output channel of a convolution is dead if its weights over all live input channels are zero and the constant that
-its bias leaves is the zero point. Another constant can't be left out: a padded layer after it would see the zero of the
-border beside it, so it stays live; so does a depthwise channel that a dead channel feeds and whose bias is not zero.
+An output channel of a convolution is dead if its weights over all live input channels are zero and its bias gives the
+zero point. Another constant stays live, because a padded layer after it would see the zero of the border beside it; so
+does a depthwise channel with a dead input and a nonzero bias.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from hwsim.workload.tflite.file import Budget, Operator, Tensor, TfliteFile
 
 __all__ = ["Mask", "channels_of", "dead_channels", "dead_counts", "nonzero"]
 
-#: One flag for each index of a tensor's last axis, the channels: true where it is dead.
+#: One flag for each channel, the last axis of a tensor: true if it is dead.
 Mask: TypeAlias = NDArray[np.bool_]
 
 MAX_CHANNELS = 2**20
-#: Operators that give zero where all of their inputs are zero, channel by channel.
+#: Operators whose output channel is zero if the channel of all their inputs is.
 _ZERO_KEPT = {
     "ADD", "SUB", "ADD_N", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "PRELU",
     "ELU", "GELU", "HARD_SWISH", "TANH", "ABS", "NEG", "MAXIMUM", "MINIMUM", "QUANTIZE", "DEQUANTIZE",
@@ -29,9 +29,9 @@ _ZERO_KEPT = {
 
 
 def dead_channels(file: TfliteFile, constants: Mapping[int, Tensor]) -> dict[int, Mask]:
-    """The dead channels of each tensor that has any; `constants` are the tensors whose values are known."""
+    """The dead channels of each tensor that has any."""
     dead: dict[int, Mask] = {}
-    live = set(file.outputs)  # what the user reads is never left out
+    live = set(file.outputs)  # outputs of the network are never left out
     for op in file.operators:
         if not op.outputs or op.outputs[0] in live:
             continue
@@ -44,7 +44,7 @@ def dead_channels(file: TfliteFile, constants: Mapping[int, Tensor]) -> dict[int
 
 
 def nonzero(tensor: Tensor, budget: Budget) -> Mask:
-    """Where a constant's real value is not zero."""
+    """Mask of the nonzero real values of a constant."""
     budget.spend(2 * tensor.bytes + tensor.elements)
     values = tensor.values()
     quantization = tensor.quantization
@@ -57,7 +57,7 @@ def nonzero(tensor: Tensor, budget: Budget) -> Mask:
 
 
 def channels_of(mask: Mask | None, channels: int) -> Mask | None:
-    """A mask of `channels` after values were flattened or folded, which keeps their order; None where in doubt."""
+    """A mask of `channels` after a flatten or reshape, which keep the order of values; None if unknown."""
     if mask is None or not mask.size or not 0 < channels <= MAX_CHANNELS:
         return None
     if channels % mask.size == 0:
@@ -68,9 +68,9 @@ def channels_of(mask: Mask | None, channels: int) -> Mask | None:
 
 
 def dead_counts(dead_in: Mask | None, dead_out: Mask | None, inputs: int, groups: int) -> dict[str, Any]:
-    """How many channels of a layer with so many inputs are dead.
+    """The numbers of dead channels of a layer with `inputs` channels.
 
-    A depthwise channel that is fed zeros and whose bias is not zero has no work, and a live output.
+    A depthwise channel with a dead input and a nonzero bias has no work, and a live output.
     """
     counts: dict[str, Any] = {}
     for key, mask in (("dead_in", dead_in), ("dead_out", dead_out)):
@@ -91,14 +91,14 @@ def _mask(
         if weights is None or weights.data is None or weights.sparse or len(read) != 1:
             return None
         bias = constants.get(op.inputs[2]) if len(op.inputs) > 2 else None
-        return _weighted(op, file.tensors[read[0]], weights, bias, out, masks[0], file.budget)
+        return _weight_mask(op, file.tensors[read[0]], weights, bias, out, masks[0], file.budget)
     if op.code == "CONCATENATION":
-        return _joined(op, file, read, out, dead)
+        return _concat_mask(op, file, read, out, dead)
     if not any(mask is not None for mask in masks):
         return None
     if op.code == "MUL":
-        known = [mask for mask in masks if mask is not None and mask.size == _channels(out)]
-        return np.asarray(np.logical_or.reduce(known)) if known else None
+        fits = [mask for mask in masks if mask is not None and mask.size == _channels(out)]
+        return np.asarray(np.logical_or.reduce(fits)) if fits else None
     first = masks[0]
     if op.code in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
         return channels_of(first, _channels(out))
@@ -118,7 +118,9 @@ def _channels(tensor: Tensor) -> int:
     return tensor.shape[-1] if tensor.shape else 1
 
 
-def _joined(op: Operator, file: TfliteFile, read: Sequence[int], out: Tensor, dead: Mapping[int, Mask]) -> Mask | None:
+def _concat_mask(
+    op: Operator, file: TfliteFile, read: Sequence[int], out: Tensor, dead: Mapping[int, Mask]
+) -> Mask | None:
     axis = int(op.options.get("axis", 0))
     rank = len(out.shape)
     if axis % max(rank, 1) != rank - 1 or len(read) != len(op.inputs) or _channels(out) > MAX_CHANNELS:
@@ -132,10 +134,10 @@ def _joined(op: Operator, file: TfliteFile, read: Sequence[int], out: Tensor, de
     return np.concatenate(parts)
 
 
-def _weighted(
+def _weight_mask(
     op: Operator, source: Tensor, weights: Tensor, bias: Tensor | None, out: Tensor, mask: Mask | None, budget: Budget
 ) -> Mask | None:
-    """Of a layer with weights: those over live inputs are zero, and so is what the bias leaves."""
+    """Output channels with zero weights over live inputs and a zero constant."""
     used = nonzero(weights, budget)
     if op.code == "DEPTHWISE_CONV_2D":
         if used.ndim != 4 or not _channels(source):
@@ -159,7 +161,7 @@ def _weighted(
 def _zero_constant(
     op: Operator, source: Tensor, weights: Tensor, bias: Tensor | None, out: Tensor, channels: int
 ) -> Mask | None:
-    """Whether each output channel is zero when its inputs are; None where the file does not tell."""
+    """Whether each output channel is zero when its inputs are; None if the file does not say."""
     if bias is None:
         real = np.zeros(channels)
     elif bias.data is None or bias.elements != channels or bias.sparse:
@@ -169,10 +171,10 @@ def _zero_constant(
     activation = op.options.get("fused_activation_function", "NONE")
     if out.dtype.startswith(("float", "bfloat")):
         return np.asarray(real <= 0 if activation in ("RELU", "RELU6") else real == 0)
-    quantized = (source.quantization, weights.quantization, out.quantization)
-    if any(item is None for item in quantized):
+    quantizations = (source.quantization, weights.quantization, out.quantization)
+    if any(item is None for item in quantizations):
         return None
-    scale_in, scale_w, scale_out = (item.scale.astype(np.float64) for item in quantized if item is not None)
+    scale_in, scale_w, scale_out = (item.scale.astype(np.float64) for item in quantizations if item is not None)
     if scale_w.size not in (1, channels) or scale_in.size != 1 or scale_out.size != 1 or not scale_out[0]:
         return None
     steps = np.rint(real * (scale_in * scale_w / scale_out[0]))

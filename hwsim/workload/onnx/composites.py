@@ -1,9 +1,9 @@
-"""Operators of ONNX that stand for several layers: attention, recurrent networks, a sum with its normalization."""
+"""Operators of ONNX that become several layers: attention, recurrent networks, skip normalization."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
@@ -19,9 +19,7 @@ from hwsim.workload.layers import (
     Softmax,
 )
 from hwsim.workload.onnx.canonical import Op
-
-if TYPE_CHECKING:
-    from hwsim.workload.onnx.converter import Converter
+from hwsim.workload.onnx.converter import Converter
 
 __all__ = ["attention", "multi_head", "own_attention", "recurrent", "skip_norm"]
 
@@ -42,7 +40,7 @@ def _heads(
 
 
 def _three(c: Converter, op: Op, heads: int, shared: int) -> tuple[list[str], tuple[int, int, int, int, int]]:
-    """Query, key and value as given, with heads, rows, keys, depth and depth of a value."""
+    """Names of query, key and value; and heads, rows, keys, depth and depth of a value."""
     names = [op.input(place) for place in range(3)]
     if any(item not in c.producers for item in names):
         raise UnmodeledError("its query, key or value is stored, or packed with another")
@@ -77,9 +75,9 @@ def multi_head(c: Converter, op: Op, name: str) -> None:
 
 
 def own_attention(c: Converter, op: Op, name: str) -> None:
-    """onnxruntime's Attention: a product with the weights of query, key and value, and their attention."""
+    """onnxruntime's Attention: the QKV projection and the attention."""
     weights, heads = c.constant(op, 1), int(op.options.get("num_heads", 0))
-    source = c.given(op, 0)
+    source = c.input_tensor(op, 0)
     shape = source.shape or ()
     if weights is None or len(weights.shape) != 2 or len(shape) != 3 or heads < 1 or op.input(4):
         raise UnmodeledError("its weights are computed, or it reads keys of the past")
@@ -92,31 +90,31 @@ def own_attention(c: Converter, op: Op, name: str) -> None:
     parts = []
     spec = c.spec(c.output(op))
     for part in ("query", "key", "value"):
-        made = c.between(op, part, (shape[1], width))
+        target = c.between(op, part, (shape[1], width))
         cut = DataMovement(
             f"{name}_{part}", type="slice", shape=gemm.output.shape, to=(shape[1], width), input=spec, output=spec
         )
-        c.row(cut, [all_], made)
-        parts.append(made)
+        c.row(cut, [all_], target)
+        parts.append(target)
     _heads(c, op, name, parts, heads, shape[1], shape[1], width // heads, width // heads)
 
 
 def skip_norm(c: Converter, op: Op, name: str) -> None:
-    """onnxruntime's sum of two tensors with its normalization."""
+    """onnxruntime's SkipLayerNormalization: a residual addition and its normalization."""
     operands, out = c.operands(op), c.output(op)
     shape, spec = c.shape(out), c.spec(out)
     total = c.between(op, "sum", shape)
-    added = Elementwise(f"{name}_add", shape=shape, n=len(operands), input=spec, output=spec)
+    addition = Elementwise(f"{name}_add", shape=shape, n=len(operands), input=spec, output=spec)
     sums = [item for item in op.outputs[3:4] if item]
-    c.row(added, [tensor.name for tensor in operands], total, *sums)
+    c.row(addition, [tensor.name for tensor in operands], total, *sums)
     kind = "rms" if "Simplified" in op.source else "layer"
     c.row(Normalization(name, shape=shape, type=kind, input=spec, weight=spec, output=spec), [total], out.name)
 
 
 def recurrent(c: Converter, op: Op, name: str) -> None:
-    """An LSTM or GRU, in one direction or both; the last state is a part of what it writes."""
+    """An LSTM or GRU in one direction or both; the last state is a slice of its output."""
     weights, own = c.constant(op, 1), c.constant(op, 2)
-    source = c.given(op, 0)
+    source = c.input_tensor(op, 0)
     shape, kind = source.shape or (), Lstm if op.code == "LSTM" else Gru
     if weights is None or own is None or source.name not in c.producers or len(shape) != 3:
         raise UnmodeledError("its weights are computed")
@@ -124,24 +122,30 @@ def recurrent(c: Converter, op: Op, name: str) -> None:
     if len(weights.shape) != 3 or len(own.shape) != 3 or own.shape[1] != gates * own.shape[2] or op.input(7):
         raise UnmodeledError("its matrices are not those of plain gates")
     directions, _, size = weights.shape
-    hidden, steps = own.shape[2], shape[1] if op.options.get("layout") else shape[0]
+    hidden_size, steps = own.shape[2], shape[1] if op.options.get("layout") else shape[0]
     if shape[2] != size or directions not in (1, 2):
         raise UnmodeledError(f"it reads {shape} with weights of {size} inputs in {directions} directions")
     types = c.types(op, weights)
     spec = types["output"]
-    written = [item for item in op.outputs if item]
-    target = op.outputs[0] or c.between(op, "all", (steps, directions * hidden))
+    outputs = [item for item in op.outputs if item]
+    target = op.outputs[0] or c.between(op, "all", (steps, directions * hidden_size))
     rows: list[str] = []
     for direction in range(directions):
         label = name if directions == 1 else f"{name}_{('forward', 'backward')[direction]}"
-        layer: Layer = kind(label, input_size=size, hidden_size=hidden, steps=steps, bias=bool(op.input(3)), **types)
+        layer: Layer = kind(
+            label, input_size=size, hidden_size=hidden_size, steps=steps, bias=bool(op.input(3)), **types
+        )
         rows.append(target if directions == 1 else c.between(op, label, layer.output.shape))
         c.row(layer, [source.name], rows[-1])
     if directions == 2:
-        c.row(Concat(name, before=(steps,), parts=(hidden, hidden), **{"input": spec, "output": spec}), rows, target)
+        c.row(
+            Concat(name, before=(steps,), parts=(hidden_size, hidden_size), **{"input": spec, "output": spec}),
+            rows,
+            target,
+        )
     reads = c.producers[target]
     for place, tensor in enumerate(op.outputs[1:], 1):
-        if tensor in written and tensor in c.used:
+        if tensor in outputs and tensor in c.used:
             part = c.unique(f"{name}_last{place if place > 1 else ''}")
-            to = (1, directions * hidden)
-            c.part(part, tensor, reads, (steps, directions * hidden), to, spec, spec)
+            to = (1, directions * hidden_size)
+            c.part(part, tensor, reads, (steps, directions * hidden_size), to, spec, spec)

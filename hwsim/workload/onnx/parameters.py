@@ -1,24 +1,18 @@
-"""The weights and biases that an operator of ONNX reads from the file."""
+"""The weights and biases of an operator of ONNX."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op
+from hwsim.workload.onnx.converter import Converter
 
-if TYPE_CHECKING:
-    from hwsim.workload.onnx.converter import Converter
-
-__all__ = ["Values", "biased", "window_weights"]
-
-Values: TypeAlias = dict[str, Any]
+__all__ = ["has_bias", "window_weights"]
 
 
-def biased(c: Converter, op: Op, count: int, place: int = 2) -> bool:
-    """Whether a layer has a bias: of its own, or of what was taken into it."""
+def has_bias(c: Converter, op: Op, count: int, place: int = 2) -> bool:
+    """Whether a layer has a bias, its own or a fused one."""
     names = [op.input(place), str(op.options.get("bias") or "")]
     for name in filter(None, names):
         bias = c.constants.get(name)

@@ -1,0 +1,108 @@
+"""What a machine of any kind is without a network: its description, clocks, area, cost and constants."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hwsim.energy import Prices
+from hwsim.engine.clock import Timebase
+from hwsim.errors import Fault, InputError
+from hwsim.machines.plan import Constant
+from hwsim.machines.spec import MachineSpec
+from hwsim.message import Message
+from hwsim.workload import Layer
+from hwsim.yaml_source import Document
+
+__all__ = ["Hardware"]
+
+
+class Hardware(ABC):
+    """A machine's description; `Machine` adds how networks run on it."""
+
+    kind: ClassVar[str]
+    spec_class: ClassVar[type[MachineSpec]]
+    no_nests: ClassVar[str] = ""
+    """Why the kind's layers have no loop nest; empty if those with MACs have one."""
+
+    def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:
+        self.spec: Any = spec
+        self.folder = folder
+        self.document = document
+        try:
+            self.timebase = Timebase(dict(spec.clocks))
+            self._check()
+            self._check_area()
+        except ValueError as error:
+            raise InputError([Fault(document.name, "", str(error))]) from None
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return str(self.spec.name)
+
+    @cached_property
+    def prices(self) -> Prices:
+        """Energy of each action of the machine."""
+        return Prices(self.spec.energy, self.folder)
+
+    @property
+    @abstractmethod
+    def core_clock(self) -> str:
+        """The clock that cycles are counted in."""
+
+    def _check(self) -> None:  # noqa: B027 - a kind may have nothing to add
+        """Refuse what the fields alone cannot: raises ValueError."""
+
+    def parts(self) -> Mapping[str, int]:
+        """How many the machine has of each part that takes area: PEs, bytes of each memory."""
+        return {}
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Silicon area by the machine's own figures; None if it has none."""
+        return None if self.spec.area is None else float(self.spec.area.total(self.parts()))
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Cost by the machine's own figures; None if it has none."""
+        cost = self.spec.cost
+        return None if cost is None else float(cost.each) + float(cost.per_mm2) * (self.area_mm2 or 0.0)
+
+    def _check_area(self) -> None:
+        """Every part must have its area, so that no swept part is free; raises ValueError."""
+        area, cost = self.spec.area, self.spec.cost
+        if cost is not None and cost.per_mm2 and area is None:
+            raise ValueError("cost.per_mm2 needs the area of the machine: give area")
+        if area is not None:
+            area.check(self.parts())
+
+    def memory_bytes(self) -> int | None:
+        """Bytes of memory a network must fit in, or None where it is not bounded."""
+        return None
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
+        return ()
+
+    def why_unused(self, property: str) -> Message | str:
+        """Why a property of layers that changes no plan here does not, as in ``weight.density``.
+
+        ``dtype`` asks who runs other number formats; the empty name why a layer takes no time and no energy.
+        """
+        return "" if property == "dtype" else Message("unused.kind", "not modeled by kind {kind}", {"kind": self.kind})
+
+    def runs_as(self, layer: Layer) -> str | None:
+        """The number format that a layer runs in, where the kind has one for all of its tensors."""
+        return None
+
+    def idle_keys(self) -> Mapping[str, Message | str]:
+        """Keys of a file that have no effect on this machine, each with the reason: dotted, a block for all below."""
+        return {}
+
+    def odd_prices(self) -> tuple[tuple[str, str, Message | str], ...]:
+        """Prices of something else than the machine has: key, value, reason."""
+        return ()

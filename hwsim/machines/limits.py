@@ -1,0 +1,33 @@
+"""Sizes of batches and layers that machines plan."""
+
+from __future__ import annotations
+
+from hwsim.errors import Fault, InputError
+from hwsim.workload import Layer
+from hwsim.workload.layer import whole
+
+__all__ = ["MAX_BATCH", "MAX_MACS", "check_batch", "check_size"]
+
+MAX_BATCH = 65536
+"""Inputs that run together at most."""
+
+MAX_MACS = 2**52
+"""MACs of one layer that are planned: a thousand times the largest there is, and every count of words fits 64 bits."""
+
+
+def check_batch(batch: object) -> int:
+    """The batch size as a plain int (numpy's are taken); raises InputError for one that no machine plans."""
+    size = whole(batch)
+    if size is None or not 1 <= size <= MAX_BATCH:
+        raise InputError(f"batch must be a whole number from 1 to {MAX_BATCH}, not {batch!r}")
+    return size
+
+
+def check_size(layer: Layer, batch: int) -> None:
+    """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
+    if layer.sublayers:
+        message = f"{layer.op} is planned as its products: plan a workload that has it, and select({layer.name!r})"
+        raise InputError([Fault("", layer.name, message)])
+    if layer.macs * batch > MAX_MACS:
+        message = f"at most 2^52 MACs run at a time, not {layer.macs * batch:,}; is the batch right?"
+        raise InputError([Fault("", layer.name, message)])
