@@ -228,6 +228,18 @@ def test_the_error_of_the_model_is_told() -> None:
     assert "changed for this run (--set)" in html
 
 
+def test_a_warning_of_the_battery_stands_out() -> None:
+    """A CR2032 is rated for 0.19 mA; its warnings are marked, and its figures are not."""
+    ran = report("nucleo_l4r5zi", "kws")
+    scenario = duty_cycle(ran, "1 s", battery="CR2032")
+    assert scenario.warnings
+    html = ran.to_html(scenario)
+    for text in scenario.warnings:
+        assert f'<p class="bad">{escape(text)}</p>' in html
+    for line in scenario.figures():
+        assert f"<p>{escape(line.strip())}</p>" in html
+
+
 def test_a_page_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page is written from the result alone: no machine is loaded or planned for it, and no program is run."""
     ran = report("eyeriss_v1", "lenet5_caffe")

@@ -162,16 +162,16 @@ def test_waking_up_may_draw_a_power_of_its_own(report) -> None:
 def test_a_cell_that_cannot_deliver_the_current_is_told(report) -> None:
     # 100 mW at 3 V are 33 mA; a coin cell gives 15 mA in pulses, and 0.19 mA all the time.
     coin = duty_cycle(report(), "1 s", "CR2032")
-    assert [text.split(" is more")[0] for text in coin.warnings] == [
-        "peak current 33.33 mA",
-        "average current 0.337 mA",
-    ]
+    assert [warning.code for warning in coin.warnings] == ["battery.peak_current", "battery.average_current"]
+    peak, average = (warning.values for warning in coin.warnings)
+    assert (peak["peak_ma"], peak["pulse_ma"]) == (pytest.approx(100 / 3), 15)
+    assert (average["average_ma"], average["rated_ma"]) == (pytest.approx(0.337, abs=5e-4), 0.19)
     assert "WARNING: peak current 33.33 mA" in "\n".join(coin.lines())
     assert duty_cycle(report(), "1 s", "2xAA").warnings == ()
     assert len(duty_cycle(report(), "1 s", "1000 mAh 3.7 V 20 mA").warnings) == 1
     assert duty_cycle(report(), "1 s", "1000 mAh 3.7 V").warnings == ()
     _, shelf = duty_cycle(report(deep_sleep="1 uW"), "1 h", "CR2032", duration="10 days").warnings
-    assert shelf == "CR2032 self-discharges in about 10 years"
+    assert (shelf.code, shelf.values) == ("battery.shelf_life", {"battery": "CR2032", "shelf_years": 10})
 
 
 def test_a_linear_regulator_on_a_battery_draws_the_measured_current(report) -> None:
@@ -180,7 +180,8 @@ def test_a_linear_regulator_on_a_battery_draws_the_measured_current(report) -> N
     # 100 mW at 1.5 V are 66.7 mA; so they are from a cell of 3 V.
     assert found.average_w == pytest.approx(2 * 1.0099e-3)
     assert found.battery.current_ma(found.peak_w) == pytest.approx(0.1 / 1.5 * 1e3)
-    assert "fed straight from CR2032" in found.lines()[-1]
+    values = {"battery": "CR2032", "measured_v": 1.5, "battery_v": 3, "factor": 2}
+    assert [note.values for note in found.notes if note.code == "scenario.unregulated"] == [values]
     converted = duty_cycle(report(**plain, supply="1.5 V"), "1 s", "CR2032")
     assert converted.average_w == duty_cycle(report(), "1 s", "CR2032").average_w == pytest.approx(1.0099e-3)
 
@@ -219,7 +220,7 @@ def test_the_timeline_shows_sleep_and_the_first_inference(report, slow: bool, mo
 def test_many_unequal_periods_are_cut_and_told(report) -> None:
     found = duty_cycle(report(), "1 s", jitter="10 ms")
     assert found.inferences == 10_000
-    assert "the first 10,000 of 86,400" in found.lines()[-1]
+    assert found.notes[-1].values == {"simulated": 10_000, "periods": 86_400}
 
 
 @pytest.mark.parametrize("key", ["sleep", "deep_sleep", "wake_up", "active"])
@@ -228,7 +229,7 @@ def test_an_unknown_power_is_never_zero(report, key: str) -> None:
     if key == "deep_sleep":
         # Without deep sleep it is sleep all the way.
         assert found.average_w == pytest.approx(0.01 * 0.1 + 0.99 * 1e-3)
-        assert "light sleep is used instead" in found.lines()[-1]
+        assert found.notes[-1].code == "scenario.light_sleep"
         return
     assert found.average_w is None
     assert found.life_s is None

@@ -255,9 +255,8 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
         "my_op_1_1", type="my_op_1", shapes=[(12, 2, 2), (3, 4, 4)], to=(1, 7), stored=15, weight="int16"
     )
     assert (net.macs, net.weights) == (0, 15)
-    assert model.warnings[1].startswith(
-        "operator 1, My/Op:1: hwsim does not know it; it is a layer with its bytes and no MACs"
-    )
+    assert model.warnings[1].code == "import.opaque"
+    assert model.warnings[1].values == {"operator": "operator 1, My/Op:1", "reason": "hwsim does not know it"}
     with pytest.warns(HwsimWarning) as caught:
         assert load_workload(tmp_path / "net.tflite") == net
     assert [str(item.message) for item in caught] == [f"{tmp_path / 'net.tflite'}: {w}" for w in model.warnings]
@@ -312,7 +311,7 @@ def test_the_batch_is_left_out(tmp_path):
     model = read(tmp_path, tensors, operators, [0], [5])
     assert [layer.output.shape for layer in model.workload] == [(3, 4, 4), (1, 48), (1, 5)]
     assert model.workload.macs == 16 * 54 + 240
-    assert model.warnings == ("the file has a batch of 4; the layers are those of one input",)
+    assert [(w.code, w.values) for w in model.warnings] == [("import.batch", {"batch": 4})]
 
 
 def test_more_kinds(tmp_path):
@@ -374,9 +373,8 @@ def test_two_inputs_are_a_plain_trace(tmp_path):
     model = read(tmp_path, tensors, [add([0, 1], [2]), add([2, 3], [4])], [0, 1], [4])
     assert not model.workload.graph
     assert [layer.n for layer in model.workload] == [2, 1]
-    assert model.warnings[0].startswith(
-        "the network has 2 inputs, not one; the layers are a list without dataflow edges"
-    )
+    assert model.warnings[0].code == "import.no_graph"
+    assert model.warnings[0].values["reason"].values == {"inputs": 2}
     assert read_trace(parse_yaml(trace_text(model.workload)), load_workload) == model.workload
     assert plan_model(model).bytes == 3 * 16
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hwsim.errors import InputError, nearest
+from hwsim.message import Message
 from hwsim.units import parse
 
 __all__ = ["BATTERIES", "Battery", "parse_battery"]
@@ -37,23 +38,30 @@ class Battery:
         """The current that draws this power at the nominal voltage."""
         return watts / float(self.voltage) * 1e3
 
-    def warnings(self, peak_w: float, average_w: float | None, life_s: float | None) -> list[str]:
-        """What the cell cannot do of what is asked of it."""
-        warnings = []
+    def warnings(self, peak_w: float, average_w: float | None, life_s: float | None) -> list[Message]:
+        """Limits of the cell that a load exceeds."""
+        warnings: list[Message] = []
+        values: dict[str, float | str] = {"battery": self.name}
         peak = self.current_ma(peak_w)
         if self.pulse_ma is not None and peak > self.pulse_ma:
-            warnings.append(
-                f"peak current {peak:.4g} mA is more than {self.name} delivers, {self.pulse_ma:g} mA: its voltage "
-                f"drops and the board may reset; lower the clock, add a capacitor, or take another cell"
+            template = (
+                "peak current {peak_ma:.4g} mA is more than {battery} delivers, {pulse_ma:g} mA: its voltage drops and "
+                "the board may reset; lower the clock, add a capacitor, or take another cell"
             )
+            limits = {"peak_ma": peak, "pulse_ma": self.pulse_ma}
+            warnings.append(Message("battery.peak_current", template, values | limits, "warning"))
         steady = 0.0 if average_w is None else self.current_ma(average_w)
         if self.rated_ma is not None and steady > self.rated_ma:
-            warnings.append(
-                f"average current {steady:.3g} mA is more than the {self.rated_ma:g} mA at which {self.name} holds its "
-                f"rated capacity: the battery life is shorter than estimated"
+            template = (
+                "average current {average_ma:.3g} mA is more than the {rated_ma:g} mA at which {battery} holds its "
+                "rated capacity: the battery life is shorter than estimated"
             )
+            limits = {"average_ma": steady, "rated_ma": self.rated_ma}
+            warnings.append(Message("battery.average_current", template, values | limits, "warning"))
         if self.shelf_years is not None and life_s is not None and life_s > self.shelf_years * 365.25 * 86400:
-            warnings.append(f"{self.name} self-discharges in about {self.shelf_years:g} years")
+            template = "{battery} self-discharges in about {shelf_years:g} years"
+            limits = {"shelf_years": self.shelf_years}
+            warnings.append(Message("battery.shelf_life", template, values | limits, "warning"))
         return warnings
 
 

@@ -21,24 +21,24 @@ def _last(result: LayerResult) -> dict[str, int] | None:
     """Ticks by bound of the pipeline that ends last, if its stages run one after the other and are all of the time."""
     timeline = result.timeline
     last = max(timeline.pipelines, key=lambda name: timeline.pipelines[name].end, default=None)
-    found: dict[str, int] = {}
+    ticks_of: dict[str, int] = {}
     for (pipeline, stage), totals in timeline.stages.items():
         if pipeline == last and totals.busy:
             word = result.plan.bounds.get(stage, stage)
-            found[word] = found.get(word, 0) + totals.busy
-    return found if sum(found.values()) == timeline.end else None
+            ticks_of[word] = ticks_of.get(word, 0) + totals.busy
+    return ticks_of if sum(ticks_of.values()) == timeline.end else None
 
 
 def in_turn(result: LayerResult) -> bool:
-    """Whether what a layer spends its time on comes one after the other, so that its parts are exact."""
+    """Whether the stages of a layer run in sequence, so that its parts are exact."""
     return _last(result) is not None
 
 
 def busy_shares(result: LayerResult, by_stage: bool = False) -> dict[str, float]:
-    """The share of the layer's time for which each of its bounds works; they overlap where stages run side by side.
+    """Share of the layer's time in which each bound is busy; shares overlap where stages run in parallel.
 
-    Stages that wait for one resource add up; of several resources behind one bound, the busiest counts. `by_stage`
-    tells the stages apart, for machines whose bound is a word for the whole layer.
+    Stages on one resource add up; of several resources of one bound, the busiest counts. `by_stage` gives the share of
+    each stage, for layers whose stages have one bound.
     """
     timeline = result.timeline
     if not timeline.end:
@@ -46,19 +46,19 @@ def busy_shares(result: LayerResult, by_stage: bool = False) -> dict[str, float]
     last = _last(result)
     if last is not None and not by_stage:
         return {word: ticks / timeline.end for word, ticks in last.items()}
-    found: dict[tuple[str, str], float] = {}
+    busy: dict[tuple[str, str], float] = {}
     for (_, stage), totals in timeline.stages.items():
         word = stage if by_stage else result.plan.bounds.get(stage, stage)
         share = totals.busy / (timeline.end * timeline.resources[totals.resource].servers)
-        found[word, totals.resource] = found.get((word, totals.resource), 0.0) + share
+        busy[word, totals.resource] = busy.get((word, totals.resource), 0.0) + share
     shares: dict[str, float] = {}
-    for (word, _), share in found.items():
+    for (word, _), share in busy.items():
         shares[word] = max(shares.get(word, 0.0), share)
     return {word: share for word, share in shares.items() if share}
 
 
 def bound_by_layer(results: Iterable[LayerResult]) -> bool:
-    """Whether every layer has one bound for all of its stages, so that the stages say more."""
+    """Whether every layer has one bound for all of its stages, so that stages tell more than bounds."""
     several = False
     for result in results:
         words = {result.plan.bounds.get(stage, stage) for _, stage in result.timeline.stages}
@@ -69,10 +69,10 @@ def bound_by_layer(results: Iterable[LayerResult]) -> bool:
 
 
 def latency_parts(result: LayerResult) -> dict[str, float]:
-    """Seconds of a layer by what they went to; they add up to its latency.
+    """Seconds of a layer in parts that add up to its latency.
 
-    Stages one after the other are its parts. Where they overlap, the parts are the time for which the array computes,
-    and what its bound adds to that; of several pipelines beside each other, what their busiest resource works on.
+    Stages in sequence are the parts. Stages in parallel have two: the compute time, and what the bottleneck adds to it;
+    concurrent pipelines have the work of their busiest resource, and the rest.
     """
     end = result.timeline.end
     if not end:
@@ -91,14 +91,14 @@ def latency_parts(result: LayerResult) -> dict[str, float]:
 
 def _busiest(result: LayerResult) -> dict[str, float]:
     """Seconds by bound of the resource that works most, and the rest."""
-    timeline, found = result.timeline, dict[str, float]()
+    timeline, parts = result.timeline, dict[str, float]()
     name = max(timeline.resources, key=lambda n: timeline.resources[n].busy / timeline.resources[n].servers)
     second = result.latency_s / timeline.end / timeline.resources[name].servers
     for (_, stage), totals in timeline.stages.items():
         if totals.resource == name and totals.busy:
             word = result.plan.bounds.get(stage, stage)
-            found[word] = found.get(word, 0.0) + totals.busy * second
-    return found | {OVERLAP: max(result.latency_s - math.fsum(found.values()), 0.0)}
+            parts[word] = parts.get(word, 0.0) + totals.busy * second
+    return parts | {OVERLAP: max(result.latency_s - math.fsum(parts.values()), 0.0)}
 
 
 def energy_parts(result: LayerResult) -> dict[str, float]:

@@ -42,11 +42,11 @@ class Entry:
 
     def time_by_bound(self) -> dict[str, float]:
         """Seconds by bottleneck, largest first."""
-        found: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         for row in self.layers.values():
             if row["latency_s"]:
-                found[row["bound"]] = found.get(row["bound"], 0.0) + row["latency_s"]
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+                seconds[row["bound"]] = seconds.get(row["bound"], 0.0) + row["latency_s"]
+        return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def _number(value: Any) -> float:

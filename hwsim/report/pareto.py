@@ -1,4 +1,4 @@
-"""Which points no other beats: the Pareto front, of arrays and of the rows of a DataFrame."""
+"""The Pareto front of arrays and of the rows of a DataFrame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 2**22
 
 
 def front(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other dominates.
+    """Mark the points on the Pareto front.
 
     Parameters
     ----------
@@ -33,28 +33,28 @@ def front(points: ArrayLike) -> NDArray[np.bool_]:
     from moocore import is_nondominated
 
     values = np.asarray(points, dtype=float)
-    kept: NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
+    valid: NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
     # Ranks are compared as their values are, and are finite: moocore is undefined for infinities.
-    ranks = [np.unique(column, return_inverse=True)[1] for column in values[kept].T]
-    kept[kept] = is_nondominated(np.stack(ranks, axis=1), keep_weakly=True)
-    return kept
+    ranks = [np.unique(column, return_inverse=True)[1] for column in values[valid].T]
+    valid[valid] = is_nondominated(np.stack(ranks, axis=1), keep_weakly=True)
+    return valid
 
 
 def dominated(points: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
     """Which points one of the `others` dominates: nowhere worse, somewhere better."""
     values, rivals = np.asarray(points, dtype=float), np.asarray(others, dtype=float)
-    found = np.zeros(len(values), dtype=bool)
+    mask = np.zeros(len(values), dtype=bool)
     step = max(1, _BLOCK // max(1, rivals.size))
     for start in range(0, len(values) if len(rivals) else 0, step):
         part = values[start : start + step, None, :]
-        found[start : start + step] = np.any(np.all(rivals <= part, axis=2) & np.any(rivals < part, axis=2), axis=1)
-    return found
+        mask[start : start + step] = np.any(np.all(rivals <= part, axis=2) & np.any(rivals < part, axis=2), axis=1)
+    return mask
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximize: Collection[str] = ()) -> list[int]:
     """Positions of the rows on the front of some columns, in the order of the first objective, best first.
 
-    Smaller is better but for the columns in `maximize`. Rows that are alike are all kept; rows with an objective that
+    Smaller is better but for the columns in `maximize`. Rows that are alike are all valid; rows with an objective that
     is NaN are not.
     """
     import pandas as pd

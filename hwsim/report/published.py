@@ -21,10 +21,10 @@ from hwsim.yaml_source import read_yaml
 if TYPE_CHECKING:
     from hwsim.report.result import LayerResult, RunResult
 
-__all__ = ["Measured", "Prediction", "Silicon", "silicon_of"]
+__all__ = ["Measurements", "Prediction", "PublishedRun", "measurements_of"]
 
 
-class Measured(Spec):
+class PublishedRun(Spec):
     """One published run: a workload, its batch, and the quantities of its layers or of the whole.
 
     A quantity is a column of the report (of its summary in `total`), the energy of a component as ``glb_pj``, or the
@@ -44,13 +44,13 @@ class Measured(Spec):
         return ", ".join([self.workload, *(f"{key}={value}" for key, value in self.set.items())])
 
 
-class SiliconSpec(Spec):
+class MeasurementsSpec(Spec):
     """The file of published measurements of one machine; `limits` is the error that the tests allow by quantity."""
 
     machine: Name
     source: str
     limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    runs: list[Measured]
+    runs: list[PublishedRun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ class Prediction:
         return shown(self.column, value)
 
 
-class Silicon:
+class Measurements:
     """The published measurements of one machine."""
 
-    def __init__(self, spec: SiliconSpec, name: str) -> None:
+    def __init__(self, spec: MeasurementsSpec, name: str) -> None:
         self.spec, self.name = spec, name
 
     @property
@@ -93,12 +93,12 @@ class Silicon:
 
     def rows(self, workload: str, batch: int) -> dict[str, dict[str, float]]:
         """Published quantities by layer, in base units, of the runs of one workload and batch."""
-        found: dict[str, dict[str, float]] = {}
+        rows: dict[str, dict[str, float]] = {}
         for run in self.spec.runs:
             if run.workload == workload and run.batch == batch and not run.set:
                 for layer, values in run.layers.items():
-                    found.setdefault(layer, {}).update({c: self._value(c, v) for c, v in values.items()})
-        return found
+                    rows.setdefault(layer, {}).update({c: self._value(c, v) for c, v in values.items()})
+        return rows
 
     def _value(self, column: str, value: str | int | float) -> float:
         if not isinstance(value, str):
@@ -111,7 +111,7 @@ class Silicon:
         except ValueError as error:
             raise InputError([Fault(self.name, column, str(error))]) from None
 
-    def compare(self, run: Measured, report: RunResult) -> Iterator[Prediction]:
+    def compare(self, run: PublishedRun, report: RunResult) -> Iterator[Prediction]:
         """Each published quantity of a run with what `report` predicts for it."""
         rows = {row["layer"]: row for row in report.rows}
         results = {result.name: result for result in report.results}
@@ -124,42 +124,42 @@ class Silicon:
 
     def _compare(
         self,
-        run: Measured,
+        run: PublishedRun,
         layer: str,
         values: dict[str, str | int | float],
-        given: Callable[[str], Any],
+        value_of: Callable[[str], Any],
         results: Sequence[LayerResult],
     ) -> Iterator[Prediction]:
         for column, value in values.items():
-            predicted = _predicted(column, given, results)
+            predicted = _predicted(column, value_of, results)
             if predicted is None:
                 raise InputError([Fault(self.name, column, f"is not a quantity that is predicted for {layer!r}")])
             published, limit = self._value(column, value), self.spec.limits.get(column)
             yield Prediction(run.label, run.batch, layer, column, predicted, published, limit)
 
 
-def _predicted(column: str, given: Callable[[str], Any], results: Sequence[LayerResult]) -> float | None:
-    """What is predicted for a quantity of some layers; None where there is no such quantity."""
-    if (value := given(column)) is not None:
+def _predicted(column: str, value_of: Callable[[str], Any], results: Sequence[LayerResult]) -> float | None:
+    """The predicted quantity of some layers; None if there is no such quantity."""
+    if (value := value_of(column)) is not None:
         return float(value)
     if column.endswith("_per_mac"):
-        whole = _predicted(column.removesuffix("_per_mac"), given, results)
+        whole = _predicted(column.removesuffix("_per_mac"), value_of, results)
         macs = sum(result.plan.macs for result in results)
         return whole / macs if whole is not None and macs else None
     component, _, what = column.rpartition("_")
     if what == "pj":
-        found = [pj for result in results for key, pj in result.energy.items() if key[0] == component]
-        return math.fsum(found) if found else None
+        energies = [pj for result in results for key, pj in result.energy.items() if key[0] == component]
+        return math.fsum(energies) if energies else None
     counts = [n for r in results for key, n in r.plan.counts.items() if (key[0], key[2]) == (component, what)]
     return float(sum(counts)) if counts else None
 
 
 @cache
-def _read(path: Path) -> Silicon:
-    return Silicon(check(SiliconSpec, read_yaml(path)), str(path))
+def _read(path: Path) -> Measurements:
+    return Measurements(check(MeasurementsSpec, read_yaml(path)), str(path))
 
 
-def silicon_of(machine: str, folder: Path) -> Silicon | None:
-    """The published measurements kept for a machine in `folder`/measured, if there are any."""
+def measurements_of(machine: str, folder: Path) -> Measurements | None:
+    """Published measurements of a machine in `folder`/measured, if there are any."""
     path = folder / "measured" / f"{machine}.yaml"
     return _read(path) if path.is_file() else None

@@ -84,7 +84,7 @@ class Summary:
     """Totals of a run; `power_w` is the chip's (without off-chip memory) over the run.
 
     `latency_s` is that of one batch, `interval_s` the time in which one is finished: shorter where `streams` of them
-    run side by side.
+    are concurrent.
     """
 
     machine: str

@@ -22,8 +22,8 @@ _BAR = (5, 24)
 class Column:
     """One column.
 
-    `rank` above zero: it may be left out, highest first. `least`: it may be cut down to so many characters, once
-    nothing more can be left out; `most`: it is cut at so many anyway.
+    A `rank` above zero: the column may be dropped, highest first. `least`: minimum width, to which it is truncated when
+    no column is left to drop; `most`: maximum width.
     """
 
     name: str
@@ -59,9 +59,9 @@ def print_columns(
     heads: bool = True,
     styles: Sequence[str] | None = None,
 ) -> None:
-    """Print columns side by side, with bars of `shares` in the room that they leave.
+    """Print columns with bars of `shares` in the width that they leave.
 
-    `width` is the most that they take (default: that of the console); `styles` are of the rows.
+    `width` is the maximum (default: that of the console); `styles` are those of the rows.
     """
     width = console.width if width is None else min(width, console.width)
     visible = list(columns)

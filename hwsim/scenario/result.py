@@ -9,6 +9,7 @@ from typing import Any
 
 from hwsim.energy.battery import Battery
 from hwsim.engine import Timeline
+from hwsim.message import Message
 from hwsim.report.quantity import counted
 from hwsim.units import format_si
 
@@ -40,7 +41,7 @@ class DutyCycle:
     peak_w: float | None
     battery: Battery | None
     timeline: Timeline
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def least_w(self) -> float:
@@ -60,16 +61,20 @@ class DutyCycle:
         return self.battery.energy_j / self.average_w
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[Message, ...]:
         """Limits of the battery that the duty cycle exceeds."""
         if self.battery is None:
             return ()
         return tuple(self.battery.warnings(self.peak_w or 0.0, self.average_w, self.life_s))
 
     def lines(self) -> list[str]:
-        """The result as text."""
-        known = self.average_w is not None
-        power = format_si(self.least_w, "W", 5) if known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
+        """The result as text, with warnings and notes."""
+        return [*self.figures(), *(f"WARNING: {text}" for text in self.warnings), *map(str, self.notes)]
+
+    def figures(self) -> list[str]:
+        """Power, times, energies and battery life as text."""
+        is_known = self.average_w is not None
+        power = format_si(self.least_w, "W", 5) if is_known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
         late = f"missed deadlines {self.missed:,}"
         if self.missed:
             late += f" ({self.missed / self.inferences:.1%}), largest backlog {counted(self.backlog, 'input')}"
@@ -84,16 +89,16 @@ class DutyCycle:
             lines.append(f"  {state}: {seconds / self.window_s:.4%} of the time, {joules} per inference")
         if self.battery is not None:
             life = "unknown" if self.life_s is None else _span(self.life_s)
-            if not known and self.least_w:
+            if not is_known and self.least_w:
                 life = f"unknown, at most {_span(self.battery.energy_j / self.least_w)}"
-            held = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
-            lines.append(f"battery life {life}: {self.battery.name}, {held} ({self.battery.source})")
+            capacity = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
+            lines.append(f"battery life {life}: {self.battery.name}, {capacity} ({self.battery.source})")
             if self.peak_w is not None:
                 lines.append(f"peak current {self.battery.current_ma(self.peak_w):.4g} mA")
-        return [*lines, *(f"WARNING: {text}" for text in self.warnings), *self.notes]
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the timeline as plain data; what is unknown is null."""
+        """Everything but the timeline as plain data; unknown values are null."""
         cell = self.battery
         battery = None
         if cell is not None:
@@ -124,8 +129,9 @@ class DutyCycle:
             "energy_j": dict(self.energy_j),
             "battery": battery,
             "events": self.timeline.events,
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
+            "warnings": list(map(str, self.warnings)),
+            "notes": list(map(str, self.notes)),
+            "messages": [message.to_dict() for message in (*self.warnings, *self.notes)],
         }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from hwsim.errors import InputError
+from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import DataMovement, Opaque
 from hwsim.workload.network import INPUT, Node, Workload
@@ -27,7 +28,7 @@ class Builder(Generic[Key]):
 
     Attributes
     ----------
-    warnings : list of str
+    warnings : list of Message
         At most `MAX_WARNINGS` of them.
     nodes : list of Node
     producers : dict
@@ -35,18 +36,19 @@ class Builder(Generic[Key]):
     """
 
     def __init__(self, inputs: Sequence[Key]) -> None:
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         self.nodes: list[Node] = []
         self.producers: dict[Key, str] = dict.fromkeys(inputs, INPUT)
 
-    def warn(self, text: str) -> None:
-        """Add a warning, up to the maximum."""
+    def warn(self, code: str, template: str, **values: Any) -> None:
+        """Add a warning, up to `MAX_WARNINGS`."""
         if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(text)
+            self.warnings.append(Message(f"import.{code}", template, values, "warning"))
 
     def opaque_warning(self, operator: object, reason: object) -> None:
         """Warn that an operator becomes an opaque layer, with the reason."""
-        self.warn(f"{operator}: {reason}; it is a layer with its bytes and no MACs")
+        template = "{operator}: {reason}; it is a layer with its bytes and no MACs"
+        self.warn("opaque", template, operator=str(operator), reason=str(reason))
 
     def put(self, layer: Layer, inputs: Sequence[str], *tensors: Key) -> str:
         """Add a layer that reads these and writes the tensors; returns its name."""
@@ -90,17 +92,18 @@ class Builder(Generic[Key]):
         if not self.nodes:
             raise InputError("must have an operator that reads the input of the network")
         if reason := self._loose(inputs, alike):
-            self.warn(f"{reason}; the layers are a list without dataflow edges")
+            self.warn("no_graph", "{reason}; the layers are a list without dataflow edges", reason=reason)
             return Workload(name, [node.layer for node in self.nodes], graph=False, **metadata)
         if len(inputs) > 1:
-            sizes = " x ".join(map(str, inputs[0]))
-            self.warn(f"the network has {len(inputs)} inputs of {sizes}; memory counts one of them")
+            shape = " x ".join(map(str, inputs[0]))
+            template = "the network has {inputs} inputs of {shape}; memory counts one of them"
+            self.warn("inputs", template, inputs=len(inputs), shape=shape)
         return Workload(name, self.nodes, graph=True, input_shape=inputs[0], **metadata)
 
-    def _loose(self, inputs: Sequence[Shape], alike: bool) -> str:
-        """Why the layers can't be a graph; empty if they can."""
+    def _loose(self, inputs: Sequence[Shape], alike: bool) -> Message | None:
+        """Why the layers can't be a graph; None if they can."""
         if len(inputs) != 1 and not (alike and len(set(inputs)) == 1):
-            return f"the network has {len(inputs)} inputs, not one"
+            return Message("import.several_inputs", "the network has {inputs} inputs, not one", {"inputs": len(inputs)})
         shapes: dict[str, Shape] = {INPUT: inputs[0]}
         for node in self.nodes:
             operands = node.layer.operands
@@ -108,6 +111,7 @@ class Builder(Generic[Key]):
                 node.layer.accepts(shapes[name], place) for place, name in enumerate(node.inputs)
             )
             if not fits:
-                return f"what {node.layer.name!r} reads has another shape than it takes"
+                template = "what {layer!r} reads has another shape than it takes"
+                return Message("import.shape", template, {"layer": node.layer.name})
             shapes[node.layer.name] = node.layer.output.shape
-        return ""
+        return None

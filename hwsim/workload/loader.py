@@ -9,6 +9,7 @@ from typing import Protocol
 
 import hwsim
 from hwsim.errors import Fault, HwsimWarning, InputError, nearest
+from hwsim.message import Message
 from hwsim.workload.network import Workload
 from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
@@ -88,7 +89,7 @@ class ModelFile(Protocol):
         """The network."""
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[Message, ...]:
         """Parts of the file that were not imported."""
 
 

@@ -218,7 +218,7 @@ def compare_measured(
     report = simulate(predicting, read.workload, batch=batch)
     ran = measure(model, runtime, threads, batch, runs, shapes, tell, device=device)
     layer_of = {ran.original[place].name: name for place, name in read.layers.items() if place < len(ran.original)}
-    return compared(report, ran, layer_of, [*read.warnings, *notes])
+    return compared(report, ran, layer_of, [*map(str, read.warnings), *notes])
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:

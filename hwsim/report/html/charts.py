@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hwsim.report.html.svg import Scale, Svg, color, fitted, text_width
+from hwsim.report.html.svg import Scale, Svg, color, text_width, truncate
 from hwsim.units import format_si
 
 __all__ = ["Chart", "Legend", "Memory", "Panel", "Point", "Roof", "blocks", "roofline", "stacked_rows", "staircase"]
 
 WIDTH = 960
 _ROW = 17.0
-_ALIKE = 2  # circles on one spot; more cannot be seen
+_ALIKE = 2  # circles drawn at one spot
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with its title, what it says in words, and its legends."""
+    """A picture with its title, its text alternative, and its legends."""
 
     svg: Svg
     title: str
@@ -46,7 +46,7 @@ class Panel:
 
     title: str
     series: Mapping[str, Sequence[float]]
-    shown: Callable[[float], str]
+    formatter: Callable[[float], str]
     marks: Sequence[float | None] = ()
     mark_name: str = "measured"
     colors: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Panel:
 
 
 def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Sequence[Panel]) -> Chart:
-    """A row a label, a panel a quantity side by side, each with its own scale."""
+    """A row per label and a panel per quantity, each with its own scale."""
     gutter = min(max(map(text_width, labels), default=0) + 10, 190.0)
     head, foot, gap, tail = 20.0, 22.0, 22.0, 58.0
     each = (WIDTH - gutter - gap * (len(panels) - 1)) / len(panels)
@@ -67,7 +67,7 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
         y = head + _ROW * row
         if row % 2:
             svg.rect(0, y, WIDTH, _ROW, "band")
-        svg.text(gutter - 8, y + _ROW * 0.72, fitted(label, gutter - 8), "label", "end")
+        svg.text(gutter - 8, y + _ROW * 0.72, truncate(label, gutter - 8), "label", "end")
     legends = []
     for place, panel in enumerate(panels):
         left = gutter + place * (each + gap)
@@ -80,20 +80,22 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
         legend = {name: panel.css(name) for name, parts in panel.series.items() if any(parts)}
         for tick in scale.ticks():
             svg.line(scale(tick), head, scale(tick), bottom)
-            svg.text(scale(tick), bottom + 14, panel.shown(tick), "tick", "middle" if tick else "start")
+            svg.text(scale(tick), bottom + 14, panel.formatter(tick), "tick", "middle" if tick else "start")
         for row, label in enumerate(labels):
             y, at = head + _ROW * row + 3, 0.0
             for name, parts in panel.series.items():
                 if (value := parts[row]) > 0:
-                    told = f"{label}: {name} {panel.shown(value)} ({value / (totals[row] or 1):.1%})"
-                    svg.rect(scale(at), y, scale(at + value) - scale(at), _ROW - 6, panel.css(name), told)
+                    tooltip = f"{label}: {name} {panel.formatter(value)} ({value / (totals[row] or 1):.1%})"
+                    svg.rect(scale(at), y, scale(at + value) - scale(at), _ROW - 6, panel.css(name), tooltip)
                     at += value
             if totals[row] > 0:
                 after = max(scale(at), scale(mark) + 5 if (mark := marks[row]) is not None else 0)
-                svg.text(after + 5, y + 9, panel.shown(totals[row]), "value")
+                svg.text(after + 5, y + 9, panel.formatter(totals[row]), "value")
             if (mark := marks[row]) is not None:
                 error = f", predicted {totals[row] / mark - 1:+.1%}" if mark else ""
-                svg.diamond(scale(mark), y + 5.5, 5, "mark", f"{label}: {panel.mark_name} {panel.shown(mark)}{error}")
+                svg.diamond(
+                    scale(mark), y + 5.5, 5, "mark", f"{label}: {panel.mark_name} {panel.formatter(mark)}{error}"
+                )
                 legend[panel.mark_name] = "mark"
         legends.append(Legend(tuple(legend.items()), panel.title))
     if len({legend.items for legend in legends}) == 1:
@@ -127,7 +129,7 @@ class Point:
 
 
 def roofline(
-    title: str, description: str, roofs: Sequence[Roof], points: Sequence[Point], shown: Callable[[float], str]
+    title: str, description: str, roofs: Sequence[Roof], points: Sequence[Point], formatter: Callable[[float], str]
 ) -> Chart:
     """Rate over intensity, both logarithmic; a point's area is its share of the time."""
     left, right, top, bottom = 74.0, 20.0, 14.0, 46.0
@@ -147,13 +149,15 @@ def roofline(
         svg.text(x(tick), height - bottom + 15, f"{tick:g}", "tick", "middle")
     for tick in y.ticks():
         svg.line(left, y(tick), WIDTH - right, y(tick))
-        svg.text(left - 6, y(tick) + 4, shown(tick), "tick", "end")
+        svg.text(left - 6, y(tick) + 4, formatter(tick), "tick", "end")
     svg.text((left + WIDTH - right) / 2, height - 8, "operational intensity (MACs/byte)", "axis", "middle")
     css = {name: color(i) for i, name in enumerate(slopes)}
     for roof in sorted(flats, key=lambda r: r.limit):
         knee = max(min((roof.limit / s.limit for s in slopes.values()), default=low_x), low_x)
-        svg.path([(x(knee), y(roof.limit)), (x(high_x), y(roof.limit))], "roof", f"{roof.name}: {shown(roof.limit)}")
-        svg.text(WIDTH - right - 4, y(roof.limit) - 6, f"{roof.name} {shown(roof.limit)}", "rooflabel", "end")
+        svg.path(
+            [(x(knee), y(roof.limit)), (x(high_x), y(roof.limit))], "roof", f"{roof.name}: {formatter(roof.limit)}"
+        )
+        svg.text(WIDTH - right - 4, y(roof.limit) - 6, f"{roof.name} {formatter(roof.limit)}", "rooflabel", "end")
     alike: dict[float, list[str]] = {}
     for name, roof in slopes.items():
         alike.setdefault(roof.limit, []).append(name)
@@ -163,27 +167,27 @@ def roofline(
         if end <= start:
             continue
         name = ", ".join(names)
-        told = f"{name}: {format_si(limit, 'B/s')}"
-        svg.path([(x(start), y(start * limit)), (x(end), y(end * limit))], f"roof s {css[names[0]]}", told)
+        tooltip = f"{name}: {format_si(limit, 'B/s')}"
+        svg.path([(x(start), y(start * limit)), (x(end), y(end * limit))], f"roof s {css[names[0]]}", tooltip)
         angle = -math.degrees(math.atan2(y(start * limit) - y(end * limit), x(end) - x(start)))
         mid = math.exp(math.log(start) + (0.5, 0.7, 0.3)[place % 3] * math.log(end / start))
         below = len(alike) > 1 and place == len(alike) - 1
         svg.text(
-            x(mid) + (10 if below else 0), y(mid * limit) + (16 if below else -6), told, "rooflabel", "middle", angle
+            x(mid) + (10 if below else 0), y(mid * limit) + (16 if below else -6), tooltip, "rooflabel", "middle", angle
         )
-    drawn: dict[tuple[str, int, int], int] = {}
+    spots: dict[tuple[str, int, int], int] = {}
     for point in sorted(points, key=lambda p: -p.share):
         # Layers repeat: those on one spot are one circle.
         spot = (point.roof, round(x(point.intensity)), round(y(point.rate)))
-        drawn[spot] = drawn.get(spot, 0) + 1
-        if drawn[spot] > _ALIKE:
+        spots[spot] = spots.get(spot, 0) + 1
+        if spots[spot] > _ALIKE:
             continue
         radius = 3.2 + 9 * math.sqrt(point.share)
-        told = (
-            f"{point.name}: {point.intensity:.4g} MACs/byte of {point.roof}, {shown(point.rate)}, "
+        tooltip = (
+            f"{point.name}: {point.intensity:.4g} MACs/byte of {point.roof}, {formatter(point.rate)}, "
             f"{point.share:.1%} of the time"
         )
-        svg.circle(x(point.intensity), y(point.rate), radius, f"point {css.get(point.roof, 'cx')}", told)
+        svg.circle(x(point.intensity), y(point.rate), radius, f"point {css.get(point.roof, 'cx')}", tooltip)
     _name_points(svg, points, x, y)
     legend = Legend(tuple((f"at {name}", css[name]) for name in slopes))
     return Chart(svg, title, description, (legend,))
@@ -197,7 +201,7 @@ def _name_points(svg: Svg, points: Sequence[Point], x: Scale, y: Scale) -> None:
     for point in sorted(outermost.values(), key=lambda p: -p.share):
         if len(named) >= 14:
             break
-        text = fitted(point.name, 110)
+        text = truncate(point.name, 110)
         px, py, width = x(point.intensity), y(point.rate), text_width(text)
         reach = 3.2 + 9 * math.sqrt(point.share) + 3
         for left, base in ((px + reach, py + 4), (px - reach - width, py + 4), (px - width / 2, py + reach + 9)):
@@ -215,7 +219,7 @@ def _name_points(svg: Svg, points: Sequence[Point], x: Scale, y: Scale) -> None:
 
 @dataclass(frozen=True)
 class Memory:
-    """A block of memory: held over the operators `first` to `last`, from `offset` on."""
+    """A block of memory: live from operator `first` to `last`, at `offset`."""
 
     name: str
     first: int
@@ -229,16 +233,16 @@ def _operator_axis(svg: Svg, names: Sequence[str], left: float, step: float, bot
     every = max(1, math.ceil(15 / step))
     for index in range(0, len(names), every):
         at = left + (index + 0.5) * step
-        svg.text(at + 4, bottom + 10, fitted(names[index], 95), "tick", "end", -50)
+        svg.text(at + 4, bottom + 10, truncate(names[index], 95), "tick", "end", -50)
 
 
-def _size_axis(svg: Svg, top: float, shown: Callable[[float], str], left: float, height: float) -> Scale:
+def _size_axis(svg: Svg, top: float, formatter: Callable[[float], str], left: float, height: float) -> Scale:
     # Steps of binary units, so that the ticks are whole ones.
     unit = 2.0 ** (10 * int(math.log2(top) // 10)) if top > 1 else 1.0
     y = Scale(0, top, height, 14)
     for tick in Scale(0, top / unit, 0, 1).ticks():
         svg.line(left, y(tick * unit), WIDTH - 8, y(tick * unit))
-        svg.text(left - 6, y(tick * unit) + 4, shown(tick * unit), "tick", "end")
+        svg.text(left - 6, y(tick * unit) + 4, formatter(tick * unit), "tick", "end")
     return y
 
 
@@ -246,32 +250,32 @@ def blocks(
     title: str,
     description: str,
     operators: Sequence[str],
-    found: Sequence[Memory],
-    shown: Callable[[float], str],
+    buffers: Sequence[Memory],
+    formatter: Callable[[float], str],
     limit: tuple[str, float] | None = None,
 ) -> Chart:
     """Blocks in an arena: operators from left to right, bytes upwards."""
     left, base, height = 74.0, 300.0, 370.0
     svg = Svg(WIDTH, height)
-    used = max((b.offset + b.bytes for b in found), default=1.0)
+    used = max((b.offset + b.bytes for b in buffers), default=1.0)
     top = max(used * 1.08, limit[1] * 1.04 if limit and limit[1] < 4 * used else 0)
-    y = _size_axis(svg, top, shown, left, base)
+    y = _size_axis(svg, top, formatter, left, base)
     step = (WIDTH - 8 - left) / max(len(operators), 1)
-    for index, block in enumerate(sorted(found, key=lambda b: (b.first, b.offset))):
+    for index, block in enumerate(sorted(buffers, key=lambda b: (b.first, b.offset))):
         x, width = left + block.first * step, (block.last - block.first + 1) * step
         high, low = y(block.offset + block.bytes), y(block.offset)
-        told = (
-            f"{block.name}: {shown(block.bytes)} at offset {block.offset:,.0f}, "
+        tooltip = (
+            f"{block.name}: {formatter(block.bytes)} at offset {block.offset:,.0f}, "
             f"{operators[block.first]} to {operators[block.last]}"
         )
         css = "cx" if block.scratch else color(index % 6)
-        svg.rect(x + 0.5, high, width - 1, low - high, f"block {css}", told)
-        text = fitted(block.name, width - 4)
+        svg.rect(x + 0.5, high, width - 1, low - high, f"block {css}", tooltip)
+        text = truncate(block.name, width - 4)
         if low - high > 11 and width > 26 and len(text) > 2:
             svg.text(x + width / 2, (low + high) / 2 + 4, text, "inside", "middle")
     _limit(svg, y, left, limit)
     _operator_axis(svg, operators, left, step, base)
-    scratch = any(block.scratch for block in found)
+    scratch = any(block.scratch for block in buffers)
     legend = Legend((("im2col buffer of a kernel (scratch)", "cx"),) if scratch else ())
     return Chart(svg, title, description, (legend,))
 
@@ -286,21 +290,21 @@ def staircase(
     title: str,
     description: str,
     operators: Sequence[str],
-    held: Sequence[float],
-    told: Sequence[str],
-    shown: Callable[[float], str],
+    values: Sequence[float],
+    tooltips: Sequence[str],
+    formatter: Callable[[float], str],
     limit: tuple[str, float] | None = None,
 ) -> Chart:
-    """Bytes that are held while each operator runs."""
+    """Live bytes at each operator."""
     left, base, height = 74.0, 230.0, 300.0
     svg = Svg(WIDTH, height)
-    most = max([*held, 1.0])
+    most = max([*values, 1.0])
     top = max(most * 1.08, limit[1] * 1.04 if limit and limit[1] < 4 * most else 0)
-    y = _size_axis(svg, top, shown, left, base)
+    y = _size_axis(svg, top, formatter, left, base)
     step = (WIDTH - 8 - left) / max(len(operators), 1)
-    for index, value in enumerate(held):
+    for index, value in enumerate(values):
         css = "c0 strong" if value == most else "c0 soft"
-        svg.rect(left + index * step, y(value), max(step - 0.6, 0.4), base - y(value), css, told[index])
+        svg.rect(left + index * step, y(value), max(step - 0.6, 0.4), base - y(value), css, tooltips[index])
     _limit(svg, y, left, limit)
     _operator_axis(svg, operators, left, step, base)
     return Chart(svg, title, description)

@@ -67,37 +67,37 @@ def _totals(page: Page, group: Group) -> None:
     panels = [Panel("latency by bottleneck", _series(times), lambda t: format_si(t, "s"))]
     if any(map(any, energies)):
         panels.append(Panel("energy by component", _series(energies), lambda pj: format_si(pj * 1e-12, "J")))
-    told = "; ".join(f"{entry.label} {shown('_s', entry.total('latency_s'))}" for entry in group.entries)
-    page.chart(stacked_rows(f"Totals of {group.name}", f"Horizontal bars, one row per run: {told}.", labels, panels))
+    totals = "; ".join(f"{entry.label} {shown('_s', entry.total('latency_s'))}" for entry in group.entries)
+    page.chart(stacked_rows(f"Totals of {group.name}", f"Horizontal bars, one row per run: {totals}.", labels, panels))
 
 
 def _series(parts: list[dict[str, float]]) -> dict[str, list[float]]:
     totals: dict[str, float] = {}
     for row in parts:
         for name, value in row.items():
-            totals[name] = max(totals.get(name, 0.0), _known(value))
+            totals[name] = max(totals.get(name, 0.0), _or_zero(value))
     names = sorted(totals, key=lambda name: -totals[name])
-    kept, rest = names[:8], names[8:]
-    series = {name: [_known(row.get(name)) for row in parts] for name in kept}
-    return series | ({"others": [math.fsum(_known(row.get(n)) for n in rest) for row in parts]} if rest else {})
+    largest, rest = names[:8], names[8:]
+    series = {name: [_or_zero(row.get(name)) for row in parts] for name in largest}
+    return series | ({"others": [math.fsum(_or_zero(row.get(n)) for n in rest) for row in parts]} if rest else {})
 
 
-def _known(value: float | None) -> float:
+def _or_zero(value: float | None) -> float:
     return 0.0 if value is None or math.isnan(value) else value
 
 
 def _layers(page: Page, group: Group) -> None:
     base, several = group.base, group.entries[1:]
-    taken = {n: max(_known(e.value(n, "latency_s")) for e in group.entries) for n in group.layers}
-    names = [name for name in group.layers if taken[name] > 0]
-    slow = set(sorted(names, key=lambda name: -taken[name])[:_ROWS])
-    kept = [name for name in names if name in slow]
+    longest = {n: max(_or_zero(e.value(n, "latency_s")) for e in group.entries) for n in group.layers}
+    names = [name for name in group.layers if longest[name] > 0]
+    slow = set(sorted(names, key=lambda name: -longest[name])[:_ROWS])
+    slowest = [name for name in names if name in slow]
     if len(group.entries) <= _PANELS:
-        top = max(taken.values(), default=0.0)
+        top = max(longest.values(), default=0.0)
         panels = [
             Panel(
                 entry.label,
-                {entry.label: [_known(entry.value(name, "latency_s")) for name in kept]},
+                {entry.label: [_or_zero(entry.value(name, "latency_s")) for name in slowest]},
                 lambda t: format_si(t, "s"),
                 top=top,
             )
@@ -105,11 +105,11 @@ def _layers(page: Page, group: Group) -> None:
         ]
         runs = ", ".join(entry.label for entry in group.entries)
         description = f"Horizontal bars of the same scale, one row per layer and one panel per run: {runs}."
-        left = f" The {len(kept)} slowest of {len(names)} layers." if len(kept) < len(names) else ""
+        left = f" The {len(slowest)} slowest of {len(names)} layers." if len(slowest) < len(names) else ""
         title = f"Latency of each layer of {group.name}"
-        page.chart(stacked_rows(title, description, kept, panels), f"All runs have the same scale.{left}")
+        page.chart(stacked_rows(title, description, slowest, panels), f"All runs have the same scale.{left}")
     rows = []
-    for name in kept:
+    for name in slowest:
         cells = [Cell(name, css="k"), *_layer_cells(base.value(name, "latency_s"), base.value(name, "energy_pj"))]
         for entry in several:
             time, pj = entry.value(name, "latency_s"), entry.value(name, "energy_pj")

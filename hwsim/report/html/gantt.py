@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwsim.engine import Interval, Timeline
 from hwsim.report.html.charts import WIDTH, Chart, Legend
-from hwsim.report.html.svg import Scale, Svg, color, fitted, linear_ticks, text_width
+from hwsim.report.html.svg import Scale, Svg, color, linear_ticks, text_width, truncate
 from hwsim.units import format_si
 
 __all__ = ["busy_shares", "gantt"]
@@ -69,7 +69,7 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     if not timeline.end:
         return None
 
-    def shown(ticks: float) -> str:
+    def formatter(ticks: float) -> str:
         return format_si(ticks / rate_hz, "s")
 
     lanes: dict[str, list[Interval]] = {name: [] for name in timeline.resources}
@@ -78,39 +78,41 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
     busiest = sorted(lanes, key=lambda name: -timeline.resources[name].busy / timeline.resources[name].servers)
     left_out = len(lanes) - _LANES
     if left_out > 0:
-        lanes = {name: found for name, found in lanes.items() if name in busiest[:_LANES]}
+        lanes = {name: spans for name, spans in lanes.items() if name in busiest[:_LANES]}
     gutter = min(max(map(text_width, [*lanes, "100% busy"])) + 16, 150.0)
     lane, top = 44.0, 30.0
     bottom = top + lane * len(lanes)
     svg = Svg(WIDTH, bottom + 24)
     x = Scale(0, timeline.end, gutter, WIDTH - 8)
-    _layers(svg, x, layers, shown, bottom)
+    _layers(svg, x, layers, formatter, bottom)
     for seconds in linear_ticks(timeline.end / rate_hz, 8):
         at = x(seconds * rate_hz)
         svg.line(at, bottom - 2, at, bottom + 3)
         svg.text(at, bottom + 16, format_si(seconds, "s"), "tick", "middle" if seconds else "start")
-    each = sum(map(len, lanes.values())) <= _MOST and all(i.tiles == 1 for found in lanes.values() for i in found)
-    stages = list(dict.fromkeys(i.stage for found in lanes.values() for i in found)) if each else []
-    for place, (name, found) in enumerate(lanes.items()):
+    each = sum(map(len, lanes.values())) <= _MOST and all(i.tiles == 1 for spans in lanes.values() for i in spans)
+    stages = list(dict.fromkeys(i.stage for spans in lanes.values() for i in spans)) if each else []
+    for place, (name, spans) in enumerate(lanes.items()):
         base = top + lane * (place + 1) - 4
         totals = timeline.resources[name]
         share = totals.busy / (totals.servers * timeline.end)
-        svg.text(gutter - 8, base - 12, fitted(name, gutter - 8), "label", "end")
+        svg.text(gutter - 8, base - 12, truncate(name, gutter - 8), "label", "end")
         svg.text(gutter - 8, base, f"{share:.0%} busy", "tick", "end")
         svg.line(gutter, base, WIDTH - 8, base)
         if each:
-            for i in found:
-                told = f"{i.pipeline}/{i.stage}: {shown(i.start)} to {shown(i.end)}"
+            for i in spans:
+                tooltip = f"{i.pipeline}/{i.stage}: {formatter(i.start)} to {formatter(i.end)}"
                 css = color(stages.index(i.stage))
-                svg.rect(x(i.start), base - lane + 10, max(x(i.end) - x(i.start), 0.4), lane - 10, f"work {css}", told)
-        elif found:
-            _profile(svg, x, busy_shares(found, timeline.end, totals.servers, _BINS), base, lane - 10, place)
+                svg.rect(
+                    x(i.start), base - lane + 10, max(x(i.end) - x(i.start), 0.4), lane - 10, f"work {css}", tooltip
+                )
+        elif spans:
+            _profile(svg, x, busy_shares(spans, timeline.end, totals.servers, _BINS), base, lane - 10, place)
     how = (
         "Each rectangle is one execution of a stage."
         if each
-        else f"The height is the share of each {shown(timeline.end / _BINS)} in which the resource is busy."
+        else f"The height is the share of each {formatter(timeline.end / _BINS)} in which the resource is busy."
     )
-    shares = {name: found.busy / (found.servers * timeline.end) for name, found in timeline.resources.items()}
+    shares = {name: totals.busy / (totals.servers * timeline.end) for name, totals in timeline.resources.items()}
     rates = ", ".join(f"{name} {shares[name]:.0%}" for name in busiest[:_LANES])
     how += f" The {_LANES} busiest of {len(shares)} resources." if left_out > 0 else ""
     description = f"{how} Busy: {rates}."
@@ -119,15 +121,15 @@ def gantt(title: str, timeline: Timeline, rate_hz: float, layers: Sequence[tuple
 
 
 def _layers(
-    svg: Svg, x: Scale, layers: Sequence[tuple[str, int]], shown: Callable[[float], str], bottom: float
+    svg: Svg, x: Scale, layers: Sequence[tuple[str, int]], formatter: Callable[[float], str], bottom: float
 ) -> None:
     at = 0
     for index, (name, ticks) in enumerate(layers):
         left, width = x(at), x(at + ticks) - x(at)
         if width >= 0.3:
-            told = f"{name}: {shown(ticks)}"
-            svg.rect(left, 4, max(width - 0.5, 0.2), 18, f"layer{index % 2}", told)
-            if width > 24 and len(text := fitted(name, width - 4)) > 2:
+            tooltip = f"{name}: {formatter(ticks)}"
+            svg.rect(left, 4, max(width - 0.5, 0.2), 18, f"layer{index % 2}", tooltip)
+            if width > 24 and len(text := truncate(name, width - 4)) > 2:
                 svg.text(left + width / 2, 17, text, "inside", "middle")
             if width > 3:
                 svg.line(left + width, 22, left + width, bottom - 4)

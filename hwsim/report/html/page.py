@@ -1,4 +1,4 @@
-"""The page around the charts: sections, tables, figures; style and script from the files beside this one."""
+"""The page around the charts: sections, tables, figures; style and script from the files in this folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def meter(share: float, text: str, css: str = "c0") -> str:
 
 def merged(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[Cell]]:
     """Rows of text, in which like neighbors of some columns are one cell; the first column does not wrap."""
-    found: list[list[Cell]] = []
+    table: list[list[Cell]] = []
     for place, row in enumerate(rows):
         cells = []
         for column, text in enumerate(row):
@@ -60,8 +60,8 @@ def merged(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[C
             elif place == 0 or rows[place - 1][column] != text:
                 alike = next((n for n, other in enumerate(rows[place:]) if other[column] != text), len(rows) - place)
                 cells.append(Cell(text, css="w", rows=alike))
-        found.append(cells)
-    return found
+        table.append(cells)
+    return table
 
 
 def _legend(legend: Legend) -> str:
@@ -109,9 +109,9 @@ class Page:
             return
         self._count += 1
         legend = "".join(map(_legend, chart.legends))
-        told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+        figcaption = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         picture = chart.svg.render(f"{self._prefix}-f{self._count}", chart.title, chart.description)
-        self.add(f"<figure>{legend}{picture}{told}</figure>")
+        self.add(f"<figure>{legend}{picture}{figcaption}</figure>")
 
     def table(
         self, heads: Sequence[str], rows: Iterable[Sequence[Cell | str]], sorts: bool = True, fold: str = ""

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_machine", "add_workload", "machine_rows"]
 
-_SAID = {"source", "fitted", "name", "description", "kind", "base"}
+_METADATA = {"source", "fitted", "name", "description", "kind", "base"}
 _MOST_ROWS = 1000
 
 
 def machine_rows(data: Any, path: tuple[str, ...] = (), source: str = "") -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Each value of a machine file with its path and the nearest source that is given for it."""
+    """Each value of a machine file with its path and its nearest source."""
     if not isinstance(data, dict):
         text = ", ".join(map(str, data)) if isinstance(data, list) else str(data)
         yield path, text, source
@@ -28,10 +28,10 @@ def machine_rows(data: Any, path: tuple[str, ...] = (), source: str = "") -> Ite
     own = str(data["source"]) if isinstance(data.get("source"), str) else source
     for key, value in data.items():
         key = str(key)
-        if key in _SAID or key.endswith("_source"):
+        if key in _METADATA or key.endswith("_source"):
             continue
-        said = data.get(f"{key}_source")
-        yield from machine_rows(value, (*path, key), str(said) if said is not None else own)
+        own_source = data.get(f"{key}_source")
+        yield from machine_rows(value, (*path, key), str(own_source) if own_source is not None else own)
 
 
 def add_machine(page: Page, report: RunResult) -> None:
@@ -45,11 +45,11 @@ def add_machine(page: Page, report: RunResult) -> None:
     rows = []
     for path, value, source in machine_rows(data):
         key = ".".join(path)
-        given = source if source != machine.spec.source else ""
+        origin = source if source != machine.spec.source else ""
         if any(str(marks.get(path[:depth], "")).startswith("--set") for depth in range(1, len(path) + 1)):
-            given = "changed for this run (--set)"
-        why = next((told for name, told in fitted.items() if key == name or key.startswith(f"{name}.")), "")
-        rows.append((key, value, given, why))
+            origin = "changed for this run (--set)"
+        why = next((reason for name, reason in fitted.items() if key == name or key.startswith(f"{name}.")), "")
+        rows.append((key, value, origin, why))
     heads = ["key", "value", "source", "fitted on"] if any(row[3] for row in rows) else ["key", "value", "source"]
     page.table(heads, merged([row[: len(heads)] for row in rows], (2, 3)), sorts=False)
     _prices(page, report)
@@ -63,13 +63,13 @@ def add_machine(page: Page, report: RunResult) -> None:
 def _prices(page: Page, report: RunResult) -> None:
     prices = report.machine.prices
     fitted = report.machine.spec.fitted
-    found: dict[tuple[str, str], tuple[int, float]] = {}
+    totals: dict[tuple[str, str], tuple[int, float]] = {}
     for _, component, _, action, number, pj in report.action_rows():
         if component != "static":
-            n, spent = found.get((component, action), (0, 0.0))
-            found[component, action] = (n + number, spent + pj)
+            n, energy_pj = totals.get((component, action), (0, 0.0))
+            totals[component, action] = (n + number, energy_pj + pj)
     rows = []
-    for (component, action), (number, spent) in found.items():
+    for (component, action), (number, energy_pj) in totals.items():
         if not number:
             continue
         price = prices.of(component, action)
@@ -80,16 +80,16 @@ def _prices(page: Page, report: RunResult) -> None:
                 Cell(f"{component}.{action}", css="k"),
                 Cell(f"{number:,}", number),
                 Cell(f"{each}{bits}", price.energy_pj),
-                Cell("unknown" if math.isnan(spent) else format_si(spent * 1e-12, "J"), spent),
+                Cell("unknown" if math.isnan(energy_pj) else format_si(energy_pj * 1e-12, "J"), energy_pj),
                 Cell(price.source, css="w"),
                 Cell(price.fitted or "", css="w"),
             ]
         )
     page.add("<h3>Energy: counts and prices</h3>")
     if prices.static_w:
-        told = f"static {format_si(prices.static_w, 'W', 4)} continuously: {prices.spec.static_source}"
-        told += f"; fitted on {fitted['energy.static']}" if "energy.static" in fitted else ""
-        page.text(told)
+        text = f"static {format_si(prices.static_w, 'W', 4)} continuously: {prices.spec.static_source}"
+        text += f"; fitted on {fitted['energy.static']}" if "energy.static" in fitted else ""
+        page.text(text)
     if rows:
         page.table(["action", "count", "price", "energy", "source", "fitted on"], rows)
 

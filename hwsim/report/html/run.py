@@ -1,4 +1,4 @@
-"""The report of one run: what it came to, where time and energy went, what binds each layer, and all that it used."""
+"""The report of one run: totals, breakdown of time and energy, bottlenecks, and provenance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
-from hwsim.report.published import Prediction, Silicon, silicon_of
+from hwsim.report.published import Measurements, Prediction, measurements_of
 from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
 
@@ -33,23 +33,23 @@ _OPEN = 40
 def report_html(report: RunResult, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
     """The report as one self-contained HTML document."""
     page = _page(report)
-    silicon = silicon_of(report.machine.name, report.machine.folder)
+    measurements = measurements_of(report.machine.name, report.machine.folder)
     _summary(page, report, error_classes(predictions))
     if scenario is not None:
         _scenario(page, scenario)
-    _layers(page, report, silicon)
+    _layers(page, report, measurements)
     _binding(page, report)
     add_roofline(page, report)
     add_memory(page, report)
     add_timeline(page, report)
-    add_accuracy(page, report, silicon, predictions)
+    add_accuracy(page, report, measurements, predictions)
     add_machine(page, report)
     add_workload(page, report)
     return page.document()
 
 
 def report_fragment(report: RunResult) -> str:
-    """The head of the report and its layers, for a notebook."""
+    """Totals and layers, for a notebook."""
     page = _page(report)
     _summary(page, report, {})
     _layers(page, report, None)
@@ -98,7 +98,7 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
         page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
     for message, note in zip(report.messages, report.notes, strict=True):
-        if message.code != "memory.fits":  # drawn below
+        if message.code != "memory.fits":  # in the table of memories
             page.text(note, "bad" if message.severity == "error" else "soft")
     unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
     if unknown:
@@ -108,7 +108,7 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
         )
 
 
-def _kept(results: Sequence[LayerResult], most: int) -> tuple[list[LayerResult], list[LayerResult]]:
+def _slowest(results: Sequence[LayerResult], most: int) -> tuple[list[LayerResult], list[LayerResult]]:
     """The slowest layers in their order, and the others."""
     if len(results) <= most:
         return list(results), []
@@ -124,8 +124,8 @@ def _series(parts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
             totals[name] = totals.get(name, 0.0) + value
     names = sorted((n for n in totals if totals[n]), key=lambda n: -totals[n])
     if len(names) > 8:
-        shown_, rest = names[:7], names[7:]
-        return {n: [row.get(n, 0.0) for row in parts] for n in shown_} | {
+        largest, rest = names[:7], names[7:]
+        return {n: [row.get(n, 0.0) for row in parts] for n in largest} | {
             "others": [math.fsum(row.get(n, 0.0) for n in rest) for row in parts]
         }
     return {n: [row.get(n, 0.0) for row in parts] for n in names}
@@ -136,22 +136,24 @@ def _summed(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(values) for name, values in series.items()}
 
 
-def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
+def _layers(page: Page, report: RunResult, measurements: Measurements | None) -> None:
     ran = [r for r in report.results if r.latency_s or r.energy_pj > 0]
     idle = len(report.results) - len(ran)
     if not ran:
         return
     page.section("Latency and energy of each layer")
-    kept, rest = _kept(ran, _ROWS)
-    labels = [r.name for r in kept] + ([f"{len(rest)} faster layers"] if rest else [])
-    times = [latency_parts(r) for r in kept] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
-    energies = [energy_parts(r) for r in kept] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
-    measured = silicon.rows(report.workload.name, report.batch) if silicon is not None else {}
+    rows, rest = _slowest(ran, _ROWS)
+    labels = [r.name for r in rows] + ([f"{len(rest)} faster layers"] if rest else [])
+    times = [latency_parts(r) for r in rows] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
+    energies = [energy_parts(r) for r in rows] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
+    measured = measurements.rows(report.workload.name, report.batch) if measurements is not None else {}
     marks = [measured.get(label, {}).get("latency_s") for label in labels]
-    panels = [Panel("latency", found := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colors(found))]
+    panels = [
+        Panel("latency", series := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colors(series))
+    ]
     if any(map(any, energies)):
-        found = _series(energies)
-        panels.append(Panel("energy", found, lambda pj: format_si(pj * 1e-12, "J"), colors=_colors(found)))
+        series = _series(energies)
+        panels.append(Panel("energy", series, lambda pj: format_si(pj * 1e-12, "J"), colors=_colors(series)))
     total = report.summary.latency_s
     slow = max(ran, key=lambda r: r.latency_s)
     description = (
@@ -165,7 +167,7 @@ def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
         if all(map(in_turn, ran))
         else (
             "Latency is split into compute time and what the bottleneck adds to it"
-            f"{'; for concurrent pipelines, by the busiest resource' if _beside(ran) else ''}. "
+            f"{'; for concurrent pipelines, by the busiest resource' if _concurrent(ran) else ''}. "
         )
     )
     caption += f"{counted(idle, 'layer')} without time (in place, or not run by this machine) omitted. " if idle else ""
@@ -174,12 +176,12 @@ def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
     _layer_table(page, report)
 
 
-def _beside(results: Sequence[LayerResult]) -> bool:
+def _concurrent(results: Sequence[LayerResult]) -> bool:
     return any(len(r.timeline.pipelines) > 1 for r in results)
 
 
 def _colors(series: dict[str, list[float]]) -> dict[str, str]:
-    """Gray for what is nobody's work; the rest by place."""
+    """Gray for static power and overhead; other series by place."""
     gray = {"static", OVERLAP, "overhead"}
     colored = [name for name in series if name not in gray]
     return {name: color(colored.index(name)) if name in colored else "cx" for name in series}
@@ -230,12 +232,12 @@ def _binding(page: Page, report: RunResult) -> None:
         return cells if one_by_one else [*cells, Cell(binding(r), css="w")]
 
     columns = ["layer", "time", "share", "bound by", *heads, *([] if one_by_one else ["details"])]
-    kept, rest = _kept(ran, _OPEN)
-    page.table(columns, map(row, kept))
+    slow, rest = _slowest(ran, _OPEN)
+    page.table(columns, map(row, slow))
     how = "add up, since the stages run in sequence" if one_by_one else "overlap, since the stages run in parallel"
     page.text(f"Bars are the share of the layer's time in which each resource is busy; they {how}.", "soft")
     if rest:
-        most = _kept(ran, _TABLE)[0]
+        most = _slowest(ran, _TABLE)[0]
         less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
         page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
@@ -257,8 +259,12 @@ def _binding(page: Page, report: RunResult) -> None:
 
 def _scenario(page: Page, scenario: DutyCycle) -> None:
     page.section("Duty cycle")
-    for line in scenario.lines():
-        page.text(line.strip(), "bad" if line.startswith("WARNING") else "")
+    for line in scenario.figures():
+        page.text(line.strip())
+    for warning in scenario.warnings:
+        page.text(str(warning), "bad")
+    for note in scenario.notes:
+        page.text(str(note))
     panels = [
         Panel(
             "time per inference",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "fitted", "linear_ticks", "log_ticks", "text_width"]
+__all__ = ["COLORS", "Scale", "Svg", "color", "escape", "linear_ticks", "log_ticks", "text_width", "truncate"]
 
 #: Colors that the style sheet has, ``c0`` and on; the one after them is gray.
 COLORS = 8
@@ -32,7 +32,7 @@ def text_width(text: str) -> float:
     return len(text) * _CHARACTER
 
 
-def fitted(text: str, width: float) -> str:
+def truncate(text: str, width: float) -> str:
     """Text cut to a width in pixels."""
     most = max(int(width / _CHARACTER), 3)
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -58,8 +58,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, -(-(last - first) // 8))
     steps = (1, 2, 5) if last - first <= 2 else (1,)
-    found = [10.0**e * m for e in range(first, last + 1, every) for m in steps]
-    return [tick for tick in found if low * 0.999 <= tick <= high * 1.001]
+    powers = [10.0**e * m for e in range(first, last + 1, every) for m in steps]
+    return [tick for tick in powers if low * 0.999 <= tick <= high * 1.001]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Svg:
             self._parts.append(f"<{tag} {attributes}{style}/>")
 
     def rect(self, x: float, y: float, width: float, height: float, css: str = "", title: str = "") -> None:
-        """A rectangle; a `title` is what the pointer is told."""
+        """A rectangle; `title` is its tooltip."""
         size = f'width="{_n(max(width, 0))}" height="{_n(max(height, 0))}"'
         self._shape("rect", f'x="{_n(x)}" y="{_n(y)}" {size}', css, title)
 

@@ -91,14 +91,14 @@ def _page(points: SweepPoints, most: int) -> Page:
     if failed:
         page.text(f"{counted(failed, 'point')} failed.", "bad")
     if best:
-        varied = [name for name in parameters if frame[name].astype(str).nunique() > 1]
-        _front(page, frame, varied, objectives, best)
-        _parallel(page, frame, varied, objectives, best)
+        variables = [name for name in parameters if frame[name].astype(str).nunique() > 1]
+        _front(page, frame, variables, objectives, best)
+        _parallel(page, frame, variables, objectives, best)
     if len(hypervolume) > 1:
         page.section("Hypervolume")
-        told = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
+        rise = f"Rises from {hypervolume[0][1]:.4g} to {hypervolume[-1][1]:.4g} over {hypervolume[-1][0]:,} points."
         page.chart(
-            curve("Hypervolume over points simulated", told, hypervolume, "points simulated", "hypervolume"),
+            curve("Hypervolume over points simulated", rise, hypervolume, "points simulated", "hypervolume"),
             "Volume of the objective space that the front dominates; flat where more points did not improve the front.",
         )
     if points.sensitivity:
@@ -110,14 +110,14 @@ def _page(points: SweepPoints, most: int) -> Page:
 def _tiles(
     frame: pd.DataFrame, objectives: Sequence[str], maximize: Collection[str], best: Sequence[int]
 ) -> list[tuple[str, str, str]]:
-    found = []
+    tiles = []
     for name in objectives:
         values = frame[name].dropna()
         if len(values):
             top = values.max() if name in maximize else values.min()
             worst = values.min() if name in maximize else values.max()
-            found.append((shown(name, float(top), 3), f"best {title(name)}", f"worst {shown(name, float(worst), 3)}"))
-    return [*found, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
+            tiles.append((shown(name, float(top), 3), f"best {title(name)}", f"worst {shown(name, float(worst), 3)}"))
+    return [*tiles, (f"{len(best):,}", "points on the front", f"of {len(frame):,}")]
 
 
 def _words(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
@@ -129,53 +129,53 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _tell(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
+def _tooltip(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
     return "; ".join(f"{name} {shown(name, _plain(frame[name].iloc[index]))}" for name in names)
 
 
 def _front(
-    page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+    page: Page, frame: pd.DataFrame, variables: Sequence[str], objectives: Sequence[str], best: Sequence[int]
 ) -> None:
     page.section("Pareto front")
-    labels = [f"{n}: {_words(frame, varied, i)}" for n, i in enumerate(best, 1)]
-    told = [f"{n}: {_tell(frame, [*varied, *objectives], i)}" for n, i in enumerate(best, 1)]
-    words = f"; labels are {', '.join(varied)}" if varied and len(best) <= MOST_WORDS else ""
+    labels = [f"{n}: {_words(frame, variables, i)}" for n, i in enumerate(best, 1)]
+    tooltips = [f"{n}: {_tooltip(frame, [*variables, *objectives], i)}" for n, i in enumerate(best, 1)]
+    words = f"; labels are {', '.join(variables)}" if variables and len(best) <= MOST_WORDS else ""
     pairs = list(combinations(objectives, 2))[:3]
     for across, up in pairs:
         description = (
             f"Each point by its {title(across)} and {title(up)}; {counted(len(best), 'point')} not dominated, "
-            f"from {told[0]} to {told[-1]}."
+            f"from {tooltips[0]} to {tooltips[-1]}."
         )
         x, y = axis_of(frame[across], across), axis_of(frame[up], up)
         page.chart(
-            scatter(f"{title(up)} over {title(across)}", description, x, y, best, labels, told),
+            scatter(f"{title(up)} over {title(across)}", description, x, y, best, labels, tooltips),
             f"Points of the front are numbered as in the table below{words}.",
         )
     rows = [
         [
             Cell(str(n), n),
-            *(_cell(name, frame[name].iloc[i]) for name in varied),
+            *(_cell(name, frame[name].iloc[i]) for name in variables),
             *(_cell(name, frame[name].iloc[i]) for name in objectives),
         ]
         for n, i in list(enumerate(best, 1))[:_FRONT]
     ]
     more = f", the first {_FRONT} of {len(best):,}" if len(best) > _FRONT else ""
-    page.table(["#", *varied, *objectives], rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
+    page.table(["#", *variables, *objectives], rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
 
 
 def _parallel(
-    page: Page, frame: pd.DataFrame, varied: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+    page: Page, frame: pd.DataFrame, variables: Sequence[str], objectives: Sequence[str], best: Sequence[int]
 ) -> None:
-    names = [*varied[: _AXES - min(len(objectives), 3)], *objectives[:3]]
+    names = [*variables[: _AXES - min(len(objectives), 3)], *objectives[:3]]
     if len(names) < 2:
         return
     page.section("Parameters and objectives")
     axes = [axis_of(frame[name], name) for name in names]
-    told = [_tell(frame, names, i) for i in best]
+    tooltips = [_tooltip(frame, names, i) for i in best]
     description = f"One line per point through {', '.join(names)}; the lines of the front are in color."
-    left_out = "" if len(names) == len(varied) + len(objectives) else " Not every parameter has an axis."
+    left_out = "" if len(names) == len(variables) + len(objectives) else " Not every parameter has an axis."
     page.chart(
-        parallel("Parallel coordinates", description, axes, best, told),
+        parallel("Parallel coordinates", description, axes, best, tooltips),
         f"One line per point: all of the front and at most a few hundred others.{left_out}",
     )
 
@@ -225,12 +225,12 @@ def _table(
     page.section("All points")
     order = frame[objectives[0]].reset_index(drop=True).sort_values(kind="stable").index
     places = list(dict.fromkeys([*best, *order.tolist()]))[:most]
-    known = set(best)
+    on_front = set(best)
     extra = [name for name in map(str, frame.columns) if name not in (*parameters, *objectives)][:12]
     columns = [*parameters, *objectives, *extra]
     values = {name: frame[name].tolist() for name in columns}
     rows = [
-        [Cell("front" if i in known else "", css="k"), *(_cell(name, values[name][i]) for name in columns)]
+        [Cell("front" if i in on_front else "", css="k"), *(_cell(name, values[name][i]) for name in columns)]
         for i in places
     ]
     if len(places) < len(frame):

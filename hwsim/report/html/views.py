@@ -24,7 +24,7 @@ def add_roofline(page: Page, report: RunResult) -> None:
     machine = report.machine
     hz = float(machine.timebase.clocks[machine.core_clock])
     total = report.summary.latency_s
-    points, roofs, without, kept = [], {}, 0, 0
+    points, roofs, without, cached = [], {}, 0, 0
     for r in report.results:
         if not r.plan.macs_executed or not r.latency_s:
             without += 1
@@ -33,14 +33,14 @@ def add_roofline(page: Page, report: RunResult) -> None:
         peak = r.plan.peak_macs_per_cycle * hz
         roofs[f"peak {peak}"] = Roof("compute", peak, True)
         moved = machine.traffic(r.plan)
-        kept += bool(moved) and not any(traffic.bytes for traffic in moved)
+        cached += bool(moved) and not any(traffic.bytes for traffic in moved)
         for traffic in moved:
             if traffic.bytes:
                 roofs[traffic.memory] = Roof(traffic.memory, traffic.bytes_per_s, False)
                 intensity = r.plan.macs_executed / traffic.bytes
                 points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))
     if not points:
-        if kept:
+        if cached:
             page.section("Roofline")
             page.text("No layer has traffic at a memory with a bandwidth limit: all data stays in caches.")
         return
@@ -60,8 +60,8 @@ def add_roofline(page: Page, report: RunResult) -> None:
     )
     if without:
         caption += f" {counted(without, 'layer')} without MACs not shown."
-    if kept:
-        caption += f" {counted(kept, 'layer')} served from caches not shown."
+    if cached:
+        caption += f" {counted(cached, 'layer')} served from caches not shown."
     page.chart(roofline("Roofline", description, list(roofs.values()), points, _mac_rate), caption)
 
 
@@ -86,7 +86,7 @@ def add_memory(page: Page, report: RunResult) -> None:
             f"operators of their lifetime. Peak at {arena.peak}; fragmentation costs {format_size(arena.wasted)}.",
         )
     else:
-        page.chart(_held(report), _held_caption(report))
+        page.chart(_live_chart(report), _live_caption(report))
     if report.memories:
         rows = []
         for use in report.memories:
@@ -107,27 +107,27 @@ def add_memory(page: Page, report: RunResult) -> None:
         page.table(["memory", "size", "needed", "used", "left", "parts"], rows, sorts=False)
 
 
-def _held_caption(report: RunResult) -> str:
+def _live_caption(report: RunResult) -> str:
     if report.workload.graph:
         return "Live activation bytes at each layer. A tensor is live from its producer to its last consumer."
     return "Input and output bytes of each layer; without dataflow edges no other tensor is live."
 
 
-def _held(report: RunResult) -> Chart:
+def _live_chart(report: RunResult) -> Chart:
     live = report.workload.liveness(report.batch)
     step = -(-len(live) // _STEPS)
     groups = [max(live[i : i + step], key=lambda moment: moment.bytes) for i in range(0, len(live), step)]
-    told = []
+    tooltips = []
     for moment in groups:
         most = sorted(moment.tensors, key=lambda item: -item[1])[:5]
         names = ", ".join(f"{name} {format_size(size)}" for name, size in most)
-        told.append(f"{moment.layer}: {format_size(moment.bytes)} ({names})")
+        tooltips.append(f"{moment.layer}: {format_size(moment.bytes)} ({names})")
     peak = max(groups, key=lambda moment: moment.bytes)
     bounded = report.machine.memory_bytes()
     limit = ("memory size", float(bounded)) if bounded is not None else None
     description = f"One bar per layer: live activation bytes. Peak {format_size(peak.bytes)} at {peak.layer}."
-    held = [float(moment.bytes) for moment in groups]
-    return staircase("Live activations", description, [m.layer for m in groups], held, told, format_size, limit)
+    values = [float(moment.bytes) for moment in groups]
+    return staircase("Live activations", description, [m.layer for m in groups], values, tooltips, format_size, limit)
 
 
 def add_timeline(page: Page, report: RunResult) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.errors import Fault, InputError
+from hwsim.message import Message
 from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
 from hwsim.workload.onnx.converter import Converter
@@ -43,7 +44,7 @@ class Model:
     layers : dict
         The layer of each operator, by the operator's index in the file; operators that were fused into another, or
         move nothing, have none.
-    warnings : tuple of str
+    warnings : tuple of Message
         Parts of the file that were not imported.
     """
 
@@ -56,7 +57,7 @@ class Model:
     inputs: Mapping[str, Shape]
     workload: Workload
     layers: Mapping[int, str]
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
 
     def __repr__(self) -> str:
         return f"<Model {self.name}: {len(self.workload)} layers, {self.file_bytes:,} bytes>"
@@ -101,7 +102,7 @@ def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
     converter.warnings[:0] = notes
     if left_out > 1:
         what = "its layers are read for" if batch == 1 else "it is written into its operators; the layers are those of"
-        converter.warn(f"the file has a batch of {left_out}: {what} one input")
+        converter.warn("batch", f"the file has a batch of {{batch}}: {what} one input", batch=left_out)
     workload = converter.workload(name)
     return Model(
         name=workload.name,

@@ -68,13 +68,12 @@ class Converter(Builder[str]):
         for op in ops:
             self.operator(op)
         if self.omissions:
-            examples = ", ".join(self.omissions[:3]) + (
-                f" and {len(self.omissions) - 3} more" if len(self.omissions) > 3 else ""
-            )
-            self.warn(f"left out, because the shapes of their inputs or outputs are unknown: {examples}")
+            template = "left out, because the shapes of their inputs or outputs are unknown: {examples}"
+            template += " and {more} more" if len(self.omissions) > 3 else ""
+            self.warn("unknown_shapes", template, examples=self.omissions[:3], more=len(self.omissions) - 3)
         if self.file.external:
-            count = len(self.file.external)
-            self.warn(f"the values of {count} constants are in external files and are not read: they count as dense")
+            template = "the values of {constants} constants are in external files and are not read: they count as dense"
+            self.warn("external", template, constants=len(self.file.external))
         inputs = [self.shape(self.tensors[item]) for item in self.graph.inputs if item not in self.constants]
         if not inputs:
             raise InputError("must have an input")

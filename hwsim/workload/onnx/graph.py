@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from hwsim.message import Message
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.constants import Constant
@@ -36,4 +37,4 @@ class Graph:
     inputs: list[str]
     outputs: list[str]
     unknown: dict[str, str]
-    warnings: list[str]
+    warnings: list[Message]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.onnx.records import OnnxFile, ValueInfo
 
@@ -50,7 +51,9 @@ def _valid_sizes(shape: object) -> dict[str, int | Shape]:
     return result
 
 
-def input_shapes(file: OnnxFile, shape: Sizes) -> tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[str]]:
+def input_shapes(
+    file: OnnxFile, shape: Sizes
+) -> tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[Message]]:
     """Shapes of the inputs, sizes of symbolic dimensions, shapes of other tensors, and notes.
 
     If the first axis is the only open size of an input, it is the batch, and 1.
@@ -85,7 +88,7 @@ def input_shapes(file: OnnxFile, shape: Sizes) -> tuple[dict[str, Shape], dict[s
                 raise InputError(
                     f"size {symbol!r} must be one number, not {symbol_sizes[symbol]} and {size}", path=owner
                 )
-    notes: list[str] = []
+    notes: list[Message] = []
     for item in file.inputs:
         _default(item, symbol_sizes, shapes, notes)
     faults = [fault for item in file.inputs for fault in _missing(item, symbol_sizes, shapes)]
@@ -110,7 +113,7 @@ def _open(value: ValueInfo, symbol_sizes: Mapping[str, int]) -> list[int]:
     ]
 
 
-def _default(value: ValueInfo, symbol_sizes: dict[str, int], shapes: dict[str, Shape], notes: list[str]) -> None:
+def _default(value: ValueInfo, symbol_sizes: dict[str, int], shapes: dict[str, Shape], notes: list[Message]) -> None:
     if value.name in shapes or value.shape is None or len(value.shape) < 2 or _open(value, symbol_sizes) != [0]:
         return
     symbol = value.shape[0]
@@ -118,13 +121,15 @@ def _default(value: ValueInfo, symbol_sizes: dict[str, int], shapes: dict[str, S
         if _TIME.search(symbol):
             return
         symbol_sizes[symbol] = 1
-        notes.append(f"the batch {symbol!r} of input {value.name!r} is 1; --batch sets how many run together")
+        template = "the batch {symbol!r} of input {input!r} is 1; --batch sets the batch size"
+        notes.append(Message("import.default_batch", template, {"symbol": symbol, "input": value.name}))
     else:
         shapes[value.name] = (
             1,
             *(symbol_sizes[size] if isinstance(size, str) else size or 1 for size in value.shape[1:]),
         )
-        notes.append(f"the batch of input {value.name!r} is 1; --batch sets how many run together")
+        template = "the batch of input {input!r} is 1; --batch sets the batch size"
+        notes.append(Message("import.default_batch", template, {"input": value.name}))
 
 
 def _missing(value: ValueInfo, symbol_sizes: Mapping[str, int], shapes: Mapping[str, Shape]) -> list[Fault]:

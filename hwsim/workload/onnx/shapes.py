@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwsim.errors import InputError
+from hwsim.message import Message
 from hwsim.workload.layer import MAX_COUNT, Shape
 from hwsim.workload.onnx.canonical import MS, Op, canonical
 from hwsim.workload.onnx.constant_values import ConstantValues
@@ -64,7 +65,7 @@ class _Inference:
         self.tensors: dict[str, Tensor] = {}
         self.values = ConstantValues(file.constants, self.tensors, self.rules)
         self.unknown: dict[str, str] = {}
-        self.warnings: list[str] = []
+        self.warnings: list[Message] = []
         for value in file.inputs:
             shape = inputs[value.name]
             self.tensors[value.name] = Tensor(value.name, value.dtype or "float", shape)
@@ -75,9 +76,9 @@ class _Inference:
         ops = []
         newest = self.rules.newest
         if self.file.opsets.get("", 1) > newest:
-            self.warnings.append(
-                f"its opset {self.file.opsets['']} is read as {newest}, the newest that onnx here knows"
-            )
+            template = "its opset {opset} is read as {newest}, the newest that onnx here supports"
+            values = {"opset": self.file.opsets[""], "newest": newest}
+            self.warnings.append(Message("import.opset", template, values, "warning"))
         for operator in self.file.operators:
             try:
                 self.rules.check_arity(operator)
@@ -262,9 +263,9 @@ class _Inference:
             axis = op.options.get("axis")
             shape = first if axis is not None and place == 0 else (math.prod(first),)
         if shape is not None:
-            self.warnings.append(
-                f"{op}: the size of its output depends on values; the maximum is assumed, {' x '.join(map(str, shape))}"
-            )
+            template = "{operator}: the size of its output depends on values; the maximum is assumed, {shape}"
+            facts = {"operator": str(op), "shape": " x ".join(map(str, shape))}
+            self.warnings.append(Message("import.maximum", template, facts, "warning"))
         return shape
 
     def same_size(self, op: Op) -> None:

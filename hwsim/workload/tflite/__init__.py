@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hwsim.errors import Fault, InputError
+from hwsim.message import Message
 from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
 from hwsim.workload.tflite.file import Operator, Quantization, Tensor, read_tables
@@ -33,7 +34,7 @@ class Model:
     workload : Workload
     layers : dict
         The layer of each operator, by the operator's index.
-    warnings : tuple of str
+    warnings : tuple of Message
         Parts of the file that were not imported.
     constant_bytes : int
         Bytes of all constants that operators read: weights, biases, shapes.
@@ -49,7 +50,7 @@ class Model:
     outputs: tuple[int, ...]
     workload: Workload
     layers: dict[int, str]
-    warnings: tuple[str, ...]
+    warnings: tuple[Message, ...]
 
     @cached_property
     def constant_bytes(self) -> int:

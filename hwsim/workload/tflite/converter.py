@@ -62,9 +62,10 @@ class Converter(Builder[int]):
             for op in self.file.operators:
                 self._operator(op)
         if self.batch > 1:
-            self.warn(f"the file has a batch of {self.batch}; the layers are those of one input")
+            self.warn("batch", "the file has a batch of {batch}; the layers are those of one input", batch=self.batch)
         if self.file.subgraphs > 1:
-            self.warn(f"the first of {self.file.subgraphs} subgraphs is read; what the others do is not counted")
+            template = "the first of {subgraphs} subgraphs is read; the others are not counted"
+            self.warn("subgraphs", template, subgraphs=self.file.subgraphs)
         source = f"{name}.tflite, {self.file.bytes} bytes"
         shapes = [self.shape(self.file.tensors[index]) for index in self.file.inputs]
         return self.network(name, shapes, source=source, digest=self.file.digest)
@@ -86,14 +87,14 @@ class Converter(Builder[int]):
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
                 self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
             if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
-                self.warn(f"{op}: reads constants alone and is left out")
+                self.warn("constant", "{operator}: reads constants alone and is left out", operator=str(op))
 
     def _operator(self, op: Operator) -> None:
         operands = self.operands(op)
         if not operands:
             return
         if not op.outputs:
-            self.warn(f"{op}: writes no tensor and is left out")
+            self.warn("no_output", "{operator}: writes no tensor and is left out", operator=str(op))
             return
         prefix = _SHORT.get(op.code) or "".join(char if char.isalnum() else "_" for char in op.code.lower())[:60]
         name = self.layers[op.index] = f"{prefix}_{op.index}"
