@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 from hwsim.errors import InputError
 from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.layers import DataMovement, Opaque
 from hwsim.workload.network import INPUT, Node, Workload
-from hwsim.workload.pointwise import DataMovement, Opaque
 from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["MAX_WARNINGS", "Builder", "UnmodeledError"]
