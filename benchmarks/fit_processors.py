@@ -20,7 +20,7 @@ import hwsim
 from hwsim.machines.cpu.core import rule
 from hwsim.machines.cpu.library import load_library
 from hwsim.machines.cpu.sustained import sustained_hz
-from hwsim.report.published import silicon_of
+from hwsim.report.published import measurements_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,9 +124,9 @@ def networks(held_out: bool) -> None:
     rows = [
         (name, run.workload, run.set["precision"], float(run.total["inferences_per_s"]))
         for name in cpus
-        if (silicon := silicon_of(name, ROOT / "arch_configs")) is not None
-        and silicon.source.startswith("OpenVINO 2024.3")
-        for run in silicon.spec.runs
+        if (measurements := measurements_of(name, ROOT / "arch_configs")) is not None
+        and measurements.source.startswith("OpenVINO 2024.3")
+        for run in measurements.spec.runs
         if "inferences_per_s" in run.total
     ]
     machines = {

@@ -23,7 +23,7 @@ from rich.terminal_theme import TerminalTheme
 import hwsim
 from hwsim import cli
 from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
-from hwsim.report.published import Prediction, silicon_of
+from hwsim.report.published import Prediction, measurements_of
 from hwsim.report.table import print_report
 from hwsim.validation.published import comparisons, markdown_tables
 
@@ -40,7 +40,7 @@ def picture() -> str:
     machine, network = hwsim.load_machine("eyeriss_v1"), hwsim.load_workload("alexnet").select("conv*")
     report = hwsim.simulate(machine, network, batch=4)
     console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
-    print_report(report, console, silicon_of(machine.name, machine.folder))
+    print_report(report, console, measurements_of(machine.name, machine.folder))
     svg = console.export_svg(title=COMMAND, theme=THEME, unique_id="hwsim")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # nothing is fetched from elsewhere
     return re.sub(r"Fira Code", "DejaVu Sans Mono, Menlo, Consolas", svg)

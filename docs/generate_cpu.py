@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 import hwsim
-from hwsim.report.published import Prediction, silicon_of
+from hwsim.report.published import Prediction, measurements_of
 
 DOCS = Path(__file__).parent
 OPERATORS = DOCS.parent / "tests" / "data" / "zen5_onnxruntime.csv"
@@ -93,8 +93,8 @@ def operators() -> str:
 
 def of_library(name: str) -> bool:
     """Whether what was published of a processor was measured with the library that it runs here."""
-    silicon = silicon_of(name, hwsim.load_machine(name).folder)
-    return silicon is not None and silicon.source.startswith("OpenVINO 2024.3")
+    measurements = measurements_of(name, hwsim.load_machine(name).folder)
+    return measurements is not None and measurements.source.startswith("OpenVINO 2024.3")
 
 
 def rows_of(published: Published, fitted: bool = True) -> pd.DataFrame:

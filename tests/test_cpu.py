@@ -19,7 +19,7 @@ from hwsim.machines.cpu import core_names, load_core
 from hwsim.machines.cpu.library import TileSpec
 from hwsim.machines.cpu.tiles import Ports, blocks, step, walk
 from hwsim.machines.cpu.work import live_taps, work_of
-from hwsim.report.published import silicon_of
+from hwsim.report.published import measurements_of
 from hwsim.validation.nests import validate_layers
 from hwsim.validation.published import comparisons
 
@@ -27,7 +27,8 @@ CPUS = [name for name in machine_names() if hwsim.load_machine(name).spec.kind =
 PUBLISHED = [
     name
     for name in CPUS
-    if (silicon := silicon_of(name, machine_folder())) is not None and silicon.source.startswith("OpenVINO 2024.3")
+    if (measurements := measurements_of(name, machine_folder())) is not None
+    and measurements.source.startswith("OpenVINO 2024.3")
 ]
 ZEN5 = DATA / "zen5_onnxruntime.csv"
 

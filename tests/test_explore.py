@@ -190,11 +190,11 @@ def test_constraints_hold_and_those_on_area_cost_no_simulation() -> None:
         SMALL, ["latency", "energy"], constraints=["area_mm2 < 4.8 mm2", "array.rows <= 16", "latency_s < 1 ms"],
         sampler="exhaustive", workers=1,
     )  # fmt: skip
-    assert found.broken > 0
+    assert found.violations > 0
     assert (found.front["area_mm2"] < 4.8).all()
     assert (found.front["latency_s"] < 1e-3).all()
     assert found.frame["array.rows"].max() <= 16
-    assert found.broken + len(found.outcomes) + found.pruned == 192
+    assert found.violations + len(found.outcomes) + found.pruned == 192
 
 
 def test_more_can_be_better(whole: Exploration) -> None:
@@ -259,9 +259,9 @@ def test_a_space_beyond_all_listing_is_explored() -> None:
     "options, told",
     [
         ({"objectives": "latencies"}, r"objective must be a column of the results, not 'latencies'; nearest: 'latency_s'"),
-        ({"objectives": "best:latency"}, "must begin with min: or max:"),
-        ({"objectives": ["latency", "latency_s"]}, "given once"),
-        ({"objectives": []}, "one to 5 times, not 0"),
+        ({"objectives": "best:latency"}, "must be NAME, min:NAME or max:NAME"),
+        ({"objectives": ["latency", "latency_s"]}, "must be distinct"),
+        ({"objectives": []}, "one to 5 objectives, not 0"),
         ({"objectives": "fits"}, "not 'fits'"),
         ({"objectives": "cost"}, "cost_usd must be known for every machine; systolic_ws has no cost"),
         ({"budget": 0}, "above zero, or a share such as '10%', not 0"),

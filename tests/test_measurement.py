@@ -11,7 +11,7 @@ import hwsim
 from hwsim.calibration.measure import NodeTime, compare_measured, measure, parse_profile
 from hwsim.calibration.measure.nodes import GraphNode, Group, cover, groups
 from hwsim.calibration.measure.profile import without_profiler
-from hwsim.cli.measured import measured
+from hwsim.cli.runtime import compare_with_runtime
 from hwsim.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -260,16 +260,16 @@ def test_the_command_prints_both_sides(
 ) -> None:
     (tmp_path / "made.yaml").write_text(MACHINE)
     words = [str(tmp_path / "made.yaml"), str(models["QDQ"])]
-    measured(words, "onnxruntime", 2, 1, 2, {})
+    compare_with_runtime(words, "onnxruntime", 2, 1, 2, {})
     text = capsys.readouterr().out
     for part in ("2 threads", "pointwise", "QLinearConv", "error by kind", "whole run: predicted", "note: energy:"):
         assert part in text
-    measured(words, "onnxruntime", 1, 1, 2, {}, None, "-")
+    compare_with_runtime(words, "onnxruntime", 1, 1, 2, {}, None, "-")
     assert json.loads(capsys.readouterr().out)["threads"] == 1
     with pytest.raises(InputError, match=r"--measure takes one MACHINE and one MODEL.onnx, not systolic_ws"):
-        measured(["systolic_ws"], "onnxruntime", 1, 1, 2, {})
+        compare_with_runtime(["systolic_ws"], "onnxruntime", 1, 1, 2, {})
     with pytest.raises(InputError, match="threads must be at most the 2 cores, not 9"):
-        measured(words, "onnxruntime", 9, 1, 2, {})
+        compare_with_runtime(words, "onnxruntime", 9, 1, 2, {})
 
 
 def test_a_device_that_onnxruntime_lacks_is_refused(models: dict[str, Path]) -> None:
@@ -330,7 +330,7 @@ def test_on_cuda_only_whole_runs_are_compared(
 ) -> None:
     made = OnCuda()
     monkeypatch.setattr("hwsim.calibration.measure.runtime._library", lambda name: onnx if name == "onnx" else made)
-    measured(["a100", str(models["fp32"])], "onnxruntime", 1, 1, 3, {}, device="cuda")
+    compare_with_runtime(["a100", str(models["fp32"])], "onnxruntime", 1, 1, 3, {}, device="cuda")
     text = " ".join(capsys.readouterr().out.split())
     assert "measured with onnxruntime 0.made (CUDAExecutionProvider)" in text
     assert "only whole runs are timed" in text

@@ -129,7 +129,7 @@ def test_control_c_says_how_to_go_on(tmp_path: Path, workers: int) -> None:
 
     space = read_space(file)
     with Runner(space, tmp_path / "out" / "store.sqlite", workers=1) as runner:
-        assert runner.stored(space.numbers())
+        assert runner.lookup(space.numbers())
 
 
 def test_the_schema_takes_what_the_reader_takes(capsys) -> None:

@@ -202,7 +202,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
             done.extend(runner.outcomes(space.numbers()))
         assert 0 < len(done) < 48
     with Runner(space, tmp_path / "store.sqlite", workers=1) as runner:
-        assert len(runner.stored(space.numbers())) >= len(done)
+        assert len(runner.lookup(space.numbers())) >= len(done)
     assert exported(tmp_path, workers=1) == exported(tmp_path / "roomy", workers=1)
 
 
@@ -211,7 +211,7 @@ def test_results_of_another_revision_are_not_taken(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("hwsim.sweeps.evaluation.model_revision", lambda: "other")
     space = read_space(SMALL)
     with Runner(space, tmp_path / "store.sqlite", workers=1) as runner:
-        assert runner.stored(space.numbers()) == {}
+        assert runner.lookup(space.numbers()) == {}
 
 
 def test_the_front_is_what_nothing_beats() -> None:
@@ -267,7 +267,7 @@ def test_a_store_that_several_begin_at_once_is_a_store_for_each(tmp_path: Path) 
 
     def opened(path: Path) -> dict[str, Outcome]:
         start.wait()
-        return Store(path).known(["none"])
+        return Store(path).lookup(["none"])
 
     with ThreadPoolExecutor(4) as pool:
         for number in range(40):

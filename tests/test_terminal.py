@@ -15,7 +15,7 @@ from hwsim.machines import load_machine, machine_names
 from hwsim.report.catalogue import print_machines, print_workloads, show_any
 from hwsim.report.comparison_table import print_comparison
 from hwsim.report.explain import print_explanation
-from hwsim.report.published import silicon_of
+from hwsim.report.published import measurements_of
 from hwsim.report.table import print_predictions, print_report
 from hwsim.report.terminal import Column, bar, print_columns
 from hwsim.validation.published import of_machine
@@ -43,7 +43,7 @@ RUNS = [
 def test_a_run_fits(run, width: int) -> None:
     ran = report(*run)
     console = terminal(width)
-    print_report(ran, console, silicon_of(ran.machine.name, ran.machine.folder))
+    print_report(ran, console, measurements_of(ran.machine.name, ran.machine.folder))
     found = lines(console)
     assert max(map(len, found)) <= min(width, 100)
     for result in ran.results:

@@ -52,7 +52,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"hwsim: warning: {message}", err=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without a character is no reason to stop
+            stream.reconfigure(errors="replace")  # a terminal may lack a character
     try:
         cli.main(prog_name="hwsim", standalone_mode=False)
     except click.exceptions.Abort:

@@ -94,9 +94,9 @@ def calibrate(
     """
     of_cuda = {"--through": through, "--record": record, "--replay": replay}
     of_cpu = {"--runtime": runtime, "--threads": threads}
-    unfit = [name for name, value in (of_cpu if device == "cuda" else of_cuda).items() if value is not None]
-    if unfit:
-        raise InputError(f"{', '.join(unfit)} must be left out with --device {device}")
+    conflicts = [name for name, value in (of_cpu if device == "cuda" else of_cuda).items() if value is not None]
+    if conflicts:
+        raise InputError(f"{', '.join(conflicts)} must be left out with --device {device}")
     if device == "cuda":
         from hwsim.cli.cuda import calibrate_cuda
 
@@ -124,17 +124,17 @@ def calibrate(
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        calibration, fitted = measure(threads, quick, tell), None
+        calibration, fit = measure(threads, quick, tell), None
         if runtime != "none":
             samples = measured_operators(calibration.threads, quick, tell)
-            fitted = fit_library(machine_text(calibration), samples, operator_seconds(quick), cold_seconds(quick))
-    write(machine_text(calibration, fitted), output)
+            fit = fit_library(machine_text(calibration), samples, operator_seconds(quick), cold_seconds(quick))
+    write(machine_text(calibration, fit), output)
     console = console_of(error=output == "-")
     _print(calibration, console)
-    if fitted is None:
+    if fit is None:
         console.print("note: the overheads of the inference library were not measured; those of its library file apply")
     else:
-        for line in fitted.lines():
+        for line in fit.lines():
             console.print(line)
     if output != "-":
         click.echo(f"written to {output}")

@@ -30,16 +30,16 @@ __all__ = ["compare"]
 
 _MOST = 64
 _OWN = re.compile(r"\+(?=[A-Za-z_][\w.-]*=)")
-"""Where a change of its own begins in ``NAME+KEY=VALUE``."""
+"""Start of an override in ``NAME+KEY=VALUE``."""
 
 
 def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
-    """A machine with its label, from ``NAME+KEY=VALUE+KEY=VALUE``; its own changes go over those for all."""
+    """A machine with its label, from ``NAME+KEY=VALUE+KEY=VALUE``; its own overrides take precedence."""
     import hwsim
 
     name, *own = _OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
-    # The last two names of a key say what it is: memories.glb.size is glb.size.
+    # A label has the last two names of a key: memories.glb.size is glb.size.
     overrides = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
     return ", ".join([machine.name, *overrides]), machine
 
@@ -65,7 +65,7 @@ def _entries(
 
 
 @click.command()
-@click.argument("given", metavar="ITEM...", nargs=-1, required=True, shell_complete=items)
+@click.argument("arguments", metavar="ITEM...", nargs=-1, required=True, shell_complete=items)
 @batch_option
 @set_option
 @layers_option
@@ -89,7 +89,7 @@ def _entries(
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
 @click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML page with charts.")
 def compare(
-    given: tuple[str, ...],
+    arguments: tuple[str, ...],
     batch: int,
     changes: tuple[str, ...],
     layers: str | None,
@@ -116,15 +116,17 @@ def compare(
       hwsim compare cuda mobilenet.onnx --measure onnxruntime --device cuda
     """
     if measure is not None:
-        from hwsim.cli.measured import measured
+        from hwsim.cli.runtime import compare_with_runtime
 
-        given_too = {"--csv": csv_file, "--html": html_file, "--layers": layers}
-        if names := [name for name, value in given_too.items() if value]:
+        conflicts = {"--csv": csv_file, "--html": html_file, "--layers": layers}
+        if names := [name for name, value in conflicts.items() if value]:
             raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json only")
         if device == "cuda" and threads:
             raise InputError("--threads must be left out with --device cuda")
         sizes = shapes_of(shapes)
-        measured(given, measure, threads or 1, batch, runs, changes_of(changes), sizes, json_file, device or "cpu")
+        compare_with_runtime(
+            arguments, measure, threads or 1, batch, runs, changes_of(changes), sizes, json_file, device or "cpu"
+        )
         return
     if threads or runs or device:
         raise InputError(
@@ -135,25 +137,25 @@ def compare(
     from hwsim.report.comparison import Comparison
     from hwsim.report.groups import read_entry
 
-    wanted: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
-    for item in given:
-        wanted[kind_of(_OWN.split(item)[0])].append(item)
+    names_of: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
+    for item in arguments:
+        names_of[kind_of(_OWN.split(item)[0])].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):
-        if wanted[here] and not wanted[missing]:
+        if names_of[here] and not names_of[missing]:
             raise InputError(f"the ITEMs must include a {missing}; see hwsim list {missing}s")
-    pairs = len(wanted["machine"]) * len(wanted["workload"]) + len(wanted["report"])
+    pairs = len(names_of["machine"]) * len(names_of["workload"]) + len(names_of["report"])
     if not 2 <= pairs <= _MOST:
         raise InputError(
             f"2 to {_MOST} runs must be compared, not {pairs}; add a machine, a workload or a saved report"
         )
     shared = changes_of(changes)
-    machines = [_machine(item, shared) for item in wanted["machine"]]
+    machines = [_machine(item, shared) for item in names_of["machine"]]
     sizes = shapes_of(shapes)
     workloads = [
         hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
-        for name in wanted["workload"]
+        for name in names_of["workload"]
     ]
-    saved = [read_entry(path) for path in wanted["report"]]
+    saved = [read_entry(path) for path in names_of["report"]]
     comparison = Comparison.of(_entries(machines, workloads, saved, batch, layers))
     if json_file:
         write(comparison.to_json(), json_file)

@@ -1,4 +1,4 @@
-"""``hwsim completion``: names of commands, machines, workloads, layers and keys at the press of a key."""
+"""``hwsim completion``: shell completion of commands, machines, workloads and layers."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ __all__ = ["completion", "items", "layers_of", "names"]
 
 
 def _stems(folder: str) -> list[str]:
-    """Names of the descriptions in a folder that comes with hwsim, without importing what reads them."""
+    """Names of the files in a data folder of hwsim, without importing their readers."""
     package = Path(hwsim.__file__).parent
-    found = package / folder if (package / folder).is_dir() else package.parent / folder
-    return sorted({path.stem for path in found.glob("*.*") if path.suffix in (".yaml", ".csv")})
+    source = package / folder if (package / folder).is_dir() else package.parent / folder
+    return sorted({path.stem for path in source.glob("*.*") if path.suffix in (".yaml", ".csv")})
 
 
-def _file(given: str) -> list[Any]:
+def _file(prefix: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
-    return [CompletionItem(given, type="file")]
+    return [CompletionItem(prefix, type="file")]
 
 
 def names(what: str) -> Any:
     """Shell completion for names of machines or workloads."""
     folder = "arch_configs" if what == "machines" else "workloads"
 
-    def complete(_context: click.Context, _parameter: click.Parameter, given: str) -> list[Any]:
-        found = [name for name in _stems(folder) if name.startswith(given)]
-        return found or _file(given)
+    def complete(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[Any]:
+        matches = [name for name in _stems(folder) if name.startswith(prefix)]
+        return matches or _file(prefix)
 
     return complete
 
 
-def layers_of(context: click.Context, _parameter: click.Parameter, given: str) -> list[str]:
-    """Shell completion for the layers of the workload that was named before."""
+def layers_of(context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
+    """Shell completion for the layers of the workload argument."""
     try:
         network = hwsim.load_workload(context.params["workload"])
     except (KeyError, TypeError, InputError):
         return []
-    return [layer.name for layer in network if layer.name.startswith(given)]
+    return [layer.name for layer in network if layer.name.startswith(prefix)]
 
 
-def items(_context: click.Context, _parameter: click.Parameter, given: str) -> list[Any]:
-    """Shell completion for what is compared: names of both, or a file."""
-    found = [name for folder in ("arch_configs", "workloads") for name in _stems(folder) if name.startswith(given)]
-    return found or _file(given)
+def items(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[Any]:
+    """Shell completion for machines, workloads and files."""
+    matches = [name for folder in ("arch_configs", "workloads") for name in _stems(folder) if name.startswith(prefix)]
+    return matches or _file(prefix)
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what a SHELL needs to complete hwsim's commands, machines, workloads, layers and keys.
+    """Print the completion script of a SHELL for commands, machines, workloads and layers.
 
     \b
     Examples:
@@ -68,5 +68,5 @@ def completion(context: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise HwsimError(f"this version of click completes nothing in {shell}")
+        raise HwsimError(f"this version of click has no completion for {shell}")
     click.echo(kind(context.find_root().command, {}, "hwsim", "_HWSIM_COMPLETE").source())

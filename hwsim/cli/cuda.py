@@ -1,4 +1,4 @@
-"""What ``hwsim calibrate --device cuda`` does: the CUDA device in front of you as a machine file."""
+"""``hwsim calibrate --device cuda``: measure a CUDA device and write it as a machine file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def calibrate_cuda(
     replay: str | None = None,
     record: str | None = None,
 ) -> None:
-    """Measure a device, or read one that was measured, write its machine file and print the results.
+    """Measure a device, or replay a recording, write its machine file and print the results.
 
     Raises
     ------
     InputError
-        If no library or no device is there, or the recorded run cannot be used.
+        If there is no library or device, or the recording is invalid.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hwsim.calibration.gpu import Recorded, Recorder, gpu_text, measure_device, open_device
+    from hwsim.calibration.gpu import Recorder, Recording, gpu_text, measure_device, open_device
 
     source = ""
     if replay is not None:
         if through or quick:
-            raise InputError("--through and --quick must be left out with --replay, which asks no device")
-        recorded = Recorded(replay)
-        device, source = Recorder(recorded, recorded.source), recorded.source
+            raise InputError("--through and --quick must be left out with --replay, which measures no device")
+        recording = Recording(replay)
+        device, source = Recorder(recording, recording.source), recording.source
     else:
         device = Recorder(open_device(through, quick))
     columns = TextColumn("{task.description:<34}"), BarColumn(), TimeRemainingColumn()
@@ -45,14 +45,14 @@ def calibrate_cuda(
             bar.update(task, description=what, completed=done, total=total)
 
         measurements = measure_device(device, tell)
-    written = gpu_text(measurements, source=source)
+    document = gpu_text(measurements, source=source)
     if record is not None:
         write(device.text(), record)
-    write(written.text, output)
+    write(document.text, output)
     console = console_of(error="-" in (output, record))
     gpu = device.properties
     console.print(f"{gpu.name}, {gpu.sms} SMs, compute capability {gpu.capability}; {gpu.software}")
-    for line in written.lines:
+    for line in document.lines:
         console.print(line, highlight=False)
     if output != "-":
         console.print(f"written to {output}", highlight=False)

@@ -9,7 +9,7 @@ from hwsim.cli.options import (
     batch_option,
     console_of,
     machine_argument,
-    planned,
+    plan_of,
     set_option,
     shape_option,
     workload_argument,
@@ -40,7 +40,7 @@ def explain(
     import hwsim
     from hwsim.report.explain import print_explanation
 
-    plan = planned(machine, workload, batch, changes, shapes)
+    plan = plan_of(machine, workload, batch, changes, shapes)
     names = plan.select(layer).names
     for name in names:
         if name in plan.hosts:

@@ -86,19 +86,19 @@ def explore(
                 raise
             click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
-    written = exploration.write(Path(folder)) if folder is not None else []
+    files = exploration.write(Path(folder)) if folder is not None else []
     if html_file:
         write(exploration.page(), html_file)
-        written.append(Path(html_file))
+        files.append(Path(html_file))
     if json_file:
         write(exploration.to_json(), json_file)
         if json_file == "-":
             return
-        written.append(Path(json_file))
+        files.append(Path(json_file))
     console = console_of()
     print_exploration(exploration, console)
-    if written:
-        console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
+    if files:
+        console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
 
 
 class _Lines:

@@ -31,9 +31,9 @@ def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, 
     from hwsim.workload.loader import read_model
     from hwsim.workload.trace_text import trace_text
 
-    read = read_model(model, name, shape=shapes_of(shapes))
-    network = read.workload.replace([], source=source) if source else read.workload
+    source_model = read_model(model, name, shape=shapes_of(shapes))
+    network = source_model.workload.replace([], source=source) if source else source_model.workload
     text = trace_text(network)
     write(text, output)
-    for warning in read.warnings:
+    for warning in source_model.warnings:
         click.echo(f"hwsim: warning: {warning}", err=True)

@@ -24,7 +24,7 @@ __all__ = [
     "console_of",
     "layers_option",
     "machine_argument",
-    "planned",
+    "plan_of",
     "set_option",
     "shape_option",
     "shapes_of",
@@ -57,7 +57,7 @@ layers_option = click.option("--layers", metavar="PATTERN", help="Show only the 
 
 
 class _Plain:
-    """A stream that takes lines without the blanks that fill up the last column of a table."""
+    """A stream that strips the trailing blanks of table rows."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -76,7 +76,7 @@ def console_of(error: bool = False) -> Console:
     stream = sys.stderr if error else sys.stdout
     if stream.isatty():
         return Console(file=stream, highlight=False)
-    # In a pipe there is no terminal to ask for its width; nothing may wrap or be cut off.
+    # A pipe has no width: nothing may wrap or be truncated.
     return Console(file=cast("IO[str]", _Plain(stream)), width=_PIPE, highlight=False)
 
 
@@ -99,7 +99,7 @@ def shapes_of(texts: tuple[str, ...]) -> dict[str, int | Sequence[int]] | None:
     return parse_shapes(texts)
 
 
-def planned(
+def plan_of(
     machine: str, workload: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...] = ()
 ) -> NetworkPlan:
     import hwsim

@@ -11,7 +11,7 @@ from hwsim.cli.options import (
     console_of,
     layers_option,
     machine_argument,
-    planned,
+    plan_of,
     set_option,
     shape_option,
     workload_argument,
@@ -87,7 +87,7 @@ def run(
         raise InputError(f"{names} must come with --every, as --every '1 s'")
     import hwsim
 
-    plan = planned(machine, workload, batch, changes, shapes)
+    plan = plan_of(machine, workload, batch, changes, shapes)
     report = hwsim.simulate(plan.select(layers) if layers else plan)
     scenario = None
     if every is not None:
@@ -105,13 +105,13 @@ def run(
 
         write(report.to_html(scenario, of_machine(report.machine)), html_file)
     if "-" not in (json_file, csv_file, html_file, trace_file):
-        from hwsim.report.published import silicon_of
+        from hwsim.report.published import measurements_of
         from hwsim.report.table import print_report
 
-        silicon = None if changes else silicon_of(report.machine.name, report.machine.folder)
-        print_report(report, console_of(), silicon)
+        measurements = None if changes else measurements_of(report.machine.name, report.machine.folder)
+        print_report(report, console_of(), measurements)
     if scenario is not None:
-        # Standard output may be a file that another program reads.
+        # Standard output may be data for another program.
         for line in ("", *scenario.lines()):
             click.echo(line, err="-" in (json_file, csv_file, html_file, trace_file))
     if not report.summary.fits:

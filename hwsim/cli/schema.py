@@ -1,4 +1,4 @@
-"""JSON Schemas of the YAML files, for editors that complete and check while one types."""
+"""JSON Schemas of the YAML files, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def machine_schema() -> dict[str, Any]:
-    """The schema of a machine file: one branch for each kind; a file with `base:` may leave out what its base gives."""
-    branches, shared = [], dict[str, Any]()
+    """The schema of a machine file: one branch per kind; a file with `base:` may omit required keys."""
+    branches, definitions = [], dict[str, Any]()
     for name, kind in kinds().items():
         schema = TypeAdapter(kind.spec_class).json_schema(ref_template="#/$defs/{model}")
-        shared |= schema.pop("$defs", {})
+        definitions |= schema.pop("$defs", {})
         schema["properties"]["kind"] = {"const": name}
         schema["properties"]["base"] = {"type": "string", "description": "a machine whose keys this one changes"}
         complete = {key: value for key, value in schema.items() if key != "required"}
         branches.append(
             complete | {"if": {"not": {"required": ["base"]}}, "then": {"required": schema.get("required", [])}}
         )
-    return {"$schema": _DIALECT, "title": "hwsim machine", "anyOf": branches, "$defs": shared}
+    return {"$schema": _DIALECT, "title": "hwsim machine", "anyOf": branches, "$defs": definitions}
 
 
 def workload_schema() -> dict[str, Any]:
     """The schema of a workload file."""
-    from hwsim.workload.trace_spec import WorkloadSpec
+    from hwsim.workload.trace_spec import workload_spec
 
-    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(WorkloadSpec).json_schema()
+    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(workload_spec()).json_schema()
 
 
 def sweep_schema() -> dict[str, Any]:

@@ -64,59 +64,59 @@ def sweep(
     if workers is not None and cluster is not None:
         raise InputError("--workers and --cluster must not be given together: a cluster has its own workers")
     part = shard_of(shard) if shard is not None else None
-    begun = Sweep.start(
+    sweep_run = Sweep.start(
         file, folder=None if dry_run else Path(str(folder)), workers=workers, cluster=cluster, shard=part
     )
-    with begun.runner:
-        estimate = begun.estimate()
-        _announce(begun, estimate)
+    with sweep_run.runner:
+        estimate = sweep_run.estimate()
+        _announce(sweep_run, estimate)
         if dry_run:
             return
         try:
-            _run(begun)
+            _run(sweep_run)
         except KeyboardInterrupt:
             click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
-    if begun.runner.deaths:
-        click.echo(f"workers died {begun.runner.deaths} times; their points were simulated again", err=True)
-    written = begun.write(Path(str(folder)), parquet)
+    if sweep_run.runner.deaths:
+        click.echo(f"workers died {sweep_run.runner.deaths} times; their points were simulated again", err=True)
+    files = sweep_run.write(Path(str(folder)), parquet)
     if html_file:
-        write(begun.page(), html_file)
-        written.append(Path(html_file))
+        write(sweep_run.page(), html_file)
+        files.append(Path(html_file))
     from hwsim.sweeps.summary import print_summary
 
     console = console_of()
-    print_summary(begun.space, begun.frame(everything=True), console)
+    print_summary(sweep_run.space, sweep_run.frame(everything=True), console)
     console.print()
-    for note in begun.notes():
+    for note in sweep_run.notes():
         for line in textwrap.wrap(note, 100, subsequent_indent="  "):
             click.echo(line)
-    console.print("written: " + ", ".join(map(str, written)), soft_wrap=True)
+    console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
 
 
-def _announce(begun: Sweep, estimate: Estimate) -> None:
+def _announce(sweep_run: Sweep, estimate: Estimate) -> None:
     from hwsim.report.quantity import counted
     from hwsim.sweeps.summary import duration
 
-    where = "process" if begun.runner.cluster is None else "thread"
-    where += "es"[where == "thread" :] if begun.runner.workers > 1 else ""
-    where += " of the cluster" if begun.runner.cluster is not None else ""
-    line = f"{begun.space.name}: {counted(estimate.points, 'point')}"
-    if begun.space.size > estimate.points:
-        line += f" of {begun.space.size:,}"
-    if estimate.stored:
-        line += f", {estimate.stored:,} already finished"
+    where = "process" if sweep_run.runner.cluster is None else "thread"
+    where += "es"[where == "thread" :] if sweep_run.runner.workers > 1 else ""
+    where += " of the cluster" if sweep_run.runner.cluster is not None else ""
+    line = f"{sweep_run.space.name}: {counted(estimate.points, 'point')}"
+    if sweep_run.space.size > estimate.points:
+        line += f" of {sweep_run.space.size:,}"
+    if estimate.cache_hits:
+        line += f", {estimate.cache_hits:,} already finished"
     if estimate.seconds:
-        line += f"; about {duration(estimate.seconds)} on {begun.runner.workers} {where}"
+        line += f"; about {duration(estimate.seconds)} on {sweep_run.runner.workers} {where}"
     click.echo(line, err=True)
 
 
 class _Pace:
     """Simulation rate, without the points that were in the store."""
 
-    def __init__(self, begun: Sweep) -> None:
-        self.runner, self.total = begun.runner, len(begun.numbers)
-        self.before, self.start = begun.runner.simulated, time.monotonic()
+    def __init__(self, sweep_run: Sweep) -> None:
+        self.runner, self.total = sweep_run.runner, len(sweep_run.numbers)
+        self.before, self.start = sweep_run.runner.simulated, time.monotonic()
 
     def __call__(self, done: int) -> tuple[str, str]:
         """The rate and the remaining time as text; empty before the first point."""
@@ -129,9 +129,9 @@ class _Pace:
         return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.0f}/min", duration((self.total - done) / rate)
 
 
-def _run(begun: Sweep) -> None:
+def _run(sweep_run: Sweep) -> None:
     """Run with a progress bar on a terminal, else with a line every ten seconds."""
-    pace = _Pace(begun)
+    pace = _Pace(sweep_run)
     if not sys.stderr.isatty():
         last = time.monotonic()
 
@@ -139,11 +139,11 @@ def _run(begun: Sweep) -> None:
             nonlocal last
             if time.monotonic() - last >= _INTERVAL_S:
                 last = time.monotonic()
-                rate, left = pace(done)
-                speed = f", {rate}, about {left} left" if rate else ""
+                rate, remaining = pace(done)
+                speed = f", {rate}, about {remaining} left" if rate else ""
                 click.echo(f"{done:,} of {pace.total:,} points{speed}", err=True)
 
-        begun.run(tell)
+        sweep_run.run(tell)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -152,7 +152,7 @@ def _run(begun: Sweep) -> None:
         task = progress.add_task("", total=pace.total, rate="", left="")
 
         def show(done: int) -> None:
-            rate, left = pace(done)
-            progress.update(task, completed=done, rate=rate, left=f"{left} left" if left else "")
+            rate, remaining = pace(done)
+            progress.update(task, completed=done, rate=rate, left=f"{remaining} left" if remaining else "")
 
-        begun.run(show)
+        sweep_run.run(show)

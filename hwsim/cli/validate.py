@@ -100,17 +100,17 @@ def validate(
     outside = [row for row in rows_all if not row.within]
     if published and not markdown:
         click.echo(f"published quantities: {len(rows_all)}, outside their limit: {len(outside)}")
-    failed = bool(outside)
+    failure = bool(outside)
     if machine is None and not markdown:
         from hwsim.validation.kernels import print_checks
 
-        failed |= not print_checks(console_of())
+        failure |= not print_checks(console_of())
     if executes and machine is not None and workload is not None:
-        failed |= not _execute(machine, workload, batch, changes, layers, sample, shapes)
+        failure |= not _execute(machine, workload, batch, changes, layers, sample, shapes)
         if workload.lower().endswith(".tflite"):
             from hwsim.validation.tflite import print_graph
             from hwsim.workload.tflite import read_model
 
-            failed |= not print_graph(read_model(workload), console_of())
-    if failed:
+            failure |= not print_graph(read_model(workload), console_of())
+    if failure:
         raise SystemExit(1)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from hwsim.engine.activity import Activity, Interval, StageTotals
 from hwsim.engine.clock import Timebase
-from hwsim.engine.timeline import Interval, StageTotals, Timeline
 
 __all__ = ["trace"]
 
@@ -19,7 +19,7 @@ RESOURCES, PIPELINES = 1, 2
 """The two groups of tracks: process ids of the trace."""
 
 
-def trace(timeline: Timeline, timebase: Timebase) -> str:
+def trace(timeline: Activity, timebase: Timebase) -> str:
     """JSON text. A skipped stretch is one slice, its arguments say how many tiles it stands for.
 
     Work that overlaps on a resource (several servers, or stretches of two stages that took turns) goes to further

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from hwsim.engine.activity import PipelineSpan, ResourceTotals, StageTotals
 from hwsim.engine.cursor import Cursor, fold
 from hwsim.engine.program import Pipeline, Program
 from hwsim.engine.station import BUSY, TILES, WAIT_INPUT, WAIT_OUTPUT, WAIT_PEERS, Line, Pool, Records, Station
-from hwsim.engine.timeline import PipelineSpan, ResourceTotals, StageTotals, Timeline
+from hwsim.engine.timeline import Timeline
 
 __all__ = ["Plant"]
 

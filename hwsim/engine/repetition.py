@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from hwsim.engine.activity import Record
 from hwsim.engine.cursor import Cursor
 from hwsim.engine.station import DONE, TILES, WORK, Line, Pool, Records, Station
-from hwsim.engine.timeline import Record
 
 __all__ = ["Jumper"]
 

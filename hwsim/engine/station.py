@@ -7,8 +7,8 @@ from collections.abc import Generator
 
 import simpy
 
+from hwsim.engine.activity import Record
 from hwsim.engine.cursor import Cursor, Tile
-from hwsim.engine.timeline import Record
 
 __all__ = ["Clockwork", "Line", "Pool", "Records", "Station"]
 

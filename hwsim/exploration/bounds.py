@@ -1,4 +1,4 @@
-"""What a point cannot beat: bounds of its totals from shapes and sizes alone, many times faster than a simulation."""
+"""Bounds of the totals of a point from shapes and sizes alone, many times faster than a simulation."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 __all__ = ["Bounds", "bounds_of"]
 
 _SLACK = 1 - 1e-9
-"""Bounds and results are sums of floats in another order: a bound gives way by more than these can differ."""
+"""Tolerance for the rounding of float sums in different orders."""
 
 _ABOVE = ("inferences_per_s", "tops_per_w")
-"""Columns that are bounded from above."""
+"""Columns with upper bounds."""
 
 
 def _shapes(layers: Iterable[Layer]) -> list[tuple[Layer, int]]:
-    """Layers that differ in more than their name, and how many there are of each."""
-    found: dict[tuple[object, ...], tuple[Layer, int]] = {}
+    """Distinct layers, ignoring names, with their multiplicity."""
+    groups: dict[tuple[object, ...], tuple[Layer, int]] = {}
     for layer in layers:
-        found[layer.likeness] = layer, found.get(layer.likeness, (layer, 0))[1] + 1
-    return list(found.values())
+        groups[layer.likeness] = layer, groups.get(layer.likeness, (layer, 0))[1] + 1
+    return list(groups.values())
 
 
 def bounds_of(machine: Machine, shapes: Iterable[tuple[Layer, int]], batch: int) -> dict[str, float]:
-    """Bounds of the totals of a run: never worse than its results; empty where the kind of machine has none.
+    """Bounds of the totals of a run, never worse than its results; empty if the kind of machine has none.
 
-    Time is the sum over layers of what no plan can be faster than, energy the prices of actions that no plan can do
-    without, and static power over that time.
+    Latency is the sum of the lower bounds of the layers. Energy is the price of their minimum counts, plus static
+    power over that latency.
 
     Raises
     ------
@@ -43,29 +43,29 @@ def bounds_of(machine: Machine, shapes: Iterable[tuple[Layer, int]], batch: int)
         If a layer cannot run here, or an action has no price.
     """
     prices = machine.prices
-    seconds, energy, moved, macs = 0.0, 0.0, 0, 0
+    seconds, energy, dram_bytes, macs = 0.0, 0.0, 0, 0
     for layer, times in shapes:
         least = machine.lower_bound(layer, batch)
         if least is None:
             return {}
         seconds += times * float(least.seconds)
         energy += times * math.fsum(dynamic_energy(least.counts, least.word_bits, prices).values())
-        moved += times * least.dram_bytes
+        dram_bytes += times * least.dram_bytes
         macs += times * layer.macs * batch
     seconds *= _SLACK
     energy = (energy + prices.static_w * seconds * 1e12) * _SLACK
-    found = {
+    totals = {
         "latency_s": seconds,
         "energy_pj": energy,
         "energy_per_inference_pj": energy / batch,
         "edp_pj_s": seconds * energy,
-        "dram_bytes": float(moved),
+        "dram_bytes": float(dram_bytes),
     }
     if seconds:
-        found["inferences_per_s"] = batch / seconds
+        totals["inferences_per_s"] = batch / seconds
     if energy:
-        found["tops_per_w"] = 2 * macs / energy
-    return {column: value for column, value in found.items() if not math.isnan(value)}
+        totals["tops_per_w"] = 2 * macs / energy
+    return {column: value for column, value in totals.items() if not math.isnan(value)}
 
 
 class Bounds:
@@ -74,13 +74,13 @@ class Bounds:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._shapes: dict[tuple[int, tuple[str, ...]], tuple[Workload, list[tuple[Layer, int]]]] = {}
-        self._known: dict[int, dict[str, float]] = {}
+        self._cache: dict[int, dict[str, float]] = {}
 
     def of(self, number: int) -> dict[str, float]:
-        """What the point is known to be without being simulated: bounds of columns, and its area and cost."""
-        if number not in self._known:
-            self._known[number] = self._of(number)
-        return self._known[number]
+        """Bounds of the columns of a point, and its exact area and cost, without a simulation."""
+        if number not in self._cache:
+            self._cache[number] = self._of(number)
+        return self._cache[number]
 
     def _of(self, number: int) -> dict[str, float]:
         point = self.space.point(number)
@@ -91,13 +91,13 @@ class Bounds:
             key = (id(workload), patterns)
             if key not in self._shapes:
                 self._shapes[key] = workload, _shapes((workload.select(*patterns) if patterns else workload).lowered())
-            found = bounds_of(machine, self._shapes[key][1], point.batch)
+            bounds = bounds_of(machine, self._shapes[key][1], point.batch)
         except HwsimError:
-            return {}  # its simulation tells why
+            return {}  # its simulation reports the error
         exact = {"area_mm2": machine.area_mm2, "cost_usd": machine.cost_usd}
-        return found | {column: value for column, value in exact.items() if value is not None}
+        return bounds | {column: value for column, value in exact.items() if value is not None}
 
     @staticmethod
     def from_above(column: str) -> bool:
-        """Whether the bound of a column is one that no result exceeds, rather than falls below."""
+        """Whether a column has an upper rather than a lower bound."""
         return column in _ABOVE

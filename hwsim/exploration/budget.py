@@ -1,4 +1,4 @@
-"""How many points an exploration may simulate, and who chooses them, where the user does not say."""
+"""Default budget and sampler of an exploration."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _CHOICE = "exploration.json"
 
 
 def points_of(text: int | str | None, size: int) -> int | None:
-    """Points of a budget: a number, or a share as ``10%``; raises InputError for what is neither."""
+    """Points of a budget, a number or a share as ``10%``; raises InputError if invalid."""
     if text is None:
         return None
-    given = str(text).strip()
+    amount = str(text).strip()
     try:
-        value = float(given.removesuffix("%")) / 100 * size if given.endswith("%") else int(given)
+        value = float(amount.removesuffix("%")) / 100 * size if amount.endswith("%") else int(amount)
     except ValueError:
         value = math.nan
     if isinstance(text, bool) or not (math.isfinite(value) and value > 0):
@@ -37,9 +37,9 @@ def sampler_and_points(
     runner: Runner, grid: Grid, sampler: str, points: int | None, size: int, folder: Path | None,
     question: dict[str, Any], affordable_s: float,
 ) -> tuple[str, int]:  # fmt: skip
-    """The sampler and the budget. What time decided is kept beside the store, so that going on decides alike."""
+    """The sampler and the budget. A choice by measured time is saved for resumed runs."""
     if sampler == "exhaustive":
-        if grid.listed is None:
+        if grid.all_points is None:
             raise InputError(f"--sampler exhaustive must have at most 100,000 points, not {size:,}; give a budget")
         return sampler, points or size
     if points is not None:
@@ -48,29 +48,33 @@ def sampler_and_points(
     if sampler != "auto":
         return sampler, share
     path = folder / _CHOICE if folder is not None else None
-    known = None
+    record = None
     if path is not None and path.is_file():
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            known = None
-    if isinstance(known, dict) and known.get("question") == question and known.get("chosen") in ("exhaustive", "model"):
-        exhaustive = known["chosen"] == "exhaustive"
+            record = None
+    if (
+        isinstance(record, dict)
+        and record.get("question") == question
+        and record.get("chosen") in ("exhaustive", "model")
+    ):
+        exhaustive = record["chosen"] == "exhaustive"
     else:
-        exhaustive = grid.listed is not None and _seconds(runner, grid.listed.tolist()) <= affordable_s
+        exhaustive = grid.all_points is not None and _seconds(runner, grid.all_points.tolist()) <= affordable_s
         if path is not None:
-            chosen = "exhaustive" if exhaustive else "model"
+            choice = "exhaustive" if exhaustive else "model"
             try:
-                path.write_text(json.dumps({"question": question, "chosen": chosen}), encoding="utf-8")
+                path.write_text(json.dumps({"question": question, "chosen": choice}), encoding="utf-8")
             except OSError as error:
                 raise HwsimError(f"{path}: cannot be written: {error.strerror or error}") from None
     return ("exhaustive", size) if exhaustive else ("model", share)
 
 
 def _seconds(runner: Runner, numbers: list[int]) -> float:
-    """How long all points will take, from a few that are simulated for it."""
+    """Estimated time of all points, from a sample."""
     some = numbers[:: max(1, len(numbers) // _SAMPLE)][:_SAMPLE]
-    runner.evaluator.outcome(some[0])  # the first one imports what all need
+    runner.evaluator.outcome(some[0])  # the first one includes imports
     start = time.perf_counter()
     for number in some:
         runner.evaluator.outcome(number)

@@ -1,4 +1,4 @@
-"""Result of an exploration: the simulated points, their Pareto front, and how it was found."""
+"""Result of an exploration: the simulated points, their Pareto front, and statistics of the search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.exploration.grid import Grid
-from hwsim.exploration.objectives import Objective, scaled
+from hwsim.exploration.objectives import Objective, log_scaled
 from hwsim.exploration.sensitivity import sensitivity
 from hwsim.report.pareto import front
 from hwsim.report.quantity import counted
@@ -42,13 +42,13 @@ class Exploration:
     sampler : str
         Sampler used: ``exhaustive``, ``model``, ``nsga2``, ``tpe`` or ``random``.
     budget : int
-        Points that could be simulated.
+        Maximum number of simulated points.
     outcomes : list of Outcome
-        Of the simulated points, in the order in which they were asked for.
+        Of the simulated points, in the order of the sampler.
     pruned : int
-        Points that were considered and left out, since their lower bounds are dominated by simulated points.
-    broken : int
-        Points left out because what is known of them beforehand (parameters, area, cost) breaks a constraint.
+        Points that were not simulated because their lower bounds are dominated by simulated points.
+    violations : int
+        Points that were not simulated because their parameters, area or cost violate a constraint.
     """
 
     space: Space
@@ -60,12 +60,12 @@ class Exploration:
     grid: Grid
     outcomes: list[Outcome] = field(default_factory=list)
     pruned: int = 0
-    broken: int = 0
+    violations: int = 0
     complete: bool = False
 
     @cached_property
     def costs(self) -> NDArray[np.float64]:
-        """What is minimized at each simulated point, shape (points, objectives); NaN where it is not feasible."""
+        """Objective values to minimize, shape (points, objectives); NaN for infeasible points."""
         rows = [
             [objective.cost(outcome.result) for objective in self.objectives]
             if outcome.result is not None and self.results.feasible(outcome)
@@ -76,59 +76,59 @@ class Exploration:
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
-        """Which of the simulated points are feasible."""
+        """Mask of the feasible simulated points."""
         return np.asarray([not any(map(math.isnan, row)) for row in self.costs.tolist()], dtype=bool)
 
     @cached_property
     def front_numbers(self) -> list[int]:
-        """Numbers of the points of the front, the best in the first objective first."""
+        """Numbers of the points on the front, in order of the first objective."""
         places = np.flatnonzero(front(self.costs))
         order = sorted(places, key=lambda place: (*self.costs[place], self.outcomes[place].number))
         return [self.outcomes[place].number for place in order]
 
     @property
     def front(self) -> pd.DataFrame:
-        """The non-dominated simulated points, the best in the first objective first."""
-        found = self.frame.set_index("point").loc[self.front_numbers]
-        return found.reset_index()
+        """The non-dominated simulated points, in order of the first objective."""
+        rows = self.frame.set_index("point").loc[self.front_numbers]
+        return rows.reset_index()
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """Every simulated point, a row each, in the order of the space."""
+        """Every simulated point, in the order of the space."""
         return frame_of(self.results, self.outcomes)
 
     @cached_property
     def volumes(self) -> list[tuple[int, float]]:
-        """Share of the final hypervolume after so many simulated points.
+        """Fraction of the final hypervolume against the number of simulated points.
 
-        The volume is that of the logarithms of the objectives (the values themselves, where they are not of one sign)
-        up to the worst of each among the feasible points that were simulated: a factor counts alike everywhere.
+        The hypervolume is that of the logarithms of the objectives (of the values, if their signs differ), with the
+        worst simulated value of each objective as the reference point.
         """
         from moocore import hypervolume
 
-        costs = scaled(self.costs)
+        costs = log_scaled(self.costs)
         finite = np.asarray(np.isfinite(costs).all(axis=1))
         if not finite.any():
             return []
         limit = costs[finite].max(axis=0)
         span = limit - costs[finite].min(axis=0)
-        limit = limit + np.where(span > 0, span, 1.0) * 1e-3  # so that the worst in one objective counts in the others
+        limit = limit + np.where(span > 0, span, 1.0) * 1e-3  # so that the worst point in one objective has a volume
         steps = sorted({round(step) for step in np.linspace(1, len(costs), min(_STEPS, len(costs)))})
         best = np.empty((0, costs.shape[1]))
-        found, start = [], 0
+        curve, start = [], 0
         for step in steps:
             best = np.concatenate([best, costs[start:step][finite[start:step]]])
             best = best[front(best)]
             start = step
-            found.append((step, hypervolume(best, ref=limit)))
-        last = found[-1][1]
-        return [(step, float(volume / last) if last else 0.0) for step, volume in found]
+            curve.append((step, hypervolume(best, ref=limit)))
+        last = curve[-1][1]
+        return [(step, float(volume / last) if last else 0.0) for step, volume in curve]
 
     @cached_property
     def sensitivity(self) -> dict[str, dict[str, float]]:
-        """Objective -> parameter -> share of its variance that goes with the parameter (see `sensitivity`)."""
+        """Objective -> parameter -> total Sobol index (see `sensitivity`)."""
         feasible = self.feasible
-        numbers = [outcome.number for outcome, kept in zip(self.outcomes, feasible) if kept]
+        numbers = [outcome.number for outcome, is_feasible in zip(self.outcomes, feasible) if is_feasible]
         shares = sensitivity(self.grid, numbers, self.costs[feasible], self.seed)
         return {
             objective.column: dict(zip(self.grid.labels, map(float, row)))
@@ -138,18 +138,18 @@ class Exploration:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on the search."""
-        failed = sum(outcome.result is None for outcome in self.outcomes)
-        infeasible = int((~self.feasible).sum()) - failed
-        size = len(self.grid.listed) if self.grid.listed is not None else self.space.size
+        failures = sum(outcome.result is None for outcome in self.outcomes)
+        infeasible = int((~self.feasible).sum()) - failures
+        size = len(self.grid.all_points) if self.grid.all_points is not None else self.space.size
         lines = [
             f"{len(self.outcomes):,} of {counted(size, 'point')} simulated, sampler {self.sampler}, seed {self.seed}"
         ]
         if self.pruned:
             lines.append(f"{self.pruned:,} pruned: their lower bounds are dominated by the front")
-        if self.broken:
-            lines.append(f"{self.broken:,} pruned: their parameters, area or cost violate a constraint")
-        if failed:
-            lines.append(f"{failed:,} failed")
+        if self.violations:
+            lines.append(f"{self.violations:,} pruned: their parameters, area or cost violate a constraint")
+        if failures:
+            lines.append(f"{failures:,} failed")
         if infeasible:
             lines.append(f"{infeasible:,} infeasible: they do not fit or violate a constraint")
         if self.complete:
@@ -157,7 +157,7 @@ class Exploration:
         return tuple(lines)
 
     def to_json(self) -> str:
-        """The front with how it was found, as JSON."""
+        """The front and the statistics of the search, as JSON."""
         rows = json.loads(self.front.to_json(orient="records", double_precision=15))
         data = {
             "space": self.space.name,
@@ -207,7 +207,7 @@ class Exploration:
         )
 
     def page(self) -> str:
-        """The exploration as one self-contained page of HTML."""
+        """The exploration as a self-contained HTML page."""
         from hwsim.report.html import sweep_html
 
         return sweep_html(self._points())

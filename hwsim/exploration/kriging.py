@@ -1,9 +1,9 @@
-"""Kriging: a smooth guess of a value between the points where it is known, and how far the guess may be off.
+"""Kriging: prediction of a value between samples, with its standard deviation.
 
 A value is a linear trend over the axes plus a Gaussian process (Rasmussen and Williams, "Gaussian processes for machine
-learning", 2006, ch. 2 and 5) whose correlation is a product over the axes: Matern 3/2 of the distance on an axis of
-numbers (their logarithms, so that doublings are alike), one value for any two places of an axis of words. Lengths and
-the noise are those of the largest likelihood on a grid of doublings, found axis by axis on a part of the points.
+learning", 2006, ch. 2 and 5) whose correlation is a product over the axes: Matern 3/2 of the distance on a numeric axis
+(of logarithms), a constant for different words. Length scales and noise maximize the likelihood of a subset of the
+points, by coordinate search on a grid of factors of two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Kriging"]
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-_TUNED_ON = 160
+_TUNING_POINTS = 160
 _RIDGE = 1e-6
 
 
@@ -29,7 +29,7 @@ class Kriging:
     Parameters
     ----------
     axes : sequence of (array or None, int)
-        Coordinates from 0 to 1 of the places of an axis, or None where they have no order, and how many there are.
+        Coordinates of an axis from 0 to 1, or None if it has no order, and its size.
     """
 
     def __init__(self, axes: Sequence[tuple[Floats | None, int]]) -> None:
@@ -39,18 +39,18 @@ class Kriging:
         ]
         self._lengths = np.ones(len(self.axes))
         self._noise = 1e-3
-        self._tuned = 0
+        self._tuning_points = 0
 
     def fit(self, places: Places, values: Floats) -> None:
-        """Learn values, shape (points,), at places on the axes, shape (points, axes)."""
+        """Fit values, shape (points,), at indices on the axes, shape (points, axes)."""
         self._mean, self._scale = float(values.mean()), float(values.std()) or 1.0
         target = (values - self._mean) / self._scale
         trend = self._trend(places)
         self._slopes = np.linalg.solve(trend.T @ trend + _RIDGE * np.eye(trend.shape[1]), trend.T @ target)
         rest = target - trend @ self._slopes
-        if len(values) >= 1.5 * self._tuned:
-            self._tune(places, rest, 3 if not self._tuned else 1)
-            self._tuned = len(values)
+        if len(values) >= 1.5 * self._tuning_points:
+            self._tune(places, rest, 3 if not self._tuning_points else 1)
+            self._tuning_points = len(values)
         self._places = places
         covariance = self._correlation(self._lengths, places, places)
         covariance[np.diag_indices(len(places))] += self._noise
@@ -60,16 +60,16 @@ class Kriging:
         self._variance = float(white @ white) / len(values)
 
     def predict(self, places: Places) -> Floats:
-        """The value to expect at places."""
-        known = self._correlation(self._lengths, places, self._places)
-        guess = self._trend(places) @ self._slopes + known @ self._weights
+        """Mean of the prediction."""
+        correlation = self._correlation(self._lengths, places, self._places)
+        guess = self._trend(places) @ self._slopes + correlation @ self._weights
         return np.asarray(guess * self._scale + self._mean)
 
     def deviation(self, places: Places) -> Floats:
-        """Standard deviation of the prediction at places."""
-        known = self._correlation(self._lengths, places, self._places)
-        left = 1.0 - ((known @ self._root.T) ** 2).sum(axis=1)
-        return np.asarray(np.sqrt(np.maximum(left, 0.0) * self._variance) * self._scale)
+        """Standard deviation of the prediction."""
+        correlation = self._correlation(self._lengths, places, self._places)
+        rest = 1.0 - ((correlation @ self._root.T) ** 2).sum(axis=1)
+        return np.asarray(np.sqrt(np.maximum(rest, 0.0) * self._variance) * self._scale)
 
     def _trend(self, places: Places) -> Floats:
         columns = [np.ones(len(places))]
@@ -81,17 +81,17 @@ class Kriging:
         return np.stack(columns, axis=1)
 
     def _correlation(self, lengths: Floats, a: Places, b: Places) -> Floats:
-        found = np.ones((len(a), len(b)))
+        product = np.ones((len(a), len(b)))
         for d, gaps in enumerate(self._gaps):
             if len(gaps) > 1:
-                scaled = gaps * (math.sqrt(3) / lengths[d])
-                table = (1 + scaled) * np.exp(-scaled)
-                found *= table[a[:, d]][:, b[:, d]]
-        return found
+                distance = gaps * (math.sqrt(3) / lengths[d])
+                table = (1 + distance) * np.exp(-distance)
+                product *= table[a[:, d]][:, b[:, d]]
+        return product
 
     def _tune(self, places: Places, rest: Floats, rounds: int) -> None:
-        """Lengths and noise of the largest likelihood, on an even part of the points."""
-        part = np.unique(np.linspace(0, len(rest) - 1, min(_TUNED_ON, len(rest))).astype(int))
+        """Maximize the likelihood over length scales and noise, on an even subset of the points."""
+        part = np.unique(np.linspace(0, len(rest) - 1, min(_TUNING_POINTS, len(rest))).astype(int))
         places, rest = places[part], rest[part]
 
         def unlikely(lengths: Floats, noise: float) -> float:

@@ -1,4 +1,4 @@
-"""What is sought: columns of the results, and whether less or more of each is better."""
+"""Objectives: result columns and their direction."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ EXACT = ("area_mm2", "cost_usd")
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One thing to have as little of as possible, or as much.
+    """A column to minimize or maximize.
 
     Attributes
     ----------
     column : str
-        Of the results.
+        A column of the results.
     maximize : bool
     """
 
@@ -52,13 +52,13 @@ class Objective:
         return f"{'most' if self.maximize else 'least'} {self.column}"
 
     def cost(self, result: Mapping[str, Any]) -> float:
-        """What is minimized: the value, or its negative; NaN where it is unknown."""
+        """The value to minimize: that of the column, or its negative; NaN if unknown."""
         value = result.get(self.column)
-        found = math.nan if value is None else float(value)
-        return -found if self.maximize else found
+        number = math.nan if value is None else float(value)
+        return -number if self.maximize else number
 
     def least_cost(self, bounds: Mapping[str, float]) -> float:
-        """The cost that a point cannot beat; minus infinity where that is not known."""
+        """Lower bound of the cost; minus infinity if there is none."""
         if self.column not in bounds or (self.column not in EXACT and self.maximize != Bounds.from_above(self.column)):
             return -math.inf
         return self.cost(bounds)
@@ -70,16 +70,16 @@ def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
     Raises
     ------
     InputError
-        If there is none, one is given twice, or one is no column that can be compared.
+        If there is none, one occurs twice, or one is not a numeric column.
     """
     if not 1 <= len(texts) <= _MOST:
-        raise InputError(f"--objective must be given one to {_MOST} times, not {len(texts)}")
-    found: list[Objective] = []
+        raise InputError(f"there must be one to {_MOST} objectives, not {len(texts)}")
+    objectives: list[Objective] = []
     numbers = [name for name in TOTALS if name != "fits"]
     for text in texts:
         sense, colon, name = text.strip().rpartition(":")
         if colon and sense not in ("min", "max"):
-            raise InputError(f"an objective must begin with min: or max: if anything, not {text!r:.60}")
+            raise InputError(f"an objective must be NAME, min:NAME or max:NAME, not {text!r:.60}")
         column = _WORDS.get(name, name)
         component = column.startswith("energy_pj.") and len(column) > len("energy_pj.")
         if column not in numbers and not component:
@@ -88,20 +88,20 @@ def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
             )
             raise InputError(message)
         maximize = sense == "max" if colon else column in _MORE
-        if any(objective.column == column for objective in found):
-            raise InputError(f"each objective must be given once; {column!r} is given twice")
-        found.append(Objective(column, maximize))
-    return tuple(found)
+        if any(objective.column == column for objective in objectives):
+            raise InputError(f"objectives must be distinct; {column!r} occurs twice")
+        objectives.append(Objective(column, maximize))
+    return tuple(objectives)
 
 
-def scaled(costs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Costs on axes where a factor is a distance: logarithms where all of an objective have one sign, else as is."""
-    found = np.array(costs, dtype=float)
-    for place in range(found.shape[1]):
-        column = found[:, place]
-        known = column[np.isfinite(column)]
-        if len(known) and (known > 0).all():
-            found[:, place] = np.log(column)
-        elif len(known) and (known < 0).all():
-            found[:, place] = -np.log(-column)
-    return found
+def log_scaled(costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms of the costs of each objective whose values all have one sign; others are unchanged."""
+    result = np.array(costs, dtype=float)
+    for place in range(result.shape[1]):
+        column = result[:, place]
+        finite = column[np.isfinite(column)]
+        if len(finite) and (finite > 0).all():
+            result[:, place] = np.log(column)
+        elif len(finite) and (finite < 0).all():
+            result[:, place] = -np.log(-column)
+    return result

@@ -1,4 +1,4 @@
-"""Explores a space: asks a sampler for points, leaves out what cannot be on the front, simulates the rest."""
+"""Explores a space: a sampler proposes points; those that cannot be on the front are pruned, the rest simulated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AFFORDABLE_S = 60.0
 """An exploration without a budget simulates every point of a space that takes no longer than this."""
 
 BATCH = 16
-"""Points asked for at a time, whatever the number of workers: what is asked must not depend on who works."""
+"""Points per proposal; constant, so that the result does not depend on the number of workers."""
 
 Source = str | Path | Mapping[str, Any]
 Tell = Callable[[int, int, int], None]
@@ -44,66 +44,70 @@ Tell = Callable[[int, int, int], None]
 
 
 class _Search:
-    """Runs an exploration: asks the sampler, leaves out what bounds and constraints rule out, simulates, tells."""
+    """Runs an exploration: propose, prune by bounds and constraints, simulate, report to the sampler."""
 
-    def __init__(self, found: Exploration, runner: Runner, sampler: Sampler, bounds: Bounds, tell: Tell) -> None:
-        self.found, self.runner, self.sampler, self.bounds, self.tell = found, runner, sampler, bounds, tell
-        self.best = np.empty((0, len(found.objectives)))
-        self.ruled_out: set[int] = set()
-        self.beforehand = [
-            c for c in found.results.constraints if c.names <= {*found.results.names, *EXACT, *self._constants()}
+    def __init__(self, exploration: Exploration, runner: Runner, sampler: Sampler, bounds: Bounds, tell: Tell) -> None:
+        self.exploration, self.runner, self.sampler, self.bounds, self.tell = exploration, runner, sampler, bounds, tell
+        self.best = np.empty((0, len(exploration.objectives)))
+        self.pruned_numbers: set[int] = set()
+        self.early_constraints = [
+            c
+            for c in exploration.results.constraints
+            if c.names <= {*exploration.results.names, *EXACT, *self._constants()}
         ]
 
     def _constants(self) -> set[str]:
-        sources = [set(source.constants) for source in self.found.space.machines.values()]
+        sources = [set(source.constants) for source in self.exploration.space.machines.values()]
         return set.intersection(*sources) if sources else set()
 
-    def _breaks(self, number: int) -> bool:
-        """Whether what is known of a point without simulating it breaks a constraint."""
-        if not self.beforehand:
+    def _violates(self, number: int) -> bool:
+        """Whether the parameters, area or cost of a point violate a constraint."""
+        if not self.early_constraints:
             return False
-        space = self.found.space
+        space = self.exploration.space
         source = space.machines[space.point(number).machine]
         env: dict[str, Any] = {name: measure(value)[0] for name, value in source.constants.items()}
-        env |= space.measured(number)
+        env |= space.quantities(number)
         exact = {column: value for column, value in self.bounds.of(number).items() if column in EXACT}
-        return any(not c({**env, **exact}) for c in self.beforehand if c.names <= env.keys() | exact.keys())
+        return any(not c({**env, **exact}) for c in self.early_constraints if c.names <= env.keys() | exact.keys())
 
     def run(self) -> None:
-        """Until the budget is spent or nothing is left to ask for."""
-        found = self.found
-        while (left := found.budget - len(found.outcomes)) > 0:
-            asked = self.sampler.ask(min(BATCH, left))
-            if not asked:
-                found.complete = found.sampler in ("exhaustive", "model") and found.grid.listed is not None
+        """Run until the budget or the sampler is exhausted."""
+        exploration = self.exploration
+        while (rest := exploration.budget - len(exploration.outcomes)) > 0:
+            numbers = self.sampler.ask(min(BATCH, rest))
+            if not numbers:
+                exploration.complete = (
+                    exploration.sampler in ("exhaustive", "model") and exploration.grid.all_points is not None
+                )
                 break
-            self._simulate(asked)
-            self.tell(len(found.outcomes), found.budget, len(self.best))
+            self._simulate(numbers)
+            self.tell(len(exploration.outcomes), exploration.budget, len(self.best))
         else:
-            found.complete = found.sampler == "exhaustive" and not self.sampler.ask(1)
+            exploration.complete = exploration.sampler == "exhaustive" and not self.sampler.ask(1)
         if isinstance(self.sampler, ModelSampler):
-            self.ruled_out |= self.sampler.pruned
-        found.pruned = len(self.ruled_out)
+            self.pruned_numbers |= self.sampler.pruned
+        exploration.pruned = len(self.pruned_numbers)
 
-    def _simulate(self, asked: list[int]) -> None:
-        found = self.found
-        kept = []
-        for number in asked:
-            if self._breaks(number):
-                found.broken += 1
+    def _simulate(self, numbers: list[int]) -> None:
+        exploration = self.exploration
+        candidates = []
+        for number in numbers:
+            if self._violates(number):
+                exploration.violations += 1
                 self.sampler.tell(number, None)
             elif len(self.best) and dominated([self.least(number)], self.best)[0]:
-                self.ruled_out.add(number)
+                self.pruned_numbers.add(number)
                 self.sampler.tell(number, None)
             else:
-                kept.append(number)
-        outcomes = {outcome.number: outcome for outcome in self.runner.outcomes(kept)}
-        for number in kept:
+                candidates.append(number)
+        outcomes = {outcome.number: outcome for outcome in self.runner.outcomes(candidates)}
+        for number in candidates:
             outcome = outcomes[number]
-            found.outcomes.append(outcome)
+            exploration.outcomes.append(outcome)
             costs = None
-            if outcome.result is not None and found.results.feasible(outcome):
-                costs = [objective.cost(outcome.result) for objective in found.objectives]
+            if outcome.result is not None and exploration.results.feasible(outcome):
+                costs = [objective.cost(outcome.result) for objective in exploration.objectives]
                 if any(map(math.isnan, costs)):
                     costs = None
             self.sampler.tell(number, costs)
@@ -112,9 +116,9 @@ class _Search:
                 self.best = together[front(together)]
 
     def least(self, number: int) -> list[float]:
-        """Costs that a point cannot beat."""
+        """Lower bounds of the costs of a point."""
         bounds = self.bounds.of(number)
-        return [objective.least_cost(bounds) for objective in self.found.objectives]
+        return [objective.least_cost(bounds) for objective in self.exploration.objectives]
 
 
 def explore(
@@ -130,26 +134,26 @@ def explore(
     affordable_s: float = AFFORDABLE_S,
     tell: Tell = lambda _done, _most, _front: None,
 ) -> Exploration:
-    """Find the Pareto front of a space of designs, simulating as few of its points as it takes.
+    """Find the Pareto front of a design space with few simulations.
 
     Parameters
     ----------
     source : path or mapping
         A sweep file, or the same as plain data; see `hwsim.sweep`.
     objectives : str or sequence of str
-        What to have little of (``latency``, ``energy`` of an input, ``edp``, ``area``, ``cost``, ``power``, ``dram``)
-        or much of (``throughput``, ``efficiency``), or any column of the results, as ``min:`` or ``max:`` of it.
+        To minimize: ``latency``, ``energy`` (per inference), ``edp``, ``area``, ``cost``, ``power``, ``dram``. To
+        maximize: ``throughput``, ``efficiency``. Or any column of the results with the prefix ``min:`` or ``max:``.
     budget : int or str, optional
-        Points to simulate at most, as 500 or ``10%``. Without one a space is simulated whole if that takes no longer
-        than `affordable_s`, and else a tenth of it, at least 100 points and at most 5,000.
+        Maximum number of points to simulate, as 500 or ``10%``. Default: all points if that takes at most
+        `affordable_s`, else a tenth, at least 100 and at most 5,000.
     constraints : str or sequence of str
-        Conditions that a point must meet, as ``power_w < 1 W``; those of the file hold too.
+        Conditions of feasible points, as ``power_w < 1 W``, in addition to those of the file.
     seed : int
-        Of all that is drawn: the same seed finds the same points.
+        Random seed: the same seed gives the same points.
     sampler : str
         ``auto``, ``exhaustive``, ``model``, ``nsga2``, ``tpe`` or ``random``.
     store : path, optional
-        A folder for results: the same call goes on where an earlier one ended, and comes to the same end.
+        A folder for results: the same call resumes an earlier one and has the same result.
     workers : int, optional
         Number of worker processes (default: all cores). The result does not depend on it.
 
@@ -175,34 +179,34 @@ def explore(
     space = _space(source, more)
     results = Results(space)
     grid = Grid(space)
-    size = len(grid.listed) if grid.listed is not None else space.size
+    size = len(grid.all_points) if grid.all_points is not None else space.size
     points = points_of(budget, size)
     bounds = Bounds(space)
-    _told_everywhere(space, goals)
+    _require_area_and_cost(space, goals)
     folder = Path(store) if store is not None else None
     with Runner(space, folder / "store.sqlite" if folder is not None else None, workers) as runner:
         question = {"objectives": [str(goal) for goal in goals], "budget": budget, "sampler": sampler, "size": size}
-        chosen, points = sampler_and_points(runner, grid, sampler, points, size, folder, question, affordable_s)
-        found = Exploration(space, goals, chosen, points, seed, results, grid)
-        search = _Search(found, runner, Exhaustive(()), bounds, tell)
-        search.sampler = _sampler(found, search)
+        choice, points = sampler_and_points(runner, grid, sampler, points, size, folder, question, affordable_s)
+        exploration = Exploration(space, goals, choice, points, seed, results, grid)
+        search = _Search(exploration, runner, Exhaustive(()), bounds, tell)
+        search.sampler = _sampler(exploration, search)
         search.run()
-    _check_found(found)
-    return found
+    _check_feasible(exploration)
+    return exploration
 
 
 def _space(source: Source, more: list[str]) -> Space:
     space = read_space(source)
     assert space.spec is not None
-    # All totals are kept, whatever the file wants written: objectives and constraints may be of any.
+    # Objectives and constraints may use any total, whatever columns the file selects.
     space.spec = space.spec.model_copy(
         update={"constraints": [*space.spec.constraints, *more], "metrics": [], "per_layer": []}
     )
     return space
 
 
-def _told_everywhere(space: Space, goals: Sequence[Objective]) -> None:
-    """Area and cost must be told by each machine."""
+def _require_area_and_cost(space: Space, goals: Sequence[Objective]) -> None:
+    """Check that every machine has the area or cost of the objectives."""
     first = space.point(0) if space.size else None
     for goal in goals:
         if goal.column not in EXACT or first is None:
@@ -220,34 +224,34 @@ def _told_everywhere(space: Space, goals: Sequence[Objective]) -> None:
                 )
 
 
-def _sampler(found: Exploration, search: _Search) -> Sampler:
-    grid, seed, many = found.grid, found.seed, len(found.objectives)
-    if found.sampler == "exhaustive":
-        assert grid.listed is not None
-        return Exhaustive(grid.listed.tolist())
-    if found.sampler == "random":
+def _sampler(exploration: Exploration, search: _Search) -> Sampler:
+    grid, seed, many = exploration.grid, exploration.seed, len(exploration.objectives)
+    if exploration.sampler == "exhaustive":
+        assert grid.all_points is not None
+        return Exhaustive(grid.all_points.tolist())
+    if exploration.sampler == "random":
         return RandomSampler(grid, seed)
-    if found.sampler == "model":
-        return ModelSampler(grid, seed, many, found.budget, search.least)
-    return OptunaSampler(grid, seed, many, found.sampler)
+    if exploration.sampler == "model":
+        return ModelSampler(grid, seed, many, exploration.budget, search.least)
+    return OptunaSampler(grid, seed, many, exploration.sampler)
 
 
-def _check_found(found: Exploration) -> None:
-    """Something must have been found; says why nothing was."""
-    if found.feasible.any():
+def _check_feasible(exploration: Exploration) -> None:
+    """Check that some point is feasible, else raise the reasons."""
+    if exploration.feasible.any():
         return
-    feasible = [o for o in found.outcomes if o.result is not None and found.results.feasible(o)]
-    for place, objective in enumerate(found.objectives):
+    feasible = [o for o in exploration.outcomes if o.result is not None and exploration.results.feasible(o)]
+    for place, objective in enumerate(exploration.objectives):
         if feasible and all(math.isnan(objective.cost(o.result or {})) for o in feasible):
             raise InputError(
                 f"objective {objective.column} is unknown at all of {len(feasible):,} simulated points: "
-                f"the machine does not report it ({found.objectives[place].column})"
+                f"the machine does not report it ({exploration.objectives[place].column})"
             )
-    first = next((outcome.error for outcome in found.outcomes if outcome.error), None)
-    texts = [constraint.text for constraint in found.results.constraints]
-    why = [f"{found.broken:,} violate a constraint by their parameters"] if found.broken else []
-    if failed := sum(outcome.result is None for outcome in found.outcomes):
-        why.append(f"{failed:,} failed, as: {first}")
-    if other := len(found.outcomes) - failed:
+    first = next((outcome.error for outcome in exploration.outcomes if outcome.error), None)
+    texts = [constraint.text for constraint in exploration.results.constraints]
+    why = [f"{exploration.violations:,} violate a constraint by their parameters"] if exploration.violations else []
+    if failures := sum(outcome.result is None for outcome in exploration.outcomes):
+        why.append(f"{failures:,} failed, as: {first}")
+    if other := len(exploration.outcomes) - failures:
         why.append(f"{other:,} do not fit" + (f", or violate {' and '.join(map(repr, texts))}" if texts else ""))
     raise InputError(f"no simulated point is feasible: {'; '.join(why) or 'none was simulated'}")

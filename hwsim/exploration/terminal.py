@@ -1,4 +1,4 @@
-"""What a person reads of an exploration: the front, how it grew, and what matters to each objective."""
+"""Terminal output of an exploration: the front, its hypervolume and the sensitivities."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _HEADS = {
 
 
 def sparkline(values: list[float]) -> str:
-    """A curve in one line: a block for each value, from the lowest to the full height at 1."""
+    """A curve in one line: a block per value, from the lowest value to 1."""
     low = min(values, default=0.0)
     span = 1.0 - low or 1.0
     return "".join(_BLOCKS[min(7, max(0, int((value - low) / span * 7.999)))] for value in values)
 
 
 def _bar(share: float) -> str:
-    """A bar of a share; the smallest that is not nothing is a thin one."""
+    """A bar of a share, at least thin if the share is above 0.1%."""
     full = max(0.0, min(1.0, share)) * _BAR
     part = " ▏▎▍▌▋▊▉"[int((full - int(full)) * 8)]
     return ("█" * int(full) + part).rstrip() or ("▏" if share > 0.001 else "")
 
 
 def print_exploration(exploration: Exploration, console: Console) -> None:
-    """Print it, within 100 columns."""
+    """Print an exploration, within 100 columns."""
     goals = ", ".join(
         f"{'max' if o.maximize else 'min'} {_HEADS.get(o.column, o.column)}" for o in exploration.objectives
     )
@@ -83,13 +83,13 @@ def print_exploration(exploration: Exploration, console: Console) -> None:
 
 
 def _front_table(exploration: Exploration) -> Table:
-    """The front, evenly thinned out where it is long; as many of the varied parameters as the width takes."""
+    """The front, evenly thinned out if it is long, with as many parameters as fit the width."""
     numbers = exploration.front_numbers
     if len(numbers) > _ROWS:
         numbers = [numbers[round(place * (len(numbers) - 1) / (_ROWS - 1))] for place in range(_ROWS)]
     results = {outcome.number: outcome.result or {} for outcome in exploration.outcomes}
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    left = _WIDTH
+    room = _WIDTH
     columns: list[tuple[str, list[str], bool]] = [("point", [str(number) for number in numbers], True)]
     for objective in exploration.objectives:
         cells = [shown(objective.column, results[number].get(objective.column)) for number in numbers]
@@ -101,12 +101,12 @@ def _front_table(exploration: Exploration) -> Table:
     rows: list[list[str]] = []
     for head, cells, right in columns:
         name = head
-        while len(name) > 20 and "." in name:  # a long key is known by its last parts
+        while len(name) > 20 and "." in name:  # a long key is shortened to its last parts
             name = name.partition(".")[2]
         width = min(24, max(map(len, [name, *cells])))
-        if not right and width > left:
+        if not right and width > room:
             continue
-        left -= width + 2
+        room -= width + 2
         table.add_column(name, justify="right" if right else "left", no_wrap=True, max_width=width, overflow="ellipsis")
         rows.append(cells)
     for row in zip(*rows):

@@ -21,10 +21,10 @@ from hwsim.yaml_source import read_yaml
 if TYPE_CHECKING:
     from hwsim.report.result import LayerResult, RunResult
 
-__all__ = ["Measured", "Prediction", "Silicon", "silicon_of"]
+__all__ = ["Measurements", "Prediction", "PublishedRun", "measurements_of"]
 
 
-class Measured(Spec):
+class PublishedRun(Spec):
     """One published run: a workload, its batch, and the quantities of its layers or of the whole.
 
     A quantity is a column of the report (of its summary in `total`), the energy of a component as ``glb_pj``, or the
@@ -44,13 +44,13 @@ class Measured(Spec):
         return ", ".join([self.workload, *(f"{key}={value}" for key, value in self.set.items())])
 
 
-class SiliconSpec(Spec):
+class MeasurementsSpec(Spec):
     """The file of published measurements of one machine; `limits` is the error that the tests allow by quantity."""
 
     machine: Name
     source: str
     limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    runs: list[Measured]
+    runs: list[PublishedRun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ class Prediction:
         return shown(self.column, value)
 
 
-class Silicon:
+class Measurements:
     """The published measurements of one machine."""
 
-    def __init__(self, spec: SiliconSpec, name: str) -> None:
+    def __init__(self, spec: MeasurementsSpec, name: str) -> None:
         self.spec, self.name = spec, name
 
     @property
@@ -111,7 +111,7 @@ class Silicon:
         except ValueError as error:
             raise InputError([Fault(self.name, column, str(error))]) from None
 
-    def compare(self, run: Measured, report: RunResult) -> Iterator[Prediction]:
+    def compare(self, run: PublishedRun, report: RunResult) -> Iterator[Prediction]:
         """Each published quantity of a run with what `report` predicts for it."""
         rows = {row["layer"]: row for row in report.rows}
         results = {result.name: result for result in report.results}
@@ -124,7 +124,7 @@ class Silicon:
 
     def _compare(
         self,
-        run: Measured,
+        run: PublishedRun,
         layer: str,
         values: dict[str, str | int | float],
         value_of: Callable[[str], Any],
@@ -155,11 +155,11 @@ def _predicted(column: str, value_of: Callable[[str], Any], results: Sequence[La
 
 
 @cache
-def _read(path: Path) -> Silicon:
-    return Silicon(check(SiliconSpec, read_yaml(path)), str(path))
+def _read(path: Path) -> Measurements:
+    return Measurements(check(MeasurementsSpec, read_yaml(path)), str(path))
 
 
-def silicon_of(machine: str, folder: Path) -> Silicon | None:
+def measurements_of(machine: str, folder: Path) -> Measurements | None:
     """Published measurements of a machine in `folder`/measured, if there are any."""
     path = folder / "measured" / f"{machine}.yaml"
     return _read(path) if path.is_file() else None

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hwsim.report.breakdown import energy_parts
 from hwsim.report.messages import layer_names
-from hwsim.report.published import Prediction, Silicon
+from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, title
 from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
@@ -21,11 +21,11 @@ __all__ = ["print_predictions", "print_report"]
 _NAME = 22
 
 
-def _measured(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]]) -> list[Column]:
+def _measured(results: Sequence[LayerResult], measurements: dict[str, dict[str, float]]) -> list[Column]:
     """The measured time of the layers and the error: of the machine's own column of time if published, else latency."""
-    published = {column for values in silicon.values() for column in values}
+    published = {column for values in measurements.values() for column in values}
     shown = next((r.plan.time_column for r in results if r.plan.time_column in published), "latency_s")
-    rows = [(r.row().get(shown), silicon.get(r.name, {}).get(shown)) for r in results]
+    rows = [(r.row().get(shown), measurements.get(r.name, {}).get(shown)) for r in results]
     if not any(measured for _, measured in rows):
         return []
     columns = []
@@ -39,7 +39,7 @@ def _measured(results: Sequence[LayerResult], silicon: dict[str, dict[str, float
     return [*columns, Column("measured", cells, right=True), Column("error", errors, right=True)]
 
 
-def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, float]], console: Console) -> None:
+def _print_layers(results: Sequence[LayerResult], measurements: dict[str, dict[str, float]], console: Console) -> None:
     longest = max(r.latency_s for r in results)
     total = math.fsum(r.latency_s for r in results)
     columns = [
@@ -47,7 +47,7 @@ def _print_layers(results: Sequence[LayerResult], silicon: dict[str, dict[str, f
         Column("MACs", [count(r.plan.macs) for r in results], right=True, rank=2),
         Column("cycles", [count(r.cycles) for r in results], right=True, rank=3),
         Column("time", [format_si(r.latency_s, "s") for r in results], right=True),
-        *_measured(results, silicon),
+        *_measured(results, measurements),
         Column("util.", [f"{r.utilization:.0%}" for r in results], right=True, rank=1),
         Column("energy", [energy(r.energy_pj) for r in results], right=True),
         Column("bound by", [r.bound for r in results], least=8, most=20),
@@ -87,13 +87,13 @@ def _idle(results: Sequence[LayerResult]) -> str:
     return f"no time: {'; '.join(f'{layer_names(names)} ({reason})' for reason, names in reasons.items())}"
 
 
-def print_report(report: RunResult, console: Console, silicon: Silicon | None = None) -> None:
+def print_report(report: RunResult, console: Console, measurements: Measurements | None = None) -> None:
     """Print the layers, the energy by component and the totals of a run."""
     s = report.summary
     part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
     heading = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
     console.print(Text(heading, style="bold"), highlight=False)
-    measured = silicon.rows(s.workload, s.batch) if silicon else {}
+    measured = measurements.rows(s.workload, s.batch) if measurements else {}
     free = {item.layer for item in report.unused if item.what == "free"}  # listed in the notes
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
     ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
@@ -106,7 +106,11 @@ def print_report(report: RunResult, console: Console, silicon: Silicon | None = 
         console.print(Text("energy by component", style="bold"), highlight=False)
         _print_energy(report, console)
     console.print()
-    for line in [*_totals(report), *([f"measured: {silicon.source}"] if measured and silicon else []), *report.notes]:
+    for line in [
+        *_totals(report),
+        *([f"measured: {measurements.source}"] if measured and measurements else []),
+        *report.notes,
+    ]:
         wrapped(console, line)
 
 

@@ -73,8 +73,8 @@ class DutyCycle:
 
     def figures(self) -> list[str]:
         """Power, times, energies and battery life as text."""
-        known = self.average_w is not None
-        power = format_si(self.least_w, "W", 5) if known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
+        is_known = self.average_w is not None
+        power = format_si(self.least_w, "W", 5) if is_known else f"unknown, at least {format_si(self.least_w, 'W', 4)}"
         late = f"missed deadlines {self.missed:,}"
         if self.missed:
             late += f" ({self.missed / self.inferences:.1%}), largest backlog {counted(self.backlog, 'input')}"
@@ -89,16 +89,16 @@ class DutyCycle:
             lines.append(f"  {state}: {seconds / self.window_s:.4%} of the time, {joules} per inference")
         if self.battery is not None:
             life = "unknown" if self.life_s is None else _span(self.life_s)
-            if not known and self.least_w:
+            if not is_known and self.least_w:
                 life = f"unknown, at most {_span(self.battery.energy_j / self.least_w)}"
-            held = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
-            lines.append(f"battery life {life}: {self.battery.name}, {held} ({self.battery.source})")
+            capacity = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
+            lines.append(f"battery life {life}: {self.battery.name}, {capacity} ({self.battery.source})")
             if self.peak_w is not None:
                 lines.append(f"peak current {self.battery.current_ma(self.peak_w):.4g} mA")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the timeline as plain data; what is unknown is null."""
+        """Everything but the timeline as plain data; unknown values are null."""
         cell = self.battery
         battery = None
         if cell is not None:

@@ -1,4 +1,4 @@
-"""The timeline of a duty cycle made whole: when the core sleeps, and what the first inference is made of."""
+"""Additions to the timeline of a duty cycle: sleep of the core, and the layers of the first inference."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from hwsim.engine import Interval, ResourceTotals, Timeline
+from hwsim.engine.activity import Names, Record
 from hwsim.engine.clock import Timebase
-from hwsim.engine.timeline import Names, Record
 
 __all__ = ["with_states"]
 
@@ -16,22 +16,22 @@ _SLEEP, _DEEP = 0, 1
 
 
 def with_states(
-    timeline: Timeline, timebase: Timebase, network: Timeline, starts: Sequence[int] | int, capture: int, waking: int
+    timeline: Timeline, timebase: Timebase, network: Timeline, starts: Sequence[int] | int, capture: int, wake_up: int
 ) -> Timeline:
-    """The timeline with the core's sleep, and with the layers of its first inference, which `network` has.
+    """The timeline with the core's sleep, and with the layers of its first inference from `network`.
 
-    `starts` is when each capture starts, in ticks, or the period that is between them. A stretch of equal periods has
-    one interval for all of their sleeps, so there are at most a few times as many as before.
+    `starts` are the starts of the captures in ticks, or the period between them. A run of equal periods has one
+    interval for all of their sleeps, so the number of intervals grows by a small factor.
     """
     work = sorted((i for i in timeline.each_interval() if i.stage == "inference"), key=lambda i: i.tile)
     sleeps: list[Record] = []
 
-    def begins(tile: int) -> int:
+    def start_of(tile: int) -> int:
         return starts * tile if isinstance(starts, int) else starts[tile]
 
-    def asleep(tile: int, start: int, end: int, repeat: int, period: int) -> None:
-        """Sleep before the inference of a tile: lightly while its sensor captures."""
-        light = max(start, min(begins(tile), end)), max(start, min(begins(tile) + capture, end))
+    def add_sleep(tile: int, start: int, end: int, repeat: int, period: int) -> None:
+        """Add sleep before the inference of a tile: light sleep during its capture."""
+        light = max(start, min(start_of(tile), end)), max(start, min(start_of(tile) + capture, end))
         for state, since, until in ((_DEEP, start, light[0]), (_SLEEP, *light), (_DEEP, light[1], end)):
             if since < until:
                 sleeps.append((state, tile, since, until, repeat, period, ()))
@@ -39,11 +39,11 @@ def with_states(
     end = 0
     for interval in work:
         if interval.outer:
-            continue  # only where the core never catches up does a stretch recur: it does not sleep then
-        asleep(interval.tile, end, interval.start - waking, 1, 0)
+            continue  # an outer repetition occurs only if the core never catches up, and so never sleeps
+        add_sleep(interval.tile, end, interval.start - wake_up, 1, 0)
         if interval.repeat > 1:
-            following = interval.start - waking + interval.period
-            asleep(interval.tile + 1, interval.end, following, interval.repeat - 1, interval.period)
+            following = interval.start - wake_up + interval.period
+            add_sleep(interval.tile + 1, interval.end, following, interval.repeat - 1, interval.period)
         end = max(end, interval.last_end)
     states = (("core", "duty cycle", "sleep"), ("core", "duty cycle", "deep sleep"))
     parts = [*timeline.parts, (0, states, sleeps)]
@@ -55,14 +55,14 @@ def with_states(
 
 
 def _layers(network: Timeline, ticks: Fraction, first: Interval) -> list[tuple[int, Names, list[Record]]]:
-    """What the network's stages do, in ticks of the scenario, from the start of the first inference."""
+    """Intervals of the network's stages in ticks of the scenario, from the start of the first inference."""
     scale = int(ticks)
     parts = []
     for shift, names, records in network.parts:
-        renamed = tuple(("layers", pipeline, stage) for _, pipeline, stage in names)
-        scaled = [
+        layer_names = tuple(("layers", pipeline, stage) for _, pipeline, stage in names)
+        layer_records = [
             (station, tile, start * scale, end * scale, repeat, period * scale, tuple((n, p * scale) for n, p in outer))
             for station, tile, start, end, repeat, period, outer in records
         ]
-        parts.append((first.start + shift * scale, renamed, scaled))
+        parts.append((first.start + shift * scale, layer_names, layer_records))
     return parts

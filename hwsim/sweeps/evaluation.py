@@ -1,4 +1,4 @@
-"""A point simulated: plans are shared between machines that plan alike, and every failure becomes a row."""
+"""Simulation of one point; plans are shared between machines with equal planning keys, failures become rows."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 __all__ = ["Evaluator", "Job", "Outcome", "run_chunk"]
 
 MAX_PLANS = 4000
-"""Planned layers that a process keeps for other points: some 100 MB of them."""
+"""Maximum number of cached layer plans in a process, some 100 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a point.
+    """Result of a point.
 
     Attributes
     ----------
     number : int
-        Of the point.
+        Number of the point.
     result : dict or None
-        The totals of the run by column, each with its unit in its name; None where it failed.
+        The totals of the run by column, each with its unit in its name; None if it failed.
     layers : list of dict or None
-        A row a layer, where they were asked for.
+        A row per layer, if requested.
     error : str or None
-        Why it failed.
+        Reason of a failure.
     """
 
     number: int
@@ -48,14 +48,14 @@ class Outcome:
 
 
 class Evaluator:
-    """Simulates points of a space one by one, remembering what they share."""
+    """Simulates points of a space one by one, with a plan cache."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.caches: OrderedDict[str, PlanCache] = OrderedDict()
 
     def digest(self, number: int) -> str:
-        """The key of a point's result: of the resolved machine, the workload, the batch and the model's revision."""
+        """The store key of a point: digest of resolved machine, workload, batch size and model revision."""
         point = self.space.point(number)
         machine = self.space.machines[point.machine].digest(point.machine_changes)
         workload = self.space.workloads[point.workload].digest(point.workload_changes)
@@ -63,7 +63,7 @@ class Evaluator:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def report(self, number: int) -> Report:
-        """The whole report of a point.
+        """The full report of a point.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Evaluator:
         return simulate(plan.select(*patterns) if patterns else plan)
 
     def _share(self, machine: Machine) -> None:
-        """Let a machine use the plans of those that plan alike, whatever their prices are."""
+        """Share plans with machines that have the same planning keys; prices may differ."""
         key = f"{machine.kind} {machine.folder} {json.dumps(machine.planned_on(), sort_keys=True, default=str)}"
         cache = self.caches.pop(key, machine.cache)
         self.caches[key] = machine.cache = cache
@@ -89,7 +89,7 @@ class Evaluator:
             self.caches.popitem(last=False)
 
     def outcome(self, number: int, per_layer: bool = False) -> Outcome:
-        """What comes of a point, whatever happens."""
+        """The outcome of a point; any exception becomes an error."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -99,12 +99,12 @@ class Evaluator:
             return Outcome(number, None, error=str(error))
         except MemoryError:
             return Outcome(number, None, error="not enough memory for this point")
-        except Exception as error:  # a fault of the model at one point must not end a sweep of thousands
+        except Exception as error:  # an error at one point must not end the sweep
             return Outcome(number, None, error=f"fault of the model: {type(error).__name__}: {error}")
 
 
 def totals(report: Report) -> dict[str, Any]:
-    """The totals of a run as one flat row: its summary, and the energy of each component."""
+    """The totals of a run as one row: its summary, and the energy of each component."""
     summary = report.summary
     row = {key: value for key, value in asdict(summary).items() if key not in ("machine", "workload", "batch")}
     row["inferences_per_s"] = summary.inferences_per_s
@@ -119,7 +119,7 @@ def totals(report: Report) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to simulate points of a sweep, whatever machine it runs on."""
+    """What a worker needs to simulate points of a sweep, on any host."""
 
     space: bytes
     digest: str
@@ -129,25 +129,25 @@ class Job:
     @classmethod
     def of(cls, space: Space, per_layer: bool) -> Job:
         """The job of a space."""
-        packed = pickle.dumps(space)
-        return cls(packed, hashlib.sha256(packed).hexdigest(), per_layer, model_revision())
+        data = pickle.dumps(space)
+        return cls(data, hashlib.sha256(data).hexdigest(), per_layer, model_revision())
 
 
-class _Known(threading.local):
-    """What a worker has learned of the last jobs; each thread by itself."""
+class _WorkerCache(threading.local):
+    """Evaluators of the latest jobs, per thread."""
 
     def __init__(self) -> None:
         self.evaluators: OrderedDict[str, Evaluator] = OrderedDict()
 
 
-_known = _Known()
+_cache = _WorkerCache()
 
 
 def run_chunk(job: Job, numbers: tuple[int, ...]) -> list[Outcome]:
-    """Simulate some points in a worker; it keeps what it learned for the next ones."""
+    """Simulate some points in a worker; plans stay cached for the next chunk."""
     if job.revision != model_revision():
         raise HwsimError("a worker must have the same revision of hwsim as the sweep")
-    evaluators = _known.evaluators
+    evaluators = _cache.evaluators
     evaluator = evaluators.pop(job.digest, None) or Evaluator(pickle.loads(job.space))
     evaluators[job.digest] = evaluator
     while len(evaluators) > 2:

@@ -1,9 +1,8 @@
-"""Where points are simulated: in this process, in processes of this machine, or on a cluster.
+"""Executors: this process, local processes, or a Dask cluster.
 
-Workers are started through a fork server: a clean process that has imported hwsim once and has no threads of its own,
-so that forking it is quick and safe whatever threads the caller runs (a progress bar, a notebook). They import nothing
-of the caller's script, so that a script needs no ``if __name__ == "__main__"``. A worker ends itself when its parent is
-gone.
+Workers are started through a fork server: a clean process without threads that has imported hwsim once, so that
+forking is fast and safe whatever threads the caller runs (a progress bar, a notebook). Workers do not import the
+caller's script, so a script needs no ``if __name__ == "__main__"``. A worker exits when its parent does.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ _CONNECT_S = 5
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Here(Executor):
-    """Runs what is submitted at once, in this process."""
+    """Runs each task immediately, in this process."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run it; the future is done when this returns."""
+        """Run a task; the future is done when this returns."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -52,7 +51,7 @@ class Here(Executor):
 
 
 class Processes(ProcessPoolExecutor):
-    """Processes of this machine."""
+    """Local worker processes."""
 
     def __init__(self, workers: int) -> None:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -62,14 +61,14 @@ class Processes(ProcessPoolExecutor):
         super().__init__(workers, mp_context=context, initializer=_begin)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Submit; where this starts a process, the process does not import the caller's script."""
-        with _no_main(), _uninterrupted():
+        """Submit a task; a process started for it does not import the caller's script."""
+        with _isolated_environment(), _defer_interrupt():
             return super().submit(fn, *args, **kwargs)
 
     def stop(self) -> None:
-        """End now: what runs is lost, and comes again when the sweep goes on."""
+        """Kill the workers; running tasks are lost and repeated when the sweep resumes."""
         workers = list((getattr(self, "_processes", None) or {}).values())
-        # First of all: one that is only starting would complain that its queues are gone.
+        # Before the shutdown: a worker that is starting would report that its queues are closed.
         for worker in workers:
             worker.kill()
         self.shutdown(wait=False, cancel_futures=True)
@@ -78,8 +77,8 @@ class Processes(ProcessPoolExecutor):
 
 
 @contextmanager
-def _no_main() -> Iterator[None]:
-    """Nothing of the caller's script, and the caller's hwsim rather than one that is installed or lies about."""
+def _isolated_environment() -> Iterator[None]:
+    """Start workers without the caller's script, and with the caller's hwsim rather than an installed one."""
     main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
     sys.modules["__main__"] = types.ModuleType("__main__")
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -98,25 +97,25 @@ def _no_main() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C off: a worker that is only half started could not be ended."""
+def _defer_interrupt() -> Iterator[None]:
+    """Defer Ctrl-C: a worker that is only half started could not be ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    interrupts = []
+    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
-    if pressed:
+    if interrupts:
         raise KeyboardInterrupt
 
 
 def _begin() -> None:
-    """In a worker: Ctrl-C is for the parent to answer, and without a parent there is nobody to work for.
+    """Initialize a worker: it ignores Ctrl-C, which the parent handles, and exits with its parent.
 
-    What is imported and remembered lives as long as the worker: it is not searched for garbage over and over.
+    Imports and caches live as long as the worker, so they are excluded from garbage collection.
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
@@ -132,12 +131,12 @@ def _end_with(sentinel: Any) -> None:
 
 
 def cluster_executor(address: str) -> tuple[Any, Executor, int]:
-    """Connect to a Dask scheduler: the client, its executor, and how many points it can simulate at a time.
+    """Connect to a Dask scheduler; returns the client, its executor and the number of threads.
 
     Raises
     ------
     InputError
-        If dask.distributed is not installed, or nobody answers at the address within seconds.
+        If dask.distributed is not installed, or the address does not answer within seconds.
     """
     try:
         from distributed import Client
@@ -149,7 +148,7 @@ def cluster_executor(address: str) -> tuple[Any, Executor, int]:
     logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
         client = connect(address, timeout=_CONNECT_S, set_as_default=False)
-    except Exception as error:  # what is raised depends on the protocol of the address
+    except Exception as error:  # the exception depends on the protocol of the address
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"--cluster must be the address of a running Dask scheduler, as tcp://host:8786; {address!r} does not "

@@ -1,4 +1,4 @@
-"""Conditions of sweeps: a small language of comparisons of quantities with units.
+"""Conditions of sweeps: a small language of comparisons between quantities with units.
 
 ::
 
@@ -8,11 +8,11 @@
     factor     = "-" factor | number [unit] | 'word' | "true" | "false" | name | "(" condition ")"
 
 A name is a parameter or a key of the machine (`array.rows`), or a column of the results (`latency_s`). A unit follows
-its number: ``64 KiB``, ``8 B/cycle``. Only like is compared with like; the number beside a column may leave out its
-unit, since the column's name has it.
+its number: ``64 KiB``, ``8 B/cycle``. Both sides of a comparison must have the same unit; a number compared with a
+column may omit it, since the column's name has it.
 
-Python's parser and compiler get the operators and brackets of a condition, with a variable for each operand: numbers,
-units, words and names are read here, and so are the kinds of the operands.
+The condition is translated to a Python expression with a variable per operand. Numbers, units, words and names are
+parsed here, and the kinds of the operands are checked here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Env = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value is: a number of some unit (powers of base units), a `word` or a `truth`; `loose`: of a column."""
+    """Kind of a value: a number with a unit (powers of base units), a `word` or a `truth`; `loose`: a column."""
 
     sort: str = "number"
     powers: Powers = ()
@@ -54,7 +54,7 @@ class Kind:
 
 NUMBER, WORD, TRUTH = Kind(), Kind("word"), Kind("truth")
 
-# A frequency is a number a second, so that cycles / clocks.core is a time.
+# A frequency is 1 / time, so that cycles / clocks.core is a time.
 _BASE: dict[str, Powers] = {name: ((name, 1),) for name in DIMENSIONS}
 _BASE["frequency"] = (("time", -1),)
 _UNITS = {unit: (name, scale) for name, kind in DIMENSIONS.items() for unit, scale in kind.units.items()}
@@ -75,7 +75,7 @@ _BEFORE_NOT = {"(", "and", "or", "not"}
 
 
 def _unit(text: str) -> tuple[Powers, Fraction] | None:
-    """Powers and scale of a unit, None where it is not one."""
+    """Powers and scale of a unit; None if it is not one."""
     unit, slash, per = text.partition("/")
     if slash and unit in ("word", "words"):
         powers, scale = {"words": 1}, Fraction(1)
@@ -105,7 +105,7 @@ def measure(value: object) -> tuple[Any, Kind]:
 
 
 def column_kind(name: str, sample: object = 0.0) -> Kind:
-    """The kind of a column of the results: its name ends in its unit."""
+    """The kind of a column of the results, from the unit suffix of its name."""
     if isinstance(sample, bool):
         return TRUTH
     if isinstance(sample, str):
@@ -116,18 +116,18 @@ def column_kind(name: str, sample: object = 0.0) -> Kind:
 
 
 class Expression:
-    """A condition, checked when it is read.
+    """A condition, checked at construction.
 
     Parameters
     ----------
     text : str
     kinds : mapping
-        The kind of each name that may be used.
+        The kind of each valid name.
 
     Raises
     ------
     InputError
-        If the text is not a condition, names something unknown, or compares unlike things.
+        If the text is not a condition, has an unknown name, or compares different units.
     """
 
     def __init__(self, text: str, kinds: Mapping[str, Kind]) -> None:
@@ -147,14 +147,14 @@ class Expression:
 
     @property
     def names(self) -> set[str]:
-        """The names that it uses."""
+        """The names in the condition."""
         return set(self._names.values())
 
     def __call__(self, values: Env) -> bool:
-        """Whether it holds for the values of the names; raises InputError where it divides by zero."""
-        named = {variable: values[name] for variable, name in self._names.items()}
+        """Whether the condition holds for these values; raises InputError for a division by zero."""
+        operands = {variable: values[name] for variable, name in self._names.items()}
         try:
-            return bool(eval(self._code, {"__builtins__": {}}, self._values | named))
+            return bool(eval(self._code, {"__builtins__": {}}, self._values | operands))
         except ZeroDivisionError:
             raise self._fault("divides by zero") from None
         except OverflowError:
@@ -179,7 +179,7 @@ class Expression:
             place = match.end()
 
     def _skeleton(self, tokens: list[re.Match[str]]) -> str:
-        """Operators, brackets and a variable for each operand: a well-formed expression of Python, nothing else."""
+        """The condition as a well-formed Python expression of operators, brackets and one variable per operand."""
         symbols: list[str] = []
         before, depth = "(", 0  # the operator or bracket before a token; empty after an operand
         for match in tokens:
@@ -194,7 +194,7 @@ class Expression:
             if depth > MAX_DEPTH:
                 raise self._fault(f"must be nested at most {MAX_DEPTH} deep")
             if sign in ("-", "not") and symbols[-2:] == [sign, sign]:
-                symbols.pop()  # two of three in a row cancel, so that no tree is deep
+                symbols.pop()  # two of three in a row cancel, so the tree stays flat
             else:
                 symbols.append(sign or self._variable(match))
             before = "" if sign == ")" else sign
@@ -205,7 +205,7 @@ class Expression:
         return " ".join(symbols)
 
     def _variable(self, match: re.Match[str]) -> str:
-        """The variable that stands for a number, a word, a truth or a name."""
+        """The variable for a number, a word, a truth or a name."""
         variable, name = f"_{len(self._operands)}", match["name"]
         if match["word"]:
             kind, self._values[variable] = WORD, match["word"][1:-1]
@@ -216,7 +216,7 @@ class Expression:
         elif name in self._kinds:
             kind, self._names[variable] = self._kinds[name], name
         else:
-            raise self._fault(f"must name what is known, not {name!r}{nearest(name, self._kinds)}")
+            raise self._fault(f"must use a known name, not {name!r}{nearest(name, self._kinds)}")
         self._operands[variable] = kind
         return variable
 
@@ -231,36 +231,36 @@ class Expression:
         return Kind(powers=scale[0]), exact * scale[1]
 
     def _kind(self, tree: ast.expr) -> Kind:
-        """The kind of a part, once those of its operands fit its operators."""
+        """The kind of a subexpression; checks the kinds of its operands."""
         match tree:
             case ast.Name():
                 return self._operands[tree.id]
             case ast.BoolOp():
                 for value in tree.values:
-                    self._want("truth", self._kind(value), _SIGNS[type(tree.op)])
+                    self._require("truth", self._kind(value), _SIGNS[type(tree.op)])
                 return TRUTH
             case ast.UnaryOp():
                 sign = _SIGNS[type(tree.op)]
-                return self._want("truth" if sign == "not" else "number", self._kind(tree.operand), sign)
+                return self._require("truth" if sign == "not" else "number", self._kind(tree.operand), sign)
             case ast.Compare():
                 kinds = [self._kind(part) for part in (tree.left, *tree.comparators)]
                 for op, (left, right) in zip(tree.ops, pairwise(kinds)):
-                    self._want_alike(left, right, _SIGNS[type(op)])
+                    self._require_same_unit(left, right, _SIGNS[type(op)])
                 return TRUTH
         rest = []
-        while isinstance(tree, ast.BinOp):  # not by recursion: a sum is as deep as it is long
+        while isinstance(tree, ast.BinOp):  # no recursion: a long sum is a deep tree
             rest.append((_SIGNS[type(tree.op)], tree.right))
             tree = tree.left
         kind = self._kind(tree)
         for sign, part in reversed(rest):
-            kind = self._combined(kind, sign, self._kind(part))
+            kind = self._combine(kind, sign, self._kind(part))
         return kind
 
-    def _combined(self, left: Kind, sign: str, right: Kind) -> Kind:
+    def _combine(self, left: Kind, sign: str, right: Kind) -> Kind:
         if sign in ("+", "-"):
-            self._want_alike(left, right, sign)
+            self._require_same_unit(left, right, sign)
         for kind in (left, right):
-            self._want("number", kind, sign)
+            self._require("number", kind, sign)
         if sign in ("+", "-"):
             return left if left.powers else right
         powers = dict(left.powers)
@@ -269,13 +269,13 @@ class Expression:
         rest = tuple(sorted((name, power) for name, power in powers.items() if power))
         return Kind(powers=rest, loose=left.loose or right.loose)
 
-    def _want(self, sort: str, kind: Kind, sign: str) -> Kind:
+    def _require(self, sort: str, kind: Kind, sign: str) -> Kind:
         if kind.sort != sort:
             what = "comparisons" if sort == "truth" else "numbers"
             raise self._fault(f"must have {what} beside {sign!r}, not {kind}")
         return kind
 
-    def _want_alike(self, a: Kind, b: Kind, sign: str) -> None:
+    def _require_same_unit(self, a: Kind, b: Kind, sign: str) -> None:
         free = (a.loose and not b.powers) or (b.loose and not a.powers)
         if a.sort != b.sort or (a.powers != b.powers and not free):
             raise self._fault(f"must not put {a} beside {b} with {sign!r}; is a unit missing?")

@@ -1,4 +1,4 @@
-"""The rows of a sweep as a DataFrame that a notebook shows as charts."""
+"""The rows of a sweep as a DataFrame that notebooks show with charts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["SweepFrame", "page_of"]
 
 
 class SweepFrame(pd.DataFrame):
-    """A row a point. It is a DataFrame like any other, and what is made of it is a plain one."""
+    """A row per point; results of DataFrame operations are plain DataFrames."""
 
-    _metadata = ["title", "varied"]
+    _metadata = ["title", "variables"]
     title: str
-    varied: list[str]
+    variables: list[str]
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
@@ -23,13 +23,13 @@ class SweepFrame(pd.DataFrame):
 
     def _repr_html_(self) -> str | None:
         try:
-            return page_of(self, self.title, self.varied, fragment=True)
-        except (AttributeError, ImportError, KeyError):  # metrics without what the charts are of: the table alone
+            return page_of(self, self.title, self.variables, fragment=True)
+        except (AttributeError, ImportError, KeyError):  # without the columns of the charts: only the table
             return str(pd.DataFrame(self).to_html(max_rows=60))
 
 
-def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool = False) -> str:
-    """The front, charts and tables of a sweep: a page, or the fragment of one for a notebook."""
+def page_of(frame: pd.DataFrame, title: str, variables: list[str], fragment: bool = False) -> str:
+    """The front, charts and tables of a sweep, as an HTML page or a fragment for a notebook."""
     frame = pd.DataFrame(frame).reset_index(drop=True)
     workloads = frame[frame.feasible].groupby("workload")
     best = [place for _, good in workloads for place in best_of_both(good).index]
@@ -37,4 +37,4 @@ def page_of(frame: pd.DataFrame, title: str, varied: list[str], fragment: bool =
     if len(workloads) > 1:
         notes.append("Each workload has its own Pareto front.")
     write = sweep_fragment if fragment else sweep_html
-    return write(SweepPoints(frame, varied, OBJECTIVES, title, front=best, notes=notes))
+    return write(SweepPoints(frame, variables, OBJECTIVES, title, front=best, notes=notes))

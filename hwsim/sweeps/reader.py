@@ -1,4 +1,4 @@
-"""Reads a sweep file: every key must be one, and take each of its values, before anything is simulated."""
+"""Reads a sweep file and checks every key and value before any simulation."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ __all__ = ["Reader", "read_space"]
 
 
 class Reader:
-    """Reads a sweep file; faults of a part are collected before the next part begins."""
+    """Reads a sweep file in steps; all faults of a step are reported together."""
 
     def __init__(self, source: str | Path | Mapping[str, Any]) -> None:
         self.faults: list[Fault] = []
         self.machines: dict[str, MachineSource] = {}
         self.workloads: dict[str, WorkloadSource] = {}
         if isinstance(source, Mapping):
-            self.beside = Path()
+            self.folder = Path()
             self.document = Document("sweep", self._without_objects(source))
         else:
-            self.beside = Path(source).parent
+            self.folder = Path(source).parent
             self.document = read_yaml(Path(source))
         self.spec = check(SweepSpec, self.document)
 
-    def _without_objects(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The same data with a label in the place of each machine and workload."""
-        data = dict(given)
+    def _without_objects(self, source: Mapping[str, Any]) -> dict[str, Any]:
+        """The data with labels in place of machine and workload objects."""
+        data = dict(source)
         for key in ("machines", "workloads"):
-            listed = data[key] if isinstance(data.get(key), (list, tuple)) else [data[key]] if key in data else None
-            if listed is None:
+            items = data[key] if isinstance(data.get(key), (list, tuple)) else [data[key]] if key in data else None
+            if items is None:
                 continue
-            data[key] = [str(item) if isinstance(item, Path) else item for item in listed]
-            for place, item in enumerate(listed):
+            data[key] = [str(item) if isinstance(item, Path) else item for item in items]
+            for place, item in enumerate(items):
                 if isinstance(item, Machine):
                     self.machines[item.name] = MachineSource.of(item)
                     data[key][place] = item.name
@@ -51,31 +51,31 @@ class Reader:
         return data
 
     def fault(self, path: tuple[str | int, ...], message: str) -> None:
-        shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-        self.faults.append(Fault(self.document.where(path), shown, message))
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+        self.faults.append(Fault(self.document.where(path), key, message))
 
-    def settle(self) -> None:
-        """Tell the faults so far."""
+    def raise_faults(self) -> None:
+        """Raise the faults so far."""
         if self.faults:
             raise InputError(self.faults)
 
     def space(self) -> Space:
         """The space."""
         self._sources()
-        self.settle()
+        self.raise_faults()
         parameters = self._parameters()
-        self.settle()
-        axes = self._zipped(parameters)
-        self.settle()
+        self.raise_faults()
+        axes = self._axes(parameters)
+        self.raise_faults()
         self._check_values(axes)
-        self.settle()
+        self.raise_faults()
         name = self.spec.name or Path(self.document.name).stem
         for place, text in enumerate(self.spec.where):
             try:
                 Space(name, axes, self.machines, self.workloads, [text])
             except InputError as error:
                 self.fault(("where", place), str(error))
-        self.settle()
+        self.raise_faults()
         return Space(name, axes, self.machines, self.workloads, self.spec.where, self.spec)
 
     def _sources(self) -> None:
@@ -83,16 +83,16 @@ class Reader:
             ("machines", self.machines, MachineSource),
             ("workloads", self.workloads, WorkloadSource),
         )
-        for what, known, reader in readers:
-            given = dict(known)
-            known.clear()
+        for what, sources, reader in readers:
+            objects = dict(sources)
+            sources.clear()
             for place, text in enumerate(getattr(self.spec, what)):
                 try:
-                    found = {text: given[text]} if text in given else find(what, text, self.beside)
-                    for label, name in found.items():
-                        if label in known:
+                    matches = {text: objects[text]} if text in objects else find(what, text, self.folder)
+                    for label, name in matches.items():
+                        if label in sources:
                             self.fault((what, place), f"must have each of them once; {label!r} is given twice")
-                        known[label] = name if isinstance(name, reader) else reader.read(label, name)
+                        sources[label] = name if isinstance(name, reader) else reader.read(label, name)
                 except InputError as error:
                     for fault in error.faults:
                         if fault.where:
@@ -101,61 +101,63 @@ class Reader:
                             self.fault((what, place), fault.message)
 
     def _parameters(self) -> dict[str, Parameter]:
-        listed: list[tuple[str, tuple[str, ...], object]] = [
+        entries: list[tuple[str, tuple[str, ...], object]] = [
             ("machine", ("machines",), list(self.machines)),
             ("workload", ("workloads",), list(self.workloads)),
             ("batch", ("batch",), self.spec.batch),
-            *((key, ("set", key), given) for key, given in self.spec.set.items()),
+            *((key, ("set", key), entry) for key, entry in self.spec.set.items()),
         ]
-        found: dict[str, Parameter] = {}
-        for name, path, given in listed:
+        parameters: dict[str, Parameter] = {}
+        for name, path, entry in entries:
             try:
-                values = values_of(given)
+                values = values_of(entry)
             except InputError as error:
                 self.fault(path, str(error))
                 continue
-            if name in found:
-                self.fault(path, f"{name!r} has its own key beside 'set'")
-            found[name] = Parameter(name, values, self.document.where(path))
-        for value in found["batch"].values if "batch" in found else ():
+            if name in parameters:
+                self.fault(path, f"{name!r} must not be in 'set': it has its own key")
+            parameters[name] = Parameter(name, values, self.document.where(path))
+        for value in parameters["batch"].values if "batch" in parameters else ():
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65536:
                 self.fault(("batch",), f"must be whole numbers from 1 to 65536, not {value!r:.60}")
-        return found
+        return parameters
 
-    def _zipped(self, parameters: dict[str, Parameter]) -> list[list[Parameter]]:
+    def _axes(self, parameters: dict[str, Parameter]) -> list[list[Parameter]]:
         group_of: dict[str, int] = {}
         for place, names in enumerate(self.spec.zip):
             lengths = {}
             for name in names:
                 if name not in parameters:
-                    self.fault(("zip", place), f"must name what is varied, not {name!r}{nearest(name, parameters)}")
+                    self.fault(
+                        ("zip", place), f"must name a parameter of the sweep, not {name!r}{nearest(name, parameters)}"
+                    )
                 elif group_of.setdefault(name, place) != place or names.count(name) > 1:
                     self.fault(("zip", place), f"must have each parameter in one group once; {name!r} is in another")
                 else:
                     lengths[name] = len(parameters[name].values)
             if len(set(lengths.values())) > 1:
-                shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
-                self.fault(("zip", place), f"must have parameters with as many values each, not {shown}")
+                texts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+                self.fault(("zip", place), f"must have parameters with equal numbers of values, not {texts}")
         axes: list[list[Parameter]] = []
-        seen: dict[int, list[Parameter]] = {}
+        axis_of: dict[int, list[Parameter]] = {}
         for name, parameter in parameters.items():
             group = group_of.get(name)
-            if group is not None and group in seen:
-                seen[group].append(parameter)
+            if group is not None and group in axis_of:
+                axis_of[group].append(parameter)
                 continue
             axes.append([parameter])
             if group is not None:
-                seen[group] = axes[-1]
+                axis_of[group] = axes[-1]
         return axes
 
     def _check_values(self, axes: list[list[Parameter]]) -> None:
-        """Every key must be one of each machine and workload, and take each value: the others at their first."""
+        """Check each value of each key on every machine and workload, with all other keys at their first value."""
         first = {p.name: p.values[0] for axis in axes for p in axis if p.name not in ("machine", "workload", "batch")}
         for machine in self.machines.values():
-            self._whole(machine, Point(0, first).machine_changes)
+            self._check_alone(machine, Point(0, first).machine_changes)
         for axis in axes:
             keys = [p for p in axis if p.name in first]
-            # Long ranges are of one form: their ends tell as much as all of them.
+            # Long ranges are uniform: a few of their values are enough.
             count = len(axis[0].values)
             places = range(count) if count <= 200 else (0, 1, count // 2, count - 1)
             for place in places if keys else ():
@@ -166,11 +168,11 @@ class Reader:
                 if len(self.faults) > 20:
                     return
 
-    def _whole(self, machine: MachineSource, changes: dict[str, Any]) -> None:
-        """A machine that is at fault itself, and whom the sweep does not make whole, is told."""
-        for given in (changes, {}):
+    def _check_alone(self, machine: MachineSource, changes: dict[str, Any]) -> None:
+        """Report a machine that is invalid both with and without the first values of the sweep."""
+        for variant in (changes, {}):
             try:
-                machine.machine(given)
+                machine.machine(variant)
                 return
             except InputError as error:
                 faults = error.faults
@@ -184,28 +186,28 @@ class Reader:
                 try:
                     machine.machine(point.machine_changes)
                 except InputError as error:
-                    self._relay(error, own, "", machine.label)
+                    self._report_all(error, own, "", machine.label)
                 for name, parameter in own.items():
-                    if not name.startswith(NETWORK) and (message := machine.invented(name)):
-                        self._tell(parameter, message, machine.label)
+                    if not name.startswith(NETWORK) and (message := machine.unknown_key(name)):
+                        self._report(parameter, message, machine.label)
         if any(name.startswith(NETWORK) for name in own):
             for workload in self.workloads.values():
                 try:
                     workload.workload(point.workload_changes)
                 except InputError as error:
-                    self._relay(error, own, NETWORK, workload.label)
+                    self._report_all(error, own, NETWORK, workload.label)
 
-    def _relay(self, error: InputError, own: dict[str, Parameter], prefix: str, label: str) -> None:
-        """Tell faults of keys that are set where the sweep file has them; others may be of this combination alone."""
+    def _report_all(self, error: InputError, own: dict[str, Parameter], prefix: str, label: str) -> None:
+        """Report faults of swept keys at their place in the sweep file; others may be due to this combination."""
         for fault in error.faults:
             key = prefix + fault.where.removeprefix("--set ")
             if fault.where.startswith("--set ") and key in own:
-                self._tell(own[key], fault.message, label)
+                self._report(own[key], fault.message, label)
             elif prefix and not fault.where.startswith("--set "):
                 for parameter in own.values():
-                    self._tell(parameter, fault.message, label)
+                    self._report(parameter, fault.message, label)
 
-    def _tell(self, parameter: Parameter, message: str, label: str) -> None:
+    def _report(self, parameter: Parameter, message: str, label: str) -> None:
         many = len(self.workloads if parameter.name.startswith(NETWORK) else self.machines) > 1
         fault = Fault(parameter.where, f"set.{parameter.name}", message + (f" (for {label})" if many else ""))
         if fault not in self.faults:
@@ -213,21 +215,21 @@ class Reader:
 
 
 def read_space(source: str | Path | Mapping[str, Any]) -> Space:
-    """Read a sweep.
+    """Read and check a sweep.
 
     Parameters
     ----------
     source : path or mapping
-        A sweep file, or the same as plain data; there, machines and workloads may be objects too.
+        A sweep file, or the same as plain data, in which machines and workloads may also be objects.
 
     Returns
     -------
     Space
-        Checked as far as can be before anything is simulated: every key is one, and takes each of its values.
+        Its keys and values have been checked on every machine and workload.
 
     Raises
     ------
     InputError
-        With the faults of the file, each with its place.
+        With all faults of the file and their places.
     """
     return Reader(source).space()

@@ -1,4 +1,4 @@
-"""Results as tables: a row a point in the order of the space, whatever order they came in."""
+"""Results as tables: a row per point, in the order of the space."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOTALS = (
     "area_mm2",
     "cost_usd",
 )
-"""Columns of every point; ``energy_pj.COMPONENT`` come after them."""
+"""Columns of every point; ``energy_pj.COMPONENT`` columns follow."""
 
 _LAYER = (
     "op", "macs", "macs_live", "macs_executed", "cycles", "latency_s", "energy_pj", "power_w", "utilization", "bound",
@@ -43,19 +43,19 @@ _COMPONENT = re.compile(r"energy_pj\.\w+")
 
 
 class Results:
-    """What a sweep keeps, and the rows it makes of outcomes.
+    """Columns and constraints of a sweep, and the rows of its outcomes.
 
     Parameters
     ----------
     space : Space
-        With what its file says of metrics and constraints.
+        With the metrics and constraints of its file.
     sample : iterable of Outcome
-        Points whose layers tell which columns a machine has besides the usual ones; needed for `per_layer` alone.
+        Points whose layers show the columns of a machine; needed only for `per_layer`.
 
     Raises
     ------
     InputError
-        If a metric, a layer column or a constraint names what there is not.
+        For an unknown metric, layer column or name in a constraint.
     """
 
     def __init__(self, space: Space, sample: Iterable[Outcome] = ()) -> None:
@@ -70,15 +70,15 @@ class Results:
             for place, name in enumerate(metrics)
             if name not in TOTALS and not _COMPONENT.fullmatch(name)
         ]
-        known = dict.fromkeys(_LAYER)
+        columns = dict.fromkeys(_LAYER)
         sample = list(sample)
         for outcome in sample:
             for row in outcome.layers or ():
-                known.update(dict.fromkeys(row))
+                columns.update(dict.fromkeys(row))
         faults += [
-            Fault("", f"per_layer[{place}]", f"must be a column of a layer, not {name!r}{nearest(name, known)}")
+            Fault("", f"per_layer[{place}]", f"must be a column of a layer, not {name!r}{nearest(name, columns)}")
             for place, name in enumerate(self.per_layer)
-            if name not in known and all(outcome.layers for outcome in sample)
+            if name not in columns and all(outcome.layers for outcome in sample)
         ]
         self.constraints: list[Expression] = []
         for place, text in enumerate(self.spec.constraints if self.spec is not None else ()):
@@ -95,7 +95,7 @@ class Results:
         return kinds | {name: column_kind(name) for name in _COMPONENT.findall(text)}
 
     def feasible(self, outcome: Outcome) -> bool:
-        """Whether a point was simulated, fits, and meets every constraint."""
+        """Whether a point was simulated, fits and satisfies every constraint."""
         result = outcome.result
         if result is None:
             return False
@@ -105,7 +105,7 @@ class Results:
         env: dict[str, Any] = {
             name: measure(value)[0] for name, value in self.space.machines[point.machine].constants.items()
         }
-        env |= self.space.measured(outcome.number)
+        env |= self.space.quantities(outcome.number)
         env |= {name: math.nan if value is None else value for name, value in result.items()}
         return all(
             constraint(
@@ -115,7 +115,7 @@ class Results:
         )
 
     def totals(self, outcomes: Sequence[Outcome], everything: bool = False) -> list[str]:
-        """The columns of totals: the metrics that were asked for, or all there are."""
+        """The columns of totals: the metrics of the file, or all."""
         columns = list(TOTALS if everything else self.metrics)
         if everything or self.all_components:
             columns += sorted(
@@ -124,7 +124,7 @@ class Results:
         return columns
 
     def rows(self, outcomes: Sequence[Outcome], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """One flat row a point: number, parameters, columns of totals, whether it is feasible, and its error."""
+        """One row per point: number, parameters, totals, feasibility and error."""
         for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
             result = outcome.result or {}
             values = self.space.point(outcome.number).values
@@ -146,7 +146,7 @@ class Results:
         return ["point", *self.names, *totals, "feasible", "error"]
 
     def layer_rows(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
-        """One row a point and layer, with the columns that were asked for."""
+        """One row per point and layer, with the columns of `per_layer`."""
         for outcome in sorted(outcomes, key=lambda outcome: outcome.number):
             for row in outcome.layers or ():
                 yield {
@@ -157,7 +157,7 @@ class Results:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a cell: lists and mappings as their JSON."""
+    """A value as a cell: lists and mappings as JSON."""
     return value if isinstance(value, (bool, int, float, str)) else json.dumps(value, sort_keys=True)
 
 
@@ -168,7 +168,7 @@ def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = F
     totals = results.totals(outcomes, everything)
     rows = list(results.rows(outcomes, totals))
     frame = pd.DataFrame.from_records(rows, columns=results.point_columns(totals))
-    # What a machine does not have (a bounded memory, an area, a cost) is not a number, in a column of numbers.
+    # A value that a machine lacks (bounded memory, area, cost) is NaN.
     lacking = ("memory_bytes", "margin_bytes", "area_mm2", "cost_usd")
     return frame.astype({"feasible": bool} | {name: float for name in lacking if name in frame})
 
@@ -181,9 +181,9 @@ def layers_of(results: Results, outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows as CSV; the file is replaced as a whole, so that no reader and no kill finds half of one.
+    """Write rows as CSV; the file is replaced atomically.
 
-    Floats are written so that they read back as they are. An unknown energy is ``nan``, what there is not is empty.
+    Floats round-trip. An unknown energy is ``nan``, a missing value is empty.
     """
 
     def write(temporary: Path) -> None:
@@ -192,23 +192,23 @@ def write_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]], path: Path
             writer.writeheader()
             writer.writerows(rows)
 
-    _replaced(path, write)
+    _replace_file(path, write)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write a DataFrame as Parquet; raises InputError where pyarrow is not installed."""
+    """Write a DataFrame as Parquet; raises InputError if pyarrow is not installed."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise InputError("--parquet needs pyarrow: pip install 'hwsim[parquet]'") from None
 
-    _replaced(
+    _replace_file(
         path, lambda temporary: parquet.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), temporary)
     )
 
 
-def _replaced(path: Path, write: Any) -> None:
+def _replace_file(path: Path, write: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)

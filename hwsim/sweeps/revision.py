@@ -1,6 +1,6 @@
-"""The revision of the model: results of one revision are never taken for those of another.
+"""Revision of the model: part of the key of each stored result.
 
-It is of what computes: a comment, a docstring or a page of a report changes no result, and so no revision.
+It covers the code that computes results: a comment, a docstring or an HTML page does not change it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the points of a sweep: what the store has is read, the rest goes out in chunks and comes back in any order."""
+"""Runs the points of a sweep: cached results come from the store, the others from workers in any order."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ CHUNK_S = 0.5
 MAX_CHUNK = 512
 _AHEAD = 2
 _LIVES = 4
-"""How often a chunk may be in flight while workers die before its points are sent one by one; then each as often."""
+"""Worker deaths that a chunk survives before its points are sent one by one; each point survives as many."""
 
 _IDLE_DEATHS = 20
-"""Deaths in a row without a finished chunk that no point can be blamed for."""
+"""Worker deaths in a row, without a finished chunk, that end the sweep."""
 
 _SAMPLES = 5
 _SAMPLE_S = 1.0
 _SMALL_S = 1.5
-"""Work below this is done here, unless a number of workers is told: to start processes takes about as long."""
+"""Less work runs in this process, unless the number of workers is explicit: starting processes takes as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is to be done: points, those that the store has, and seconds that the rest will take or so."""
+    """Number of points, of those in the store, and estimated seconds for the remaining ones."""
 
     points: int
-    stored: int
+    cache_hits: int
     seconds: float
 
 
 class _Chunk:
-    """Points that go out together, and how often workers died with them."""
+    """Points that are sent together, and the number of worker deaths while they ran."""
 
-    __slots__ = ("deaths", "numbers", "sent")
+    __slots__ = ("deaths", "numbers", "start")
 
     def __init__(self, numbers: tuple[int, ...], deaths: int = 0) -> None:
         self.numbers, self.deaths = numbers, deaths
-        self.sent = 0.0
+        self.start = 0.0
 
 
 class Runner:
@@ -64,13 +64,13 @@ class Runner:
     ----------
     space : Space
     store : Path, optional
-        File of the store; without it results are only handed out.
+        File of the store; without it no result is stored.
     workers : int, optional
         Number of worker processes (default: all cores). With 1, points run in this process.
     cluster : str, optional
-        Address of a Dask scheduler, instead of processes here.
+        Address of a Dask scheduler, instead of local processes.
     per_layer : bool
-        Whether the layers of each point are wanted too.
+        Whether outcomes include the layers of each point.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class Runner:
             raise InputError(f"workers must be from 1 to 1024, not {workers}")
         self.space, self.per_layer, self.cluster = space, per_layer, cluster
         self.workers = workers or cores()
-        self._told = workers is not None
+        self._explicit_workers = workers is not None
         self.evaluator = Evaluator(space)
         self.deaths = self._idle_deaths = 0
         self._stopping = False
@@ -121,7 +121,7 @@ class Runner:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C stop the sweep, also where Python drops the exception: in the finalizer of some object."""
+        """Let Ctrl-C stop the sweep even if Python drops the exception, as in a finalizer."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -136,51 +136,51 @@ class Runner:
         finally:
             signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
-    def _heed(self) -> None:
+    def _check_interrupt(self) -> None:
         if self._stopping:
             raise KeyboardInterrupt
 
-    def stored(self, numbers: Sequence[int]) -> dict[int, Outcome]:
-        """What the store has of these points."""
+    def lookup(self, numbers: Sequence[int]) -> dict[int, Outcome]:
+        """Outcomes of these points that are in the store."""
         if self.store is None:
             return {}
         digests = {number: self._digest(number) for number in numbers}
-        found = self.store.known(list(dict.fromkeys(digests.values())), self.per_layer)
-        return {n: replace(found[digest], number=n) for n, digest in digests.items() if digest in found}
+        outcomes = self.store.lookup(list(dict.fromkeys(digests.values())), self.per_layer)
+        return {n: replace(outcomes[digest], number=n) for n, digest in digests.items() if digest in outcomes}
 
     def estimate(self, numbers: Sequence[int]) -> Estimate:
-        """How long the points will take, from a few that are simulated for it and kept."""
-        stored = self.stored(numbers)
-        missing = [number for number in numbers if number not in stored]
+        """Estimated time of the points, from a sample that is simulated and stored."""
+        cached = self.lookup(numbers)
+        missing = [number for number in numbers if number not in cached]
         if not missing:
-            return Estimate(len(numbers), len(stored), 0.0)
+            return Estimate(len(numbers), len(cached), 0.0)
         if self._point_s is None:
             self.sample(missing)
-        return Estimate(len(numbers), len(stored), (self._point_s or 0.0) * len(missing) / self.workers)
+        return Estimate(len(numbers), len(cached), (self._point_s or 0.0) * len(missing) / self.workers)
 
     def sample(self, numbers: Sequence[int]) -> None:
-        """Simulate a few of the points to learn what one takes; what comes of them is kept."""
-        spent, done, begun = 0.0, 0, time.perf_counter()
+        """Simulate and store a few of the points to measure the time of one."""
+        total_s, count, begin = 0.0, 0, time.perf_counter()
         for place, number in enumerate(numbers[:: max(1, len(numbers) // _SAMPLES)][:_SAMPLES]):
             start = time.perf_counter()
             outcome = self.evaluator.outcome(number, self.per_layer)
             took = time.perf_counter() - start
             if self.store is not None:
-                self._keep([outcome])
-            if place or len(numbers) == 1:  # the first one imports what all need
-                spent, done = spent + took, done + 1
-            if time.perf_counter() - begun > _SAMPLE_S:
+                self._save([outcome])
+            if place or len(numbers) == 1:  # the first one includes imports
+                total_s, count = total_s + took, count + 1
+            if time.perf_counter() - begin > _SAMPLE_S:
                 break
-        self._point_s = (spent / done if done else time.perf_counter() - begun) or 1e-4
+        self._point_s = (total_s / count if count else time.perf_counter() - begin) or 1e-4
 
     def outcomes(self, numbers: Sequence[int]) -> Iterator[Outcome]:
-        """What comes of each of the points: first what the store has, then the others as they are finished.
+        """Outcomes of the points: first those in the store, then the others as they finish.
 
-        A new result is in the store before it is handed out.
+        A new result is stored before it is yielded.
         """
-        stored = self.stored(numbers)
-        yield from stored.values()
-        missing = [number for number in numbers if number not in stored]
+        cached = self.lookup(numbers)
+        yield from cached.values()
+        missing = [number for number in numbers if number not in cached]
         if missing:
             yield from self._simulate(missing)
 
@@ -189,18 +189,18 @@ class Runner:
             self._digests[number] = self.evaluator.digest(number)
         return self._digests[number]
 
-    def _keep(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Put results in the store, once."""
+    def _save(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Store results."""
         self.simulated += len(outcomes)
         if self.store is not None:
             self.store.add((self._digest(outcome.number), outcome) for outcome in outcomes)
         return outcomes
 
     def _start(self, points: int) -> Executor:
-        """The workers, started if there are none; work of a moment is done here."""
+        """The executor, started if there is none; little work runs in this process."""
         if self._executor is None:
             small = self._point_s is not None and self._point_s * points < _SMALL_S
-            if self.workers == 1 or (small and not self._told):
+            if self.workers == 1 or (small and not self._explicit_workers):
                 return Here()
             self._executor = Processes(self.workers)
         return self._executor
@@ -211,55 +211,55 @@ class Runner:
             self._executor = None
 
     def _simulate(self, missing: list[int]) -> Iterator[Outcome]:
-        """Send out chunks, take in results; a dead worker costs the time since it was last heard of."""
+        """Send chunks and yield results; a dead worker loses its chunks in flight, which are sent again."""
         todo = deque(missing)
-        again: deque[_Chunk] = deque()
-        flying: dict[Future[list[Outcome]], _Chunk] = {}
+        retries: deque[_Chunk] = deque()
+        in_flight: dict[Future[list[Outcome]], _Chunk] = {}
         executor = self._start(len(missing))
         here = isinstance(executor, Here)
         self._job = self._job or Job.of(self.space, self.per_layer)
         try:
-            while todo or again or flying:
-                self._heed()
-                while (todo or again) and len(flying) < (1 if here else self.workers * _AHEAD):
-                    chunk = again.popleft() if again else self._cut(todo)
-                    chunk.sent = time.perf_counter()
+            while todo or retries or in_flight:
+                self._check_interrupt()
+                while (todo or retries) and len(in_flight) < (1 if here else self.workers * _AHEAD):
+                    chunk = retries.popleft() if retries else self._next_chunk(todo)
+                    chunk.start = time.perf_counter()
                     try:
-                        flying[self._send(executor, chunk)] = chunk
+                        in_flight[self._send(executor, chunk)] = chunk
                     except BrokenExecutor:
-                        again.append(chunk)
+                        retries.append(chunk)
                         break
-                done, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
-                lost: list[_Chunk] = []
-                for future in done:
-                    chunk = flying.pop(future)
+                ready, _ = wait(in_flight, timeout=0.5, return_when=FIRST_COMPLETED)
+                orphans: list[_Chunk] = []
+                for future in ready:
+                    chunk = in_flight.pop(future)
                     try:
-                        found = future.result()
+                        outcomes = future.result()
                     except Exception as error:
                         if not _death(error):
                             raise
-                        lost.append(chunk)
+                        orphans.append(chunk)
                         continue
                     self._idle_deaths = 0
-                    self._learn(chunk, len(flying) + 1)
-                    yield from self._keep(found)
-                if lost or (not flying and again and not done):
-                    if isinstance(executor, Processes):  # a pool with a dead worker is finished as a whole
-                        lost += flying.values()
-                        flying.clear()
+                    self._update_estimate(chunk, len(in_flight) + 1)
+                    yield from self._save(outcomes)
+                if orphans or (not in_flight and retries and not ready):
+                    if isinstance(executor, Processes):  # a pool with a dead worker is broken
+                        orphans += in_flight.values()
+                        in_flight.clear()
                         self._stop()
                         executor = self._start(len(missing))
                     self.deaths += 1
                     self._idle_deaths += 1
                     if self._idle_deaths >= _IDLE_DEATHS:
                         raise HwsimError(f"workers died {_IDLE_DEATHS} times in a row, with no point finished")
-                    yield from self._keep(list(self._recovered(lost, again)))
+                    yield from self._save(list(self._retry(orphans, retries)))
         finally:
-            for future in flying:
+            for future in in_flight:
                 future.cancel()
-            finished = [f for f in flying if f.done() and not f.cancelled() and f.exception() is None]
-            for future in finished:
-                self._keep(future.result())
+            complete = [f for f in in_flight if f.done() and not f.cancelled() and f.exception() is None]
+            for future in complete:
+                self._save(future.result())
 
     def _send(self, executor: Executor, chunk: _Chunk) -> Future[list[Outcome]]:
         assert self._job is not None
@@ -267,37 +267,37 @@ class Runner:
             future: Future[list[Outcome]] = Future()
             outcomes = []
             for number in chunk.numbers:
-                self._heed()
+                self._check_interrupt()
                 outcomes.append(self.evaluator.outcome(number, self.per_layer))
             future.set_result(outcomes)
             return future
         return executor.submit(run_chunk, self._job, chunk.numbers)
 
-    def _cut(self, todo: deque[int]) -> _Chunk:
-        """The next chunk: worth half a second as far as is known, and so small at the end that none works alone."""
+    def _next_chunk(self, todo: deque[int]) -> _Chunk:
+        """The next chunk, of about `CHUNK_S`; chunks shrink near the end so that no worker is left with a long tail."""
         size = 1 if self._point_s is None else round(CHUNK_S / self._point_s)
         size = max(1, min(size, MAX_CHUNK, -(-len(todo) // (2 * self.workers))))
         return _Chunk(tuple(todo.popleft() for _ in range(min(size, len(todo)))))
 
-    def _learn(self, chunk: _Chunk, flying: int) -> None:
-        """What a point takes, from what the chunk took; it shared its worker with the chunks that waited for it."""
-        took = (time.perf_counter() - chunk.sent) / max(1, flying / self.workers)
-        seconds = max(took / len(chunk.numbers), 1e-5)
+    def _update_estimate(self, chunk: _Chunk, in_flight: int) -> None:
+        """Update the time per point from a chunk; a worker has several chunks in its queue."""
+        seconds_busy = (time.perf_counter() - chunk.start) / max(1, in_flight / self.workers)
+        seconds = max(seconds_busy / len(chunk.numbers), 1e-5)
         self._point_s = seconds if self._point_s is None else 0.7 * self._point_s + 0.3 * seconds
 
-    def _recovered(self, lost: list[_Chunk], again: deque[_Chunk]) -> Iterator[Outcome]:
-        """Put lost chunks back in line, those that keep getting lost point by point; give up on a point in the end."""
-        for chunk in lost:
+    def _retry(self, orphans: list[_Chunk], retries: deque[_Chunk]) -> Iterator[Outcome]:
+        """Queue orphaned chunks again, after several deaths point by point; a point that keeps failing has an error."""
+        for chunk in orphans:
             deaths = chunk.deaths + 1
             if deaths < _LIVES:
-                again.append(_Chunk(chunk.numbers, deaths))
+                retries.append(_Chunk(chunk.numbers, deaths))
             elif len(chunk.numbers) > 1:
-                again.extend(_Chunk((number,)) for number in chunk.numbers)
+                retries.extend(_Chunk((number,)) for number in chunk.numbers)
             else:
                 error = f"{DIED} {deaths} times while it simulated this point or its chunk; is there enough memory?"
                 yield Outcome(chunk.numbers[0], None, error=error)
 
 
 def _death(error: BaseException) -> bool:
-    """Whether a worker died, rather than told of a fault."""
+    """Whether a worker died, rather than raised an error."""
     return isinstance(error, BrokenExecutor) or type(error).__name__ in ("KilledWorker", "CancelledError")

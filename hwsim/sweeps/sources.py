@@ -1,4 +1,4 @@
-"""The machines and networks of a sweep: read once, then changed key by key, also where their files are out of reach."""
+"""The machines and networks of a sweep: read once, then changed key by key, also in workers without the files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Changes = Mapping[str, Any]
 _CUT = "\0value "
 """No YAML text has a zero byte."""
 
-_MADE = 256
-"""Changed networks that are kept: those of neighboring points."""
+_CACHE_SIZE = 256
+"""Number of cached networks."""
 
 _FREE_KEYS = ("mappings", "fitted")
-"""Mappings of a machine file whose keys are new names by their nature."""
+"""Mappings of a machine file whose keys are free names."""
 
 
 @dataclass(frozen=True, eq=False)
 class MachineSource:
-    """A machine as its file says, bases merged in."""
+    """The document of a machine, with its bases merged."""
 
     label: str
     document: Document
@@ -49,26 +49,26 @@ class MachineSource:
 
     @classmethod
     def of(cls, machine: Machine) -> MachineSource:
-        """A machine that is loaded already."""
+        """The source of a loaded machine."""
         return cls(machine.name, machine.document, machine.folder.absolute())
 
-    def changed(self, changes: Changes) -> Document:
-        """The document with other values; this one stays as it is."""
+    def with_changes(self, changes: Changes) -> Document:
+        """A copy of the document with other values."""
         document = Document(self.document.name, self.document.data, self.document.marks)
         document.override(dict(changes))
         return document
 
     def machine(self, changes: Changes) -> Machine:
-        """The machine with other values; raises InputError with all faults."""
-        return read_machine(self.changed(changes), self.folder)
+        """The machine with changes; raises InputError with all faults."""
+        return read_machine(self.with_changes(changes), self.folder)
 
     def digest(self, changes: Changes) -> str:
-        """Of all that the machine says once it is resolved, tables that it names by path among it."""
+        """Digest of the resolved machine, including tables that it references by path."""
         keys = tuple(changes)
         if keys not in self._texts:
             self._texts[keys] = self._text_around(keys)
         if not self._texts[keys]:
-            text = json.dumps(self.changed(changes).data, sort_keys=True) + self._beside
+            text = json.dumps(self.with_changes(changes).data, sort_keys=True) + self._referenced_files
             return hashlib.sha256(text.encode()).hexdigest()
         parts = [self._contents(value) for value in changes.values()]
         parts.append(self._texts[keys][0])
@@ -78,44 +78,44 @@ class MachineSource:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def _text_around(self, keys: tuple[str, ...]) -> list[str]:
-        """The resolved machine as text, cut where the values of these keys stand: made once, not for each point.
+        """The resolved machine as text, split at the values of these keys, so that points share the serialization.
 
-        Empty where one key lies in the value of another.
+        Empty if one key lies within the value of another.
         """
         try:
-            marked = self.changed({key: f"{_CUT}{place}" for place, key in enumerate(keys)}).data
+            template = self.with_changes({key: f"{_CUT}{place}" for place, key in enumerate(keys)}).data
         except InputError:
             return []
-        return (json.dumps(marked, sort_keys=True) + self._beside).split(json.dumps(_CUT)[:-1])
+        return (json.dumps(template, sort_keys=True) + self._referenced_files).split(json.dumps(_CUT)[:-1])
 
     @cached_property
-    def _beside(self) -> str:
-        """Contents of the files that the machine names by path."""
+    def _referenced_files(self) -> str:
+        """Digests of the files that the machine references by path."""
         return "".join(self._contents(value) for _, value in sorted(self.constants.items()))
 
     def _contents(self, value: object) -> str:
-        """Digest of the file that a value names, nothing where it names none."""
+        """Digest of the file that a value references; empty if it references none."""
         if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (self.folder / value).is_file():
             return f"{value}={hashlib.sha256((self.folder / value).read_bytes()).hexdigest()}\n"
         return ""
 
     @cached_property
     def constants(self) -> dict[str, Any]:
-        """Every plain value of the document by its dotted path."""
-        found: dict[str, Any] = {}
+        """Every scalar of the document by its dotted path."""
+        values: dict[str, Any] = {}
 
         def walk(node: Any, path: str) -> None:
             if isinstance(node, dict):
                 for key, value in node.items():
                     walk(value, f"{path}.{key}" if path else key)
             elif isinstance(node, (bool, int, float, str)):
-                found[path] = node
+                values[path] = node
 
         walk(self.document.data, "")
-        return found
+        return values
 
-    def invented(self, key: str) -> str | None:
-        """Why a key is none of the machine's although its form would allow it: a clock, say, that nothing runs on."""
+    def unknown_key(self, key: str) -> str | None:
+        """Why a key is unknown although the schema allows free names there, as a clock that nothing runs on."""
         parts = key.split(".")
         kind = kinds().get(str(self.document.data.get("kind")))
         annotation: Any = kind.spec_class if kind is not None else None
@@ -123,8 +123,8 @@ class MachineSource:
         for part in parts:
             model = _model(annotation)
             if model is not None:
-                named = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-                annotation = named.annotation if named is not None else None
+                info = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+                annotation = info.annotation if info is not None else None
             elif (keys := _dict_keys(annotation)) is not None:
                 if not (isinstance(node, dict) and part in node) and get_origin(keys) is not Literal:
                     return f"{part!r} does not exist{nearest(part, node if isinstance(node, dict) else ())}"
@@ -138,15 +138,15 @@ class MachineSource:
 
 
 def _bare(annotation: Any) -> Any:
-    """An annotation without what decorates it: Annotated, and None beside one type."""
+    """An annotation without Annotated and Optional."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         elif get_origin(annotation) in (Union, types.UnionType):
-            kept = [part for part in get_args(annotation) if part is not type(None)]
-            if len(kept) != 1:
+            members = [part for part in get_args(annotation) if part is not type(None)]
+            if len(members) != 1:
                 return annotation
-            annotation = kept[0]
+            annotation = members[0]
         else:
             return annotation
 
@@ -167,28 +167,28 @@ def _dict_values(annotation: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class WorkloadSource:
-    """A network as its file says; one that came from elsewhere is the base of a file that changes nothing."""
+    """The document of a network; a network without a file is the base of a document without changes."""
 
     label: str
     network: Workload
     document: Document
     base: Workload | None
-    _made: dict[str, tuple[Workload, str]] = field(default_factory=dict, repr=False)
+    _cache: dict[str, tuple[Workload, str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, label: str, name: str | Path) -> WorkloadSource:
         """The workload of a name or path."""
         network = load_workload(name)
-        found = trace_document(name)
-        if found is None:
+        source = trace_document(name)
+        if source is None:
             return cls.of(network, label)
-        document, base = found
+        document, base = source
         origin = document.data.get("base")
         return cls(label, network, document, base(origin) if origin is not None else None)
 
     @classmethod
     def of(cls, network: Workload, label: str = "") -> WorkloadSource:
-        """A network that is loaded already."""
+        """The source of a loaded network."""
         name = "".join("_" if char in ",:/\\\n" else char for char in network.name).strip()[:120] or "network"
         data = {"name": name, "source": network.source or "made in Python", "base": name}
         return cls(label or network.name, network, Document(network.name, data), network)
@@ -197,37 +197,37 @@ class WorkloadSource:
         return WorkloadSource, (self.label, self.network, self.document, self.base)
 
     def workload(self, changes: Changes) -> Workload:
-        """The network with other values for keys of its file."""
+        """The network with changes to keys of its file."""
         return self._of(changes)[0]
 
     def selection(self, changes: Changes) -> tuple[str, ...]:
-        """The patterns of `layers`, which pick layers of the network; none where all of it is asked for."""
+        """The patterns of `layers` that select layers of the network; empty for all."""
         patterns = dict(changes).get("layers")
         if patterns is None:
             return ()
-        listed = patterns if isinstance(patterns, list) else [patterns]
-        if not all(isinstance(pattern, str) for pattern in listed):
+        names = patterns if isinstance(patterns, list) else [patterns]
+        if not all(isinstance(pattern, str) for pattern in names):
             raise InputError([Fault("--set layers", "", f"must be a pattern such as 'conv*', not {patterns!r:.60}")])
-        return tuple(listed)
+        return tuple(names)
 
     def digest(self, changes: Changes) -> str:
-        """Of every layer as it is run, and of what reads what."""
+        """Digest of every layer and of the dataflow edges."""
         return self._of(changes)[1]
 
     def _of(self, changes: Changes) -> tuple[Workload, str]:
         key = json.dumps(changes, sort_keys=True, default=str) if changes else ""
-        if key not in self._made:
+        if key not in self._cache:
             network = self._change(dict(changes)) if changes else self.network
             shape: tuple[object, ...] = (
                 network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values())
             )  # fmt: skip
             if patterns := self.selection(changes):
-                network.select(*patterns)  # raises where none matches
+                network.select(*patterns)  # raises if none matches
                 shape = (*shape, patterns)
-            if len(self._made) >= _MADE:
-                self._made.clear()
-            self._made[key] = network, hashlib.sha256(repr(shape).encode()).hexdigest()
-        return self._made[key]
+            if len(self._cache) >= _CACHE_SIZE:
+                self._cache.clear()
+            self._cache[key] = network, hashlib.sha256(repr(shape).encode()).hexdigest()
+        return self._cache[key]
 
     def _change(self, changes: dict[str, Any]) -> Workload:
         changes.pop("layers", None)
@@ -238,8 +238,8 @@ class WorkloadSource:
                     if key.split(".")[0] not in ("dtype", "density", "name", "source"):
                         origin = self.document.data["base"]
                         message = (
-                            f"must be dtype, density or layers if the layers are those of another file ({origin!r}): "
-                            "sweep that one to change more"
+                            f"must be dtype, density or layers, as the layers come from the base file {origin!r}: "
+                            "sweep that file to change more"
                         )
                         raise InputError([Fault(f"--set {key}", "", message)])
             document = Document(self.document.name, self.document.data, self.document.marks)
@@ -253,30 +253,32 @@ def _names(what: str) -> tuple[str, ...]:
     return tuple(machine_names() if what == "machines" else workload_names())
 
 
-def find(what: str, text: str, beside: Path) -> dict[str, str | Path]:
-    """Machines or workloads that a name, a path or a pattern stands for: label -> what to load.
+def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
+    """Machines or workloads that match a name, a path or a pattern: label -> name or path.
 
     Raises
     ------
     InputError
-        If it stands for none.
+        If none matches.
     """
     is_path = "/" in text or Path(text).suffix in (".yaml", ".yml", ".csv", ".tflite", ".onnx")
     if not is_path:
         if not any(mark in text for mark in "*?["):
             if text not in _names(what):
-                raise InputError(f"no {what[:-1]} is called {text!r}{nearest(text, _names(what))}")
+                raise InputError(
+                    f"must be a known {what[:-1]} or a path to a file, not {text!r}{nearest(text, _names(what))}"
+                )
             return {text: text}
-        found: dict[str, str | Path] = {name: name for name in _names(what) if fnmatchcase(name, text)}
+        matches: dict[str, str | Path] = {name: name for name in _names(what) if fnmatchcase(name, text)}
     elif any(mark in text for mark in "*?["):
-        root = Path(text).anchor or str(beside)
+        root = Path(text).anchor or str(folder)
         pattern = str(Path(text).relative_to(root)) if Path(text).is_absolute() else text
         try:
-            found = {str(path.relative_to(root)): path for path in sorted(Path(root).glob(pattern)) if path.is_file()}
+            matches = {str(path.relative_to(root)): path for path in sorted(Path(root).glob(pattern)) if path.is_file()}
         except (ValueError, NotImplementedError, OSError) as error:
             raise InputError(f"must be a pattern of files, not {text!r}: {error}") from None
     else:
-        return {text: beside / text}
-    if not found:
+        return {text: folder / text}
+    if not matches:
         raise InputError(f"must match some {what}; {text!r} matches none")
-    return found
+    return matches

@@ -1,4 +1,4 @@
-"""The space of a sweep: its parameters, the points of their product, and which of these the conditions leave."""
+"""The space of a sweep: its parameters, the points of their product, and the conditions."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from hwsim.sweeps.spec import MAX_VALUES, SweepSpec
 __all__ = ["MAX_PRODUCT", "NETWORK", "Parameter", "Point", "Space"]
 
 MAX_PRODUCT = 2_000_000
-"""Points that conditions are asked about: more than can be simulated, and few enough to ask."""
+"""Maximum size of a product that is filtered by conditions."""
 
 NETWORK = "workload."
-"""What keys of the workload begin with."""
+"""Prefix of keys of the workload."""
 
 _BLOCK = 16
-"""Neighboring points that stay in one shard, since they share the most."""
+"""Neighboring points in one shard, since they share plans."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One thing that is varied.
+    """A swept parameter.
 
     Attributes
     ----------
     name : str
         ``machine``, ``workload``, ``batch``, a key of the machine, or ``workload.`` and a key of the workload.
     values : tuple
-        As a file would have them.
+        In the form of a YAML file.
     where : str
-        Its place in the sweep file.
+        Place in the sweep file.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Parameter:
     where: str = ""
 
     @property
-    def measured(self) -> tuple[Any, ...]:
-        """The values in base units, for conditions and for axes of charts: numbers where they have a number."""
+    def quantities(self) -> tuple[Any, ...]:
+        """The values in base units, for conditions and chart axes; words stay text."""
         return tuple(measure(value)[0] for value in self.values)
 
 
@@ -56,7 +56,7 @@ class Point:
     Attributes
     ----------
     number : int
-        Its place in the product, counted from 0 before conditions; the last parameter varies fastest.
+        Index in the product before conditions, from 0; the last parameter varies fastest.
     values : dict
         Every parameter and its value.
     """
@@ -92,7 +92,7 @@ class Point:
 
 
 class Space:
-    """Parameters and their product.
+    """Parameters and their Cartesian product.
 
     Attributes
     ----------
@@ -100,11 +100,11 @@ class Space:
     parameters : tuple of Parameter
         Machine, workload and batch first, then as the file has them.
     axes : tuple of tuple of Parameter
-        What varies together; the product is that of the axes.
+        Parameters that vary together; the product is that of the axes.
     machines, workloads : dict
         The source of each label.
     size : int
-        Points of the product, before conditions.
+        Number of points of the product, before conditions.
     """
 
     def __init__(
@@ -124,31 +124,31 @@ class Space:
         self.size = math.prod(len(axis[0].values) for axis in self.axes)
         kinds = self.kinds()
         self.conditions = tuple(Expression(text, kinds) for text in where)
-        self._measured = [list(zip(*(parameter.measured for parameter in axis))) for axis in self.axes]
+        self._quantities = [list(zip(*(parameter.quantities for parameter in axis))) for axis in self.axes]
         self._names = [[parameter.name for parameter in axis] for axis in self.axes]
-        used = {name for condition in self.conditions for name in condition.names}
-        # What conditions name besides parameters must be a constant of every machine.
+        names = {name for condition in self.conditions for name in condition.names}
+        # Names in conditions that are no parameters must be keys of every machine.
         self._constants: dict[str, dict[str, Any]] = {}
         for label, source in self.machines.items():
             constants = source.constants
-            for key in sorted(used - set(itertools.chain(*self._names))):
+            for key in sorted(names - set(itertools.chain(*self._names))):
                 if key not in constants:
                     raise InputError(f"conditions must name keys that every machine has; {label} has no {key!r}")
-            self._constants[label] = {key: measure(constants[key])[0] for key in used if key in constants}
+            self._constants[label] = {key: measure(constants[key])[0] for key in names if key in constants}
 
     def kinds(self) -> dict[str, Kind]:
-        """Of each name that a condition may use: parameters, and keys of the machines."""
+        """Kind of each valid name in a condition: parameters and keys of the machines."""
         kinds: dict[str, Kind] = {}
         for source in self.machines.values():
             for key, value in source.constants.items():
                 kinds.setdefault(key, measure(value)[1])
         for parameter in self.parameters:
-            found = list(dict.fromkeys(measure(value)[1] for value in parameter.values))
-            kinds[parameter.name] = found[0] if len(found) == 1 else Kind("word")
+            sorts = list(dict.fromkeys(measure(value)[1] for value in parameter.values))
+            kinds[parameter.name] = sorts[0] if len(sorts) == 1 else Kind("word")
         return kinds
 
     def point(self, number: int) -> Point:
-        """The point of a place in the product."""
+        """The point with a number."""
         values: dict[str, Any] = {}
         for axis, place in zip(self.axes, self._places(number)):
             for parameter in axis:
@@ -156,7 +156,7 @@ class Space:
         return Point(number, values)
 
     def number(self, places: Sequence[int]) -> int:
-        """The number of the point at these places of the axes."""
+        """The number of the point with these indices on the axes."""
         number = 0
         for axis, place in zip(self.axes, places, strict=True):
             if not 0 <= place < len(axis[0].values):
@@ -165,7 +165,7 @@ class Space:
         return number
 
     def _places(self, number: int) -> list[int]:
-        """The place of a point on each axis."""
+        """The index of a point on each axis."""
         if not 0 <= number < self.size:
             raise IndexError(f"number of a point must be below {self.size}, not {number}")
         places = []
@@ -176,7 +176,7 @@ class Space:
 
     def _env(self, places: Sequence[int]) -> dict[str, Any]:
         env: dict[str, Any] = {}
-        for names, rows, place in zip(self._names, self._measured, places):
+        for names, rows, place in zip(self._names, self._quantities, places):
             env.update(zip(names, rows[place]))
         return {**self._constants[env["machine"]], **env}
 
@@ -187,20 +187,20 @@ class Space:
         env = self._env(self._places(number))
         return all(condition(env) for condition in self.conditions)
 
-    def measured(self, number: int) -> dict[str, Any]:
-        """Values of the parameters at a point in base units, numbers where they have one."""
+    def quantities(self, number: int) -> dict[str, Any]:
+        """Values of the parameters at a point in base units."""
         env: dict[str, Any] = {}
-        for names, rows, place in zip(self._names, self._measured, self._places(number)):
+        for names, rows, place in zip(self._names, self._quantities, self._places(number)):
             env.update(zip(names, rows[place]))
         return env
 
     def numbers(self, shard: tuple[int, int] | None = None) -> list[int]:
-        """The points that are to be simulated, in order; of a shard (k, n), the k-th of n parts, k from 1.
+        """Numbers of the points to simulate, in order; with a shard (k, n), the k-th of n parts, k from 1.
 
         Raises
         ------
         InputError
-            If there are too many, or conditions leave none.
+            If there are too many points, or none satisfies the conditions.
         """
         factors = " x ".join(
             f"{' + '.join(p.name for p in axis)} {len(axis[0].values):,}"
@@ -210,18 +210,18 @@ class Space:
         limit = MAX_PRODUCT if self.conditions else MAX_VALUES
         if self.size > limit:
             raise InputError(f"a sweep must have at most {limit:,} points, not {self.size:,} ({factors})")
-        kept = list(self._allowed()) if self.conditions else list(range(self.size))
-        if len(kept) > MAX_VALUES:
-            raise InputError(f"a sweep must have at most {MAX_VALUES:,} points, not {len(kept):,}")
-        if not kept:
+        selection = list(self._allowed_numbers()) if self.conditions else list(range(self.size))
+        if len(selection) > MAX_VALUES:
+            raise InputError(f"a sweep must have at most {MAX_VALUES:,} points, not {len(selection):,}")
+        if not selection:
             texts = " and ".join(condition.text for condition in self.conditions)
-            raise InputError(f"conditions must leave a point; {texts!r:.200} leaves none of {self.size:,}")
+            raise InputError(f"conditions must allow at least one point; {texts!r:.200} allows none of {self.size:,}")
         if shard is None:
-            return kept
+            return selection
         part, parts = shard
-        return [number for place, number in enumerate(kept) if place // _BLOCK % parts == part - 1]
+        return [number for place, number in enumerate(selection) if place // _BLOCK % parts == part - 1]
 
-    def _allowed(self) -> Iterator[int]:
+    def _allowed_numbers(self) -> Iterator[int]:
         for number, places in enumerate(itertools.product(*(range(len(axis[0].values)) for axis in self.axes))):
             env = self._env(places)
             if all(condition(env) for condition in self.conditions):

@@ -1,4 +1,4 @@
-"""What a sweep file says: what is varied, under which conditions, and which results are kept."""
+"""Schema of a sweep file: parameters, conditions, constraints and columns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAX_VALUES = 1_000_000
 """Values of one parameter, and points of one sweep."""
 
 
-def _listed(value: object) -> object:
+def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
 Texts = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=1000)]],
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
     Field(max_length=1000),
 ]
 _BOUND = {"type": ["number", "string"]}
@@ -60,9 +60,9 @@ class SweepSpec(Spec):
 
     `machines` and `workloads` are names, paths (relative to the file) or patterns such as ``boards/*.yaml``. A key of
     `set` is one of the machine by its dotted path, or one of the workload after ``workload.``; ``workload.layers``
-    takes patterns of layer names. The product of all values is simulated: those of a `zip` group go together instead,
-    and points for which a `where` condition does not hold are left out. Points that break one of the `constraints`
-    stay, as infeasible. `metrics` and `per_layer` are the columns that are written; default: all totals.
+    takes patterns of layer names. The Cartesian product of all values is simulated; parameters in a `zip` group vary
+    together. `where` conditions exclude points. Points that violate one of the `constraints` stay, as infeasible.
+    `metrics` and `per_layer` are the columns to write (default: all totals).
     """
 
     name: Name | None = None
@@ -78,39 +78,39 @@ class SweepSpec(Spec):
     per_layer: Texts = []
 
 
-def values_of(given: object) -> tuple[Any, ...]:
-    """The values that one key of a sweep file stands for.
+def values_of(entry: object) -> tuple[Any, ...]:
+    """The values of one key of a sweep file.
 
     Raises
     ------
     InputError
-        If there is none, one occurs twice, or a range is not one.
+        If there is no value, a value occurs twice, or a range is invalid.
     """
-    if isinstance(given, dict) and given.keys() & {"range", "powers_of_two", "step", "steps"}:
-        return _generated(given)
-    found = tuple(given) if isinstance(given, list) else (given,)
-    if not found:
-        raise InputError("must have at least one value: a product with none has no points")
-    if len(found) > MAX_VALUES:
-        raise InputError(f"must have at most {MAX_VALUES:,} values, not {len(found):,}")
-    seen = set()
-    for value in found:
+    if isinstance(entry, dict) and entry.keys() & {"range", "powers_of_two", "step", "steps"}:
+        return _range_values(entry)
+    values = tuple(entry) if isinstance(entry, list) else (entry,)
+    if not values:
+        raise InputError("must have at least one value")
+    if len(values) > MAX_VALUES:
+        raise InputError(f"must have at most {MAX_VALUES:,} values, not {len(values):,}")
+    texts = set()
+    for value in values:
         text = repr(value)
-        if text in seen:
+        if text in texts:
             raise InputError(f"must have each value once; {text:.60} is given twice")
-        seen.add(text)
-    return found
+        texts.add(text)
+    return values
 
 
-def _generated(given: dict[str, Any]) -> tuple[Any, ...]:
-    known = ("range", "step", "steps", "powers_of_two")
-    unknown = next((key for key in given if key not in known), None)
+def _range_values(entry: dict[str, Any]) -> tuple[Any, ...]:
+    keys = ("range", "step", "steps", "powers_of_two")
+    unknown = next((key for key in entry if key not in keys), None)
     if unknown is not None:
-        raise InputError(f"must be a range, not have the key {unknown!r}{nearest(unknown, known)}")
-    powers = "powers_of_two" in given
-    if powers == ("range" in given) or (powers and len(given) > 1) or (not powers and len(given) != 2):
+        raise InputError(f"must be a range, not have the key {unknown!r}{nearest(unknown, keys)}")
+    powers = "powers_of_two" in entry
+    if powers == ("range" in entry) or (powers and len(entry) > 1) or (not powers and len(entry) != 2):
         raise InputError("must be {range: [8, 16], step: 2}, {range: [8, 16], steps: 5} or {powers_of_two: [1, 64]}")
-    bounds = given["powers_of_two" if powers else "range"]
+    bounds = entry["powers_of_two" if powers else "range"]
     if not isinstance(bounds, list) or len(bounds) != 2:
         raise InputError(f"must have two bounds, as [8, 16], not {bounds!r:.60}")
     (low, low_kind), (high, high_kind) = measure(bounds[0]), measure(bounds[1])
@@ -124,17 +124,17 @@ def _generated(given: dict[str, Any]) -> tuple[Any, ...]:
         if low <= 0:
             raise InputError(f"must have bounds above zero, not {bounds!r:.60}")
         return tuple(write(low * 2**power) for power in range(_doublings(low, high) + 1))
-    if "steps" in given:
-        steps = given["steps"]
+    if "steps" in entry:
+        steps = entry["steps"]
         if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= MAX_VALUES:
             raise InputError(f"steps must be a whole number of values from 2 to {MAX_VALUES:,}, not {steps!r:.60}")
         if low == high:
             raise InputError(f"must have two different bounds, not {bounds!r:.60}")
         return tuple(write(low + (high - low) * i / (steps - 1)) for i in range(steps))
-    step, kind = measure(given["step"])
+    step, kind = measure(entry["step"])
     if kind != low_kind or not math.isfinite(step) or step <= 0:
-        raise InputError(f"step must be above zero and have the unit of the bounds, not {given['step']!r:.60}")
-    if isinstance(given["step"], float):
+        raise InputError(f"step must be above zero and have the unit of the bounds, not {entry['step']!r:.60}")
+    if isinstance(entry["step"], float):
         write.whole = False
     count = (high - low) // Fraction(step) + 1
     if count > MAX_VALUES:
@@ -143,12 +143,12 @@ def _generated(given: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _doublings(low: Fraction, high: Fraction) -> int:
-    """How often the low bound can be doubled without passing the high one."""
+    """Number of doublings from the low bound that stay within the high one."""
     return int(high // low).bit_length() - 1
 
 
 class _Writer:
-    """Writes numbers as the bounds of their range are written: whole, or with the unit of the first."""
+    """Formats numbers like the bounds of their range: whole, or with the unit of the first."""
 
     def __init__(self, low: object, high: object, value: Fraction) -> None:
         self.unit: str | None = None
@@ -164,12 +164,12 @@ class _Writer:
         if not self.whole:
             return float(_decimal(value))
         if value.denominator != 1:
-            raise InputError(f"must come to whole numbers between whole bounds, not {float(value):g}; write 8.0 if not")
+            raise InputError(f"must give whole numbers between whole bounds, not {float(value):g}; write 8.0")
         return int(value)
 
 
 def _decimal(value: Fraction) -> str:
-    """A number as it is where a few digits can say it, else in six: a clock of 133.333333333 MHz meets no other."""
+    """A number exactly if 12 digits are enough, else with 6: a clock of 133.333333333 MHz has no common tick."""
     if value.denominator == 1:
         return str(int(value))
     text = f"{float(value):.12g}"

@@ -1,4 +1,4 @@
-"""The store: one SQLite file of finished points, which no kill and no second sweep can harm."""
+"""The store: one SQLite file of finished points, safe against kills and concurrent sweeps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["DIED", "FORMAT", "Store", "StoreError"]
 FORMAT = 1
 """Version of the tables below."""
 
-_APPLICATION = 0x68777331  # "hws1": says in the file's header whose it is
+_APPLICATION = 0x68777331  # "hws1" in the file's header
 _BUSY_S = 60.0
-_ASKED = 500
+_QUERY_SIZE = 500
 DIED = "the worker died"
-"""How the error of a point begins whose worker was killed: it is tried again by the next sweep."""
+"""Prefix of the error of a point whose worker was killed; the next sweep repeats the point."""
 
 
 class StoreError(HwsimError):
@@ -30,17 +30,17 @@ class StoreError(HwsimError):
 
 
 class Store:
-    """Results by their digest, in a file that survives its writers (WAL: a commit is whole or not there).
+    """Results by digest, in an SQLite file with a write-ahead log.
 
     Parameters
     ----------
     path : Path
-        Of the file; its folder is made.
+        The file; its folder is created.
 
     Raises
     ------
     StoreError
-        If the file is no store, is damaged, or is of another version. It is left as it is.
+        If the file is no store, is damaged, or is of another version. It is not changed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class Store:
             raise self._error(error) from None
 
     def _check_header(self) -> None:
-        """Refuse what is no store before SQLite can write anything beside it."""
+        """Reject a file that is no store before SQLite can write its log files."""
         try:
             with self.path.open("rb") as stream:
                 header = stream.read(100)
@@ -71,7 +71,7 @@ class Store:
             raise StoreError(f"{self.path}: is not a store of hwsim, or its header is damaged; it was not changed")
 
     def _open(self) -> None:
-        self._db.execute("BEGIN")  # one look at all three: another runner may be making the table just now
+        self._db.execute("BEGIN")  # one transaction for all three: another runner may be creating the table
         application = self._number("application_id")
         version = self._number("user_version")
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -100,7 +100,7 @@ class Store:
         self._db.execute("PRAGMA synchronous=NORMAL")
 
     def _write_ahead(self) -> None:
-        """Switch to WAL; SQLite does not wait by itself where two runners switch at once."""
+        """Switch to WAL, with retries: SQLite does not wait if two runners switch at once."""
         end = time.monotonic() + _BUSY_S
         while True:
             try:
@@ -125,29 +125,29 @@ class Store:
             return StoreError(f"{self.path}: cannot be used: {text}")
         return StoreError(f"{self.path}: is damaged ({text}); it was not changed. Move it away, or restore it")
 
-    def known(self, digests: Sequence[str], layers: bool = False) -> dict[str, Outcome]:
-        """What is there of these results; whose number an outcome has is for the caller to say."""
-        found: dict[str, Outcome] = {}
+    def lookup(self, digests: Sequence[str], layers: bool = False) -> dict[str, Outcome]:
+        """Stored outcomes by digest; their numbers are not set."""
+        outcomes: dict[str, Outcome] = {}
         column = "layers" if layers else "NULL"
         try:
-            for start in range(0, len(digests), _ASKED):
-                asked = digests[start : start + _ASKED]
-                marks = ",".join("?" * len(asked))
+            for start in range(0, len(digests), _QUERY_SIZE):
+                keys = digests[start : start + _QUERY_SIZE]
+                marks = ",".join("?" * len(keys))
                 query = f"SELECT key, result, {column}, error FROM results WHERE key IN ({marks})"
-                for key, result, packed, error in self._db.execute(query, asked):
-                    if (layers and packed is None and error is None) or (error or "").startswith(DIED):
+                for key, result, data, error in self._db.execute(query, keys):
+                    if (layers and data is None and error is None) or (error or "").startswith(DIED):
                         continue
-                    rows = json.loads(zlib.decompress(packed)) if packed else None
-                    found[key] = Outcome(-1, json.loads(result) if result else None, rows, error)
+                    rows = json.loads(zlib.decompress(data)) if data else None
+                    outcomes[key] = Outcome(-1, json.loads(result) if result else None, rows, error)
         except sqlite3.Error as error:
             raise self._error(error) from None
         except (ValueError, zlib.error) as error:
             raise StoreError(f"{self.path}: is damaged ({error}); it was not changed") from None
-        return found
+        return outcomes
 
     def add(self, results: Iterable[tuple[str, Outcome]]) -> None:
-        """Keep results, all of them or none. What is there already stays, unless this has more to say."""
-        rows = [(digest, *_packed(outcome)) for digest, outcome in results]
+        """Store results in one transaction; existing ones stay, unless the new one has layers or replaces a death."""
+        rows = [(digest, *_pack(outcome)) for digest, outcome in results]
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -165,16 +165,16 @@ class Store:
         except sqlite3.Error as error:
             raise self._error(error) from None
 
-    def take(self, other: Store) -> int:
-        """Take in all results of another store; returns how many it has."""
+    def merge(self, other: Store) -> int:
+        """Copy all results of another store; returns their number."""
         count = 0
         try:
             cursor = other._db.execute("SELECT key, result, layers, error FROM results ORDER BY key")
-            while batch := cursor.fetchmany(_ASKED):
+            while batch := cursor.fetchmany(_QUERY_SIZE):
                 count += len(batch)
                 outcomes = []
-                for key, result, packed, error in batch:
-                    rows = json.loads(zlib.decompress(packed)) if packed else None
+                for key, result, data, error in batch:
+                    rows = json.loads(zlib.decompress(data)) if data else None
                     outcomes.append((key, Outcome(-1, json.loads(result) if result else None, rows, error)))
                 self.add(outcomes)
         except sqlite3.Error as error:
@@ -185,7 +185,7 @@ class Store:
         return int(self._db.execute("SELECT count(*) FROM results").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file; the last to do so folds the log into it."""
+        """Close the file."""
         self._db.close()
 
     def __enter__(self) -> Store:
@@ -195,8 +195,8 @@ class Store:
         self.close()
 
 
-def _packed(outcome: Outcome) -> tuple[Any, ...]:
+def _pack(outcome: Outcome) -> tuple[Any, ...]:
     result = json.dumps(outcome.result, separators=(",", ":")) if outcome.result is not None else None
     rows = outcome.layers
-    packed = zlib.compress(json.dumps(rows, separators=(",", ":")).encode()) if rows is not None else None
-    return result, packed, outcome.error
+    data = zlib.compress(json.dumps(rows, separators=(",", ":")).encode()) if rows is not None else None
+    return result, data, outcome.error

@@ -22,11 +22,11 @@ __all__ = ["Sweep", "shard_of", "sweep"]
 
 Source = str | Path | Mapping[str, Any]
 
-_NOTED = 6
+_NOTES = 6
 
 
 def shard_of(text: str) -> tuple[int, int]:
-    """Read ``2/8``, the second of eight parts; raises InputError for what is no part."""
+    """Parse ``2/8``, the second of eight parts; raises InputError if invalid."""
     part, slash, parts = text.partition("/")
     if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts) <= 100_000):
         raise InputError(f"a shard must be k/n with k from 1 to n, as 2/8, not {text!r:.40}")
@@ -35,7 +35,7 @@ def shard_of(text: str) -> tuple[int, int]:
 
 @dataclass
 class Sweep:
-    """A sweep being run: its space, its runner, and what has come of its points."""
+    """A sweep in progress: its space, its runner and its outcomes."""
 
     space: Space
     runner: Runner
@@ -54,13 +54,13 @@ class Sweep:
         cluster: str | None = None,
         shard: tuple[int, int] | None = None,
     ) -> Sweep:
-        """Read a sweep and open its store, with all that its shards have found."""
+        """Read a sweep and open its store, with the results of its shards."""
         space = read_space(source)
         numbers = space.numbers(shard)
         runner = Runner(space, workers=1)
         per_layer = bool(space.spec is not None and space.spec.per_layer)
         sample = []
-        if per_layer:  # which columns a layer has, its machine says
+        if per_layer:  # the columns of a layer depend on the machine
             first = {space.point(number).machine: number for number in reversed(numbers)}
             sample = [runner.evaluator.outcome(number, True) for number in first.values()]
         results = Results(space, sample)
@@ -72,19 +72,19 @@ class Sweep:
             if shard is None and folder is not None and runner.store is not None:
                 for path in sorted(folder.glob("shard-*-of-*.sqlite")):
                     with Store(path) as other:
-                        runner.store.take(other)
+                        runner.store.merge(other)
         except BaseException:
             runner.close()
             raise
         return cls(space, runner, results, numbers, [], shard)
 
     def estimate(self) -> Estimate:
-        """How many points there are, and how long those that are missing will take."""
+        """Number of points, and estimated time of the missing ones."""
         with self.runner.interruptible():
             return self.runner.estimate(self.numbers)
 
     def run(self, tell: Callable[[int], None] = lambda _: None) -> None:
-        """Simulate what is missing; `tell` hears after each point how many are done."""
+        """Simulate missing points; `tell` is called with the number of finished points."""
         with self.runner.interruptible():
             for outcome in self.runner.outcomes(self.numbers):
                 self.outcomes.append(outcome)
@@ -92,35 +92,35 @@ class Sweep:
         self.outcomes.sort(key=lambda outcome: outcome.number)
 
     def frame(self, everything: bool = False) -> pd.DataFrame:
-        """One row a point, with the metrics that were asked for or with all totals."""
+        """One row per point, with the metrics of the file or all totals."""
         return frame_of(self.results, self.outcomes, everything)
 
     def write(self, folder: Path, parquet: bool = False) -> list[Path]:
         """Write the tables; returns the files."""
         part = "" if self.shard is None else f"-{self.shard[0]}-of-{self.shard[1]}"
         name = "".join("_" if char in "/\\" else char for char in self.space.name)
-        written = [folder / f"{name}{part}.csv"]
+        files = [folder / f"{name}{part}.csv"]
         totals = self.results.totals(self.outcomes)
-        write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), written[0])
+        write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), files[0])
         if self.results.per_layer:
-            written.append(folder / f"{name}{part}.layers.csv")
-            write_csv(self.results.layer_columns, self.results.layer_rows(self.outcomes), written[-1])
+            files.append(folder / f"{name}{part}.layers.csv")
+            write_csv(self.results.layer_columns, self.results.layer_rows(self.outcomes), files[-1])
         if parquet:
             frames = [self.frame()] + ([layers_of(self.results, self.outcomes)] if self.results.per_layer else [])
-            for frame, path in zip(frames, list(written), strict=True):
-                written.append(path.with_suffix(".parquet"))
-                write_parquet(frame, written[-1])
-        return written
+            for frame, path in zip(frames, list(files), strict=True):
+                files.append(path.with_suffix(".parquet"))
+                write_parquet(frame, files[-1])
+        return files
 
     def notes(self) -> tuple[str, ...]:
-        """What has no effect at the first feasible point of each machine and workload, of `_NOTED` of these at most."""
+        """Properties without effect at the first feasible point of each machine and workload, for `_NOTES` pairs."""
         from hwsim.report.messages import sentence
         from hwsim.report.unused import unused_messages
 
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
             point = self.space.point(outcome.number)
-            if outcome.result is not None and len(first) < _NOTED:
+            if outcome.result is not None and len(first) < _NOTES:
                 first.setdefault((point.machine, point.workload), outcome.number)
         notes: dict[str, list[str]] = {}
         for number in first.values():
@@ -131,15 +131,15 @@ class Sweep:
         return tuple(f"{', '.join(dict.fromkeys(where))}: {text}" for text, where in notes.items())
 
     @property
-    def varied(self) -> list[str]:
+    def variables(self) -> list[str]:
         """Names of the parameters that have more than one value."""
         return [parameter.name for parameter in self.space.parameters if len(parameter.values) > 1]
 
     def page(self) -> str:
-        """The sweep as one page of HTML."""
+        """The sweep as an HTML page."""
         from hwsim.sweeps.frame import page_of
 
-        return page_of(self.frame(everything=True), self.space.name, self.varied)
+        return page_of(self.frame(everything=True), self.space.name, self.variables)
 
 
 def sweep(
@@ -157,19 +157,19 @@ def sweep(
     source : path or mapping
         A sweep file, or the same as plain data, in which machines and workloads may also be objects.
     store : path, optional
-        A folder for the results: the same call goes on where an earlier one ended, and simulates no point twice.
+        A folder for the results: the same call resumes an earlier one and simulates no point twice.
     workers : int, optional
         Number of worker processes (default: all cores).
     cluster : str, optional
-        Address of a Dask scheduler, instead of processes here.
+        Address of a Dask scheduler, instead of local processes.
     shard : str, optional
         ``k/n``: only the k-th of n parts.
 
     Returns
     -------
     DataFrame
-        A row a point: its number, its parameters, the totals of the run with their units in their names, whether it is
-        `feasible`, and the `error` of a point that failed (otherwise empty).
+        A row per point: its number, parameters, totals of the run with units in their names, `feasible`, and the
+        `error` of a failed point (otherwise empty).
 
     Raises
     ------
@@ -179,14 +179,14 @@ def sweep(
         If the store is damaged, of another version, or cannot be written.
     """
     folder = Path(store) if store is not None else None
-    begun = Sweep.start(
+    current = Sweep.start(
         source, folder=folder, workers=workers, cluster=cluster, shard=shard_of(shard) if shard is not None else None
     )
-    with begun.runner:
-        begun.estimate()
-        begun.run()
+    with current.runner:
+        current.estimate()
+        current.run()
     from hwsim.sweeps.frame import SweepFrame
 
-    frame = SweepFrame(begun.frame())
-    frame.title, frame.varied = begun.space.name, begun.varied
+    frame = SweepFrame(current.frame())
+    frame.title, frame.variables = current.space.name, current.variables
     return frame

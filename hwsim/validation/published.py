@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsim.machines import Machine, load_machine, machine_folder, machine_names
-from hwsim.report.published import Prediction, Silicon, silicon_of
+from hwsim.report.published import Measurements, Prediction, measurements_of
 from hwsim.simulation import simulate
 from hwsim.workload import load_workload
 
 __all__ = ["comparisons", "markdown_tables", "of_machine"]
 
 
-def _predictions(silicon: Silicon, machine: str | Path, workload: str | None = None) -> list[Prediction]:
+def _predictions(measurements: Measurements, machine: str | Path, workload: str | None = None) -> list[Prediction]:
     """Every published quantity (of one workload) with its prediction for the machine of that name or file."""
     predictions: list[Prediction] = []
-    for run in silicon.spec.runs:
+    for run in measurements.spec.runs:
         if workload in (None, run.workload):
             plan = load_machine(machine, set=run.set).plan(load_workload(run.workload), run.batch)
-            predictions += silicon.compare(run, simulate(plan.select(run.only) if run.only else plan))
+            predictions += measurements.compare(run, simulate(plan.select(run.only) if run.only else plan))
     return predictions
 
 
 def of_machine(machine: Machine) -> list[Prediction]:
     """Every published quantity of a machine with the prediction of its file, without the overrides of a run."""
-    silicon = silicon_of(machine.name, machine.folder)
-    return [] if silicon is None else _predictions(silicon, machine.document.name)
+    measurements = measurements_of(machine.name, machine.folder)
+    return [] if measurements is None else _predictions(measurements, machine.document.name)
 
 
 def comparisons(machine: str | None = None, workload: str | None = None) -> dict[str, list[Prediction]]:
@@ -34,8 +34,8 @@ def comparisons(machine: str | None = None, workload: str | None = None) -> dict
     Machines without a published quantity are left out.
     """
     names = machine_names() if machine is None else [machine]
-    published = {name: silicon for name in names if (silicon := silicon_of(name, machine_folder()))}
-    rows = {name: _predictions(silicon, name, workload) for name, silicon in published.items()}
+    published = {name: measurements for name in names if (measurements := measurements_of(name, machine_folder()))}
+    rows = {name: _predictions(measurements, name, workload) for name, measurements in published.items()}
     return {name: predictions for name, predictions in rows.items() if predictions}
 
 

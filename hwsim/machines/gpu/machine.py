@@ -12,16 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.gpu.demand import KernelContext, KernelPlan
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.streams import (
-    ConcurrentStreams,
-    KernelContext,
-    KernelPlan,
-    concurrent_idle_plan,
-    concurrent_plan,
-)
+from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
@@ -105,16 +100,16 @@ class Gpu(Machine):
         kernel = self._alone_plan(layer, batch, replace(context, share=None))
         if context.share is None:
             return concurrent_idle_plan(kernel, self.spec.streams)
-        return concurrent_plan(kernel, context.share, float(self.timebase.rate_hz) * 1e-6)
+        return concurrent_plan(kernel, context.share, self.timer.rate_hz * 1e-6)
 
     def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
         if context.host:
-            return plan_nothing(self, layer, batch, f"fused into {context.host}")
+            return plan_nothing(self.timer, layer, batch, f"fused into {context.host}")
         types = self.types(layer)
         work = self._work(layer, batch, types)
         if not isinstance(work, TiledProduct):
-            return plan_stream(self, layer, batch, types, work, context.read, context.slow)
-        return plan_product(self, layer, batch, types, work, context.read, context.slow)
+            return plan_stream(self.timer, layer, batch, types, work, context.read, context.slow)
+        return plan_product(self.timer, layer, batch, types, work, context.read, context.slow)
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """What the library fuses into the kernel before it."""
@@ -163,7 +158,7 @@ class Gpu(Machine):
         if self.spec.streams == 1:
             return contexts, None
         alone = self._alone(workload, batch, contexts) if slow > 1 else free
-        streams = ConcurrentStreams(self.timer, self.timebase.rate_hz, alone, free)
+        streams = ConcurrentStreams(self.timer, alone, free)
         shares = zip(contexts, streams.shares(), strict=True)
         return [replace(context, share=share) for context, share in shares], streams
 
@@ -302,8 +297,10 @@ class Gpu(Machine):
     def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """What fills the last wave: the rows that the same waves would have held."""
         layer, batch = plan.workload[name], plan.batch
-        fill = plan[name].columns.get("wave_fill")
-        if self.spec.streams > 1 or not isinstance(fill, float) or not layer.macs or fill > 0.97:
+        kernel = plan[name]
+        assert isinstance(kernel, KernelPlan)
+        fill = kernel.fill
+        if self.spec.streams > 1 or not layer.macs or fill > 0.97:
             return ()  # tiles of other streams fill the waves
         now = _seconds(self.plan(layer, batch)) / batch
         sizes = sorted({*range(batch + 1, batch + 1 + min(batch, 64)), 2 * batch, 4 * batch})
@@ -320,4 +317,5 @@ class Gpu(Machine):
 
 
 def _seconds(plan: LayerPlan) -> float:
-    return float(plan.columns["kernel_s"])
+    assert isinstance(plan, KernelPlan)
+    return plan.seconds

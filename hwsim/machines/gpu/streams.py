@@ -12,107 +12,17 @@ A board at its limit stretches the interval towards energy / budget as it does f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-from hwsim.machines.gpu.lower import Phases, lower_concurrent, nothing
-from hwsim.machines.plan import LayerPlan
+from hwsim.machines.gpu.demand import KernelPlan, StreamShare
+from hwsim.machines.gpu.lower import lower_concurrent, nothing
+from hwsim.machines.gpu.timing import Timer
 from hwsim.message import Message
 
-if TYPE_CHECKING:
-    from hwsim.machines.gpu.timing import Timer
-
-__all__ = [
-    "ConcurrentStreams",
-    "KernelContext",
-    "KernelPlan",
-    "Load",
-    "StreamShare",
-    "concurrent_plan",
-    "concurrent_idle_plan",
-]
+__all__ = ["ConcurrentStreams", "concurrent_idle_plan", "concurrent_plan"]
 
 _SHARED = ("SMs", "L2", "DRAM")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Demand of a kernel on the shared resources.
-
-    Attributes
-    ----------
-    phases : Phases
-    sms, l2, dram : float
-        Microseconds of all SMs, of L2 and of DRAM.
-    us : float
-        Microseconds of one of its products, which `amounts` are of.
-    amounts : tuple of (str, float)
-        How often one product does each priced action.
-    """
-
-    phases: Phases = field(default_factory=Phases)
-    sms: float = 0.0
-    l2: float = 0.0
-    dram: float = 0.0
-    us: float = 0.0
-    amounts: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StreamShare:
-    """Slowdown of one kernel by other streams.
-
-    Attributes
-    ----------
-    streams : int
-    late : int
-        Ticks that it takes longer.
-    own, others : tuple of int
-        Ticks of SMs, L2 and DRAM that it and the other streams are busy with.
-    part : float
-        Microseconds of the interval in which one inference is finished.
-    bound : str
-        The saturated resource if it holds this kernel back, else "".
-    """
-
-    streams: int
-    late: int
-    own: tuple[int, ...]
-    others: tuple[int, ...]
-    part: float
-    bound: str
-
-
-@dataclass(frozen=True, slots=True)
-class KernelContext:
-    """Network context of a kernel.
-
-    Attributes
-    ----------
-    read : int
-        Bytes that fused layers read in addition.
-    slow : float
-        How much slower the power cap makes the clock.
-    host : str
-        The layer whose kernel does this one; "" for a kernel of its own.
-    share : StreamShare or None
-        Its share of the GPU among other streams; None if it is alone.
-    """
-
-    read: int = 0
-    slow: float = 1.0
-    host: str = ""
-    share: StreamShare | None = None
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class KernelPlan(LayerPlan):
-    """The plan of a layer with the demand of its kernel on the GPU."""
-
-    load: Load = Load()
-    compute_bounds: tuple[str, ...] = ("tensor", "issue")
 
 
 class ConcurrentStreams:
@@ -121,16 +31,14 @@ class ConcurrentStreams:
     Parameters
     ----------
     timer : Timer
-    rate_hz : Fraction
-        Ticks a second.
     alone, free : list of KernelPlan
         The network with the GPU to itself; the same without the power cap.
     """
 
-    def __init__(self, timer: Timer, rate_hz: Fraction | int, alone: list[KernelPlan], free: list[KernelPlan]) -> None:
+    def __init__(self, timer: Timer, alone: list[KernelPlan], free: list[KernelPlan]) -> None:
         self.streams = int(timer.spec.streams)
         self.alone = alone
-        self._tick = float(rate_hz) * 1e-6
+        self._tick = timer.rate_hz * 1e-6
         self._cap = timer.capped_share
         self.work = [
             {
@@ -244,4 +152,4 @@ def concurrent_idle_plan(plan: KernelPlan, streams: int) -> KernelPlan:
 
 
 def _microseconds(plan: KernelPlan) -> float:
-    return float(plan.columns["kernel_s"]) * 1e6
+    return plan.seconds * 1e6

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsim.engine.clock import Timebase
 from hwsim.errors import InputError, nearest
+from hwsim.machines.gpu.demand import Load
 from hwsim.machines.gpu.parts import (
     Constants,
     Instruction,
@@ -24,10 +26,7 @@ from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, Timing, time_products
 from hwsim.machines.gpu.work import Types
 
-if TYPE_CHECKING:
-    from hwsim.machines.gpu.streams import Load
-
-__all__ = ["Timed", "Timer", "Unit"]
+__all__ = ["Timed", "Timer", "Unit", "shared_bytes"]
 
 Floats = NDArray[np.float64]
 _PJ_PER_US = 1e-6  # watts
@@ -84,6 +83,20 @@ class Timer:
     def clock(self) -> float:
         """MHz of the SMs."""
         return float(self.spec.clock_hz(self.spec.clock)) / 1e6
+
+    @cached_property
+    def rate_hz(self) -> float:
+        """Ticks in a second."""
+        return float(Timebase(dict(self.spec.clocks)).rate_hz)
+
+    def ticks(self, microseconds: float) -> int:
+        """The nearest whole number of ticks."""
+        return round(microseconds * 1e-6 * self.rate_hz)
+
+    def peak(self, math: str, sparse: float = 1.0) -> int:
+        """MACs of all SMs in a cycle; on the CUDA cores if they have no unit for the number format."""
+        macs = self.spec.sm.macs
+        return int(self.spec.sms * macs.get(math, macs.get("fp32", 1)) * sparse)
 
     @cached_property
     def dram(self) -> float:

@@ -441,7 +441,7 @@ class Mcu(Machine):
             rows = [row("dead channels", word, latency(mine, drop), drop == mine.drops)
                     for word, drop in (("computed", False), ("dropped", True))]  # fmt: skip
             template = "with dead channels ({share:.0%} of its MACs) computed or dropped:"
-            messages.append(Message("mcu.dead_channels", template, {"share": dead}, rows=tuple(rows)))
+            messages.append(Message("mcu.dead_channel_options", template, {"share": dead}, rows=tuple(rows)))
         if layer.macs and layer.weights:
             rows = []
             for dtype in (name for name in DTYPES if any(name in other.runs for other in self._libraries())):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwsim.report.html.page import Cell, Page
-from hwsim.report.published import Prediction, Silicon
+from hwsim.report.published import Measurements, Prediction
 
 if TYPE_CHECKING:
     from hwsim.report.result import RunResult
@@ -26,21 +26,23 @@ def error_classes(predictions: Sequence[Prediction]) -> dict[str, tuple[int, flo
     }
 
 
-def add_accuracy(page: Page, report: RunResult, silicon: Silicon | None, predictions: Sequence[Prediction]) -> None:
+def add_accuracy(
+    page: Page, report: RunResult, measurements: Measurements | None, predictions: Sequence[Prediction]
+) -> None:
     """Errors by quantity, and each published quantity with its prediction."""
     page.section("Accuracy")
-    if silicon is None:
+    if measurements is None:
         page.text(f"There is no published measurement for {report.machine.name}, so its model is not validated.")
         return
     if not predictions:
         page.text(f"'hwsim validate {report.machine.name}' compares predictions with published measurements.")
-        page.text(silicon.source, "soft")
+        page.text(measurements.source, "soft")
         return
     page.text(
         f"{report.machine.name} as its file describes it, compared with {len(predictions)} published quantities. They "
         "include rows that constants were fitted on, so these are not errors of prediction alone."
     )
-    page.text(silicon.source, "soft")
+    page.text(measurements.source, "soft")
     if _changed(report):
         page.text(
             "This run overrides keys of the machine (--set). The errors below are of the default machine.", "soft"

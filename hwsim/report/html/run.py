@@ -14,7 +14,7 @@ from hwsim.report.html.provenance import add_machine, add_workload
 from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
-from hwsim.report.published import Prediction, Silicon, silicon_of
+from hwsim.report.published import Measurements, Prediction, measurements_of
 from hwsim.report.quantity import count, counted, energy, pace, shown
 from hwsim.units import format_si, format_size
 
@@ -33,16 +33,16 @@ _OPEN = 40
 def report_html(report: RunResult, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
     """The report as one self-contained HTML document."""
     page = _page(report)
-    silicon = silicon_of(report.machine.name, report.machine.folder)
+    measurements = measurements_of(report.machine.name, report.machine.folder)
     _summary(page, report, error_classes(predictions))
     if scenario is not None:
         _scenario(page, scenario)
-    _layers(page, report, silicon)
+    _layers(page, report, measurements)
     _binding(page, report)
     add_roofline(page, report)
     add_memory(page, report)
     add_timeline(page, report)
-    add_accuracy(page, report, silicon, predictions)
+    add_accuracy(page, report, measurements, predictions)
     add_machine(page, report)
     add_workload(page, report)
     return page.document()
@@ -136,7 +136,7 @@ def _summed(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(values) for name, values in series.items()}
 
 
-def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
+def _layers(page: Page, report: RunResult, measurements: Measurements | None) -> None:
     ran = [r for r in report.results if r.latency_s or r.energy_pj > 0]
     idle = len(report.results) - len(ran)
     if not ran:
@@ -146,7 +146,7 @@ def _layers(page: Page, report: RunResult, silicon: Silicon | None) -> None:
     labels = [r.name for r in rows] + ([f"{len(rest)} faster layers"] if rest else [])
     times = [latency_parts(r) for r in rows] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
     energies = [energy_parts(r) for r in rows] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
-    measured = silicon.rows(report.workload.name, report.batch) if silicon is not None else {}
+    measured = measurements.rows(report.workload.name, report.batch) if measurements is not None else {}
     marks = [measured.get(label, {}).get("latency_s") for label in labels]
     panels = [
         Panel("latency", series := _series(times), lambda t: format_si(t, "s"), marks, "measured", _colors(series))

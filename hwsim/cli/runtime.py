@@ -1,4 +1,4 @@
-"""What ``hwsim compare MACHINE MODEL.onnx --measure RUNTIME`` does: the prediction beside this machine's own time."""
+"""``hwsim compare MACHINE MODEL.onnx --measure RUNTIME``: the prediction against a measurement on this host."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from hwsim.cli.options import console_of, write
 from hwsim.errors import InputError
 
-__all__ = ["measured"]
+__all__ = ["compare_with_runtime"]
 
 
-def measured(
+def compare_with_runtime(
     items: Sequence[str],
     runtime: str,
     threads: int,
@@ -23,12 +23,12 @@ def measured(
     json_file: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """Predict the one model among the items on the one machine among them, run it here, and tell both.
+    """Predict the model on the machine, measure it on this host, and print both.
 
     Raises
     ------
     InputError
-        If the items are not one machine and one ``.onnx`` file, or the model cannot be run.
+        If the items are not one machine and one ``.onnx`` file, or the model cannot run.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
