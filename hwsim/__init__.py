@@ -22,14 +22,10 @@ _NAMES = {
     "hwsim.scenario": "duty_cycle",
     "hwsim.simulation": "simulate",
     "hwsim.sweeps.sweep": "sweep",
-    "hwsim.workload": (
-        "Activation Attention BatchedMatmul Concat Conv2d DataMovement Elementwise Embedding ExpertGemm Gemm Gru "
-        "Layer Lstm Moe Normalization Opaque Pool2d Softmax Workload load_workload workload_names"
-    ),
+    "hwsim.workload": "Layer Workload load_workload workload_names",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names, all of them strings
+_LAYERS = "hwsim.workload.layers"  # its names, the kinds of layer, are public too
 
 if TYPE_CHECKING:
     from hwsim.errors import (
@@ -56,37 +52,24 @@ if TYPE_CHECKING:
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep
     from hwsim.workload import (
-        Activation as Activation,
-        Attention as Attention,
-        BatchedMatmul as BatchedMatmul,
-        Concat as Concat,
-        Conv2d as Conv2d,
-        DataMovement as DataMovement,
-        Elementwise as Elementwise,
-        Embedding as Embedding,
-        ExpertGemm as ExpertGemm,
-        Gemm as Gemm,
-        Gru as Gru,
         Layer as Layer,
-        Lstm as Lstm,
-        Moe as Moe,
-        Normalization as Normalization,
-        Opaque as Opaque,
-        Pool2d as Pool2d,
-        Softmax as Softmax,
         Workload as Workload,
         load_workload as load_workload,
         workload_names as workload_names,
     )
+    from hwsim.workload.layers import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'hwsim' has no attribute {name!r}")
-    value = getattr(import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+    if name == "__all__":
+        return __dir__()
+    # Only classes are kinds of layer: `from hwsim import cli` asks for a module here and need not import them.
+    if name in _PUBLIC or (name[0].isupper() and name in import_module(_LAYERS).__all__):
+        value = getattr(import_module(_PUBLIC.get(name, _LAYERS)), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'hwsim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["__version__", *_PUBLIC, *import_module(_LAYERS).__all__])

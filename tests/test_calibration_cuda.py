@@ -12,7 +12,16 @@ from click.testing import CliRunner
 from tables import BESIDE, DATA
 
 import hwsim
-from hwsim.calibration.gpu import Device, Measured, Product, Properties, Recorded, Recorder, gpu_text, measure_device
+from hwsim.calibration.gpu import (
+    Device,
+    GpuMeasurement,
+    Product,
+    Properties,
+    Recorder,
+    Recording,
+    gpu_text,
+    measure_device,
+)
 from hwsim.calibration.gpu.cupy import CupyDevice
 from hwsim.calibration.gpu.libraries import open_device
 from hwsim.calibration.gpu.rounds import CUDA_GRID, GRID, LARGE
@@ -30,8 +39,8 @@ SAMPLE, ALL = (folder / "gpu" / "gemm_a100_h100.csv" for folder in (DATA, BESIDE
 
 
 @pytest.fixture(scope="module")
-def published() -> Measured:
-    return measure_device(Recorded(PUBLISHED))
+def published() -> GpuMeasurement:
+    return measure_device(Recording(PUBLISHED))
 
 
 def load(text: str, folder: Path) -> Machine:
@@ -68,7 +77,7 @@ def test_the_published_run_is_the_published_table() -> None:
 
 
 def test_an_a100_comes_out_as_its_data_sheet_with_constants_near_its_generations(
-    published: Measured, tmp_path: Path
+    published: GpuMeasurement, tmp_path: Path
 ) -> None:
     written = gpu_text(published, source="published")
     machine, shipped = load(written.text, tmp_path), hwsim.load_machine("a100")
@@ -93,7 +102,7 @@ def test_an_a100_comes_out_as_its_data_sheet_with_constants_near_its_generations
     ("table", "size"), [(path, size) for path, size in ((SAMPLE, 240), (ALL, 5000)) if path.is_file()]
 )
 def test_rows_that_were_not_fitted_on_are_predicted_about_as_well_as_by_the_shipped_a100(
-    published: Measured, tmp_path: Path, table: Path, size: int
+    published: GpuMeasurement, tmp_path: Path, table: Path, size: int
 ) -> None:
     rest = np.array([(*shape, seconds) for shape, seconds in times(table).items() if shape not in set(GRID)]).T
     assert rest.shape[1] > size
@@ -106,7 +115,7 @@ def test_rows_that_were_not_fitted_on_are_predicted_about_as_well_as_by_the_ship
     assert calibrated < error(hwsim.load_machine("a100")) + 0.005
 
 
-def made(constants: dict[str, float], launch: str, dtype: str = "bf16") -> Measured:
+def made(constants: dict[str, float], launch: str, dtype: str = "bf16") -> GpuMeasurement:
     """What would be timed of an A100 with other constants, by the model itself."""
     machine = hwsim.load_machine("a100", set={"launch": launch, "constants": {"tensor": constants}})
     told = Properties(
@@ -118,7 +127,7 @@ def made(constants: dict[str, float], launch: str, dtype: str = "bf16") -> Measu
     products = tuple(
         Product(*shape, dtype, Timing((float(t) * 1e9,), 1.0)) for shape, t in zip(GRID, times, strict=True)
     )
-    return Measured(told, products, {}, {}, ())
+    return GpuMeasurement(told, products, {}, {}, ())
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
@@ -134,7 +143,7 @@ def test_constants_are_found_again_from_times_that_they_made(dtype: str) -> None
 
 def test_few_products_leave_the_generations_constants(tmp_path: Path) -> None:
     whole = made({}, "3 us")
-    few = Measured(whole.properties, whole.products[:4], {}, {}, ())
+    few = GpuMeasurement(whole.properties, whole.products[:4], {}, {}, ())
     written = gpu_text(few)
     assert not written.fits
     assert load(written.text, tmp_path).timer.constants == hwsim.load_machine("a100").timer.constants
@@ -144,7 +153,7 @@ def test_few_products_leave_the_generations_constants(tmp_path: Path) -> None:
 def test_copies_are_the_shares_that_cuda_cores_stream(tmp_path: Path) -> None:
     whole = made({}, "3 us")
     bandwidth = {"dram copy": Timing((1e6 + 2e3, 1.2e6), 1.6e9), "l2 copy": Timing((5e3,), 6e6)}
-    found = Measured(whole.properties, whole.products, bandwidth, {"graph": Timing((2e3,), 1.0)}, ())
+    found = GpuMeasurement(whole.properties, whole.products, bandwidth, {"graph": Timing((2e3,), 1.0)}, ())
     machine = load(gpu_text(found).text, tmp_path)
     constants = machine.timer.constants["cuda"]
     # 1.6 GB in 1 ms beside the launch, of 2039 GB/s; 6 MB in 3 us, of 64 B a cycle and SM.
@@ -156,7 +165,7 @@ def test_copies_are_the_shares_that_cuda_cores_stream(tmp_path: Path) -> None:
 @pytest.mark.parametrize("capability", ["7.0", "8.6", "9.0"])
 def test_what_a_driver_does_not_tell_is_taken_and_told(capability: str, tmp_path: Path) -> None:
     told = Properties(name="bare", capability=capability, sms=114, memory="80 GB", date="2026-01-02", graphs=False)
-    written = gpu_text(Measured(told, made({}, "3 us", "fp16").products, {}, {}, ()))
+    written = gpu_text(GpuMeasurement(told, made({}, "3 us", "fp16").products, {}, {}, ()))
     machine, kin = load(written.text, tmp_path), hwsim.load_machine(kin_of((int(capability[0]), int(capability[2])))[0])
     assert machine.timer.prices == kin.timer.prices
     assert machine.spec.sm == kin.spec.sm
@@ -186,11 +195,11 @@ def test_capabilities_without_a_generation_are_refused() -> None:
 
 @pytest.mark.parametrize("device", ["published", "torch"])
 def test_what_is_recorded_is_read_again(device: str, tmp_path: Path) -> None:
-    first = Recorder(Recorded(PUBLISHED) if device == "published" else TorchDevice(Torch(), 2))
+    first = Recorder(Recording(PUBLISHED) if device == "published" else TorchDevice(Torch(), 2))
     found = measure_device(first)
     path = tmp_path / "run.yaml"
     path.write_text(first.text())
-    again = measure_device(Recorded(path))
+    again = measure_device(Recording(path))
     assert again.properties == found.properties
     # The file has six digits.
     assert [one.seconds for one in again.products] == pytest.approx([one.seconds for one in found.products], rel=1e-5)
@@ -213,7 +222,7 @@ def test_faults_of_a_recorded_run_have_their_line(change: tuple[str, str], told:
     assert change[0] in PUBLISHED.read_text()
     path.write_text(PUBLISHED.read_text().replace(*change, 1))
     with pytest.raises(InputError, match=told) as caught:
-        Recorded(path)
+        Recording(path)
     assert "run.yaml:" in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made import processor
 
-from hwsim.calibration.library import COSTS, Sample, _least_squares, _predicted, clean, fit, fit_library, machine_of
+from hwsim.calibration.library import COSTS, Sample, _least_squares, _predict, clean, fit, fit_library, machine_of
 from hwsim.calibration.operators import chain_model, operator_layers, operator_model, time_operator
 from hwsim.kernels.probe import Timing
 from hwsim.yaml_source import parse_yaml
@@ -22,7 +22,7 @@ def samples_of(
 ) -> list[Sample]:
     """Times that a processor with these costs would take."""
     wanted = [Sample(layer, dtype, count, Timing((1.0,), 1)) for layer in operator_layers(dtype) for count in threads]
-    seconds = _predicted(parse_yaml(MACHINE), wanted, costs)
+    seconds = _predict(parse_yaml(MACHINE), wanted, costs)
     return [
         Sample(one.layer, dtype, one.threads, Timing((time * 1e9 * factor,), 1))
         for one, time in zip(wanted, seconds, strict=True)

@@ -118,11 +118,11 @@ def test_workloads_of_the_docs_load_and_run(tmp_path: Path, capsys) -> None:
 
 def test_the_page_on_workloads_names_every_kind_and_format() -> None:
     from hwsim.workload import DTYPES, FORMATS, PATTERNS
-    from hwsim.workload.trace_spec import KINDS
+    from hwsim.workload.line import LINES
 
     page = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
     words = set(re.findall(r"[\w:]+", " ".join(re.findall(r"`([^`\n]+)`", page))))
-    assert (set(KINDS) - {"use"}) | set(DTYPES) | set(FORMATS) | set(PATTERNS) <= words
+    assert set(LINES) | set(DTYPES) | set(FORMATS) | set(PATTERNS) <= words
 
 
 @pytest.mark.slow

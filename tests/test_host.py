@@ -49,7 +49,7 @@ def test_a_processor_without_an_l3_has_none(tmp_path: Path) -> None:
 def test_what_is_not_told_is_assumed_and_said(tmp_path: Path) -> None:
     host = machine(tmp_path)
     assert {level: cache.bytes for level, cache in host.caches.items()} == ASSUMED
-    assert not any(cache.told for cache in host.caches.values())
+    assert not any(cache.is_reported for cache in host.caches.values())
     assert not host.core[1]
     assert host.processor
     assert 0 < host.memory < 2**50

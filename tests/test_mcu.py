@@ -481,9 +481,9 @@ def test_a_depthwise_layer_of_one_channel_is_no_convolution(board) -> None:
 def test_advice_tells_what_to_change_first() -> None:
     machine, network = hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("vww")
     advice = {message.code: message for message in machine.advice(machine.plan(network), "conv_22")}
-    assert list(advice) == ["mcu.unit_energy", "mcu.dead_channels", "mcu.formats", "mcu.libraries"]
+    assert list(advice) == ["mcu.unit_energy", "mcu.dead_channel_options", "mcu.formats", "mcu.libraries"]
     layer = network["conv_22"]
-    assert advice["mcu.dead_channels"].values == {"share": 1 - layer.macs_live / layer.macs}
+    assert advice["mcu.dead_channel_options"].values == {"share": 1 - layer.macs_live / layer.macs}
     formats = {row["format"]: row for row in advice["mcu.formats"].rows}
     libraries = {row["library"]: row for row in advice["mcu.libraries"].rows}
     assert set(libraries) == {name for name in library_names() if "cortex-m4" in load_library(name).cores}

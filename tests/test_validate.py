@@ -129,8 +129,8 @@ def test_a_price_that_is_not_what_moved(monkeypatch: pytest.MonkeyPatch) -> None
     plan = hwsim.load_machine("systolic_ws").plan(LAYERS["matrix"])
     key = ("pe", "weight", "fill")
     closed = {key: plan.counts[key]}
-    assert hwsim.validation.nests._priced(check, plan, closed, closed).difference is None
-    told = hwsim.validation.nests._priced(check, plan, closed, {key: 1}).difference
+    assert hwsim.validation.nests._check_prices(check, plan, closed, closed).difference is None
+    told = hwsim.validation.nests._check_prices(check, plan, closed, {key: 1}).difference
     assert told == f"pe weight fill: {plan.counts[key]:,} are priced, 1 were measured"
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from hwsim.errors import InputError
 from hwsim.workload import Conv2d, Gemm, Lstm, Pool2d, load_workload, workload_names
 from hwsim.workload.trace import read_trace
-from hwsim.workload.trace_spec import KINDS, SPECS, WorkloadSpec
+from hwsim.workload.trace_spec import kinds, line_specs, workload_spec
 from hwsim.yaml_source import parse_yaml
 
 HEAD = "name: net\nsource: none\ninput: [3, 8, 8]\n"
@@ -247,8 +247,8 @@ def test_faults_of_the_file(text, message):
 
 
 def test_the_schema_names_every_kind():
-    schema = json.dumps(WorkloadSpec.model_json_schema())
-    assert all(f'"{kind}"' in schema for kind in KINDS)
+    schema = json.dumps(workload_spec().model_json_schema())
+    assert all(f'"{kind}"' in schema for kind in kinds())
 
 
 # Files
@@ -328,7 +328,7 @@ FITTING = {
 @st.composite
 def lines(draw):
     """A line with keys of its kind, most of them with values of the right form."""
-    spec = draw(st.sampled_from(SPECS))
+    spec = draw(st.sampled_from(line_specs()))
     optional = [field.alias or name for name, field in spec.model_fields.items() if name != spec.kind]
     needed = [field.alias or name for name, field in spec.model_fields.items() if field.is_required()]
     line = {spec.kind: "u" if spec.kind == "use" else draw(st.sampled_from("abcd"))}

@@ -2,7 +2,7 @@
 
 from hwsim.calibration.document import machine_text
 from hwsim.calibration.library import (
-    Fitted,
+    LibraryFit,
     cold_seconds,
     fit_library,
     measured_operators,
@@ -14,7 +14,7 @@ from hwsim.calibration.rounds import Calibration, calibrate
 
 __all__ = [
     "Calibration",
-    "Fitted",
+    "LibraryFit",
     "Number",
     "calibrate",
     "cold_seconds",

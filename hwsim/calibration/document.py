@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from hwsim.calibration.library import Fitted
+from hwsim.calibration.library import LibraryFit
 from hwsim.calibration.numbers import Number
 from hwsim.calibration.rounds import Calibration
 
@@ -29,15 +29,15 @@ def _doubt(number: Number) -> str:
 def _memories(calibration: Calibration) -> Iterator[str]:
     """A line a level; without an L3, that of the last cache stands for it."""
     caches = calibration.host.caches
-    measured = {number.key: number for number in calibration.numbers if number.key}
+    number_of = {number.key: number for number in calibration.numbers if number.key}
 
     def line(level: str, size: int | None, cores: int, *keys: tuple[str, str]) -> str:
         parts = [f"size: {size_text(size)}"] if size else []
         doubts = []
         for key, source in keys:
-            if source in measured:
-                parts.append(f"{key}: {measured[source].text}")
-                doubts.append(f"{key}: {_doubt(measured[source])}")
+            if source in number_of:
+                parts.append(f"{key}: {number_of[source].text}")
+                doubts.append(f"{key}: {_doubt(number_of[source])}")
         if cores and cores < calibration.host.cores:
             parts.append(f"cores: {cores}")
         return f"  {level}: {{{', '.join(parts)}}}" + (f"  # {'; '.join(doubts)}" if doubts else "")
@@ -51,25 +51,25 @@ def _memories(calibration: Calibration) -> Iterator[str]:
     else:
         keys = [("core", "memories.l2.bandwidth"), ("bandwidth", "memories.l2.bandwidth")]
         yield line("l3", caches[2].bytes, 0, *keys) + "  # there is none: the L2 again"
-    alone = "memories.dram.core" if "memories.dram.bandwidth" not in measured else "memories.dram.bandwidth"
+    alone = "memories.dram.core" if "memories.dram.bandwidth" not in number_of else "memories.dram.bandwidth"
     yield line("dram", None, 0, ("core", "memories.dram.core"), ("bandwidth", alone))
 
 
-def _costs(fitted: Fitted) -> Iterator[str]:
+def _costs(fit: LibraryFit) -> Iterator[str]:
     """What was fitted of the library, and on what."""
-    yield f"costs:  # cycles, of {fitted.runtime} here instead of where the library's were fitted"
-    for dtype, costs in fitted.costs.items():
+    yield f"costs:  # cycles, of {fit.runtime} here instead of where the library's were fitted"
+    for dtype, costs in fit.costs.items():
         yield f"  {dtype}: {{{', '.join(f'{name}: {cost:g}' for name, cost in costs.items())}}}"
-    if fitted.restart:
-        yield f"  restart: {fitted.restart:.4g}  # measured: a product of one row whose weights lie in no cache"
+    if fit.restart:
+        yield f"  restart: {fit.restart:.4g}  # measured: a product of one row whose weights lie in no cache"
     yield "fitted:"
-    for dtype, costs in fitted.costs.items():
-        what = f"{len(costs)} costs on {fitted.operators[dtype]} single operators of {fitted.runtime} here"
-        error = f"their mean error is {fitted.after[dtype]:.1%}, and {fitted.before[dtype]:.1%} with the library's own"
+    for dtype, costs in fit.costs.items():
+        what = f"{len(costs)} costs on {fit.operators[dtype]} single operators of {fit.runtime} here"
+        error = f"their mean error is {fit.after[dtype]:.1%}, and {fit.before[dtype]:.1%} with the library's own"
         yield f"  costs.{dtype}: {json.dumps(f'{what}; {error}')}"
 
 
-def machine_text(calibration: Calibration, fitted: Fitted | None = None, name: str = "host") -> str:
+def machine_text(calibration: Calibration, fit: LibraryFit | None = None, name: str = "host") -> str:
     """The machine file; with what was fitted of the library, if that was."""
     host = calibration.host
     where = f"{host.processor}, {host.system}{', virtual machine' if host.virtual else ''}"
@@ -91,7 +91,7 @@ def machine_text(calibration: Calibration, fitted: Fitted | None = None, name: s
         lines.append("rates:  # MACs a cycle of one core")
         lines += [f"  {one.key.removeprefix('rates.')}: {one.value:.4g}  # {one.what}; {_doubt(one)}" for one in rates]
     lines += ["memories:", *_memories(calibration)]
-    lines += _costs(fitted) if fitted is not None else []
+    lines += _costs(fit) if fit is not None else []
     keyed = [number for number in calibration.numbers if number.key]
     lines += ["spread:  # of each number above, the median over the best, less one"]
     lines += [f"  {number.key}: {number.spread:.4f}" for number in keyed]

@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 __all__ = [
     "DTYPES",
-    "Fitted",
+    "LibraryFit",
     "Sample",
     "cold_seconds",
     "fit",
@@ -78,7 +78,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class LibraryFit:
     """Costs by number format, on how many operators they were fitted, and the mean error of these before and after.
 
     `restart` was measured: what a page of weights from memory costs beside its transfer, in cycles.
@@ -149,15 +149,15 @@ def cold_seconds(quick: bool = False) -> float:
 def clean(samples: Sequence[Sample]) -> list[Sample]:
     """Samples that nothing visibly disturbed: repeats agree, and threads share the work nearly as they should."""
     alone = {(one.layer.name, one.dtype): one.seconds for one in samples if one.threads == 1}
-    kept = []
+    usable = []
     for one in samples:
         most = (1 / one.threads + 0.15) * alone[one.layer.name, one.dtype] + one.threads * 3e-6
         if one.timing.spread <= SPREAD and (one.threads == 1 or one.seconds <= most):
-            kept.append(one)
-    return kept
+            usable.append(one)
+    return usable
 
 
-def _predicted(machine: Document, samples: Sequence[Sample], costs: Mapping[str, float]) -> Array:
+def _predict(machine: Document, samples: Sequence[Sample], costs: Mapping[str, float]) -> Array:
     """Seconds of each sample, all of one number format, with costs over those of the library."""
     seconds: dict[tuple[str, int], float] = {}
     for threads in {one.threads for one in samples}:
@@ -172,21 +172,21 @@ def _predicted(machine: Document, samples: Sequence[Sample], costs: Mapping[str,
 
 def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]) -> dict[str, float]:
     """The costs, in cycles, that predict samples of one number format best; `start` are those of the library."""
-    threaded = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
-    used = [one for one in samples if threaded or one.threads == 1]
-    names = [name for name in COSTS if name in start and (threaded or "thread" not in name)]
+    multithreaded = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
+    usable = [one for one in samples if multithreaded or one.threads == 1]
+    names = [name for name in COSTS if name in start and (multithreaded or "thread" not in name)]
     nothing = dict.fromkeys(start, 0.0)
-    base = _predicted(machine, used, nothing)
+    base = _predict(machine, usable, nothing)
     # Predictions are linear in costs: what a thousand cycles of one add.
-    each = [_predicted(machine, used, nothing | {name: 1e3}) - base for name in names]
-    fixed = {name: value for name, value in start.items() if name not in names}
-    base = base + (_predicted(machine, used, nothing | fixed) - base)
-    measured = np.array([one.seconds for one in used])
-    units = np.array(each).T / 1e3 / measured[:, None]
-    target = 1 - base / measured
+    each = [_predict(machine, usable, nothing | {name: 1e3}) - base for name in names]
+    defaults = {name: value for name, value in start.items() if name not in names}
+    base = base + (_predict(machine, usable, nothing | defaults) - base)
+    seconds = np.array([one.seconds for one in usable])
+    units = np.array(each).T / 1e3 / seconds[:, None]
+    target = 1 - base / seconds
     scale = np.array([start[name] for name in names])
     prior = np.diag(PRIOR / scale)
-    weight = np.ones(len(used))
+    weight = np.ones(len(usable))
     costs = scale
     for _ in range(30):
         rows = np.vstack([units * weight[:, None], prior])
@@ -199,17 +199,17 @@ def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]
 def _least_squares(rows: Array, target: Array) -> Array:
     """Least squares without negative numbers: what comes out negative is nothing, and the rest is solved again."""
     active = np.ones(rows.shape[1], bool)
-    found = np.zeros(rows.shape[1])
+    solution_all = np.zeros(rows.shape[1])
     while active.any():
         solution = np.linalg.lstsq(rows[:, active], target, rcond=None)[0]
         if (solution >= 0).all():
-            found[active] = solution
+            solution_all[active] = solution
             break
         active[np.flatnonzero(active)[solution < 0]] = False
-    return found
+    return solution_all
 
 
-def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s: float = 0.0) -> Fitted:
+def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s: float = 0.0) -> LibraryFit:
     """Fit the costs of the library that a machine file names, for each number format that was measured.
 
     `operator_s` is what an operator takes beside its work, from `operator_seconds`; `page_s` what a page of weights
@@ -234,11 +234,11 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
         costs[dtype] = {"call": call, **fit(machine, own, start)}
         if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
             notes.append(f"{dtype} on several threads was too noisy: the thread costs of the library are used")
-        measured = np.array([one.seconds for one in own])
+        seconds = np.array([one.seconds for one in own])
         counts[dtype] = len(own)
-        before[dtype] = float(np.mean(np.abs(_predicted(machine, own, {}) / measured - 1)))
-        after[dtype] = float(np.mean(np.abs(_predicted(machine, own, costs[dtype]) / measured - 1)))
-    return Fitted(costs, counts, before, after, tuple(notes), f"onnxruntime {version('onnxruntime')}", restart)
+        before[dtype] = float(np.mean(np.abs(_predict(machine, own, {}) / seconds - 1)))
+        after[dtype] = float(np.mean(np.abs(_predict(machine, own, costs[dtype]) / seconds - 1)))
+    return LibraryFit(costs, counts, before, after, tuple(notes), f"onnxruntime {version('onnxruntime')}", restart)
 
 
 def machine_of(document: Document) -> Any:

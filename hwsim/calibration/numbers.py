@@ -146,11 +146,15 @@ def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
         value = scale * (timing.each_ns if inverse else timing.rate)
         return Number(key, what, value, unit, timing.spread, timing.quartiles)
 
-    loaded = "clock, vectors" in timings
+    has_vectors = "clock, vectors" in timings
     yield number(
-        "clocks.core", f"clock{' under vector load' * loaded}", "clock, vectors" if loaded else "clock", 1, "GHz"
+        "clocks.core",
+        f"clock{' under vector load' * has_vectors}",
+        "clock, vectors" if has_vectors else "clock",
+        1,
+        "GHz",
     )
-    if loaded:
+    if has_vectors:
         yield number("", "clock, scalar", "clock", 1, "GHz")
     yield from _rates(timings, number, ghz)
     registers = [name for name in timings if name.startswith("l1 ")]
@@ -175,14 +179,14 @@ def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
             key = "memories.l3.latency" if level == "l3" else ""
             yield number(key, f"{title} latency", f"{level} latency", 1, "ns", inverse=True)
     if "l3 read after a pause" in timings:
-        yield from _kept(timings)
+        yield from _retention(timings)
     yield number("", "call from Python into compiled code", "call", 1, "ns", inverse=True)
     yield number("", "start and join of a thread", "thread start", 1e-3, "us", inverse=True)
     if "barrier" in timings:
         yield number("", f"barrier of {threads} spinning threads", "barrier", 1, "ns", inverse=True)
 
 
-def _kept(timings: dict[str, Timing]) -> Iterator[Number]:
+def _retention(timings: dict[str, Timing]) -> Iterator[Number]:
     """How long data stays in L3 beside others: a pause loses 1 - exp(-pause / kept) of it, by medians.
 
     Nothing where less than a fiftieth is lost.
@@ -191,10 +195,10 @@ def _kept(timings: dict[str, Timing]) -> Iterator[Number]:
     near, then, far = (
         float(np.median(timings[f"l3 read{how}"].ns)) for how in (" at once", " after a pause", ", dropped")
     )
-    lost = min(0.98, (then - near) / (far - near)) if far > near else 0.0
-    if lost > 0.02:
-        retention = -PAUSE_MS / log(1 - lost)
-        what = f"untouched data stays in L3 ({lost:.0%} gone after {PAUSE_MS:g} ms)"
+    loss = min(0.98, (then - near) / (far - near)) if far > near else 0.0
+    if loss > 0.02:
+        retention = -PAUSE_MS / log(1 - loss)
+        what = f"untouched data stays in L3 ({loss:.0%} gone after {PAUSE_MS:g} ms)"
         yield Number("memories.l3.kept", what, retention, "ms", pause.spread, pause.quartiles)
 
 

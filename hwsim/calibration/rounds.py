@@ -72,37 +72,37 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
     rounds, times = (QUICK_ROUNDS, QUICK_TIMES) if quick else (ROUNDS, TIMES)
     todo = list(probes(host, threads, host.memory // 2))
     timings: dict[str, Timing] = {}
-    started = Load.now()
+    begin = Load.now()
     for turn in range(rounds):
-        for done, one in enumerate(todo):
-            tell(one.name, turn * len(todo) + done, rounds * len(todo))
+        for place, one in enumerate(todo):
+            tell(one.name, turn * len(todo) + place, rounds * len(todo))
             timing = one.run(times)
             timings[one.name] = timings[one.name] + timing if one.name in timings else timing
     tell("", rounds * len(todo), rounds * len(todo))
-    notes += Load.now().since(started).notes()
-    measured = tuple(numbers(timings, threads))
-    notes += _doubts(host, measured, threads)
-    return Calibration(host, threads, datetime.datetime.now(datetime.UTC).date(), isa(), measured, tuple(notes))
+    notes += Load.now().since(begin).notes()
+    results = tuple(numbers(timings, threads))
+    notes += _doubts(host, results, threads)
+    return Calibration(host, threads, datetime.datetime.now(datetime.UTC).date(), isa(), results, tuple(notes))
 
 
-def _doubts(host: Host, measured: tuple[Number, ...], threads: int) -> list[str]:
+def _doubts(host: Host, results: tuple[Number, ...], threads: int) -> list[str]:
     """What was assumed, is missing, or spreads far."""
     notes = []
     name, exact = host.core
     if not exact:
         notes.append(f"{host.processor} is not a known processor: unmeasured values are those of {name}")
-    if assumed := [f"L{level}" for level, cache in host.caches.items() if not cache.told]:
-        notes.append(f"the system does not report the size of {', '.join(assumed)}: assumed")
+    if assumptions := [f"L{level}" for level, cache in host.caches.items() if not cache.is_reported]:
+        notes.append(f"the system does not report the size of {', '.join(assumptions)}: assumed")
     if host.virtual:
         notes.append("this is a virtual machine: its caches and memory may be shared with other guests")
     if threads < host.cores:
         notes.append(f"what cores do together was measured on {threads} of {host.cores}")
-    keys = {number.key for number in measured}
+    keys = {number.key for number in results}
     missing = [dtype for dtype in ("int8", "fp32") if f"rates.{dtype}" not in keys]
     if missing:
         notes.append(
             f"no {' or '.join(missing)} instruction runs on instruction set {isa()}: its rate is that of {name}"
         )
-    if wide := [number.what for number in measured if number.key and number.spread > WIDE]:
+    if wide := [number.what for number in results if number.key and number.spread > WIDE]:
         notes.append(f"the median lies more than {WIDE:.0%} from the best of: {', '.join(wide)}")
     return notes

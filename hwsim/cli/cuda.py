@@ -27,13 +27,13 @@ def calibrate_cuda(
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hwsim.calibration.gpu import Recorded, Recorder, gpu_text, measure_device, open_device
+    from hwsim.calibration.gpu import Recorder, Recording, gpu_text, measure_device, open_device
 
     source = ""
     if replay is not None:
         if through or quick:
             raise InputError("--through and --quick must be left out with --replay, which measures no device")
-        recording = Recorded(replay)
+        recording = Recording(replay)
         device, source = Recorder(recording, recording.source), recording.source
     else:
         device = Recorder(open_device(through, quick))

@@ -30,9 +30,9 @@ def machine_schema() -> dict[str, Any]:
 
 def workload_schema() -> dict[str, Any]:
     """The schema of a workload file."""
-    from hwsim.workload.trace_spec import WorkloadSpec
+    from hwsim.workload.trace_spec import workload_spec
 
-    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(WorkloadSpec).json_schema()
+    return {"$schema": _DIALECT, "title": "hwsim workload"} | TypeAdapter(workload_spec()).json_schema()
 
 
 def sweep_schema() -> dict[str, Any]:

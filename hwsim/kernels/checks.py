@@ -47,17 +47,17 @@ def require(holds: bool, path: str, message: str) -> None:
         raise InputError(message, path=path)
 
 
-def array(path: str, given: object, dtypes: Sequence[str], ndim: int) -> Array:
+def array(path: str, argument: object, dtypes: Sequence[str], ndim: int) -> Array:
     """A C-contiguous array of one of the types and of so many dims."""
-    typed = isinstance(given, np.ndarray) and _NAMES.get(given.dtype) in dtypes
-    if isinstance(given, np.ndarray) and typed and given.ndim == ndim and given.flags.c_contiguous:
-        return given
-    wanted = f"must be a C-contiguous {ndim}-D array of {' or '.join(dtypes)}"
-    if not isinstance(given, np.ndarray):
-        raise InputError(f"{wanted}, got {type(given).__name__}", path=path)
-    require(typed, path, f"{wanted}, got {given.dtype} ({given.dtype.str})")
-    require(given.ndim == ndim, path, f"{wanted}, got shape {given.shape}")
-    raise InputError(f"{wanted}, got strides {given.strides} for shape {given.shape}", path=path)
+    is_valid_type = isinstance(argument, np.ndarray) and _NAMES.get(argument.dtype) in dtypes
+    if isinstance(argument, np.ndarray) and is_valid_type and argument.ndim == ndim and argument.flags.c_contiguous:
+        return argument
+    rule = f"must be a C-contiguous {ndim}-D array of {' or '.join(dtypes)}"
+    if not isinstance(argument, np.ndarray):
+        raise InputError(f"{rule}, got {type(argument).__name__}", path=path)
+    require(is_valid_type, path, f"{rule}, got {argument.dtype} ({argument.dtype.str})")
+    require(argument.ndim == ndim, path, f"{rule}, got shape {argument.shape}")
+    raise InputError(f"{rule}, got strides {argument.strides} for shape {argument.shape}", path=path)
 
 
 def raw(values: Array) -> NDArray[np.uint8]:
@@ -65,35 +65,35 @@ def raw(values: Array) -> NDArray[np.uint8]:
     return values.reshape(-1).view(np.uint8)
 
 
-def zero_point(path: str, given: object, dtype: np.dtype[Any]) -> int:
+def zero_point(path: str, argument: object, dtype: np.dtype[Any]) -> int:
     """One zero point, in the range of the values that it belongs to."""
     low, high = limits(dtype)
-    if type(given) is int and low <= given <= high:
-        return given
-    wanted = f"must be an integer in {low}..{high}, as the values are {dtype}"
-    value = np.asarray(given)
-    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{wanted}, got {given!r}")
+    if type(argument) is int and low <= argument <= high:
+        return argument
+    rule = f"must be an integer in {low}..{high}, as the values are {dtype}"
+    value = np.asarray(argument)
+    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{rule}, got {argument!r}")
     number = int(value.reshape(())[()])
-    require(low <= number <= high, path, f"{wanted}, got {number}")
+    require(low <= number <= high, path, f"{rule}, got {number}")
     return number
 
 
-def channel_values(path: str, given: object, count: int, kind: str) -> Array:
+def channel_values(path: str, argument: object, count: int, kind: str) -> Array:
     """One value, or one a channel, as a 1-D array of `count` of them; kind is `integer` or `number`."""
-    value = np.asarray(given)
-    wanted = f"must be one {kind}, or one for each of the {count} channels"
+    value = np.asarray(argument)
+    rule = f"must be one {kind}, or one for each of the {count} channels"
     numeric = np.issubdtype(value.dtype, np.integer) or (kind == "number" and np.issubdtype(value.dtype, np.floating))
-    require(bool(numeric), path, f"{wanted}, got {type(given).__name__} of {value.dtype}")
-    require(value.ndim == 0 or value.shape in {(1,), (count,)}, path, f"{wanted}, got shape {value.shape}")
+    require(bool(numeric), path, f"{rule}, got {type(argument).__name__} of {value.dtype}")
+    require(value.ndim == 0 or value.shape in {(1,), (count,)}, path, f"{rule}, got shape {value.shape}")
     return np.broadcast_to(value.reshape(-1) if value.ndim else value, (count,))
 
 
-def channel_zeros(path: str, given: object, count: int, dtype: np.dtype[Any]) -> NDArray[np.int64]:
+def channel_zeros(path: str, argument: object, count: int, dtype: np.dtype[Any]) -> NDArray[np.int64]:
     """Zero points of channels, in the range of the values that they belong to."""
     least, most = limits(dtype)
-    if type(given) is int and least <= given <= most:
-        return np.full(count, given, np.int64)
-    values = channel_values(path, given, count, "integer").astype(np.int64)
+    if type(argument) is int and least <= argument <= most:
+        return np.full(count, argument, np.int64)
+    values = channel_values(path, argument, count, "integer").astype(np.int64)
     if count:
         low, high = int(values.min()), int(values.max())
         message = f"must lie in {least}..{most}, as the values are {dtype}, got {low}..{high}"
@@ -101,18 +101,18 @@ def channel_zeros(path: str, given: object, count: int, dtype: np.dtype[Any]) ->
     return values
 
 
-def vector(path: str, given: object, count: int) -> NDArray[np.int32]:
+def vector(path: str, argument: object, count: int) -> NDArray[np.int32]:
     """A bias: int32, one a channel."""
-    values = array(path, given, ("int32",), 1)
+    values = array(path, argument, ("int32",), 1)
     if values.size != count:
         raise InputError(f"must have one value for each of the {count} channels, got {values.size}", path=path)
     return values
 
 
-def pair(path: str, given: int | Sequence[int], least: int) -> tuple[int, int]:
+def pair(path: str, argument: int | Sequence[int], least: int) -> tuple[int, int]:
     """One number for both axes, or (vertical, horizontal)."""
-    numbers = tuple(given) if isinstance(given, Sequence) else (given, given)
-    wanted = f"must be an integer or a pair of integers, each at least {least}"
+    numbers = tuple(argument) if isinstance(argument, Sequence) else (argument, argument)
+    rule = f"must be an integer or a pair of integers, each at least {least}"
     valid = len(numbers) == 2 and all(isinstance(x, (int, np.integer)) and x >= least for x in numbers)
-    require(valid, path, f"{wanted}, got {given!r}")
+    require(valid, path, f"{rule}, got {argument!r}")
     return int(numbers[0]), int(numbers[1])

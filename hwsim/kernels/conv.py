@@ -116,9 +116,9 @@ def _conv(
 ) -> tuple[NDArray[Any], LoopCounts]:
     array("x", x, EIGHT_BITS, 4)
     if isinstance(w, PackedConv):
-        given = "must be as the filters were packed"
-        require(layout in {None, w.layout}, "layout", f"{given} ({w.layout}), got {layout!r}")
-        require(groups in {None, w.groups}, "groups", f"{given} ({w.groups}), got {groups!r}")
+        rule = "must be as the filters were packed"
+        require(layout in {None, w.layout}, "layout", f"{rule} ({w.layout}), got {layout!r}")
+        require(groups in {None, w.groups}, "groups", f"{rule} ({w.groups}), got {groups!r}")
         packed = w
     else:
         packed = PackedConv(w, 1 if groups is None else groups, layout or "NCHW")
@@ -264,8 +264,8 @@ def depthwise_int8(
     array("w", w, EIGHT_BITS, 4)
     require(layout in LAYOUTS, "layout", f"must be NCHW or NHWC, got {layout!r}")
     single = w.shape[1] if layout == "NCHW" else w.shape[0]
-    wanted = "must be (outputs, 1, r, s) for NCHW or (1, r, s, outputs) for NHWC"
-    require(single == 1, "w", f"{wanted}, got shape {w.shape}")
+    rule = "must be (outputs, 1, r, s) for NCHW or (1, r, s, outputs) for NHWC"
+    require(single == 1, "w", f"{rule}, got shape {w.shape}")
     outputs, _, r, s = w.shape if layout == "NCHW" else (w.shape[3], 1, w.shape[1], w.shape[2])
     groups = x.shape[1] if layout == "NCHW" else x.shape[3]
     require(groups > 0, "x", f"must have no empty dim, got shape {x.shape}")

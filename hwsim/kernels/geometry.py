@@ -50,21 +50,21 @@ class Geometry:
         return (self.n, self.p, self.q, channels) if self.nhwc else (self.n, channels, self.p, self.q)
 
 
-def padding(given: Ints) -> tuple[int, int, int, int]:
+def padding(argument: Ints) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of one number, (vertical, horizontal) or all four."""
-    numbers: tuple[Any, ...] = tuple(given) if isinstance(given, Sequence) else (given,) * 4
+    numbers: tuple[Any, ...] = tuple(argument) if isinstance(argument, Sequence) else (argument,) * 4
     if len(numbers) == 2:
         numbers = (*numbers, *numbers)
     good = len(numbers) == 4 and all(isinstance(x, (int, np.integer)) and x >= 0 for x in numbers)
-    wanted = "must be one, two (vertical, horizontal) or four (top, left, bottom, right) integers of at least 0"
-    require(good, "pad", f"{wanted}, got {given!r}")
+    rule = "must be one, two (vertical, horizontal) or four (top, left, bottom, right) integers of at least 0"
+    require(good, "pad", f"{rule}, got {argument!r}")
     top, left, bottom, right = (int(x) for x in numbers)
     return top, left, bottom, right
 
 
-def plain(given: Ints) -> Ints:
+def plain(argument: Ints) -> Ints:
     """Something that can be a key."""
-    return tuple(given) if isinstance(given, Sequence) else given
+    return tuple(argument) if isinstance(argument, Sequence) else argument
 
 
 def geometry(

@@ -98,8 +98,8 @@ def has_native(instruction: str) -> bool:
 
 def vpdpbusd(acc: Array, a: Array, b: Array, *, saturate: bool = False) -> Int32:
     """Four products of unsigned `a` and signed `b` added to each 32-bit lane; ``vpdpbusds`` where `saturate`."""
-    _typed("a", a, (np.uint8,))
-    _typed("b", b, (np.int8,))
+    _as_type("a", a, (np.uint8,))
+    _as_type("b", b, (np.int8,))
     return _dot4(acc, a, b, saturate)
 
 
@@ -110,15 +110,15 @@ def dp4a(acc: Array, a: Array, b: Array) -> Int32:
 
 def sdot(acc: Array, a: Array, b: Array) -> Int32:
     """NEON ``SDOT``: four signed products added to each 32-bit lane, wrapping."""
-    _typed("a", a, (np.int8,))
-    _typed("b", b, (np.int8,))
+    _as_type("a", a, (np.int8,))
+    _as_type("b", b, (np.int8,))
     return _dot4(acc, a, b, False)
 
 
 def vpmaddubsw(a: Array, b: Array) -> NDArray[np.int16]:
     """Sums of two neighboring products of unsigned `a` and signed `b`, clipped to 16 bits."""
-    _typed("a", a, (np.uint8,))
-    _typed("b", b, (np.int8,))
+    _as_type("a", a, (np.uint8,))
+    _as_type("b", b, (np.int8,))
     a, b = _lanes(a, b, 2)
     pairs = (a.astype(np.int32) * b.astype(np.int32)).reshape(*a.shape[:-1], -1, 2).sum(-1)
     clipped: NDArray[np.int16] = np.clip(pairs, -(2**15), 2**15 - 1).astype(np.int16)
@@ -127,16 +127,16 @@ def vpmaddubsw(a: Array, b: Array) -> NDArray[np.int16]:
 
 def vpmaddwd(a: Array, b: Array) -> Int32:
     """Sums of two neighboring 16-bit products; only four times -32768 wraps."""
-    _typed("a", a, (np.int16,))
-    _typed("b", b, (np.int16,))
+    _as_type("a", a, (np.int16,))
+    _as_type("b", b, (np.int16,))
     a, b = _lanes(a, b, 2)
     return _wrap((a.astype(np.int64) * b.astype(np.int64)).reshape(*a.shape[:-1], -1, 2).sum(-1))
 
 
 def vpaddd(a: Array, b: Array) -> Int32:
     """Sums of 32-bit lanes, wrapping."""
-    _typed("a", a, (np.int32,))
-    _typed("b", b, (np.int32,))
+    _as_type("a", a, (np.int32,))
+    _as_type("b", b, (np.int32,))
     return _wrap(a.astype(np.int64) + b.astype(np.int64))
 
 
@@ -151,9 +151,9 @@ def sxtb16(word: int, rotate: Literal[0, 8, 16, 24] = 0) -> int:
 
 def smlad(acc: Array, x: Array, y: Array) -> tuple[Int32, NDArray[np.bool_]]:
     """Cortex-M ``SMLAD``: both products of halfwords added to `acc`, wrapping; and the Q flag, set where it wrapped."""
-    _typed("acc", acc, (np.int32,))
-    _typed("x", x, (np.uint32,))
-    _typed("y", y, (np.uint32,))
+    _as_type("acc", acc, (np.int32,))
+    _as_type("x", x, (np.uint32,))
+    _as_type("y", y, (np.uint32,))
     if not acc.shape == x.shape == y.shape:
         raise InputError(f"acc, x and y must have one shape, got {acc.shape}, {x.shape} and {y.shape}")
     out, q = acc.flatten(), np.zeros(acc.size, np.uint8)
@@ -304,7 +304,7 @@ def gemm_smlad(
     m, k, n = len(a), a.shape[1], b.shape[1]
     acc = np.zeros((m, n), np.int32)
     if start is not None:
-        _typed("start", start, (np.int32,))
+        _as_type("start", start, (np.int32,))
         if start.shape not in ((n,), (m, n)):
             raise InputError(f"start must have shape ({n},) or ({m}, {n}), got {start.shape}")
         acc += start
@@ -483,9 +483,9 @@ def _mma_counts(
 
 def _dot4(acc: Array, a: Array, b: Array, saturate: bool) -> Int32:
     """Lanes of four bytes, exactly, then wrapped or clipped."""
-    _typed("acc", acc, (np.int32,))
-    _typed("a", a, (np.uint8, np.int8))
-    _typed("b", b, (np.uint8, np.int8))
+    _as_type("acc", acc, (np.int32,))
+    _as_type("a", a, (np.uint8, np.int8))
+    _as_type("b", b, (np.uint8, np.int8))
     a, b = _lanes(a, b, 4)
     if acc.shape != (*a.shape[:-1], a.shape[-1] // 4):
         raise InputError(f"acc must have one lane for four bytes of a, {a.shape}, not shape {acc.shape}")
@@ -503,13 +503,13 @@ def _raised(a: Array) -> NDArray[np.uint8]:
     return a.view(np.uint8) ^ np.uint8(0x80)
 
 
-def _typed(name: str, given: object, types: Iterable[type[np.generic]]) -> None:
+def _as_type(name: str, argument: object, types: Iterable[type[np.generic]]) -> None:
     """Hold that an argument is an array of one of some types."""
     names = " or ".join(np.dtype(t).name for t in types)
-    if not isinstance(given, np.ndarray):
-        raise InputError(f"{name} must be an array of {names}, got {type(given).__name__}")
-    if given.dtype not in [np.dtype(t) for t in types]:
-        raise InputError(f"{name} must be of type {names}, got {given.dtype}")
+    if not isinstance(argument, np.ndarray):
+        raise InputError(f"{name} must be an array of {names}, got {type(argument).__name__}")
+    if argument.dtype not in [np.dtype(t) for t in types]:
+        raise InputError(f"{name} must be of type {names}, got {argument.dtype}")
 
 
 def _lanes(a: Array, b: Array, group: int) -> tuple[Array, Array]:
@@ -521,13 +521,15 @@ def _lanes(a: Array, b: Array, group: int) -> tuple[Array, Array]:
 
 def _matrices(a: Array, a_types: tuple[type[np.generic], ...], b: Array, b_types: tuple[type[np.generic], ...]) -> None:
     """Hold that two matrices can be multiplied as they lie in memory."""
-    for name, given, types in (("a", a, a_types), ("b", b, b_types)):
-        wanted = f"must be a C-contiguous 2-D array of {' or '.join(np.dtype(t).name for t in types)}"
-        if not isinstance(given, np.ndarray):
-            raise InputError(f"{wanted}, got {type(given).__name__}", path=name)
-        require(given.dtype in [np.dtype(t) for t in types], name, f"{wanted}, got {given.dtype} ({given.dtype.str})")
-        require(given.ndim == 2, name, f"{wanted}, got shape {given.shape}")
-        require(given.flags.c_contiguous, name, f"{wanted}, got strides {given.strides} for shape {given.shape}")
+    for name, argument, types in (("a", a, a_types), ("b", b, b_types)):
+        rule = f"must be a C-contiguous 2-D array of {' or '.join(np.dtype(t).name for t in types)}"
+        if not isinstance(argument, np.ndarray):
+            raise InputError(f"{rule}, got {type(argument).__name__}", path=name)
+        require(
+            argument.dtype in [np.dtype(t) for t in types], name, f"{rule}, got {argument.dtype} ({argument.dtype.str})"
+        )
+        require(argument.ndim == 2, name, f"{rule}, got shape {argument.shape}")
+        require(argument.flags.c_contiguous, name, f"{rule}, got strides {argument.strides} for shape {argument.shape}")
     if a.shape[1] != b.shape[0]:
         raise InputError(f"a must have as many columns as b has rows, got shapes {a.shape} and {b.shape}")
 
@@ -555,7 +557,7 @@ def _start(c: Array | None, shape: tuple[int, int], dtype: type[np.generic]) -> 
     """Accumulators that start at `c` or at zero."""
     if c is None:
         return np.zeros(shape, dtype)
-    _typed("c", c, (dtype,))
+    _as_type("c", c, (dtype,))
     if c.shape != shape:
         raise InputError(f"c must have shape {shape}, got {c.shape}")
     return np.array(c, order="C")

@@ -14,7 +14,7 @@ __all__ = ["ISAS", "available", "force_isa", "isa", "isa_number"]
 ISAS = ("portable", "avx2", "avx512vnni")
 """Slowest first; the position is the number that the C loops know it by."""
 
-_forced: list[str] = []
+_overrides: list[str] = []
 
 
 def available() -> tuple[str, ...]:
@@ -22,11 +22,11 @@ def available() -> tuple[str, ...]:
     return tuple(name for number, name in enumerate(ISAS) if _int8.supported(number))
 
 
-def _checked(name: str, source: str) -> str:
+def _valid_name(name: str, source: str) -> str:
     """A name that exists and that runs here."""
     if name not in ISAS:
-        wanted = f"the instruction set must be one of {', '.join(ISAS)}"
-        raise InputError(f"{wanted}, got {name!r}{nearest(name, ISAS)}", source)
+        rule = f"the instruction set must be one of {', '.join(ISAS)}"
+        raise InputError(f"{rule}, got {name!r}{nearest(name, ISAS)}", source)
     if name not in available():
         raise InputError(f"this processor runs {', '.join(available())}, not {name}", source)
     return name
@@ -34,10 +34,10 @@ def _checked(name: str, source: str) -> str:
 
 def isa() -> str:
     """Name of the instruction set in use: `portable`, `avx2` or `avx512vnni`."""
-    if _forced:
-        return _forced[-1]
-    asked = os.environ.get("HWSIM_ISA", "")
-    return _checked(asked, "HWSIM_ISA") if asked else available()[-1]
+    if _overrides:
+        return _overrides[-1]
+    name = os.environ.get("HWSIM_ISA", "")
+    return _valid_name(name, "HWSIM_ISA") if name else available()[-1]
 
 
 def isa_number() -> int:
@@ -48,8 +48,8 @@ def isa_number() -> int:
 @contextmanager
 def force_isa(name: str) -> Iterator[None]:
     """Run the kernels inside the block on one instruction set, over HWSIM_ISA (for tests: not per thread)."""
-    _forced.append(_checked(name, "force_isa"))
+    _overrides.append(_valid_name(name, "force_isa"))
     try:
         yield
     finally:
-        _forced.pop()
+        _overrides.pop()

@@ -154,11 +154,11 @@ class _Machine:
             raise MappingError(f"{problem.name}: a product must have two inputs, not {len(self.inputs)}")
         self.copies = self._copies()
         self.places = self._places()
-        given = {
+        counts_of = {
             "dims": len(self.dims), "loops": len(self.loops), "places that hold a tensor": len(self.places),
             "axes of a tensor": max(len(o.axes) for o in problem.operands), "memories": len(mapping.memories),
         }  # fmt: skip
-        for what, number in given.items():
+        for what, number in counts_of.items():
             if number > LIMITS[what]:
                 raise MappingError(f"{problem.name}: there must be at most {LIMITS[what]} {what}, not {number}")
         need = sum(p.bytes + (4 * self.places[p.parent].words if p.parent >= 0 else 0) for p in self.places)
@@ -289,7 +289,7 @@ class _Machine:
         if operand.output:
             place.values = np.zeros(n * place.size, np.int32)
         elif parent is None:
-            place.values = self._given(operand, tensors).reshape(-1)
+            place.values = self._checked_tensor(operand, tensors).reshape(-1)
         else:
             place.values = np.zeros(n * place.size, np.int8)
         box = np.zeros((n, len(operand.axes), 4), np.int64)
@@ -331,16 +331,16 @@ class _Machine:
             words=0,
         )
 
-    def _given(self, operand: Operand, tensors: ReadMapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
+    def _checked_tensor(self, operand: Operand, tensors: ReadMapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
         """A tensor as given, checked and copied."""
         shape = tensor_shape(operand, self.problem)
-        given = tensors.get(operand.name)
-        if not isinstance(given, np.ndarray) or given.dtype != np.int8:
-            what = "nothing" if given is None else getattr(given, "dtype", type(given).__name__)
+        tensor = tensors.get(operand.name)
+        if not isinstance(tensor, np.ndarray) or tensor.dtype != np.int8:
+            what = "nothing" if tensor is None else getattr(tensor, "dtype", type(tensor).__name__)
             raise MappingError(f"{operand.name} must be an array of int8, not {what}")
-        if given.shape != shape:
-            raise MappingError(f"{operand.name} must have the shape {shape}, not {given.shape}")
-        return np.array(given, dtype=np.int8, order="C")
+        if tensor.shape != shape:
+            raise MappingError(f"{operand.name} must have the shape {shape}, not {tensor.shape}")
+        return np.array(tensor, dtype=np.int8, order="C")
 
     def _set_macs(self) -> None:
         """Who reads what from which instance below all memories."""

@@ -132,11 +132,11 @@ def _within(path: str, values: NDArray[np.int64], least: int, most: int) -> None
 
 
 def _multipliers(multiplier: ArrayLike, shift: ArrayLike, channels: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    given = channel_values("multiplier", multiplier, channels, "integer").astype(np.int64)
+    argument = channel_values("multiplier", multiplier, channels, "integer").astype(np.int64)
     shifts = channel_values("shift", shift, channels, "integer").astype(np.int64)
-    _within("multiplier", given, 0, 2**31 - 1)
+    _within("multiplier", argument, 0, 2**31 - 1)
     _within("shift", shifts, -31, 30)
-    return np.ascontiguousarray(given, np.int32), np.ascontiguousarray(shifts, np.int32)
+    return np.ascontiguousarray(argument, np.int32), np.ascontiguousarray(shifts, np.int32)
 
 
 def onnx_scale(x_scale: ArrayLike, w_scale: ArrayLike, y_scale: ArrayLike) -> NDArray[np.float32]:

@@ -217,7 +217,7 @@ def winograd_counts(m: Literal[2, 4], *, scaled: bool = False) -> WinogradCounts
         Of the exact integer kernel, whose filters are scaled to integers and whose outputs make up for it, instead of
         the transforms with fractions.
     """
-    _known(m)
+    _valid_size(m)
     a = m + 2
     if scaled:
         lanes = 8  # of the counting build: one register of input and of output channels
@@ -246,7 +246,7 @@ class PackedWinograd:
     change."""
 
     def __init__(self, w: Array, m: int) -> None:
-        _known(m)
+        _valid_size(m)
         self.w = array("w", w, ("int8",), 4)
         require(w.shape[2:] == (3, 3), "w", f"must hold filters of 3 x 3, got shape {w.shape}")
         self.m = m
@@ -312,7 +312,7 @@ def winograd_int8(
     """
     packed = w if isinstance(w, PackedWinograd) else PackedWinograd(w, 4 if m is None else m)
     require(m in {None, packed.m}, "m", f"must be that of the packed filters ({packed.m}), got {m!r}")
-    z, zero = _checked(x, packed.w, packed.m, pad, x_zero)
+    z, zero = _valid_filters(x, packed.w, packed.m, pad, x_zero)
     if not exact:
         quantized = winograd_quantized(x, packed.w, m=2 if packed.m == 2 else 4, pad=pad, x_zero=x_zero)
         rounded: NDArray[np.int32] = np.rint(quantized.output).astype(np.int32)
@@ -347,10 +347,10 @@ def winograd_quantized(
     bits : int or (int, int)
         Of transformed inputs and transformed weights, 2 to 16.
     """
-    z, zero = _checked(x, w, m, pad, x_zero)
+    z, zero = _valid_filters(x, w, m, pad, x_zero)
     data_bits, weight_bits = (bits, bits) if isinstance(bits, int) else bits
-    wanted = f"must be one or two integers in 2..16 (inputs, weights), got {bits!r}"
-    require(2 <= data_bits <= 16 and 2 <= weight_bits <= 16, "bits", wanted)
+    rule = f"must be one or two integers in 2..16 (inputs, weights), got {bits!r}"
+    require(2 <= data_bits <= 16 and 2 <= weight_bits <= 16, "bits", rule)
     data, filters, inverse = TRANSFORMS[m]
     a, down, across = m + 2, -(-z.p // m), -(-z.q // m)
     frame = np.zeros((z.n, z.c, down * m + 2, across * m + 2))
@@ -371,14 +371,14 @@ def winograd_quantized(
     return WinogradQuantized(output, float(np.abs(error).max()), math.sqrt(noise), snr, data_scales, weight_scales)
 
 
-def _known(m: object) -> None:
+def _valid_size(m: object) -> None:
     """Hold that F(m x m, 3 x 3) is there."""
     require(m in TRANSFORMS, "m", f"must be 2 or 4, got {m!r}")
 
 
-def _checked(x: Array, w: Array, m: int, pad: Ints, x_zero: int) -> tuple[Geometry, int]:
+def _valid_filters(x: Array, w: Array, m: int, pad: Ints, x_zero: int) -> tuple[Geometry, int]:
     """Hold that a layer can be run exactly: its shape, and its zero point."""
-    _known(m)
+    _valid_size(m)
     array("x", x, ("int8", "uint8"), 4)
     array("w", w, ("int8",), 4)
     if w.shape[2:] != (3, 3):

@@ -90,14 +90,14 @@ def _winograd(cases: int) -> Iterator[Case]:
         yield seed, winograd.winograd_int8(x, f, m=m, pad=1), kernels.conv2d_int8(x, f, pad=1)
 
 
-def _published(cases: int) -> Iterator[Case]:
+def _published_counts(cases: int) -> Iterator[Case]:
     """Lavin and Gray, CVPR 2016: operations of a tile's data, filter and inverse transform, and products an output."""
     published = {2: (32, 28, 24, 4.0), 4: (156, 72, 100, 2.25)}
     for seed, (m, expected) in enumerate(published.items()):
         size: Any = m
-        found = winograd.winograd_counts(size)
-        counted = (found.data_flops, found.filter_flops, found.inverse_flops, found.alpha)
-        yield seed, np.array(counted), np.array(expected)
+        counts = winograd.winograd_counts(size)
+        operations = (counts.data_flops, counts.filter_flops, counts.inverse_flops, counts.alpha)
+        yield seed, np.array(operations), np.array(expected)
 
 
 def _zeros(cases: int) -> Iterator[Case]:
@@ -123,19 +123,19 @@ def checks(cases: int = _CASES) -> Iterator[Check]:
         own[f"int8 convolution, {isa}: numpy"] = _convolutions(cases, isa)
     own["instruction sequences: numpy"] = _sequences(cases)
     own["Winograd, exact: direct convolution"] = _winograd(cases)
-    own["Winograd operations: Lavin and Gray 2016"] = _published(cases)
+    own["Winograd operations: Lavin and Gray 2016"] = _published_counts(cases)
     own["zero-skipping formats: dense"] = _zeros(cases)
     vnni = "avx512vnni" in kernels.available()
     for name, run in own.items():
-        yield _compared(name, run)
+        yield _compare(name, run)
     for name, operator in OPERATORS.items():
         if name.startswith("onnxruntime") and not vnni:
             yield Check(name, 0, absent="onnxruntime saturates on a processor without VNNI")
         else:
-            yield _compared(name, operator(cases))
+            yield _compare(name, operator(cases))
 
 
-def _compared(name: str, cases: Iterator[Case]) -> Check:
+def _compare(name: str, cases: Iterator[Case]) -> Check:
     number = 0
     try:
         for seed, ours, expected in cases:

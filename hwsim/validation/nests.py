@@ -166,7 +166,7 @@ def _check(
     total = sum(problem.macs for problem, _, _ in parts)
     done, row, gated, seconds, difference = 0, 0, 0, 0.0, None
     measured: dict[Count, int] = {}
-    closed: dict[Count, int] = {}
+    formula: dict[Count, int] = {}
     for problem, mapping, policy in parts:
         if output is None:
             mine, expected = layer_tensors(layer, problem, None, seed)
@@ -185,14 +185,14 @@ def _check(
         actions = {key: n for key, n in counts(problem, mapping, policy).actions.items() if n}
         difference = difference or _difference(problem, mapping, ran, expected, actions, row)
         row += problem.dims.get("P", 0)
-        for into, found in ((measured, ran.counts), (closed, actions)):
+        for into, found in ((measured, ran.counts), (formula, actions)):
             for key, n in found.items():
                 into[key] = into.get(key, 0) + n
     if not difference and done != total:
         difference = f"{done:,} MACs were executed, {total:,} expected"
-    compared = len(closed.keys() | measured.keys())
+    compared = len(formula.keys() | measured.keys())
     check = LayerCheck(layer.name, layer.op, done, gated, seconds, compared, sampled=sampled, difference=difference)
-    return check if sampled else _priced(check, plan, closed, measured)
+    return check if sampled else _check_prices(check, plan, formula, measured)
 
 
 def _rows(problem: Problem, tensors: dict[str, Bytes], output: Sums, row: int) -> tuple[dict[str, Bytes], Sums]:
@@ -203,12 +203,14 @@ def _rows(problem: Problem, tensors: dict[str, Bytes], output: Sums, row: int) -
     return mine, output[:, :, :, row : row + problem.dims["P"]]
 
 
-def _priced(check: LayerCheck, plan: LayerPlan, closed: dict[Count, int], measured: dict[Count, int]) -> LayerCheck:
+def _check_prices(
+    check: LayerCheck, plan: LayerPlan, formula: dict[Count, int], measured: dict[Count, int]
+) -> LayerCheck:
     """Hold what the plan prices against what happened, where it prices the nest's own words."""
-    memories = {memory for memory, _, _ in closed}
+    memories = {memory for memory, _, _ in formula}
     gated = sum(n for (component, _, action), n in plan.counts.items() if (component, action) == ("mac", "gated"))
     words = {key: n for key, n in plan.counts.items() if key[0] in memories}
-    own = [key for key, n in words.items() if closed.get(key) in (n, n + gated)]
+    own = [key for key, n in words.items() if formula.get(key) in (n, n + gated)]
     difference = check.difference
     for key in own:
         if difference is None and measured.get(key, 0) not in (words[key], words[key] + gated):
@@ -217,7 +219,7 @@ def _priced(check: LayerCheck, plan: LayerPlan, closed: dict[Count, int], measur
 
 
 def _difference(
-    problem: Problem, mapping: Mapping, ran: Execution, expected: Sums, closed: dict[Count, int], row: int
+    problem: Problem, mapping: Mapping, ran: Execution, expected: Sums, formula: dict[Count, int], row: int
 ) -> str | None:
     """The first thing that differs, outermost memory first: where in the nest, what was expected, what happened.
 
@@ -233,13 +235,13 @@ def _difference(
             f"({len(wrong):,} words differ); it is made with {_position(mapping, word)}"
         )
     order = {memory: i for i, memory in enumerate(mapping.memories)}
-    for key in sorted(closed.keys() | ran.counts.keys(), key=lambda key: (order[key[0]], key)):
+    for key in sorted(formula.keys() | ran.counts.keys(), key=lambda key: (order[key[0]], key)):
         memory, tensor, action = key
-        if closed.get(key, 0) != ran.counts.get(key, 0):
+        if formula.get(key, 0) != ran.counts.get(key, 0):
             above = dict(mapping.keeps(tensor))[memory]
             inside = f"inside '{mapping.loops[above - 1]}', loop {above} of {len(mapping.loops)}"
             return (
-                f"{memory} {tensor} {action}: {closed.get(key, 0):,} expected, {ran.counts.get(key, 0):,} measured "
+                f"{memory} {tensor} {action}: {formula.get(key, 0):,} expected, {ran.counts.get(key, 0):,} measured "
                 f"({memory} keeps {tensor} {inside if above else 'outside all loops'})"
             )
     return None

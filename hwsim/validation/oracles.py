@@ -125,8 +125,8 @@ def qlinear_conv(cases: int) -> Iterator[Case]:
         inputs |= {"ys": np.asarray(y_scale), "yz": y_zero} | ({} if bias is None else {"b": bias})
         expected = onnx_run("QLinearConv", inputs, onnx_attributes(how), dtype)
         to_eight = kernels.OnnxRequantization(kernels.onnx_scale(x_scale, w_scale, y_scale), int(y_zero), dtype)
-        given = kernels.conv2d_int8(x, w, x_zero=x_zero, w_zero=w_zero, bias=bias, requantize=to_eight, **how)
-        yield seed, given, expected
+        arguments_ = kernels.conv2d_int8(x, w, x_zero=x_zero, w_zero=w_zero, bias=bias, requantize=to_eight, **how)
+        yield seed, arguments_, expected
 
 
 def qlinear_matmul(cases: int) -> Iterator[Case]:
@@ -142,8 +142,8 @@ def qlinear_matmul(cases: int) -> Iterator[Case]:
         inputs = {"a": a, "as": a_scale, "az": a_zero, "b": b, "bs": b_scale, "bz": b_zero, "ys": y_scale, "yz": y_zero}
         expected = onnx_run("QLinearMatMul", inputs, {}, dtype)
         acc = kernels.gemm_int8(a, b, a_zero=a_zero, b_zero=b_zero)
-        given = kernels.requantize_onnx(acc, kernels.onnx_scale(a_scale, b_scale, y_scale), int(y_zero), dtype)
-        yield seed, given, expected
+        arguments_ = kernels.requantize_onnx(acc, kernels.onnx_scale(a_scale, b_scale, y_scale), int(y_zero), dtype)
+        yield seed, arguments_, expected
 
 
 # ---- TFLite ----
@@ -293,9 +293,9 @@ def tflite_fully_connected(cases: int) -> Iterator[Case]:
             version=4,
         )
         acc = kernels.fully_connected_int8(x, w, x_zero=x_zero, bias=bias)
-        fixed = multipliers(x_scale, w_scale, y_scale)
-        given = kernels.requantize_tflite(acc, **fixed, zero=y_zero, lo=lo, hi=hi, rounding="single")
-        yield seed, given, expected
+        constant = multipliers(x_scale, w_scale, y_scale)
+        arguments_ = kernels.requantize_tflite(acc, **constant, zero=y_zero, lo=lo, hi=hi, rounding="single")
+        yield seed, arguments_, expected
 
 
 def tflite_sixteen_by_eight(cases: int) -> Iterator[Case]:
@@ -315,8 +315,8 @@ def tflite_sixteen_by_eight(cases: int) -> Iterator[Case]:
             version=5,
         )
         acc = kernels.conv2d_int16(x, weights, bias=bias)
-        given = kernels.requantize_tflite(acc, **multipliers(x_scale, w_scale, y_scale))
-        yield seed, given, expected
+        arguments_ = kernels.requantize_tflite(acc, **multipliers(x_scale, w_scale, y_scale))
+        yield seed, arguments_, expected
 
 
 OPERATORS: dict[str, Callable[[int], Iterator[Case]]] = {

@@ -57,9 +57,9 @@ def run(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
     if len(input_arrays) != len(model.inputs):
         raise InputError(f"must be one for each of the {len(model.inputs)} inputs, not {len(input_arrays)}", "inputs")
     values: dict[int, Array] = {}
-    for index, given in zip(model.inputs, input_arrays):
-        _fits(f"input {index}", model.tensors[index], given)
-        values[index] = np.ascontiguousarray(given)
+    for index, values_in in zip(model.inputs, input_arrays):
+        _fits(f"input {index}", model.tensors[index], values_in)
+        values[index] = np.ascontiguousarray(values_in)
     for op in model.operators:
         if op.code not in OPERATORS:
             raise InputError(f"must be one of {', '.join(sorted(OPERATORS))}, not {op.code}", path=str(op))
@@ -72,10 +72,10 @@ def run(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
     return values
 
 
-def _fits(what: str, tensor: Tensor, given: Array) -> None:
-    if given.shape != tensor.shape or given.dtype.name != tensor.dtype:
-        wanted = f"must be {tensor.dtype} of shape {tensor.shape}"
-        raise InputError(f"{wanted}, not {given.dtype.name} of shape {given.shape}", path=what)
+def _fits(what: str, tensor: Tensor, values_in: Array) -> None:
+    if values_in.shape != tensor.shape or values_in.dtype.name != tensor.dtype:
+        required = f"must be {tensor.dtype} of shape {tensor.shape}"
+        raise InputError(f"{required}, not {values_in.dtype.name} of shape {values_in.shape}", path=what)
 
 
 class _Call:
@@ -116,16 +116,16 @@ class _Call:
         """Scales and the zero point of an input, or of the output at -1."""
         tensor = self.y if position < 0 else self.tensor(position)
         where = "its output" if position < 0 else f"input {position}"
-        known = tensor.quantization if tensor is not None and tensor.dtype == "int8" else None
-        if known is None or not known.scale.size:
+        numbers = tensor.quantization if tensor is not None and tensor.dtype == "int8" else None
+        if numbers is None or not numbers.scale.size:
             raise InputError("must be int8 with a scale and a zero point", path=where)
-        zeros = known.zero_point
+        zeros = numbers.zero_point
         if zeros.size and (zeros != zeros[0]).any():
             raise InputError("must have one zero point for all channels", path=where)
         zero = int(zeros[0]) if zeros.size else 0
-        if not (np.isfinite(known.scale) & (known.scale > 0)).all() or not -128 <= zero <= 127:
+        if not (np.isfinite(numbers.scale) & (numbers.scale > 0)).all() or not -128 <= zero <= 127:
             raise InputError("must have finite scales above 0 and a zero point in -128..127", path=where)
-        return known.scale.astype(np.float64), zero
+        return numbers.scale.astype(np.float64), zero
 
     def one(self, position: int) -> tuple[float, int]:
         """The same of a tensor with one scale."""
@@ -240,9 +240,9 @@ def _windows(call: _Call) -> Iterator[Array]:
         raise InputError("must have the scale and zero point of the input", path="its output")
     rows = (x.shape[1] + top + bottom - r) // down + 1
     columns = (x.shape[2] + left + right - s) // across + 1
-    wanted = x.shape[0], rows, columns, x.shape[3]
-    if rows < 1 or columns < 1 or call.y.shape != wanted:
-        raise InputError(f"must be of shape {wanted}, not {call.y.shape}", path="its output")
+    required = x.shape[0], rows, columns, x.shape[3]
+    if rows < 1 or columns < 1 or call.y.shape != required:
+        raise InputError(f"must be of shape {required}, not {call.y.shape}", path="its output")
     for p, q in product(range(rows), range(columns)):
         row, column = p * down - top, q * across - left
         yield x[:, max(row, 0) : max(row + r, 0), max(column, 0) : max(column + s, 0)]
@@ -343,8 +343,8 @@ def reference(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
         runs.invoke()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"must run on TFLite's interpreter: {error}", model.path) from None
-    made = [*model.inputs, *(index for op in model.operators for index in op.outputs)]
-    return {index: runs.get_tensor(index) for index in made}
+    indices = [*model.inputs, *(index for op in model.operators for index in op.outputs)]
+    return {index: runs.get_tensor(index) for index in indices}
 
 
 def _accepted(model: Model) -> bytes:
@@ -352,12 +352,12 @@ def _accepted(model: Model) -> bytes:
     raw = Path(model.path).read_bytes()
     schema, flatbuffers = import_module("ai_edge_litert.schema_py_generated"), import_module("flatbuffers")
     table = schema.ModelT.InitFromPackedBuf(raw, 0)
-    mended = False
+    is_changed = False
     for tensor in table.subgraphs[0].tensors:
         rank = 0 if tensor.shape is None else len(tensor.shape)
         if tensor.quantization is not None and tensor.quantization.quantizedDimension >= max(rank, 1):
-            tensor.quantization.quantizedDimension, mended = 0, True
-    if not mended:
+            tensor.quantization.quantizedDimension, is_changed = 0, True
+    if not is_changed:
         return raw
     builder = flatbuffers.Builder(len(raw))
     builder.Finish(table.Pack(builder), b"TFL3")
@@ -373,11 +373,11 @@ def random_inputs(model: Model, seed: int = 0) -> list[Array]:
     return [rng.integers(-128, 128, model.tensors[index].shape, np.int8) for index in model.inputs]
 
 
-def difference(model: Model, given: Values, expected: Values) -> str | None:
+def difference(model: Model, values_in: Values, expected: Values) -> str | None:
     """The first operator whose output is not the expected one and what is wrong with it, or None."""
     for op in model.operators:
         for index in op.outputs:
-            ours, theirs = given[index], expected[index]
+            ours, theirs = values_in[index], expected[index]
             if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
                 return f"{op}: must give {theirs.dtype} of {theirs.shape}, not {ours.dtype} of {ours.shape}"
             wrong = np.argwhere(ours != theirs)
@@ -399,7 +399,7 @@ def print_graph(model: Model, console: Console, seed: int = 0) -> bool:
 
     try:
         inputs = random_inputs(model, seed)
-        given = run(model, inputs)
+        values_in = run(model, inputs)
     except InputError as error:
         say(f"graph not executed: {error}")
         return True
@@ -414,10 +414,10 @@ def print_graph(model: Model, console: Console, seed: int = 0) -> bool:
     except InputError as error:
         say(f"graph: {what}; not compared: {error}")
         return True
-    wrong = difference(model, given, expected)
+    wrong = difference(model, values_in, expected)
     if wrong is not None:
         say(f"graph: {what}; TFLite's reference interpreter differs first in {wrong}")
         return False
-    size = sum(given[index].size for op in model.operators for index in op.outputs)
+    size = sum(values_in[index].size for op in model.operators for index in op.outputs)
     say(f"graph: {what}; all {size:,} values equal TFLite's reference interpreter's")
     return True

@@ -1,13 +1,10 @@
 """What is to be run: layers, networks of them, and the files they are read from."""
 
-from hwsim.workload.attention import Attention
-from hwsim.workload.conv import Conv2d, Pool2d
-from hwsim.workload.experts import ExpertGemm, Moe
+from hwsim.workload import layers
 from hwsim.workload.layer import Layer
+from hwsim.workload.layers import *  # noqa: F403
 from hwsim.workload.loader import library, load_workload, trace_document, workload_names
-from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
 from hwsim.workload.network import INPUT, Live, Node, Workload
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Opaque, Softmax
 from hwsim.workload.tensor import DTYPES, FORMATS, PATTERNS, TensorSpec, TensorType
 from hwsim.workload.trace import read_trace
 
@@ -16,26 +13,9 @@ __all__ = [
     "FORMATS",
     "INPUT",
     "PATTERNS",
-    "Activation",
-    "Attention",
-    "BatchedMatmul",
-    "Concat",
-    "Conv2d",
-    "DataMovement",
-    "Elementwise",
-    "Embedding",
-    "ExpertGemm",
-    "Gemm",
-    "Gru",
     "Layer",
     "Live",
-    "Lstm",
-    "Moe",
     "Node",
-    "Normalization",
-    "Opaque",
-    "Pool2d",
-    "Softmax",
     "TensorSpec",
     "TensorType",
     "Workload",
@@ -45,3 +25,4 @@ __all__ = [
     "trace_document",
     "workload_names",
 ]
+__all__ += layers.__all__

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 from hwsim.errors import InputError
 from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.layers import DataMovement, Opaque
 from hwsim.workload.network import INPUT, Node, Workload
-from hwsim.workload.pointwise import DataMovement, Opaque
 from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["MAX_WARNINGS", "Builder", "UnmodeledError"]
@@ -103,7 +103,7 @@ class Builder(Generic[Key]):
     def _loose(self, inputs: Sequence[Shape], alike: bool) -> Message | None:
         """Why the layers can't be a graph; None if they can."""
         if len(inputs) != 1 and not (alike and len(set(inputs)) == 1):
-            return Message("import.inputs", "the network has {inputs} inputs, not one", {"inputs": len(inputs)})
+            return Message("import.several_inputs", "the network has {inputs} inputs, not one", {"inputs": len(inputs)})
         shapes: dict[str, Shape] = {INPUT: inputs[0]}
         for node in self.nodes:
             operands = node.layer.operands

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_t
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.message import Message
+from hwsim.workload.line import LINES, Line, Shape
 from hwsim.workload.product import Product, Stream, StreamKind
 from hwsim.workload.tensor import TensorLike, TensorSpec, TensorType
 
@@ -24,6 +25,8 @@ __all__ = [
     "Pads",
     "Pair",
     "Shape",
+    "ShapeField",
+    "ShapesField",
     "Sublayer",
     "kind",
     "tensor",
@@ -42,7 +45,6 @@ ACTIVATIONS = (
 Given = TypeVar("Given")
 Kept = TypeVar("Kept")
 T = TypeVar("T")
-Shape: TypeAlias = tuple[int, ...]
 
 
 class Converted(Generic[Given, Kept]):
@@ -72,6 +74,8 @@ class Converted(Generic[Given, Kept]):
 Pair: TypeAlias = Converted[int | Sequence[int], tuple[int, int]]
 OptionalInt: TypeAlias = Converted[int | None, int]
 Pads: TypeAlias = Converted[int | str | Sequence[int], tuple[int, int, int, int]]
+ShapeField: TypeAlias = Converted[Sequence[int], Shape]
+ShapesField: TypeAlias = Converted[Sequence[Sequence[int]], tuple[Shape, ...]]
 TensorField: TypeAlias = Converted[TensorLike, TensorType]
 Sublayer: TypeAlias = "tuple[Layer, tuple[int | str, ...]]"
 """A layer that another is composed of, and what it reads: operands of the whole by number, other sublayers by name."""
@@ -94,12 +98,15 @@ def whole(value: object) -> int | None:
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 def kind(cls: type[T]) -> type[T]:
-    """Make a frozen dataclass of a layer kind.
+    """Make a frozen dataclass of a layer kind and register the lines that give it in a trace.
 
     It is frozen at run time only: for a frozen dataclass mypy forgets that `Converted` fields give another type than
     they take.
     """
-    return dataclass(frozen=True, kw_only=True)(cls)
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    for line in cls.__dict__.get("_lines", ()):
+        LINES[line.key] = replace(line, layer=made)
+    return made
 
 
 @kind
@@ -131,6 +138,7 @@ class Layer:
     weight: TensorField = tensor("int8")
     output: TensorField = tensor("int8")
 
+    _lines: ClassVar[tuple[Line, ...]] = ()  # of a trace; the first that gives a layer is written
     _op: ClassVar[str] = ""
     _sizes: ClassVar[tuple[str, ...]] = ()  # fields that must be positive integers
     _counts: ClassVar[tuple[str, ...]] = ()  # fields that must be integers, zero allowed

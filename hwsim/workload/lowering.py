@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+
 from hwsim.message import Message
 from hwsim.workload.layer import Layer
-from hwsim.workload.network import Node, Workload
 
 __all__ = ["lowered", "lowering_notes"]
 
 _SHOWN = 3
 
 
-def lowered(workload: Workload) -> Workload:
-    """A network with each composed layer replaced by its sublayers; the network itself where there is none."""
-    if not any(layer.sublayers for layer in workload):
-        return workload
-    nodes: list[Node] = []
+def lowered(layers: Iterable[Layer], inputs: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[Layer, tuple[str, ...]]]:
+    """The layers of a network, each composed one as its sublayers, and what each of them reads."""
     last: dict[str, str] = {}  # composed layer -> the sublayer that gives its output
-    for layer in workload:
-        inputs = tuple(last.get(name, name) for name in workload.inputs[layer.name])
-        for part, reads in layer.sublayers or ((layer, tuple(range(len(inputs)))),):
-            sources = tuple(inputs[item] if isinstance(item, int) else item for item in reads) if inputs else ()
-            nodes.append(Node(part, sources))
+    for layer in layers:
+        reads = tuple(last.get(name, name) for name in inputs[layer.name])
+        for part, items in layer.sublayers or ((layer, tuple(range(len(reads)))),):
+            yield part, tuple(reads[item] if isinstance(item, int) else item for item in items) if reads else ()
             last[layer.name] = part.name
-    return Workload(
-        workload.name,
-        nodes,
-        graph=workload.graph,
-        source=workload.source,
-        input_shape=workload.input_shape,
-        digest=workload.digest,
-        origin=workload,
-    )
 
 
-def lowering_notes(workload: Workload, batch: int) -> tuple[Message, ...]:
+def lowering_notes(layers: Iterable[Layer], batch: int) -> tuple[Message, ...]:
     """How each composed layer of a network is planned, with what is assumed of it."""
-    return tuple(_note(layer, batch) for layer in workload if layer.sublayers)
+    return tuple(_note(layer, batch) for layer in layers if layer.sublayers)
 
 
 def _note(layer: Layer, batch: int) -> Message:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape, whole
+from hwsim.workload.lowering import lowered, lowering_notes
 
 __all__ = ["INPUT", "MAX_FAULTS", "MAX_LAYERS", "Live", "Node", "Workload", "hint"]
 
@@ -233,16 +234,21 @@ class Workload:
 
         It is this network where there is none. Those that take its place are named after it: `attn.scores`.
         """
-        if self._lowered is None:
-            from hwsim.workload.lowering import lowered
-
-            self._lowered = lowered(self)
+        if self._lowered is None and any(layer.sublayers for layer in self):
+            self._lowered = Workload(
+                self.name,
+                lowered(self, self.inputs),
+                graph=self.graph,
+                source=self.source,
+                input_shape=self.input_shape,
+                digest=self.digest,
+                origin=self,
+            )
+        self._lowered = self._lowered or self
         return self._lowered
 
     def lowering_notes(self, batch: int = 1) -> tuple[Message, ...]:
         """What a user should know of the layers that were lowered, of this network or the one that it is made of."""
-        from hwsim.workload.lowering import lowering_notes
-
         return lowering_notes(self.origin, batch)
 
     def cache_bytes(self, batch: int = 1) -> int:

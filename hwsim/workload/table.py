@@ -5,58 +5,35 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.workload.conv import Conv2d
 from hwsim.workload.layer import Layer
-from hwsim.workload.matmul import Gemm, Gru, Lstm
+from hwsim.workload.layers import Conv2d, Gemm
+from hwsim.workload.line import LINES, TENSORS, Line, Values
 from hwsim.workload.network import MAX_FAULTS, MAX_LAYERS, Workload
+from hwsim.workload.row import Row
 from hwsim.workload.tensor import TensorLike
 
-__all__ = ["read_table"]
+__all__ = ["own_columns", "read_table"]
 
-#: Columns of our own form; all but `name` may be left out.
-COLUMNS = (
-    "net", "idx", "name", "type", "c", "h", "w", "k", "r", "s", "stride", "stride_h", "stride_w", "dilation",
-    "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "groups", "p", "q", "weights", "bias", "macs", "steps",
-    "input", "weight", "output", "input_density", "weight_density",
+#: Columns of our own form that rows of every type may have; all but `name` may be left out.
+COMMON = (
+    "net", "idx", "name", "type", "weights", "bias", "macs", "input", "weight", "output", "input_density",
+    "weight_density",
 )  # fmt: skip
-TYPES = ("conv", "dwconv", "pwconv", "fc", "lstm", "gru")
+#: Other names of types.
+ALIASES = {"pwconv": "conv"}
 #: SCALE-Sim: an ifmap is given with its padding.
 SCALE_CONV = ("layer name", "ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
 SCALE_OPTIONS = ("strides", "stride height", "stride width", "sparsity", "batch size")
 SCALE_GEMM = ("m", "n", "k")
 
-_INTEGER = re.compile(r"\+?[0-9]{1,18}\Z")
 _RATIO = re.compile(r"([0-9]{1,2}):([0-9]{1,2})\Z")
 
 
-class _Row:
-    """One line of a table: its cells by column, read as what is wanted."""
-
-    def __init__(self, cells: dict[str, str]) -> None:
-        self.cells = cells
-
-    def text(self, column: str, default: str = "") -> str:
-        return self.cells.get(column, "") or default
-
-    def integer(self, column: str, default: int | None = None) -> int:
-        text = self.text(column)
-        if not text:
-            if default is None:
-                raise InputError(f"{column} must be given")
-            return default
-        if not _INTEGER.match(text):
-            raise InputError(f"{column} must be an integer, not {text!r:.60}")
-        return int(text)
-
-    def share(self, column: str) -> float:
-        text = self.text(column, "1")
-        try:
-            return float(text)
-        except ValueError:
-            raise InputError(f"{column} must be a share from 0 to 1, not {text!r:.60}") from None
+def own_columns() -> tuple[str, ...]:
+    """Columns of our own form."""
+    return tuple(dict.fromkeys((*COMMON, *(name for line in LINES.values() for name in line.columns.split()))))
 
 
 def read_table(text: str, file: str, name: str) -> Workload:
@@ -89,7 +66,7 @@ def read_table(text: str, file: str, name: str) -> Workload:
         if len(cells) > len(columns):
             faults.append(Fault(where, "", f"must have at most {len(columns)} cells, as the header, not {len(cells)}"))
         try:
-            layer = make(_Row(dict(zip(columns, cells))))
+            layer = make(Row(dict(zip(columns, cells))))
             if layer.name in lines:
                 raise InputError(f"the name of a layer must be its own; {layer.name!r} is on line {lines[layer.name]}")
             lines[layer.name] = line
@@ -119,7 +96,7 @@ def _rows(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"must be CSV: {error}", f"{file}:{reader.line_num}") from None
 
 
-def _form(columns: list[str], where: str) -> Callable[[_Row], Layer]:
+def _form(columns: list[str], where: str) -> Callable[[Row], Layer]:
     """Which form the header has; raises InputError for one of none."""
     known: tuple[str, ...]
     needed: tuple[str, ...]
@@ -131,7 +108,7 @@ def _form(columns: list[str], where: str) -> Callable[[_Row], Layer]:
         columns[0] = "name"
         known, needed, make = ("name", *SCALE_GEMM, "sparsity"), ("name", *SCALE_GEMM), _scale_gemm
     else:
-        known, needed, make = COLUMNS, ("name",), _own
+        known, needed, make = own_columns(), ("name",), _own
     faults = []
     for index, column in enumerate(columns):
         if column not in known:
@@ -145,7 +122,7 @@ def _form(columns: list[str], where: str) -> Callable[[_Row], Layer]:
     return make
 
 
-def _sparse(row: _Row) -> TensorLike:
+def _sparse(row: Row) -> TensorLike:
     """SCALE-Sim's column of N:M sparsity, as the type of the weights."""
     text = row.text("sparsity")
     if not text:
@@ -156,7 +133,7 @@ def _sparse(row: _Row) -> TensorLike:
     return "int8" if match[1] == match[2] else {"pattern": text}
 
 
-def _scale_conv(row: _Row) -> Layer:
+def _scale_conv(row: Row) -> Layer:
     stride = row.integer("strides", 1)
     return Conv2d(
         row.text("layer name"),
@@ -172,57 +149,35 @@ def _scale_conv(row: _Row) -> Layer:
     )
 
 
-def _scale_gemm(row: _Row) -> Layer:
+def _scale_gemm(row: Row) -> Layer:
     m, n, k = (row.integer(column) for column in SCALE_GEMM)
     return Gemm(row.text("name"), m=m, n=n, k=k, bias=False, weight=_sparse(row))
 
 
-def _own(row: _Row) -> Layer:
+def _own(row: Row) -> Layer:
     name = row.text("name")
     type_ = row.text("type", "conv").lower()
-    if type_ not in TYPES:
-        raise InputError(f"type must be one of the known names, not {type_!r:.60}{nearest(type_, TYPES)}", path=name)
+    rows = {line.key: line for line in LINES.values() if line.row}
+    types = rows | {alias: rows[key] for alias, key in ALIASES.items()}
+    if type_ not in types:
+        raise InputError(f"type must be one of the known names, not {type_!r:.60}{nearest(type_, types)}", path=name)
     try:
-        layer = _made(name, type_, row)
+        layer = _made(name, types[type_], row)
     except InputError as error:
         raise InputError([Fault("", fault.path or name, fault.message) for fault in error.faults]) from None
-    facts = {"weights": layer.weights, "macs": layer.macs}
-    if isinstance(layer, Conv2d):
-        facts |= {"p": layer.p, "q": layer.q}
-    for column, value in facts.items():
-        if row.integer(column, value) != value:
+    for column in ("weights", "macs", "p", "q"):
+        value = getattr(layer, column, 0)
+        if hasattr(layer, column) and row.integer(column, value) != value:
             raise InputError(f"{column} must be {value} by the shape, not {row.text(column)}", path=name)
     return layer
 
 
-def _made(name: str, type_: str, row: _Row) -> Layer:
-    tensors: dict[str, Any] = {}
-    for tensor in ("input", "weight", "output"):
-        tensors[tensor] = {"dtype": row.text(tensor, "int8"), "density": row.share(f"{tensor}_density")}
-    bias = row.integer("bias", 1) > 0
-    c, h, w, k = row.integer("c"), row.integer("h", 1), row.integer("w", row.integer("h", 1)), row.integer("k")
-    if type_ == "fc":
-        return Gemm(name, n=k, k=c * h * w, bias=bias, **tensors)
-    if type_ in ("lstm", "gru"):
-        make = Lstm if type_ == "lstm" else Gru
-        return make(name, input_size=c, hidden_size=k, steps=row.integer("steps", 1), bias=bias, **tensors)
-    r, stride, pad = row.integer("r", 1), row.integer("stride", 1), row.text("pad")
-    words = pad in ("same", "valid")
-    around = 0 if words else row.integer("pad", 0)
-    pads = tuple(row.integer(f"pad_{side}", around) for side in ("top", "left", "bottom", "right"))
-    return Conv2d(
-        name,
-        c=c,
-        h=h,
-        w=w,
-        k=k,
-        r=r,
-        s=row.integer("s", r),
-        stride=(row.integer("stride_h", stride), row.integer("stride_w", stride)),
-        pad=pad if words else pads,
-        dilation=row.integer("dilation", 1),
-        groups=row.integer("groups", c if type_ == "dwconv" else 1),
-        depthwise=type_ == "dwconv",
-        bias=bias,
-        **tensors,
-    )
+def _made(name: str, line: Line, row: Row) -> Layer:
+    values: Values = {
+        tensor: {"dtype": row.text(tensor, "int8"), "density": row.share(f"{tensor}_density")} for tensor in TENSORS
+    }
+    if "bias" in line.defaults:
+        values["bias"] = row.integer("bias", 1) > 0
+    values |= line.row(row) if line.row else {}
+    layer: Layer = line.layer(name, **values)
+    return layer

@@ -1,23 +1,14 @@
-"""Read a trace file: expand its blocks, infer the sizes that producers give, make the layers.
-
-The second half is a list, a few lines for each kind of layer, which makes the module long.
-"""
+"""Read a trace file: expand its blocks, infer the sizes that producers give, make the layers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.workload.attention import Attention
-from hwsim.workload.conv import Conv2d, Pool2d
-from hwsim.workload.experts import ExpertGemm, Moe
-from hwsim.workload.layer import Layer, Shape, whole
-from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Gru, Lstm
+from hwsim.workload.line import LINES, Shape, Values
 from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Opaque, Softmax
 from hwsim.workload.tensor import TensorSpec
 from hwsim.yaml_source import Document
 
@@ -31,7 +22,6 @@ MAX_DEPTH = 8
 BLOCK_INPUT = "in"
 
 Place = tuple[str | int, ...]
-Values = dict[str, Any]
 
 
 @dataclass
@@ -60,9 +50,9 @@ def read_trace(document: Document, base: Callable[[str], Workload]) -> Workload:
         With the place of every fault.
     """
     from hwsim.fields import check
-    from hwsim.workload.trace_spec import WorkloadSpec
+    from hwsim.workload.trace_spec import workload_spec
 
-    return _Reader(document, check(WorkloadSpec, document)).read(base)
+    return _Reader(document, check(workload_spec(), document)).read(base)
 
 
 class _Reader:
@@ -199,7 +189,7 @@ class _Reader:
     def layer(self, line: LayerSpec, full: str, producers: tuple[str, ...], here: Place, scope: _Scope) -> None:
         """Make one layer and remember the shape that it gives."""
         values: Values = {}
-        for key in line.model_fields_set - {"from_", "input", "weight", "output", line.kind}:
+        for key in LINES[line.kind].names:
             if (given := getattr(line, key)) is not None:
                 values[key] = self.value(given, scope, (*here, key))
         if self.spec.graph:
@@ -213,7 +203,7 @@ class _Reader:
         try:
             for tensor in ("input", "weight", "output"):
                 values[tensor] = self.tensor(line, tensor, scope, here)
-            layer = _MAKERS[line.kind](full, values, shapes)
+            layer = LINES[line.kind].make(full, values, shapes)
         except InputError as error:
             raise InputError([self.placed(Fault("", full, f.message), here) for f in error.faults]) from None
         self.nodes.append(Node(layer, producers))
@@ -223,8 +213,7 @@ class _Reader:
     def tensor(self, line: LayerSpec, tensor: str, scope: _Scope, here: Place) -> TensorSpec:
         """The file's number format with what the line says of the tensor changed."""
         default = getattr(self.spec.dtype, tensor) if self.spec.dtype is not None else "int8"
-        if line.kind == "embedding" and tensor == "input":
-            default = "int32"  # what an embedding reads is indices, whatever the network computes in
+        default = LINES[line.kind].dtypes.get(tensor, default)
         change = getattr(line, tensor)
         if change is None:
             return TensorSpec(default)
@@ -266,185 +255,3 @@ def _parameters(lines: Sequence[LayerSpec | UseSpec]) -> Iterator[str]:
             if hasattr(value, "model_fields_set"):
                 values = [item for _, item in value]
             yield from (name for item in values if (name := parameter(item)) is not None)
-
-
-# One function a kind: the sizes that the line leaves out are those of what its producers give.
-
-
-def _wants(what: str, keys: Sequence[str], values: Values, shapes: tuple[Shape, ...]) -> None:
-    """Say which sizes are missing where there is no producer, or not one of the right rank, to give them."""
-    missing = [key for key in keys if key not in values]
-    if missing:
-        given = f"; what it reads is {shapes[0]}" if shapes else ""
-        raise InputError(f"{', '.join(missing)} must be given, or read from {what}{given}")
-
-
-def _image(values: Values, shapes: tuple[Shape, ...]) -> Values:
-    if shapes and len(shapes[0]) == 3:
-        values = dict(zip(("c", "h", "w"), shapes[0])) | values
-    _wants("an image", ("c", "h", "w"), values, shapes)
-    return values
-
-
-def _renamed(values: Values) -> Values:
-    """`act` in a file is `activation` in Python."""
-    if "act" in values:
-        values["activation"] = values.pop("act")
-    return values
-
-
-def _conv(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    return Conv2d(name, **_image(_renamed(values), shapes))
-
-
-def _dwconv(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    values = _image(_renamed(values), shapes)
-    channels, multiplier = whole(values["c"]), whole(values.pop("multiplier", 1))
-    if channels is None or multiplier is None:  # a parameter can be of any type
-        raise InputError("c and multiplier must be integers")
-    return Conv2d(name, **values, groups=channels, k=channels * multiplier, depthwise=True)
-
-
-def _pool(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    return Pool2d(name, **_image(values, shapes))
-
-
-def _fc(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    if shapes:
-        values.setdefault("k", math.prod(shapes[0]))
-        if len(shapes[0]) == 3 and values["k"] == math.prod(shapes[0]):
-            values["window"] = shapes[0][1:]
-    _wants("another layer", ("k",), values, shapes)
-    return Gemm(name, **_renamed(values), m=1)
-
-
-def _gemm(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    if shapes and len(shapes[0]) == 2:
-        values = {"m": shapes[0][0], "k": shapes[0][1]} | values
-    _wants("a matrix", ("m", "k"), values, shapes)
-    return Gemm(name, **_renamed(values))
-
-
-def _matmul(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    return BatchedMatmul(name, **values)
-
-
-def _attention(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    """Rows of the queries, and of the new keys where there are any, from what gives them; else all keys are cached."""
-    if shapes and (rows := _rows(shapes[0], values, ("heads", "dim"))):
-        values.setdefault("queries", rows)
-    if shapes and len(shapes) < 3 and "context" in values:
-        values.setdefault("cached", values["context"])
-    elif len(shapes) > 2 and (rows := _rows(shapes[1], {"kv_heads": values["heads"]} | values, ("kv_heads", "dim"))):
-        context = values.setdefault("context", rows)
-        if whole(context) is not None and context >= rows:
-            values.setdefault("cached", context - rows)
-    _wants("the rows of queries and keys", ("queries", "context"), values, shapes)
-    return Attention(name, **values)
-
-
-def _rows(shape: Shape, values: Values, keys: tuple[str, ...]) -> int | None:
-    """How many rows of the product of some sizes a shape has; None if that is not whole."""
-    sizes = [whole(values[key]) for key in keys]
-    row = math.prod(size for size in sizes if size is not None)
-    return None if None in sizes or row < 1 or math.prod(shape) % row else math.prod(shape) // row
-
-
-def _moe(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    if shapes and len(shapes[0]) == 2:
-        values = {"tokens": shapes[0][0], "hidden": shapes[0][1]} | values
-    _wants("a matrix", ("tokens", "hidden"), values, shapes)
-    return Moe(name, **_renamed(values))
-
-
-def _expert_gemm(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    if shapes and len(shapes[0]) == 2:
-        values = {"k": shapes[0][1]} | values
-    if len(shapes) > 1 and len(shapes[1]) == 2:
-        values = {"tokens": shapes[1][0], "experts": shapes[1][1]} | values
-    _wants("a matrix and the shares of experts", ("tokens", "experts", "k"), values, shapes)
-    return ExpertGemm(name, **_renamed(values))
-
-
-def _shaped(make: Callable[..., Layer]) -> Callable[[str, Values, tuple[Shape, ...]], Layer]:
-    def made(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-        if shapes:
-            values.setdefault("shape", shapes[0])
-        _wants("another layer", ("shape",), values, shapes)
-        return make(name, **values)
-
-    return made
-
-
-def _elementwise(type_: str | None) -> Callable[[str, Values, tuple[Shape, ...]], Layer]:
-    def made(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-        values = _renamed(values)
-        if type_ is not None:
-            values["type"] = type_
-        if shapes:
-            largest = max(shapes, key=math.prod)  # the others are spread over it
-            values.setdefault("shape", largest)
-            values["n"] = len(shapes)
-        _wants("other layers", ("shape",), values, shapes)
-        return Elementwise(name, **values)
-
-    return made
-
-
-def _concat(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    axis = values.pop("axis", 0)
-    if shapes and "parts" not in values:
-        if whole(axis) is None or not 0 <= axis < len(shapes[0]):
-            raise InputError(f"axis must be one of the {len(shapes[0])} axes of what is joined, not {axis!r:.60}")
-        parts = [shape[axis] if axis < len(shape) else 1 for shape in shapes]
-        values = {"before": shapes[0][:axis], "parts": parts, "rest": shapes[0][axis + 1 :]} | values
-    _wants("other layers", ("parts",), values, shapes)
-    return Concat(name, **values)
-
-
-def _recurrent(make: Callable[..., Layer]) -> Callable[[str, Values, tuple[Shape, ...]], Layer]:
-    def made(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-        values["hidden_size"] = values.pop("hidden")
-        if shapes and len(shapes[0]) <= 2:
-            values.setdefault("input_size", shapes[0][-1])
-            values.setdefault("steps", shapes[0][0] if len(shapes[0]) == 2 else 1)
-        _wants("a sequence", ("input_size",), values, shapes)
-        return make(name, **values)
-
-    return made
-
-
-def _embedding(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    if shapes:
-        values.setdefault("tokens", math.prod(shapes[0]))
-    return Embedding(name, **values)
-
-
-def _opaque(name: str, values: Values, shapes: tuple[Shape, ...]) -> Layer:
-    values.setdefault("shapes", shapes)
-    return Opaque(name, **values)
-
-
-_MAKERS: dict[str, Callable[[str, Values, tuple[Shape, ...]], Layer]] = {
-    "conv": _conv,
-    "dwconv": _dwconv,
-    "pool": _pool,
-    "fc": _fc,
-    "gemm": _gemm,
-    "matmul": _matmul,
-    "attention": _attention,
-    "moe": _moe,
-    "expert_gemm": _expert_gemm,
-    "add": _elementwise("add"),
-    "mul": _elementwise("mul"),
-    "elementwise": _elementwise(None),
-    "activation": _shaped(Activation),
-    "norm": _shaped(Normalization),
-    "softmax": _shaped(Softmax),
-    "concat": _concat,
-    "move": _shaped(DataMovement),
-    "lstm": _recurrent(Lstm),
-    "gru": _recurrent(Gru),
-    "embedding": _embedding,
-    "opaque": _opaque,
-}

@@ -1,25 +1,25 @@
 """The form of a trace file: what keys a network, a block and a line for each kind of layer have.
 
-Only the form is checked here: what a size may be is checked by the layer that is made of it. The module is long because
-it is a list: one small class for each kind of line.
+Only the form is checked here: what a size may be is checked by the layer that is made of it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, TypeAlias
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeAlias, Union
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
 from pydantic_core import CoreSchema, core_schema
 
 from hwsim.errors import nearest
 from hwsim.fields import Name, Share, Spec
-from hwsim.workload.layer import ACTIVATIONS
-from hwsim.workload.pointwise import ELEMENTWISE
+from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField
+from hwsim.workload.line import LINES, Line
 from hwsim.workload.tensor import DTYPES, FORMATS
 
-__all__ = ["KINDS", "SPECS", "LayerLine", "LayerSpec", "UseSpec", "WorkloadSpec", "parameter"]
+__all__ = ["LayerSpec", "UseSpec", "WorkloadSpec", "kinds", "line_specs", "parameter", "workload_spec"]
 
 _PARAMETER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]{0,39})\Z")
 _PARAMETER_SCHEMA = {"type": "string", "pattern": r"^\$[A-Za-z_]\w*$", "description": "a parameter of the block"}
@@ -75,30 +75,23 @@ def _is_shapes(value: object) -> bool:
 
 _INT = {"type": "integer", "minimum": 0}
 _INTS = {"type": "array", "items": _INT}
-Int: TypeAlias = Annotated[Any, _Value("an integer", _is_int, _INT)]
-Ints: TypeAlias = Annotated[Any, _Value("a list of integers", _is_ints, _INTS)]
-OneOrMore: TypeAlias = Annotated[
-    Any, _Value("an integer or a list of them", lambda v: _is_int(v) or _is_ints(v), {"anyOf": [_INT, _INTS]})
-]
-Pad: TypeAlias = Annotated[
-    Any,
-    _Value(
+#: How a file gives the fields of layers, by their types.
+_FORMS: dict[object, _Value] = {
+    int: (_integer := _Value("an integer", _is_int, _INT)),
+    OptionalInt: _integer,
+    bool: _Value("true or false", lambda value: isinstance(value, bool), {"type": "boolean"}),
+    str: _Value("a word", lambda value: isinstance(value, str), {"type": "string"}),
+    Pair: _Value("an integer or a list of them", lambda v: _is_int(v) or _is_ints(v), {"anyOf": [_INT, _INTS]}),
+    Pads: _Value(
         "an integer, a list of 2 or 4 of them, 'same' or 'valid'",
         lambda v: _is_int(v) or _is_ints(v) or v in ("same", "valid"),
         {"anyOf": [_INT, _INTS, {"enum": ["same", "valid"]}]},
     ),
-]
-Flag: TypeAlias = Annotated[Any, _Value("true or false", lambda value: isinstance(value, bool), {"type": "boolean"})]
-Act: TypeAlias = Annotated[Any, _words(*ACTIVATIONS)]
+    ShapeField: _Value("a list of integers", _is_ints, _INTS),
+    ShapesField: _Value("a list of shapes", _is_shapes, {"type": "array", "items": _INTS}),
+}
 Dtype: TypeAlias = Annotated[Any, _words(*DTYPES)]
 Format: TypeAlias = Annotated[Any, _words(*FORMATS)]
-PoolType: TypeAlias = Annotated[Any, _words("max", "avg")]
-ElementwiseType: TypeAlias = Annotated[Any, _words(*ELEMENTWISE)]
-NormType: TypeAlias = Annotated[Any, _words("layer", "rms", "batch", "instance", "group", "lrn")]
-ExpertType: TypeAlias = Annotated[Any, _words("up", "down")]
-MoveType: TypeAlias = Annotated[Any, _words("reshape", "transpose", "copy", "slice", "pad", "resize")]
-Shapes: TypeAlias = Annotated[Any, _Value("a list of shapes", _is_shapes, {"type": "array", "items": _INTS})]
-Text: TypeAlias = Annotated[Any, _Value("a word", lambda value: isinstance(value, str), {"type": "string"})]
 Argument: TypeAlias = Annotated[
     Any,
     _Value(
@@ -167,250 +160,6 @@ class LayerSpec(Spec):
     kind: ClassVar[str] = ""
 
 
-class _ImageSpec(LayerSpec):
-    c: Int | None = None
-    h: Int | None = None
-    w: Int | None = None
-    r: Int | None = None
-    s: Int | None = None
-    stride: OneOrMore | None = None
-    pad: Pad | None = None
-    dilation: OneOrMore | None = None
-
-
-class _ConvSpec(_ImageSpec):
-    bias: Flag | None = None
-    act: Act | None = None
-    dead_out: Int | None = None
-    dead_in: Int | None = None
-
-
-class ConvSpec(_ConvSpec):
-    """A convolution."""
-
-    conv: Name
-    k: Int
-    groups: Int | None = None
-    kind: ClassVar[str] = "conv"
-
-
-class DwconvSpec(_ConvSpec):
-    """A depthwise convolution: `multiplier` output channels for each input channel."""
-
-    dwconv: Name
-    multiplier: Int | None = None
-    kind: ClassVar[str] = "dwconv"
-
-
-class PoolSpec(_ImageSpec):
-    """A pooling; over the whole input where no window is given."""
-
-    pool: Name
-    type: PoolType | None = None
-    ceil: Flag | None = None
-    kind: ClassVar[str] = "pool"
-
-
-class _DenseSpec(LayerSpec):
-    n: Int
-    k: Int | None = None
-    bias: Flag | None = None
-    act: Act | None = None
-    dead_out: Int | None = None
-    dead_in: Int | None = None
-
-
-class FcSpec(_DenseSpec):
-    """A fully connected layer: all of its input at once, n outputs."""
-
-    fc: Name
-    kind: ClassVar[str] = "fc"
-
-
-class GemmSpec(_DenseSpec):
-    """A matrix product with stored weights: m rows of k inputs, n outputs."""
-
-    gemm: Name
-    m: Int | None = None
-    kind: ClassVar[str] = "gemm"
-
-
-class MatmulSpec(LayerSpec):
-    """b products of two activations: m x k by k x n."""
-
-    matmul: Name
-    b: Int | None = None
-    m: Int
-    n: Int
-    k: Int
-    cached: Int | None = Field(None, description="values of the second operand that are cached in memory")
-    kind: ClassVar[str] = "matmul"
-
-
-class AttentionSpec(LayerSpec):
-    """softmax(Q K^T) V; it reads queries, new keys and new values, or queries alone where all others are cached."""
-
-    attention: Name
-    queries: Int | None = None
-    context: Int | None = Field(None, description="positions of keys and values, new and cached ones")
-    heads: Int
-    kv_heads: Int | None = Field(None, description="heads of keys and values; heads if left out")
-    dim: Int = Field(description="values of a query and key of one head")
-    value_dim: Int | None = Field(None, description="values of a value of one head; dim if left out")
-    causal: Flag | None = None
-    window: Int | None = Field(None, description="the last positions that a query attends to; 0: all")
-    cached: Int | None = Field(None, description="positions whose keys and values are cached in memory")
-    kind: ClassVar[str] = "attention"
-
-
-class MoeSpec(LayerSpec):
-    """A mixture of experts in place of a feed-forward block."""
-
-    moe: Name
-    tokens: Int | None = None
-    hidden: Int | None = None
-    intermediate: Int
-    experts: Int
-    topk: Int
-    shared: Int | None = Field(None, description="shared experts, which every token uses in addition")
-    gated: Flag | None = Field(None, description="three matrices per expert (default), or two")
-    act: Act | None = None
-    router: Flag | None = Field(None, description="whether the router GEMM is part of the layer; default true")
-    bias: Flag | None = None
-    kind: ClassVar[str] = "moe"
-
-
-class ExpertGemmSpec(LayerSpec):
-    """A matrix product with the weights of topk experts for each token; it reads rows and the shares of experts."""
-
-    expert_gemm: Name
-    type: ExpertType | None = None
-    tokens: Int | None = None
-    experts: Int | None = None
-    topk: Int
-    n: Int
-    k: Int | None = None
-    bias: Flag | None = None
-    act: Act | None = None
-    kind: ClassVar[str] = "expert_gemm"
-
-
-class _ShapedSpec(LayerSpec):
-    shape: Ints | None = None
-
-
-class _OperandsSpec(_ShapedSpec):
-    n: Int | None = None
-    act: Act | None = None
-
-
-class AddSpec(_OperandsSpec):
-    """The sum of tensors of one shape; in a plain trace there are n of them, else as many as it reads."""
-
-    add: Name
-    kind: ClassVar[str] = "add"
-
-
-class MulSpec(_OperandsSpec):
-    """The product, value by value, of tensors of one shape."""
-
-    mul: Name
-    kind: ClassVar[str] = "mul"
-
-
-class ElementwiseSpec(_OperandsSpec):
-    """Tensors of one shape combined value by value."""
-
-    elementwise: Name
-    type: ElementwiseType
-    kind: ClassVar[str] = "elementwise"
-
-
-class ActivationSpec(_ShapedSpec):
-    """A function of each value that no other layer has fused."""
-
-    activation: Name
-    type: Act
-    kind: ClassVar[str] = "activation"
-
-
-class NormSpec(_ShapedSpec):
-    """A normalization that is not folded into other weights."""
-
-    norm: Name
-    type: NormType
-    kind: ClassVar[str] = "norm"
-
-
-class SoftmaxSpec(_ShapedSpec):
-    """A softmax over the last axis."""
-
-    softmax: Name
-    kind: ClassVar[str] = "softmax"
-
-
-class ConcatSpec(LayerSpec):
-    """Tensors concatenated along an axis, by default 0 (channels)."""
-
-    concat: Name
-    axis: Int | None = None
-    before: Ints | None = None
-    parts: Ints | None = None
-    rest: Ints | None = None
-    kind: ClassVar[str] = "concat"
-
-
-class MoveSpec(_ShapedSpec):
-    """Values that only move."""
-
-    move: Name
-    type: MoveType | None = None
-    to: Ints | None = None
-    kind: ClassVar[str] = "move"
-
-
-class _RecurrentSpec(LayerSpec):
-    hidden: Int
-    input_size: Int | None = None
-    steps: Int | None = None
-    bias: Flag | None = None
-
-
-class LstmSpec(_RecurrentSpec):
-    """A long short-term memory."""
-
-    lstm: Name
-    kind: ClassVar[str] = "lstm"
-
-
-class GruSpec(_RecurrentSpec):
-    """A gated recurrent unit."""
-
-    gru: Name
-    kind: ClassVar[str] = "gru"
-
-
-class EmbeddingSpec(LayerSpec):
-    """The look-up of rows in a table."""
-
-    embedding: Name
-    rows: Int
-    dim: Int
-    tokens: Int | None = None
-    kind: ClassVar[str] = "embedding"
-
-
-class OpaqueSpec(LayerSpec):
-    """An operator that hwsim has no model of: what it moves, and the constants that it stores."""
-
-    opaque: Name
-    type: Text
-    shapes: Shapes | None = None
-    to: Ints
-    stored: Int | None = None
-    kind: ClassVar[str] = "opaque"
-
-
 class UseSpec(Spec):
     """A block in place: its layers are called NAME_layer, and what reads NAME reads its last layer."""
 
@@ -421,20 +170,33 @@ class UseSpec(Spec):
     kind: ClassVar[str] = "use"
 
 
-SPECS: tuple[type[Spec], ...] = (
-    ConvSpec, DwconvSpec, PoolSpec, FcSpec, GemmSpec, MatmulSpec, AttentionSpec, MoeSpec, ExpertGemmSpec,
-    AddSpec, MulSpec, ElementwiseSpec, ActivationSpec, NormSpec, SoftmaxSpec, ConcatSpec, MoveSpec,
-    LstmSpec, GruSpec, EmbeddingSpec, OpaqueSpec, UseSpec,
-)  # fmt: skip
-#: The key of each kind of line, whose value is the layer's name.
-KINDS: tuple[str, ...] = tuple(str(spec.kind) for spec in SPECS)  # type: ignore[attr-defined]
+def line_spec(line: Line) -> type[LayerSpec]:
+    """The form of a line, whose keys have the types of its layer's fields."""
+    keys: dict[str, Any] = {line.key: Name}
+    for key in line.names:
+        form = _words(*line.choices(key)) if line.choices(key) else _FORMS[line.types[key]]
+        value = Annotated[Any, form]
+        note = line.notes.get(key)
+        keys[key] = (
+            (value, Field(description=note)) if key in line.required else (value | None, Field(None, description=note))
+        )
+    title = "".join(map(str.capitalize, line.key.split("_")))
+    spec = create_model(f"{title}Spec", __base__=LayerSpec, __doc__=line.description, **keys)
+    spec.kind = line.key
+    return spec
+
+
+def kinds() -> tuple[str, ...]:
+    """The key of each kind of line, whose value is the layer's name."""
+    return (*sorted(LINES), UseSpec.kind)
 
 
 def _one_kind(line: object) -> object:
     if not isinstance(line, dict):
         raise ValueError(f"must be a layer such as {{conv: conv1, k: 64, r: 3}}, not {line!r:.60}")
-    if not any(key in line for key in KINDS):
-        near = next((hint for hint in (nearest(key, KINDS) for key in line) if "nearest" in hint), nearest("", KINDS))
+    names = kinds()
+    if not any(key in line for key in names):
+        near = next((hint for hint in (nearest(key, names) for key in line) if "nearest" in hint), nearest("", names))
         raise ValueError(f"must start with a kind of layer and its name, such as 'conv: conv1'{near}")
     return line
 
@@ -442,35 +204,7 @@ def _one_kind(line: object) -> object:
 def _tag(line: Any) -> str:
     """Which kind a line is. The tag stands in the place of a fault, so it may not be a key of the line itself."""
     keys = line if isinstance(line, dict) else (getattr(line, "kind", ""),)
-    return f"a {next((key for key in keys if key in KINDS), '')}"
-
-
-LayerLine: TypeAlias = Annotated[
-    Annotated[ConvSpec, Tag("a conv")]
-    | Annotated[DwconvSpec, Tag("a dwconv")]
-    | Annotated[PoolSpec, Tag("a pool")]
-    | Annotated[FcSpec, Tag("a fc")]
-    | Annotated[GemmSpec, Tag("a gemm")]
-    | Annotated[MatmulSpec, Tag("a matmul")]
-    | Annotated[AttentionSpec, Tag("a attention")]
-    | Annotated[MoeSpec, Tag("a moe")]
-    | Annotated[ExpertGemmSpec, Tag("a expert_gemm")]
-    | Annotated[AddSpec, Tag("a add")]
-    | Annotated[MulSpec, Tag("a mul")]
-    | Annotated[ElementwiseSpec, Tag("a elementwise")]
-    | Annotated[ActivationSpec, Tag("a activation")]
-    | Annotated[NormSpec, Tag("a norm")]
-    | Annotated[SoftmaxSpec, Tag("a softmax")]
-    | Annotated[ConcatSpec, Tag("a concat")]
-    | Annotated[MoveSpec, Tag("a move")]
-    | Annotated[LstmSpec, Tag("a lstm")]
-    | Annotated[GruSpec, Tag("a gru")]
-    | Annotated[EmbeddingSpec, Tag("a embedding")]
-    | Annotated[OpaqueSpec, Tag("a opaque")]
-    | Annotated[UseSpec, Tag("a use")],
-    Discriminator(_tag),
-    BeforeValidator(_one_kind),
-]
+    return f"a {next((key for key in keys if key == UseSpec.kind or key in LINES), '')}"
 
 
 class WorkloadSpec(Spec):
@@ -485,6 +219,36 @@ class WorkloadSpec(Spec):
     graph: bool = Field(True, strict=True, description="false: layers are an unordered list without dataflow edges")
     input: list[int] | None = Field(None, min_length=1, max_length=8, description="its shape: [3, 224, 224]")
     dtype: Annotated[Dtypes, BeforeValidator(_dtypes, json_schema_input_type=str | Dtypes)] | None = None
-    blocks: dict[Name, Annotated[list[LayerLine], Field(min_length=1)]] = Field({}, description="lines to use again")
-    layers: list[LayerLine] = Field([], description="one line a layer, each after those it reads")
+    blocks: dict[str, list[Any]] = Field({}, description="lines to use again")
+    layers: list[Any] = Field([], description="one line a layer, each after those it reads")
     density: dict[str, Densities] = Field({}, description="shares of values that are not zero, by layer")
+
+
+def line_specs() -> tuple[type[LayerSpec | UseSpec], ...]:
+    """The forms of all lines."""
+    return _line_specs(tuple(LINES[key] for key in sorted(LINES)))
+
+
+@cache
+def _line_specs(lines: tuple[Line, ...]) -> tuple[type[LayerSpec | UseSpec], ...]:
+    return (*map(line_spec, lines), UseSpec)
+
+
+def workload_spec() -> type[WorkloadSpec]:
+    """The form of a file whose lines are of the kinds that there are."""
+    return _workload_spec(line_specs())
+
+
+@cache
+def _workload_spec(specs: tuple[type[LayerSpec | UseSpec], ...]) -> type[WorkloadSpec]:
+    forms: Any = Union[tuple(Annotated[spec, Tag(f"a {spec.kind}")] for spec in specs)]  # noqa: UP007
+    line = Annotated[forms, Discriminator(_tag), BeforeValidator(_one_kind)]
+    blocks: Any = dict[Name, Annotated[list[line], Field(min_length=1)]]
+    fields = WorkloadSpec.model_fields
+    return create_model(
+        "WorkloadSpec",
+        __base__=WorkloadSpec,
+        __doc__=WorkloadSpec.__doc__,
+        blocks=(blocks, fields["blocks"]),
+        layers=(list[line], fields["layers"]),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hwsim.calibration.gpu.device import BYTES, Properties, described, refused, repeated
+from hwsim.calibration.gpu.device import BYTES, Properties, no_device, properties_of, repeat_timing
 from hwsim.kernels.probe import Timing
 
 __all__ = ["CupyDevice"]
@@ -20,20 +20,20 @@ class CupyDevice:
 
     def __init__(self, cupy: Any, repeats: int) -> None:
         self.cupy, self.repeats = cupy, repeats
-        self.failed: list[str] = []
+        self.failures: list[str] = []
         try:
             count = cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise refused(f"cupy {cupy.__version__} sees none ({error})") from None
+            raise no_device(f"cupy {cupy.__version__} sees none ({error})") from None
         if not count:
-            raise refused(f"cupy {cupy.__version__} sees none")
+            raise no_device(f"cupy {cupy.__version__} sees none")
         self.properties = self._properties()
 
     def _properties(self) -> Properties:
         runtime = self.cupy.cuda.runtime
         properties = runtime.getDeviceProperties(self.cupy.cuda.Device().id)
         name = properties["name"].decode() if isinstance(properties["name"], bytes) else properties["name"]
-        return described(
+        return properties_of(
             name,
             f"cupy {self.cupy.__version__}, CUDA {runtime.runtimeGetVersion()}",
             False,
@@ -49,7 +49,7 @@ class CupyDevice:
             sizes={"l2": properties.get("l2CacheSize", 0), "shared": properties.get("sharedMemPerMultiprocessor", 0)},
         )
 
-    def _timed(self, run: Callable[[int], Any], copies: int, work: float) -> Timing:
+    def _time(self, run: Callable[[int], Any], copies: int, work: float) -> Timing:
         cuda = self.cupy.cuda
         kernels = -(-KERNELS // copies) * copies
 
@@ -62,13 +62,13 @@ class CupyDevice:
             end.synchronize()
             return float(cuda.get_elapsed_time(begin, end)) * 1e-3
 
-        return repeated(elapsed, kernels, work, self.repeats)
+        return repeat_timing(elapsed, kernels, work, self.repeats)
 
-    def _tried(self, timed: Callable[[], Timing]) -> Timing | None:
+    def _attempt(self, time_kernel: Callable[[], Timing]) -> Timing | None:
         try:
-            return timed()
+            return time_kernel()
         except self.cupy.cuda.memory.OutOfMemoryError as error:
-            self.failed.append(" ".join(str(error).split())[:200])
+            self.failures.append(" ".join(str(error).split())[:200])
             return None
         finally:
             self.cupy.get_default_memory_pool().free_all_blocks()
@@ -78,39 +78,39 @@ class CupyDevice:
         if dtype not in TYPES:
             return None
 
-        def timed() -> Timing:
+        def time_kernel() -> Timing:
             cupy = self.cupy
             a, *weights = (
                 cupy.random.standard_normal(shape, dtype="float32").astype(TYPES[dtype])
                 for shape in [(m, k)] + [(k, n)] * copies
             )
             out = cupy.empty((m, n), dtype=TYPES[dtype])
-            return self._timed(lambda i: cupy.matmul(a, weights[i], out=out), copies, float(m * n * k))
+            return self._time(lambda i: cupy.matmul(a, weights[i], out=out), copies, float(m * n * k))
 
-        return self._tried(timed)
+        return self._attempt(time_kernel)
 
     def time_copy(self, size: int) -> Timing | None:
         """See `Device`: a kernel that adds one to each value."""
 
-        def timed() -> Timing:
+        def time_kernel() -> Timing:
             x = self.cupy.zeros(size // BYTES["fp32"], dtype="float32")
             y = self.cupy.empty_like(x)
-            return self._timed(lambda _: self.cupy.add(x, 1.0, out=y), 1, float(2 * x.nbytes))
+            return self._time(lambda _: self.cupy.add(x, 1.0, out=y), 1, float(2 * x.nbytes))
 
-        return self._tried(timed)
+        return self._attempt(time_kernel)
 
     def time_read(self, size: int) -> Timing | None:
         """See `Device`: the largest of all values."""
 
-        def timed() -> Timing:
+        def time_kernel() -> Timing:
             x = self.cupy.zeros(size // BYTES["fp32"], dtype="float32")
-            return self._timed(lambda _: x.max(), 1, float(x.nbytes))
+            return self._time(lambda _: x.max(), 1, float(x.nbytes))
 
-        return self._tried(timed)
+        return self._attempt(time_kernel)
 
     def time_empty_kernel(self, graph: bool) -> Timing | None:
         """See `Device`; none in a graph."""
         if graph:
             return None
         empty = self.cupy.RawKernel('extern "C" __global__ void empty() {}', "empty")
-        return self._timed(lambda _: empty((1,), (1,), ()), 1, 1.0)
+        return self._time(lambda _: empty((1,), (1,), ()), 1, 1.0)

@@ -19,9 +19,9 @@ __all__ = [
     "Device",
     "Properties",
     "capability",
-    "described",
-    "refused",
-    "repeated",
+    "properties_of",
+    "no_device",
+    "repeat_timing",
     "smi",
 ]
 
@@ -56,11 +56,11 @@ class Properties(Spec):
 class Device(Protocol):
     """A device to be timed. Every timing is of one kernel; None says that this device or library has no such kernel.
 
-    `failed` has what a kernel was refused for.
+    `failures` has what a kernel was refused for.
     """
 
     properties: Properties
-    failed: list[str]
+    failures: list[str]
 
     def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
         """m x k by k x n, going round so many copies of the weights; the work is MACs."""
@@ -81,7 +81,7 @@ def capability(properties: Properties) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def repeated(elapsed: Callable[[int], float], kernels: int, work: float, repeats: int) -> Timing:
+def repeat_timing(elapsed: Callable[[int], float], kernels: int, work: float, repeats: int) -> Timing:
     """Timings of one kernel; `elapsed` gives the seconds that so many replays take, each of `kernels` kernels."""
     elapsed(1)
     times = max(1, round(SAMPLE_S / max(elapsed(1), 1e-7)))
@@ -104,11 +104,11 @@ def smi(name: str) -> dict[str, str]:
     return {key: value for key, value in zip(keys, values) if value and not value.startswith("[")}
 
 
-def described(
+def properties_of(
     name: str,
     software: str,
     graphs: bool,
-    told: Mapping[str, object],
+    values: Mapping[str, object],
     *,
     kilohertz: int = 0,
     memory_kilohertz: int = 0,
@@ -121,7 +121,7 @@ def described(
     Registers have 32 bits, and both edges of the memory's clock carry data. `sizes` are in bytes.
     """
     more = smi(name)
-    given = {
+    texts = {
         "clock": f"{more['clocks.max.sm']} MHz" if "clocks.max.sm" in more else kilohertz and f"{kilohertz} kHz",
         **{key: f"{size} B" for key, size in sizes.items()},
         "registers": f"{4 * registers} B",
@@ -135,12 +135,12 @@ def described(
             "software": f"{software}{driver}",
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "graphs": graphs,
-            **told,
-            **{key: text for key, text in given.items() if text and not text.startswith("0 ")},
+            **values,
+            **{key: text for key, text in texts.items() if text and not text.startswith("0 ")},
         }
     )
 
 
-def refused(what: str) -> InputError:
+def no_device(what: str) -> InputError:
     """No device to measure."""
     return InputError(f"a CUDA device must be visible to be measured: {what}")

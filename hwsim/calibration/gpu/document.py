@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from hwsim.calibration.gpu.fit import Fit, errors, fit, machine_with
-from hwsim.calibration.gpu.rounds import Measured, Product
+from hwsim.calibration.gpu.rounds import GpuMeasurement, Product
 from hwsim.calibration.gpu.sheet import Sheet
 from hwsim.errors import InputError
 from hwsim.fields import check
 from hwsim.machines.registry import kinds
 from hwsim.yaml_source import parse_yaml
 
-__all__ = ["Written", "gpu_text"]
+__all__ = ["MachineFile", "gpu_text"]
 
 
 @dataclass(frozen=True)
-class Written:
+class MachineFile:
     """A machine file, what was fitted for it, and lines that say how well it does."""
 
     text: str
@@ -29,11 +29,11 @@ class Written:
     lines: tuple[str, ...]
 
 
-def _own(measurement: Measured, dtype: str | None) -> list[Product]:
+def _own(measurement: GpuMeasurement, dtype: str | None) -> list[Product]:
     return [one for one in measurement.products if one.dtype == dtype]
 
 
-def gpu_text(measurement: Measured, name: str = "cuda", source: str = "") -> Written:
+def gpu_text(measurement: GpuMeasurement, name: str = "cuda", source: str = "") -> MachineFile:
     """The machine file of a measured device; constants are fitted on the way.
 
     Parameters
@@ -49,7 +49,7 @@ def gpu_text(measurement: Measured, name: str = "cuda", source: str = "") -> Wri
     head = sheet.head()
     document = parse_yaml("\n".join(head) + "\n", "calibration")
     check(kinds()["gpu"].spec_class, document)
-    document.override({key: value for key, (value, _) in sheet.measured.items()})
+    document.override({key: value for key, (value, _) in sheet.shares.items()})
     dtype = measurement.tensor_type
     # On Pascal the CUDA cores multiply 16 bits too.
     unit = sheet.kin.timer.unit(dtype).instruction.unit if dtype and sheet.kin.timer.unit(dtype) else "cuda"
@@ -59,32 +59,34 @@ def gpu_text(measurement: Measured, name: str = "cuda", source: str = "") -> Wri
     for one, where, floor in ((dtype, unit, True), ("fp32", "cuda", dtype is None)):
         if one is None or (one == "fp32" and fits and where == unit):
             continue
-        done = fit(document, _own(measurement, one), where, floor, empty_s)
-        if done is None:
+        result = fit(document, _own(measurement, one), where, floor, empty_s)
+        if result is None:
             sheet.notes.append(f"too few {one} GEMMs were timed: the {where} constants of the generation are used")
             continue
-        document = machine_with(document, done.values).document
-        fits.append(done)
+        document = machine_with(document, result.values).document
+        fits.append(result)
     lines = [*head, *_constants(sheet, fits), *_closing(sheet, fits)]
-    remarks = [_fit_line(done) for done in fits] + list(_elsewhere(document, measurement, fits))
+    remarks = [_fit_line(result) for result in fits] + list(_elsewhere(document, measurement, fits))
     comments = [f"#   {line}" for line in (*sheet.rates(), *sheet.streams(), *remarks)]
     lines += ["# Measured, and how far it can be trusted:", *comments]
     if sheet.notes:
         lines += ["# What to know:", *(f"#   {note}" for note in sheet.notes)]
     text = "\n".join(lines) + "\n"
-    return Written(text, tuple(fits), (*(line[4:] for line in comments), *(f"note: {note}" for note in sheet.notes)))
+    return MachineFile(
+        text, tuple(fits), (*(line[4:] for line in comments), *(f"note: {note}" for note in sheet.notes))
+    )
 
 
 def _constants(sheet: Sheet, fits: list[Fit]) -> Iterator[str]:
-    fitted = {key: (value, one) for one in fits for key, value in one.values.items()}
-    if "launch" in fitted:
-        value, one = fitted["launch"]
+    fits_by_key = {key: (value, one) for one in fits for key, value in one.values.items()}
+    if "launch" in fits_by_key:
+        value, one = fits_by_key["launch"]
         yield f"launch: {value * 1e6:.4g} us  # fitted; {_trust(one, 'launch')}"
     units: dict[str, list[str]] = {}
-    for key, (value, doubt) in sheet.measured.items():
-        if key not in fitted:
+    for key, (value, doubt) in sheet.shares.items():
+        if key not in fits_by_key:
             units.setdefault(key.split(".")[1], []).append(f"    {key.split('.')[2]}: {value:g}  # {doubt}")
-    for key, (value, one) in fitted.items():
+    for key, (value, one) in fits_by_key.items():
         if key != "launch":
             units.setdefault(key.split(".")[1], []).append(
                 f"    {key.split('.')[2]}: {value:g}  # fitted; {_trust(one, key)}"
@@ -110,12 +112,12 @@ def _fit_line(one: Fit) -> str:
     )
 
 
-def _elsewhere(document: Any, measurement: Measured, fits: list[Fit]) -> Iterator[str]:
+def _elsewhere(document: Any, measurement: GpuMeasurement, fits: list[Fit]) -> Iterator[str]:
     """Mean errors of types that nothing was fitted on."""
     machine = machine_with(document, {})
-    fitted = {one.dtype for one in fits}
+    fits_by_key = {one.dtype for one in fits}
     for dtype in dict.fromkeys(one.dtype for one in measurement.products):
-        if dtype in fitted:
+        if dtype in fits_by_key:
             continue
         own = _own(measurement, dtype)
         try:
@@ -133,5 +135,5 @@ def _closing(sheet: Sheet, fits: list[Fit]) -> Iterator[str]:
     if fits:
         yield "fitted:"
         for one in fits:
-            what = f"{one.products} {one.dtype} products of {sheet.told.name}"
+            what = f"{one.products} {one.dtype} products of {sheet.device.name}"
             yield from (f"  {key}: {json.dumps(what)}" for key in one.values)

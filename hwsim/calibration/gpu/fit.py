@@ -57,10 +57,10 @@ class Fit:
 
 def machine_with(document: Document, values: Mapping[str, float]) -> Machine:
     """The machine with constants over its own, by their keys in the file."""
-    changed = deepcopy(document)
-    changed.override({key: f"{value:.9g} s" if key == "launch" else value for key, value in values.items()})
+    copy = deepcopy(document)
+    copy.override({key: f"{value:.9g} s" if key == "launch" else value for key, value in values.items()})
     machine_class = kinds()["gpu"]
-    return machine_class(check(machine_class.spec_class, changed), Path(), changed)
+    return machine_class(check(machine_class.spec_class, copy), Path(), copy)
 
 
 def errors(machine: Any, products: Sequence[Product]) -> Floats:
@@ -70,11 +70,11 @@ def errors(machine: Any, products: Sequence[Product]) -> Floats:
     output = {"int8": "int32", "tf32": "fp32"}.get(dtype, dtype)
     math = "fp32" if dtype == "tf32" else dtype
     if dtype == "tf32":
-        changed = deepcopy(machine.document)
-        changed.override({"precision": "tf32"})
-        machine = type(machine)(check(type(machine).spec_class, changed), machine.folder, changed)
-    measured = np.array([one.seconds for one in products])
-    relative: Floats = machine.gemm_times(m, n, k, math, output) / measured - 1
+        copy = deepcopy(machine.document)
+        copy.override({"precision": "tf32"})
+        machine = type(machine)(check(type(machine).spec_class, copy), machine.folder, copy)
+    seconds = np.array([one.seconds for one in products])
+    relative: Floats = machine.gemm_times(m, n, k, math, output) / seconds - 1
     return relative
 
 
@@ -107,7 +107,9 @@ def fit(document: Document, products: Sequence[Product], unit: str, floor: bool,
         key: (max(one[key] for one in refits) - min(one[key] for one in refits)) / value if refits else 0.0
         for key, value in values.items()
     }
-    before, after = (float(np.mean(np.abs(errors(machine_with(document, given), products)))) for given in ({}, values))
+    before, after = (
+        float(np.mean(np.abs(errors(machine_with(document, changes), products)))) for changes in ({}, values)
+    )
     return Fit(products[0].dtype, values, spread, len(products), before, after)
 
 
@@ -157,8 +159,8 @@ def _solve(
             way = way / 2
         else:
             break
-        done = gain < TINY or np.abs(next_at - at).max() < TINY
+        is_converged = gain < TINY or np.abs(next_at - at).max() < TINY
         at, residuals = next_at, next_found
-        if done:
+        if is_converged:
             break
     return {name: float(f"{value:.4g}") for name, value in values(at).items()}

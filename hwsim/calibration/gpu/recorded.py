@@ -12,7 +12,7 @@ from hwsim.fields import Positive, Size, Spec, check
 from hwsim.kernels.probe import Timing
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["Recorded", "Recorder"]
+__all__ = ["Recording", "Recorder"]
 
 Microseconds = Annotated[float, Field(gt=0, le=1e9)]
 Key = tuple[object, ...]
@@ -55,13 +55,13 @@ class RecordedFile(Spec):
     runs: list[Run]
 
 
-class Recorded:
+class Recording:
     """A device whose timings are read from a file; what the file lacks was not measured."""
 
     def __init__(self, path: str | Path) -> None:
         recording = check(RecordedFile, read_yaml(Path(path)))
         self.properties, self.source = recording.properties, recording.source
-        self.failed: list[str] = []
+        self.failures: list[str] = []
         self._times = {run.key: tuple(us * 1e3 for us in run.us) for run in recording.runs}
 
     def _timing(self, key: Key, work: float) -> Timing | None:
@@ -90,10 +90,10 @@ class Recorder:
 
     def __init__(self, device: Device, source: str = "") -> None:
         self.source = source
-        self.device, self.properties, self.failed = device, device.properties, device.failed
+        self.device, self.properties, self.failures = device, device.properties, device.failures
         self._lines: list[str] = []
 
-    def _keep(self, what: str, timing: Timing | None) -> Timing | None:
+    def _record(self, what: str, timing: Timing | None) -> Timing | None:
         if timing is not None:
             self._lines.append(f"  - {{{what}, us: [{', '.join(f'{ns * 1e-3:.6g}' for ns in timing.ns)}]}}")
         return timing
@@ -101,22 +101,22 @@ class Recorder:
     def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
         """See `Device`."""
         timing = self.device.time_matmul(m, n, k, dtype, copies)
-        return self._keep(f"matmul: [{m}, {n}, {k}], type: {dtype}", timing)
+        return self._record(f"matmul: [{m}, {n}, {k}], type: {dtype}", timing)
 
     def time_copy(self, size: int) -> Timing | None:
         """See `Device`."""
-        return self._keep(f"copy: {size} B", self.device.time_copy(size))
+        return self._record(f"copy: {size} B", self.device.time_copy(size))
 
     def time_read(self, size: int) -> Timing | None:
         """See `Device`."""
-        return self._keep(f"read: {size} B", self.device.time_read(size))
+        return self._record(f"read: {size} B", self.device.time_read(size))
 
     def time_empty_kernel(self, graph: bool) -> Timing | None:
         """See `Device`."""
-        return self._keep(f"empty: {'graph' if graph else 'stream'}", self.device.time_empty_kernel(graph))
+        return self._record(f"empty: {'graph' if graph else 'stream'}", self.device.time_empty_kernel(graph))
 
     def text(self) -> str:
-        """The file that `Recorded` reads."""
+        """The file that `Recording` reads."""
         import yaml
 
         properties = self.properties.model_dump(exclude_none=True)

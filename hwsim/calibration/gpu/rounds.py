@@ -9,7 +9,7 @@ from hwsim.calibration.gpu.device import BYTES, Device, Properties
 from hwsim.errors import InputError
 from hwsim.kernels.probe import Timing
 
-__all__ = ["GRID", "LARGE", "Measured", "Product", "Tell", "measure_device"]
+__all__ = ["GRID", "LARGE", "GpuMeasurement", "Product", "Tell", "measure_device"]
 
 Tell = Callable[[str, int, int], None]
 """What is being done, how much of it is done, how much there is."""
@@ -49,7 +49,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Measured:
+class GpuMeasurement:
     """What was timed of a device; an entry that is missing has no kernel in the library that ran it.
 
     `bandwidth` has ``dram copy``, ``dram read``, ``l2 copy`` and ``l2 read``; `empty` has ``graph`` and ``stream``.
@@ -84,7 +84,7 @@ def _fits(dtype: str, shape: Shape, memory: float) -> bool:
     return (m * k + COPIES * n * k + m * n) * BYTES[dtype] < memory / 2
 
 
-def measure_device(device: Device, tell: Tell | None = None) -> Measured:
+def measure_device(device: Device, tell: Tell | None = None) -> GpuMeasurement:
     """Time products of each type, bandwidths of L2 and DRAM, and empty kernels.
 
     Raises
@@ -116,8 +116,8 @@ def measure_device(device: Device, tell: Tell | None = None) -> Measured:
     sizes = {"dram": min(int(memory / 8), max(8 * l2, 256 * MIB))} | ({"l2": l2 // 8} if l2 else {})
     bandwidth = {}
     for level, size in sizes.items():
-        for what, timed in (("copy", device.time_copy), ("read", device.time_read)):
-            timing = timed(size)
+        for what, time_stream in (("copy", device.time_copy), ("read", device.time_read)):
+            timing = time_stream(size)
             if timing is not None:
                 bandwidth[f"{level} {what}"] = timing
     empty = {}
@@ -125,11 +125,11 @@ def measure_device(device: Device, tell: Tell | None = None) -> Measured:
         timing = device.time_empty_kernel(name == "graph")
         if timing is not None:
             empty[name] = timing
-    refused = list(dict.fromkeys(device.failed))
-    notes += [f"a kernel was refused: {why}" for why in refused[:MOST_REFUSED]]
+    no_device = list(dict.fromkeys(device.failures))
+    notes += [f"a kernel was refused: {why}" for why in no_device[:MOST_REFUSED]]
     if len(products) < LEAST_PRODUCTS:
-        why = f": {refused[0]}" if refused else ""
+        why = f": {no_device[0]}" if no_device else ""
         raise InputError(
             f"at least {LEAST_PRODUCTS} products must be timed on {device.properties.name}, not {len(products)}{why}"
         )
-    return Measured(device.properties, tuple(products), bandwidth, empty, tuple(notes))
+    return GpuMeasurement(device.properties, tuple(products), bandwidth, empty, tuple(notes))

@@ -8,7 +8,7 @@ from typing import Any
 
 from hwsim.calibration.document import size_text
 from hwsim.calibration.gpu.device import capability
-from hwsim.calibration.gpu.rounds import Measured
+from hwsim.calibration.gpu.rounds import GpuMeasurement
 from hwsim.errors import InputError
 from hwsim.kernels.probe import Timing
 from hwsim.machines.loader import load_machine
@@ -29,13 +29,13 @@ def kin_of(version: tuple[int, int]) -> tuple[str, str]:
     """The shipped machine with the SM of a compute capability, and a note where there is none of just that."""
     if version in KIN:
         return KIN[version], ""
-    older = [listed for listed in KIN if listed < version]
+    older = [version_ for version_ in KIN if version_ < version]
     if not older:
         least = ".".join(map(str, min(KIN)))
         raise InputError(f"the compute capability must be {least} or later, not {version[0]}.{version[1]}")
     near = max(older)
-    shown = ".".join(map(str, version))
-    return KIN[near], f"no generation for compute capability {shown}: that of {near[0]}.{near[1]} is used"
+    text = ".".join(map(str, version))
+    return KIN[near], f"no generation for compute capability {text}: that of {near[0]}.{near[1]} is used"
 
 
 def _doubt(timing: Timing) -> str:
@@ -47,17 +47,17 @@ def _doubt(timing: Timing) -> str:
 class Sheet:
     """A measured device as lines of its file; `notes` gathers what was taken from elsewhere on the way."""
 
-    def __init__(self, found: Measured, name: str, source: str) -> None:
-        self.found, self.name, self.source = found, name, source
-        self.told = found.properties
+    def __init__(self, measurement: GpuMeasurement, name: str, source: str) -> None:
+        self.measurement, self.name, self.source = measurement, name, source
+        self.device = measurement.properties
         self.teller = "recorded run" if source else "driver"
         self.how = "from a recorded run" if source else "as hwsim calibrate measured it"
-        kin, note = kin_of(capability(self.told))
+        kin, note = kin_of(capability(self.device))
         self.kin: Any = load_machine(kin)
-        self.notes = [*([note] if note else []), *found.notes]
-        self.measured: dict[str, tuple[float, str]] = {}  # constants that a timing gives as it is, and their doubt
+        self.notes = [*([note] if note else []), *measurement.notes]
+        self.shares: dict[str, tuple[float, str]] = {}  # constants that a timing gives as it is, and their doubt
         self.spread: dict[str, float] = {}
-        self.clock = float(self.told.clock or self.kin.spec.clock_hz(self.kin.spec.clock))
+        self.clock = float(self.device.clock or self.kin.spec.clock_hz(self.kin.spec.clock))
         self.bandwidth, self.bandwidth_source = self._dram()
         self._shares()
 
@@ -67,18 +67,18 @@ class Sheet:
 
     def _rate(self, name: str) -> float | None:
         """Bytes a second of a stream, without the launch."""
-        timing = self.found.bandwidth.get(name)
+        timing = self.measurement.bandwidth.get(name)
         if timing is None:
             return None
-        empty = self.found.empty.get("graph" if self.told.graphs else "stream")
+        empty = self.measurement.empty.get("graph" if self.device.graphs else "stream")
         # What a launch takes is known to a tenth of it at best: at most half of a time is taken off.
         ns = max(timing.least_ns - (empty.least_ns if empty else 0.0), timing.least_ns / 2)
         return timing.work / ns * 1e9
 
     def _dram(self) -> tuple[float, str]:
         """Bytes a second that the shares are of."""
-        if self.told.dram is not None:
-            return float(self.told.dram.amount), f"{self.teller}: clock and width of the memory"
+        if self.device.dram is not None:
+            return float(self.device.dram.amount), f"{self.teller}: clock and width of the memory"
         rate, share = self._rate("dram copy"), self.kin.timer.constants["cuda"].dram_share
         if rate is not None:
             self.notes.append(f"the {self.teller} does not report the DRAM bandwidth: it is estimated from copies")
@@ -89,7 +89,7 @@ class Sheet:
 
     def _shares(self) -> None:
         """What CUDA cores stream of DRAM and L2, from the copies."""
-        port = 64 * self.told.sms * self.clock
+        port = 64 * self.device.sms * self.clock
         for key, name, whole, most in (
             ("constants.cuda.dram_share", "dram copy", self.bandwidth, 1.0),
             ("constants.cuda.l2_share", "l2 copy", port, 4.0),
@@ -100,50 +100,50 @@ class Sheet:
                 continue
             if rate > most * whole:
                 self.notes.append(f"the {name} is faster than it can be ({rate / whole:.2f} of the whole): bounded")
-            timing = self.found.bandwidth[name]
-            self.measured[key] = (float(f"{min(rate / whole, most):.4g}"), f"{name}; {_doubt(timing)}")
+            timing = self.measurement.bandwidth[name]
+            self.shares[key] = (float(f"{min(rate / whole, most):.4g}"), f"{name}; {_doubt(timing)}")
             self.spread[key] = timing.spread
 
     def _memories(self) -> Iterator[str]:
-        l2 = self.told.l2
+        l2 = self.device.l2
         size = size_text(l2) if l2 else self._missing("the size of L2", size_text(self.kin.spec.memories["l2"].size))
         parts = self.kin.spec.memories["l2"].partitions
         split = f", partitions: {parts}" if parts > 1 else ""
         rate = self._rate("l2 read")
         wide = f", bandwidth: {rate / 1e9:.4g} GB/s" if rate is not None else ""
-        how = f"; bandwidth of reads, {_doubt(self.found.bandwidth['l2 read'])}" if rate is not None else ""
+        how = f"; bandwidth of reads, {_doubt(self.measurement.bandwidth['l2 read'])}" if rate is not None else ""
         yield f"  l2: {{size: {size}{wide}{split}, source: {json.dumps((self.teller if l2 else self.kin.name) + how)}}}"
-        dram = f"size: {size_text(self.told.memory)}, bandwidth: {self.bandwidth / 1e9:.5g} GB/s"
+        dram = f"size: {size_text(self.device.memory)}, bandwidth: {self.bandwidth / 1e9:.5g} GB/s"
         yield f"  dram: {{{dram}, source: {json.dumps(self.bandwidth_source)}}}"
 
     def head(self) -> list[str]:
         """Everything that needs no fit."""
-        told, kin = self.told, self.kin.spec
+        device, kin = self.device, self.kin.spec
         registers, shared = (
-            size_text(given) if given else self._missing(what, size_text(own))
-            for given, what, own in (
-                (told.registers, "registers", kin.sm.registers),
-                (told.shared, "shared memory", kin.sm.shared),
+            size_text(value) if value else self._missing(what, size_text(own))
+            for value, what, own in (
+                (device.registers, "registers", kin.sm.registers),
+                (device.shared, "shared memory", kin.sm.shared),
             )
         )
-        board = told.board
+        board = device.board
         watts = f"{float(board):g}" if board else self._missing("the limit of the power", f"{float(kin.power.board):g}")
         # A board that may draw less than what the kin draws idle is a smaller one.
         idle = min(float(kin.power.idle), float(watts) / 4)
-        if told.clock is None:
+        if device.clock is None:
             self._missing("the clock", f"{self.clock / 1e6:g} MHz")
         macs = ", ".join(f"{dtype}: {rate}" for dtype, rate in kin.sm.macs.items())
-        made = f"measured on {told.date}; {told.software or 'software not told'}"
+        origin = f"measured on {device.date}; {device.software or 'software not device'}"
         power = f"{self.teller}: board; of {kin.name}: idle, reaction" if board else f"those of {kin.name}"
         lines = [
             "kind: gpu",
             f"name: {json.dumps(self.name)}",
-            f"description: {json.dumps(f'{told.name}, {self.how}')}",
-            f"source: {json.dumps(f'{self.source or made}; rates of an SM: those of {kin.name} ({kin.source})')}",
+            f"description: {json.dumps(f'{device.name}, {self.how}')}",
+            f"source: {json.dumps(f'{self.source or origin}; rates of an SM: those of {kin.name} ({kin.source})')}",
             f"generation: {kin.generation}",
-            f"harness: {'graph' if told.graphs else 'stream'}",
+            f"harness: {'graph' if device.graphs else 'stream'}",
             f"clocks: {{sm: {self.clock / 1e6:g} MHz}}",
-            f"sms: {told.sms}",
+            f"sms: {device.sms}",
             "sm:",
             f"  macs: {{{macs}}}",
             f"  registers: {registers}",
@@ -168,12 +168,12 @@ class Sheet:
         """Comments: the fastest product of each type, beside the peak of the data sheet."""
         macs = self.kin.spec.sm.macs
         for dtype in ("fp32", "tf32", "fp16", "bf16", "int8"):
-            best = self.found.rate(dtype)
+            best = self.measurement.rate(dtype)
             if best is None:
                 continue
             rate = best.timing.work / best.seconds
             runs = "dp4a" if dtype == "int8" and dtype not in macs else dtype
-            peak = macs.get(runs, 0) * self.told.sms * self.clock
+            peak = macs.get(runs, 0) * self.device.sms * self.clock
             share = f", {rate / peak:.1%} of the peak" if peak else ""
             size = f"{best.m}x{best.n}x{best.k}"
             yield f"{dtype}: {format_si(2 * rate, 'op/s', 4)}{share} ({size}; {_doubt(best.timing)})"
@@ -186,9 +186,9 @@ class Sheet:
 
     def streams(self) -> Iterator[str]:
         """Comments: bandwidths and empty kernels."""
-        for name, timing in self.found.bandwidth.items():
+        for name, timing in self.measurement.bandwidth.items():
             rate = self._rate(name)
             assert rate is not None
             yield f"{name}: {rate / 1e9:.4g} GB/s ({_doubt(timing)})"
-        for name, timing in self.found.empty.items():
+        for name, timing in self.measurement.empty.items():
             yield f"empty kernel, {name}: {timing.least_ns * 1e-3:.3g} us ({_doubt(timing)})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hwsim.calibration.gpu.device import Properties, capability, described, refused, repeated
+from hwsim.calibration.gpu.device import Properties, capability, no_device, properties_of, repeat_timing
 from hwsim.kernels.probe import Timing
 
 __all__ = ["TorchDevice"]
@@ -28,15 +28,15 @@ class TorchDevice:
 
     def __init__(self, torch: Any, repeats: int) -> None:
         if not torch.cuda.is_available():
-            raise refused(f"torch {torch.__version__} sees none")
+            raise no_device(f"torch {torch.__version__} sees none")
         self.torch, self.repeats = torch, repeats
-        self.failed: list[str] = []
+        self.failures: list[str] = []
         self.properties = self._properties()
 
     def _properties(self) -> Properties:
         torch = self.torch
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        return described(
+        return properties_of(
             properties.name,
             f"torch {torch.__version__}, CUDA {torch.version.cuda}",
             True,
@@ -55,7 +55,7 @@ class TorchDevice:
             },
         )
 
-    def _timed(self, run: Callable[[int], Any], copies: int, work: float, graph: bool = True) -> Timing:
+    def _time(self, run: Callable[[int], Any], copies: int, work: float, graph: bool = True) -> Timing:
         """Time `run` of each copy in turn; its results must lie in tensors that are there already."""
         torch = self.torch
         side = torch.cuda.Stream()
@@ -86,14 +86,14 @@ class TorchDevice:
             torch.cuda.synchronize()
             return float(begin.elapsed_time(end)) * 1e-3
 
-        return repeated(elapsed, kernels, work, self.repeats)
+        return repeat_timing(elapsed, kernels, work, self.repeats)
 
-    def _tried(self, timed: Callable[[], Timing]) -> Timing | None:
+    def _attempt(self, time_kernel: Callable[[], Timing]) -> Timing | None:
         """None where torch has no such kernel for this device, or no memory for it."""
         try:
-            return timed()
+            return time_kernel()
         except RuntimeError as error:  # torch's out of memory is one too
-            self.failed.append(" ".join(str(error).split())[:200])
+            self.failures.append(" ".join(str(error).split())[:200])
             return None
         finally:
             self.torch.cuda.empty_cache()
@@ -110,23 +110,23 @@ class TorchDevice:
         if not self._has(dtype) or (dtype == "int8" and (m <= 16 or n % 8 or k % 8)):
             return None
 
-        def timed() -> Timing:
+        def time_kernel() -> Timing:
             if dtype == "int8":
                 a, *weights = (self._integers(shape) for shape in [(m, k)] + [(n, k)] * copies)
                 weights = [w.t() for w in weights]
                 out = torch.empty((m, n), dtype=torch.int32, device="cuda")
-                return self._timed(lambda i: torch._int_mm(a, weights[i], out=out), copies, float(m * n * k))
+                return self._time(lambda i: torch._int_mm(a, weights[i], out=out), copies, float(m * n * k))
             kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(dtype, torch.float32)
             a, *weights = (torch.randn(shape, device="cuda", dtype=kind) for shape in [(m, k)] + [(k, n)] * copies)
             out = torch.empty((m, n), dtype=kind, device="cuda")
             before = torch.backends.cuda.matmul.allow_tf32
             torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
             try:
-                return self._timed(lambda i: torch.mm(a, weights[i], out=out), copies, float(m * n * k))
+                return self._time(lambda i: torch.mm(a, weights[i], out=out), copies, float(m * n * k))
             finally:
                 torch.backends.cuda.matmul.allow_tf32 = before
 
-        return self._tried(timed)
+        return self._attempt(time_kernel)
 
     def _integers(self, shape: tuple[int, int]) -> Any:
         return self.torch.randint(-128, 128, shape, dtype=self.torch.int8, device="cuda")
@@ -135,25 +135,25 @@ class TorchDevice:
         """See `Device`: a kernel that adds one to each value, since a plain copy may go to the copy engine."""
         torch = self.torch
 
-        def timed() -> Timing:
+        def time_kernel() -> Timing:
             x = torch.zeros(size // 4, device="cuda")
             y = torch.empty_like(x)
-            return self._timed(lambda _: torch.add(x, 1.0, out=y), 1, float(2 * (size // 4 * 4)))
+            return self._time(lambda _: torch.add(x, 1.0, out=y), 1, float(2 * (size // 4 * 4)))
 
-        return self._tried(timed)
+        return self._attempt(time_kernel)
 
     def time_read(self, size: int) -> Timing | None:
         """See `Device`: the largest of all values."""
         torch = self.torch
 
-        def timed() -> Timing:
+        def time_kernel() -> Timing:
             x = torch.zeros(size // 4, device="cuda")
             y = torch.empty((), device="cuda")
-            return self._timed(lambda _: torch.amax(x, dim=0, out=y), 1, float(size // 4 * 4))
+            return self._time(lambda _: torch.amax(x, dim=0, out=y), 1, float(size // 4 * 4))
 
-        return self._tried(timed)
+        return self._attempt(time_kernel)
 
     def time_empty_kernel(self, graph: bool) -> Timing | None:
         """See `Device`: adding one to one value, which is as near to nothing as torch has."""
         one = self.torch.zeros(1, device="cuda")
-        return self._tried(lambda: self._timed(lambda _: one.add_(1.0), 1, 1.0, graph))
+        return self._attempt(lambda: self._time(lambda _: one.add_(1.0), 1, 1.0, graph))

@@ -79,21 +79,21 @@ class MeasuredComparison:
 
     def document(self) -> dict[str, Any]:
         """Plain numbers for JSON, with their units in the keys."""
-        ran = self.measurement
+        measurement = self.measurement
         return {
             "machine": self.machine,
             "workload": self.workload,
-            "model": ran.model,
-            "runtime": ran.runtime,
-            "threads": ran.threads,
-            "batch": ran.batch,
-            "runs": ran.runs,
+            "model": measurement.model,
+            "runtime": measurement.runtime,
+            "threads": measurement.threads,
+            "batch": measurement.batch,
+            "runs": measurement.runs,
             "predicted_s": self.predicted_s,
-            "measured_s": ran.latency_s,
-            "measured_median_s": ran.median_s,
-            "measured_nodes_s": ran.nodes_s,
+            "measured_s": measurement.latency_s,
+            "measured_median_s": measurement.median_s,
+            "measured_nodes_s": measurement.nodes_s,
             "error": self.error,
-            "measured_energy_j": ran.energy_j,
+            "measured_energy_j": measurement.energy_j,
             "layers": [{**asdict(row), "error": row.error} for row in self.rows],
             "by_kind": {
                 kind: {"rows": rows, "mean_absolute_error": error, "predicted_s": predicted, "measured_s": measured}
@@ -134,17 +134,17 @@ KINDS = (
 """Of several layers compared as one, the first of these names the kind: it is what takes the time."""
 
 
-def compared(
-    report: Report, ran: Measurement, layer_of: Mapping[str, str], notes: Iterable[str] = ()
+def comparison_of(
+    report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[str] = ()
 ) -> MeasuredComparison:
     """A prediction and a measurement of the same model side by side; `layer_of` names the layer of each file's node."""
     layers = {layer.name: layer for layer in report.workload}
     results: dict[str, LayerResult] = {result.name: result for result in report.results}
-    times = {node.name: node for node in ran.nodes}
-    covering = cover(ran.optimized or _ran(ran), ran.original)
+    times = {node.name: node for node in measurement.nodes}
+    covering = cover(measurement.optimized or _bare_nodes(measurement), measurement.original)
     rows, only_predicted, only_measured = [], [], []
     # Where no node was timed, no layer is missing.
-    for group in groups(layers, times, covering, layer_of) if ran.nodes else ():
+    for group in groups(layers, times, covering, layer_of) if measurement.nodes else ():
         if not group.nodes:
             only_predicted += [(name, results[name].latency_s) for name in group.layers]
         elif not group.layers:
@@ -165,18 +165,18 @@ def compared(
     return MeasuredComparison(
         report.machine.name,
         report.workload.name,
-        ran,
+        measurement,
         tuple(rows),
         tuple(only_predicted),
         tuple(only_measured),
         report.summary.latency_s,
-        (*notes, *ran.notes),
+        (*notes, *measurement.notes),
     )
 
 
-def _ran(ran: Measurement) -> tuple[GraphNode, ...]:
+def _bare_nodes(measurement: Measurement) -> tuple[GraphNode, ...]:
     """The nodes that ran, where the runtime did not write its graph: their names alone."""
-    return tuple(GraphNode(node.name, node.op, (), ()) for node in ran.nodes)
+    return tuple(GraphNode(node.name, node.op, (), ()) for node in measurement.nodes)
 
 
 def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[str]]:
@@ -214,11 +214,13 @@ def compare_measured(
 
     check_request(model, runtime, threads, batch, runs, device)
     predicting, notes = with_threads(machine, threads) if device == "cpu" else (machine, [])
-    read = read_model(model, shape=shapes)
-    report = simulate(predicting, read.workload, batch=batch)
-    ran = measure(model, runtime, threads, batch, runs, shapes, tell, device=device)
-    layer_of = {ran.original[place].name: name for place, name in read.layers.items() if place < len(ran.original)}
-    return compared(report, ran, layer_of, [*map(str, read.warnings), *notes])
+    source_model = read_model(model, shape=shapes)
+    report = simulate(predicting, source_model.workload, batch=batch)
+    run = measure(model, runtime, threads, batch, runs, shapes, tell, device=device)
+    layer_of = {
+        run.original[place].name: name for place, name in source_model.layers.items() if place < len(run.original)
+    }
+    return comparison_of(report, run, layer_of, [*map(str, source_model.warnings), *notes])
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:
@@ -229,10 +231,11 @@ def print_measured(comparison: MeasuredComparison, console: Console) -> None:
     def time(seconds: float) -> str:
         return format_si(seconds, "s")
 
-    ran = comparison.measurement
-    title = f"{comparison.workload} on {comparison.machine}: predicted, and measured with {ran.runtime}"
+    run = comparison.measurement
+    title = f"{comparison.workload} on {comparison.machine}: predicted, and measured with {run.runtime}"
     table = Table(
-        title=f"{title}, {ran.threads} thread{'s' * (ran.threads > 1)}, batch {ran.batch}", title_justify="left"
+        title=f"{title}, {run.threads} thread{'s' * (run.threads > 1)}, batch {run.batch}",
+        title_justify="left",
     )
     for name in ("layer", "ran as"):
         table.add_column(name, overflow="fold")
@@ -263,20 +266,20 @@ def print_measured(comparison: MeasuredComparison, console: Console) -> None:
     ):
         if names:
             total = math.fsum(seconds for _, seconds in names)
-            shown = ", ".join(name for name, _ in names[:6]) + (", ..." if len(names) > 6 else "")
-            console.print(f"{what}: {len(names)}, {time(total)} together: {shown}")
+            names_text = ", ".join(name for name, _ in names[:6]) + (", ..." if len(names) > 6 else "")
+            console.print(f"{what}: {len(names)}, {time(total)} together: {names_text}")
     nodes = ""
-    if ran.nodes:
-        nodes = f"; least times of its nodes {time(ran.nodes_s)}, error {comparison.predicted_s / ran.nodes_s - 1:+.1%}"
+    if run.nodes:
+        nodes = f"; least times of its nodes {time(run.nodes_s)}, error {comparison.predicted_s / run.nodes_s - 1:+.1%}"
     else:
-        console.print(f"{comparison.workload} on {comparison.machine}: predicted, and measured with {ran.runtime}")
+        console.print(f"{comparison.workload} on {comparison.machine}: predicted, and measured with {run.runtime}")
     console.print(
-        f"whole run: predicted {time(comparison.predicted_s)}, measured {time(ran.latency_s)} "
-        f"(median {time(ran.median_s)} of {ran.runs}), error {comparison.error:+.1%}{nodes}"
+        f"whole run: predicted {time(comparison.predicted_s)}, measured {time(run.latency_s)} "
+        f"(median {time(run.median_s)} of {run.runs}), error {comparison.error:+.1%}{nodes}"
     )
-    if ran.energy_j is not None:
+    if run.energy_j is not None:
         console.print(
-            f"energy of the processor for one run, idle power included: {format_si(ran.energy_j, 'J')} (RAPL)"
+            f"energy of the processor for one run, idle power included: {format_si(run.energy_j, 'J')} (RAPL)"
         )
     for note in comparison.notes:
         console.print(f"note: {note}")

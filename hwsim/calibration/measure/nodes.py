@@ -40,14 +40,14 @@ def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
     """What each node of the runtime's graph, in the order they run, does of the file's."""
     writer = {output: node for node in file for output in node.outputs}
     roots = _roots(runtime, file, writer)
-    owned = {root.name for root in roots.values()}
+    roots_in_use = {root.name for root in roots.values()}
     covers = {ran.name: {roots[ran.name].name} if ran.name in roots else set() for ran in runtime}
-    made = {output for ran in runtime for output in ran.outputs}
+    outputs = {output for ran in runtime for output in ran.outputs}
     for ran in runtime:
         if ran.name in roots:
             # Whether it reads what another node gives under a name of the runtime's own.
-            renamed = any(tensor in made and tensor not in writer for tensor in ran.inputs)
-            covers[ran.name] |= _above(roots[ran.name], owned, writer, ran.op if renamed else "")
+            is_renamed = any(tensor in outputs and tensor not in writer for tensor in ran.inputs)
+            covers[ran.name] |= _above(roots[ran.name], roots_in_use, writer, ran.op if is_renamed else "")
     _absorb(runtime, file, writer, covers)
     return {name: frozenset(names) for name, names in covers.items()}
 
@@ -62,15 +62,15 @@ def _roots(
     producers: dict[str, str] = {}
     for ran in runtime:
         plain = _ADDED.sub("", ran.name)
-        named = by_name.get(plain) or writer.get(plain)
+        namesake = by_name.get(plain) or writer.get(plain)
         root = next((writer[output] for output in ran.outputs if output in writer), None)
         to = ran
         if ran.op in _MOVES and root is not None and root.op not in _MOVES:
-            if named is not None and named.op in _MOVES:
-                root = named
+            if namesake is not None and namesake.op in _MOVES:
+                root = namesake
             else:
                 to = next((maker[tensor] for tensor in ran.inputs if tensor in maker), ran)
-        root = root or named
+        root = root or namesake
         if root is None or root.name in producers:
             continue
         if to.name in roots:  # the later output is what the whole of it gives
@@ -80,22 +80,22 @@ def _roots(
     return roots
 
 
-def _above(root: GraphNode, owned: Set[str], writer: Mapping[str, GraphNode], upto: str) -> set[str]:
+def _above(root: GraphNode, roots_in_use: Set[str], writer: Mapping[str, GraphNode], upto: str) -> set[str]:
     """The nodes that `root` depends on and nobody owns; with a kernel `upto`, back to the operator that it is for."""
     ancestors: set[str] = set()
-    met = not upto
+    reached = not upto
     waiting = [root]
     while waiting:
         node = waiting.pop()
         if upto and (node.op in upto or (node.op == "MatMul" and upto == "Gemm")):
-            met = True
+            reached = True
             continue
         for tensor in node.inputs:
             above = writer.get(tensor)
-            if above is not None and above.name not in owned and above.name not in ancestors:
+            if above is not None and above.name not in roots_in_use and above.name not in ancestors:
                 ancestors.add(above.name)
                 waiting.append(above)
-    return ancestors if met else set()
+    return ancestors if reached else set()
 
 
 def _absorb(
@@ -108,9 +108,9 @@ def _absorb(
     place = {ran.name: index for index, ran in enumerate(runtime)}
     last: dict[str, str] = {}  # file's node -> the node of the runtime that does it
     for name, names in covers.items():
-        for done in names:
-            if done not in last or place[name] > place[last[done]]:
-                last[done] = name
+        for original in names:
+            if original not in last or place[name] > place[last[original]]:
+                last[original] = name
     for node in file:
         if node.name in last:
             continue
@@ -151,9 +151,9 @@ def groups(layers: Iterable[str], nodes: Iterable[str], covering: Covering, laye
         return key
 
     for node in nodes:
-        for done in covering.get(node, ()):
-            if done in layer_of:
-                parent[top(("node", node))] = top(("layer", layer_of[done]))
+        for original in covering.get(node, ()):
+            if original in layer_of:
+                parent[top(("node", node))] = top(("layer", layer_of[original]))
     members: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for kind, names in (("layer", layers), ("node", nodes)):
         for name in names:

@@ -111,7 +111,7 @@ def measure(
     onnx, ort = _library("onnx"), _library("onnxruntime")
     _check_provider(ort, device, ort.get_available_providers())
     with tempfile.TemporaryDirectory(prefix="hwsim") as folder:
-        return _Run(onnx, ort, Path(model), Path(folder), threads, tell or (lambda *_: None), device).measured(
+        return _Run(onnx, ort, Path(model), Path(folder), threads, tell or (lambda *_: None), device).measure(
             batch, dict(shapes or {}), runs, seconds
         )
 
@@ -177,7 +177,7 @@ class _Run:
         except Exception as error:  # protobuf and onnx raise types of their own
             raise InputError(f"cannot be read as ONNX: {line_of(error)}", str(self.path)) from None
 
-    def named(self) -> tuple[GraphNode, ...]:
+    def file_nodes(self) -> tuple[GraphNode, ...]:
         """The file's nodes; those without a name get that of their first output, so that the profiler can tell them."""
         model = self.graph(self.path)
         nodes = model.graph.node
@@ -187,14 +187,14 @@ class _Run:
         if outside or model.ByteSize() > 2**31 - 2**20:
             self.notes.append("some nodes have no name, and weights lie outside the file: these nodes are not matched")
             return _nodes(model)
-        taken = {node.name for node in nodes}
+        names = {node.name for node in nodes}
         for node in nodes:
-            if not node.name and node.output and node.output[0] not in taken:
+            if not node.name and node.output and node.output[0] not in names:
                 node.name = node.output[0]
         self.source = model.SerializeToString()
         return _nodes(model)
 
-    def watched_s(self) -> float:
+    def profiler_overhead_s(self) -> float:
         """What the profiler adds to a node at least: a chain of tiny ones with it and without."""
         self.source, feeds = chain_model(WATCHED_NODES)
         plain, profiled = self.session(profiled=False), self.session(profiled=True)
@@ -224,7 +224,7 @@ class _Run:
         _check_provider(self.ort, self.device, session.get_providers())
         return session
 
-    def placed(self, session: Any, feeds: Mapping[str, Any]) -> Any:
+    def bind_inputs(self, session: Any, feeds: Mapping[str, Any]) -> Any:
         """The inputs where the model runs: on a CUDA device they and the outputs stay there between runs."""
         if self.device == "cpu":
             return feeds
@@ -247,28 +247,28 @@ class _Run:
             raise InputError(f"onnxruntime cannot run it: {line_of(error)}", str(self.path)) from None
         return perf_counter() - start
 
-    def measured(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
-        original = self.named()
+    def measure(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
+        original = self.file_nodes()
         load = Load.now()
         plain = self.session(profiled=False)
-        feeds = self.placed(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
+        feeds = self.bind_inputs(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
         count = runs or max(LEAST_RUNS, min(MOST_RUNS, int(seconds / 2 / max(once, 1e-6))))
         before, times = Energy.now(), []
-        for done in range(count):
-            self.tell("whole runs", done, 2 * count)
+        for index in range(count):
+            self.tell("whole runs", index, 2 * count)
             times.append(self.run(plain, feeds))
         joules = Energy.now().joules_since(before)
         if self.device != "cpu":
             self.notes.append(f"{PROVIDERS[self.device]} is asynchronous: only whole runs are timed")
-            return self.told(original, (), (), batch, times, None)
+            return self.result(original, (), (), batch, times, None)
         if joules is None:
             self.notes.append("energy: no RAPL counter is readable on this machine")
         del plain  # its threads would spin beside those of the next
         profiled = self.session(profiled=True)
-        for done in range(WARM_RUNS + count):
-            self.tell("runs with the profiler", min(count + done, 2 * count), 2 * count)
+        for index in range(WARM_RUNS + count):
+            self.tell("runs with the profiler", min(count + index, 2 * count), 2 * count)
             self.run(profiled, feeds)
         profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
         try:
@@ -277,13 +277,13 @@ class _Run:
             optimized = ()
             self.notes.append("onnxruntime did not write the graph that it ran: fused nodes are matched by name alone")
         nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
-        nodes, watching = without_profiler(nodes, min(times), self.watched_s())
+        nodes, watching = without_profiler(nodes, min(times), self.profiler_overhead_s())
         if watching:
             self.notes.append(f"the profiler overhead, {watching * 1e6:.1f} us per node, is subtracted")
         self.notes += Load.now().since(load).notes()
-        return self.told(original, optimized, nodes, batch, times, None if joules is None else joules / count)
+        return self.result(original, optimized, nodes, batch, times, None if joules is None else joules / count)
 
-    def told(
+    def result(
         self,
         original: tuple[GraphNode, ...],
         optimized: tuple[GraphNode, ...],
@@ -323,25 +323,25 @@ def _nodes(model: Any) -> tuple[GraphNode, ...]:
 def _feeds(inputs: Any, batch: int, shapes: Shapes, path: str) -> dict[str, np.ndarray[Any, Any]]:
     """Random inputs: normal floats, 0 or 1 as indices (every table has these rows), any 8-bit value."""
     draw, feeds = np.random.default_rng(0), {}
-    for given in inputs:
+    for tensor in inputs:
         shape: list[int] = []
-        own = shapes.get(given.name)
-        sizes = given.shape if own is None or isinstance(own, int) else own
+        own = shapes.get(tensor.name)
+        sizes = tensor.shape if own is None or isinstance(own, int) else own
         for axis, size in enumerate(sizes):
             if isinstance(size, int) and size >= 0:
                 shape.append(size)
                 if axis == 0 and size != batch and batch != 1:
-                    raise InputError(f"the batch of input {given.name!r} is fixed at {size}, not {batch}", path)
+                    raise InputError(f"the batch of input {tensor.name!r} is fixed at {size}, not {batch}", path)
             elif isinstance(size, str) and size in shapes:
                 shape.append(_one(shapes[size]))
             elif axis == 0:
                 shape.append(batch)
             else:
-                named = f"{size!r}" if size else f"axis {axis}"
-                raise InputError(f"input {given.name!r} leaves {named} open: its size must be given", path)
+                axis_name = f"{size!r}" if size else f"axis {axis}"
+                raise InputError(f"input {tensor.name!r} leaves {axis_name} open: its size must be given", path)
         if math.prod(shape) > MAX_INPUT_ELEMENTS:
-            raise InputError(f"input {given.name!r} must have at most 2^28 elements, not {math.prod(shape):,}", path)
-        feeds[given.name] = _values(draw, given.type, tuple(shape), given.name, path)
+            raise InputError(f"input {tensor.name!r} must have at most 2^28 elements, not {math.prod(shape):,}", path)
+        feeds[tensor.name] = _values(draw, tensor.type, tuple(shape), tensor.name, path)
     return feeds
 
 

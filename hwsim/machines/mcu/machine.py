@@ -454,7 +454,7 @@ class Mcu(Machine):
             rows = [row("dead channels", word, latency(mine, drop), drop == mine.drops)
                     for word, drop in (("computed", False), ("dropped", True))]  # fmt: skip
             template = "with dead channels ({share:.0%} of its MACs) computed or dropped:"
-            messages.append(Message("mcu.dead_channels", template, {"share": dead}, rows=tuple(rows)))
+            messages.append(Message("mcu.dead_channel_options", template, {"share": dead}, rows=tuple(rows)))
         if layer.macs and layer.weights:
             rows = []
             for dtype in ("int8", "int16", "fp32"):

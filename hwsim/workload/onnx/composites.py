@@ -7,10 +7,19 @@ from typing import Any
 
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
-from hwsim.workload.matmul import BatchedMatmul, Gemm, Gru, Lstm
+from hwsim.workload.layers import (
+    BatchedMatmul,
+    Concat,
+    DataMovement,
+    Elementwise,
+    Gemm,
+    Gru,
+    Lstm,
+    Normalization,
+    Softmax,
+)
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter
-from hwsim.workload.pointwise import Concat, DataMovement, Elementwise, Normalization, Softmax
 
 __all__ = ["attention", "multi_head", "own_attention", "recurrent", "skip_norm"]
 

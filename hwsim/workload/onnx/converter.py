@@ -12,6 +12,7 @@ import numpy as np
 from hwsim.errors import Fault, InputError
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.layers import DataMovement
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.constants import Constant
@@ -19,7 +20,6 @@ from hwsim.workload.onnx.dead_channels import ChannelValues, dead_channels, mask
 from hwsim.workload.onnx.graph import Graph, Tensor
 from hwsim.workload.onnx.lowering import FREE, WEIGHTED, lower
 from hwsim.workload.onnx.records import OnnxFile, text
-from hwsim.workload.pointwise import DataMovement
 from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["Converter", "Maker", "Values"]

@@ -7,16 +7,23 @@ from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Pool2d
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.matmul import Embedding
+from hwsim.workload.layers import (
+    Activation,
+    Concat,
+    DataMovement,
+    Elementwise,
+    Embedding,
+    Normalization,
+    Pool2d,
+    Softmax,
+)
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.composites import attention, multi_head, own_attention, recurrent, skip_norm
 from hwsim.workload.onnx.converter import Converter, Maker, Values
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.products import few_bits, gemm, product
 from hwsim.workload.onnx.windows import convolution, pool, transposed_convolution
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Normalization, Softmax
 
 __all__ = ["MAKERS"]
 

@@ -7,14 +7,12 @@ from dataclasses import replace
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Conv2d
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.matmul import BatchedMatmul, Gemm
+from hwsim.workload.layers import BatchedMatmul, Conv2d, Elementwise, Gemm
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
 from hwsim.workload.onnx.lowering import channels
 from hwsim.workload.onnx.parameters import has_bias
-from hwsim.workload.pointwise import Elementwise
 from hwsim.workload.tflite.dead_channels import dead_counts
 
 __all__ = ["few_bits", "gemm", "product"]

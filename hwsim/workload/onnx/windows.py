@@ -6,12 +6,11 @@ import math
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer
+from hwsim.workload.layers import Conv2d, DataMovement, Elementwise, Pool2d
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
 from hwsim.workload.onnx.parameters import has_bias, window_weights
-from hwsim.workload.pointwise import DataMovement, Elementwise
 from hwsim.workload.tflite.dead_channels import dead_counts
 
 __all__ = ["convolution", "pool", "transposed_convolution"]

@@ -6,10 +6,20 @@ import math
 
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.conv import Conv2d, Pool2d
 from hwsim.workload.layer import Layer
-from hwsim.workload.matmul import BatchedMatmul, Embedding, Gemm, Lstm
-from hwsim.workload.pointwise import Activation, Concat, DataMovement, Elementwise, Softmax
+from hwsim.workload.layers import (
+    Activation,
+    BatchedMatmul,
+    Concat,
+    Conv2d,
+    DataMovement,
+    Elementwise,
+    Embedding,
+    Gemm,
+    Lstm,
+    Pool2d,
+    Softmax,
+)
 from hwsim.workload.tflite.converter import Converter, Maker, Values
 from hwsim.workload.tflite.dead_channels import channels_of, dead_counts
 from hwsim.workload.tflite.file import Operator

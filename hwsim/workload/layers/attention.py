@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from hwsim.message import Message
-from hwsim.workload.layer import Converted, Layer, OptionalInt, Shape, Sublayer, kind
-from hwsim.workload.matmul import BatchedMatmul
-from hwsim.workload.pointwise import Softmax
+from hwsim.workload.layer import Converted, Layer, OptionalInt, Shape, Sublayer, kind, whole
+from hwsim.workload.layers.matmul import BatchedMatmul
+from hwsim.workload.layers.pointwise import Softmax
+from hwsim.workload.line import Line, Values
 
 __all__ = ["Attention"]
+
+
+def _read(values: Values, shapes: tuple[Shape, ...]) -> Values:
+    """Rows of the queries, and of the new keys where there are any, from what gives them; else all keys are cached."""
+    if shapes and (rows := _rows(shapes[0], values, ("heads", "dim"))):
+        values.setdefault("queries", rows)
+    if shapes and len(shapes) < 3 and "context" in values:
+        values.setdefault("cached", values["context"])
+    elif len(shapes) > 2 and (rows := _rows(shapes[1], {"kv_heads": values["heads"]} | values, ("kv_heads", "dim"))):
+        context = values.setdefault("context", rows)
+        if whole(context) is not None and context >= rows:
+            values.setdefault("cached", context - rows)
+    return values
+
+
+def _rows(shape: Shape, values: Values, keys: tuple[str, ...]) -> int | None:
+    """How many rows of the product of some sizes a shape has; None if that is not whole."""
+    sizes = [whole(values[key]) for key in keys]
+    row = math.prod(size for size in sizes if size is not None)
+    return None if None in sizes or row < 1 or math.prod(shape) % row else math.prod(shape) // row
 
 
 @kind
@@ -59,6 +81,24 @@ class Attention(Layer):
     window: int = 0
     cached: OptionalInt = Converted(None)
 
+    _lines: ClassVar[tuple[Line, ...]] = (
+        Line(
+            "attention",
+            "softmax(Q K^T) V; it reads queries, new keys and new values, "
+            "or queries alone where all others are cached.",
+            sizes="queries context",
+            source="the rows of queries and keys",
+            notes={
+                "context": "positions of keys and values, new and cached ones",
+                "kv_heads": "heads of keys and values; heads if left out",
+                "dim": "values of a query and key of one head",
+                "value_dim": "values of a value of one head; dim if left out",
+                "window": "the last positions that a query attends to; 0: all",
+                "cached": "positions whose keys and values are cached in memory",
+            },
+            read=_read,
+        ),
+    )
     _op: ClassVar[str] = "attention"
     _sizes: ClassVar[tuple[str, ...]] = ("queries", "context", "heads", "dim")
     _counts: ClassVar[tuple[str, ...]] = ("window",)

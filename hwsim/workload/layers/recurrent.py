@@ -1,0 +1,115 @@
+"""Recurrent layers: LSTM and GRU."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from hwsim.workload.layer import Layer, Shape, kind
+from hwsim.workload.line import Line, Values
+from hwsim.workload.product import Product
+from hwsim.workload.row import Row
+
+__all__ = ["Lstm", "Gru"]
+
+
+def _read(values: Values, shapes: tuple[Shape, ...]) -> Values:
+    if shapes and len(shapes[0]) <= 2:
+        steps = shapes[0][0] if len(shapes[0]) == 2 else 1
+        values = {"input_size": shapes[0][-1], "steps": steps} | values
+    return values
+
+
+def _row(row: Row) -> Values:
+    c, _, _, k = row.image()
+    return {"input_size": c, "hidden_size": k, "steps": row.integer("steps", 1)}
+
+
+def _line(key: str, description: str) -> Line:
+    return Line(
+        key,
+        description,
+        keys="hidden input_size steps bias",
+        sizes="input_size",
+        source="a sequence",
+        follows="steps",
+        read=_read,
+        write=lambda layer, shapes: {} if shapes else {"steps": layer.steps},
+        row=_row,
+        columns="c k steps",
+    )
+
+
+@kind
+class _Recurrent(Layer):
+    """What LSTM and GRU share: `gates` matrices of hidden x (input + hidden), used once a step."""
+
+    input_size: int
+    hidden_size: int
+    steps: int = 1
+    bias: bool = True
+
+    _gates: ClassVar[int] = 0
+    _sizes: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size", "steps")
+    _flags: ClassVar[tuple[str, ...]] = ("bias",)
+
+    def _input_shape(self) -> Shape:
+        return (self.steps, self.input_size)
+
+    def _weight_shape(self) -> Shape:
+        return (self._gates * self.hidden_size, self.input_size + self.hidden_size)
+
+    def _output_shape(self) -> Shape:
+        return (self.steps, self.hidden_size)
+
+    @property
+    def gates(self) -> int:
+        """How many gate matrices there are."""
+        return self._gates
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all steps of one inference; with one step, of one token."""
+        return self.steps * self.weights
+
+    @property
+    def weights(self) -> int:
+        """Stored weights."""
+        return self._gates * self.hidden_size * (self.input_size + self.hidden_size)
+
+    @property
+    def biases(self) -> int:
+        """Stored biases, one a gate and hidden value."""
+        return self._gates * self.hidden_size if self.bias else 0
+
+    def lower(self, batch: int) -> Product:
+        """One product of all gates a step, which waits for the step before."""
+        n, k = self._gates * self.hidden_size, self.input_size + self.hidden_size
+        return Product(batch, 1, batch, n, k, steps=self.steps, recurrent=True)
+
+
+@kind
+class Lstm(_Recurrent):
+    """A long short-term memory: 4 * hidden_size * (input_size + hidden_size) weights, `steps` tokens an inference."""
+
+    _lines: ClassVar[tuple[Line, ...]] = (_line("lstm", "A long short-term memory."),)
+    _op: ClassVar[str] = "lstm"
+    _gates: ClassVar[int] = 4
+
+    @property
+    def ops(self) -> int:
+        """Five functions, three products and one sum for each hidden value and step."""
+        return 9 * self.outputs
+
+
+@kind
+class Gru(_Recurrent):
+    """A gated recurrent unit: 3 * hidden_size * (input_size + hidden_size) weights, `steps` tokens an inference."""
+
+    _lines: ClassVar[tuple[Line, ...]] = (_line("gru", "A gated recurrent unit."),)
+    _op: ClassVar[str] = "gru"
+    _gates: ClassVar[int] = 3
+
+    @property
+    def ops(self) -> int:
+        """Three functions, three products and two sums for each hidden value and step."""
+        return 8 * self.outputs
