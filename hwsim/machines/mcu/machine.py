@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -55,6 +56,20 @@ def _format(layer: Layer, library: Library) -> str:
 def _runs(library: Library) -> str:
     """The formats of a library's kernels, and of their weights where these have another."""
     return ", ".join(" x ".join(dict.fromkeys((name, weight_formats(name)[0]))) for name in library.runs)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class KernelPlan(LayerPlan):
+    """The plan of a layer with what its kernel takes: cycles by bound, bytes that it reads from flash."""
+
+    cycles: dict[str, int] = field(default_factory=dict)
+    flash_bytes: int = 0
+
+
+def _kernel_plan(plan: LayerPlan) -> KernelPlan:
+    """Plans of a microcontroller are of this kind."""
+    assert isinstance(plan, KernelPlan)
+    return plan
 
 
 class Mcu(Machine):
@@ -210,7 +225,7 @@ class Mcu(Machine):
         # One after the other: the core waits for its flash.
         stages = tuple(Stage(part, "flash" if part == "flash" else "core") for part in taken)
         program = Program({"core": 1, "flash": 1}, (Pipeline("kernel", stages, (Run(1, ticks),)),))
-        return LayerPlan(
+        return KernelPlan(
             layer,
             batch,
             self._kernel(layer, units),
@@ -225,6 +240,8 @@ class Mcu(Machine):
             bounds={part: part for part in _STAGES},
             static_parts=dict(part_cycles),
             columns=columns,
+            cycles=part_cycles,
+            flash_bytes=read,
             why=self._why(layer, units, part_cycles, batch),
         )
 
@@ -270,10 +287,7 @@ class Mcu(Machine):
         cycle_pj = self._cycle_pj
         if cycle_pj is None:
             return {}
-        return {
-            f"estimated_{_column(part, 'pj')}": int(plan.columns[_column(part, "cycles")]) * cycle_pj
-            for part in _STAGES
-        }
+        return {f"estimated_{_column(part, 'pj')}": _kernel_plan(plan).cycles[part] * cycle_pj for part in _STAGES}
 
     def _why(self, layer: Layer, units: dict[str, float], cycles: dict[str, int], batch: int) -> tuple[Message, ...]:
         total = sum(cycles.values()) or 1
@@ -333,7 +347,7 @@ class Mcu(Machine):
         if dead and library.drops:
             template = "dead channels ({macs:,} MACs) are dropped by {library}"
             messages.append(Message("mcu.dead_channels", template, {"macs": dead, "library": library.name}))
-        cycles = {part: sum(int(layer.columns[_column(part, "cycles")]) for layer in plan) for part in _STAGES}
+        cycles = {part: sum(_kernel_plan(layer).cycles[part] for layer in plan) for part in _STAGES}
         total = sum(cycles.values()) or 1
         shares = {part: n / total for part, n in sorted(cycles.items(), key=lambda p: -p[1])}
         template = "share of time, and estimated share of energy: {shares:.0%}"
@@ -470,7 +484,7 @@ class Mcu(Machine):
         if not self.spec.flash.weight_byte:
             return ()
         rate = float(self.spec.clock_hz(self.core_clock)) / (self.spec.flash.weight_byte * self.scale)
-        return (Traffic("flash", int(plan.columns["flash_bytes"]), rate),)
+        return (Traffic("flash", _kernel_plan(plan).flash_bytes, rate),)
 
     def constants(self) -> tuple[Constant, ...]:
         """What a unit of each term costs under the library on this core."""
