@@ -116,7 +116,7 @@ def _simulate(network: NetworkPlan) -> Report:
                 # Static power is shared by concurrent streams.
                 static_pj=prices.static_w * seconds / plan.streams * 1e12,
                 dram_pj=off_chip,
-                columns=plan.columns | machine.power_columns(plan),
+                columns=plan.all_columns | machine.power_columns(plan),
             )
         )
     peak = workload.peak_activation_bytes(batch, machine.activation_bits(workload))

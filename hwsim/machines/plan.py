@@ -57,6 +57,8 @@ class LayerPlan:
         Bits of a word of each tensor, which the prices of its accesses are carried to.
     bounds : dict
         The words a user reads for what a stage of the program waits on: stage name -> bound.
+    cycles : dict
+        Cycles of the core clock by unit, in columns ``<unit>_cycles`` of the report.
     columns : dict
         Columns of the machine's own in the report, with their unit in the name.
     parts : tuple of Part
@@ -93,11 +95,12 @@ class LayerPlan:
     problem: Problem | None = None
     mapping: Mapping | None = None
     parts: tuple[Part, ...] = ()
+    cycles: dict[str, int] = field(default_factory=dict)
     columns: dict[str, float | int | str] = field(default_factory=dict)
     why: tuple[Message, ...] = ()
     streams: float = 1.0
     limits: dict[str, float] = field(default_factory=dict)
-    static_parts: dict[str, float] = field(default_factory=dict)
+    static_parts: Mapping_[str, float] = field(default_factory=dict)
     compute_bounds: tuple[str, ...] = ("compute",)
     time_column: str = "latency_s"
 
@@ -110,6 +113,11 @@ class LayerPlan:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.layer.name}, batch {self.batch}: {self.algorithm}, {self.macs:,} MACs>"
+
+    @property
+    def all_columns(self) -> dict[str, float | int | str]:
+        """Columns of the machine's own in the report, cycles of its units first."""
+        return {f"{unit}_cycles": n for unit, n in self.cycles.items()} | self.columns
 
     def named(self, name: str) -> Self:
         """The plan of the layer of that name, which is like this one's in all but the name."""

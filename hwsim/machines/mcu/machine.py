@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -28,7 +27,7 @@ from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.message import Message, Row
-from hwsim.workload import Layer, Workload, load_workload, workload_names
+from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES, weight_formats
 from hwsim.workload.product import Stream
 
@@ -56,20 +55,6 @@ def _format(layer: Layer, library: Library) -> str:
 def _runs(library: Library) -> str:
     """The formats of a library's kernels, and of their weights where these have another."""
     return ", ".join(" x ".join(dict.fromkeys((name, weight_formats(name)[0]))) for name in library.runs)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class KernelPlan(LayerPlan):
-    """The plan of a layer with what its kernel takes: cycles by bound, bytes that it reads from flash."""
-
-    cycles: dict[str, int] = field(default_factory=dict)
-    flash_bytes: int = 0
-
-
-def _kernel_plan(plan: LayerPlan) -> KernelPlan:
-    """Plans of a microcontroller are of this kind."""
-    assert isinstance(plan, KernelPlan)
-    return plan
 
 
 class Mcu(Machine):
@@ -182,9 +167,7 @@ class Mcu(Machine):
         measured = self.spec.measured
         if measured is None:
             return 1.0
-        name = measured.workload
-        network = load_workload(name if name in workload_names() or name.endswith(".yaml") else name.lower())
-        cycles = sum(sum(self._cycles(layer, 1).values()) for layer in network)
+        cycles = sum(sum(self._cycles(layer, 1).values()) for layer in measured.network)
         if not cycles:
             raise InputError("measured needs a library with nonzero costs: there is nothing to scale")
         return float(measured.latency) * float(self.spec.clock_hz(self.core_clock)) / cycles
@@ -225,7 +208,7 @@ class Mcu(Machine):
         # One after the other: the core waits for its flash.
         stages = tuple(Stage(part, "flash" if part == "flash" else "core") for part in taken)
         program = Program({"core": 1, "flash": 1}, (Pipeline("kernel", stages, (Run(1, ticks),)),))
-        return KernelPlan(
+        return LayerPlan(
             layer,
             batch,
             self._kernel(layer, units),
@@ -238,10 +221,8 @@ class Mcu(Machine):
             peak_macs_per_cycle=load_core(self.spec.core).macs_per_cycle,
             dram_bytes=0,
             bounds={part: part for part in _STAGES},
-            static_parts=dict(part_cycles),
+            static_parts=part_cycles,
             columns=columns,
-            cycles=part_cycles,
-            flash_bytes=read,
             why=self._why(layer, units, part_cycles, batch),
         )
 
@@ -287,7 +268,7 @@ class Mcu(Machine):
         cycle_pj = self._cycle_pj
         if cycle_pj is None:
             return {}
-        return {f"estimated_{_column(part, 'pj')}": _kernel_plan(plan).cycles[part] * cycle_pj for part in _STAGES}
+        return {f"estimated_{_column(part, 'pj')}": plan.static_parts[part] * cycle_pj for part in _STAGES}
 
     def _why(self, layer: Layer, units: dict[str, float], cycles: dict[str, int], batch: int) -> tuple[Message, ...]:
         total = sum(cycles.values()) or 1
@@ -347,7 +328,7 @@ class Mcu(Machine):
         if dead and library.drops:
             template = "dead channels ({macs:,} MACs) are dropped by {library}"
             messages.append(Message("mcu.dead_channels", template, {"macs": dead, "library": library.name}))
-        cycles = {part: sum(_kernel_plan(layer).cycles[part] for layer in plan) for part in _STAGES}
+        cycles = {part: sum(layer.static_parts[part] for layer in plan) for part in _STAGES}
         total = sum(cycles.values()) or 1
         shares = {part: n / total for part, n in sorted(cycles.items(), key=lambda p: -p[1])}
         template = "share of time, and estimated share of energy: {shares:.0%}"
@@ -484,7 +465,7 @@ class Mcu(Machine):
         if not self.spec.flash.weight_byte:
             return ()
         rate = float(self.spec.clock_hz(self.core_clock)) / (self.spec.flash.weight_byte * self.scale)
-        return (Traffic("flash", _kernel_plan(plan).flash_bytes, rate),)
+        return (Traffic("flash", plan.counts.get(("flash", "weight", "read"), 0), rate),)
 
     def constants(self) -> tuple[Constant, ...]:
         """What a unit of each term costs under the library on this core."""

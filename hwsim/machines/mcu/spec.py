@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
 from hwsim.machines.mcu.library import load_core
 from hwsim.machines.spec import MachineSpec
+from hwsim.workload import Workload, load_workload, workload_names
 
 __all__ = ["FlashSpec", "McuSpec", "MeasuredSpec", "PowerSpec", "RamSpec"]
 
@@ -85,12 +86,20 @@ class MeasuredSpec(Spec):
 
     workload: Name
     latency: Time
+    _network: Workload = PrivateAttr()
 
     @model_validator(mode="after")
-    def _some(self) -> MeasuredSpec:
+    def _consistent(self) -> MeasuredSpec:
         if not self.latency:
             raise ValueError("latency must be more than zero")
+        name = self.workload
+        self._network = load_workload(name if name in workload_names() or name.endswith(".yaml") else name.lower())
         return self
+
+    @property
+    def network(self) -> Workload:
+        """The workload, read with the machine file."""
+        return self._network
 
 
 def _measured(value: Any) -> Any:

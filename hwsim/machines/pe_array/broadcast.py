@@ -309,7 +309,8 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         problem=problem,
         mapping=mapping,
         parts=((problem, mapping, counted.policy),),
-        columns={"compute_cycles": mac_cycles * x.images, "post_cycles": post_cycles * x.images, "splits": way.splits},
+        cycles={"compute": mac_cycles * x.images, "post": post_cycles * x.images},
+        columns={"splits": way.splits},
         why=(
             Message(
                 "pe_array.image",

@@ -27,9 +27,6 @@ def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], pl
     counts: Counter[Action] = Counter()
     for plan in plans:
         counts.update(plan.counts)
-    cycles: dict[str, float | int | str] = {
-        name: sum(int(plan.columns[name]) for plan in plans) for name in first.columns if name.endswith("_cycles")
-    }
     return replace(
         first,
         layer=layer,
@@ -44,7 +41,8 @@ def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], pl
         problem=None,
         mapping=None,
         parts=(),
-        columns=cycles,
+        cycles={unit: sum(plan.cycles[unit] for plan in plans) for unit in first.cycles},
+        columns={},
         why=tuple(line for head, plan in zip(why, plans, strict=True) for line in (head, *plan.why)),
     )
 

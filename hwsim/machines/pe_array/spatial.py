@@ -320,7 +320,8 @@ def _lower(
         problem=problem,
         mapping=mapping,
         parts=((problem, mapping, counted.policy),),
-        columns={"compute_cycles": counted.cycles, "active_pes": counted.instances, "tiles": tiles, "mapping": text},
+        cycles={"compute": counted.cycles},
+        columns={"active_pes": counted.instances, "tiles": tiles, "mapping": text},
         why=why,
     )
 

@@ -141,8 +141,8 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
         word_bits=width,
         problem=problem,
         mapping=mapping,
+        cycles={"compute": folds * cycles},
         columns={
-            "compute_cycles": folds * cycles,
             "folds": folds,
             "ifmap_reads": read("ifmap"),
             "weight_reads": read("weight"),

@@ -215,7 +215,8 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
         problem=problem,
         mapping=mapping,
-        columns={"compute_cycles": compute, "weight_tiles": total_tiles},
+        cycles={"compute": compute},
+        columns={"weight_tiles": total_tiles},
         why=(
             Message(
                 "pe_array.weight_tiles",
