@@ -12,34 +12,20 @@ The scenario runs on the engine: fast-forward makes a day of equal periods as ch
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
-from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
 
 from hwsim.energy.battery import parse_battery
-from hwsim.engine import Interval, simulate as run_program
-from hwsim.engine.clock import Timebase
-from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.machines import Mcu
 from hwsim.message import Message
 from hwsim.report.result import RunResult
+from hwsim.scenario.power import rest_state, state_watts, unknown_power
 from hwsim.scenario.result import DutyCycle
+from hwsim.scenario.schedule import Phases, quantity, schedule_of
 from hwsim.scenario.states import with_states
-from hwsim.units import parse
+from hwsim.scenario.window import equal_window, unequal_window
 
-__all__ = ["MAX_UNEQUAL", "duty_cycle"]
-
-MAX_UNEQUAL = 10_000
-"""Most inputs simulated if periods differ; averages have converged by then."""
-
-
-def _quantity(name: str, text: str, dimension: str) -> Fraction:
-    try:
-        return parse(text, dimension)
-    except ValueError as error:
-        raise InputError(f"{name} {error}") from None
+__all__ = ["duty_cycle"]
 
 
 def duty_cycle(
@@ -88,178 +74,59 @@ def duty_cycle(
     if report.batch != 1:
         raise InputError(f"a duty cycle must run one input at a time, not a batch of {report.batch}")
     cell = None if battery is None else parse_battery(battery)
-    period, length = _quantity("every", every, "time"), _quantity("duration", duration, "time")
-    capture_s, jitter_s = _quantity("capture", capture, "time"), _quantity("jitter", jitter, "time")
-    if not period:
-        raise InputError(f"every must be more than zero, not {every!r}")
-    if length < period:
-        raise InputError(f"duration must be at least a period of {every}, not {duration!r}")
-    if not 1 <= burst <= MAX_UNEQUAL:
-        raise InputError(f"burst must be from 1 to {MAX_UNEQUAL:,} inputs, not {burst:,}")
-    if capture_s * burst + jitter_s > period or jitter_s == period:
-        times = f"{burst} captures" if burst > 1 else "capture"
-        raise InputError(f"{times} and jitter must fit in a period of {every}, not {capture!r} and {jitter!r}")
-    sensor_w = None if sensor is None else float(_quantity("sensor", sensor, "power"))
-    if sensor_w and not capture_s:
+    schedule = schedule_of(every, duration, capture, jitter, burst)
+    sensor_w = None if sensor is None else float(quantity("sensor", sensor, "power"))
+    if sensor_w and not schedule.capture_s:
         raise InputError("a sensor that draws power must take time to capture: give capture, as '100 ms'")
     power, notes = machine.spec.power, list[Message]()
     wake_up_s = Fraction(0) if power.wake_up == "unknown" else Fraction(power.wake_up)
-    timebase = _timebase(machine.timebase.rate_hz, (period, capture_s, jitter_s, wake_up_s))
-
-    def ticks(seconds: Fraction) -> int:
-        return int(seconds * timebase.rate_hz)
-
-    inference_ticks = ticks(sum(r.timeline.end for r in report.results) / machine.timebase.rate_hz)
-    if not inference_ticks:
+    timebase = schedule.timebase(machine.timebase.rate_hz, wake_up_s)
+    inference_s = sum(r.timeline.end for r in report.results) / machine.timebase.rate_hz
+    times = (schedule.every_s, schedule.capture_s, wake_up_s, inference_s)
+    phases = Phases(*(int(seconds * timebase.rate_hz) for seconds in times))
+    if not phases.inference:
         raise InputError("a duty cycle must have an inference that takes time, this one takes none")
-    count = int(length / period)
-    body = (ticks(capture_s), ticks(wake_up_s), inference_ticks)
-    unequal = bool(jitter_s) or burst > 1
-    if unequal:
-        period_count, starts = _starts(count, ticks(period), ticks(jitter_s), burst, body[0], random.Random(seed))
-        if period_count < count:
+    if schedule.unequal:
+        jitter_ticks = int(schedule.jitter_s * timebase.rate_hz)
+        periods, starts = schedule.starts(phases, jitter_ticks, random.Random(seed))
+        if periods < schedule.periods:
             template = "unequal periods are simulated one by one: only the first {simulated:,} of {periods:,}"
-            notes.append(
-                Message("scenario.unequal_periods", template, {"simulated": period_count, "periods": count}, "warning")
-            )
-        gaps = [after - before for before, after in pairwise(starts)]
-        count = len(gaps)
-        tiles = tuple(Run(1, (after, *body)) for after in (0, *gaps[:-1]))
+            values = {"simulated": periods, "periods": schedule.periods}
+            notes.append(Message("scenario.unequal_periods", template, values, "warning"))
+        window = unequal_window(phases, starts, fast_forward)
     else:
-        tiles = (Run(1, (0, *body)), Run(count - 1, (ticks(period), *body)))
-    timeline = run_program(_program(tiles, count if unequal else 2), fast_forward)
-    inferences = [i for i in timeline.each_interval() if i.stage == "inference"]
-    if unequal:
-        missed = sum(i.end > starts[i.tile + 1] + body[0] for i in inferences)
-        backlog = _backlog(inferences, starts, body[0])
-        window = max(starts[-1], timeline.end - body[0])
-        sleep_ticks = _sleep_ticks(inferences, starts, body[0], body[1])
-        timeline = with_states(timeline, timebase, report.timeline, starts, body[0], body[1])
-    else:
-        missed = sum(_late_count(i, ticks(period), body[0]) for i in inferences)
-        # A core slower than the timer never sleeps: the inferences done at the end of the last capture follow.
-        backlog = max(1, count - (count - 1) * ticks(period) // (body[1] + inference_ticks))
-        window = max(count * ticks(period), timeline.end - body[0])
-        # The core waits only for captures, so it sleeps during a capture unless it works.
-        sleep_ticks = min(count * body[0], window - count * (body[1] + body[2]))
-        timeline = with_states(timeline, timebase, report.timeline, ticks(period), body[0], body[1])
-    state_ticks = {"inference": count * inference_ticks, "wake-up": count * body[1], "sleep": sleep_ticks}
-    rest = "sleep" if power.deep_sleep == "unknown" and power.sleep != "unknown" else "deep sleep"
-    if rest == "sleep":
-        template = "power.deep_sleep of {machine} is unknown; light sleep is used instead"
-        notes.append(Message("scenario.light_sleep", template, {"machine": machine.name}))
-    state_ticks[rest] = state_ticks.get(rest, 0) + window - sum(state_ticks.values())
-    supply_factor = 1.0
-    if cell is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None:
-        # A linear regulator draws the same current at any voltage; with a converter before it, power.supply is set.
-        supply_factor = float(cell.voltage / power.measured_supply)
-        template = (
-            "powered directly by {battery}: the current measured at {measured_v:g} V, at {battery_v:g} V, "
-            "is {factor:.3g} times the power; behind a converter, set power.supply"
-        )
-        values = {
-            "battery": cell.name, "measured_v": float(power.measured_supply), "battery_v": float(cell.voltage),
-            "factor": supply_factor,
-        }  # fmt: skip
-        notes.append(Message("scenario.unregulated", template, values))
-    watts = {
-        "inference": machine.active_w,
-        "wake-up": None if power.wake_up == "unknown" else machine.state_w("waking"),
-        "sleep": machine.state_w("sleep"),
-        "deep sleep": machine.state_w("deep_sleep"),
+        window = equal_window(phases, schedule.periods, fast_forward)
+    count = window.inferences
+    rest, rest_notes = rest_state(machine)
+    watts, supply_notes = state_watts(machine, cell)
+    state_ticks = {
+        "inference": count * phases.inference,
+        "wake-up": count * phases.wake_up,
+        "sleep": window.sleep_ticks,
     }
-    watts = {state: None if w is None else w * supply_factor for state, w in watts.items()}
+    state_ticks[rest] = state_ticks.get(rest, 0) + window.ticks - sum(state_ticks.values())
     seconds_of = {
         s: timebase.seconds(n) for s, n in state_ticks.items() if n or (s == "wake-up" and power.wake_up == "unknown")
     }
     energy = {s: None if (w := watts[s]) is None else w * seconds for s, seconds in seconds_of.items()}
-    keys = {"inference": "active", "wake-up": "wake_up", "sleep": "sleep", "deep sleep": "deep_sleep"}
-    unknown = [f"power.{keys[state]}" for state, joules in energy.items() if joules is None]
-    if unknown:
-        template = "{machine} has no value for {keys}; set it with --set"
-        notes.append(Message("scenario.unknown_power", template, {"machine": machine.name, "keys": unknown}, "warning"))
-    sensing = timebase.seconds(count * body[0])
+    notes += [*rest_notes, *supply_notes, *unknown_power(machine, energy)]
+    sensing = timebase.seconds(count * phases.capture)
     peak = max((w for state in seconds_of if (w := watts[state]) is not None), default=None)
     if sensor_w is not None:
         energy["sensor"] = sensor_w * sensing
         peak = None if peak is None else peak + sensor_w
     return DutyCycle(
-        every_s=float(period),
-        window_s=timebase.seconds(window),
+        every_s=float(schedule.every_s),
+        window_s=timebase.seconds(window.ticks),
         inferences=count,
-        missed=missed,
-        backlog=backlog,
-        duty=float(Fraction(count * (body[1] + inference_ticks), window)),
+        missed=window.missed,
+        backlog=window.backlog,
+        duty=float(Fraction(count * phases.work, window.ticks)),
         time_s=seconds_of,
         sensor_s=sensing,
         energy_j=energy,
         peak_w=peak,
         battery=cell,
-        timeline=timeline,
+        timeline=with_states(window, phases, timebase, report.timeline),
         notes=tuple(notes),
     )
-
-
-def _starts(
-    periods: int, period: int, jitter: int, burst: int, capture: int, draw: random.Random
-) -> tuple[int, list[int]]:
-    """Number of simulated periods, and the start of each capture, with the end of the last period."""
-    starts: list[int] = []
-    now = 0
-    for index in range(periods):
-        inputs = draw.randint(1, burst) if burst > 1 else 1
-        if len(starts) + inputs > MAX_UNEQUAL:
-            return index, [*starts, now]
-        starts += [now + nth * capture for nth in range(inputs)]
-        now += period + (draw.randint(-jitter, jitter) if jitter else 0)
-    return periods, [*starts, now]
-
-
-def _backlog(inferences: Sequence[Interval], starts: Sequence[int], capture: int) -> int:
-    """Maximum number of inputs that are captured and not finished at a time."""
-    ends = [i.end for i in inferences]
-    return max(nth + 1 - bisect_right(ends, start + capture) for nth, start in enumerate(starts[:-1]))
-
-
-def _timebase(rate_hz: Fraction, times: tuple[Fraction, ...]) -> Timebase:
-    """A common tick of the machine's clock and all times."""
-    try:
-        return Timebase({"machine": rate_hz} | {f"time {n}": 1 / time for n, time in enumerate(times) if time})
-    except ValueError:
-        raise InputError("every, capture and jitter must be rounder: a common tick is below an attosecond") from None
-
-
-def _program(tiles: tuple[Run, ...], slots: int) -> Program:
-    """The timer starts the sensor, which wakes the core; one slot after the wake-up limits the core to one input."""
-    stages = (
-        Stage("period", "timer", slots),
-        Stage("capture", "sensor", slots),
-        Stage("wake-up", "core", 1),
-        Stage("inference", "core"),
-    )
-    return Program({"timer": 1, "sensor": 1, "core": 1}, (Pipeline("duty cycle", stages, tiles),))
-
-
-def _late_count(interval: Interval, period: int, capture: int) -> int:
-    """Number of inferences of an interval that end after their deadline."""
-    late = interval.end - (interval.tile + 1) * period - capture
-    grows = interval.period - period if interval.repeat > 1 else 0
-    if grows <= 0:
-        # The delay does not grow: the core is as fast as the timer, or this is one inference.
-        return interval.repeat if late > 0 else 0
-    return interval.repeat - max(0, min(interval.repeat, -late // grows + 1))
-
-
-def _sleep_ticks(inferences: list[Interval], starts: list[int], capture: int, wake_up: int) -> int:
-    """Ticks of captures after the first in which the core sleeps; captures do not overlap."""
-    ticks = capture * (len(starts) - 1)
-    at = 1
-    for work in inferences:
-        begin = work.start - wake_up
-        while at < len(starts) and starts[at] + capture <= begin:
-            at += 1
-        reach = at
-        while reach < len(starts) and starts[reach] < work.end:
-            ticks -= max(0, min(work.end, starts[reach] + capture) - max(begin, starts[reach]))
-            reach += 1
-    return ticks

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from hwsim.engine import Interval, ResourceTotals, Timeline
 from hwsim.engine.activity import Names, Record
 from hwsim.engine.clock import Timebase
+from hwsim.scenario.schedule import Phases
+from hwsim.scenario.window import Window
 
 __all__ = ["with_states"]
 
 _SLEEP, _DEEP = 0, 1
 
 
-def with_states(
-    timeline: Timeline, timebase: Timebase, network: Timeline, starts: Sequence[int] | int, capture: int, wake_up: int
-) -> Timeline:
+def with_states(window: Window, phases: Phases, timebase: Timebase, network: Timeline) -> Timeline:
     """The timeline with the core's sleep, and with the layers of its first inference from `network`.
 
-    `starts` are the starts of the captures in ticks, or the period between them. A run of equal periods has one
-    interval for all of their sleeps, so the number of intervals grows by a small factor.
+    A run of equal periods has one interval for all of their sleeps, so the number of intervals grows by a small factor.
     """
+    timeline, starts, capture, wake_up = window.timeline, window.starts, phases.capture, phases.wake_up
     work = sorted((i for i in timeline.each_interval() if i.stage == "inference"), key=lambda i: i.tile)
     sleeps: list[Record] = []
 
