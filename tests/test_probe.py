@@ -131,6 +131,6 @@ def test_no_call_reaches_outside_of_its_arrays() -> None:
 
 def test_what_lingers_is_read_whole() -> None:
     for dropped in (False, True):
-        timing = probe.linger(5000, times=2, pause_ms=0.1, dropped=dropped)
+        timing = probe.linger(5000, times=2, pause_ms=0.1, evict=dropped)
         assert len(timing.ns) == 2
         assert timing.work == 5000 // _probe.BLOCK * _probe.BLOCK

@@ -92,9 +92,9 @@ def machine_text(calibration: Calibration, fit: LibraryFit | None = None, name: 
         lines += [f"  {one.key.removeprefix('rates.')}: {one.value:.4g}  # {one.what}; {_doubt(one)}" for one in rates]
     lines += ["memories:", *_memories(calibration)]
     lines += _costs(fit) if fit is not None else []
-    keyed = [number for number in calibration.numbers if number.key]
+    numbers = [number for number in calibration.numbers if number.key]
     lines += ["spread:  # of each number above, the median over the best, less one"]
-    lines += [f"  {number.key}: {number.spread:.4f}" for number in keyed]
+    lines += [f"  {number.key}: {number.spread:.4f}" for number in numbers]
     others = [number for number in calibration.numbers if not number.key]
     if others:
         lines += ["# Also measured; no key of this file takes them:"]

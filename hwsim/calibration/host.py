@@ -49,7 +49,7 @@ class Cache:
     is_reported: bool = True
 
 
-ASSUMED = {1: 32 * 2**10, 2: 512 * 2**10, 3: 8 * 2**20}
+DEFAULT_CACHES = {1: 32 * 2**10, 2: 512 * 2**10, 3: 8 * 2**20}
 """Bytes taken where the system does not tell: small enough to lie inside the caches of most processors."""
 
 
@@ -124,7 +124,7 @@ class Host:
                 shared = max(1, _count(_read(folder / "shared_cpu_list")))
                 caches[int(level)] = Cache(int(level), size, shared)
         for each in (1, 2) if 2 in caches else (1, 2, 3):
-            caches.setdefault(each, Cache(each, ASSUMED[each], is_reported=False))
+            caches.setdefault(each, Cache(each, DEFAULT_CACHES[each], is_reported=False))
         return dict(sorted(caches.items()))
 
     @cached_property

@@ -172,9 +172,9 @@ def _predict(machine: Document, samples: Sequence[Sample], costs: Mapping[str, f
 
 def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]) -> dict[str, float]:
     """The costs, in cycles, that predict samples of one number format best; `start` are those of the library."""
-    multithreaded = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
-    usable = [one for one in samples if multithreaded or one.threads == 1]
-    names = [name for name in COSTS if name in start and (multithreaded or "thread" not in name)]
+    threaded_samples = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
+    usable = [one for one in samples if threaded_samples or one.threads == 1]
+    names = [name for name in COSTS if name in start and (threaded_samples or "thread" not in name)]
     nothing = dict.fromkeys(start, 0.0)
     base = _predict(machine, usable, nothing)
     # Predictions are linear in costs: what a thousand cycles of one add.

@@ -106,7 +106,7 @@ def probes(host: Host, threads: int, memory: int = 0) -> Iterator[Probe]:
     if sizes.l3:
         yield Probe("l3 read at once", partial(probe.linger, sizes.l3))
         yield Probe("l3 read after a pause", lambda times: probe.linger(sizes.l3, times, PAUSE_MS))
-        yield Probe("l3 read, dropped", lambda times: probe.linger(sizes.l3, times, dropped=True))
+        yield Probe("l3 read, dropped", lambda times: probe.linger(sizes.l3, times, evict=True))
     for level, size in (("l1", sizes.l1), ("l2", sizes.l2), ("l3", sizes.l3)):
         if size:
             yield Probe(f"{level} latency", partial(_chase, size))

@@ -35,8 +35,8 @@ def _execute(
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(layer: str, done: int, total: int) -> None:
-            bar.update(task, description=layer, completed=done // 10**6, total=total // 10**6)
+        def tell(layer: str, count: int, total: int) -> None:
+            bar.update(task, description=layer, completed=count // 10**6, total=total // 10**6)
 
         checks = list(validate_layers(plan, sample, tell))
     return print_checks(checks, console_of())

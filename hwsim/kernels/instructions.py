@@ -121,8 +121,8 @@ def vpmaddubsw(a: Array, b: Array) -> NDArray[np.int16]:
     _as_type("b", b, (np.int8,))
     a, b = _lanes(a, b, 2)
     pairs = (a.astype(np.int32) * b.astype(np.int32)).reshape(*a.shape[:-1], -1, 2).sum(-1)
-    clipped: NDArray[np.int16] = np.clip(pairs, -(2**15), 2**15 - 1).astype(np.int16)
-    return clipped
+    pair_sums: NDArray[np.int16] = np.clip(pairs, -(2**15), 2**15 - 1).astype(np.int16)
+    return pair_sums
 
 
 def vpmaddwd(a: Array, b: Array) -> Int32:
@@ -200,14 +200,14 @@ def gemm_vpdpbusd(
     if native and not (lanes == 16 and _instructions.has_vnni()):
         raise InputError("native vpdpbusd must have 16 lanes and a processor with AVX512-VNNI")
     start = np.zeros(b.shape[1], np.int64)
-    compensated = a.dtype == np.int8
-    if compensated:
-        a = _raised(a)
+    shift = a.dtype == np.int8
+    if shift:
+        a = _to_unsigned(a)
         start -= 128 * b.sum(0, dtype=np.int64)
     out, tally, outputs = _tiles(a, b, start, lanes, tile, (False, True), saturate, native)
     name = "vpdpbusds" if saturate else "vpdpbusd"
     instructions = {name: tally[0], "vmovdqu": tally[1], "vpbroadcastd": tally[2]}
-    if compensated:
+    if shift:
         instructions["vpxord"] = tally[2]
     return Executed(out, _dot_counts(instructions, tally, lanes, outputs))
 
@@ -227,9 +227,9 @@ def gemm_pmaddubsw(
         raise InputError(f"max_events must be zero or more, got {max_events}")
     _tile(tile)
     start = np.zeros(b.shape[1], np.int64)
-    compensated = a.dtype == np.int8
-    if compensated:
-        a = _raised(a)
+    shift = a.dtype == np.int8
+    if shift:
+        a = _to_unsigned(a)
         start -= 128 * b.sum(0, dtype=np.int64)
     words, packed = _words(a), _packed(b, 8)
     vectors = len(packed)
@@ -241,15 +241,15 @@ def gemm_pmaddubsw(
     counts = [int(t) for t in tally]
     instructions = {"vpmaddubsw": counts[0], "vpmaddwd": counts[0], "vpaddd": counts[0]}
     instructions |= {"vmovdqu": counts[1], "vpbroadcastd": counts[2]}
-    if compensated:
+    if shift:
         instructions["vpxor"] = counts[2]
     outputs = len(a) * vectors
     lanes = counts[0] * 8  # each lane: four products, two sums of pairs, one of these, one to the accumulator
-    executed = InstructionCounts(
+    totals = InstructionCounts(
         instructions, counts[1] + counts[2], 32 * counts[1] + 4 * counts[2], outputs, 32 * outputs, 4 * lanes, 4 * lanes
     )
     output = acc.reshape(len(a), len(packed) * acc.shape[2])[:, :n].copy()
-    return Executed(output, executed, total, per_output[:, :n].copy(), where[: min(total, max_events)].copy())
+    return Executed(output, totals, total, per_output[:, :n].copy(), where[: min(total, max_events)].copy())
 
 
 def gemm_dp4a(a: Array, b: Array, *, tile: tuple[int, int] = (8, 8)) -> Executed:
@@ -498,7 +498,7 @@ def _wrap(x: Array) -> Int32:
     return x.astype(np.int64).astype(np.uint64).astype(np.uint32).view(np.int32)
 
 
-def _raised(a: Array) -> NDArray[np.uint8]:
+def _to_unsigned(a: Array) -> NDArray[np.uint8]:
     """Signed bytes moved up by 128: the top bit turned round."""
     return a.view(np.uint8) ^ np.uint8(0x80)
 

@@ -202,14 +202,14 @@ class _Machine:
     def _pieces(self, below: int) -> list[NDArray[np.int32] | None]:
         """For each dim that the first `below` loops cut side by side: the piece of each instance."""
         grid = np.indices(self.copies[:below] or [1], dtype=np.int64).reshape(max(below, 1), -1)
-        found: list[NDArray[np.int32] | None] = []
+        pieces: list[NDArray[np.int32] | None] = []
         for dim in self.dims:
             piece = np.zeros(grid.shape[1], dtype=np.int64)
             for i, loop in enumerate(self.loops[:below]):
                 if loop.dim == dim:
                     piece = piece * self.copies[i] + grid[i]
-            found.append(piece.astype(np.int32) if piece.any() else None)
-        return found
+            pieces.append(piece.astype(np.int32) if piece.any() else None)
+        return pieces
 
     def _groups(self, operand: Operand, above: int, below: int) -> NDArray[np.int32]:
         """Number of the group of each instance: those that differ below `above` only in dims without the tensor."""
@@ -284,8 +284,8 @@ class _Machine:
             sharing = {"none": _ALONE, "tile": _TILE, "word": _WORD}[self.policy.multicast]
         group = self._groups(operand, outer, above) if sharing == _TILE else None
         order = np.argsort(group, kind="stable").astype(np.int32) if group is not None else None
-        stamped = parent is not None and (sharing or (operand.output and per_parent > 1))
-        stamp = np.zeros(parent.instances * parent.size, np.uint32) if parent is not None and stamped else None
+        unique = parent is not None and (sharing or (operand.output and per_parent > 1))
+        stamp = np.zeros(parent.instances * parent.size, np.uint32) if parent is not None and unique else None
         if operand.output:
             place.values = np.zeros(n * place.size, np.int32)
         elif parent is None:
@@ -390,13 +390,13 @@ class _Machine:
     def _check_outermost(self) -> None:
         """Raise unless the tensors fit the outermost memory, whose words are those that some MAC touches."""
         memory = self.mapping.memories[0]
-        held: dict[str, int] = {}
+        usage: dict[str, int] = {}
         for operand in self.problem.operands:
             sizes = [[range(0, c * self.problem.dims[dim], c) for dim, c in axis] for axis in operand.axes]
             words = prod(len({sum(terms) for terms in product(*ranges)}) for ranges in sizes)
-            held[operand.name] = words * operand.bits
+            usage[operand.name] = words * operand.bits
         split = isinstance(self.capacities.get(memory), ReadMapping)
-        for part in [{tensor: bits} for tensor, bits in held.items()] if split else [held]:
+        for part in [{tensor: bits} for tensor, bits in usage.items()] if split else [usage]:
             room = self._bits(memory, tuple(part))
             if 0 <= room < sum(part.values()):
                 raise self._too_much(memory, room, part, "at the start")
@@ -426,19 +426,19 @@ class _Machine:
                 f"{place.memory} drains a word of {place.operand.name} that no MAC has added to, {where}"
             )
         split = isinstance(self.capacities.get(place.memory), ReadMapping)
-        held = {
+        usage = {
             p.operand.name: self.walk.level(i)[6] * p.operand.bits
             for i, p in enumerate(self.places)
             if p.memory == place.memory and (not split or p is place)
         }
         room = self._bits(place.memory, (place.operand.name,))
-        return self._too_much(place.memory, room, held, where)
+        return self._too_much(place.memory, room, usage, where)
 
     @staticmethod
-    def _too_much(memory: str, room: int, held: dict[str, int], where: str) -> MappingError:
-        parts = " + ".join(f"{tensor} {bits:,} bits" for tensor, bits in held.items() if bits)
+    def _too_much(memory: str, room: int, usage: dict[str, int], where: str) -> MappingError:
+        parts = " + ".join(f"{tensor} {bits:,} bits" for tensor, bits in usage.items() if bits)
         return MappingError(
-            f"{memory} holds {room:,} bits; {parts} is {sum(held.values()) - room:,} bits too much, {where}"
+            f"{memory} holds {room:,} bits; {parts} is {sum(usage.values()) - room:,} bits too much, {where}"
         )
 
     def _where(self) -> str:
@@ -453,9 +453,16 @@ class _Machine:
         peak: dict[tuple[str, str], int] = {}
         for i, place in enumerate(self.places):
             fill, read, deliver, update, drain, reduce, _, most = self.walk.level(i)
-            got = {"fill": fill, "read": read, "deliver": deliver, "update": update, "drain": drain, "reduce": reduce}
+            actions = {
+                "fill": fill,
+                "read": read,
+                "deliver": deliver,
+                "update": update,
+                "drain": drain,
+                "reduce": reduce,
+            }
             name = place.operand.name
-            counts |= {(place.memory, name, action): words for action, words in got.items() if words}
+            counts |= {(place.memory, name, action): words for action, words in actions.items() if words}
             if place.parent >= 0:
                 peak[place.memory, name] = most
         root = next(p for p in self.places if p.operand.output)

@@ -62,8 +62,8 @@ def require_no_overflow(
     low, high = min(int(a.min()) - a_zero, 0), max(int(a.max()) - a_zero, 0)
     most = 0
     for row, zero, first in zip(b, b_zero, np.zeros(len(b), np.int64) if bias is None else bias):
-        shifted = row.astype(np.int64) - zero
-        above, below = int(shifted[shifted > 0].sum()), int(shifted[shifted < 0].sum())
+        differences = row.astype(np.int64) - zero
+        above, below = int(differences[differences > 0].sum()), int(differences[differences < 0].sum())
         most = max(most, int(first) + high * above + low * below, -(int(first) + high * below + low * above))
     if most > INT32_MAX:
         raise InputError(

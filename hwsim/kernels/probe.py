@@ -90,9 +90,9 @@ class Timing:
         return Timing(self.ns + other.ns, self.work)
 
 
-def _done(what: str, given: object, expected: object) -> None:
-    if given != expected:
-        raise HwsimError(f"the work of {what} must come to {expected}, not {given}: its time means nothing")
+def _check_work(what: str, actual: object, expected: object) -> None:
+    if actual != expected:
+        raise HwsimError(f"the work of {what} must come to {expected}, not {actual}: its time means nothing")
 
 
 @cache
@@ -119,11 +119,11 @@ def turns(
     ns, macs = [], float(instruction.macs * CHAIN * n)
     for _ in range(times):
         if threads > 1:
-            time, counted = _probe.side_by_side(instruction.index, n, threads)
-            _done(instruction.name, counted, [macs] * threads)
+            time, counts = _probe.side_by_side(instruction.index, n, threads)
+            _check_work(instruction.name, counts, [macs] * threads)
         else:
             time, one = _probe.instruction(instruction.index, dependent, n)
-            _done(instruction.name, one, macs)
+            _check_work(instruction.name, one, macs)
         ns.append(time)
     return Timing(tuple(ns), CHAIN * n if dependent else macs)
 
@@ -138,7 +138,7 @@ def clock(load: bool = False, times: int = 10, n: int = 20000) -> Timing:
     ns = []
     for _ in range(times):
         time, total = _probe.clock(vector_bits() if load else 0, n)
-        _done("the clock", total, ADDITIONS * n)
+        _check_work("the clock", total, ADDITIONS * n)
         ns.append(time)
     return Timing(tuple(ns), ADDITIONS * n)
 
@@ -192,10 +192,10 @@ def stream(
                 _probe.flush(target[rows])
             time, sums = _probe.streams(STREAMS.index(what), wide, source[rows], target[rows], passes)
             if what == "read":
-                _done("reading", sums, expected)
+                _check_work("reading", sums, expected)
             ns.append(time)
         if what != "read":
-            _done(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
+            _check_work(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
     return Timing(tuple(ns), size * passes * threads)
 
 
@@ -204,8 +204,8 @@ def drop(buffer: Array) -> bool:
     return bool(_probe.flush(buffer.reshape(1, -1)))
 
 
-def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = False) -> Timing:
-    """Time reading `size` bytes once, after they were read and so long nothing; or after they were `dropped` instead.
+def linger(size: int, times: int = 10, pause_ms: float = 0.0, evict: bool = False) -> Timing:
+    """Time reading `size` bytes once, after they were read and so long nothing; or, with `evict`, after they were evicted.
 
     What took longer than without a pause was driven out of the caches by others meanwhile. The work is bytes.
     """
@@ -216,7 +216,7 @@ def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = Fa
     wide = registers()[-1]
     ns = []
     for _ in range(times):
-        if dropped:
+        if evict:
             drop(source)
         else:
             _probe.streams(0, wide, source, source, 1)
@@ -224,7 +224,7 @@ def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = Fa
         while perf_counter_ns() < until:
             pass
         time, sums = _probe.streams(0, wide, source, source, 1)
-        _done("reading", sums, expected)
+        _check_work("reading", sums, expected)
         ns.append(time)
     return Timing(tuple(ns), size)
 
@@ -250,9 +250,9 @@ def chase(size: int, times: int = 5, steps: int = 2**15, cold: bool = False) -> 
         _probe.flush(following.view(np.uint64)[None])
     else:
         _, at = _probe.chase(following, 0, lines)
-        _done("the chase", at, 0)
+        _check_work("the chase", at, 0)
     ns, at = _probe.chase(following, 0, steps, times)
-    _done("the chase", at, int(order[steps * times % lines]) * words)
+    _check_work("the chase", at, int(order[steps * times % lines]) * words)
     return Timing(tuple(ns), steps)
 
 
@@ -260,8 +260,8 @@ def barrier(threads: int, times: int = 10, n: int = 1000) -> Timing:
     """Time barriers that so many spinning threads meet at; the work is barriers."""
     ns = []
     for _ in range(times):
-        time, passed = _probe.barriers(n, threads)
-        _done("the barriers", passed, [n] * threads)
+        time, counts = _probe.barriers(n, threads)
+        _check_work("the barriers", counts, [n] * threads)
         ns.append(time)
     return Timing(tuple(ns), n)
 
@@ -271,7 +271,7 @@ def start(times: int = 10, n: int = 20) -> Timing:
     ns = []
     for _ in range(times):
         time, ran = _probe.starts(n)
-        _done("the threads", ran, n)
+        _check_work("the threads", ran, n)
         ns.append(time)
     return Timing(tuple(ns), n)
 

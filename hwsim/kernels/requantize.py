@@ -265,9 +265,9 @@ def requantize_tflite(
     zero = zero_point("zero", zero, np.dtype(np.int16))
     along = [1] * acc.ndim
     along[axis] = -1
-    halved = (multipliers.astype(np.int64) + (1 << 15)) >> 16
-    reduced = np.where(multipliers < 0x7FFF0000, halved, 0x7FFF).reshape(along)
+    high_words = (multipliers.astype(np.int64) + (1 << 15)) >> 16
+    factors = np.where(multipliers < 0x7FFF0000, high_words, 0x7FFF).reshape(along)
     total = (15 - shifts.astype(np.int64)).reshape(along)
-    scaled = ((acc * reduced + (np.int64(1) << (total - 1))) >> total).astype(np.int32).astype(np.int64) + zero
-    result: NDArray[Any] = np.clip(scaled, low, high).astype(np.int16)
+    words = ((acc * factors + (np.int64(1) << (total - 1))) >> total).astype(np.int32).astype(np.int64) + zero
+    result: NDArray[Any] = np.clip(words, low, high).astype(np.int16)
     return result

@@ -195,7 +195,7 @@ def encode_csr(
     value_bits, index_bits, pointer_bits : int, optional
         What each takes; as many as are needed unless given (EIE: 4-bit values, which are indices of a codebook).
     """
-    return _compressed(matrix, "rows", relative_bits, value_bits, index_bits, pointer_bits)
+    return _compress(matrix, "rows", relative_bits, value_bits, index_bits, pointer_bits)
 
 
 def encode_csc(
@@ -207,7 +207,7 @@ def encode_csc(
     pointer_bits: int | None = None,
 ) -> Compressed:
     """Compress columns; parameters as in `encode_csr`."""
-    return _compressed(matrix, "columns", relative_bits, value_bits, index_bits, pointer_bits)
+    return _compress(matrix, "columns", relative_bits, value_bits, index_bits, pointer_bits)
 
 
 def encode_bitmask(matrix: Array) -> Bitmask:
@@ -236,12 +236,12 @@ def encode_2_4(matrix: Array) -> TwoFour:
     rows, columns = matrix.shape
     require(rows % 4 == 0, "matrix", f"must have a multiple of 4 rows, got {rows}")
     groups = matrix.reshape(rows // 4, 4, columns)
-    crowded = np.argwhere((groups != 0).sum(1) > 2)
-    if crowded.size:
-        group, column = crowded[0].tolist()
+    overfull = np.argwhere((groups != 0).sum(1) > 2)
+    if overfull.size:
+        group, column = overfull[0].tolist()
         where = f"in rows {4 * group}..{4 * group + 3} of column {column}"
-        given = groups[group, :, column].tolist()
-        require(False, "matrix", f"must have at most 2 values that are not zero in every 4 rows, got {given} {where}")
+        quad = groups[group, :, column].tolist()
+        require(False, "matrix", f"must have at most 2 values that are not zero in every 4 rows, got {quad} {where}")
     order = np.argsort(groups == 0, axis=1, kind="stable")[:, :2]  # those that are not zero first
     places = np.sort(order, axis=1)
     return TwoFour(_shape(matrix), np.take_along_axis(groups, places, axis=1), places.astype(np.uint8), _bits(matrix))
@@ -266,7 +266,7 @@ def pack_bits(bits: Array) -> NDArray[np.uint64]:
     return words
 
 
-def _compressed(
+def _compress(
     matrix: Array,
     by: Literal["rows", "columns"],
     relative_bits: int | None,
@@ -276,11 +276,11 @@ def _compressed(
 ) -> Compressed:
     matrix = _matrix(matrix)
     lines = matrix if by == "rows" else np.ascontiguousarray(matrix.T)
-    for name, given in (("value_bits", value_bits), ("index_bits", index_bits), ("pointer_bits", pointer_bits)):
-        require(given is None or 1 <= given <= 64, name, f"must be 1 to 64, got {given!r}")
+    for name, bits in (("value_bits", value_bits), ("index_bits", index_bits), ("pointer_bits", pointer_bits)):
+        require(bits is None or 1 <= bits <= 64, name, f"must be 1 to 64, got {bits!r}")
     if relative_bits is None:
         owner, indices = np.nonzero(lines)
-        values, needed = lines[owner, indices], _width(lines.shape[1])
+        values, least = lines[owner, indices], _width(lines.shape[1])
         lengths = np.bincount(owner, minlength=len(lines))
     else:
         require(1 <= relative_bits <= 16, "relative_bits", f"must be 1 to 16, got {relative_bits!r}")
@@ -288,8 +288,8 @@ def _compressed(
         require(index_bits in {None, relative_bits}, "index_bits", message)
         indices, sources, lengths = _runs(lines, relative_bits)
         values = np.where(sources < 0, 0, lines.ravel()[sources]) if lines.size else lines.ravel()
-        needed = relative_bits
-    require(index_bits is None or index_bits >= needed, "index_bits", f"must be at least {needed}, got {index_bits!r}")
+        least = relative_bits
+    require(index_bits is None or index_bits >= least, "index_bits", f"must be at least {least}, got {index_bits!r}")
     pointers = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     most = _width(values.size + 1)
     enough = pointer_bits is None or pointer_bits >= most
@@ -302,7 +302,7 @@ def _compressed(
         by,
         relative_bits is not None,
         value_bits or _bits(matrix),
-        index_bits or needed,
+        index_bits or least,
         pointer_bits or most,
     )
 

@@ -117,7 +117,7 @@ def _cut(problem: Problem, mapping: Mapping, most: int) -> tuple[Problem, Mappin
 
 def _capacities(machine: Machine, problem: Problem, mapping: Mapping) -> dict[str, Capacity]:
     """Bits of the memories that the nest keeps to; a tensor that streams through a buffer has no bound there."""
-    found: dict[str, Capacity] = {}
+    rooms: dict[str, Capacity] = {}
     for name, memory in getattr(machine.spec, "memories", {}).items():
         if getattr(memory, "split", None):
             room: Capacity = {tensor: int(size) * 8 for tensor, size in memory.split.items()}
@@ -129,8 +129,8 @@ def _capacities(machine: Machine, problem: Problem, mapping: Mapping) -> dict[st
             check_capacity(problem, mapping, {name: room})
         except MappingError:
             continue
-        found[name] = room
-    return found
+        rooms[name] = room
+    return rooms
 
 
 def _whole(plan: LayerPlan) -> Problem:
@@ -164,7 +164,7 @@ def _check(
     seed = crc32(layer.name.encode())
     tensors, output = ({}, None) if sampled else layer_tensors(layer, _whole(plan), plan.batch, seed)
     total = sum(problem.macs for problem, _, _ in parts)
-    done, row, gated, seconds, difference = 0, 0, 0, 0.0, None
+    mac_count, row, gated, seconds, difference = 0, 0, 0, 0.0, None
     measured: dict[Count, int] = {}
     formula: dict[Count, int] = {}
     for problem, mapping, policy in parts:
@@ -173,25 +173,27 @@ def _check(
         else:
             mine, expected = _rows(problem, tensors, output, row) if len(parts) > 1 else (tensors, output)
 
-        def report(macs: int, before: int = done) -> None:
+        def report(macs: int, before: int = mac_count) -> None:
             if progress is not None:
                 progress(layer.name, before + macs, total)
 
         start = perf_counter()
         ran = execute(problem, mapping, mine, policy, _capacities(machine, problem, mapping), report)
         seconds += perf_counter() - start
-        done += ran.macs
+        mac_count += ran.macs
         gated += ran.gated
         actions = {key: n for key, n in counts(problem, mapping, policy).actions.items() if n}
         difference = difference or _difference(problem, mapping, ran, expected, actions, row)
         row += problem.dims.get("P", 0)
-        for into, found in ((measured, ran.counts), (formula, actions)):
-            for key, n in found.items():
+        for into, actual in ((measured, ran.counts), (formula, actions)):
+            for key, n in actual.items():
                 into[key] = into.get(key, 0) + n
-    if not difference and done != total:
-        difference = f"{done:,} MACs were executed, {total:,} expected"
+    if not difference and mac_count != total:
+        difference = f"{mac_count:,} MACs were executed, {total:,} expected"
     compared = len(formula.keys() | measured.keys())
-    check = LayerCheck(layer.name, layer.op, done, gated, seconds, compared, sampled=sampled, difference=difference)
+    check = LayerCheck(
+        layer.name, layer.op, mac_count, gated, seconds, compared, sampled=sampled, difference=difference
+    )
     return check if sampled else _check_prices(check, plan, formula, measured)
 
 
@@ -249,10 +251,10 @@ def _difference(
 
 def _position(mapping: Mapping, word: dict[str, int]) -> str:
     """Where the loops stand at which a word of the output is made."""
-    left, steps = dict(word), []
+    rest, steps = dict(word), []
     for loop in mapping.loops:
-        if loop.dim in left:
-            index, left[loop.dim] = divmod(left[loop.dim], loop.tile)
+        if loop.dim in rest:
+            index, rest[loop.dim] = divmod(rest[loop.dim], loop.tile)
             steps.append(f"'{loop}' at {index}")
     return ", ".join(steps)
 

@@ -153,14 +153,19 @@ def tensor(schema: Any, name: str, values: Array, buffer: int, scales: Array, ze
     """One quantized tensor of a model."""
     types = {"int8": schema.TensorType.INT8, "int16": schema.TensorType.INT16, "int32": schema.TensorType.INT32}
     types["int64"] = schema.TensorType.INT64
-    made = schema.TensorT()
-    made.name, made.shape, made.type, made.buffer = name, list(values.shape), types[values.dtype.name], buffer
-    made.quantization = schema.QuantizationParametersT()
+    tensor_t = schema.TensorT()
+    tensor_t.name, tensor_t.shape, tensor_t.type, tensor_t.buffer = (
+        name,
+        list(values.shape),
+        types[values.dtype.name],
+        buffer,
+    )
+    tensor_t.quantization = schema.QuantizationParametersT()
     scales = np.atleast_1d(scales)
-    made.quantization.scale = [float(value) for value in scales]
-    made.quantization.zeroPoint = [zero] * scales.size
-    made.quantization.quantizedDimension = axis
-    return made
+    tensor_t.quantization.scale = [float(value) for value in scales]
+    tensor_t.quantization.zeroPoint = [zero] * scales.size
+    tensor_t.quantization.quantizedDimension = axis
+    return tensor_t
 
 
 def tflite_run(
@@ -183,15 +188,15 @@ def tflite_run(
             model.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
         graph.tensors.append(tensor(schema, f"t{index}", values, index + 1, scales, zero, axis))
     graph.tensors.append(tensor(schema, "out", output[0], 0, output[1], output[2]))
-    code, made = schema.OperatorCodeT(), schema.OperatorT()
+    code, operator_t = schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, operator)
     code.version = version
-    made.inputs, made.outputs = list(range(len(tensors))), [len(tensors)]
-    made.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
-    made.builtinOptions = getattr(schema, options[0] + "T")()
+    operator_t.inputs, operator_t.outputs = list(range(len(tensors))), [len(tensors)]
+    operator_t.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
+    operator_t.builtinOptions = getattr(schema, options[0] + "T")()
     for name, value in options[1].items():
-        setattr(made.builtinOptions, name, value)
-    graph.inputs, graph.outputs, graph.operators = [0], [len(tensors)], [made]
+        setattr(operator_t.builtinOptions, name, value)
+    graph.inputs, graph.outputs, graph.operators = [0], [len(tensors)], [operator_t]
     model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")

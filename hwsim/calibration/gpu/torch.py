@@ -72,10 +72,10 @@ class TorchDevice:
 
         replay = all_of_them
         if graph:
-            captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(captured):
+            cuda_graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(cuda_graph):
                 all_of_them()
-            replay = captured.replay
+            replay = cuda_graph.replay
 
         def elapsed(times: int) -> float:
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

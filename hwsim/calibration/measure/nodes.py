@@ -28,7 +28,7 @@ class GraphNode:
 Covering = Mapping[str, frozenset[str]]
 """Name of a node of the runtime -> names of the file's nodes that it does."""
 
-_ADDED = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
+_SUFFIX = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
 """What onnxruntime's optimizers append to the name of what a node replaces."""
 
 
@@ -61,7 +61,7 @@ def _roots(
     roots: dict[str, GraphNode] = {}
     producers: dict[str, str] = {}
     for ran in runtime:
-        plain = _ADDED.sub("", ran.name)
+        plain = _SUFFIX.sub("", ran.name)
         namesake = by_name.get(plain) or writer.get(plain)
         root = next((writer[output] for output in ran.outputs if output in writer), None)
         to = ran
@@ -83,19 +83,19 @@ def _roots(
 def _above(root: GraphNode, roots_in_use: Set[str], writer: Mapping[str, GraphNode], upto: str) -> set[str]:
     """The nodes that `root` depends on and nobody owns; with a kernel `upto`, back to the operator that it is for."""
     ancestors: set[str] = set()
-    reached = not upto
+    active = not upto
     waiting = [root]
     while waiting:
         node = waiting.pop()
         if upto and (node.op in upto or (node.op == "MatMul" and upto == "Gemm")):
-            reached = True
+            active = True
             continue
         for tensor in node.inputs:
             above = writer.get(tensor)
             if above is not None and above.name not in roots_in_use and above.name not in ancestors:
                 ancestors.add(above.name)
                 waiting.append(above)
-    return ancestors if reached else set()
+    return ancestors if active else set()
 
 
 def _absorb(

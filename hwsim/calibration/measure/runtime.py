@@ -197,19 +197,19 @@ class _Run:
     def profiler_overhead_s(self) -> float:
         """What the profiler adds to a node at least: a chain of tiny ones with it and without."""
         self.source, feeds = chain_model(WATCHED_NODES)
-        plain, profiled = self.session(profiled=False), self.session(profiled=True)
+        plain, profiler = self.session(profile=False), self.session(profile=True)
         whole = min(self.run(plain, feeds) for _ in range(WATCHED_RUNS))
         for _ in range(WATCHED_RUNS):
-            self.run(profiled, feeds)
-        text = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+            self.run(profiler, feeds)
+        text = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         nodes = parse_profile(text, WATCHED_RUNS)
         return max(0.0, (math.fsum(node.least_s for node in nodes) - whole) / len(nodes))
 
-    def session(self, profiled: bool) -> Any:
+    def session(self, profile: bool) -> Any:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 4
-        if profiled:
+        if profile:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.folder / "profile")
             options.optimized_model_filepath = str(self.folder / "optimized.onnx")
@@ -250,7 +250,7 @@ class _Run:
     def measure(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
         original = self.file_nodes()
         load = Load.now()
-        plain = self.session(profiled=False)
+        plain = self.session(profile=False)
         feeds = self.bind_inputs(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
@@ -266,11 +266,11 @@ class _Run:
         if joules is None:
             self.notes.append("energy: no RAPL counter is readable on this machine")
         del plain  # its threads would spin beside those of the next
-        profiled = self.session(profiled=True)
+        profiler = self.session(profile=True)
         for index in range(WARM_RUNS + count):
             self.tell("runs with the profiler", min(count + index, 2 * count), 2 * count)
-            self.run(profiled, feeds)
-        profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+            self.run(profiler, feeds)
+        profile = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         try:
             optimized = _nodes(self.graph(self.folder / "optimized.onnx"))
         except InputError:

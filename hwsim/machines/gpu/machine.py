@@ -245,8 +245,8 @@ class Gpu(Machine):
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
         """What the kernels write, which run in `precision` or what the library falls back on."""
-        changed = self.spec.precision != "workload"
-        return {layer.name: self.types(layer).o for layer in workload if layer.macs or changed}
+        converts = self.spec.precision != "workload"
+        return {layer.name: self.types(layer).o for layer in workload if layer.macs or converts}
 
     def memory_bytes(self) -> int:
         """Bytes of device memory."""
@@ -261,8 +261,8 @@ class Gpu(Machine):
         # Weights are shared by streams.
         live = workload.peak_activation_bytes(batch, self.activation_bits(workload)) * self.spec.streams
         cache = workload.cache_bytes(batch) * self.spec.streams
-        held = (("key and value cache", cache),) if cache else ()
-        parts = (("weights", weights), ("activations", live), *held, ("context", _CONTEXT))
+        residents = (("key and value cache", cache),) if cache else ()
+        parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:

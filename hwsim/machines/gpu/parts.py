@@ -118,7 +118,7 @@ class Generation(Spec):
     fitted: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def _known(self) -> Generation:
+    def _check_names(self) -> Generation:
         check_types("instructions", self.instructions)
         return self
 
@@ -193,7 +193,7 @@ class KernelSet(Spec):
         return current(data)
 
     @model_validator(mode="after")
-    def _known(self) -> KernelSet:
+    def _check_names(self) -> KernelSet:
         for name in self.constants:
             if name not in Constants.model_fields:
                 raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
@@ -205,8 +205,8 @@ class KernelSet(Spec):
         tiles = {(t.rows, t.columns): t for t in self.tiles}
         if self.transpose:
             for tile in self.tiles:
-                turned = tile.model_copy(update={"rows": tile.columns, "columns": tile.rows})
-                tiles.setdefault((turned.rows, turned.columns), turned)
+                transpose = tile.model_copy(update={"rows": tile.columns, "columns": tile.rows})
+                tiles.setdefault((transpose.rows, transpose.columns), transpose)
         return [(tile, split) for tile in tiles.values() for split in self.splits]
 
 

@@ -96,8 +96,8 @@ class Selection:
         terms, tile = self.terms, self.tile
         core = {"L2": terms["l2"], "shared memory": terms["shared"], "dram": max(terms["dram"], terms["step"])}
         tensor = self.unit.instruction.unit == "tensor"
-        lost = 64 * (tile.rows + tile.columns) / (tile.rows * tile.columns) > 1.5
-        core["tensor" if tensor and not lost else "issue"] = terms["mma"]
+        inefficient = 64 * (tile.rows + tile.columns) / (tile.rows * tile.columns) > 1.5
+        core["tensor" if tensor and not inefficient else "issue"] = terms["mma"]
         limit = max(core, key=lambda word: core[word])
         words = {"launch": self.floor + terms["split"] + terms["wave"], **core}
         if limit in ("tensor", "issue", "shared memory") or core["dram"] == terms["step"]:
@@ -133,8 +133,8 @@ class Selection:
         busy = fill * max(0.0, us - quantize) + quantize
         l2 = float(timing.l2_bytes[0]) / (c.l2_share * 64 * timer.spec.sms * timer.clock)
         # Alone the write of the output ends behind the next kernel; with streams somebody waits for it in any case.
-        written = work.b * work.m * work.n * self.products.bytes_o
-        dram = float(timing.dram[0]) + written / (c.dram_share * timer.dram)
+        output_bytes = work.b * work.m * work.n * self.products.bytes_o
+        dram = float(timing.dram[0]) + output_bytes / (c.dram_share * timer.dram)
         amounts = timer.amounts(self.products, self.unit, timing)
         shares = tuple((name, float(amount[0])) for name, amount in amounts.items())
         sms, l2 = min(us, max(busy, ideal)), min(us, l2 * work.times)
@@ -147,20 +147,20 @@ class Selection:
         ks = ceil(ceil(work.k / split) / step) * step
         run = round(macs / unit.sparse)
         one = unit.instruction.tile
-        issued = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
+        mma_count = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
         grid = -(-work.m // tile.rows), -(-work.n // tile.columns)
         # Rows outside the product are not fetched.
         rows = round(work.b * split * grid[1] * work.m * ks * p.bytes_a) * times
         columns = round(work.b * split * grid[0] * work.n * ks * p.bytes_w) * times
         out = round(work.b * work.m * work.n * p.bytes_o) * times
         sums = 4 * (split + 1) * work.b * work.m * work.n * times if split > 1 else 0
-        dram, written = int(timing.dram_bytes[0]), int(timing.dram_written[0])
-        fetched = (dram - written) * times
-        weights = min(fetched, round(work.b * work.n * work.k * p.bytes_w) * times)
+        dram, output_bytes = int(timing.dram_bytes[0]), int(timing.dram_written[0])
+        read_bytes = (dram - output_bytes) * times
+        weights = min(read_bytes, round(work.b * work.n * work.k * p.bytes_w) * times)
         counts: dict[Action, int] = {
             ("mac", "", unit.math): run,
             ("mac", "", "skipped"): macs - run,
-            ("instruction", "", unit.instruction.name): issued,
+            ("instruction", "", unit.instruction.name): mma_count,
             ("shared", "operands", "read"): round(run * shared_bytes(p, unit)),
             ("shared", "ifmap", "fill"): rows,
             ("shared", "weight", "fill"): columns,
@@ -168,8 +168,8 @@ class Selection:
             ("l2", "weight", "read"): columns,
             ("l2", "psum", "move"): sums,
             ("l2", "ofmap", "write"): out,
-            ("dram", "ifmap", "read"): fetched - weights,
+            ("dram", "ifmap", "read"): read_bytes - weights,
             ("dram", "weight", "read"): weights,
-            ("dram", "ofmap", "write"): written * times,
+            ("dram", "ofmap", "write"): output_bytes * times,
         }
         return {key: n for key, n in counts.items() if n}

@@ -26,7 +26,7 @@ class SmSpec(Spec):
     shared: Size
 
     @model_validator(mode="after")
-    def _known(self) -> SmSpec:
+    def _check_names(self) -> SmSpec:
         check_types("macs", self.macs)
         return self
 
@@ -84,7 +84,7 @@ class GpuSpec(MachineSpec):
     energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
 
     @model_validator(mode="after")
-    def _connected(self) -> GpuSpec:
+    def _check_references(self) -> GpuSpec:
         if self.clock not in self.clocks:
             raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         if "energy" in self.model_fields_set:

@@ -82,9 +82,9 @@ class ConcurrentStreams:
         """The share of each kernel; None for a layer without one."""
         n, times = self.streams, [_microseconds(plan) for plan in self.alone]
         # The extra latency is distributed in proportion to demand on the saturated resource.
-        asked = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
+        demand = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
         late = max(0.0, n * self.interval - self.once)
-        share = late / sum(asked) if sum(asked) else 0.0
+        share = late / sum(demand) if sum(demand) else 0.0
         own = [self._own(plan, work) for plan, work in zip(self.alone, self.work, strict=True)]
         totals = {name: sum(each[name] for each in own) for name in _SHARED}
         whole = n * self.interval * self._tick
@@ -96,7 +96,7 @@ class ConcurrentStreams:
         }
         return [
             self._share(plan, us, work["SMs"], share * more, mine, busy)
-            for plan, us, work, more, mine in zip(self.alone, times, self.work, asked, own, strict=True)
+            for plan, us, work, more, mine in zip(self.alone, times, self.work, demand, own, strict=True)
         ]
 
     def _own(self, plan: KernelPlan, work: dict[str, float]) -> dict[str, int]:
@@ -105,7 +105,7 @@ class ConcurrentStreams:
         return {name: min(round(work[name] * self._tick), after) for name in _SHARED}
 
     def _share(
-        self, plan: KernelPlan, us: float, held: float, wait: float, own: dict[str, int], busy: dict[str, float]
+        self, plan: KernelPlan, us: float, hold: float, wait: float, own: dict[str, int], busy: dict[str, float]
     ) -> StreamShare | None:
         n, phases = self.streams, plan.load.phases
         if not phases.total:
@@ -115,7 +115,7 @@ class ConcurrentStreams:
         # A layer's part of the interval is its SM-time and, of SM-time that nobody uses, as much as it takes of the
         # latency: so no layer does more than the SMs can, though streams are in different layers.
         spare = max(0.0, self.interval - self.total["SMs"])
-        part = held + spare * (us + wait) / (n * self.interval)
+        part = hold + spare * (us + wait) / (n * self.interval)
         bound = self.bound if wait > us else ""
         return StreamShare(n, late, tuple(own.values()), others, part, bound)
 
