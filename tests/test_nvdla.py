@@ -8,7 +8,7 @@ import hwsim
 from hwsim.machines import Machine
 from hwsim.machines.pe_array.broadcast import Core, Work
 from hwsim.mapping import counts
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 from hwsim.workload import BatchedMatmul, Conv2d, Elementwise, Gemm, Layer, Lstm, Pool2d, Workload
 
 KIB = 1024

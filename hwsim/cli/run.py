@@ -101,7 +101,7 @@ def run(
     if trace_file:
         write(report.trace_json() if scenario is None else scenario.timeline.to_json(), trace_file)
     if html_file:
-        from hwsim.validation.published import of_machine
+        from hwsim.validation.predictions import of_machine
 
         write(report.to_html(scenario, of_machine(report.machine)), html_file)
     if "-" not in (json_file, csv_file, html_file, trace_file):

@@ -77,7 +77,7 @@ def validate(
       hwsim validate eyeriss_v1 alexnet --batch 4
       hwsim validate systolic_ws resnet50_v1 --layer 'res2*' --sample 64
     """
-    from hwsim.validation.published import comparisons, markdown_tables
+    from hwsim.validation.predictions import comparisons, markdown_tables
 
     executes = workload is not None and not markdown
     part = bool(changes or layers or sample)

@@ -180,7 +180,7 @@ def gemm_int8(
 def count_gemm_int8(
     a: NDArray[Any], b: NDArray[Any] | PackedB, *, a_zero: ArrayLike = 0, b_zero: ArrayLike = 0
 ) -> tuple[NDArray[np.int32], LoopCounts]:
-    """`gemm_int8` by the counting build of the same loops: the product, and what the loops did."""
+    """`gemm_int8` by the counting build of the same loops: the product and the loop counts."""
     packed = b if isinstance(b, PackedB) else pack_b(b)
     return _product(array("a", a, EIGHT_BITS, 2), packed, a_zero, b_zero, None, 1, count=True)
 

@@ -48,7 +48,7 @@ Int32 = NDArray[np.int32]
 IMMA_SHAPES = {"m8n8k16": (8, 8, 16), "m16n8k16": (16, 8, 16), "m16n8k32": (16, 8, 32)}
 HMMA_SHAPES = {"m8n8k4": (8, 8, 4), "m16n8k8": (16, 8, 8), "m16n8k16": (16, 8, 16)}
 MAX_EVENTS = 4096
-"""Clipped sums that are listed one by one; the counts hold them all."""
+"""Limit of the list of clipped sums; the counts include all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def vpdpbusd(acc: Array, a: Array, b: Array, *, saturate: bool = False) -> Int32
 
 
 def dp4a(acc: Array, a: Array, b: Array) -> Int32:
-    """Four products added to each 32-bit lane, wrapping; the types of `a` and `b` say which side is signed."""
+    """Four products added to each 32-bit lane, wrapping; the types of `a` and `b` set the signedness of each side."""
     return _dot4(acc, a, b, False)
 
 
@@ -217,7 +217,7 @@ def gemm_pmaddubsw(
 ) -> Executed:
     """Matrix product as AVX2 did it before VNNI: ``vpmaddubsw``, ``vpmaddwd`` with ones, ``vpaddd``.
 
-    Sums of two products are clipped to 16 bits, so large values give wrong outputs: the result says how often, where.
+    Sums of two products are clipped to 16 bits, so large values give wrong outputs; the result lists them.
     Signed `a` is moved up by 128 as in `gemm_vpdpbusd`, which makes clipping likely.
     """
     _matrices(a, (np.uint8, np.int8), b, (np.int8,))
@@ -416,7 +416,7 @@ def hmma_tile(
     return output
 
 
-# --- what they share ----------------------------------------------------------------------------------------------
+# --- shared helpers ----------------------------------------------------------------------------------------------
 
 
 def _tiles(
@@ -499,12 +499,12 @@ def _wrap(x: Array) -> Int32:
 
 
 def _to_unsigned(a: Array) -> NDArray[np.uint8]:
-    """Signed bytes moved up by 128: the top bit turned round."""
+    """Signed bytes plus 128: the top bit inverted."""
     return a.view(np.uint8) ^ np.uint8(0x80)
 
 
 def _as_type(name: str, argument: object, types: Iterable[type[np.generic]]) -> None:
-    """Hold that an argument is an array of one of some types."""
+    """Raise unless an argument is an array of one of some types."""
     names = " or ".join(np.dtype(t).name for t in types)
     if not isinstance(argument, np.ndarray):
         raise InputError(f"{name} must be an array of {names}, got {type(argument).__name__}")
@@ -520,7 +520,7 @@ def _lanes(a: Array, b: Array, group: int) -> tuple[Array, Array]:
 
 
 def _matrices(a: Array, a_types: tuple[type[np.generic], ...], b: Array, b_types: tuple[type[np.generic], ...]) -> None:
-    """Hold that two matrices can be multiplied as they lie in memory."""
+    """Raise unless two matrices can be multiplied in their memory layout."""
     for name, argument, types in (("a", a, a_types), ("b", b, b_types)):
         rule = f"must be a C-contiguous 2-D array of {' or '.join(np.dtype(t).name for t in types)}"
         if not isinstance(argument, np.ndarray):

@@ -1,6 +1,6 @@
 """Mappings executed: any loop nest run on real int8 data, every word moved between real buffers and counted.
 
-The semantics are those that `hwsim.mapping.counts` states and prices in closed form; here they happen. Nothing is
+The semantics are those of `hwsim.mapping.counts`, which counts in closed form; here the nest is executed. Nothing is
 shared with the closed form but the description of problem, mapping and policy, so that each proves the other. The
 module is long because laying out buffers, links and loops for the compiled walk is one piece of work.
 """
@@ -38,7 +38,7 @@ Count = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Execution:
-    """What came out of a nest, and what it did.
+    """Output and event counts of an executed nest.
 
     Attributes
     ----------
@@ -79,9 +79,9 @@ def execute(
     problem, mapping, policy
         As for `hwsim.mapping.counts`.
     tensors : mapping of str to int8 ndarray
-        Both inputs by name, in the shape that `tensor_shape` says; the ifmap with its padding.
+        Both inputs by name, in the shape of `tensor_shape`; the ifmap with its padding.
     capacities : mapping, optional
-        Bits of an instance of each memory, which what it holds is held against after every transfer.
+        Bits of an instance of each memory; its occupancy is checked after every transfer.
     progress : callable, optional
         Told the MACs done, now and then.
 
@@ -137,7 +137,7 @@ class _Place:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the buffers, with what is known of each word and instance."""
+        """Bytes of the buffers and of the state of each word and instance."""
         return self.words * (5 if self.operand.output else 1) + self.instances * _TABLES
 
 
@@ -172,7 +172,7 @@ class _Machine:
         self.walk = Walk()
 
     def _copies(self) -> list[int]:
-        """Instances that each loop makes side by side; 1 for a temporal one."""
+        """Parallel instances of each loop; 1 for a temporal loop."""
         size, copies = dict(self.problem.dims), []
         for loop in self.loops:
             copies.append(-(-size[loop.dim] // loop.tile) if loop.spatial else 1)
@@ -200,7 +200,7 @@ class _Machine:
         return places
 
     def _pieces(self, below: int) -> list[NDArray[np.int32] | None]:
-        """For each dim that the first `below` loops cut side by side: the piece of each instance."""
+        """Piece of each instance in each dim that the first `below` loops split spatially."""
         grid = np.indices(self.copies[:below] or [1], dtype=np.int64).reshape(max(below, 1), -1)
         pieces: list[NDArray[np.int32] | None] = []
         for dim in self.dims:
@@ -212,7 +212,7 @@ class _Machine:
         return pieces
 
     def _groups(self, operand: Operand, above: int, below: int) -> NDArray[np.int32]:
-        """Number of the group of each instance: those that differ below `above` only in dims without the tensor."""
+        """Group of each instance; a group differs below loop `above` only in dims that do not index the tensor."""
         grid = np.indices(self.copies[:below] or [1], dtype=np.int64).reshape(max(below, 1), -1)
         number = np.zeros(grid.shape[1], dtype=np.int64)
         for i, loop in enumerate(self.loops[:below]):
@@ -343,7 +343,7 @@ class _Machine:
         return np.array(tensor, dtype=np.int8, order="C")
 
     def _set_macs(self) -> None:
-        """Who reads what from which instance below all memories."""
+        """Source instance of each operand of each MAC unit."""
         n = len(self.loops)
         instances = prod(self.copies)
         operands = [*self.inputs, self.problem.output]
@@ -388,7 +388,7 @@ class _Machine:
         )
 
     def _check_outermost(self) -> None:
-        """Raise unless the tensors fit the outermost memory, whose words are those that some MAC touches."""
+        """Raise unless the words that MACs touch fit the outermost memory."""
         memory = self.mapping.memories[0]
         usage: dict[str, int] = {}
         for operand in self.problem.operands:
@@ -416,7 +416,7 @@ class _Machine:
             )
 
     def fault(self, error: int) -> MappingError:
-        """What went wrong, and where."""
+        """The error, with the indices of the loops."""
         if error == _NO_MEMORY:
             return MappingError(f"{self.problem.name}: not enough memory to execute the nest")
         place = self.places[self.walk.failed]
@@ -442,7 +442,7 @@ class _Machine:
         )
 
     def _where(self) -> str:
-        """The loops above the memory that failed, and where they stand."""
+        """Indices of the loops above the memory that failed."""
         above = self.places[self.walk.failed].above
         at = [f"'{loop}' at {i}" for loop, i in zip(self.loops[:above], self.walk.indices) if loop.spatial is None]
         return f"with {', '.join(at)}" if at else "at the start"

@@ -48,7 +48,7 @@ def type_range(dtype: np.dtype[Any], lowest_zero: int, highest_zero: int) -> Ran
 def require_no_overflow(
     a: NDArray[Any], a_zero: int, b: NDArray[Any], b_zero: NDArray[np.int64], bias: NDArray[np.int32] | None = None
 ) -> bool:
-    """Raise unless no sum of products can leave int32: by the types alone (then it answers True), or else by the data.
+    """Raise unless no sum of products can leave int32: by the types alone (returns True) or by the data.
 
     `b` has one row an output channel (k along axis 1), `b_zero` and `bias` one value a row.
     """

@@ -1,6 +1,6 @@
-"""Micro-benchmarks of the processor that runs this: each times known work, and refuses a time whose work was not done.
+"""Micro-benchmarks of this processor: each times a fixed amount of work and raises unless all of it was done.
 
-Interference can only lengthen a time, so of several the least is kept, and how far the others lie from it is told.
+Interference can only lengthen a time, so the minimum of several is the estimate, reported with their spread.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Times of the same work, in ns, and how much work each was (cycles, MACs, bytes, steps: as the probe says)."""
+    """Repeated times in ns of the same amount of work, in the unit of the probe (cycles, MACs, bytes, steps)."""
 
     ns: tuple[float, ...]
     work: float
@@ -104,7 +104,7 @@ def _all() -> tuple[tuple[Instruction, bool], ...]:
 
 
 def instructions(everything: bool = False) -> tuple[Instruction, ...]:
-    """What this processor runs on the instruction set in use (HWSIM_ISA); with `everything`, what the build knows."""
+    """Instructions of this processor in the current instruction set (HWSIM_ISA), or all of the build."""
     number = isa_number()
     return tuple(one for one, runs in _all() if everything or (runs and ISAS.index(one.isa) <= number))
 
@@ -129,12 +129,12 @@ def turns(
 
 
 def vector_bits() -> int:
-    """Bits of the vector multiplies that `clock` can run beside its chain; 0 where there are none."""
+    """Widths of the vector multiplies that `clock` can run in parallel with its chain, in bits; 0 for none."""
     return _probe.clock_load(isa_number())
 
 
 def clock(load: bool = False, times: int = 10, n: int = 20000) -> Timing:
-    """Time a chain of `n` x 20 additions, a cycle each, with vector multiplies beside it or not; the work is cycles."""
+    """Time a chain of `n` x 20 one-cycle additions, optionally with parallel vector multiplies; the work is cycles."""
     ns = []
     for _ in range(times):
         time, total = _probe.clock(vector_bits() if load else 0, n)
@@ -205,9 +205,9 @@ def drop(buffer: Array) -> bool:
 
 
 def linger(size: int, times: int = 10, pause_ms: float = 0.0, evict: bool = False) -> Timing:
-    """Time reading `size` bytes once, after they were read and so long nothing; or, with `evict`, after they were evicted.
+    """Time reading `size` bytes that were read `pause_ms` ago, or, with `evict`, evicted from the caches.
 
-    What took longer than without a pause was driven out of the caches by others meanwhile. The work is bytes.
+    A longer time than without a pause means that other processes evicted the data. The work is bytes.
     """
     size = max(_probe.BLOCK, size // _probe.BLOCK * _probe.BLOCK)
     source = _buffer(1, size)
@@ -240,9 +240,9 @@ def _ring(lines: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 def chase(size: int, times: int = 5, steps: int = 2**15, cold: bool = False) -> Timing:
-    """Time steps through the lines of `size` bytes in random order, each known after the last; the work is steps.
+    """Time dependent loads through the lines of `size` bytes in random order; the work is steps.
 
-    Every time goes on where the one before ended. Lines are in those caches that hold them all, or, `cold`, in none.
+    Each repetition continues where the last one ended. Lines start in the smallest cache that fits all, or in DRAM.
     """
     following, order = _ring(max(2, size // LINE_BYTES))
     words, lines = LINE_BYTES // 8, len(order)
@@ -257,7 +257,7 @@ def chase(size: int, times: int = 5, steps: int = 2**15, cold: bool = False) -> 
 
 
 def barrier(threads: int, times: int = 10, n: int = 1000) -> Timing:
-    """Time barriers that so many spinning threads meet at; the work is barriers."""
+    """Time barriers of spinning threads; the work is barriers."""
     ns = []
     for _ in range(times):
         time, counts = _probe.barriers(n, threads)

@@ -258,7 +258,7 @@ def requantize_tflite(
     array("acc", acc, ("int64",), acc.ndim)
     require(acc.ndim > 0 and -acc.ndim <= axis < acc.ndim, "axis", f"must be an axis of shape {acc.shape}, got {axis}")
     require(dtype is None or np.dtype(dtype) == np.int16, "dtype", f"must be int16 for int64 accumulators, got {dtype}")
-    _within("acc", acc, -(2**47), 2**47 - 1)  # as TFLite asks
+    _within("acc", acc, -(2**47), 2**47 - 1)  # required by TFLite
     multipliers, shifts = _multipliers(multiplier, shift, acc.shape[axis])
     _within("shift", shifts.astype(np.int64), -31, 7)
     low, high = _bounds(lo, hi, np.dtype(np.int16))

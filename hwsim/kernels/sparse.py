@@ -46,7 +46,7 @@ Int32 = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class SparseCounts:
-    """What became of the products of a layer, and what was read.
+    """Executed and skipped products of a layer, and words read.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class SparseCounts:
 
 @dataclass(frozen=True, slots=True)
 class BitCounts:
-    """Operations on 64-bit words, and for ternary values what became of the products.
+    """Operations on 64-bit words and, for ternary values, executed and skipped products.
 
     Binary values skip nothing: `executed` is every product.
     """
@@ -168,7 +168,7 @@ def conv2d_sparse(
 def gemm_binary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int32, BitCounts]:
     """Matrix product of int8 values -1 and 1, M x K times K x N, by XNOR and popcount of packed words.
 
-    `native` asks for the processor's popcount or for plain arithmetic; the best there is unless given.
+    `native` selects the processor's popcount (default where available) or plain arithmetic.
     """
     _signs(a, b, (-1, 1))
     words_a, words_b = pack_bits(a < 0), pack_bits(np.ascontiguousarray(b.T) < 0)
@@ -179,7 +179,7 @@ def gemm_binary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int3
 
 
 def gemm_ternary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int32, BitCounts]:
-    """Matrix product of int8 values -1, 0 and 1 in two planes of bits: what is not zero, and what is negative."""
+    """Matrix product of int8 values -1, 0 and 1 in two bit planes: nonzero and negative."""
     _signs(a, b, (-1, 0, 1))
     transpose = np.ascontiguousarray(b.T)
     planes_a, planes_b = (np.stack([pack_bits(x != 0), pack_bits(x < 0)]) for x in (a, transpose))
@@ -194,7 +194,7 @@ def gemm_ternary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int
 def conv2d_binary(
     x: Array, w: Array, *, stride: Ints = 1, pad: Ints = 0, dilation: Ints = 1, pad_value: int = -1
 ) -> tuple[Int32, BitCounts]:
-    """Convolution of int8 values -1 and 1, NCHW. A border has no zeros in one bit: `pad_value` says what stands there.
+    """Convolution of int8 values -1 and 1, NCHW. One bit has no zero, so borders are `pad_value`.
 
     With ``pad_value=0`` borders count as real zeros; that takes a second plane, as `conv2d_ternary` has it.
     """

@@ -80,7 +80,7 @@ class Bitmask:
 
     @property
     def size_bits(self) -> int:
-        """Bits of the mask, without those that fill its words, and values."""
+        """Bits of the mask, without the padding of its words, and values."""
         return self.shape[0] * self.shape[1] + self.values.size * self.value_bits
 
     def decode(self) -> Array:
@@ -217,7 +217,7 @@ def encode_bitmask(matrix: Array) -> Bitmask:
 
 
 def encode_rlc(matrix: Array, *, run_bits: int = 5, value_bits: int = 16) -> Rlc:
-    """Keep runs of zeros and values, as the Eyeriss chip does; zeros at the end are left out: the shape tells them."""
+    """Keep runs of zeros and values, as the Eyeriss chip does; trailing zeros are implied by the shape."""
     matrix = _matrix(matrix)
     require(1 <= run_bits <= 31, "run_bits", f"must be 1 to 31, got {run_bits!r}")
     wide = f"must hold the {_bits(matrix)} bits of {matrix.dtype}, and fit 63 with run_bits, got {value_bits!r}"
@@ -242,13 +242,13 @@ def encode_2_4(matrix: Array) -> TwoFour:
         where = f"in rows {4 * group}..{4 * group + 3} of column {column}"
         quad = groups[group, :, column].tolist()
         require(False, "matrix", f"must have at most 2 values that are not zero in every 4 rows, got {quad} {where}")
-    order = np.argsort(groups == 0, axis=1, kind="stable")[:, :2]  # those that are not zero first
+    order = np.argsort(groups == 0, axis=1, kind="stable")[:, :2]  # nonzero values first
     places = np.sort(order, axis=1)
     return TwoFour(_shape(matrix), np.take_along_axis(groups, places, axis=1), places.astype(np.uint8), _bits(matrix))
 
 
 def encode_codebook(matrix: Array, *, index_bits: int = 4) -> Codebook:
-    """Keep an index of `index_bits` for each value; there must be no more different values than it tells apart."""
+    """Keep an index of `index_bits` for each value; there must be at most 2**index_bits distinct values."""
     matrix = _matrix(matrix)
     require(1 <= index_bits <= 8, "index_bits", f"must be 1 to 8, got {index_bits!r}")
     table, indices = np.unique(matrix, return_inverse=True)
@@ -258,7 +258,7 @@ def encode_codebook(matrix: Array, *, index_bits: int = 4) -> Codebook:
 
 
 def pack_bits(bits: Array) -> NDArray[np.uint64]:
-    """Rows of bits as 64-bit words, the first bit lowest; what is left of the last word is zero."""
+    """Rows of bits as 64-bit words, the first bit lowest; the last word is padded with zeros."""
     rows, columns = bits.shape
     whole = np.zeros((rows, -(-columns // WORD_BITS) * WORD_BITS), np.uint8)
     whole[:, :columns] = bits
@@ -338,5 +338,5 @@ def _bits(matrix: Array) -> int:
 
 
 def _width(count: int) -> int:
-    """Bits that tell so many things apart, at least one."""
+    """Bits that index `number` items, at least one."""
     return max(1, (count - 1).bit_length())

@@ -292,7 +292,7 @@ def winograd_int8(
     x : array of int8 or uint8, NCHW
     w : array of int8, K x C x 3 x 3, or what `pack_winograd` made of it
     m : 2 or 4
-        Outputs of a tile, each way; 4 unless packed filters say otherwise.
+        Outputs of a tile in each direction; the default is that of packed filters, or 4.
     pad : int or sequence
         One number, (vertical, horizontal) or (top, left, bottom, right) of padding; it counts as the real zero.
     x_zero : int

@@ -1,4 +1,4 @@
-"""The kernels against each other, other libraries and published counts: part of `hwsim validate` without a machine."""
+"""Comparison of the kernels with each other, other libraries and published counts, for `hwsim validate`."""
 
 from __future__ import annotations
 

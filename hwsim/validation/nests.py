@@ -1,4 +1,4 @@
-"""Layers run as the plan says, on real int8 data: is the output the layer's, and is every priced count what happened?
+"""Execution of planned layers on int8 data: the output must be exact, and each priced count the measured one.
 
 Each layer gets seeded tensors with its densities. The nests of its plan run on them word by word
 (`hwsim.kernels.nest`); the output must be that of the layer computed directly, and every word that was moved on the way
@@ -45,14 +45,14 @@ class LayerCheck:
     seconds : float
         Time of the execution alone.
     compared : int
-        Counts that were measured and held against the closed form.
+        Measured counts compared with the closed form.
     priced, own : int
         Counts of words that the plan prices, and those of them that are the nest's own (the others follow a convention
         of the machine, such as compressed DRAM words or words that gated MACs leave unread).
     sampled : bool
         Whether the dims were cut.
     difference, skipped : str or None
-        The first thing that is wrong; why the layer was not run.
+        The first error; the reason why the layer was not run.
     refused : bool
         Whether it was not run although it has a nest.
     """
@@ -79,7 +79,7 @@ class LayerCheck:
 def validate_layers(
     network: NetworkPlan, sample: int | None = None, progress: Progress | None = None
 ) -> Iterator[LayerCheck]:
-    """Execute every layer of a plan, one after the other: the counts that are checked are those that a run prices.
+    """Execute every layer of a plan in order and check the counts that a run prices.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def _capacities(machine: Machine, problem: Problem, mapping: Mapping) -> dict[st
 
 
 def _whole(plan: LayerPlan) -> Problem:
-    """The problem of all parts, which follow each other along the rows of the output."""
+    """The problem of all parts, which are consecutive row ranges of the output."""
     problem = plan.nests[0][0]
     if len(plan.nests) == 1:
         return problem
@@ -208,7 +208,7 @@ def _rows(problem: Problem, tensors: dict[str, Bytes], output: Sums, row: int) -
 def _check_prices(
     check: LayerCheck, plan: LayerPlan, formula: dict[Count, int], measured: dict[Count, int]
 ) -> LayerCheck:
-    """Hold what the plan prices against what happened, where it prices the nest's own words."""
+    """Compare the plan's priced words with the measured ones, where it prices the nest's own words."""
     memories = {memory for memory, _, _ in formula}
     gated = sum(n for (component, _, action), n in plan.counts.items() if (component, action) == ("mac", "gated"))
     words = {key: n for key, n in plan.counts.items() if key[0] in memories}
@@ -223,7 +223,7 @@ def _check_prices(
 def _difference(
     problem: Problem, mapping: Mapping, ran: Execution, expected: Sums, formula: dict[Count, int], row: int
 ) -> str | None:
-    """The first thing that differs, outermost memory first: where in the nest, what was expected, what happened.
+    """First difference, outermost memory first: place in the nest, expected and measured value.
 
     `row` is the first row of the layer's output in this part of it.
     """
@@ -250,7 +250,7 @@ def _difference(
 
 
 def _position(mapping: Mapping, word: dict[str, int]) -> str:
-    """Where the loops stand at which a word of the output is made."""
+    """Loop indices that compute a word of the output."""
     rest, steps = dict(word), []
     for loop in mapping.loops:
         if loop.dim in rest:

@@ -18,7 +18,7 @@ __all__ = ["OPERATORS", "Case"]
 
 Array = np.ndarray[Any, Any]
 Case = tuple[int, Array, Array]
-"""Seed, what our kernel gives, what the library gives."""
+"""Seed, output of the hwsim kernel, output of the library."""
 
 
 def seeds(operator: str, cases: int) -> Iterator[tuple[int, np.random.Generator]]:
@@ -46,7 +46,7 @@ def small(rng: np.random.Generator, low: int, high: int) -> int:
 
 
 def onnx_run(operator: str, inputs: dict[str, Array], attributes: dict[str, Any], output: str) -> Array:
-    """One node on the CPU provider: the first input is fed, all others are constants, as in a real network."""
+    """One node on the CPU provider: the first input is data, all others are constants, as in a real network."""
     onnx, ort = import_module("onnx"), import_module("onnxruntime")
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     names = [name for name, value in inputs.items() if value is not None]
@@ -175,7 +175,7 @@ def tflite_run(
     output: tuple[Array, Array, int],
     version: int,
 ) -> Array:
-    """One operator on TFLite's reference kernels. Tensors: (values, scales, zero, axis of scales); the first is fed."""
+    """One operator on TFLite's reference kernels on (values, scales, zero, axis of scales), input first."""
     interpreter = import_module("ai_edge_litert.interpreter")
     schema = import_module("ai_edge_litert.schema_py_generated")
     flatbuffers = import_module("flatbuffers")

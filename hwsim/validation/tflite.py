@@ -1,6 +1,6 @@
 """TFLite graphs of int8 tensors run on the kernels, bit for bit as TFLite's reference interpreter computes them.
 
-An operator outside of `OPERATORS`, or of other types, is refused by name. `reference` asks the interpreter itself. The
+Unsupported operators and types raise an error with the name. `reference` runs the interpreter itself. The
 module is long because it is a list: one function for each operator.
 """
 
@@ -47,12 +47,12 @@ def run(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
     Returns
     -------
     dict
-        The index of each tensor that was given or computed, to its values.
+        Values by tensor index, of inputs and computed tensors.
 
     Raises
     ------
     InputError
-        Where an input does not fit its tensor, or an operator is not one of those that run; it names the operator.
+        Where an input does not fit its tensor, or an operator is not supported; the error names it.
     """
     if len(input_arrays) != len(model.inputs):
         raise InputError(f"must be one for each of the {len(model.inputs)} inputs, not {len(input_arrays)}", "inputs")
@@ -79,7 +79,7 @@ def _fits(what: str, tensor: Tensor, values_in: Array) -> None:
 
 
 class _Call:
-    """One operator with what has been computed before it."""
+    """One operator with the tensors computed before it."""
 
     def __init__(self, model: Model, op: Operator, values: Values) -> None:
         self.model = model
@@ -142,7 +142,7 @@ class _Call:
         return value
 
     def bounds(self) -> tuple[int, int]:
-        """What the fused activation clamps stored values to; the division is a float's, half goes away from zero."""
+        """Quantized clamp range of the fused activation; float division, half rounds away from zero."""
         name = str(self.op.options.get("fused_activation_function", "NONE"))
         if name not in _ACTIVATIONS:
             raise InputError(f"must be one of {', '.join(_ACTIVATIONS)}, not {name}", path="fused_activation_function")
@@ -249,7 +249,7 @@ def _windows(call: _Call) -> Iterator[Array]:
 
 
 def _pool(call: _Call) -> Array:
-    """The mean of what is not padding, half away from zero; or the largest."""
+    """Mean without padding, rounded half away from zero, or maximum."""
     outputs = []
     for under in _windows(call):
         if call.op.code == "MAX_POOL_2D":
@@ -277,7 +277,7 @@ def _pad(call: _Call) -> Array:
 def _softmax(call: _Call) -> Array:
     """In float32, with a table of exponentials of distances to the row's largest and a sum from left to right.
 
-    This is what the interpreter gives with its reference kernels too (as tested); it is not in fixed point.
+    Equal to the interpreter's reference kernels (tested); not in fixed point.
     """
     x, beta = call.input(0), np.float32(call.op.options.get("beta", 1.0))
     step = -np.float32(call.one(0)[0]) * beta
@@ -374,7 +374,7 @@ def random_inputs(model: Model, seed: int = 0) -> list[Array]:
 
 
 def difference(model: Model, values_in: Values, expected: Values) -> str | None:
-    """The first operator whose output is not the expected one and what is wrong with it, or None."""
+    """First operator with an unexpected output and its difference, or None."""
     for op in model.operators:
         for index in op.outputs:
             ours, theirs = values_in[index], expected[index]
@@ -392,7 +392,7 @@ def difference(model: Model, values_in: Values, expected: Values) -> str | None:
 
 
 def print_graph(model: Model, console: Console, seed: int = 0) -> bool:
-    """Run a graph on random input, hold each operator against TFLite's and print one sentence; whether all is well."""
+    """Run a graph on random input, compare each operator with TFLite's and print the result; True if all are equal."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
