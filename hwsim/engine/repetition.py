@@ -80,7 +80,7 @@ class Jumper:
         lines = [line for line in self._lines if line.start >= 0 > line.end]
         depth = max([len(line.cursor.frames) for line in lines])
         # Where no loop has iterations left to skip, there is nothing to look for.
-        levels = [at for at in range(level, depth) if max([line.cursor.remaining(at) for line in lines]) >= MIN_PERIODIC]
+        levels = [i for i in range(level, depth) if max([line.cursor.remaining(i) for line in lines]) >= MIN_PERIODIC]
         if not levels:
             return None
         stations = [station for line in lines for station in line.stations]

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from hwsim.machines.gpu.demand import KernelPlan, Load
+from hwsim.machines.gpu.demand import GpuKernelPlan, Load
 from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.selection import Selection
@@ -28,10 +28,10 @@ def _bounds(word: str) -> dict[str, str]:
     return {"": word, **dict.fromkeys(_STAGES, word)}
 
 
-def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> KernelPlan:
+def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> GpuKernelPlan:
     """A layer without a kernel of its own."""
     counts: dict[Action, int] = {("mac", "", layer.input.dtype): layer.macs * batch} if layer.macs else {}
-    return KernelPlan(
+    return GpuKernelPlan(
         layer, batch, why, nothing(), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=0, peak_macs_per_cycle=timer.peak("fp32"), dram_bytes=0, bounds={"": "fused"},
@@ -41,7 +41,7 @@ def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> KernelPlan
 
 def plan_stream(
     timer: Timer, layer: Layer, batch: int, types: Types, work: StreamingKernel, read: int = 0, slow: float = 1.0
-) -> KernelPlan:
+) -> GpuKernelPlan:
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
         return plan_nothing(timer, layer, batch, work.algorithm)
@@ -82,7 +82,7 @@ def plan_stream(
     peak = max(timer.peak(types.math), int(rate * spec.sms))
     demand = layer.lower(batch)
     nest = stream_nest(demand, types) if isinstance(demand, Product) else (None, None)
-    return KernelPlan(
+    return GpuKernelPlan(
         layer, batch, work.algorithm, lower(phases), {key: n for key, n in counts.items() if n},
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
@@ -99,13 +99,13 @@ def _seconds(microseconds: dict[str, float]) -> dict[str, float]:
 
 def plan_product(
     timer: Timer, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
-) -> KernelPlan:
+) -> GpuKernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
     sparse = layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
     unit = timer.unit(types.math, layer_kind(layer), sparse)
     assert unit is not None
     selection = Selection.of(timer, work, unit, types, read, slow)
-    t, terms, words, tile = selection.timed.timing, selection.terms, selection.words, selection.tile
+    t, terms, words, tile = selection.gemms.timing, selection.terms, selection.words, selection.tile
     bound = max(words, key=lambda word: words[word])
     macs, peak = layer.macs * batch, timer.peak(unit.math, unit.sparse)
     dram = int(t.dram_bytes[0]) * work.times
@@ -176,7 +176,7 @@ def plan_product(
     even = work.b * work.times * work.m * work.n * work.unpadded == macs
     nested = even and not work.winograd
     problem, mapping = tile_nest(work, tile, selection.split, unit, types, timer.spec.sms) if nested else (None, None)
-    return KernelPlan(
+    return GpuKernelPlan(
         layer, batch, f"{work.algorithm}, {selection.name} of {timer.library.name}", lower(selection.phases),
         selection.counts(macs), macs=macs, macs_live=layer.macs_live * batch, macs_executed=mac_count,
         compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=peak,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
-from hwsim.machines.gpu.demand import KernelPlan, StreamShare
+from hwsim.machines.gpu.demand import GpuKernelPlan, StreamShare
 from hwsim.machines.gpu.lower import lower_concurrent, nothing
 from hwsim.machines.gpu.timing import Timer
 from hwsim.message import Message
@@ -31,11 +31,11 @@ class ConcurrentStreams:
     Parameters
     ----------
     timer : Timer
-    alone, free : list of KernelPlan
+    alone, free : list of GpuKernelPlan
         The network with the GPU to itself; the same without the power cap.
     """
 
-    def __init__(self, timer: Timer, alone: list[KernelPlan], free: list[KernelPlan]) -> None:
+    def __init__(self, timer: Timer, alone: list[GpuKernelPlan], free: list[GpuKernelPlan]) -> None:
         self.streams = int(timer.spec.streams)
         self.alone = alone
         self._tick = timer.rate_hz * 1e-6
@@ -99,13 +99,13 @@ class ConcurrentStreams:
             for plan, us, work, more, mine in zip(self.alone, times, self.work, demand, own, strict=True)
         ]
 
-    def _own(self, plan: KernelPlan, work: dict[str, float]) -> dict[str, int]:
+    def _own(self, plan: GpuKernelPlan, work: dict[str, float]) -> dict[str, int]:
         """Ticks for which a kernel uses each resource; pending writes count among the others."""
         after = plan.load.phases.total - plan.load.phases.launch
         return {name: min(round(work[name] * self._tick), after) for name in _SHARED}
 
     def _share(
-        self, plan: KernelPlan, us: float, hold: float, wait: float, own: dict[str, int], busy: dict[str, float]
+        self, plan: GpuKernelPlan, us: float, hold: float, wait: float, own: dict[str, int], busy: dict[str, float]
     ) -> StreamShare | None:
         n, phases = self.streams, plan.load.phases
         if not phases.total:
@@ -120,7 +120,7 @@ class ConcurrentStreams:
         return StreamShare(n, late, tuple(own.values()), others, part, bound)
 
 
-def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
+def concurrent_plan(plan: GpuKernelPlan, share: StreamShare, tick: float) -> GpuKernelPlan:
     """The plan of a kernel on one of several streams; `tick` is the ticks in a microsecond."""
     phases, n = plan.load.phases, share.streams
     word = f"shared {share.bound}" if share.bound else plan.bounds[""]
@@ -146,10 +146,10 @@ def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> Kernel
     )
 
 
-def concurrent_idle_plan(plan: KernelPlan, streams: int) -> KernelPlan:
+def concurrent_idle_plan(plan: GpuKernelPlan, streams: int) -> GpuKernelPlan:
     """The plan of a layer without a kernel on one of several streams."""
     return replace(plan, program=nothing(concurrent=True), streams=float(streams))
 
 
-def _microseconds(plan: KernelPlan) -> float:
+def _microseconds(plan: GpuKernelPlan) -> float:
     return plan.seconds * 1e6

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from hwsim.machines.gpu.parts import Constants, KernelSet
 
-__all__ = ["Chip", "Kernels", "Products", "Timing", "time_products"]
+__all__ = ["Chip", "Kernels", "Products", "TileTiming", "time_products"]
 
 Floats = NDArray[np.float64]
 _NORM, _REGRET, _WITHIN = 6, 0.05, 0.3
@@ -102,7 +102,7 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class Timing:
+class TileTiming:
     """Timing of each GEMM: microseconds, the best kernel and the next tile, and the terms of the best.
 
     `time` is the mean over good kernels; the terms are those of the best alone.
@@ -216,7 +216,7 @@ def _one(
     }  # fmt: skip
 
 
-def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> Timing:
+def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> TileTiming:
     """Time many products on one chip with one kernel set.
 
     Parameters
@@ -232,7 +232,7 @@ def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: fl
 
     Returns
     -------
-    Timing
+    TileTiming
         Arrays of the length of `p`.
 
     Raises
@@ -242,4 +242,4 @@ def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: fl
     """
     size = max(1, _CHUNK // len(ker))
     parts = [_one(p.part(i, i + size), chip, c, ker, floor, reuse) for i in range(0, len(p), size)]
-    return Timing(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return TileTiming(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -25,7 +25,7 @@ from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
-__all__ = ["Core", "Traffic", "Work", "plan_broadcast"]
+__all__ = ["ConvCore", "ConvTraffic", "ConvShape", "plan_broadcast"]
 
 _IMAGE_CHANNELS = 4
 _MOST_TILES = 256
@@ -36,7 +36,7 @@ def _ceil(a: int, b: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ConvShape:
     """One image of a layer as a grouped convolution; a product of matrices has its rows as positions.
 
     `images` of them run one after the other, with the same weights where they are `shared`. k and c are of a group.
@@ -57,7 +57,7 @@ class Work:
     dilation: tuple[int, int] = (1, 1)
 
     @classmethod
-    def of(cls, layer: Layer, batch: int) -> Work:
+    def of(cls, layer: Layer, batch: int) -> ConvShape:
         """The layer, for a batch."""
         x = layer.lower(batch)
         assert isinstance(x, Product)
@@ -76,7 +76,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class ConvTraffic:
     """What one image of a layer fetches, in bytes, and how the conv buffer makes it so.
 
     `resident` weights stay for all images; `splits` parts of the rows are run one after the other, each with the
@@ -98,7 +98,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class ConvCore:
     """The sizes of an array and its conv buffer, in bytes where they are not counts."""
 
     cells: int
@@ -107,46 +107,46 @@ class Core:
     bank: int
     atom: int
 
-    def group_count(self, x: Work) -> int:
+    def group_count(self, x: ConvShape) -> int:
         """Groups that one kernel group takes in: their kernels padded with zeros to the channels of all."""
         return max(1, min(x.g, self.cells // x.k, self.lanes))
 
-    def image_lines(self, x: Work) -> int:
+    def image_lines(self, x: ConvShape) -> int:
         """Lines packed together, or 0 for a layer that is no image."""
         if x.g > 1 or x.c > min(_IMAGE_CHANNELS, self.lanes):
             return 0
         return max(n for n in (1, 2, 4) if n == 1 or n * x.c * x.s <= self.lanes)
 
-    def taps(self, x: Work) -> int:
+    def taps(self, x: ConvShape) -> int:
         """Taps of one line side by side in an image layer."""
         return min(x.s, self.lanes // x.c)
 
-    def channels(self, x: Work) -> int:
+    def channels(self, x: ConvShape) -> int:
         """Channels of each merged group in one atomic operation."""
         return max(1, min(x.c, self.lanes // self.group_count(x)))
 
-    def atoms(self, x: Work) -> int:
+    def atoms(self, x: ConvShape) -> int:
         """Atomic operations for one position of one kernel group."""
         if lines := self.image_lines(x):
             return _ceil(x.r, lines) * _ceil(x.s, self.taps(x))
         return x.r * x.s * _ceil(x.c, self.channels(x))
 
-    def kernel_groups(self, x: Work) -> int:
+    def kernel_groups(self, x: ConvShape) -> int:
         """Kernel groups of a layer."""
         return _ceil(x.g, self.group_count(x)) * _ceil(x.k, self.cells)
 
-    def mac_cycles(self, x: Work) -> int:
+    def mac_cycles(self, x: ConvShape) -> int:
         """Cycles that the array takes for one image."""
         return self.kernel_groups(x) * self.atoms(x) * max(x.p * x.q, self.cells)
 
-    def stripe(self, x: Work) -> tuple[int, int]:
+    def stripe(self, x: ConvShape) -> tuple[int, int]:
         """Lines and columns of a stripe: at most 2 `rows` positions, whole lines where they are short."""
         most = 2 * self.cells
         if x.q > most:
             return 1, _ceil(x.q, _ceil(x.q, most))
         return min(x.p, most // x.q), x.q
 
-    def traffic(self, x: Work, ifmap_bits: int, weight_bits: int) -> Traffic:
+    def traffic(self, x: ConvShape, ifmap_bits: int, weight_bits: int) -> ConvTraffic:
         """The way through the conv buffer that fetches least; it hands out whole banks to ifmap and to weights."""
         all_channels = x.g * x.c
         ifmap_bytes = _ceil(all_channels * ifmap_bits, 8)
@@ -159,7 +159,7 @@ class Core:
         window = (x.r - 1) * x.dilation[0] + 1
         first = min(window, x.h) * row
         # What always works: the ifmap flows past each kernel group, a strip of columns at a time if need be.
-        ways = [Traffic(self.kernel_groups(x) * x.h * row, weights, first, group, 1, False, True)]
+        ways = [ConvTraffic(self.kernel_groups(x) * x.h * row, weights, first, group, 1, False, True)]
         banks = self.buffer // self.bank
         for room in (weights, min(weights, 2 * group)):
             lines = (banks - _ceil(room, self.bank)) * self.bank // row
@@ -169,17 +169,17 @@ class Core:
             again = (splits - 1) * max(0, window - x.stride[0]) * row
             resident = room == weights
             times = 1 if resident else splits
-            ways.append(Traffic(x.h * row + again, weights * times, first, group, splits, resident))
+            ways.append(ConvTraffic(x.h * row + again, weights * times, first, group, splits, resident))
         return min(ways, key=lambda way: (way.total, way.splits, way.streamed))
 
 
-def _problem(x: Work, bits: tuple[int, int, int]) -> Problem:
+def _problem(x: ConvShape, bits: tuple[int, int, int]) -> Problem:
     """The layer as a tensor problem; images that do not share their weights are groups."""
     n, g = (x.images, x.g) if x.shared else (1, x.images * x.g)
     return conv_problem(n, g, x.k, x.c, x.p, x.q, x.r, x.s, x.stride, x.dilation, bits)
 
 
-def _nest(core: Core, x: Work, way: Traffic, memories: tuple[str, str, str]) -> Mapping:
+def _nest(core: ConvCore, x: ConvShape, way: ConvTraffic, memories: tuple[str, str, str]) -> Mapping:
     """The loop nest that the core runs."""
     dram, buffer, sums = memories
     lines, columns = core.stripe(x)
@@ -221,7 +221,7 @@ def _without_idle_loops(nodes: list[Node], problem: Problem) -> tuple[Node, ...]
     return tuple(loops)
 
 
-def _core(array: Array) -> tuple[Core, tuple[str, str, str]]:
+def _core(array: Array) -> tuple[ConvCore, tuple[str, str, str]]:
     """The array's sizes, and the names of DRAM, conv buffer and sums; raises InputError where a memory is missing."""
     spec = array.spec
     inner = list(spec.memories.items())[1:]
@@ -234,14 +234,14 @@ def _core(array: Array) -> tuple[Core, tuple[str, str, str]]:
     size = int(memory.size or 0)
     bank = int(memory.bank) if memory.bank is not None else 1
     atom = spec.memories[spec.dram].atom
-    return Core(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
+    return ConvCore(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
 
 
 def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer with MACs on a broadcast array."""
     spec = array.spec
     core, memories = _core(array)
-    x = Work.of(layer, batch)
+    x = ConvShape.of(layer, batch)
     bits = array.bits(layer)
     way = core.traffic(x, bits[0], bits[1])
     outputs = x.g * x.k * x.p * x.q
