@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hwsim.machines.cpu.core_model import CoreModel
+from hwsim.machines.cpu.kernel import Kernel
+from hwsim.machines.cpu.layout import ALONE, Place
 from hwsim.machines.cpu.tiles import Walk, walk
-from hwsim.machines.cpu.work import COSTLY, Work
-from hwsim.workload import Layer
+from hwsim.machines.cpu.work import Share, Work, transcendental
 from hwsim.workload.product import Product, Stream
 
-__all__ = ["ALONE", "BOUNDS", "Place", "Share", "ThreadCost", "fused", "level_of", "spend", "transcendental"]
+__all__ = ["BOUNDS", "ThreadCost", "level_of", "spend"]
 
 #: Bound of each stage in a report, in execution order.
 BOUNDS: dict[str, str] = {
@@ -39,43 +40,6 @@ _PAGE = 4096
 _MANY_ROWS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A thread's share of a layer: matrices, rows and columns, and the resulting `part` of the MACs."""
-
-    b: int
-    m: int
-    n: int
-    threads: int
-    part: float
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Layout and cache context of a layer in its network.
-
-    Attributes
-    ----------
-    edges : (bool, bool)
-        Whether the input and the output are reordered between the library's layout and the plain one.
-    session : bool
-        Whether it is the first layer, which is charged with the overhead of an inference.
-    passed : bool
-        Whether another layer reads its output.
-    lost : float
-        Fraction of its L3 lines that were evicted since the last inference.
-    """
-
-    edges: tuple[bool, bool] = (True, True)
-    session: bool = True
-    passed: bool = False
-    lost: float = 0.0
-
-
-ALONE = Place()
-"""A layer outside any network."""
-
-
 @dataclass(slots=True)
 class ThreadCost:
     """Cycles of a thread by stage, and the memory that weights come from, "" for the core's own caches."""
@@ -87,21 +51,6 @@ class ThreadCost:
     def total(self) -> float:
         """All cycles."""
         return sum(self.cycles.values())
-
-
-def transcendental(x: Product | Stream) -> int:
-    """Number of outputs with a transcendental function."""
-    if isinstance(x, Product):
-        return x.outputs if x.activation in COSTLY else 0
-    function = x.function if x.kind == "activation" else x.activation
-    return x.outputs if x.kind in ("softmax", "norm") or function in COSTLY else 0
-
-
-def fused(x: Product | Stream) -> bool:
-    """Whether a fusing library runs the layer inside the previous one."""
-    if isinstance(x, Product):
-        return False
-    return x.kind in ("elementwise", "view", "copy", "concat") or (x.kind == "activation" and not transcendental(x))
 
 
 def _far(model: CoreModel, tiles: Walk, level: Literal["l3", "dram"], lost: float, cost: ThreadCost) -> None:
@@ -187,25 +136,18 @@ def _pass(model: CoreModel, values: float, cost: ThreadCost) -> None:
         cost.cycles["dram"] += moved / model.dram
 
 
-def spend(
-    layer: Layer,
-    work: Work | None,
-    model: CoreModel,
-    batch: int,
-    share: Share,
-    home: tuple[float, float],
-    place: Place = ALONE,
-) -> ThreadCost:
+def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place = ALONE) -> ThreadCost:
     """Cycles of one thread for its share of a layer.
 
     `home` is the bytes of weights in the thread's own cache and in the shared one.
     """
     result = ThreadCost(defaultdict(float))
+    if kernel.fused:
+        return result
+    layer, batch, work, model = kernel.layer, kernel.batch, kernel.work, kernel.model
     library, cost, threads = model.library, model.cost, share.threads
     cycles = result.cycles
     x = layer.lower(batch)
-    if library.fuses and fused(x):
-        return result
     pool = isinstance(x, Stream) and x.kind == "pool"
     cycles["call"] = cost("call") + place.session * cost("session")
     if threads > 1:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from hwsim.machines.cpu.core_model import CoreModel
-from hwsim.machines.cpu.costs import Share
 from hwsim.machines.cpu.library import TileSpec
-from hwsim.machines.cpu.work import Work
+from hwsim.machines.cpu.work import Share, Work
 from hwsim.mapping import Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, conv_problem
 from hwsim.workload import Layer
 from hwsim.workload.product import Product

@@ -13,6 +13,7 @@ from hwsim.machines.cpu.core import CpuCore, Dtype, core_document, core_named, l
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import MachineSpec
+from hwsim.units import Rate
 
 __all__ = ["CpuSpec", "EfficientSpec", "CpuMemorySpec"]
 
@@ -194,3 +195,38 @@ class CpuSpec(MachineSpec):
         if self.streams == "all":
             return 1
         return max(1, self.cores // self.streams) if self.streams < self.cores else 1
+
+    @property
+    def stream_count(self) -> float:
+        """Concurrent inferences."""
+        return float(self.all_cores if self.streams == "all" else self.streams)
+
+    @property
+    def hz(self) -> float:
+        """The clock of the cores in Hz."""
+        return float(self.clock_hz(self.clock))
+
+    @property
+    def socket_cores(self) -> int:
+        """Cores of a socket, of both kinds."""
+        return self.all_cores // self.sockets
+
+    @property
+    def l3_cores(self) -> int:
+        """Cores that share an L3."""
+        return self.memories["l3"].cores or self.socket_cores
+
+    @property
+    def l3_bytes(self) -> float:
+        """Bytes of all L3 of a socket."""
+        return int(self.memories["l3"].size or 0) / self.l3_cores * self.socket_cores
+
+    @property
+    def dram_bandwidth(self) -> float | None:
+        """DRAM bandwidth in bytes per second of the sockets that a stream runs on; None if unlimited."""
+        rate = self.memories["dram"].bandwidth
+        return None if rate is None else self.speed(rate) * -(-self.threads_of_stream // self.cores)
+
+    def speed(self, rate: Rate) -> float:
+        """Bytes per second."""
+        return float(rate.bytes_per_second(self.clock_hz(self.clock), 8))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim.workload import Layer
-from hwsim.workload.product import Product
+from hwsim.workload.product import Product, Stream
 
-__all__ = ["COSTLY", "Work", "live_taps", "work_of"]
+__all__ = ["Share", "Work", "fused", "live_taps", "transcendental", "work_of"]
 
 #: Functions that take polynomials or divisions; the others are a comparison or a product.
-COSTLY = ("elu", "gelu", "silu", "swish", "sigmoid", "tanh", "exp", "mish", "softplus")
+_COSTLY = ("elu", "gelu", "silu", "swish", "sigmoid", "tanh", "exp", "mish", "softplus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,17 @@ class Work:
     joint: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A thread's share of a layer: matrices, rows and columns, and the resulting `part` of the MACs."""
+
+    b: int
+    m: int
+    n: int
+    threads: int
+    part: float
+
+
 def live_taps(size: int, window: int, stride: int, before: int, out: int, dilation: int = 1) -> int:
     """Pairs of output position and filter tap, along one axis, that read a value and not the padding.
 
@@ -71,3 +82,18 @@ def work_of(layer: Layer, batch: int) -> Work | None:
     live *= live_taps(g.w, g.s, g.stride[1], g.pad[1], g.q, g.dilation[1])
     live *= g.k * g.channels * batch
     return Work(x.b, x.m, x.n, x.k, g.taps, g.channels, True, g.depthwise, x.macs, live)
+
+
+def transcendental(x: Product | Stream) -> int:
+    """Number of outputs with a transcendental function."""
+    if isinstance(x, Product):
+        return x.outputs if x.activation in _COSTLY else 0
+    function = x.function if x.kind == "activation" else x.activation
+    return x.outputs if x.kind in ("softmax", "norm") or function in _COSTLY else 0
+
+
+def fused(x: Product | Stream) -> bool:
+    """Whether a fusing library runs the layer inside the previous one."""
+    if isinstance(x, Product):
+        return False
+    return x.kind in ("elementwise", "view", "copy", "concat") or (x.kind == "activation" and not transcendental(x))

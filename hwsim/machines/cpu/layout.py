@@ -1,18 +1,39 @@
-"""Network effects on a layer: tensor layouts of its neighbors, and DRAM contention between streams."""
+"""Layout context of a layer: whether its tensors are reordered between the library's layout and the plain one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil
+from dataclasses import dataclass
 
-from hwsim.machines.cpu.costs import Place
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Product
 
-__all__ = ["contended", "places_of"]
+__all__ = ["ALONE", "Place", "places_of"]
 
-_SHARPNESS = 4.0
-"""Exponent of the norm that combines core time and DRAM time: concurrent inferences are not in step."""
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Layout and cache context of a layer in its network.
+
+    Attributes
+    ----------
+    edges : (bool, bool)
+        Whether the input and the output are reordered between the library's layout and the plain one.
+    session : bool
+        Whether it is the first layer, which is charged with the overhead of an inference.
+    passed : bool
+        Whether another layer reads its output.
+    lost : float
+        Fraction of its L3 lines that were evicted since the last inference.
+    """
+
+    edges: tuple[bool, bool] = (True, True)
+    session: bool = True
+    passed: bool = False
+    lost: float = 0.0
+
+
+ALONE = Place()
+"""A layer outside any network."""
 
 
 def places_of(workload: Workload, layout: str) -> dict[str, Place]:
@@ -48,30 +69,3 @@ def _keeps_layout(layer: Layer) -> bool:
     if isinstance(x, Product):
         return x.geometry is not None
     return x.kind in ("pool", "elementwise", "activation", "concat")
-
-
-def contended(moved: Sequence[float], core_s: float, bandwidth: float, beside: float, hz: float) -> list[int]:
-    """Cycles that each layer waits for DRAM, shared by all streams of a socket.
-
-    Streams are not in step, so memory limits the network and not a layer: with T_c and T_m the time that cores and DRAM
-    need for an inference, it takes (T_c^4 + T_m^4)^(1/4).
-
-    Parameters
-    ----------
-    moved : sequence of float
-        DRAM traffic of each layer in bytes.
-    core_s : float
-        Seconds of an inference on its cores alone.
-    bandwidth : float
-        Achieved bandwidth of the socket in bytes per second.
-    beside : float
-        Concurrent inferences on the socket.
-    hz : float
-        Clock of the returned cycles.
-    """
-    total = sum(moved)
-    if not total or not core_s:
-        return [0] * len(moved)
-    cores, memory = core_s / beside, total / bandwidth
-    more = ((cores**_SHARPNESS + memory**_SHARPNESS) ** (1 / _SHARPNESS) - cores) * beside * hz
-    return [ceil(more * part / total) for part in moved]
