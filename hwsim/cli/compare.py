@@ -102,7 +102,7 @@ def compare(
     csv_file: str | None,
     html_file: str | None,
 ) -> None:
-    """Compare every machine among the ITEMs on every workload among them; the first run is the baseline.
+    """Compare every machine on every workload among the ITEMs. The first run is the baseline.
 
     An ITEM is a machine or workload by name or path, or a report that 'hwsim run --json FILE' wrote. A machine may
     have its own overrides, as eyeriss_v1+clocks.core='250 MHz'; --set applies to all of them.

@@ -53,7 +53,7 @@ def explore(
     json_file: str | None,
     html_file: str | None,
 ) -> None:
-    """Find the Pareto front of the design space in SWEEP.yaml with few simulations.
+    """Find the Pareto front of SWEEP.yaml with few simulations.
 
     Objectives to minimize: latency, energy (per inference), edp, area, cost, power, dram, memory. To maximize:
     throughput, efficiency. Or any column of the results, as min:latency_s or max:utilization.

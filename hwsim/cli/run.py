@@ -66,9 +66,9 @@ def run(
     sensor: str | None,
     seed: int | None,
 ) -> None:
-    """Run WORKLOAD on MACHINE: latency, energy and bottleneck of each layer.
+    """Predict latency, energy and bottleneck of each layer.
 
-    MACHINE and WORKLOAD are names that 'hwsim list' prints, or paths of files.
+    WORKLOAD runs on MACHINE; each is a name that 'hwsim list' prints, or the path of a file.
 
     \b
     Examples:

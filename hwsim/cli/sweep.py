@@ -41,7 +41,7 @@ def sweep(
     html_file: str | None,
     dry_run: bool,
 ) -> None:
-    """Simulate every point of SWEEP.yaml and write the results to DIR.
+    """Simulate every point of SWEEP.yaml. The results are written to DIR.
 
     An interrupted sweep resumes with the same command; finished points are not simulated again.
 

@@ -61,7 +61,7 @@ def validate(
     changes: tuple[str, ...],
     shapes: tuple[str, ...],
 ) -> None:
-    """Compare predictions with published measurements; with both arguments, also execute WORKLOAD on MACHINE.
+    """Compare predictions with published measurements. With both arguments, WORKLOAD is also executed on MACHINE.
 
     Without MACHINE, the int8 kernels are checked too: against each other, bit for bit against onnxruntime and TFLite if
     installed, Winograd against direct convolution, operation counts against published ones.

@@ -51,7 +51,7 @@ class Machine(Hardware):
         what : Workload or Layer
             A layer alone is planned as a network of one layer.
         batch : int
-            Inputs that run together.
+            Batch size.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class NetworkPlan:
         The whole network, whatever part of it is selected, with composed layers as their products
         (`Workload.lowered`).
     batch : int
-        Inputs that run together.
+        Batch size.
     names : tuple of str
         The layers, or those that were selected.
     hosts : mapping

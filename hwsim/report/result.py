@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.properties import Unused, unused
-from hwsim.message import Message
-from hwsim.report.messages import merged, sentence
+from hwsim.message import Message, merged, sentence
 from hwsim.report.unused import unused_messages
 from hwsim.units import format_si
 

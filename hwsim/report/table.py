@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from hwsim.message import layer_names
 from hwsim.report.breakdown import energy_parts
-from hwsim.report.messages import layer_names
 from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, title
 from hwsim.report.result import LayerResult, RunResult

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
+from hwsim.message import sentence
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_parquet
@@ -114,7 +115,6 @@ class Sweep:
 
     def notes(self) -> tuple[str, ...]:
         """Properties without effect at the first feasible point of each machine and workload, for `_NOTES` pairs."""
-        from hwsim.report.messages import sentence
         from hwsim.report.unused import unused_messages
 
         first: dict[tuple[str, str], int] = {}

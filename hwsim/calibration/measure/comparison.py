@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.calibration.measure.nodes import GraphNode, cover, groups
 from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, measure
 from hwsim.fields import check
+from hwsim.message import sentence
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def compare_measured(
     layer_of = {
         run.original[place].name: name for place, name in source_model.layers.items() if place < len(run.original)
     }
-    return comparison_of(report, run, layer_of, [*map(str, source_model.warnings), *notes])
+    return comparison_of(report, run, layer_of, [*map(sentence, source_model.warnings), *notes])
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:

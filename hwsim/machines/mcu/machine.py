@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Mcu"]
 
-_STAGES = ("overhead", "im2col", "flash", "mac", "per output")
+_STAGES = ("overhead", "im2col", "flash", "mac", "output stage")
 # Errors to expect, from leaving rows out: of a network beside a measured one, and what another core adds.
 _MEASURED, _SCALED = 0.07, 0.1
 _DRAWN = "part of the board power, which is priced by time"
 
 
 def _column(part: str, unit: str) -> str:
-    return f"{part.removeprefix('per ')}_{unit}"
+    return f"{part.removesuffix(' stage')}_{unit}"
 
 
 def _format(layer: Layer, library: McuLibrary) -> str:

@@ -45,7 +45,7 @@ def plan_post(array: Array, layer: Layer, batch: int) -> LayerPlan:
     assert isinstance(x, Stream)
     in_place = x.kind in ("concat", "view")
     if post is None or in_place:
-        bound = "in place" if in_place else "not run here"
+        bound = "in place" if in_place else "not modeled"
         return _plan(array, layer, batch, bound, _IDLE, {}, 0, {"": bound})
     width = array.bits(layer)
     fused = post.fused and x.kind == "elementwise" and x.operands > 1

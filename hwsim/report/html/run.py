@@ -15,7 +15,7 @@ from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
 from hwsim.report.published import Measurements, Prediction, measurements_of
-from hwsim.report.quantity import count, counted, energy, pace, shown
+from hwsim.report.quantity import count, counted, energy, head, pace, shown
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _layer_table(page: Page, report: RunResult) -> None:
             cells.append(Cell(text, float(value) if number and value is not None else None, "n" if number else "k"))
         table.append(cells)
     less = f", the slowest {_TABLE:,} of {len(report.rows):,}" if len(rows) < len(report.rows) else ""
-    page.table(columns, table, fold=f"All columns of each layer{less}")
+    page.table(list(map(head, columns)), table, fold=f"All columns of each layer{less}")
 
 
 def _binding(page: Page, report: RunResult) -> None:
