@@ -1,4 +1,4 @@
-"""Runs the micro-benchmarks in rounds, and watches who else uses the machine meanwhile."""
+"""Runs the micro-benchmarks in rounds and records the load of other processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hwsim.message import Message
 __all__ = ["Calibration", "Tell", "calibrate"]
 
 Tell = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, how much there is."""
+"""Current step, completed units, total units."""
 
 ROUNDS, TIMES = 4, 10
 QUICK_ROUNDS, QUICK_TIMES = 2, 5
@@ -28,7 +28,7 @@ WIDE = 0.05
 
 @dataclass(frozen=True)
 class Calibration:
-    """The machine as measured: numbers with their spread, who it is, and what a reader should know."""
+    """The measured machine: numbers with their spread, host and notes."""
 
     host: Host
     threads: int
@@ -54,7 +54,7 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
     quick : bool
         Fewer repeats.
     tell : callable, optional
-        Called with what is being measured, how much is done and how much there is.
+        Called with the current step, completed units and total units.
     """
     host = Host()
     threads = host.cores if threads is None else threads

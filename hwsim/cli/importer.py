@@ -16,7 +16,7 @@ __all__ = ["import_"]
 @click.option("--source", metavar="TEXT", default="", help="Source of the model.")
 @shape_option
 def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, ...]) -> None:
-    """Write the network of a MODEL as a trace: shapes, densities, dead channels and a digest, but no weights.
+    """Write the network of a MODEL as a trace. It has shapes, densities, dead channels and a digest, but no weights.
 
     MODEL is an .onnx or .tflite file (the extras hwsim[onnx] and hwsim[tflite]). --shape sets the symbolic
     sizes of an .onnx, by name or for a whole input; if only the first axis is symbolic, it is the batch axis and 1.

@@ -1,4 +1,4 @@
-"""A model as this machine ran it beside what a simulation says of it, layer by layer."""
+"""Comparison of a measured run with its simulation, layer by layer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["MeasuredComparison", "MeasuredRow", "compare_measured", "print_measu
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
-    """One or more layers that ran as one or more nodes: what was predicted, the least and the median measured."""
+    """Layers and the nodes that ran them: predicted time, minimum and median of the measured times."""
 
     layers: tuple[str, ...]
     kind: str
@@ -47,7 +47,7 @@ class MeasuredRow:
 
 @dataclass(frozen=True)
 class MeasuredComparison:
-    """The result of `compare_measured`: rows, what only one side has, totals."""
+    """The result of `compare_measured`: rows, unmatched layers and nodes, totals."""
 
     machine: str
     workload: str
@@ -108,7 +108,7 @@ class MeasuredComparison:
 
 
 def kind_of(layer: Layer) -> str:
-    """The kind of a layer that errors are told by."""
+    """Layer kind by which errors are grouped."""
     from hwsim.workload.product import Product
 
     x = layer.lower(1)
@@ -133,13 +133,13 @@ KINDS = (
     "GEMM",
     "other",
 )
-"""Of several layers compared as one, the first of these names the kind: it is what takes the time."""
+"""Of several layers compared as one, the first of these is the kind: it dominates the time."""
 
 
 def comparison_of(
     report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[Message] = ()
 ) -> MeasuredComparison:
-    """A prediction and a measurement of the same model side by side; `layer_of` names the layer of each file's node."""
+    """Compare a prediction with a measurement of the same model; `layer_of` maps each file's node to its layer."""
     layers = {layer.name: layer for layer in report.workload}
     results: dict[str, LayerResult] = {result.name: result for result in report.results}
     times = {node.name: node for node in measurement.nodes}
@@ -182,7 +182,7 @@ def _bare_nodes(measurement: Measurement) -> tuple[GraphNode, ...]:
 
 
 def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[Message]]:
-    """The machine with so many threads, where its kind has them; else a note that it has none."""
+    """The machine with a number of threads, or a note if its kind has no threads."""
     spec_class = type(machine).spec_class
     if "threads" not in spec_class.model_fields:
         template = "{machine} has no threads setting: it is compared as it is"
@@ -203,7 +203,7 @@ def compare_measured(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     device: str = "cpu",
 ) -> MeasuredComparison:
-    """Predict a model on `machine`, run it on this one, and put them side by side.
+    """Predict a model on `machine`, run it on this one, and compare the times.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def compare_measured(
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:
-    """Print the rows, what only one side has, errors by kind of layer, and totals."""
+    """Print the rows, unmatched layers and nodes, errors by kind of layer, and totals."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -30,12 +30,12 @@ MAX_INPUT_ELEMENTS = 2**28
 WATCHED_NODES, WATCHED_RUNS = 64, 50
 Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, how much there is."""
+"""Current step, completed units, total units."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model as it ran here.
+    """A measured run of a model.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Measurement:
     optimized, original : tuple of GraphNode
         The graph as the runtime ran it, and as the file has it.
     energy_j : float or None
-        Energy of the processor's packages for one run, where the machine tells (RAPL).
+        Energy of the processor's packages for one run, where available (RAPL).
     """
 
     model: str
@@ -97,9 +97,9 @@ def measure(
     shapes : mapping, optional
         Other sizes that the model leaves open, by their names; or shapes of inputs, by the names of these.
     tell : callable, optional
-        Called with what is being done, how much is done and how much there is.
+        Called with the current step, completed units and total units.
     seconds : float
-        How long to run it, unless `runs` says.
+        Duration of the measurement, unless `runs` is given.
     device : str
         ``cpu``, or ``cuda``: then inputs and outputs stay on the device, and only whole runs are timed.
 
@@ -120,7 +120,7 @@ def measure(
 def check_request(
     model: str | Path, runtime: str, threads: int, batch: int, runs: int | None, device: str = "cpu"
 ) -> None:
-    """Refuse what cannot be measured, before anything is read."""
+    """Raise for invalid arguments before any file is read."""
     if runtime not in RUNTIMES:
         raise InputError(
             f"the runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}{nearest(runtime, RUNTIMES)}"
@@ -152,7 +152,7 @@ def _library(name: str) -> Any:
 
 
 def _check_provider(ort: Any, device: str, providers: Sequence[str]) -> None:
-    """Refuse a device that onnxruntime, or a session of it, does not run on: it would take the CPU and say nothing."""
+    """Raise if onnxruntime or its session does not run on the device: it would silently use the CPU."""
     if PROVIDERS[device] not in providers:
         raise InputError(
             f"onnxruntime {ort.__version__} must have {PROVIDERS[device]} to run on {device}, and here it has "
@@ -179,7 +179,7 @@ class _Run:
             raise InputError(f"cannot be read as ONNX: {line_of(error)}", str(self.path)) from None
 
     def file_nodes(self) -> tuple[GraphNode, ...]:
-        """The file's nodes; those without a name get that of their first output, so that the profiler can tell them."""
+        """The file's nodes; unnamed ones get the name of their first output, for the profiler."""
         model = self.graph(self.path)
         nodes = model.graph.node
         if all(node.name for node in nodes):
@@ -199,23 +199,23 @@ class _Run:
     def profiler_overhead_s(self) -> float:
         """What the profiler adds to a node at least: a chain of tiny ones with it and without."""
         self.source, feeds = chain_model(WATCHED_NODES)
-        plain, profiled = self.session(profiled=False), self.session(profiled=True)
+        plain, profiler = self.session(profile=False), self.session(profile=True)
         whole = min(self.run(plain, feeds) for _ in range(WATCHED_RUNS))
         for _ in range(WATCHED_RUNS):
-            self.run(profiled, feeds)
-        text = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+            self.run(profiler, feeds)
+        text = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         nodes = parse_profile(text, WATCHED_RUNS)
         return max(0.0, (math.fsum(node.least_s for node in nodes) - whole) / len(nodes))
 
-    def session(self, profiled: bool) -> Any:
+    def session(self, profile: bool) -> Any:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 4
-        if profiled:
+        if profile:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.folder / "profile")
             options.optimized_model_filepath = str(self.folder / "optimized.onnx")
-            # The graph is wanted, not its weights.
+            # Only the graph, not its weights.
             key = "session.optimized_model_external_initializers"
             options.add_session_config_entry(f"{key}_file_name", "weights.bin")
             options.add_session_config_entry(f"{key}_min_size_in_bytes", "64")
@@ -252,7 +252,7 @@ class _Run:
     def measure(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
         original = self.file_nodes()
         load = Load.now()
-        plain = self.session(profiled=False)
+        plain = self.session(profile=False)
         feeds = self.bind_inputs(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
@@ -268,12 +268,12 @@ class _Run:
             return self.result(original, (), (), batch, times, None)
         if joules is None:
             self.notes.append(Message("measure.no_energy", "energy: no RAPL counter is readable on this machine"))
-        del plain  # its threads would spin beside those of the next
-        profiled = self.session(profiled=True)
+        del plain  # its threads would compete with those of the next session
+        profiler = self.session(profile=True)
         for index in range(WARM_RUNS + count):
             self.tell("runs with the profiler", min(count + index, 2 * count), 2 * count)
-            self.run(profiled, feeds)
-        profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+            self.run(profiler, feeds)
+        profile = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         try:
             optimized = _nodes(self.graph(self.folder / "optimized.onnx"))
         except InputError:

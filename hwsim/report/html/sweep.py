@@ -83,13 +83,13 @@ def _page(points: SweepPoints, most: int) -> Page:
     if not objectives:
         raise InputError("a sweep page must have at least one objective")
     best = pareto_front(frame, objectives, maximize) if points.front is None else list(points.front)
-    failed = int(frame[list(objectives)].isna().any(axis=1).sum())
+    failures = int(frame[list(objectives)].isna().any(axis=1).sum())
     page = Page(points.title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
     page.tiles(_tiles(frame, objectives, maximize, best))
     for note in points.notes:
         page.text(note, "soft")
-    if failed:
-        page.text(f"{counted(failed, 'point')} failed.", "bad")
+    if failures:
+        page.text(f"{counted(failures, 'point')} failed.", "bad")
     if best:
         variables = [name for name in parameters if frame[name].astype(str).nunique() > 1]
         _front(page, frame, variables, objectives, best)
