@@ -25,7 +25,7 @@ from hwsim import cli
 from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
 from hwsim.report.published import Prediction, measurements_of
 from hwsim.report.table import print_report
-from hwsim.validation.published import comparisons, markdown_tables
+from hwsim.validation.predictions import comparisons, markdown_tables
 
 DOCS = Path(__file__).parent
 COMMAND = "hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'"

@@ -40,7 +40,7 @@ def operator(row: Any) -> hwsim.Layer:
 def operator_group(row: Any) -> str:
     """What kind of operator a row is."""
     if row.op == "gemm":
-        return "matrix product"
+        return "GEMM"
     if row.groups > 1:
         return "depthwise"
     return "3 channels" if row.C == 3 else "pointwise" if row.R == 1 else "dense convolution"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from string import Formatter
 from typing import Any, Literal
 
 from hwsim.units import format_count, format_si, format_size
 
-__all__ = ["Message", "Row", "as_message"]
+__all__ = ["Message", "Row", "as_message", "layer_names", "merged", "sentence"]
+
+_MOST = 3
 
 Row = Mapping[str, float | int | str | None]
 """A row of a table below a message: columns with their unit in the name; None is unknown or not possible."""
@@ -52,7 +54,7 @@ class Message:
         Numbers, words, and collections of either, which are shown one after the other.
     severity : {"note", "warning", "error"}
     layers : tuple of str
-        The layers that it is about; none: the whole network.
+        The layers that it is about, or the operators of a file that is read; none: the whole network.
     rows : tuple of Mapping
         A table below the sentence.
     """
@@ -79,6 +81,32 @@ class Message:
 def as_message(text: Message | str) -> Message:
     """The message; a sentence without data of its own becomes one, of code ``text``."""
     return text if isinstance(text, Message) else Message("text", "{text}", {"text": text})
+
+
+def layer_names(layers: Sequence[str], of: int = 0) -> str:
+    """A few names and how many more, or that it is all layers of so many."""
+    if len(layers) == of > 1:
+        return f"all {of} layers"
+    if len(layers) <= _MOST + 1:
+        return ", ".join(layers)
+    return f"{', '.join(layers[:_MOST])} and {len(layers) - _MOST:,} more"
+
+
+def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Each fact once, where it was first: messages that differ in their layers alone become one."""
+    facts: dict[tuple[str, str], list[Message]] = {}
+    for message in messages:
+        facts.setdefault((message.code, str(message)), []).append(message)
+    return tuple(
+        replace(alike[0], layers=tuple(dict.fromkeys(name for message in alike for name in message.layers)))
+        for alike in facts.values()
+    )
+
+
+def sentence(message: Message, of: int = 0) -> str:
+    """The message, with its layers before it; `of` is how many layers there are."""
+    text = str(message)
+    return f"{layer_names(message.layers, of)}: {text}" if message.layers else text
 
 
 def _plain(value: Any) -> Any:

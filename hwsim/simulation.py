@@ -73,7 +73,7 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
     workload : Workload
         From `hwsim.load_workload`, or made of layers.
     batch : int
-        Inputs that run together; one by default.
+        Batch size; 1 by default.
 
     Returns
     -------

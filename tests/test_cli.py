@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from pydantic import TypeAdapter
 
 import hwsim
 from hwsim import cli
+from hwsim.cli.schema import machine_schema
 from hwsim.machines import machine_folder, machine_names
+from hwsim.machines.registry import kinds
 
 GOOD = (machine_folder() / "systolic_ws.yaml").read_text(encoding="utf-8")
 
@@ -84,6 +87,14 @@ def test_list_and_show_and_explain_and_schema(capsys) -> None:
     for what in ("machine", "workload"):
         _, out, _ = call(capsys, "schema", what)
         assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_the_schema_of_each_kind_keeps_its_own_definitions() -> None:
+    """Two kinds with a class of the same name would share one definition: that of the last kind."""
+    definitions = machine_schema()["$defs"]
+    for name, kind in kinds().items():
+        own = TypeAdapter(kind.spec_class).json_schema(ref_template="#/$defs/{model}").get("$defs", {})
+        assert {key: definitions[key] for key in own} == own, name
 
 
 @pytest.mark.parametrize("command", ["run", "list", "show", "explain", "validate", "schema"])

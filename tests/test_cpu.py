@@ -21,7 +21,7 @@ from hwsim.machines.cpu.tiles import Ports, blocks, step, walk
 from hwsim.machines.cpu.work import live_taps, work_of
 from hwsim.report.published import measurements_of
 from hwsim.validation.nests import validate_layers
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 
 CPUS = [name for name in machine_names() if hwsim.load_machine(name).spec.kind == "cpu"]
 PUBLISHED = [

@@ -11,7 +11,7 @@ from hwsim.machines.pe_array.row_stationary import limits_of
 from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, choose, nest, strips
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.mapping import Policy, check_capacity, conv_problem, counts
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 
 CHIP = hwsim.load_machine("eyeriss_v1")
 LIMITS, NAMES = limits_of(CHIP.array, 16)

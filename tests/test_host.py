@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from hwsim.calibration.host import ASSUMED, Energy, Host, Load, Noise, _bytes, _count
+from hwsim.calibration.host import DEFAULT_CACHES, Energy, Host, Load, Noise, _bytes, _count
 
 ZEN4 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\nflags\t\t: avx2 avx512f avx512bw avx512_vnni hypervisor\n\nprocessor\t: 1\n"
 A72 = "processor\t: 0\nFeatures\t: fp asimd crc32 cpuid\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
@@ -48,7 +48,7 @@ def test_a_processor_without_an_l3_has_none(tmp_path: Path) -> None:
 
 def test_what_is_not_told_is_assumed_and_said(tmp_path: Path) -> None:
     host = machine(tmp_path)
-    assert {level: cache.bytes for level, cache in host.caches.items()} == ASSUMED
+    assert {level: cache.bytes for level, cache in host.caches.items()} == DEFAULT_CACHES
     assert not any(cache.is_reported for cache in host.caches.values())
     assert not host.core[1]
     assert host.processor

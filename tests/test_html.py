@@ -17,7 +17,7 @@ from hwsim.report.html.gantt import busy_shares as slices, gantt
 from hwsim.report.html.provenance import machine_rows
 from hwsim.report.html.svg import escape, linear_ticks, log_ticks
 from hwsim.scenario import duty_cycle
-from hwsim.validation.published import of_machine
+from hwsim.validation.predictions import of_machine
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;`"
 RUNS = [("eyeriss_v1", "alexnet", 4), ("systolic_ws", "lenet5_caffe", 1), ("tpu_v1", "tpu_mlp0", 2), ("nvdla_256", "kws", 1),

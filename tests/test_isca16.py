@@ -13,7 +13,7 @@ from hwsim.machines.pe_array.isca16.nest import LINE, count, nest, nest_words
 from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS, Budget, Choice, choose, explain_infeasible, register_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.mapping import Problem, check_capacity, conv_problem
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 
 NAMES = {"dram": "dram", "glb": "glb", "rf": "rf"}
 DATAFLOWS = (

@@ -16,7 +16,7 @@ from hwsim.machines.mcu.library import load_core
 from hwsim.message import Message
 from hwsim.report.published import measurements_of
 from hwsim.report.report import Report
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 
 BOARDS = [name for name in hwsim.machine_names() if hwsim.load_machine(name).kind == "mcu"]
 NETWORKS = ("kws", "vww", "ic", "ad")

@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 import hwsim
-from hwsim.message import Message, as_message
-from hwsim.report.messages import layer_names, merged, sentence, table
+from hwsim.message import Message, as_message, layer_names, merged, sentence
+from hwsim.report.messages import table
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 
 import hwsim
 from hwsim.machines import Machine
-from hwsim.machines.pe_array.broadcast import Core, Work
+from hwsim.machines.pe_array.broadcast import ConvCore, ConvShape
 from hwsim.mapping import counts
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 from hwsim.workload import BatchedMatmul, Conv2d, Elementwise, Gemm, Layer, Lstm, Pool2d, Workload
 
 KIB = 1024
-LARGE = Core(cells=32, lanes=64, buffer=512 * KIB, bank=32 * KIB, atom=32)
+LARGE = ConvCore(cells=32, lanes=64, buffer=512 * KIB, bank=32 * KIB, atom=32)
 NETWORKS = ["resnet50_v1", "mobilenet_v1_1.0_224", "squeezenet_v1.1", "lenet5_caffe", "gnmt_4layer_1024"]
 
 
@@ -74,7 +74,7 @@ def test_the_post_processor_binds_a_layer_of_many_outputs() -> None:
 
 def test_an_image_is_packed_into_the_channels() -> None:
     """7 taps of 3 channels are 21 of 64 lanes, so that 2 lines go together: 4 atomic operations instead of 49."""
-    image = Work.of(Conv2d("conv1", c=3, h=224, w=224, k=64, r=7, stride=2, pad=3), 1)
+    image = ConvShape.of(Conv2d("conv1", c=3, h=224, w=224, k=64, r=7, stride=2, pad=3), 1)
     assert LARGE.image_lines(image) == 2
     assert LARGE.atoms(image) == 4
     assert LARGE.mac_cycles(image) == 2 * 4 * 112 * 112
@@ -175,16 +175,16 @@ def test_a_larger_conv_buffer_never_moves_more_bytes(network: str) -> None:
     layers = [layer for layer in hwsim.load_workload(network) if layer.macs]
     before = [float("inf")] * len(layers)
     for size in (4, 16, 32, 64, 96, 128, 200, 256, 512, 1024, 4096):
-        core = Core(cells=32, lanes=64, buffer=size * KIB, bank=4 * KIB, atom=32)
-        bytes_ = [core.traffic(Work.of(layer, 1), 8, 8).total for layer in layers]
+        core = ConvCore(cells=32, lanes=64, buffer=size * KIB, bank=4 * KIB, atom=32)
+        bytes_ = [core.traffic(ConvShape.of(layer, 1), 8, 8).total for layer in layers]
         assert all(now <= then for now, then in zip(bytes_, before, strict=True)), size
         before = list(bytes_)
 
 
 def test_too_small_a_buffer_splits_the_rows_and_fetches_again() -> None:
     """32 rows of 8 KiB beside 144 KiB of kernels in 256 KiB: 14 rows fit, of which 12 give outputs."""
-    x = Work.of(Conv2d("c", c=256, h=32, w=32, k=64, r=3, pad=1), 1)
-    way = Core(cells=32, lanes=64, buffer=256 * KIB, bank=16 * KIB, atom=32).traffic(x, 8, 8)
+    x = ConvShape.of(Conv2d("c", c=256, h=32, w=32, k=64, r=3, pad=1), 1)
+    way = ConvCore(cells=32, lanes=64, buffer=256 * KIB, bank=16 * KIB, atom=32).traffic(x, 8, 8)
     assert (way.splits, way.resident, way.weights) == (3, True, 144 * KIB)
     assert way.ifmap == (32 + 2 * 2) * 8 * KIB
 

@@ -14,7 +14,7 @@ from hwsim.report.groups import entry_of
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.reader import read_space
 from hwsim.validation.nests import validate_layers
-from hwsim.validation.published import of_machine
+from hwsim.validation.predictions import of_machine
 
 NETWORKS = ("alexnet", "resnet50_v1_5", "mobilenet_v2_1.0_224", "kws", "bert_base", "lenet5_caffe")
 ONE_OF_A_KIND = {"pe_array": "eyeriss_v1", "mcu": "nucleo_l4r5zi", "cpu": "epyc_zen5", "gpu": "a100"}

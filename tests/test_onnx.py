@@ -555,12 +555,32 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
     )
     (opaque,) = found.warnings
     assert opaque.code == "import.opaque"
-    assert opaque.values == {"operator": "operator 0, my.domain.MyOp 'mine'", "reason": "hwsim does not know it"}
+    assert opaque.layers == ("mine",)
+    assert opaque.values == {"operator": "my.domain.MyOp", "reason": "hwsim does not know it"}
     with pytest.warns(HwsimWarning, match="hwsim does not know it"):
         assert load_workload(tmp_path / "net.onnx") == found.workload
     assert len(hwsim.simulate(hwsim.load_machine("systolic_ws"), found.workload).layers) == 2
     given = read(tmp_path, g.model(domains=["my.domain"], check=False), shape={x: (1, 2, 6)})
     assert given.workload == found.workload
+
+
+def test_operators_of_one_kind_share_a_warning(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4, 6, 6])
+    for i in range(131):
+        x = g.op("MyOp" if i % 2 else "Other", x, name=f"n{i}", domain="my.domain")
+    g.output(x, [1, 4, 6, 6])
+    model = g.model(domains=["my.domain"], check=False)
+    for node in model.graph.node[:-1]:
+        model.graph.value_info.append(helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, [1, 4, 6, 6]))
+    found = read(tmp_path, model)
+    assert [(len(w.layers), w.values["operator"]) for w in found.warnings] == [
+        (66, "my.domain.Other"),
+        (65, "my.domain.MyOp"),
+    ]
+    with pytest.warns(HwsimWarning) as caught:
+        load_workload(tmp_path / "net.onnx")
+    assert "n1, n3, n5 and 62 more: my.domain.MyOp has no model" in str(caught[1].message)
 
 
 def test_subgraphs_are_rows(tmp_path):

@@ -107,7 +107,7 @@ def test_of_several_times_the_least_is_kept_and_the_spread_told() -> None:
 
 def test_work_that_was_not_done_is_refused() -> None:
     with pytest.raises(HwsimError, match=r"the work of a thing must come to 3, not 2: its time means nothing"):
-        probe._done("a thing", 2, 3)
+        probe._check_work("a thing", 2, 3)
 
 
 def test_no_call_reaches_outside_of_its_arrays() -> None:
@@ -131,6 +131,6 @@ def test_no_call_reaches_outside_of_its_arrays() -> None:
 
 def test_what_lingers_is_read_whole() -> None:
     for dropped in (False, True):
-        timing = probe.linger(5000, times=2, pause_ms=0.1, dropped=dropped)
+        timing = probe.linger(5000, times=2, pause_ms=0.1, evict=dropped)
         assert len(timing.ns) == 2
         assert timing.work == 5000 // _probe.BLOCK * _probe.BLOCK

@@ -16,7 +16,7 @@ import hwsim
 from hwsim.report.html import SweepPoints, sweep_fragment, sweep_html
 from hwsim.report.html.explore import axis_of
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import shown, title
+from hwsim.report.quantity import head, shown, title
 from hwsim.units import column_unit
 
 
@@ -93,6 +93,35 @@ def test_a_label_names_no_unit_that_its_values_are_not_in(column: str, text: str
     axes = re.findall(r'<text [^>]*class="(?:axis|head)"[^>]*>([^<]*)</text>', html)
     assert {"latency", "energy"} <= set(axes)
     assert not [name for name in axes if name.endswith(("_s", "_pj"))]
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("latency_s", "latency (s)"),
+        ("energy_pj", "energy (J)"),
+        ("energy_pj.mac", "energy of mac (J)"),
+        ("edp_pj_s", "edp (Js)"),
+        ("dram_bytes", "dram (B)"),
+        ("area_mm2", "area (mm²)"),
+        ("inferences_per_s", "inferences/s"),
+        ("macs_per_dram_byte", "macs_per_dram_byte"),
+        ("utilization", "utilization"),
+    ],
+)
+def test_the_head_of_a_column_names_the_unit_that_is_shown(column: str, text: str) -> None:
+    assert head(column) == text
+
+
+def test_tables_of_a_page_have_these_heads() -> None:
+    html = sweep_html(SweepPoints(points(50), PARAMETERS, OBJECTIVES, "heads"))
+    heads = re.findall(r"<th [^>]*>([^<]*)</th>", html)
+    assert heads.count("latency (s)") == heads.count("energy (J)") == 2
+    assert not [name for name in heads if name.endswith(("_s", "_pj", "_bytes"))]
+    report = hwsim.simulate(hwsim.load_machine("t4"), hwsim.load_workload("lenet5_caffe"))
+    heads = re.findall(r"<th [^>]*>([^<]*)</th>", report.to_html())
+    assert {"dram (B)", "dram (s)", "kernel", "kernel (s)"} <= set(heads)
+    assert not [name for name in heads if name.endswith(("_s", "_pj", "_bytes"))]
 
 
 @pytest.mark.parametrize(

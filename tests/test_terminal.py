@@ -18,7 +18,7 @@ from hwsim.report.explain import print_explanation
 from hwsim.report.published import measurements_of
 from hwsim.report.table import print_predictions, print_report
 from hwsim.report.terminal import Column, bar, print_columns
-from hwsim.validation.published import of_machine
+from hwsim.validation.predictions import of_machine
 from hwsim.workload import workload_names
 
 

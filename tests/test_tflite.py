@@ -17,6 +17,7 @@ from tflite_networks import TRACES, each_model, each_origin, model_path
 import hwsim
 from hwsim import cli
 from hwsim.errors import HwsimWarning, InputError
+from hwsim.message import sentence
 from hwsim.workload import BatchedMatmul, Conv2d, Elementwise, Embedding, Gemm, Lstm, Opaque, Pool2d, load_workload
 from hwsim.workload.arena import plan_model
 from hwsim.workload.tflite import read_model
@@ -256,10 +257,13 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
     )
     assert (net.macs, net.weights) == (0, 15)
     assert model.warnings[1].code == "import.opaque"
-    assert model.warnings[1].values == {"operator": "operator 1, My/Op:1", "reason": "hwsim does not know it"}
+    assert model.warnings[1].values == {"operator": "My/Op:1", "reason": "hwsim does not know it"}
+    assert model.warnings[1].layers == ("my_op_1_1",)
     with pytest.warns(HwsimWarning) as caught:
         assert load_workload(tmp_path / "net.tflite") == net
-    assert [str(item.message) for item in caught] == [f"{tmp_path / 'net.tflite'}: {w}" for w in model.warnings]
+    assert [str(item.message) for item in caught] == [
+        f"{tmp_path / 'net.tflite'}: {sentence(w)}" for w in model.warnings
+    ]
     assert read_trace(parse_yaml(trace_text(net)), load_workload) == net
     assert list(hwsim.simulate(hwsim.load_machine("systolic_ws"), net).layers["op"]) == [layer.op for layer in net]
 
@@ -558,7 +562,7 @@ def test_import_says_what_is_lost_and_what_is_wrong(capsys, tmp_path):
     code, out, err = call(capsys, "import", path, "-o", "-")
     assert code == 0
     assert "{opaque: mystery_0, type: mystery, to: [1, 4]}" in out
-    assert err.startswith("hwsim: warning: operator 0, Mystery: hwsim does not know it")
+    assert err.startswith("hwsim: warning: mystery_0: Mystery has no model (hwsim does not know it)")
     path.write_bytes(build(*small())[:300])
     code, out, err = call(capsys, "import", path, "-o", "-")
     assert (code, out) == (2, "")

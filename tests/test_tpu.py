@@ -12,7 +12,7 @@ from hwsim.machines import Machine
 from hwsim.machines.pe_array.weight_stream import tiling
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.mapping import counts
-from hwsim.validation.published import comparisons
+from hwsim.validation.predictions import comparisons
 from hwsim.workload import Activation, Conv2d, Elementwise, Gemm, Layer, Lstm, Pool2d, Workload
 
 # A 64 KiB tile at 34 GB/s less the DRAM's refresh, in cycles of 700 MHz.

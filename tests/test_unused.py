@@ -13,8 +13,7 @@ from hwsim.machines import machine_names
 from hwsim.machines.plan import LayerPlan
 from hwsim.machines.properties import Unused
 from hwsim.machines.spec import MachineSpec
-from hwsim.message import as_message
-from hwsim.report.messages import sentence
+from hwsim.message import as_message, sentence
 from hwsim.report.unused import unused_messages
 from hwsim.workload import DTYPES, FORMATS
 from hwsim.yaml_source import parse_yaml

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hwsim.errors import InputError
-from hwsim.report.messages import merged
+from hwsim.message import merged
 from hwsim.workload import INPUT, Attention, BatchedMatmul, Gemm, Softmax, Workload, load_workload, read_trace
 from hwsim.workload.trace_text import trace_text
 from hwsim.yaml_source import parse_yaml

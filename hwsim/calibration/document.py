@@ -15,7 +15,7 @@ LIBRARY = "onnxruntime-1.31"
 
 
 def size_text(size: float) -> str:
-    """Bytes in the largest binary unit, or else decimal one, of which they are a whole number."""
+    """Bytes in the largest binary (else decimal) unit of which they are a whole number."""
     for unit, power in (("MiB", 20), ("KiB", 10)):
         if size % 2**power == 0:
             return f"{int(size) >> power} {unit}"
@@ -27,7 +27,7 @@ def _doubt(number: Number) -> str:
 
 
 def _memories(calibration: Calibration) -> Iterator[str]:
-    """A line a level; without an L3, that of the last cache stands for it."""
+    """One line per level; without an L3, the last cache replaces it."""
     caches = calibration.host.caches
     number_of = {number.key: number for number in calibration.numbers if number.key}
 
@@ -56,7 +56,7 @@ def _memories(calibration: Calibration) -> Iterator[str]:
 
 
 def _costs(fit: LibraryFit) -> Iterator[str]:
-    """What was fitted of the library, and on what."""
+    """Fitted constants of the library and their samples."""
     yield f"costs:  # cycles, of {fit.runtime} here instead of where the library's were fitted"
     for dtype, costs in fit.costs.items():
         yield f"  {dtype}: {{{', '.join(f'{name}: {cost:g}' for name, cost in costs.items())}}}"
@@ -70,7 +70,7 @@ def _costs(fit: LibraryFit) -> Iterator[str]:
 
 
 def machine_text(calibration: Calibration, fit: LibraryFit | None = None, name: str = "host") -> str:
-    """The machine file; with what was fitted of the library, if that was."""
+    """The machine file, with the fitted constants of the library, if any."""
     host = calibration.host
     where = f"{host.processor}, {host.system}{', virtual machine' if host.virtual else ''}"
     clock = calibration.number("clocks.core")
@@ -92,9 +92,9 @@ def machine_text(calibration: Calibration, fit: LibraryFit | None = None, name: 
         lines += [f"  {one.key.removeprefix('rates.')}: {one.value:.4g}  # {one.what}; {_doubt(one)}" for one in rates]
     lines += ["memories:", *_memories(calibration)]
     lines += _costs(fit) if fit is not None else []
-    keyed = [number for number in calibration.numbers if number.key]
+    numbers = [number for number in calibration.numbers if number.key]
     lines += ["spread:  # of each number above, the median over the best, less one"]
-    lines += [f"  {number.key}: {number.spread:.4f}" for number in keyed]
+    lines += [f"  {number.key}: {number.spread:.4f}" for number in numbers]
     others = [number for number in calibration.numbers if not number.key]
     if others:
         lines += ["# Also measured; no key of this file takes them:"]

@@ -1,4 +1,4 @@
-"""What the operating system tells of the machine that hwsim runs on: processor, caches, other work, energy counters."""
+"""The host by its operating system: processor, caches, load, energy counters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter, process_time
+
+from hwsim.message import Message
 
 __all__ = ["Cache", "Energy", "Host", "Load", "Noise"]
 
@@ -41,7 +43,7 @@ def _count(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A cache of data: its level, bytes, the processors that share it, and whether the system told or it is assumed."""
+    """A data cache: level, bytes, sharing processors, and whether the system reports it (else assumed)."""
 
     level: int
     bytes: int
@@ -49,8 +51,8 @@ class Cache:
     is_reported: bool = True
 
 
-ASSUMED = {1: 32 * 2**10, 2: 512 * 2**10, 3: 8 * 2**20}
-"""Bytes taken where the system does not tell: small enough to lie inside the caches of most processors."""
+DEFAULT_CACHES = {1: 32 * 2**10, 2: 512 * 2**10, 3: 8 * 2**20}
+"""Default sizes where the system reports none: small enough for the caches of most processors."""
 
 
 class Host:
@@ -81,7 +83,7 @@ class Host:
 
     @cached_property
     def flags(self) -> frozenset[str]:
-        """What /proc/cpuinfo says that the processor can do."""
+        """Feature flags of the processor in /proc/cpuinfo."""
         return frozenset((self.cpuinfo.get("flags") or self.cpuinfo.get("Features") or "").split())
 
     @cached_property
@@ -99,24 +101,24 @@ class Host:
 
     @property
     def cores(self) -> int:
-        """Cores that this process may run on, as far as the topology tells."""
+        """Cores that this process may run on, by the topology."""
         return max(1, self.processors // self.threads_per_core)
 
     @cached_property
     def virtual(self) -> bool:
-        """Whether the processor says that a hypervisor lends it."""
+        """Whether the processor reports a hypervisor."""
         return "hypervisor" in self.flags
 
     @cached_property
     def memory(self) -> int:
-        """Bytes of memory that may still be taken."""
+        """Bytes of available memory."""
         import psutil
 
         return int(psutil.virtual_memory().available)
 
     @cached_property
     def caches(self) -> dict[int, Cache]:
-        """Caches of data by level; assumed ones where the system tells none (an L3 only where it tells no L2)."""
+        """Data caches by level; defaults where the system reports none (an L3 only if it reports no L2)."""
         caches: dict[int, Cache] = {}
         for folder in sorted((self.sys / "devices/system/cpu/cpu0/cache").glob("index*")):
             level, size = _read(folder / "level"), _bytes(_read(folder / "size"))
@@ -124,12 +126,12 @@ class Host:
                 shared = max(1, _count(_read(folder / "shared_cpu_list")))
                 caches[int(level)] = Cache(int(level), size, shared)
         for each in (1, 2) if 2 in caches else (1, 2, 3):
-            caches.setdefault(each, Cache(each, ASSUMED[each], is_reported=False))
+            caches.setdefault(each, Cache(each, DEFAULT_CACHES[each], is_reported=False))
         return dict(sorted(caches.items()))
 
     @cached_property
     def core(self) -> tuple[str, bool]:
-        """The microarchitecture by the name that hwsim's CPU files use, and whether it is known or the nearest kin."""
+        """The microarchitecture as named in hwsim's CPU files, and whether it is exact or the nearest one."""
         info, flags = self.cpuinfo, self.flags
         numbers = [info.get(key, "") for key in ("cpu family", "model", "stepping")]
         family, model, stepping = (int(text) if text.isdigit() else -1 for text in numbers)
@@ -162,7 +164,7 @@ INTEL = (
     ({190}, "gracemont"),
     ({134, 150, 156}, "tremont"),
 )
-"""Models of Intel's family 6 by what hwsim's CPU files call them (Linux, arch/x86/include/asm/intel-family.h)."""
+"""Models of Intel's family 6 by the core names of hwsim's CPU files (Linux, arch/x86/include/asm/intel-family.h)."""
 
 KIN = (
     ("amx_tile", "sapphire-rapids"),
@@ -176,7 +178,7 @@ KIN = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Seconds that all processors worked, idled and were taken away since the system started; this process's; when."""
+    """Busy, idle and stolen seconds of all processors since boot, of this process, and the time of reading."""
 
     busy_s: float
     idle_s: float
@@ -189,13 +191,13 @@ class Load:
         """Read the counters."""
         import psutil
 
-        times = psutil.cpu_times()._asdict()  # what a system does not count is not there
+        times = psutil.cpu_times()._asdict()  # fields depend on the system
         idle, stolen = times["idle"] + times.get("iowait", 0.0), times.get("steal", 0.0)
         guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # user and nice have these too
         return cls(sum(times.values()) - guests - idle - stolen, idle, stolen, process_time(), perf_counter())
 
     def since(self, before: Load) -> Noise:
-        """Who else used the processors since an earlier reading."""
+        """Load of other processes since an earlier reading."""
         busy, stolen = self.busy_s - before.busy_s, self.stolen_s - before.stolen_s
         total = busy + stolen + self.idle_s - before.idle_s
         if total <= 0:
@@ -206,30 +208,32 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Processors that other programs kept busy, and the share of all that the hypervisor gave to others."""
+    """Processors busy with other programs, and the share of all stolen by the hypervisor."""
 
     others: float
     stolen: float
 
-    def notes(self) -> list[str]:
-        """What a reader should know of it."""
+    def notes(self) -> list[Message]:
+        """Notes on the load."""
         notes = []
         if self.others > 0.15:
-            notes.append(f"noise: other programs kept {self.others:.1f} processors busy meanwhile")
+            template = "noise: other programs kept {busy:.1f} processors busy meanwhile"
+            notes.append(Message("noise.busy", template, {"busy": self.others}, "warning"))
         if self.stolen > 0.01:
-            notes.append(f"noise: the hypervisor gave {self.stolen:.0%} of the processors' time to others")
+            template = "noise: the hypervisor gave {share:.0%} of the processors' time to others"
+            notes.append(Message("noise.stolen", template, {"share": self.stolen}, "warning"))
         return notes
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """The energy counters of the processor's packages (RAPL), in microjoules, and where each turns over."""
+    """The energy counters of the processor's packages (RAPL), in microjoules, and the wrap-around value of each."""
 
     counters: Mapping[str, tuple[int, int]]
 
     @classmethod
     def now(cls, sys: Path = SYS) -> Energy:
-        """Read those that can be read: none on most virtual machines, and for root alone on many others."""
+        """Read all readable counters: none on most virtual machines, root only on many others."""
         counters = {}
         for zone in sorted((sys / "class/powercap").glob("*-rapl:*")):
             value, most = _read(zone / "energy_uj"), _read(zone / "max_energy_range_uj")
@@ -238,7 +242,7 @@ class Energy:
         return cls(counters)
 
     def joules_since(self, before: Energy) -> float | None:
-        """Joules of all packages since an earlier reading; None where there is no counter."""
+        """Joules of all packages since an earlier reading; None without a counter."""
         total = 0
         for name, (value, most) in self.counters.items():
             if name not in before.counters:

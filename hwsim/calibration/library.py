@@ -24,6 +24,7 @@ from hwsim.fields import check
 from hwsim.kernels import probe
 from hwsim.kernels.probe import Timing
 from hwsim.machines.registry import kinds
+from hwsim.message import Message
 from hwsim.simulation import simulate
 from hwsim.workload import Layer, Workload
 from hwsim.yaml_source import Document, parse_yaml
@@ -44,7 +45,7 @@ __all__ = [
 
 DTYPES = ("fp32", "int8")
 COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantize", "tap", "thread", "reorder_thread")
-"""What is fitted, of each number format: nine numbers. A tenth, what an operator costs beside its work, is measured."""
+"""Nine fitted costs per number format. A tenth, the overhead of an operator, is measured."""
 CHAIN = 64
 """Operators of the chain that it is measured on."""
 
@@ -53,9 +54,9 @@ COLD = (1280, 1024)
 PAGE_BYTES = 4096
 
 HUBER = 0.08
-"""Relative error beyond which an operator is taken for disturbed, and counts less."""
+"""Relative error beyond which an operator counts as disturbed and has less weight."""
 SPREAD = 0.5
-"""A median so far above the least time says that an operator was disturbed."""
+"""Ratio of median to minimum above which an operator counts as disturbed."""
 LEAST_THREADED = 6
 """Undisturbed operators on several threads that the costs of threads are fitted on, at least."""
 PRIOR = 0.03
@@ -88,12 +89,12 @@ class LibraryFit:
     operators: Mapping[str, int]
     before: Mapping[str, float]
     after: Mapping[str, float]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
     runtime: str
     restart: float = 0.0
 
     def lines(self) -> list[str]:
-        """What a reader should know of the fit."""
+        """Notes on the fit."""
         lines = [
             f"{dtype}: {len(costs)} costs of {self.runtime} fitted on {self.operators[dtype]} single operators; their "
             f"mean error was {self.before[dtype]:.1%} and is {self.after[dtype]:.1%}"
@@ -129,7 +130,7 @@ def measured_operators(threads: int, quick: bool = False, tell: Tell | None = No
 
 
 def operator_seconds(quick: bool = False) -> float:
-    """What an operator takes beside its work, where many share one call: the slope over chains of tiny products."""
+    """Overhead of an operator in a call of many: the slope over chains of tiny products."""
     rounds, seconds = (2, 0.02) if quick else (4, 0.05)
     least = [
         min(time_model(*chain_model(nodes), 1, seconds).least_ns for _ in range(rounds)) for nodes in (1, 1 + CHAIN)
@@ -147,7 +148,7 @@ def cold_seconds(quick: bool = False) -> float:
 
 
 def clean(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples that nothing visibly disturbed: repeats agree, and threads share the work nearly as they should."""
+    """Undisturbed samples: repeats agree, and threads scale nearly as expected."""
     alone = {(one.layer.name, one.dtype): one.seconds for one in samples if one.threads == 1}
     usable = []
     for one in samples:
@@ -172,12 +173,12 @@ def _predict(machine: Document, samples: Sequence[Sample], costs: Mapping[str, f
 
 def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]) -> dict[str, float]:
     """The costs, in cycles, that predict samples of one number format best; `start` are those of the library."""
-    multithreaded = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
-    usable = [one for one in samples if multithreaded or one.threads == 1]
-    names = [name for name in COSTS if name in start and (multithreaded or "thread" not in name)]
+    threaded_samples = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
+    usable = [one for one in samples if threaded_samples or one.threads == 1]
+    names = [name for name in COSTS if name in start and (threaded_samples or "thread" not in name)]
     nothing = dict.fromkeys(start, 0.0)
     base = _predict(machine, usable, nothing)
-    # Predictions are linear in costs: what a thousand cycles of one add.
+    # Predictions are linear in costs: the time that a thousand cycles of each add.
     each = [_predict(machine, usable, nothing | {name: 1e3}) - base for name in names]
     defaults = {name: value for name, value in start.items() if name not in names}
     base = base + (_predict(machine, usable, nothing | defaults) - base)
@@ -197,7 +198,7 @@ def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]
 
 
 def _least_squares(rows: Array, target: Array) -> Array:
-    """Least squares without negative numbers: what comes out negative is nothing, and the rest is solved again."""
+    """Non-negative least squares: negative results are set to zero and the rest is solved again."""
     active = np.ones(rows.shape[1], bool)
     solution_all = np.zeros(rows.shape[1])
     while active.any():
@@ -223,7 +224,9 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
     usable = clean(samples)
     notes = []
     if len(usable) < len(samples):
-        notes.append(f"{len(samples) - len(usable)} of {len(samples)} operators were too noisy and left out of the fit")
+        template = "{noisy} of {operators} operators were too noisy and left out of the fit"
+        values = {"noisy": len(samples) - len(usable), "operators": len(samples)}
+        notes.append(Message("calibrate.noisy_operators", template, values))
     costs: dict[str, dict[str, float]] = {}
     counts, before, after = {}, {}, {}
     for dtype in DTYPES:
@@ -233,7 +236,8 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
         start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
         costs[dtype] = {"call": call, **fit(machine, own, start)}
         if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
-            notes.append(f"{dtype} on several threads was too noisy: the thread costs of the library are used")
+            template = "{format} on several threads was too noisy: the thread costs of the library are used"
+            notes.append(Message("calibrate.noisy_threads", template, {"format": dtype}))
         seconds = np.array([one.seconds for one in own])
         counts[dtype] = len(own)
         before[dtype] = float(np.mean(np.abs(_predict(machine, own, {}) / seconds - 1)))

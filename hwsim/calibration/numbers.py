@@ -22,7 +22,7 @@ PAUSE_MS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A measured number: where it stands in a machine file ('' where it has no place there), its value and unit."""
+    """A measured number: its key in a machine file ('' if it has none), value and unit."""
 
     key: str
     what: str
@@ -39,7 +39,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A micro-benchmark that is run in several rounds: its name, and what times it so many times over."""
+    """A micro-benchmark for several rounds: its name and its timer for a number of repeats."""
 
     name: str
     run: Callable[[int], Timing]
@@ -47,7 +47,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class WorkingSets:
-    """Bytes that lie inside of each level for one thread, those for each of all threads, and what the levels hold."""
+    """Buffer sizes within each level for one thread and for all threads, and capacities of the levels."""
 
     l1: int
     l2: int
@@ -60,7 +60,7 @@ class WorkingSets:
 def working_sets(host: Host, threads: int, memory: int = 0) -> WorkingSets:
     """Half of L1 and L2; of L3 an eighth, which a busy neighbor leaves alone; four times L3 for memory.
 
-    `memory` bounds the largest: bytes that may be taken in all.
+    `memory` bounds the largest: total available bytes.
     """
     caches = host.caches
     l1, l2 = caches[1].bytes, caches[2].bytes
@@ -106,7 +106,7 @@ def probes(host: Host, threads: int, memory: int = 0) -> Iterator[Probe]:
     if sizes.l3:
         yield Probe("l3 read at once", partial(probe.linger, sizes.l3))
         yield Probe("l3 read after a pause", lambda times: probe.linger(sizes.l3, times, PAUSE_MS))
-        yield Probe("l3 read, dropped", lambda times: probe.linger(sizes.l3, times, dropped=True))
+        yield Probe("l3 read, dropped", lambda times: probe.linger(sizes.l3, times, evict=True))
     for level, size in (("l1", sizes.l1), ("l2", sizes.l2), ("l3", sizes.l3)):
         if size:
             yield Probe(f"{level} latency", partial(_chase, size))
@@ -137,7 +137,7 @@ LEVELS = (("l1", "L1"), ("l2", "L2"), ("l3", "L3"), ("dram", "DRAM"))
 
 
 def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
-    """What the timings say: per cycle of the clock that was measured beside them, at the least time of each."""
+    """Rates per cycle of the clock measured in the same round, at the minimum time of each."""
     clock = timings.get("clock, vectors", timings["clock"])
     ghz = clock.rate
 
@@ -170,7 +170,7 @@ def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
                 yield number(key, f"{title} {what}, one core", f"{level} {what}", scale, unit)
                 if f"{level} {what}, all threads" in timings:
                     key = f"memories.{level}.bandwidth" if what == "read" else ""
-                    # All cores get what one of them gets, however they were disturbed.
+                    # The rate of all cores is at least that of one core, even if disturbed.
                     names = (f"{level} {what}, all threads", f"{level} {what}")
                     best = max(names, key=lambda name: timings[name].rate)
                     yield number(key, f"{title} {what}, {threads} threads", best, 1, "GB/s")
@@ -187,7 +187,7 @@ def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
 
 
 def _retention(timings: dict[str, Timing]) -> Iterator[Number]:
-    """How long data stays in L3 beside others: a pause loses 1 - exp(-pause / kept) of it, by medians.
+    """Residence time of data in a shared L3: a pause loses 1 - exp(-pause / residence) of it, by medians.
 
     Nothing where less than a fiftieth is lost.
     """

@@ -1,4 +1,4 @@
-"""Models of one operator, timed through onnxruntime on this machine: what its constants are fitted on."""
+"""Single-operator models, timed through onnxruntime on this machine for the fit of its constants."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CONVOLUTIONS = (
 
 
 def chain_model(nodes: int) -> tuple[bytes, dict[str, Array]]:
-    """So many tiny products one after the other: what an operator costs beside its work, where many share a call."""
+    """A chain of tiny products, for the overhead of an operator in a call of many."""
     onnx = import_module("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     square = np.random.default_rng(0).standard_normal((16, 16), np.float32) / 4
@@ -66,7 +66,7 @@ def operator_layers(dtype: str) -> Iterator[Layer]:
 
 
 def _graph(onnx: Any, op: str, inputs: dict[str, Array], attributes: dict[str, Any], output: Any) -> bytes:
-    """A node whose first input is fed and whose others are constants, as in a real network."""
+    """A node whose first input is data and whose others are constants, as in a real network."""
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     first, *constants = inputs
     graph = helper.make_graph(
@@ -146,7 +146,7 @@ def time_cold_product(shape: tuple[int, int], times: int) -> Timing:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     session = _session(bytes(model.SerializeToString()), 1)
-    # An input, not a constant: a library would copy that to where nobody can drop it.
+    # An input, not a constant: a library would copy a constant, and the copy could not be evicted.
     feeds = {"x": np.ones((1, depth), np.float32), "w": np.ones(shape, np.float32)}
     ns: list[float] = []
     for _ in range(times):

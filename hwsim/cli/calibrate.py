@@ -70,12 +70,12 @@ def calibrate(
     record: str | None,
     replay: str | None,
 ) -> None:
-    """Measure this machine with micro-benchmarks, and write it as a machine file.
+    """Measure this machine and write it as a machine file.
 
-    It measures the clock, instruction rates and latencies per data type, loads and stores, bandwidth and latency of
-    each cache and of DRAM, with one thread and with all, thread start and barriers. Each number is the best of many
-    repetitions and is printed with their spread; disturbances are reported. HWSIM_ISA=portable or avx2 restricts the
-    instruction set.
+    Micro-benchmarks measure the clock, instruction rates and latencies per data type, loads and stores, bandwidth and
+    latency of each cache and of DRAM, with one thread and with all, thread start and barriers. Each number is the best
+    of many repetitions and is printed with their spread; disturbances are reported. HWSIM_ISA=portable or avx2
+    restricts the instruction set.
 
     If onnxruntime is installed, single operators run through it, and the overheads of its kernels (call, reorder,
     thread start, ...) are fitted: ten numbers for int8 and ten for fp32, marked as fitted.
@@ -121,8 +121,8 @@ def calibrate(
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def tell(what: str, count: int, total: int) -> None:
+            bar.update(task, description=what, completed=count, total=total)
 
         calibration, fit = measure(threads, quick, tell), None
         if runtime != "none":

@@ -45,12 +45,12 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
 
 
 def _entries(
-    machines: list[tuple[str, Machine]], workloads: list[Workload], saved: list[Entry], batch: int, layers: str | None
+    machines: list[tuple[str, Machine]], workloads: list[Workload], reports: list[Entry], batch: int, layers: str | None
 ) -> list[Entry]:
     import hwsim
     from hwsim.report.groups import Entry, entry_of
 
-    entries = list(saved)
+    entries = list(reports)
     faults: list[HwsimError] = []
     for workload, (label, machine) in product(workloads, machines):
         try:
@@ -102,7 +102,7 @@ def compare(
     csv_file: str | None,
     html_file: str | None,
 ) -> None:
-    """Compare every machine among the ITEMs on every workload among them; the first run is the baseline.
+    """Compare every machine on every workload among the ITEMs. The first run is the baseline.
 
     An ITEM is a machine or workload by name or path, or a report that 'hwsim run --json FILE' wrote. A machine may
     have its own overrides, as eyeriss_v1+clocks.core='250 MHz'; --set applies to all of them.
@@ -155,8 +155,8 @@ def compare(
         hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
         for name in names_of["workload"]
     ]
-    saved = [read_entry(path) for path in names_of["report"]]
-    comparison = Comparison.of(_entries(machines, workloads, saved, batch, layers))
+    reports = [read_entry(path) for path in names_of["report"]]
+    comparison = Comparison.of(_entries(machines, workloads, reports, batch, layers))
     if json_file:
         write(comparison.to_json(), json_file)
     if csv_file:

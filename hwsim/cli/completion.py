@@ -56,7 +56,7 @@ def items(_context: click.Context, _parameter: click.Parameter, prefix: str) -> 
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of a SHELL for commands, machines, workloads and layers.
+    """Print the completion script of a SHELL. It completes commands, machines, workloads and layers.
 
     \b
     Examples:

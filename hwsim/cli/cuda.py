@@ -41,8 +41,8 @@ def calibrate_cuda(
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def tell(what: str, count: int, total: int) -> None:
+            bar.update(task, description=what, completed=count, total=total)
 
         measurements = measure_device(device, tell)
     document = gpu_text(measurements, source=source)

@@ -28,7 +28,7 @@ __all__ = ["explain"]
 def explain(
     machine: str, workload: str, layer: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...]
 ) -> None:
-    """Explain one LAYER: its bottleneck, loop nest, stalls, and every count and price with its source.
+    """Explain one LAYER: bottleneck, loop nest, counts and prices. Stalls and the source of each price are printed too.
 
     The layer is explained as part of the whole network, with the numbers that 'hwsim run' prints for it. LAYER may be a
     pattern, as 'conv*'. If LAYER is fused into the kernel of another layer, that layer is explained.

@@ -53,7 +53,7 @@ def explore(
     json_file: str | None,
     html_file: str | None,
 ) -> None:
-    """Find the Pareto front of the design space in SWEEP.yaml with few simulations.
+    """Find the Pareto front of SWEEP.yaml with few simulations.
 
     Objectives to minimize: latency, energy (per inference), edp, area, cost, power, dram, memory. To maximize:
     throughput, efficiency. Or any column of the results, as min:latency_s or max:utilization.
@@ -111,13 +111,13 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def tell(self, done: int, total: int, front: int) -> None:
+    def tell(self, count: int, total: int, front: int) -> None:
         """Report the number of finished points and of those on the front."""
         if time.monotonic() - self.last >= _INTERVAL_S:
             from hwsim.report.quantity import counted
 
             self.last = time.monotonic()
-            click.echo(f"{done:,} of at most {counted(total, 'point')}, {front:,} on the front", err=True)
+            click.echo(f"{count:,} of at most {counted(total, 'point')}, {front:,} on the front", err=True)
 
 
 class _Bar(_Lines):
@@ -137,6 +137,6 @@ class _Bar(_Lines):
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def tell(self, done: int, total: int, front: int) -> None:
+    def tell(self, count: int, total: int, front: int) -> None:
         """Move the bar."""
-        self.progress.update(self.task, completed=done, total=total, description=f"{front} on the front")
+        self.progress.update(self.task, completed=count, total=total, description=f"{front} on the front")

@@ -16,7 +16,7 @@ __all__ = ["import_"]
 @click.option("--source", metavar="TEXT", default="", help="Source of the model.")
 @shape_option
 def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, ...]) -> None:
-    """Write the network of a MODEL as a trace: shapes, densities, dead channels and a digest, but no weights.
+    """Write the network of a MODEL as a trace. It has shapes, densities, dead channels and a digest, but no weights.
 
     MODEL is an .onnx or .tflite file (the extras hwsim[onnx] and hwsim[tflite]). --shape sets the symbolic
     sizes of an .onnx, by name or for a whole input; if only the first axis is symbolic, it is the batch axis and 1.
@@ -28,6 +28,7 @@ def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, 
       hwsim import bert.onnx -o bert_128.yaml --shape batch=1,sequence=128
       hwsim import bert.onnx -o bert_128.yaml --shape ids=1x128 --shape mask=1x128
     """
+    from hwsim.message import sentence
     from hwsim.workload.loader import read_model
     from hwsim.workload.trace_text import trace_text
 
@@ -36,4 +37,4 @@ def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, 
     text = trace_text(network)
     write(text, output)
     for warning in source_model.warnings:
-        click.echo(f"hwsim: warning: {warning}", err=True)
+        click.echo(f"hwsim: warning: {sentence(warning)}", err=True)

@@ -66,9 +66,9 @@ def run(
     sensor: str | None,
     seed: int | None,
 ) -> None:
-    """Run WORKLOAD on MACHINE: latency, energy and bottleneck of each layer.
+    """Predict latency, energy and bottleneck of each layer.
 
-    MACHINE and WORKLOAD are names that 'hwsim list' prints, or paths of files.
+    WORKLOAD runs on MACHINE; each is a name that 'hwsim list' prints, or the path of a file.
 
     \b
     Examples:
@@ -101,7 +101,7 @@ def run(
     if trace_file:
         write(report.trace_json() if scenario is None else scenario.timeline.to_json(), trace_file)
     if html_file:
-        from hwsim.validation.published import of_machine
+        from hwsim.validation.predictions import of_machine
 
         write(report.to_html(scenario, of_machine(report.machine)), html_file)
     if "-" not in (json_file, csv_file, html_file, trace_file):

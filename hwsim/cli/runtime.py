@@ -44,8 +44,8 @@ def compare_with_runtime(
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def tell(what: str, count: int, total: int) -> None:
+            bar.update(task, description=what, completed=count, total=total)
 
         comparison = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape, device)
     if json_file:

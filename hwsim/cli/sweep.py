@@ -41,7 +41,7 @@ def sweep(
     html_file: str | None,
     dry_run: bool,
 ) -> None:
-    """Simulate every point of SWEEP.yaml and write the results to DIR.
+    """Simulate every point of SWEEP.yaml. The results are written to DIR.
 
     An interrupted sweep resumes with the same command; finished points are not simulated again.
 
@@ -89,7 +89,7 @@ def sweep(
     print_summary(sweep_run.space, sweep_run.frame(everything=True), console)
     console.print()
     for note in sweep_run.notes():
-        for line in textwrap.wrap(note, 100, subsequent_indent="  "):
+        for line in textwrap.wrap(str(note), 100, subsequent_indent="  "):
             click.echo(line)
     console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
 
@@ -118,7 +118,7 @@ class _Pace:
         self.runner, self.total = sweep_run.runner, len(sweep_run.numbers)
         self.before, self.start = sweep_run.runner.simulated, time.monotonic()
 
-    def __call__(self, done: int) -> tuple[str, str]:
+    def __call__(self, count: int) -> tuple[str, str]:
         """The rate and the remaining time as text; empty before the first point."""
         from hwsim.sweeps.summary import duration
 
@@ -126,7 +126,7 @@ class _Pace:
         if not simulated or took < 0.2:
             return "", ""
         rate = simulated / took
-        return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.0f}/min", duration((self.total - done) / rate)
+        return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.0f}/min", duration((self.total - count) / rate)
 
 
 def _run(sweep_run: Sweep) -> None:
@@ -135,13 +135,13 @@ def _run(sweep_run: Sweep) -> None:
     if not sys.stderr.isatty():
         last = time.monotonic()
 
-        def tell(done: int) -> None:
+        def tell(count: int) -> None:
             nonlocal last
             if time.monotonic() - last >= _INTERVAL_S:
                 last = time.monotonic()
-                rate, remaining = pace(done)
+                rate, remaining = pace(count)
                 speed = f", {rate}, about {remaining} left" if rate else ""
-                click.echo(f"{done:,} of {pace.total:,} points{speed}", err=True)
+                click.echo(f"{count:,} of {pace.total:,} points{speed}", err=True)
 
         sweep_run.run(tell)
         return
@@ -151,8 +151,8 @@ def _run(sweep_run: Sweep) -> None:
     with Progress(*columns, console=console_of(error=True), transient=True) as progress:
         task = progress.add_task("", total=pace.total, rate="", left="")
 
-        def show(done: int) -> None:
-            rate, remaining = pace(done)
-            progress.update(task, completed=done, rate=rate, left=f"{remaining} left" if remaining else "")
+        def show(count: int) -> None:
+            rate, remaining = pace(count)
+            progress.update(task, completed=count, rate=rate, left=f"{remaining} left" if remaining else "")
 
         sweep_run.run(show)

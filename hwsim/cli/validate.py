@@ -35,8 +35,8 @@ def _execute(
     with Progress(*columns, console=console_of(error=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(layer: str, done: int, total: int) -> None:
-            bar.update(task, description=layer, completed=done // 10**6, total=total // 10**6)
+        def tell(layer: str, count: int, total: int) -> None:
+            bar.update(task, description=layer, completed=count // 10**6, total=total // 10**6)
 
         checks = list(validate_layers(plan, sample, tell))
     return print_checks(checks, console_of())
@@ -61,7 +61,7 @@ def validate(
     changes: tuple[str, ...],
     shapes: tuple[str, ...],
 ) -> None:
-    """Compare predictions with published measurements; with both arguments, also execute WORKLOAD on MACHINE.
+    """Compare predictions with published measurements. With both arguments, WORKLOAD is also executed on MACHINE.
 
     Without MACHINE, the int8 kernels are checked too: against each other, bit for bit against onnxruntime and TFLite if
     installed, Winograd against direct convolution, operation counts against published ones.
@@ -77,7 +77,7 @@ def validate(
       hwsim validate eyeriss_v1 alexnet --batch 4
       hwsim validate systolic_ws resnet50_v1 --layer 'res2*' --sample 64
     """
-    from hwsim.validation.published import comparisons, markdown_tables
+    from hwsim.validation.predictions import comparisons, markdown_tables
 
     executes = workload is not None and not markdown
     part = bool(changes or layers or sample)

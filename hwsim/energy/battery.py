@@ -98,7 +98,7 @@ BATTERIES: dict[str, Battery] = {
     )
 }
 
-_GIVEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(m?)ah[\s,]+(\S+?\s*[a-z]+)(?:[\s,]+(\d+(?:\.\d*)?|\.\d+)\s*(m?)a)?")
+_CAPACITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(m?)ah[\s,]+(\S+?\s*[a-z]+)(?:[\s,]+(\d+(?:\.\d*)?|\.\d+)\s*(m?)a)?")
 
 
 def parse_battery(text: str) -> Battery:
@@ -107,7 +107,7 @@ def parse_battery(text: str) -> Battery:
     for name, battery in BATTERIES.items():
         if plain == name.lower():
             return battery
-    match = _GIVEN.fullmatch(plain) if len(text) < 100 else None
+    match = _CAPACITY.fullmatch(plain) if len(text) < 100 else None
     if match is None:
         raise InputError(f"battery must be a name or as '1000 mAh 3.7 V', not {text!r:.60}{nearest(text, BATTERIES)}")
     try:

@@ -63,7 +63,7 @@ class Frame:
 class Cursor:
     """Reads a stream tile by tile.
 
-    `turned` is the outermost level that began a new iteration since it was last set back to `STILL`.
+    `outermost` is the outermost level that began a new iteration since it was last set back to `STILL`.
     """
 
     STILL = 1 << 30
@@ -71,7 +71,7 @@ class Cursor:
     def __init__(self, loops: tuple[Loop, ...]) -> None:
         self._loops = loops
         self.frames: list[Frame] = []
-        self.turned = Cursor.STILL
+        self.outermost = Cursor.STILL
 
     def next(self) -> Tile:
         """Go to the next tile and return it. The caller knows how many there are."""
@@ -89,12 +89,12 @@ class Cursor:
                     loop = frame.loops[frame.position]
                     break
                 frames.pop()
-            if len(frames) <= self.turned:
-                self.turned = len(frames) - 1
+            if len(frames) <= self.outermost:
+                self.outermost = len(frames) - 1
         else:
             frames.append(Frame(self._loops))
             loop = self._loops[0]
-            self.turned = 0
+            self.outermost = 0
         while loop.tile is None:
             frames.append(Frame(loop.body))
             loop = loop.body[0]
@@ -115,7 +115,7 @@ class Cursor:
         """The iteration that `place` leaves out."""
         return self.frames[min(level, len(self.frames) - 1)].iteration
 
-    def left(self, level: int) -> int:
+    def remaining(self, level: int) -> int:
         """Iterations at *level* after the present one."""
         frame = self.frames[min(level, len(self.frames) - 1)]
         return frame.loops[frame.position].count - 1 - frame.iteration

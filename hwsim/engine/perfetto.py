@@ -40,7 +40,7 @@ def trace(timeline: Activity, timebase: Timebase) -> str:
     events = [_label("process_name", RESOURCES, 0, "resources"), _label("process_name", PIPELINES, 0, "pipelines")]
     tracks: dict[str, list[tuple[int, int]]] = {name: [] for name in timeline.resources}  # (free from, track id) each
     slices = sorted(islice(timeline.each_interval(), MAX_SLICES), key=lambda interval: (interval.start, interval.end))
-    used = 0
+    count = 0
     for interval in slices:
         lanes = tracks[interval.resource]
         last = interval.last_end
@@ -49,8 +49,8 @@ def trace(timeline: Activity, timebase: Timebase) -> str:
                 lanes[lane] = (last, tid)
                 break
         else:
-            used += 1
-            tid = used
+            count += 1
+            tid = count
             lanes.append((last, tid))
             title = interval.resource if len(lanes) == 1 else f"{interval.resource} ({len(lanes)})"
             events.append(_label("thread_name", RESOURCES, tid, title))
@@ -58,7 +58,7 @@ def trace(timeline: Activity, timebase: Timebase) -> str:
     stages: dict[str, list[StageTotals]] = {}
     for totals in timeline.stages.values():
         stages.setdefault(totals.pipeline, []).append(totals)
-    for tid, (name, span) in enumerate(timeline.pipelines.items(), used + 1):
+    for tid, (name, span) in enumerate(timeline.pipelines.items(), count + 1):
         events.append(_label("thread_name", PIPELINES, tid, name))
         args: dict[str, Any] = {"tiles": span.tiles}
         for totals in stages[name]:

@@ -87,11 +87,11 @@ class Plant:
             for station in line.stations:
                 resource, pipeline, stage = self.names[station.index]
                 totals = station.totals
-                blocked = {}
+                waits = {}
                 if station.pool is not None:
                     for peer, ticks in zip(station.pool.users, totals[WAIT_PEERS:], strict=True):
                         if ticks:
-                            blocked[self.names[peer.index][1:]] = ticks
+                            waits[self.names[peer.index][1:]] = ticks
                 stages[pipeline, stage] = StageTotals(
                     pipeline=pipeline,
                     stage=stage,
@@ -102,7 +102,7 @@ class Plant:
                     busy=totals[BUSY],
                     input=totals[WAIT_INPUT],
                     output=totals[WAIT_OUTPUT],
-                    blocked=blocked,
+                    blocked=waits,
                 )
                 busy[resource] += totals[BUSY]
         end = max((line.end for line in self.lines.values()), default=0)

@@ -97,8 +97,8 @@ class Pipeline:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"Stage names of {where} must differ, they are {', '.join(names)}")
-        for written, body in enumerate(_tiles(self.tiles, where)):
-            if written == MAX_RUNS:
+        for index, body in enumerate(_tiles(self.tiles, where)):
+            if index == MAX_RUNS:
                 raise ValueError(f"Tiles of {where} must be folded into at most {MAX_RUNS} runs, more were given")
             if len(body) != len(names):
                 raise ValueError(

@@ -64,23 +64,23 @@ class Jumper:
         self._lines = lines
         self._pools = pools
         self._records = records
-        self._seen: dict[Hashable, Sightings] = {}
+        self._sightings: dict[Hashable, Sightings] = {}
         self._states = 0
-        self._jumped = 0  # records before this one may stand for skipped stretches
+        self._barrier = 0  # records before this one may stand for skipped stretches
 
     def look(self, now: int) -> int | None:
         """The tick is over. Skip what can be skipped and return the new time, or None when nothing was."""
         level = Cursor.STILL
         for line in self._lines:
             cursor = line.cursor
-            level = min(level, cursor.turned)
-            cursor.turned = Cursor.STILL
+            level = min(level, cursor.outermost)
+            cursor.outermost = Cursor.STILL
         if level == Cursor.STILL:
             return None
         lines = [line for line in self._lines if line.start >= 0 > line.end]
         depth = max([len(line.cursor.frames) for line in lines])
         # Where no loop has iterations left to skip, there is nothing to look for.
-        levels = [at for at in range(level, depth) if max([line.cursor.left(at) for line in lines]) >= MIN_PERIODIC]
+        levels = [i for i in range(level, depth) if max([line.cursor.remaining(i) for line in lines]) >= MIN_PERIODIC]
         if not levels:
             return None
         stations = [station for line in lines for station in line.stations]
@@ -98,9 +98,9 @@ class Jumper:
             iterations = [line.cursor.iteration(at) for line in lines]
             snapshot = Snapshot(now, when, totals, iterations, len(self._records.list))
             if self._states >= MAX_STATES:
-                self._seen.clear()
+                self._sightings.clear()
                 self._states = 0
-            sightings = self._seen.setdefault((at, places, state), Sightings())
+            sightings = self._sightings.setdefault((at, places, state), Sightings())
             earlier = sightings.same.get(numbers)
             if earlier is not None:
                 periods = self._room(lines, at, earlier, snapshot)
@@ -109,7 +109,7 @@ class Jumper:
             else:
                 self._states += 1
                 first, second = sightings.second_last, sightings.last
-                if first is not None and second is not None and first.records >= self._jumped:
+                if first is not None and second is not None and first.records >= self._barrier:
                     periods = self._room(lines, at, second, snapshot)
                     if periods >= MIN_DRIFTING:
                         periods = min(periods, self._drift(stations, first, second, snapshot))
@@ -123,7 +123,7 @@ class Jumper:
     def _room(lines: list[Line], level: int, earlier: Snapshot, later: Snapshot) -> int:
         """Whole periods that fit in the iterations that are left."""
         return min(
-            line.cursor.left(level) // (new - old)
+            line.cursor.remaining(level) // (new - old)
             for line, old, new in zip(lines, earlier.iterations, later.iterations, strict=True)
             if new > old
         )
@@ -137,7 +137,7 @@ class Jumper:
             return 0
         if any(c - b != b - a for a, b, c in zip(first.when, second.when, third.when, strict=True)):
             return 0
-        one, two = self._finished(first, second), self._finished(second, third)
+        one, two = self._records_of(first, second), self._records_of(second, third)
         if [record[0] for record in one] != [record[0] for record in two]:
             return 0
         periods = 1 << 62
@@ -157,13 +157,13 @@ class Jumper:
                     periods = min(periods, (gap_two - 1) // (gap_one - gap_two))
         return periods
 
-    def _finished(self, since: Snapshot, until: Snapshot) -> list[Record]:
+    def _records_of(self, since: Snapshot, until: Snapshot) -> list[Record]:
         """What was finished in a period, by time; in the same tick by station, whatever order SimPy took."""
         return sorted(self._records.list[since.records : until.records], key=lambda record: (record[3], record[0]))
 
-    def _jump(self, lines: list[Line], level: int, seen: tuple[Snapshot, Snapshot, Snapshot], periods: int) -> int:
+    def _jump(self, lines: list[Line], level: int, snapshots: tuple[Snapshot, Snapshot, Snapshot], periods: int) -> int:
         """Add *periods* periods like that from the second to the third snapshot; the first tells how periods change."""
-        first, second, third = seen
+        first, second, third = snapshots
         drifts = first is not second
         period = third.now - second.now
         triangle = periods * (periods + 1) // 2
@@ -181,7 +181,7 @@ class Jumper:
                 line.cursor.skip(level, (new - old) * periods)
 
         if drifts:
-            before, after = self._finished(first, second), self._finished(second, third)
+            before, after = self._records_of(first, second), self._records_of(second, third)
             shifts = [new[3] - old[3] for old, new in zip(before, after, strict=True)]
         else:
             after = self._records.list[second.records :]
@@ -192,5 +192,5 @@ class Jumper:
             else:
                 repeat, inner = periods, shift
             self._records.add((index, tile + tiles[index], start + shift, end + shift, repeat, inner, outer))
-        self._jumped = len(self._records.list)
+        self._barrier = len(self._records.list)
         return third.now + period * periods

@@ -59,8 +59,8 @@ def concatenate(parts: Iterable[tuple[str, Timeline]], timebase: Timebase | None
             busy[resource] += usage.busy
             servers[resource] = max(usage.servers, servers.get(resource, 0))
         for shift, names, records in timeline.parts:
-            renamed = tuple((resource, f"{name}/{pipeline}", stage) for resource, pipeline, stage in names)
-            pieces.append((shift + end, renamed, records))
+            labels = tuple((resource, f"{name}/{pipeline}", stage) for resource, pipeline, stage in names)
+            pieces.append((shift + end, labels, records))
         end += timeline.end
         events += timeline.events
         tiles += timeline.tiles

@@ -1,4 +1,4 @@
-"""What the kernels ask of their arguments, checked before any work: what must hold, what was given."""
+"""Checks of kernel arguments, before any work; each error states the rule and the value."""
 
 from __future__ import annotations
 

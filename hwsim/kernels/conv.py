@@ -112,7 +112,7 @@ def _conv(
     bias: Words | None,
     layout: str | None,
     requantize: Requantization | None,
-    counted: bool,
+    count: bool,
 ) -> tuple[NDArray[Any], LoopCounts]:
     array("x", x, EIGHT_BITS, 4)
     if isinstance(w, PackedConv):
@@ -131,7 +131,7 @@ def _conv(
         groups=packed.groups,
         layout=packed.layout,
     )
-    if z.c == 1 and z.g > 1 and not counted:  # depthwise: a GEMM of one column would waste the tile
+    if z.c == 1 and z.g > 1 and not count:  # depthwise: a GEMM of one column would waste the tile
         w = packed.w if packed.layout == "NCHW" else np.ascontiguousarray(packed.w.transpose(3, 1, 2, 0))
         out = depthwise_int8(
             x,
@@ -154,12 +154,12 @@ def _conv(
     out, out32, out8, form = _outputs(z, requantize)
     flip = FLIP if x.dtype == np.int8 else 0
     unsigned, signed = xz + flip, wz - packed.flip
-    number, stored = isa_number(), int(np.array(xz, x.dtype).view(np.uint8))
+    number, zero_byte = isa_number(), int(np.array(xz, x.dtype).view(np.uint8))
     depth = packed.rows.shape[1]
     if isa() == "avx512vnni" and not signed.any():
         data, sums = packed.quads(z)
         init = (start - unsigned * sums.astype(np.int64)).astype(np.int32)
-        tally = _int8.conv_blocks(raw(x), flip, stored, z.numbers, z.nhwc, data, init, form, out32, out8, counted)
+        tally = _int8.conv_blocks(raw(x), flip, zero_byte, z.numbers, z.nhwc, data, init, form, out32, out8, count)
         return out, LoopCounts(*tally)
     data, panel_sums = packed.panels(z, number)
     inits, zeros = np.zeros(panel_sums.shape, np.int64), np.zeros(panel_sums.shape, np.int32)
@@ -168,7 +168,9 @@ def _conv(
     inits += depth * unsigned * zeros.astype(np.int64)
     offsets = zeros.reshape(-1) if signed.any() else None
     init = inits.astype(np.int32).reshape(-1)
-    tally = _int8.conv(number, raw(x), flip, stored, z.numbers, z.nhwc, data, init, offsets, form, out32, out8, counted)
+    tally = _int8.conv(
+        number, raw(x), flip, zero_byte, z.numbers, z.nhwc, data, init, offsets, form, out32, out8, count
+    )
     return out, LoopCounts(*tally)
 
 
@@ -221,7 +223,7 @@ def conv2d_int8(
         Where shapes, types or zero points do not fit, or a sum could leave int32 on this data.
     """
     arguments = (stride, pad, dilation, groups, x_zero, w_zero, bias, layout, requantize)
-    return _conv(x, w, *arguments, counted=False)[0]
+    return _conv(x, w, *arguments, count=False)[0]
 
 
 def count_conv2d_int8(
@@ -240,7 +242,7 @@ def count_conv2d_int8(
 ) -> tuple[NDArray[Any], LoopCounts]:
     """`conv2d_int8` by the counting build of the same loops; products with padding count as real ones."""
     arguments = (stride, pad, dilation, groups, x_zero, w_zero, bias, layout, requantize)
-    return _conv(x, w, *arguments, counted=True)
+    return _conv(x, w, *arguments, count=True)
 
 
 def depthwise_int8(
@@ -280,12 +282,12 @@ def depthwise_int8(
     weights = (w.astype(np.int16) - along.astype(np.int16)).reshape(-1)
     numbers = list(z.numbers)
     numbers[1], numbers[2], numbers[5] = 1, groups, outputs
-    flip, stored = FLIP if x.dtype == np.int8 else 0, int(np.array(xz, x.dtype).view(np.uint8))
+    flip, zero_byte = FLIP if x.dtype == np.int8 else 0, int(np.array(xz, x.dtype).view(np.uint8))
     _int8.depthwise(
         isa_number(),
         raw(x),
         flip,
-        stored,
+        zero_byte,
         tuple(numbers),
         z.nhwc,
         outputs // groups,

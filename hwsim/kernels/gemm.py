@@ -112,7 +112,7 @@ def _product(
     b_zero: ArrayLike,
     bias: NDArray[np.int32] | None,
     threads: int,
-    counted: bool,
+    count: bool,
 ) -> tuple[NDArray[np.int32], LoopCounts]:
     """The product and its counts (zeros unless counted)."""
     m, (k, n) = a.shape[0], b.shape
@@ -127,7 +127,7 @@ def _product(
     panels = start.size // _int8.padded_columns(number, 1)
 
     def part(rows: slice, first: int, last: int) -> tuple[int, int, int, int]:
-        return _int8.gemm(number, octets[rows], flip, b.data, n, first, last, start, zeros, out[rows], counted)
+        return _int8.gemm(number, octets[rows], flip, b.data, n, first, last, start, zeros, out[rows], count)
 
     if threads == 1:
         return out, LoopCounts(*part(slice(None), 0, panels))
@@ -174,15 +174,15 @@ def gemm_int8(
         Where shapes, types or zero points do not fit, or a sum could leave int32 on this data.
     """
     packed = b if isinstance(b, PackedB) else pack_b(b)
-    return _product(array("a", a, EIGHT_BITS, 2), packed, a_zero, b_zero, None, threads, counted=False)[0]
+    return _product(array("a", a, EIGHT_BITS, 2), packed, a_zero, b_zero, None, threads, count=False)[0]
 
 
 def count_gemm_int8(
     a: NDArray[Any], b: NDArray[Any] | PackedB, *, a_zero: ArrayLike = 0, b_zero: ArrayLike = 0
 ) -> tuple[NDArray[np.int32], LoopCounts]:
-    """`gemm_int8` by the counting build of the same loops: the product, and what the loops did."""
+    """`gemm_int8` by the counting build of the same loops: the product and the loop counts."""
     packed = b if isinstance(b, PackedB) else pack_b(b)
-    return _product(array("a", a, EIGHT_BITS, 2), packed, a_zero, b_zero, None, 1, counted=True)
+    return _product(array("a", a, EIGHT_BITS, 2), packed, a_zero, b_zero, None, 1, count=True)
 
 
 def fully_connected_int8(
@@ -197,7 +197,7 @@ def fully_connected_int8(
     """x (batch x inputs) times w (outputs x inputs, as TFLite and PyTorch keep it) transposed, plus bias."""
     array("x", x, EIGHT_BITS, 2)
     packed = _pack(array("w", w, EIGHT_BITS, 2), isa_number())
-    return _product(x, packed, x_zero, w_zero, bias, threads, counted=False)[0]
+    return _product(x, packed, x_zero, w_zero, bias, threads, count=False)[0]
 
 
 def gemm_int4(

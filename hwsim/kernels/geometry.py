@@ -1,4 +1,4 @@
-"""The shape of a convolution, checked: where windows start, what they reach, how large the result is."""
+"""Checked shape of a convolution: window origins, window extents and output size."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ Int32 = NDArray[np.int32]
 IMMA_SHAPES = {"m8n8k16": (8, 8, 16), "m16n8k16": (16, 8, 16), "m16n8k32": (16, 8, 32)}
 HMMA_SHAPES = {"m8n8k4": (8, 8, 4), "m16n8k8": (16, 8, 8), "m16n8k16": (16, 8, 16)}
 MAX_EVENTS = 4096
-"""Clipped sums that are listed one by one; the counts hold them all."""
+"""Limit of the list of clipped sums; the counts include all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def vpdpbusd(acc: Array, a: Array, b: Array, *, saturate: bool = False) -> Int32
 
 
 def dp4a(acc: Array, a: Array, b: Array) -> Int32:
-    """Four products added to each 32-bit lane, wrapping; the types of `a` and `b` say which side is signed."""
+    """Four products added to each 32-bit lane, wrapping; the types of `a` and `b` set the signedness of each side."""
     return _dot4(acc, a, b, False)
 
 
@@ -121,8 +121,8 @@ def vpmaddubsw(a: Array, b: Array) -> NDArray[np.int16]:
     _as_type("b", b, (np.int8,))
     a, b = _lanes(a, b, 2)
     pairs = (a.astype(np.int32) * b.astype(np.int32)).reshape(*a.shape[:-1], -1, 2).sum(-1)
-    clipped: NDArray[np.int16] = np.clip(pairs, -(2**15), 2**15 - 1).astype(np.int16)
-    return clipped
+    pair_sums: NDArray[np.int16] = np.clip(pairs, -(2**15), 2**15 - 1).astype(np.int16)
+    return pair_sums
 
 
 def vpmaddwd(a: Array, b: Array) -> Int32:
@@ -200,14 +200,14 @@ def gemm_vpdpbusd(
     if native and not (lanes == 16 and _instructions.has_vnni()):
         raise InputError("native vpdpbusd must have 16 lanes and a processor with AVX512-VNNI")
     start = np.zeros(b.shape[1], np.int64)
-    compensated = a.dtype == np.int8
-    if compensated:
-        a = _raised(a)
+    shift = a.dtype == np.int8
+    if shift:
+        a = _to_unsigned(a)
         start -= 128 * b.sum(0, dtype=np.int64)
     out, tally, outputs = _tiles(a, b, start, lanes, tile, (False, True), saturate, native)
     name = "vpdpbusds" if saturate else "vpdpbusd"
     instructions = {name: tally[0], "vmovdqu": tally[1], "vpbroadcastd": tally[2]}
-    if compensated:
+    if shift:
         instructions["vpxord"] = tally[2]
     return Executed(out, _dot_counts(instructions, tally, lanes, outputs))
 
@@ -217,7 +217,7 @@ def gemm_pmaddubsw(
 ) -> Executed:
     """Matrix product as AVX2 did it before VNNI: ``vpmaddubsw``, ``vpmaddwd`` with ones, ``vpaddd``.
 
-    Sums of two products are clipped to 16 bits, so large values give wrong outputs: the result says how often, where.
+    Sums of two products are clipped to 16 bits, so large values give wrong outputs; the result lists them.
     Signed `a` is moved up by 128 as in `gemm_vpdpbusd`, which makes clipping likely.
     """
     _matrices(a, (np.uint8, np.int8), b, (np.int8,))
@@ -227,9 +227,9 @@ def gemm_pmaddubsw(
         raise InputError(f"max_events must be zero or more, got {max_events}")
     _tile(tile)
     start = np.zeros(b.shape[1], np.int64)
-    compensated = a.dtype == np.int8
-    if compensated:
-        a = _raised(a)
+    shift = a.dtype == np.int8
+    if shift:
+        a = _to_unsigned(a)
         start -= 128 * b.sum(0, dtype=np.int64)
     words, packed = _words(a), _packed(b, 8)
     vectors = len(packed)
@@ -241,15 +241,15 @@ def gemm_pmaddubsw(
     counts = [int(t) for t in tally]
     instructions = {"vpmaddubsw": counts[0], "vpmaddwd": counts[0], "vpaddd": counts[0]}
     instructions |= {"vmovdqu": counts[1], "vpbroadcastd": counts[2]}
-    if compensated:
+    if shift:
         instructions["vpxor"] = counts[2]
     outputs = len(a) * vectors
     lanes = counts[0] * 8  # each lane: four products, two sums of pairs, one of these, one to the accumulator
-    executed = InstructionCounts(
+    totals = InstructionCounts(
         instructions, counts[1] + counts[2], 32 * counts[1] + 4 * counts[2], outputs, 32 * outputs, 4 * lanes, 4 * lanes
     )
     output = acc.reshape(len(a), len(packed) * acc.shape[2])[:, :n].copy()
-    return Executed(output, executed, total, per_output[:, :n].copy(), where[: min(total, max_events)].copy())
+    return Executed(output, totals, total, per_output[:, :n].copy(), where[: min(total, max_events)].copy())
 
 
 def gemm_dp4a(a: Array, b: Array, *, tile: tuple[int, int] = (8, 8)) -> Executed:
@@ -416,7 +416,7 @@ def hmma_tile(
     return output
 
 
-# --- what they share ----------------------------------------------------------------------------------------------
+# --- shared helpers ----------------------------------------------------------------------------------------------
 
 
 def _tiles(
@@ -498,13 +498,13 @@ def _wrap(x: Array) -> Int32:
     return x.astype(np.int64).astype(np.uint64).astype(np.uint32).view(np.int32)
 
 
-def _raised(a: Array) -> NDArray[np.uint8]:
-    """Signed bytes moved up by 128: the top bit turned round."""
+def _to_unsigned(a: Array) -> NDArray[np.uint8]:
+    """Signed bytes plus 128: the top bit inverted."""
     return a.view(np.uint8) ^ np.uint8(0x80)
 
 
 def _as_type(name: str, argument: object, types: Iterable[type[np.generic]]) -> None:
-    """Hold that an argument is an array of one of some types."""
+    """Raise unless an argument is an array of one of some types."""
     names = " or ".join(np.dtype(t).name for t in types)
     if not isinstance(argument, np.ndarray):
         raise InputError(f"{name} must be an array of {names}, got {type(argument).__name__}")
@@ -520,7 +520,7 @@ def _lanes(a: Array, b: Array, group: int) -> tuple[Array, Array]:
 
 
 def _matrices(a: Array, a_types: tuple[type[np.generic], ...], b: Array, b_types: tuple[type[np.generic], ...]) -> None:
-    """Hold that two matrices can be multiplied as they lie in memory."""
+    """Raise unless two matrices can be multiplied in their memory layout."""
     for name, argument, types in (("a", a, a_types), ("b", b, b_types)):
         rule = f"must be a C-contiguous 2-D array of {' or '.join(np.dtype(t).name for t in types)}"
         if not isinstance(argument, np.ndarray):

@@ -12,7 +12,7 @@ from hwsim.errors import InputError, nearest
 __all__ = ["ISAS", "available", "force_isa", "isa", "isa_number"]
 
 ISAS = ("portable", "avx2", "avx512vnni")
-"""Slowest first; the position is the number that the C loops know it by."""
+"""Slowest first; the position is the number of the instruction set in the C loops."""
 
 _overrides: list[str] = []
 
@@ -41,7 +41,7 @@ def isa() -> str:
 
 
 def isa_number() -> int:
-    """The same, as the C loops know it."""
+    """Number of the current instruction set in the C loops."""
     return ISAS.index(isa())
 
 

@@ -1,6 +1,6 @@
 """Mappings executed: any loop nest run on real int8 data, every word moved between real buffers and counted.
 
-The semantics are those that `hwsim.mapping.counts` states and prices in closed form; here they happen. Nothing is
+The semantics are those of `hwsim.mapping.counts`, which counts in closed form; here the nest is executed. Nothing is
 shared with the closed form but the description of problem, mapping and policy, so that each proves the other. The
 module is long because laying out buffers, links and loops for the compiled walk is one piece of work.
 """
@@ -38,7 +38,7 @@ Count = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Execution:
-    """What came out of a nest, and what it did.
+    """Output and event counts of an executed nest.
 
     Attributes
     ----------
@@ -79,9 +79,9 @@ def execute(
     problem, mapping, policy
         As for `hwsim.mapping.counts`.
     tensors : mapping of str to int8 ndarray
-        Both inputs by name, in the shape that `tensor_shape` says; the ifmap with its padding.
+        Both inputs by name, in the shape of `tensor_shape`; the ifmap with its padding.
     capacities : mapping, optional
-        Bits of an instance of each memory, which what it holds is held against after every transfer.
+        Bits of an instance of each memory; its occupancy is checked after every transfer.
     progress : callable, optional
         Told the MACs done, now and then.
 
@@ -137,7 +137,7 @@ class _Place:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the buffers, with what is known of each word and instance."""
+        """Bytes of the buffers and of the state of each word and instance."""
         return self.words * (5 if self.operand.output else 1) + self.instances * _TABLES
 
 
@@ -172,7 +172,7 @@ class _Machine:
         self.walk = Walk()
 
     def _copies(self) -> list[int]:
-        """Instances that each loop makes side by side; 1 for a temporal one."""
+        """Parallel instances of each loop; 1 for a temporal loop."""
         size, copies = dict(self.problem.dims), []
         for loop in self.loops:
             copies.append(-(-size[loop.dim] // loop.tile) if loop.spatial else 1)
@@ -200,19 +200,19 @@ class _Machine:
         return places
 
     def _pieces(self, below: int) -> list[NDArray[np.int32] | None]:
-        """For each dim that the first `below` loops cut side by side: the piece of each instance."""
+        """Piece of each instance in each dim that the first `below` loops split spatially."""
         grid = np.indices(self.copies[:below] or [1], dtype=np.int64).reshape(max(below, 1), -1)
-        found: list[NDArray[np.int32] | None] = []
+        pieces: list[NDArray[np.int32] | None] = []
         for dim in self.dims:
             piece = np.zeros(grid.shape[1], dtype=np.int64)
             for i, loop in enumerate(self.loops[:below]):
                 if loop.dim == dim:
                     piece = piece * self.copies[i] + grid[i]
-            found.append(piece.astype(np.int32) if piece.any() else None)
-        return found
+            pieces.append(piece.astype(np.int32) if piece.any() else None)
+        return pieces
 
     def _groups(self, operand: Operand, above: int, below: int) -> NDArray[np.int32]:
-        """Number of the group of each instance: those that differ below `above` only in dims without the tensor."""
+        """Group of each instance; a group differs below loop `above` only in dims that do not index the tensor."""
         grid = np.indices(self.copies[:below] or [1], dtype=np.int64).reshape(max(below, 1), -1)
         number = np.zeros(grid.shape[1], dtype=np.int64)
         for i, loop in enumerate(self.loops[:below]):
@@ -284,8 +284,8 @@ class _Machine:
             sharing = {"none": _ALONE, "tile": _TILE, "word": _WORD}[self.policy.multicast]
         group = self._groups(operand, outer, above) if sharing == _TILE else None
         order = np.argsort(group, kind="stable").astype(np.int32) if group is not None else None
-        stamped = parent is not None and (sharing or (operand.output and per_parent > 1))
-        stamp = np.zeros(parent.instances * parent.size, np.uint32) if parent is not None and stamped else None
+        unique = parent is not None and (sharing or (operand.output and per_parent > 1))
+        stamp = np.zeros(parent.instances * parent.size, np.uint32) if parent is not None and unique else None
         if operand.output:
             place.values = np.zeros(n * place.size, np.int32)
         elif parent is None:
@@ -343,7 +343,7 @@ class _Machine:
         return np.array(tensor, dtype=np.int8, order="C")
 
     def _set_macs(self) -> None:
-        """Who reads what from which instance below all memories."""
+        """Source instance of each operand of each MAC unit."""
         n = len(self.loops)
         instances = prod(self.copies)
         operands = [*self.inputs, self.problem.output]
@@ -388,15 +388,15 @@ class _Machine:
         )
 
     def _check_outermost(self) -> None:
-        """Raise unless the tensors fit the outermost memory, whose words are those that some MAC touches."""
+        """Raise unless the words that MACs touch fit the outermost memory."""
         memory = self.mapping.memories[0]
-        held: dict[str, int] = {}
+        usage: dict[str, int] = {}
         for operand in self.problem.operands:
             sizes = [[range(0, c * self.problem.dims[dim], c) for dim, c in axis] for axis in operand.axes]
             words = prod(len({sum(terms) for terms in product(*ranges)}) for ranges in sizes)
-            held[operand.name] = words * operand.bits
+            usage[operand.name] = words * operand.bits
         split = isinstance(self.capacities.get(memory), ReadMapping)
-        for part in [{tensor: bits} for tensor, bits in held.items()] if split else [held]:
+        for part in [{tensor: bits} for tensor, bits in usage.items()] if split else [usage]:
             room = self._bits(memory, tuple(part))
             if 0 <= room < sum(part.values()):
                 raise self._too_much(memory, room, part, "at the start")
@@ -416,7 +416,7 @@ class _Machine:
             )
 
     def fault(self, error: int) -> MappingError:
-        """What went wrong, and where."""
+        """The error, with the indices of the loops."""
         if error == _NO_MEMORY:
             return MappingError(f"{self.problem.name}: not enough memory to execute the nest")
         place = self.places[self.walk.failed]
@@ -426,23 +426,23 @@ class _Machine:
                 f"{place.memory} drains a word of {place.operand.name} that no MAC has added to, {where}"
             )
         split = isinstance(self.capacities.get(place.memory), ReadMapping)
-        held = {
+        usage = {
             p.operand.name: self.walk.level(i)[6] * p.operand.bits
             for i, p in enumerate(self.places)
             if p.memory == place.memory and (not split or p is place)
         }
         room = self._bits(place.memory, (place.operand.name,))
-        return self._too_much(place.memory, room, held, where)
+        return self._too_much(place.memory, room, usage, where)
 
     @staticmethod
-    def _too_much(memory: str, room: int, held: dict[str, int], where: str) -> MappingError:
-        parts = " + ".join(f"{tensor} {bits:,} bits" for tensor, bits in held.items() if bits)
+    def _too_much(memory: str, room: int, usage: dict[str, int], where: str) -> MappingError:
+        parts = " + ".join(f"{tensor} {bits:,} bits" for tensor, bits in usage.items() if bits)
         return MappingError(
-            f"{memory} holds {room:,} bits; {parts} is {sum(held.values()) - room:,} bits too much, {where}"
+            f"{memory} holds {room:,} bits; {parts} is {sum(usage.values()) - room:,} bits too much, {where}"
         )
 
     def _where(self) -> str:
-        """The loops above the memory that failed, and where they stand."""
+        """Indices of the loops above the memory that failed."""
         above = self.places[self.walk.failed].above
         at = [f"'{loop}' at {i}" for loop, i in zip(self.loops[:above], self.walk.indices) if loop.spatial is None]
         return f"with {', '.join(at)}" if at else "at the start"
@@ -453,9 +453,16 @@ class _Machine:
         peak: dict[tuple[str, str], int] = {}
         for i, place in enumerate(self.places):
             fill, read, deliver, update, drain, reduce, _, most = self.walk.level(i)
-            got = {"fill": fill, "read": read, "deliver": deliver, "update": update, "drain": drain, "reduce": reduce}
+            actions = {
+                "fill": fill,
+                "read": read,
+                "deliver": deliver,
+                "update": update,
+                "drain": drain,
+                "reduce": reduce,
+            }
             name = place.operand.name
-            counts |= {(place.memory, name, action): words for action, words in got.items() if words}
+            counts |= {(place.memory, name, action): words for action, words in actions.items() if words}
             if place.parent >= 0:
                 peak[place.memory, name] = most
         root = next(p for p in self.places if p.operand.output)

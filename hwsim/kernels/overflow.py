@@ -48,7 +48,7 @@ def type_range(dtype: np.dtype[Any], lowest_zero: int, highest_zero: int) -> Ran
 def require_no_overflow(
     a: NDArray[Any], a_zero: int, b: NDArray[Any], b_zero: NDArray[np.int64], bias: NDArray[np.int32] | None = None
 ) -> bool:
-    """Raise unless no sum of products can leave int32: by the types alone (then it answers True), or else by the data.
+    """Raise unless no sum of products can leave int32: by the types alone (returns True) or by the data.
 
     `b` has one row an output channel (k along axis 1), `b_zero` and `bias` one value a row.
     """
@@ -62,8 +62,8 @@ def require_no_overflow(
     low, high = min(int(a.min()) - a_zero, 0), max(int(a.max()) - a_zero, 0)
     most = 0
     for row, zero, first in zip(b, b_zero, np.zeros(len(b), np.int64) if bias is None else bias):
-        shifted = row.astype(np.int64) - zero
-        above, below = int(shifted[shifted > 0].sum()), int(shifted[shifted < 0].sum())
+        differences = row.astype(np.int64) - zero
+        above, below = int(differences[differences > 0].sum()), int(differences[differences < 0].sum())
         most = max(most, int(first) + high * above + low * below, -(int(first) + high * below + low * above))
     if most > INT32_MAX:
         raise InputError(

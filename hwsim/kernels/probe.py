@@ -1,6 +1,6 @@
-"""Micro-benchmarks of the processor that runs this: each times known work, and refuses a time whose work was not done.
+"""Micro-benchmarks of this processor: each times a fixed amount of work and raises unless all of it was done.
 
-Interference can only lengthen a time, so of several the least is kept, and how far the others lie from it is told.
+Interference can only lengthen a time, so the minimum of several is the estimate, reported with their spread.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Times of the same work, in ns, and how much work each was (cycles, MACs, bytes, steps: as the probe says)."""
+    """Repeated times in ns of the same amount of work, in the unit of the probe (cycles, MACs, bytes, steps)."""
 
     ns: tuple[float, ...]
     work: float
@@ -90,9 +90,9 @@ class Timing:
         return Timing(self.ns + other.ns, self.work)
 
 
-def _done(what: str, given: object, expected: object) -> None:
-    if given != expected:
-        raise HwsimError(f"the work of {what} must come to {expected}, not {given}: its time means nothing")
+def _check_work(what: str, actual: object, expected: object) -> None:
+    if actual != expected:
+        raise HwsimError(f"the work of {what} must come to {expected}, not {actual}: its time means nothing")
 
 
 @cache
@@ -104,7 +104,7 @@ def _all() -> tuple[tuple[Instruction, bool], ...]:
 
 
 def instructions(everything: bool = False) -> tuple[Instruction, ...]:
-    """What this processor runs on the instruction set in use (HWSIM_ISA); with `everything`, what the build knows."""
+    """Instructions of this processor in the current instruction set (HWSIM_ISA), or all of the build."""
     number = isa_number()
     return tuple(one for one, runs in _all() if everything or (runs and ISAS.index(one.isa) <= number))
 
@@ -119,26 +119,26 @@ def turns(
     ns, macs = [], float(instruction.macs * CHAIN * n)
     for _ in range(times):
         if threads > 1:
-            time, counted = _probe.side_by_side(instruction.index, n, threads)
-            _done(instruction.name, counted, [macs] * threads)
+            time, counts = _probe.side_by_side(instruction.index, n, threads)
+            _check_work(instruction.name, counts, [macs] * threads)
         else:
             time, one = _probe.instruction(instruction.index, dependent, n)
-            _done(instruction.name, one, macs)
+            _check_work(instruction.name, one, macs)
         ns.append(time)
     return Timing(tuple(ns), CHAIN * n if dependent else macs)
 
 
 def vector_bits() -> int:
-    """Bits of the vector multiplies that `clock` can run beside its chain; 0 where there are none."""
+    """Widths of the vector multiplies that `clock` can run in parallel with its chain, in bits; 0 for none."""
     return _probe.clock_load(isa_number())
 
 
 def clock(load: bool = False, times: int = 10, n: int = 20000) -> Timing:
-    """Time a chain of `n` x 20 additions, a cycle each, with vector multiplies beside it or not; the work is cycles."""
+    """Time a chain of `n` x 20 one-cycle additions, optionally with parallel vector multiplies; the work is cycles."""
     ns = []
     for _ in range(times):
         time, total = _probe.clock(vector_bits() if load else 0, n)
-        _done("the clock", total, ADDITIONS * n)
+        _check_work("the clock", total, ADDITIONS * n)
         ns.append(time)
     return Timing(tuple(ns), ADDITIONS * n)
 
@@ -192,10 +192,10 @@ def stream(
                 _probe.flush(target[rows])
             time, sums = _probe.streams(STREAMS.index(what), wide, source[rows], target[rows], passes)
             if what == "read":
-                _done("reading", sums, expected)
+                _check_work("reading", sums, expected)
             ns.append(time)
         if what != "read":
-            _done(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
+            _check_work(f"a {what}", bool(np.all(target == (source if what == "copy" else 1))), True)
     return Timing(tuple(ns), size * passes * threads)
 
 
@@ -204,10 +204,10 @@ def drop(buffer: Array) -> bool:
     return bool(_probe.flush(buffer.reshape(1, -1)))
 
 
-def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = False) -> Timing:
-    """Time reading `size` bytes once, after they were read and so long nothing; or after they were `dropped` instead.
+def linger(size: int, times: int = 10, pause_ms: float = 0.0, evict: bool = False) -> Timing:
+    """Time reading `size` bytes that were read `pause_ms` ago, or, with `evict`, evicted from the caches.
 
-    What took longer than without a pause was driven out of the caches by others meanwhile. The work is bytes.
+    A longer time than without a pause means that other processes evicted the data. The work is bytes.
     """
     size = max(_probe.BLOCK, size // _probe.BLOCK * _probe.BLOCK)
     source = _buffer(1, size)
@@ -216,7 +216,7 @@ def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = Fa
     wide = registers()[-1]
     ns = []
     for _ in range(times):
-        if dropped:
+        if evict:
             drop(source)
         else:
             _probe.streams(0, wide, source, source, 1)
@@ -224,7 +224,7 @@ def linger(size: int, times: int = 10, pause_ms: float = 0.0, dropped: bool = Fa
         while perf_counter_ns() < until:
             pass
         time, sums = _probe.streams(0, wide, source, source, 1)
-        _done("reading", sums, expected)
+        _check_work("reading", sums, expected)
         ns.append(time)
     return Timing(tuple(ns), size)
 
@@ -240,9 +240,9 @@ def _ring(lines: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 def chase(size: int, times: int = 5, steps: int = 2**15, cold: bool = False) -> Timing:
-    """Time steps through the lines of `size` bytes in random order, each known after the last; the work is steps.
+    """Time dependent loads through the lines of `size` bytes in random order; the work is steps.
 
-    Every time goes on where the one before ended. Lines are in those caches that hold them all, or, `cold`, in none.
+    Each repetition continues where the last one ended. Lines start in the smallest cache that fits all, or in DRAM.
     """
     following, order = _ring(max(2, size // LINE_BYTES))
     words, lines = LINE_BYTES // 8, len(order)
@@ -250,18 +250,18 @@ def chase(size: int, times: int = 5, steps: int = 2**15, cold: bool = False) -> 
         _probe.flush(following.view(np.uint64)[None])
     else:
         _, at = _probe.chase(following, 0, lines)
-        _done("the chase", at, 0)
+        _check_work("the chase", at, 0)
     ns, at = _probe.chase(following, 0, steps, times)
-    _done("the chase", at, int(order[steps * times % lines]) * words)
+    _check_work("the chase", at, int(order[steps * times % lines]) * words)
     return Timing(tuple(ns), steps)
 
 
 def barrier(threads: int, times: int = 10, n: int = 1000) -> Timing:
-    """Time barriers that so many spinning threads meet at; the work is barriers."""
+    """Time barriers of spinning threads; the work is barriers."""
     ns = []
     for _ in range(times):
-        time, passed = _probe.barriers(n, threads)
-        _done("the barriers", passed, [n] * threads)
+        time, counts = _probe.barriers(n, threads)
+        _check_work("the barriers", counts, [n] * threads)
         ns.append(time)
     return Timing(tuple(ns), n)
 
@@ -271,7 +271,7 @@ def start(times: int = 10, n: int = 20) -> Timing:
     ns = []
     for _ in range(times):
         time, ran = _probe.starts(n)
-        _done("the threads", ran, n)
+        _check_work("the threads", ran, n)
         ns.append(time)
     return Timing(tuple(ns), n)
 

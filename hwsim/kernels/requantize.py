@@ -258,16 +258,16 @@ def requantize_tflite(
     array("acc", acc, ("int64",), acc.ndim)
     require(acc.ndim > 0 and -acc.ndim <= axis < acc.ndim, "axis", f"must be an axis of shape {acc.shape}, got {axis}")
     require(dtype is None or np.dtype(dtype) == np.int16, "dtype", f"must be int16 for int64 accumulators, got {dtype}")
-    _within("acc", acc, -(2**47), 2**47 - 1)  # as TFLite asks
+    _within("acc", acc, -(2**47), 2**47 - 1)  # required by TFLite
     multipliers, shifts = _multipliers(multiplier, shift, acc.shape[axis])
     _within("shift", shifts.astype(np.int64), -31, 7)
     low, high = _bounds(lo, hi, np.dtype(np.int16))
     zero = zero_point("zero", zero, np.dtype(np.int16))
     along = [1] * acc.ndim
     along[axis] = -1
-    halved = (multipliers.astype(np.int64) + (1 << 15)) >> 16
-    reduced = np.where(multipliers < 0x7FFF0000, halved, 0x7FFF).reshape(along)
+    high_words = (multipliers.astype(np.int64) + (1 << 15)) >> 16
+    factors = np.where(multipliers < 0x7FFF0000, high_words, 0x7FFF).reshape(along)
     total = (15 - shifts.astype(np.int64)).reshape(along)
-    scaled = ((acc * reduced + (np.int64(1) << (total - 1))) >> total).astype(np.int32).astype(np.int64) + zero
-    result: NDArray[Any] = np.clip(scaled, low, high).astype(np.int16)
+    words = ((acc * factors + (np.int64(1) << (total - 1))) >> total).astype(np.int32).astype(np.int64) + zero
+    result: NDArray[Any] = np.clip(words, low, high).astype(np.int16)
     return result

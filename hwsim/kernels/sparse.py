@@ -46,7 +46,7 @@ Int32 = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class SparseCounts:
-    """What became of the products of a layer, and what was read.
+    """Executed and skipped products of a layer, and words read.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class SparseCounts:
 
 @dataclass(frozen=True, slots=True)
 class BitCounts:
-    """Operations on 64-bit words, and for ternary values what became of the products.
+    """Operations on 64-bit words and, for ternary values, executed and skipped products.
 
     Binary values skip nothing: `executed` is every product.
     """
@@ -120,19 +120,19 @@ def gemm_sparse(a: Array | Format, w: Format, *, skip_activations: bool = True) 
     weights = w.decode()
     (m, k), n = dense.shape, w.shape[1]
     require(k == w.shape[0], "a", f"must have as many columns as w has rows ({w.shape[0]}), got {k}")
-    _bounded(dense, weights)
+    _check_range(dense, weights)
     tally = np.zeros(7, np.int64)
     if isinstance(a, Format) and isinstance(w, Compressed) and w.by == "rows":
         require(skip_activations, "skip_activations", "must be true for compressed activations")
-        output = _gathered(dense, a, w, tally)
+        output = _gather(dense, a, w, tally)
         live_rows = (weights != 0).sum(1)
         tally[1] = int(((dense == 0) * live_rows).sum())
     else:
-        activations, turned = np.ascontiguousarray(dense.T.astype(np.int32)), np.zeros((n, m), np.int32)
-        _walk(activations, turned, w, skip_activations, tally)
-        output = np.ascontiguousarray(turned.T)
+        activations, transpose = np.ascontiguousarray(dense.T.astype(np.int32)), np.zeros((n, m), np.int32)
+        _walk(activations, transpose, w, skip_activations, tally)
+        output = np.ascontiguousarray(transpose.T)
         if isinstance(a, Format):
-            tally[[3, 4, 6]] += _stored(a)
+            tally[[3, 4, 6]] += _storage(a)
     empty, dead = (weights == 0).sum(1), (dense == 0).sum(0)  # of each k
     both = int((empty * dead).sum())
     executed, skipped, padded, indices, pointers, weight_reads, activation_reads = (int(t) for t in tally)
@@ -168,7 +168,7 @@ def conv2d_sparse(
 def gemm_binary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int32, BitCounts]:
     """Matrix product of int8 values -1 and 1, M x K times K x N, by XNOR and popcount of packed words.
 
-    `native` asks for the processor's popcount or for plain arithmetic; the best there is unless given.
+    `native` selects the processor's popcount (default where available) or plain arithmetic.
     """
     _signs(a, b, (-1, 1))
     words_a, words_b = pack_bits(a < 0), pack_bits(np.ascontiguousarray(b.T) < 0)
@@ -179,10 +179,10 @@ def gemm_binary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int3
 
 
 def gemm_ternary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int32, BitCounts]:
-    """Matrix product of int8 values -1, 0 and 1 in two planes of bits: what is not zero, and what is negative."""
+    """Matrix product of int8 values -1, 0 and 1 in two bit planes: nonzero and negative."""
     _signs(a, b, (-1, 0, 1))
-    turned = np.ascontiguousarray(b.T)
-    planes_a, planes_b = (np.stack([pack_bits(x != 0), pack_bits(x < 0)]) for x in (a, turned))
+    transpose = np.ascontiguousarray(b.T)
+    planes_a, planes_b = (np.stack([pack_bits(x != 0), pack_bits(x < 0)]) for x in (a, transpose))
     out, tally = np.zeros((len(a), b.shape[1]), np.int32), np.zeros(3, np.int64)
     _sparse.ternary(planes_a, planes_b, out, _native(native), tally)
     executed, weight, activation = (int(t) for t in tally)
@@ -194,7 +194,7 @@ def gemm_ternary(a: Array, b: Array, *, native: bool | None = None) -> tuple[Int
 def conv2d_binary(
     x: Array, w: Array, *, stride: Ints = 1, pad: Ints = 0, dilation: Ints = 1, pad_value: int = -1
 ) -> tuple[Int32, BitCounts]:
-    """Convolution of int8 values -1 and 1, NCHW. A border has no zeros in one bit: `pad_value` says what stands there.
+    """Convolution of int8 values -1 and 1, NCHW. One bit has no zero, so borders are `pad_value`.
 
     With ``pad_value=0`` borders count as real zeros; that takes a second plane, as `conv2d_ternary` has it.
     """
@@ -235,7 +235,7 @@ def _walk(a: Int32, out: Int32, w: Format, skip: bool, tally: NDArray[np.int64])
         _sparse.walk_codebook(a, out, w.indices, w.table.astype(np.int32), skip, tally)
 
 
-def _gathered(dense: Array, a: Format, w: Compressed, tally: NDArray[np.int64]) -> Int32:
+def _gather(dense: Array, a: Format, w: Compressed, tally: NDArray[np.int64]) -> Int32:
     """Activations that are not zero, in the order of rows, with the rows of CSR weights."""
     rows, columns = (np.ascontiguousarray(places) for places in np.nonzero(dense))
     out = np.zeros((len(dense), w.shape[1]), np.int32)
@@ -243,11 +243,11 @@ def _gathered(dense: Array, a: Format, w: Compressed, tally: NDArray[np.int64]) 
     weights = w.values.astype(np.int32)
     _sparse.walk_gathered(values, rows, columns, out, weights, w.indices, w.pointers, w.relative, tally)
     tally[6] = 0  # read as they are stored, cuts of runs included
-    tally[[3, 4, 6]] += _stored(a)
+    tally[[3, 4, 6]] += _storage(a)
     return out
 
 
-def _stored(a: Format) -> list[int]:
+def _storage(a: Format) -> list[int]:
     """Indices, pointers and values that unpacking reads."""
     if isinstance(a, Compressed):
         return [a.indices.size, a.pointers.size, a.values.size]
@@ -258,7 +258,7 @@ def _stored(a: Format) -> list[int]:
     return [a.indices.size, 0, a.indices.size] if isinstance(a, Codebook) else [a.places.size, 0, a.values.size]
 
 
-def _bounded(a: Array, w: Array) -> None:
+def _check_range(a: Array, w: Array) -> None:
     """Hold that no sum of products leaves int32."""
     if not a.size or not w.size:
         return
@@ -302,8 +302,8 @@ def _signs(a: Array, b: Array, values: tuple[int, ...]) -> None:
     require(a.shape[1] == b.shape[0], "a", f"must have as many columns as b has rows ({b.shape[0]}), got {a.shape[1]}")
 
 
-def _signs_of(name: str, values: Array, allowed: tuple[int, ...]) -> None:
+def _signs_of(name: str, values: Array, alphabet: tuple[int, ...]) -> None:
     """Hold that an array has these values alone."""
-    strange = values[~np.isin(values, allowed)]
-    message = f"must hold {', '.join(map(str, allowed[:-1]))} and {allowed[-1]} alone"
+    strange = values[~np.isin(values, alphabet)]
+    message = f"must hold {', '.join(map(str, alphabet[:-1]))} and {alphabet[-1]} alone"
     require(not strange.size, name, f"{message}, got {strange[0] if strange.size else ''}")

@@ -80,7 +80,7 @@ class Bitmask:
 
     @property
     def size_bits(self) -> int:
-        """Bits of the mask, without those that fill its words, and values."""
+        """Bits of the mask, without the padding of its words, and values."""
         return self.shape[0] * self.shape[1] + self.values.size * self.value_bits
 
     def decode(self) -> Array:
@@ -195,7 +195,7 @@ def encode_csr(
     value_bits, index_bits, pointer_bits : int, optional
         What each takes; as many as are needed unless given (EIE: 4-bit values, which are indices of a codebook).
     """
-    return _compressed(matrix, "rows", relative_bits, value_bits, index_bits, pointer_bits)
+    return _compress(matrix, "rows", relative_bits, value_bits, index_bits, pointer_bits)
 
 
 def encode_csc(
@@ -207,7 +207,7 @@ def encode_csc(
     pointer_bits: int | None = None,
 ) -> Compressed:
     """Compress columns; parameters as in `encode_csr`."""
-    return _compressed(matrix, "columns", relative_bits, value_bits, index_bits, pointer_bits)
+    return _compress(matrix, "columns", relative_bits, value_bits, index_bits, pointer_bits)
 
 
 def encode_bitmask(matrix: Array) -> Bitmask:
@@ -217,7 +217,7 @@ def encode_bitmask(matrix: Array) -> Bitmask:
 
 
 def encode_rlc(matrix: Array, *, run_bits: int = 5, value_bits: int = 16) -> Rlc:
-    """Keep runs of zeros and values, as the Eyeriss chip does; zeros at the end are left out: the shape tells them."""
+    """Keep runs of zeros and values, as the Eyeriss chip does; trailing zeros are implied by the shape."""
     matrix = _matrix(matrix)
     require(1 <= run_bits <= 31, "run_bits", f"must be 1 to 31, got {run_bits!r}")
     wide = f"must hold the {_bits(matrix)} bits of {matrix.dtype}, and fit 63 with run_bits, got {value_bits!r}"
@@ -236,19 +236,19 @@ def encode_2_4(matrix: Array) -> TwoFour:
     rows, columns = matrix.shape
     require(rows % 4 == 0, "matrix", f"must have a multiple of 4 rows, got {rows}")
     groups = matrix.reshape(rows // 4, 4, columns)
-    crowded = np.argwhere((groups != 0).sum(1) > 2)
-    if crowded.size:
-        group, column = crowded[0].tolist()
+    overfull = np.argwhere((groups != 0).sum(1) > 2)
+    if overfull.size:
+        group, column = overfull[0].tolist()
         where = f"in rows {4 * group}..{4 * group + 3} of column {column}"
-        given = groups[group, :, column].tolist()
-        require(False, "matrix", f"must have at most 2 values that are not zero in every 4 rows, got {given} {where}")
-    order = np.argsort(groups == 0, axis=1, kind="stable")[:, :2]  # those that are not zero first
+        quad = groups[group, :, column].tolist()
+        require(False, "matrix", f"must have at most 2 values that are not zero in every 4 rows, got {quad} {where}")
+    order = np.argsort(groups == 0, axis=1, kind="stable")[:, :2]  # nonzero values first
     places = np.sort(order, axis=1)
     return TwoFour(_shape(matrix), np.take_along_axis(groups, places, axis=1), places.astype(np.uint8), _bits(matrix))
 
 
 def encode_codebook(matrix: Array, *, index_bits: int = 4) -> Codebook:
-    """Keep an index of `index_bits` for each value; there must be no more different values than it tells apart."""
+    """Keep an index of `index_bits` for each value; there must be at most 2**index_bits distinct values."""
     matrix = _matrix(matrix)
     require(1 <= index_bits <= 8, "index_bits", f"must be 1 to 8, got {index_bits!r}")
     table, indices = np.unique(matrix, return_inverse=True)
@@ -258,7 +258,7 @@ def encode_codebook(matrix: Array, *, index_bits: int = 4) -> Codebook:
 
 
 def pack_bits(bits: Array) -> NDArray[np.uint64]:
-    """Rows of bits as 64-bit words, the first bit lowest; what is left of the last word is zero."""
+    """Rows of bits as 64-bit words, the first bit lowest; the last word is padded with zeros."""
     rows, columns = bits.shape
     whole = np.zeros((rows, -(-columns // WORD_BITS) * WORD_BITS), np.uint8)
     whole[:, :columns] = bits
@@ -266,7 +266,7 @@ def pack_bits(bits: Array) -> NDArray[np.uint64]:
     return words
 
 
-def _compressed(
+def _compress(
     matrix: Array,
     by: Literal["rows", "columns"],
     relative_bits: int | None,
@@ -276,11 +276,11 @@ def _compressed(
 ) -> Compressed:
     matrix = _matrix(matrix)
     lines = matrix if by == "rows" else np.ascontiguousarray(matrix.T)
-    for name, given in (("value_bits", value_bits), ("index_bits", index_bits), ("pointer_bits", pointer_bits)):
-        require(given is None or 1 <= given <= 64, name, f"must be 1 to 64, got {given!r}")
+    for name, bits in (("value_bits", value_bits), ("index_bits", index_bits), ("pointer_bits", pointer_bits)):
+        require(bits is None or 1 <= bits <= 64, name, f"must be 1 to 64, got {bits!r}")
     if relative_bits is None:
         owner, indices = np.nonzero(lines)
-        values, needed = lines[owner, indices], _width(lines.shape[1])
+        values, least = lines[owner, indices], _width(lines.shape[1])
         lengths = np.bincount(owner, minlength=len(lines))
     else:
         require(1 <= relative_bits <= 16, "relative_bits", f"must be 1 to 16, got {relative_bits!r}")
@@ -288,8 +288,8 @@ def _compressed(
         require(index_bits in {None, relative_bits}, "index_bits", message)
         indices, sources, lengths = _runs(lines, relative_bits)
         values = np.where(sources < 0, 0, lines.ravel()[sources]) if lines.size else lines.ravel()
-        needed = relative_bits
-    require(index_bits is None or index_bits >= needed, "index_bits", f"must be at least {needed}, got {index_bits!r}")
+        least = relative_bits
+    require(index_bits is None or index_bits >= least, "index_bits", f"must be at least {least}, got {index_bits!r}")
     pointers = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     most = _width(values.size + 1)
     enough = pointer_bits is None or pointer_bits >= most
@@ -302,7 +302,7 @@ def _compressed(
         by,
         relative_bits is not None,
         value_bits or _bits(matrix),
-        index_bits or needed,
+        index_bits or least,
         pointer_bits or most,
     )
 
@@ -338,5 +338,5 @@ def _bits(matrix: Array) -> int:
 
 
 def _width(count: int) -> int:
-    """Bits that tell so many things apart, at least one."""
+    """Bits that index `number` items, at least one."""
     return max(1, (count - 1).bit_length())

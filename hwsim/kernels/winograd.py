@@ -292,7 +292,7 @@ def winograd_int8(
     x : array of int8 or uint8, NCHW
     w : array of int8, K x C x 3 x 3, or what `pack_winograd` made of it
     m : 2 or 4
-        Outputs of a tile, each way; 4 unless packed filters say otherwise.
+        Outputs of a tile in each direction; the default is that of packed filters, or 4.
     pad : int or sequence
         One number, (vertical, horizontal) or (top, left, bottom, right) of padding; it counts as the real zero.
     x_zero : int
@@ -315,8 +315,8 @@ def winograd_int8(
     z, zero = _valid_filters(x, packed.w, packed.m, pad, x_zero)
     if not exact:
         quantized = winograd_quantized(x, packed.w, m=2 if packed.m == 2 else 4, pad=pad, x_zero=x_zero)
-        rounded: NDArray[np.int32] = np.rint(quantized.output).astype(np.int32)
-        return rounded
+        integers: NDArray[np.int32] = np.rint(quantized.output).astype(np.int32)
+        return integers
     out, tally, isa, limits = np.empty(z.output, np.int32), np.zeros(6, np.int64), isa_number(), np.iinfo(x.dtype)
     bits, signed = x.view(np.uint8), x.dtype == np.int8
     reach = max(int(limits.max) - zero, zero - int(limits.min))
@@ -357,10 +357,8 @@ def winograd_quantized(
     frame[:, :, z.pad[0] : z.pad[0] + z.h, z.pad[1] : z.pad[1] + z.w] = x.astype(np.float64) - zero
     windows = np.lib.stride_tricks.sliding_window_view(frame, (a, a), (2, 3))[:, :, ::m, ::m]
     tiles = windows.transpose(4, 5, 0, 2, 3, 1).reshape(a, a, -1, z.c)
-    v, data_scales = _rounded(both_ways(Operations(), data, tiles), data_bits)
-    u, weight_scales = _rounded(
-        both_ways(Operations(), filters, w.astype(np.float64).transpose(2, 3, 1, 0)), weight_bits
-    )
+    v, data_scales = _round(both_ways(Operations(), data, tiles), data_bits)
+    u, weight_scales = _round(both_ways(Operations(), filters, w.astype(np.float64).transpose(2, 3, 1, 0)), weight_bits)
     sums = (v @ u) * (data_scales * weight_scales)[..., None, None]  # integers below 2^53: exact
     y = both_ways(Operations(), inverse, sums).reshape(m, m, z.n, down, across, z.k)
     output = y.transpose(2, 5, 3, 0, 4, 1).reshape(z.n, z.k, down * m, across * m)[:, :, : z.p, : z.q].copy()
@@ -389,7 +387,7 @@ def _valid_filters(x: Array, w: Array, m: int, pad: Ints, x_zero: int) -> tuple[
     return z, zero
 
 
-def _rounded(values: NDArray[np.float64], bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _round(values: NDArray[np.float64], bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Integers of few bits at each position of a tile, and their scales."""
     top = 2 ** (bits - 1) - 1
     scales = np.abs(values).max((2, 3)) / top

@@ -51,7 +51,7 @@ class Machine(Hardware):
         what : Workload or Layer
             A layer alone is planned as a network of one layer.
         batch : int
-            Inputs that run together.
+            Batch size.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class NetworkPlan:
         The whole network, whatever part of it is selected, with composed layers as their products
         (`Workload.lowered`).
     batch : int
-        Inputs that run together.
+        Batch size.
     names : tuple of str
         The layers, or those that were selected.
     hosts : mapping
@@ -234,23 +234,23 @@ class NetworkPlan:
             If no layer matches.
         """
         origin = self.workload.origin
-        chosen = selects(patterns, {*self.workload.names, *origin.names})
+        matches = selects(patterns, {*self.workload.names, *origin.names})
         names: set[str] = set()
         for layer in origin:
             parts = [part.name for part, _ in layer.sublayers]
-            names.update(name for name in parts or (layer.name,) if chosen(layer.name) or chosen(name))
+            names.update(name for name in parts or (layer.name,) if matches(layer.name) or matches(name))
         names.intersection_update(self.names)
         if not names:
-            shown = " or ".join(map(repr, patterns))
+            label = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", origin.names)
-            raise InputError(f"a layer of {self.workload.name} must match {shown}{near}")
+            raise InputError(f"a layer of {self.workload.name} must match {label}{near}")
         return self.part(names)
 
     def part(self, names: Collection[str]) -> NetworkPlan:
         """The same plan with only the layers of these names; raises InputError where there is none of them."""
-        chosen = tuple(name for name in self.names if name in names)
-        if not chosen:
+        members = tuple(name for name in self.names if name in names)
+        if not members:
             raise InputError(f"a part of {self.workload.name} must have at least one of its layers")
-        part = NetworkPlan(self.machine, self.workload, self.batch, tuple(self._contexts.values()), self.hosts, chosen)
+        part = NetworkPlan(self.machine, self.workload, self.batch, tuple(self._contexts.values()), self.hosts, members)
         part._plans = self._plans
         return part

@@ -9,7 +9,7 @@ from hwsim.workload.layer import whole
 __all__ = ["MAX_BATCH", "MAX_MACS", "check_batch", "check_size"]
 
 MAX_BATCH = 65536
-"""Inputs that run together at most."""
+"""The largest batch size."""
 
 MAX_MACS = 2**52
 """MACs of one layer that are planned: a thousand times the largest there is, and every count of words fits 64 bits."""

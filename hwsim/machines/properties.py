@@ -29,7 +29,7 @@ TENSORS = ("input", "weight", "output")
 CLAMPS = ("none", "relu", "relu6", "clip")
 
 #: Above it the zeros of a tensor are taken for chance: of int8 weights some are zero, as files that are read tell.
-_PRUNED = 0.95
+_PRUNING = 0.95
 _UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does them
 #: Components beside memories whose counts depend on the network, and what memories count.
 _PARTS = {"mac", "noc", "post", "link", "core", "instruction", "shared", "registers"}
@@ -75,7 +75,7 @@ def requested(layer: Layer) -> Iterator[tuple[str, str, Layer]]:
         if not kind.elements:
             continue
         plain = {"format": "dense"} if kind.format == "2:4" else {}  # it exists in its own pattern alone
-        if kind.density < _PRUNED:
+        if kind.density < _PRUNING:
             without = layer.with_tensors(**{tensor: {"density": 1.0, "pattern": "dense"} | plain})
             yield f"{tensor}.density", f"{kind.density:.4g}", without
         if kind.pattern not in ("dense", "random"):
@@ -124,7 +124,7 @@ def takes_nothing(plan: LayerPlan) -> bool:
 def unused(network: NetworkPlan) -> tuple[Unused, ...]:
     """All that a network asks for and that has no effect on its machine, key by key and layer by layer."""
     machine = network.machine
-    items = [*_keys(machine), *_priced_nothing(machine, network), *_gated(machine, network)]
+    items = [*_keys(machine), *_priced_nothing(machine, network), *_clock_gating(machine, network)]
     alike: dict[tuple[object, ...], tuple[Unused, ...]] = {}
     names = [layer.name for layer in network.workload]
     before = dict(zip(names, (INPUT, *names)))
@@ -157,25 +157,25 @@ def _priced_nothing(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Un
     """Prices that the user gave of parts that the machine does not have, or of actions that no memory has."""
     spec = machine.spec
     block, prices = ("prices", spec.prices) if hasattr(spec, "prices") else ("energy.prices", spec.energy.prices)
-    counted: dict[str, set[str]] = {}
+    kinds: dict[str, set[str]] = {}
     for plan in plans:
         for component, _, action in plan.counts:
-            counted.setdefault(component, set()).add(action)
+            kinds.setdefault(component, set()).add(action)
     memories = set(getattr(spec, "memories", ()))
     for key in prices:
         component, _, action = key.partition(".")
-        strange = component not in counted and component not in memories | _PARTS
+        strange = component not in kinds and component not in memories | _PARTS
         if component in memories:
-            strange = bool(action) and action not in _ACTIONS | counted.get(component, set())
+            strange = bool(action) and action not in _ACTIONS | kinds.get(component, set())
         if strange and own_value(machine, f"{block}.{key}") is not None:
             reason = Message("unused.price", "nothing in this run has this price")
             yield Unused("unused", "", f"{block}.{key}", "", reason)
 
 
-def _gated(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
+def _clock_gating(machine: Machine, plans: Iterable[LayerPlan]) -> Iterator[Unused]:
     """A gated MAC that costs what a computed one costs, for want of a price."""
-    prices, gated = machine.spec.energy.prices, ("mac", "", "gated")
-    if "mac.gated" not in prices and any(gated in plan.counts for plan in plans):
+    prices, action = machine.spec.energy.prices, ("mac", "", "gated")
+    if "mac.gated" not in prices and any(action in plan.counts for plan in plans):
         reason = Message("price.gated", "energy.prices has no mac.gated: it costs what a computed one does")
         yield Unused("price", "", "a gated MAC", "", reason)
 
@@ -286,16 +286,16 @@ def _price(machine: Machine, math: str) -> dict[str, str | int]:
 
 def own_value(machine: Machine, key: str) -> object | None:
     """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
-    node, path, left = machine.document.data, tuple[str, ...](), key
-    while left:
+    node, path, suffix = machine.document.data, tuple[str, ...](), key
+    while suffix:
         # A key may have a dot of its own, as the price of mac.int8.
-        part = left if isinstance(node, dict) and left in node else left.partition(".")[0]
+        part = suffix if isinstance(node, dict) and suffix in node else suffix.partition(".")[0]
         if not isinstance(node, dict) or part not in node:
             return None
-        node, path, left = node[part], (*path, part), left[len(part) + 1 :]
+        node, path, suffix = node[part], (*path, part), suffix[len(part) + 1 :]
     marks = machine.document.marks
     places = [where for mark, where in marks.items() if mark[: len(path)] == path]
     if not places:  # given as part of a whole block, which alone has a place
         places = [marks[path[:size]] for size in range(len(path), 0, -1) if path[:size] in marks][:1]
-    shipped = f"{machine_folder()}/"
-    return None if all(where.startswith(shipped) for where in places) else node
+    prefix = f"{machine_folder()}/"
+    return None if all(where.startswith(prefix) for where in places) else node

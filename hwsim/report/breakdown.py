@@ -125,7 +125,7 @@ def waits(totals: StageTotals) -> dict[str, float]:
     return {cause: ticks / span for cause, ticks in sorted(stalls.items(), key=lambda stall: -stall[1]) if ticks}
 
 
-def _listed(shares: Mapping[str, float]) -> str:
+def _join(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
 
 
@@ -136,14 +136,14 @@ def binding(result: LayerResult) -> str:
         return f"takes no time: {result.bound}"
     if result.plan.limits and result.latency_s:
         alone = sorted(result.plan.limits.items(), key=lambda item: -item[1])[:3]
-        return f"each resource alone: {_listed({word: seconds / result.latency_s for word, seconds in alone})}"
+        return f"each resource alone: {_join({word: seconds / result.latency_s for word, seconds in alone})}"
     if len(shares) == 1 and len({totals.resource for totals in result.timeline.stages.values()}) > 1:
         busiest, part = max(busy_shares(result, by_stage=True).items(), key=lambda item: item[1])
         return f"{result.bound} limits the layer as a whole; {busiest} is busy {part:.0%} of the time"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
         return f"{result.bound} is busy all the time"
     if in_turn(result):
-        return f"in sequence: {_listed(shares)}"
+        return f"in sequence: {_join(shares)}"
     stages = [t for (_, stage), t in result.timeline.stages.items() if result.plan.bounds.get(stage) == result.bound]
     stage = max(stages, key=lambda totals: totals.busy, default=None)
     sentence = f"{result.bound} is busy {shares.get(result.bound, 0.0):.0%} of the time"

@@ -1,42 +1,11 @@
-"""Messages as a user reads them: each fact once, with the layers that it is about."""
+"""The table below a message as a user reads it."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from hwsim.message import Message
 from hwsim.report.quantity import shown
 
-__all__ = ["layer_names", "merged", "sentence", "table"]
-
-_MOST = 3
-
-
-def layer_names(layers: Sequence[str], of: int = 0) -> str:
-    """A few names and how many more, or that it is all layers of so many."""
-    if len(layers) == of > 1:
-        return f"all {of} layers"
-    if len(layers) <= _MOST + 1:
-        return ", ".join(layers)
-    return f"{', '.join(layers[:_MOST])} and {len(layers) - _MOST:,} more"
-
-
-def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Each fact once, where it was first: messages that differ in their layers alone become one."""
-    facts: dict[tuple[str, str], Message] = {}
-    for message in messages:
-        key = (message.code, str(message))
-        first = facts.setdefault(key, message)
-        if first is not message:
-            facts[key] = replace(first, layers=tuple(dict.fromkeys((*first.layers, *message.layers))))
-    return tuple(facts.values())
-
-
-def sentence(message: Message, of: int = 0) -> str:
-    """The message, with its layers before it; `of` is how many layers there are."""
-    text = str(message)
-    return f"{layer_names(message.layers, of)}: {text}" if message.layers else text
+__all__ = ["table"]
 
 
 def table(message: Message) -> tuple[list[str], list[list[str]]]:

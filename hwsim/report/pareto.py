@@ -63,5 +63,5 @@ def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximize: Colle
     signs = [-1.0 if name in maximize else 1.0 for name in objectives]
     costs = np.stack([sign * column for sign, column in zip(signs, columns)], axis=1)
     places = np.flatnonzero(front(costs))
-    ordered: list[int] = places[np.lexsort(costs[places].T[::-1])].tolist()
-    return ordered
+    order: list[int] = places[np.lexsort(costs[places].T[::-1])].tolist()
+    return order

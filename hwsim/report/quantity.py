@@ -6,7 +6,7 @@ import math
 
 from hwsim.units import column_unit, format_si
 
-__all__ = ["count", "counted", "energy", "pace", "shown", "title"]
+__all__ = ["count", "counted", "energy", "head", "pace", "shown", "title"]
 
 
 def title(column: str) -> str:
@@ -20,6 +20,12 @@ def title(column: str) -> str:
         + (unit.symbol if unit.symbol == "/s" else "")
         + (f" of {part}" if part else "")
     )
+
+
+def head(column: str) -> str:
+    """The head of a column of shown values, with the unit that these have: energy (J) of energy_pj."""
+    unit, name = column_unit(column), title(column)
+    return name if unit is None or unit.symbol == "/s" or name == column else f"{name} ({unit.symbol})"
 
 
 def shown(column: str, value: object, digits: int = 4) -> str:

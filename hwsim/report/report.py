@@ -62,7 +62,7 @@ class Report(RunResult):
         scenario : DutyCycle, optional
             Of `hwsim.duty_cycle`.
         predictions : sequence of Prediction
-            Published quantities of the machine with their predictions (`hwsim.validation.published.of_machine`).
+            Published quantities of the machine with their predictions (`hwsim.validation.predictions.of_machine`).
         """
         from hwsim.report.html import report_html
 

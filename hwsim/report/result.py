@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.properties import Unused, unused
-from hwsim.message import Message
-from hwsim.report.messages import merged, sentence
+from hwsim.message import Message, merged, sentence
 from hwsim.report.unused import unused_messages
 from hwsim.units import format_si
 
@@ -55,8 +54,8 @@ class LayerResult:
     @property
     def utilization(self) -> float:
         """MACs of the shape over what the array could have done in the layer's cycles, of all streams together."""
-        done = self.plan.macs * self.plan.streams
-        return done / (self.plan.peak_macs_per_cycle * self.cycles) if self.cycles else 0.0
+        macs = self.plan.macs * self.plan.streams
+        return macs / (self.plan.peak_macs_per_cycle * self.cycles) if self.cycles else 0.0
 
     def row(self) -> dict[str, Any]:
         """The layer as one row: the columns of `Report.layers`."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from hwsim.message import layer_names
 from hwsim.report.breakdown import energy_parts
-from hwsim.report.messages import layer_names
 from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, title
 from hwsim.report.result import LayerResult, RunResult
@@ -24,14 +24,14 @@ _NAME = 22
 def _measured(results: Sequence[LayerResult], measurements: dict[str, dict[str, float]]) -> list[Column]:
     """The measured time of the layers and the error: of the machine's own column of time if published, else latency."""
     published = {column for values in measurements.values() for column in values}
-    shown = next((r.plan.time_column for r in results if r.plan.time_column in published), "latency_s")
-    rows = [(r.row().get(shown), measurements.get(r.name, {}).get(shown)) for r in results]
+    column = next((r.plan.time_column for r in results if r.plan.time_column in published), "latency_s")
+    rows = [(r.row().get(column), measurements.get(r.name, {}).get(column)) for r in results]
     if not any(measured for _, measured in rows):
         return []
     columns = []
-    if shown != "latency_s":
+    if column != "latency_s":
         own = [format_si(float(predicted), "s") if predicted is not None else "" for predicted, _ in rows]
-        name = title(shown)
+        name = title(column)
         columns.append(Column(name if len(name) <= 8 else f"{name[:4]}.", own, right=True))
     comparable = [measured if predicted is not None else None for predicted, measured in rows]
     errors = [f"{float(p) / m - 1:+.1%}" if p is not None and m else "" for p, m in rows]
@@ -62,8 +62,8 @@ def _energies(report: RunResult) -> dict[str, float]:
     for result in report.results:
         for part, pj in energy_parts(result).items():
             totals[part] = totals.get(part, 0.0) + pj
-    unknown = {name: pj for name, pj in report.component_energy().items() if math.isnan(pj)}
-    return dict(sorted(totals.items(), key=lambda item: -item[1])) | unknown
+    unpriced = {name: pj for name, pj in report.component_energy().items() if math.isnan(pj)}
+    return dict(sorted(totals.items(), key=lambda item: -item[1])) | unpriced
 
 
 def _print_energy(report: RunResult, console: Console) -> None:

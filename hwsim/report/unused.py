@@ -43,9 +43,9 @@ def _message(items: Sequence[Unused]) -> Message:
     names = list(dict.fromkeys(item.property for item in items))
     names = ["dtype"] if set(names) == {f"{tensor}.dtype" for tensor in TENSORS} else names
     values = sorted({item.value for item in items if item.value}, key=float if _number(first) else str)
-    shown = f"{values[0]} to {values[-1]}" if len(values) > 2 else _and(values)
+    text = f"{values[0]} to {values[-1]}" if len(values) > 2 else _and(values)
     layers = tuple(dict.fromkeys(item.layer for item in items if item.layer))
-    facts = {"property": f"{_and(names)} {shown}".strip(), "reason": first.reason, "values": values}
+    facts = {"property": f"{_and(names)} {text}".strip(), "reason": first.reason, "values": values}
     return Message(f"property.{first.what}", _TEMPLATES[first.what] + " ({reason})", facts, layers=layers)
 
 

@@ -1,4 +1,4 @@
-"""The kernels against each other, other libraries and published counts: part of `hwsim validate` without a machine."""
+"""Comparison of the kernels with each other, other libraries and published counts, for `hwsim validate`."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ def print_checks(console: Console) -> bool:
     table.add_column("kernel: compared with", no_wrap=True)
     table.add_column("cases", justify="right")
     table.add_column("result", no_wrap=True)
-    found = []
+    rows = []
     for check in checks():
-        found.append(check)
+        rows.append(check)
         result = check.differs or (f"not checked: {check.absent}" if check.absent else "equal")
         table.add_row(check.name, str(check.cases), result, style="red" if check.differs else "")
     console.print(table)
-    return not any(check.differs for check in found)
+    return not any(check.differs for check in rows)

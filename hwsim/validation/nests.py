@@ -1,4 +1,4 @@
-"""Layers run as the plan says, on real int8 data: is the output the layer's, and is every priced count what happened?
+"""Execution of planned layers on int8 data: the output must be exact, and each priced count the measured one.
 
 Each layer gets seeded tensors with its densities. The nests of its plan run on them word by word
 (`hwsim.kernels.nest`); the output must be that of the layer computed directly, and every word that was moved on the way
@@ -21,6 +21,7 @@ from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_
 from hwsim.machines import LayerPlan, Machine, NetworkPlan
 from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
+from hwsim.message import Message
 from hwsim.report.quantity import counted
 from hwsim.validation.tensors import Bytes, Sums, layer_tensors
 from hwsim.workload import Layer
@@ -45,14 +46,16 @@ class LayerCheck:
     seconds : float
         Time of the execution alone.
     compared : int
-        Counts that were measured and held against the closed form.
+        Measured counts compared with the closed form.
     priced, own : int
         Counts of words that the plan prices, and those of them that are the nest's own (the others follow a convention
         of the machine, such as compressed DRAM words or words that gated MACs leave unread).
     sampled : bool
         Whether the dims were cut.
-    difference, skipped : str or None
-        The first thing that is wrong; why the layer was not run.
+    difference : str or None
+        The first error.
+    skipped : Message or None
+        The reason why the layer was not run.
     refused : bool
         Whether it was not run although it has a nest.
     """
@@ -67,7 +70,7 @@ class LayerCheck:
     own: int = 0
     sampled: bool = False
     difference: str | None = None
-    skipped: str | None = None
+    skipped: Message | None = None
     refused: bool = False
 
     @property
@@ -79,7 +82,7 @@ class LayerCheck:
 def validate_layers(
     network: NetworkPlan, sample: int | None = None, progress: Progress | None = None
 ) -> Iterator[LayerCheck]:
-    """Execute every layer of a plan, one after the other: the counts that are checked are those that a run prices.
+    """Execute every layer of a plan in order and check the counts that a run prices.
 
     Parameters
     ----------
@@ -92,14 +95,23 @@ def validate_layers(
     for name, plan in zip(network.names, network, strict=True):
         layer = network.workload[name]
         if not plan.nests:
-            why = "its GEMMs have different numbers of rows" if layer.macs else f"{layer.op} has no loop nest"
-            why = network.machine.no_nests or why
+            why = network.machine.no_nests or _no_nest(layer)
             yield LayerCheck(layer.name, layer.op, skipped=why)
             continue
         try:
             yield _check(network.machine, layer, plan, sample, progress)
         except MappingError as error:
-            yield LayerCheck(layer.name, layer.op, macs=plan.macs, skipped=str(error), refused=True)
+            yield LayerCheck(layer.name, layer.op, macs=plan.macs, skipped=_refusal(error), refused=True)
+
+
+def _no_nest(layer: Layer) -> Message:
+    if layer.macs:
+        return Message("nests.rows", "its GEMMs have different numbers of rows")
+    return Message("nests.no_macs", "{op} has no loop nest", {"op": layer.op})
+
+
+def _refusal(error: MappingError) -> Message:
+    return Message("nests.refused", "{reason}", {"reason": str(error)}, "error")
 
 
 def _cut(problem: Problem, mapping: Mapping, most: int) -> tuple[Problem, Mapping]:
@@ -117,7 +129,7 @@ def _cut(problem: Problem, mapping: Mapping, most: int) -> tuple[Problem, Mappin
 
 def _capacities(machine: Machine, problem: Problem, mapping: Mapping) -> dict[str, Capacity]:
     """Bits of the memories that the nest keeps to; a tensor that streams through a buffer has no bound there."""
-    found: dict[str, Capacity] = {}
+    rooms: dict[str, Capacity] = {}
     for name, memory in getattr(machine.spec, "memories", {}).items():
         if getattr(memory, "split", None):
             room: Capacity = {tensor: int(size) * 8 for tensor, size in memory.split.items()}
@@ -129,12 +141,12 @@ def _capacities(machine: Machine, problem: Problem, mapping: Mapping) -> dict[st
             check_capacity(problem, mapping, {name: room})
         except MappingError:
             continue
-        found[name] = room
-    return found
+        rooms[name] = room
+    return rooms
 
 
 def _whole(plan: LayerPlan) -> Problem:
-    """The problem of all parts, which follow each other along the rows of the output."""
+    """The problem of all parts, which are consecutive row ranges of the output."""
     problem = plan.nests[0][0]
     if len(plan.nests) == 1:
         return problem
@@ -164,7 +176,7 @@ def _check(
     seed = crc32(layer.name.encode())
     tensors, output = ({}, None) if sampled else layer_tensors(layer, _whole(plan), plan.batch, seed)
     total = sum(problem.macs for problem, _, _ in parts)
-    done, row, gated, seconds, difference = 0, 0, 0, 0.0, None
+    mac_count, row, gated, seconds, difference = 0, 0, 0, 0.0, None
     measured: dict[Count, int] = {}
     formula: dict[Count, int] = {}
     for problem, mapping, policy in parts:
@@ -173,25 +185,27 @@ def _check(
         else:
             mine, expected = _rows(problem, tensors, output, row) if len(parts) > 1 else (tensors, output)
 
-        def report(macs: int, before: int = done) -> None:
+        def report(macs: int, before: int = mac_count) -> None:
             if progress is not None:
                 progress(layer.name, before + macs, total)
 
         start = perf_counter()
         ran = execute(problem, mapping, mine, policy, _capacities(machine, problem, mapping), report)
         seconds += perf_counter() - start
-        done += ran.macs
+        mac_count += ran.macs
         gated += ran.gated
         actions = {key: n for key, n in counts(problem, mapping, policy).actions.items() if n}
         difference = difference or _difference(problem, mapping, ran, expected, actions, row)
         row += problem.dims.get("P", 0)
-        for into, found in ((measured, ran.counts), (formula, actions)):
-            for key, n in found.items():
+        for into, actual in ((measured, ran.counts), (formula, actions)):
+            for key, n in actual.items():
                 into[key] = into.get(key, 0) + n
-    if not difference and done != total:
-        difference = f"{done:,} MACs were executed, {total:,} expected"
+    if not difference and mac_count != total:
+        difference = f"{mac_count:,} MACs were executed, {total:,} expected"
     compared = len(formula.keys() | measured.keys())
-    check = LayerCheck(layer.name, layer.op, done, gated, seconds, compared, sampled=sampled, difference=difference)
+    check = LayerCheck(
+        layer.name, layer.op, mac_count, gated, seconds, compared, sampled=sampled, difference=difference
+    )
     return check if sampled else _check_prices(check, plan, formula, measured)
 
 
@@ -206,7 +220,7 @@ def _rows(problem: Problem, tensors: dict[str, Bytes], output: Sums, row: int) -
 def _check_prices(
     check: LayerCheck, plan: LayerPlan, formula: dict[Count, int], measured: dict[Count, int]
 ) -> LayerCheck:
-    """Hold what the plan prices against what happened, where it prices the nest's own words."""
+    """Compare the plan's priced words with the measured ones, where it prices the nest's own words."""
     memories = {memory for memory, _, _ in formula}
     gated = sum(n for (component, _, action), n in plan.counts.items() if (component, action) == ("mac", "gated"))
     words = {key: n for key, n in plan.counts.items() if key[0] in memories}
@@ -221,7 +235,7 @@ def _check_prices(
 def _difference(
     problem: Problem, mapping: Mapping, ran: Execution, expected: Sums, formula: dict[Count, int], row: int
 ) -> str | None:
-    """The first thing that differs, outermost memory first: where in the nest, what was expected, what happened.
+    """First difference, outermost memory first: place in the nest, expected and measured value.
 
     `row` is the first row of the layer's output in this part of it.
     """
@@ -248,11 +262,11 @@ def _difference(
 
 
 def _position(mapping: Mapping, word: dict[str, int]) -> str:
-    """Where the loops stand at which a word of the output is made."""
-    left, steps = dict(word), []
+    """Loop indices that compute a word of the output."""
+    rest, steps = dict(word), []
     for loop in mapping.loops:
-        if loop.dim in left:
-            index, left[loop.dim] = divmod(left[loop.dim], loop.tile)
+        if loop.dim in rest:
+            index, rest[loop.dim] = divmod(rest[loop.dim], loop.tile)
             steps.append(f"'{loop}' at {index}")
     return ", ".join(steps)
 
@@ -270,7 +284,7 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
     checks = list(checks)
     for check in checks:
         if check.skipped is not None:
-            result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(check.skipped)}"
+            result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(str(check.skipped))}"
             table.add_row(escape(check.name), *[""] * 6, result)
             continue
         result = "equal" if check.difference is None else "[red]different[/red]"

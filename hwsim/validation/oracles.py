@@ -18,7 +18,7 @@ __all__ = ["OPERATORS", "Case"]
 
 Array = np.ndarray[Any, Any]
 Case = tuple[int, Array, Array]
-"""Seed, what our kernel gives, what the library gives."""
+"""Seed, output of the hwsim kernel, output of the library."""
 
 
 def seeds(operator: str, cases: int) -> Iterator[tuple[int, np.random.Generator]]:
@@ -46,7 +46,7 @@ def small(rng: np.random.Generator, low: int, high: int) -> int:
 
 
 def onnx_run(operator: str, inputs: dict[str, Array], attributes: dict[str, Any], output: str) -> Array:
-    """One node on the CPU provider: the first input is fed, all others are constants, as in a real network."""
+    """One node on the CPU provider: the first input is data, all others are constants, as in a real network."""
     onnx, ort = import_module("onnx"), import_module("onnxruntime")
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     names = [name for name, value in inputs.items() if value is not None]
@@ -153,14 +153,19 @@ def tensor(schema: Any, name: str, values: Array, buffer: int, scales: Array, ze
     """One quantized tensor of a model."""
     types = {"int8": schema.TensorType.INT8, "int16": schema.TensorType.INT16, "int32": schema.TensorType.INT32}
     types["int64"] = schema.TensorType.INT64
-    made = schema.TensorT()
-    made.name, made.shape, made.type, made.buffer = name, list(values.shape), types[values.dtype.name], buffer
-    made.quantization = schema.QuantizationParametersT()
+    tensor_t = schema.TensorT()
+    tensor_t.name, tensor_t.shape, tensor_t.type, tensor_t.buffer = (
+        name,
+        list(values.shape),
+        types[values.dtype.name],
+        buffer,
+    )
+    tensor_t.quantization = schema.QuantizationParametersT()
     scales = np.atleast_1d(scales)
-    made.quantization.scale = [float(value) for value in scales]
-    made.quantization.zeroPoint = [zero] * scales.size
-    made.quantization.quantizedDimension = axis
-    return made
+    tensor_t.quantization.scale = [float(value) for value in scales]
+    tensor_t.quantization.zeroPoint = [zero] * scales.size
+    tensor_t.quantization.quantizedDimension = axis
+    return tensor_t
 
 
 def tflite_run(
@@ -170,7 +175,7 @@ def tflite_run(
     output: tuple[Array, Array, int],
     version: int,
 ) -> Array:
-    """One operator on TFLite's reference kernels. Tensors: (values, scales, zero, axis of scales); the first is fed."""
+    """One operator on TFLite's reference kernels on (values, scales, zero, axis of scales), input first."""
     interpreter = import_module("ai_edge_litert.interpreter")
     schema = import_module("ai_edge_litert.schema_py_generated")
     flatbuffers = import_module("flatbuffers")
@@ -183,15 +188,15 @@ def tflite_run(
             model.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
         graph.tensors.append(tensor(schema, f"t{index}", values, index + 1, scales, zero, axis))
     graph.tensors.append(tensor(schema, "out", output[0], 0, output[1], output[2]))
-    code, made = schema.OperatorCodeT(), schema.OperatorT()
+    code, operator_t = schema.OperatorCodeT(), schema.OperatorT()
     code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, operator)
     code.version = version
-    made.inputs, made.outputs = list(range(len(tensors))), [len(tensors)]
-    made.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
-    made.builtinOptions = getattr(schema, options[0] + "T")()
+    operator_t.inputs, operator_t.outputs = list(range(len(tensors))), [len(tensors)]
+    operator_t.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
+    operator_t.builtinOptions = getattr(schema, options[0] + "T")()
     for name, value in options[1].items():
-        setattr(made.builtinOptions, name, value)
-    graph.inputs, graph.outputs, graph.operators = [0], [len(tensors)], [made]
+        setattr(operator_t.builtinOptions, name, value)
+    graph.inputs, graph.outputs, graph.operators = [0], [len(tensors)], [operator_t]
     model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")

@@ -1,6 +1,6 @@
 """TFLite graphs of int8 tensors run on the kernels, bit for bit as TFLite's reference interpreter computes them.
 
-An operator outside of `OPERATORS`, or of other types, is refused by name. `reference` asks the interpreter itself. The
+Unsupported operators and types raise an error with the name. `reference` runs the interpreter itself. The
 module is long because it is a list: one function for each operator.
 """
 
@@ -47,12 +47,12 @@ def run(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
     Returns
     -------
     dict
-        The index of each tensor that was given or computed, to its values.
+        Values by tensor index, of inputs and computed tensors.
 
     Raises
     ------
     InputError
-        Where an input does not fit its tensor, or an operator is not one of those that run; it names the operator.
+        Where an input does not fit its tensor, or an operator is not supported; the error names it.
     """
     if len(input_arrays) != len(model.inputs):
         raise InputError(f"must be one for each of the {len(model.inputs)} inputs, not {len(input_arrays)}", "inputs")
@@ -74,12 +74,12 @@ def run(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
 
 def _fits(what: str, tensor: Tensor, values_in: Array) -> None:
     if values_in.shape != tensor.shape or values_in.dtype.name != tensor.dtype:
-        required = f"must be {tensor.dtype} of shape {tensor.shape}"
-        raise InputError(f"{required}, not {values_in.dtype.name} of shape {values_in.shape}", path=what)
+        message = f"must be {tensor.dtype} of shape {tensor.shape}"
+        raise InputError(f"{message}, not {values_in.dtype.name} of shape {values_in.shape}", path=what)
 
 
 class _Call:
-    """One operator with what has been computed before it."""
+    """One operator with the tensors computed before it."""
 
     def __init__(self, model: Model, op: Operator, values: Values) -> None:
         self.model = model
@@ -142,7 +142,7 @@ class _Call:
         return value
 
     def bounds(self) -> tuple[int, int]:
-        """What the fused activation clamps stored values to; the division is a float's, half goes away from zero."""
+        """Quantized clamp range of the fused activation; float division, half rounds away from zero."""
         name = str(self.op.options.get("fused_activation_function", "NONE"))
         if name not in _ACTIVATIONS:
             raise InputError(f"must be one of {', '.join(_ACTIVATIONS)}, not {name}", path="fused_activation_function")
@@ -204,10 +204,10 @@ def _fully_connected(call: _Call) -> Array:
     )
     how = call.requantization("single")
     result = kernels.requantize_tflite(acc, how.multiplier, how.shift, how.zero, how.lo, how.hi, rounding="single")
-    return _shaped(call, result)
+    return _reshape(call, result)
 
 
-def _shaped(call: _Call, values: Array) -> Array:
+def _reshape(call: _Call, values: Array) -> Array:
     if values.size != call.y.elements:
         raise InputError(f"must hold {values.size} values, not shape {call.y.shape}", path="its output")
     return values.reshape(call.y.shape)
@@ -219,13 +219,13 @@ def _add(call: _Call) -> Array:
     twice = 2 * max(a, b)
 
     def part(position: int, scale: float, zero: int) -> Words:
-        return _scaled((call.input(position).astype(np.int64) - zero) << 20, scale / twice)
+        return _scale((call.input(position).astype(np.int64) - zero) << 20, scale / twice)
 
     try:
         total = part(0, a, a_zero) + part(1, b, b_zero)
     except ValueError:
         raise InputError("must be of shapes that broadcast", path="inputs") from None
-    return np.clip(_scaled(total, twice / (2**20 * y)) + y_zero, *call.bounds()).astype(np.int8)
+    return np.clip(_scale(total, twice / (2**20 * y)) + y_zero, *call.bounds()).astype(np.int8)
 
 
 def _windows(call: _Call) -> Iterator[Array]:
@@ -249,16 +249,16 @@ def _windows(call: _Call) -> Iterator[Array]:
 
 
 def _pool(call: _Call) -> Array:
-    """The mean of what is not padding, half away from zero; or the largest."""
-    pooled = []
+    """Mean without padding, rounded half away from zero, or maximum."""
+    outputs = []
     for under in _windows(call):
         if call.op.code == "MAX_POOL_2D":
             result = under.max(axis=(1, 2)).astype(np.int64)
         else:
             acc, count = under.sum(axis=(1, 2), dtype=np.int64), under.shape[1] * under.shape[2]
             result = np.sign(acc) * ((np.abs(acc) + count // 2) // count)
-        pooled.append(np.clip(result, *call.bounds()).astype(np.int8))
-    return np.stack(pooled, axis=1).reshape(call.y.shape)
+        outputs.append(np.clip(result, *call.bounds()).astype(np.int8))
+    return np.stack(outputs, axis=1).reshape(call.y.shape)
 
 
 def _pad(call: _Call) -> Array:
@@ -277,7 +277,7 @@ def _pad(call: _Call) -> Array:
 def _softmax(call: _Call) -> Array:
     """In float32, with a table of exponentials of distances to the row's largest and a sum from left to right.
 
-    This is what the interpreter gives with its reference kernels too (as tested); it is not in fixed point.
+    Equal to the interpreter's reference kernels (tested); not in fixed point.
     """
     x, beta = call.input(0), np.float32(call.op.options.get("beta", 1.0))
     step = -np.float32(call.one(0)[0]) * beta
@@ -292,14 +292,14 @@ def _softmax(call: _Call) -> Array:
     return result
 
 
-def _scaled(values: Words, real: float) -> Words:
+def _scale(values: Words, real: float) -> Words:
     """Values below 2**31 times a real below 1: gemmlowp's high half of the doubled product, then a rounding shift."""
     multiplier, shift = kernels.quantize_multiplier(real)
     if shift > 0:
         raise InputError(f"must be below 1 to scale by, not {real}", path="its output's scale")
     products = values * np.int64(multiplier)
-    nudged = products + np.where(products >= 0, 2**30, 1 - 2**30)
-    high = np.sign(nudged) * (np.abs(nudged) >> 31)  # towards zero, as C divides
+    half = products + np.where(products >= 0, 2**30, 1 - 2**30)
+    high = np.sign(half) * (np.abs(half) >> 31)  # towards zero, as C divides
     mask = (1 << -shift) - 1
     result: Words = (high >> -shift) + ((high & mask) > (mask >> 1) + (high < 0))
     return result
@@ -314,7 +314,7 @@ OPERATORS: dict[str, Callable[[_Call], Array]] = {
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
     "PAD": _pad,
-    "RESHAPE": lambda call: _shaped(call, call.input(0)),
+    "RESHAPE": lambda call: _reshape(call, call.input(0)),
     "SOFTMAX": _softmax,
 }
 
@@ -332,7 +332,7 @@ def reference(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
     interpreter = import_module("ai_edge_litert.interpreter")
     try:
         runs = interpreter.Interpreter(
-            model_content=_accepted(model),
+            model_content=_litert_model(model),
             experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF,
             experimental_preserve_all_tensors=True,
             num_threads=1,
@@ -347,7 +347,7 @@ def reference(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
     return {index: runs.get_tensor(index) for index in indices}
 
 
-def _accepted(model: Model) -> bytes:
+def _litert_model(model: Model) -> bytes:
     """The file; but new interpreters refuse a quantized axis beyond the tensor's rank, which old converters wrote."""
     raw = Path(model.path).read_bytes()
     schema, flatbuffers = import_module("ai_edge_litert.schema_py_generated"), import_module("flatbuffers")
@@ -374,7 +374,7 @@ def random_inputs(model: Model, seed: int = 0) -> list[Array]:
 
 
 def difference(model: Model, values_in: Values, expected: Values) -> str | None:
-    """The first operator whose output is not the expected one and what is wrong with it, or None."""
+    """First operator with an unexpected output and its difference, or None."""
     for op in model.operators:
         for index in op.outputs:
             ours, theirs = values_in[index], expected[index]
@@ -392,7 +392,7 @@ def difference(model: Model, values_in: Values, expected: Values) -> str | None:
 
 
 def print_graph(model: Model, console: Console, seed: int = 0) -> bool:
-    """Run a graph on random input, hold each operator against TFLite's and print one sentence; whether all is well."""
+    """Run a graph on random input, compare each operator with TFLite's and print the result; True if all are equal."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

@@ -146,19 +146,19 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
     if sum(sizes) >= MAX_BYTES:
         raise InputError(f"buffers must have fewer than 2^62 bytes together, not {sum(sizes):.3g}")
     # Those that have their place, in ascending order of offset: offset, end, first, last.
-    placed = np.zeros((4, len(requests)), np.int64)
+    grid = np.zeros((4, len(requests)), np.int64)
     offsets = [0] * len(requests)
     for count, index in enumerate(sorted(range(len(requests)), key=lambda i: -sizes[i])):
         buffer, size = requests[index], sizes[index]
-        starts, ends, firsts, lasts = placed[:, :count]
+        starts, ends, firsts, lasts = grid[:, :count]
         alive = (firsts <= buffer.last) & (lasts >= buffer.first)
         # Before each neighbor there is a gap from the highest end so far; after the last there is no limit.
         floor = np.maximum.accumulate(np.concatenate([[0], ends[alive]]))
         gaps = np.flatnonzero(starts[alive] - floor[:-1] >= size)
         offset = offsets[index] = int(floor[gaps[0]] if gaps.size else floor[-1])
         at = int(np.searchsorted(starts, offset, side="right"))
-        placed[:, at + 1 : count + 1] = placed[:, at:count].copy()
-        placed[:, at] = offset, offset + size, buffer.first, buffer.last
+        grid[:, at + 1 : count + 1] = grid[:, at:count].copy()
+        grid[:, at] = offset, offset + size, buffer.first, buffer.last
     blocks = (
         Block(b.name, b.first, b.last, offset, size, b.scratch) for b, offset, size in zip(requests, offsets, sizes)
     )
@@ -191,17 +191,17 @@ def plan_model(model: Model, scratch: Scratch | None = None) -> Arena:
     `scratch` is by the names of the workload's layers. Constants stay in flash, and variables have memory of their own.
     """
     last = len(model.operators) - 1
-    written = dict.fromkeys(model.inputs, 0)
+    writers = dict.fromkeys(model.inputs, 0)
     read: dict[int, int] = {}
     for op in model.operators:
         for index in op.outputs:
-            written.setdefault(index, op.index)
+            writers.setdefault(index, op.index)
         read.update(dict.fromkeys((index for index in op.inputs if index >= 0), op.index))
     read.update(dict.fromkeys(model.outputs, last))
     buffers = [
         Buffer(tensor.name or f"tensor {tensor.index}", tensor.bytes, first, max(read.get(tensor.index, first), first))
         for tensor in model.tensors
-        if tensor.data is None and not tensor.variable and (first := written.get(tensor.index, -1)) >= 0
+        if tensor.data is None and not tensor.variable and (first := writers.get(tensor.index, -1)) >= 0
     ]
     names = [model.layers.get(op.index, f"{op.code.lower()}_{op.index}") for op in model.operators]
     place = {name: index for index, name in enumerate(names)}

@@ -6,15 +6,15 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from hwsim.errors import InputError
-from hwsim.message import Message
+from hwsim.message import Message, merged
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import DataMovement, Opaque
 from hwsim.workload.network import INPUT, Node, Workload
 from hwsim.workload.tensor import TensorSpec
 
-__all__ = ["MAX_WARNINGS", "Builder", "UnmodeledError"]
+__all__ = ["Builder", "UnmodeledError"]
 
-MAX_WARNINGS = 100
+_MOST = 100
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -29,7 +29,7 @@ class Builder(Generic[Key]):
     Attributes
     ----------
     warnings : list of Message
-        At most `MAX_WARNINGS` of them.
+        One for each operator; `facts` has them by fact.
     nodes : list of Node
     producers : dict
         The layer that produces each tensor of the file; `INPUT` for inputs of the network.
@@ -40,15 +40,22 @@ class Builder(Generic[Key]):
         self.nodes: list[Node] = []
         self.producers: dict[Key, str] = dict.fromkeys(inputs, INPUT)
 
-    def warn(self, code: str, template: str, **values: Any) -> None:
-        """Add a warning, up to `MAX_WARNINGS`."""
-        if len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append(Message(f"import.{code}", template, values, "warning"))
+    def warn(self, code: str, template: str, layer: str = "", **values: Any) -> None:
+        """Add a warning, about a layer or operator if one is named."""
+        self.warnings.append(Message(f"import.{code}", template, values, "warning", (layer,) if layer else ()))
 
-    def opaque_warning(self, operator: object, reason: object) -> None:
-        """Warn that an operator becomes an opaque layer, with the reason."""
-        template = "{operator}: {reason}; it is a layer with its bytes and no MACs"
-        self.warn("opaque", template, operator=str(operator), reason=str(reason))
+    def opaque_warning(self, layer: str, operator: str, reason: str) -> None:
+        """Warn that a kind of operator becomes an opaque layer, with the reason."""
+        template = "{operator} has no model ({reason}): its bytes are counted, but no MACs"
+        self.warn("opaque", template, layer, operator=operator, reason=reason)
+
+    def facts(self) -> tuple[Message, ...]:
+        """Each warning once with its layers; of very many, the number of those that are left out."""
+        facts = merged(self.warnings)
+        if len(facts) <= _MOST:
+            return facts
+        more = Message("import.more", "{warnings:,} more warnings", {"warnings": len(facts) - _MOST}, "warning")
+        return (*facts[:_MOST], more)
 
     def put(self, layer: Layer, inputs: Sequence[str], *tensors: Key) -> str:
         """Add a layer that reads these and writes the tensors; returns its name."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import hwsim
 from hwsim.errors import Fault, HwsimWarning, InputError, nearest
-from hwsim.message import Message
+from hwsim.message import Message, sentence
 from hwsim.workload.network import Workload
 from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
@@ -75,7 +75,7 @@ def load_workload(
     if suffix in _MODELS:
         model = read_model(name_or_path, shape=shape)
         for warning in model.warnings:
-            warnings.warn(f"{name_or_path}: {warning}", HwsimWarning, stacklevel=2)
+            warnings.warn(f"{name_or_path}: {sentence(warning)}", HwsimWarning, stacklevel=2)
         return model.workload
     _no_shape(shape, name_or_path)
     return _load(name_or_path, [Path(folder) for folder in search], ())

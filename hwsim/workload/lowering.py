@@ -9,7 +9,7 @@ from hwsim.workload.layer import Layer
 
 __all__ = ["lowered", "lowering_notes"]
 
-_SHOWN = 3
+_LISTED = 3
 
 
 def lowered(layers: Iterable[Layer], inputs: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[Layer, tuple[str, ...]]]:
@@ -29,8 +29,8 @@ def lowering_notes(layers: Iterable[Layer], batch: int) -> tuple[Message, ...]:
 
 def _note(layer: Layer, batch: int) -> Message:
     names = [part.name.removeprefix(f"{layer.name}.") for part, _ in layer.sublayers]
-    shown = names if len(names) <= _SHOWN else [*names[: _SHOWN - 1], "...", names[-1]]
-    assumed = layer.lowering(batch)
-    template = "planned as {number} layers ({parts})" + (": {assumed}" if assumed else "")
-    values = {"number": len(names), "parts": shown, "assumed": assumed}
+    parts = names if len(names) <= _LISTED else [*names[: _LISTED - 1], "...", names[-1]]
+    assumption = layer.lowering(batch)
+    template = "planned as {number} layers ({parts})" + (": {assumed}" if assumption else "")
+    values = {"number": len(names), "parts": parts, "assumed": assumption}
     return Message("workload.composed", template, values, layers=(layer.name,))

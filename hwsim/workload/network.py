@@ -27,9 +27,9 @@ INPUT = "input"
 _NO_BITS: Mapping[str, int] = {}
 
 
-def hint(given: object, names: Collection[str]) -> str:
+def hint(name: object, names: Collection[str]) -> str:
     """The name nearest to what was given; nothing among very many names, where looking for it takes seconds."""
-    return nearest(given, names) if len(names) <= 1000 else ""
+    return nearest(name, names) if len(names) <= 1000 else ""
 
 
 def selects(patterns: Sequence[str], names: Collection[str]) -> Callable[[str], bool]:
@@ -141,7 +141,7 @@ class Workload:
             if origin is None:
                 self.input_shape = _check(by_name, inputs, order, self.input_shape)
         self._by_name = {layer: by_name[layer] for layer in order}
-        self._lowered: Workload | None = None
+        self._lowering: Workload | None = None
         self.origin: Workload = self if origin is None else origin
         #: Names of the layers that give each layer its operands (`INPUT`: the network's input); empty in a plain trace.
         self.inputs: Mapping[str, tuple[str, ...]] = {layer: inputs[layer] for layer in order}
@@ -219,14 +219,14 @@ class Workload:
 
         Of a composed layer that does not match, those sublayers are kept that do.
         """
-        chosen = selects(patterns, {*self.names, *(part.name for layer in self for part, _ in layer.sublayers)})
+        matches = selects(patterns, {*self.names, *(part.name for layer in self for part, _ in layer.sublayers)})
         selection: list[Layer] = []
         for layer in self:
-            selection += [layer] if chosen(layer.name) else [part for part, _ in layer.sublayers if chosen(part.name)]
+            selection += [layer] if matches(layer.name) else [part for part, _ in layer.sublayers if matches(part.name)]
         if not selection:
-            shown = " or ".join(map(repr, patterns))
+            label = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", self._by_name)
-            raise InputError(f"a layer of {self.name} must match {shown}{near}")
+            raise InputError(f"a layer of {self.name} must match {label}{near}")
         return Workload(self.name, selection, graph=False, source=self.source)
 
     def lowered(self) -> Workload:
@@ -234,8 +234,8 @@ class Workload:
 
         It is this network where there is none. Those that take its place are named after it: `attn.scores`.
         """
-        if self._lowered is None and any(layer.sublayers for layer in self):
-            self._lowered = Workload(
+        if self._lowering is None and any(layer.sublayers for layer in self):
+            self._lowering = Workload(
                 self.name,
                 lowered(self, self.inputs),
                 graph=self.graph,
@@ -244,8 +244,8 @@ class Workload:
                 digest=self.digest,
                 origin=self,
             )
-        self._lowered = self._lowered or self
-        return self._lowered
+        self._lowering = self._lowering or self
+        return self._lowering
 
     def lowering_notes(self, batch: int = 1) -> tuple[Message, ...]:
         """What a user should know of the layers that were lowered, of this network or the one that it is made of."""
@@ -289,8 +289,8 @@ class Workload:
             for layer in self:
                 read = sum(math.prod(shape) for shape in layer.operands)  # what is cached is held at all times
                 wide = bits.get(layer.name, layer.input.bits)
-                written = -(-layer.output.elements * bits.get(layer.name, layer.output.bits) * batch // 8)
-                own = {INPUT: -(-read * wide * batch // 8), layer.name: written}
+                size = -(-layer.output.elements * bits.get(layer.name, layer.output.bits) * batch // 8)
+                own = {INPUT: -(-read * wide * batch // 8), layer.name: size}
                 yield layer, own, sum(own.values())
             return
         sizes = self._sizes(batch, bits)
@@ -298,14 +298,14 @@ class Workload:
         for layer in self:
             last.update(dict.fromkeys(self.inputs[layer.name], layer.name))
         alive = {INPUT: sizes[INPUT]} if INPUT in last else {}
-        held = sum(alive.values())
+        total = sum(alive.values())
         for layer in self:
             alive[layer.name] = sizes[layer.name]
-            held += sizes[layer.name]
-            yield layer, alive, held
+            total += sizes[layer.name]
+            yield layer, alive, total
             for producer in set(self.inputs[layer.name]):
                 if last[producer] == layer.name:
-                    held -= alive.pop(producer)
+                    total -= alive.pop(producer)
 
     def liveness(self, batch: int = 1) -> tuple[Live, ...]:
         """What activations are held while each layer runs, in order; nothing is computed in place.
@@ -317,7 +317,7 @@ class Workload:
 
     def peak(self, batch: int = 1, bits: Mapping[str, int] = _NO_BITS) -> tuple[str, int]:
         """The layer at which most bytes of activations are held, and how many; `bits` as of `peak_activation_bytes`."""
-        walk = ((layer.name, held) for layer, _, held in self._walk(whole(batch) or 0, bits))
+        walk = ((layer.name, total) for layer, _, total in self._walk(whole(batch) or 0, bits))
         return max(walk, key=lambda item: item[1])
 
     def peak_activation_bytes(self, batch: int = 1, bits: Mapping[str, int] = _NO_BITS) -> int:
@@ -347,12 +347,12 @@ def _node(item: object) -> Node:
 
 def _order(by_name: dict[str, Layer], inputs: dict[str, tuple[str, ...]]) -> list[str]:
     """Names in an order in which each comes after its producers, otherwise as given."""
-    known = by_name.keys() | {INPUT}
+    names = by_name.keys() | {INPUT}
     faults = [
-        Fault("", name, f"must read a layer of the network, not {producer!r}{hint(producer, known)}")
+        Fault("", name, f"must read a layer of the network, not {producer!r}{hint(producer, names)}")
         for name, producers in inputs.items()
         for producer in producers
-        if producer not in known
+        if producer not in names
     ]
     if sum(map(len, inputs.values())) > MAX_EDGES:
         faults.append(Fault("", "", f"a network must have at most {MAX_EDGES} inputs of layers"))
@@ -365,16 +365,16 @@ def _order(by_name: dict[str, Layer], inputs: dict[str, tuple[str, ...]]) -> lis
         for producer in set(producers) - {INPUT}:
             readers[producer].append(name)
     ready = [place[name] for name, count in waits.items() if not count]  # already a heap: in ascending order
-    names, order = list(by_name), []
+    labels, order = list(by_name), []
     while ready:
-        name = names[heapq.heappop(ready)]
+        name = labels[heapq.heappop(ready)]
         order.append(name)
         for reader in readers[name]:
             waits[reader] -= 1
             if not waits[reader]:
                 heapq.heappush(ready, place[reader])
-    if len(order) < len(names):
-        stuck = [name for name in names if waits[name]][:8]
+    if len(order) < len(labels):
+        stuck = [name for name in labels if waits[name]][:8]
         raise InputError(f"a network must have no cycle; these wait for each other: {', '.join(map(repr, stuck))}")
     return order
 
@@ -397,12 +397,12 @@ def _check(
             else:
                 shape = by_name[producer].output.shape
             if not layer.accepts(shape, index):
-                source_text = f"what {producer!r} gives is {_shown(shape)}"
-                faults.append(Fault("", name, f"the input must be {_shown(operands[index])}; {source_text}"))
+                source_text = f"what {producer!r} gives is {_format(shape)}"
+                faults.append(Fault("", name, f"the input must be {_format(operands[index])}; {source_text}"))
     if faults:
         raise InputError(faults[:MAX_FAULTS])
     return input_shape
 
 
-def _shown(shape: Shape) -> str:
+def _format(shape: Shape) -> str:
     return " x ".join(map(str, shape))

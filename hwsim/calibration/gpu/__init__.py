@@ -4,7 +4,7 @@ from hwsim.calibration.gpu.device import Device, Properties
 from hwsim.calibration.gpu.document import gpu_text
 from hwsim.calibration.gpu.fit import Fit, fit
 from hwsim.calibration.gpu.libraries import open_device
-from hwsim.calibration.gpu.recorded import Recorder, Recording
+from hwsim.calibration.gpu.recording import Recorder, Recording
 from hwsim.calibration.gpu.rounds import GpuMeasurement, Product, measure_device
 
 __all__ = [

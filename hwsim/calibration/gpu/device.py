@@ -1,4 +1,4 @@
-"""A device that can be timed: what it tells of itself, and the few kernels that a calibration asks it for."""
+"""A device for timing: its properties and the few kernels of a calibration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAMPLE_S = 0.02
 
 
 class Properties(Spec):
-    """What a driver tells of a device; what it does not tell is left out.
+    """Properties of a device by its driver; missing ones are omitted.
 
     `capability` is CUDA's compute capability, which names the generation; `dram` the bandwidth that clock and width of
     the memory make; `software` names driver and libraries; `graphs` says whether products were timed in CUDA graphs.
@@ -54,22 +54,22 @@ class Properties(Spec):
 
 
 class Device(Protocol):
-    """A device to be timed. Every timing is of one kernel; None says that this device or library has no such kernel.
+    """A device for timing. Each timing is of one kernel; None if the device or library has no such kernel.
 
-    `failures` has what a kernel was refused for.
+    `failures` has the errors of kernels that did not run.
     """
 
     properties: Properties
     failures: list[str]
 
     def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
-        """m x k by k x n, going round so many copies of the weights; the work is MACs."""
+        """m x k by k x n, cycling through copies of the weights; the work is MACs."""
 
     def time_copy(self, size: int) -> Timing | None:
-        """Read so many bytes and write as many; the work is both together."""
+        """Read and write `size` bytes each; the work is both together."""
 
     def time_read(self, size: int) -> Timing | None:
-        """Read so many bytes and write next to nothing; the work is those bytes."""
+        """Read `size` bytes and write next to nothing; the work is the bytes read."""
 
     def time_empty_kernel(self, graph: bool) -> Timing | None:
         """A kernel that does nothing, in a CUDA graph or launched one by one."""
@@ -82,14 +82,14 @@ def capability(properties: Properties) -> tuple[int, int]:
 
 
 def repeat_timing(elapsed: Callable[[int], float], kernels: int, work: float, repeats: int) -> Timing:
-    """Timings of one kernel; `elapsed` gives the seconds that so many replays take, each of `kernels` kernels."""
+    """Timings of one kernel; `elapsed` gives the seconds of a number of replays, each of `kernels` kernels."""
     elapsed(1)
     times = max(1, round(SAMPLE_S / max(elapsed(1), 1e-7)))
     return Timing(tuple(elapsed(times) * 1e9 / (times * kernels) for _ in range(repeats)), work)
 
 
 def smi(name: str) -> dict[str, str]:
-    """What nvidia-smi tells of the device of that name: clock, limit of the power, driver; nothing without it."""
+    """Clock, power limit and driver of the named device by nvidia-smi; empty without it."""
     keys = ("name", "clocks.max.sm", "power.limit", "driver_version")
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
     command = ["nvidia-smi", f"--query-gpu={','.join(keys)}", "--format=csv,noheader,nounits", f"--id={first}"]
@@ -116,7 +116,7 @@ def properties_of(
     registers: int = 0,
     sizes: Mapping[str, int],
 ) -> Properties:
-    """What a library and nvidia-smi tell of a device; what is 0 was not told.
+    """Properties of a device by a library and nvidia-smi; 0 means unknown.
 
     Registers have 32 bits, and both edges of the memory's clock carry data. `sizes` are in bytes.
     """

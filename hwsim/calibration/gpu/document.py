@@ -1,4 +1,4 @@
-"""A measured device as a machine file of kind ``gpu``: what its sheet says, and what was fitted."""
+"""A measured device as a machine file of kind ``gpu``: data sheet and fitted constants."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["MachineFile", "gpu_text"]
 
 @dataclass(frozen=True)
 class MachineFile:
-    """A machine file, what was fitted for it, and lines that say how well it does."""
+    """A machine file, its fitted constants, and lines on its accuracy."""
 
     text: str
     fits: tuple[Fit, ...]

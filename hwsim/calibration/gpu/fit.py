@@ -1,11 +1,11 @@
-"""Fits a handful of a GPU's constants to timed products; everything else is its generation's.
+"""Fits a few constants of a GPU to timed products; all others are those of its generation.
 
 Of the unit that multiplies 16-bit types: efficiency e, share of the DRAM bandwidth beta and the floor of a launch t0.
 Of the CUDA cores, in fp32: their efficiency. Least squares of the logarithm of predicted over measured, of their size
 beyond 8 %; a constant that is a share away from its generation's weighs as one product that is predicted as far off,
 the floor, which is the driver's more than the generation's, a third of that, and
 no product is shorter than an empty kernel.
-How far a constant can be trusted is told by refitting it with each fifth of the products left out.
+The uncertainty of a constant comes from refits that leave out each fifth of the products.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def errors(machine: Any, products: Sequence[Product]) -> Floats:
 
 
 def fit(document: Document, products: Sequence[Product], unit: str, floor: bool, empty_s: float = 0.0) -> Fit | None:
-    """Fit what products of one type say of a unit; None of too few.
+    """Fit a unit to products of one type; None for too few.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def fit(document: Document, products: Sequence[Product], unit: str, floor: bool,
     floor : bool
         Fit the share of the DRAM bandwidth and the floor of a launch too.
     empty_s : float
-        What an empty kernel takes, launched as the products were; 0 where that is not known.
+        Time of an empty kernel in the launch mode of the products; 0 if unknown.
     """
     if len(products) < (LEAST if floor else 2):
         return None

@@ -12,7 +12,7 @@ from hwsim.kernels.probe import Timing
 __all__ = ["GRID", "LARGE", "GpuMeasurement", "Product", "Tell", "measure_device"]
 
 Tell = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, how much there is."""
+"""Current step, completed units, total units."""
 Shape = tuple[int, int, int]
 
 COPIES = 6
@@ -68,7 +68,7 @@ class GpuMeasurement:
 
     @property
     def tensor_type(self) -> str | None:
-        """The 16-bit type that was measured the most: what the constants of the tensor cores are fitted on."""
+        """The 16-bit type with the most measurements; the constants of the tensor cores are fitted to it."""
         counts = {dtype: sum(one.dtype == dtype for one in self.products) for dtype in ("bf16", "fp16")}
         best = max(counts, key=lambda dtype: counts[dtype])
         return best if counts[best] else None
@@ -98,7 +98,7 @@ def measure_device(device: Device, tell: Tell | None = None) -> GpuMeasurement:
     todo = _shapes()
     products: list[Product] = []
     left_out: list[str] = []
-    # fp16 is what is fitted on only where there is no bf16: then one large product shows its rate.
+    # The fit uses fp16 only without bf16; otherwise one large product shows its rate.
     for place, (dtype, shape) in enumerate(todo):
         tell(f"{dtype} {'x'.join(map(str, shape))}", place, len(todo))
         if dtype == "fp16" and shape != LARGE and any(one.dtype == "bf16" for one in products):

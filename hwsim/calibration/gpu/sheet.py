@@ -1,4 +1,4 @@
-"""What a device's machine file says before anything is fitted: driver, shipped machine of the same SM, streams."""
+"""A device's machine file before the fit: driver, shipped machine of the same SM, streams."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KIN = {
 }  # fmt: skip
 """Compute capability -> the shipped machine whose SM a device has."""
 SLOW = 0.6
-"""Share of the peak rate below which a large product says that something is not as the data sheet has it."""
+"""Share of the peak rate below which a large product contradicts the data sheet."""
 
 
 def kin_of(version: tuple[int, int]) -> tuple[str, str]:
-    """The shipped machine with the SM of a compute capability, and a note where there is none of just that."""
+    """The shipped machine with the SM of a compute capability, and a note if it is not an exact match."""
     if version in KIN:
         return KIN[version], ""
     older = [version_ for version_ in KIN if version_ < version]
@@ -45,7 +45,7 @@ def _doubt(timing: Timing) -> str:
 
 
 class Sheet:
-    """A measured device as lines of its file; `notes` gathers what was taken from elsewhere on the way."""
+    """A measured device as lines of its file; `notes` lists values from other sources."""
 
     def __init__(self, measurement: GpuMeasurement, name: str, source: str) -> None:
         self.measurement, self.name, self.source = measurement, name, source
@@ -55,7 +55,7 @@ class Sheet:
         kin, note = kin_of(capability(self.device))
         self.kin: Any = load_machine(kin)
         self.notes = [*([note] if note else []), *measurement.notes]
-        self.shares: dict[str, tuple[float, str]] = {}  # constants that a timing gives as it is, and their doubt
+        self.shares: dict[str, tuple[float, str]] = {}  # constants read directly from a timing, and their uncertainty
         self.spread: dict[str, float] = {}
         self.clock = float(self.device.clock or self.kin.spec.clock_hz(self.kin.spec.clock))
         self.bandwidth, self.bandwidth_source = self._dram()
@@ -71,7 +71,7 @@ class Sheet:
         if timing is None:
             return None
         empty = self.measurement.empty.get("graph" if self.device.graphs else "stream")
-        # What a launch takes is known to a tenth of it at best: at most half of a time is taken off.
+        # Launch time is known to a tenth at best: at most half of a time is subtracted.
         ns = max(timing.least_ns - (empty.least_ns if empty else 0.0), timing.least_ns / 2)
         return timing.work / ns * 1e9
 
@@ -128,7 +128,7 @@ class Sheet:
         )
         board = device.board
         watts = f"{float(board):g}" if board else self._missing("the limit of the power", f"{float(kin.power.board):g}")
-        # A board that may draw less than what the kin draws idle is a smaller one.
+        # A power limit below the idle power of the similar board means a smaller board.
         idle = min(float(kin.power.idle), float(watts) / 4)
         if device.clock is None:
             self._missing("the clock", f"{self.clock / 1e6:g} MHz")
@@ -165,7 +165,7 @@ class Sheet:
         return lines
 
     def rates(self) -> Iterator[str]:
-        """Comments: the fastest product of each type, beside the peak of the data sheet."""
+        """Comments: the fastest product of each type and the peak of the data sheet."""
         macs = self.kin.spec.sm.macs
         for dtype in ("fp32", "tf32", "fp16", "bf16", "int8"):
             best = self.measurement.rate(dtype)

@@ -56,7 +56,7 @@ class TorchDevice:
         )
 
     def _time(self, run: Callable[[int], Any], copies: int, work: float, graph: bool = True) -> Timing:
-        """Time `run` of each copy in turn; its results must lie in tensors that are there already."""
+        """Time `run` of each copy in turn; its results must go to preallocated tensors."""
         torch = self.torch
         side = torch.cuda.Stream()
         torch.cuda.synchronize()
@@ -72,10 +72,10 @@ class TorchDevice:
 
         replay = all_of_them
         if graph:
-            captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(captured):
+            cuda_graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(cuda_graph):
                 all_of_them()
-            replay = captured.replay
+            replay = cuda_graph.replay
 
         def elapsed(times: int) -> float:
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -105,7 +105,7 @@ class TorchDevice:
         return dtype in least and capability(self.properties) >= least[dtype]
 
     def time_matmul(self, m: int, n: int, k: int, dtype: str, copies: int) -> Timing | None:
-        """See `Device`; int8 takes weights by rows, as its kernels want them, and more than 16 rows."""
+        """See `Device`; int8 kernels require row-major weights and more than 16 rows."""
         torch = self.torch
         if not self._has(dtype) or (dtype == "int8" and (m <= 16 or n % 8 or k % 8)):
             return None

@@ -1,4 +1,4 @@
-"""A model as this machine runs it, node by node, beside a prediction."""
+"""Measurement of a model on this machine, node by node, and comparison with a prediction."""
 
 from hwsim.calibration.measure.comparison import MeasuredComparison, MeasuredRow, compare_measured, print_measured
 from hwsim.calibration.measure.profile import NodeTime, parse_profile

@@ -1,4 +1,4 @@
-"""A model as this machine ran it beside what a simulation says of it, layer by layer."""
+"""Comparison of a measured run with its simulation, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.calibration.measure.nodes import GraphNode, cover, groups
 from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, measure
 from hwsim.fields import check
+from hwsim.message import Message, sentence
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ __all__ = ["MeasuredComparison", "MeasuredRow", "compare_measured", "print_measu
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
-    """One or more layers that ran as one or more nodes: what was predicted, the least and the median measured."""
+    """Layers and the nodes that ran them: predicted time, minimum and median of the measured times."""
 
     layers: tuple[str, ...]
     kind: str
@@ -46,7 +47,7 @@ class MeasuredRow:
 
 @dataclass(frozen=True)
 class MeasuredComparison:
-    """The result of `compare_measured`: rows, what only one side has, totals."""
+    """The result of `compare_measured`: rows, unmatched layers and nodes, totals."""
 
     machine: str
     workload: str
@@ -55,7 +56,7 @@ class MeasuredComparison:
     only_predicted: tuple[tuple[str, float], ...]
     only_measured: tuple[tuple[str, float], ...]
     predicted_s: float
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def error(self) -> float:
@@ -101,12 +102,13 @@ class MeasuredComparison:
             },
             "only_predicted": [{"layer": name, "predicted_s": time} for name, time in self.only_predicted],
             "only_measured": [{"node": name, "measured_s": time} for name, time in self.only_measured],
-            "notes": list(self.notes),
+            "notes": list(map(sentence, self.notes)),
+            "messages": [note.to_dict() for note in self.notes],
         }
 
 
 def kind_of(layer: Layer) -> str:
-    """The kind of a layer that errors are told by."""
+    """Layer kind by which errors are grouped."""
     from hwsim.workload.product import Product
 
     x = layer.lower(1)
@@ -131,13 +133,13 @@ KINDS = (
     "GEMM",
     "other",
 )
-"""Of several layers compared as one, the first of these names the kind: it is what takes the time."""
+"""Of several layers compared as one, the first of these is the kind: it dominates the time."""
 
 
 def comparison_of(
-    report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[str] = ()
+    report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[Message] = ()
 ) -> MeasuredComparison:
-    """A prediction and a measurement of the same model side by side; `layer_of` names the layer of each file's node."""
+    """Compare a prediction with a measurement of the same model; `layer_of` maps each file's node to its layer."""
     layers = {layer.name: layer for layer in report.workload}
     results: dict[str, LayerResult] = {result.name: result for result in report.results}
     times = {node.name: node for node in measurement.nodes}
@@ -179,11 +181,12 @@ def _bare_nodes(measurement: Measurement) -> tuple[GraphNode, ...]:
     return tuple(GraphNode(node.name, node.op, (), ()) for node in measurement.nodes)
 
 
-def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[str]]:
-    """The machine with so many threads, where its kind has them; else a note that it has none."""
+def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[Message]]:
+    """The machine with a number of threads, or a note if its kind has no threads."""
     spec_class = type(machine).spec_class
     if "threads" not in spec_class.model_fields:
-        return machine, [f"{machine.name} has no threads setting: it is compared as it is"]
+        template = "{machine} has no threads setting: it is compared as it is"
+        return machine, [Message("measure.no_threads", template, {"machine": machine.name})]
     document = deepcopy(machine.document)
     document.override({"threads": threads})
     return type(machine)(check(spec_class, document), machine.folder, document), []
@@ -200,7 +203,7 @@ def compare_measured(
     shapes: Mapping[str, int | Sequence[int]] | None = None,
     device: str = "cpu",
 ) -> MeasuredComparison:
-    """Predict a model on `machine`, run it on this one, and put them side by side.
+    """Predict a model on `machine`, run it on this one, and compare the times.
 
     Parameters
     ----------
@@ -220,11 +223,11 @@ def compare_measured(
     layer_of = {
         run.original[place].name: name for place, name in source_model.layers.items() if place < len(run.original)
     }
-    return comparison_of(report, run, layer_of, [*map(str, source_model.warnings), *notes])
+    return comparison_of(report, run, layer_of, [*source_model.warnings, *notes])
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:
-    """Print the rows, what only one side has, errors by kind of layer, and totals."""
+    """Print the rows, unmatched layers and nodes, errors by kind of layer, and totals."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -282,4 +285,4 @@ def print_measured(comparison: MeasuredComparison, console: Console) -> None:
             f"energy of the processor for one run, idle power included: {format_si(run.energy_j, 'J')} (RAPL)"
         )
     for note in comparison.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {sentence(note)}")

@@ -1,4 +1,4 @@
-"""Which layers a node of the runtime stands for: runtimes fuse, rename and add nodes.
+"""Layers of each runtime node: runtimes fuse, rename and add nodes.
 
 The graph that ran still names most of its outputs as the file does, or names a node after what it replaced. From such
 an output all nodes of the file are gone back over, as far as outputs that other nodes of the runtime give: what lies
@@ -28,12 +28,12 @@ class GraphNode:
 Covering = Mapping[str, frozenset[str]]
 """Name of a node of the runtime -> names of the file's nodes that it does."""
 
-_ADDED = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
-"""What onnxruntime's optimizers append to the name of what a node replaces."""
+_SUFFIX = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
+"""Suffixes that onnxruntime's optimizers append to the name of a replaced node."""
 
 
 _MOVES = {"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-"""Kernels that compute nothing: where one gives the output of another operator, the node before it did the work."""
+"""Kernels that compute nothing: the node before them computes the output."""
 
 
 def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
@@ -45,7 +45,7 @@ def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
     outputs = {output for ran in runtime for output in ran.outputs}
     for ran in runtime:
         if ran.name in roots:
-            # Whether it reads what another node gives under a name of the runtime's own.
+            # Whether it reads another node's output under a name of the runtime's own.
             is_renamed = any(tensor in outputs and tensor not in writer for tensor in ran.inputs)
             covers[ran.name] |= _above(roots[ran.name], roots_in_use, writer, ran.op if is_renamed else "")
     _absorb(runtime, file, writer, covers)
@@ -55,13 +55,13 @@ def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
 def _roots(
     runtime: Sequence[GraphNode], file: Sequence[GraphNode], writer: Mapping[str, GraphNode]
 ) -> dict[str, GraphNode]:
-    """Name of each node of the runtime -> the file's node whose output it gives, one for each at most."""
+    """Runtime node by name -> the file's node with the same output, at most one each."""
     by_name = {node.name: node for node in file if node.name}
     maker = {output: ran for ran in runtime for output in ran.outputs}
     roots: dict[str, GraphNode] = {}
     producers: dict[str, str] = {}
     for ran in runtime:
-        plain = _ADDED.sub("", ran.name)
+        plain = _SUFFIX.sub("", ran.name)
         namesake = by_name.get(plain) or writer.get(plain)
         root = next((writer[output] for output in ran.outputs if output in writer), None)
         to = ran
@@ -73,7 +73,7 @@ def _roots(
         root = root or namesake
         if root is None or root.name in producers:
             continue
-        if to.name in roots:  # the later output is what the whole of it gives
+        if to.name in roots:  # the later output is that of the whole node
             del producers[roots[to.name].name]
         roots[to.name] = root
         producers[root.name] = to.name
@@ -81,21 +81,21 @@ def _roots(
 
 
 def _above(root: GraphNode, roots_in_use: Set[str], writer: Mapping[str, GraphNode], upto: str) -> set[str]:
-    """The nodes that `root` depends on and nobody owns; with a kernel `upto`, back to the operator that it is for."""
+    """Unassigned nodes that `root` depends on; with a kernel `upto`, back to the operator of that kernel."""
     ancestors: set[str] = set()
-    reached = not upto
+    active = not upto
     waiting = [root]
     while waiting:
         node = waiting.pop()
         if upto and (node.op in upto or (node.op == "MatMul" and upto == "Gemm")):
-            reached = True
+            active = True
             continue
         for tensor in node.inputs:
             above = writer.get(tensor)
             if above is not None and above.name not in roots_in_use and above.name not in ancestors:
                 ancestors.add(above.name)
                 waiting.append(above)
-    return ancestors if reached else set()
+    return ancestors if active else set()
 
 
 def _absorb(
@@ -104,7 +104,7 @@ def _absorb(
     writer: Mapping[str, GraphNode],
     covers: dict[str, set[str]],
 ) -> None:
-    """Give each of the file's nodes that nobody does to the node, of those before it, that runs last."""
+    """Assign each unassigned node of the file to the last runtime node before it."""
     place = {ran.name: index for index, ran in enumerate(runtime)}
     last: dict[str, str] = {}  # file's node -> the node of the runtime that does it
     for name, names in covers.items():

@@ -1,4 +1,4 @@
-"""The profile that onnxruntime writes: how long each node took, and what watching it added."""
+"""The profile that onnxruntime writes: node times and profiling overhead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["NodeTime", "line_of", "parse_profile", "without_profiler"]
 
 MOST_WATCHED_S = 6e-6
 INPUT_SHARE = 12.0
-"""What the profiler adds to a node beside its inputs, over what it adds for one of them (3.0 us with 7, 2.0 with 1)."""
+"""Profiling overhead of a node without its inputs, relative to that of one input (3.0 us with 7, 2.0 with 1)."""
 SUFFIX = "_kernel_time"
 
 
@@ -37,11 +37,11 @@ def line_of(error: Exception) -> str:
 def without_profiler(
     nodes: tuple[NodeTime, ...], run_s: float, least_s: float = 0.0
 ) -> tuple[tuple[NodeTime, ...], float]:
-    """The nodes without what the profiler adds to each, and the mean of that.
+    """The nodes without profiling overhead, and its mean per node.
 
-    It adds what the nodes together outlast a run without it: from `least_s` a node, which a chain of tiny ones shows,
-    to 6 us (a run that was disturbed would say less, and nodes that were, more). It describes each input of a node, so
-    that a node of many inputs has more of it; at most half of a node's time is taken off.
+    The overhead is the sum of the node times less the time of a run without the profiler, limited to `least_s` (from a
+    chain of tiny nodes) to 6 us a node, since disturbances distort both. The profiler describes each input of a node,
+    so the overhead grows with the inputs; at most half of a node's time is subtracted.
     """
     if not nodes:
         return nodes, 0.0

@@ -18,6 +18,7 @@ from hwsim.calibration.measure.nodes import GraphNode
 from hwsim.calibration.measure.profile import NodeTime, line_of, parse_profile, without_profiler
 from hwsim.calibration.operators import chain_model
 from hwsim.errors import InputError, nearest
+from hwsim.message import Message
 
 __all__ = ["RUNTIMES", "Measurement", "measure"]
 
@@ -29,12 +30,12 @@ MAX_INPUT_ELEMENTS = 2**28
 WATCHED_NODES, WATCHED_RUNS = 64, 50
 Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, how much there is."""
+"""Current step, completed units, total units."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A model as it ran here.
+    """A measured run of a model.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class Measurement:
     optimized, original : tuple of GraphNode
         The graph as the runtime ran it, and as the file has it.
     energy_j : float or None
-        Energy of the processor's packages for one run, where the machine tells (RAPL).
+        Energy of the processor's packages for one run, where available (RAPL).
     """
 
     model: str
@@ -60,7 +61,7 @@ class Measurement:
     optimized: tuple[GraphNode, ...]
     original: tuple[GraphNode, ...]
     energy_j: float | None
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def nodes_s(self) -> float:
@@ -96,9 +97,9 @@ def measure(
     shapes : mapping, optional
         Other sizes that the model leaves open, by their names; or shapes of inputs, by the names of these.
     tell : callable, optional
-        Called with what is being done, how much is done and how much there is.
+        Called with the current step, completed units and total units.
     seconds : float
-        How long to run it, unless `runs` says.
+        Duration of the measurement, unless `runs` is given.
     device : str
         ``cpu``, or ``cuda``: then inputs and outputs stay on the device, and only whole runs are timed.
 
@@ -119,7 +120,7 @@ def measure(
 def check_request(
     model: str | Path, runtime: str, threads: int, batch: int, runs: int | None, device: str = "cpu"
 ) -> None:
-    """Refuse what cannot be measured, before anything is read."""
+    """Raise for invalid arguments before any file is read."""
     if runtime not in RUNTIMES:
         raise InputError(
             f"the runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}{nearest(runtime, RUNTIMES)}"
@@ -151,7 +152,7 @@ def _library(name: str) -> Any:
 
 
 def _check_provider(ort: Any, device: str, providers: Sequence[str]) -> None:
-    """Refuse a device that onnxruntime, or a session of it, does not run on: it would take the CPU and say nothing."""
+    """Raise if onnxruntime or its session does not run on the device: it would silently use the CPU."""
     if PROVIDERS[device] not in providers:
         raise InputError(
             f"onnxruntime {ort.__version__} must have {PROVIDERS[device]} to run on {device}, and here it has "
@@ -168,7 +169,7 @@ class _Run:
         self.onnx, self.ort = onnx, ort
         self.path, self.folder = path, folder
         self.threads, self.tell, self.device = threads, tell, device
-        self.notes: list[str] = []
+        self.notes: list[Message] = []
         self.source: str | bytes = str(path)
 
     def graph(self, path: Path) -> Any:
@@ -178,14 +179,15 @@ class _Run:
             raise InputError(f"cannot be read as ONNX: {line_of(error)}", str(self.path)) from None
 
     def file_nodes(self) -> tuple[GraphNode, ...]:
-        """The file's nodes; those without a name get that of their first output, so that the profiler can tell them."""
+        """The file's nodes; unnamed ones get the name of their first output, for the profiler."""
         model = self.graph(self.path)
         nodes = model.graph.node
         if all(node.name for node in nodes):
             return _nodes(model)
         outside = any(tensor.data_location == self.onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
         if outside or model.ByteSize() > 2**31 - 2**20:
-            self.notes.append("some nodes have no name, and weights lie outside the file: these nodes are not matched")
+            template = "some nodes have no name, and weights lie outside the file: these nodes are not matched"
+            self.notes.append(Message("measure.unnamed", template))
             return _nodes(model)
         names = {node.name for node in nodes}
         for node in nodes:
@@ -197,23 +199,23 @@ class _Run:
     def profiler_overhead_s(self) -> float:
         """What the profiler adds to a node at least: a chain of tiny ones with it and without."""
         self.source, feeds = chain_model(WATCHED_NODES)
-        plain, profiled = self.session(profiled=False), self.session(profiled=True)
+        plain, profiler = self.session(profile=False), self.session(profile=True)
         whole = min(self.run(plain, feeds) for _ in range(WATCHED_RUNS))
         for _ in range(WATCHED_RUNS):
-            self.run(profiled, feeds)
-        text = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+            self.run(profiler, feeds)
+        text = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         nodes = parse_profile(text, WATCHED_RUNS)
         return max(0.0, (math.fsum(node.least_s for node in nodes) - whole) / len(nodes))
 
-    def session(self, profiled: bool) -> Any:
+    def session(self, profile: bool) -> Any:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 4
-        if profiled:
+        if profile:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.folder / "profile")
             options.optimized_model_filepath = str(self.folder / "optimized.onnx")
-            # The graph is wanted, not its weights.
+            # Only the graph, not its weights.
             key = "session.optimized_model_external_initializers"
             options.add_session_config_entry(f"{key}_file_name", "weights.bin")
             options.add_session_config_entry(f"{key}_min_size_in_bytes", "64")
@@ -250,7 +252,7 @@ class _Run:
     def measure(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
         original = self.file_nodes()
         load = Load.now()
-        plain = self.session(profiled=False)
+        plain = self.session(profile=False)
         feeds = self.bind_inputs(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
@@ -261,25 +263,28 @@ class _Run:
             times.append(self.run(plain, feeds))
         joules = Energy.now().joules_since(before)
         if self.device != "cpu":
-            self.notes.append(f"{PROVIDERS[self.device]} is asynchronous: only whole runs are timed")
+            template = "{provider} is asynchronous: only whole runs are timed"
+            self.notes.append(Message("measure.whole_runs", template, {"provider": PROVIDERS[self.device]}))
             return self.result(original, (), (), batch, times, None)
         if joules is None:
-            self.notes.append("energy: no RAPL counter is readable on this machine")
-        del plain  # its threads would spin beside those of the next
-        profiled = self.session(profiled=True)
+            self.notes.append(Message("measure.no_energy", "energy: no RAPL counter is readable on this machine"))
+        del plain  # its threads would compete with those of the next session
+        profiler = self.session(profile=True)
         for index in range(WARM_RUNS + count):
             self.tell("runs with the profiler", min(count + index, 2 * count), 2 * count)
-            self.run(profiled, feeds)
-        profile = Path(profiled.end_profiling()).read_text(encoding="utf-8", errors="replace")
+            self.run(profiler, feeds)
+        profile = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         try:
             optimized = _nodes(self.graph(self.folder / "optimized.onnx"))
         except InputError:
             optimized = ()
-            self.notes.append("onnxruntime did not write the graph that it ran: fused nodes are matched by name alone")
+            template = "onnxruntime did not write the graph that it ran: fused nodes are matched by name alone"
+            self.notes.append(Message("measure.no_graph", template))
         nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
         nodes, watching = without_profiler(nodes, min(times), self.profiler_overhead_s())
         if watching:
-            self.notes.append(f"the profiler overhead, {watching * 1e6:.1f} us per node, is subtracted")
+            template = "the profiler overhead, {overhead_us:.1f} us per node, is subtracted"
+            self.notes.append(Message("measure.profiler", template, {"overhead_us": watching * 1e6}))
         self.notes += Load.now().since(load).notes()
         return self.result(original, optimized, nodes, batch, times, None if joules is None else joules / count)
 
@@ -295,7 +300,8 @@ class _Run:
         """What became of it, with how far the runs scatter."""
         spread = float(np.median(times)) / min(times) - 1
         if spread > 0.1:
-            self.notes.append(f"noise: the median run took {spread:.0%} longer than the fastest")
+            template = "noise: the median run took {spread:.0%} longer than the fastest"
+            self.notes.append(Message("noise.runs", template, {"spread": spread}, "warning"))
         provider = "" if self.device == "cpu" else f" ({PROVIDERS[self.device]})"
         return Measurement(
             str(self.path),

@@ -22,7 +22,7 @@ from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import Document, read_yaml
 
 __all__ = [
-    "Core",
+    "CpuCore",
     "Dtype",
     "Sequence",
     "core_document",
@@ -47,7 +47,7 @@ def run_formats() -> list[str]:
 Dtype = Annotated[str, OneOf(run_formats)]
 
 
-class Instruction(Spec):
+class CpuInstruction(Spec):
     """An instruction: cycles until its result can be added to, and what it does."""
 
     latency: Annotated[int, Field(ge=1, le=1000)]
@@ -79,7 +79,7 @@ class CoreMemories(Spec):
     l3: dict[str, Any] = {}
 
 
-class Core(Spec):
+class CpuCore(Spec):
     """A microarchitecture.
 
     `ports` lists what each vector port runs, `cycles` how long an instruction holds its port (default 1),
@@ -98,7 +98,7 @@ class Core(Spec):
     source: str
 
     @model_validator(mode="after")
-    def _whole_lanes(self) -> Core:
+    def _whole_lanes(self) -> CpuCore:
         if self.vector % 4 or self.vector > 1024:
             raise ValueError(
                 f"vector must be whole 32-bit lanes of at most 1024 B in all, not {float(self.vector):g} B"
@@ -150,7 +150,7 @@ class Core(Spec):
 
 
 class _File(Spec):
-    instructions: dict[Name, Instruction]
+    instructions: dict[Name, CpuInstruction]
     sequences: dict[Name, Sequence]
     cores: dict[Name, dict[str, Any]]
     sustained: RuleSpec
@@ -211,11 +211,11 @@ def core_document(core: object) -> dict[str, Any]:
 
 
 @cache
-def load_core(name: str) -> Core:
+def load_core(name: str) -> CpuCore:
     """A core by name; raises ValueError with the nearest."""
-    return Core.model_validate(core_document(name))
+    return CpuCore.model_validate(core_document(name))
 
 
-def core_named(core: str | dict[str, Any]) -> Core:
+def core_named(core: str | dict[str, Any]) -> CpuCore:
     """A core by name, or one that a machine file describes itself."""
-    return load_core(core) if isinstance(core, str) else Core.model_validate(core_document(core))
+    return load_core(core) if isinstance(core, str) else CpuCore.model_validate(core_document(core))

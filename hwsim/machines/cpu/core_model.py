@@ -8,8 +8,8 @@ from math import inf
 
 from hwsim.errors import nearest
 from hwsim.machines.cpu.core import core_named, load_core, sequence_of
-from hwsim.machines.cpu.library import Library, TypeSpec
-from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
+from hwsim.machines.cpu.library import CpuLibrary, TypeSpec
+from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.tiles import Ports
 from hwsim.units import Rate
 from hwsim.workload.number_format import DTYPES
@@ -24,7 +24,7 @@ class CoreModel:
     Bandwidths are in bytes per cycle, `l3_latency` is in cycles, `word` is the bytes of a value.
     """
 
-    library: Library
+    library: CpuLibrary
     type: TypeSpec
     dtype: str
     sequence: str
@@ -49,14 +49,14 @@ class CoreModel:
         return self.type.costs.get(name, 0.0) * self.library.factor(self.sequence, name)
 
 
-def core_model_of(spec: CpuSpec, library: Library, dtype: str, efficient: bool = False) -> CoreModel:
+def core_model_of(spec: CpuSpec, library: CpuLibrary, dtype: str, efficient: bool = False) -> CoreModel:
     """The model of a machine's core, or of its efficient core; raises ValueError for an unsupported format."""
     core, hz = core_named(spec.core), float(spec.clock_hz(spec.clock))
     memories = dict(spec.memories)
     if efficient and spec.efficient is not None:
         core, hz = load_core(spec.efficient.core), hz * spec.efficient.clock
-        memories["l1"] = MemorySpec.model_validate(core.memories.l1)
-        memories["l2"] = MemorySpec.model_validate(core.memories.l2)
+        memories["l1"] = CpuMemorySpec.model_validate(core.memories.l1)
+        memories["l2"] = CpuMemorySpec.model_validate(core.memories.l2)
     # Instructions and rates of the machine file hold for its performance cores.
     named = {} if efficient else {str(key): name for key, name in spec.instructions.items()}
     measured = {} if efficient else {str(key): rate for key, rate in spec.rates.items()}

@@ -17,7 +17,7 @@ from hwsim.machines.cpu.core import Dtype
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["COSTS", "Library", "TileSpec", "library_names", "load_library"]
+__all__ = ["COSTS", "CpuLibrary", "TileSpec", "library_names", "load_library"]
 
 _FOLDER = Path(__file__).parent / "libraries"
 
@@ -80,7 +80,7 @@ class TypeSpec(Spec):
         return self
 
 
-class Library(Spec):
+class CpuLibrary(Spec):
     """An inference library in one version.
 
     Attributes
@@ -139,11 +139,11 @@ def library_names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _load(path: Path) -> Library:
-    return check(Library, read_yaml(path))
+def _load(path: Path) -> CpuLibrary:
+    return check(CpuLibrary, read_yaml(path))
 
 
-def load_library(name: str, beside: Path | None = None) -> Library:
+def load_library(name: str, beside: Path | None = None) -> CpuLibrary:
     """A library by name, or by path (relative to `beside`, the folder of the machine that names it)."""
     if name.endswith((".yaml", ".yml")):
         return _load((beside or Path()) / name)

@@ -15,10 +15,10 @@ from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
-from hwsim.machines.cpu.library import COSTS, Library, load_library
+from hwsim.machines.cpu.library import COSTS, CpuLibrary, load_library
 from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
-from hwsim.machines.cpu.spec import CpuSpec, MemorySpec
+from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused
 from hwsim.machines.limits import check_size
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
@@ -45,7 +45,7 @@ class Cpu(Machine):
     ----------
     spec : CpuSpec
         The machine file.
-    library : Library
+    library : CpuLibrary
         Tiles and costs of the software.
     """
 
@@ -65,7 +65,7 @@ class Cpu(Machine):
         self.spec = spec.model_copy(update={"energy": energy_of(spec)})
         self.use(library)
 
-    def use(self, library: Library) -> None:
+    def use(self, library: CpuLibrary) -> None:
         """Replace the library, for fits and what-ifs; clears the plan cache."""
         self.library = library
         self.cache = PlanCache()
@@ -229,7 +229,7 @@ class Cpu(Machine):
 
     def idle_keys(self) -> dict[str, Message | str]:
         """Memory keys that the cost model does not read."""
-        keys = [key for key in MemorySpec.model_fields if key not in ("source", "fitted")]
+        keys = [key for key in CpuMemorySpec.model_fields if key not in ("source", "fitted")]
         template = "the cost model reads only {keys} of {memory}"
         idle: dict[str, Message | str] = {
             f"memories.{level}.{key}": Message("unused.memory_key", template, {"keys": list(read), "memory": level})

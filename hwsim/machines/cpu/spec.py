@@ -9,19 +9,19 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time, current
-from hwsim.machines.cpu.core import Core, Dtype, core_document, core_named, load_core, rule, run_formats, sequence_of
+from hwsim.machines.cpu.core import CpuCore, Dtype, core_document, core_named, load_core, rule, run_formats, sequence_of
 from hwsim.machines.cpu.library import COSTS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import MachineSpec
 from hwsim.units import Rate
 
-__all__ = ["CpuSpec", "EfficientSpec", "MemorySpec"]
+__all__ = ["CpuSpec", "EfficientSpec", "CpuMemorySpec"]
 
 Cores = Annotated[int, Field(gt=0, le=4096, strict=True)]
 _MEMORIES = ("l1", "l2", "l3", "dram")
 
 
-class MemorySpec(Spec):
+class CpuMemorySpec(Spec):
     """A cache or the main memory.
 
     `core` is what one core can get from it alone, `bandwidth` what all cores of a socket get together (of a private
@@ -92,7 +92,7 @@ class CpuSpec(MachineSpec):
     precision: Dtype | Literal["workload"] = "workload"
     instructions: dict[Dtype, Name] = {}
     rates: dict[Dtype, Annotated[float, Field(gt=0, le=1e6)]] = {}
-    memories: dict[Literal["l1", "l2", "l3", "dram"], MemorySpec]
+    memories: dict[Literal["l1", "l2", "l3", "dram"], CpuMemorySpec]
     costs: Annotated[
         dict[str, Cost | Annotated[dict[str, Cost], BeforeValidator(current)]], BeforeValidator(current)
     ] = {}
@@ -161,7 +161,7 @@ class CpuSpec(MachineSpec):
             self.clocks[self.clock] = self._sustained(self.sustained_clock, core)
         return self
 
-    def _sustained(self, block: SustainedSpec, core: Core) -> Any:
+    def _sustained(self, block: SustainedSpec, core: CpuCore) -> Any:
         """The clock with as many cores of a socket at work as this use of them has."""
         fma = core.best("fp32")
         width = float(core.rate(fma)) / 16 if fma else 1.0
@@ -178,7 +178,7 @@ class CpuSpec(MachineSpec):
         return general | (own if isinstance(own, dict) else {})
 
     @property
-    def own_core(self) -> Core:
+    def own_core(self) -> CpuCore:
         """The microarchitecture."""
         return core_named(self.core)
 

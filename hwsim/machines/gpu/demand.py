@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hwsim.machines.gpu.lower import Phases
 from hwsim.machines.plan import LayerPlan
 
-__all__ = ["KernelContext", "KernelPlan", "Load", "StreamShare"]
+__all__ = ["KernelContext", "GpuKernelPlan", "Load", "StreamShare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class KernelContext:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class KernelPlan(LayerPlan):
+class GpuKernelPlan(LayerPlan):
     """The plan of a layer with the demand of its kernel on the GPU.
 
     Attributes

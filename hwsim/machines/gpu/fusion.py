@@ -25,7 +25,7 @@ def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
         for producer in producers:
             readers.setdefault(producer, []).append(name)
     place = {layer.name: i for i, layer in enumerate(workload)}
-    hosted: dict[str, tuple[str, int]] = {}
+    hosts: dict[str, tuple[str, int]] = {}
     for layer in workload:
         x = layer.lower(1)
         if isinstance(x, Product) or x.kind not in ("activation", "elementwise"):
@@ -33,17 +33,17 @@ def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
         producers = workload.inputs[layer.name]
         if x.kind == "elementwise" and (x.function not in ("add", "mul", "sub") or x.operands != 2):
             continue
-        hosts = []
+        candidates = []
         for producer in producers:
-            host = hosted[producer][0] if producer in hosted else producer
+            host = hosts[producer][0] if producer in hosts else producer
             tiled = host in place and _is_tiled(workload[host])
             if tiled and len(readers[producer]) == 1 and workload[producer].output.elements == layer.output.elements:
-                hosts.append(host)
-        if hosts:
-            last = max(hosts, key=lambda host: place[host])
+                candidates.append(host)
+        if candidates:
+            last = max(candidates, key=lambda host: place[host])
             # The other operand must be there before the host runs.
-            others = [p for p in producers if p not in hosted or hosted[p][0] != last]
+            others = [p for p in producers if p not in hosts or hosts[p][0] != last]
             early = all(p == last or p not in place or place[p] < place[last] for p in others)
             if early:
-                hosted[layer.name] = (last, len(producers) - 1)
-    return hosted
+                hosts[layer.name] = (last, len(producers) - 1)
+    return hosts

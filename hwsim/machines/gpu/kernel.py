@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from hwsim.machines.gpu.demand import KernelPlan, Load
+from hwsim.machines.gpu.demand import GpuKernelPlan, Load
 from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.selection import Selection
@@ -28,10 +28,10 @@ def _bounds(word: str) -> dict[str, str]:
     return {"": word, **dict.fromkeys(_STAGES, word)}
 
 
-def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> KernelPlan:
+def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> GpuKernelPlan:
     """A layer without a kernel of its own."""
     counts: dict[Action, int] = {("mac", "", layer.input.dtype): layer.macs * batch} if layer.macs else {}
-    return KernelPlan(
+    return GpuKernelPlan(
         layer, batch, why, nothing(), counts,
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=0, peak_macs_per_cycle=timer.peak("fp32"), dram_bytes=0, bounds={"": "fused"},
@@ -41,16 +41,16 @@ def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> KernelPlan
 
 def plan_stream(
     timer: Timer, layer: Layer, batch: int, types: Types, work: StreamingKernel, read: int = 0, slow: float = 1.0
-) -> KernelPlan:
+) -> GpuKernelPlan:
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
         return plan_nothing(timer, layer, batch, work.algorithm)
     spec = timer.spec
     c = timer.constants["cuda"]
-    moved = work.read + work.written + read
-    l2 = moved / (c.l2_share * 64 * spec.sms * timer.clock)
-    in_l2 = moved <= c.l2_kept * timer.l2 / 2
-    dram = 0.0 if in_l2 else moved / (c.dram_share * timer.dram)
+    total_bytes = work.read + work.written + read
+    l2 = total_bytes / (c.l2_share * 64 * spec.sms * timer.clock)
+    in_l2 = total_bytes <= c.l2_kept * timer.l2 / 2
+    dram = 0.0 if in_l2 else total_bytes / (c.dram_share * timer.dram)
     rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) else 1)
     issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
     core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * slow
@@ -65,8 +65,8 @@ def plan_stream(
         counts["dram", tensor, action] = 0 if in_l2 else n
     launch, multiply = timer.ticks(timer.floor), timer.ticks(core)
     phases = Phases(launch, multiply, 0, 0, min(timer.ticks(l2), multiply), min(timer.ticks(dram), multiply))
-    total = 0 if in_l2 else moved
-    amounts = (("l2", float(moved)), ("dram", float(total)), ("mac.fp32", float(layer.macs * batch)))
+    total = 0 if in_l2 else total_bytes
+    amounts = (("l2", float(total_bytes)), ("dram", float(total)), ("mac.fp32", float(layer.macs * batch)))
     seconds = phases.total / timer.rate_hz
     columns: Columns = {
         "kernel": work.algorithm, "kernel_s": seconds, "launch_s": timer.floor * 1e-6,
@@ -76,13 +76,13 @@ def plan_stream(
         Message(
             "gpu.streaming",
             "{moved_bytes:,} B in {memory}; {time_s:si s}",
-            {"moved_bytes": moved, "memory": "L2" if in_l2 else "DRAM", "time_s": _seconds(words)},
+            {"moved_bytes": total_bytes, "memory": "L2" if in_l2 else "DRAM", "time_s": _seconds(words)},
         ),
     )
     peak = max(timer.peak(types.math), int(rate * spec.sms))
-    asked = layer.lower(batch)
-    nest = stream_nest(asked, types) if isinstance(asked, Product) else (None, None)
-    return KernelPlan(
+    demand = layer.lower(batch)
+    nest = stream_nest(demand, types) if isinstance(demand, Product) else (None, None)
+    return GpuKernelPlan(
         layer, batch, work.algorithm, lower(phases), {key: n for key, n in counts.items() if n},
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
@@ -99,32 +99,32 @@ def _seconds(microseconds: dict[str, float]) -> dict[str, float]:
 
 def plan_product(
     timer: Timer, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
-) -> KernelPlan:
+) -> GpuKernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
     sparse = layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
     unit = timer.unit(types.math, layer_kind(layer), sparse)
     assert unit is not None
-    chosen = Selection.of(timer, work, unit, types, read, slow)
-    t, terms, words, tile = chosen.timed.timing, chosen.terms, chosen.words, chosen.tile
+    selection = Selection.of(timer, work, unit, types, read, slow)
+    t, terms, words, tile = selection.gemms.timing, selection.terms, selection.words, selection.tile
     bound = max(words, key=lambda word: words[word])
     macs, peak = layer.macs * batch, timer.peak(unit.math, unit.sparse)
     dram = int(t.dram_bytes[0]) * work.times
     ideal = macs / (peak * timer.clock)
-    seconds, waves = chosen.phases.total / timer.rate_hz, int(t.waves[0])
+    seconds, waves = selection.phases.total / timer.rate_hz, int(t.waves[0])
     columns: Columns = {
-        "kernel": chosen.name,
+        "kernel": selection.name,
         "kernel_s": seconds,
-        "launch_s": chosen.floor * 1e-6,
+        "launch_s": selection.floor * 1e-6,
         "tensor_s": terms["mma"] * 1e-6,
         "l2_s": terms["l2"] * 1e-6,
         "dram_s": terms["dram"] * 1e-6,
         "store_s": terms["store"] * 1e-6,
-        "tiles": chosen.tiles,
+        "tiles": selection.tiles,
         "waves": waves,
-        "wave_fill": chosen.fill,
+        "wave_fill": selection.fill,
         "macs_per_dram_byte": macs / dram if dram else 0.0,
         "ridge_macs_per_byte": peak * timer.clock / timer.dram,
-        "peak_share": ideal / chosen.us,
+        "peak_share": ideal / selection.us,
         "clock_hz": timer.clock * 1e6 / slow,
     }
     second, _ = unit.kernels.tiles[int(t.second[0])]
@@ -135,11 +135,11 @@ def plan_product(
         "format": types.math,
     }
     wave = {
-        "tile": chosen.name,
-        "tiles": chosen.tiles,
+        "tile": selection.name,
+        "tiles": selection.tiles,
         "per_sm": int(t.per_sm[0]),
         "waves": waves,
-        "fill": chosen.fill,
+        "fill": selection.fill,
     }
     why = [
         Message("gpu.instruction", "{instruction} {shape} ({unit}), {format}", instruction),
@@ -151,7 +151,7 @@ def plan_product(
         Message("gpu.time", "time by cause: {time_s:si s}", {"time_s": _seconds(words)}),
     ]
     padding = 1 - work.b * work.m * work.n * work.unpadded / (
-        chosen.tiles * tile.rows * tile.columns * ceil(work.k / chosen.split)
+        selection.tiles * tile.rows * tile.columns * ceil(work.k / selection.split)
     )
     if padding > 0.02:
         values = {"share": float(padding), "rows": tile.rows, "columns": tile.columns}
@@ -171,16 +171,16 @@ def plan_product(
     if types.converted:
         names = {"format": types.converted, "math": types.math}
         why.append(Message("gpu.converted", "{format} weights are converted to {math} when read", names))
-    executed = round(macs / unit.sparse)
+    mac_count = round(macs / unit.sparse)
     # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
     even = work.b * work.times * work.m * work.n * work.unpadded == macs
     nested = even and not work.winograd
-    problem, mapping = tile_nest(work, tile, chosen.split, unit, types, timer.spec.sms) if nested else (None, None)
-    return KernelPlan(
-        layer, batch, f"{work.algorithm}, {chosen.name} of {timer.library.name}", lower(chosen.phases),
-        chosen.counts(macs), macs=macs, macs_live=layer.macs_live * batch, macs_executed=executed,
+    problem, mapping = tile_nest(work, tile, selection.split, unit, types, timer.spec.sms) if nested else (None, None)
+    return GpuKernelPlan(
+        layer, batch, f"{work.algorithm}, {selection.name} of {timer.library.name}", lower(selection.phases),
+        selection.counts(macs), macs=macs, macs_live=layer.macs_live * batch, macs_executed=mac_count,
         compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=dram, bounds=_bounds(bound), problem=problem, mapping=mapping, columns=columns, why=tuple(why),
         limits={word: us * 1e-6 for word, us in words.items()},
-        load=chosen.load(ideal), seconds=seconds, fill=chosen.fill,
+        load=selection.load(ideal), seconds=seconds, fill=selection.fill,
     )  # fmt: skip

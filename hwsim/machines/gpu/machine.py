@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
-from hwsim.machines.gpu.demand import KernelContext, KernelPlan
+from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.spec import GpuSpec
@@ -91,10 +91,10 @@ class Gpu(Machine):
         data.pop("prices", None)
         return data
 
-    def _plan(self, layer: Layer, batch: int) -> KernelPlan:
+    def _plan(self, layer: Layer, batch: int) -> GpuKernelPlan:
         return self._plan_in(layer, batch, KernelContext())
 
-    def _plan_in(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
+    def _plan_in(self, layer: Layer, batch: int, context: KernelContext) -> GpuKernelPlan:
         if self.spec.streams == 1:
             return self._kernel(layer, batch, context)
         kernel = self._alone_plan(layer, batch, replace(context, share=None))
@@ -102,7 +102,7 @@ class Gpu(Machine):
             return concurrent_idle_plan(kernel, self.spec.streams)
         return concurrent_plan(kernel, context.share, self.timer.rate_hz * 1e-6)
 
-    def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
+    def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> GpuKernelPlan:
         if context.host:
             return plan_nothing(self.timer, layer, batch, f"fused into {context.host}")
         types = self.types(layer)
@@ -162,26 +162,26 @@ class Gpu(Machine):
         shares = zip(contexts, streams.shares(), strict=True)
         return [replace(context, share=share) for context, share in shares], streams
 
-    def _alone(self, workload: Workload, batch: int, contexts: Sequence[KernelContext]) -> list[KernelPlan]:
+    def _alone(self, workload: Workload, batch: int, contexts: Sequence[KernelContext]) -> list[GpuKernelPlan]:
         """Plans of a network that has the GPU to itself."""
         return [self._alone_plan(layer, batch, context) for layer, context in zip(workload, contexts, strict=True)]
 
-    def _alone_plan(self, layer: Layer, batch: int, context: KernelContext) -> KernelPlan:
+    def _alone_plan(self, layer: Layer, batch: int, context: KernelContext) -> GpuKernelPlan:
         """The plan of a kernel that has the GPU to itself, also where streams share it."""
         if self.spec.streams == 1:
             plan = self.layer_plan(layer, batch, context)
-            assert isinstance(plan, KernelPlan)
+            assert isinstance(plan, GpuKernelPlan)
             return plan
         key = ("alone", batch, context, *layer.likeness)
         if key not in self.cache.memo:
             check_size(layer, batch)
             self.cache.memo[key] = self._kernel(layer, batch, context)
-        alone: KernelPlan = self.cache.memo[key]
+        alone: GpuKernelPlan = self.cache.memo[key]
         return alone
 
     def power_columns(self, plan: LayerPlan) -> dict[str, float | int | str]:
         """What the board draws while the kernel runs."""
-        if not isinstance(plan, KernelPlan) or not plan.load.amounts:
+        if not isinstance(plan, GpuKernelPlan) or not plan.load.amounts:
             return {}
         return {"draw_w": self.timer.draw_w(plan.load) + float(self.spec.power.idle)}
 
@@ -245,8 +245,8 @@ class Gpu(Machine):
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
         """What the kernels write, which run in `precision` or what the library falls back on."""
-        changed = self.spec.precision != "workload"
-        return {layer.name: self.types(layer).o for layer in workload if layer.macs or changed}
+        converts = self.spec.precision != "workload"
+        return {layer.name: self.types(layer).o for layer in workload if layer.macs or converts}
 
     def memory_bytes(self) -> int:
         """Bytes of device memory."""
@@ -261,12 +261,12 @@ class Gpu(Machine):
         # Weights are shared by streams.
         live = workload.peak_activation_bytes(batch, self.activation_bits(workload)) * self.spec.streams
         cache = workload.cache_bytes(batch) * self.spec.streams
-        held = (("key and value cache", cache),) if cache else ()
-        parts = (("weights", weights), ("activations", live), *held, ("context", _CONTEXT))
+        residents = (("key and value cache", cache),) if cache else ()
+        parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
-        """Library and harness; what streams share."""
+        """Library and launch mode; resources that streams share."""
         timer, workload = self.timer, plan.workload
         values = {"library": timer.library.name, "generation": timer.generation.name, "launch": timer.harness.name}
         notes = [Message("gpu.library", "kernels of {library} on {generation}, launch mode: {launch}", values)]
@@ -298,7 +298,7 @@ class Gpu(Machine):
         """What fills the last wave: the rows that the same waves would have held."""
         layer, batch = plan.workload[name], plan.batch
         kernel = plan[name]
-        assert isinstance(kernel, KernelPlan)
+        assert isinstance(kernel, GpuKernelPlan)
         fill = kernel.fill
         if self.spec.streams > 1 or not layer.macs or fill > 0.97:
             return ()  # tiles of other streams fill the waves
@@ -317,5 +317,5 @@ class Gpu(Machine):
 
 
 def _seconds(plan: LayerPlan) -> float:
-    assert isinstance(plan, KernelPlan)
+    assert isinstance(plan, GpuKernelPlan)
     return plan.seconds

@@ -20,8 +20,8 @@ __all__ = [
     "Constants",
     "Generation",
     "LaunchMode",
-    "Instruction",
-    "Library",
+    "GpuInstruction",
+    "GpuLibrary",
     "KernelSet",
     "Tile",
     "check_types",
@@ -88,7 +88,7 @@ class Constants(Spec):
     fitted: str | None = None
 
 
-class Instruction(Spec):
+class GpuInstruction(Spec):
     """What multiplies: its name, the m, n and k of one, which unit it runs on and whether it skips 2:4 zeros."""
 
     name: str
@@ -112,13 +112,13 @@ class Generation(Spec):
     synchronous_rate_source: str | None = None
     camping: Annotated[float, Field(ge=1, le=10)] = 1.0
     camping_source: str | None = None
-    instructions: dict[str, Instruction]
+    instructions: dict[str, GpuInstruction]
     constants: dict[Literal["cuda", "dp4a", "tensor"], Constants]
     prices: dict[str, PriceSpec]
     fitted: dict[str, str] = {}
 
     @model_validator(mode="after")
-    def _known(self) -> Generation:
+    def _check_names(self) -> Generation:
         check_types("instructions", self.instructions)
         return self
 
@@ -193,7 +193,7 @@ class KernelSet(Spec):
         return current(data)
 
     @model_validator(mode="after")
-    def _known(self) -> KernelSet:
+    def _check_names(self) -> KernelSet:
         for name in self.constants:
             if name not in Constants.model_fields:
                 raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
@@ -205,12 +205,12 @@ class KernelSet(Spec):
         tiles = {(t.rows, t.columns): t for t in self.tiles}
         if self.transpose:
             for tile in self.tiles:
-                turned = tile.model_copy(update={"rows": tile.columns, "columns": tile.rows})
-                tiles.setdefault((turned.rows, turned.columns), turned)
+                transpose = tile.model_copy(update={"rows": tile.columns, "columns": tile.rows})
+                tiles.setdefault((transpose.rows, transpose.columns), transpose)
         return [(tile, split) for tile in tiles.values() for split in self.splits]
 
 
-class Library(Spec):
+class GpuLibrary(Spec):
     """A library in one version: its kernels; what it makes of a type that it has none for; whether it fuses layers.
 
     `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that.
@@ -251,7 +251,7 @@ class LaunchMode(Spec):
     fitted: dict[str, str] = {}
 
 
-P = TypeVar("P", Generation, Library, LaunchMode)
+P = TypeVar("P", Generation, GpuLibrary, LaunchMode)
 
 
 @lru_cache(maxsize=64)
@@ -280,9 +280,9 @@ def load_generation(name: str, beside: Path | None = None) -> Generation:
     return _load(name, "generations", "generation of GPUs", Generation, beside)
 
 
-def load_library(name: str, beside: Path | None = None) -> Library:
+def load_library(name: str, beside: Path | None = None) -> GpuLibrary:
     """A library by name, or by path relative to `beside`."""
-    return _load(name, "libraries", "GPU library", Library, beside)
+    return _load(name, "libraries", "GPU library", GpuLibrary, beside)
 
 
 def load_harness(name: str, beside: Path | None = None) -> LaunchMode:

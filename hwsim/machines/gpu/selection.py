@@ -12,7 +12,7 @@ from hwsim.machines.gpu.demand import Load
 from hwsim.machines.gpu.lower import Phases
 from hwsim.machines.gpu.parts import Tile
 from hwsim.machines.gpu.tiles import Products
-from hwsim.machines.gpu.timing import Timed, Timer, Unit, shared_bytes
+from hwsim.machines.gpu.timing import GemmTiming, Timer, Unit, shared_bytes
 from hwsim.machines.gpu.work import TiledProduct, Types
 from hwsim.machines.plan import Action
 
@@ -29,7 +29,7 @@ class Selection:
     work: TiledProduct
     unit: Unit
     products: Products
-    timed: Timed
+    gemms: GemmTiming
 
     @classmethod
     def of(cls, timer: Timer, work: TiledProduct, unit: Unit, types: Types, read: int, slow: float) -> Selection:
@@ -44,22 +44,22 @@ class Selection:
     @property
     def tile(self) -> Tile:
         """The tile of a threadblock."""
-        return self.unit.kernels.tiles[int(self.timed.timing.best[0])][0]
+        return self.unit.kernels.tiles[int(self.gemms.timing.best[0])][0]
 
     @property
     def split(self) -> int:
         """Parts of the inner dimension that are summed apart."""
-        return self.unit.kernels.tiles[int(self.timed.timing.best[0])][1]
+        return self.unit.kernels.tiles[int(self.gemms.timing.best[0])][1]
 
     @property
     def tiles(self) -> int:
         """Tiles of the product."""
-        return int(self.timed.timing.tiles[0])
+        return int(self.gemms.timing.tiles[0])
 
     @property
     def fill(self) -> float:
         """How full the waves are on average."""
-        return self.tiles / (int(self.timed.timing.per_sm[0]) * self.timer.spec.sms)
+        return self.tiles / (int(self.gemms.timing.per_sm[0]) * self.timer.spec.sms)
 
     @property
     def vector(self) -> bool:
@@ -78,7 +78,7 @@ class Selection:
     @property
     def us(self) -> float:
         """Microseconds of the layer."""
-        return float(self.timed.time[0]) * self.work.times
+        return float(self.gemms.time[0]) * self.work.times
 
     @property
     def floor(self) -> float:
@@ -88,7 +88,7 @@ class Selection:
     @cached_property
     def terms(self) -> dict[str, float]:
         """Microseconds of each limit of the kernel."""
-        return {name: float(getattr(self.timed.timing, name)[0]) * self.work.times for name in _TERMS}
+        return {name: float(getattr(self.gemms.timing, name)[0]) * self.work.times for name in _TERMS}
 
     @cached_property
     def words(self) -> dict[str, float]:
@@ -96,8 +96,8 @@ class Selection:
         terms, tile = self.terms, self.tile
         core = {"L2": terms["l2"], "shared memory": terms["shared"], "dram": max(terms["dram"], terms["step"])}
         tensor = self.unit.instruction.unit == "tensor"
-        lost = 64 * (tile.rows + tile.columns) / (tile.rows * tile.columns) > 1.5
-        core["tensor" if tensor and not lost else "issue"] = terms["mma"]
+        inefficient = 64 * (tile.rows + tile.columns) / (tile.rows * tile.columns) > 1.5
+        core["tensor" if tensor and not inefficient else "issue"] = terms["mma"]
         limit = max(core, key=lambda word: core[word])
         words = {"launch": self.floor + terms["split"] + terms["wave"], **core}
         if limit in ("tensor", "issue", "shared memory") or core["dram"] == terms["step"]:
@@ -109,7 +109,7 @@ class Selection:
     @cached_property
     def phases(self) -> Phases:
         """Whole ticks that add up to the predicted time."""
-        timer, work, timing = self.timer, self.work, self.timed.timing
+        timer, work, timing = self.timer, self.work, self.gemms.timing
         # The mean over good kernels is a little more than the best: every phase is stretched alike, the launch is not.
         best = float(timing.best_time[0]) * work.times - self.floor
         stretch = max(0.0, self.us - self.floor) / max(best, 1e-12)
@@ -125,7 +125,7 @@ class Selection:
 
     def load(self, ideal: float) -> Load:
         """What the kernel takes of what streams share; of the SMs at the least the microseconds that are `ideal`."""
-        timer, c, work, timing = self.timer, self.unit.constants, self.work, self.timed.timing
+        timer, c, work, timing = self.timer, self.unit.constants, self.work, self.gemms.timing
         us, fill = self.us - self.floor, 1.0 if self.vector else self.fill
         quantize = 0.0
         if self.unit.menu.quantize is not None:
@@ -133,34 +133,34 @@ class Selection:
         busy = fill * max(0.0, us - quantize) + quantize
         l2 = float(timing.l2_bytes[0]) / (c.l2_share * 64 * timer.spec.sms * timer.clock)
         # Alone the write of the output ends behind the next kernel; with streams somebody waits for it in any case.
-        written = work.b * work.m * work.n * self.products.bytes_o
-        dram = float(timing.dram[0]) + written / (c.dram_share * timer.dram)
+        output_bytes = work.b * work.m * work.n * self.products.bytes_o
+        dram = float(timing.dram[0]) + output_bytes / (c.dram_share * timer.dram)
         amounts = timer.amounts(self.products, self.unit, timing)
         shares = tuple((name, float(amount[0])) for name, amount in amounts.items())
         sms, l2 = min(us, max(busy, ideal)), min(us, l2 * work.times)
-        return Load(self.phases, sms, l2, dram * work.times, float(self.timed.time[0]), shares)
+        return Load(self.phases, sms, l2, dram * work.times, float(self.gemms.time[0]), shares)
 
     def counts(self, macs: int) -> dict[Action, int]:
         """MACs of the layer, instructions with their padding, and bytes at each level."""
         p, unit, work, tile, split = self.products, self.unit, self.work, self.tile, self.split
-        times, step, timing = work.times, unit.menu.step, self.timed.timing
+        times, step, timing = work.times, unit.menu.step, self.gemms.timing
         ks = ceil(ceil(work.k / split) / step) * step
         run = round(macs / unit.sparse)
         one = unit.instruction.tile
-        issued = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
+        mma_count = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
         grid = -(-work.m // tile.rows), -(-work.n // tile.columns)
         # Rows outside the product are not fetched.
         rows = round(work.b * split * grid[1] * work.m * ks * p.bytes_a) * times
         columns = round(work.b * split * grid[0] * work.n * ks * p.bytes_w) * times
         out = round(work.b * work.m * work.n * p.bytes_o) * times
         sums = 4 * (split + 1) * work.b * work.m * work.n * times if split > 1 else 0
-        dram, written = int(timing.dram_bytes[0]), int(timing.dram_written[0])
-        fetched = (dram - written) * times
-        weights = min(fetched, round(work.b * work.n * work.k * p.bytes_w) * times)
+        dram, output_bytes = int(timing.dram_bytes[0]), int(timing.dram_written[0])
+        read_bytes = (dram - output_bytes) * times
+        weights = min(read_bytes, round(work.b * work.n * work.k * p.bytes_w) * times)
         counts: dict[Action, int] = {
             ("mac", "", unit.math): run,
             ("mac", "", "skipped"): macs - run,
-            ("instruction", "", unit.instruction.name): issued,
+            ("instruction", "", unit.instruction.name): mma_count,
             ("shared", "operands", "read"): round(run * shared_bytes(p, unit)),
             ("shared", "ifmap", "fill"): rows,
             ("shared", "weight", "fill"): columns,
@@ -168,8 +168,8 @@ class Selection:
             ("l2", "weight", "read"): columns,
             ("l2", "psum", "move"): sums,
             ("l2", "ofmap", "write"): out,
-            ("dram", "ifmap", "read"): fetched - weights,
+            ("dram", "ifmap", "read"): read_bytes - weights,
             ("dram", "weight", "read"): weights,
-            ("dram", "ofmap", "write"): written * times,
+            ("dram", "ofmap", "write"): output_bytes * times,
         }
         return {key: n for key, n in counts.items() if n}

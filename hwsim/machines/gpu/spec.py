@@ -26,12 +26,12 @@ class SmSpec(Spec):
     shared: Size
 
     @model_validator(mode="after")
-    def _known(self) -> SmSpec:
+    def _check_names(self) -> SmSpec:
         check_types("macs", self.macs)
         return self
 
 
-class MemorySpec(Spec):
+class GpuMemorySpec(Spec):
     """L2 or DRAM: size and bandwidth; how many partitions have a copy of their own."""
 
     size: Size
@@ -41,7 +41,7 @@ class MemorySpec(Spec):
     source: str
 
 
-class PowerSpec(Spec):
+class GpuPowerSpec(Spec):
     """What the board may draw, what it draws doing nothing, and how long the clock takes to follow.
 
     `reaction` is the length of a run at which half of the power cap is felt; 0: it holds from the start.
@@ -69,8 +69,8 @@ class GpuSpec(MachineSpec):
     clock: Name = "sm"
     sms: Positive
     sm: SmSpec
-    memories: dict[Literal["l2", "dram"], MemorySpec]
-    power: PowerSpec
+    memories: dict[Literal["l2", "dram"], GpuMemorySpec]
+    power: GpuPowerSpec
     prices: dict[str, PriceSpec] = {}
     library: Annotated[str, Field(min_length=1, max_length=300)] = "tensorrt"
     harness: Annotated[str, Field(min_length=1, max_length=300)] = "graph"
@@ -84,7 +84,7 @@ class GpuSpec(MachineSpec):
     energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
 
     @model_validator(mode="after")
-    def _connected(self) -> GpuSpec:
+    def _check_references(self) -> GpuSpec:
         if self.clock not in self.clocks:
             raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         if "energy" in self.model_fields_set:

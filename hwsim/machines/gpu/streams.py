@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
-from hwsim.machines.gpu.demand import KernelPlan, StreamShare
+from hwsim.machines.gpu.demand import GpuKernelPlan, StreamShare
 from hwsim.machines.gpu.lower import lower_concurrent, nothing
 from hwsim.machines.gpu.timing import Timer
 from hwsim.message import Message
@@ -31,11 +31,11 @@ class ConcurrentStreams:
     Parameters
     ----------
     timer : Timer
-    alone, free : list of KernelPlan
+    alone, free : list of GpuKernelPlan
         The network with the GPU to itself; the same without the power cap.
     """
 
-    def __init__(self, timer: Timer, alone: list[KernelPlan], free: list[KernelPlan]) -> None:
+    def __init__(self, timer: Timer, alone: list[GpuKernelPlan], free: list[GpuKernelPlan]) -> None:
         self.streams = int(timer.spec.streams)
         self.alone = alone
         self._tick = timer.rate_hz * 1e-6
@@ -82,9 +82,9 @@ class ConcurrentStreams:
         """The share of each kernel; None for a layer without one."""
         n, times = self.streams, [_microseconds(plan) for plan in self.alone]
         # The extra latency is distributed in proportion to demand on the saturated resource.
-        asked = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
+        demand = [max(0.0, n * max(work.values()) - us) for work, us in zip(self.work, times, strict=True)]
         late = max(0.0, n * self.interval - self.once)
-        share = late / sum(asked) if sum(asked) else 0.0
+        share = late / sum(demand) if sum(demand) else 0.0
         own = [self._own(plan, work) for plan, work in zip(self.alone, self.work, strict=True)]
         totals = {name: sum(each[name] for each in own) for name in _SHARED}
         whole = n * self.interval * self._tick
@@ -96,16 +96,16 @@ class ConcurrentStreams:
         }
         return [
             self._share(plan, us, work["SMs"], share * more, mine, busy)
-            for plan, us, work, more, mine in zip(self.alone, times, self.work, asked, own, strict=True)
+            for plan, us, work, more, mine in zip(self.alone, times, self.work, demand, own, strict=True)
         ]
 
-    def _own(self, plan: KernelPlan, work: dict[str, float]) -> dict[str, int]:
+    def _own(self, plan: GpuKernelPlan, work: dict[str, float]) -> dict[str, int]:
         """Ticks for which a kernel uses each resource; pending writes count among the others."""
         after = plan.load.phases.total - plan.load.phases.launch
         return {name: min(round(work[name] * self._tick), after) for name in _SHARED}
 
     def _share(
-        self, plan: KernelPlan, us: float, held: float, wait: float, own: dict[str, int], busy: dict[str, float]
+        self, plan: GpuKernelPlan, us: float, hold: float, wait: float, own: dict[str, int], busy: dict[str, float]
     ) -> StreamShare | None:
         n, phases = self.streams, plan.load.phases
         if not phases.total:
@@ -115,12 +115,12 @@ class ConcurrentStreams:
         # A layer's part of the interval is its SM-time and, of SM-time that nobody uses, as much as it takes of the
         # latency: so no layer does more than the SMs can, though streams are in different layers.
         spare = max(0.0, self.interval - self.total["SMs"])
-        part = held + spare * (us + wait) / (n * self.interval)
+        part = hold + spare * (us + wait) / (n * self.interval)
         bound = self.bound if wait > us else ""
         return StreamShare(n, late, tuple(own.values()), others, part, bound)
 
 
-def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> KernelPlan:
+def concurrent_plan(plan: GpuKernelPlan, share: StreamShare, tick: float) -> GpuKernelPlan:
     """The plan of a kernel on one of several streams; `tick` is the ticks in a microsecond."""
     phases, n = plan.load.phases, share.streams
     word = f"shared {share.bound}" if share.bound else plan.bounds[""]
@@ -146,10 +146,10 @@ def concurrent_plan(plan: KernelPlan, share: StreamShare, tick: float) -> Kernel
     )
 
 
-def concurrent_idle_plan(plan: KernelPlan, streams: int) -> KernelPlan:
+def concurrent_idle_plan(plan: GpuKernelPlan, streams: int) -> GpuKernelPlan:
     """The plan of a layer without a kernel on one of several streams."""
     return replace(plan, program=nothing(concurrent=True), streams=float(streams))
 
 
-def _microseconds(plan: KernelPlan) -> float:
+def _microseconds(plan: GpuKernelPlan) -> float:
     return plan.seconds * 1e6

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from hwsim.machines.gpu.parts import Constants, KernelSet
 
-__all__ = ["Chip", "Kernels", "Products", "Timing", "time_products"]
+__all__ = ["Chip", "Kernels", "Products", "TileTiming", "time_products"]
 
 Floats = NDArray[np.float64]
 _NORM, _REGRET, _WITHIN = 6, 0.05, 0.3
@@ -102,7 +102,7 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class Timing:
+class TileTiming:
     """Timing of each GEMM: microseconds, the best kernel and the next tile, and the terms of the best.
 
     `time` is the mean over good kernels; the terms are those of the best alone.
@@ -145,7 +145,7 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     # Two stages of operands, of 128 B at most along the inner dimension, and fp32 sums of all CTAs of an SM must fit.
     stage = 2 * q * (tm * min(ker.menu.step * p.bytes_a, 128) + tn * min(ker.menu.step * p.bytes_w, 128))
     fits = (stage <= chip.shared) & (4 * q * tm * tn <= chip.registers)
-    allowed = fits & (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
+    legal = fits & (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
     tiles = b * gm * gn * s
     per_sm = np.ceil(tiles / sms)
     waves = np.ceil(per_sm / q)
@@ -169,23 +169,23 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     more_w = np.where(weights < capacity / 2, 0.0, weights * (np.ceil(gm / wide) - 1))
     hot = 1 / (1 + ((reuse * weights + image + out) / capacity) ** 6) if reuse else 0.0
     cold = weights * (1 - hot)
-    fetched = cold + np.where(again, more_a + more_w, 0.0) + read
+    read_bytes = cold + np.where(again, more_a + more_w, 0.0) + read
     # Rows a power of two apart are spread over the channels by a hash, those five KiB apart meet on few.
     pitch = k * p.bytes_w / 1024
-    camped = (chip.camping > 1) & (pitch > 1) & (pitch % 2 == 1)
-    dram = (fetched + np.where(camped, (chip.camping - 1) * cold, 0.0)) / dram_rate
-    written = np.where(out > capacity / 2, out, 0.0)
+    camping = (chip.camping > 1) & (pitch > 1) & (pitch % 2 == 1)
+    dram = (read_bytes + np.where(camping, (chip.camping - 1) * cold, 0.0)) / dram_rate
+    write_bytes = np.where(out > capacity / 2, out, 0.0)
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
-    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), written / dram_rate)
+    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), write_bytes / dram_rate)
     sums = np.where(s > 1, 4 * (s + 1) * b * m * n, 0.0)
     split = np.where(s > 1, c.split / f, 0.0) + sums / l2_rate
     wave = waves * (c.wave / f)
     core = (mma**_NORM + l2**_NORM + shared**_NORM + step**_NORM + dram**_NORM) ** (1 / _NORM)
-    time = np.where(allowed, floor + core + wave + store + split, np.inf)
+    time = np.where(legal, floor + core + wave + store + split, np.inf)
     return {
         "time": time, "mma": mma, "l2": l2, "shared": shared, "step": step, "dram": dram, "store": store,
         "split": split, "wave": wave, "tiles": tiles, "per_sm": per_sm, "waves": waves,
-        "dram_bytes": fetched + written, "dram_written": written, "l2_bytes": l2_bytes + sums + out,
+        "dram_bytes": read_bytes + write_bytes, "dram_written": write_bytes, "l2_bytes": l2_bytes + sums + out,
     }  # fmt: skip
 
 
@@ -206,17 +206,17 @@ def _one(
     over = guess / guess[rows, best][:, None] - 1
     weight = np.where(over <= _WITHIN, np.exp(-np.minimum(over, 1.0) / _REGRET), 0.0)
     time = np.where(np.isfinite(terms["time"]), terms["time"], 0.0)
-    chosen = {name: np.broadcast_to(x, shape)[rows, best] for name, x in terms.items()}
+    best_terms = {name: np.broadcast_to(x, shape)[rows, best] for name, x in terms.items()}
     same = (ker.rows == ker.rows[0, best][:, None]) & (ker.columns == ker.columns[0, best][:, None])
     others = np.where(same, np.inf, guess)
     second = others.argmin(1)
     return {
-        **chosen, "time": (weight * time).sum(1) / weight.sum(1), "best_time": chosen["time"], "best": best,
+        **best_terms, "time": (weight * time).sum(1) / weight.sum(1), "best_time": best_terms["time"], "best": best,
         "second": second, "second_time": terms["time"][rows, second],
     }  # fmt: skip
 
 
-def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> Timing:
+def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, reuse: int) -> TileTiming:
     """Time many products on one chip with one kernel set.
 
     Parameters
@@ -232,7 +232,7 @@ def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: fl
 
     Returns
     -------
-    Timing
+    TileTiming
         Arrays of the length of `p`.
 
     Raises
@@ -242,4 +242,4 @@ def time_products(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: fl
     """
     size = max(1, _CHUNK // len(ker))
     parts = [_one(p.part(i, i + size), chip, c, ker, floor, reuse) for i in range(0, len(p), size)]
-    return Timing(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return TileTiming(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

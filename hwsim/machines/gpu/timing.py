@@ -16,17 +16,17 @@ from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
 from hwsim.machines.gpu.parts import (
     Constants,
-    Instruction,
+    GpuInstruction,
     KernelSet,
     load_generation,
     load_harness,
     load_library,
 )
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.tiles import Chip, Kernels, Products, Timing, time_products
+from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
 from hwsim.machines.gpu.work import Types
 
-__all__ = ["Timed", "Timer", "Unit", "shared_bytes"]
+__all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
 
 Floats = NDArray[np.float64]
 _PJ_PER_US = 1e-6  # watts
@@ -37,7 +37,7 @@ class Unit:
     """Unit for one number format: instruction, MACs per cycle and SM, kernel set, constants, floor in microseconds."""
 
     math: str
-    instruction: Instruction
+    instruction: GpuInstruction
     macs: int
     menu: KernelSet
     kernels: Kernels
@@ -47,10 +47,10 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Timed:
+class GemmTiming:
     """Microseconds of GEMMs with the power cap, and the slowdown of the clock."""
 
-    timing: Timing
+    timing: TileTiming
     time: Floats
     slowdown: Floats
     power: Floats
@@ -74,10 +74,10 @@ class Timer:
 
     def _constants(self, unit: Literal["cuda", "dp4a", "tensor"]) -> Constants:
         """Generation defaults, overridden by the machine file."""
-        changed = self.spec.constants.get(unit)
+        override = self.spec.constants.get(unit)
         constants = self.generation.constants[unit]
         # Validated again: a share above one is refused here as in a generation's file.
-        return Constants.model_validate(constants.model_dump() | changed) if changed else constants
+        return Constants.model_validate(constants.model_dump() | override) if override else constants
 
     @cached_property
     def clock(self) -> float:
@@ -175,7 +175,7 @@ class Timer:
         """Watts of the board above idle."""
         return float(self.spec.power.board) - float(self.spec.power.idle)
 
-    def capped(self, time: Floats, energy: Floats) -> tuple[Floats, Floats]:
+    def cap_power(self, time: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Times under the power cap, and the slowdown, of kernels that would take `time` and `energy` (pJ).
 
         A run longer than the reaction of the power controller is stretched until what it draws fits the board.
@@ -193,10 +193,10 @@ class Timer:
     def slowdown(self, seconds: float, joules: float) -> float:
         """How much slower a run of so many seconds gets that would draw so many joules for computing."""
         one = np.ones(1)
-        _, slow = self.capped(one * seconds * 1e6, one * joules * 1e12)
+        _, slow = self.cap_power(one * seconds * 1e6, one * joules * 1e12)
         return float(slow[0])
 
-    def products(self, p: Products, unit: Unit, slow: float | None = None) -> Timed:
+    def products(self, p: Products, unit: Unit, slow: float | None = None) -> GemmTiming:
         """Time many products of one type.
 
         `slow` is how much slower the clock runs, where that is known; else each product runs alone under the power cap.
@@ -215,10 +215,10 @@ class Timer:
             # Values a cycle and SM.
             time = time + p.b * p.m * p.k / (unit.menu.quantize * self.spec.sms * self.clock)
         energy = self.energy(self.amounts(p, unit, timing))
-        capped, slower = self.capped(time, energy) if slow is None else (time * slow, np.full_like(time, slow))
-        return Timed(timing, capped, slower, energy * _PJ_PER_US / np.maximum(capped, 1e-9))
+        duration, slower = self.cap_power(time, energy) if slow is None else (time * slow, np.full_like(time, slow))
+        return GemmTiming(timing, duration, slower, energy * _PJ_PER_US / np.maximum(duration, 1e-9))
 
-    def amounts(self, p: Products, unit: Unit, timing: Timing) -> dict[str, Floats]:
+    def amounts(self, p: Products, unit: Unit, timing: TileTiming) -> dict[str, Floats]:
         """Counts of each priced action: MACs, instructions, bytes at each level."""
         macs = p.b * p.m * p.n * p.k / unit.sparse
         one = unit.instruction.tile

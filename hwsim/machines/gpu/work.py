@@ -125,16 +125,16 @@ def layer_work(
         name = "step GEMM" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
         rows = x.macs // (x.steps * x.n * x.k)
         return TiledProduct(x.b, x.m, x.n, x.k, _bytes(rows * x.k, types.a), name, times=x.steps)
-    read, written = _bytes(x.inputs, types.a), _bytes(x.outputs, types.o)
+    read, output = _bytes(x.inputs, types.a), _bytes(x.outputs, types.o)
     if x.kind == "gather":
-        return StreamingKernel(written + _bytes(x.inputs, 32), written, "gather")
+        return StreamingKernel(output + _bytes(x.inputs, 32), output, "gather")
     if x.kind == "view":
         return StreamingKernel(0, 0, "view of its input", kernels=0)
     if x.kind == "pool":
-        return StreamingKernel(read, written, "pooling")
+        return StreamingKernel(read, output, "pooling")
     if x.kind == "concat":
-        return StreamingKernel(read, written, "copy")
-    return StreamingKernel(read + _bytes(x.stored, max(types.w, 16)), written, "streaming kernel")
+        return StreamingKernel(read, output, "copy")
+    return StreamingKernel(read + _bytes(x.stored, max(types.w, 16)), output, "streaming kernel")
 
 
 def _conv(
@@ -145,8 +145,8 @@ def _conv(
     outputs = batch * shape.p * shape.q
     if shape.groups > 1 and min(channels, filters) < _DIRECT_CHANNELS:
         read = image + _bytes(layer.weights, types.w)
-        written = _bytes(layer.outputs * batch, types.o)
-        return StreamingKernel(read, written, "direct grouped convolution", layer.macs * batch)
+        output = _bytes(layer.outputs * batch, types.o)
+        return StreamingKernel(read, output, "direct grouped convolution", layer.macs * batch)
     if winograd and shape.groups == 1 and (shape.r, shape.s) == (3, 3) and shape.stride == shape.dilation == (1, 1):
         tiles = batch * -(-shape.p // 2) * -(-shape.q // 2)
         return TiledProduct(16, tiles, shape.k, shape.c, 4 * image, "Winograd F(2x2, 3x3)", winograd=True)

@@ -19,7 +19,7 @@ from hwsim.message import Message
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["Core", "Library", "core_names", "library_names", "load_core", "load_library"]
+__all__ = ["McuCore", "McuLibrary", "core_names", "library_names", "load_core", "load_library"]
 
 _FOLDER = Path(__file__).parent / "libraries"
 _CORES = Path(__file__).parent / "cores.yaml"
@@ -30,7 +30,7 @@ Class = Literal["pointwise", "conv", "depthwise", "dense", "other"]
 Code = Annotated[Literal["optimized", "c", "vector", "float"], BeforeValidator(current)]
 
 
-class Core(Spec):
+class McuCore(Spec):
     """A core: MACs in a cycle at most, and for each style of code its cycles over those of the core of the tables.
 
     `optimized` is code for the core's own instructions, `c` plain C, `vector` code for a vector extension, `float`
@@ -45,7 +45,7 @@ class Core(Spec):
 
 
 class _Cores(Spec):
-    cores: dict[Name, Core]
+    cores: dict[Name, McuCore]
 
 
 class CoreUse(Spec):
@@ -101,7 +101,7 @@ class LibraryMemory(Spec):
     source: str
 
 
-class Library(Spec):
+class McuLibrary(Spec):
     """A kernel library in one version.
 
     `costs` are cycles of `core` for each unit of a term; `cores` those that it exists for. `dead_channels` says whether
@@ -125,7 +125,7 @@ class Library(Spec):
     memory: LibraryMemory
 
     @model_validator(mode="after")
-    def _complete(self) -> Library:
+    def _complete(self) -> McuLibrary:
         _check_costs(self.costs)
         if self.core not in self.cores:
             raise ValueError(f"cores must have {self.core!r}, whose cycles the costs are in")
@@ -146,7 +146,7 @@ class Library(Spec):
         """The number formats that there are kernels for."""
         return ("int8", *self.formats)
 
-    def kernels(self, number_format: str = "int8") -> Library:
+    def kernels(self, number_format: str = "int8") -> McuLibrary:
         """The library whose kernels run a number format: this one, or the one that it falls back to."""
         entry = self.formats.get(number_format)
         return load_library(entry.kernels) if entry is not None and entry.kernels is not None else self
@@ -184,7 +184,7 @@ class Library(Spec):
 
 
 @cache
-def _cores() -> dict[str, Core]:
+def _cores() -> dict[str, McuCore]:
     return check(_Cores, read_yaml(_CORES)).cores
 
 
@@ -193,7 +193,7 @@ def core_names() -> list[str]:
     return sorted(_cores())
 
 
-def load_core(name: str) -> Core:
+def load_core(name: str) -> McuCore:
     """A core by name; raises ValueError with the nearest."""
     if name not in _cores():
         raise ValueError(f"no core is called {name!r}{nearest(name, core_names())}")
@@ -206,11 +206,11 @@ def library_names() -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _load(path: Path) -> Library:
-    return check(Library, read_yaml(path))
+def _load(path: Path) -> McuLibrary:
+    return check(McuLibrary, read_yaml(path))
 
 
-def load_library(name: str, beside: Path | None = None) -> Library:
+def load_library(name: str, beside: Path | None = None) -> McuLibrary:
     """A library by name, or by path: beside the machine that names it, in the folder `beside`, else from here."""
     if name.endswith((".yaml", ".yml")):
         path = (beside or Path()) / name

@@ -22,7 +22,7 @@ from hwsim.machines.mcu.features import (
     scratch_bytes,
     weight_bytes,
 )
-from hwsim.machines.mcu.library import Library, library_names, load_core, load_library
+from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Mcu"]
 
-_STAGES = ("overhead", "im2col", "flash", "mac", "per output")
+_STAGES = ("overhead", "im2col", "flash", "mac", "output stage")
 # Errors to expect, from leaving rows out: of a network beside a measured one, and what another core adds.
 _MEASURED, _SCALED = 0.07, 0.1
 _DRAWN = "part of the board power, which is priced by time"
 
 
 def _column(part: str, unit: str) -> str:
-    return f"{part.removeprefix('per ')}_{unit}"
+    return f"{part.removesuffix(' stage')}_{unit}"
 
 
-def _format(layer: Layer, library: Library) -> str:
+def _format(layer: Layer, library: McuLibrary) -> str:
     """The number format whose kernels run a layer; those without products are run in any, at the cost of int8."""
     name = number_format(layer)
     return name if name in library.runs else "int8"
 
 
-def _runs(library: Library) -> str:
+def _runs(library: McuLibrary) -> str:
     """The formats of a library's kernels, and of their weights where these have another."""
     return ", ".join(" x ".join(dict.fromkeys((name, weight_formats(name)[0]))) for name in library.runs)
 
@@ -64,12 +64,12 @@ class Mcu(Machine):
     ----------
     spec : McuSpec
         The machine file.
-    library : Library
+    library : McuLibrary
         What the kernels cost.
     """
 
     kind: ClassVar[str] = "mcu"
-    no_nests: ClassVar[str] = "kernels of microcontrollers have no loop nest"
+    no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     spec: McuSpec
 
@@ -91,7 +91,7 @@ class Mcu(Machine):
             )
         self.spec = spec.model_copy(update={"energy": self._energy()})
 
-    def _libraries(self) -> list[Library]:
+    def _libraries(self) -> list[McuLibrary]:
         """Those that come with hwsim and exist for the core."""
         return [library for library in map(load_library, library_names()) if self.spec.core in library.cores]
 
@@ -151,7 +151,7 @@ class Mcu(Machine):
             static_source=f"active power, {self.power_state}: {power.source}",
         )
 
-    def unit_cycles(self, number_format: str = "int8", library: Library | None = None) -> Mapping[str, float]:
+    def unit_cycles(self, number_format: str = "int8", library: McuLibrary | None = None) -> Mapping[str, float]:
         """Cycles of a unit of each term here, before any measured scale; under another library if one is given."""
         library = library or self.library
         key = library.name, number_format
@@ -173,7 +173,7 @@ class Mcu(Machine):
         return float(measured.latency) * float(self.spec.clock_hz(self.core_clock)) / cycles
 
     def _cycles(
-        self, layer: Layer, batch: int, library: Library | None = None, drop: bool | None = None
+        self, layer: Layer, batch: int, library: McuLibrary | None = None, drop: bool | None = None
     ) -> dict[str, float]:
         """Cycles of a layer by what they are spent on, unscaled; under another library if one is given."""
         kernels = library or self.library
@@ -421,7 +421,7 @@ class Mcu(Machine):
         layer, batch, mine = plan.workload[name], plan.batch, self.library
         rate = float(self.spec.clock_hz(self.core_clock))
 
-        def latency(library: Library, drop: bool, variant: Layer = layer) -> float:
+        def latency(library: McuLibrary, drop: bool, variant: Layer = layer) -> float:
             return sum(self._cycles(variant, batch, library, drop).values()) * self.scale / rate
 
         now, dead = latency(mine, mine.drops), 1 - layer.macs_live / layer.macs if layer.macs else 0.0

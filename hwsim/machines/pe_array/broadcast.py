@@ -25,7 +25,7 @@ from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
-__all__ = ["Core", "Traffic", "Work", "plan_broadcast"]
+__all__ = ["ConvCore", "ConvTraffic", "ConvShape", "plan_broadcast"]
 
 _IMAGE_CHANNELS = 4
 _MOST_TILES = 256
@@ -36,7 +36,7 @@ def _ceil(a: int, b: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ConvShape:
     """One image of a layer as a grouped convolution; a product of matrices has its rows as positions.
 
     `images` of them run one after the other, with the same weights where they are `shared`. k and c are of a group.
@@ -57,7 +57,7 @@ class Work:
     dilation: tuple[int, int] = (1, 1)
 
     @classmethod
-    def of(cls, layer: Layer, batch: int) -> Work:
+    def of(cls, layer: Layer, batch: int) -> ConvShape:
         """The layer, for a batch."""
         x = layer.lower(batch)
         assert isinstance(x, Product)
@@ -76,7 +76,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class ConvTraffic:
     """What one image of a layer fetches, in bytes, and how the conv buffer makes it so.
 
     `resident` weights stay for all images; `splits` parts of the rows are run one after the other, each with the
@@ -98,7 +98,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class ConvCore:
     """The sizes of an array and its conv buffer, in bytes where they are not counts."""
 
     cells: int
@@ -107,86 +107,86 @@ class Core:
     bank: int
     atom: int
 
-    def merged(self, x: Work) -> int:
+    def group_count(self, x: ConvShape) -> int:
         """Groups that one kernel group takes in: their kernels padded with zeros to the channels of all."""
         return max(1, min(x.g, self.cells // x.k, self.lanes))
 
-    def image_lines(self, x: Work) -> int:
+    def image_lines(self, x: ConvShape) -> int:
         """Lines packed together, or 0 for a layer that is no image."""
         if x.g > 1 or x.c > min(_IMAGE_CHANNELS, self.lanes):
             return 0
         return max(n for n in (1, 2, 4) if n == 1 or n * x.c * x.s <= self.lanes)
 
-    def taps(self, x: Work) -> int:
+    def taps(self, x: ConvShape) -> int:
         """Taps of one line side by side in an image layer."""
         return min(x.s, self.lanes // x.c)
 
-    def channels(self, x: Work) -> int:
+    def channels(self, x: ConvShape) -> int:
         """Channels of each merged group in one atomic operation."""
-        return max(1, min(x.c, self.lanes // self.merged(x)))
+        return max(1, min(x.c, self.lanes // self.group_count(x)))
 
-    def atoms(self, x: Work) -> int:
+    def atoms(self, x: ConvShape) -> int:
         """Atomic operations for one position of one kernel group."""
         if lines := self.image_lines(x):
             return _ceil(x.r, lines) * _ceil(x.s, self.taps(x))
         return x.r * x.s * _ceil(x.c, self.channels(x))
 
-    def kernel_groups(self, x: Work) -> int:
+    def kernel_groups(self, x: ConvShape) -> int:
         """Kernel groups of a layer."""
-        return _ceil(x.g, self.merged(x)) * _ceil(x.k, self.cells)
+        return _ceil(x.g, self.group_count(x)) * _ceil(x.k, self.cells)
 
-    def mac_cycles(self, x: Work) -> int:
+    def mac_cycles(self, x: ConvShape) -> int:
         """Cycles that the array takes for one image."""
         return self.kernel_groups(x) * self.atoms(x) * max(x.p * x.q, self.cells)
 
-    def stripe(self, x: Work) -> tuple[int, int]:
+    def stripe(self, x: ConvShape) -> tuple[int, int]:
         """Lines and columns of a stripe: at most 2 `rows` positions, whole lines where they are short."""
         most = 2 * self.cells
         if x.q > most:
             return 1, _ceil(x.q, _ceil(x.q, most))
         return min(x.p, most // x.q), x.q
 
-    def traffic(self, x: Work, ifmap_bits: int, weight_bits: int) -> Traffic:
+    def traffic(self, x: ConvShape, ifmap_bits: int, weight_bits: int) -> ConvTraffic:
         """The way through the conv buffer that fetches least; it hands out whole banks to ifmap and to weights."""
         all_channels = x.g * x.c
-        stored = _ceil(all_channels * ifmap_bits, 8)
+        ifmap_bytes = _ceil(all_channels * ifmap_bits, 8)
         if all_channels > _IMAGE_CHANNELS:
-            stored = _ceil(stored, self.atom) * self.atom
-        row = x.w * stored
-        kernel = _ceil(x.r * x.s * x.c * self.merged(x) * weight_bits, 8)
+            ifmap_bytes = _ceil(ifmap_bytes, self.atom) * self.atom
+        row = x.w * ifmap_bytes
+        kernel = _ceil(x.r * x.s * x.c * self.group_count(x) * weight_bits, 8)
         weights = x.g * x.k * kernel
         group = min(x.g * x.k, self.cells) * kernel
         window = (x.r - 1) * x.dilation[0] + 1
         first = min(window, x.h) * row
         # What always works: the ifmap flows past each kernel group, a strip of columns at a time if need be.
-        ways = [Traffic(self.kernel_groups(x) * x.h * row, weights, first, group, 1, False, True)]
+        ways = [ConvTraffic(self.kernel_groups(x) * x.h * row, weights, first, group, 1, False, True)]
         banks = self.buffer // self.bank
-        for held in (weights, min(weights, 2 * group)):
-            lines = (banks - _ceil(held, self.bank)) * self.bank // row
+        for room in (weights, min(weights, 2 * group)):
+            lines = (banks - _ceil(room, self.bank)) * self.bank // row
             if lines < min(window, x.h):
                 continue
             splits = 1 if lines >= x.h else _ceil(x.p, max(1, (lines - window) // x.stride[0] + 1))
             again = (splits - 1) * max(0, window - x.stride[0]) * row
-            resident = held == weights
+            resident = room == weights
             times = 1 if resident else splits
-            ways.append(Traffic(x.h * row + again, weights * times, first, group, splits, resident))
+            ways.append(ConvTraffic(x.h * row + again, weights * times, first, group, splits, resident))
         return min(ways, key=lambda way: (way.total, way.splits, way.streamed))
 
 
-def _problem(x: Work, bits: tuple[int, int, int]) -> Problem:
+def _problem(x: ConvShape, bits: tuple[int, int, int]) -> Problem:
     """The layer as a tensor problem; images that do not share their weights are groups."""
     n, g = (x.images, x.g) if x.shared else (1, x.images * x.g)
     return conv_problem(n, g, x.k, x.c, x.p, x.q, x.r, x.s, x.stride, x.dilation, bits)
 
 
-def _nest(core: Core, x: Work, way: Traffic, memories: tuple[str, str, str]) -> Mapping:
+def _nest(core: ConvCore, x: ConvShape, way: ConvTraffic, memories: tuple[str, str, str]) -> Mapping:
     """The loop nest that the core runs."""
     dram, buffer, sums = memories
     lines, columns = core.stripe(x)
-    merged = core.merged(x) if x.shared else 1
+    group_count = core.group_count(x) if x.shared else 1
     kernels = min(core.cells, x.k)
     image, each = Loop("N", 1), Keep(buffer, ("weight",))
-    groups: list[Node] = [Loop("G", merged), Loop("K", kernels)]
+    groups: list[Node] = [Loop("G", group_count), Loop("K", kernels)]
     rows: list[Node] = [Loop("P", _ceil(x.p, way.splits)), Keep(buffer, ("ifmap",))]
     nodes: list[Node] = [Keep(dram, ("ifmap", "weight", "ofmap"))]
     if way.streamed:
@@ -221,7 +221,7 @@ def _without_idle_loops(nodes: list[Node], problem: Problem) -> tuple[Node, ...]
     return tuple(loops)
 
 
-def _core(array: Array) -> tuple[Core, tuple[str, str, str]]:
+def _core(array: Array) -> tuple[ConvCore, tuple[str, str, str]]:
     """The array's sizes, and the names of DRAM, conv buffer and sums; raises InputError where a memory is missing."""
     spec = array.spec
     inner = list(spec.memories.items())[1:]
@@ -234,14 +234,14 @@ def _core(array: Array) -> tuple[Core, tuple[str, str, str]]:
     size = int(memory.size or 0)
     bank = int(memory.bank) if memory.bank is not None else 1
     atom = spec.memories[spec.dram].atom
-    return Core(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
+    return ConvCore(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
 
 
 def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     """Plan a layer with MACs on a broadcast array."""
     spec = array.spec
     core, memories = _core(array)
-    x = Work.of(layer, batch)
+    x = ConvShape.of(layer, batch)
     bits = array.bits(layer)
     way = core.traffic(x, bits[0], bits[1])
     outputs = x.g * x.k * x.p * x.q
@@ -265,8 +265,8 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         total = load(way.ifmap + way.weights * weights)
         ahead = load(way.head_ifmap + way.head_weights * weights) if tiles > 1 else total
         first = (ahead, *(_ceil(ticks, tiles) for ticks in (work, after, store)))
-        left = (all_of_it - one for all_of_it, one in zip((total, work, after, store), first))
-        return (Run(1, first), *(spread(tiles - 1, *left) if tiles > 1 else ()))
+        rest = (all_of_it - one for all_of_it, one in zip((total, work, after, store), first))
+        return (Run(1, first), *(spread(tiles - 1, *rest) if tiles > 1 else ()))
 
     stays = way.resident and x.shared
     stream = (Run(1, image(True)), Run(x.images - 1, image(not stays)))
@@ -277,16 +277,16 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         Stage("store", spec.dram),
     )
     problem, mapping = _problem(x, bits), _nest(core, x, way, memories)
-    counted = counts(problem, mapping, Policy(refill=() if way.streamed else (memories[1],)))
+    totals = counts(problem, mapping, Policy(refill=() if way.streamed else (memories[1],)))
     actions = {
         key: n
-        for key, n in counted.actions.items()
+        for key, n in totals.actions.items()
         if n and key[0] != spec.dram and key[2] in ("read", "fill", "update", "drain")
     }
-    fetched = {"ifmap": way.ifmap * x.images, "weight": way.weights * (1 if stays else x.images)}
-    written = _ceil(outputs * bits[2], 8) * x.images
-    actions[spec.dram, "ifmap", "read"] = fetched["ifmap"] * 8 // bits[0]
-    actions[spec.dram, "weight", "read"] = fetched["weight"] * 8 // bits[1]
+    reads = {"ifmap": way.ifmap * x.images, "weight": way.weights * (1 if stays else x.images)}
+    writes = _ceil(outputs * bits[2], 8) * x.images
+    actions[spec.dram, "ifmap", "read"] = reads["ifmap"] * 8 // bits[0]
+    actions[spec.dram, "weight", "read"] = reads["weight"] * 8 // bits[1]
     actions[spec.dram, "ofmap", "update"] = outputs * x.images
     actions |= mac_actions(layer, x.macs, spec.array.zeros)
     actions["post", "", "op"] = outputs * x.images
@@ -303,19 +303,19 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         macs_executed=x.macs,
         compute_cycles=mac_cycles * x.images,
         peak_macs_per_cycle=array.pes,
-        dram_bytes=sum(fetched.values()) + written,
+        dram_bytes=sum(reads.values()) + writes,
         bounds={"load": "dram", "mac": "compute", "post": "post-processor", "store": "dram"},
         word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
         problem=problem,
         mapping=mapping,
-        parts=((problem, mapping, counted.policy),),
+        parts=((problem, mapping, totals.policy),),
         cycles={"compute": mac_cycles * x.images, "post": post_cycles * x.images},
         columns={"splits": way.splits},
         why=(
             Message(
                 "pe_array.image",
                 "cycles per image: {cycles:,}; DRAM traffic per image: {dram_bytes:,} bytes",
-                {"cycles": busy, "dram_bytes": way.total + written // x.images},
+                {"cycles": busy, "dram_bytes": way.total + writes // x.images},
             ),
             Message(
                 "pe_array.atoms",

@@ -12,74 +12,85 @@ from hwsim.units import format_size
 __all__ = ["idle_keys", "sram_prices"]
 
 
-def idle_keys(array: Array) -> Iterator[tuple[str, str]]:
+def _reason(code: str, template: str, **values: object) -> Message:
+    return Message(f"unused.{code}", template, values)
+
+
+def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
     """Keys without effect, each with the reason; the test of all machine files changes every key and holds this."""
     spec, planner = array.spec, array.planner
     if planner != "streamed weights":
-        yield "accumulator_bits", "partial sums have the word size of the output"
+        yield "accumulator_bits", _reason("accumulator", "partial sums have the word size of the output")
     if planner != "passes":
-        yield "setup", "only row-stationary passes have a setup time"
+        yield "setup", _reason("setup", "only row-stationary passes have a setup time")
         for key in ("row_words", "min_occupation", "pass_cycles"):
-            yield f"mapper.{key}", "only row-stationary passes have this limit"
+            yield f"mapper.{key}", _reason("pass_limit", "only row-stationary passes have this limit")
     if planner in ("folds", "streamed weights", "adder trees"):
+        template = "{planner} have a fixed loop order: there is no search"
         for key in ("objective", "halo", "rules", "variant", "rf_area"):
-            yield f"mapper.{key}", f"{planner} have a fixed loop order: there is no search"
+            yield f"mapper.{key}", _reason("no_search", template, planner=planner)
     elif spec.mapper.rules is None or not spec.flow.variants:
-        yield "mapper.variant", "only output stationary with mapper.rules has variants"
+        yield "mapper.variant", _reason("variant", "only output stationary with mapper.rules has variants")
     if planner == "study":
-        yield "mapper.halo", "the study fetches shared rows by its own rules"
+        yield "mapper.halo", _reason("halo", "the study fetches shared rows by its own rules")
         if spec.dataflow == "row_stationary":
-            yield "mapper.rf_area", "row stationary uses the whole register file: no area is spare"
+            template = "row stationary uses the whole register file: no area is spare"
+            yield "mapper.rf_area", _reason("rf_area", template)
     if planner in ("streamed weights", "adder trees"):
-        yield "dataflow", f"{planner} have one dataflow"
+        yield "dataflow", _reason("dataflow", "{planner} have one dataflow", planner=planner)
     if spec.array.wiring != "systolic":
-        yield "array.fifo_tiles", "only a systolic array streams its weights"
+        yield "array.fifo_tiles", _reason("fifo_tiles", "only a systolic array streams its weights")
     parts = {"mac", "post", *spec.memories} | {"systolic": {"pe"}, "noc": {"noc"}}.get(spec.array.wiring, set())
     for key in spec.energy.prices:
         if key.partition(".")[0] not in parts:
-            yield f"energy.prices.{key}", f"no part of this machine has that name; valid: {', '.join(sorted(parts))}"
+            template = "no part of this machine has that name; valid: {parts}"
+            yield f"energy.prices.{key}", _reason("part", template, parts=sorted(parts))
     for index, (name, memory) in enumerate(spec.memories.items()):
         for key, reason in _of_memory(spec, planner, index, name):
             if getattr(memory, key) is not None:
                 yield f"memories.{name}.{key}", reason
 
 
-def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> Iterator[tuple[str, str]]:
+def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> Iterator[tuple[str, Message]]:
     """Keys of one memory that its planner does not read."""
     memory, outer = spec.memories[name], index == 0
     inside = planner in ("study", "search")
     if planner == "search" and memory.per == "pe" and spec.flow.one_word and not spec.mappings:
+        template = "a PE keeps one word of each tensor in {dataflow}"
         for key in ("size", "split", "double_buffered"):
-            yield key, f"a PE keeps one word of each tensor in {spec.dataflow.replace('_', ' ')}"
+            yield key, _reason("one_word", template, dataflow=spec.dataflow.replace("_", " "))
     if not outer and planner in ("folds", "streamed weights", "adder trees") and spec.area is None:
-        yield "per", f"{planner} give each memory a fixed role"
+        yield "per", _reason("fixed_role", "{planner} give each memory a fixed role", planner=planner)
     if planner == "folds" and index > 1:
         for key in ("size", "split", "double_buffered"):
-            yield key, "the PEs are fed from the second memory"
+            yield key, _reason("inner_memory", "the PEs are fed from the second memory")
     if planner in ("streamed weights", "adder trees"):
-        yield "double_buffered", f"{planner} always overlap loads with computation"
+        template = "{planner} always overlap loads with computation"
+        yield "double_buffered", _reason("double_buffered", template, planner=planner)
     if planner == "adder trees" and memory.holds == ["ofmap"]:
-        yield "size", "the length of a stripe follows from the rows of the array"
+        yield "size", _reason("stripe", "the length of a stripe follows from the rows of the array")
     if outer or (planner == "passes" and "ofmap" not in memory.holds) or (planner == "passes" and memory.per == "pe"):
-        yield "double_buffered", "only a shared memory that tiles are loaded into is double-buffered"
+        template = "only a shared memory that tiles are loaded into is double-buffered"
+        yield "double_buffered", _reason("not_loaded", template)
     if not outer and not inside:
-        yield "bandwidth", f"{planner} do not model it"
+        yield "bandwidth", _reason("bandwidth", "{planner} do not model it", planner=planner)
     if (planner == "passes" and (outer or memory.per == "pe")) or not (inside or planner == "passes"):
-        yield "ports", "this planner does not model its ports"
-    if (planner == "passes") or (not outer and not inside):
-        yield (
-            "efficiency",
-            "passes use the full rate of the link" if outer else "this planner does not read it",
-        )
+        yield "ports", _reason("ports", "this planner does not model its ports")
+    if planner == "passes":
+        template = "passes use the full rate of the link" if outer else "this planner does not read it"
+        yield "efficiency", _reason("full_rate" if outer else "efficiency", template)
+    elif not outer and not inside:
+        yield "efficiency", _reason("efficiency", "this planner does not read it")
     if planner == "passes":
         if memory.per == "pe" or "ofmap" not in memory.holds or outer:
-            yield "bank", "only the shared buffer is allocated in banks"
+            yield "bank", _reason("bank", "only the shared buffer is allocated in banks")
     elif planner != "adder trees" or not {"ifmap", "weight"} <= set(memory.holds) or outer:
-        yield "bank", "this planner does not allocate banks"
+        yield "bank", _reason("no_banks", "this planner does not allocate banks")
     if planner != "adder trees" or not outer:
-        yield "atom", "only the outermost memory of a broadcast array has atoms"
+        yield "atom", _reason("atom", "only the outermost memory of a broadcast array has atoms")
     if planner != "passes" or not outer:
-        yield "compress", "only the link of a row-stationary chip (mapper.objective: dram) compresses"
+        template = "only the link of a row-stationary chip (mapper.objective: dram) compresses"
+        yield "compress", _reason("compress", template)
 
 
 def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, Message]]:

@@ -37,21 +37,21 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     spec, bits = array.spec, array.bits(layer)
     width = dict(zip(_TENSORS, bits))
     counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array.zeros)
-    computed = counts["mac", "", layer.input.dtype]
-    executed = computed if spec.array.zeros == "skip" else work.macs
-    cycles = Fraction(executed, array.pes)
-    moved = _compulsory(array, layer, batch, width)
-    for tensor, size in moved.items():
+    mac_count = counts["mac", "", layer.input.dtype]
+    slots = mac_count if spec.array.zeros == "skip" else work.macs
+    cycles = Fraction(slots, array.pes)
+    traffic = _compulsory(array, layer, batch, width)
+    for tensor, size in traffic.items():
         action = "update" if tensor == "ofmap" else "read"
         counts[spec.dram, tensor, action] = size * 8 // width[tensor]
     if array.planner == "passes":
-        cycles = max(cycles, _passes(array, layer, work, computed, counts))
+        cycles = max(cycles, _passes(array, layer, work, mac_count, counts))
     elif spec.array.wiring == "systolic":
         cycles = max(cycles, _flow(array, work, counts))
     outer = spec.memories[spec.dram]
     assert outer.bandwidth is not None
     speed = spec.bytes_per_second(outer.bandwidth, outer, bits[0]) * Fraction(outer.efficiency)
-    total = sum(moved.values())
+    total = sum(traffic.values())
     seconds = max(cycles / array.clock_hz, total / speed)
     return LowerBound(seconds, {action: n for action, n in counts.items() if n}, width, total)
 
@@ -61,7 +61,7 @@ def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, int]) -
     spec = array.spec
     words = {"weight": (layer.weights, 1.0)}
     if not spec.array.fifo_tiles:
-        words["ifmap"] = (_touched(layer) * batch, layer.input.density)
+        words["ifmap"] = (_input_words(layer) * batch, layer.input.density)
         words["ofmap"] = (layer.outputs * batch, layer.output.density)
     compress = spec.memories[spec.dram].compress if array.planner == "passes" else {}
     sizes = {}
@@ -72,38 +72,38 @@ def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, int]) -
     return sizes
 
 
-def _touched(layer: Layer) -> int:
+def _input_words(layer: Layer) -> int:
     """Inputs that some window of a layer covers; a stride larger than the filter leaves some out."""
     shape = geometry_of(layer.lower(1))
     if shape is None:
         return layer.inputs
     (down, across), (y, x), (top, left) = shape.stride, shape.dilation, shape.pad[:2]
-    rows = _covered(shape.p, shape.r, down, y, top, shape.h)
-    return shape.c * rows * _covered(shape.q, shape.s, across, x, left, shape.w)
+    rows = _coverage(shape.p, shape.r, down, y, top, shape.h)
+    return shape.c * rows * _coverage(shape.q, shape.s, across, x, left, shape.w)
 
 
 @lru_cache(maxsize=4096)
-def _covered(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
+def _coverage(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
     """Places of one side of an image that some window covers."""
     positions = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
     return sum(0 <= place < size for place in positions)
 
 
-def _passes(array: Array, layer: Layer, work: GemmWork, computed: int, counts: dict[Action, int]) -> Fraction:
+def _passes(array: Array, layer: Layer, work: GemmWork, mac_count: int, counts: dict[Action, int]) -> Fraction:
     """Row stationary: a MAC reads its ifmap word and, unless gated, its weight; a pass first loads its filters."""
     spec, word = array.spec, array.bits(layer)[0]
     _, names = limits_of(array, word)
     skips = spec.array.zeros == "skip"
-    counts[names["ifmap"], "ifmap", "read"] = computed if skips else work.macs
-    counts[names["weight"], "weight", "read"] = computed
+    counts[names["ifmap"], "ifmap", "read"] = mac_count if skips else work.macs
+    counts[names["weight"], "weight", "read"] = mac_count
     for action in (
         (names["filter"], "weight", "read"),
         ("noc", "weight", "deliver"),
         (names["weight"], "weight", "fill"),
     ):
         counts[action] = layer.weights
-    executed = computed if skips else work.macs
-    cycles = Fraction(executed, array.pes) + spec.mapper.pass_cycles
+    slots = mac_count if skips else work.macs
+    cycles = Fraction(slots, array.pes) + spec.mapper.pass_cycles
     memory = spec.memories[names["filter"]]
     if (port := memory.ports.get("weight")) is not None:
         words = spec.bytes_per_second(port, memory, word) / Fraction(word, 8) / array.clock_hz

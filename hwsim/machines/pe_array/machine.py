@@ -157,12 +157,12 @@ class PeArray(Machine):
                     continue
                 bits = plan.word_bits.get(tensor, 8)
                 speed = float(self.spec.bytes_per_second(rate, memory, bits) * Fraction(memory.efficiency))
-                moved = plan.dram_bytes if not tensor else self._moved(plan, name, tensor) * bits // 8
-                traffic.append(Traffic(f"{name} {tensor}".strip(), moved, speed))
+                amount = plan.dram_bytes if not tensor else self._words(plan, name, tensor) * bits // 8
+                traffic.append(Traffic(f"{name} {tensor}".strip(), amount, speed))
         return tuple(traffic)
 
     @staticmethod
-    def _moved(plan: LayerPlan, memory: str, tensor: str) -> int:
+    def _words(plan: LayerPlan, memory: str, tensor: str) -> int:
         """Words of a tensor in the direction in which a memory moves more of them."""
         into = sum(plan.counts.get((memory, tensor, action), 0) for action in ("fill", "update"))
         out = sum(plan.counts.get((memory, tensor, action), 0) for action in ("read", "drain"))

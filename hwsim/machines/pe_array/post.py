@@ -45,38 +45,38 @@ def plan_post(array: Array, layer: Layer, batch: int) -> LayerPlan:
     assert isinstance(x, Stream)
     in_place = x.kind in ("concat", "view")
     if post is None or in_place:
-        bound = "in place" if in_place else "not run here"
+        bound = "in place" if in_place else "not modeled"
         return _plan(array, layer, batch, bound, _IDLE, {}, 0, {"": bound})
     width = array.bits(layer)
     fused = post.fused and x.kind == "elementwise" and x.operands > 1
-    read, written = layer.inputs * batch, layer.outputs * batch
+    read, writes = layer.inputs * batch, layer.outputs * batch
     home = activation_home(array, -(-(layer.inputs * width[0] + layer.outputs * width[2]) // 8))
     if fused:
-        read, written = read - written, 0
+        read, writes = read - writes, 0
     if x.kind == "pool":
         cycles = -(-read // (post.pool or post.outputs))
     elif x.kind == "elementwise":
         cycles = -(-layer.ops * batch // (post.eltwise or post.outputs))
     else:
-        cycles = -(-written // post.outputs)
+        cycles = -(-writes // post.outputs)
     work = array.cycle_ticks(cycles, post.clock)
     memory = spec.memories[home]
     load = array.transfer_ticks(memory, -(-read * width[0] // 8))
-    store = array.transfer_ticks(memory, -(-written * width[2] // 8))
+    store = array.transfer_ticks(memory, -(-writes * width[2] // 8))
     if fused:
         work -= min(work, array.cycle_ticks(-(-layer.outputs * batch // post.outputs), post.clock))
-    tiles = max(1, min(_MOST_TILES, max(read, written) // _TILE_VALUES))
+    tiles = max(1, min(_MOST_TILES, max(read, writes) // _TILE_VALUES))
     stages = (Stage("load", home), Stage("post", "post"), Stage("store", home))
     program = Program({home: 1, "post": 1}, (Pipeline("post", stages, spread(tiles, load, work, store)),))
     counts = {
         (home, "ifmap", "read"): read,
-        (home, "ofmap", "update"): written,
+        (home, "ofmap", "update"): writes,
         ("post", "", "op"): max(layer.ops, layer.outputs) * batch,
     }
-    moved = -(-(read * width[0] + written * width[2]) // 8) if home == spec.dram else 0
+    traffic = -(-(read * width[0] + writes * width[2]) // 8) if home == spec.dram else 0
     bounds = {"load": home, "post": "post-processor", "store": home}
     name = "post-processor, fused with the previous layer" if fused else "post-processor"
-    return _plan(array, layer, batch, name, program, counts, moved, bounds)
+    return _plan(array, layer, batch, name, program, counts, traffic, bounds)
 
 
 def _plan(

@@ -104,7 +104,7 @@ class MapperSpec(Spec):
     rf_area: Annotated[float, Field(ge=0, le=100)] | None = None
 
     @model_validator(mode="after")
-    def _ruled(self) -> MapperSpec:
+    def _check_rules(self) -> MapperSpec:
         if self.rules is not None and self.objective != "energy":
             raise ValueError(f"rules {self.rules} minimize energy; objective must be energy, not {self.objective}")
         if self.rules is None and self.rf_area is not None:
@@ -146,7 +146,7 @@ class PeArraySpec(MachineSpec):
     setup: Time | None = None
 
     @model_validator(mode="after")
-    def _connected(self) -> PeArraySpec:
+    def _check_references(self) -> PeArraySpec:
         clocks = {"array.clock": self.array.clock} | {f"memories.{n}.clock": m.clock for n, m in self.memories.items()}
         if self.post is not None:
             clocks["post.clock"] = self.post.clock

@@ -47,16 +47,16 @@ def _nests(array: Array, problem: Problem) -> list[Mapping]:
     for first, second in (((row, rows), (col, cols)), ((col, cols), (row, rows))):
         folds: list[Node] = [Loop(*first), Loop(*second)]
         places: dict[int, list[str]] = {0: [], 1: [], 2: []}
-        used = 0
+        amount = 0
         for tensor in sorted(problem.tensors, key=problem.words):
             # A tensor that fits nowhere streams through the buffer in order: each word is used once in a fold.
             for place in (0, 1, 2):
                 trial = Mapping((*outer, *folds[:place], Keep(buffer, (tensor,)), *folds[place:], *inner))
                 bits = footprints(problem, trial)[buffer, tensor] * problem.operand(tensor).bits
-                room = limits[tensor] if isinstance(limits, dict) else limits - used
+                room = limits[tensor] if isinstance(limits, dict) else limits - amount
                 if bits <= room or place == 2:
                     places[place].append(tensor)
-                    used += min(bits, room)
+                    amount += min(bits, room)
                     break
         nodes: list[Node] = list(outer)
         for place in (0, 1, 2):
@@ -67,14 +67,14 @@ def _nests(array: Array, problem: Problem) -> list[Mapping]:
     return nests
 
 
-def _dram_words(problem: Problem, counted: Counts, dram: str, raw_ifmap: int) -> dict[tuple[str, str], int]:
+def _dram_words(problem: Problem, totals: Counts, dram: str, raw_ifmap: int) -> dict[tuple[str, str], int]:
     """Words between DRAM and the chip. DRAM holds the image, not its im2col matrix: its share of the matrix is read."""
-    ifmap = counted.actions.get((dram, "ifmap", "read"), 0)
+    ifmap = totals.actions.get((dram, "ifmap", "read"), 0)
     return {
         ("ifmap", "read"): -(-ifmap * raw_ifmap // problem.words("ifmap")),
-        ("weight", "read"): counted.actions.get((dram, "weight", "read"), 0),
-        ("ofmap", "read"): counted.actions.get((dram, "ofmap", "read"), 0),
-        ("ofmap", "update"): counted.actions.get((dram, "ofmap", "update"), 0),
+        ("weight", "read"): totals.actions.get((dram, "weight", "read"), 0),
+        ("ofmap", "read"): totals.actions.get((dram, "ofmap", "read"), 0),
+        ("ofmap", "update"): totals.actions.get((dram, "ofmap", "update"), 0),
     }
 
 
@@ -91,17 +91,17 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
     cycles = fold_cycles(spec.fold, spec.array.rows, spec.array.cols, steps)
     best: tuple[int, Mapping, Counts, dict[tuple[str, str], int]] | None = None
     for mapping in _nests(array, problem):
-        counted = counts(problem, mapping)
-        dram = _dram_words(problem, counted, spec.dram, raw_ifmap)
-        moved = sum(words * width[tensor] for (tensor, _), words in dram.items())
-        if best is None or moved < best[0]:
-            best = (moved, mapping, counted, dram)
+        totals = counts(problem, mapping)
+        dram = _dram_words(problem, totals, spec.dram, raw_ifmap)
+        traffic = sum(words * width[tensor] for (tensor, _), words in dram.items())
+        if best is None or traffic < best[0]:
+            best = (traffic, mapping, totals, dram)
     assert best is not None
-    _, mapping, counted, dram = best
+    _, mapping, totals, dram = best
     loads = sum(w * width[t] for (t, action), w in dram.items() if action == "read")
     stores = sum(w * width[t] for (t, action), w in dram.items() if action == "update")
     actions = {
-        k: n for k, n in counted.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
+        k: n for k, n in totals.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
     }
     actions |= {(spec.dram, tensor, action): words for (tensor, action), words in dram.items() if words}
     actions |= mac_actions(layer, work.macs, spec.array.zeros)
@@ -109,7 +109,7 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
     buffer = list(spec.memories)[1]
 
     def read(tensor: str) -> int:
-        return counted.actions.get((buffer, tensor, "read"), 0)
+        return totals.actions.get((buffer, tensor, "read"), 0)
 
     return LayerPlan(
         layer,
@@ -147,6 +147,6 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
             "ifmap_reads": read("ifmap"),
             "weight_reads": read("weight"),
             "ofmap_reads": read("ofmap"),
-            "ofmap_writes": counted.actions.get((buffer, "ofmap", "update"), 0),
+            "ofmap_writes": totals.actions.get((buffer, "ofmap", "update"), 0),
         },
     )

@@ -47,12 +47,12 @@ def _pieces(size: int, piece: int) -> list[tuple[int, int]]:
 class Tiling:
     """How products of matrices are cut into weight tiles.
 
-    `blocks` products of m x k by k x n share `merged` a tile; k is `taps` of `channels` each, of which a tile takes
-    `packed` taps, or a part of one.
+    `blocks` products of m x k by k x n, of which `sharing` share a tile; k is `taps` of `channels` each, and a tile
+    takes `packed` taps, or a part of one.
     """
 
     blocks: int
-    merged: int
+    sharing: int
     n: int
     taps: int
     channels: int
@@ -68,7 +68,7 @@ class Tiling:
     @property
     def n_tiles(self) -> int:
         """Tiles side by side in the outputs, those of all products."""
-        return _ceil(self.blocks, self.merged) * _ceil(self.n, self.cols)
+        return _ceil(self.blocks, self.sharing) * _ceil(self.n, self.cols)
 
     def loops(self) -> list[Node]:
         """The loops over K inside a chunk."""
@@ -80,21 +80,21 @@ class Tiling:
 def tiling(layer: Layer, work: GemmWork, rows: int, cols: int) -> Tiling:
     """Cut a layer's weights into tiles of rows x columns."""
     shape = geometry_of(layer.lower(1))
-    taps, merged = 1 if shape is None else shape.taps, 1
+    taps, sharing = 1 if shape is None else shape.taps, 1
     channels = work.k // taps
     if shape is not None:
-        merged = max(1, min(work.b, rows // channels, cols // work.n))
-    packed = max(1, min(taps, rows // (channels * merged)))
-    return Tiling(work.b, merged, work.n, taps, channels, packed, rows, cols)
+        sharing = max(1, min(work.b, rows // channels, cols // work.n))
+    packed = max(1, min(taps, rows // (channels * sharing)))
+    return Tiling(work.b, sharing, work.n, taps, channels, packed, rows, cols)
 
 
-def _between(tiles: Tiling, held: int, skew: int) -> int:
+def _between(tiles: Tiling, resident: int, skew: int) -> int:
     """Cycles that a chunk's drain takes beside its rows, where another follows.
 
     With one tile a chunk, two chunks take turns: each waits for the sums of the last but one, so that it bears half of
     the way out of the array.
     """
-    return skew // 2 if tiles.k_tiles == 1 and held == 2 else skew
+    return skew // 2 if tiles.k_tiles == 1 and resident == 2 else skew
 
 
 def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int) -> tuple[int, int]:
@@ -105,11 +105,11 @@ def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int
     """
     best: tuple[int, int, int] | None = None
     skew = tiles.rows + tiles.cols
-    for held in (2, 1):
-        if depth < held:
+    for resident in (2, 1):
+        if depth < resident:
             continue
-        between = _between(tiles, held, skew)
-        fewest = _ceil(m, depth // held)
+        between = _between(tiles, resident, skew)
+        fewest = _ceil(m, depth // resident)
         # The fewest that fit, some more, and as many as still hide the fetches behind their products.
         hidden = max(fewest, m * passes // max(1, fetch))
         for number in (*range(fewest, min(fewest + _CHUNKINGS, m + 1)), hidden):
@@ -121,12 +121,12 @@ def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int
             tail = tiles.rows + (passes + 1) * last + skew
             weights = sum(n * max(cycles, fetch) for n, cycles in products) - min(tail, fifo * fetch) + tail
             compute = sum(n * cycles for n, cycles in products)
-            if held == 2:
+            if resident == 2:
                 cost = max(weights, compute + last + skew, tiles.k_tiles * passes * size + drains)
             else:
                 cost = max(weights, compute) + drains
             if best is None or cost < best[0]:
-                best = (cost, size, held)
+                best = (cost, size, resident)
     assert best is not None
     return best[1], best[2]
 
@@ -146,11 +146,11 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     cycle = array.cycle_ticks
     skew, shift = shape.rows + shape.cols, cycle(shape.rows)
     part = _part(array, layer, work, batch, buffer, bits)
-    chunk, held = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, shape.fifo_tiles)
-    asked = layer.lower(batch)
-    recurrent = isinstance(asked, Product) and asked.recurrent
+    chunk, resident = _chunk(part, tiles, _ceil(fetch, cycle(1)), passes, depth, shape.fifo_tiles)
+    demand = layer.lower(batch)
+    recurrent = isinstance(demand, Product) and demand.recurrent
     steps = work.b if recurrent else 1
-    between = _between(tiles, held, skew)
+    between = _between(tiles, resident, skew)
 
     def product(rows: int, last: bool) -> tuple[Run, ...]:
         """The tiles of one chunk, the last of which is followed by the drain; where the next step waits for it, the
@@ -175,21 +175,21 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     # While the last tile of the layer before is shifted in, multiplied and drained, fetching goes on as far as the FIFO
     # has room, and then the first shift. Taking that layer to be like this one, so much is done when it starts.
     tail = shift + cycle((passes + 1) * chunks[-1][0] + skew)
-    fetched = min(tail, min(shape.fifo_tiles, total_tiles) * fetch)
-    shifted = min(shift, max(0, tail - fetch))
+    fetch_time = min(tail, min(shape.fifo_tiles, total_tiles) * fetch)
+    shift_time = min(shift, max(0, tail - fetch))
     stages = (
         Stage("fetch", spec.dram, buffer=shape.fifo_tiles),
         Stage("shift", "weight plane", buffer=2),
-        Stage("product", "array", buffer=tiles.k_tiles * (held - 1) + 1),
+        Stage("product", "array", buffer=tiles.k_tiles * (resident - 1) + 1),
         Stage("activate", "activation unit"),
     )
     problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
     mapping = _nest(tiles, part, min(chunk, part), (spec.dram, buffer, sums))
-    counted = counts(problem, mapping)
+    totals = counts(problem, mapping)
     # What a layer reads from the buffer another has put there: it is counted where it is written.
     actions = {
         key: n
-        for key, n in counted.actions.items()
+        for key, n in totals.actions.items()
         if n and key[0] != spec.dram and key[2] in (("read", "update") if key[0] == buffer else _ACCESSES)
     }
     actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
@@ -202,7 +202,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         "weights streamed through a systolic array",
         Program(
             {spec.dram: 1, "weight plane": 1, "array": 1, "activation unit": 1},
-            (Pipeline("tiles", stages, _under_way(stream, fetched, shifted)),),
+            (Pipeline("tiles", stages, _under_way(stream, fetch_time, shift_time)),),
         ),
         actions,
         macs=work.macs,
@@ -222,7 +222,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
                 "pe_array.weight_tiles",
                 "{tiles:count weight tile}, each for {chunks} rows of activations; "
                 "the accumulators hold {held:count such chunk}",
-                {"tiles": columns, "chunks": [f"{n} x {size}" for size, n in chunks], "held": held},
+                {"tiles": columns, "chunks": [f"{n} x {size}" for size, n in chunks], "held": resident},
             ),
             Message(
                 "pe_array.weight_tile",
@@ -232,7 +232,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
                     "packed": tiles.packed,
                     "taps": tiles.taps,
                     "channels": tiles.channels,
-                    "groups": tiles.merged,
+                    "groups": tiles.sharing,
                     "fetch_cycles": _ceil(fetch, cycle(1)),
                     "compute_cycles": passes * chunks[0][0],
                 },
@@ -266,8 +266,8 @@ def _part(array: Array, layer: Layer, work: GemmWork, batch: int, buffer: str, b
         over = each - int(size)
         what = f"{buffer} holds {int(size)} B; the activations of an inference, {each} B, are {over} B too much"
         raise InputError([Fault("", layer.name, what)])
-    asked = layer.lower(batch)
-    if isinstance(asked, Product) and not asked.stored:
+    demand = layer.lower(batch)
+    if isinstance(demand, Product) and not demand.stored:
         return work.m
     fit = min(batch, int(size) // each)
     return work.m // batch * _ceil(batch, _ceil(batch, fit))
@@ -276,13 +276,13 @@ def _part(array: Array, layer: Layer, work: GemmWork, batch: int, buffer: str, b
 def _nest(tiles: Tiling, part: int, chunk: int, memories: tuple[str, str, str]) -> Mapping:
     """The loop nest of the tiles."""
     dram, buffer, sums = memories
-    diagonal: list[Node] = [Loop("B", 1, "rows")] if tiles.merged > 1 else []
+    diagonal: list[Node] = [Loop("B", 1, "rows")] if tiles.sharing > 1 else []
     return Mapping(
         (
             Keep(dram, ("ifmap", "weight", "ofmap")),
             Loop("M", part),
             Keep(buffer, ("ifmap", "ofmap")),
-            Loop("B", tiles.merged),
+            Loop("B", tiles.sharing),
             Loop("N", min(tiles.n, tiles.cols)),
             Loop("M", chunk),
             Keep(sums, ("ofmap",)),
@@ -301,21 +301,21 @@ def _pop(runs: tuple[Run, ...]) -> tuple[tuple[int, ...], tuple[Run, ...]]:
     while not runs[0].count:
         runs = runs[1:]
     first, *others = runs
-    left = (Run(first.count - 1, first.body), *others)
+    tail = (Run(first.count - 1, first.body), *others)
     inner = tuple(item for item in first.body if isinstance(item, Run))
     if not inner:
-        return tuple(item for item in first.body if isinstance(item, int)), left
+        return tuple(item for item in first.body if isinstance(item, int)), tail
     tile, rest = _pop(inner)
-    return tile, (*rest, *left)
+    return tile, (*rest, *tail)
 
 
-def _under_way(stream: tuple[Run, ...], fetched: int, shifted: int) -> tuple[Run, ...]:
+def _under_way(stream: tuple[Run, ...], fetch_time: int, shift_time: int) -> tuple[Run, ...]:
     """The stream with so many ticks of its first fetches, and of its first shift, done already."""
     (fetch, shift, *rest), stream = _pop(stream)
-    done = min(fetched, fetch)
-    tiles = [Run(1, (fetch - done, shift - shifted, *rest))]
-    while fetched := fetched - done:
+    part = min(fetch_time, fetch)
+    tiles = [Run(1, (fetch - part, shift - shift_time, *rest))]
+    while fetch_time := fetch_time - part:
         (fetch, *rest), stream = _pop(stream)
-        done = min(fetched, fetch)
-        tiles.append(Run(1, (fetch - done, *rest)))
+        part = min(fetch_time, fetch)
+        tiles.append(Run(1, (fetch - part, *rest)))
     return (*tiles, *stream)

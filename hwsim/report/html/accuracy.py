@@ -43,7 +43,7 @@ def add_accuracy(
         "include rows that constants were fitted on, so these are not errors of prediction alone."
     )
     page.text(measurements.source, "soft")
-    if _changed(report):
+    if _has_changes(report):
         page.text(
             "This run overrides keys of the machine (--set). The errors below are of the default machine.", "soft"
         )
@@ -73,6 +73,6 @@ def add_accuracy(
     page.table(["layer", "quantity", "predicted", "published", "error", "run"], each, fold=f"Each row {what}")
 
 
-def _changed(report: RunResult) -> bool:
+def _has_changes(report: RunResult) -> bool:
     """Whether keys of the machine were changed for this run."""
     return any(str(mark).startswith("--set") for mark in report.machine.document.marks.values())

@@ -196,10 +196,10 @@ def roofline(
 def _name_points(svg: Svg, points: Sequence[Point], x: Scale, y: Scale) -> None:
     """Names of the layers that take most time, where there is room for them; each once."""
     boxes: list[tuple[float, float, float, float]] = []
-    named: set[str] = set()
+    labels: set[str] = set()
     outermost = {point.name: point for point in reversed(points)}
     for point in sorted(outermost.values(), key=lambda p: -p.share):
-        if len(named) >= 14:
+        if len(labels) >= 14:
             break
         text = truncate(point.name, 110)
         px, py, width = x(point.intensity), y(point.rate), text_width(text)
@@ -209,7 +209,7 @@ def _name_points(svg: Svg, points: Sequence[Point], x: Scale, y: Scale) -> None:
             inside = left > 74 and box[2] < svg.width
             if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in boxes):
                 boxes.append(box)
-                named.add(point.name)
+                labels.add(point.name)
                 svg.text(left, base, text, "pointlabel")
                 break
 
@@ -257,8 +257,8 @@ def blocks(
     """Blocks in an arena: operators from left to right, bytes upwards."""
     left, base, height = 74.0, 300.0, 370.0
     svg = Svg(WIDTH, height)
-    used = max((b.offset + b.bytes for b in buffers), default=1.0)
-    top = max(used * 1.08, limit[1] * 1.04 if limit and limit[1] < 4 * used else 0)
+    total = max((b.offset + b.bytes for b in buffers), default=1.0)
+    top = max(total * 1.08, limit[1] * 1.04 if limit and limit[1] < 4 * total else 0)
     y = _size_axis(svg, top, formatter, left, base)
     step = (WIDTH - 8 - left) / max(len(operators), 1)
     for index, block in enumerate(sorted(buffers, key=lambda b: (b.first, b.offset))):

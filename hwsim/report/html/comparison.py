@@ -20,8 +20,8 @@ _PANELS = 4
 def comparison_page(groups: Sequence[Group], failed: Sequence[Entry]) -> Page:
     """Totals of all runs, then the layers of each group."""
     names = list(dict.fromkeys(entry.label for group in groups for entry in group.entries))
-    shown_ = names if len(names) < 4 else [names[0], f"{len(names) - 1} others"]
-    title = " and ".join(filter(None, (", ".join(shown_[:-1]), shown_[-1])))
+    labels = names if len(names) < 4 else [names[0], f"{len(names) - 1} others"]
+    title = " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
     page = Page(title, ", ".join(group.name for group in groups))
     for group in groups:
         page.section(f"{group.name}, batch {group.base.summary.get('batch', 1)}")
@@ -105,9 +105,9 @@ def _layers(page: Page, group: Group) -> None:
         ]
         runs = ", ".join(entry.label for entry in group.entries)
         description = f"Horizontal bars of the same scale, one row per layer and one panel per run: {runs}."
-        left = f" The {len(slowest)} slowest of {len(names)} layers." if len(slowest) < len(names) else ""
+        note = f" The {len(slowest)} slowest of {len(names)} layers." if len(slowest) < len(names) else ""
         title = f"Latency of each layer of {group.name}"
-        page.chart(stacked_rows(title, description, slowest, panels), f"All runs have the same scale.{left}")
+        page.chart(stacked_rows(title, description, slowest, panels), f"All runs have the same scale.{note}")
     rows = []
     for name in slowest:
         cells = [Cell(name, css="k"), *_layer_cells(base.value(name, "latency_s"), base.value(name, "energy_pj"))]

@@ -126,14 +126,14 @@ def _name_spots(
 ) -> None:
     """Labels beside their points, each where it covers neither a point nor another label, else left out."""
     boxes = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
-    named = 0
+    label_count = 0
     for (x, y), label in zip(spots, labels):
         for text in (truncate(label, 230), label.split(":")[0])[len(spots) > MOST_WORDS :]:
             width = text_width(text)
             places = ((x + 8, y - 6), (x + 8, y + 14), (x - 8 - width, y - 6), (x - 8 - width, y + 14))
             box = next((b for px, py in places if _free(b := (px, py - 9, px + width, py + 3), boxes, frame)), None)
-            if box is not None and named < _MOST_NAMES:
-                named += 1
+            if box is not None and label_count < _MOST_NAMES:
+                label_count += 1
                 boxes.append(box)
                 svg.text(box[0], box[3] - 3, text, "pointlabel")
                 break

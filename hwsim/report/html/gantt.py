@@ -49,9 +49,9 @@ def busy_shares(intervals: Sequence[Interval], end: int, servers: int, bins: int
     order = np.argsort(times, kind="stable")
     times, steps = times[order], steps[order]
     edges = np.linspace(0, 1, bins + 1)
-    begun = np.searchsorted(times, edges, side="right")
-    level = np.concatenate([[0.0], np.cumsum(steps)])[begun]
-    moment = np.concatenate([[0.0], np.cumsum(steps * times)])[begun]
+    starts = np.searchsorted(times, edges, side="right")
+    level = np.concatenate([[0.0], np.cumsum(steps)])[starts]
+    moment = np.concatenate([[0.0], np.cumsum(steps * times)])[starts]
     shares: NDArray[np.float64] = np.clip(np.diff(level * edges - moment) * bins / servers, 0, 1)
     return shares
 

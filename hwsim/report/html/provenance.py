@@ -40,7 +40,7 @@ def add_machine(page: Page, report: RunResult) -> None:
     page.section("Machine as used")
     page.text(f"{machine.name}, kind {machine.kind}: {machine.spec.description or ''}")
     page.text(f"Default source: {machine.spec.source}", "soft")
-    marks, fitted = machine.document.marks, dict(machine.spec.fitted)
+    marks, origins = machine.document.marks, dict(machine.spec.fitted)
     data = {key: value for key, value in machine.document.data.items() if key != "energy"}
     rows = []
     for path, value, source in machine_rows(data):
@@ -48,7 +48,7 @@ def add_machine(page: Page, report: RunResult) -> None:
         origin = source if source != machine.spec.source else ""
         if any(str(marks.get(path[:depth], "")).startswith("--set") for depth in range(1, len(path) + 1)):
             origin = "changed for this run (--set)"
-        why = next((reason for name, reason in fitted.items() if key == name or key.startswith(f"{name}.")), "")
+        why = next((reason for name, reason in origins.items() if key == name or key.startswith(f"{name}.")), "")
         rows.append((key, value, origin, why))
     heads = ["key", "value", "source", "fitted on"] if any(row[3] for row in rows) else ["key", "value", "source"]
     page.table(heads, merged([row[: len(heads)] for row in rows], (2, 3)), sorts=False)
@@ -62,7 +62,7 @@ def add_machine(page: Page, report: RunResult) -> None:
 
 def _prices(page: Page, report: RunResult) -> None:
     prices = report.machine.prices
-    fitted = report.machine.spec.fitted
+    origins = report.machine.spec.fitted
     totals: dict[tuple[str, str], tuple[int, float]] = {}
     for _, component, _, action, number, pj in report.action_rows():
         if component != "static":
@@ -88,7 +88,7 @@ def _prices(page: Page, report: RunResult) -> None:
     page.add("<h3>Energy: counts and prices</h3>")
     if prices.static_w:
         text = f"static {format_si(prices.static_w, 'W', 4)} continuously: {prices.spec.static_source}"
-        text += f"; fitted on {fitted['energy.static']}" if "energy.static" in fitted else ""
+        text += f"; fitted on {origins['energy.static']}" if "energy.static" in origins else ""
         page.text(text)
     if rows:
         page.table(["action", "count", "price", "energy", "source", "fitted on"], rows)

@@ -15,7 +15,7 @@ from hwsim.report.html.svg import color, escape
 from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
 from hwsim.report.published import Measurements, Prediction, measurements_of
-from hwsim.report.quantity import count, counted, energy, pace, shown
+from hwsim.report.quantity import count, counted, energy, head, pace, shown
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
         (f"{s.utilization:.0%}", "utilization of the peak", f"{count(s.macs)} MACs"),
     ]
     if s.margin_bytes is not None:
-        left = "left" if s.margin_bytes >= 0 else "short: does not fit"
-        tiles.append((format_size(abs(s.margin_bytes)), left, "in the fullest memory"))
+        suffix = "left" if s.margin_bytes >= 0 else "short: does not fit"
+        tiles.append((format_size(abs(s.margin_bytes)), suffix, "in the fullest memory"))
     else:
         tiles.append(
             (format_size(s.peak_memory_bytes), "peak activations", f"DRAM traffic {format_size(s.dram_bytes)}")
@@ -100,10 +100,10 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
     for message, note in zip(report.messages, report.notes, strict=True):
         if message.code != "memory.fits":  # in the table of memories
             page.text(note, "bad" if message.severity == "error" else "soft")
-    unknown = [r.name for r in report.results if math.isnan(r.energy_pj)]
-    if unknown:
+    unpriced = [r.name for r in report.results if math.isnan(r.energy_pj)]
+    if unpriced:
         page.text(
-            f"Energy of {counted(len(unknown), 'layer')} is unknown: an action has no price.",
+            f"Energy of {counted(len(unpriced), 'layer')} is unknown: an action has no price.",
             "soft",
         )
 
@@ -131,7 +131,7 @@ def _series(parts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     return {n: [row.get(n, 0.0) for row in parts] for n in names}
 
 
-def _summed(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+def _sum(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     series = _series(parts)
     return {name: math.fsum(values) for name, values in series.items()}
 
@@ -144,8 +144,8 @@ def _layers(page: Page, report: RunResult, measurements: Measurements | None) ->
     page.section("Latency and energy of each layer")
     rows, rest = _slowest(ran, _ROWS)
     labels = [r.name for r in rows] + ([f"{len(rest)} faster layers"] if rest else [])
-    times = [latency_parts(r) for r in rows] + ([_summed([latency_parts(r) for r in rest])] if rest else [])
-    energies = [energy_parts(r) for r in rows] + ([_summed([energy_parts(r) for r in rest])] if rest else [])
+    times = [latency_parts(r) for r in rows] + ([_sum([latency_parts(r) for r in rest])] if rest else [])
+    energies = [energy_parts(r) for r in rows] + ([_sum([energy_parts(r) for r in rest])] if rest else [])
     measured = measurements.rows(report.workload.name, report.batch) if measurements is not None else {}
     marks = [measured.get(label, {}).get("latency_s") for label in labels]
     panels = [
@@ -183,8 +183,8 @@ def _concurrent(results: Sequence[LayerResult]) -> bool:
 def _colors(series: dict[str, list[float]]) -> dict[str, str]:
     """Gray for static power and overhead; other series by place."""
     gray = {"static", OVERLAP, "overhead"}
-    colored = [name for name in series if name not in gray]
-    return {name: color(colored.index(name)) if name in colored else "cx" for name in series}
+    palette = [name for name in series if name not in gray]
+    return {name: color(palette.index(name)) if name in palette else "cx" for name in series}
 
 
 def _layer_table(page: Page, report: RunResult) -> None:
@@ -200,7 +200,7 @@ def _layer_table(page: Page, report: RunResult) -> None:
             cells.append(Cell(text, float(value) if number and value is not None else None, "n" if number else "k"))
         table.append(cells)
     less = f", the slowest {_TABLE:,} of {len(report.rows):,}" if len(rows) < len(report.rows) else ""
-    page.table(columns, table, fold=f"All columns of each layer{less}")
+    page.table(list(map(head, columns)), table, fold=f"All columns of each layer{less}")
 
 
 def _binding(page: Page, report: RunResult) -> None:

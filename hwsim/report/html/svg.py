@@ -130,8 +130,8 @@ class Svg:
         """One line of text."""
         style = f' class="{css}"' if css else ""
         where = f' text-anchor="{anchor}"' if anchor != "start" else ""
-        turned = f' transform="rotate({_n(turn)} {_n(x)} {_n(y)})"' if turn else ""
-        self._parts.append(f'<text x="{_n(x)}" y="{_n(y)}"{style}{where}{turned}>{escape(text)}</text>')
+        rotation = f' transform="rotate({_n(turn)} {_n(x)} {_n(y)})"' if turn else ""
+        self._parts.append(f'<text x="{_n(x)}" y="{_n(y)}"{style}{where}{rotation}>{escape(text)}</text>')
 
     def render(self, key: str, title: str, description: str) -> str:
         """The element, with its text alternative; `key` makes its ids unique in the page."""

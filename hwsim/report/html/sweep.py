@@ -13,7 +13,7 @@ from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.explore import MOST_WORDS, axis_of, curve, parallel, scatter
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import counted, shown, title
+from hwsim.report.quantity import counted, head, shown, title
 from hwsim.units import column_unit
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def _page(points: SweepPoints, most: int) -> Page:
     if not objectives:
         raise InputError("a sweep page must have at least one objective")
     best = pareto_front(frame, objectives, maximize) if points.front is None else list(points.front)
-    failed = int(frame[list(objectives)].isna().any(axis=1).sum())
+    failures = int(frame[list(objectives)].isna().any(axis=1).sum())
     page = Page(points.title, f"{counted(len(frame), 'point')}, {len(best):,} on the Pareto front")
     page.tiles(_tiles(frame, objectives, maximize, best))
     for note in points.notes:
         page.text(note, "soft")
-    if failed:
-        page.text(f"{counted(failed, 'point')} failed.", "bad")
+    if failures:
+        page.text(f"{counted(failures, 'point')} failed.", "bad")
     if best:
         variables = [name for name in parameters if frame[name].astype(str).nunique() > 1]
         _front(page, frame, variables, objectives, best)
@@ -160,7 +160,8 @@ def _front(
         for n, i in list(enumerate(best, 1))[:_FRONT]
     ]
     more = f", the first {_FRONT} of {len(best):,}" if len(best) > _FRONT else ""
-    page.table(["#", *variables, *objectives], rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
+    heads = ["#", *map(head, (*variables, *objectives))]
+    page.table(heads, rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
 
 
 def _parallel(
@@ -235,7 +236,7 @@ def _table(
     ]
     if len(places) < len(frame):
         page.text(
-            f"{len(places):,} of {len(frame):,} points: the front, then the best by {objectives[0]}. The others are in "
-            "the CSV file."
+            f"{len(places):,} of {len(frame):,} points: the front, then the best by {title(objectives[0])}. The others "
+            "are in the CSV file."
         )
-    page.table(["", *columns], rows)
+    page.table(["", *map(head, columns)], rows)

@@ -24,7 +24,7 @@ def add_roofline(page: Page, report: RunResult) -> None:
     machine = report.machine
     hz = float(machine.timebase.clocks[machine.core_clock])
     total = report.summary.latency_s
-    points, roofs, without, cached = [], {}, 0, 0
+    points, roofs, without, cache_hits = [], {}, 0, 0
     for r in report.results:
         if not r.plan.macs_executed or not r.latency_s:
             without += 1
@@ -32,15 +32,15 @@ def add_roofline(page: Page, report: RunResult) -> None:
         rate = r.plan.macs_executed / r.latency_s
         peak = r.plan.peak_macs_per_cycle * hz
         roofs[f"peak {peak}"] = Roof("compute", peak, True)
-        moved = machine.traffic(r.plan)
-        cached += bool(moved) and not any(traffic.bytes for traffic in moved)
-        for traffic in moved:
+        flows = machine.traffic(r.plan)
+        cache_hits += bool(flows) and not any(traffic.bytes for traffic in flows)
+        for traffic in flows:
             if traffic.bytes:
                 roofs[traffic.memory] = Roof(traffic.memory, traffic.bytes_per_s, False)
                 intensity = r.plan.macs_executed / traffic.bytes
                 points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))
     if not points:
-        if cached:
+        if cache_hits:
             page.section("Roofline")
             page.text("No layer has traffic at a memory with a bandwidth limit: all data stays in caches.")
         return
@@ -60,8 +60,8 @@ def add_roofline(page: Page, report: RunResult) -> None:
     )
     if without:
         caption += f" {counted(without, 'layer')} without MACs not shown."
-    if cached:
-        caption += f" {counted(cached, 'layer')} served from caches not shown."
+    if cache_hits:
+        caption += f" {counted(cache_hits, 'layer')} served from caches not shown."
     page.chart(roofline("Roofline", description, list(roofs.values()), points, _mac_rate), caption)
 
 
@@ -92,7 +92,7 @@ def add_memory(page: Page, report: RunResult) -> None:
         for use in report.memories:
             share = use.need_bytes / use.size_bytes if use.size_bytes else math.inf
             parts = ", ".join(f"{name} {format_size(size)}" for name, size in use.parts)
-            left = format_size(abs(use.margin_bytes)) + ("" if use.fits else " short")
+            margin = format_size(abs(use.margin_bytes)) + ("" if use.fits else " short")
             bar = meter(share, f"{share:.0%}", "c0" if use.fits else "c1")
             rows.append(
                 [
@@ -100,7 +100,7 @@ def add_memory(page: Page, report: RunResult) -> None:
                     Cell(format_size(use.size_bytes), use.size_bytes),
                     Cell(format_size(use.need_bytes), use.need_bytes),
                     Cell(html=bar, css="k"),
-                    Cell(left, use.margin_bytes),
+                    Cell(margin, use.margin_bytes),
                     Cell(parts, css="w"),
                 ]
             )
@@ -123,8 +123,8 @@ def _live_chart(report: RunResult) -> Chart:
         names = ", ".join(f"{name} {format_size(size)}" for name, size in most)
         tooltips.append(f"{moment.layer}: {format_size(moment.bytes)} ({names})")
     peak = max(groups, key=lambda moment: moment.bytes)
-    bounded = report.machine.memory_bytes()
-    limit = ("memory size", float(bounded)) if bounded is not None else None
+    capacity = report.machine.memory_bytes()
+    limit = ("memory size", float(capacity)) if capacity is not None else None
     description = f"One bar per layer: live activation bytes. Peak {format_size(peak.bytes)} at {peak.layer}."
     values = [float(moment.bytes) for moment in groups]
     return staircase("Live activations", description, [m.layer for m in groups], values, tooltips, format_size, limit)
@@ -137,6 +137,6 @@ def add_timeline(page: Page, report: RunResult) -> None:
     if chart is None:
         return
     page.section("Timeline")
-    lost = "" if timeline.complete else " Some intervals were not recorded and are not shown."
+    note = "" if timeline.complete else " Some intervals were not recorded and are not shown."
     how = chart.description.split(" Busy:")[0]
-    page.chart(chart, f"{how} hwsim run --trace writes the same for ui.perfetto.dev.{lost}")
+    page.chart(chart, f"{how} hwsim run --trace writes the same for ui.perfetto.dev.{note}")

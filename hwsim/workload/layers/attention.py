@@ -169,23 +169,23 @@ class Attention(Layer):
 
     def cache_bytes(self, batch: int = 1) -> int:
         """Bytes of the keys and values that are in the cache and that some query attends to."""
-        held = self.cached - (self.context - self.span)
-        return -(-held * self.kv_heads * (self.dim + self.value_dim) * self.weight.bits * batch // 8)
+        window = self.cached - (self.context - self.span)
+        return -(-window * self.kv_heads * (self.dim + self.value_dim) * self.weight.bits * batch // 8)
 
     @property
     def sublayers(self) -> tuple[Sublayer, ...]:
         """Scores, softmax and context: a product for each head of keys and values, whose rows are all its queries."""
         rows = self.queries * self.heads // self.kv_heads
-        held = (self.cached - (self.context - self.span)) * self.kv_heads
-        scored = self.input.dtype
+        window = (self.cached - (self.context - self.span)) * self.kv_heads
+        dtype = self.input.dtype
         scores = BatchedMatmul(
-            f"{self.name}.scores", b=self.kv_heads, m=rows, n=self.span, k=self.dim, cached=held * self.dim,
-            input=self.input, weight=self.weight, output=scored,
+            f"{self.name}.scores", b=self.kv_heads, m=rows, n=self.span, k=self.dim, cached=window * self.dim,
+            input=self.input, weight=self.weight, output=dtype,
         )  # fmt: skip
-        softmax = Softmax(f"{self.name}.softmax", shape=scores.output.shape, input=scored, output=scored)
+        softmax = Softmax(f"{self.name}.softmax", shape=scores.output.shape, input=dtype, output=dtype)
         context = BatchedMatmul(
             f"{self.name}.context", b=self.kv_heads, m=rows, n=self.value_dim, k=self.span,
-            cached=held * self.value_dim, input=scored, weight=self.weight, output=self.output,
+            cached=window * self.value_dim, input=dtype, weight=self.weight, output=self.output,
         )  # fmt: skip
         new = self.context > self.cached
         return (
@@ -196,6 +196,6 @@ class Attention(Layer):
 
     def lowering(self, batch: int = 1) -> Message | None:
         """How many MACs of masked scores the products run."""
-        masked = sum(part.macs for part, _ in self.sublayers) - self.macs
+        masked_macs = sum(part.macs for part, _ in self.sublayers) - self.macs
         template = "no mask is used, {macs:,} MACs of masked scores are executed"
-        return Message("workload.masked_scores", template, {"macs": masked * batch}) if masked else None
+        return Message("workload.masked_scores", template, {"macs": masked_macs * batch}) if masked_macs else None

@@ -62,8 +62,8 @@ class Concat(Layer):
             return [f"parts must be a list of sizes such as [64, 128], not {parts!r:.60}"]
         self._put("parts", tuple(self._integer("parts", part, 1, faults) for part in parts))
         for name in ("rest", "before"):
-            given: object = self.__dict__[name]
-            self._put(name, () if given in ((), []) else self._shape(name, given, faults))
+            value: object = self.__dict__[name]
+            self._put(name, () if value in ((), []) else self._shape(name, value, faults))
         return faults
 
     def _input_shape(self) -> Shape:

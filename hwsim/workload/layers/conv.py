@@ -21,13 +21,13 @@ def _depthwise(values: Values) -> Values:
     return values | {"groups": channels, "k": channels * multiplier, "depthwise": True}
 
 
-def _written(layer: Conv2d, _: tuple[Shape, ...]) -> Values:
+def _text(layer: Conv2d, _: tuple[Shape, ...]) -> Values:
     return {"r": 1} if layer.r == 1 != layer.s else {}
 
 
 def _depthwise_written(layer: Conv2d, shapes: tuple[Shape, ...]) -> Values:
     multiplier = layer.k // layer.c
-    return _written(layer, shapes) | ({"multiplier": multiplier} if multiplier > 1 else {})
+    return _text(layer, shapes) | ({"multiplier": multiplier} if multiplier > 1 else {})
 
 
 def _row(row: Row) -> Values:
@@ -126,7 +126,7 @@ class Conv2d(Window):
             source="an image",
             follows="s",
             read=axes("c h w"),
-            write=_written,
+            write=_text,
             row=_row,
             columns=_COLUMNS,
         ),

@@ -116,9 +116,9 @@ class ExpertGemm(Layer):
         >>> ExpertGemm("up", tokens=5, experts=4, topk=2, n=1, k=1).spread()
         ((2, 3), (2, 2))
         """
-        used = self.used(batch)
-        rows, more = divmod(self.rows * batch, used)
-        return ((more, rows + 1), (used - more, rows)) if more else ((used, rows),)
+        active = self.used(batch)
+        rows, more = divmod(self.rows * batch, active)
+        return ((more, rows + 1), (active - more, rows)) if more else ((active, rows),)
 
     def lower(self, batch: int) -> Product:
         """A product an expert in use, with the rows of the fullest."""

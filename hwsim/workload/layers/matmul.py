@@ -69,8 +69,8 @@ class BatchedMatmul(Layer):
 
     def accepts(self, shape: Shape, operand: int) -> bool:
         """Whether the shape fits, or does once its last two axes change places."""
-        turned = (*shape[:-2], shape[-1], shape[-2]) if len(shape) > 1 else shape
-        return super().accepts(shape, operand) or turned == self.operands[operand]
+        transpose = (*shape[:-2], shape[-1], shape[-2]) if len(shape) > 1 else shape
+        return super().accepts(shape, operand) or transpose == self.operands[operand]
 
     @property
     def macs(self) -> int:

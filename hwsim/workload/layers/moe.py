@@ -168,25 +168,25 @@ class Moe(Layer):
             routing = put(Softmax(f"{self.name}.routing", shape=shape, **between), put(router, 0))
         sizes: dict[str, Any] = {"tokens": self.tokens, "experts": self.experts, "topk": self.topk, "bias": self.bias}
         own = partial(ExpertGemm, **sizes, **first)
-        made = block(f"{self.name}.", (0, routing), own, self.tokens * self.topk, self.intermediate)
+        inner = block(f"{self.name}.", (0, routing), own, self.tokens * self.topk, self.intermediate)
         out = ExpertGemm(f"{self.name}.down", n=self.hidden, k=self.intermediate, type="down", **sizes, **last)
-        put(out, made, routing)
+        put(out, inner, routing)
         if self.shared:
             width = self.shared * self.intermediate
             wide = partial(Gemm, m=self.tokens, bias=self.bias, **first)
-            made = block(f"{self.name}.shared_", (0,), wide, self.tokens, width)
+            inner = block(f"{self.name}.shared_", (0,), wide, self.tokens, width)
             beside = Gemm(
                 f"{self.name}.shared_down", m=self.tokens, n=self.hidden, k=width, bias=self.bias, **last
             )  # fmt: skip
             total = Elementwise(f"{self.name}.sum", shape=self.output.shape, input=self.output, output=self.output)
-            put(total, out.name, put(beside, made))
+            put(total, out.name, put(beside, inner))
         return tuple(parts)
 
     def lowering(self, batch: int = 1) -> Message:
         """How many experts a batch is taken to use."""
-        used = min(self.experts, self.tokens * self.topk * batch)
+        active = min(self.experts, self.tokens * self.topk * batch)
         return Message(
             "workload.experts",
             "rows are spread evenly over {used:,} of {experts:,} experts (a random router reaches {expected:,.4g})",
-            {"used": used, "experts": self.experts, "expected": self.expected_experts(batch)},
+            {"used": active, "experts": self.experts, "expected": self.expected_experts(batch)},
         )

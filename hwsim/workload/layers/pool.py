@@ -12,7 +12,7 @@ from hwsim.workload.product import Stream
 __all__ = ["Pool2d"]
 
 
-def _written(layer: Pool2d, _: tuple[Shape, ...]) -> Values:
+def _text(layer: Pool2d, _: tuple[Shape, ...]) -> Values:
     return {"type": layer.type} | ({} if layer.stride == (layer.r, layer.s) else {"r": layer.r})
 
 
@@ -51,7 +51,7 @@ class Pool2d(Window):
             source="an image",
             follows="r s stride",
             read=axes("c h w"),
-            write=_written,
+            write=_text,
         ),
     )
     _op: ClassVar[str] = "pool"

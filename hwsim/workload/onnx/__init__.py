@@ -114,7 +114,7 @@ def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
         inputs=shapes,
         workload=workload,
         layers=converter.layers,
-        warnings=tuple(converter.warnings),
+        warnings=converter.facts(),
     )
 
 

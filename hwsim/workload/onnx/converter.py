@@ -120,7 +120,7 @@ class Converter(Builder[str]):
                 raise
             why = error.faults[0].message
         del self.nodes[count:]
-        self.opaque_warning(op, why)
+        self.opaque_warning(name, op.source, why)
         out = self.tensors[results[0]]
         constants = [self.constants[item] for item in dict.fromkeys(op.inputs) if item in self.constants]
         code = op.source.rpartition(".")[2]

@@ -94,5 +94,5 @@ def read_model(path: str | Path, name: str = "") -> Model:
         outputs=file.outputs,
         workload=workload,
         layers=converter.layers,
-        warnings=tuple(converter.warnings),
+        warnings=converter.facts(),
     )

@@ -82,14 +82,14 @@ class Converter(Builder[int]):
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
                 self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
             if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
-                self.warn("constant", "{operator}: reads constants alone and is left out", operator=str(op))
+                self._left_out(op, "constant", "reads constants alone")
 
     def _operator(self, op: Operator) -> None:
         operands = self.operands(op)
         if not operands:
             return
         if not op.outputs:
-            self.warn("no_output", "{operator}: writes no tensor and is left out", operator=str(op))
+            self._left_out(op, "no_output", "writes no tensor")
             return
         prefix = _SHORT.get(op.code) or "".join(char if char.isalnum() else "_" for char in op.code.lower())[:60]
         name = self.layers[op.index] = f"{prefix}_{op.index}"
@@ -107,6 +107,9 @@ class Converter(Builder[int]):
                 shapes = self.shape(first), self.shape(out)
                 self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(out))
 
+    def _left_out(self, op: Operator, code: str, reason: str) -> None:
+        self.warn(code, f"{{operator}} {reason} and is left out", f"operator {op.index}", operator=op.code)
+
     def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer:
         maker = self.makers.get(op.code)
         try:
@@ -119,7 +122,7 @@ class Converter(Builder[int]):
             if op.code in _WEIGHTED:
                 raise
             why = error.faults[0].message
-        self.opaque_warning(op, why)
+        self.opaque_warning(name, op.code, why)
         constants = [self.constants[i] for i in op.inputs if i in self.constants and not self.constants[i].variable]
         out = self.file.tensors[op.outputs[0]]
         return self.opaque(

@@ -21,14 +21,14 @@ def nest(choice: Choice, work: ConvWork, names: dict[str, str]) -> Mapping:
     build = _BUILDERS.get(choice.dataflow, _output_stationary)
     nodes = [Keep(names["dram"], _ALL), Loop("G", 1), *build(choice, work, names["glb"], names["rf"])]
     current = {dim: getattr(work, dim.lower()) for dim in "NGKCPQRS"}
-    sized: list[Node] = []
+    tree: list[Node] = []
     for node in nodes:
         if isinstance(node, Loop):
             # A tile size of the study may exceed the piece that is left of a dim.
             node = Loop(node.dim, min(node.tile, current[node.dim]), node.spatial)
             current[node.dim] = node.tile
-        sized.append(node)
-    return Mapping(tuple(sized))
+        tree.append(node)
+    return Mapping(tuple(tree))
 
 
 def _row_stationary(choice: Choice, work: ConvWork, glb: str, rf: str) -> list[Node]:
@@ -60,14 +60,14 @@ def _weight_stationary(choice: Choice, work: ConvWork, glb: str, rf: str) -> lis
     t = choice.tiles
     ifmap: list[Node] = [Keep(glb, ("ifmap",))]
     # Ifmaps that are not held stream through the buffer: the nest keeps an image there, of which no room is charged.
-    held, streamed = (ifmap, []) if t["held"] else ([], ifmap)
+    resident, streaming = (ifmap, []) if t["held"] else ([], ifmap)
     return [
         Loop("K", t["m"]), Keep(glb, ("ofmap",)),
-        Loop("C", t["c"]), *held, Loop("K", t["ms"]),
-        *([Loop("N", 1), *streamed] if streamed else []),
+        Loop("C", t["c"]), *resident, Loop("K", t["ms"]),
+        *([Loop("N", 1), *streaming] if streaming else []),
         Loop("K", 1, _AXIS), Loop("C", 1, _AXIS), Loop("R", 1, _AXIS), Loop("S", 1, _AXIS),
         Keep(rf, ("weight",)),
-        *([] if streamed else [Loop("N", 1)]), Keep(LINE, ("ifmap",)), Loop("P", 1), Loop("Q", 1),
+        *([] if streaming else [Loop("N", 1)]), Keep(LINE, ("ifmap",)), Loop("P", 1), Loop("Q", 1),
     ]  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def count(choice: Choice, problem: Problem, mapping: Mapping, names: dict[str, s
         return counts(problem, mapping, Policy(multicast="tile", refill=halo))
 
 
-def nest_words(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[Word, int]:
+def nest_words(choice: Choice, totals: Counts, names: dict[str, str]) -> dict[Word, int]:
     """The words of a nest that the study charges, by level and tensor; see `study` for its conventions.
 
     They are those of the closed form, but where loops have one step: when they come round, the nest finds the tile in
@@ -110,26 +110,26 @@ def nest_words(choice: Choice, counted: Counts, names: dict[str, str]) -> dict[W
     dram, glb, rf = names["dram"], names["glb"], names["rf"]
 
     def psums(memory: str) -> int:
-        arrived = counted.of(memory, "ofmap", "update")
-        return 2 * (arrived - counted.of(memory, "ofmap", "drain")) if arrived else 0
+        arrivals = totals.of(memory, "ofmap", "update")
+        return 2 * (arrivals - totals.of(memory, "ofmap", "drain")) if arrivals else 0
 
     def sender(tensor: str) -> str:
         """The memory that sends a tensor to the PEs."""
-        return glb if (glb, tensor) in counted.used else dram
+        return glb if (glb, tensor) in totals.used else dram
 
-    words: dict[Word, int] = {("dram", "ofmap"): counted.of(dram, "ofmap", "update")}
+    words: dict[Word, int] = {("dram", "ofmap"): totals.of(dram, "ofmap", "update")}
     for tensor in ("ifmap", "weight"):
-        words["dram", tensor] = counted.of(dram, tensor, "read")
-        words["glb", tensor] = counted.of(glb, tensor, "read")
-        words["noc", tensor] = counted.of(sender(tensor), tensor, "deliver")
-        words["rf", tensor] = counted.of(rf, tensor, "read")
+        words["dram", tensor] = totals.of(dram, tensor, "read")
+        words["glb", tensor] = totals.of(glb, tensor, "read")
+        words["noc", tensor] = totals.of(sender(tensor), tensor, "deliver")
+        words["rf", tensor] = totals.of(rf, tensor, "read")
     # Weights that go from the buffer to one PE alone, which does not keep them, are free on the network.
     if choice.dataflow in ("no_local_reuse", "output_stationary_C"):
         words["noc", "weight"] = 0
     # What shifts from PE to PE in a line buffer crosses the network for each MAC.
     if choice.dataflow in ("weight_stationary", "output_stationary_A", "output_stationary_B"):
-        words["noc", "ifmap"] = counted.macs
+        words["noc", "ifmap"] = totals.macs
     words["glb", "ofmap"] = psums(glb)
-    words["noc", "ofmap"] = counted.of(sender("ofmap"), "ofmap", "reduce")
+    words["noc", "ofmap"] = totals.of(sender("ofmap"), "ofmap", "reduce")
     words["rf", "ofmap"] = psums(rf)
     return {key: n for key, n in words.items() if n}

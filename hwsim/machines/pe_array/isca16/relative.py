@@ -22,7 +22,7 @@ _SMALL, _LARGE = 512, 131072
 _SLOPE = log(LEVEL_COSTS["glb"] / LEVEL_COSTS["rf"]) / log(_LARGE / _SMALL)
 
 
-def _stated(energy: EnergySpec, component: str, action: str, bits: int) -> float | None:
+def _base_price(energy: EnergySpec, component: str, action: str, bits: int) -> float | None:
     """The energy that the file itself gives for an action on a word; None where it names an entry of a table."""
     price = energy.prices.get(f"{component}.{action}", energy.prices.get(component))
     if price is None or price.energy is None:
@@ -32,9 +32,9 @@ def _stated(energy: EnergySpec, component: str, action: str, bits: int) -> float
 
 def level_costs(energy: EnergySpec, names: dict[str, str], bits: int) -> dict[str, float]:
     """Cost of a word by level ("dram", "glb", "noc", "rf"): all as the file states them, or all relative."""
-    costs = {level: _stated(energy, names.get(level, level), "read", bits) for level in LEVEL_COSTS}
-    stated = {level: price for level, price in costs.items() if price is not None}
-    return stated if len(stated) == len(costs) else dict(LEVEL_COSTS)
+    costs = {level: _base_price(energy, names.get(level, level), "read", bits) for level in LEVEL_COSTS}
+    own_prices = {level: price for level, price in costs.items() if price is not None}
+    return own_prices if len(own_prices) == len(costs) else dict(LEVEL_COSTS)
 
 
 def _relative(memory: MemorySpec, outermost: bool) -> float:
@@ -49,10 +49,10 @@ def _relative(memory: MemorySpec, outermost: bool) -> float:
 def energy_prices(spec: PeArraySpec, problem: Problem, senders: dict[str, str]) -> dict[tuple[str, ...], float]:
     """Price of each (memory, tensor, action) for a search; `senders` are the memories that the network starts at."""
     moves = [(name, name, t, a) for name, m in spec.memories.items() for t in m.holds for a in _MOVES]
-    sent = [("noc", name, tensor, action) for tensor, name in senders.items() for action in ("deliver", "reduce")]
+    transfers = [("noc", name, tensor, action) for tensor, name in senders.items() for action in ("deliver", "reduce")]
     prices: dict[tuple[str, ...], float] = {}
-    stated: dict[tuple[str, ...], float] = {}
-    for component, name, tensor, action in [*moves, *sent]:
+    own_prices: dict[tuple[str, ...], float] = {}
+    for component, name, tensor, action in [*moves, *transfers]:
         key, bits = (name, tensor, action), problem.operand(tensor).bits
         if spec.mapper.objective == "dram":
             prices[key] = bits * float(component == spec.dram)
@@ -60,6 +60,6 @@ def energy_prices(spec: PeArraySpec, problem: Problem, senders: dict[str, str]) 
         memory = spec.memories.get(component)
         relative = LEVEL_COSTS["noc"] if memory is None else _relative(memory, component == spec.dram)
         prices[key] = relative * bits / 16
-        if (price := _stated(spec.energy, component, action, bits)) is not None:
-            stated[key] = price
-    return stated if len(stated) == len(prices) else prices
+        if (price := _base_price(spec.energy, component, action, bits)) is not None:
+            own_prices[key] = price
+    return own_prices if len(own_prices) == len(prices) else prices

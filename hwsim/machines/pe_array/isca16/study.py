@@ -93,8 +93,8 @@ def _ones() -> Ints:
 def _span(stride: int, dilation: int, outputs: Ints, taps: int) -> Ints:
     """Distinct positions that a filter of `taps` sees for so many outputs in a row."""
     g = gcd(stride, dilation)
-    seen: Ints = outputs * taps - np.maximum(0, outputs - dilation // g) * max(0, taps - stride // g)
-    return seen
+    window_sums: Ints = outputs * taps - np.maximum(0, outputs - dilation // g) * max(0, taps - stride // g)
+    return window_sums
 
 
 class _Layer:
@@ -165,13 +165,13 @@ def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
     sets = budget.pes // (layer.r * np.maximum(e, 1))
     e, q, r, n, p, sets = _keep((p >= 1) & (sets >= r) & (layer.c % (q * r) == 0), e, q, r, n, p, sets)
     t = np.minimum(sets // r, _cdiv(layer.m, p))
-    held = n * q * r * layer.rows(e) * layer.width
-    m, copies = _filter_tiles(layer, (budget.buffer - held) // (n * e * layer.f), p, p * t)
+    resident = n * q * r * layer.rows(e) * layer.width
+    m, copies = _filter_tiles(layer, (budget.buffer - resident) // (n * e * layer.f), p, p * t)
     e, q, r, n, p, t = (np.tile(x, copies) for x in (e, q, r, n, p, t))
     e, q, r, n, p, t, m = _keep(m >= 1, e, q, r, n, p, t, m)
     loads, steps = _cdiv(layer.n, n), layer.c // (q * r)
     rows = layer.strip_rows(e)
-    left = layer.outputs * layer.r * (layer.c // q)  # partial sums that leave a PE: one for q S MACs
+    psum_count = layer.outputs * layer.r * (layer.c // q)  # partial sums that leave a PE: one for q S MACs
     words: dict[Word, Ints | int] = {
         ("dram", "ifmap"): layer.c * layer.n * rows * layer.width * _cdiv(layer.m, m),
         ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * loads,
@@ -179,10 +179,10 @@ def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
         ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
         ("noc", "ifmap"): layer.c * layer.n * layer.r * layer.e * layer.slid * _blocks(layer.m, m, np.minimum(p, m)),
         ("noc", "weight"): layer.weights * layer.e * loads,
-        ("noc", "ofmap"): left - layer.outputs * steps,
+        ("noc", "ofmap"): psum_count - layer.outputs * steps,
         ("rf", "ifmap"): layer.macs,
         ("rf", "weight"): layer.macs,
-        ("rf", "ofmap"): 2 * (layer.macs - left),
+        ("rf", "ofmap"): 2 * (layer.macs - psum_count),
     }
     return {"m": m, "n": n, "e": e, "p": p, "q": q, "r": r, "t": t}, layer.table(words, m.size)
 
@@ -220,11 +220,11 @@ def _weight_stationary(layer: _Layer, budget: Budget) -> Candidates:
     ms = np.minimum(budget.pes // (c * layer.taps), layer.m)
     ms = _cdiv(layer.m, _cdiv(layer.m, np.maximum(ms, 1)))
     psums = layer.n * layer.e * layer.f
-    streamed = np.minimum(budget.buffer // psums, ms)
-    held = (budget.buffer - layer.n * c * layer.height * layer.width) // psums
-    held = np.where(held > ms, np.minimum(held - held % ms, _cdiv(layer.m, ms) * ms), 0)
-    m = np.minimum(np.concatenate([streamed, held]), layer.m)
-    ms, kind = np.concatenate([streamed, ms]), np.repeat(np.arange(2, dtype=np.int64), c.size)
+    streaming = np.minimum(budget.buffer // psums, ms)
+    resident = (budget.buffer - layer.n * c * layer.height * layer.width) // psums
+    resident = np.where(resident > ms, np.minimum(resident - resident % ms, _cdiv(layer.m, ms) * ms), 0)
+    m = np.minimum(np.concatenate([streaming, resident]), layer.m)
+    ms, kind = np.concatenate([streaming, ms]), np.repeat(np.arange(2, dtype=np.int64), c.size)
     c, m, ms, kind = _keep(m >= 1, np.tile(c, 2), m, ms, kind)
     steps = _cdiv(layer.c, c)
     image = layer.c * layer.n * layer.height * layer.width
@@ -261,19 +261,19 @@ def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
         image = layer.c * layer.n * layer.height * layer.width
         # Either the filters of a tile stay in the buffer while all ifmaps pass (order 0), or the ifmaps of a tile while
         # all filters pass (order 1); a tile has y or all rows. What stays is read once, the other once for each tile.
-        found: list[tuple[Ints, ...]] = []
+        candidates: list[tuple[Ints, ...]] = []
         for e in (y, np.full_like(y, layer.e)):
             strip = layer.rows(e) * layer.width * layer.c
             most = np.minimum((budget.buffer - im * strip) // filters, layer.m)
             for m in (most, most - most % ms):
                 ifmap = image * _cdiv(layer.m, np.maximum(m, 1))
-                found.append((np.zeros_like(y), e, im, m, ifmap, np.full_like(y, layer.weights), m >= ms))
+                candidates.append((np.zeros_like(y), e, im, m, ifmap, np.full_like(y, layer.weights), m >= ms))
             most = np.minimum((budget.buffer - ms * filters) // strip, layer.n)
             for n in (most, most - most % im):
                 weight = layer.weights * _cdiv(layer.e, e) * _cdiv(layer.n, np.maximum(n, 1))
-                found.append((np.ones_like(y), e, n, ms, np.full_like(y, image), weight, n >= im))
-        order, e, n, m, ifmap, weight, fits = (np.concatenate(column) for column in zip(*found))
-        y, x, ms, im = (np.tile(v, len(found)) for v in (y, x, ms, im))
+                candidates.append((np.ones_like(y), e, n, ms, np.full_like(y, image), weight, n >= im))
+        order, e, n, m, ifmap, weight, fits = (np.concatenate(column) for column in zip(*candidates))
+        y, x, ms, im = (np.tile(v, len(candidates)) for v in (y, x, ms, im))
         columns = (y, x, ms, im, order, e, n, m, ifmap, weight)
         y, x, ms, im, order, e, n, m, ifmap, weight = _keep(fits.astype(bool), *columns)
         if variant == "C":  # no PE beside another needs the same ifmap words

@@ -1,4 +1,4 @@
-"""Timings of a device as a file: written beside a measurement, and read in place of a device."""
+"""Timings of a device as a file: written during a measurement, and read in place of a device."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Run(Spec):
 
     @property
     def key(self) -> Key:
-        """What was asked for."""
+        """Kernel and size of the timing."""
         if self.matmul is not None:
             return "matmul", *self.matmul, self.type
         if self.empty is not None:
@@ -48,7 +48,7 @@ class Run(Spec):
 
 
 class RecordedFile(Spec):
-    """A run of a device: what it told of itself, where the times are from, and the times."""
+    """A run of a device: its properties, source and times."""
 
     source: Annotated[str, Field(min_length=1)]
     properties: Properties
@@ -56,7 +56,7 @@ class RecordedFile(Spec):
 
 
 class Recording:
-    """A device whose timings are read from a file; what the file lacks was not measured."""
+    """A device whose timings are read from a file; missing ones were not measured."""
 
     def __init__(self, path: str | Path) -> None:
         recording = check(RecordedFile, read_yaml(Path(path)))
@@ -86,7 +86,7 @@ class Recording:
 
 
 class Recorder:
-    """Another device, whose answers are kept; `source` says where they are from, if not from this machine today."""
+    """A wrapper that records the timings of a device; `source` is their origin if not this machine today."""
 
     def __init__(self, device: Device, source: str = "") -> None:
         self.source = source
