@@ -16,6 +16,7 @@ from hwsim.cli import cli
 from hwsim.errors import InputError
 from hwsim.kernels.probe import Timing
 from hwsim.machines.registry import kinds
+from hwsim.message import as_message
 
 needs_cpu = pytest.mark.skipif("cpu" not in kinds(), reason="machines of kind cpu are not in this tree")
 
@@ -45,7 +46,9 @@ def timings(host: Host, threads: int) -> dict[str, Timing]:
 
 def made(host: Host, threads: int = 2) -> Calibration:
     found = tuple(numbers(timings(host, threads), threads))
-    return Calibration(host, threads, datetime.date(2026, 1, 2), kernels.isa(), found, ("a note: with a colon",))
+    return Calibration(
+        host, threads, datetime.date(2026, 1, 2), kernels.isa(), found, (as_message("a note: with a colon"),)
+    )
 
 
 def test_numbers_follow_from_the_least_times() -> None:
@@ -150,7 +153,7 @@ def test_this_machine_can_be_measured(isa: str, monkeypatch: pytest.MonkeyPatch)
         "memories.dram.bandwidth",
     }
     if isa == "portable":
-        assert any("no int8 instruction runs on instruction set portable" in note for note in found.notes)
+        assert any("no int8 instruction runs on instruction set portable" in str(note) for note in found.notes)
     yaml.safe_load(machine_text(found))
 
 

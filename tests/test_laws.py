@@ -1,16 +1,54 @@
-"""Laws that hold on every machine that comes with hwsim, for drawn layers."""
+"""Laws of every machine, for drawn layers: those of hwsim, a kind of the docs, and each --machine FILE."""
 
+import re
+import types
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import hwsim
 from hwsim.engine import simulate as run_program
-from hwsim.machines import machine_names
+from hwsim.machines import kinds, machine_names
 from hwsim.units import format_si
 
-MACHINES = {name: hwsim.load_machine(name) for name in machine_names()}
+HARDWARE = Path(__file__).parent.parent / "docs" / "hardware.md"
+FOLDER = TemporaryDirectory()
+PLUG_IN = Path(FOLDER.name) / "scalar.yaml"
+PLUG_IN.write_text("""kind: scalar
+name: scalar
+source: test
+clocks: {core: 100 MHz}
+cycles_per_mac: 2
+energy: {table: horowitz_45nm, prices: {mac: {entry: int8_mac}}}
+""")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "name" in metafunc.fixturenames:
+        names = [*machine_names(), str(PLUG_IN), *metafunc.config.getoption("machine")]
+        metafunc.parametrize("name", names, ids=lambda name: Path(name).stem)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plug_in() -> Iterator[None]:
+    """The kind that the docs add, as its entry point would."""
+    module = types.ModuleType("scalar_kind")
+    code = re.search(r"```python\n(.*?class Scalar\(.*?)```", HARDWARE.read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    exec(code[1], vars(module))
+    kinds()["scalar"] = module.Scalar
+    yield
+    del kinds()["scalar"]
+
+
+@cache
+def machine_of(name: str) -> hwsim.Machine:
+    return hwsim.load_machine(name)
 
 
 @st.composite
@@ -39,11 +77,10 @@ def one(machine: hwsim.Machine, layer: hwsim.Layer, batch: int = 1) -> hwsim.Rep
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 4))
 @settings(max_examples=12, deadline=None)
 def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer: hwsim.Layer, batch: int) -> None:
-    machine = MACHINES[name]
+    machine = machine_of(name)
     result = one(machine, layer, batch).results[0]
     plan, spec = result.plan, machine.spec
     assert plan.macs == layer.macs * batch
@@ -60,7 +97,7 @@ def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer:
     assert plan.dram_bytes >= layer.weights * machine.array.bits(layer)[1] // 8
 
 
-PROCESSORS = [name for name, machine in MACHINES.items() if machine.kind in ("cpu", "gpu")]
+PROCESSORS = [name for name in machine_names() if machine_of(name).kind in ("cpu", "gpu")]
 USES = {
     "cpu": [{"precision": "fp32"}, {"precision": "int8", "threads": 1}, {"precision": "fp32", "streams": "all"}],
     "gpu": [{}, {"precision": "fp16"}],
@@ -68,12 +105,12 @@ USES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize("processor", PROCESSORS)
 @pytest.mark.parametrize(("network", "batch"), [("resnet50_v1_5", 32), ("mobilenet_v2_1.0_224", 1)])
-def test_no_layer_moves_more_than_its_time_allows(name: str, network: str, batch: int) -> None:
+def test_no_layer_moves_more_than_its_time_allows(processor: str, network: str, batch: int) -> None:
     """Of whole networks, where the weights of all others push a layer's own out of the caches."""
-    for change in USES[MACHINES[name].kind]:
-        machine = hwsim.load_machine(name, set=change)
+    for change in USES[machine_of(processor).kind]:
+        machine = hwsim.load_machine(processor, set=change)
         report = hwsim.simulate(machine, hwsim.load_workload(network), batch)
         for result in report.results:
             for memory in machine.traffic(result.plan):
@@ -83,12 +120,11 @@ def test_no_layer_moves_more_than_its_time_allows(name: str, network: str, batch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 4), density=st.floats(0, 1))
 @settings(max_examples=12, deadline=None)
 def test_no_plan_beats_its_lower_bound(name: str, layer: hwsim.Layer, batch: int, density: float) -> None:
     """Lower bounds from the shape alone, which exploration trusts: of time, of every action, and of bytes over DRAM."""
-    machine = MACHINES[name]
+    machine = machine_of(name)
     layer = layer.with_density(input=density, output=1 - density)
     bound = machine.lower_bound(layer, batch)
     if bound is None:
@@ -101,11 +137,10 @@ def test_no_plan_beats_its_lower_bound(name: str, layer: hwsim.Layer, batch: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers(), batch=st.integers(1, 3))
 @settings(max_examples=10, deadline=None)
 def test_fast_forward_is_the_full_run(name: str, layer: hwsim.Layer, batch: int) -> None:
-    program = MACHINES[name].plan(layer, batch).program
+    program = machine_of(name).plan(layer, batch).program
     fast, full = run_program(program), run_program(program, fast_forward=False)
     assert fast.end == full.end
     assert fast.resources == full.resources
@@ -113,11 +148,10 @@ def test_fast_forward_is_the_full_run(name: str, layer: hwsim.Layer, batch: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MACHINES)
 @given(layer=layers())
 @settings(max_examples=6, deadline=None)
 def test_doubling_every_clock_and_rate_halves_the_time(name: str, layer: hwsim.Layer) -> None:
-    spec = MACHINES[name].spec
+    spec = machine_of(name).spec
     change = {f"clocks.{clock}": f"{int(2 * hz)} Hz" for clock, hz in spec.clocks.items()}
     for memory, level in getattr(spec, "memories", {}).items():
         if level.bandwidth is not None and level.bandwidth.per == "s":
@@ -127,15 +161,14 @@ def test_doubling_every_clock_and_rate_halves_the_time(name: str, layer: hwsim.L
     if getattr(spec, "setup", None) is not None:
         change["setup"] = format_si(float(spec.setup) / 2, "s", 12)
     if spec.kind == "gpu":
-        floor = MACHINES[name].timer.floor
+        floor = machine_of(name).timer.floor
         change |= {"launch": f"{floor / 2:.9f} us", "power.board": f"{float(2 * spec.power.board)} W"}
-    slow = one(MACHINES[name], layer).results[0]
+    slow = one(machine_of(name), layer).results[0]
     fast = one(hwsim.load_machine(name, set=change), layer).results[0]
     # A transfer ends on a whole tick: each tile may round once.
     assert fast.latency_s == pytest.approx(slow.latency_s / 2, rel=1e-3, abs=slow.timeline.tiles * 3e-9)
 
 
-@pytest.mark.parametrize("name", MACHINES)
 def test_same_input_same_bytes_out(name: str) -> None:
     layer = hwsim.Conv2d("c", c=16, h=20, w=20, k=24, r=3, pad=1)
     first, second = (one(hwsim.load_machine(name), layer, 2).to_json() for _ in range(2))
@@ -145,7 +178,7 @@ def test_same_input_same_bytes_out(name: str) -> None:
 @given(layer=layers(), a=st.floats(0, 1), b=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_more_zeros_never_move_more_bytes_in_a_format_chosen_for_them(layer: hwsim.Layer, a: float, b: float) -> None:
-    machine = MACHINES["eyeriss_v1"]
+    machine = machine_of("eyeriss_v1")
     low, high = sorted((a, b))
     few, many = (one(machine, layer.with_density(input=d, output=d)).results[0].plan for d in (low, high))
     assert few.dram_bytes <= many.dram_bytes
@@ -164,14 +197,13 @@ def test_a_larger_buffer_never_moves_more_words_over_dram(layer: hwsim.Layer) ->
     assert words == sorted(words, reverse=True)
 
 
-@pytest.mark.parametrize("name", MACHINES)
 def test_absurdly_large_layers_are_told(name: str) -> None:
     huge = hwsim.Conv2d("huge", c=65536, h=1000, w=1000, k=720720, r=3, pad=1)
     with pytest.raises(hwsim.InputError, match=r"huge: at most 2\^52 MACs"):
-        one(MACHINES[name], huge, 64)
+        one(machine_of(name), huge, 64)
     large = hwsim.Gemm("large", m=1, n=30000, k=60000)
     try:
-        assert one(MACHINES[name], large).summary.macs == 1_800_000_000
+        assert one(machine_of(name), large).summary.macs == 1_800_000_000
     except hwsim.InputError as error:
         assert "too much" in str(error) or "too few" in str(error)
 
@@ -180,5 +212,5 @@ def test_absurdly_large_layers_are_told(name: str) -> None:
 def test_the_link_carries_one_word_at_a_time(pad: int) -> None:
     """Sums of one tile and images of the next share the link: a layer that is all transfers takes as long as they do."""
     layer = hwsim.Conv2d("c", c=4, h=17, w=5, k=12, r=1, groups=2, pad=pad)
-    result = one(MACHINES["eyeriss_v1"], layer, 4).results[0]
+    result = one(machine_of("eyeriss_v1"), layer, 4).results[0]
     assert result.latency_s * 480e6 >= result.plan.dram_bytes

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from time import perf_counter, process_time
 
+from hwsim.message import Message
+
 __all__ = ["Cache", "Energy", "Host", "Load", "Noise"]
 
 SYS, PROC = Path("/sys"), Path("/proc")
@@ -211,13 +213,15 @@ class Noise:
     others: float
     stolen: float
 
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Message]:
         """Notes on the load."""
         notes = []
         if self.others > 0.15:
-            notes.append(f"noise: other programs kept {self.others:.1f} processors busy meanwhile")
+            template = "noise: other programs kept {busy:.1f} processors busy meanwhile"
+            notes.append(Message("noise.busy", template, {"busy": self.others}, "warning"))
         if self.stolen > 0.01:
-            notes.append(f"noise: the hypervisor gave {self.stolen:.0%} of the processors' time to others")
+            template = "noise: the hypervisor gave {share:.0%} of the processors' time to others"
+            notes.append(Message("noise.stolen", template, {"share": self.stolen}, "warning"))
         return notes
 
 

@@ -24,6 +24,7 @@ from hwsim.fields import check
 from hwsim.kernels import probe
 from hwsim.kernels.probe import Timing
 from hwsim.machines.registry import kinds
+from hwsim.message import Message
 from hwsim.simulation import simulate
 from hwsim.workload import Layer, Workload
 from hwsim.yaml_source import Document, parse_yaml
@@ -88,7 +89,7 @@ class LibraryFit:
     operators: Mapping[str, int]
     before: Mapping[str, float]
     after: Mapping[str, float]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
     runtime: str
     restart: float = 0.0
 
@@ -223,7 +224,9 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
     usable = clean(samples)
     notes = []
     if len(usable) < len(samples):
-        notes.append(f"{len(samples) - len(usable)} of {len(samples)} operators were too noisy and left out of the fit")
+        template = "{noisy} of {operators} operators were too noisy and left out of the fit"
+        values = {"noisy": len(samples) - len(usable), "operators": len(samples)}
+        notes.append(Message("calibrate.noisy_operators", template, values))
     costs: dict[str, dict[str, float]] = {}
     counts, before, after = {}, {}, {}
     for dtype in DTYPES:
@@ -233,7 +236,8 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
         start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
         costs[dtype] = {"call": call, **fit(machine, own, start)}
         if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
-            notes.append(f"{dtype} on several threads was too noisy: the thread costs of the library are used")
+            template = "{format} on several threads was too noisy: the thread costs of the library are used"
+            notes.append(Message("calibrate.noisy_threads", template, {"format": dtype}))
         seconds = np.array([one.seconds for one in own])
         counts[dtype] = len(own)
         before[dtype] = float(np.mean(np.abs(_predict(machine, own, {}) / seconds - 1)))

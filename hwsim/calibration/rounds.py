@@ -12,6 +12,7 @@ from hwsim.calibration.numbers import Number, numbers, probes
 from hwsim.errors import InputError
 from hwsim.kernels import isa
 from hwsim.kernels.probe import Timing
+from hwsim.message import Message
 
 __all__ = ["Calibration", "Tell", "calibrate"]
 
@@ -34,7 +35,7 @@ class Calibration:
     date: datetime.date
     isa: str
     numbers: tuple[Number, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     def number(self, key: str) -> Number | None:
         """The number of a key of the machine file."""
@@ -63,12 +64,14 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
     before = Load.now()
     time.sleep(WATCH_S)
     idle = Load.now().since(before)
-    notes = []
+    notes: list[Message] = []
     if idle.others > BUSY:
-        notes.append(
-            f"the machine is busy: other programs keep {idle.others:.1f} of its {host.processors} processors at work; "
+        template = (
+            "the machine is busy: other programs keep {busy:.1f} of its {processors} processors at work; "
             "close them and measure again"
         )
+        values = {"busy": idle.others, "processors": host.processors}
+        notes.append(Message("calibrate.busy", template, values, "warning"))
     rounds, times = (QUICK_ROUNDS, QUICK_TIMES) if quick else (ROUNDS, TIMES)
     todo = list(probes(host, threads, host.memory // 2))
     timings: dict[str, Timing] = {}
@@ -85,24 +88,29 @@ def calibrate(threads: int | None = None, quick: bool = False, tell: Tell | None
     return Calibration(host, threads, datetime.datetime.now(datetime.UTC).date(), isa(), results, tuple(notes))
 
 
-def _doubts(host: Host, results: tuple[Number, ...], threads: int) -> list[str]:
+def _doubts(host: Host, results: tuple[Number, ...], threads: int) -> list[Message]:
     """What was assumed, is missing, or spreads far."""
-    notes = []
+    notes: list[Message] = []
+
+    def note(code: str, template: str, **values: object) -> None:
+        notes.append(Message(f"calibrate.{code}", template, values))
+
     name, exact = host.core
     if not exact:
-        notes.append(f"{host.processor} is not a known processor: unmeasured values are those of {name}")
+        template = "{processor} is not a known processor: unmeasured values are those of {core}"
+        note("unknown_processor", template, processor=host.processor, core=name)
     if assumptions := [f"L{level}" for level, cache in host.caches.items() if not cache.is_reported]:
-        notes.append(f"the system does not report the size of {', '.join(assumptions)}: assumed")
+        note("cache_size", "the system does not report the size of {caches}: assumed", caches=assumptions)
     if host.virtual:
-        notes.append("this is a virtual machine: its caches and memory may be shared with other guests")
+        note("virtual", "this is a virtual machine: its caches and memory may be shared with other guests")
     if threads < host.cores:
-        notes.append(f"what cores do together was measured on {threads} of {host.cores}")
+        template = "what cores do together was measured on {threads} of {cores}"
+        note("threads", template, threads=threads, cores=host.cores)
     keys = {number.key for number in results}
     missing = [dtype for dtype in ("int8", "fp32") if f"rates.{dtype}" not in keys]
     if missing:
-        notes.append(
-            f"no {' or '.join(missing)} instruction runs on instruction set {isa()}: its rate is that of {name}"
-        )
+        template = "no {formats} instruction runs on instruction set {isa}: its rate is that of {core}"
+        note("no_instruction", template, formats=" or ".join(missing), isa=isa(), core=name)
     if wide := [number.what for number in results if number.key and number.spread > WIDE]:
-        notes.append(f"the median lies more than {WIDE:.0%} from the best of: {', '.join(wide)}")
+        note("spread", "the median lies more than {limit:.0%} from the best of: {numbers}", limit=WIDE, numbers=wide)
     return notes

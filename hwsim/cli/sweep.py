@@ -89,7 +89,7 @@ def sweep(
     print_summary(sweep_run.space, sweep_run.frame(everything=True), console)
     console.print()
     for note in sweep_run.notes():
-        for line in textwrap.wrap(note, 100, subsequent_indent="  "):
+        for line in textwrap.wrap(str(note), 100, subsequent_indent="  "):
             click.echo(line)
     console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hwsim.exploration.grid import Grid
 from hwsim.exploration.objectives import Objective, log_scaled
 from hwsim.exploration.sensitivity import sensitivity
+from hwsim.message import Message
 from hwsim.report.pareto import front
-from hwsim.report.quantity import counted
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.results import Results, frame_of, write_csv
 from hwsim.sweeps.space import Space
@@ -136,25 +136,26 @@ class Exploration:
         }
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences on the search."""
+    def notes(self) -> tuple[Message, ...]:
+        """Facts on the search."""
         failures = sum(outcome.result is None for outcome in self.outcomes)
         infeasible = int((~self.feasible).sum()) - failures
         size = len(self.grid.all_points) if self.grid.all_points is not None else self.space.size
-        lines = [
-            f"{len(self.outcomes):,} of {counted(size, 'point')} simulated, sampler {self.sampler}, seed {self.seed}"
-        ]
-        if self.pruned:
-            lines.append(f"{self.pruned:,} pruned: their lower bounds are dominated by the front")
-        if self.violations:
-            lines.append(f"{self.violations:,} pruned: their parameters, area or cost violate a constraint")
-        if failures:
-            lines.append(f"{failures:,} failed")
-        if infeasible:
-            lines.append(f"{infeasible:,} infeasible: they do not fit or violate a constraint")
+        template = "{simulated:,} of {size:count point} simulated, sampler {sampler}, seed {seed}"
+        values = {"simulated": len(self.outcomes), "size": size, "sampler": self.sampler, "seed": self.seed}
+        facts = [Message("explore.simulated", template, values)]
+        for code, points, template in (
+            ("dominated", self.pruned, "{points:,} pruned: their lower bounds are dominated by the front"),
+            ("violations", self.violations, "{points:,} pruned: their parameters, area or cost violate a constraint"),
+            ("failed", failures, "{points:,} failed"),
+            ("infeasible", infeasible, "{points:,} infeasible: they do not fit or violate a constraint"),
+        ):
+            if points:
+                facts.append(Message(f"explore.{code}", template, {"points": points}))
         if self.complete:
-            lines.append("the front is complete: every other point of the space is dominated or infeasible")
-        return tuple(lines)
+            template = "the front is complete: every other point of the space is dominated or infeasible"
+            facts.append(Message("explore.complete", template))
+        return tuple(facts)
 
     def to_json(self) -> str:
         """The front and the statistics of the search, as JSON."""
@@ -203,7 +204,7 @@ class Exploration:
             maximize=[o.column for o in self.objectives if o.maximize],
             hypervolume=self.volumes,
             sensitivity=self.sensitivity,
-            notes=self.notes,
+            notes=list(map(str, self.notes)),
         )
 
     def page(self) -> str:

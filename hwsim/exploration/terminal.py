@@ -79,7 +79,7 @@ def print_exploration(exploration: Exploration, console: Console) -> None:
     for objective in exploration.objectives:
         _print_sensitivity(exploration, objective.column, console)
     for note in exploration.notes:
-        console.print(note, soft_wrap=True)
+        console.print(str(note), soft_wrap=True)
 
 
 def _front_table(exploration: Exploration) -> Table:

@@ -25,7 +25,7 @@ class Hardware(ABC):
 
     kind: ClassVar[str]
     spec_class: ClassVar[type[MachineSpec]]
-    no_nests: ClassVar[str] = ""
+    no_nests: ClassVar[Message | None] = None
     """Why the kind's layers have no loop nest; empty if those with MACs have one."""
 
     def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:

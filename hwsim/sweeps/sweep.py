@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
-from hwsim.message import sentence
+from hwsim.message import Message, sentence
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_parquet
@@ -113,7 +113,7 @@ class Sweep:
                 write_parquet(frame, files[-1])
         return files
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Message, ...]:
         """Properties without effect at the first feasible point of each machine and workload, for `_NOTES` pairs."""
         from hwsim.report.unused import unused_messages
 
@@ -122,13 +122,16 @@ class Sweep:
             point = self.space.point(outcome.number)
             if outcome.result is not None and len(first) < _NOTES:
                 first.setdefault((point.machine, point.workload), outcome.number)
-        notes: dict[str, list[str]] = {}
+        runs: dict[tuple[str, str], list[str]] = {}
         for number in first.values():
             report = self.runner.evaluator.report(number)
             for message in unused_messages(report.unused):
                 text = sentence(message, len(report.results))
-                notes.setdefault(text, []).append(f"{report.workload.name} on {report.machine.name}")
-        return tuple(f"{', '.join(dict.fromkeys(where))}: {text}" for text, where in notes.items())
+                runs.setdefault((message.code, text), []).append(f"{report.workload.name} on {report.machine.name}")
+        return tuple(
+            Message(code, "{runs}: {fact}", {"runs": list(dict.fromkeys(where)), "fact": text})
+            for (code, text), where in runs.items()
+        )
 
     @property
     def variables(self) -> list[str]:

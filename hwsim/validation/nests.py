@@ -21,6 +21,7 @@ from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_
 from hwsim.machines import LayerPlan, Machine, NetworkPlan
 from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
+from hwsim.message import Message
 from hwsim.report.quantity import counted
 from hwsim.validation.tensors import Bytes, Sums, layer_tensors
 from hwsim.workload import Layer
@@ -51,8 +52,10 @@ class LayerCheck:
         of the machine, such as compressed DRAM words or words that gated MACs leave unread).
     sampled : bool
         Whether the dims were cut.
-    difference, skipped : str or None
-        The first error; the reason why the layer was not run.
+    difference : str or None
+        The first error.
+    skipped : Message or None
+        The reason why the layer was not run.
     refused : bool
         Whether it was not run although it has a nest.
     """
@@ -67,7 +70,7 @@ class LayerCheck:
     own: int = 0
     sampled: bool = False
     difference: str | None = None
-    skipped: str | None = None
+    skipped: Message | None = None
     refused: bool = False
 
     @property
@@ -92,14 +95,23 @@ def validate_layers(
     for name, plan in zip(network.names, network, strict=True):
         layer = network.workload[name]
         if not plan.nests:
-            why = "its GEMMs have different numbers of rows" if layer.macs else f"{layer.op} has no loop nest"
-            why = network.machine.no_nests or why
+            why = network.machine.no_nests or _no_nest(layer)
             yield LayerCheck(layer.name, layer.op, skipped=why)
             continue
         try:
             yield _check(network.machine, layer, plan, sample, progress)
         except MappingError as error:
-            yield LayerCheck(layer.name, layer.op, macs=plan.macs, skipped=str(error), refused=True)
+            yield LayerCheck(layer.name, layer.op, macs=plan.macs, skipped=_refusal(error), refused=True)
+
+
+def _no_nest(layer: Layer) -> Message:
+    if layer.macs:
+        return Message("nests.rows", "its GEMMs have different numbers of rows")
+    return Message("nests.no_macs", "{op} has no loop nest", {"op": layer.op})
+
+
+def _refusal(error: MappingError) -> Message:
+    return Message("nests.refused", "{reason}", {"reason": str(error)}, "error")
 
 
 def _cut(problem: Problem, mapping: Mapping, most: int) -> tuple[Problem, Mapping]:
@@ -272,7 +284,7 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
     checks = list(checks)
     for check in checks:
         if check.skipped is not None:
-            result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(check.skipped)}"
+            result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(str(check.skipped))}"
             table.add_row(escape(check.name), *[""] * 6, result)
             continue
         result = "equal" if check.difference is None else "[red]different[/red]"

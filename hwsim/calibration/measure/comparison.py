@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.calibration.measure.nodes import GraphNode, cover, groups
 from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, measure
 from hwsim.fields import check
-from hwsim.message import sentence
+from hwsim.message import Message, sentence
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class MeasuredComparison:
     only_predicted: tuple[tuple[str, float], ...]
     only_measured: tuple[tuple[str, float], ...]
     predicted_s: float
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def error(self) -> float:
@@ -102,7 +102,8 @@ class MeasuredComparison:
             },
             "only_predicted": [{"layer": name, "predicted_s": time} for name, time in self.only_predicted],
             "only_measured": [{"node": name, "measured_s": time} for name, time in self.only_measured],
-            "notes": list(self.notes),
+            "notes": list(map(sentence, self.notes)),
+            "messages": [note.to_dict() for note in self.notes],
         }
 
 
@@ -136,7 +137,7 @@ KINDS = (
 
 
 def comparison_of(
-    report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[str] = ()
+    report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[Message] = ()
 ) -> MeasuredComparison:
     """Compare a prediction with a measurement of the same model; `layer_of` maps each file's node to its layer."""
     layers = {layer.name: layer for layer in report.workload}
@@ -180,11 +181,12 @@ def _bare_nodes(measurement: Measurement) -> tuple[GraphNode, ...]:
     return tuple(GraphNode(node.name, node.op, (), ()) for node in measurement.nodes)
 
 
-def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[str]]:
+def with_threads(machine: Machine, threads: int) -> tuple[Machine, list[Message]]:
     """The machine with a number of threads, or a note if its kind has no threads."""
     spec_class = type(machine).spec_class
     if "threads" not in spec_class.model_fields:
-        return machine, [f"{machine.name} has no threads setting: it is compared as it is"]
+        template = "{machine} has no threads setting: it is compared as it is"
+        return machine, [Message("measure.no_threads", template, {"machine": machine.name})]
     document = deepcopy(machine.document)
     document.override({"threads": threads})
     return type(machine)(check(spec_class, document), machine.folder, document), []
@@ -221,7 +223,7 @@ def compare_measured(
     layer_of = {
         run.original[place].name: name for place, name in source_model.layers.items() if place < len(run.original)
     }
-    return comparison_of(report, run, layer_of, [*map(sentence, source_model.warnings), *notes])
+    return comparison_of(report, run, layer_of, [*source_model.warnings, *notes])
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:
@@ -283,4 +285,4 @@ def print_measured(comparison: MeasuredComparison, console: Console) -> None:
             f"energy of the processor for one run, idle power included: {format_si(run.energy_j, 'J')} (RAPL)"
         )
     for note in comparison.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {sentence(note)}")

@@ -18,6 +18,7 @@ from hwsim.calibration.measure.nodes import GraphNode
 from hwsim.calibration.measure.profile import NodeTime, line_of, parse_profile, without_profiler
 from hwsim.calibration.operators import chain_model
 from hwsim.errors import InputError, nearest
+from hwsim.message import Message
 
 __all__ = ["RUNTIMES", "Measurement", "measure"]
 
@@ -60,7 +61,7 @@ class Measurement:
     optimized: tuple[GraphNode, ...]
     original: tuple[GraphNode, ...]
     energy_j: float | None
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def nodes_s(self) -> float:
@@ -168,7 +169,7 @@ class _Run:
         self.onnx, self.ort = onnx, ort
         self.path, self.folder = path, folder
         self.threads, self.tell, self.device = threads, tell, device
-        self.notes: list[str] = []
+        self.notes: list[Message] = []
         self.source: str | bytes = str(path)
 
     def graph(self, path: Path) -> Any:
@@ -185,7 +186,8 @@ class _Run:
             return _nodes(model)
         outside = any(tensor.data_location == self.onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
         if outside or model.ByteSize() > 2**31 - 2**20:
-            self.notes.append("some nodes have no name, and weights lie outside the file: these nodes are not matched")
+            template = "some nodes have no name, and weights lie outside the file: these nodes are not matched"
+            self.notes.append(Message("measure.unnamed", template))
             return _nodes(model)
         names = {node.name for node in nodes}
         for node in nodes:
@@ -261,10 +263,11 @@ class _Run:
             times.append(self.run(plain, feeds))
         joules = Energy.now().joules_since(before)
         if self.device != "cpu":
-            self.notes.append(f"{PROVIDERS[self.device]} is asynchronous: only whole runs are timed")
+            template = "{provider} is asynchronous: only whole runs are timed"
+            self.notes.append(Message("measure.whole_runs", template, {"provider": PROVIDERS[self.device]}))
             return self.result(original, (), (), batch, times, None)
         if joules is None:
-            self.notes.append("energy: no RAPL counter is readable on this machine")
+            self.notes.append(Message("measure.no_energy", "energy: no RAPL counter is readable on this machine"))
         del plain  # its threads would compete with those of the next session
         profiler = self.session(profile=True)
         for index in range(WARM_RUNS + count):
@@ -275,11 +278,13 @@ class _Run:
             optimized = _nodes(self.graph(self.folder / "optimized.onnx"))
         except InputError:
             optimized = ()
-            self.notes.append("onnxruntime did not write the graph that it ran: fused nodes are matched by name alone")
+            template = "onnxruntime did not write the graph that it ran: fused nodes are matched by name alone"
+            self.notes.append(Message("measure.no_graph", template))
         nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
         nodes, watching = without_profiler(nodes, min(times), self.profiler_overhead_s())
         if watching:
-            self.notes.append(f"the profiler overhead, {watching * 1e6:.1f} us per node, is subtracted")
+            template = "the profiler overhead, {overhead_us:.1f} us per node, is subtracted"
+            self.notes.append(Message("measure.profiler", template, {"overhead_us": watching * 1e6}))
         self.notes += Load.now().since(load).notes()
         return self.result(original, optimized, nodes, batch, times, None if joules is None else joules / count)
 
@@ -295,7 +300,8 @@ class _Run:
         """What became of it, with how far the runs scatter."""
         spread = float(np.median(times)) / min(times) - 1
         if spread > 0.1:
-            self.notes.append(f"noise: the median run took {spread:.0%} longer than the fastest")
+            template = "noise: the median run took {spread:.0%} longer than the fastest"
+            self.notes.append(Message("noise.runs", template, {"spread": spread}, "warning"))
         provider = "" if self.device == "cpu" else f" ({PROVIDERS[self.device]})"
         return Measurement(
             str(self.path),

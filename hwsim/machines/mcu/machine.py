@@ -84,7 +84,7 @@ class Mcu(Machine):
     """
 
     kind: ClassVar[str] = "mcu"
-    no_nests: ClassVar[str] = "kernels of microcontrollers have no loop nest"
+    no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     spec: McuSpec
 
