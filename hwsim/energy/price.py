@@ -71,7 +71,7 @@ class Prices:
         return Price(energy * price.times, bits, source, fitted)
 
     def of(self, component: str, action: str) -> Price:
-        """The price of one action of a component; raises HwsimError when nobody gave it."""
+        """The price of one action of a component; raises HwsimError if it is missing."""
         for key in (f"{component}.{action}", component):
             if key in self._prices:
                 return self._prices[key]

@@ -17,7 +17,7 @@ class PriceSpec(Spec):
     """What one action costs: a given energy, an entry of the table, an SRAM of a size, or `unknown`.
 
     A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
-    `format` is the number format whose MAC it is, where one price stands for all; layers in another are told.
+    `format` is the number format whose MAC it is, where one price stands for all; layers in another are reported.
     """
 
     energy: Energy | None = None

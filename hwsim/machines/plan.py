@@ -22,7 +22,7 @@ Part = tuple[Problem, Mapping, Policy]
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a layer moves at one memory, and what that memory moves in a second at most."""
+    """Bytes of a layer at one memory, and the peak bandwidth of that memory."""
 
     memory: str
     bytes: int
@@ -66,7 +66,7 @@ class LayerPlan:
     why : tuple of Message
         What the planner weighed, for `hwsim explain`.
     streams : float
-        Inferences that run side by side, of which this is one; not whole where some run on slower cores.
+        Concurrent inferences, of which this is one; not whole where some run on slower cores.
         The layer's time over it is its part of the interval in which an inference is finished: where streams are in
         different layers at a time, it differs between layers, and only that of the network is how many there are.
     limits : dict

@@ -28,10 +28,10 @@ TENSORS = ("input", "weight", "output")
 #: Activations that bound a value on its way out of an array or a kernel: free wherever they are fused.
 CLAMPS = ("none", "relu", "relu6", "clip")
 
-#: Above it the zeros of a tensor are taken for chance: of int8 weights some are zero, as files that are read tell.
+#: Above it the zeros of a tensor count as chance: some int8 weights of real networks are zero.
 _PRUNING = 0.95
 _UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does them
-#: Components beside memories whose counts depend on the network, and what memories count.
+#: Components other than memories whose counts depend on the network, and actions of memories.
 _PARTS = {"mac", "noc", "post", "link", "core", "instruction", "shared", "registers"}
 _ACTIONS = {"read", "write", "fill", "update", "drain", "reduce", "move"}
 _ENTRY = re.compile(r"(\w+?)_mac\Z")

@@ -50,7 +50,7 @@ class CostSpec(Spec):
 class MachineSpec(Spec):
     """Base of the machine files of every kind.
 
-    `area` and `cost` are told where somebody knows them. `fitted` lists the numbers of the file that were fitted, and
+    `area` and `cost` are optional. `fitted` lists the numbers of the file that were fitted, and
     on what; a machine has at most ten a precision.
     """
 

@@ -1,4 +1,4 @@
-"""What kernels ask of a GPU: their demand on what streams share, their context in the network, their plan."""
+"""Demand of kernels on shared resources of a GPU, their context in the network, their plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of one layer: its kernel, what it moves, what it waits for, and what the engine runs."""
+"""The plan of one layer: kernel, traffic, bottlenecks and engine program."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What the engine runs of a kernel: a launch, then waves of threadblocks over the SMs beside L2 and DRAM.
+"""Engine program of a kernel: a launch, then waves of threadblocks on SMs, L2 and DRAM in parallel.
 
 Data of a wave is forwarded sector by sector from DRAM through L2 into shared memory while the wave multiplies, so
-the three run side by side: a wave lasts as long as the mean of its limits says, the copies beneath it as long as their
+the three run in parallel: a wave lasts as long as the mean of its limits says, the copies beneath it as long as their
 bytes take. A finished tile is written before the next wave of its SM begins. All SMs do the same: they are one server.
-More than sixteen waves are told in sixteen bundles of as many waves each.
+More than sixteen waves become sixteen bundles of equally many waves.
 
 Of several streams, one is followed from its launch on; SMs, L2 and DRAM are busy for as long as its share of them takes
 at their full rate, and for the other streams.

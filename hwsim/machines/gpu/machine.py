@@ -62,7 +62,7 @@ class Gpu(Machine):
         return self.spec.clock
 
     def types(self, layer: Layer) -> Types:
-        """What a layer is multiplied in: its own types, or what the library falls back on; InputError without one."""
+        """Types of the MACs of a layer: its own or the fallback of the library; InputError without one."""
         own = wanted_type(layer, self.spec.precision)
         kind = layer_kind(layer)
         if not layer.macs or self.timer.unit(own.math, kind) is not None:
@@ -130,7 +130,7 @@ class Gpu(Machine):
         return self._network(workload, batch)[0]
 
     def _network(self, workload: Workload, batch: int) -> tuple[list[KernelContext], ConcurrentStreams | None]:
-        """The context of each layer, and what the streams share where there are several.
+        """The context of each layer, and the shared resources of concurrent streams.
 
         The power controller sees the mean of a network: all layers are slowed alike.
         """
@@ -244,7 +244,7 @@ class Gpu(Machine):
         return tuple(constants)
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
-        """What the kernels write, which run in `precision` or what the library falls back on."""
+        """Output type of the kernels: that of `precision` or the fallback of the library."""
         converts = self.spec.precision != "workload"
         return {layer.name: self.types(layer).o for layer in workload if layer.macs or converts}
 

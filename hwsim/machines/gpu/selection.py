@@ -1,4 +1,4 @@
-"""The kernel that the library selects for a product: its tile, where its time goes, what it counts and moves."""
+"""The kernel that the library selects for a product: tile, time terms, counts and traffic."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Selection:
             quantize = work.times * work.b * work.m * work.k / (self.unit.menu.quantize * timer.spec.sms * timer.clock)
         busy = fill * max(0.0, us - quantize) + quantize
         l2 = float(timing.l2_bytes[0]) / (c.l2_share * 64 * timer.spec.sms * timer.clock)
-        # Alone the write of the output ends behind the next kernel; with streams somebody waits for it in any case.
+        # A single stream overlaps the write of the output with the next kernel; concurrent streams wait for it.
         output_bytes = work.b * work.m * work.n * self.products.bytes_o
         dram = float(timing.dram[0]) + output_bytes / (c.dram_share * timer.dram)
         amounts = timer.amounts(self.products, self.unit, timing)

@@ -44,7 +44,7 @@ class GpuMemorySpec(Spec):
 class GpuPowerSpec(Spec):
     """What the board may draw, what it draws doing nothing, and how long the clock takes to follow.
 
-    `reaction` is the length of a run at which half of the power cap is felt; 0: it holds from the start.
+    `reaction` is the length of a run at which half of the power cap applies; 0: it applies from the start.
     """
 
     board: Power
@@ -60,7 +60,7 @@ class GpuSpec(MachineSpec):
     those of a unit in the generation (as a calibration fits them; `spread` says how far its numbers scatter);
     `precision` is the type that every layer runs in (``workload``: each its own); `weights` says how the weights of a
     product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
-    output). `streams` is how many inferences run side by side, each on a stream of its own: a GPU keeps 128 kernels at
+    output). `streams` is how many inferences run in parallel, each on a stream of its own: a GPU keeps 128 kernels at
     a time at most (CUDA programming guide, resident grids of a device).
     """
 

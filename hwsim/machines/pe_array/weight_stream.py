@@ -67,7 +67,7 @@ class Tiling:
 
     @property
     def n_tiles(self) -> int:
-        """Tiles side by side in the outputs, those of all products."""
+        """Tiles across the outputs of all products."""
         return _ceil(self.blocks, self.sharing) * _ceil(self.n, self.cols)
 
     def loops(self) -> list[Node]:
