@@ -165,7 +165,7 @@ def test_threads_that_are_not_there_are_refused() -> None:
 def test_help_says_what_is_measured() -> None:
     result = CliRunner().invoke(cli, ["calibrate", "--help"])
     assert result.exit_code == 0
-    assert "micro-benchmarks" in result.output
+    assert "Micro-benchmarks" in result.output
     assert "--quick" in result.output
 
 

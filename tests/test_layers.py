@@ -97,7 +97,6 @@ def test_modules_import_each_other_in_no_circle() -> None:
     assert not reads, "these wait for each other"
 
 
-#: Packages whose modules are on no circle, also counting imports in functions and those for types alone.
 @pytest.mark.slow
 def test_no_circle_of_any_import() -> None:
     """A circle through a function or an annotation is one too: neither of its modules can be read without the other."""

@@ -32,6 +32,7 @@ _SUFFIXES = (".py", ".so", ".pyd", ".yaml")
 
 def computing_files(package: Path) -> Iterator[Path]:
     """Modules, compiled modules and tables that results come from, in the folder of the package."""
+    yield from (path for path in sorted(package.glob("_*")) if path.suffix in (".so", ".pyd"))  # what extensions share
     for name in _COMPUTING:
         place = package / name
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
