@@ -50,6 +50,7 @@ USES = {
     "accumulator_bits": "batches of more rows than accumulators (test_tpu.py)",
     "array.fifo_tiles": "layers that wait for weights (test_tpu.py)",
     "mapper.halo": "layers in strips (test_eyeriss.py)",
+    "mapper.objective": "layers whose quickest mapping is not the one of the least energy (test_spatial.py)",
     "memories.*.compress.*": "the one format that there is",
     "energy.table": "names a file: another has other entries",
     "energy.prices.*.entry": "names an entry of the table",

@@ -20,100 +20,6 @@ from libc.string cimport memset
 
 __all__ = ["evaluate_batch"]
 
-cdef enum:
-    MAX_DIMS = 12
-    MAX_LOOPS = 64
-    MAX_PIECES = 64      # different pieces of one dim
-    MAX_PARTS = 48       # the same, where their past does not matter
-    MAX_TENSORS = 4
-    MAX_MEMBERS = 1024   # instances of one group that shares words, listed one by one
-    MAX_CONTEXTS = 96
-    MAX_CHAIN = 16       # loops of one dim
-
-    SLIDE = 0
-    KEEP = 1
-    REFILL = 2
-    ALWAYS = 3           # MAC units: operands are fetched at every step
-
-    ALONE = 0            # no multicast
-    TILE = 1
-    WORD = 2
-
-    BAD_TILE = 1
-    TOO_MANY = 2
-
-
-cdef struct Piece:
-    i64 mult
-    i64 size       # of this instance now
-    i64 lock       # of instance 0 in the previous step: it decides how often temporal loops run
-    i64 before     # of this instance in the previous step, 0 if it was idle
-    i64 moved      # start now minus start in the previous step
-    int still      # no loop inside j wrapped
-
-
-cdef struct Part:  # a piece without its past, for sums that need no V
-    i64 mult
-    i64 size
-    i64 lock
-    int still
-
-
-cdef struct Parts:
-    int n
-    Part items[MAX_PARTS]
-
-
-cdef struct Context:
-    i64 mult
-    int still
-    int n
-    i64* members   # n times (start, size, start before, size before)
-
-
-cdef struct Group:
-    Context* contexts
-    int n
-
-
-cdef struct Axis:
-    int n_dims
-    int dim[2]
-    i64 step[2]    # coefficients divided by their common divisor
-    int relevant
-    int listed     # members of a group must be listed one by one
-    int even       # nothing ragged
-    int left       # temporal loops of the axis inside j
-    int by_parts   # U and N from Parts that are cut further with every step
-    i64 U
-    i64 N
-    i64 V
-
-
-cdef struct Nest:
-    int n_dims
-    i64 size[MAX_DIMS]
-    # loops that run more than once, outermost first
-    int n
-    int dim[MAX_LOOPS]
-    int spatial[MAX_LOOPS]
-    i64 tile[MAX_LOOPS]
-    i64 count[MAX_LOOPS]
-    int at[MAX_LOOPS + 1]           # template position -> first such loop at or after it
-    int chain_length[MAX_DIMS]
-    int chain[MAX_DIMS][MAX_LOOPS]
-    int ragged_at[MAX_DIMS]        # the first loop that makes ragged pieces
-    # tensors
-    int n_axes[MAX_TENSORS]
-    Axis axes[MAX_TENSORS][MAX_DIMS]
-    # scratch of the slow path
-    i64* scratch
-    i64* pool[2]
-    Context* contexts[2]
-    char* marks
-    int error
-
-
 cdef inline i64 low(i64 a, i64 b) noexcept nogil:
     return a if a < b else b
 
@@ -867,8 +773,7 @@ cdef i64 transfer(Nest* w, int tensor, int above_parent, int above_child, int mu
     return total
 
 
-cdef int set_tiles(Nest* w, int n_loops, const i64[::1] loop_dim, const i64[::1] loop_spatial,
-                   const i64* tiles) noexcept nogil:
+cdef int set_tiles(Nest* w, int n_loops, const i64* loop_dim, const i64* loop_spatial, const i64* tiles) noexcept nogil:
     """Keep the loops that run more than once; 0 if the tile sizes are not a nest."""
     cdef i64 current[MAX_DIMS]
     cdef int i, d, e = 0
@@ -905,6 +810,35 @@ cdef int set_tiles(Nest* w, int n_loops, const i64[::1] loop_dim, const i64[::1]
     return 1
 
 
+cdef void lay_out(Nest* w, const i64[::1] sizes, const i64[:, ::1] axis_table) noexcept nogil:
+    """Sizes of the dims and axes of the tensors; `evaluate_batch` says what the rows are."""
+    cdef int i, tensor
+    cdef Axis* axis
+    w.n_dims = <int>sizes.shape[0]
+    w.error = 0
+    w.scratch = NULL
+    w.marks = NULL
+    for i in range(2):
+        w.pool[i] = NULL
+        w.contexts[i] = NULL
+    for i in range(w.n_dims):
+        w.size[i] = sizes[i]
+    for i in range(MAX_TENSORS):
+        w.n_axes[i] = 0
+    for i in range(axis_table.shape[0]):
+        tensor = <int>axis_table[i, 0]
+        axis = &w.axes[tensor][w.n_axes[tensor]]
+        w.n_axes[tensor] += 1
+        axis.relevant = 1
+        axis.dim[0] = <int>axis_table[i, 1]
+        axis.step[0] = axis_table[i, 2]
+        axis.n_dims = 1
+        if axis_table[i, 3] >= 0:
+            axis.n_dims = 2
+            axis.dim[1] = <int>axis_table[i, 3]
+            axis.step[1] = axis_table[i, 4]
+
+
 def evaluate_batch(
     const i64[::1] sizes,
     const i64[:, ::1] axis_table,
@@ -925,37 +859,19 @@ def evaluate_batch(
     cdef Nest w
     cdef i64 values[256]
     cdef int n_loops = <int>loop_dim.shape[0], n_transfers = <int>transfers.shape[0], n_terms = <int>terms.shape[0]
-    cdef int i, k, tensor, listing = 0
+    cdef int i, k, listing = 0
     cdef i64 row = 0, extent = 1, n_rows = tiles.shape[0]
-    cdef Axis* axis
+    cdef const i64* dims = &loop_dim[0] if n_loops else NULL
+    cdef const i64* spatial = &loop_spatial[0] if n_loops else NULL
     if sizes.shape[0] > MAX_DIMS or n_loops > MAX_LOOPS or n_transfers > 256:
         raise ValueError("the tables exceed the limits that compile_template checks")
-    w.n_dims = <int>sizes.shape[0]
-    w.error = 0
-    for i in range(w.n_dims):
-        w.size[i] = sizes[i]
-    for i in range(MAX_TENSORS):
-        w.n_axes[i] = 0
+    lay_out(&w, sizes, axis_table)
     for i in range(axis_table.shape[0]):
-        tensor = <int>axis_table[i, 0]
-        axis = &w.axes[tensor][w.n_axes[tensor]]
-        w.n_axes[tensor] += 1
-        axis.relevant = 1
-        axis.dim[0] = <int>axis_table[i, 1]
-        axis.step[0] = axis_table[i, 2]
-        axis.n_dims = 1
         if axis_table[i, 3] >= 0:
-            axis.n_dims = 2
-            axis.dim[1] = <int>axis_table[i, 3]
-            axis.step[1] = axis_table[i, 4]
-            extent = max(extent, axis.step[0] * sizes[axis.dim[0]] + axis.step[1] * sizes[axis.dim[1]])
+            extent = max(extent, axis_table[i, 2] * sizes[axis_table[i, 1]] + axis_table[i, 4] * sizes[axis_table[i, 3]])
     for i in range(n_transfers):
         if (transfers[i, 3] == WORD) or (transfers[i, 3] == TILE and transfers[i, 4] == KEEP):
             listing = 1
-    w.scratch = NULL
-    w.pool[0] = w.pool[1] = NULL
-    w.contexts[0] = w.contexts[1] = NULL
-    w.marks = NULL
     try:
         if listing:
             w.scratch = <i64*>malloc((MAX_CHAIN + 1) * 4 * MAX_MEMBERS * sizeof(i64))
@@ -969,7 +885,7 @@ def evaluate_batch(
                 raise MemoryError
         with nogil:
             for row in range(n_rows):
-                if not set_tiles(&w, n_loops, loop_dim, loop_spatial, &tiles[row, 0]):
+                if not set_tiles(&w, n_loops, dims, spatial, &tiles[row, 0]):
                     w.error = BAD_TILE
                     break
                 for i in range(n_transfers):

@@ -10,7 +10,7 @@ A dataflow is not a model of its own. It gives templates, nests whose tile sizes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping as ReadMapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -37,7 +37,7 @@ class NestConstraints:
     Parameters
     ----------
     rows, cols : tuple of str
-        Dims that may lie side by side on each axis of the array, outermost first.
+        Dims on each axis of a systolic array, outermost first.
     order : tuple of str
         Temporal loops just above the units, outermost first. The last ones leave the stationary tensor where it is.
     inner : tuple of str
@@ -103,11 +103,6 @@ class Dataflow:
     variants: bool = False
 
     @property
-    def one_word(self) -> bool:
-        """Whether a unit keeps no more than one word of each tensor."""
-        return not self.conv.inner and not self.gemm.inner
-
-    @property
     def fold(self) -> Fold | None:
         """How a systolic array runs it, if it can: one dim on each axis, the third in time."""
         axes = self.gemm
@@ -164,35 +159,34 @@ def templates(
     dataflow: str | Dataflow,
     levels: Sequence[Level],
     *,
-    rows: Sequence[str] | None = None,
-    cols: Sequence[str] | None = None,
+    units: ReadMapping[str, int] | None = None,
     axes: tuple[str, str] = ("rows", "cols"),
-    tile_filters: bool = False,
 ) -> list[Mapping]:
     """All nests of a dataflow over a memory hierarchy, tile sizes open (all 1).
+
+    Every dim may lie on either axis of the array, or on both. Above the shared memories, filters are not cut.
 
     Parameters
     ----------
     levels : sequence of Level
         Outermost first; the first one keeps every tensor, those `inside` a unit come last.
-    rows, cols : sequence of str, optional
-        Other dims to lie side by side than the dataflow's.
+    units : mapping, optional
+        The largest tile of each dim inside a unit (default: 1); those of 1 have no loop there.
     axes : pair of str
         Names of the two axes of the array.
-    tile_filters : bool
-        Also cut R and S in the blocks above the shared memories (rarely of use, and many more nests).
 
     Examples
     --------
     >>> from hwsim.mapping.problem import gemm_problem
     >>> all_three = ("ifmap", "weight", "ofmap")
     >>> levels = [Level("dram", all_three), Level("reg", ("weight",), inside=True)]
-    >>> print(templates(gemm_problem(8, 8, 8), "weight_stationary", levels)[0])
+    >>> print(templates(gemm_problem(8, 8, 1), "weight_stationary", levels)[0])
     dram keeps ifmap, weight, ofmap
     for N by 1
-    for K by 1
     for M by 1
-    spatial K by 1 on rows
+    spatial M by 1 on rows
+    spatial N by 1 on rows
+    spatial M by 1 on cols
     spatial N by 1 on cols
     reg keeps weight
     """
@@ -204,17 +198,14 @@ def templates(
     if not levels or levels[0].inside or sorted(level.inside for level in levels) != [level.inside for level in levels]:
         raise MappingError("levels must begin with a shared memory, and those inside a unit must come last")
     used = [dim for dim, size in problem.dims.items() if size > 1]
-    beside = (flow.rows if rows is None else rows, flow.cols if cols is None else cols)
-    spatial: list[Node] = [
-        Loop(dim, 1, axis) for axis, dims in zip(axes, beside, strict=True) for dim in dims if dim in used
-    ]
+    spatial: list[Node] = [Loop(dim, 1, axis) for axis in axes for dim in used]
     shared = [level for level in levels if not level.inside]
     inside: list[Node] = [Keep(level.memory, level.tensors) for level in levels if level.inside and level.tensors]
-    flows = _CONV if "P" in problem.dims else _GEMM
-    last = [*flow.order, *(dim for dim in (*flows, *problem.dims) if dim not in flow.order + flow.inner)]
-    unit: list[Node] = [Loop(dim, 1) for dim in dict.fromkeys(last) if dim in used]
-    inner: list[Node] = [Loop(dim, 1) for dim in flow.inner if dim in used]
-    outer = [dim for dim in used if tile_filters or dim not in "RS"]
+    steps = [*flow.order, *(dim for dim in (*flow.inner, *problem.dims) if dim not in flow.order)]
+    unit: list[Node] = [Loop(dim, 1) for dim in dict.fromkeys(steps) if dim in used]
+    limits = units or {}
+    inner: list[Node] = [Loop(dim, 1) for dim in used if limits.get(dim, 1) > 1]
+    outer = [dim for dim in used if dim not in "RS"]
     nests: dict[Mapping, None] = {}
     for orders in product(list(_orders(problem, outer)), repeat=len(shared) - 1):
         nodes: list[Node] = [Keep(shared[0].memory, shared[0].tensors)]
@@ -229,10 +220,13 @@ def templates(
 
 
 def _orders(problem: Problem, dims: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """One order for each tensor that can stand still: the loops it does not see run innermost."""
+    """One order for each tensor that can stand still: the loops that it does not see run innermost.
+
+    Rows go innermost of these, so that the windows of neighboring tiles slide.
+    """
     seen = set()
     for operand in problem.operands:
-        order = tuple(sorted(dims, key=lambda dim: dim not in operand.dims))
+        order = tuple(sorted(dims, key=lambda dim: (dim not in operand.dims, dim == "P")))
         if order not in seen:
             seen.add(order)
             yield order

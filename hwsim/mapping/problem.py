@@ -35,12 +35,15 @@ class Operand:
         Bits of one word.
     output : bool
         True for the tensor that the MACs accumulate into. Its axes have one term each.
+    accumulator_bits : int
+        Bits of a partial sum of the output; 0: as many as a word of it.
     """
 
     name: str
     axes: tuple[Axis, ...]
     bits: int = 16
     output: bool = False
+    accumulator_bits: int = 0
 
     def __post_init__(self) -> None:
         if self.bits < 1:
@@ -55,6 +58,11 @@ class Operand:
         dims = [dim for axis in self.axes for dim, _ in axis]
         if len(dims) != len(set(dims)):
             raise MappingError(f"{self.name}: a dim must occur in one axis only, not {self.axes!r}")
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of a partial sum, or of a word of a tensor that is not accumulated."""
+        return self.accumulator_bits or self.bits
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -145,6 +153,7 @@ def conv_problem(
     dilation: tuple[int, int] = (1, 1),
     bits: tuple[int, int, int] = (16, 16, 16),
     name: str = "conv",
+    accumulator_bits: int = 0,
 ) -> Problem:
     """A 2-D convolution; `k` and `c` are per group, `bits` of ifmap, weight, ofmap. The ifmap is the padded tensor."""
     rows: Axis = (("P", stride[0]), ("R", dilation[0]))
@@ -155,12 +164,14 @@ def conv_problem(
         (
             Operand("ifmap", ((("N", 1),), (("G", 1),), (("C", 1),), rows, cols), bits[0]),
             Operand("weight", _axes("GKCRS"), bits[1]),
-            Operand("ofmap", _axes("NGKPQ"), bits[2], output=True),
+            Operand("ofmap", _axes("NGKPQ"), bits[2], True, accumulator_bits),
         ),
     )
 
 
-def gemm_problem(m: int, n: int, k: int, bits: tuple[int, int, int] = (16, 16, 16), name: str = "gemm") -> Problem:
+def gemm_problem(
+    m: int, n: int, k: int, bits: tuple[int, int, int] = (16, 16, 16), name: str = "gemm", accumulator_bits: int = 0
+) -> Problem:
     """M x K activations times K x N weights."""
     return Problem(
         name,
@@ -168,14 +179,15 @@ def gemm_problem(m: int, n: int, k: int, bits: tuple[int, int, int] = (16, 16, 1
         (
             Operand("ifmap", _axes("MK"), bits[0]),
             Operand("weight", _axes("KN"), bits[1]),
-            Operand("ofmap", _axes("MN"), bits[2], output=True),
+            Operand("ofmap", _axes("MN"), bits[2], True, accumulator_bits),
         ),
     )
 
 
 def batched_gemm_problem(
-    b: int, m: int, n: int, k: int, bits: tuple[int, int, int] = (16, 16, 16), name: str = "batched_gemm"
-) -> Problem:
+    b: int, m: int, n: int, k: int, bits: tuple[int, int, int] = (16, 16, 16), name: str = "batched_gemm",
+    accumulator_bits: int = 0,
+) -> Problem:  # fmt: skip
     """`b` independent GEMMs, each with its own two operands."""
     return Problem(
         name,
@@ -183,7 +195,7 @@ def batched_gemm_problem(
         (
             Operand("ifmap", _axes("BMK"), bits[0]),
             Operand("weight", _axes("BKN"), bits[1]),
-            Operand("ofmap", _axes("BMN"), bits[2], output=True),
+            Operand("ofmap", _axes("BMN"), bits[2], True, accumulator_bits),
         ),
     )
 

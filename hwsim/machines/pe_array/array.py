@@ -7,9 +7,11 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal
 
+from hwsim.energy.price import Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
+from hwsim.mapping import Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer
 from hwsim.yaml_source import Document
@@ -31,11 +33,20 @@ class Array:
         Ticks of its clocks.
     document : Document
         Places in the file, for errors.
+    prices : Prices
+        Energy of its actions.
     """
 
     spec: PeArraySpec
     timebase: Timebase
     document: Document
+    prices: Prices
+
+    @property
+    def double_buffered(self) -> bool:
+        """Whether tiles are loaded while others are worked on: no shared memory is in use by one at a time."""
+        shared = [memory for memory in list(self.spec.memories.values())[1:] if memory.per == "chip"]
+        return all(memory.double_buffered for memory in shared)
 
     @property
     def pes(self) -> int:
@@ -73,6 +84,18 @@ class Array:
             )
             raise InputError([Fault("", layer.name, message)])
         return (word, word, word)
+
+    def accumulator_bits(self, layer: Layer) -> int:
+        """Bits of a partial sum: those of the file, of its words, or 32 (int32 and fp32)."""
+        spec = self.spec
+        bits = spec.accumulator_bits or spec.word_bits or 32
+        return max(bits, self.bits(layer)[2])
+
+    def widths(self, problem: Problem) -> dict[str, int]:
+        """Bits of a word of each tensor; "psum" is a partial sum where that is wider than an output."""
+        widths = {operand.name: operand.bits for operand in problem.operands}
+        output = problem.output
+        return widths | ({"psum": output.sum_bits} if output.sum_bits != output.bits else {})
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""

@@ -19,7 +19,7 @@ def _reason(code: str, template: str, **values: object) -> Message:
 def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
     """Keys without effect, each with the reason; the test of all machine files changes every key and holds this."""
     spec, planner = array.spec, array.planner
-    if planner != "streamed weights":
+    if planner not in ("streamed weights", "search"):
         yield "accumulator_bits", _reason("accumulator", "partial sums have the word size of the output")
     if planner != "passes":
         yield "setup", _reason("setup", "only row-stationary passes have a setup time")
@@ -55,10 +55,10 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
     """Keys of one memory that its planner does not read."""
     memory, outer = spec.memories[name], index == 0
     inside = planner in ("study", "search")
-    if planner == "search" and memory.per == "pe" and spec.flow.one_word and not spec.mappings:
-        template = "a PE keeps one word of each tensor in {dataflow}"
-        for key in ("size", "split", "double_buffered"):
-            yield key, _reason("one_word", template, dataflow=spec.dataflow.replace("_", " "))
+    if planner == "search" and memory.per == "pe" and not spec.flow.private and not spec.mappings:
+        template = "PEs keep nothing in {dataflow}"
+        for key in ("size", "split", "double_buffered", "bandwidth", "ports"):
+            yield key, _reason("no_private", template, dataflow=spec.dataflow.replace("_", " "))
     if not outer and planner in ("folds", "streamed weights", "adder trees") and spec.area is None:
         yield "per", _reason("fixed_role", "{planner} give each memory a fixed role", planner=planner)
     if planner == "folds" and index > 1:

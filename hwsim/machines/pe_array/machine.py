@@ -13,11 +13,12 @@ from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.broadcast import plan_broadcast
 from hwsim.machines.pe_array.experts import experts_plan
+from hwsim.machines.pe_array.isca16.plan import plan_by_rules
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
 from hwsim.machines.pe_array.lower_bound import lower_bound_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.row_stationary import plan_row_stationary
-from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_rules, plan_by_search
+from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_search
 from hwsim.machines.pe_array.spec import PeArraySpec
 from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
@@ -61,7 +62,7 @@ class PeArray(Machine):
     @cached_property
     def array(self) -> Array:
         """What planners read of the machine."""
-        return Array(self.spec, self.timebase, self.document)
+        return Array(self.spec, self.timebase, self.document, self.prices)
 
     def planned_on(self) -> dict[str, Any]:
         """Only the search over nests weighs energies; other planners know of words and cycles alone."""
@@ -156,8 +157,12 @@ class PeArray(Machine):
                 if rate is None:
                     continue
                 bits = plan.word_bits.get(tensor, 8)
+                wide = plan.word_bits.get("psum", bits)
                 speed = float(self.spec.bytes_per_second(rate, memory, bits) * Fraction(memory.efficiency))
-                amount = plan.dram_bytes if not tensor else self._words(plan, name, tensor) * bits // 8
+                amount = plan.dram_bytes
+                if tensor:
+                    sums = self._words(plan, name, "psum") if tensor == "ofmap" else 0
+                    amount = (self._words(plan, name, tensor) * bits + sums * wide) // 8
                 traffic.append(Traffic(f"{name} {tensor}".strip(), amount, speed))
         return tuple(traffic)
 

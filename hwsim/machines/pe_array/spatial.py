@@ -1,45 +1,48 @@
-"""Arrays on a multicast network: any dataflow on any memories by search, or by the rules of a published study.
+"""Arrays on a multicast network: any dataflow on any memories, by search or by a nest of the user.
 
-The search takes the nests of the dataflow over the memories of the file, and the tile sizes with the least energy or
-time; every word that is read, written or sent is counted. With `mapper.rules: isca16` the templates and conventions of
-the Eyeriss dataflow study are followed instead (`study`). Time is the steps of the nest, or what a memory or a port
-needs to move its words where that is more, beside the loads and stores of DRAM.
+The search takes the nests of the dataflow over the memories of the file, and the tiling with the least time, energy, or
+both; every word that is read, written or sent is counted. Time is the steps of the nest, or what a memory or a port
+needs to move its words where that is more, beside the loads and stores of DRAM: the same for a nest that is searched
+and one that is written down (`cost_of`).
 """
 
 from __future__ import annotations
 
-from math import prod
+import math
+from dataclasses import replace
+from fractions import Fraction
 
-from hwsim.engine.program import Pipeline, Program, Stage, spread
-from hwsim.errors import Fault, InputError, MappingError, nearest
+from hwsim.engine.program import Pipeline, Program, Run, Stage
+from hwsim.errors import Fault, HwsimError, InputError, MappingError, nearest
 from hwsim.machines.pe_array.array import Array
-from hwsim.machines.pe_array.isca16.nest import count, nest, nest_words
-from hwsim.machines.pe_array.isca16.relative import energy_prices, level_costs
-from hwsim.machines.pe_array.isca16.study import Budget, choose, explain_infeasible, register_words
-from hwsim.machines.pe_array.work import ConvWork, as_conv, as_gemm, mac_actions
+from hwsim.machines.pe_array.isca16.relative import relative_cost
+from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
+    Cost,
     Counts,
     Level,
-    Loop,
     Mapping,
     Policy,
     Problem,
+    Rate,
     batched_gemm_problem,
     check_capacity,
     conv_problem,
     counts,
     search,
     templates,
+    timing,
 )
 from hwsim.message import Message
-from hwsim.units import format_size
+from hwsim.units import Rate as Bandwidth
 from hwsim.workload import Layer
 from hwsim.workload.product import geometry_of
 
-__all__ = ["plan_by_hand", "plan_by_rules", "plan_by_search"]
+__all__ = ["cost_of", "lower", "plan_by_hand", "plan_by_search"]
 
-_MOVES = ("read", "fill", "update", "drain")
+_IDLE_SHARE = 0.5
+"""Share of the PEs below which the array's shape, not its speed, is what a layer waits for."""
 
 
 def plan_by_hand(array: Array, layer: Layer, batch: int, lines: list[str]) -> LayerPlan:
@@ -51,28 +54,142 @@ def plan_by_hand(array: Array, layer: Layer, batch: int, lines: list[str]) -> La
         If a line is no node, a tile or a side of the array is exceeded, or a buffer is too small (which, by how much).
     """
     spec = array.spec
-    problem = _problem(layer, batch, array.bits(layer))
+    problem = _problem(array, layer, batch)
     try:
         mapping = Mapping.parse(lines)
         mapping.validate(problem)
         unknown = [memory for memory in mapping.memories if memory not in spec.memories]
         if unknown:
             raise MappingError(f"{unknown[0]!r} is not a memory of {spec.name}{nearest(unknown[0], spec.memories)}")
-        check_capacity(problem, mapping, array.capacity_bits())
-        pes = prod(mapping.spatial_extents(problem).values())
-        if pes > array.pes:
-            raise MappingError(f"the array has {array.pes} PEs; the spatial loops need {pes}")
+        sides = {"rows": spec.array.rows, "cols": spec.array.cols}
+        for axis, extent in mapping.spatial_extents(problem).items():
+            if axis not in sides:
+                raise MappingError(f"{axis!r} is not an axis of the array{nearest(axis, sides)}")
+            if extent > sides[axis]:
+                raise MappingError(f"the array has {sides[axis]} {axis}; the spatial loops need {extent}")
+        try:
+            check_capacity(problem, mapping, array.capacity_bits())
+        except MappingError as error:
+            raise MappingError(f"{error}{_halves(array, str(error))}") from None
     except MappingError as error:
         where = array.document.where(("mappings", layer.name))
         raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
-    counted = counts(problem, mapping, _policy(array))
-    senders = {}
-    for tensor in problem.tensors:
-        shared = [memory for memory, _ in mapping.keeps(tensor) if spec.memories[memory].per == "chip"]
-        senders[tensor] = shared[-1]
-    extent = " x ".join(f"{n} {axis}" for axis, n in _extents(mapping, problem).items()) or "1 PE"
     why = (Message("pe_array.own_mapping", "the mapping comes from the machine file"),)
-    return _lower(array, layer, batch, problem, mapping, counted, _actions(counted, senders), extent, why)
+    return lower(array, layer, batch, problem, mapping, counts(problem, mapping, _policy(array)), why)
+
+
+def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
+    """Plan a layer by the mapping with the least cost of all nests of the dataflow."""
+    spec = array.spec
+    problem = _problem(array, layer, batch)
+    ordered = sorted(spec.memories.items(), key=lambda item: item[1].per == "pe")
+    levels = [Level(name, tuple(memory.holds), memory.per == "pe") for name, memory in ordered]
+    units = _units(array, problem)
+    try:
+        best = search(
+            problem,
+            templates(problem, spec.flow, levels, units=units),
+            cost_of(array, layer, problem),
+            array=(spec.array.rows, spec.array.cols),
+            units=units,
+            capacities=array.capacity_bits(),
+            policy=_policy(array),
+        )
+    except MappingError as error:
+        raise InputError([Fault("", layer.name, f"{error}{_halves(array, str(error))}")]) from None
+    objective = "DRAM traffic" if spec.mapper.objective == "dram" else spec.mapper.objective
+    values = {
+        "nests": best.nests,
+        "branches": best.branches,
+        "mappings": best.mappings,
+        "objective": objective,
+        "gap": best.gap,
+    }
+    text = (
+        "least {objective} over all tilings of {nests:count loop nest}: {branches:,} branches, {mappings:,} counted; "
+    )
+    if best.proved:
+        text += "no other tiling is better"
+    else:
+        text += "stopped there, within {gap:.1%} of the lower bound"
+    why = Message("pe_array.optimum" if best.proved else "pe_array.within_bound", text, values)
+    return lower(array, layer, batch, problem, best.mapping, best.counts, (why,))
+
+
+def cost_of(array: Array, layer: Layer, problem: Problem) -> Cost:
+    """What a mapping of a layer costs on this array: what is reported of it."""
+    spec = array.spec
+    clock = array.timebase.rate_hz
+    prices, fixed, gated = _prices(array, layer, problem)
+    static = array.prices.static_w / float(clock) * 1e12
+    dram = [(spec.dram, tensor, "read") for tensor in problem.tensors]
+    dram += [(spec.dram, problem.output.name, "update")]
+    traffic = {counter: float(_width(array, problem, counter)[0]) for counter in dram}
+    objective = "traffic" if spec.mapper.objective == "dram" else spec.mapper.objective
+    return Cost(
+        objective,
+        array.cycle_ticks(1),
+        _rates(array, problem),
+        prices,
+        fixed,
+        static,
+        traffic,
+        array.double_buffered,
+        gated,
+    )
+
+
+def lower(
+    array: Array, layer: Layer, batch: int, problem: Problem, mapping: Mapping, counted: Counts,
+    why: tuple[Message, ...], actions: dict[Action, int] | None = None, text: str | None = None,
+) -> LayerPlan:  # fmt: skip
+    """The plan of a mapping: its tiles are loaded, computed, stored. `actions` are counted unless given."""
+    spec = array.spec
+    cost = cost_of(array, layer, problem)
+    time = timing(cost, problem, mapping, counted)
+    own = actions is not None
+    actions = actions if actions is not None else _actions(array, problem, counted)
+    executed = _count_macs(array, layer, problem, actions)
+    widths = array.widths(problem)
+    outer = {"read": 0, "update": 0}
+    for (memory, tensor, action), words in actions.items():
+        if memory == spec.dram and action in outer:
+            outer[action] += words * widths[tensor]
+    if own:
+        load, store = (rate.of_bits(bits) for rate, bits in zip(cost.rates, outer.values()))
+        time = replace(time, load=load, store=store, first=min(time.first, load), last=min(time.last, store))
+    busiest = time.busiest
+    if busiest == "compute" and problem.macs < _IDLE_SHARE * counted.cycles * array.pes:
+        busiest = f"array shape ({counted.instances} of {array.pes} PEs)"
+    stages = (Stage("load", spec.dram, buffer=time.slots), Stage("compute", "array"), Stage("store", spec.dram))
+    runs = tuple(Run(number, tuple(ticks)) for number, *ticks in time.runs)
+    extents = " x ".join(f"{n} {axis}" for axis, n in mapping.spatial_extents(problem).items() if n > 1)
+    return LayerPlan(
+        layer,
+        batch,
+        _algorithm(array),
+        Program({spec.dram: 1, "array": 1}, (Pipeline("tiles", stages, runs),)),
+        actions,
+        macs=problem.macs,
+        macs_live=layer.macs_live * batch,
+        macs_executed=executed,
+        compute_cycles=counted.cycles,
+        peak_macs_per_cycle=array.pes,
+        dram_bytes=-(-sum(outer.values()) // 8),
+        bounds={"load": "dram", "compute": busiest, "store": "dram"},
+        compute_bounds=("compute", busiest) if time.busiest == "compute" else ("compute",),
+        word_bits=widths,
+        problem=problem,
+        mapping=mapping,
+        parts=((problem, mapping, counted.policy),),
+        cycles={"compute": counted.cycles},
+        columns={
+            "active_pes": counted.instances,
+            "tiles": time.tiles,
+            "mapping": text or extents or "1 PE",
+        },
+        why=why,
+    )
 
 
 def _policy(array: Array) -> Policy:
@@ -81,249 +198,170 @@ def _policy(array: Array) -> Policy:
     return Policy(refill=shared if array.spec.mapper.halo == "refill" else ())
 
 
-def _actions(counted: Counts, senders: dict[str, str]) -> dict[Action, int]:
-    """The words that move in and out of memories, and on the network from the innermost shared memories to the PEs."""
+def _units(array: Array, problem: Problem) -> dict[str, int]:
+    """The largest tile of each dim inside a PE.
+
+    It is what the PE's memories hold; where one has no size, only the dims that the dataflow runs inside a PE are cut.
+    """
+    spec = array.spec
+    private = [memory for memory in spec.memories.values() if memory.per == "pe"]
+    if not private or not spec.flow.private:
+        return {}
+    inner = spec.flow.conv.inner if "P" in problem.dims else spec.flow.gemm.inner
+    if any(memory.size is None and not memory.split for memory in private):
+        return {dim: size for dim, size in problem.dims.items() if dim in inner}
+    room = max(int(size) for m in private for size in (m.split.values() if m.split else [m.size]) if size is not None)
+    words = max(1, room * 8 // min(operand.bits for operand in problem.operands))
+    return {dim: min(size, words) for dim, size in problem.dims.items()}
+
+
+def _halves(array: Array, text: str) -> str:
+    """What double buffering leaves of the memory that an error names."""
+    memory = array.spec.memories.get(text.partition(" holds ")[0].rpartition(" ")[2])
+    return " (double_buffered: half of its size holds tiles)" if memory is not None and memory.double_buffered else ""
+
+
+def _innermost(array: Array, tensor: str, per: str) -> str | None:
+    """The innermost memory of a tensor on the chip or in a PE; None if no PE keeps it."""
+    if per == "pe" and not array.spec.flow.private:
+        return None
+    names = [name for name, memory in array.spec.memories.items() if memory.per == per and tensor in memory.holds]
+    return names[-1] if names else None
+
+
+def _width(array: Array, problem: Problem, counter: Action) -> tuple[int, int]:
+    """Bits of a word of a counter, and bits besides: the last update of each output is narrower than a partial sum."""
+    memory, tensor, action = counter
+    operand = problem.operand(tensor)
+    wide = operand.sum_bits
+    if wide == operand.bits or action not in ("update", "drain"):
+        return wide, 0
+    if action == "update" and memory == _innermost(array, tensor, "pe"):
+        return wide, 0  # MACs accumulate here
+    return wide, -(wide - operand.bits) * problem.words(tensor)
+
+
+def _counters(array: Array, problem: Problem) -> list[tuple[Action, str]]:
+    """Counters that happen on this array, each with the component that it is priced by."""
+    result: list[tuple[Action, str]] = []
+    for name, memory in array.spec.memories.items():
+        if memory.per == "pe" and not array.spec.flow.private:
+            continue
+        for tensor in memory.holds:
+            actions = ["read"] if name == array.spec.dram else ["read", "fill"]
+            if tensor == problem.output.name:
+                actions += ["update"] if name == array.spec.dram else ["update", "drain"]
+            result += [((name, tensor, action), name) for action in actions]
+    for operand in problem.operands:
+        sender = _innermost(array, operand.name, "chip")
+        assert sender is not None
+        result.append(((sender, operand.name, "reduce" if operand.output else "deliver"), "noc"))
+    return result
+
+
+def _actions(array: Array, problem: Problem, counted: Counts) -> dict[Action, int]:
+    """The words that move in and out of memories, and on the network from the innermost shared memories to the PEs.
+
+    Words of the output that are not final count as "psum" where they are wider.
+    """
     actions: dict[Action, int] = {}
-    for (memory, tensor, action), words in counted.actions.items():
-        if words and action in _MOVES:
-            actions[memory, tensor, action] = words
-        elif words and memory == senders[tensor]:
-            actions["noc", tensor, action] = words
+    output = problem.output
+    split = output.sum_bits != output.bits
+    for counter, component in _counters(array, problem):
+        _, tensor, action = counter
+        words = counted.of(*counter)
+        if not words:
+            continue
+        final = words
+        if split and tensor == output.name:
+            final = min(words, problem.words(tensor)) if _width(array, problem, counter)[1] else 0
+            if words > final:
+                actions[component, "psum", action] = words - final
+        if final:
+            actions[component, tensor, action] = final
     return actions
 
 
-def plan_by_rules(array: Array, layer: Layer, batch: int) -> LayerPlan:
-    """The Eyeriss dataflow study: its templates, its search, its conventions of counting."""
-    spec, work = array.spec, as_conv(layer, batch)
-    assert work is not None
-    names = _parts(array)
-    bits = array.bits(layer)
-    dataflow = spec.dataflow + (f"_{spec.mapper.variant}" if spec.flow.variants else "")
-    budget = _budget(array, dataflow, names, bits[0])
-    choice = choose(work, dataflow, budget, level_costs(spec.energy, names, bits[0]))
-    if choice is None:
-        lacks = _explain_infeasible(work, dataflow, budget, names, bits[0])
-        raise InputError([Fault("", layer.name, message) for message in lacks])
-    w = work
-    problem = conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
-    mapping = nest(choice, work, names)
-    counted = count(choice, problem, mapping, names)
-    # The words of the closed form: those of the nest, but where loops have one step (named in `why`).
-    actions: dict[Action, int] = {}
-    for (level, tensor), words in choice.words.items():
-        if not words:
-            continue
-        memory = names.get(level, level)
-        if level == "noc":
-            actions[memory, tensor, "reduce" if tensor == "ofmap" else "deliver"] = words
-        elif level == "dram":
-            actions[memory, tensor, "update" if tensor == "ofmap" else "read"] = words
-        elif tensor == "ofmap":  # one read and one update for each partial sum that comes back
-            actions[memory, tensor, "read"] = actions[memory, tensor, "update"] = words // 2
-        else:
-            actions[memory, tensor, "read"] = words
-    why: tuple[Message, ...] = (
-        Message(
-            "pe_array.study_search",
-            "feasible tilings: {feasible:,}, with {pes} PEs, {buffer_bytes:size} of {buffer} and {rf_words} words "
-            "per PE; {tiling} has the least energy of data movement",
-            {
-                "feasible": choice.considered,
-                "pes": budget.pes,
-                "buffer": names["glb"],
-                "buffer_bytes": budget.buffer * bits[0] / 8,
-                "rf_words": budget.rf,
-                "tiling": choice.text(),
-            },
-        ),
-        Message(
-            "pe_array.study_counts",
-            "counted as in the ISCA 2016 study: fills and drains are free, "
-            "a partial sum that is read back is two accesses",
-        ),
-    )
-    exact = nest_words(choice, counted, names)
-    template = "the study refetches tiles that the loop nest reuses: {tensor} from {memory} {words:,} (nest: {nest:,})"
-    for (level, tensor), words in choice.words.items():
-        if level in ("dram", "glb") and words > (reused := exact.get((level, tensor), 0)):
-            values = {"tensor": tensor, "memory": names[level], "words": words, "nest": reused}
-            why += (Message("pe_array.study_refetch", template, values),)
-    return _lower(array, layer, batch, problem, mapping, counted, actions, choice.text(), why)
-
-
-def _parts(array: Array) -> dict[str, str]:
-    """Which memory is DRAM, the shared buffer and the register file; raises InputError unless there is one of each."""
-    spec = array.spec
-    inner = list(spec.memories.items())[1:]
-    whole = {name: memory for name, memory in inner if len(memory.holds) == 3 and memory.size is not None}
-    shared = [name for name, memory in whole.items() if memory.per == "chip"]
-    private = [name for name, memory in whole.items() if memory.per == "pe"]
-    if len(inner) != 2 or len(shared) != 1 or len(private) != 1:
-        names = ", ".join(name for name, _ in inner) or "none"
-        message = (
-            f"rules {spec.mapper.rules} need one buffer on the chip and one in each PE, both with a size for all three "
-            f"tensors together, not {names}; leave mapper.rules out for a search over any memories"
-        )
-        raise InputError([Fault(array.document.where(("memories",)), "memories", message)])
-    if spec.mapper.rules not in spec.flow.rules:
-        message = f"must be one of the dataflows of rules {spec.mapper.rules}, not {spec.dataflow}"
-        raise InputError([Fault(array.document.where(("dataflow",)), "dataflow", message)])
-    if spec.word_bits is None:
-        message = f"must be given: rules {spec.mapper.rules} count words of one width"
-        raise InputError([Fault(array.document.where(()), "word_bits", message)])
-    return {"dram": spec.dram, "glb": shared[0], "rf": private[0]}
-
-
-def _budget(array: Array, dataflow: str, names: dict[str, str], bits: int) -> Budget:
-    """PEs and words of buffer and register file; area that a dataflow's register file does not need is buffer."""
-
-    def words(name: str) -> int:
-        memory = array.spec.memories[name]
-        assert memory.size is not None
-        return int(memory.size * 8) // (2 * bits if memory.double_buffered else bits)
-
-    pes = array.pes
-    registers = words(names["rf"])
-    used = register_words(dataflow, registers)
-    spare = pes * (registers - used) * (array.spec.mapper.rf_area or 0.0)
-    return Budget(pes, int(words(names["glb"]) + spare), used)
-
-
-def _explain_infeasible(work: ConvWork, dataflow: str, budget: Budget, names: dict[str, str], bits: int) -> list[str]:
-    """Why no tiling is feasible: each resource that the smallest tiles exceed, and by how much."""
-    reasons = []
-    for what, purpose, has, takes in explain_infeasible(work, dataflow, budget):
-        if what == "pes":
-            reasons.append(f"the array has {has} PEs; {purpose} takes {takes}: {takes - has} too few")
-            continue
-        room, need, missing = (format_size(words * bits / 8) for words in (has, takes, takes - has))
-        name = names["glb" if what == "buffer" else "rf"]
-        reasons.append(f"{name} holds {room}; {purpose} take {need}: {missing} too much")
-    room = format_size(budget.buffer * bits / 8)
-    return reasons or [f"no {dataflow} tiling fits {budget.pes} PEs and {room} of {names['glb']}"]
-
-
-def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
-    """The generic way: nests of the dataflow over the file's memories, searched with exact counts."""
-    spec, bits = array.spec, array.bits(layer)
-    problem = _problem(layer, batch, bits)
-    ordered = sorted(spec.memories.items(), key=lambda item: item[1].per == "pe")
-    levels = [Level(name, tuple(memory.holds), memory.per == "pe") for name, memory in ordered]
-    nests = templates(problem, spec.dataflow, levels)
-    capacities = array.capacity_bits()
-    clock = array.clock_hz
-    pes = array.pes
-    bandwidths = {
-        name: float(spec.bytes_per_second(memory.bandwidth, memory, bits[0]) * 8 / clock)
-        * memory.efficiency * (pes if memory.per == "pe" else 1)
-        for name, memory in spec.memories.items()
-        if memory.bandwidth is not None
-    }  # fmt: skip
-    chip = [level for level in levels if not level.inside]
-    senders = {tensor: level.memory for level in chip for tensor in level.tensors}  # the innermost of them counts
-    objective = spec.mapper.objective
+def _prices(
+    array: Array, layer: Layer, problem: Problem
+) -> tuple[dict[Action, float], float, tuple[Action, float, int] | None]:
+    """Energy of a word of each counter, energy that no mapping changes, and what gated MACs do not read."""
+    macs = mac_actions(layer, problem.macs, array.spec.array.zeros)
+    counters = _counters(array, problem)
+    own: dict[Action, float] = {}
+    fixed, gated = 0.0, None
     try:
-        best = search(
-            problem,
-            nests,
-            capacities=capacities,
-            limits={"rows": spec.array.rows, "cols": spec.array.cols},
-            objective="energy" if objective == "dram" else objective,
-            prices=energy_prices(spec, problem, senders),
-            bandwidths=bandwidths,
-            policy=_policy(array),
-            tiles="ragged",
-            exhaustive_limit=20_000,
-            samples=150,  # within 1 % of what many more samples find, at a third of a second for a layer
-            starts=1,
+        for counter, component in counters:
+            price = array.prices.of(component, counter[2])
+            bits, constant = _width(array, problem, counter)
+            own[counter] = price.of_word(bits)
+            if constant:
+                narrow = price.of_word(problem.operand(counter[1]).bits)
+                fixed += (narrow - price.of_word(bits)) * problem.words(counter[1])
+        for (component, _, action), number in macs.items():
+            fixed += array.prices.of(component, action).of_word(None) * number
+        for counter, number in _resting(array, layer, problem).items():
+            if counter[1:] == (problem.output.name, "read"):
+                gated = counter, own[counter], number
+            else:
+                fixed -= own[counter] * number
+    except HwsimError:  # the report says which price is missing
+        fixed = math.nan
+    if math.isnan(fixed + sum(own.values())):
+        widths = {counter: _width(array, problem, counter)[0] for counter, _ in counters}
+        return (
+            {counter: relative_cost(array.spec, part) * widths[counter] / 16 for counter, part in counters},
+            0.0,
+            None,
         )
-    except MappingError as error:
-        raise InputError([Fault("", layer.name, _too_small(problem, nests, capacities) or str(error))]) from None
-    counted = best.counts
-    actions = _actions(counted, senders)
-    extent = " x ".join(f"{n} {axis}" for axis, n in _extents(best.mapping, problem).items())
-    why = Message(
-        "pe_array.exhaustive_search" if best.exhaustive else "pe_array.sampled_search",
-        ("exhaustive search" if best.exhaustive else "sampling and local search")
-        + " over {tilings:count tiling} of {nests:count loop nest}: feasible: {feasible:,}; minimized: {objective}",
-        {
-            "tilings": best.considered,
-            "nests": len(nests),
-            "feasible": best.evaluated,
-            "objective": "DRAM traffic" if objective == "dram" else objective,
-        },
-    )
-    return _lower(array, layer, batch, problem, best.mapping, counted, actions, extent or "1 PE", (why,))
+    return own, fixed, gated
 
 
-def _extents(mapping: Mapping, problem: Problem) -> dict[str, int]:
-    """Positions in use on each side of the array."""
-    return {axis: n for axis, n in mapping.spatial_extents(problem).items() if n > 1}
+def _rates(array: Array, problem: Problem) -> tuple[Rate, ...]:
+    """DRAM in and out, the bandwidth of each other memory, and its ports."""
+    spec = array.spec
+    narrow = min(operand.bits for operand in problem.operands)
+
+    def rate(name: str, role: str, memory: str, bandwidth: Bandwidth, counters: list[Action], word: int) -> Rate:
+        level = spec.memories[memory]
+        speed = spec.bytes_per_second(bandwidth, level, word) * Fraction(level.efficiency)
+        widths = {counter: _width(array, problem, counter) for counter in counters}
+        fixed = sum(constant for _, constant in widths.values())
+        ticks = Fraction(array.timebase.rate_hz) / speed
+        return Rate(name, role, ticks, {c: bits for c, (bits, _) in widths.items()}, fixed)  # type: ignore[arg-type]
+
+    dram, rates = spec.memories[spec.dram], []
+    assert dram.bandwidth is not None
+    reads = [(spec.dram, tensor, "read") for tensor in problem.tensors]
+    rates.append(rate("dram", "load", spec.dram, dram.bandwidth, reads, narrow))
+    rates.append(rate("dram", "store", spec.dram, dram.bandwidth, [(spec.dram, problem.output.name, "update")], narrow))
+    for name, memory in list(spec.memories.items())[1:]:
+        if memory.per == "pe" and not spec.flow.private:
+            continue
+        role = "unit" if memory.per == "pe" else "work"
+        if memory.bandwidth is not None:
+            every = [counter for counter, part in _counters(array, problem) if part == name]
+            rates.append(rate(name, role, name, memory.bandwidth, every, narrow))
+        for tensor, port in memory.ports.items():  # a port moves words in and out at the same time
+            for way in (("fill", "update"), ("read", "drain")):
+                counters: list[Action] = [(name, tensor, action) for action in way]
+                word = problem.operand(tensor).bits
+                rates.append(rate(f"{name} {tensor} port", role, name, port, counters, word))
+    return tuple(rates)
 
 
-def _problem(layer: Layer, batch: int, bits: tuple[int, int, int]) -> Problem:
+def _problem(array: Array, layer: Layer, batch: int) -> Problem:
     """A convolution, or a product of matrices for every other layer."""
+    bits, wide = array.bits(layer), array.accumulator_bits(layer)
     if geometry_of(layer.lower(1)) is not None:
         w = as_conv(layer, batch)
         assert w is not None
-        return conv_problem(w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits)
+        return conv_problem(
+            w.n, w.g, w.k, w.c, w.p, w.q, w.r, w.s, w.stride, w.dilation, bits, accumulator_bits=wide
+        )  # fmt: skip
     g = as_gemm(layer, batch)
     assert g is not None
-    return batched_gemm_problem(g.b, g.m, g.n, g.k, bits)
-
-
-def _too_small(problem: Problem, nests: list[Mapping], capacities: dict[str, int | dict[str, int]]) -> str | None:
-    """Which memory cannot hold even the smallest tiles, and by how much."""
-    for mapping in nests:
-        try:
-            check_capacity(problem, mapping.with_tiles([1] * len(mapping.loops)), capacities)
-        except MappingError as error:
-            return str(error)
-    return None
-
-
-def _lower(
-    array: Array, layer: Layer, batch: int, problem: Problem, mapping: Mapping, counted: Counts,
-    actions: dict[Action, int], text: str, why: tuple[Message, ...],
-) -> LayerPlan:  # fmt: skip
-    """Tiles of the nest above the innermost shared memory: loaded, computed, stored."""
-    spec = array.spec
-    width = {operand.name: operand.bits for operand in problem.operands}
-    dram = spec.memories[spec.dram]
-    outer = {"read": 0, "update": 0}
-    for (memory, tensor, action), words in actions.items():
-        if memory == spec.dram and action in outer:
-            outer[action] += words * width[tensor]
-    moved = {action: -(-bits // 8) for action, bits in outer.items()}
-    parts = {"compute": array.cycle_ticks(counted.cycles)} | _memory_ticks(array, counted, width)
-    longest = max(parts, key=lambda name: parts[name])
-    buffers = [memory for memory in list(spec.memories.values())[1:] if memory.per == "chip"]
-    double = all(memory.double_buffered for memory in buffers)
-    stages = (Stage("load", spec.dram, buffer=2 if double else 1), Stage("compute", "array"), Stage("store", spec.dram))
-    tiles = _tiles(mapping, problem, {name for name, m in list(spec.memories.items())[1:] if m.per == "chip"})
-    times = (array.transfer_ticks(dram, moved["read"]), parts[longest], array.transfer_ticks(dram, moved["update"]))
-    executed = _count_macs(array, layer, problem.macs, actions)
-    return LayerPlan(
-        layer,
-        batch,
-        _algorithm(array),
-        Program({spec.dram: 1, "array": 1}, (Pipeline("tiles", stages, spread(tiles, *times)),)),
-        actions,
-        macs=problem.macs,
-        macs_live=layer.macs_live * batch,
-        macs_executed=executed,
-        compute_cycles=counted.cycles,
-        peak_macs_per_cycle=array.pes,
-        dram_bytes=-(-sum(outer.values()) // 8),
-        bounds={"load": "dram", "compute": longest, "store": "dram"},
-        word_bits=width,
-        problem=problem,
-        mapping=mapping,
-        parts=((problem, mapping, counted.policy),),
-        cycles={"compute": counted.cycles},
-        columns={"active_pes": counted.instances, "tiles": tiles, "mapping": text},
-        why=why,
-    )
+    return batched_gemm_problem(g.b, g.m, g.n, g.k, bits, accumulator_bits=wide)
 
 
 def _algorithm(array: Array) -> str:
@@ -333,47 +371,24 @@ def _algorithm(array: Array) -> str:
     return spec.dataflow.replace("_", " ") + variant
 
 
-def _memory_ticks(array: Array, counted: Counts, width: dict[str, int]) -> dict[str, int]:
-    """Ticks that each memory inside DRAM needs to move its words, and each of its ports."""
-    ticks: dict[str, int] = {}
-    for name, memory in list(array.spec.memories.items())[1:]:
-        copies = max((n for (m, _), n in counted.used.items() if m == name), default=1) if memory.per == "pe" else 1
-        total = 0
-        for tensor, bits in width.items():
-            # A port moves words in and out at the same time.
-            ways = (("fill", "update"), ("read", "drain"))
-            sizes = [sum(counted.of(name, tensor, action) for action in way) * bits for way in ways]
-            total += sum(sizes)
-            rate = memory.ports.get(tensor)  # type: ignore[call-overload]
-            if rate is not None:
-                size = -(-max(sizes) // (8 * copies))
-                ticks[f"{name} {tensor} port"] = array.transfer_ticks(memory, size, rate, bits)
-        ticks[name] = array.transfer_ticks(memory, -(-total // (8 * copies)), word_bits=min(width.values()))
-    return ticks
-
-
-def _tiles(mapping: Mapping, problem: Problem, shared: set[str]) -> int:
-    """Steps of the loops above the innermost shared memory: what is loaded, computed and stored at a time."""
-    current = dict(problem.dims)
-    steps = tiles = 1
-    for node in mapping.nodes:
-        if isinstance(node, Loop):
-            if node.spatial is None:
-                steps *= -(-current[node.dim] // node.tile)
-            current[node.dim] = node.tile
-        elif node.memory in shared:
-            tiles = steps
-    return tiles
-
-
-def _count_macs(array: Array, layer: Layer, macs: int, actions: dict[Action, int]) -> int:
-    """Count the MACs, those that a zero in the ifmap gates apart; returns how many the array executes."""
-    computed = mac_actions(layer, macs, array.spec.array.zeros)
-    actions |= computed
-    idle = macs - computed["mac", "", layer.input.dtype]
+def _resting(array: Array, layer: Layer, problem: Problem) -> dict[Action, int]:
+    """Words that gated MACs leave where they are: they read the ifmap word that they find to be zero, no other."""
+    idle = problem.macs - mac_actions(layer, problem.macs, array.spec.array.zeros)["mac", "", layer.input.dtype]
+    resting: dict[Action, int] = {}
     if idle:
-        # A gated PE reads the ifmap word that it finds to be zero; the weight and the partial sum rest.
-        for key in [k for k in actions if k[1] in ("weight", "ofmap") and k[2] in ("read", "update")]:
-            if key[0] in array.spec.memories and array.spec.memories[key[0]].per == "pe":
-                actions[key] -= min(actions[key], idle)
-    return macs
+        for tensor, action in (("weight", "read"), (problem.output.name, "read"), (problem.output.name, "update")):
+            memory = _innermost(array, tensor, "pe")
+            if memory is not None:
+                resting[memory, tensor, action] = idle
+    return resting
+
+
+def _count_macs(array: Array, layer: Layer, problem: Problem, actions: dict[Action, int]) -> int:
+    """Count the MACs, those that a zero gates apart; returns how many the array executes."""
+    actions |= mac_actions(layer, problem.macs, array.spec.array.zeros)
+    output = problem.output
+    for (memory, tensor, action), number in _resting(array, layer, problem).items():
+        name = "psum" if tensor == output.name and output.sum_bits != output.bits else tensor
+        if (memory, name, action) in actions:
+            actions[memory, name, action] -= min(number, actions[memory, name, action])
+    return problem.macs

@@ -13,11 +13,9 @@ from math import log
 from hwsim.energy.spec import EnergySpec
 from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS
 from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
-from hwsim.mapping import Problem
 
-__all__ = ["energy_prices", "level_costs"]
+__all__ = ["level_costs", "relative_cost"]
 
-_MOVES = ("read", "fill", "update", "drain")
 _SMALL, _LARGE = 512, 131072
 _SLOPE = log(LEVEL_COSTS["glb"] / LEVEL_COSTS["rf"]) / log(_LARGE / _SMALL)
 
@@ -46,20 +44,7 @@ def _relative(memory: MemorySpec, outermost: bool) -> float:
     return float(min(LEVEL_COSTS["dram"], LEVEL_COSTS["rf"] * max(1.0, float(size) / _SMALL) ** _SLOPE))
 
 
-def energy_prices(spec: PeArraySpec, problem: Problem, senders: dict[str, str]) -> dict[tuple[str, ...], float]:
-    """Price of each (memory, tensor, action) for a search; `senders` are the memories that the network starts at."""
-    moves = [(name, name, t, a) for name, m in spec.memories.items() for t in m.holds for a in _MOVES]
-    transfers = [("noc", name, tensor, action) for tensor, name in senders.items() for action in ("deliver", "reduce")]
-    prices: dict[tuple[str, ...], float] = {}
-    own_prices: dict[tuple[str, ...], float] = {}
-    for component, name, tensor, action in [*moves, *transfers]:
-        key, bits = (name, tensor, action), problem.operand(tensor).bits
-        if spec.mapper.objective == "dram":
-            prices[key] = bits * float(component == spec.dram)
-            continue
-        memory = spec.memories.get(component)
-        relative = LEVEL_COSTS["noc"] if memory is None else _relative(memory, component == spec.dram)
-        prices[key] = relative * bits / 16
-        if (price := _base_price(spec.energy, component, action, bits)) is not None:
-            own_prices[key] = price
-    return own_prices if len(own_prices) == len(prices) else prices
+def relative_cost(spec: PeArraySpec, component: str) -> float:
+    """Cost of a 16-bit word of a memory, or of the network between PEs, relative to a MAC."""
+    memory = spec.memories.get(component)
+    return LEVEL_COSTS["noc"] if memory is None else _relative(memory, component == spec.dram)

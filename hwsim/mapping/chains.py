@@ -1,0 +1,101 @@
+"""Chains: the tile sizes of one dim through the loops of a nest, from the outermost buffer down to a unit."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+__all__ = ["Ints", "chains", "steps"]
+
+_EACH = 12
+"""Multiples up to here are all tried; beyond, four an octave."""
+
+
+@lru_cache(maxsize=256)
+def multiples(most: int) -> tuple[int, ...]:
+    """Factors worth trying, up to `most`, which stands for all that are larger.
+
+    They are the same for every layer and every machine. So a tiling of a larger layer, cut to a smaller one, is a
+    tiling of that one too: the best cost never falls as a layer grows.
+    """
+    values = list(range(1, min(most, _EACH) + 1))
+    octave, step = 8, 2
+    while octave <= most:
+        values += [v for v in range(octave, 2 * octave, step) if _EACH < v <= most]
+        octave, step = 2 * octave, 2 * step
+    return (*values, most) if values[-1] < most else tuple(values)
+
+
+def _first_of(keys: tuple[Ints, ...], value: Ints) -> NDArray[np.bool_]:
+    """Of rows with equal keys, the one with the least value."""
+    order = np.lexsort((value, *keys[::-1]))
+    keep = np.ones(len(value), dtype=bool)
+    same = np.ones(len(value) - 1, dtype=bool)
+    for key in keys:
+        same &= key[order][1:] == key[order][:-1]
+    keep[order[1:][same]] = False
+    return keep
+
+
+@lru_cache(maxsize=1024)
+def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
+    """All chains of a dim worth trying, a row each: its tile under each buffer, in the array, in a row, in a unit.
+
+    Parameters
+    ----------
+    cuts : int
+        Blocks of loops above shared memories that may cut the dim.
+    rows, cols : int
+        Positions that it may take on each axis of the array.
+    unit : int
+        The largest tile inside a unit.
+    """
+    parts = []
+    inside = multiples(size) if size <= unit else [r for r in multiples(size) if r <= unit]
+    for r in inside:
+        c = np.arange(1, min(cols, -(-size // r)) + 1, dtype=np.int64)
+        x = np.minimum(r * c, size)
+        across = -(-size // x)
+        most = np.minimum(rows, across)
+        index = np.repeat(np.arange(len(c)), most)
+        down = np.arange(len(index)) - np.repeat(np.cumsum(most) - most, most) + 1
+        parts.append(np.column_stack([np.full(len(index), r), c[index], down, x[index]]))
+    array = np.vstack(parts)
+    r, c, down, x = array.T
+    u = np.minimum(x * down, size)
+    tiles = np.column_stack([u, x, r])
+    counts = [c, down]
+    for _ in range(cuts):
+        at_factor: list[Ints] = []
+        factors: list[Ints] = []
+        most = -(-size // tiles[:, 0])
+        for j in multiples(int(most.max())):
+            where = np.flatnonzero(most >= j)
+            at_factor.append(where)
+            factors.append(np.full(len(where), j))
+        at_factor.append(np.arange(len(tiles)))
+        factors.append(most)
+        at, times = np.concatenate(at_factor), np.concatenate(factors)
+        outer = np.minimum(tiles[at, 0] * times, size)
+        tiles = np.column_stack([outer, tiles[at]])
+        counts = [count[at] for count in counts] + [times]
+        # of multiples that leave as many pieces outside, the least
+        keep = _first_of((-(-size // outer), *tiles.T[1:], *counts[:-1]), times)
+        tiles, counts = tiles[keep], [count[keep] for count in counts]
+    outer = -(-size // tiles[:, 0])
+    for name in (0, 1, -1):  # the least of one factor where all the others are equal
+        value = tiles[:, -1] if name == -1 else counts[name]
+        others = [tiles[:, -1] if name != -1 else None, *(counts[i] for i in range(len(counts)) if i != name)]
+        keep = _first_of((outer, *(o for o in others if o is not None)), value)
+        tiles, counts, outer = tiles[keep], [count[keep] for count in counts], outer[keep]
+    order = np.lexsort((*tiles.T, outer))
+    return tiles[order]
+
+
+def steps(size: int, tiles: Ints) -> Ints:
+    """Pieces that a dim is cut into by each chain's first tile."""
+    return -(-size // tiles[:, 0])
