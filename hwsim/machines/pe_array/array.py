@@ -10,7 +10,7 @@ from typing import Literal
 from hwsim.energy.price import Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
+from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec
 from hwsim.mapping import Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer
@@ -96,6 +96,12 @@ class Array:
         widths = {operand.name: operand.bits for operand in problem.operands}
         output = problem.output
         return widths | ({"psum": output.sum_bits} if output.sum_bits != output.bits else {})
+
+    def layer_widths(self, layer: Layer) -> dict[str, int]:
+        """Bits of a word of each tensor of a layer; passes and the study have sums as wide as outputs."""
+        bits = self.bits(layer)
+        psum = bits[2] if self.planner in ("passes", "study") else self.accumulator_bits(layer)
+        return dict(zip(TENSORS, bits)) | ({"psum": psum} if psum != bits[2] else {})
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""
