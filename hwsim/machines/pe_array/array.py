@@ -10,8 +10,8 @@ from typing import Literal
 from hwsim.energy.price import Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
-from hwsim.mapping import Problem
+from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec
+from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer
 from hwsim.yaml_source import Document
@@ -19,6 +19,9 @@ from hwsim.yaml_source import Document
 __all__ = ["Array", "Planner"]
 
 Planner = Literal["folds", "streamed weights", "adder trees", "passes", "study", "search"]
+
+_IDLE_SHARE = 0.5
+"""Share of the PEs below which the array's shape, not its speed, is what a layer waits for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,18 @@ class Array:
         widths = {operand.name: operand.bits for operand in problem.operands}
         output = problem.output
         return widths | ({"psum": output.sum_bits} if output.sum_bits != output.bits else {})
+
+    def layer_widths(self, layer: Layer) -> dict[str, int]:
+        """Bits of a word of each tensor of a layer; passes and the study have sums as wide as outputs."""
+        bits = self.bits(layer)
+        psum = bits[2] if self.planner in ("passes", "study") else self.accumulator_bits(layer)
+        return dict(zip(TENSORS, bits)) | ({"psum": psum} if psum != bits[2] else {})
+
+    def compute_bound(self, macs: int, counted: Counts) -> str:
+        """What holds back a layer that waits for the array: its shape, where most PEs are idle."""
+        if macs < _IDLE_SHARE * counted.cycles * self.pes:
+            return f"array shape ({counted.instances} of {self.pes} PEs)"
+        return "compute"
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""
