@@ -91,6 +91,7 @@ CHOICES: dict[str, list[Any]] = {
     "weights": ["rows", "columns"],
     "clock": ["core", "link"],
     "compress": [{}],
+    "sram": ["1 KiB", "64 KiB", "512 KiB"],
 }
 MINE = """\
 kind: pe_array
@@ -115,7 +116,7 @@ energy:
     mac.gated: {energy: 0.1 pJ, source: "made up"}
     rf: {entry: register_32b}
     pe: {entry: register_32b}
-    buffer: {sram: 2 KiB}
+    buffer: {sram: memory}
     noc: {energy: 0.05 pJ, bits: 8, source: "made up"}
     dram: {energy: 5 pJ, bits: 1, source: "made up"}
     post: {entry: int32_add}

@@ -12,6 +12,7 @@ from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.energy.table import load_table
 from hwsim.errors import HwsimError, nearest
 from hwsim.message import Message
+from hwsim.units import format_size
 
 __all__ = ["Action", "Price", "Prices", "dynamic_energy"]
 
@@ -33,12 +34,16 @@ class Price:
 
 
 class Prices:
-    """The prices of a machine, resolved once; a missing price raises an error naming it."""
+    """The prices of a machine, resolved once; a missing price raises an error naming it.
 
-    def __init__(self, spec: EnergySpec, beside: Path | None = None) -> None:
+    `sizes` are the bytes of its SRAMs, which prices of ``sram: memory`` follow.
+    """
+
+    def __init__(self, spec: EnergySpec, beside: Path | None = None, sizes: Mapping[str, int] | None = None) -> None:
         self.spec = spec
         self.table = load_table(spec.table, beside)
-        self._prices = {key: self._resolve(price) for key, price in spec.prices.items()}
+        self.sizes = sizes or {}
+        self._prices = {key: self._resolve(key, price) for key, price in spec.prices.items()}
 
     @property
     def static_w(self) -> float:
@@ -60,7 +65,7 @@ class Prices:
             if len(around := neighbors(node)) == 2
         )
 
-    def _resolve(self, price: PriceSpec) -> Price:
+    def _resolve(self, key: str, price: PriceSpec) -> Price:
         if price.unknown:
             return Price(math.nan, None, price.source or "stated as unknown")
         if price.energy is not None:
@@ -73,11 +78,9 @@ class Prices:
         else:
             assert price.sram is not None
             bits = bits or 64
-            energy, source, fitted = (
-                table.sram_read(float(price.sram), bits),
-                f"{table.source} (SRAM curve)",
-                price.fitted,
-            )
+            size = self.sizes[key.partition(".")[0]] if price.sram == "memory" else price.sram
+            energy, fitted = table.sram_read(float(size), bits), price.fitted
+            source = f"{table.source} (SRAM curve at {format_size(int(size))})"
         if self.spec.node is not None or self.spec.voltage is not None:
             node = float(self.spec.node * 10**9) if self.spec.node is not None else table.node_nm
             voltage = float(self.spec.voltage if self.spec.voltage is not None else table.voltage)

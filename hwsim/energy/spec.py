@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from fractions import Fraction
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from hwsim.errors import nearest
-from hwsim.fields import Energy, Length, Power, Size, Spec, Voltage
+from hwsim.fields import Energy, Length, Power, Spec, Voltage
+from hwsim.units import parse
 from hwsim.workload.number_format import DTYPES
 
 __all__ = ["EnergySpec", "PriceSpec"]
 
 
+def _sram(text: object) -> object:
+    return text if isinstance(text, Fraction) or text == "memory" else parse(text, "size")
+
+
+SramSize = Annotated[
+    Fraction | Literal["memory"],
+    BeforeValidator(_sram),
+    WithJsonSchema(
+        {"type": "string", "examples": ["108 KiB", "memory"], "description": "a size, or that of the memory"}
+    ),
+]
+
+
 class PriceSpec(Spec):
     """What one action costs: a given energy, an entry of the table, an SRAM of a size, or `unknown`.
+
+    ``sram: memory`` is an SRAM of the size of the memory that is priced, or of its bank.
 
     A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
     `format` is the number format whose MAC it is, where one price stands for all; layers in another are reported.
@@ -24,7 +41,7 @@ class PriceSpec(Spec):
     bits: Annotated[int, Field(gt=0, le=65536)] | None = None
     format: str | None = None
     entry: str | None = None
-    sram: Size | None = None
+    sram: SramSize | None = None
     times: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     unknown: bool = False
     source: str | None = None
