@@ -69,11 +69,16 @@ def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
     u = np.minimum(x * down, size)
     tiles = np.column_stack([u, x, r])
     counts = [c, down]
-    for _ in range(cuts):
+    for cut in range(cuts):
         at_factor: list[Ints] = []
         factors: list[Ints] = []
         most = -(-size // tiles[:, 0])
-        for j in multiples(int(most.max())):
+        if cut == cuts - 1:  # the least multiple for each number of pieces: no other is better
+            tries = sorted({-(-size // pieces) for pieces in range(1, size + 1)}) if size < 10**5 else multiples(size)
+            for tile in tries:
+                at_factor.append(np.arange(len(tiles)))
+                factors.append(-(-tile // tiles[:, 0]))
+        for j in multiples(int(most.max())) if cut < cuts - 1 or size >= 10**5 else ():
             where = np.flatnonzero(most >= j)
             at_factor.append(where)
             factors.append(np.full(len(where), j))

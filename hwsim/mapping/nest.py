@@ -114,6 +114,17 @@ class Mapping:
             tuple(Loop(n.dim, int(next(sizes)), n.spatial) if isinstance(n, Loop) else n for n in self.nodes)
         )
 
+    def simplify(self, problem: Problem) -> Mapping:
+        """The same nest without the loops that run once."""
+        current, nodes = dict(problem.dims), []
+        for node in self.nodes:
+            if isinstance(node, Loop):
+                if node.tile == current[node.dim]:
+                    continue
+                current[node.dim] = node.tile
+            nodes.append(node)
+        return Mapping(tuple(nodes))
+
     def keeps(self, tensor: str) -> Iterator[tuple[str, int]]:
         """`(memory, number of loops above)` for every place that holds `tensor`, outermost first."""
         above = 0
