@@ -222,9 +222,9 @@ def test_the_search_is_brute_force_on_small_problems(data: st.DataObject) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
 def test_the_search_is_brute_force_on_an_array(objective: str) -> None:
-    problem = gemm_problem(4, 3, 3)
+    problem = gemm_problem(3, 2, 3)
     nest = templates(problem, "output_stationary", [Level("dram", ALL), Level("glb", ALL)])[0]
-    capacities = {"glb": 14 * 16}
+    capacities = {"glb": 11 * 16}
     cost = cost_of(problem, objective)
     values = []
     for mapping in every_mapping(nest, problem, (2, 2)):
