@@ -173,6 +173,24 @@ def test_a_mapping_that_cannot_be_says_what_must_hold(mine: Path, lines: list[st
         machine.plan(hwsim.Workload("one", [hwsim.Conv2d("fc", c=4096, h=1, w=1, k=64)]), batch=1)["fc"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layer",
+    [
+        hwsim.Gemm("square", m=2048, n=2048, k=2048),
+        hwsim.Gemm("llm", m=4096, n=14336, k=4096),
+        hwsim.Conv2d("conv", c=512, h=112, w=112, k=512, r=3, pad=1),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_large_layers_are_planned(mine: Path, layer: hwsim.Layer) -> None:
+    """Millions of ways to cut for the buffer: those with the least lower bounds are searched."""
+    machine = hwsim.load_machine(mine, set={"mapper.objective": "latency"})
+    result = hwsim.simulate(machine, hwsim.Workload("one", [layer])).results[0]
+    assert layer.macs / 256 <= result.plan.compute_cycles <= 1.3 * layer.macs / 256
+    assert 0 <= float(result.plan.why[0].values["gap"]) < 1
+
+
 def test_huge_layers_end(mine: Path) -> None:
     """2^31 rows, 2^60 MACs: an answer, or a refusal by name, in a second."""
     machine = hwsim.load_machine(mine)

@@ -131,9 +131,7 @@ cdef int spread3(i64 tiles, i64 load, i64 work, i64 store, Part* out) noexcept n
 
 cdef int stream_parts(i64 tiles, i64 load, i64 work, i64 store, i64 first, i64 last, Part* out) noexcept nogil:
     """A stream of tiles: the first load and the last store are of a whole tile, the others spread evenly."""
-    cdef int n
-    cdef Part mid[5]
-    cdef int i, k
+    cdef int k
     if tiles <= 1:
         out[0].count = 1
         out[0].load = load
@@ -402,7 +400,6 @@ cdef inline double cycles_left(Search* s, int depth, double** table) noexcept no
 
 cdef double least_sum(const double* weight, const double* least, int n, double product) noexcept nogil:
     """Least of the sum of weight * v with v >= least and the product of all v at least `product`."""
-    cdef double v[3]
     cdef int fixed[3]
     cdef int i, free = n, changed = 1
     cdef double rest, level, total = 0
@@ -768,48 +765,61 @@ cdef int by_child(const void* a, const void* b) noexcept nogil:
     return -1 if x.chain < y.chain else 1
 
 
+cdef void end_rest(Search* s) noexcept nogil:
+    """Nothing is left behind the last axis."""
+    cdef int n = s.n_axes, x, k
+    for x in range(s.n_rows):
+        s.rest_cls[n][x] = 0
+        s.rest_units[n][x] = 1
+        for k in range(MAX_CLASSES):
+            s.rest[n][x * MAX_CLASSES + k] = 1
+    for k in range(s.n_spans):
+        s.rest_span[n][k] = 1
+    for x in range(3):
+        s.rest_cycles_still[x][n] = 1
+        s.rest_macs_other[x][n] = 1
+    for k in range(8):
+        s.rest_reuse[n][k] = 1
+        for x in range(3):
+            s.rest_reuse_still[x][n][k] = 1
+
+
+cdef void add_spans(Search* s, int a, int g) noexcept nogil:
+    """The least words that the axes from `a` on hold, with a group of `a`."""
+    cdef int k
+    for k in range(s.n_spans):
+        s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][g * s.n_spans + k]
+
+
+cdef void add_rest(Search* s, int a, int g) noexcept nogil:
+    """The least that the axes from `a` on add, with a group of `a`."""
+    cdef double* f = s.group_factors[a] + <i64>g * s.n_rows * MAX_CLASSES
+    cdef signed char* c = s.group_classes[a] + <i64>g * s.n_rows
+    cdef int x, k
+    for x in range(s.n_rows):
+        s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
+        s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][g * s.n_rows + x]
+        for k in range(s.n_classes[x]):
+            s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
+    for x in range(3):
+        s.rest_cycles_still[x][a] = s.rest_cycles_still[x][a + 1]
+        s.rest_macs_other[x][a] = s.rest_macs_other[x][a + 1]
+        if s.has[x][a]:
+            s.rest_cycles_still[x][a] *= s.group_cycles_still[x][a][g]
+        else:
+            s.rest_macs_other[x][a] *= s.size[a]
+    for k in range(8):
+        s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][g * 8 + k]
+        for x in range(3):
+            s.rest_reuse_still[x][a][k] = s.rest_reuse_still[x][a + 1][k] * s.group_reuse_still[x][a][g * 8 + k]
+
+
 cdef void set_rest(Search* s, const int* groups) noexcept nogil:
     """The least that the axes from each depth on add, for these groups."""
-    cdef int a, x, k
-    cdef double* f
-    cdef signed char* c
-    for x in range(s.n_rows):
-        s.rest_cls[s.n_axes][x] = 0
-        for k in range(MAX_CLASSES):
-            s.rest[s.n_axes][x * MAX_CLASSES + k] = 1
-    for k in range(s.n_spans):
-        s.rest_span[s.n_axes][k] = 1
-    for x in range(3):
-        s.rest_cycles_still[x][s.n_axes] = 1
-        s.rest_macs_other[x][s.n_axes] = 1
-    for k in range(8):
-        s.rest_reuse[s.n_axes][k] = 1
-        for x in range(3):
-            s.rest_reuse_still[x][s.n_axes][k] = 1
-    for x in range(s.n_rows):
-        s.rest_units[s.n_axes][x] = 1
+    cdef int a
     for a in range(s.n_axes - 1, -1, -1):
-        f = s.group_factors[a] + <i64>groups[a] * s.n_rows * MAX_CLASSES
-        c = s.group_classes[a] + <i64>groups[a] * s.n_rows
-        for x in range(s.n_rows):
-            s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
-            for k in range(s.n_classes[x]):
-                s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
-        for k in range(s.n_spans):
-            s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][groups[a] * s.n_spans + k]
-        for x in range(3):
-            s.rest_cycles_still[x][a] = s.rest_cycles_still[x][a + 1]
-            s.rest_macs_other[x][a] = s.rest_macs_other[x][a + 1]
-            if s.has[x][a]:
-                s.rest_cycles_still[x][a] *= s.group_cycles_still[x][a][groups[a]]
-            else:
-                s.rest_macs_other[x][a] *= s.size[a]
-        for k in range(8):
-            s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][groups[a] * 8 + k]
-            for x in range(3):
-                s.rest_reuse_still[x][a][k] = s.rest_reuse_still[x][a + 1][k] * s.group_reuse_still[x][a][groups[a] * 8 + k]
-        for x in range(s.n_rows):
-            s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][groups[a] * s.n_rows + x]
+        add_spans(s, a, groups[a])
+        add_rest(s, a, groups[a])
 
 
 cdef struct Plan:
@@ -822,15 +832,21 @@ cdef struct Plans:
     Plan* list
     i64 n
     i64 room
+    int crowded                          # whether some were dropped ...
+    double dropped                       # ... and the least lower bound of these
 
 
 cdef int by_key(const void* a, const void* b) noexcept nogil:
     cdef Plan* x = <Plan*>a
     cdef Plan* y = <Plan*>b
+    cdef int i
     if x.key[0] != y.key[0]:
         return -1 if x.key[0] < y.key[0] else 1
     if x.key[1] != y.key[1]:
         return -1 if x.key[1] < y.key[1] else 1
+    for i in range(MAX_AXES):  # no two are alike, so that every machine sorts them alike
+        if x.groups[i] != y.groups[i]:
+            return -1 if x.groups[i] < y.groups[i] else 1
     return 0
 
 
@@ -846,32 +862,41 @@ cdef void start(Search* s) noexcept nogil:
     s.cyc[0] = 1
 
 
-cdef int enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept nogil:
-    """Groups of the axes before `a`, the last first; keeps those that can fit, with their lower bounds. 0: out of room."""
-    cdef int g, x, k, m, fits
-    cdef double* f
-    cdef signed char* c
+cdef void add_plan(Search* s, const int* groups, const double* key, Plans* plans) noexcept nogil:
+    """Keep a plan; of more than there is room for, those with the least lower bounds."""
+    cdef Plan* plan
+    cdef int k
+    if plans.crowded and key[0] >= plans.dropped:
+        return
+    if plans.n == plans.room:
+        qsort(plans.list, plans.n, sizeof(Plan), by_key)
+        plans.n = plans.room // 2
+        plans.crowded = 1
+        plans.dropped = plans.list[plans.n].key[0]
+        if key[0] >= plans.dropped:
+            return
+    plan = &plans.list[plans.n]
+    plan.key[0] = key[0]
+    plan.key[1] = key[1]
+    plan.open = 1
+    for k in range(MAX_AXES):
+        plan.groups[k] = groups[k] if k < s.n_axes else 0
+    plans.n += 1
+
+
+cdef void enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept nogil:
+    """Groups of the axes before `a`, the last first; keeps those that can fit, with their lower bounds."""
+    cdef int g, k, m, fits
     cdef double total
     cdef double key[2]
     if a == 0:
-        if plans.n == plans.room:
-            return 0
         lower(s, 0, key)
         if refine(s, 0, key):
-            plans.list[plans.n].key[0] = key[0]
-            plans.list[plans.n].key[1] = key[1]
-            for k in range(s.n_axes):
-                plans.list[plans.n].groups[k] = groups[k]
-            plans.list[plans.n].open = 1
-            plans.n += 1
-        return 1
+            add_plan(s, groups, key, plans)
+        return
     a -= 1
     for g in range(s.n_groups[a]):
-        s.nodes += 1
-        f = s.group_factors[a] + <i64>g * s.n_rows * MAX_CLASSES
-        c = s.group_classes[a] + <i64>g * s.n_rows
-        for k in range(s.n_spans):
-            s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][g * s.n_spans + k]
+        add_spans(s, a, g)
         fits = 1
         for m in range(s.n_memories):
             total = 0
@@ -882,31 +907,13 @@ cdef int enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept 
                 break
         if not fits:
             continue
-        for x in range(s.n_rows):
-            s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
-            for k in range(s.n_classes[x]):
-                s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
-        for x in range(3):
-            s.rest_cycles_still[x][a] = s.rest_cycles_still[x][a + 1]
-            s.rest_macs_other[x][a] = s.rest_macs_other[x][a + 1]
-            if s.has[x][a]:
-                s.rest_cycles_still[x][a] *= s.group_cycles_still[x][a][g]
-            else:
-                s.rest_macs_other[x][a] *= s.size[a]
-        for k in range(8):
-            s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][g * 8 + k]
-            for x in range(3):
-                s.rest_reuse_still[x][a][k] = s.rest_reuse_still[x][a + 1][k] * s.group_reuse_still[x][a][g * 8 + k]
-        for x in range(s.n_rows):
-            s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][g * s.n_rows + x]
-        if s.have:
+        add_rest(s, a, g)
+        if s.have or plans.crowded:
             lower(s, a, key)
-            if not beats(s, key[0], key[1]):
+            if not beats(s, key[0], key[1]) or (plans.crowded and key[0] >= plans.dropped):
                 continue
         groups[a] = g
-        if not enumerate_groups(s, a, groups, plans):
-            return 0
-    return 1
+        enumerate_groups(s, a, groups, plans)
 
 
 cdef int table_of(Search* s, double** table, int tensor, list lefts) except -1:
@@ -1022,6 +1029,7 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
     plans.list = NULL
     plans.n = 0
     plans.room = 400_000
+    plans.crowded = 0
     if s == NULL or c == NULL:
         raise MemoryError
     memset(s, 0, sizeof(Search))
@@ -1194,28 +1202,12 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
                             v = s.group_spans[a][g * s.n_spans + k]
                     s.span[a + 1][k] = s.span[a][k] * v
                 s.cyc[a + 1] = s.least_cycles[0][0] / s.least_cycles[a + 1][0]
-            for x in range(s.n_rows):
-                s.rest_cls[s.n_axes][x] = 0
-                for k in range(MAX_CLASSES):
-                    s.rest[s.n_axes][x * MAX_CLASSES + k] = 1
-            for k in range(s.n_spans):
-                s.rest_span[s.n_axes][k] = 1
-            for x in range(3):
-                s.rest_cycles_still[x][s.n_axes] = 1
-                s.rest_macs_other[x][s.n_axes] = 1
-            for k in range(8):
-                s.rest_reuse[s.n_axes][k] = 1
-                for x in range(3):
-                    s.rest_reuse_still[x][s.n_axes][k] = 1
-            for x in range(s.n_rows):
-                s.rest_units[s.n_axes][x] = 1
-            if not enumerate_groups(s, s.n_axes, groups, &plans):
-                s.stopped = 3
+            end_rest(s)
+            enumerate_groups(s, s.n_axes, groups, &plans)
             qsort(plans.list, plans.n, sizeof(Plan), by_key)
             start(s)
             # each plan gets a few nodes, then those with something left get more: a good mapping is met early
             patience = FIRST_NODES
-            opened = -1
             while not s.stopped:
                 unfinished = 0
                 for i in range(plans.n):
@@ -1246,10 +1238,10 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
             raise AssertionError("a chain is no nest")
         # what is left unopened is bounded by the least of it
         bound = None
-        if s.stopped == 3:
-            bound = 0.0
-        elif s.stopped == 1 and opened >= 0:
+        if s.stopped and opened >= 0:
             bound = opened
+        if plans.crowded and not (s.have and plans.dropped > s.best.key[0]) and (bound is None or plans.dropped < bound):
+            bound = plans.dropped
         result = None
         if s.leaves and s.best.ticks:
             result = ([s.best_tiles[i] for i in range(s.n_loops)], (s.best.key[0], s.best.key[1]), s.best.ticks,
