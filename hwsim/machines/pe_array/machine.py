@@ -65,9 +65,10 @@ class PeArray(Machine):
         return Array(self.spec, self.timebase, self.document, self.prices)
 
     def planned_on(self) -> dict[str, Any]:
-        """Only the search over nests weighs energies; other planners know of words and cycles alone."""
+        """Only a search for the least energy weighs prices; other planners know of words and cycles alone."""
         description = super().planned_on()
-        if self.array.planner not in ("study", "search"):
+        planner, objective = self.array.planner, self.spec.mapper.objective
+        if not (planner in ("study", "search") or (planner == "passes" and objective != "dram")):
             description.pop("energy", None)
         return description
 
@@ -134,7 +135,7 @@ class PeArray(Machine):
             raise ValueError(f"dataflow of a systolic array must be one of {able}, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and self.array.planner != "passes":
             raise ValueError(
-                "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "
+                "array.zeros: only a row-stationary chip (mapper.rules: jssc17) lets PEs run ahead of each other; "
                 "here zeros must be computed or gated, not skipped"
             )
 
@@ -152,7 +153,7 @@ class PeArray(Machine):
             return plan_row_stationary(self.array, layer, batch, by_hand)
         if by_hand is not None:
             where = self.document.where(("mappings", layer.name))
-            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.objective dram"
+            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.rules: jssc17"
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
 
