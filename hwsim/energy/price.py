@@ -44,6 +44,7 @@ class Prices:
         self.table = load_table(spec.table, beside)
         self.sizes = sizes or {}
         self._prices = {key: self._resolve(key, price) for key, price in spec.prices.items()}
+        self._off_chip = set(spec.off_chip)
 
     @property
     def static_w(self) -> float:
@@ -64,6 +65,17 @@ class Prices:
             for node in nodes
             if len(around := neighbors(node)) == 2
         )
+
+    def add(self, part: str, other: Prices, clock_hz: float) -> None:
+        """Take in the prices of another machine that is a part of this one, under ``part component``.
+
+        A cycle of its clock, ``part.cycle``, costs the static power that it draws while it runs.
+        """
+        static, source = other.spec.static, other.spec.static_source or "no static power is given"
+        energy = math.nan if static is None else float(static) / clock_hz * 1e12
+        self._prices |= {f"{part} {key}": price for key, price in other._prices.items()}
+        self._prices[part] = Price(energy, None, source)
+        self._off_chip |= {f"{part} {name}" for name in other._off_chip}
 
     def _resolve(self, key: str, price: PriceSpec) -> Price:
         if price.unknown:
@@ -105,7 +117,7 @@ class Prices:
 
     def off_chip(self, component: str) -> bool:
         """Whether the component's energy is spent outside the chip."""
-        return component in self.spec.off_chip
+        return component in self._off_chip
 
 
 def dynamic_energy(counts: Mapping[Action, int], word_bits: Mapping[str, int], prices: Prices) -> dict[Action, float]:
