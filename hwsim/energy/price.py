@@ -13,6 +13,7 @@ from hwsim.energy.table import load_table
 from hwsim.errors import HwsimError, nearest
 from hwsim.message import Message
 from hwsim.units import format_size
+from hwsim.workload.number_format import DTYPES
 
 __all__ = ["Action", "Price", "Prices", "dynamic_energy"]
 
@@ -43,7 +44,11 @@ class Prices:
         self.spec = spec
         self.table = load_table(spec.table, beside)
         self.sizes = sizes or {}
-        self._prices = {key: self._resolve(key, price) for key, price in spec.prices.items()}
+        self._prices = {
+            key: self._resolve(key, price)
+            for key, price in spec.prices.items()
+            if (key, price.entry) != ("mac", "mac")  # of an entry for each format
+        }
 
     @property
     def static_w(self) -> float:
@@ -92,12 +97,33 @@ class Prices:
 
     def of(self, component: str, action: str) -> Price:
         """The price of one action of a component; raises HwsimError if it is missing."""
-        for key in (f"{component}.{action}", component):
-            if key in self._prices:
-                return self._prices[key]
+        key = f"{component}.{action}"
+        if key not in self._prices and component == "mac" and action in DTYPES and "mac" in self.spec.prices:
+            self._prices[key] = self._mac(action, self.spec.prices["mac"])
+        for name in (key, component):
+            if name in self._prices:
+                return self._prices[name]
         raise HwsimError(
-            f"energy.prices must give {component}.{action} (an energy with its source, an entry of "
-            f"{self.table.name!r}, an sram size, or unknown: true){nearest(f'{component}.{action}', self._prices)}"
+            f"energy.prices must give {key} (an energy with its source, an entry of {self.table.name!r}, an sram size, "
+            f"or unknown: true){nearest(key, self._prices)}"
+        )
+
+    def _mac(self, dtype: str, price: PriceSpec) -> Price:
+        """The price of a MAC in a number format that has none of its own."""
+        if price.any_format or dtype in price.formats:
+            return self._prices["mac"]
+        entry = f"{dtype}_mac"
+        if price.entry == "mac":
+            if entry in self.table.entries:
+                return self._resolve(entry, price.model_copy(update={"entry": entry}))
+            lack = f"cost table {self.table.name!r} has no entry {entry}"
+        else:
+            lack = f"energy.prices.mac is of {', '.join(price.formats)}"
+        entry = entry if entry in self.table.entries and price.entry != "mac" else "..."
+        raise HwsimError(
+            f"energy.prices must give a MAC in {dtype}: {lack}; add mac.{dtype}: {{entry: {entry}}}, or an energy with "
+            f"its source"
+            + (f", or {dtype} to the format of mac if its multiplier computes it" if price.formats else "")
         )
 
     def off_chip(self, component: str) -> bool:
