@@ -47,6 +47,7 @@ USES = {
     "memories.*.holds": "must hold the tensors that the dataflow keeps there: other lists are refused",
     "memories.unified_buffer.size": "activations that it cannot hold (test_tpu.py)",
     "memories.*buffer.bank": "layers near the size of the buffer (test_nvdla.py)",
+    "memories.glb.bank": "layers near the size of the buffer (test_eyeriss.py)",
     "accumulator_bits": "batches of more rows than accumulators (test_tpu.py)",
     "array.fifo_tiles": "layers that wait for weights (test_tpu.py)",
     "mapper.halo": "layers in strips (test_eyeriss.py)",

@@ -83,7 +83,10 @@ class Prices:
         else:
             assert price.sram is not None
             bits = bits or 64
-            size = self.sizes[key.partition(".")[0]] if price.sram == "memory" else price.sram
+            name = key.partition(".")[0]
+            if price.sram == "memory" and name not in self.sizes:
+                raise HwsimError(f"energy.prices.{key}.sram must be a size: there is no memory {name!r} to follow")
+            size = self.sizes[name] if price.sram == "memory" else price.sram
             energy, fitted = table.sram_read(float(size), bits), price.fitted
             source = f"{table.source} (SRAM curve at {format_size(int(size))})"
         if self.spec.node is not None or self.spec.voltage is not None:
