@@ -167,7 +167,7 @@ def test_a_mac_in_a_format_that_its_price_is_not_of_is_an_error(mine: Path) -> N
     for dtype, entry in (("fp32", "fp32_mac"), ("int4", r"\.\.\."), ("fp16", "fp16_mac")):
         layer = hwsim.Gemm("fc", n=64, k=64, input=dtype, weight=dtype, output=dtype)
         network = hwsim.Workload("w", [layer])
-        add = rf"must give a MAC in {dtype}: energy.prices.mac is of int8; add mac.{dtype}: {{entry: {entry}}}"
+        add = rf"fc: energy.prices must give a MAC in {dtype}: energy.prices.mac is of int8; add mac.{dtype}: {{entry: {entry}}}"
         with pytest.raises(hwsim.HwsimError, match=add):
             hwsim.simulate(hwsim.load_machine(mine), network)
         own = {"energy.prices.mac": {"entry": "fp32_mac", "format": dtype}}
@@ -200,6 +200,13 @@ def test_a_mac_takes_the_entry_of_its_format(mine: Path) -> None:
             hwsim.HwsimError, match=rf"MAC in {dtype}: cost table 'horowitz_45nm' has no entry {dtype}_mac"
         ):
             hwsim.simulate(machine, hwsim.Workload("w", [layer]))
+
+
+def test_a_mac_priced_by_an_entry_of_that_name_has_formats(mine: Path) -> None:
+    """`entry: mac` with a format is an entry of the table called so, which Horowitz's has not."""
+    own = {"energy.prices.mac": {"entry": "mac", "format": ["int8", "fp16"]}}
+    with pytest.raises(hwsim.HwsimError, match="horowitz_45nm' has no entry 'mac'"):
+        hwsim.simulate(hwsim.load_machine(mine, set=own), hwsim.Workload("w", [LAYERS["gemm"]]))
 
 
 def test_an_sram_priced_at_another_size_is_told(mine: Path) -> None:

@@ -47,7 +47,7 @@ class Prices:
         self._prices = {
             key: self._resolve(key, price)
             for key, price in spec.prices.items()
-            if (key, price.entry) != ("mac", "mac")  # of an entry for each format
+            if key != "mac" or not price.each_format
         }
 
     @property
@@ -116,13 +116,13 @@ class Prices:
         if price.any_format or dtype in price.formats:
             return self._prices["mac"]
         entry = f"{dtype}_mac"
-        if price.entry == "mac":
-            if entry in self.table.entries:
-                return self._resolve(entry, price.model_copy(update={"entry": entry}))
+        listed = entry in self.table.entries
+        if price.each_format and listed:
+            return self._resolve(entry, price.model_copy(update={"entry": entry}))
+        lack = f"energy.prices.mac is of {', '.join(price.formats)}"
+        if price.each_format:
             lack = f"cost table {self.table.name!r} has no entry {entry}"
-        else:
-            lack = f"energy.prices.mac is of {', '.join(price.formats)}"
-        entry = entry if entry in self.table.entries and price.entry != "mac" else "..."
+        entry = entry if listed else "..."
         raise HwsimError(
             f"energy.prices must give a MAC in {dtype}: {lack}; add mac.{dtype}: {{entry: {entry}}}, or an energy with "
             f"its source"

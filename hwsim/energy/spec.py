@@ -35,7 +35,7 @@ class PriceSpec(Spec):
 
     A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
     `format` lists the number formats whose MACs it is the price of; the first one is that of the multiplier. An entry
-    such as ``int8_mac`` names its own. ``entry: mac`` is the table's entry of each format: int8_mac, fp16_mac, ...
+    such as ``int8_mac`` names its own; ``mac`` without a format is the table's entry of each: int8_mac, fp16_mac, ...
     """
 
     energy: Energy | None = None
@@ -70,6 +70,11 @@ class PriceSpec(Spec):
         return (name,) if name != self.entry and name in DTYPES else ()
 
     @property
+    def each_format(self) -> bool:
+        """Whether the price of a MAC is the table's entry of its number format."""
+        return self.entry == "mac" and self.format is None
+
+    @property
     def any_format(self) -> bool:
         """Whether it is the price of a MAC in every number format: nothing, or unknown."""
         return self.unknown or (self.energy is not None and not self.energy)
@@ -93,7 +98,7 @@ class EnergySpec(Spec):
     @model_validator(mode="after")
     def _complete(self) -> EnergySpec:
         mac = self.prices.get("mac")
-        if mac is not None and not (mac.formats or mac.any_format or mac.entry == "mac"):
+        if mac is not None and not (mac.formats or mac.any_format or mac.each_format):
             raise ValueError(
                 "prices.mac must name the number formats of its MAC, as format: int8, or [int16, int8] for an int16 "
                 "MAC that computes int8 too; entry: mac takes the entry of each format from the table"
