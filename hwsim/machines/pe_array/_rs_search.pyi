@@ -64,5 +64,6 @@ def cheapest(
     psum_spad: int,
     images: list[int],
     filters: list[int],
+    sizes: list[int],
     objective: int,
 ) -> tuple[tuple[int, int, int, int, int, int, int, int], int] | None: ...

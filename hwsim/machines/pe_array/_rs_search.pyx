@@ -397,12 +397,13 @@ cdef i64 doublings(Space* w, i64 e, i64 q, i64 r, i64 t) noexcept nogil:
 
 def cheapest(
     tuple shape, tuple limits, tuple ports, tuple rates, list tiles, tuple prices, list bands,
-    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, int objective,
+    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, list sizes, int objective,
 ):
     """(n, m, e, p, q, r, t), doublings of a short strip, and how many mappings cost as little; None where there is none.
 
     `objective` is 0 for ticks, 1 for energy, 2 for their product; of equals, the one that is better in the other (energy
-    before ticks) is taken, then the one with the fewest DRAM words. `bands` has, for each e, the strips of the image.
+    before ticks) is taken, then the one with the fewest DRAM words. `bands` has, for each e, the strips of
+    the image; `sizes` are those of p and t.
     """
     cdef Space w
     cdef Rates x
@@ -430,7 +431,13 @@ def cheapest(
                 energy = inward * w.G * w.C * w.N * ceil_div(w.K, m)
                 words = <double>w.G * w.K * w.C * w.R * w.S * x.weight_bytes * ceil_div(w.P, e) * w.tiles * ceil_div(w.N, n)
                 value = <double>w.G * w.N * w.K * w.P * (x.row_out[0] * x.number[0] + x.row_out[1] * x.number[1])
-                ticks = max((energy + words + value) * x.link, macs / (w.R * e * sets_of(&w, e)))
+                sets = sets_of(&w, e)
+                # every tile runs its passes, of as many filters and channels as the PEs hold, and waits for an image in n
+                ticks = <double>w.G * ceil_div(w.N, n) * ceil_div(w.P, e) * w.tiles * (
+                    w.pass_cycles * ceil_div(w.K * w.C, min(weight_spad // w.S * sets, w.filter_buffer // (w.R * w.S)))
+                    + <double>w.K * w.C * w.R * w.S / w.filter_port
+                ) * x.cycle + macs / (w.R * e * sets) + energy / n * x.link
+                ticks = max((energy + words + value) * x.link, ticks)
                 energy = x.fixed + ticks * x.static_tick + (
                     x.price[DRAM_IFMAP] * energy + x.price[DRAM_WEIGHT] * words + x.price[DRAM_OFMAP] * value
                 ) / x.word_bytes
@@ -440,10 +447,12 @@ def cheapest(
         if best >= 0 and least > best:
             break
         sets, strips = sets_of(&w, e), bands[e - 1]
-        t = 1
-        while t <= sets and t < 2 * m:
-            p = 1
-            while p <= psum_spad and p < 2 * m:
+        for t in sizes:
+            if t > sets:
+                break
+            for p in sizes:
+                if p > psum_spad:
+                    break
                 for q in range(1, min(qs, weight_spad // (p * w.S)) + 1):
                     bound = min(min(sets // t, room // q), w.filter_buffer // (p * t * q * w.R * w.S))
                     for r in range(1, min(bound, min(w.channels // q, w.C)) + 1):
@@ -458,6 +467,8 @@ def cheapest(
                                     ties = 0
                                 best, best_other, winner = value, other, (n, m, e, p, q, r, t, d)
                             ties += 1
-                p *= 2
-            t *= 2
+                if p >= m:
+                    break
+            if t >= m and w.P % e == 0:  # a short strip may halve t
+                break
     return None if winner is None else (winner, ties)

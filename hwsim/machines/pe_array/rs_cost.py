@@ -18,8 +18,9 @@ from hwsim.errors import HwsimError
 from hwsim.machines.pe_array._rs_search import cheapest, price_of
 from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.isca16.relative import relative_cost
-from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, bands, group_sizes, ifmap_width, tile_width
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, bands, ifmap_width, tile_width
 from hwsim.machines.pe_array.work import ConvWork, mac_actions
+from hwsim.mapping.chains import multiples
 from hwsim.mapping.problem import distinct
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
@@ -27,6 +28,9 @@ from hwsim.workload.compression import rlc_expected_bytes
 __all__ = ["OBJECTIVES", "Rates", "byte_ticks", "choose_cheapest", "cost_of", "rates_of"]
 
 OBJECTIVES = ("latency", "energy", "edp")
+
+_SHARES = [1, *sorted(k << i for k in (2, 3) for i in range(30))]
+"""Filters in a PE (p) and sets of PEs (t): two sizes an octave, the same for every layer."""
 
 _COUNTERS = (
     ("dram", "ifmap", "read"), ("dram", "weight", "read"), ("dram", "ofmap", "update"),
@@ -162,8 +166,9 @@ def choose_cheapest(work: ConvWork, limits: Limits, rates: Rates, objective: str
         limits.weight_spad,
         limits.ifmap_spad,
         limits.psum_spad,
-        group_sizes(work.n),
-        group_sizes(work.k),
+        list(multiples(work.n)),
+        list(multiples(work.k)),
+        _SHARES,
         OBJECTIVES.index(objective),
     )
     if best is None:
