@@ -142,7 +142,7 @@ class PeArray(Machine):
         if parts := layer.grouped(batch):
             x = layer.lower(batch)
             spread = x.spread if isinstance(x, Product) else ()
-            return experts_plan(layer, batch, spread, [self._plan(part, 1) for part in parts])
+            return experts_plan(layer, batch, spread, [self._experts(parts, number) for number in range(len(parts))])
         if as_gemm(layer, batch) is None:
             return plan_post(self.array, layer, batch)
         by_hand, planner = self.spec.mappings.get(layer.name), self.array.planner
@@ -155,6 +155,13 @@ class PeArray(Machine):
             message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.objective dram"
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
+
+    def _experts(self, parts: tuple[Layer, ...], number: int) -> LayerPlan:
+        """The plan of experts with as many rows each. No two share a tile: theirs may have other rows."""
+        if self.array.planner == "streamed weights":
+            shorter = len(parts) - 1 if number == 0 else None
+            return plan_weight_stream(self.array, parts[number], 1, packed=False, shorter=shorter)
+        return self._plan(parts[number], 1)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The outermost memory, then each port of the others; a port moves its tensor in and out at the same time."""
