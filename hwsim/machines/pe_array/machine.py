@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
+from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine
 from hwsim.machines.lower_bound import LowerBound, total
@@ -65,9 +67,9 @@ class PeArray(Machine):
         return Array(self.spec, self.timebase, self.document, self.prices)
 
     def planned_on(self) -> dict[str, Any]:
-        """Only the search over nests weighs energies; other planners know of words and cycles alone."""
+        """Only searches, and broadcast arrays, weigh energies; other planners know of words and cycles alone."""
         description = super().planned_on()
-        if self.array.planner not in ("study", "search"):
+        if self.array.planner not in ("study", "search", "adder trees"):
             description.pop("energy", None)
         return description
 
@@ -142,7 +144,7 @@ class PeArray(Machine):
         if parts := layer.grouped(batch):
             x = layer.lower(batch)
             spread = x.spread if isinstance(x, Product) else ()
-            return experts_plan(layer, batch, spread, [self._experts(parts, number) for number in range(len(parts))])
+            return experts_plan(layer, batch, spread, self._experts(parts))
         if as_gemm(layer, batch) is None:
             return plan_post(self.array, layer, batch)
         by_hand, planner = self.spec.mappings.get(layer.name), self.array.planner
@@ -156,12 +158,17 @@ class PeArray(Machine):
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
 
-    def _experts(self, parts: tuple[Layer, ...], number: int) -> LayerPlan:
-        """The plan of experts with as many rows each. No two share a tile: theirs may have other rows."""
-        if self.array.planner == "streamed weights":
-            shorter = len(parts) - 1 if number == 0 else None
-            return plan_weight_stream(self.array, parts[number], 1, packed=False, shorter=shorter)
-        return self._plan(parts[number], 1)
+    def _experts(self, parts: tuple[Layer, ...]) -> list[LayerPlan]:
+        """The plans of experts with as many rows each. No two share a tile: theirs may have other rows."""
+        array, planner = self.array, self.array.planner
+        if planner == "streamed weights":
+            shorter = (len(parts) - 1, None)
+            return [plan_weight_stream(array, part, 1, False, less) for part, less in zip(parts, shorter)]
+        if planner == "adder trees":
+            others = [plan_broadcast(array, part, 1, packed=False) for part in parts[1:]]
+            first = plan_broadcast(array, parts[0], 1, packed=False, others=others)
+            return [first, *(replace(plan, program=Program(plan.program.resources, ())) for plan in others)]
+        return [self._plan(part, 1) for part in parts]
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The outermost memory, then each port of the others; a port moves its tensor in and out at the same time."""
