@@ -13,6 +13,7 @@ from hwsim.energy.table import load_table
 from hwsim.errors import HwsimError, nearest
 from hwsim.message import Message
 from hwsim.units import format_size
+from hwsim.workload.number_format import DTYPES
 
 __all__ = ["Action", "Price", "Prices", "dynamic_energy"]
 
@@ -43,7 +44,12 @@ class Prices:
         self.spec = spec
         self.table = load_table(spec.table, beside)
         self.sizes = sizes or {}
-        self._prices = {key: self._resolve(key, price) for key, price in spec.prices.items()}
+        self._parts: dict[str, Prices] = {}
+        self._prices = {
+            key: self._resolve(key, price)
+            for key, price in spec.prices.items()
+            if key != "mac" or not price.each_format
+        }
 
     @property
     def static_w(self) -> float:
@@ -64,6 +70,16 @@ class Prices:
             for node in nodes
             if len(around := neighbors(node)) == 2
         )
+
+    def add(self, part: str, other: Prices, clock_hz: float) -> None:
+        """Take in the prices of another machine that is a part of this one, under ``part component``.
+
+        A cycle of its clock, ``part.cycle``, costs the static power that it draws while it runs.
+        """
+        static, source = other.spec.static, other.spec.static_source or "no static power is given"
+        energy = math.nan if static is None else float(static) / clock_hz * 1e12
+        self._prices[part] = Price(energy, None, source)
+        self._parts[part] = other
 
     def _resolve(self, key: str, price: PriceSpec) -> Price:
         if price.unknown:
@@ -95,16 +111,43 @@ class Prices:
 
     def of(self, component: str, action: str) -> Price:
         """The price of one action of a component; raises HwsimError if it is missing."""
-        for key in (f"{component}.{action}", component):
-            if key in self._prices:
-                return self._prices[key]
+        part, _, rest = component.partition(" ")
+        if rest and part in self._parts:
+            return self._parts[part].of(rest, action)
+        key = f"{component}.{action}"
+        if key not in self._prices and component == "mac" and action in DTYPES and "mac" in self.spec.prices:
+            self._prices[key] = self._mac(action, self.spec.prices["mac"])
+        for name in (key, component):
+            if name in self._prices:
+                return self._prices[name]
         raise HwsimError(
-            f"energy.prices must give {component}.{action} (an energy with its source, an entry of "
-            f"{self.table.name!r}, an sram size, or unknown: true){nearest(f'{component}.{action}', self._prices)}"
+            f"energy.prices must give {key} (an energy with its source, an entry of {self.table.name!r}, an sram size, "
+            f"or unknown: true){nearest(key, self._prices)}"
+        )
+
+    def _mac(self, dtype: str, price: PriceSpec) -> Price:
+        """The price of a MAC in a number format that has none of its own."""
+        if price.any_format or dtype in price.formats:
+            return self._prices["mac"]
+        entry = f"{dtype}_mac"
+        listed = entry in self.table.entries
+        if price.each_format and listed:
+            return self._resolve(entry, price.model_copy(update={"entry": entry}))
+        lack = f"energy.prices.mac is of {', '.join(price.formats)}"
+        if price.each_format:
+            lack = f"cost table {self.table.name!r} has no entry {entry}"
+        entry = entry if listed else "..."
+        raise HwsimError(
+            f"energy.prices must give a MAC in {dtype}: {lack}; add mac.{dtype}: {{entry: {entry}}}, or an energy with "
+            f"its source"
+            + (f", or {dtype} to the format of mac if its multiplier computes it" if price.formats else "")
         )
 
     def off_chip(self, component: str) -> bool:
         """Whether the component's energy is spent outside the chip."""
+        part, _, rest = component.partition(" ")
+        if rest and part in self._parts:
+            return self._parts[part].off_chip(rest)
         return component in self.spec.off_chip
 
 

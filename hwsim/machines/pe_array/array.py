@@ -72,9 +72,9 @@ class Array:
             return "streamed weights" if spec.array.fifo_tiles else "folds"
         if spec.array.wiring == "broadcast":
             return "adder trees"
-        if spec.flow.passes and spec.mapper.objective == "dram":
+        if spec.flow.passes and (spec.mapper.objective == "dram" or spec.mapper.rules == "jssc17"):
             return "passes"
-        return "study" if spec.mapper.rules else "search"
+        return "study" if spec.mapper.rules == "isca16" else "search"
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
         """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short."""

@@ -8,28 +8,30 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
+from hwsim.energy import Prices
 from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError
-from hwsim.machines.base import Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.broadcast import plan_broadcast
 from hwsim.machines.pe_array.experts import experts_plan
+from hwsim.machines.pe_array.host import HOST, host_constants, host_notes, plan_on_host
 from hwsim.machines.pe_array.isca16.plan import plan_by_rules
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
 from hwsim.machines.pe_array.lower_bound import lower_bound_of
-from hwsim.machines.pe_array.post import plan_post
+from hwsim.machines.pe_array.post import IN_PLACE, plan_post
 from hwsim.machines.pe_array.row_stationary import plan_row_stationary
 from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_search
 from hwsim.machines.pe_array.spec import PeArraySpec
 from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
-from hwsim.machines.plan import LayerPlan, Traffic
+from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.mapping import DATAFLOWS
 from hwsim.message import Message
 from hwsim.workload import Layer
-from hwsim.workload.product import Product
+from hwsim.workload.product import Product, Stream
 
 __all__ = ["PeArray"]
 
@@ -62,16 +64,25 @@ class PeArray(Machine):
         return self.spec.array.clock
 
     @cached_property
+    def prices(self) -> Prices:
+        """Energy of each action of the machine and of its host."""
+        prices = Prices(self.spec.energy, self.folder, self.sram_bytes())
+        if self.host is not None:
+            prices.add(HOST, self.host.prices, float(self.host.timebase.clocks[self.host.core_clock]))
+        return prices
+
+    @cached_property
     def array(self) -> Array:
         """What planners read of the machine."""
         return Array(self.spec, self.timebase, self.document, self.prices)
 
     def planned_on(self) -> dict[str, Any]:
-        """Only searches, and broadcast arrays, weigh energies; other planners know of words and cycles alone."""
+        """Only a search for the least energy weighs prices; other planners know of words and cycles alone."""
         description = super().planned_on()
-        if self.array.planner not in ("study", "search", "adder trees"):
+        planner, objective = self.array.planner, self.spec.mapper.objective
+        if not (planner in ("study", "search", "adder trees") or (planner == "passes" and objective != "dram")):
             description.pop("energy", None)
-        return description
+        return description if self.host is None else description | {HOST: self.host.document.data}
 
     def planned_by_name(self, name: str) -> str | None:
         """The name, if a mapping is given by hand for it."""
@@ -108,7 +119,7 @@ class PeArray(Machine):
         spec = self.spec
         name = property.rpartition(".")[2]
         if not property:
-            return Message("unused.no_post_processor", "there is no post-processor: give post")
+            return Message("unused.no_post_processor", "needs host or post")
         if property == "input.density":
             values = {"zeros": spec.array.zeros, "memory": spec.dram}
             return Message("unused.zeros", "array.zeros is {zeros}, memories.{memory}.compress has no ifmap", values)
@@ -136,7 +147,7 @@ class PeArray(Machine):
             raise ValueError(f"dataflow of a systolic array must be one of {able}, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and self.array.planner != "passes":
             raise ValueError(
-                "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "
+                "array.zeros: only a row-stationary chip (mapper.rules: jssc17) lets PEs run ahead of each other; "
                 "here zeros must be computed or gated, not skipped"
             )
 
@@ -146,6 +157,8 @@ class PeArray(Machine):
             spread = x.spread if isinstance(x, Product) else ()
             return experts_plan(layer, batch, spread, self._experts(parts))
         if as_gemm(layer, batch) is None:
+            if self.host is not None and self._hosted(layer):
+                return plan_on_host(self.array, self.host, layer, batch)
             return plan_post(self.array, layer, batch)
         by_hand, planner = self.spec.mappings.get(layer.name), self.array.planner
         if isinstance(by_hand, list):
@@ -154,7 +167,7 @@ class PeArray(Machine):
             return plan_row_stationary(self.array, layer, batch, by_hand)
         if by_hand is not None:
             where = self.document.where(("mappings", layer.name))
-            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.objective dram"
+            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.rules: jssc17"
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
 
@@ -170,9 +183,31 @@ class PeArray(Machine):
             return [first, *(replace(plan, program=Program(plan.program.resources, ())) for plan in others)]
         return [self._plan(part, 1) for part in parts]
 
+    def _hosted(self, layer: Layer) -> bool:
+        """Whether the host, if there is one, runs a layer."""
+        if self.spec.post is not None:
+            return False
+        x = layer.lower(1)
+        return isinstance(x, Stream) and x.kind not in IN_PLACE
+
+    def runs_as(self, layer: Layer) -> str | None:
+        """The format of the host's kernels, for layers that run there."""
+        return self.host.runs_as(layer) if self.host is not None and self._hosted(layer) else None
+
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """What runs on the host, and what is not known of it."""
+        names = tuple(name for name in plan.names if self._hosted(plan.workload[name]))
+        return () if self.host is None else host_notes(self.host, names)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Those of its host."""
+        return () if self.host is None else host_constants(self.host)
+
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The outermost memory, then each port of the others; a port moves its tensor in and out at the same time."""
-        traffic = []
+        traffic: list[Traffic] = []
+        if HOST in plan.columns:
+            return ()
         for name, memory in self.spec.memories.items():
             rates = {"": memory.bandwidth} if name == self.spec.dram else dict(memory.ports)
             for tensor, rate in rates.items():
