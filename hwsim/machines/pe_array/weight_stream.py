@@ -207,6 +207,7 @@ def plan_weight_stream(
     actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
     actions |= mac_actions(layer, work.macs, spec.array.zeros)
     actions["post", "", "op"] = work.b * work.m * work.n
+    bound = array.compute_bound(work.macs, totals)
     compute = passes * columns * sum(size * n for size, n in chunks)
     return LayerPlan(
         layer,
@@ -223,7 +224,8 @@ def plan_weight_stream(
         compute_cycles=compute,
         peak_macs_per_cycle=array.pes,
         dram_bytes=total_tiles * tile_bytes,
-        bounds={"fetch": "weight fetch", "shift": "weight shift", "product": "compute", "activate": "activation"},
+        bounds={"fetch": "weight fetch", "shift": "weight shift", "product": bound, "activate": "activation"},
+        compute_bounds=("compute", bound),
         word_bits=array.widths(problem),
         problem=problem,
         mapping=mapping,
