@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Literal
 
-from hwsim.energy.price import Prices
+from hwsim.energy.price import Prices, dynamic_energy
 from hwsim.engine.clock import Timebase
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, HwsimError, InputError
 from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec
+from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer
@@ -111,6 +114,28 @@ class Array:
         if macs < _IDLE_SHARE * counted.cycles * self.pes:
             return f"array shape ({counted.instances} of {self.pes} PEs)"
         return "compute"
+
+    def cheapest(self, plans: Iterable[tuple[int, LayerPlan]]) -> LayerPlan:
+        """The plan of least cost under the objective of the file; each comes with its ticks."""
+        candidates = list(plans)
+        if len(candidates) == 1:
+            return candidates[0][1]
+        return min(candidates, key=lambda candidate: self._cost(*candidate))[1]
+
+    def _cost(self, ticks: int, plan: LayerPlan) -> tuple[float, float]:
+        """What the objective minimizes, and what decides between equals; bytes over DRAM where a price is unknown."""
+        objective = self.spec.mapper.objective
+        if objective == "latency":
+            return ticks, plan.dram_bytes
+        energy = float(plan.dram_bytes)
+        if objective != "dram":
+            try:
+                dynamic = sum(dynamic_energy(plan.counts, plan.word_bits, self.prices).values())
+            except HwsimError:  # the report says which price is missing
+                dynamic = math.nan
+            if not math.isnan(dynamic):
+                energy = dynamic + self.prices.static_w * ticks / self.timebase.rate_hz * 1e12
+        return energy * (ticks if objective == "edp" else 1), ticks
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""

@@ -27,7 +27,7 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
             yield f"mapper.{key}", _reason("pass_limit", "only row-stationary passes have this limit")
     if planner in ("folds", "streamed weights", "adder trees"):
         template = "{planner} have a fixed loop order: there is no search"
-        for key in ("objective", "halo", "rules", "variant", "rf_area"):
+        for key in ("objective",) * (planner != "adder trees") + ("halo", "rules", "variant", "rf_area"):
             yield f"mapper.{key}", _reason("no_search", template, planner=planner)
     elif spec.mapper.rules is None or not spec.flow.variants:
         yield "mapper.variant", _reason("variant", "only output stationary with mapper.rules has variants")
