@@ -151,8 +151,9 @@ def _look(searches: Sequence[NestSearch], effort: int) -> list[float]:
             bounds[i] = max(bounds[i], to_beat[0] if bound is None else bound)
             if bound is not None:
                 goals.clear()  # too much to look at: what is left of the effort goes to the last round
-            if searches[i].result is not None and (key is None or searches[i].result[1] < key):
-                key = searches[i].result[1]
+            result = searches[i].result
+            if result is not None and (key is None or result[1] < key):
+                key = result[1]
         if last or (key is not None and all(bound >= key[0] for bound in bounds)):
             return bounds
 

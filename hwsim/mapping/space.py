@@ -71,6 +71,11 @@ class _Row:
         """Class of a branch in which the loop at `place` moves the tensor."""
         return self.class_of[bisect_left(self.others, place)]
 
+    def motions(self, slots: Sequence[_Slot]) -> tuple[int, ...]:
+        """Classes of the temporal loops of a dim above the transfer."""
+        above = takewhile(lambda slot: slot.place < self.below and not slot.spatial, slots)
+        return tuple(self.kind(slot.place) for slot in above)
+
 
 def _numbers(keys: Sequence[NDArray[Any]]) -> NDArray[np.int32]:
     """A number for each row, equal where all keys are: integers from 0 on."""
@@ -271,8 +276,7 @@ class Space:
                 if row.always:
                     factors[:, x, :] = 1 if row.first else size
                     continue
-                above = takewhile(lambda slot, below=row.below: slot.place < below and not slot.spatial, slots)
-                motions = tuple(row.kind(slot.place) for slot in above)
+                motions = row.motions(slots)
                 kinds[:, x], shares = _moves(key, columns, motions, len(row.limits))
                 factors[:, x, :] = size * shares
                 continue
@@ -346,7 +350,7 @@ class Space:
         kinds: NDArray[np.int8],
     ) -> NDArray[np.int32]:  # fmt: skip
         """Number of what a chain does in the array and in a unit: its places, and which tensors move under it."""
-        keys = [places[:, 0], places[:, 1]]
+        keys: list[NDArray[Any]] = [places[:, 0], places[:, 1]]
         for dim in axis:
             slots = self.slots[dim]
             inside = [i for i, slot in enumerate(slots) if slot.spatial]
