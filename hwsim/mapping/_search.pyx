@@ -810,6 +810,8 @@ cdef struct Plans:
     Plan* list
     i64 n
     i64 room
+    i64 most_effort                      # of listing them
+    int short                            # whether some were not listed
     int crowded                          # whether some were dropped ...
     double dropped                       # ... and the least lower bound of these
 
@@ -900,17 +902,23 @@ cdef void plans_by_cut(Search* s, int a, int* groups, Plans* plans) noexcept nog
     cdef int g
     cdef double key[2]
     if a == 0:
+        s.effort += BOUND
         lower(s, 0, key)
         if refine(s, 0, key):
             add_plan(s, groups, key, plans)
         return
     a -= 1
     for g in range(s.n_groups[a]):
+        s.effort += 1
+        if s.effort > plans.most_effort:
+            plans.short = 1
+            return
         add_spans(s, a, g)
         if not fits(s, a):
             continue
         add_rest(s, a, g)
         if s.have or plans.crowded:
+            s.effort += BOUND
             lower(s, a, key)
             if not beats(s, key[0], key[1]) or (plans.crowded and key[0] >= plans.dropped):
                 continue
@@ -928,6 +936,7 @@ cdef void plans_by_place(Search* s, int a, int* groups, double least, Plans* pla
     cdef double ticks
     cdef Group* group
     if a == s.n_axes:
+        s.effort += BOUND
         set_rest(s, groups)
         if fits(s, 0):
             lower(s, 0, key)
@@ -935,6 +944,10 @@ cdef void plans_by_place(Search* s, int a, int* groups, double least, Plans* pla
                 add_plan(s, groups, key, plans)
         return
     for g in range(s.n_groups[a]):
+        s.effort += 1
+        if s.effort > plans.most_effort:
+            plans.short = 1
+            return
         group = s.groups[a] + g
         s.used_rows[a + 1] = s.used_rows[a] * group.rows
         s.used_cols[a + 1] = s.used_cols[a] * group.cols
@@ -1060,6 +1073,7 @@ cdef class NestSearch:
     cdef object tables
     cdef readonly object result
     cdef int by_place
+    cdef double least
 
     def __cinit__(self, sizes, axis_table, loop_dim, loop_spatial, transfers, classes, axes, memories, array, cost):
         self.s = <Search*>malloc(sizeof(Search))
@@ -1259,6 +1273,7 @@ cdef class NestSearch:
             start(s)
             set_rest(s, groups)
             lower(s, 0, key)
+            self.least = key[0]
             s.root_channel, s.root_work = s.channel, s.work
             s.plan_effort = s.most_effort
             descend(s, 0, groups)
@@ -1325,7 +1340,8 @@ cdef class NestSearch:
         self._beat(best)
         plans.n = 0
         plans.room = 400_000
-        plans.crowded = 0
+        plans.crowded = plans.short = 0
+        plans.most_effort = s.effort + most_effort // 2
         plans.list = <Plan*>malloc(plans.room * sizeof(Plan))
         if plans.list == NULL:
             raise MemoryError
@@ -1375,4 +1391,6 @@ cdef class NestSearch:
         bound = opened if stopped and opened >= 0 else None
         if plans.crowded and not (s.have and plans.dropped > s.best.key[0]) and (bound is None or plans.dropped < bound):
             bound = plans.dropped
+        if plans.short:
+            bound = self.least
         return bound
