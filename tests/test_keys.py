@@ -80,6 +80,7 @@ USES = {
 CHOICES: dict[str, list[Any]] = {
     "wiring": ["noc", "systolic", "broadcast"],
     "zeros": ["compute", "gate", "skip"],
+    "zero_operands": ["ifmap", "weight", "both"],
     "objective": ["latency", "energy", "edp", "dram"],
     "halo": ["slide", "refill"],
     "variant": ["A", "B", "C"],
@@ -98,7 +99,7 @@ name: mine
 source: "made up"
 clocks: {core: 500 MHz, dram: 800 MHz}
 dataflow: weight_stationary
-array: {rows: 8, cols: 8, wiring: noc, zeros: gate, fifo_tiles: 2}
+array: {rows: 8, cols: 8, wiring: noc, zeros: gate, zero_operands: both, fifo_tiles: 2}
 accumulator_bits: 24
 setup: 1 us
 memories:

@@ -121,6 +121,33 @@ def test_zeros_that_are_gated_cost_no_product(folder: Path) -> None:
     assert words(plan, "spad", "weight", "read") == CONV.macs // 2
 
 
+@pytest.mark.parametrize(
+    ("operands", "products", "ifmaps", "weights"),
+    [("ifmap", 0.5, 1.0, 0.5), ("weight", 0.25, 0.25, 1.0), ("both", 0.125, 1.0, 0.5)],
+)
+def test_zeros_of_either_operand_are_gated(
+    folder: Path, operands: str, products: float, ifmaps: float, weights: float
+) -> None:
+    """Zeros that are independent: the product is computed where neither is zero; the ifmap word is read first."""
+    layer = CONV.with_density(input=0.5, weight=0.25)
+    holds = {"memories.spad.holds": ["ifmap", "weight", "ofmap"]}
+    changes = holds | {"array.zeros": "gate", "array.zero_operands": operands}
+    plan = hwsim.load_machine(folder / "four.yaml", set=changes).plan(layer, 3)
+    macs = layer.macs * 3
+    assert plan.counts["mac", "", "int16"] == macs * products
+    assert plan.counts["mac", "", "gated"] == macs * (1 - products)
+    assert words(plan, "spad", "ifmap", "read") == macs * ifmaps
+    assert words(plan, "spad", "weight", "read") == macs * weights
+    assert words(plan, "spad", "ofmap", "update") + words(plan, "spad", "psum", "update") == macs * products
+    assert plan.macs_executed == macs
+
+
+def test_the_right_operand_of_a_product_of_activations_stands_for_its_weights(folder: Path) -> None:
+    layer = hwsim.BatchedMatmul("scores", b=2, m=8, n=8, k=16).with_density(input=0.5, weight=0.5)
+    plan = load(folder, array__zeros="gate", array__zero_operands="both").plan(layer, 1)
+    assert plan.counts["mac", "", "int8"] == layer.macs // 4
+
+
 def test_a_narrow_port_binds(folder: Path) -> None:
     report = hwsim.simulate(
         load(folder, memories__level1__ports={"ifmap": "1 words/cycle"}), hwsim.Workload("one", [CONV])
@@ -174,11 +201,16 @@ def test_the_search_weighs_what_is_reported(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp", "dram"])
 @pytest.mark.parametrize("layer", [CONV, FC, DEPTHWISE], ids=lambda layer: layer.name)
-def test_the_cost_that_is_minimized_is_reported(folder: Path, objective: str, layer: hwsim.Layer) -> None:
+@pytest.mark.parametrize("operands", ["ifmap", "weight", "both"])
+def test_the_cost_that_is_minimized_is_reported(
+    folder: Path, objective: str, layer: hwsim.Layer, operands: str
+) -> None:
     """Ticks of the search are those of the simulation; joules those of the report."""
     static = {"energy__static": "2 mW", "energy__static_source": "made up"}
-    machine = load(folder, mapper={"objective": objective}, array__zeros="gate", **static)
-    report = hwsim.simulate(machine, hwsim.Workload("one", [layer.with_tensors(input={"density": 0.4})]), batch=3)
+    zeros = {"array__zeros": "gate", "array__zero_operands": operands}
+    machine = load(folder, mapper={"objective": objective}, **zeros, **static)
+    network = hwsim.Workload("one", [layer.with_density(input=0.4, weight=0.3)])
+    report = hwsim.simulate(machine, network, batch=3)
     result = report.results[0]
     plan = result.plan
     assert plan.problem is not None

@@ -288,7 +288,7 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     actions[spec.dram, "ifmap", "read"] = reads["ifmap"] * 8 // bits[0]
     actions[spec.dram, "weight", "read"] = reads["weight"] * 8 // bits[1]
     actions[spec.dram, "ofmap", "update"] = outputs * x.images
-    actions |= mac_actions(layer, x.macs, spec.array.zeros)
+    actions |= mac_actions(layer, x.macs, spec.array)
     actions["post", "", "op"] = outputs * x.images
     busy = {"compute": mac_cycles, "post-processor": post_cycles}
     share = x.macs / x.images / (mac_cycles * core.cells * core.lanes)

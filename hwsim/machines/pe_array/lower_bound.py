@@ -18,7 +18,7 @@ from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.row_stationary import limits_of
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
-from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
+from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_least_bytes
@@ -36,7 +36,7 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
         return LowerBound()
     spec, bits = array.spec, array.bits(layer)
     width = dict(zip(_TENSORS, bits))
-    counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array.zeros)
+    counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array)
     mac_count = counts["mac", "", layer.input.dtype]
     slots = mac_count if spec.array.zeros == "skip" else work.macs
     cycles = Fraction(slots, array.pes)
@@ -90,12 +90,13 @@ def _coverage(outputs: int, taps: int, stride: int, dilation: int, pad: int, siz
 
 
 def _passes(array: Array, layer: Layer, work: GemmWork, mac_count: int, counts: dict[Action, int]) -> Fraction:
-    """Row stationary: a MAC reads its ifmap word and, unless gated, its weight; a pass first loads its filters."""
+    """Row stationary: a MAC that no zero gates reads both operands; a pass first loads its filters."""
     spec, word = array.spec, array.bits(layer)[0]
     _, names = limits_of(array, word)
     skips = spec.array.zeros == "skip"
-    counts[names["ifmap"], "ifmap", "read"] = mac_count if skips else work.macs
-    counts[names["weight"], "weight", "read"] = mac_count
+    resting = resting_words(layer, work.macs, spec.array)
+    for operand in ("ifmap", "weight"):
+        counts[names[operand], operand, "read"] = work.macs - resting.get(operand, 0)  # type: ignore[call-overload]
     for action in (
         (names["filter"], "weight", "read"),
         ("noc", "weight", "deliver"),

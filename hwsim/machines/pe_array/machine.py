@@ -19,7 +19,7 @@ from hwsim.machines.pe_array.lower_bound import lower_bound_of
 from hwsim.machines.pe_array.post import plan_post
 from hwsim.machines.pe_array.row_stationary import plan_row_stationary
 from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_search
-from hwsim.machines.pe_array.spec import PeArraySpec
+from hwsim.machines.pe_array.spec import TENSORS, PeArraySpec
 from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
@@ -99,9 +99,11 @@ class PeArray(Machine):
         name = property.rpartition(".")[2]
         if not property:
             return Message("unused.no_post_processor", "there is no post-processor: give post")
-        if property == "input.density":
-            values = {"zeros": spec.array.zeros, "memory": spec.dram}
-            return Message("unused.zeros", "array.zeros is {zeros}, memories.{memory}.compress has no ifmap", values)
+        if property in ("input.density", "weight.density"):
+            tensor, zeros = TENSORS[property == "weight.density"], spec.array.zeros
+            by = f" (by {spec.array.zero_operands})" if zeros != "compute" else ""
+            values = {"zeros": zeros + by, "memory": spec.dram, "tensor": tensor}
+            return Message("unused.zeros", "array.zeros is {zeros}, memories.{memory}.compress has no {tensor}", values)
         if name in ("density", "format"):
             return Message("unused.stored_dense", "tensors are stored and moved dense unless a memory compresses them")
         if name == "pattern":

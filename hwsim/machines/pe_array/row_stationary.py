@@ -27,7 +27,7 @@ from hwsim.machines.pe_array.rs_mapper import (
     strips,
 )
 from hwsim.machines.pe_array.spec import Tensor
-from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
+from hwsim.machines.pe_array.work import ConvWork, as_conv, effectual_share, mac_actions, resting_words
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
 from hwsim.message import Message
@@ -135,7 +135,7 @@ class _Chip:
         self.nests: list[Part] = []
         # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
         skips = spec.array.zeros == "skip"
-        self.executed = Fraction(layer.input.density) if skips else 1
+        self.executed = Fraction(effectual_share(layer, spec.array)) if skips else 1
         self.psum_port = self._port(names["buffer"], "ofmap")
         self.ifmap_port = self._port(names["buffer"], "ifmap")
         self.filter_port = self._port(names["filter"], "weight")
@@ -249,23 +249,16 @@ class _Chip:
         return Message("pe_array.row_stationary_search", template, values)
 
     def _macs(self) -> int:
-        """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""
-        zeros, macs = self.array.spec.array.zeros, self.work.macs
-        computed = mac_actions(self.layer, macs, zeros)
+        """Count MACs, and those that a zero gates or skips; returns how many the array executes."""
+        spec, macs = self.array.spec.array, self.work.macs
+        computed = mac_actions(self.layer, macs, spec)
         self.actions |= computed
-        idle = macs - computed["mac", "", self.layer.input.dtype]
-        if not idle:
-            return macs
-        # A gated PE still reads the ifmap word that it finds to be zero; the weight, the product and the sum rest.
-        resting: list[tuple[str, Tensor]] = [("weight", "weight"), ("psum", "ofmap")]
-        if zeros == "skip":
-            resting.append(("ifmap", "ifmap"))
-        for part, tensor in resting:
+        for tensor, idle in resting_words(self.layer, macs, spec).items():
             for action in ("read", "update"):
-                key = (self.names[part], tensor, action)
+                key = (self.names["psum" if tensor == "ofmap" else tensor], tensor, action)
                 if self.actions.get(key):
                     self.actions[key] -= min(self.actions[key], idle)
-        return macs if zeros == "gate" else macs - idle
+        return computed["mac", "", self.layer.input.dtype] if spec.zeros == "skip" else macs
 
     def _count(self, mapping: RsMapping, rows: int) -> None:
         """Add the counts of the strips that share a mapping."""

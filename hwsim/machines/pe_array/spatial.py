@@ -16,7 +16,7 @@ from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, HwsimError, InputError, MappingError, nearest
 from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.isca16.relative import relative_cost
-from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions
+from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
     Cost,
@@ -286,7 +286,7 @@ def _prices(
     array: Array, layer: Layer, problem: Problem
 ) -> tuple[dict[Action, float], float, tuple[Action, float, int] | None]:
     """Energy of a word of each counter, energy that no mapping changes, and what gated MACs do not read."""
-    macs = mac_actions(layer, problem.macs, array.spec.array.zeros)
+    macs = mac_actions(layer, problem.macs, array.spec.array)
     counters = _counters(array, problem)
     own: dict[Action, float] = {}
     fixed, gated = 0.0, None
@@ -372,20 +372,19 @@ def _algorithm(array: Array) -> str:
 
 
 def _resting(array: Array, layer: Layer, problem: Problem) -> dict[Action, int]:
-    """Words that gated MACs leave where they are: they read the ifmap word that they find to be zero, no other."""
-    idle = problem.macs - mac_actions(layer, problem.macs, array.spec.array.zeros)["mac", "", layer.input.dtype]
+    """Words that gated MACs leave where they are."""
     resting: dict[Action, int] = {}
-    if idle:
-        for tensor, action in (("weight", "read"), (problem.output.name, "read"), (problem.output.name, "update")):
-            memory = _innermost(array, tensor, "pe")
-            if memory is not None:
+    for tensor, idle in resting_words(layer, problem.macs, array.spec.array).items():
+        memory = _innermost(array, tensor, "pe")
+        if memory is not None:
+            for action in ("read", "update") if tensor == problem.output.name else ("read",):
                 resting[memory, tensor, action] = idle
     return resting
 
 
 def _count_macs(array: Array, layer: Layer, problem: Problem, actions: dict[Action, int]) -> int:
     """Count the MACs, those that a zero gates apart; returns how many the array executes."""
-    actions |= mac_actions(layer, problem.macs, array.spec.array.zeros)
+    actions |= mac_actions(layer, problem.macs, array.spec.array)
     output = problem.output
     for (memory, tensor, action), number in _resting(array, layer, problem).items():
         name = "psum" if tensor == output.name and output.sum_bits != output.bits else tensor

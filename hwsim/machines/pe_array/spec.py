@@ -26,7 +26,7 @@ class ArraySpec(Spec):
     `wiring` says how words reach the PEs: over a multicast network (`noc`), from neighbor to neighbor with a skew
     (`systolic`), or by broadcast into adder trees (`broadcast`: rows are output channels, columns input channels).
     A systolic array with `fifo_tiles` streams its weights: the next tiles are fetched and shifted in behind the
-    current one.
+    current one. Arrays that gate or skip zeros look at `zero_operands` of a MAC.
     """
 
     rows: Side
@@ -34,6 +34,7 @@ class ArraySpec(Spec):
     clock: Name = "core"
     wiring: Literal["noc", "systolic", "broadcast"]
     zeros: Literal["compute", "gate", "skip"] = "compute"
+    zero_operands: Literal["ifmap", "weight", "both"] = "ifmap"
     fifo_tiles: Annotated[int, Field(ge=0, le=64)] = 0
 
 

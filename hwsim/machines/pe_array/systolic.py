@@ -104,7 +104,7 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
         k: n for k, n in totals.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
     }
     actions |= {(spec.dram, tensor, action): words for (tensor, action), words in dram.items() if words}
-    actions |= mac_actions(layer, work.macs, spec.array.zeros)
+    actions |= mac_actions(layer, work.macs, spec.array)
     outer = spec.memories[spec.dram]
     buffer = list(spec.memories)[1]
 

@@ -193,7 +193,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         if n and key[0] != spec.dram and key[2] in (("read", "update") if key[0] == buffer else _ACCESSES)
     }
     actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
-    actions |= mac_actions(layer, work.macs, spec.array.zeros)
+    actions |= mac_actions(layer, work.macs, spec.array)
     actions["post", "", "op"] = work.b * work.m * work.n
     compute = passes * columns * sum(size * n for size, n in chunks)
     return LayerPlan(
