@@ -185,7 +185,9 @@ def _message(item: Any, document: Document, path: tuple[str | int, ...], context
         parent = document.data
         for part in path[:-1]:
             parent = parent[part]
-        return f"unknown key{nearest(path[-1], context.get(id(parent), []))}"
+        quotes = document.where(path).startswith("--set ") and "prices" in path
+        hint = f'; a key with a dot is in quotes, as prices."{".".join(map(str, path[-2:]))}"' if quotes else ""
+        return f"unknown key{nearest(path[-1], context.get(id(parent), []))}{hint}"
     if kind == "missing":
         return "must be given"
     if kind == "value_error":

@@ -13,13 +13,13 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from hwsim.errors import Fault, InputError, nearest
 
-__all__ = ["Document", "parse_yaml", "read_text", "read_yaml"]
+__all__ = ["Document", "parse_yaml", "read_text", "read_yaml", "split_key"]
 
 MAX_BYTES = 8 * 2**20
 MAX_NODES = 300_000
@@ -29,6 +29,7 @@ Path_ = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?\Z")
+_QUOTED = re.compile(r'"([^"]+)"(?:\.(.+))?\Z')
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -50,7 +51,8 @@ class Document:
         """Set values by dotted path, as ``clocks.core``; raises InputError when a path leads nowhere.
 
         An item of a list goes by its `name`, by the name that its first key gives it (``{conv: conv1}``), or by its
-        place. What lies along the path is copied first: data shared with another document stays as it is.
+        place. A key with a dot of its own is in quotes, as ``energy.prices."mac.gated"``; one that the file has needs
+        none. What lies along the path is copied first: data shared with another document stays as it is.
         """
         faults = []
         for dotted, value in changes.items():
@@ -58,30 +60,32 @@ class Document:
             node: Any = copy(self.data)
             self.data = node
             valid: Iterable[object]
-            parts = dotted.split(".")
-            for depth, part in enumerate(parts):
-                last = depth == len(parts) - 1
-                key: Any = part
+            rest: str | None = dotted
+            while rest is not None:
                 if isinstance(node, list):
                     named = {name: i for i, item in enumerate(node) if (name := _name_of(item)) is not None}
-                    key = named.get(part, int(part) if part.isdigit() else -1)
+                    part, rest = split_key(rest, named)
+                    key: Any = named.get(part, int(part) if part.isdigit() else -1)
                     if not (0 <= key < len(node)):
                         valid = named or range(len(node))
                         faults.append(Fault(where, "", f"{part!r} is not an item here{nearest(part, map(str, valid))}"))
                         break
-                elif not isinstance(node, dict):
-                    faults.append(Fault(where, "", f"{part!r} is not a key here"))
-                    break
+                else:
+                    part, rest = split_key(rest, node)
+                    key = part
+                    if not isinstance(node, dict):
+                        faults.append(Fault(where, "", f"{part!r} is not a key here"))
+                        break
                 path.append(key)
-                if last:
+                if rest is None:
                     node[key] = value
                     self.marks = {p: m for p, m in self.marks.items() if p[: len(path)] != tuple(path)}
                     self.marks[tuple(path)] = where
-                else:
-                    # A block that the file leaves out may be begun here; whether it may exist is the reader's to say.
-                    if isinstance(node, dict) and key not in node:
-                        self.marks = self.marks | {tuple(path): where}
-                    node[key] = node = copy(node[key] if isinstance(node, list) or key in node else {})
+                    break
+                # A block that the file leaves out may be begun here; whether it may exist is the reader's to say.
+                if isinstance(node, dict) and key not in node:
+                    self.marks = self.marks | {tuple(path): where}
+                node[key] = node = copy(node[key] if isinstance(node, list) or key in node else {})
         if faults:
             raise InputError(faults)
 
@@ -100,6 +104,16 @@ class Document:
 
         data = merge(base.data, self.data, ())
         return Document(self.name, data, marks | self.marks)
+
+
+def split_key(dotted: str, keys: object) -> tuple[str, str | None]:
+    """The first key of a dotted path, in quotes or the longest of `keys`, and the rest (None: there is none)."""
+    if match := _QUOTED.match(dotted):
+        return match[1], match[2]
+    parts = dotted.split(".")
+    sizes = range(len(parts), 1, -1) if isinstance(keys, dict) else ()
+    size = next((size for size in sizes if ".".join(parts[:size]) in cast("dict[str, object]", keys)), 1)
+    return ".".join(parts[:size]), ".".join(parts[size:]) if size < len(parts) else None
 
 
 def _name_of(item: Any) -> str | None:

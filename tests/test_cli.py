@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 import hwsim
 from hwsim import cli
 from hwsim.cli.schema import machine_schema
+from hwsim.energy import table_names
 from hwsim.machines import machine_folder, machine_names
 from hwsim.machines.registry import kinds
 
@@ -87,6 +89,28 @@ def test_list_and_show_and_explain_and_schema(capsys) -> None:
     for what in ("machine", "workload"):
         _, out, _ = call(capsys, "schema", what)
         assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_cost_tables_are_listed_and_shown(capsys, tmp_path: Path) -> None:
+    _, out, _ = call(capsys, "list", "tables")
+    assert {line.split()[0] for line in out.splitlines()[1:]} == set(table_names())
+    _, out, _ = call(capsys, "show", "horowitz_45nm")
+    rows = [re.split(r"  +", line.strip()) for line in out.splitlines()]
+    source = "Horowitz, ISSCC 2014, fig. 1.1.9"
+    assert ["int8_mul", "200 fJ", "8", source] in rows
+    assert ["sram 32.0 KiB", "20 pJ", "64", source] in rows
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nsource: made up\nnode: 28 nm\nvoltage: 0.9 V\n"
+        "entries: {int8_mac: {energy: 0.5 pJ, source: measured here, fitted: a chip}}\n"
+    )
+    _, out, _ = call(capsys, "show", tmp_path / "own.yaml")
+    assert "own: 28 nm, 0.9 V" in out
+    assert "measured here; fitted on a chip" in out
+    code, _, err = call(capsys, "show", "horowitz_45nm", "--set", "node=28 nm")
+    assert code == 2
+    assert "--set applies to machines only" in err
+    code, _, err = call(capsys, "show", "horowitz")
+    assert "no machine, workload or cost table is called 'horowitz'" in err
 
 
 def test_the_schema_of_each_kind_keeps_its_own_definitions() -> None:

@@ -81,6 +81,21 @@ def test_set_changes_all_and_an_item_its_own(capsys) -> None:
     assert [float(row["latency_s_ratio"]) for row in rows] == pytest.approx([2.0] * 10, rel=1e-3)
 
 
+def test_an_item_sets_the_price_of_one_action(capsys) -> None:
+    price = "eyeriss_v1+energy.prices.mac.gated.energy=1 pJ"
+    free, own = 'energy.prices."mac.gated"={energy: 0 pJ, source: made up}', 'energy.prices."mac.int8"={unknown: true}'
+    changes = (f"eyeriss_v1+{own}", "alexnet", "--set", free, "--layers", "conv3")
+    code, out, err = call(capsys, "compare", "eyeriss_v1", *changes)
+    assert code == 0, err
+    assert 'prices."mac.int8"={unknown: true}' in out
+    code, _, err = call(capsys, "compare", "systolic_ws", price.replace("eyeriss_v1", "systolic_ws"), "alexnet")
+    assert code == 2
+    assert 'a key with a dot is in quotes, as prices."mac.gated"' in err
+    code, _, err = call(capsys, "compare", "horowitz_45nm", "alexnet", "eyeriss_v1")
+    assert code == 2
+    assert "must be machines, workloads or saved reports, not the table 'horowitz_45nm'" in err
+
+
 def test_saved_reports_are_items(capsys, tmp_path: Path) -> None:
     saved = tmp_path / "before.json"
     assert call(capsys, "run", "stm32h7a3", "kws", "--json", saved)[0] == 0

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 import hwsim
 from hwsim.energy import energy_factor, load_table, scale_energy, table_names
-from hwsim.energy.scaling import NODES
+from hwsim.energy.scaling import NODES, neighbors
 from hwsim.errors import HwsimError
 from hwsim.machines import machine_names
 
@@ -45,11 +45,41 @@ def test_scaling_there_and_back_changes_nothing(a: int, b: int, va: float, vb: f
     assert scale_energy(scale_energy(3.0, (a, va), (b, vb)), (b, vb), (a, va)) == pytest.approx(3.0)
 
 
-def test_unknown_node_or_voltage_is_told() -> None:
-    with pytest.raises(HwsimError, match=r"node must be one of .*, not 28 nm"):
-        energy_factor(28, 0.9)
+@pytest.mark.parametrize(("node", "larger", "smaller"), [(28, 32, 20), (22, 32, 20), (12, 14, 10), (57.5, 65, 45)])
+def test_a_node_between_two_published_ones_lies_on_their_line_in_log_log_axes(
+    node: float, larger: int, smaller: int
+) -> None:
+    at, above, below = (math.log(energy_factor(n, 0.85)) for n in (node, larger, smaller))
+    slope = (above - below) / math.log(larger / smaller)
+    assert at == pytest.approx(below + slope * math.log(node / smaller), abs=1e-12)
+    assert neighbors(node) == (larger, smaller)
+
+
+@given(st.floats(7, 130), st.floats(7, 130))
+def test_energy_shrinks_with_the_node_at_a_voltage(one: float, other: float) -> None:
+    small, large = sorted((one, other))
+    assert energy_factor(small, 0.9) <= energy_factor(large, 0.9) * (1 + 1e-12)
+
+
+def test_a_node_or_voltage_outside_the_published_ones_is_told() -> None:
+    for node in (5, 180):
+        with pytest.raises(HwsimError, match=rf"node must be within 7 and 130 nm, not {node} nm"):
+            energy_factor(node, 0.9)
     with pytest.raises(HwsimError, match=r"voltage must be within 0\.4 and 1\.4 V .*, not 3 V"):
         energy_factor(45, 3)
+
+
+def test_a_run_says_between_which_nodes_its_prices_lie() -> None:
+    def notes(**changes: str) -> list[str]:
+        keys = {f"energy.{key}": value for key, value in changes.items()}
+        return [str(note) for note in hwsim.simulate(hwsim.load_machine("tpu_v1", set=keys), WORK).notes]
+
+    text = "prices at {} nm are interpolated between {} and {} nm (Stillmaker and Baas 2017)"
+    assert text.format(28, 32, 20) in notes(node="28 nm")
+    assert text.format(12.5, 14, 10) in notes(node="12.5 nm")
+    assert not [note for node in ("32 nm", "7 nm", "130 nm") for note in notes(node=node) if "interpolated" in note]
+    with pytest.raises(HwsimError, match=r"node must be within 7 and 130 nm, not 5 nm"):
+        notes(node="5 nm")
 
 
 @pytest.mark.parametrize("name", table_names())

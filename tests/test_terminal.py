@@ -11,6 +11,7 @@ from rich.console import Console
 from test_html import report
 
 import hwsim
+from hwsim.energy import table_names
 from hwsim.machines import load_machine, machine_names
 from hwsim.report.catalogue import print_machines, print_workloads, show_any
 from hwsim.report.comparison_table import print_comparison
@@ -140,6 +141,8 @@ def test_completion_names_machines_workloads_and_layers() -> None:
     assert complete("run", "") == set(machine_names())
     assert complete("run", "eyeriss_v1", "") == set(workload_names())
     assert complete("compare", "") == {*machine_names(), *workload_names()}
+    assert complete("show", "") == {*machine_names(), *workload_names(), *table_names()}
+    assert complete("list", "t") == {"tables"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -125,6 +125,19 @@ def test_override_by_dotted_path():
         document.override({"memories.gbl.size": "1 KiB"})
 
 
+def test_a_key_with_a_dot_of_its_own():
+    text = "prices: {mac: {entry: a}, mac.gated: {entry: b}}\nlayers: [{name: conv1.0, k: 3}, {name: conv1, k: 5}]\n"
+    document = parse_yaml(text)
+    document.override({"prices.mac.gated.entry": "c", 'prices."mac.fp16"': {}, 'prices."mac.fp16".entry': "d"})
+    assert document.data["prices"] == {"mac": {"entry": "a"}, "mac.gated": {"entry": "c"}, "mac.fp16": {"entry": "d"}}
+    document.override({"prices.mac.entry": "e", "layers.conv1.0.k": 7})
+    assert document.data["prices"]["mac"] == {"entry": "e"}
+    assert [layer["k"] for layer in document.data["layers"]] == [7, 5]
+    assert document.where(("prices", "mac.gated", "entry")) == "--set prices.mac.gated.entry"
+    with pytest.raises(InputError, match="'' is not a key here"):
+        document.override({"prices.mac.entry.": 1})
+
+
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin1").write_bytes(b"a: \xe9\n")
     (tmp_path / "zero").write_bytes(b"a: \0\n")

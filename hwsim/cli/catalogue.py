@@ -1,4 +1,4 @@
-"""``hwsim list``, ``hwsim show`` and ``hwsim schema``: built-in machines, workloads and file schemas."""
+"""``hwsim list``, ``hwsim show`` and ``hwsim schema``: machines, workloads, cost tables; schemas of files."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import json
 
 import click
 
-from hwsim.cli.completion import items
+from hwsim.cli.completion import shown
 from hwsim.cli.options import changes_of, console_of, set_option, shape_option, shapes_of
 
 __all__ = ["list_", "show", "schema"]
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["machines", "workloads"]), required=False)
+@click.argument("what", type=click.Choice(["machines", "workloads", "tables"]), required=False)
 def list_(what: str | None) -> None:
-    """List the machines and workloads that come with hwsim."""
-    from hwsim.report.catalogue import print_machines, print_workloads
+    """List the machines, workloads and cost tables that come with hwsim."""
+    from hwsim.report.catalogue import print_machines, print_tables, print_workloads
 
     console = console_of()
-    if what != "workloads":
-        print_machines(console)
-    if what is None:
-        console.print()
-    if what != "machines":
-        print_workloads(console)
+    printers = {"machines": print_machines, "workloads": print_workloads, "tables": print_tables}
+    for place, name in enumerate(printers if what is None else [what]):
+        if place:
+            console.print()
+        printers[name](console)
 
 
 @click.command()
-@click.argument("name", shell_complete=items)
+@click.argument("name", shell_complete=shown)
 @set_option
 @shape_option
 def show(name: str, changes: tuple[str, ...], shapes: tuple[str, ...]) -> None:
-    """Show a machine's description, or a workload's layers.
+    """Show a machine's description, a workload's layers, or a cost table's entries.
 
     \b
     Examples:
       hwsim show eyeriss_v1
       hwsim show alexnet
+      hwsim show horowitz_45nm
       hwsim show bert.onnx --shape sequence=128
     """
     from hwsim.report.catalogue import show_any

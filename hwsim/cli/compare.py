@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 _MOST = 64
-_OWN = re.compile(r"\+(?=[A-Za-z_][\w.-]*=)")
+_OWN = re.compile(r'\+(?=[A-Za-z_][\w."-]*=)')
+_LABEL = re.compile(r'^(?:[^=]*\.)?((?:"[^"]*"|[^.="]*)\.(?:"[^"]*"|[^.="]*)=)')
 """Start of an override in ``NAME+KEY=VALUE``."""
 
 
@@ -40,7 +41,7 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     name, *own = _OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
     # A label has the last two names of a key: memories.glb.size is glb.size.
-    overrides = [re.sub(r"^(?:[^=]*\.)?([^.=]*\.[^.=]*=)", r"\1", change) for change in own]
+    overrides = [_LABEL.sub(r"\1", change) for change in own]
     return ", ".join([machine.name, *overrides]), machine
 
 
@@ -139,7 +140,9 @@ def compare(
 
     names_of: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in arguments:
-        names_of[kind_of(_OWN.split(item)[0])].append(item)
+        if (kind := kind_of(_OWN.split(item)[0])) not in names_of:
+            raise InputError(f"the ITEMs must be machines, workloads or saved reports, not the {kind} {item!r}")
+        names_of[kind].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):
         if names_of[here] and not names_of[missing]:
             raise InputError(f"the ITEMs must include a {missing}; see hwsim list {missing}s")

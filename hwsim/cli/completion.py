@@ -10,7 +10,7 @@ import click
 import hwsim
 from hwsim.errors import HwsimError, InputError
 
-__all__ = ["completion", "items", "layers_of", "names"]
+__all__ = ["completion", "items", "layers_of", "names", "shown"]
 
 
 def _stems(folder: str) -> list[str]:
@@ -26,12 +26,11 @@ def _file(prefix: str) -> list[Any]:
     return [CompletionItem(prefix, type="file")]
 
 
-def names(what: str) -> Any:
-    """Shell completion for names of machines or workloads."""
-    folder = "arch_configs" if what == "machines" else "workloads"
+def names(*folders: str) -> Any:
+    """Shell completion for the names of files in some data folders of hwsim, and for files."""
 
     def complete(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[Any]:
-        matches = [name for name in _stems(folder) if name.startswith(prefix)]
+        matches = [name for folder in folders for name in _stems(folder) if name.startswith(prefix)]
         return matches or _file(prefix)
 
     return complete
@@ -46,10 +45,10 @@ def layers_of(context: click.Context, _parameter: click.Parameter, prefix: str) 
     return [layer.name for layer in network if layer.name.startswith(prefix)]
 
 
-def items(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[Any]:
-    """Shell completion for machines, workloads and files."""
-    matches = [name for folder in ("arch_configs", "workloads") for name in _stems(folder) if name.startswith(prefix)]
-    return matches or _file(prefix)
+#: Shell completion for machines, workloads and files.
+items = names("arch_configs", "workloads")
+#: Shell completion for what `hwsim show` shows: cost tables too.
+shown = names("arch_configs", "workloads", "energy/tables")
 
 
 @click.command()

@@ -36,7 +36,7 @@ __all__ = [
 _PIPE = 1000
 
 
-machine_argument = click.argument("machine", shell_complete=names("machines"))
+machine_argument = click.argument("machine", shell_complete=names("arch_configs"))
 workload_argument = click.argument("workload", shell_complete=names("workloads"))
 set_option = click.option(
     "--set",

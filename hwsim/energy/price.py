@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwsim.energy.scaling import neighbors
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.energy.table import load_table
 from hwsim.errors import HwsimError, nearest
+from hwsim.message import Message
 
 __all__ = ["Action", "Price", "Prices", "dynamic_energy"]
 
@@ -43,6 +45,21 @@ class Prices:
         """Power drawn all the time, in watts."""
         return float(self.spec.static or 0)
 
+    @property
+    def notes(self) -> tuple[Message, ...]:
+        """Nodes without a published polynomial, and those between which their energy is interpolated."""
+        spec, table = self.spec, self.table
+        scaled = any(price.entry is not None or price.sram is not None for price in spec.prices.values())
+        if not scaled or (spec.node is None and spec.voltage is None):
+            return ()
+        nodes = dict.fromkeys((table.node_nm, float(spec.node * 10**9) if spec.node is not None else table.node_nm))
+        template = "prices at {node:g} nm are interpolated between {larger} and {smaller} nm (Stillmaker and Baas 2017)"
+        return tuple(
+            Message("energy.node", template, {"node": node, "larger": around[0], "smaller": around[1]})
+            for node in nodes
+            if len(around := neighbors(node)) == 2
+        )
+
     def _resolve(self, price: PriceSpec) -> Price:
         if price.unknown:
             return Price(math.nan, None, price.source or "stated as unknown")
@@ -62,10 +79,10 @@ class Prices:
                 price.fitted,
             )
         if self.spec.node is not None or self.spec.voltage is not None:
-            node = round(float(self.spec.node) * 10**9) if self.spec.node is not None else table.node_nm
+            node = float(self.spec.node * 10**9) if self.spec.node is not None else table.node_nm
             voltage = float(self.spec.voltage if self.spec.voltage is not None else table.voltage)
             energy = table.at(energy, node, voltage)
-            source += f", scaled to {node} nm and {voltage:g} V (Stillmaker and Baas 2017)"
+            source += f", scaled to {node:g} nm and {voltage:g} V (Stillmaker and Baas 2017)"
         if price.times != 1:
             source += f", times {price.times:g}"
         return Price(energy * price.times, bits, source, fitted)

@@ -1,14 +1,17 @@
 """How the energy of a circuit changes with its technology node and supply voltage.
 
 Polynomials of Stillmaker and Baas, "Scaling equations for the accurate prediction of CMOS device performance
-from 180 nm to 7 nm", Integration 58 (2017): an operation's energy is proportional to ``a V^2 + b V + c``.
+from 180 nm to 7 nm", Integration 58 (2017): an operation's energy is proportional to ``a V^2 + b V + c``. Between two
+of their nodes, energy is interpolated on log-log axes (node against energy at the same voltage).
 """
 
 from __future__ import annotations
 
+from math import log
+
 from hwsim.errors import HwsimError
 
-__all__ = ["NODES", "energy_factor", "scale_energy"]
+__all__ = ["NODES", "energy_factor", "neighbors", "scale_energy"]
 
 # node in nm: (a, b, c); low-power devices down to 32 nm, high-performance ones below.
 _POLYNOMIALS: dict[int, tuple[float, float, float]] = {
@@ -26,22 +29,38 @@ _POLYNOMIALS: dict[int, tuple[float, float, float]] = {
 NODES = tuple(_POLYNOMIALS)
 
 
-def energy_factor(node_nm: int, voltage: float) -> float:
+def neighbors(node_nm: float) -> tuple[int, ...]:
+    """The published nodes around a node: the next larger and the next smaller one, or the node itself.
+
+    Raises
+    ------
+    HwsimError
+        If the node is larger or smaller than all published ones.
+    """
+    if node_nm in _POLYNOMIALS:
+        return (round(node_nm),)
+    if not NODES[-1] < node_nm < NODES[0]:
+        raise HwsimError(f"node must be within {NODES[-1]} and {NODES[0]} nm, not {node_nm:g} nm")
+    larger = [node for node in NODES if node > node_nm]
+    return larger[-1], NODES[len(larger)]
+
+
+def energy_factor(node_nm: float, voltage: float) -> float:
     """Relative energy of one operation at a node and voltage (only ratios of two factors mean anything).
 
     Raises
     ------
     HwsimError
-        If the node has no published polynomial, or the voltage is outside 0.4 to 1.4 V.
+        If the node is outside the published ones, or the voltage is outside 0.4 to 1.4 V.
     """
-    if node_nm not in _POLYNOMIALS:
-        raise HwsimError(f"node must be one of {', '.join(map(str, NODES))} nm, not {node_nm} nm")
     if not 0.4 <= voltage <= 1.4:
         raise HwsimError(f"voltage must be within 0.4 and 1.4 V for the scaling polynomials, not {voltage} V")
-    a, b, c = _POLYNOMIALS[node_nm]
-    return a * voltage**2 + b * voltage + c
+    nodes = neighbors(node_nm)
+    factors = [a * voltage**2 + b * voltage + c for a, b, c in (_POLYNOMIALS[node] for node in nodes)]
+    share = log(node_nm / nodes[0]) / log(nodes[-1] / nodes[0]) if len(nodes) == 2 else 0.0
+    return factors[0] * float((factors[-1] / factors[0]) ** share)
 
 
-def scale_energy(energy: float, source: tuple[int, float], target: tuple[int, float]) -> float:
+def scale_energy(energy: float, source: tuple[float, float], target: tuple[float, float]) -> float:
     """Carry an energy from one (node in nm, voltage) to another."""
     return energy * energy_factor(*target) / energy_factor(*source)

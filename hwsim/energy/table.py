@@ -53,9 +53,9 @@ class CostTable(Spec):
     sram: list[SramPoint] = []
 
     @property
-    def node_nm(self) -> int:
-        """Technology node in nanometres."""
-        return round(float(self.node) * 10**9)
+    def node_nm(self) -> float:
+        """Technology node in nanometers."""
+        return float(self.node * 10**9)
 
     def entry(self, name: str) -> Entry:
         """A named entry; raises HwsimError with the nearest name."""
@@ -78,7 +78,7 @@ class CostTable(Spec):
         (x0, y0), (x1, y1) = logs[above - 1], logs[above]
         return math.exp(y0 + (x - x0) * (y1 - y0) / (x1 - x0)) * width_bits
 
-    def at(self, energy: float, node_nm: int, voltage: float) -> float:
+    def at(self, energy: float, node_nm: float, voltage: float) -> float:
         """Carry an energy of this table to another node and voltage (Stillmaker and Baas 2017)."""
         return scale_energy(energy, (self.node_nm, float(self.voltage)), (node_nm, voltage))
 

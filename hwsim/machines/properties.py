@@ -21,6 +21,7 @@ from hwsim.machines.plan import Action, LayerPlan
 from hwsim.message import Message, as_message
 from hwsim.workload import INPUT, Layer
 from hwsim.workload.number_format import DTYPES, weight_formats
+from hwsim.yaml_source import split_key
 
 __all__ = ["CLAMPS", "Unused", "own_value", "requested", "same_cost", "takes_nothing", "unused"]
 
@@ -286,13 +287,12 @@ def _price(machine: Machine, math: str) -> dict[str, str | int]:
 
 def own_value(machine: Machine, key: str) -> object | None:
     """What the user gave for a dotted key, in a file or with ``--set``; None where hwsim's own files say it."""
-    node, path, suffix = machine.document.data, tuple[str, ...](), key
-    while suffix:
-        # A key may have a dot of its own, as the price of mac.int8.
-        part = suffix if isinstance(node, dict) and suffix in node else suffix.partition(".")[0]
+    node, path, rest = machine.document.data, tuple[str, ...](), key or None
+    while rest is not None:
+        part, rest = split_key(rest, node)
         if not isinstance(node, dict) or part not in node:
             return None
-        node, path, suffix = node[part], (*path, part), suffix[len(part) + 1 :]
+        node, path = node[part], (*path, part)
     marks = machine.document.marks
     places = [where for mark, where in marks.items() if mark[: len(path)] == path]
     if not places:  # given as part of a whole block, which alone has a place

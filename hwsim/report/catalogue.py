@@ -1,4 +1,4 @@
-"""Catalogue of the built-in machines and workloads, and the listing of one of them."""
+"""Catalogue of the built-in machines, workloads and cost tables, and the listing of one of them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import yaml
 from rich.console import Console
 from rich.syntax import Syntax
 
+from hwsim.energy import CostTable, load_table, table_names
 from hwsim.errors import InputError, nearest
 from hwsim.machines import load_machine, machine_document, machine_names
 from hwsim.machines.loader import HERE
 from hwsim.report.quantity import counted
 from hwsim.report.terminal import Column, print_columns
-from hwsim.units import format_size
+from hwsim.units import format_si, format_size
 from hwsim.workload import Layer, load_workload, workload_names
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["kind_of", "print_machines", "print_workloads", "show_any"]
+__all__ = ["kind_of", "print_machines", "print_tables", "print_workloads", "show_any"]
 
 
 def print_machines(console: Console) -> None:
@@ -44,14 +45,48 @@ def print_workloads(console: Console) -> None:
     print_columns(console, columns)
 
 
+def print_tables(console: Console) -> None:
+    """The cost tables: name, node, voltage, and where they come from."""
+    tables = {name: load_table(name) for name in table_names()}
+    columns = [
+        Column("table", list(tables)),
+        Column("node", [f"{table.node_nm:g} nm" for table in tables.values()], right=True),
+        Column("voltage", [f"{float(table.voltage):g} V" for table in tables.values()], right=True),
+        Column("entries", [str(len(table.entries)) for table in tables.values()], right=True),
+        Column("source", [table.source for table in tables.values()], least=20),
+    ]
+    print_columns(console, columns)
+
+
+def _show_table(table: CostTable, console: Console) -> None:
+    """A cost table: its entries and its SRAM points, each with its source."""
+    console.print(f"{table.name}: {table.node_nm:g} nm, {float(table.voltage):g} V\nsource: {table.source}")
+    if table.note:
+        console.print(f"note: {table.note}")
+    rows = [
+        (name, entry.energy, entry.bits, entry.source + (f"; fitted on {entry.fitted}" if entry.fitted else ""))
+        for name, entry in table.entries.items()
+    ]
+    rows += [(f"sram {format_size(int(p.size))}", p.read, p.width, p.source) for p in table.sram]
+    columns = [
+        Column("entry", [row[0] for row in rows]),
+        Column("energy", [format_si(float(row[1]) * 1e-12, "J", 4) for row in rows], right=True),
+        Column("bits", [str(row[2] or "") for row in rows], right=True),
+        Column("source", [row[3] for row in rows], least=20),
+    ]
+    console.print()
+    print_columns(console, columns)
+
+
 def show_any(
     name: str,
     changes: Mapping[str, object],
     console: Console,
     shape: Mapping[str, int | Sequence[int]] | None = None,
 ) -> None:
-    """Show a machine as resolved YAML, or a workload as a table of its layers; `shape` as of `load_workload`."""
-    if kind_of(name) == "machine":
+    """Show a machine as resolved YAML, a workload's layers or a table's entries; `shape` as of `load_workload`."""
+    kind = kind_of(name)
+    if kind == "machine":
         document = machine_document(name, changes)
         load_machine(name, set=changes)
         text = yaml.safe_dump(document.data, sort_keys=False, allow_unicode=True, width=110)
@@ -59,6 +94,9 @@ def show_any(
         return
     if changes:
         raise InputError("--set applies to machines only")
+    if kind == "table":
+        _show_table(load_table(name), console)
+        return
     network = load_workload(name, shape=shape)
     columns = [
         Column("layer", [layer.name for layer in network], least=12),
@@ -77,19 +115,23 @@ def show_any(
 
 
 def kind_of(name: str) -> str:
-    """What a name or path is of: ``machine``, ``workload``, or ``report`` (one saved as JSON)."""
+    """What a name or path is of: ``machine``, ``workload``, ``table`` or ``report`` (one saved as JSON)."""
     if name in machine_names() or name in HERE:
         return "machine"
+    if name in table_names():
+        return "table"
     suffix = Path(name).suffix.lower()
     if suffix == ".json":
         return "report"
     if name in workload_names() or suffix in (".csv", ".onnx", ".tflite"):
         return "workload"
     if suffix not in (".yaml", ".yml"):
-        choices = [*machine_names(), *workload_names()]
-        raise InputError(f"no machine or workload is called {name!r}{nearest(name, choices)}")
+        choices = [*machine_names(), *workload_names(), *table_names()]
+        raise InputError(f"no machine, workload or cost table is called {name!r}{nearest(name, choices)}")
     data = read_yaml(Path(name)).data
     keys = set(data) if isinstance(data, dict) else set()
+    if {"entries", "node", "voltage"} <= keys:
+        return "table"
     # Only a network lists layers; only a machine has a kind, its own or that of its base.
     is_machine = "kind" in keys or (not {"layers", "density", "dtype"} & keys and data.get("base") in machine_names())
     return "machine" if is_machine else "workload"
