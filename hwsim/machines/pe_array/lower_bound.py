@@ -96,7 +96,7 @@ def _passes(array: Array, layer: Layer, work: GemmWork, mac_count: int, counts: 
     skips = spec.array.zeros == "skip"
     resting = resting_words(layer, work.macs, spec.array)
     for operand in ("ifmap", "weight"):
-        counts[names[operand], operand, "read"] = work.macs - resting.get(operand, 0)  # type: ignore[call-overload]
+        counts[names[operand], operand, "read"] = work.macs - resting.get(operand, 0)
     for action in (
         (names["filter"], "weight", "read"),
         ("noc", "weight", "deliver"),
