@@ -199,3 +199,16 @@ def test_a_mapping_by_hand_that_cannot_exist(tmp_path, text: str, message: str) 
     path.write_text(f"base: eyeriss_v1\nname: mine\nmappings: {{conv3: {text}}}\n")
     with pytest.raises(hwsim.InputError, match=rf"mine.yaml:3:19: mappings.conv3: .*{message}"):
         hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("a", [ALEXNET["conv3"]]), batch=4)
+
+
+def test_the_link_takes_weights_in_the_format_of_the_network() -> None:
+    """A layer's filters in bitmasks: a bit more for each word, and no zeros; the lower bound follows."""
+    layer = hwsim.Conv2d("c", c=16, h=13, w=13, k=31, r=3, pad=1, input="int16", weight="int16", output="int16")
+    sparse = layer.with_tensors(weight={"density": 0.25, "format": "bitmask"})
+    chip = hwsim.load_machine("eyeriss_v1", set={"memories.dram.formats": {"weight": ["bitmask"]}})
+    before, after = chip.plan(layer, 1), chip.plan(sparse, 1)
+    dense, stored = (plan.counts["dram", "weight", "read"] for plan in (before, after))
+    assert stored == pytest.approx(dense * (1 + 0.25 * 16) / 16, abs=1)
+    bound = chip.lower_bound(sparse, 1)
+    assert bound is not None
+    assert bound.dram_bytes <= after.dram_bytes < before.dram_bytes

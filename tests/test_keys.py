@@ -13,6 +13,7 @@ import yaml
 import hwsim
 from hwsim.machines.loader import machine_document, machine_folder, read_machine
 from hwsim.machines.properties import own_value
+from hwsim.workload import FORMATS
 
 NETWORK = hwsim.Workload(
     "mixed",
@@ -34,7 +35,9 @@ NETWORK = hwsim.Workload(
 SMALL = hwsim.Workload(
     "small",
     [
-        hwsim.Conv2d("conv", c=12, h=7, w=7, k=20, r=3, pad=1).with_density(input=0.5),
+        hwsim.Conv2d("conv", c=12, h=7, w=7, k=20, r=3, pad=1).with_tensors(
+            input={"density": 0.5}, weight={"density": 0.4, "format": "csr"}
+        ),
         hwsim.Pool2d("pool", c=20, h=7, w=7, r=2, stride=2),
     ],
     graph=False,
@@ -51,7 +54,6 @@ USES = {
     "array.fifo_tiles": "layers that wait for weights (test_tpu.py)",
     "mapper.halo": "layers in strips (test_eyeriss.py)",
     "mapper.objective": "layers whose quickest mapping is not the one of the least energy (test_spatial.py)",
-    "memories.*.compress.*": "the one format that there is",
     "energy.table": "names a file: another has other entries",
     "energy.prices.*.entry": "names an entry of the table",
     "energy.prices.mac.*": "layers in that format",
@@ -91,7 +93,6 @@ CHOICES: dict[str, list[Any]] = {
     "regulator": ["ldo", "smps"],
     "weights": ["rows", "columns"],
     "clock": ["core", "link"],
-    "compress": [{}],
 }
 MINE = """\
 kind: pe_array
@@ -103,7 +104,7 @@ array: {rows: 8, cols: 8, wiring: noc, zeros: gate, zero_operands: both, fifo_ti
 accumulator_bits: 24
 setup: 1 us
 memories:
-  dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle, clock: dram, efficiency: 0.9, atom: 32 B, double_buffered: true}
+  dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle, clock: dram, efficiency: 0.9, atom: 32 B, double_buffered: true, compress: {ifmap: rlc}, formats: {weight: [csr]}}
   buffer: {holds: [ifmap, weight, ofmap], size: 2 KiB, bandwidth: 1 B/cycle, efficiency: 0.9, bank: 256 B, atom: 4 B}
   rf: {holds: [weight, ifmap, ofmap], size: 64 B, per: pe, bank: 4 B}
 mapper: {objective: energy, halo: slide, row_words: 100, min_occupation: 0.5, pass_cycles: 7, variant: A}
@@ -168,6 +169,10 @@ def others(key: str, value: Any) -> list[Any]:
         return [choice for choice in CHOICES[key] if choice != value]
     if isinstance(value, bool):
         return [not value]
+    if value in FORMATS:
+        return [form for form in ("rlc", "bitmask", "csr") if form != value]
+    if isinstance(value, list) and set(value) <= set(FORMATS):
+        return [["bitmask"], ["rlc"]]
     if isinstance(value, int):
         return [2 * value, value // 2 or value + 1, value + 1]
     if isinstance(value, float):

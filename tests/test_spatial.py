@@ -223,6 +223,79 @@ def test_the_cost_that_is_minimized_is_reported(
     assert energy == pytest.approx(report.summary.energy_pj, rel=1e-9)
 
 
+SMALL = hwsim.Gemm("fc", m=1, n=31, k=61)
+STORED = {
+    "memories__main__formats": {"weight": ["csr", "bitmask"]},
+    "memories__main__compress": {"ifmap": "rlc", "ofmap": "bitmask"},
+    "memories__level2__formats": {"weight": ["csr"], "ofmap": ["csc"]},
+    "memories__level1__compress": {"ofmap": "bitmask"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["latency", "energy", "dram"])
+@pytest.mark.parametrize("bits", [None, 16])
+def test_the_cost_of_stored_formats_is_reported(folder: Path, objective: str, bits: int | None) -> None:
+    """Words in a format do not have whole bits; partial sums as wide as outputs are dense all the same."""
+    words_ = {"word_bits": bits, "accumulator_bits": bits} if bits else {}
+    machine = load(folder, mapper={"objective": objective}, **STORED, **words_)
+    weight = {"density": 0.3, "format": "csr"}
+    layer = SMALL.with_tensors(weight=weight, input={"density": 0.4}, output={"density": 0.5, "format": "csc"})
+    report = hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=3)
+    plan = report.results[0].plan
+    assert plan.problem is not None
+    assert plan.mapping is not None
+    counted = counts(plan.problem, plan.mapping)
+    cost = cost_of(machine.array, layer, plan.problem)
+    ticks = timing(cost, plan.problem, plan.mapping, counted).ticks
+    assert ticks == report.results[0].timeline.end
+    assert cost.energy(counted, ticks) == pytest.approx(report.summary.energy_pj, rel=1e-9)
+    bound = machine.lower_bound(layer, 3)
+    assert bound.dram_bytes <= plan.dram_bytes
+    assert not [item for item in report.unused if item.what == "unused"]
+
+
+def test_weights_in_csr_take_their_bytes(folder: Path) -> None:
+    """By hand: 36,000 weights of 8 bits, 300 rows of 120; a value takes 8 + 7 bits, 301 pointers take 14."""
+    small = {"memories.level2.size": "256 KiB", "mapper.objective": "dram"}
+    weight = {"density": 0.25, "format": "csr"}
+    layer = FC.with_tensors(weight=weight)
+    dense = hwsim.load_machine(folder / "four.yaml", set=small).plan(layer, 1)
+    stored = small | {"memories.main.formats": {"weight": ["bitmask", "csr"]}}
+    plan = hwsim.load_machine(folder / "four.yaml", set=stored).plan(layer, 1)
+    assert dense.dram_bytes == 36000 + 300 + 120
+    size = 9000 * 15 + 301 * 14
+    assert 0 <= plan.dram_bytes - (size / 8 + 300 + 120) <= 36000 / 64 / 8 + 1
+    other = layer.with_tensors(weight={"density": 0.25, "format": "rlc"})  # which it does not take
+    machine = hwsim.load_machine(folder / "four.yaml", set=stored)
+    assert machine.plan(other, 1).dram_bytes == dense.dram_bytes
+    told = hwsim.simulate(machine, hwsim.Workload("one", [other])).unused
+    assert {item.property for item in told if item.what == "unused"} == {"weight.density", "weight.format"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["csr", "csc", "bitmask", "rlc"])
+def test_more_zeros_never_move_more_bytes(folder: Path, form: str) -> None:
+    """Law 7, also where the chip codes the tensor by itself: then never more than dense."""
+    own = load(folder, mapper={"objective": "dram"}, memories__main__compress={"weight": form})
+    as_given = load(folder, mapper={"objective": "dram"}, memories__main__formats={"weight": [form]})
+    sizes: dict[str, list[int]] = {"own": [], "given": []}
+    for density in (0.0, 0.03, 0.2, 0.7, 1.0):
+        layer = SMALL.with_tensors(weight={"density": density, "format": form})
+        sizes["own"].append(own.plan(layer, 1).dram_bytes)
+        sizes["given"].append(as_given.plan(layer, 1).dram_bytes)
+    assert all(size == sorted(size) for size in sizes.values())
+    assert sizes["own"][0] < sizes["own"][-1] == load(folder, mapper={"objective": "dram"}).plan(SMALL, 1).dram_bytes
+    assert sizes["own"][1:3] == sizes["given"][1:3]
+    assert sizes["given"][-1] > sizes["own"][-1]
+
+
+def test_a_tensor_is_coded_or_taken_as_it_is(folder: Path) -> None:
+    both = {"memories__main__formats": {"weight": ["csr"]}, "memories__main__compress": {"weight": "rlc"}}
+    with pytest.raises(InputError, match="weight is coded by compress: it cannot have formats too"):
+        load(folder, **both)
+
+
 def test_size_for_each_pe(folder: Path) -> None:
     changes = {"memories.level2.size": "1 KiB", "memories.level2.size_of": "pe"}
     machine = hwsim.load_machine(folder / "four.yaml", set=changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from hwsim.energy import word_width
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
@@ -112,7 +113,7 @@ def _prices(report: RunResult, result: LayerResult, console: Console) -> None:
         if not count:
             continue
         price = prices.of(component, action)
-        word = price.of_word(result.plan.word_bits.get(tensor))
+        word = price.of_word(word_width(result.plan.word_bits, component, tensor))
         picojoules = result.energy[component, tensor, action]
         source = price.source + (f"; fitted on {price.fitted}" if price.fitted else "")
         note = f"[{sources.setdefault(source, len(sources) + 1)}]"

@@ -10,13 +10,17 @@ from typing import Literal
 from hwsim.energy.price import Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
-from hwsim.machines.pe_array.spec import MemorySpec, PeArraySpec
+from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec, Tensor
 from hwsim.mapping import Problem
 from hwsim.units import Rate
-from hwsim.workload import Layer
+from hwsim.workload import Layer, TensorType
+from hwsim.workload.compression import expected_bits
 from hwsim.yaml_source import Document
 
-__all__ = ["Array", "Planner"]
+__all__ = ["STEPS_BIT", "Array", "Planner"]
+
+STEPS_BIT = 64
+"""Steps in a bit of the average word of a format."""
 
 Planner = Literal["folds", "streamed weights", "adder trees", "passes", "study", "search"]
 
@@ -91,11 +95,40 @@ class Array:
         bits = spec.accumulator_bits or spec.word_bits or 32
         return max(bits, self.bits(layer)[2])
 
-    def widths(self, problem: Problem) -> dict[str, int]:
-        """Bits of a word of each tensor; "psum" is a partial sum where that is wider than an output."""
-        widths = {operand.name: operand.bits for operand in problem.operands}
-        output = problem.output
-        return widths | ({"psum": output.sum_bits} if output.sum_bits != output.bits else {})
+    def storage(self, layer: Layer, memory: MemorySpec, tensor: Tensor) -> str:
+        """The format in which a memory stores a tensor: the chip's own code, or the network's where it takes that."""
+        form = _operand(layer, tensor).format
+        return memory.compress.get(tensor) or (form if form in memory.formats.get(tensor, ()) else "dense")
+
+    def stored_widths(self, layer: Layer) -> dict[str, float]:
+        """Bits of a word, on average, by "memory.tensor" where a shared memory does not store it dense.
+
+        They are rounded up to a 64th of a bit, so that ticks stay whole numbers. A chip that codes a tensor itself
+        leaves it dense where that is smaller.
+        """
+        widths: dict[str, float] = {}
+        if self.planner != "search":
+            return widths
+        dense = dict(zip(TENSORS, self.bits(layer)))
+        for name, memory in self.spec.memories.items():
+            for tensor in memory.holds if memory.per == "chip" else ():
+                kind, bits = _operand(layer, tensor), dense[tensor]
+                form = self.storage(layer, memory, tensor)
+                if form == "dense" or not kind.elements:
+                    continue
+                size = expected_bits(form, kind.shape, kind.density, bits) / kind.elements
+                width = ceil((min(size, bits) if tensor in memory.compress else size) * STEPS_BIT) / STEPS_BIT
+                if width != bits:
+                    widths[f"{name}.{tensor}"] = width
+        return widths
+
+    def widths(self, layer: Layer, problem: Problem) -> dict[str, float]:
+        """Bits of a word of each tensor, and "psum", a partial sum, where that differs from an output somewhere."""
+        widths: dict[str, float] = {operand.name: operand.bits for operand in problem.operands}
+        output, stored = problem.output, self.stored_widths(layer)
+        if output.sum_bits != output.bits or any(key.endswith(f".{output.name}") for key in stored):
+            widths["psum"] = output.sum_bits
+        return widths | stored
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""
@@ -119,3 +152,8 @@ class Array:
             elif memory.size is not None:
                 limits[name] = int(memory.size) * 8 // share
         return limits
+
+
+def _operand(layer: Layer, tensor: Tensor) -> TensorType:
+    """The tensor of a layer that an array knows under that name."""
+    return {"ifmap": layer.input, "weight": layer.weight, "ofmap": layer.output}[tensor]

@@ -90,9 +90,10 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
         yield "bank", _reason("no_banks", "this planner does not allocate banks")
     if planner != "adder trees" or not outer:
         yield "atom", _reason("atom", "only the outermost memory of a broadcast array has atoms")
-    if planner != "passes" or not outer:
-        template = "only the link of a row-stationary chip (mapper.objective: dram) compresses"
-        yield "compress", _reason("compress", template)
+    if memory.per == "pe" or not (planner == "search" or (planner == "passes" and outer)):
+        template = "only shared memories of searched mappings and the link of a row-stationary chip are not dense"
+        for key in ("compress", "formats"):
+            yield key, _reason("compress", template)
 
 
 def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, Message]]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
+from hwsim.energy import word_width
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine
 from hwsim.machines.lower_bound import LowerBound, total
@@ -103,9 +104,11 @@ class PeArray(Machine):
             tensor, zeros = TENSORS[property == "weight.density"], spec.array.zeros
             by = f" (by {spec.array.zero_operands})" if zeros != "compute" else ""
             values = {"zeros": zeros + by, "memory": spec.dram, "tensor": tensor}
-            return Message("unused.zeros", "array.zeros is {zeros}, memories.{memory}.compress has no {tensor}", values)
+            template = "array.zeros is {zeros}, memories.{memory} stores {tensor} dense"
+            return Message("unused.zeros", template, values)
         if name in ("density", "format"):
-            return Message("unused.stored_dense", "tensors are stored and moved dense unless a memory compresses them")
+            template = "tensors are stored and moved dense unless compress or formats of a memory says otherwise"
+            return Message("unused.stored_dense", template)
         if name == "pattern":
             return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
         if property.startswith("dead"):
@@ -158,13 +161,14 @@ class PeArray(Machine):
             for tensor, rate in rates.items():
                 if rate is None:
                     continue
-                bits = plan.word_bits.get(tensor, 8)
+                bits = int(plan.word_bits.get(tensor, 8))
                 wide = plan.word_bits.get("psum", bits)
                 speed = float(self.spec.bytes_per_second(rate, memory, bits) * Fraction(memory.efficiency))
                 amount = plan.dram_bytes
                 if tensor:
                     sums = self._words(plan, name, "psum") if tensor == "ofmap" else 0
-                    amount = (self._words(plan, name, tensor) * bits + sums * wide) // 8
+                    width = word_width(plan.word_bits, name, tensor) or bits
+                    amount = int(self._words(plan, name, tensor) * width + sums * wide) // 8
                 traffic.append(Traffic(f"{name} {tensor}".strip(), amount, speed))
         return tuple(traffic)
 

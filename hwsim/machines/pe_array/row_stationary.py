@@ -32,7 +32,7 @@ from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
 from hwsim.message import Message
 from hwsim.workload import Layer
-from hwsim.workload.compression import rlc_expected_bytes
+from hwsim.workload.compression import expected_bits, rlc_expected_bytes
 from hwsim.workload.product import geometry_of
 
 __all__ = ["limits_of", "plan_row_stationary"]
@@ -154,12 +154,16 @@ class _Chip:
             / self.array.clock_hz
         )
 
-    def _packed(self, tensor: str, rows: int, row: int, density: float) -> float:
+    def _packed(self, tensor: Tensor, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""
         raw = self.bits[0] / 8
-        if tensor in self.dram.compress:
+        form = self.array.storage(self.layer, self.dram, tensor)
+        if form == "rlc":
             return rlc_expected_bytes(rows, row, density, raw)
-        return rows * row * raw
+        if form == "dense":
+            return rows * row * raw
+        size = expected_bits(form, (rows, row), density, self.bits[0]) / 8
+        return min(size, rows * row * raw) if tensor in self.dram.compress else size
 
     def plan(self) -> LayerPlan:
         """The plan."""
@@ -301,7 +305,7 @@ class _Chip:
             )
             cycles = passes * (body + ramp)
             image = self._packed("ifmap", channels * inside, stored, self.layer.input.density)
-            filters = weights * self.bits[1] / 8
+            filters = self._packed("weight", m.p * m.t, channels * w.r * w.s, self.layer.weight.density)
             self.busy[binding] = self.busy.get(binding, 0) + groups * number * passes * body
             self.busy["pass start"] = self.busy.get("pass start", 0) + groups * number * passes * ramp
             self.compute_cycles += groups * number * cycles

@@ -17,6 +17,7 @@ __all__ = ["TENSORS", "ArraySpec", "MapperSpec", "MemorySpec", "PeArraySpec", "P
 
 Tensor = Literal["ifmap", "weight", "ofmap"]
 TENSORS: tuple[Tensor, ...] = ("ifmap", "weight", "ofmap")
+StoredFormat = Literal["rlc", "csr", "csc", "bitmask", "2:4", "codebook"]
 Side = Annotated[int, Field(gt=0, le=65536, strict=True)]
 
 
@@ -43,7 +44,8 @@ class MemorySpec(Spec):
 
     `size` is shared by the tensors, or `split` gives each its own; neither means unbounded. `bank` hands memory out in
     whole banks; `atom` is what the channels of one position are padded to. `bandwidth` is of the whole memory, `ports`
-    of one tensor (``ofmap`` in and out each).
+    of one tensor (``ofmap`` in and out each). `compress` names tensors that the chip codes on their way into it,
+    `formats` the storage formats of the network that it takes for a tensor.
     """
 
     holds: Annotated[list[Tensor], Field(min_length=1)]
@@ -58,17 +60,20 @@ class MemorySpec(Spec):
     ports: dict[Tensor, Bandwidth] = {}
     clock: Name = "core"
     efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
-    compress: dict[Tensor, Literal["rlc"]] = {}
+    compress: dict[Tensor, Literal["rlc", "bitmask", "csr", "csc"]] = {}
+    formats: dict[Tensor, Annotated[list[StoredFormat], Field(min_length=1)]] = {}
     source: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> MemorySpec:
-        for key in ("split", "ports", "compress"):
+        for key in ("split", "ports", "compress", "formats"):
             for tensor in getattr(self, key):
                 if tensor not in self.holds:
                     raise ValueError(
                         f"{key} names {tensor}, which this memory does not hold{nearest(tensor, self.holds)}"
                     )
+        if both := [tensor for tensor in self.compress if tensor in self.formats]:
+            raise ValueError(f"{both[0]} is coded by compress: it cannot have formats too")
         if self.split and self.size is not None:
             raise ValueError("give size (shared) or split (a part for each tensor), not both")
         if self.split and set(self.split) != set(self.holds):
