@@ -165,7 +165,8 @@ def test_counts_of_the_buffer_by_hand(large: Machine) -> None:
     plan = large.plan(Conv2d("c", c=128, h=16, w=16, k=64, r=3, pad=1))
     atomic = 256 * 9 * 2 * 2  # positions, taps, channel and kernel groups
     assert plan.counts["conv_buffer", "ifmap", "read"] == atomic * 64
-    assert plan.counts["accumulator", "ofmap", "update"] == atomic * 32
+    assert plan.counts["accumulator", "psum", "update"] == atomic * 32
+    assert plan.word_bits["psum"] == 34
     stripes = 256 // 64  # of 2 x 32 positions: each loads all weights into the cells
     assert plan.counts["conv_buffer", "weight", "read"] == stripes * 64 * 128 * 9
 

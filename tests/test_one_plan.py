@@ -196,11 +196,11 @@ def test_a_sweep_tells_what_has_no_effect(
     from hwsim import cli
 
     file = tmp_path / "s.yaml"
-    file.write_text("machines: systolic_ws\nworkloads: lenet5_caffe\nset:\n  accumulator_bits: [8, 16]\n")
+    file.write_text("machines: systolic_ws\nworkloads: lenet5_caffe\nset:\n  mapper.pass_cycles: [8, 16]\n")
     monkeypatch.setattr(sys, "argv", ["hwsim", "sweep", str(file), "-o", str(tmp_path / "out"), "--workers", "1"])
     cli.main()
     out = capsys.readouterr().out
-    assert "lenet5_caffe on systolic_ws: no effect of accumulator_bits 8" in " ".join(out.split())
+    assert "lenet5_caffe on systolic_ws: no effect of mapper.pass_cycles 8" in " ".join(out.split())
 
 
 def test_an_exact_name_is_that_layer_alone() -> None:

@@ -81,6 +81,49 @@ def test_a_fold_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [8, 24, 32])
+def test_partial_sums_have_the_bits_of_the_accumulators(kind: str, bits: int) -> None:
+    """63 x 35 by 35 x 129: two folds of K. The outputs leave once with 8 bits, whatever is summed before is wider."""
+    m, n, k = 63, 129, 35
+    machine = hwsim.load_machine(kind, set={"accumulator_bits": bits})
+    plan = machine.plan(hwsim.Gemm("g", m=m, n=n, k=k))
+    psum = "psum" if bits > 8 else "ofmap"
+    sums = {key[::2]: n for key, n in plan.counts.items() if key[1] == psum and key[0] != "dram"}
+    if kind == "systolic_os":
+        assert sums["pe", "update"] == m * n * k
+        assert sums["pe", "drain"] == m * n
+        assert plan.counts["sram", "ofmap", "update"] == m * n
+    else:
+        assert sums["sram", "update"] == m * n * (1 if bits > 8 else 2)
+        assert sums["sram", "read"] == m * n
+        assert bits == 8 or plan.counts["sram", "ofmap", "update"] == m * n
+    assert plan.counts["dram", "ofmap", "update"] == m * n
+    assert plan.word_bits.get("psum", 8) == bits
+
+
+def test_wide_sums_do_not_fit_where_narrow_ones_do() -> None:
+    """Half of 8 KiB holds 4096 outputs of 8 bits, a quarter of those as 32-bit sums: the rest crosses DRAM."""
+    layer = hwsim.Gemm("g", m=64, n=64, k=4096)
+    change = {"memories.sram.split.ofmap": "8 KiB", "memories.sram.split.weight": "4 KiB"}
+    change |= {"memories.sram.split.ifmap": "4 KiB"}
+    narrow, wide = (
+        hwsim.load_machine("systolic_ws", set=change | {"accumulator_bits": b}).plan(layer) for b in (8, 32)
+    )
+    assert ("dram", "ofmap", "read") not in narrow.counts
+    assert narrow.dram_bytes < wide.dram_bytes
+
+
+def test_output_stationary_moves_no_partial_sums() -> None:
+    """Its sums stay in the PEs: weight stationary costs the energy of sums that go back and forth."""
+    network = hwsim.Workload("one", [hwsim.Conv2d("c", c=256, h=14, w=14, k=256, r=3, pad=1)])
+    moved = {}
+    for kind in KINDS:
+        counts = hwsim.load_machine(kind).plan(network)["c"].counts
+        moved[kind] = sum(n for (memory, tensor, _), n in counts.items() if tensor == "psum" and memory != "pe")
+    assert moved["systolic_os"] == 0 < moved["systolic_ws"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_more_bandwidth_or_buffer_never_hurts(kind: str) -> None:
     net = hwsim.Workload(
         "one", [hwsim.Conv2d("c", c=64, h=56, w=56, k=256, r=3, pad=1), hwsim.Gemm("f", m=1, n=1000, k=4096)]

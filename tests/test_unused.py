@@ -195,9 +195,9 @@ def test_an_sram_priced_at_another_size_is_told(mine: Path) -> None:
 
 def test_keys_that_the_user_gave_for_nothing_are_told_and_those_of_shipped_files_are_not(mine: Path) -> None:
     network = hwsim.Workload("w", [LAYERS["gemm"]])
-    machine_ = hwsim.load_machine(mine, set={"accumulator_bits": 8, "energy.prices.bufer": {"entry": "int8_add"}})
+    machine_ = hwsim.load_machine(mine, set={"mapper.pass_cycles": 8, "energy.prices.bufer": {"entry": "int8_add"}})
     told = {item.property: item.value for item in hwsim.simulate(machine_, network).unused}
-    assert told == {"accumulator_bits": "8", "energy.prices.bufer": ""}
+    assert told == {"mapper.pass_cycles": "8", "energy.prices.bufer": ""}
     assert not hwsim.simulate(machine("nucleo_l4r5zi"), network).unused
     board = hwsim.load_machine("nucleo_l4r5zi", set={"flash.wait_states": 7})
     assert [item.property for item in hwsim.simulate(board, network).unused] == ["flash.wait_states"]

@@ -223,7 +223,11 @@ def _check_prices(
     """Compare the plan's priced words with the measured ones, where it prices the nest's own words."""
     memories = {memory for memory, _, _ in formula}
     gated = sum(n for (component, _, action), n in plan.counts.items() if (component, action) == ("mac", "gated"))
-    words = {key: n for key, n in plan.counts.items() if key[0] in memories}
+    words: dict[Count, int] = {}
+    for (memory, tensor, action), n in plan.counts.items():
+        if memory in memories:
+            key = memory, "ofmap" if tensor == "psum" else tensor, action
+            words[key] = words.get(key, 0) + n
     own = [key for key, n in words.items() if formula.get(key) in (n, n + gated)]
     difference = check.difference
     for key in own:

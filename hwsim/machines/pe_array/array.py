@@ -122,13 +122,17 @@ class Array:
                     widths[f"{name}.{tensor}"] = width
         return widths
 
-    def widths(self, layer: Layer, problem: Problem) -> dict[str, float]:
-        """Bits of a word of each tensor, and "psum", a partial sum, where that differs from an output somewhere."""
-        widths: dict[str, float] = {operand.name: operand.bits for operand in problem.operands}
-        output, stored = problem.output, self.stored_widths(layer)
-        if output.sum_bits != output.bits or any(key.endswith(f".{output.name}") for key in stored):
-            widths["psum"] = output.sum_bits
-        return widths | stored
+    def widths(self, problem: Problem) -> dict[str, int]:
+        """Bits of a word of each tensor; "psum" is a partial sum where that is wider than an output."""
+        widths = {operand.name: operand.bits for operand in problem.operands}
+        output = problem.output
+        return widths | ({"psum": output.sum_bits} if output.sum_bits != output.bits else {})
+
+    def layer_widths(self, layer: Layer) -> dict[str, int]:
+        """Bits of a word of each tensor of a layer; passes and the study have sums as wide as outputs."""
+        bits = self.bits(layer)
+        psum = bits[2] if self.planner in ("passes", "study") else self.accumulator_bits(layer)
+        return dict(zip(TENSORS, bits)) | ({"psum": psum} if psum != bits[2] else {})
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hwsim.engine.program import Pipeline, Program, Run, Stage, spread
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.sums import split_sums
 from hwsim.machines.pe_array.work import mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, Policy, Problem, conv_problem, counts
@@ -173,10 +174,13 @@ class ConvCore:
         return min(ways, key=lambda way: (way.total, way.splits, way.streamed))
 
 
-def _problem(x: ConvShape, bits: tuple[int, int, int]) -> Problem:
+def _problem(x: ConvShape, bits: tuple[int, int, int], accumulator_bits: int = 0) -> Problem:
     """The layer as a tensor problem; images that do not share their weights are groups."""
     n, g = (x.images, x.g) if x.shared else (1, x.images * x.g)
-    return conv_problem(n, g, x.k, x.c, x.p, x.q, x.r, x.s, x.stride, x.dilation, bits)
+    return conv_problem(
+        n, g, x.k, x.c, x.p, x.q, x.r, x.s, x.stride, x.dilation, bits,
+        accumulator_bits=accumulator_bits,
+    )  # fmt: skip
 
 
 def _nest(core: ConvCore, x: ConvShape, way: ConvTraffic, memories: tuple[str, str, str]) -> Mapping:
@@ -276,13 +280,14 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         Stage("post", "post"),
         Stage("store", spec.dram),
     )
-    problem, mapping = _problem(x, bits), _nest(core, x, way, memories)
+    problem, mapping = _problem(x, bits, array.accumulator_bits(layer)), _nest(core, x, way, memories)
     totals = counts(problem, mapping, Policy(refill=() if way.streamed else (memories[1],)))
     actions = {
         key: n
         for key, n in totals.actions.items()
         if n and key[0] != spec.dram and key[2] in ("read", "fill", "update", "drain")
     }
+    actions = split_sums(problem, actions, memories[2])
     reads = {"ifmap": way.ifmap * x.images, "weight": way.weights * (1 if stays else x.images)}
     writes = _ceil(outputs * bits[2], 8) * x.images
     actions[spec.dram, "ifmap", "read"] = reads["ifmap"] * 8 // bits[0]
@@ -305,7 +310,7 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         peak_macs_per_cycle=array.pes,
         dram_bytes=sum(reads.values()) + writes,
         bounds={"load": "dram", "mac": "compute", "post": "post-processor", "store": "dram"},
-        word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
+        word_bits=array.widths(problem),
         problem=problem,
         mapping=mapping,
         parts=((problem, mapping, totals.policy),),

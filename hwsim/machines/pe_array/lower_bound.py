@@ -18,7 +18,7 @@ from hwsim.energy import word_width
 from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.row_stationary import limits_of
-from hwsim.machines.pe_array.spec import TENSORS, Tensor
+from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action
@@ -35,7 +35,7 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     if work is None:
         return LowerBound()
     spec, bits = array.spec, array.bits(layer)
-    width: dict[str, float] = dict(zip(TENSORS, bits))
+    width: dict[str, float] = {**array.layer_widths(layer)}
     counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array)
     mac_count = counts["mac", "", layer.input.dtype]
     slots = mac_count if spec.array.zeros == "skip" else work.macs
@@ -48,7 +48,7 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     if array.planner == "passes":
         cycles = max(cycles, _passes(array, layer, work, mac_count, counts))
     elif spec.array.wiring == "systolic":
-        cycles = max(cycles, _flow(array, work, counts))
+        cycles = max(cycles, _flow(array, work, counts, "psum" in width))
     outer = spec.memories[spec.dram]
     assert outer.bandwidth is not None
     speed = spec.bytes_per_second(outer.bandwidth, outer, bits[0]) * Fraction(outer.efficiency)
@@ -116,7 +116,7 @@ def _passes(array: Array, layer: Layer, work: GemmWork, mac_count: int, counts: 
     return cycles
 
 
-def _flow(array: Array, work: GemmWork, counts: dict[Action, int]) -> Fraction:
+def _flow(array: Array, work: GemmWork, counts: dict[Action, int], apart: bool) -> Fraction:
     """Systolic: the PEs hold one operand, the others flow past; without a FIFO, folds do not overlap."""
     spec = array.spec
     if spec.array.fifo_tiles:
@@ -129,6 +129,11 @@ def _flow(array: Array, work: GemmWork, counts: dict[Action, int]) -> Fraction:
         (buffer, fold.along_rows, cols),
         (buffer, fold.along_columns, rows),
     ):
-        counts[memory, tensor, "update" if tensor == "ofmap" else "read"] = ceil(work.macs / side)
+        least = ceil(work.macs / side)
+        if tensor == "ofmap" and apart:  # partial sums are counted apart; PEs hold no others
+            final = min(least, work.b * work.m * work.n) if memory == buffer else 0
+            counts[memory, "psum", "update"] = least - final
+            least = final
+        counts[memory, tensor, "update" if tensor == "ofmap" else "read"] = least
     folds, steps = folds_of(fold, rows, cols, work)
     return Fraction(folds * fold_cycles(fold, rows, cols, steps))

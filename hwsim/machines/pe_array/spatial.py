@@ -153,7 +153,10 @@ def lower(
     own = actions is not None
     actions = actions if actions is not None else _actions(array, layer, problem, counted)
     executed = _count_macs(array, layer, problem, actions)
-    widths = array.widths(layer, problem)
+    stored = array.stored_widths(layer)
+    widths: dict[str, float] = {**array.widths(problem), **stored}
+    if any(key.endswith(f".{problem.output.name}") for key in stored):
+        widths["psum"] = problem.output.sum_bits  # dense, also where no wider than an output
     outer = {"read": Fraction(0), "update": Fraction(0)}
     for (memory, tensor, action), words in actions.items():
         if memory == spec.dram and action in outer:

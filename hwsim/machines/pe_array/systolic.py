@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.sums import split_sums
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
-from hwsim.machines.plan import LayerPlan
+from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Counts, Fold, Keep, Loop, Mapping, Node, Problem, batched_gemm_problem, counts, footprints
 from hwsim.workload import Layer
 
 __all__ = ["fold_cycles", "folds_of", "plan_systolic"]
+
+_ACCESSES = ("read", "fill", "update", "drain")
 
 
 def fold_cycles(fold: Fold, rows: int, cols: int, steps: int) -> int:
@@ -43,6 +46,10 @@ def _nests(array: Array, problem: Problem) -> list[Mapping]:
     outer: list[Node] = [Keep(spec.dram, ("ifmap", "weight", "ofmap")), Loop("B", 1)]
     buffer = list(spec.memories)[1]
     limits = array.capacity_bits()[buffer]
+    output = problem.output
+    # Where K is folded, the buffer holds partial sums; output stationary, they are in the PEs.
+    sums = fold.stationary != output.name and problem.dims["K"] > spec.array.rows
+    width = {o.name: o.sum_bits if sums and o.output else o.bits for o in problem.operands}
     nests = []
     for first, second in (((row, rows), (col, cols)), ((col, cols), (row, rows))):
         folds: list[Node] = [Loop(*first), Loop(*second)]
@@ -52,7 +59,7 @@ def _nests(array: Array, problem: Problem) -> list[Mapping]:
             # A tensor that fits nowhere streams through the buffer in order: each word is used once in a fold.
             for place in (0, 1, 2):
                 trial = Mapping((*outer, *folds[:place], Keep(buffer, (tensor,)), *folds[place:], *inner))
-                bits = footprints(problem, trial)[buffer, tensor] * problem.operand(tensor).bits
+                bits = footprints(problem, trial)[buffer, tensor] * width[tensor]
                 room = limits[tensor] if isinstance(limits, dict) else limits - amount
                 if bits <= room or place == 2:
                     places[place].append(tensor)
@@ -67,15 +74,16 @@ def _nests(array: Array, problem: Problem) -> list[Mapping]:
     return nests
 
 
-def _dram_words(problem: Problem, totals: Counts, dram: str, raw_ifmap: int) -> dict[tuple[str, str], int]:
-    """Words between DRAM and the chip. DRAM holds the image, not its im2col matrix: its share of the matrix is read."""
-    ifmap = totals.actions.get((dram, "ifmap", "read"), 0)
-    return {
-        ("ifmap", "read"): -(-ifmap * raw_ifmap // problem.words("ifmap")),
-        ("weight", "read"): totals.actions.get((dram, "weight", "read"), 0),
-        ("ofmap", "read"): totals.actions.get((dram, "ofmap", "read"), 0),
-        ("ofmap", "update"): totals.actions.get((dram, "ofmap", "update"), 0),
-    }
+def _words(array: Array, problem: Problem, totals: Counts, raw_ifmap: int) -> dict[Action, int]:
+    """Words that memories move. DRAM holds the image, not its im2col matrix: its share of the matrix is read."""
+    dram, words = array.spec.dram, {}
+    for (memory, tensor, action), number in totals.actions.items():
+        if not number or action not in (("read", "update") if memory == dram else _ACCESSES):
+            continue
+        if (memory, tensor) == (dram, "ifmap"):
+            number = -(-number * raw_ifmap // problem.words("ifmap"))
+        words[memory, tensor, action] = number
+    return split_sums(problem, words, "pe")
 
 
 def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
@@ -83,27 +91,25 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
     spec = array.spec
     work = as_gemm(layer, batch)
     assert work is not None
-    bits = array.bits(layer)
-    width = dict(zip(("ifmap", "weight", "ofmap"), bits))
-    problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
+    problem = batched_gemm_problem(
+        work.b, work.m, work.n, work.k, array.bits(layer), accumulator_bits=array.accumulator_bits(layer)
+    )
+    width = array.widths(problem)
     raw_ifmap = min(layer.inputs * batch, problem.words("ifmap"))
     folds, steps = folds_of(spec.fold, spec.array.rows, spec.array.cols, work)
     cycles = fold_cycles(spec.fold, spec.array.rows, spec.array.cols, steps)
-    best: tuple[int, Mapping, Counts, dict[tuple[str, str], int]] | None = None
+    best: tuple[int, int, Mapping, Counts, dict[Action, int]] | None = None
     for mapping in _nests(array, problem):
         totals = counts(problem, mapping)
-        dram = _dram_words(problem, totals, spec.dram, raw_ifmap)
-        traffic = sum(words * width[tensor] for (tensor, _), words in dram.items())
-        if best is None or traffic < best[0]:
-            best = (traffic, mapping, totals, dram)
+        actions = _words(array, problem, totals, raw_ifmap)
+        moved = {"read": 0, "update": 0}
+        for (memory, tensor, action), words in actions.items():
+            if memory == spec.dram:
+                moved[action] += words * width[tensor]
+        if best is None or sum(moved.values()) < best[0] + best[1]:
+            best = (moved["read"], moved["update"], mapping, totals, actions)
     assert best is not None
-    _, mapping, totals, dram = best
-    loads = sum(w * width[t] for (t, action), w in dram.items() if action == "read")
-    stores = sum(w * width[t] for (t, action), w in dram.items() if action == "update")
-    actions = {
-        k: n for k, n in totals.actions.items() if k[0] != spec.dram and k[2] in ("read", "fill", "update", "drain")
-    }
-    actions |= {(spec.dram, tensor, action): words for (tensor, action), words in dram.items() if words}
+    loads, stores, mapping, totals, actions = best
     actions |= mac_actions(layer, work.macs, spec.array)
     outer = spec.memories[spec.dram]
     buffer = list(spec.memories)[1]

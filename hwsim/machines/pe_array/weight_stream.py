@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.sums import split_sums
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Keep, Loop, Mapping, Node, batched_gemm_problem, counts
@@ -138,7 +139,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     assert work is not None
     bits = array.bits(layer)
     shape = spec.array
-    buffer, sums, depth = _memories(array)
+    buffer, sums, depth = _memories(array, array.accumulator_bits(layer))
     tiles = tiling(layer, work, shape.rows, shape.cols)
     passes = _ceil(bits[0], 8) * _ceil(bits[1], 8)
     tile_bytes = _ceil(shape.rows * shape.cols * bits[1], 8)
@@ -183,7 +184,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         Stage("product", "array", buffer=tiles.k_tiles * (resident - 1) + 1),
         Stage("activate", "activation unit"),
     )
-    problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits=bits)
+    problem = batched_gemm_problem(work.b, work.m, work.n, work.k, bits, accumulator_bits=array.accumulator_bits(layer))
     mapping = _nest(tiles, part, min(chunk, part), (spec.dram, buffer, sums))
     totals = counts(problem, mapping)
     # What a layer reads from the buffer another has put there: it is counted where it is written.
@@ -192,6 +193,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         for key, n in totals.actions.items()
         if n and key[0] != spec.dram and key[2] in (("read", "update") if key[0] == buffer else _ACCESSES)
     }
+    actions = split_sums(problem, actions, sums)
     actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
     actions |= mac_actions(layer, work.macs, spec.array)
     actions["post", "", "op"] = work.b * work.m * work.n
@@ -212,7 +214,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         peak_macs_per_cycle=array.pes,
         dram_bytes=total_tiles * tile_bytes,
         bounds={"fetch": "weight fetch", "shift": "weight shift", "product": "compute", "activate": "activation"},
-        word_bits=dict(zip(("ifmap", "weight", "ofmap"), bits)),
+        word_bits=array.widths(problem),
         problem=problem,
         mapping=mapping,
         cycles={"compute": compute},
@@ -241,7 +243,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     )
 
 
-def _memories(array: Array) -> tuple[str, str, int]:
+def _memories(array: Array, accumulator_bits: int) -> tuple[str, str, int]:
     """Names of the buffer of activations and of the accumulators, and the rows of sums that these hold."""
     spec = array.spec
     inner = list(spec.memories.items())[1:]
@@ -250,7 +252,7 @@ def _memories(array: Array) -> tuple[str, str, int]:
     if buffer is None or sums is None:
         what = "a memory that holds ifmap and ofmap" if buffer is None else "a memory of a size that holds ofmap alone"
         raise InputError([Fault(array.document.name, "memories", f"an array with streamed weights needs {what}")])
-    depth = int(spec.memories[sums].size or 0) * 8 // (spec.array.cols * (spec.accumulator_bits or 32))
+    depth = int(spec.memories[sums].size or 0) * 8 // (spec.array.cols * accumulator_bits)
     if not depth:
         raise InputError([Fault(array.document.name, f"memories.{sums}.size", "must hold one row of partial sums")])
     return buffer, sums, depth
