@@ -89,6 +89,23 @@ def test_depthwise_fills_a_kernel_group_with_as_many_channels(large: Machine) ->
     assert plan.macs == plan.macs_executed == 64 * 9 * 28 * 28
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", ["m", "n", "k"])
+def test_a_larger_product_is_never_quicker(machine: Machine, dim: str) -> None:
+    """A step to more stripes or kernel groups hides no more than it adds."""
+    before = 0
+    for size in (*range(1, 130), 255, 256, 257):
+        now = cycles(machine, Gemm("g", **({"m": 64, "n": 64, "k": 64} | {dim: size})))
+        assert now >= before, size
+        before = now
+
+
+def test_no_more_groups_are_merged_than_take_as_many_kernel_groups(large: Machine) -> None:
+    """4 groups of 10 kernels: 3 fit 32 cells, but 2 and 2 take two kernel groups as well, with fewer zeros."""
+    plan = large.plan(Conv2d("c", c=40, h=14, w=14, k=40, r=3, pad=1, groups=4))
+    assert plan.counts["dram", "weight", "read"] == 40 * 9 * 10 * 2
+
+
 def test_a_fully_connected_layer_waits_for_the_weights_of_the_cells(large: Machine) -> None:
     """A single position takes as long as the loading of the next weights into 32 cells; DRAM takes longer still."""
     layer = Gemm("fc", n=1000, k=2048)

@@ -113,6 +113,13 @@ def test_wide_sums_do_not_fit_where_narrow_ones_do() -> None:
     assert narrow.dram_bytes < wide.dram_bytes
 
 
+def test_a_depthwise_layer_is_bound_by_the_shape_of_the_array() -> None:
+    """Nine weights of one channel at a time on 32 x 32 PEs."""
+    layer = hwsim.Conv2d("d", c=31, h=28, w=28, k=31, r=3, pad=1, groups=31)
+    row = hwsim.simulate(hwsim.load_machine("systolic_ws"), hwsim.Workload("one", [layer])).rows[0]
+    assert row["bound"] == "array shape (9 of 1024 PEs)"
+
+
 def test_output_stationary_moves_no_partial_sums() -> None:
     """Its sums stay in the PEs: weight stationary costs the energy of sums that go back and forth."""
     network = hwsim.Workload("one", [hwsim.Conv2d("c", c=256, h=14, w=14, k=256, r=3, pad=1)])

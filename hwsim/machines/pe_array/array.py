@@ -11,7 +11,7 @@ from hwsim.energy.price import Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec, Tensor
-from hwsim.mapping import Problem
+from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer, TensorType
 from hwsim.workload.compression import expected_bits
@@ -23,6 +23,9 @@ STEPS_BIT = 64
 """Steps in a bit of the average word of a format."""
 
 Planner = Literal["folds", "streamed weights", "adder trees", "passes", "study", "search"]
+
+_IDLE_SHARE = 0.5
+"""Share of the PEs below which the array's shape, not its speed, is what a layer waits for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,12 @@ class Array:
         bits = self.bits(layer)
         psum = bits[2] if self.planner in ("passes", "study") else self.accumulator_bits(layer)
         return dict(zip(TENSORS, bits)) | ({"psum": psum} if psum != bits[2] else {})
+
+    def compute_bound(self, macs: int, counted: Counts) -> str:
+        """What holds back a layer that waits for the array: its shape, where most PEs are idle."""
+        if macs < _IDLE_SHARE * counted.cycles * self.pes:
+            return f"array shape ({counted.instances} of {self.pes} PEs)"
+        return "compute"
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""

@@ -29,7 +29,7 @@ from hwsim.workload.product import Product
 __all__ = ["ConvCore", "ConvTraffic", "ConvShape", "plan_broadcast"]
 
 _IMAGE_CHANNELS = 4
-_MOST_TILES = 256
+_TILES = 1024
 
 
 def _ceil(a: int, b: int) -> int:
@@ -110,7 +110,8 @@ class ConvCore:
 
     def group_count(self, x: ConvShape) -> int:
         """Groups that one kernel group takes in: their kernels padded with zeros to the channels of all."""
-        return max(1, min(x.g, self.cells // x.k, self.lanes))
+        most = max(1, min(x.g, self.cells // x.k, self.lanes))
+        return _ceil(x.g, _ceil(x.g, most))  # as few as take as many kernel groups: no more zeros than that
 
     def image_lines(self, x: ConvShape) -> int:
         """Lines packed together, or 0 for a layer that is no image."""
@@ -258,19 +259,20 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         return array.transfer_ticks(dram, size_bytes)
 
     lines, columns = core.stripe(x)
-    stripes = core.kernel_groups(x) * _ceil(x.p, lines) * _ceil(x.q, columns)
-    tiles = max(1, min(_MOST_TILES, stripes))
+    last = min(x.k, core.cells) * lines * columns
     work = array.cycle_ticks(mac_cycles)
     after = array.cycle_ticks(post_cycles, spec.post.clock if spec.post is not None else None)
     store = load(_ceil(outputs * bits[2], 8))
 
     def image(weights: bool) -> tuple[Run, ...]:
-        """The tiles of one image: the first waits for what must be there before anything starts, the rest streams."""
+        """One image: it waits for what must be there before anything starts, then streams; the last stripe's outputs
+        leave when all is multiplied."""
         total = load(way.ifmap + way.weights * weights)
-        ahead = load(way.head_ifmap + way.head_weights * weights) if tiles > 1 else total
-        first = (ahead, *(_ceil(ticks, tiles) for ticks in (work, after, store)))
-        rest = (all_of_it - one for all_of_it, one in zip((total, work, after, store), first))
-        return (Run(1, first), *(spread(tiles - 1, *rest) if tiles > 1 else ()))
+        ahead = load(way.head_ifmap + way.head_weights * weights)
+        wait = max(0, after * last // outputs - array.cycle_ticks(lines * columns))
+        end = (wait, store * last // outputs)
+        rest = (total - ahead, work, after - end[0], store - end[1])
+        return Run(1, (ahead, 0, 0, 0)), *spread(_TILES, *rest), Run(1, (0, 0, *end))
 
     stays = way.resident and x.shared
     stream = (Run(1, image(True)), Run(x.images - 1, image(not stays)))
@@ -295,6 +297,7 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     actions[spec.dram, "ofmap", "update"] = outputs * x.images
     actions |= mac_actions(layer, x.macs, spec.array)
     actions["post", "", "op"] = outputs * x.images
+    bound = array.compute_bound(x.macs, totals)
     busy = {"compute": mac_cycles, "post-processor": post_cycles}
     share = x.macs / x.images / (mac_cycles * core.cells * core.lanes)
     return LayerPlan(
@@ -309,7 +312,8 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
         compute_cycles=mac_cycles * x.images,
         peak_macs_per_cycle=array.pes,
         dram_bytes=sum(reads.values()) + writes,
-        bounds={"load": "dram", "mac": "compute", "post": "post-processor", "store": "dram"},
+        bounds={"load": "dram", "mac": bound, "post": "post-processor", "store": "dram"},
+        compute_bounds=("compute", bound),
         word_bits=array.widths(problem),
         problem=problem,
         mapping=mapping,

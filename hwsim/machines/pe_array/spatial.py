@@ -44,9 +44,6 @@ from hwsim.workload.product import geometry_of
 
 __all__ = ["cost_of", "lower", "plan_by_hand", "plan_by_search"]
 
-_IDLE_SHARE = 0.5
-"""Share of the PEs below which the array's shape, not its speed, is what a layer waits for."""
-
 
 def plan_by_hand(array: Array, layer: Layer, batch: int, lines: list[str]) -> LayerPlan:
     """Plan a layer by a loop nest that the file gives.
@@ -165,8 +162,8 @@ def lower(
         load, store = (rate.of_bits(bits) for rate, bits in zip(cost.rates, map(ceil, outer.values())))
         time = replace(time, load=load, store=store, first=min(time.first, load), last=min(time.last, store))
     busiest = time.busiest
-    if busiest == "compute" and problem.macs < _IDLE_SHARE * counted.cycles * array.pes:
-        busiest = f"array shape ({counted.instances} of {array.pes} PEs)"
+    if busiest == "compute":
+        busiest = array.compute_bound(problem.macs, counted)
     stages = (Stage("load", spec.dram, buffer=time.slots), Stage("compute", "array"), Stage("store", spec.dram))
     runs = tuple(Run(number, tuple(ticks)) for number, *ticks in time.runs)
     extents = " x ".join(f"{n} {axis}" for axis, n in mapping.spatial_extents(problem).items() if n > 1)

@@ -111,6 +111,7 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
     assert best is not None
     loads, stores, mapping, totals, actions = best
     actions |= mac_actions(layer, work.macs, spec.array)
+    bound = array.compute_bound(work.macs, totals)
     outer = spec.memories[spec.dram]
     buffer = list(spec.memories)[1]
 
@@ -143,7 +144,8 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
         compute_cycles=folds * cycles,
         peak_macs_per_cycle=array.pes,
         dram_bytes=-(-(loads + stores) // 8),
-        bounds={"load": "dram", "compute": "compute", "store": "dram"},
+        bounds={"load": "dram", "compute": bound, "store": "dram"},
+        compute_bounds=("compute", bound),
         word_bits=width,
         problem=problem,
         mapping=mapping,
