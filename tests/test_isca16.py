@@ -74,9 +74,51 @@ def test_figure_10_is_met_within_a_percent() -> None:
 def test_row_stationary_takes_the_least_energy(pes: int, batch: int) -> None:
     ours = energy_per_mac("row_stationary", pes, batch)
     others = {name: energy_per_mac(name, pes, batch) for name in DATAFLOWS[1:]}
-    # The study: 1.4 to 2.5 times less energy in the convolutions of AlexNet; with batch 1 filters are reused less.
-    assert all(other > 1.1 * ours for other in others.values()), (ours, others)
-    assert max(others.values()) == others["no_local_reuse"]
+    # The study: 1.4 to 2.5 times less energy in the convolutions of AlexNet, here within 8 percent.
+    assert all(1.4 * 0.92 < other / ours < 2.5 * 1.08 for other in others.values()), (ours, others)
+    # With one image, one pixel at a time fetches every weight from the buffer for each MAC.
+    assert max(others, key=others.__getitem__) == ("output_stationary_C" if batch == 1 else "no_local_reuse")
+
+
+@pytest.mark.parametrize("pes", [256, 512, 1024])
+def test_order_of_the_dataflows_with_a_batch(pes: int) -> None:
+    """Rows that stay cost least; then outputs of a patch, weights, outputs of a pixel; nothing that stays costs most."""
+    order = sorted(DATAFLOWS, key=lambda name: energy_per_mac(name, pes, 16))
+    assert order[0] == "row_stationary"
+    assert order[1] == "output_stationary_B"
+    assert set(order[2:4]) == {"output_stationary_A", "weight_stationary"}
+    assert order[4:] == ["output_stationary_C", "no_local_reuse"]
+
+
+def test_one_pixel_of_each_image_by_hand() -> None:
+    """CONV5: 256 PEs as 16 filters x one pixel of each of 16 images; windows of 3 x 3 overlap and are fetched whole."""
+    work = as_conv(ALEXNET["conv5"], 16)
+    assert work is not None
+    choice = choose(work, "output_stationary_C", budget_of("output_stationary_C"))
+    assert choice is not None
+    assert {key: choice.tiles[key] for key in ("ms", "im", "y", "x", "m", "order")} == {
+        "ms": 16, "im": 16, "y": 1, "x": 1, "m": 80, "order": 0,
+    }  # fmt: skip
+    assert 80 * 192 * 9 + 16 * 192 * 9 <= 256 * (256 + 1.6 * 255)  # filters and windows that the buffer holds
+    assert choice.words["glb", "weight"] * 16 == work.macs
+    assert choice.words["glb", "ifmap"] * 16 == work.macs
+    assert choice.words["noc", "weight"] == choice.words["noc", "ifmap"] == work.macs
+    assert choice.words["dram", "ifmap"] == 2 * (2 * 192 * 16 * 13 * 13 * 9)  # twice: 128 filters are 80 and 48
+    alone = choose(replace(work, n=1), "output_stationary_C", budget_of("output_stationary_C"))
+    assert alone is not None
+    assert alone.words["glb", "weight"] == work.macs // 16
+
+
+def test_weights_that_stay_let_ifmaps_stream() -> None:
+    """CONV1: 2 filters of 11 x 11 fit 256 PEs, so the ifmaps come 48 times; their partial sums wait in the buffer."""
+    work = as_conv(ALEXNET["conv1"], 16)
+    assert work is not None
+    choice = choose(work, "weight_stationary", budget_of("weight_stationary"))
+    assert choice is not None
+    assert choice.tiles == {"m": 2, "c": 1}
+    assert choice.words["dram", "ifmap"] == choice.words["glb", "ifmap"] == 48 * 3 * 16 * 227 * 227
+    assert choice.words["glb", "ofmap"] == 2 * 2 * 16 * 96 * 55 * 55  # three channels, one after another
+    assert choice.words["rf", "weight"] == work.macs
 
 
 def test_levels_of_the_figure_are_the_components() -> None:
@@ -130,6 +172,56 @@ def test_what_the_study_moves_and_a_nest_does_not() -> None:
     assert refetch["dram"] == {"tensor": "weight", "memory": "dram", "words": 56 * 64 * 3 * 9, "nest": 64 * 3 * 9}
 
 
+def sized(axis: str, size: int, taps: int) -> ConvWork:
+    dims = {"n": 2, "k": 31, "c": 29} | {axis: size}
+    side = 7 if taps > 1 else 1
+    return ConvWork(
+        dims["n"], 1, dims["k"], dims["c"], side, side, taps, taps, (1, 1), (1, 1), side + taps - 1, side + taps - 1
+    )
+
+
+@pytest.mark.parametrize("taps", [1, 3])
+@pytest.mark.parametrize("axis", ["n", "k", "c"])
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_a_larger_layer_never_costs_less(dataflow: str, axis: str, taps: int) -> None:
+    """Tiles need not divide a dim, so that no size is unlucky: batch, filters and channels from 1 to 257."""
+    budget = budget_of(dataflow)
+    costs = []
+    for size in range(1, 258):
+        choice = choose(sized(axis, size, taps), dataflow, budget)
+        if choice is None:  # no room for the partial sums of the whole batch, nor for those of a larger one
+            assert (dataflow, axis) == ("weight_stationary", "n")
+            break
+        costs.append(choice.cost)
+    assert costs == sorted(costs)
+
+
+def test_prime_sizes_use_the_array() -> None:
+    machine = hwsim.load_machine("eyeriss_isca16")
+    energy = {}
+    for k in (256, 257, 258):
+        layer = hwsim.Gemm("fc", m=16, n=k, k=k)
+        plan = machine.plan(layer, 1)
+        assert plan.columns["active_pes"] > 200
+        work = as_conv(layer, 1)
+        assert work is not None
+        choice = choose(work, "row_stationary", budget_of("row_stationary"))
+        assert choice is not None
+        assert from_nest(choice, work) == {key: n for key, n in choice.words.items() if n}
+        energy[k] = choice.cost
+    assert energy[256] <= energy[257] <= energy[258] < 1.02 * energy[256]
+
+
+def test_more_register_file_never_costs_more() -> None:
+    for name in ("conv1", "conv2", "conv3", "fc6"):
+        work = as_conv(ALEXNET[name], 4)
+        assert work is not None
+        choices = [choose(work, "row_stationary", Budget(256, 65536, rf)) for rf in (64, 128, 256, 512, 1024)]
+        costs = [choice.cost for choice in choices if choice is not None]
+        assert len(costs) == 5
+        assert costs == sorted(costs, reverse=True)
+
+
 works = st.builds(
     lambda n, g, k, c, p, q, r, s, stride: ConvWork(
         n, g, k, c, p, q, r, s, (stride, stride), (1, 1), (p - 1) * stride + r, (q - 1) * stride + s
@@ -164,7 +256,9 @@ def test_a_nest_fits_and_never_moves_more_than_the_closed_form(
     problem, mapping = problem_of(work), nest(choice, work, NAMES)
     mapping.validate(problem)
     assert mapping.spatial_extents(problem).get("pe", 1) <= pes
-    if choice.tiles.get("held", 1):  # ifmaps that stream through the buffer take no room
+    if dataflow == "weight_stationary":  # ifmaps that stream through the buffer take no room
+        check_capacity(problem, mapping, {"glb": {"ofmap": glb * 16, "ifmap": 10**9}, "rf": budget.rf * 16})
+    else:
         check_capacity(problem, mapping, {"glb": glb * 16, "rf": budget.rf * 16})
     words = from_nest(choice, work)
     # A loop of one step moves nothing when it comes round; the closed form moves its tile all the same. Partial sums

@@ -24,6 +24,10 @@ def search(
     bank: int,
     row_words: int,
     min_occupation: float,
+    psum_port: float,
+    ifmap_port: float,
+    filter_port: float,
+    pass_cycles: float,
     images: list[int],
     filters: list[int],
-) -> tuple[tuple[int, int, int, int, int, int, int], int, int] | None: ...
+) -> tuple[tuple[int, int, int, int, int, int, int], int] | None: ...

@@ -74,8 +74,21 @@ def limits_of(array: Array, word_bits: int) -> tuple[Limits, dict[str, str]]:
         bank=bank_words,
         row_words=spec.mapper.row_words or 2**40,
         min_occupation=spec.mapper.min_occupation,
+        psum_port=float(_port(array, names["buffer"], "ofmap", word_bits)),
+        ifmap_port=float(_port(array, names["buffer"], "ifmap", word_bits)),
+        filter_port=float(_port(array, names["filter"], "weight", word_bits)),
+        pass_cycles=spec.mapper.pass_cycles,
     )
     return limits, names
+
+
+def _port(array: Array, memory: str, tensor: Tensor, word_bits: int) -> Fraction:
+    """Words a cycle through the port of a tensor; as good as unlimited where the file gives none."""
+    level = array.spec.memories[memory]
+    rate = level.ports.get(tensor)
+    if rate is None:
+        return Fraction(2**40)
+    return array.spec.bytes_per_second(rate, level, word_bits) / Fraction(word_bits, 8) / array.clock_hz
 
 
 def plan_row_stationary(array: Array, layer: Layer, batch: int, by_hand: str | None = None) -> LayerPlan:
@@ -136,23 +149,11 @@ class _Chip:
         # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
         skips = spec.array.zeros == "skip"
         self.executed = Fraction(effectual_share(layer, spec.array)) if skips else 1
-        self.psum_port = self._port(names["buffer"], "ofmap")
-        self.ifmap_port = self._port(names["buffer"], "ifmap")
-        self.filter_port = self._port(names["filter"], "weight")
+        self.psum_port = _port(array, names["buffer"], "ofmap", self.bits[0])
+        self.ifmap_port = _port(array, names["buffer"], "ifmap", self.bits[0])
+        self.filter_port = _port(array, names["filter"], "weight", self.bits[0])
         link = spec.bytes_per_second(self.dram.bandwidth, self.dram, self.bits[0])  # type: ignore[arg-type]
         self.byte_ticks = array.timebase.rate_hz / link
-
-    def _port(self, memory: str, tensor: Tensor) -> Fraction:
-        """Words a cycle through the port of a tensor; as good as unlimited where the file gives none."""
-        level = self.array.spec.memories[memory]
-        rate = level.ports.get(tensor)
-        if rate is None:
-            return Fraction(2**40)
-        return (
-            self.array.spec.bytes_per_second(rate, level, self.bits[0])
-            / Fraction(self.bits[0], 8)
-            / self.array.clock_hz
-        )
 
     def _packed(self, tensor: Tensor, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""
@@ -194,9 +195,9 @@ class _Chip:
         if setup:
             self.runs.append(Run(1, (0, ceil(setup), 0)))
         stages = (
-            Stage("load", spec.dram, buffer=2 if self.buffer.double_buffered else 1),
-            Stage("process", "array", buffer=2),
-            Stage("drain", spec.dram),
+            Stage("load", "link", buffer=4 if self.buffer.double_buffered else 2),  # a channel group is two tiles
+            Stage("process", "array", buffer=4),
+            Stage("drain", "link"),
         )
         glb = sum(
             n for (c, _, a), n in self.actions.items() if c == self.names["buffer"] and a in ("read", "update", "drain")
@@ -208,7 +209,7 @@ class _Chip:
             layer,
             self.batch,
             "row stationary",
-            Program({spec.dram: 1, "array": 1}, (Pipeline("passes", stages, tuple(self.runs)),)),
+            Program({"link": 1, "array": 1}, (Pipeline("passes", stages, tuple(self.runs)),)),
             self.actions,
             macs=work.macs,
             macs_live=layer.macs_live * self.batch,
@@ -242,15 +243,13 @@ class _Chip:
     def _choice(self) -> Message:
         """What the mapping was chosen from."""
         chosen, share = self.chosen, self.limits.min_occupation
-        if not chosen.candidates:
+        if not chosen.ties:
             return Message("pe_array.own_mapping", "the mapping comes from the machine file")
         template = (
-            "feasible mappings: {feasible:,}; of those with at least {share:.0%} of the most active PEs, "
-            "this one has the least DRAM traffic"
+            "of the mappings with at least {share:.0%} of the most active PEs, this one has the least DRAM traffic"
         )
         template += ", as {others:count other}" if chosen.ties > 1 else ""
-        values = {"feasible": chosen.candidates, "share": share, "others": chosen.ties - 1}
-        return Message("pe_array.row_stationary_search", template, values)
+        return Message("pe_array.row_stationary_search", template, {"share": share, "others": chosen.ties - 1})
 
     def _macs(self) -> int:
         """Count MACs, and those that a zero gates or skips; returns how many the array executes."""
@@ -267,7 +266,7 @@ class _Chip:
     def _count(self, mapping: RsMapping, rows: int) -> None:
         """Add the counts of the strips that share a mapping."""
         refills = self.array.spec.mapper.halo == "refill"
-        bare = replace(mapping, candidates=0, ties=0)
+        bare = replace(mapping, ties=0)
         part, counted = _counted(replace(self.work, p=rows), bare, tuple(self.names.items()), self.bits, refills)
         self.nests.append(part)
         dram = self.array.spec.dram
@@ -277,55 +276,60 @@ class _Chip:
             if n and action in ("deliver", "reduce") and memory in (self.names["buffer"], self.names["filter"]):
                 self.actions["noc", tensor, action] = self.actions.get(("noc", tensor, action), 0) + n
 
-    def _time(self, mapping: RsMapping, height: int, inside: int, f: int, strips: int) -> None:
-        """Add the fills of like strips: each channel group is loaded, processed for all filters, drained at the end."""
+    def _time(self, mapping: RsMapping, height: int, inside: int, f: int, number: int) -> None:
+        """Add the fills of like strips, of full groups of images and filters and of those that are left."""
+        w, m = self.work, mapping
+        for n, images in strips(w.n, m.n):
+            for k, filters in strips(w.k, m.m):
+                self._fills(replace(m, n=n, m=k), height, inside, f, w.g * images * filters * number)
+
+    def _fills(self, mapping: RsMapping, height: int, inside: int, f: int, groups: int) -> None:
+        """Each channel group of a tile is loaded and processed for all its filters; the tile is drained at the end."""
         w, array, m = self.work, self.array, mapping
-        groups = w.g * (w.n // m.n) * (w.k // m.m) * strips
-        passes = m.m // (m.p * m.t)
         rows = (height - 1) * w.stride[0] + (w.r - 1) * w.dilation[0] + 1
         width = (f - 1) * w.stride[1] + (w.s - 1) * w.dilation[1] + 1
         stored = min(width, w.real_cols)
         out = self._packed("ofmap", m.n * m.m * height, f, self.layer.output.density)
         self.bytes["ofmap"] += groups * Fraction(out)
 
-        def fill(channels: int, number: int) -> tuple[tuple[int, int], tuple[int, int]]:
-            """Ticks of load and processing of a channel group, the first one and others; adds up bytes and cycles."""
+        def fill(channels: int, number: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+            """Ticks of a channel group: what it waits for and its passes, then what arrives while the array works."""
             q = min(m.q, -(-channels // m.r))
-            parts = {
-                "compute": m.p * q * w.s * self.executed,
-                "psum port": height * m.p * m.t / self.psum_port,
-                "ifmap port": channels * w.stride[1] * rows / self.ifmap_port,
-            }
-            binding = max(parts, key=lambda name: parts[name])
-            body = ceil(m.n * f * parts[binding])
-            weights = m.p * m.t * channels * w.r * w.s
-            ramp = (
-                ceil(weights / self.filter_port + channels * w.s * rows / self.ifmap_port)
-                + array.spec.mapper.pass_cycles
-            )
-            cycles = passes * (body + ramp)
             image = self._packed("ifmap", channels * inside, stored, self.layer.input.density)
-            filters = self._packed("weight", m.p * m.t, channels * w.r * w.s, self.layer.weight.density)
-            self.busy[binding] = self.busy.get(binding, 0) + groups * number * passes * body
-            self.busy["pass start"] = self.busy.get("pass start", 0) + groups * number * passes * ramp
-            self.compute_cycles += groups * number * cycles
             self.bytes["ifmap"] += groups * number * m.n * Fraction(image)
-            self.bytes["weight"] += groups * number * passes * Fraction(filters)
+            cycles, loaded, first = 0, Fraction(0), Fraction(0)
+            for pt, passes in strips(m.m, m.p * m.t):
+                parts = {
+                    "compute": -(-pt // m.t) * q * w.s * self.executed,
+                    "psum port": height * pt / self.psum_port,
+                    "ifmap port": channels * w.stride[1] * rows / self.ifmap_port,
+                }
+                binding = max(parts, key=lambda name: parts[name])
+                body = ceil(m.n * f * parts[binding])
+                weights = pt * channels * w.r * w.s
+                ramp = (
+                    ceil(weights / self.filter_port + channels * w.s * rows / self.ifmap_port)
+                    + array.spec.mapper.pass_cycles
+                )
+                self.busy[binding] = self.busy.get(binding, 0) + groups * number * passes * body
+                self.busy["pass start"] = self.busy.get("pass start", 0) + groups * number * passes * ramp
+                cycles += passes * (body + ramp)
+                filters = Fraction(self._packed("weight", pt, channels * w.r * w.s, self.layer.weight.density))
+                loaded += passes * filters
+                first = first or filters
+            self.compute_cycles += groups * number * cycles
+            self.bytes["weight"] += groups * number * loaded
             # The first image and the first pass's filters must be there; the others arrive while the array works.
-            load = ceil(Fraction(image + filters) * self.byte_ticks)
-            rest = ceil(Fraction((m.n - 1) * image + (passes - 1) * filters) * self.byte_ticks)
-            if rest > array.cycle_ticks(cycles):
-                self.busy["link"] = self.busy.get("link", 0) + groups * number * cycles
-            # The sums of the tile before leave over the same link while the first group is processed.
-            first, others = (max(array.cycle_ticks(cycles), rest + sent) for sent in (drain, 0))
-            return (load, first), (load, others)
+            load = ceil(Fraction(Fraction(image) + first) * self.byte_ticks)
+            rest = ceil(Fraction((m.n - 1) * Fraction(image) + loaded - first) * self.byte_ticks)
+            # The buffer has no room for the next group before both are done, however short the transfer.
+            return (load, array.cycle_ticks(cycles), 0), (max(rest, 1), 0, 0)
 
         full, left = divmod(w.c, m.q * m.r)
+        fills = [(fill(m.q * m.r, full), full)] if full else []
+        fills += [(fill(left, 1), 1)] if left else []
+        tiles = [Run(number, tuple(Run(1, tile) for tile in pair)) for pair, number in fills]
+        (load, cycles, _), rest = fills[-1][0]
         drain = ceil(Fraction(out) * self.byte_ticks)
-        tiles = [(*fill(m.q * m.r, full), full)] if full else []
-        tiles += [(*fill(left, 1), 1)] if left else []
-        fills = [(tiles[0][0], 1), (tiles[0][1], tiles[0][2] - 1), *((others, n) for _, others, n in tiles[1:])]
-        body = [Run(n, (*ticks, 0)) for ticks, n in fills if n]
-        last = body.pop()
-        body += [Run(last.count - 1, last.body), Run(1, (*last.body[:2], drain))]
-        self.runs.append(Run(groups, tuple(body)))
+        tiles[-1] = replace(tiles[-1], count=tiles[-1].count - 1)
+        self.runs.append(Run(groups, (*tiles, Run(1, (load, cycles, drain)), Run(1, rest))))

@@ -31,6 +31,10 @@ class Limits:
     bank: int
     row_words: int
     min_occupation: float
+    psum_port: float = 2.0**40
+    ifmap_port: float = 2.0**40
+    filter_port: float = 2.0**40
+    pass_cycles: int = 0
 
     def sets(self, e: int, r: int) -> int:
         """Sets of r x e PEs that the array holds; a set wider than the array is folded onto several rows of sets."""
@@ -51,7 +55,6 @@ class RsMapping:
     r: int
     t: int
     f: int
-    candidates: int = 0
     ties: int = 0
 
     def text(self) -> str:
@@ -59,16 +62,21 @@ class RsMapping:
         return " ".join(f"{key}={getattr(self, key)}" for key in "nmepqrtf")
 
 
-def _divisors(x: int) -> list[int]:
-    small = [d for d in range(1, int(x**0.5) + 1) if x % d == 0]
-    return sorted({*small, *(x // d for d in small)})
+def _sizes(total: int) -> list[int]:
+    """Sizes of a group: powers of two, the same for every layer, and all; the last group is what is left."""
+    return [*(2**i for i in range((total - 1).bit_length())), total]
+
+
+def _width(work: ConvWork, f: int) -> int:
+    """Columns of the ifmap under f columns of the ofmap."""
+    return (f - 1) * work.stride[1] + (work.s - 1) * work.dilation[1] + 1
 
 
 def _tile_width(work: ConvWork, limits: Limits) -> int:
     """Columns of the ofmap tile: the row is cut in the fewest parts of which one channel meets `row_words`."""
     for parts in range(1, work.q + 1):
         f = -(-work.q // parts)
-        if -(-((f - 1) * work.stride[1] + work.s) // work.stride[1]) <= limits.row_words:
+        if -(-_width(work, f) // work.stride[1]) <= limits.row_words:
             return f
     return 1
 
@@ -85,13 +93,13 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
     None where no mapping exists.
     """
     f = _tile_width(work, limits)
-    tiles = -(-work.q // f)
+    cut = [(_width(work, part), number) for part, number in strips(work.q, f)]
     best = search(
         work.n, work.g, work.k, work.c, work.p, work.q, work.r, work.s,
         work.stride[0], work.stride[1], work.dilation[0],
-        width=(f - 1) * work.stride[1] + work.s,
-        widths=(work.q - tiles) * work.stride[1] + tiles * work.s,
-        tiles=tiles,
+        width=cut[0][0],
+        widths=sum(width * number for width, number in cut),
+        tiles=sum(number for _, number in cut),
         f=f,
         rows=limits.rows,
         cols=limits.cols,
@@ -103,13 +111,17 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
         bank=limits.bank,
         row_words=limits.row_words,
         min_occupation=limits.min_occupation,
-        images=_divisors(work.n),
-        filters=_divisors(work.k),
+        psum_port=limits.psum_port,
+        ifmap_port=limits.ifmap_port,
+        filter_port=limits.filter_port,
+        pass_cycles=limits.pass_cycles,
+        images=_sizes(work.n),
+        filters=_sizes(work.k),
     )  # fmt: skip
     if best is None:
         return None
-    (n, m, e, p, q, r, t), candidates, ties = best
-    return RsMapping(n, m, e, p, q, r, t, f, candidates, ties)
+    (n, m, e, p, q, r, t), ties = best
+    return RsMapping(n, m, e, p, q, r, t, f, ties)
 
 
 _PARAMETER = re.compile(r"([nmepqrt])\s*=\s*([1-9]\d{0,8})\Z")
@@ -133,7 +145,7 @@ def parse_mapping(work: ConvWork, limits: Limits, text: str) -> RsMapping:
         raise ValueError(f"must give all of n m e p q r t; missing: {' '.join(missing)}")
     n, m, e, p, q, r, t = (parameters[name] for name in "nmepqrt")
     f = _tile_width(work, limits)
-    width = (f - 1) * work.stride[1] + work.s
+    width = _width(work, f)
     rows = (e - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
     banks = -(-n * q * r * rows * width // limits.bank) + -(-n * m * e * f // limits.bank)
     needs = [
@@ -151,16 +163,14 @@ def parse_mapping(work: ConvWork, limits: Limits, text: str) -> RsMapping:
     for what, need, limit in needs:
         if need > limit:
             raise ValueError(f"{text!r} needs {need} {what}, there are {limit}: {need - limit} too many")
-    if work.n % n or work.k % m or m % (p * t):
-        raise ValueError(f"n must divide {work.n} images, m {work.k} filters and p t the m filters, not {text!r}")
     return RsMapping(n, m, e, p, q, r, t, f)
 
 
 def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mapping:
     """The loop nest of a mapping over a strip or several like ones (`part`)."""
     m, e, f = mapping, min(mapping.e, part.p), min(mapping.f, part.q)
-    qr, pt = min(m.q * m.r, part.c), m.p * m.t
-    q = min(m.q, qr)
+    qr, pt = min(m.q * m.r, part.c), min(m.p * m.t, m.m)
+    q, p = min(m.q, qr), min(m.p, pt)
     dram, buffer = memories["dram"], memories["buffer"]
     return Mapping(
         (
@@ -178,7 +188,7 @@ def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mappin
             Loop("R", 1, "rows"),
             Loop("P", 1, "cols"),
             Loop("C", q, "sets"),
-            Loop("K", m.p, "sets"),
+            Loop("K", p, "sets"),
             Keep(memories["weight"], ("weight",)),
             Loop("N", 1),
             Loop("Q", 1),
@@ -193,13 +203,12 @@ def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mappin
 
 def ragged(work: ConvWork, mapping: RsMapping, e: int, bank: int) -> RsMapping:
     """A short last strip leaves sets free: r doubles and t halves while its channels still share a bank."""
-    width = (mapping.f - 1) * work.stride[1] + work.s
-    rows = (e - 1) * work.stride[0] + work.r
+    rows = (e - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
     while (
         e < mapping.e
         and mapping.t % 2 == 0
         and 2 * mapping.q * mapping.r <= work.c
-        and 2 * mapping.q * mapping.r * rows * width <= bank
+        and 2 * mapping.q * mapping.r * rows * _width(work, mapping.f) <= bank
     ):
         mapping = replace(mapping, r=2 * mapping.r, t=mapping.t // 2)
     return mapping
@@ -216,7 +225,7 @@ def explain_infeasible(work: ConvWork, limits: Limits, names: dict[str, str]) ->
     if work.r * work.s > limits.filter_buffer:
         over = work.r * work.s - limits.filter_buffer
         return f"{names['filter']} holds {limits.filter_buffer} words; a filter of {work.r * work.s} is {over} too much"
-    rows, cols = (work.r - 1) * work.dilation[0] + 1, (_tile_width(work, limits) - 1) * work.stride[1] + work.s
+    rows, cols = (work.r - 1) * work.dilation[0] + 1, _width(work, _tile_width(work, limits))
     need = 1 + -(-rows * cols // limits.bank)
     return (
         f"{names['buffer']} has {limits.banks} banks; one row of psums and its ifmap rows need {need}: "

@@ -58,27 +58,24 @@ def _no_local_reuse(choice: Choice, work: ConvWork, glb: str, rf: str) -> list[N
 
 def _weight_stationary(choice: Choice, work: ConvWork, glb: str, rf: str) -> list[Node]:
     t = choice.tiles
-    ifmap: list[Node] = [Keep(glb, ("ifmap",))]
-    # Ifmaps that are not held stream through the buffer: the nest keeps an image there, of which no room is charged.
-    resident, streaming = (ifmap, []) if t["held"] else ([], ifmap)
     return [
         Loop("K", t["m"]), Keep(glb, ("ofmap",)),
-        Loop("C", t["c"]), *resident, Loop("K", t["ms"]),
-        *([Loop("N", 1), *streaming] if streaming else []),
+        # Ifmaps stream through the buffer: the nest keeps an image there, of which no room is charged.
+        Loop("C", t["c"]), Loop("N", 1), Keep(glb, ("ifmap",)),
         Loop("K", 1, _AXIS), Loop("C", 1, _AXIS), Loop("R", 1, _AXIS), Loop("S", 1, _AXIS),
         Keep(rf, ("weight",)),
-        *([] if streaming else [Loop("N", 1)]), Keep(LINE, ("ifmap",)), Loop("P", 1), Loop("Q", 1),
+        Keep(LINE, ("ifmap",)), Loop("P", 1), Loop("Q", 1),
     ]  # fmt: skip
 
 
 def _output_stationary(choice: Choice, work: ConvWork, glb: str, rf: str) -> list[Node]:
     t = choice.tiles
     filters: list[Node] = [Loop("K", t["m"]), Keep(glb, ("weight",))]
-    ifmaps: list[Node] = [Loop("N", t["n"]), Loop("P", t["e"]), Keep(glb, ("ifmap",))]
+    ifmaps: list[Node] = [Loop("N", t["n"]), Loop("P", t["y"]), Loop("Q", t["x"]), Keep(glb, ("ifmap",))]
     patch: list[Node] = [] if choice.dataflow.endswith("C") else [Keep(LINE, ("ifmap",))]
     return [
         *(ifmaps + filters if t["order"] else filters + ifmaps),
-        Loop("K", t["ms"]), Loop("N", t["im"]), Loop("P", t["y"]), Loop("Q", t["x"]),
+        Loop("K", t["ms"]), Loop("N", t["im"]),
         Loop("N", 1, _AXIS), Loop("K", 1, _AXIS), Loop("P", 1, _AXIS), Loop("Q", 1, _AXIS),
         Keep(rf, ("ofmap",)),
         Loop("C", 1), *patch, Loop("R", 1), Loop("S", 1),
@@ -93,8 +90,8 @@ _BUILDERS = {
 
 
 def count(choice: Choice, problem: Problem, mapping: Mapping, names: dict[str, str]) -> Counts:
-    """Counts of the nest: strips load their halo again (row stationary, no local reuse), windows slide inside PEs."""
-    halo = (names["glb"],) if choice.dataflow in ("row_stationary", "no_local_reuse") else (LINE,)
+    """Counts of the nest: every tile in the buffer, and every patch of the array, loads its halo again."""
+    halo = (names["glb"], LINE)
     try:
         return counts(problem, mapping, Policy(multicast="word", refill=halo))
     except MappingError:  # more neighbors than word multicast can be counted for: the closed form prices the reads
@@ -123,8 +120,8 @@ def nest_words(choice: Choice, totals: Counts, names: dict[str, str]) -> dict[Wo
         words["glb", tensor] = totals.of(glb, tensor, "read")
         words["noc", tensor] = totals.of(sender(tensor), tensor, "deliver")
         words["rf", tensor] = totals.of(rf, tensor, "read")
-    # Weights that go from the buffer to one PE alone, which does not keep them, are free on the network.
-    if choice.dataflow in ("no_local_reuse", "output_stationary_C"):
+    # Weights that no two PEs share and no PE keeps are free on the network.
+    if choice.dataflow == "no_local_reuse":
         words["noc", "weight"] = 0
     # What shifts from PE to PE in a line buffer crosses the network for each MAC.
     if choice.dataflow in ("weight_stationary", "output_stationary_A", "output_stationary_B"):

@@ -7,17 +7,21 @@ is taken. The study's conventions, which were inferred from its published figure
   once for each receiving PE on the network. Fills are not charged.
 - Partial sums: a storage level counts 2 (arrivals from inside - departures outwards); the network counts additions
   between PEs. Outputs go to DRAM once; their drains are not charged elsewhere.
-- A word for one PE alone that the PE does not keep is free on the network.
+- With no local reuse, a weight goes from the buffer to one PE, which does not keep it: it is free on the network.
+- A tile brings its halo along, strip by strip or patch by patch: neighboring tiles share no ifmap words.
 - The search minimizes DRAM, buffer and network energy. The register file costs nearly the same whatever one does.
 - PEs are one pool: sets of them are folded onto the array wherever they fit.
 - The buffer always has room for the partial sums of a tile, and a tile is fetched anew whenever the loops come back.
+
+Tiles need not divide a dim: the last is smaller. What a tiling costs never falls as a dim grows, and a tiling of a
+larger layer, cut to a smaller one, is among the tilings of that: so no layer costs more than a larger one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +72,9 @@ def _cdiv(a: Ints | int, b: Ints | int) -> Ints:
 
 def _splits(total: int) -> Ints:
     """The distinct ceil(total / i): the smallest tile for every number of pieces."""
-    return np.unique(_cdiv(total, np.arange(1, total + 1, dtype=np.int64)))
-
-
-def _divisors(x: int) -> Ints:
-    return np.array([d for d in range(1, x + 1) if x % d == 0], dtype=np.int64)
+    few = np.arange(1, isqrt(total) + 2, dtype=np.int64)
+    sizes = np.union1d(few, _cdiv(total, few))
+    return sizes[sizes == _cdiv(total, _cdiv(total, sizes))]
 
 
 def _blocks(total: int, tile: Ints, inner: Ints) -> Ints:
@@ -158,20 +160,27 @@ def _keep(ok: NDArray[np.bool_], *columns: Ints) -> list[Ints]:
 def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
     """R x e PEs make a set; q channels and p filters in a PE, r and t sets side by side."""
     sets_of_rows = budget.pes // layer.r
-    e_all = _splits(layer.e)
-    e, q, r, n = _grid(e_all[e_all <= sets_of_rows], _divisors(layer.c), _divisors(layer.c), _splits(layer.n))
+    e_all, c_all = _splits(layer.e), _splits(layer.c)
     # A register file holds p q S weights, the ifmap window of q S words, and p partial sums.
+    q, r = _grid(c_all[2 * c_all * layer.s + 1 <= budget.rf], c_all[c_all <= sets_of_rows])
+    chunks = _cdiv(layer.c, q)
+    q, r = _keep(r == _cdiv(chunks, _cdiv(chunks, r)), q, r)
+    pairs, e, n = _grid(np.arange(q.size), e_all[e_all <= sets_of_rows], _splits(layer.n))
+    q, r = q[pairs], r[pairs]
     p = np.minimum(layer.m, (budget.rf - q * layer.s) // (q * layer.s + 1))
     sets = budget.pes // (layer.r * np.maximum(e, 1))
-    e, q, r, n, p, sets = _keep((p >= 1) & (sets >= r) & (layer.c % (q * r) == 0), e, q, r, n, p, sets)
+    e, q, r, n, p, sets = _keep((p >= 1) & (sets >= r), e, q, r, n, p, sets)
+    # As many filters in all PEs comes first, the most second: of two that cost the same, no PE waits for a fuller one.
+    p = np.concatenate([_cdiv(layer.m, _cdiv(layer.m, p)), p])
+    e, q, r, n, sets = (np.tile(x, 2) for x in (e, q, r, n, sets))
     t = np.minimum(sets // r, _cdiv(layer.m, p))
     resident = n * q * r * layer.rows(e) * layer.width
     m, copies = _filter_tiles(layer, (budget.buffer - resident) // (n * e * layer.f), p, p * t)
     e, q, r, n, p, t = (np.tile(x, copies) for x in (e, q, r, n, p, t))
     e, q, r, n, p, t, m = _keep(m >= 1, e, q, r, n, p, t, m)
-    loads, steps = _cdiv(layer.n, n), layer.c // (q * r)
+    loads, steps = _cdiv(layer.n, n), _cdiv(layer.c, q * r)
     rows = layer.strip_rows(e)
-    psum_count = layer.outputs * layer.r * (layer.c // q)  # partial sums that leave a PE: one for q S MACs
+    psum_count = layer.outputs * layer.r * _cdiv(layer.c, q)  # partial sums that leave a PE: one for q S MACs
     words: dict[Word, Ints | int] = {
         ("dram", "ifmap"): layer.c * layer.n * rows * layer.width * _cdiv(layer.m, m),
         ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * loads,
@@ -211,86 +220,72 @@ def _no_local_reuse(layer: _Layer, budget: Budget) -> Candidates:
 
 
 def _weight_stationary(layer: _Layer, budget: Budget) -> Candidates:
-    """R S x c x ms PEs hold a weight each for the whole batch; the partial sums of m filters wait in the buffer.
+    """R S x c x m PEs hold a weight each for the whole batch; the partial sums of m filters wait in the buffer.
 
-    `held` is 1 where the buffer keeps the ifmaps of c channels over several blocks of filters, else they stream.
+    The buffer is for partial sums: ifmaps stream through it, once for the m filters in the array.
     """
     c = _splits(layer.c)
     c = c[c * layer.taps <= budget.pes]
-    ms = np.minimum(budget.pes // (c * layer.taps), layer.m)
-    ms = _cdiv(layer.m, _cdiv(layer.m, np.maximum(ms, 1)))
-    psums = layer.n * layer.e * layer.f
-    streaming = np.minimum(budget.buffer // psums, ms)
-    resident = (budget.buffer - layer.n * c * layer.height * layer.width) // psums
-    resident = np.where(resident > ms, np.minimum(resident - resident % ms, _cdiv(layer.m, ms) * ms), 0)
-    m = np.minimum(np.concatenate([streaming, resident]), layer.m)
-    ms, kind = np.concatenate([streaming, ms]), np.repeat(np.arange(2, dtype=np.int64), c.size)
-    c, m, ms, kind = _keep(m >= 1, np.tile(c, 2), m, ms, kind)
+    m = np.minimum(budget.pes // (c * layer.taps), budget.buffer // (layer.n * layer.e * layer.f))
+    m = np.minimum(m, layer.m)
+    c, m = _keep(m >= 1, c, m)
     steps = _cdiv(layer.c, c)
-    image = layer.c * layer.n * layer.height * layer.width
+    ifmap = layer.c * layer.n * layer.height * layer.width * _cdiv(layer.m, m)
     words: dict[Word, Ints | int] = {
-        ("dram", "ifmap"): image * _cdiv(layer.m, m),
+        ("dram", "ifmap"): ifmap,
         ("dram", "weight"): layer.weights,
-        ("glb", "ifmap"): image * _blocks(layer.m, m, ms),
+        ("glb", "ifmap"): ifmap,
         ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
         ("noc", "ifmap"): layer.macs,
         ("noc", "weight"): layer.weights,
         ("noc", "ofmap"): layer.macs - layer.outputs * steps,
         ("rf", "weight"): layer.macs,
     }
-    return {"m": m, "c": c, "ms": ms, "held": kind}, layer.table(words, m.size)
+    return {"m": m, "c": c}, layer.table(words, m.size)
 
 
 def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
-    """A: many pixels of one channel. B: several channels and pixels. C: many channels of one pixel."""
+    """A: many pixels of one channel. B: several channels and pixels. C: many channels of one pixel of each image."""
 
     def candidates(layer: _Layer, budget: Budget) -> Candidates:
         one = _ones()
         rows, cols = (one, one) if variant == "C" else (_splits(layer.e), _splits(layer.f))
         y, x, ms = _grid(rows, cols, one if variant == "A" else _splits(layer.m))
         filters = layer.c * layer.taps
+        patch = layer.rows(y) * layer.columns(x) * layer.c
         # As many images side by side as the array has PEs for, and the buffer room.
-        room = (budget.buffer - ms * filters) // (layer.rows(y) * layer.width * layer.c)
-        im = np.ones_like(y) if variant == "C" else np.minimum(layer.n, np.minimum(budget.pes // (y * x * ms), room))
+        room = (budget.buffer - ms * filters) // patch
+        im = np.minimum(layer.n, np.minimum(budget.pes // (y * x * ms), room))
         im = _cdiv(layer.n, _cdiv(layer.n, np.maximum(im, 1)))
         ok = y * x * ms * im <= budget.pes
         if variant == "B":  # where the layer has several of them
             ok &= (ms > 1) | (layer.m == 1)
             ok &= (y * x * im > 1) | (layer.n * layer.e * layer.f == 1)
-        y, x, ms, im = _keep(ok, y, x, ms, im)
-        image = layer.c * layer.n * layer.height * layer.width
-        # Either the filters of a tile stay in the buffer while all ifmaps pass (order 0), or the ifmaps of a tile while
-        # all filters pass (order 1); a tile has y or all rows. What stays is read once, the other once for each tile.
-        candidates: list[tuple[Ints, ...]] = []
-        for e in (y, np.full_like(y, layer.e)):
-            strip = layer.rows(e) * layer.width * layer.c
-            most = np.minimum((budget.buffer - im * strip) // filters, layer.m)
-            for m in (most, most - most % ms):
-                ifmap = image * _cdiv(layer.m, np.maximum(m, 1))
-                candidates.append((np.zeros_like(y), e, im, m, ifmap, np.full_like(y, layer.weights), m >= ms))
-            most = np.minimum((budget.buffer - ms * filters) // strip, layer.n)
-            for n in (most, most - most % im):
-                weight = layer.weights * _cdiv(layer.e, e) * _cdiv(layer.n, np.maximum(n, 1))
-                candidates.append((np.ones_like(y), e, n, ms, np.full_like(y, image), weight, n >= im))
-        order, e, n, m, ifmap, weight, fits = (np.concatenate(column) for column in zip(*candidates))
-        y, x, ms, im = (np.tile(v, len(candidates)) for v in (y, x, ms, im))
-        columns = (y, x, ms, im, order, e, n, m, ifmap, weight)
-        y, x, ms, im, order, e, n, m, ifmap, weight = _keep(fits.astype(bool), *columns)
-        if variant == "C":  # no PE beside another needs the same ifmap words
-            window = np.full_like(y, layer.e * layer.f * layer.taps)
-        else:  # the PEs of a patch shift ifmap words to each other
-            window = layer.strip_rows(y) * layer.strip_columns(x)
-        patches = _cdiv(layer.e, y) * _cdiv(layer.f, x) * _blocks(layer.n, n, im)
+        y, x, ms, im, patch = _keep(ok, y, x, ms, im, patch)
+        # Ifmaps come patch by patch, each with its halo: neighboring patches share what they have in the array alone.
+        window = layer.strip_rows(y) * layer.strip_columns(x)
+        patches = _cdiv(layer.e, y) * _cdiv(layer.f, x)
+        # Either the filters of a tile stay in the buffer while all patches pass (order 0), or the patches of n images
+        # while all filters pass (order 1). What stays is read once, the other once for each tile.
+        most = np.minimum((budget.buffer - im * patch) // filters, layer.m)
+        images = np.minimum((budget.buffer - ms * filters) // patch, layer.n)
+        m = np.concatenate([most, most - most % ms, ms, ms])
+        n = np.concatenate([im, im, images, images - images % im])
+        y, x, ms, im, window, patches = (np.tile(v, 4) for v in (y, x, ms, im, window, patches))
+        order = np.repeat(np.arange(2, dtype=np.int64), m.size // 2)
+        fits = (m >= ms) & (n >= im)
+        y, x, ms, im, m, n, order, window, patches = _keep(fits, y, x, ms, im, m, n, order, window, patches)
+        ifmap = layer.c * layer.n * window
         words: dict[Word, Ints | int] = {
-            ("dram", "ifmap"): ifmap,
-            ("dram", "weight"): weight,
-            ("glb", "ifmap"): layer.c * layer.n * window * _blocks(layer.m, m, ms),
-            ("glb", "weight"): layer.weights * patches,
+            ("dram", "ifmap"): ifmap * np.where(order, 1, _cdiv(layer.m, m)),
+            ("dram", "weight"): layer.weights * np.where(order, patches * _cdiv(layer.n, n), 1),
+            ("glb", "ifmap"): ifmap * _blocks(layer.m, m, ms),
+            ("glb", "weight"): layer.weights * patches * _blocks(layer.n, n, im),
             ("noc", "ifmap"): layer.macs,
-            ("noc", "weight"): 0 if variant == "C" else layer.macs,
+            ("noc", "weight"): layer.macs,
             ("rf", "ofmap"): 2 * (layer.macs - layer.outputs),
         }
-        tiles = {"m": m, "n": n, "e": e, "ms": ms, "im": im, "y": y, "x": x, "order": order}
+        tiles = {"m": m, "n": n, "ms": ms, "im": im, "y": y, "x": x, "order": order}
         return tiles, layer.table(words, y.size)
 
     return candidates
@@ -344,7 +339,16 @@ def explain_infeasible(work: ConvWork, dataflow: str, budget: Budget) -> Sequenc
         pes, buffer = layer.taps, ("the partial sums of one filter for the whole batch", layer.n * layer.e * layer.f)
     else:
         filters = 1 if dataflow.endswith("A") or layer.m == 1 or dataflow.endswith("C") else 2
-        buffer = ("a filter and its ifmap rows, all channels", layer.c * (filters * layer.taps + row))
+        patch = layer.taps
+        if dataflow.endswith("B"):  # two pixels, where the layer has them
+            two = np.int64(2)
+            pairs = (
+                (layer.n, 2 * layer.taps),
+                (layer.e, int(layer.rows(two)) * layer.s),
+                (layer.f, int(layer.columns(two)) * layer.r),
+            )
+            patch = min((words for pixels, words in pairs if pixels > 1), default=layer.taps)
+        buffer = ("a filter and its ifmap window, all channels", layer.c * (filters * layer.taps + patch))
     needs = (
         ("pes", "a filter", budget.pes, pes),
         ("rf", rf[0], budget.rf, rf[1]),
