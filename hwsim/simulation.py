@@ -9,7 +9,7 @@ from typing import overload
 from hwsim.energy import dynamic_energy
 from hwsim.engine import Timeline, simulate as run_program
 from hwsim.engine.program import Program
-from hwsim.errors import InputError
+from hwsim.errors import Fault, HwsimError, InputError
 from hwsim.machines import Machine, NetworkPlan, PlanCache
 from hwsim.message import Message
 from hwsim.report.report import Report
@@ -101,7 +101,10 @@ def _simulate(network: NetworkPlan) -> Report:
     for name, plan in zip(network.names, network, strict=True):
         timeline = _timeline(machine.cache, plan.program)
         seconds = machine.timebase.seconds(timeline.end)
-        energy = dynamic_energy(plan.counts, plan.word_bits, prices)
+        try:
+            energy = dynamic_energy(plan.counts, plan.word_bits, prices)
+        except HwsimError as error:
+            raise InputError([Fault("", name, str(error))]) from None
         off_chip = sum(pj for (component, _, _), pj in energy.items() if prices.off_chip(component))
         results.append(
             LayerResult(

@@ -163,7 +163,7 @@ BAD_MACHINES = {
         GOOD.replace("horowitz_45nm", "horowitz"),
         "no cost table is called 'horowitz'; nearest: 'horowitz_45nm'",
     ),
-    "no such entry": (GOOD.replace("int8_mac}", "int8_mack}"), "has no entry 'int8_mack'; nearest: 'int8_mac'"),
+    "no such entry": (GOOD.replace("fp16_mac}", "fp16_mack}"), "has no entry 'fp16_mack'; nearest: 'fp16_mac'"),
     "empty": ("", "must not be empty"),
     "a list": ("- 1\n- 2\n", "must be a mapping of keys to values"),
     "a bomb": ("a: &a [x, x]\nb: &b [*a, *a]\n", "anchors and aliases are not taken"),

@@ -39,7 +39,7 @@ def test_a_new_dataflow_on_a_systolic_array(toy: str, m: int, n: int, k: int) ->
 
 
 def test_a_new_dataflow_on_a_multicast_network(toy: str) -> None:
-    """The search keeps to its order, and the executed nest counts what the plan counts."""
+    """The search plans with it, and the executed nest counts what the plan counts."""
     changes = {"dataflow": toy, "mapper.rules": None, "mapper.rf_area": None}
     machine = hwsim.load_machine("eyeriss_isca16", set=changes)
     network = hwsim.Workload("one", [hwsim.Conv2d("c", c=5, h=13, w=11, k=7, r=3, s=3, pad=1)])
@@ -47,8 +47,6 @@ def test_a_new_dataflow_on_a_multicast_network(toy: str) -> None:
     mapping, problem = plan["c"].mapping, plan["c"].problem
     assert mapping is not None
     assert problem is not None
-    first = next(i for i, loop in enumerate(mapping.loops) if loop.spatial)
-    assert "".join(loop.dim for loop in mapping.loops[:first]).endswith("CPQRSK")
     assert max(mapping.spatial_extents(problem).values()) > 1
     (check,) = validate_layers(plan)
     assert check.passed

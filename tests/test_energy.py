@@ -1,6 +1,7 @@
 """Energy: published prices, the stated interpolation and scaling, and no price out of thin air."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -8,8 +9,10 @@ from hypothesis import given, strategies as st
 import hwsim
 from hwsim.energy import energy_factor, load_table, scale_energy, table_names
 from hwsim.energy.scaling import NODES, neighbors
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
+from hwsim.machines.pe_array.spatial import cost_of
+from hwsim.mapping import gemm_problem
 
 HOROWITZ = load_table("horowitz_45nm")
 WORK = hwsim.Workload(
@@ -135,3 +138,106 @@ def test_an_unknown_energy_is_shown_and_never_a_number(tmp_path) -> None:
     assert math.isnan(report.summary.energy_pj)
     assert report.to_dict()["summary"]["energy_pj"] is None
     assert report.component_energy()["sram"] > 0
+
+
+ARRAY = """\
+kind: pe_array
+name: mine
+source: "made up"
+clocks: {core: 500 MHz}
+dataflow: weight_stationary
+array: {rows: 8, cols: 16, wiring: noc}
+memories:
+  dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle}
+  buffer: {holds: [ifmap, weight, ofmap], size: 128 KiB}
+  rf: {holds: [ifmap, weight, ofmap], size: 512 B, per: pe}
+energy:
+  table: horowitz_45nm
+  prices:
+    mac: {entry: int8_mac}
+    rf: {sram: memory}
+    buffer: {sram: memory}
+    noc: {entry: int8_add}
+    dram: {entry: dram_32b}
+"""
+
+
+@pytest.fixture
+def array(tmp_path: Path) -> Path:
+    path = tmp_path / "array.yaml"
+    path.write_text(ARRAY)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "size"),
+    [
+        ({}, "buffer", 2**17),
+        ({"memories.buffer.size": "1 MiB"}, "buffer", 2**20),
+        ({"memories.buffer.size": "31 KiB"}, "buffer", 31 * 2**10),
+        ({"memories.buffer.bank": "8 KiB"}, "buffer", 2**13),
+        ({"memories.buffer.size": "1 KiB", "memories.buffer.size_of": "pe"}, "buffer", 8 * 16 * 2**10),
+        ({"memories.rf.size": "257 B", "array.rows": 31}, "rf", 257),
+    ],
+)
+def test_a_price_follows_the_size_of_its_memory(array: Path, changes: dict[str, object], name: str, size: int) -> None:
+    machine = hwsim.load_machine(array, set=changes)
+    assert machine.prices.of(name, "read").energy_pj == HOROWITZ.sram_read(size, 64)
+
+
+def test_a_price_follows_the_largest_part_of_a_split() -> None:
+    machine = hwsim.load_machine("systolic_ws", set={"memories.sram.split.ofmap": "1 MiB"})
+    assert machine.prices.of("sram", "read").of_word(64) == pytest.approx(100)
+    assert hwsim.load_machine("systolic_ws").prices.of("sram", "read").energy_pj == HOROWITZ.sram_read(2**19, 64)
+
+
+def test_the_energy_of_a_run_grows_with_the_buffer_and_is_told_where_the_price_does_not(array: Path) -> None:
+    """A buffer of 1 MiB that holds the same tiles: the same reads, at 100 pJ instead of those of 128 KiB."""
+    fixed = {"energy.prices.buffer": {"sram": "128 KiB"}}
+    small, large, stays = (
+        hwsim.simulate(hwsim.load_machine(array, set=changes), WORK)
+        for changes in ({}, {"memories.buffer.size": "1 MiB"}, {"memories.buffer.size": "1 MiB"} | fixed)
+    )
+    assert large.component_energy()["buffer"] > small.component_energy()["buffer"]
+    assert large.summary.energy_pj > small.summary.energy_pj
+    assert stays.component_energy()["buffer"] < large.component_energy()["buffer"]
+    assert not large.unused
+    assert [item.property for item in stays.unused] == ["energy.prices.buffer.sram"]
+
+
+def test_plans_weigh_the_price_that_follows(array: Path) -> None:
+    layer = WORK["f"]
+    problem = gemm_problem(1, 10, 64, bits=(8, 8, 8))
+    costs = {
+        size: cost_of(hwsim.load_machine(array, set={"memories.buffer.size": size}).array, layer, problem).prices
+        for size in ("8 KiB", "1 MiB")
+    }
+    assert {size: prices and prices["buffer", "weight", "read"] for size, prices in costs.items()} == {
+        "8 KiB": pytest.approx(10 / 8),
+        "1 MiB": pytest.approx(100 / 8),
+    }
+
+
+def test_sweeps_and_bases_follow(array: Path) -> None:
+    sizes = ["64 KiB", "1 MiB"]
+    results = hwsim.sweep(
+        {"machines": str(array), "workloads": "lenet5_caffe", "set": {"memories.buffer.size": sizes}}, workers=1
+    )
+    for row, size in zip(results.to_dict("records"), sizes, strict=True):
+        own = hwsim.load_machine(array, set={"memories.buffer.size": size})
+        assert row["energy_pj"] == hwsim.simulate(own, hwsim.load_workload("lenet5_caffe")).summary.energy_pj
+    path = array.parent / "larger.yaml"
+    path.write_text("base: array.yaml\nname: larger\nmemories: {buffer: {size: 1 MiB}}\n")
+    assert hwsim.load_machine(path).prices.of("buffer", "read").energy_pj == pytest.approx(100)
+
+
+def test_a_price_that_has_no_memory_to_follow_is_an_error(array: Path) -> None:
+    for changes, name in (
+        ({"energy.prices.noc": {"sram": "memory"}}, "noc"),
+        ({"energy.prices.dram": {"sram": "memory"}}, "dram"),
+        ({"energy.prices": {"bufer": {"sram": "memory"}}}, "bufer"),
+    ):
+        with pytest.raises(InputError, match=f"energy.prices.{name}.sram: must be a size, .* {name} is not a memory"):
+            hwsim.load_machine(array, set=changes)
+    with pytest.raises(InputError, match=r"energy\.prices\.buffer\.sram: must be"):
+        hwsim.load_machine(array, set={"energy.prices.buffer.sram": "big"})

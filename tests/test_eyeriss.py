@@ -299,3 +299,15 @@ def test_the_link_takes_weights_in_the_format_of_the_network() -> None:
     bound = chip.lower_bound(sparse, 1)
     assert bound is not None
     assert bound.dram_bytes <= after.dram_bytes < before.dram_bytes
+
+
+@pytest.mark.parametrize(("form", "bits"), [("dense", 8), ("rlc", 0.25 * (5 + 8) * 64 / (4 * 13)), ("bitmask", 3)])
+def test_weights_narrower_than_inputs_cross_the_link_as_they_are(form: str, bits: float) -> None:
+    """Four pairs of a 5-bit run and an 8-bit value lie in 64 bits: not three, as those of 16-bit values."""
+    layer = hwsim.Conv2d("c", c=16, h=13, w=13, k=31, r=3, pad=1, input="int16", weight="int8", output="int16")
+    stored = {"memories.dram.formats": {"weight": ["rlc", "bitmask"]}, "word_bits": None}
+    plan = hwsim.load_machine("eyeriss_v1", set=stored).plan(
+        layer.with_tensors(weight={"density": 0.25, "format": form}), 1
+    )
+    size = layer.weights * bits / 8
+    assert size <= plan.counts["dram", "weight", "read"] * 2 <= size * 1.05

@@ -50,6 +50,7 @@ USES = {
     "memories.*.holds": "must hold the tensors that the dataflow keeps there: other lists are refused",
     "memories.unified_buffer.size": "activations that it cannot hold (test_tpu.py)",
     "memories.*buffer.bank": "layers near the size of the buffer (test_nvdla.py)",
+    "memories.glb.bank": "layers near the size of the buffer (test_eyeriss.py)",
     "accumulator_bits": "batches of more rows than accumulators (test_tpu.py)",
     "array.fifo_tiles": "layers that wait for weights (test_tpu.py)",
     "mapper.halo": "layers in strips (test_eyeriss.py)",
@@ -93,6 +94,7 @@ CHOICES: dict[str, list[Any]] = {
     "regulator": ["ldo", "smps"],
     "weights": ["rows", "columns"],
     "clock": ["core", "link"],
+    "sram": ["1 KiB", "64 KiB", "512 KiB"],
 }
 MINE = """\
 kind: pe_array
@@ -117,7 +119,7 @@ energy:
     mac.gated: {energy: 0.1 pJ, source: "made up"}
     rf: {entry: register_32b}
     pe: {entry: register_32b}
-    buffer: {sram: 2 KiB}
+    buffer: {sram: memory}
     noc: {energy: 0.05 pJ, bits: 8, source: "made up"}
     dram: {energy: 5 pJ, bits: 1, source: "made up"}
     post: {entry: int32_add}

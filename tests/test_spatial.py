@@ -26,7 +26,7 @@ memories:
 energy:
   table: eyeriss_relative
   prices:
-    mac: {entry: mac16}
+    mac: {entry: mac16, format: [int16, int8]}
     spad: {entry: rf16}
     noc: {entry: noc16}
     level1: {entry: buffer16}
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_told(folder: Path, changes: dict[str, object], lay
 
 
 def test_a_price_that_nobody_gave_is_told(folder: Path) -> None:
-    given = {name: {"entry": "rf16"} for name in ("mac", "spad", "level1", "level2", "main")}
+    given = {name: {"entry": "rf16"} for name in ("mac.int16", "spad", "level1", "level2", "main")}
     machine = load(folder, energy__prices=given)
     with pytest.raises(hwsim.HwsimError, match=r"energy\.prices must give noc"):
         hwsim.simulate(machine, hwsim.Workload("one", [CONV]))
@@ -184,6 +184,7 @@ def test_the_search_weighs_what_is_reported(folder: Path) -> None:
     problem = batched_gemm_problem(1, 2, 3, 4, bits=(16, 8, 16), accumulator_bits=32)
     names = ("spad", "noc", "level1", "level2", "main", "mac")
     stated = {name: {"energy": "3 pJ", "bits": 8, "source": "made up"} for name in names}
+    stated["mac"] |= {"format": "int16"}
     prices = cost_of(load(folder, energy__prices=stated).array, layer, problem).prices
     assert prices is not None
     assert prices["level2", "weight", "deliver"] == 3

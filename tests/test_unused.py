@@ -162,22 +162,51 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_mac_priced_by_the_entry_of_another_format_is_told(mine: Path) -> None:
-    """300 fJ for an int8 MAC, for fp32 and int4 alike: said so, until the price names its format."""
-    for dtype in ("fp32", "int4", "fp8"):
+def test_a_mac_in_a_format_that_its_price_is_not_of_is_an_error(mine: Path) -> None:
+    """300 fJ are an int8 MAC: not an fp32 one, and an int4 one only where the price says so."""
+    for dtype, entry in (("fp32", "fp32_mac"), ("int4", r"\.\.\."), ("fp16", "fp16_mac")):
         layer = hwsim.Gemm("fc", n=64, k=64, input=dtype, weight=dtype, output=dtype)
-        report = hwsim.simulate(hwsim.load_machine(mine), hwsim.Workload("w", [layer]))
-        assert {(item.property, item.value, item.reason.values["priced_as"]) for item in formats(report)} == {
+        network = hwsim.Workload("w", [layer])
+        add = rf"fc: energy.prices must give a MAC in {dtype}: energy.prices.mac is of int8; add mac.{dtype}: {{entry: {entry}}}"
+        with pytest.raises(hwsim.HwsimError, match=add):
+            hwsim.simulate(hwsim.load_machine(mine), network)
+        own = {"energy.prices.mac": {"entry": "fp32_mac", "format": dtype}}
+        assert not formats(hwsim.simulate(hwsim.load_machine(mine, set=own), network))
+        several = {"energy.prices.mac": {"entry": "int8_mac", "format": ["int8", dtype]}}
+        told = formats(hwsim.simulate(hwsim.load_machine(mine, set=several), network))
+        assert {(item.property, item.value, item.reason.values["priced_as"]) for item in told} == {
             (f"{tensor}.dtype", dtype, "int8") for tensor in ("input", "weight")
         }
-        own = {"energy.prices.mac": {"entry": "fp32_mac", "format": dtype}}
-        report = hwsim.simulate(hwsim.load_machine(mine, set=own), hwsim.Workload("w", [layer]))
-        assert not formats(report)
     nameless = {"energy.prices.mac": {"energy": "1 pJ", "source": "made up"}}
-    report = hwsim.simulate(hwsim.load_machine(mine, set=nameless), hwsim.Workload("w", [layer]))
-    assert formats(report)[0].reason.code == "format.price_format"
+    with pytest.raises(hwsim.InputError, match=r"prices\.mac must name the number formats of its MAC, as format: int8"):
+        hwsim.load_machine(mine, set=nameless)
+    for free in ({"energy": "0 pJ", "source": "made up"}, {"unknown": True}):
+        assert not formats(hwsim.simulate(hwsim.load_machine(mine, set={"energy.prices.mac": free}), network))
     with pytest.raises(hwsim.InputError, match="format must be a number format, not 'int9'"):
         hwsim.load_machine(mine, set={"energy.prices.mac": {"entry": "int8_mac", "format": "int9"}})
+
+
+def test_a_mac_takes_the_entry_of_its_format(mine: Path) -> None:
+    """Horowitz, ISSCC 2014: multiplier plus adder."""
+    machine = hwsim.load_machine(mine, set={"energy.prices.mac": {"entry": "mac", "times": 2}})
+    for dtype, energy_pj in (("int8", 0.2 + 0.1), ("int16", 0.79 + 0.1), ("fp16", 1.1 + 0.4), ("fp32", 3.7 + 0.9)):
+        layer = hwsim.Gemm("fc", n=31, k=127, input=dtype, weight=dtype, output=dtype)
+        report = hwsim.simulate(machine, hwsim.Workload("w", [layer]))
+        assert report.component_energy()["mac"] == pytest.approx(31 * 127 * 2 * energy_pj)
+        assert not formats(report)
+    for dtype in ("int4", "bf16"):
+        layer = hwsim.Gemm("fc", n=64, k=64, input=dtype, weight=dtype, output=dtype)
+        with pytest.raises(
+            hwsim.HwsimError, match=rf"MAC in {dtype}: cost table 'horowitz_45nm' has no entry {dtype}_mac"
+        ):
+            hwsim.simulate(machine, hwsim.Workload("w", [layer]))
+
+
+def test_a_mac_priced_by_an_entry_of_that_name_has_formats(mine: Path) -> None:
+    """`entry: mac` with a format is an entry of the table called so, which Horowitz's has not."""
+    own = {"energy.prices.mac": {"entry": "mac", "format": ["int8", "fp16"]}}
+    with pytest.raises(hwsim.HwsimError, match="horowitz_45nm' has no entry 'mac'"):
+        hwsim.simulate(hwsim.load_machine(mine, set=own), hwsim.Workload("w", [LAYERS["gemm"]]))
 
 
 def test_an_sram_priced_at_another_size_is_told(mine: Path) -> None:

@@ -12,6 +12,8 @@ from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.energy.table import load_table
 from hwsim.errors import HwsimError, nearest
 from hwsim.message import Message
+from hwsim.units import format_size
+from hwsim.workload.number_format import DTYPES
 
 __all__ = ["Action", "Price", "Prices", "dynamic_energy", "word_width"]
 
@@ -33,12 +35,20 @@ class Price:
 
 
 class Prices:
-    """The prices of a machine, resolved once; a missing price raises an error naming it."""
+    """The prices of a machine, resolved once; a missing price raises an error naming it.
 
-    def __init__(self, spec: EnergySpec, beside: Path | None = None) -> None:
+    `sizes` are the bytes of its SRAMs, which prices of ``sram: memory`` follow.
+    """
+
+    def __init__(self, spec: EnergySpec, beside: Path | None = None, sizes: Mapping[str, int] | None = None) -> None:
         self.spec = spec
         self.table = load_table(spec.table, beside)
-        self._prices = {key: self._resolve(price) for key, price in spec.prices.items()}
+        self.sizes = sizes or {}
+        self._prices = {
+            key: self._resolve(key, price)
+            for key, price in spec.prices.items()
+            if key != "mac" or not price.each_format
+        }
 
     @property
     def static_w(self) -> float:
@@ -60,7 +70,7 @@ class Prices:
             if len(around := neighbors(node)) == 2
         )
 
-    def _resolve(self, price: PriceSpec) -> Price:
+    def _resolve(self, key: str, price: PriceSpec) -> Price:
         if price.unknown:
             return Price(math.nan, None, price.source or "stated as unknown")
         if price.energy is not None:
@@ -73,11 +83,12 @@ class Prices:
         else:
             assert price.sram is not None
             bits = bits or 64
-            energy, source, fitted = (
-                table.sram_read(float(price.sram), bits),
-                f"{table.source} (SRAM curve)",
-                price.fitted,
-            )
+            name = key.partition(".")[0]
+            if price.sram == "memory" and name not in self.sizes:
+                raise HwsimError(f"energy.prices.{key}.sram must be a size: there is no memory {name!r} to follow")
+            size = self.sizes[name] if price.sram == "memory" else price.sram
+            energy, fitted = table.sram_read(float(size), bits), price.fitted
+            source = f"{table.source} (SRAM curve at {format_size(int(size))})"
         if self.spec.node is not None or self.spec.voltage is not None:
             node = float(self.spec.node * 10**9) if self.spec.node is not None else table.node_nm
             voltage = float(self.spec.voltage if self.spec.voltage is not None else table.voltage)
@@ -89,12 +100,33 @@ class Prices:
 
     def of(self, component: str, action: str) -> Price:
         """The price of one action of a component; raises HwsimError if it is missing."""
-        for key in (f"{component}.{action}", component):
-            if key in self._prices:
-                return self._prices[key]
+        key = f"{component}.{action}"
+        if key not in self._prices and component == "mac" and action in DTYPES and "mac" in self.spec.prices:
+            self._prices[key] = self._mac(action, self.spec.prices["mac"])
+        for name in (key, component):
+            if name in self._prices:
+                return self._prices[name]
         raise HwsimError(
-            f"energy.prices must give {component}.{action} (an energy with its source, an entry of "
-            f"{self.table.name!r}, an sram size, or unknown: true){nearest(f'{component}.{action}', self._prices)}"
+            f"energy.prices must give {key} (an energy with its source, an entry of {self.table.name!r}, an sram size, "
+            f"or unknown: true){nearest(key, self._prices)}"
+        )
+
+    def _mac(self, dtype: str, price: PriceSpec) -> Price:
+        """The price of a MAC in a number format that has none of its own."""
+        if price.any_format or dtype in price.formats:
+            return self._prices["mac"]
+        entry = f"{dtype}_mac"
+        listed = entry in self.table.entries
+        if price.each_format and listed:
+            return self._resolve(entry, price.model_copy(update={"entry": entry}))
+        lack = f"energy.prices.mac is of {', '.join(price.formats)}"
+        if price.each_format:
+            lack = f"cost table {self.table.name!r} has no entry {entry}"
+        entry = entry if listed else "..."
+        raise HwsimError(
+            f"energy.prices must give a MAC in {dtype}: {lack}; add mac.{dtype}: {{entry: {entry}}}, or an energy with "
+            f"its source"
+            + (f", or {dtype} to the format of mac if its multiplier computes it" if price.formats else "")
         )
 
     def off_chip(self, component: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from hwsim.energy import Prices
 from hwsim.engine.clock import Timebase
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.plan import Constant
 from hwsim.machines.spec import MachineSpec
 from hwsim.message import Message
@@ -38,6 +38,7 @@ class Hardware(ABC):
             self._check_area()
         except ValueError as error:
             raise InputError([Fault(document.name, "", str(error))]) from None
+        self._check_sizes()
 
     @property
     def name(self) -> str:
@@ -47,7 +48,11 @@ class Hardware(ABC):
     @cached_property
     def prices(self) -> Prices:
         """Energy of each action of the machine."""
-        return Prices(self.spec.energy, self.folder)
+        return Prices(self.spec.energy, self.folder, self.sram_bytes())
+
+    def sram_bytes(self) -> Mapping[str, int]:
+        """Bytes of each memory, or of one of its banks: what a price of ``sram: memory`` is of."""
+        return {}
 
     @property
     @abstractmethod
@@ -79,6 +84,19 @@ class Hardware(ABC):
             raise ValueError("cost.per_mm2 needs the area of the machine: give area")
         if area is not None:
             area.check(self.parts())
+
+    def _check_sizes(self) -> None:
+        """A price follows the size of a memory only where there is one; raises InputError."""
+        sizes = self.sram_bytes()
+        faults = []
+        for key, price in self.spec.energy.prices.items():
+            component = key.partition(".")[0]
+            if price.sram == "memory" and component not in sizes:
+                path = ("energy", "prices", key, "sram")
+                message = f"must be a size, as '64 KiB': {component} is not a memory with a size"
+                faults.append(Fault(self.document.where(path), ".".join(path), message + nearest(component, sizes)))
+        if faults:
+            raise InputError(faults)
 
     def memory_bytes(self) -> int | None:
         """Bytes of memory a network must fit in, or None where it is not bounded."""

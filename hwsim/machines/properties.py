@@ -8,7 +8,6 @@ and what a MAC is priced as.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -35,7 +34,6 @@ _UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does 
 #: Components other than memories whose counts depend on the network, and actions of memories.
 _PARTS = {"mac", "noc", "post", "link", "core", "instruction", "shared", "registers"}
 _ACTIONS = {"read", "write", "fill", "update", "drain", "reduce", "move"}
-_ENTRY = re.compile(r"(\w+?)_mac\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +242,6 @@ _FORMATS = {
     "kept_as": "kept as {kept_as}{by}",
     "word_bits": "in words of {word_bits} bits",
     "priced_as": "a MAC is priced as {priced_as} by energy.prices.mac",
-    "priced_bits": "a MAC is priced as a {priced_bits}-bit MAC",
-    "price_format": "the MAC price names no number format: add format to energy.prices.mac",
 }
 
 
@@ -271,18 +267,12 @@ def _stays(network: NetworkPlan, plan: LayerPlan, name: str, other: Layer) -> bo
 
 
 def _price(machine: Machine, math: str) -> dict[str, str | int]:
-    """What a MAC is priced as, where one price stands for all formats and this is not its own."""
+    """What a MAC is priced as, where one price stands for several formats and this is not that of the multiplier."""
     prices = machine.spec.energy.prices
     price = prices.get("mac")
-    if f"mac.{math}" in prices or price is None or price.unknown or (price.energy is not None and not price.energy):
+    if f"mac.{math}" in prices or price is None or price.any_format or not price.formats:
         return {}
-    match = _ENTRY.match(price.entry or "")
-    own = price.format or (match[1] if match and match[1] in DTYPES else "")
-    if own:
-        return {} if own == math else {"priced_as": own}
-    if price.bits == DTYPES[math].bits:
-        return {}
-    return {"priced_bits": price.bits} if price.bits else {"price_format": "none"}
+    return {} if price.formats[0] == math else {"priced_as": price.formats[0]}
 
 
 def own_value(machine: Machine, key: str) -> object | None:

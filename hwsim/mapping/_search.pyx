@@ -32,6 +32,7 @@ cdef enum:
     MAX_MEMORIES = 24
     MAX_RATES = 32
     MAX_TILES = 64
+    FIRST_NODES = 300
 
     LATENCY = 0
     ENERGY = 1
@@ -130,9 +131,7 @@ cdef int spread3(i64 tiles, i64 load, i64 work, i64 store, Part* out) noexcept n
 
 cdef int stream_parts(i64 tiles, i64 load, i64 work, i64 store, i64 first, i64 last, Part* out) noexcept nogil:
     """A stream of tiles: the first load and the last store are of a whole tile, the others spread evenly."""
-    cdef int n
-    cdef Part mid[5]
-    cdef int i, k
+    cdef int k
     if tiles <= 1:
         out[0].count = 1
         out[0].load = load
@@ -280,8 +279,15 @@ def pipeline_runs(i64 tiles, i64 load, i64 work, i64 store, i64 first, i64 last)
     return [(parts[i].count, parts[i].load, parts[i].work, parts[i].store) for i in range(n)]
 
 
+cdef struct Child:
+    double key[2]
+    int chain
+
+
 cdef struct Search:
     Nest nest
+    Child* children[MAX_AXES]
+    i64 plan_nodes                       # nodes at which the search leaves a plan for the next one
     Cost* cost
     int n_axes
     int n_rows
@@ -330,12 +336,19 @@ cdef struct Search:
     double rest_span[MAX_AXES + 1][MAX_SPANS]
     # least cycles of the axes from a depth on, by what is left of rows and columns
     double* least_cycles[MAX_AXES + 1]
+    double* least_cycles_still[3][MAX_AXES + 1]  # ... while a tensor stands still in the array
     int* row_index                       # of what is left of the rows: its place in the table
     int* col_index
     int n_cols_left
     double rest_units[MAX_AXES + 1][MAX_ROWS]
     double* group_units[MAX_AXES]        # group, transfer: least units of a chain that does not move the tensor
     double rest_reuse[MAX_AXES + 1][8]
+    double rest_reuse_still[3][MAX_AXES + 1][8]
+    int has[3][MAX_AXES]                 # whether a tensor has a dim of the axis
+    double rest_cycles_still[3][MAX_AXES + 1]
+    double rest_macs_other[3][MAX_AXES + 1]
+    double* group_cycles_still[3][MAX_AXES]
+    double* group_reuse_still[3][MAX_AXES]
     double* group_reuse[MAX_AXES]        # group, set of tensors: least product of their reads and of the units that it takes
     int reads[3]                         # transfers into the array, -1 if there is none
     int whole[3]                         # their class in which all loops count
@@ -379,15 +392,14 @@ cdef int beats(Search* s, double a, double b) noexcept nogil:
     return a <= s.best.key[0] * (1 + 1e-11) and b < s.best.key[1] * (1 - 1e-11)
 
 
-cdef inline double cycles_left(Search* s, int depth) noexcept nogil:
+cdef inline double cycles_left(Search* s, int depth, double** table) noexcept nogil:
     """Least cycles of the axes that are not on the branch, on what it leaves of the array."""
-    return s.least_cycles[depth][s.row_index[s.array_rows // s.used_rows[depth]] * s.n_cols_left
+    return table[depth][s.row_index[s.array_rows // s.used_rows[depth]] * s.n_cols_left
                                  + s.col_index[s.array_cols // s.used_cols[depth]]]
 
 
 cdef double least_sum(const double* weight, const double* least, int n, double product) noexcept nogil:
     """Least of the sum of weight * v with v >= least and the product of all v at least `product`."""
-    cdef double v[3]
     cdef int fixed[3]
     cdef int i, free = n, changed = 1
     cdef double rest, level, total = 0
@@ -426,8 +438,48 @@ cdef double least_total(const double* weight, const double* least, int n) noexce
     return total
 
 
+cdef enum:
+    EITHER = 0
+    MOVES = 1
+    STILL = 2
+
+
+cdef int refine(Search* s, int depth, double* key) noexcept nogil:
+    """Raise the lower bounds: each tensor moves with every step, or it stands still and its dims take units.
+
+    Stops where nothing better is left; returns whether something is.
+    """
+    cdef double moves[2]
+    cdef double still[2]
+    cdef double* least
+    cdef int j, i, x
+    if not beats(s, key[0], key[1]):
+        return 0
+    for i in range(3):
+        j = 2 - i
+        x = s.reads[j]
+        if x < 0 or s.whole[j] == 0 or s.cls[depth][x] == s.whole[j] or s.rest_cls[depth][x] == s.whole[j]:
+            continue
+        bound(s, depth, j, STILL, still)
+        bound(s, depth, j, MOVES, moves)
+        least = still
+        if moves[0] < still[0] or (moves[0] == still[0] and moves[1] < still[1]):
+            least = moves
+        if least[0] > key[0]:
+            key[0] = least[0]
+            key[1] = least[1] if moves[0] != still[0] else (moves[1] if moves[1] < still[1] else still[1])
+            if not beats(s, key[0], key[1]):
+                return 0
+    return 1
+
+
 cdef void lower(Search* s, int depth, double* key) noexcept nogil:
-    """Lower bounds of what a branch can become, into `key`.
+    """Lower bounds of what a branch can become, into `key`."""
+    bound(s, depth, 0, EITHER, key)
+
+
+cdef void bound(Search* s, int depth, int tensor, int motion, double* key) noexcept nogil:
+    """Lower bounds of what a branch can become if a tensor moves with every step, or stands still, or either.
 
     Reads into the array fall by spatial reuse, of which there is as much as there are units: the product of the reads
     of tensors that move with every step is bounded, so their sum is.
@@ -450,21 +502,32 @@ cdef void lower(Search* s, int depth, double* key) noexcept nogil:
             q = s.rest_cls[depth][x]
         if s.rest_units[depth][x] > units:
             q = s.n_classes[x] - 1  # the array is too small for the tensor to stand still
+            if motion == STILL and s.row[x][0] == tensor and x == s.reads[tensor]:
+                key[0] = key[1] = 1e300
+                return
+        if motion == MOVES and s.row[x][0] == tensor and s.row[x][2] == s.row[s.reads[tensor]][2]:
+            q = s.n_classes[x] - 1
         cls[x] = q
         v[x] = s.product[depth][x * MAX_CLASSES + q] * s.rest[depth][x * MAX_CLASSES + q]
         energy += s.lower_energy[x] * v[x]
         traffic += c.traffic[x] * v[x]
-    cyc = s.cyc[depth] * cycles_left(s, depth)
+    if motion == STILL:
+        t = units // s.rest_units[depth][s.reads[tensor]]  # what its dims leave to the others
+        cyc = s.cyc[depth] * fhigh(
+            cycles_left(s, depth, s.least_cycles_still[tensor]),
+            s.rest_cycles_still[tensor][depth] * fhigh(1, s.rest_macs_other[tensor][depth] / t))
+    else:
+        cyc = s.cyc[depth] * cycles_left(s, depth, s.least_cycles)
     for j in range(3):
         x = s.reads[j]
-        if x >= 0 and cls[x] == s.whole[j]:
+        if x >= 0 and cls[x] == s.whole[j] and not (motion == STILL and j == tensor):
             mask |= 1 << j
             member[m] = x
             least[m] = v[x]
             reach *= s.product[depth][x * MAX_CLASSES + s.whole[j]]
             m += 1
-    if m > 1:
-        reach *= s.rest_reuse[depth][mask] / units
+    if m > 1 or (m == 1 and motion == STILL):
+        reach *= (s.rest_reuse_still[tensor][depth][mask] if motion == STILL else s.rest_reuse[depth][mask]) / units
         for j in range(m):
             weight[j] = s.lower_energy[member[j]]
         energy += fhigh(0, least_sum(weight, least, m, reach) - least_total(weight, least, m))
@@ -474,7 +537,7 @@ cdef void lower(Search* s, int depth, double* key) noexcept nogil:
         bits = rate.fixed
         for x in range(s.n_rows):
             bits += s.lower_bits[r][x] * v[x]
-        if m > 1 and rate.role == WORK:
+        if (m > 1 or (m == 1 and motion == STILL)) and rate.role == WORK:
             for j in range(m):
                 weight[j] = s.lower_bits[r][member[j]]
             bits += fhigh(0, least_sum(weight, least, m, reach) - least_total(weight, least, m))
@@ -624,7 +687,7 @@ cdef int take(Search* s, int depth, int chain) noexcept nogil:
         return 0
     s.cyc[depth + 1] = s.cyc[depth] * s.cycles[depth][chain]
     if s.have and s.cost.objective == LATENCY:  # most branches of a layer that computes long end here
-        if s.cyc[depth + 1] * cycles_left(s, depth + 1) * s.cost.tick_cycle > s.best.key[0]:
+        if s.cyc[depth + 1] * cycles_left(s, depth + 1, s.least_cycles) * s.cost.tick_cycle > s.best.key[0]:
             return 0
     for k in range(s.n_spans):
         s.span[depth + 1][k] = s.span[depth][k] * sp[k]
@@ -657,12 +720,11 @@ cdef int take(Search* s, int depth, int chain) noexcept nogil:
 
 
 cdef void descend(Search* s, int depth, const int* groups) noexcept nogil:
-    """All chains of the groups from an axis on."""
-    cdef int chain, g = groups[depth]
+    """Chains of the groups from an axis on, those with the least lower bound first."""
+    cdef int chain, i, n = 0, g = groups[depth]
+    cdef Child* children = s.children[depth]
     cdef double key[2]
     for chain in range(s.group_first[depth][g], s.group_first[depth][g + 1]):
-        if s.stopped:
-            return
         s.nodes += 1
         if s.nodes > s.most_nodes:
             s.stopped = 1
@@ -670,63 +732,121 @@ cdef void descend(Search* s, int depth, const int* groups) noexcept nogil:
         if not take(s, depth, chain):
             continue
         lower(s, depth + 1, key)
-        if not beats(s, key[0], key[1]):
+        if not refine(s, depth + 1, key):
             continue
-        s.pick[depth] = chain
+        children[n].key[0] = key[0]
+        children[n].key[1] = key[1]
+        children[n].chain = chain
+        n += 1
+    if n > 1:
+        qsort(children, n, sizeof(Child), by_child)
+    for i in range(n):
+        if s.stopped or s.nodes > s.plan_nodes:
+            return
+        if not beats(s, children[i].key[0], children[i].key[1]):
+            if children[i].key[0] > s.best.key[0] * (1 + 1e-11):
+                return
+            continue
+        take(s, depth, children[i].chain)
+        s.pick[depth] = children[i].chain
         if depth + 1 == s.n_axes:
             leaf(s)
         else:
             descend(s, depth + 1, groups)
 
 
+cdef int by_child(const void* a, const void* b) noexcept nogil:
+    cdef Child* x = <Child*>a
+    cdef Child* y = <Child*>b
+    if x.key[0] != y.key[0]:
+        return -1 if x.key[0] < y.key[0] else 1
+    if x.key[1] != y.key[1]:
+        return -1 if x.key[1] < y.key[1] else 1
+    return -1 if x.chain < y.chain else 1
+
+
+cdef void end_rest(Search* s) noexcept nogil:
+    """Nothing is left behind the last axis."""
+    cdef int n = s.n_axes, x, k
+    for x in range(s.n_rows):
+        s.rest_cls[n][x] = 0
+        s.rest_units[n][x] = 1
+        for k in range(MAX_CLASSES):
+            s.rest[n][x * MAX_CLASSES + k] = 1
+    for k in range(s.n_spans):
+        s.rest_span[n][k] = 1
+    for x in range(3):
+        s.rest_cycles_still[x][n] = 1
+        s.rest_macs_other[x][n] = 1
+    for k in range(8):
+        s.rest_reuse[n][k] = 1
+        for x in range(3):
+            s.rest_reuse_still[x][n][k] = 1
+
+
+cdef void add_spans(Search* s, int a, int g) noexcept nogil:
+    """The least words that the axes from `a` on hold, with a group of `a`."""
+    cdef int k
+    for k in range(s.n_spans):
+        s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][g * s.n_spans + k]
+
+
+cdef void add_rest(Search* s, int a, int g) noexcept nogil:
+    """The least that the axes from `a` on add, with a group of `a`."""
+    cdef double* f = s.group_factors[a] + <i64>g * s.n_rows * MAX_CLASSES
+    cdef signed char* c = s.group_classes[a] + <i64>g * s.n_rows
+    cdef int x, k
+    for x in range(s.n_rows):
+        s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
+        s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][g * s.n_rows + x]
+        for k in range(s.n_classes[x]):
+            s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
+    for x in range(3):
+        s.rest_cycles_still[x][a] = s.rest_cycles_still[x][a + 1]
+        s.rest_macs_other[x][a] = s.rest_macs_other[x][a + 1]
+        if s.has[x][a]:
+            s.rest_cycles_still[x][a] *= s.group_cycles_still[x][a][g]
+        else:
+            s.rest_macs_other[x][a] *= s.size[a]
+    for k in range(8):
+        s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][g * 8 + k]
+        for x in range(3):
+            s.rest_reuse_still[x][a][k] = s.rest_reuse_still[x][a + 1][k] * s.group_reuse_still[x][a][g * 8 + k]
+
+
 cdef void set_rest(Search* s, const int* groups) noexcept nogil:
     """The least that the axes from each depth on add, for these groups."""
-    cdef int a, x, k
-    cdef double* f
-    cdef signed char* c
-    for x in range(s.n_rows):
-        s.rest_cls[s.n_axes][x] = 0
-        for k in range(MAX_CLASSES):
-            s.rest[s.n_axes][x * MAX_CLASSES + k] = 1
-    for k in range(s.n_spans):
-        s.rest_span[s.n_axes][k] = 1
-    for k in range(8):
-        s.rest_reuse[s.n_axes][k] = 1
-    for x in range(s.n_rows):
-        s.rest_units[s.n_axes][x] = 1
+    cdef int a
     for a in range(s.n_axes - 1, -1, -1):
-        f = s.group_factors[a] + <i64>groups[a] * s.n_rows * MAX_CLASSES
-        c = s.group_classes[a] + <i64>groups[a] * s.n_rows
-        for x in range(s.n_rows):
-            s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
-            for k in range(s.n_classes[x]):
-                s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
-        for k in range(s.n_spans):
-            s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][groups[a] * s.n_spans + k]
-        for k in range(8):
-            s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][groups[a] * 8 + k]
-        for x in range(s.n_rows):
-            s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][groups[a] * s.n_rows + x]
+        add_spans(s, a, groups[a])
+        add_rest(s, a, groups[a])
 
 
 cdef struct Plan:
     double key[2]
     int groups[MAX_AXES]
+    int open                             # whether something of it was left out
 
 
 cdef struct Plans:
     Plan* list
     i64 n
     i64 room
+    int crowded                          # whether some were dropped ...
+    double dropped                       # ... and the least lower bound of these
 
 
 cdef int by_key(const void* a, const void* b) noexcept nogil:
     cdef Plan* x = <Plan*>a
     cdef Plan* y = <Plan*>b
+    cdef int i
     if x.key[0] != y.key[0]:
         return -1 if x.key[0] < y.key[0] else 1
     if x.key[1] != y.key[1]:
         return -1 if x.key[1] < y.key[1] else 1
+    for i in range(MAX_AXES):  # no two are alike, so that every machine sorts them alike
+        if x.groups[i] != y.groups[i]:
+            return -1 if x.groups[i] < y.groups[i] else 1
     return 0
 
 
@@ -742,31 +862,41 @@ cdef void start(Search* s) noexcept nogil:
     s.cyc[0] = 1
 
 
-cdef int enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept nogil:
-    """Groups of the axes before `a`, the last first; keeps those that can fit, with their lower bounds. 0: out of room."""
-    cdef int g, x, k, m, fits
-    cdef double* f
-    cdef signed char* c
+cdef void add_plan(Search* s, const int* groups, const double* key, Plans* plans) noexcept nogil:
+    """Keep a plan; of more than there is room for, those with the least lower bounds."""
+    cdef Plan* plan
+    cdef int k
+    if plans.crowded and key[0] >= plans.dropped:
+        return
+    if plans.n == plans.room:
+        qsort(plans.list, plans.n, sizeof(Plan), by_key)
+        plans.n = plans.room // 2
+        plans.crowded = 1
+        plans.dropped = plans.list[plans.n].key[0]
+        if key[0] >= plans.dropped:
+            return
+    plan = &plans.list[plans.n]
+    plan.key[0] = key[0]
+    plan.key[1] = key[1]
+    plan.open = 1
+    for k in range(MAX_AXES):
+        plan.groups[k] = groups[k] if k < s.n_axes else 0
+    plans.n += 1
+
+
+cdef void enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept nogil:
+    """Groups of the axes before `a`, the last first; keeps those that can fit, with their lower bounds."""
+    cdef int g, k, m, fits
     cdef double total
     cdef double key[2]
     if a == 0:
-        if plans.n == plans.room:
-            return 0
         lower(s, 0, key)
-        if beats(s, key[0], key[1]):
-            plans.list[plans.n].key[0] = key[0]
-            plans.list[plans.n].key[1] = key[1]
-            for k in range(s.n_axes):
-                plans.list[plans.n].groups[k] = groups[k]
-            plans.n += 1
-        return 1
+        if refine(s, 0, key):
+            add_plan(s, groups, key, plans)
+        return
     a -= 1
     for g in range(s.n_groups[a]):
-        s.nodes += 1
-        f = s.group_factors[a] + <i64>g * s.n_rows * MAX_CLASSES
-        c = s.group_classes[a] + <i64>g * s.n_rows
-        for k in range(s.n_spans):
-            s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][g * s.n_spans + k]
+        add_spans(s, a, g)
         fits = 1
         for m in range(s.n_memories):
             total = 0
@@ -777,54 +907,32 @@ cdef int enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept 
                 break
         if not fits:
             continue
-        for x in range(s.n_rows):
-            s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
-            for k in range(s.n_classes[x]):
-                s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
-        for k in range(8):
-            s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][g * 8 + k]
-        for x in range(s.n_rows):
-            s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][g * s.n_rows + x]
-        if s.have:
+        add_rest(s, a, g)
+        if s.have or plans.crowded:
             lower(s, a, key)
-            if not beats(s, key[0], key[1]):
+            if not beats(s, key[0], key[1]) or (plans.crowded and key[0] >= plans.dropped):
                 continue
         groups[a] = g
-        if not enumerate_groups(s, a, groups, plans):
-            return 0
-    return 1
+        enumerate_groups(s, a, groups, plans)
 
 
-cdef int table_cycles(Search* s) except -1:
-    """Least cycles of the axes from each on, for all that other axes can leave of rows and columns.
-
-    Axes before take whole multiples, so what is left is one of few quotients.
-    """
-    cdef int a, i, j, chain, r, c, k, n, at
+cdef int table_of(Search* s, double** table, int tensor, list lefts) except -1:
+    """Fill a table of `table_cycles`, with all chains or those that let a tensor stand still."""
+    cdef int a, i, j, chain, r, c, k, at, x = s.reads[tensor] if tensor >= 0 else -1
+    cdef int n = len(lefts[0]) * len(lefts[1])
     cdef double v, least
-    lefts = []
-    for size in (s.array_rows, s.array_cols):
-        lefts.append(sorted({size // part for part in range(1, size + 1)} | {0}, reverse=True))
-    s.row_index = <int*>malloc((s.array_rows + 1) * sizeof(int))
-    s.col_index = <int*>malloc((s.array_cols + 1) * sizeof(int))
-    if s.row_index == NULL or s.col_index == NULL:
-        raise MemoryError
-    for index, value in enumerate(lefts[0]):
-        s.row_index[value] = index
-    for index, value in enumerate(lefts[1]):
-        s.col_index[value] = index
-    s.n_cols_left = len(lefts[1])
-    n = len(lefts[0]) * len(lefts[1])
     for a in range(s.n_axes, -1, -1):
-        s.least_cycles[a] = <double*>malloc(n * sizeof(double))
-        if s.least_cycles[a] == NULL:
+        table[a] = <double*>malloc(n * sizeof(double))
+        if table[a] == NULL:
             raise MemoryError
         for at in range(n):
-            s.least_cycles[a][at] = 1 if a == s.n_axes else 1e300
+            table[a][at] = 1 if a == s.n_axes else 1e300
         if a == s.n_axes:
             continue
         pairs = {}
         for chain in range(s.group_first[a][s.n_groups[a]]):
+            if x >= 0 and s.classes[a][chain * s.n_rows + x] >= s.whole[tensor]:
+                continue
             pair = (s.places[a][2 * chain], s.places[a][2 * chain + 1])
             v = s.cycles[a][chain]
             if v < pairs.get(pair, 1e300):
@@ -837,10 +945,34 @@ cdef int table_cycles(Search* s) except -1:
                     if cols < c:
                         break
                     k = s.row_index[<int>rows // r] * s.n_cols_left + s.col_index[<int>cols // c]
-                    v = least * s.least_cycles[a + 1][k]
+                    v = least * table[a + 1][k]
                     at = i * s.n_cols_left + j
-                    if v < s.least_cycles[a][at]:
-                        s.least_cycles[a][at] = v
+                    if v < table[a][at]:
+                        table[a][at] = v
+    return 0
+
+
+cdef int table_cycles(Search* s) except -1:
+    """Least cycles of the axes from each on, for all that other axes can leave of rows and columns.
+
+    Axes before take whole multiples, so what is left is one of few quotients.
+    """
+    cdef int a
+    lefts = []
+    for size in (s.array_rows, s.array_cols):
+        lefts.append(sorted({size // part for part in range(1, size + 1)} | {0}, reverse=True))
+    s.row_index = <int*>malloc((s.array_rows + 1) * sizeof(int))
+    s.col_index = <int*>malloc((s.array_cols + 1) * sizeof(int))
+    if s.row_index == NULL or s.col_index == NULL:
+        raise MemoryError
+    for index, value in enumerate(lefts[0]):
+        s.row_index[value] = index
+    for index, value in enumerate(lefts[1]):
+        s.col_index[value] = index
+    s.n_cols_left = len(lefts[1])
+    table_of(s, s.least_cycles, -1, lefts)
+    for a in range(3):
+        table_of(s, s.least_cycles_still[a], a if s.reads[a] >= 0 else -1, lefts)
     return 0
 
 
@@ -890,11 +1022,14 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
     cdef const double[::1] cycle_view
     cdef const int[::1] group_view
     cdef double* f
-    cdef double v, opened = 0
+    cdef double v, opened = -1
+    cdef i64 patience
+    cdef int unfinished
     held = []
     plans.list = NULL
     plans.n = 0
     plans.room = 400_000
+    plans.crowded = 0
     if s == NULL or c == NULL:
         raise MemoryError
     memset(s, 0, sizeof(Search))
@@ -917,7 +1052,9 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
             for k in range(6):
                 s.row[x][k] = transfers[x][k]
         for k in range(3):
-            s.reads[k], s.whole[k] = cost["reads"][k]
+            s.reads[k], s.whole[k], relevant = cost["reads"][k]
+            for a in range(len(relevant)):
+                s.has[k][a] = relevant[a]
         s.n_memories = len(memories["first"])
         s.n_spans = len(memories["bits"])
         if s.n_spans > MAX_SPANS or s.n_memories > MAX_MEMORIES:
@@ -976,11 +1113,22 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
             s.cycles[a] = &cycle_view[0]
             s.group_first[a] = &group_view[0]
             s.n_groups[a] = group_view.shape[0] - 1
+            k = 1
+            for g in range(s.n_groups[a]):
+                k = max(k, s.group_first[a][g + 1] - s.group_first[a][g])
+            s.children[a] = <Child*>malloc(k * sizeof(Child))
+            if s.children[a] == NULL:
+                raise MemoryError
             s.group_factors[a] = <double*>malloc(s.n_groups[a] * s.n_rows * MAX_CLASSES * sizeof(double))
             s.group_classes[a] = <signed char*>malloc(s.n_groups[a] * s.n_rows)
             s.group_spans[a] = <double*>malloc(s.n_groups[a] * s.n_spans * sizeof(double))
             s.group_units[a] = <double*>malloc(s.n_groups[a] * s.n_rows * sizeof(double))
             s.group_reuse[a] = <double*>malloc(s.n_groups[a] * 8 * sizeof(double))
+            for x in range(3):
+                s.group_reuse_still[x][a] = <double*>malloc(s.n_groups[a] * 8 * sizeof(double))
+                s.group_cycles_still[x][a] = <double*>malloc(s.n_groups[a] * sizeof(double))
+                if s.group_reuse_still[x][a] == NULL or s.group_cycles_still[x][a] == NULL:
+                    raise MemoryError
             if (s.group_factors[a] == NULL or s.group_spans[a] == NULL
                     or s.group_classes[a] == NULL or s.group_reuse[a] == NULL
                     or s.group_units[a] == NULL):
@@ -1007,6 +1155,13 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
                         v = s.places[a][2 * chain] * s.places[a][2 * chain + 1]
                         if s.classes[a][chain * s.n_rows + x] < s.n_classes[x] - 1 and v < f[0]:
                             f[0] = v
+                    for x in range(3):
+                        f = s.group_cycles_still[x][a] + g
+                        if first_one:
+                            f[0] = 1e100
+                        v = s.cycles[a][chain]
+                        if v < f[0] and (s.reads[x] < 0 or s.classes[a][chain * s.n_rows + s.reads[x]] < s.whole[x]):
+                            f[0] = v
                     for k in range(8):
                         v = s.places[a][2 * chain] * s.places[a][2 * chain + 1]
                         for x in range(3):
@@ -1015,6 +1170,12 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
                         f = s.group_reuse[a] + g * 8 + k
                         if first_one or v < f[0]:
                             f[0] = v
+                        for x in range(3):
+                            f = s.group_reuse_still[x][a] + g * 8 + k
+                            if first_one:
+                                f[0] = 1e100
+                            if v < f[0] and (s.reads[x] < 0 or s.classes[a][chain * s.n_rows + s.reads[x]] < s.whole[x]):
+                                f[0] = v
         s.first_loop[s.n_axes] = n
         table_cycles(s)
         s.most_nodes = most_nodes
@@ -1041,38 +1202,46 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
                             v = s.group_spans[a][g * s.n_spans + k]
                     s.span[a + 1][k] = s.span[a][k] * v
                 s.cyc[a + 1] = s.least_cycles[0][0] / s.least_cycles[a + 1][0]
-            for x in range(s.n_rows):
-                s.rest_cls[s.n_axes][x] = 0
-                for k in range(MAX_CLASSES):
-                    s.rest[s.n_axes][x * MAX_CLASSES + k] = 1
-            for k in range(s.n_spans):
-                s.rest_span[s.n_axes][k] = 1
-            for k in range(8):
-                s.rest_reuse[s.n_axes][k] = 1
-            for x in range(s.n_rows):
-                s.rest_units[s.n_axes][x] = 1
-            if not enumerate_groups(s, s.n_axes, groups, &plans):
-                s.stopped = 3
+            end_rest(s)
+            enumerate_groups(s, s.n_axes, groups, &plans)
             qsort(plans.list, plans.n, sizeof(Plan), by_key)
             start(s)
-            for i in range(plans.n):
-                if s.stopped == 1 or s.stopped == 2:
-                    break
-                if not beats(s, plans.list[i].key[0], plans.list[i].key[1]):
-                    if plans.list[i].key[0] > s.best.key[0] * (1 + 1e-11):
+            # each plan gets a few nodes, then those with something left get more: a good mapping is met early
+            patience = FIRST_NODES
+            while not s.stopped:
+                unfinished = 0
+                for i in range(plans.n):
+                    if s.stopped:
                         break
-                    continue
-                opened = plans.list[i].key[0]
-                set_rest(s, plans.list[i].groups)
-                descend(s, 0, plans.list[i].groups)
+                    if not plans.list[i].open:
+                        continue
+                    if not beats(s, plans.list[i].key[0], plans.list[i].key[1]):
+                        if plans.list[i].key[0] > s.best.key[0] * (1 + 1e-11):
+                            break
+                        continue
+                    s.plan_nodes = s.nodes + patience
+                    for a in range(s.n_axes):  # enough for one mapping at least
+                        g = plans.list[i].groups[a]
+                        s.plan_nodes += s.group_first[a][g + 1] - s.group_first[a][g]
+                    set_rest(s, plans.list[i].groups)
+                    descend(s, 0, plans.list[i].groups)
+                    plans.list[i].open = s.stopped or s.nodes > s.plan_nodes
+                    unfinished |= plans.list[i].open
+                if not unfinished:
+                    break
+                patience *= 8
+            for i in range(plans.n):
+                if plans.list[i].open and beats(s, plans.list[i].key[0], plans.list[i].key[1]):
+                    opened = plans.list[i].key[0]
+                    break
         if s.stopped == 2:
             raise AssertionError("a chain is no nest")
         # what is left unopened is bounded by the least of it
         bound = None
-        if s.stopped == 3:
-            bound = 0.0
-        elif s.stopped == 1:
+        if s.stopped and opened >= 0:
             bound = opened
+        if plans.crowded and not (s.have and plans.dropped > s.best.key[0]) and (bound is None or plans.dropped < bound):
+            bound = plans.dropped
         result = None
         if s.leaves and s.best.ticks:
             result = ([s.best_tiles[i] for i in range(s.n_loops)], (s.best.key[0], s.best.key[1]), s.best.ticks,
@@ -1081,12 +1250,18 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
     finally:
         for a in range(MAX_AXES):
             free(s.group_factors[a])
+            free(s.children[a])
             free(s.group_classes[a])
             free(s.group_spans[a])
             free(s.group_reuse[a])
+            for x in range(3):
+                free(s.group_reuse_still[x][a])
+                free(s.group_cycles_still[x][a])
             free(s.group_units[a])
         for a in range(MAX_AXES + 1):
             free(s.least_cycles[a])
+            for x in range(3):
+                free(s.least_cycles_still[x][a])
         free(s.row_index)
         free(s.col_index)
         free(plans.list)

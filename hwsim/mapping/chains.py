@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-__all__ = ["Ints", "chains", "steps"]
+__all__ = ["Ints", "chains", "multiples"]
 
 _EACH = 12
 """Multiples up to here are all tried; beyond, four an octave."""
+_PIECES = 1000
+"""Dims below this are cut into every number of pieces for the outermost buffer, larger ones into multiples."""
 
 
 @lru_cache(maxsize=256)
@@ -69,14 +71,19 @@ def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
     u = np.minimum(x * down, size)
     tiles = np.column_stack([u, x, r])
     counts = [c, down]
-    for _ in range(cuts):
+    for cut in range(cuts):
         at_factor: list[Ints] = []
         factors: list[Ints] = []
         most = -(-size // tiles[:, 0])
-        for j in multiples(int(most.max())):
-            where = np.flatnonzero(most >= j)
-            at_factor.append(where)
-            factors.append(np.full(len(where), j))
+        if cut == cuts - 1 and size < _PIECES:  # the least multiple for each number of pieces: no other is better
+            for tile in sorted({-(-size // pieces) for pieces in range(1, size + 1)}):
+                at_factor.append(np.arange(len(tiles)))
+                factors.append(-(-tile // tiles[:, 0]))
+        else:
+            for j in multiples(int(most.max())):
+                where = np.flatnonzero(most >= j)
+                at_factor.append(where)
+                factors.append(np.full(len(where), j))
         at_factor.append(np.arange(len(tiles)))
         factors.append(most)
         at, times = np.concatenate(at_factor), np.concatenate(factors)
@@ -94,8 +101,3 @@ def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
         tiles, counts, outer = tiles[keep], [count[keep] for count in counts], outer[keep]
     order = np.lexsort((*tiles.T, outer))
     return tiles[order]
-
-
-def steps(size: int, tiles: Ints) -> Ints:
-    """Pieces that a dim is cut into by each chain's first tile."""
-    return -(-size // tiles[:, 0])

@@ -114,6 +114,21 @@ class Mapping:
             tuple(Loop(n.dim, int(next(sizes)), n.spatial) if isinstance(n, Loop) else n for n in self.nodes)
         )
 
+    def simplify(self, problem: Problem) -> Mapping:
+        """The same nest without the loops that run once; one spatial loop stays, to say where the array begins."""
+        current = dict(problem.dims)
+        array = [i for i, node in enumerate(self.nodes) if isinstance(node, Loop) and node.spatial]
+        idle = []
+        for i, node in enumerate(self.nodes):
+            if isinstance(node, Loop):
+                if node.tile == current[node.dim]:
+                    idle.append(i)
+                current[node.dim] = node.tile
+        if array and set(array) <= set(idle):
+            idle.remove(array[0])
+        runs = [node for i, node in enumerate(self.nodes) if i not in idle]
+        return Mapping(tuple(runs))
+
     def keeps(self, tensor: str) -> Iterator[tuple[str, int]]:
         """`(memory, number of loops above)` for every place that holds `tensor`, outermost first."""
         above = 0

@@ -21,7 +21,7 @@ from hwsim.mapping.space import Space
 
 __all__ = ["MOST_BRANCHES", "Optimum", "search"]
 
-MOST_BRANCHES = 4_000_000
+MOST_BRANCHES = 2_000_000
 """Branches that are looked at before the search settles for the best so far."""
 
 _ROLES = {"load": 0, "store": 1, "work": 2, "unit": 3}
@@ -119,7 +119,7 @@ def search(
             bounds.append(bound)
         if result is not None and (key is None or result[1] < key):
             tiles, key, ticks, energy, traffic = result
-            best = nest.with_tiles(tiles), key, ticks, energy, traffic
+            best = nest.with_tiles(tiles).simplify(problem), key, ticks, energy, traffic
     if best is None:
         for nest in nests:
             check_capacity(problem, nest.with_tiles([1] * len(nest.loops)), capacities)

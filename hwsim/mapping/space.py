@@ -160,18 +160,19 @@ class Space:
             sums.append((float(operand.sum_bits), row))
         return boxes, {"first": first, "capacity": room, "end": end, "bits": bits, "sums": sums, "words": float(words)}
 
-    def reads(self) -> list[tuple[int, int]]:
-        """Per tensor its transfer into the array, shared words counted once (-1: none), and its last class."""
+    def reads(self) -> list[tuple[int, int, list[bool]]]:
+        """Per tensor its transfer into the array, shared words counted once (-1: none), its last class, its axes."""
         spatial = [place for place, loop in enumerate(self.template.loops) if loop.spatial]
         result = []
-        for tensor in range(3):
+        for tensor, operand in enumerate(self.problem.operands):
+            axes = [any(dim in operand.dims for dim in axis) for axis in self.axes]
             rows = [
-                (x, len(row.limits) - 1)
+                (x, len(row.limits) - 1, axes)
                 for x, row in enumerate(self.rows[:-1])
                 if row.tensor == tensor and row.multicast == _TILE and not row.first
                 and spatial and row.above <= spatial[0] and row.below > spatial[-1]
             ]  # fmt: skip
-            result.append(rows[0] if rows else (-1, 0))
+            result.append(rows[0] if rows else (-1, 0, axes))
         return result
 
     def _dim(

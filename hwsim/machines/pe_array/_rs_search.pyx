@@ -5,6 +5,7 @@ DRAM words and the PEs that the array can use follow from (e, n, m) alone, so th
 PEs come first; (q, r, p, t) are then compared only for the (e, n, m) that move so few.
 """
 
+from libc.math cimport rint
 from libc.stdint cimport int64_t as i64
 
 __all__ = ["search"]
@@ -60,7 +61,7 @@ cdef double cycles_of(Space* w, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t,
     cdef i64 i, j, k, high, starts = ceil_div(w.N, n) * w.tiles, whole = min(p * t, m)
     cdef double total = 0, column
     heights[0], heights[1] = e, w.P % e
-    channels[0], channels[1] = min(q * r, w.C), w.C % (q * r)
+    channels[0], channels[1] = min(q * r, w.C), w.C % (q * r) if q * r < w.C else 0
     filters[0], passes[0] = whole, w.K // m * (m // whole) + w.K % m // whole
     filters[1], passes[1] = m % whole, w.K // m
     filters[2], passes[2] = w.K % m % whole, 1
@@ -145,7 +146,8 @@ def search(
                     bound = min(min(sets // t, room // q), filter_buffer // (p * t * q * R * S))
                     bound = min(bound, min(channels // q, ceil_div(C, q)))
                     for r in range(1, bound + 1):
-                        cycles = cycles_of(&w, e, n, m, p, q, r, t, stride)
+                        # sums of the same cycles in another order are a tie
+                        cycles = rint(cycles_of(&w, e, n, m, p, q, r, t, stride) * 1e4) / 1e4
                         if best is not None and cycles > cycles_best:
                             continue
                         active = R * e * r * t

@@ -47,9 +47,11 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         if key.partition(".")[0] not in parts:
             template = "no part of this machine has that name; valid: {parts}"
             yield f"energy.prices.{key}", _reason("part", template, parts=sorted(parts))
+    followed = {key.partition(".")[0] for key, price in spec.energy.prices.items() if price.sram == "memory"}
     for index, (name, memory) in enumerate(spec.memories.items()):
+        priced = ("bank",) if memory.bank is not None else ("size", "split")
         for key, reason in _of_memory(spec, planner, index, name):
-            if getattr(memory, key) is not None:
+            if getattr(memory, key) is not None and not (name in followed and key in priced):
                 yield f"memories.{name}.{key}", reason
 
 
@@ -100,7 +102,7 @@ def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, Message]]:
     """Prices of an SRAM of another size than the memory has, or its banks; a price that says why is left out."""
     for key, price in spec.energy.prices.items():
         memory = spec.memories.get(key.partition(".")[0])
-        if memory is None or price.sram is None or price.source:
+        if memory is None or price.sram in (None, "memory") or price.source:
             continue
         sizes = [size for size in (memory.size, memory.bank, *memory.split.values()) if size is not None]
         if sizes and price.sram not in sizes:

@@ -67,12 +67,14 @@ def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, float])
     outer, sizes = spec.memories[spec.dram], dict[str, int]()
     for tensor, (number, density) in words.items():
         sizes[tensor] = int(number * (word_width(width, spec.dram, tensor) or 0) / 8)
-        form = array.storage(layer, outer, tensor)
-        if array.planner == "passes" and form == "rlc":
+        form, own = array.storage(layer, outer, tensor), tensor in outer.compress
+        if array.planner != "passes" or form == "dense":
+            continue
+        if form == "rlc" and own:
             sizes[tensor] = int(rlc_least_bytes(number, density, width[tensor] / 8))
-        elif array.planner == "passes" and form != "dense":
+        else:
             least = int(least_bits(form, number, density, int(width[tensor])) / 8)
-            sizes[tensor] = min(least, sizes[tensor]) if tensor in outer.compress else least
+            sizes[tensor] = min(least, sizes[tensor]) if own else least
     return sizes
 
 

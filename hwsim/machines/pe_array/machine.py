@@ -86,6 +86,14 @@ class PeArray(Machine):
                 parts[name] = copies * int(sum(sizes))
         return parts
 
+    def sram_bytes(self) -> dict[str, int]:
+        """Bytes of a bank, of the memory (one of them, if each PE has its own), or of its largest part."""
+        sizes = {
+            name: memory.bank or memory.size or max(memory.split.values(), default=None)
+            for name, memory in self.spec.memories.items()
+        }
+        return {name: int(size) for name, size in sizes.items() if size is not None}
+
     def idle_keys(self) -> dict[str, Message | str]:
         """Keys that the planner of this wiring and dataflow does not read."""
         return dict(idle_keys(self.array))

@@ -157,14 +157,14 @@ class _Chip:
 
     def _packed(self, tensor: Tensor, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""
-        raw = self.bits[0] / 8
-        form = self.array.storage(self.layer, self.dram, tensor)
-        if form == "rlc":
-            return rlc_expected_bytes(rows, row, density, raw)
+        bits, own = self.bits[tensor == "weight"], tensor in self.dram.compress
+        form, raw = self.array.storage(self.layer, self.dram, tensor), rows * row * bits / 8
         if form == "dense":
-            return rows * row * raw
-        size = expected_bits(form, (rows, row), density, self.bits[0]) / 8
-        return min(size, rows * row * raw) if tensor in self.dram.compress else size
+            return raw
+        if form == "rlc" and own:
+            return rlc_expected_bytes(rows, row, density, bits / 8)
+        size = expected_bits(form, (rows, row), density, bits) / 8
+        return min(size, raw) if own else size
 
     def plan(self) -> LayerPlan:
         """The plan."""

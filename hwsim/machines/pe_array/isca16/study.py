@@ -73,8 +73,9 @@ def _cdiv(a: Ints | int, b: Ints | int) -> Ints:
 def _splits(total: int) -> Ints:
     """The distinct ceil(total / i): the smallest tile for every number of pieces."""
     few = np.arange(1, isqrt(total) + 2, dtype=np.int64)
-    sizes = np.union1d(few, _cdiv(total, few))
-    return sizes[sizes == _cdiv(total, _cdiv(total, sizes))]
+    sizes = np.unique(np.concatenate([few, _cdiv(total, few)]))
+    smallest: Ints = sizes[sizes == _cdiv(total, _cdiv(total, sizes))]
+    return smallest
 
 
 def _blocks(total: int, tile: Ints, inner: Ints) -> Ints:

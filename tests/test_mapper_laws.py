@@ -1,0 +1,203 @@
+"""Laws 5, 10, 11 and 12 of arrays whose mappings are searched: the example of docs/hardware.md, and what users change."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+import hwsim
+from hwsim.errors import InputError
+
+DOCS = Path(__file__).parent.parent / "docs"
+SIZES = (*range(1, 10), 12, 13, 16, 17, 19, 20, 31, 32, 33, 64, 65, 127, 128, 257)
+OBJECTIVES = ("latency", "energy", "edp")
+
+
+@cache
+def example() -> str:
+    text = (DOCS / "hardware.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    return block[1]
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("machine") / "mine.yaml"
+    path.write_text(example())
+    return path
+
+
+def cost(machine: hwsim.Machine, layer: hwsim.Layer, batch: int = 1) -> dict[str, float]:
+    """Ticks, joules and their product of a layer by itself."""
+    report = hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=batch)
+    latency, energy = report.summary.latency_s, report.summary.energy_pj
+    return {"latency": latency, "energy": energy, "edp": latency * energy}
+
+
+def rising(values: list[tuple[int, float]]) -> None:
+    """No value is above a later one."""
+    least = float("inf")
+    for size, value in reversed(values):
+        assert value <= least * (1 + 1e-9), f"{size} costs {value / least:.4f} times what a larger one costs"
+        least = min(least, value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+@pytest.mark.parametrize("dim", ["k", "c", "h", "batch", "n", "groups"])
+def test_a_larger_layer_never_costs_less(mine: Path, dim: str, objective: str) -> None:
+    """Filters, channels, rows, images, columns of a GEMM, depthwise channels: every size, primes too."""
+    machine = hwsim.load_machine(mine, set={"mapper.objective": objective})
+    values = []
+    for size in SIZES:
+        shape: dict[str, int] = {"c": 7, "h": 9, "w": 9, "k": 12, "r": 3, "pad": 1}
+        batch = 1
+        layer: hwsim.Layer
+        if dim == "n":
+            layer = hwsim.Gemm("g", m=5, n=size, k=31)
+        elif dim == "groups":
+            layer = hwsim.Conv2d("d", c=size, h=9, w=9, k=size, groups=size, r=3, pad=1)
+        elif dim == "batch":
+            layer, batch = hwsim.Conv2d("c", **shape), size
+        else:
+            layer = hwsim.Conv2d("c", **(shape | {dim: size}))
+        values.append((size, cost(machine, layer, batch)[objective]))
+    rising(values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("memories.buffer.size", ["8 KiB", "12 KiB", "31 KiB", "64 KiB", "127 KiB", "256 KiB", "1 MiB", "4 MiB"]),
+        ("memories.buffer.bandwidth", ["16 B/cycle", "31 B/cycle", "64 B/cycle", "127 B/cycle", "1 kB/cycle"]),
+        ("memories.dram.bandwidth", ["1 B/cycle", "3 B/cycle", "8 B/cycle", "31 B/cycle", "64 B/cycle"]),
+        ("array.rows", [1, 3, 8, 13, 16, 31, 32]),
+        ("array.cols", [1, 5, 8, 16, 17, 32]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_more_hardware_never_costs_more(mine: Path, objective: str, key: str, values: list[object]) -> None:
+    """Prices are fixed, so more of anything is at least as good: the mapping of less is still there."""
+    layers = [
+        hwsim.Conv2d("conv", c=24, h=13, w=13, k=31, r=3, pad=1),
+        hwsim.Conv2d("depthwise", c=31, h=17, w=17, k=31, groups=31, r=3, pad=1),
+        hwsim.Gemm("fc", m=3, n=127, k=257),
+    ]
+    prices = {"energy.prices.buffer": {"energy": "2 pJ", "bits": 8, "source": "fixed for the comparison"}}
+    for layer in layers:
+        costs = []
+        for index, value in enumerate(values):
+            machine = hwsim.load_machine(mine, set={"mapper.objective": objective, key: value, **prices})
+            costs.append((len(values) - index, cost(machine, layer)[objective]))
+        rising(costs[::-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layer",
+    [
+        hwsim.Conv2d("conv", c=31, h=14, w=14, k=48, r=3, pad=1),
+        hwsim.Conv2d("strided", c=3, h=31, w=31, k=16, r=7, stride=2, pad=3),
+        hwsim.Conv2d("depthwise", c=48, h=14, w=14, k=48, groups=48, r=3, pad=1),
+        hwsim.Gemm("gemm", m=31, n=127, k=257),
+        hwsim.Gemm("one", m=1, n=1, k=1),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_no_objective_is_beaten_at_its_own(mine: Path, layer: hwsim.Layer) -> None:
+    costs = {o: cost(hwsim.load_machine(mine, set={"mapper.objective": o}), layer) for o in OBJECTIVES}
+    for objective in OBJECTIVES:
+        best = min(costs[other][objective] for other in OBJECTIVES)
+        assert costs[objective][objective] <= best * (1 + 1e-9)
+
+
+def test_a_batch_costs_no_more_than_its_inferences(mine: Path) -> None:
+    machine = hwsim.load_machine(mine, set={"mapper.objective": "latency"})
+    layer = hwsim.Conv2d("conv", c=24, h=14, w=14, k=31, r=3, pad=1)
+    one = cost(machine, layer)["latency"]
+    for batch in (2, 3, 7):
+        assert cost(machine, layer, batch)["latency"] <= batch * one * (1 + 1e-9)
+
+
+def test_partial_sums_have_the_width_of_the_accumulator(mine: Path) -> None:
+    """Wider sums move more bits through the buffer; final outputs leave at their own width, once."""
+    layer = hwsim.Conv2d("conv", c=31, h=14, w=14, k=48, r=3, pad=1)
+    network = hwsim.Workload("one", [layer])
+    energies = []
+    for bits in (8, 16, 24, 32):
+        report = hwsim.simulate(hwsim.load_machine(mine, set={"accumulator_bits": bits}), network)
+        plan = report.results[0].plan
+        assert plan.counts["dram", "ofmap", "update"] == layer.outputs
+        assert plan.word_bits.get("psum", plan.word_bits["ofmap"]) == bits
+        energies.append(report.summary.energy_pj)
+    assert energies == sorted(energies)
+    assert energies[0] < energies[-1]
+
+
+def test_the_mapping_of_the_docs_runs_on_the_machine_of_the_docs(mine: Path, tmp_path: Path) -> None:
+    text = (DOCS / "mapping.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(mappings:.*?)```", text, re.DOTALL)
+    assert block is not None
+    by_hand = yaml.safe_load(block[1])["mappings"]
+    path = tmp_path / "hand.yaml"
+    path.write_text(example() + block[1])
+    network = hwsim.load_workload("resnet50_v1")
+    plan = hwsim.load_machine(path).plan(network, batch=1)
+    searched = hwsim.load_machine(mine).plan(network, batch=1)
+    for name in by_hand:
+        assert plan[name].why[0].code == "pe_array.own_mapping"
+        energy = {p: hwsim.simulate(p.select(name)).summary.energy_pj for p in (plan, searched)}
+        assert energy[searched] <= energy[plan]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["dram keeps ifmap, weight, ofmap", "for K by 0"], "a tile must be at least 1, not 0"),
+        (["dram keeps ifmap, weight, ofmap", "for X by 1"], "a dim must be one of"),
+        (["dram keeps ifmap, ifmap, ofmap", "for K by 1"], "a tensor must be named once"),
+        (["dram keeps ifmap, weight, ofmap", "spatial K by 1 on layers", "for C by 1"], "'layers' is not an axis"),
+        (["dram keeps ifmap, weight, ofmap", "spatial K by 1 on rows", "for C by 1"], "the array has 16 rows; .* need 64"),
+        (["dram keeps ifmap, weight, ofmap", "buffer keeps ifmap, weight, ofmap", "for K by 1", "for C by 1"],
+         "buffer holds .* too much .double_buffered: half of its size holds tiles"),
+    ],
+)  # fmt: skip
+def test_a_mapping_that_cannot_be_says_what_must_hold(mine: Path, lines: list[str], message: str) -> None:
+    machine = hwsim.load_machine(mine, set={"mappings": {"fc": lines}})
+    with pytest.raises(InputError, match=message):
+        machine.plan(hwsim.Workload("one", [hwsim.Conv2d("fc", c=4096, h=1, w=1, k=64)]), batch=1)["fc"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "layer",
+    [
+        hwsim.Gemm("square", m=2048, n=2048, k=2048),
+        hwsim.Gemm("llm", m=4096, n=14336, k=4096),
+        hwsim.Conv2d("conv", c=512, h=112, w=112, k=512, r=3, pad=1),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_large_layers_are_planned(mine: Path, layer: hwsim.Layer) -> None:
+    """Millions of ways to cut for the buffer: those with the least lower bounds are searched."""
+    machine = hwsim.load_machine(mine, set={"mapper.objective": "latency"})
+    result = hwsim.simulate(machine, hwsim.Workload("one", [layer])).results[0]
+    assert layer.macs / 256 <= result.plan.compute_cycles <= 1.3 * layer.macs / 256
+    assert 0 <= float(result.plan.why[0].values["gap"]) < 1
+
+
+def test_huge_layers_end(mine: Path) -> None:
+    """2^31 rows, 2^60 MACs: an answer, or a refusal by name, in a second."""
+    machine = hwsim.load_machine(mine)
+    for layer in (hwsim.Gemm("g", m=2**31, n=3, k=3), hwsim.Gemm("g", m=2**20, n=2**20, k=2**20)):
+        try:
+            report = hwsim.simulate(machine, hwsim.Workload("one", [layer]))
+        except hwsim.HwsimError as error:
+            assert "at most" in str(error)
+        else:
+            assert report.summary.latency_s > 0
