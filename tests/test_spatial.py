@@ -267,11 +267,15 @@ def test_weights_in_csr_take_their_bytes(folder: Path) -> None:
     assert dense.dram_bytes == 36000 + 300 + 120
     size = 9000 * 15 + 301 * 14
     assert 0 <= plan.dram_bytes - (size / 8 + 300 + 120) <= 36000 / 64 / 8 + 1
+    assert "main stores weight as csr: 3.88 bits a value, 8 if dense" in [str(message) for message in plan.why]
     other = layer.with_tensors(weight={"density": 0.25, "format": "rlc"})  # which it does not take
     machine = hwsim.load_machine(folder / "four.yaml", set=stored)
     assert machine.plan(other, 1).dram_bytes == dense.dram_bytes
     told = hwsim.simulate(machine, hwsim.Workload("one", [other])).unused
-    assert {item.property for item in told if item.what == "unused"} == {"weight.density", "weight.format"}
+    assert {item.property: str(item.reason) for item in told if item.what == "unused"} == {
+        "weight.density": "array.zeros is compute, memories.main stores weight dense",
+        "weight.format": "memories.main.formats does not list it for weight",
+    }
 
 
 @pytest.mark.slow

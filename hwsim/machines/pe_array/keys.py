@@ -93,7 +93,9 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
     if planner != "adder trees" or not outer:
         yield "atom", _reason("atom", "only the outermost memory of a broadcast array has atoms")
     if memory.per == "pe" or not (planner == "search" or (planner == "passes" and outer)):
-        template = "only shared memories of searched mappings and the link of a row-stationary chip are not dense"
+        template = (
+            "only shared memories of searched mappings and the link of a row-stationary chip store tensors compressed"
+        )
         for key in ("compress", "formats"):
             yield key, _reason("compress", template)
 

@@ -108,15 +108,24 @@ class PeArray(Machine):
         name = property.rpartition(".")[2]
         if not property:
             return Message("unused.no_post_processor", "there is no post-processor: give post")
-        if property in ("input.density", "weight.density"):
-            tensor, zeros = TENSORS[property == "weight.density"], spec.array.zeros
-            by = f" (by {spec.array.zero_operands})" if zeros != "compute" else ""
-            values = {"zeros": zeros + by, "memory": spec.dram, "tensor": tensor}
-            template = "array.zeros is {zeros}, memories.{memory} stores {tensor} dense"
-            return Message("unused.zeros", template, values)
         if name in ("density", "format"):
-            template = "tensors are stored and moved dense unless compress or formats of a memory says otherwise"
-            return Message("unused.stored_dense", template)
+            part, zeros = property.partition(".")[0], spec.array.zeros
+            tensor = {"input": TENSORS[0], "weight": TENSORS[1], "output": TENSORS[2]}[part]
+            values = {
+                "zeros": zeros, "operands": spec.array.zero_operands, "memory": spec.dram, "tensor": tensor,
+                "code": spec.memories[spec.dram].compress.get(tensor, ""),
+            }  # fmt: skip
+            if name == "format":
+                template = "memories.{memory} stores {tensor} dense"
+                if self.array.planner in ("search", "passes"):
+                    template = "memories.{memory}.formats does not list it for {tensor}"
+                    if values["code"]:
+                        template = "memories.{memory}.compress stores {tensor} as {code}"
+                return Message("unused.stored_dense", template, values)
+            template = ""
+            if part != "output":
+                template = "array.zeros is {zeros}, " + "zero_operands is {operands}, " * (zeros != "compute")
+            return Message("unused.zeros", template + "memories.{memory} stores {tensor} dense", values)
         if name == "pattern":
             return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
         if property.startswith("dead"):

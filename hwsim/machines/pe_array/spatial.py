@@ -9,16 +9,18 @@ and one that is written down (`cost_of`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping as ReadMapping
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
+from typing import cast
 
 from hwsim.energy import word_width
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, HwsimError, InputError, MappingError, nearest
 from hwsim.machines.pe_array.array import STEPS_BIT, Array
 from hwsim.machines.pe_array.isca16.relative import relative_cost
+from hwsim.machines.pe_array.spec import TENSORS, Tensor
 from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
@@ -191,8 +193,26 @@ def lower(
             "tiles": time.tiles,
             "mapping": text or extents or "1 PE",
         },
-        why=why,
+        why=why + _storage(array, layer, stored),
     )
+
+
+def _storage(array: Array, layer: Layer, stored: ReadMapping[str, float]) -> tuple[Message, ...]:
+    """What memories do not store dense."""
+    dense, told = dict(zip(TENSORS, array.bits(layer))), []
+    for key, width in stored.items():
+        memory, _, tensor = key.rpartition(".")
+        form = array.storage(layer, array.spec.memories[memory], cast(Tensor, tensor))
+        values = {
+            "memory": memory,
+            "tensor": tensor,
+            "form": form,
+            "width": width,
+            "dense": dense[cast(Tensor, tensor)],
+        }
+        template = "{memory} stores {tensor} as {form}: {width:.3g} bits a value, {dense} if dense"
+        told.append(Message("pe_array.stored", template, values))
+    return tuple(told)
 
 
 def _policy(array: Array) -> Policy:
