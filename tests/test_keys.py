@@ -187,8 +187,8 @@ def others(key: str, value: Any) -> list[Any]:
 def outcome(machine: hwsim.Machine) -> str:
     """All of a report but its notes, and what the machine costs."""
     searched = machine.name == "mine" and machine.spec.array.wiring == "noc"
-    data = hwsim.simulate(machine, SMALL if searched else NETWORK, 2).to_dict()
-    return repr({key: data[key] for key in ("summary", "layers", "actions", "memories")}) + repr(machine.area_mm2)
+    report = hwsim.simulate(machine, SMALL if searched else NETWORK, 2)
+    return repr((report.summary, report.rows, list(report.action_rows()), report.memories, machine.area_mm2))
 
 
 def changed(name: str, path: tuple[str, ...], value: Any) -> hwsim.Machine:
