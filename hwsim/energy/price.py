@@ -44,6 +44,7 @@ class Prices:
         self.spec = spec
         self.table = load_table(spec.table, beside)
         self.sizes = sizes or {}
+        self._parts: dict[str, Prices] = {}
         self._prices = {
             key: self._resolve(key, price)
             for key, price in spec.prices.items()
@@ -69,6 +70,16 @@ class Prices:
             for node in nodes
             if len(around := neighbors(node)) == 2
         )
+
+    def add(self, part: str, other: Prices, clock_hz: float) -> None:
+        """Take in the prices of another machine that is a part of this one, under ``part component``.
+
+        A cycle of its clock, ``part.cycle``, costs the static power that it draws while it runs.
+        """
+        static, source = other.spec.static, other.spec.static_source or "no static power is given"
+        energy = math.nan if static is None else float(static) / clock_hz * 1e12
+        self._prices[part] = Price(energy, None, source)
+        self._parts[part] = other
 
     def _resolve(self, key: str, price: PriceSpec) -> Price:
         if price.unknown:
@@ -100,6 +111,9 @@ class Prices:
 
     def of(self, component: str, action: str) -> Price:
         """The price of one action of a component; raises HwsimError if it is missing."""
+        part, _, rest = component.partition(" ")
+        if rest and part in self._parts:
+            return self._parts[part].of(rest, action)
         key = f"{component}.{action}"
         if key not in self._prices and component == "mac" and action in DTYPES and "mac" in self.spec.prices:
             self._prices[key] = self._mac(action, self.spec.prices["mac"])
@@ -131,6 +145,9 @@ class Prices:
 
     def off_chip(self, component: str) -> bool:
         """Whether the component's energy is spent outside the chip."""
+        part, _, rest = component.partition(" ")
+        if rest and part in self._parts:
+            return self._parts[part].off_chip(rest)
         return component in self.spec.off_chip
 
 

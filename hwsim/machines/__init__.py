@@ -3,7 +3,15 @@
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.cpu import Cpu
 from hwsim.machines.gpu import Gpu
-from hwsim.machines.loader import load_machine, locate, machine_document, machine_folder, machine_names, read_machine
+from hwsim.machines.loader import (
+    host_path,
+    load_machine,
+    locate,
+    machine_document,
+    machine_folder,
+    machine_names,
+    read_machine,
+)
 from hwsim.machines.mcu import Mcu
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.pe_array import PeArray
@@ -21,6 +29,7 @@ __all__ = [
     "NetworkPlan",
     "PeArray",
     "PlanCache",
+    "host_path",
     "kinds",
     "load_machine",
     "locate",

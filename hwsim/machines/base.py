@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from hwsim.errors import InputError
 from hwsim.machines.hardware import Hardware
@@ -33,8 +33,12 @@ class Machine(Hardware):
     A subclass sets `kind`, `spec_class` and implements `_plan`; nothing else has to know of it.
     """
 
-    def __init__(self, spec: MachineSpec, folder: Path, document: Document) -> None:
+    can_host: ClassVar[bool] = False
+    """Whether the kind runs any layer, and so those that another machine has no unit for."""
+
+    def __init__(self, spec: MachineSpec, folder: Path, document: Document, host: Machine | None = None) -> None:
         self.cache = PlanCache()
+        self.host = host
         super().__init__(spec, folder, document)
 
     @overload
@@ -84,6 +88,10 @@ class Machine(Hardware):
     def contexts(self, workload: Workload, batch: int) -> Sequence[Hashable]:
         """Network context of each layer; None for each if the kind plans layers independently."""
         return [None] * len(workload)
+
+    def as_host(self) -> Machine:
+        """This machine as the host of another, which hands it single layers; raises InputError if it cannot be one."""
+        return self
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """Layers that run inside another's kernel, and that other layer's name."""

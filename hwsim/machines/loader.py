@@ -12,7 +12,16 @@ from hwsim.machines.base import Machine
 from hwsim.machines.registry import kinds
 from hwsim.yaml_source import Document, parse_yaml, read_yaml
 
-__all__ = ["HERE", "load_machine", "locate", "machine_document", "machine_folder", "machine_names", "read_machine"]
+__all__ = [
+    "HERE",
+    "host_path",
+    "load_machine",
+    "locate",
+    "machine_document",
+    "machine_folder",
+    "machine_names",
+    "read_machine",
+]
 
 _BASE_DEPTH = 5
 HERE = {"host": "hwsim calibrate", "cuda": "hwsim calibrate --device cuda"}
@@ -104,4 +113,28 @@ def read_machine(document: Document, folder: Path) -> Machine:
         where = document.where(("kind",))
         raise InputError([Fault(where, "kind", f"must be a kind of machine, not {kind!r}{nearest(kind, kinds())}")])
     machine_class = kinds()[kind]
-    return machine_class(check(machine_class.spec_class, document), folder, document)
+    spec = check(machine_class.spec_class, document)
+    name = getattr(spec, "host", None)
+    return machine_class(spec, folder, document, None if name is None else _read_host(name, folder, document))
+
+
+def host_path(name: str, folder: Path) -> Path:
+    """The file of the host that a machine in a folder names: beside the machine, else from here."""
+    path = locate(name, folder)
+    return path if path.exists() else locate(name)
+
+
+def _read_host(name: str, folder: Path, document: Document) -> Machine:
+    """The host that a machine names; raises InputError where it cannot be one."""
+    try:
+        path = host_path(name, folder)
+        host = machine_document(path)
+        kind = kinds().get(str(host.data.get("kind")))
+        if kind is not None and not kind.can_host:
+            able = " or ".join(sorted(other.kind for other in kinds().values() if other.can_host))
+            raise InputError(f"must be a machine of kind {able}, not {name!r} of kind {kind.kind}")
+        return read_machine(host, path.parent).as_host()
+    except InputError as error:
+        where = document.where(("host",))
+        faults = [fault if fault.where else Fault(where, "host", fault.message) for fault in error.faults]
+        raise InputError(faults) from None

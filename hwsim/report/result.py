@@ -174,7 +174,7 @@ class RunResult:
     def messages(self) -> tuple[Message, ...]:
         """What a user should know: the machine's remarks, what has no effect, and whether the network fits."""
         fit = (use.message() for use in self.memories)
-        return merged((*self.remarks, *unused_messages(self.unused), *fit))
+        return merged((*self.remarks, *unused_messages(self.unused, self.plan), *fit))
 
     @property
     def notes(self) -> tuple[str, ...]:

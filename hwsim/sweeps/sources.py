@@ -6,6 +6,7 @@ import hashlib
 import json
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines import Machine, kinds, locate, machine_document, machine_names, read_machine
+from hwsim.machines import Machine, host_path, kinds, locate, machine_document, machine_names, read_machine
 from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
 from hwsim.yaml_source import Document
 
@@ -70,7 +71,7 @@ class MachineSource:
         if not self._texts[keys]:
             text = json.dumps(self.with_changes(changes).data, sort_keys=True) + self._referenced_files
             return hashlib.sha256(text.encode()).hexdigest()
-        parts = [self._contents(value) for value in changes.values()]
+        parts = [self._contents(key, value) for key, value in changes.items()]
         parts.append(self._texts[keys][0])
         for part in self._texts[keys][1:]:
             place, _, rest = part.partition('"')
@@ -91,10 +92,14 @@ class MachineSource:
     @cached_property
     def _referenced_files(self) -> str:
         """Digests of the files that the machine references by path."""
-        return "".join(self._contents(value) for _, value in sorted(self.constants.items()))
+        return "".join(self._contents(key, value) for key, value in sorted(self.constants.items()))
 
-    def _contents(self, value: object) -> str:
-        """Digest of the file that a value references; empty if it references none."""
+    def _contents(self, key: str, value: object) -> str:
+        """Digest of the file, or of the machine, that a value references; empty if it references none."""
+        if key == "host" and isinstance(value, str):
+            with suppress(InputError):  # the point that has it tells why
+                path = host_path(value, self.folder)
+                return f"{value}={MachineSource(value, machine_document(path), path.parent.absolute()).digest({})}\n"
         if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (self.folder / value).is_file():
             return f"{value}={hashlib.sha256((self.folder / value).read_bytes()).hexdigest()}\n"
         return ""

@@ -125,7 +125,7 @@ class Sweep:
         runs: dict[tuple[str, str], list[str]] = {}
         for number in first.values():
             report = self.runner.evaluator.report(number)
-            for message in unused_messages(report.unused):
+            for message in unused_messages(report.unused, report.plan):
                 text = sentence(message, len(report.results))
                 runs.setdefault((message.code, text), []).append(f"{report.workload.name} on {report.machine.name}")
         return tuple(

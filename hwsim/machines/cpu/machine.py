@@ -50,6 +50,7 @@ class Cpu(Machine):
     """
 
     kind: ClassVar[str] = "cpu"
+    can_host: ClassVar[bool] = True
     spec_class: ClassVar[type[CpuSpec]] = CpuSpec
     spec: CpuSpec
 
@@ -70,6 +71,15 @@ class Cpu(Machine):
         self.library = library
         self.cache = PlanCache()
         self._models: dict[tuple[str, bool], CoreModel] = {}
+
+    def as_host(self) -> Cpu:
+        """One inference at a time; nothing is fused, as the layer before ran elsewhere."""
+        if self.spec.streams != 1:
+            raise InputError(
+                f"must have streams: 1, as the array runs one inference at a time, not {self.spec.streams}"
+            )
+        self.use(self.library.model_copy(update={"fuses": False}))
+        return self
 
     @property
     def core_clock(self) -> str:

@@ -69,6 +69,7 @@ class Mcu(Machine):
     """
 
     kind: ClassVar[str] = "mcu"
+    can_host: ClassVar[bool] = True
     no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     spec: McuSpec

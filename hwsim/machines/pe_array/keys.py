@@ -40,6 +40,8 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         yield "dataflow", _reason("dataflow", "{planner} have one dataflow", planner=planner)
     if spec.array.zeros == "compute":
         yield "array.zero_operands", _reason("zero_operands", "array.zeros is compute")
+    if spec.post is not None:
+        yield "host", _reason("host", "the post-processor runs layers without MACs")
     if spec.array.wiring != "systolic":
         yield "array.fifo_tiles", _reason("fifo_tiles", "only a systolic array streams its weights")
     parts = {"mac", "post", *spec.memories} | {"systolic": {"pe"}, "noc": {"noc"}}.get(spec.array.wiring, set())

@@ -7,28 +7,29 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
-from hwsim.energy import word_width
+from hwsim.energy import Prices, word_width
 from hwsim.errors import Fault, InputError
-from hwsim.machines.base import Machine
+from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.broadcast import plan_broadcast
 from hwsim.machines.pe_array.experts import experts_plan
+from hwsim.machines.pe_array.host import HOST, host_constants, host_notes, plan_on_host
 from hwsim.machines.pe_array.isca16.plan import plan_by_rules
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
 from hwsim.machines.pe_array.lower_bound import lower_bound_of
-from hwsim.machines.pe_array.post import plan_post
+from hwsim.machines.pe_array.post import IN_PLACE, plan_post
 from hwsim.machines.pe_array.row_stationary import plan_row_stationary
 from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_search
 from hwsim.machines.pe_array.spec import TENSORS, PeArraySpec
 from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
-from hwsim.machines.plan import LayerPlan, Traffic
+from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.mapping import DATAFLOWS
 from hwsim.message import Message
 from hwsim.workload import Layer
-from hwsim.workload.product import Product
+from hwsim.workload.product import Product, Stream
 
 __all__ = ["PeArray"]
 
@@ -61,6 +62,14 @@ class PeArray(Machine):
         return self.spec.array.clock
 
     @cached_property
+    def prices(self) -> Prices:
+        """Energy of each action of the machine and of its host."""
+        prices = Prices(self.spec.energy, self.folder, self.sram_bytes())
+        if self.host is not None:
+            prices.add(HOST, self.host.prices, float(self.host.timebase.clocks[self.host.core_clock]))
+        return prices
+
+    @cached_property
     def array(self) -> Array:
         """What planners read of the machine."""
         return Array(self.spec, self.timebase, self.document, self.prices)
@@ -70,7 +79,7 @@ class PeArray(Machine):
         description = super().planned_on()
         if self.array.planner not in ("study", "search"):
             description.pop("energy", None)
-        return description
+        return description if self.host is None else description | {HOST: self.host.document.data}
 
     def planned_by_name(self, name: str) -> str | None:
         """The name, if a mapping is given by hand for it."""
@@ -107,7 +116,7 @@ class PeArray(Machine):
         spec = self.spec
         name = property.rpartition(".")[2]
         if not property:
-            return Message("unused.no_post_processor", "there is no post-processor: give post")
+            return Message("unused.no_post_processor", "needs host or post")
         if name in ("density", "format"):
             part, zeros = property.partition(".")[0], spec.array.zeros
             tensor = {"input": TENSORS[0], "weight": TENSORS[1], "output": TENSORS[2]}[part]
@@ -158,6 +167,8 @@ class PeArray(Machine):
             spread = x.spread if isinstance(x, Product) else ()
             return experts_plan(layer, batch, spread, [self._plan(part, 1) for part in parts])
         if as_gemm(layer, batch) is None:
+            if self.host is not None and self._hosted(layer):
+                return plan_on_host(self.array, self.host, layer, batch)
             return plan_post(self.array, layer, batch)
         by_hand, planner = self.spec.mappings.get(layer.name), self.array.planner
         if isinstance(by_hand, list):
@@ -170,9 +181,31 @@ class PeArray(Machine):
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
 
+    def _hosted(self, layer: Layer) -> bool:
+        """Whether the host, if there is one, runs a layer."""
+        if self.spec.post is not None:
+            return False
+        x = layer.lower(1)
+        return isinstance(x, Stream) and x.kind not in IN_PLACE
+
+    def runs_as(self, layer: Layer) -> str | None:
+        """The format of the host's kernels, for layers that run there."""
+        return self.host.runs_as(layer) if self.host is not None and self._hosted(layer) else None
+
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """What runs on the host, and what is not known of it."""
+        names = tuple(name for name in plan.names if self._hosted(plan.workload[name]))
+        return () if self.host is None else host_notes(self.host, names)
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Those of its host."""
+        return () if self.host is None else host_constants(self.host)
+
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The outermost memory, then each port of the others; a port moves its tensor in and out at the same time."""
-        traffic = []
+        traffic: list[Traffic] = []
+        if HOST in plan.columns:
+            return ()
         for name, memory in self.spec.memories.items():
             rates = {"": memory.bandwidth} if name == self.spec.dram else dict(memory.ports)
             for tensor, rate in rates.items():

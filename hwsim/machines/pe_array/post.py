@@ -8,7 +8,10 @@ from hwsim.machines.plan import Action, LayerPlan
 from hwsim.workload import Layer
 from hwsim.workload.product import Stream
 
-__all__ = ["activation_home", "plan_post"]
+__all__ = ["IN_PLACE", "activation_home", "plan_post"]
+
+IN_PLACE = ("concat", "view")
+"""Layers whose producers write in place."""
 
 _IDLE = Program({}, ())
 _TILE_VALUES = 4096
@@ -43,7 +46,7 @@ def plan_post(array: Array, layer: Layer, batch: int) -> LayerPlan:
     post, spec = array.spec.post, array.spec
     x = layer.lower(batch)
     assert isinstance(x, Stream)
-    in_place = x.kind in ("concat", "view")
+    in_place = x.kind in IN_PLACE
     if post is None or in_place:
         bound = "in place" if in_place else "not modeled"
         return _plan(array, layer, batch, bound, _IDLE, {}, 0, {"": bound})

@@ -138,6 +138,8 @@ class PeArraySpec(MachineSpec):
 
     `mappings` gives layers their mapping by hand, by name: a loop nest, a line a node, or for the passes of a
     row-stationary chip its parameters, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
+
+    `host` is a machine of kind mcu or cpu, by name or file, that runs layers without MACs where there is no `post`.
     """
 
     kind: Literal["pe_array"]
@@ -149,6 +151,7 @@ class PeArraySpec(MachineSpec):
     word_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     accumulator_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     post: PostSpec | None = None
+    host: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     setup: Time | None = None
 
     @model_validator(mode="after")
