@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, _sizes, _tile_width, _width, strips
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, group_sizes, ifmap_width, strips, tile_width
 from hwsim.machines.pe_array.work import ConvWork
 
 
 def places(work: ConvWork) -> Iterator[tuple[int, int, int]]:
     """Every strip height with every size of a group of images and of filters."""
     for e in range(1, work.p + 1):
-        for n in _sizes(work.n):
-            for m in _sizes(work.k):
+        for n in group_sizes(work.n):
+            for m in group_sizes(work.k):
                 yield e, n, m
 
 
@@ -21,8 +21,8 @@ def rows_of(work: ConvWork, height: int) -> int:
 
 def channels_of(work: ConvWork, limits: Limits, e: int, n: int, m: int) -> tuple[int, int]:
     """Channels of a pass that the banks hold beside the psums, and that `row_words` allows."""
-    f = _tile_width(work, limits)
-    width = _width(work, f)
+    f = tile_width(work, limits)
+    width = ifmap_width(work, f)
     left = limits.banks - -(-n * m * e * f // limits.bank)
     held = max(left, 0) * limits.bank // (n * rows_of(work, e) * width)
     return held, max(1, limits.row_words // -(-width // work.stride[1]))
@@ -58,9 +58,9 @@ def inner(work: ConvWork, limits: Limits, e: int, n: int, m: int) -> Iterator[tu
 
 def dram_words(work: ConvWork, limits: Limits, e: int, n: int, m: int) -> int:
     """Words over the link, padding counted."""
-    f = _tile_width(work, limits)
+    f = tile_width(work, limits)
     high = sum(rows_of(work, h) * number for h, number in strips(work.p, e))
-    wide = sum(_width(work, part) * number for part, number in strips(work.q, f))
+    wide = sum(ifmap_width(work, part) * number for part, number in strips(work.q, f))
     tiles = -(-work.p // e) * -(-work.q // f)
     ifmap = work.n * work.c * high * wide * -(-work.k // m)
     filters = work.k * work.c * work.r * work.s * tiles * -(-work.n // n)
@@ -71,7 +71,7 @@ def buffer_words(work: ConvWork, limits: Limits, mapping: tuple[int, ...]) -> in
     """Psums read and written once a channel group, the ifmap read once a pass."""
     _, m, e, p, q, r, t = mapping
     high = sum(rows_of(work, h) * number for h, number in strips(work.p, e))
-    wide = sum(_width(work, part) * number for part, number in strips(work.q, _tile_width(work, limits)))
+    wide = sum(ifmap_width(work, part) * number for part, number in strips(work.q, tile_width(work, limits)))
     passes = sum(-(-k // (p * t)) * number for k, number in strips(work.k, m))
     psums = 2 * -(-work.c // (q * r)) * work.k * work.p * work.q
     return work.g * work.n * (psums + work.c * high * wide * passes)
@@ -80,7 +80,7 @@ def buffer_words(work: ConvWork, limits: Limits, mapping: tuple[int, ...]) -> in
 def cycles(work: ConvWork, limits: Limits, mapping: tuple[int, ...]) -> float:
     """Cycles of all passes: of a column its slowest part, of a pass its start."""
     n, m, e, p, q, r, t = mapping
-    starts = -(-work.n // n) * -(-work.q // _tile_width(work, limits))
+    starts = -(-work.n // n) * -(-work.q // tile_width(work, limits))
     total = 0.0
     for height, count in strips(work.p, e):
         for channels, groups in strips(work.c, q * r):
@@ -115,4 +115,4 @@ def best(work: ConvWork, limits: Limits) -> RsMapping | None:
             ranked.append((rank, (e, n, m, q, r, p, t)))
     rank, (e, n, m, q, r, p, t) = min(ranked)
     ties = sum(other == rank for other, _ in ranked)
-    return RsMapping(n, m, e, min(p, m), q, r, min(t, -(-m // p)), _tile_width(work, limits), ties)
+    return RsMapping(n, m, e, min(p, m), q, r, min(t, -(-m // p)), tile_width(work, limits), ties)

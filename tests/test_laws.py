@@ -97,6 +97,45 @@ def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer:
     assert plan.dram_bytes >= layer.weights * machine.array.bits(layer)[1] // 8
 
 
+ODD_LAYERS = [
+    hwsim.Conv2d("dead", c=127, h=31, w=31, k=257, r=3, pad=1, dead_in=126, dead_out=256),
+    hwsim.Conv2d("one", c=1, h=31, w=31, k=1, r=3, pad=1),
+    hwsim.Conv2d("padded", c=257, h=5, w=5, k=31, r=5, pad=4),
+    hwsim.Conv2d("mostly_padding", c=512, h=1, w=1, k=512, r=3, pad=1),
+    hwsim.Conv2d("dense", c=256, h=14, w=14, k=256, r=3, pad=1),
+    hwsim.Conv2d("depthwise", c=127, h=31, w=31, k=127, r=3, pad=1, groups=127),
+    hwsim.Conv2d("grouped", c=62, h=31, w=31, k=254, r=3, pad=1, groups=2),
+    hwsim.Gemm("gemm", m=127, n=257, k=31),
+    hwsim.Gemm("scalar", m=1, n=1, k=1),
+    hwsim.Gemm("pruned", m=31, n=257, k=127).with_density(input=0.3, weight=0.1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 7])
+def test_utilization_is_that_of_executed_macs_and_at_most_one(name: str, batch: int) -> None:
+    """Dropped channels and skipped padding take no cycles: they are no use of the machine either."""
+    changes = USES.get(machine_of(name).kind, [{}])
+    for machine in (hwsim.load_machine(name, set=change) for change in changes):
+        report = hwsim.simulate(machine, hwsim.Workload("odd", ODD_LAYERS, graph=False), batch)
+        for result in report.results:
+            plan = result.plan
+            peak = plan.peak_macs_per_cycle * result.cycles
+            assert result.utilization == plan.macs_executed * plan.streams / peak <= 1, result.name
+        assert 0 < report.summary.utilization <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["mobilenet_v2_1.0_224", "resnet50_v1_5"])
+@pytest.mark.parametrize("streams", ["all", 12])
+def test_utilization_of_streams_on_efficient_cores_is_at_most_one(network: str, streams: str | int) -> None:
+    """They are worth as many cores as in the mean of the network, in each of its layers."""
+    for processor in ("core_i7_1360p", "core_i9_13900k"):
+        machine = hwsim.load_machine(processor, set={"precision": "fp32", "streams": streams})
+        report = hwsim.simulate(machine, hwsim.load_workload(network), 32)
+        assert max(result.utilization for result in report.results) <= 1
+
+
 PROCESSORS = [name for name in machine_names() if machine_of(name).kind in ("cpu", "gpu")]
 USES = {
     "cpu": [{"precision": "fp32"}, {"precision": "int8", "threads": 1}, {"precision": "fp32", "streams": "all"}],

@@ -194,7 +194,7 @@ def test_a_larger_conv_buffer_never_moves_more_bytes(network: str) -> None:
     before = [float("inf")] * len(layers)
     for size in (4, 16, 32, 64, 96, 128, 200, 256, 512, 1024, 4096):
         core = ConvCore(cells=32, lanes=64, buffer=size * KIB, bank=4 * KIB, atom=32)
-        bytes_ = [core.traffic(ConvShape.of(layer, 1), 8, 8).total for layer in layers]
+        bytes_ = [core.traffic(ConvShape.of(layer, 1), 8, 8)[0].total for layer in layers]
         assert all(now <= then for now, then in zip(bytes_, before, strict=True)), size
         before = list(bytes_)
 
@@ -202,7 +202,7 @@ def test_a_larger_conv_buffer_never_moves_more_bytes(network: str) -> None:
 def test_too_small_a_buffer_splits_the_rows_and_fetches_again() -> None:
     """32 rows of 8 KiB beside 144 KiB of kernels in 256 KiB: 14 rows fit, of which 12 give outputs."""
     x = ConvShape.of(Conv2d("c", c=256, h=32, w=32, k=64, r=3, pad=1), 1)
-    way = ConvCore(cells=32, lanes=64, buffer=256 * KIB, bank=16 * KIB, atom=32).traffic(x, 8, 8)
+    way, *_ = ConvCore(cells=32, lanes=64, buffer=256 * KIB, bank=16 * KIB, atom=32).traffic(x, 8, 8)
     assert (way.splits, way.resident, way.weights) == (3, True, 144 * KIB)
     assert way.ifmap == (32 + 2 * 2) * 8 * KIB
 

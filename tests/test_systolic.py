@@ -183,3 +183,17 @@ def test_a_nest_by_hand(tmp_path) -> None:
     path.write_text(text.replace("ifmap: 512 KiB", "ifmap: 1 KiB") + "mappings:\n  g:\n" + lines)
     with pytest.raises(hwsim.InputError, match=r"mappings.g: sram holds 512 B; ifmap 1024 B: 512 B too much"):
         hwsim.simulate(hwsim.load_machine(path), hwsim.Workload("one", [layer]))
+
+
+@pytest.mark.parametrize("name", ["systolic_ws", "systolic_os", "systolic_is", "tpu_v1", "nvdla_256"])
+def test_idle_pes_of_a_depthwise_layer_are_named_as_the_bottleneck(name: str) -> None:
+    """127 products of one column each, nine rows deep: most PEs are idle while the array is busy.
+
+    Where another stage takes longer yet, as the activation of the TPU does, that is the bottleneck.
+    """
+    layer = hwsim.Conv2d("dw", c=127, h=31, w=31, k=127, r=3, pad=1, groups=127)
+    (result,) = hwsim.simulate(hwsim.load_machine(name), hwsim.Workload("one", [layer]), 7).results
+    assert result.utilization < 0.05
+    assert any(word.startswith("array shape (") for word in result.plan.bounds.values())
+    assert "compute" not in result.plan.bounds.values()
+    assert result.bound.startswith("activation" if name == "tpu_v1" else "array shape (")

@@ -40,7 +40,10 @@ def neighbors(node_nm: float) -> tuple[int, ...]:
     if node_nm in _POLYNOMIALS:
         return (round(node_nm),)
     if not NODES[-1] < node_nm < NODES[0]:
-        raise HwsimError(f"node must be within {NODES[-1]} and {NODES[0]} nm, not {node_nm:g} nm")
+        raise HwsimError(
+            f"node must be within {NODES[-1]} and {NODES[0]} nm, not {node_nm:g} nm: "
+            "no scaling beyond is published; give prices as energies of that node"
+        )
     larger = [node for node in NODES if node > node_nm]
     return larger[-1], NODES[len(larger)]
 

@@ -69,7 +69,12 @@ class Hardware(ABC):
     @property
     def area_mm2(self) -> float | None:
         """Silicon area by the machine's own figures; None if it has none."""
-        return None if self.spec.area is None else float(self.spec.area.total(self.parts()))
+        return None if self.spec.area is None else float(sum(self.spec.area.by_part(self.parts()).values()))
+
+    def area_parts_mm2(self) -> dict[str, float]:
+        """Silicon area by part, largest first, ``fixed`` among them; empty if the machine has no figures."""
+        parts = {} if self.spec.area is None else self.spec.area.by_part(self.parts())
+        return {part: float(area) for part, area in sorted(parts.items(), key=lambda item: -item[1])}
 
     @property
     def cost_usd(self) -> float | None:

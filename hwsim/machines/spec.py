@@ -34,9 +34,10 @@ class AreaSpec(Spec):
         if missing:
             raise ValueError(f"area.parts must give each part of the machine its area; missing: {', '.join(missing)}")
 
-    def total(self, parts: Mapping[str, int]) -> Fraction:
-        """Area of so many of each part."""
-        return Fraction(self.fixed + sum(number * self.parts[part] for part, number in parts.items()))
+    def by_part(self, parts: Mapping[str, int]) -> dict[str, Fraction]:
+        """Area of so many of each part, and of what there is once."""
+        areas = {part: Fraction(number * self.parts[part]) for part, number in parts.items()}
+        return areas | ({"fixed": Fraction(self.fixed)} if self.fixed else {})
 
 
 class CostSpec(Spec):

@@ -29,6 +29,7 @@ class Report(RunResult):
 
         summary = asdict(self.summary)
         summary |= {"inferences_per_s": self.summary.inferences_per_s, "tops": self.summary.tops}
+        area, machine = self.machine.area_parts_mm2(), self.machine
         columns = ("layer", "component", "tensor", "action", "count", "energy_pj")
         return {
             "summary": {key: clean(value) for key, value in summary.items()},
@@ -44,6 +45,7 @@ class Report(RunResult):
                 }
                 for use in self.memories
             ],
+            **({"area": {"total_mm2": machine.area_mm2, "parts_mm2": area}} if area else {}),
             **({"arena": self.arena.to_dict()} if self.arena else {}),
             "notes": list(self.notes),
             "messages": [message.to_dict() for message in self.messages],

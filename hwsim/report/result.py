@@ -53,8 +53,8 @@ class LayerResult:
 
     @property
     def utilization(self) -> float:
-        """MACs of the shape over what the array could have done in the layer's cycles, of all streams together."""
-        macs = self.plan.macs * self.plan.streams
+        """Executed MACs over what the machine could have done in the layer's cycles, of all streams together."""
+        macs = self.plan.macs_executed * self.plan.streams
         return macs / (self.plan.peak_macs_per_cycle * self.cycles) if self.cycles else 0.0
 
     def row(self) -> dict[str, Any]:
@@ -227,6 +227,7 @@ class RunResult:
         energy = math.fsum(r.energy_pj for r in results)
         chip = energy - math.fsum(r.dram_pj for r in results)
         macs, cycles = sum(r.plan.macs for r in results), sum(r.cycles for r in results)
+        executed = sum(r.plan.macs_executed for r in results)
         interval = math.fsum(r.latency_s / r.plan.streams for r in results)
         busy = math.fsum(r.cycles / r.plan.streams for r in results)
         peak = max((r.plan.peak_macs_per_cycle for r in results), default=1)
@@ -240,10 +241,10 @@ class RunResult:
             energy_pj=energy,
             macs=macs,
             macs_live=sum(r.plan.macs_live for r in results),
-            macs_executed=sum(r.plan.macs_executed for r in results),
+            macs_executed=executed,
             cycles=cycles,
             power_w=chip / 1e12 / interval if interval else 0.0,
-            utilization=macs / (peak * busy) if busy else 0.0,
+            utilization=executed / (peak * busy) if busy else 0.0,
             dram_bytes=sum(r.plan.dram_bytes for r in results),
             peak_memory_bytes=self.peak_memory_bytes,
             memory_bytes=limit,

@@ -11,7 +11,7 @@ from rich.text import Text
 from hwsim.message import layer_names
 from hwsim.report.breakdown import energy_parts
 from hwsim.report.published import Measurements, Prediction
-from hwsim.report.quantity import count, counted, energy, pace, title
+from hwsim.report.quantity import count, counted, energy, pace, shown, title
 from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.units import format_si, format_size
@@ -120,12 +120,14 @@ def _totals(report: RunResult) -> list[str]:
     concurrent = f", {s.streams:.4g} concurrent streams" if s.streams != 1 else ""
     efficiency = "" if math.isnan(s.energy_pj) else f"; {format_si(s.tops_per_w * 1e12, 'OPS/W')}{dram[0]}"
     each = f", {energy(s.energy_per_inference_pj)} per inference" if s.batch > 1 else ""
+    area = report.machine.area_mm2
     power = "unknown" if math.isnan(s.power_w) else format_si(s.power_w, "W")
     return [
         f"latency {format_si(s.latency_s, 's')}{concurrent}, {pace(s.inferences_per_s)}; "
         f"{count(s.macs)} MACs, {s.utilization:.0%} of peak",
         f"energy {energy(s.energy_pj)}{each}; chip power {power}{efficiency}",
         f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {counted(s.events, 'event')}",
+        *([] if area is None else [f"area {shown('area_mm2', area)}"]),
     ]
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "rlc_encode",
     "rlc_expected_bytes",
     "rlc_least_bytes",
+    "rlc_pairs",
 ]
 
 RLC_WORD_BITS = 64
@@ -51,7 +52,7 @@ def expected_bits(form: str, shape: Sequence[int], density: float, bits: int) ->
         pairs = max(1, (RLC_WORD_BITS - 1) // (RLC_RUN_BITS + bits))
         words = -(-(RLC_RUN_BITS + bits + 1) // RLC_WORD_BITS)  # of a pair that does not fit one
         lost = (pairs - 1) / (2 * pairs)  # of the last word, on average
-        return RLC_WORD_BITS * words * max(1.0, _rlc_pairs(values, density) / pairs + lost)
+        return RLC_WORD_BITS * words * max(1.0, rlc_pairs(values, density) / pairs + lost)
     if form == "codebook":
         index = min(CODEBOOK_INDEX_BITS, bits)
         return values * index + min(1 << index, math.ceil(nonzero) + 1) * bits
@@ -72,7 +73,7 @@ def least_bits(form: str, values: int, density: float, bits: int) -> float:
     }[form]
 
 
-def _rlc_pairs(values: int, density: float) -> float:
+def rlc_pairs(values: int, density: float) -> float:
     """Expected pairs of a stream: each value that is not zero, and one more for every 32 zeros before it."""
     if density >= 1:
         return float(values)
@@ -137,7 +138,7 @@ def rlc_expected_bytes(rows: int, row: int, density: float, raw_bytes: float = 2
     """
     if not rows or not row:
         return 0.0
-    packed = RLC_WORD_BITS / 8 * max(1.0, _rlc_pairs(row, density) / RLC_PAIRS + 1 / 3)
+    packed = RLC_WORD_BITS / 8 * max(1.0, rlc_pairs(row, density) / RLC_PAIRS + 1 / 3)
     return rows * min(raw_bytes * row, packed)
 
 

@@ -23,6 +23,7 @@ from hwsim.machines.cpu.work import fused
 from hwsim.machines.limits import check_size
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
+from hwsim.machines.resident import resident_weights
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import wider_format
@@ -235,6 +236,7 @@ class Cpu(Machine):
                 f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
                 {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
             ),
+            *resident_weights(plan, "caches"),
         )
 
     def idle_keys(self) -> dict[str, Message | str]:

@@ -22,6 +22,7 @@ from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work,
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
+from hwsim.machines.resident import resident_weights
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 
@@ -273,7 +274,7 @@ class Gpu(Machine):
         if self.spec.streams > 1:
             streams = self._network(workload, plan.batch)[1]
             notes += [streams.message()] if streams is not None else []
-        return tuple(notes)
+        return (*notes, *resident_weights(plan, "L2"))
 
     def idle_keys(self) -> dict[str, Message | str]:
         """What of the data sheet no equation uses."""

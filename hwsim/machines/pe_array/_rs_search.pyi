@@ -1,3 +1,6 @@
+import numpy as np
+from numpy.typing import NDArray
+
 def search(
     N: int,
     G: int,
@@ -31,3 +34,38 @@ def search(
     images: list[int],
     filters: list[int],
 ) -> tuple[tuple[int, int, int, int, int, int, int], int] | None: ...
+def price_of(
+    shape: tuple[int, ...],
+    limits: tuple[int, ...],
+    ports: tuple[float, ...],
+    rates: tuple[float, ...],
+    codes: tuple[tuple[float, ...], ...],
+    tiles: list[tuple[float, ...]],
+    prices: tuple[float, ...],
+    bands: NDArray[np.int64],
+    e: int,
+    n: int,
+    m: int,
+    p: int,
+    q: int,
+    r: int,
+    t: int,
+    swaps: int,
+) -> tuple[float, float]: ...
+def cheapest(
+    shape: tuple[int, ...],
+    limits: tuple[int, ...],
+    ports: tuple[float, ...],
+    rates: tuple[float, ...],
+    codes: tuple[tuple[float, ...], ...],
+    tiles: list[tuple[float, ...]],
+    prices: tuple[float, ...],
+    bands: list[NDArray[np.int64]],
+    weight_spad: int,
+    ifmap_spad: int,
+    psum_spad: int,
+    images: list[int],
+    filters: list[int],
+    sizes: list[int],
+    objective: int,
+) -> tuple[tuple[int, int, int, int, int, int, int, int], int] | None: ...

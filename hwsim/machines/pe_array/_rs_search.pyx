@@ -5,11 +5,12 @@ DRAM words and the PEs that the array can use follow from (e, n, m) alone, so th
 PEs come first; (q, r, p, t) are then compared only for the (e, n, m) that move so few.
 """
 
-from libc.math cimport rint
+from libc.math cimport ceil, rint
 from libc.stdint cimport int64_t as i64
 
-__all__ = ["search"]
+__all__ = ["cheapest", "price_of", "search"]
 
+cdef double GRID = 2**20  # steps in a byte of an expected size, as in row_stationary
 cdef double MOST = 4e18  # above it words are as good as infinite, and 64 bits would not hold them
 
 
@@ -22,7 +23,7 @@ cdef inline i64 capped(double words) noexcept nogil:
 
 
 cdef struct Space:
-    i64 N, G, K, C, P, Q, R, S, up, dilation, width, tiles, f
+    i64 N, G, K, C, P, Q, R, S, up, stride, dilation, width, tiles, f
     i64 rows, cols, filter_buffer, banks, bank, channels
     double psum_port, ifmap_port, filter_port, pass_cycles
 
@@ -52,7 +53,7 @@ cdef i64 most_active(Space* w, i64 e, i64 room) noexcept nogil:
             return most
 
 
-cdef double cycles_of(Space* w, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t, i64 stride) noexcept nogil:
+cdef double cycles_of(Space* w, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t) noexcept nogil:
     """Cycles of all passes: groups of full size and those that are left, of rows, channels and filters."""
     cdef i64 heights[2]
     cdef i64 channels[2]
@@ -73,7 +74,7 @@ cdef double cycles_of(Space* w, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t,
                     continue
                 column = max(
                     <double>(ceil_div(filters[k], t) * min(q, ceil_div(channels[j], r)) * w.S),
-                    max(heights[i] * filters[k] / w.psum_port, channels[j] * stride * high / w.ifmap_port),
+                    max(heights[i] * filters[k] / w.psum_port, channels[j] * w.stride * high / w.ifmap_port),
                 )
                 column = column * w.N * w.Q + starts * (
                     filters[k] * channels[j] * w.R * w.S / w.filter_port + channels[j] * w.S * high / w.ifmap_port + w.pass_cycles
@@ -97,7 +98,7 @@ def search(
     """
     cdef i64 most_sets = rows // R * cols, channels = max(1, row_words // ceil_div(width, stride))
     cdef Space w = Space(
-        N, G, K, C, P, Q, R, S, up, dilation, width, tiles, f, rows, cols, filter_buffer, banks, bank, channels,
+        N, G, K, C, P, Q, R, S, up, stride, dilation, width, tiles, f, rows, cols, filter_buffer, banks, bank, channels,
         psum_port, ifmap_port, filter_port, pass_cycles,
     )
     if not most_sets or S > ifmap_spad or S > weight_spad or R * S > filter_buffer:
@@ -147,7 +148,7 @@ def search(
                     bound = min(bound, min(channels // q, ceil_div(C, q)))
                     for r in range(1, bound + 1):
                         # sums of the same cycles in another order are a tie
-                        cycles = rint(cycles_of(&w, e, n, m, p, q, r, t, stride) * 1e4) / 1e4
+                        cycles = rint(cycles_of(&w, e, n, m, p, q, r, t) * 1e4) / 1e4
                         if best is not None and cycles > cycles_best:
                             continue
                         active = R * e * r * t
@@ -162,3 +163,364 @@ def search(
             t *= 2
     e, n, m, q, r, p, t = best
     return (n, m, e, min(p, m), q, r, min(t, ceil_div(m, p))), ties
+
+
+cdef enum:
+    LINEAR, RLC_ROWS, RLC, CSR, CSC, CODEBOOK
+
+
+cdef struct Code:
+    # A tensor on the link: bits of a value, bytes (LINEAR) or pairs (RLC) of one, the most and the least bytes of one
+    int form
+    double bits, density, rate, most, least
+
+
+cdef struct Rates:
+    # ticks a byte of the link and a cycle of the array; columns of a full and of the last tile; MACs executed of all
+    double link, cycle, executed, word_bytes
+    Code ifmap, weight, ofmap
+    i64 columns[2]
+    i64 number[2]
+    i64 fetched[2]
+    i64 stored[2]
+    i64 idle
+    bint slides
+    double[18] price
+    double fixed, static_tick
+
+
+cdef enum:
+    DRAM_IFMAP, DRAM_WEIGHT, DRAM_OFMAP, GLB_FILL, GLB_READ, PSUM_READ, PSUM_UPDATE, PSUM_DRAIN, FILTER_FILL, FILTER_READ
+    NOC_IFMAP, NOC_WEIGHT, NOC_PSUM, IFMAP_FILL, WEIGHT_FILL, SUM_FILL, SUM_DRAIN, SUM_READ
+
+
+cdef inline double up_to(double value) noexcept nogil:
+    """The next whole number; a hair above one is rounding of the doubles."""
+    return ceil(value - 1e-9 * max(1.0, value * 1e-3))
+
+
+cdef inline i64 bit_length(double value) noexcept nogil:
+    cdef i64 bits = 0, left = <i64>value
+    while left:
+        left, bits = left >> 1, bits + 1
+    return max(<i64>1, bits)
+
+
+cdef inline double size_of(Code* c, i64 rows, i64 columns) noexcept nogil:
+    """Expected bytes of a matrix, as `hwsim.workload.compression` has them."""
+    cdef double values = <double>rows * columns, nonzero = values * c.density, bits, pairs, index
+    if c.form == LINEAR:
+        return rint(values * c.rate * GRID) / GRID
+    if c.form == RLC_ROWS:  # each row is a stream of its own
+        return rows * min(columns * c.most, 8 * max(1.0, columns * c.rate / 3 + 1 / 3.0))
+    if c.form == RLC:
+        pairs = max(<i64>1, 63 // <i64>(5 + c.bits))
+        bits = 64 * ceil((5 + c.bits + 1) / 64) * max(1.0, values * c.rate / pairs + (pairs - 1) / (2 * pairs))
+    elif c.form == CSR:
+        bits = nonzero * (c.bits + bit_length(columns - 1)) + (rows + 1) * bit_length(ceil(nonzero))
+    elif c.form == CSC:
+        bits = nonzero * (c.bits + bit_length(rows - 1)) + (columns + 1) * bit_length(ceil(nonzero))
+    else:
+        index = min(4.0, c.bits)
+        bits = values * index + min(<double>(1 << <i64>index), ceil(nonzero) + 1) * c.bits
+    return min(rint(bits / 8 * GRID) / GRID, values * c.most)
+
+
+cdef inline double least_row(Code* c, i64 columns) noexcept nogil:
+    """Bytes that a row takes at the least, in a matrix of however many."""
+    return size_of(c, 1, columns) if c.form <= RLC_ROWS else columns * c.least
+
+
+cdef inline i64 gcd(i64 a, i64 b) noexcept nogil:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef inline i64 distinct(i64 u, i64 d, i64 p, i64 r) noexcept nogil:
+    cdef i64 g = gcd(u, d)
+    return p * r - max(<i64>0, p - d // g) * max(<i64>0, r - u // g)
+
+
+cdef int split(i64 total, i64 size, i64* sizes, i64* numbers) noexcept nogil:
+    """Groups of full size and the one that is left."""
+    cdef int n = 0
+    if total >= size:
+        sizes[0], numbers[0], n = size, total // size, 1
+    if total % size:
+        sizes[n], numbers[n] = total % size, 1
+        n += 1
+    return n
+
+
+cdef (double, double) cost_of(
+    Space* w, Rates* x, i64[:, ::1] bands, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t, i64 swaps
+) noexcept nogil:
+    """Ticks and pJ of a mapping, as the plan times and counts it."""
+    cdef i64 ns[2]
+    cdef i64 nn[2]
+    cdef i64 ms[2]
+    cdef i64 mn[2]
+    cdef i64 cs[2]
+    cdef i64 cn[2]
+    cdef i64 ps[2]
+    cdef i64 pn[2]
+    cdef int n_n = split(w.N, n, ns, nn), n_m = split(w.K, m, ms, mn), n_c, n_p
+    cdef int b, a, i, j, k, l
+    cdef i64 height, inside, number, high, rr, tt, per, wide, groups, runs
+    cdef double ticks = 0, before = 0, out, drain, tile, first_work = 0, first_rest = 0, image, cycles, body
+    cdef double filters, loaded, first, load, rest, work, bytes_in = 0, bytes_w = 0, bytes_out = 0, energy
+    for b in range(bands.shape[0]):
+        height, inside, number = bands[b, 0], bands[b, 1], bands[b, 2]
+        high = (height - 1) * w.up + (w.R - 1) * w.dilation + 1
+        rr = r << swaps if height < e else r
+        tt = t >> swaps if height < e else t
+        n_c = split(w.C, q * rr, cs, cn)
+        for a in range(2):
+            if not x.number[a]:
+                continue
+            for i in range(n_n):
+                for j in range(n_m):
+                    groups = w.G * nn[i] * mn[j] * number * x.number[a]
+                    out = size_of(&x.ofmap, ns[i] * ms[j] * height, x.columns[a])
+                    bytes_out += groups * out
+                    drain = up_to(out * x.link)
+                    tile = 0
+                    n_p = split(ms[j], p * tt, ps, pn)
+                    for k in range(n_c):
+                        per = min(q, ceil_div(cs[k], rr))
+                        image = size_of(&x.ifmap, cs[k] * inside, x.stored[a])
+                        cycles = loaded = first = 0
+                        for l in range(n_p):
+                            body = max(
+                                ceil_div(ps[l], tt) * per * w.S * x.executed,
+                                max(height * ps[l] / w.psum_port, cs[k] * w.stride * high / w.ifmap_port),
+                            )
+                            cycles += pn[l] * (
+                                up_to(ns[i] * x.columns[a] * body)
+                                + up_to(ps[l] * cs[k] * w.R * w.S / w.filter_port + cs[k] * w.S * high / w.ifmap_port)
+                                + w.pass_cycles
+                            )
+                            filters = size_of(&x.weight, ps[l], cs[k] * w.R * w.S)
+                            loaded += pn[l] * filters
+                            if l == 0:
+                                first = filters
+                        bytes_in += groups * cn[k] * ns[i] * image
+                        bytes_w += groups * cn[k] * loaded
+                        load = up_to((image + first) * x.link)
+                        rest = max(1.0, up_to(((ns[i] - 1) * image + loaded - first) * x.link))
+                        work = cycles * x.cycle
+                        tile += cn[k] * (load + max(work, rest))
+                        if k == 0:
+                            first_work, first_rest = work, rest
+                    # psums leave while the first channel group of the next tile is loaded and processed
+                    ticks += groups * tile - max(first_work, first_rest) * groups
+                    ticks += (groups - 1) * max(first_work, first_rest + drain) + max(first_work, first_rest + before)
+                    before = drain
+    ticks += before
+    energy = x.fixed + (
+        x.price[DRAM_IFMAP] * up_to(up_to(bytes_in) / x.word_bytes)
+        + x.price[DRAM_WEIGHT] * up_to(up_to(bytes_w) / x.word_bytes)
+        + x.price[DRAM_OFMAP] * up_to(up_to(bytes_out) / x.word_bytes)
+    )
+    cdef i64 strip, strips, q_, p_, sets, groups_c, passes, used, once, tiles_n, left, kinds, deep, top
+    cdef double outputs, summed, macs, moved, sent, places, read
+    cdef bint stays
+    cdef i64 turns
+    tiles_n = ceil_div(w.N, n)
+    macs = read = 0
+    for kinds in range(2):
+        strip = e if kinds == 0 else w.P % e
+        strips = w.P // e if kinds == 0 else 1
+        if not strip or not strips:
+            continue
+        rr = r << swaps if strip < e else r
+        tt = t >> swaps if strip < e else t
+        q_, p_ = min(q, min(q * rr, w.C)), min(p, min(p * tt, m))
+        n_c = split(w.C, q * rr, cs, cn)
+        groups_c = used = 0
+        for k in range(n_c):
+            groups_c += cn[k]
+            used += cn[k] * ceil_div(cs[k], q_)
+        passes = sets = once = deep = 0  # passes, their sets of PEs, those of the first passes, the most passes of a group
+        for j in range(n_m):
+            n_p = split(ms[j], p * tt, ps, pn)
+            left = 0
+            for l in range(n_p):
+                left += pn[l]
+                sets += mn[j] * pn[l] * ceil_div(ps[l], p_)
+            passes += mn[j] * left
+            deep = max(deep, left)
+            once += mn[j] * ceil_div(ps[0], p_)
+        top = ceil_div(w.K, m)
+        for i in range(n_n):
+            for a in range(2):
+                for j in range(n_m):
+                    outputs = <double>w.G * ns[i] * nn[i] * ms[j] * mn[j] * x.columns[a] * x.number[a] * strip * strips
+                    # psums of one position stay in the PEs from one channel group to the next if one pass has them all
+                    stays = ns[i] * x.columns[a] == 1 and ms[j] <= p * tt
+                    turns = 1 if stays else groups_c
+                    summed = outputs * w.R * (ceil_div(cs[0], q_) if stays else used)
+                    energy += x.price[PSUM_DRAIN] * outputs + (x.price[PSUM_READ] + x.price[SUM_FILL]) * outputs * (turns - 1)
+                    energy += x.price[PSUM_UPDATE] * outputs * turns + x.price[SUM_DRAIN] * summed
+                    energy += x.price[NOC_PSUM] * (summed - outputs * turns)
+                    read += outputs * (turns - 1) - summed
+                    macs += outputs * w.C * w.R * w.S
+        places = <double>w.G * w.K * w.C * w.R * w.S
+        if top * groups_c * deep > 1:
+            places *= tiles_n * strips * w.tiles
+        energy += places * (
+            x.price[FILTER_FILL] + x.price[FILTER_READ] + strip * (x.price[NOC_WEIGHT] + x.price[WEIGHT_FILL])
+        )
+        high = distinct(w.up, w.dilation, strip, w.R)
+        moved = <double>w.G * w.N * w.C * (top if groups_c > 1 else 1)
+        wide = x.fetched[0] * x.number[0] + (x.fetched[1] * x.number[1] if x.number[1] else 0)
+        if x.slides and groups_c == 1 and w.tiles == 1:
+            energy += x.price[GLB_FILL] * moved * wide * distinct(w.up, w.dilation, strip * strips, w.R)
+        else:
+            energy += x.price[GLB_FILL] * moved * wide * high * strips
+        for i in range(n_n):
+            for a in range(2):
+                if not x.number[a]:
+                    continue
+                sent = <double>w.G * ns[i] * nn[i] * w.C * x.fetched[a] * x.number[a] * strips
+                if ns[i] * x.columns[a] > 1:
+                    energy += sent * (
+                        x.price[GLB_READ] * high * passes + (x.price[NOC_IFMAP] + x.price[IFMAP_FILL]) * strip * w.R * sets
+                    )
+                else:  # a window that stays where it is serves the filters of all passes
+                    if groups_c == 1:
+                        top, once = 1, ceil_div(min(p * tt, m), p_)
+                    energy += sent * (
+                        x.price[GLB_READ] * high * top + (x.price[NOC_IFMAP] + x.price[IFMAP_FILL]) * strip * w.R * once
+                    )
+    energy += x.price[SUM_READ] * max(0.0, macs + read - x.idle)
+    return ticks, energy + x.static_tick * ticks
+
+
+def price_of(
+    tuple shape, tuple limits, tuple ports, tuple rates, tuple codes, list tiles, tuple prices, i64[:, ::1] bands,
+    i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t, i64 swaps,
+):
+    """Ticks and pJ of one mapping."""
+    cdef Space w
+    cdef Rates x
+    _read(&w, &x, shape, limits, ports, rates, codes, tiles, prices)
+    return cost_of(&w, &x, bands, e, n, m, p, q, r, t, swaps)
+
+
+cdef void _read_code(Code* c, tuple code) except *:
+    c.form, c.bits, c.density, c.rate, c.most, c.least = code
+
+
+cdef void _read(
+    Space* w, Rates* x, tuple shape, tuple limits, tuple ports, tuple rates, tuple codes, list tiles, tuple prices
+) except *:
+    """Fill the structs from what Python hands over."""
+    cdef int i
+    w.N, w.G, w.K, w.C, w.P, w.Q, w.R, w.S, w.up, w.stride, w.dilation, w.width, w.tiles, w.f = shape
+    w.rows, w.cols, w.filter_buffer, w.banks, w.bank, w.channels = limits
+    w.psum_port, w.ifmap_port, w.filter_port, w.pass_cycles = ports
+    x.link, x.cycle, x.executed, x.word_bytes, x.fixed, x.static_tick, x.idle, x.slides = rates
+    _read_code(&x.ifmap, codes[0])
+    _read_code(&x.weight, codes[1])
+    _read_code(&x.ofmap, codes[2])
+    for i in range(2):
+        x.columns[i], x.number[i], x.fetched[i], x.stored[i] = tiles[i]
+    for i in range(18):
+        x.price[i] = prices[i]
+
+
+cdef double goal(double ticks, double energy, int objective) noexcept nogil:
+    return ticks if objective == 0 else energy if objective == 1 else ticks * energy
+
+
+cdef i64 doublings(Space* w, i64 e, i64 q, i64 r, i64 t) noexcept nogil:
+    """How often a short last strip may double r and halve t: its channels still share a bank."""
+    cdef i64 height = w.P % e, high = (height - 1) * w.up + (w.R - 1) * w.dilation + 1, most = 0
+    if not height:
+        return 0
+    while t % 2 == 0 and min(2 * q * r, w.C) * high * w.width <= w.bank:
+        r, t, most = 2 * r, t // 2, most + 1
+    return most
+
+
+def cheapest(
+    tuple shape, tuple limits, tuple ports, tuple rates, tuple codes, list tiles, tuple prices, list bands,
+    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, list sizes, int objective,
+):
+    """(n, m, e, p, q, r, t), doublings of a short strip, and how many mappings cost as little; None where there is none.
+
+    `objective` is 0 for ticks, 1 for energy, 2 for their product; of equals, the one that is better in the other (energy
+    before ticks) is taken, then the one with the fewest DRAM words. `bands` has, for each e, the strips of
+    the image; `sizes` are those of p and t.
+    """
+    cdef Space w
+    cdef Rates x
+    _read(&w, &x, shape, limits, ports, rates, codes, tiles, prices)
+    cdef i64 most_sets = w.rows // w.R * w.cols
+    if not most_sets or w.S > ifmap_spad or w.S > weight_spad or w.R * w.S > w.filter_buffer:
+        return None
+    cdef i64 e, n, m, p, q, r, t, d, room, sets, ties = 0, high, bound
+    cdef i64 es = min(w.P, most_sets), qs = min(ifmap_spad // w.S, w.C)
+    cdef double ticks, energy, value, other, best = -1, best_other = 0, least, inward, macs, words, static
+    cdef i64[:, ::1] strips
+    cdef list places = []
+    cdef tuple winner = None
+    macs = <double>w.N * w.G * w.K * w.C * w.P * w.Q * w.R * w.S * x.executed * x.cycle
+    for e in range(1, es + 1):
+        strips = bands[e - 1]
+        inward = sum([strips[i, 1] * strips[i, 2] for i in range(strips.shape[0])]) * (
+            least_row(&x.ifmap, x.stored[0]) * x.number[0] + least_row(&x.ifmap, x.stored[1]) * x.number[1]
+        )
+        for n in images:
+            for m in filters:
+                room = room_of(&w, e, n, m)
+                if not room:
+                    continue
+                energy = inward * w.G * w.C * w.N * ceil_div(w.K, m)
+                words = <double>w.G * w.K * w.C * w.R * w.S * x.weight.least * ceil_div(w.P, e) * w.tiles * ceil_div(w.N, n)
+                value = <double>w.G * w.N * w.K * w.P * (
+                    least_row(&x.ofmap, x.columns[0]) * x.number[0] + least_row(&x.ofmap, x.columns[1]) * x.number[1]
+                )
+                sets = sets_of(&w, e)
+                # every tile runs its passes, of as many filters and channels as the PEs hold, and waits for an image in n
+                ticks = <double>w.G * ceil_div(w.N, n) * ceil_div(w.P, e) * w.tiles * (
+                    w.pass_cycles * ceil_div(w.K * w.C, min(weight_spad // w.S * sets, w.filter_buffer // (w.R * w.S)))
+                    + <double>w.K * w.C * w.R * w.S / w.filter_port
+                ) * x.cycle + macs / (w.R * e * sets) + energy / n * x.link
+                ticks = max((energy + words + value) * x.link, ticks)
+                energy = x.fixed + ticks * x.static_tick + (
+                    x.price[DRAM_IFMAP] * energy + x.price[DRAM_WEIGHT] * words + x.price[DRAM_OFMAP] * value
+                ) / x.word_bytes
+                places.append((goal(ticks, energy, objective) * (1 - 1e-6), -m * n * e, e, n, m, room))
+    places.sort()
+    for least, _, e, n, m, room in places:
+        if best >= 0 and least > best:
+            break
+        sets, strips = sets_of(&w, e), bands[e - 1]
+        for t in sizes:
+            if t > sets:
+                break
+            for p in sizes:
+                if p > psum_spad:
+                    break
+                for q in range(1, min(qs, weight_spad // (p * w.S)) + 1):
+                    bound = min(min(sets // t, room // q), w.filter_buffer // (p * t * q * w.R * w.S))
+                    for r in range(1, min(bound, min(w.channels // q, w.C)) + 1):
+                        for d in range(doublings(&w, e, q, r, t) + 1):
+                            ticks, energy = cost_of(&w, &x, strips, e, n, m, p, q, r, t, d)
+                            value = goal(ticks, energy, objective)
+                            if best >= 0 and value > best * (1 + 1e-12):
+                                continue
+                            other = energy if objective == 0 else ticks
+                            if best < 0 or value < best * (1 - 1e-12) or other < best_other * (1 - 1e-12):
+                                if best < 0 or value < best * (1 - 1e-12):
+                                    ties = 0
+                                best, best_other, winner = value, other, (n, m, e, p, q, r, t, d)
+                            ties += 1
+                if p >= m:
+                    break
+            if t >= m and w.P % e == 0:  # a short strip may halve t
+                break
+    return None if winner is None else (winner, ties)

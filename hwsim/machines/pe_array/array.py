@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Literal
 
-from hwsim.energy.price import Prices
+from hwsim.energy.price import Prices, dynamic_energy
 from hwsim.engine.clock import Timebase
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, HwsimError, InputError
 from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec, Tensor
+from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer, TensorType
 from hwsim.workload.compression import expected_bits
 from hwsim.yaml_source import Document
 
-__all__ = ["STEPS_BIT", "Array", "Planner"]
+__all__ = ["STEPS_BIT", "Array", "Planner", "layer_operand"]
 
 STEPS_BIT = 64
 """Steps in a bit of the average word of a format."""
@@ -73,9 +76,9 @@ class Array:
             return "streamed weights" if spec.array.fifo_tiles else "folds"
         if spec.array.wiring == "broadcast":
             return "adder trees"
-        if spec.flow.passes and spec.mapper.objective == "dram":
+        if spec.flow.passes and (spec.mapper.objective == "dram" or spec.mapper.rules == "jssc17"):
             return "passes"
-        return "study" if spec.mapper.rules else "search"
+        return "study" if spec.mapper.rules == "isca16" else "search"
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
         """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short."""
@@ -100,7 +103,7 @@ class Array:
 
     def storage(self, layer: Layer, memory: MemorySpec, tensor: Tensor) -> str:
         """The format in which a memory stores a tensor: the chip's own code, or the network's where it takes that."""
-        form = _operand(layer, tensor).format
+        form = layer_operand(layer, tensor).format
         return memory.compress.get(tensor) or (form if form in memory.formats.get(tensor, ()) else "dense")
 
     def stored_widths(self, layer: Layer) -> dict[str, float]:
@@ -115,7 +118,7 @@ class Array:
         dense = dict(zip(TENSORS, self.bits(layer)))
         for name, memory in self.spec.memories.items():
             for tensor in memory.holds if memory.per == "chip" else ():
-                kind, bits = _operand(layer, tensor), dense[tensor]
+                kind, bits = layer_operand(layer, tensor), dense[tensor]
                 form = self.storage(layer, memory, tensor)
                 if form == "dense" or not kind.elements:
                     continue
@@ -143,6 +146,28 @@ class Array:
             return f"array shape ({counted.instances} of {self.pes} PEs)"
         return "compute"
 
+    def cheapest(self, plans: Iterable[tuple[int, LayerPlan]]) -> LayerPlan:
+        """The plan of least cost under the objective of the file; each comes with its ticks."""
+        candidates = list(plans)
+        if len(candidates) == 1:
+            return candidates[0][1]
+        return min(candidates, key=lambda candidate: self._cost(*candidate))[1]
+
+    def _cost(self, ticks: int, plan: LayerPlan) -> tuple[float, float]:
+        """What the objective minimizes, and what decides between equals; bytes over DRAM where a price is unknown."""
+        objective = self.spec.mapper.objective
+        if objective == "latency":
+            return ticks, plan.dram_bytes
+        energy = float(plan.dram_bytes)
+        if objective != "dram":
+            try:
+                dynamic = sum(dynamic_energy(plan.counts, plan.word_bits, self.prices).values())
+            except HwsimError:  # the report says which price is missing
+                dynamic = math.nan
+            if not math.isnan(dynamic):
+                energy = dynamic + self.prices.static_w * ticks / self.timebase.rate_hz * 1e12
+        return energy * (ticks if objective == "edp" else 1), ticks
+
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""
         return self.timebase.ticks(clock or self.spec.array.clock, cycles)
@@ -167,6 +192,6 @@ class Array:
         return limits
 
 
-def _operand(layer: Layer, tensor: Tensor) -> TensorType:
+def layer_operand(layer: Layer, tensor: Tensor) -> TensorType:
     """The tensor of a layer that an array knows under that name."""
     return {"ifmap": layer.input, "weight": layer.weight, "ofmap": layer.output}[tensor]

@@ -13,7 +13,8 @@ stored at once, stripe by stripe. Every layer reads from DRAM what the one befor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage, spread
 from hwsim.errors import Fault, InputError
@@ -40,7 +41,8 @@ def _ceil(a: int, b: int) -> int:
 class ConvShape:
     """One image of a layer as a grouped convolution; a product of matrices has its rows as positions.
 
-    `images` of them run one after the other, with the same weights where they are `shared`. k and c are of a group.
+    `images` of them run one after the other, with the same weights where they are `shared`. k and c are of a group; a
+    kernel group takes in `merged` groups, whose kernels are padded with zeros to the channels of all of them.
     """
 
     images: int
@@ -56,6 +58,7 @@ class ConvShape:
     s: int = 1
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
+    merged: int = 1
 
     @classmethod
     def of(cls, layer: Layer, batch: int) -> ConvShape:
@@ -75,6 +78,12 @@ class ConvShape:
         """Multiply-accumulates of all images."""
         return self.images * self.g * self.k * self.c * self.p * self.q * self.r * self.s
 
+    @property
+    def sets(self) -> list[tuple[int, int]]:
+        """(groups, how many) of the sets of merged groups; the last may have fewer."""
+        full, rest = divmod(self.g, self.merged)
+        return [(groups, n) for groups, n in ((self.merged, full), (rest, 1)) if groups and n]
+
 
 @dataclass(frozen=True, slots=True)
 class ConvTraffic:
@@ -82,6 +91,7 @@ class ConvTraffic:
 
     `resident` weights stay for all images; `splits` parts of the rows are run one after the other, each with the
     weights fetched again unless they are resident; if `streamed`, the ifmap is fetched for every kernel group instead.
+    If `apart`, each set of merged groups is run by itself, with its own channels and weights alone in the buffer.
     """
 
     ifmap: int
@@ -91,11 +101,17 @@ class ConvTraffic:
     splits: int
     resident: bool
     streamed: bool = False
+    apart: bool = False
 
     @property
     def total(self) -> int:
         """All of it."""
         return self.ifmap + self.weights
+
+    @property
+    def head(self) -> int:
+        """What must be there before anything starts."""
+        return self.head_ifmap + self.head_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +124,10 @@ class ConvCore:
     bank: int
     atom: int
 
-    def group_count(self, x: ConvShape) -> int:
-        """Groups that one kernel group takes in: their kernels padded with zeros to the channels of all."""
+    def merges(self, x: ConvShape) -> list[ConvShape]:
+        """The layer with its groups merged by as many as make any number of sets: fewer sets, or fewer zeros."""
         most = max(1, min(x.g, self.cells // x.k, self.lanes))
-        return _ceil(x.g, _ceil(x.g, most))  # as few as take as many kernel groups: no more zeros than that
+        return [replace(x, merged=n) for n in sorted({_ceil(x.g, _ceil(x.g, n)) for n in range(1, most + 1)})]
 
     def image_lines(self, x: ConvShape) -> int:
         """Lines packed together, or 0 for a layer that is no image."""
@@ -125,7 +141,7 @@ class ConvCore:
 
     def channels(self, x: ConvShape) -> int:
         """Channels of each merged group in one atomic operation."""
-        return max(1, min(x.c, self.lanes // self.group_count(x)))
+        return max(1, min(x.c, self.lanes // x.merged))
 
     def atoms(self, x: ConvShape) -> int:
         """Atomic operations for one position of one kernel group."""
@@ -135,7 +151,7 @@ class ConvCore:
 
     def kernel_groups(self, x: ConvShape) -> int:
         """Kernel groups of a layer."""
-        return _ceil(x.g, self.group_count(x)) * _ceil(x.k, self.cells)
+        return _ceil(x.g, x.merged) * _ceil(x.k, self.cells)
 
     def mac_cycles(self, x: ConvShape) -> int:
         """Cycles that the array takes for one image."""
@@ -148,31 +164,57 @@ class ConvCore:
             return 1, _ceil(x.q, _ceil(x.q, most))
         return min(x.p, most // x.q), x.q
 
-    def traffic(self, x: ConvShape, ifmap_bits: int, weight_bits: int) -> ConvTraffic:
-        """The way through the conv buffer that fetches least; it hands out whole banks to ifmap and to weights."""
-        all_channels = x.g * x.c
-        ifmap_bytes = _ceil(all_channels * ifmap_bits, 8)
-        if all_channels > _IMAGE_CHANNELS:
-            ifmap_bytes = _ceil(ifmap_bytes, self.atom) * self.atom
-        row = x.w * ifmap_bytes
-        kernel = _ceil(x.r * x.s * x.c * self.group_count(x) * weight_bits, 8)
-        weights = x.g * x.k * kernel
-        group = min(x.g * x.k, self.cells) * kernel
-        window = (x.r - 1) * x.dilation[0] + 1
-        first = min(window, x.h) * row
+    def traffic(self, x: ConvShape, ifmap_bits: int, weight_bits: int, together: bool = True) -> list[ConvTraffic]:
+        """The ways through the conv buffer, that which fetches least first; each of the others begins sooner.
+
+        The buffer hands out whole banks to ifmap and to weights. Unless the channels of all groups lie `together` in
+        DRAM, each set of merged groups is padded to whole atoms.
+        """
+
+        def position(channels: int) -> int:
+            """Bytes of the channels of one position."""
+            size = _ceil(channels * ifmap_bits, 8)
+            return size if x.g * x.c <= _IMAGE_CHANNELS else _ceil(size, self.atom) * self.atom
+
+        def kernels(groups: int) -> tuple[int, int]:
+            """Bytes of the weights of a set of merged groups, and of one kernel group of it."""
+            kernel = _ceil(x.r * x.s * x.c * groups * weight_bits, 8)
+            return groups * x.k * kernel, min(groups * x.k, self.cells) * kernel
+
+        window = min((x.r - 1) * x.dilation[0] + 1, x.h)
+        weights = sum(n * kernels(groups)[0] for groups, n in x.sets)
+        row, (largest, group) = x.w * position(x.merged * x.c), kernels(x.merged)
+        rows = x.w * sum(n * position(groups * x.c) for groups, n in x.sets)
         # What always works: the ifmap flows past each kernel group, a strip of columns at a time if need be.
-        ways = [ConvTraffic(self.kernel_groups(x) * x.h * row, weights, first, group, 1, False, True)]
-        banks = self.buffer // self.bank
-        for room in (weights, min(weights, 2 * group)):
-            lines = (banks - _ceil(room, self.bank)) * self.bank // row
-            if lines < min(window, x.h):
+        passes = _ceil(x.k, self.cells)
+        ways = [ConvTraffic(passes * x.h * rows, weights, window * row, group, 1, False, True, True)]
+        whole = x.w * position(x.g * x.c)
+        for line, all_lines, most, apart in ((whole, whole, weights, False), (row, rows, largest, True)):
+            if not (together or apart):
                 continue
-            splits = 1 if lines >= x.h else _ceil(x.p, max(1, (lines - window) // x.stride[0] + 1))
-            again = (splits - 1) * max(0, window - x.stride[0]) * row
-            resident = room == weights
-            times = 1 if resident else splits
-            ways.append(ConvTraffic(x.h * row + again, weights * times, first, group, splits, resident))
-        return min(ways, key=lambda way: (way.total, way.splits, way.streamed))
+            for room in (most, min(most, 2 * group)):
+                way = self._split(x, (line, all_lines), (room, weights), window, room == most)
+                if way is not None:
+                    ways.append(replace(way, head_ifmap=window * line, head_weights=group, apart=apart))
+        best: list[ConvTraffic] = []
+        for way in sorted(ways, key=lambda way: (way.total, way.head, way.streamed, way.splits, way.apart)):
+            if not best or way.head < best[-1].head:
+                best.append(way)
+        return best
+
+    def _split(
+        self, x: ConvShape, row: tuple[int, int], weights: tuple[int, int], window: int, resident: bool
+    ) -> ConvTraffic | None:
+        """The parts that the rows are split into beside weights in the buffer; None where a window does not fit.
+
+        `row` and `weights` are bytes: those that the buffer has room for at a time, and those of all groups.
+        """
+        lines = (self.buffer // self.bank - _ceil(weights[0], self.bank)) * self.bank // row[0]
+        if lines < window:
+            return None
+        splits = 1 if lines >= x.h else _ceil(x.p, max(1, (lines - window) // x.stride[0] + 1))
+        again = (splits - 1) * max(0, window - x.stride[0])
+        return ConvTraffic((x.h + again) * row[1], weights[1] * (1 if resident else splits), 0, 0, splits, resident)
 
 
 def _problem(x: ConvShape, bits: tuple[int, int, int], accumulator_bits: int = 0) -> Problem:
@@ -188,14 +230,14 @@ def _nest(core: ConvCore, x: ConvShape, way: ConvTraffic, memories: tuple[str, s
     """The loop nest that the core runs."""
     dram, buffer, sums = memories
     lines, columns = core.stripe(x)
-    group_count = core.group_count(x) if x.shared else 1
     kernels = min(core.cells, x.k)
     image, each = Loop("N", 1), Keep(buffer, ("weight",))
-    groups: list[Node] = [Loop("G", group_count), Loop("K", kernels)]
+    merged = Loop("G", x.merged if x.shared else 1)
+    groups: list[Node] = [merged, Loop("K", kernels)]
     rows: list[Node] = [Loop("P", _ceil(x.p, way.splits)), Keep(buffer, ("ifmap",))]
-    nodes: list[Node] = [Keep(dram, ("ifmap", "weight", "ofmap"))]
+    nodes: list[Node] = [Keep(dram, ("ifmap", "weight", "ofmap")), *([merged] if way.apart and x.shared else [])]
     if way.streamed:
-        nodes += [image, *groups, each, Loop("P", 1), Keep(buffer, ("ifmap",))]
+        nodes += [image, *groups, each, Loop("P", lines), Keep(buffer, ("ifmap",))]
     elif not x.shared:
         nodes += [Loop("G", 1), *((each, *rows, *groups) if way.resident else (*rows, *groups, each))]
     elif way.resident:
@@ -242,13 +284,28 @@ def _core(array: Array) -> tuple[ConvCore, tuple[str, str, str]]:
     return ConvCore(spec.array.rows, spec.array.cols, size, bank, int(atom or 1)), (spec.dram, buffer, sums)
 
 
-def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
-    """Plan a layer with MACs on a broadcast array."""
-    spec = array.spec
+def plan_broadcast(
+    array: Array, layer: Layer, batch: int, packed: bool = True, others: Sequence[LayerPlan] = ()
+) -> LayerPlan:
+    """Plan a layer with MACs on a broadcast array: groups merged, and buffer used, as costs least.
+
+    Unless groups are `packed`, each is run by itself. The program does the work of `others` too, parts of the layer.
+    """
     core, memories = _core(array)
-    x = ConvShape.of(layer, batch)
-    bits = array.bits(layer)
-    way = core.traffic(x, bits[0], bits[1])
+    x, bits = ConvShape.of(layer, batch), array.bits(layer)
+    return array.cheapest(
+        _plan(array, core, memories, layer, batch, shape, way, others)
+        for shape in (core.merges(x) if packed else [x])
+        for way in core.traffic(shape, bits[0], bits[1], packed)
+    )
+
+
+def _plan(
+    array: Array, core: ConvCore, memories: tuple[str, str, str], layer: Layer, batch: int,
+    x: ConvShape, way: ConvTraffic, others: Sequence[LayerPlan],
+) -> tuple[int, LayerPlan]:  # fmt: skip
+    """Ticks and plan of a layer with so many groups merged, in one way through the buffer."""
+    spec, bits = array.spec, array.bits(layer)
     outputs = x.g * x.k * x.p * x.q
     mac_cycles = core.mac_cycles(x)
     post_cycles = _ceil(outputs, spec.post.outputs) if spec.post is not None else 0
@@ -261,21 +318,32 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     lines, columns = core.stripe(x)
     last = min(x.k, core.cells) * lines * columns
     work = array.cycle_ticks(mac_cycles)
-    after = array.cycle_ticks(post_cycles, spec.post.clock if spec.post is not None else None)
+    post_clock = spec.post.clock if spec.post is not None else None
+    after = array.cycle_ticks(post_cycles, post_clock)
     store = load(_ceil(outputs * bits[2], 8))
 
-    def image(weights: bool) -> tuple[Run, ...]:
+    dram_words = tuple(zip((("ifmap", "read"), ("weight", "read"), ("ofmap", "update")), bits, strict=True))
+
+    def image(weights: bool) -> tuple[int, tuple[Run, ...]]:
         """One image: it waits for what must be there before anything starts, then streams; the last stripe's outputs
-        leave when all is multiplied."""
+        leave when all is multiplied. Its ticks, were all between as fine as water, come first."""
         total = load(way.ifmap + way.weights * weights)
         ahead = load(way.head_ifmap + way.head_weights * weights)
         wait = max(0, after * last // outputs - array.cycle_ticks(lines * columns))
         end = (wait, store * last // outputs)
-        rest = (total - ahead, work, after - end[0], store - end[1])
-        return Run(1, (ahead, 0, 0, 0)), *spread(_TILES, *rest), Run(1, (0, 0, *end))
+        rest = [total - ahead, work, after - end[0], store - end[1]]
+        for plan in others:
+            sizes = [plan.counts[spec.dram, *word] * size // 8 for word, size in dram_words]
+            rest[0] += load(sizes[0] + sizes[1])
+            rest[1] += array.cycle_ticks(plan.cycles["compute"])
+            rest[2] += array.cycle_ticks(plan.cycles["post"], post_clock)
+            rest[3] += load(sizes[2])
+        ticks = ahead + max(rest[0] + rest[3], *rest) + sum(end)
+        return ticks, (Run(1, (ahead, 0, 0, 0)), *spread(_TILES, *rest), Run(1, (0, 0, *end)))
 
     stays = way.resident and x.shared
-    stream = (Run(1, image(True)), Run(x.images - 1, image(not stays)))
+    (first, first_runs), (other, other_runs) = image(True), image(not stays)
+    stream = (Run(1, first_runs), Run(x.images - 1, other_runs))
     stages = (
         Stage("load", spec.dram, buffer=4),
         Stage("mac", "array"),
@@ -300,7 +368,7 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
     bound = array.compute_bound(x.macs, totals)
     busy = {"compute": mac_cycles, "post-processor": post_cycles}
     share = x.macs / x.images / (mac_cycles * core.cells * core.lanes)
-    return LayerPlan(
+    plan = LayerPlan(
         layer,
         batch,
         "direct convolution, image packed" if core.image_lines(x) else "direct convolution",
@@ -344,3 +412,4 @@ def plan_broadcast(array: Array, layer: Layer, batch: int) -> LayerPlan:
             ),
         ),
     )
+    return first + (x.images - 1) * other, plan

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hwsim.engine.program import Pipeline, Program
+from hwsim.engine.program import Program
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.message import Message
 from hwsim.workload import Layer
@@ -15,7 +15,7 @@ __all__ = ["experts_plan"]
 
 
 def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], plans: Sequence[LayerPlan]) -> LayerPlan:
-    """The plans of `Layer.grouped`, one after the other, as the plan of the layer.
+    """The plans of `Layer.grouped` as the plan of the layer: one stream of tiles, for no expert waits for another.
 
     There is a nest where all experts have as many rows.
     """
@@ -31,7 +31,7 @@ def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], pl
         first,
         layer=layer,
         batch=batch,
-        program=_in_turn([plan.program for plan in plans]),
+        program=_one_stream([plan.program for plan in plans]),
         counts=dict(counts),
         macs=sum(plan.macs for plan in plans),
         macs_live=sum(plan.macs_live for plan in plans),
@@ -47,14 +47,11 @@ def experts_plan(layer: Layer, batch: int, spread: Sequence[tuple[int, int]], pl
     )
 
 
-def _in_turn(programs: Sequence[Program]) -> Program:
-    """Programs one after the other."""
-    pipelines: list[Pipeline] = []
-    before: tuple[str, ...] = ()
-    for number, program in enumerate(programs, 1):
-        names = {pipeline.name: f"{pipeline.name} {number}" for pipeline in program.pipelines}
-        for pipeline in program.pipelines:
-            after = tuple(names[name] for name in pipeline.after) or before
-            pipelines.append(replace(pipeline, name=names[pipeline.name], after=after))
-        before = tuple(names.values())
-    return Program(programs[0].resources, tuple(pipelines))
+def _one_stream(programs: Sequence[Program]) -> Program:
+    """The tiles of programs of one pipeline each, behind each other; a buffer has the slots that all leave it."""
+    pipelines = [pipeline for program in programs for pipeline in program.pipelines]
+    stages = tuple(
+        min(same, key=lambda stage: stage.buffer) for same in zip(*(p.stages for p in pipelines), strict=True)
+    )
+    tiles = tuple(run for pipeline in pipelines for run in pipeline.tiles)
+    return Program(programs[0].resources, (replace(pipelines[0], stages=stages, tiles=tiles),))

@@ -27,10 +27,15 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
             yield f"mapper.{key}", _reason("pass_limit", "only row-stationary passes have this limit")
     if planner in ("folds", "streamed weights", "adder trees"):
         template = "{planner} have a fixed loop order: there is no search"
-        for key in ("objective", "halo", "rules", "variant", "rf_area"):
+        for key in ("objective",) * (planner != "adder trees") + ("halo", "rules", "variant", "rf_area"):
             yield f"mapper.{key}", _reason("no_search", template, planner=planner)
     elif spec.mapper.rules is None or not spec.flow.variants:
         yield "mapper.variant", _reason("variant", "only output stationary with mapper.rules has variants")
+    if planner == "passes" and spec.mapper.objective != "dram":
+        yield "mapper.min_occupation", _reason("occupation", "only objective dram asks how many PEs are active")
+    if spec.mapper.rules == "jssc17" and (planner != "passes" or spec.mapper.objective == "dram"):
+        template = "passes are those of row stationary on a multicast network, with objective dram always"
+        yield "mapper.rules", _reason("passes", template)
     if planner == "study":
         yield "mapper.halo", _reason("halo", "the study fetches shared rows by its own rules")
         if spec.dataflow == "row_stationary":
@@ -96,7 +101,8 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
         yield "atom", _reason("atom", "only the outermost memory of a broadcast array has atoms")
     if memory.per == "pe" or not (planner == "search" or (planner == "passes" and outer)):
         template = (
-            "only shared memories of searched mappings and the link of a row-stationary chip store tensors compressed"
+            "only shared memories of searched mappings and the link of a row-stationary chip (mapper.rules: jssc17) "
+            "store tensors compressed"
         )
         for key in ("compress", "formats"):
             yield key, _reason("compress", template)

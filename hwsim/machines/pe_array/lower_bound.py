@@ -5,7 +5,7 @@
   bandwidth of DRAM; compressed tensors at the fewest bytes that their density allows. An array with streamed weights
   keeps its activations in the buffer: there only weights count.
 - Every MAC reads what its PE holds. What flows through a systolic array comes from the buffer, a word for a whole row
-  or column of PEs at best.
+  or column of PEs at best; its sums are read back there wherever they are added to.
 """
 
 from __future__ import annotations
@@ -137,5 +137,19 @@ def _flow(array: Array, work: GemmWork, counts: dict[Action, int], apart: bool) 
             counts[memory, "psum", "update"] = least - final
             least = final
         counts[memory, tensor, "update" if tensor == "ofmap" else "read"] = least
+    # Each word comes into the buffer, and each that stands still into a PE, once; a sum that is not the first of its
+    # output is read back from where it is added up; each output leaves once.
+    words = {"ifmap": work.b * work.m * work.k, "weight": work.b * work.k * work.n}
+    outputs, psum = work.b * work.m * work.n, "psum" if apart else "ofmap"
+    for tensor, number in words.items():
+        counts[buffer, tensor, "fill"] = number
+        counts[buffer, tensor, "read"] = max(number, counts.get((buffer, tensor, "read"), 0))
+    counts[buffer, "ofmap", "drain"] = outputs
+    if fold.stationary == "ofmap":
+        counts[buffer, "ofmap", "update"] = counts["pe", psum, "drain"] = outputs
+        counts["pe", psum, "read"] = work.macs - outputs
+    else:
+        counts["pe", fold.stationary, "fill"] = words[fold.stationary]
+        counts[buffer, psum, "read"] = max(0, ceil(work.macs / rows) - outputs)
     folds, steps = folds_of(fold, rows, cols, work)
     return Fraction(folds * fold_cycles(fold, rows, cols, steps))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
 from hwsim.energy import Prices, word_width
+from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.lower_bound import LowerBound, total
@@ -75,9 +77,10 @@ class PeArray(Machine):
         return Array(self.spec, self.timebase, self.document, self.prices)
 
     def planned_on(self) -> dict[str, Any]:
-        """Only the search over nests weighs energies; other planners know of words and cycles alone."""
+        """Only a search for the least energy weighs prices; other planners know of words and cycles alone."""
         description = super().planned_on()
-        if self.array.planner not in ("study", "search"):
+        planner, objective = self.array.planner, self.spec.mapper.objective
+        if not (planner in ("study", "search", "adder trees") or (planner == "passes" and objective != "dram")):
             description.pop("energy", None)
         return description if self.host is None else description | {HOST: self.host.document.data}
 
@@ -157,7 +160,7 @@ class PeArray(Machine):
             raise ValueError(f"dataflow of a systolic array must be one of {able}, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and self.array.planner != "passes":
             raise ValueError(
-                "array.zeros: only the row-stationary planner (objective dram) lets PEs run ahead of each other; "
+                "array.zeros: only a row-stationary chip (mapper.rules: jssc17) lets PEs run ahead of each other; "
                 "here zeros must be computed or gated, not skipped"
             )
 
@@ -165,7 +168,7 @@ class PeArray(Machine):
         if parts := layer.grouped(batch):
             x = layer.lower(batch)
             spread = x.spread if isinstance(x, Product) else ()
-            return experts_plan(layer, batch, spread, [self._plan(part, 1) for part in parts])
+            return experts_plan(layer, batch, spread, self._experts(parts))
         if as_gemm(layer, batch) is None:
             if self.host is not None and self._hosted(layer):
                 return plan_on_host(self.array, self.host, layer, batch)
@@ -177,9 +180,21 @@ class PeArray(Machine):
             return plan_row_stationary(self.array, layer, batch, by_hand)
         if by_hand is not None:
             where = self.document.where(("mappings", layer.name))
-            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.objective dram"
+            message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.rules: jssc17"
             raise InputError([Fault(where, f"mappings.{layer.name}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
+
+    def _experts(self, parts: tuple[Layer, ...]) -> list[LayerPlan]:
+        """The plans of experts with as many rows each. No two share a tile: theirs may have other rows."""
+        array, planner = self.array, self.array.planner
+        if planner == "streamed weights":
+            shorter = (len(parts) - 1, None)
+            return [plan_weight_stream(array, part, 1, False, less) for part, less in zip(parts, shorter)]
+        if planner == "adder trees":
+            others = [plan_broadcast(array, part, 1, packed=False) for part in parts[1:]]
+            first = plan_broadcast(array, parts[0], 1, packed=False, others=others)
+            return [first, *(replace(plan, program=Program(plan.program.resources, ())) for plan in others)]
+        return [self._plan(part, 1) for part in parts]
 
     def _hosted(self, layer: Layer) -> bool:
         """Whether the host, if there is one, runs a layer."""

@@ -14,8 +14,7 @@ IN_PLACE = ("concat", "view")
 """Layers whose producers write in place."""
 
 _IDLE = Program({}, ())
-_TILE_VALUES = 4096
-_MOST_TILES = 64
+_TILES = 64
 
 
 def activation_home(array: Array, size_bytes: int) -> str:
@@ -68,7 +67,7 @@ def plan_post(array: Array, layer: Layer, batch: int) -> LayerPlan:
     store = array.transfer_ticks(memory, -(-writes * width[2] // 8))
     if fused:
         work -= min(work, array.cycle_ticks(-(-layer.outputs * batch // post.outputs), post.clock))
-    tiles = max(1, min(_MOST_TILES, max(read, writes) // _TILE_VALUES))
+    tiles = max(1, min(_TILES, max(read, writes)))
     stages = (Stage("load", home), Stage("post", "post"), Stage("store", home))
     program = Program({home: 1, "post": 1}, (Pipeline("post", stages, spread(tiles, load, work, store)),))
     counts = {

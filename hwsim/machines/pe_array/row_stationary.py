@@ -16,9 +16,11 @@ from math import ceil
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.rs_cost import byte_ticks, choose_cheapest, rates_of
 from hwsim.machines.pe_array.rs_mapper import (
     Limits,
     RsMapping,
+    bands,
     choose,
     explain_infeasible,
     nest,
@@ -36,6 +38,9 @@ from hwsim.workload.compression import expected_bits, rlc_expected_bytes
 from hwsim.workload.product import geometry_of
 
 __all__ = ["limits_of", "plan_row_stationary"]
+
+GRID = 2**20
+"""Steps in a byte of an expected size, so that rounding of a product does not add a tick; the search has the same."""
 
 
 def limits_of(array: Array, word_bits: int) -> tuple[Limits, dict[str, str]]:
@@ -101,7 +106,9 @@ def plan_row_stationary(array: Array, layer: Layer, batch: int, by_hand: str | N
         assert work is not None
     chosen: RsMapping | None
     if by_hand is None:
-        chosen = choose(work, limits)
+        chosen, objective = choose(work, limits), array.spec.mapper.objective
+        if chosen is not None and objective != "dram":
+            chosen = choose_cheapest(work, limits, rates_of(array, layer, work, limits, names), objective)
         if chosen is None:
             raise InputError([Fault("", layer.name, explain_infeasible(work, limits, names))])
     else:
@@ -144,6 +151,7 @@ class _Chip:
         self.bytes = {"ifmap": Fraction(0), "weight": Fraction(0), "ofmap": Fraction(0)}
         self.busy: dict[str, int] = {}
         self.runs: list[Run] = []
+        self.waiting = 0  # ticks in which the psums of the last tile leave
         self.compute_cycles = 0
         self.nests: list[Part] = []
         # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
@@ -152,8 +160,7 @@ class _Chip:
         self.psum_port = _port(array, names["buffer"], "ofmap", self.bits[0])
         self.ifmap_port = _port(array, names["buffer"], "ifmap", self.bits[0])
         self.filter_port = _port(array, names["filter"], "weight", self.bits[0])
-        link = spec.bytes_per_second(self.dram.bandwidth, self.dram, self.bits[0])  # type: ignore[arg-type]
-        self.byte_ticks = array.timebase.rate_hz / link
+        self.byte_ticks = byte_ticks(array, self.bits[0])
 
     def _packed(self, tensor: Tensor, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""
@@ -163,22 +170,14 @@ class _Chip:
             return raw
         if form == "rlc" and own:
             return rlc_expected_bytes(rows, row, density, bits / 8)
-        size = expected_bits(form, (rows, row), density, bits) / 8
+        size = round(expected_bits(form, (rows, row), density, bits) / 8 * GRID) / GRID
         return min(size, raw) if own else size
 
     def plan(self) -> LayerPlan:
         """The plan."""
         array, layer, work, chosen = self.array, self.layer, self.work, self.chosen
         spec = array.spec
-        top = 0
-        parts: dict[tuple[int, int], int] = {}  # (strip height, rows of it that lie in the image) -> how many
-        for height, number in strips(work.p, chosen.e):
-            for _ in range(number):
-                rows = (height - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
-                inside = max(1, min(top + rows, work.pad_top + work.real_rows) - max(top, work.pad_top))
-                parts[height, inside] = parts.get((height, inside), 0) + 1
-                top += height * work.stride[0]
-        for (height, inside), number in parts.items():
+        for (height, inside), number in bands(work, chosen.e).items():
             mapping = ragged(work, chosen, height, self.limits.bank)
             tiles = [(chosen.f, work.q // chosen.f), (work.q % chosen.f, 1)]
             for f, columns in tiles:
@@ -191,14 +190,17 @@ class _Chip:
         for tensor, action in (("ifmap", "read"), ("weight", "read"), ("ofmap", "update")):
             self.actions[spec.dram, tensor, action] = -(-dram_bytes[tensor] * 8 // word)
         executed = self._macs()
+        double = self.buffer.double_buffered
+        if not double:
+            self.runs += [Run(1, (0, 1, 0)), Run(1, (self.waiting - 1, 0, 0))]  # behind the last pass
         setup = array.timebase.rate_hz * spec.setup if spec.setup is not None else Fraction(0)
         if setup:
-            self.runs.append(Run(1, (0, ceil(setup), 0)))
-        stages = (
-            Stage("load", "link", buffer=4 if self.buffer.double_buffered else 2),  # a channel group is two tiles
-            Stage("process", "array", buffer=4),
-            Stage("drain", "link"),
-        )
+            self.runs.append(Run(1, (0, ceil(setup), 0) if double else (0, 0, ceil(setup))))
+        # A channel group is two tiles: what it waits for, and what arrives while the array works.
+        load, process = Stage("load", "link", buffer=4 if double else 2), Stage("process", "array", buffer=4)
+        # Without a second buffer, the drain takes its turn behind the load, whichever of array and link was done first.
+        drain = Stage("drain", "link", buffer=2 if double else 1)
+        stages = (load, process, drain) if double else (drain, load, process)
         glb = sum(
             n for (c, _, a), n in self.actions.items() if c == self.names["buffer"] and a in ("read", "update", "drain")
         )
@@ -245,6 +247,11 @@ class _Chip:
         chosen, share = self.chosen, self.limits.min_occupation
         if not chosen.ties:
             return Message("pe_array.own_mapping", "the mapping comes from the machine file")
+        if (objective := self.array.spec.mapper.objective) != "dram":
+            template = "of all mappings, this one has the least {objective}"
+            template += ", as {others:count other}" if chosen.ties > 1 else ""
+            values = {"objective": objective, "others": chosen.ties - 1}
+            return Message("pe_array.row_stationary_cheapest", template, values)
         template = (
             "of the mappings with at least {share:.0%} of the most active PEs, this one has the least DRAM traffic"
         )
@@ -328,8 +335,20 @@ class _Chip:
         full, left = divmod(w.c, m.q * m.r)
         fills = [(fill(m.q * m.r, full), full)] if full else []
         fills += [(fill(left, 1), 1)] if left else []
-        tiles = [Run(number, tuple(Run(1, tile) for tile in pair)) for pair, number in fills]
-        (load, cycles, _), rest = fills[-1][0]
         drain = ceil(Fraction(out) * self.byte_ticks)
-        tiles[-1] = replace(tiles[-1], count=tiles[-1].count - 1)
-        self.runs.append(Run(groups, (*tiles, Run(1, (load, cycles, drain)), Run(1, rest))))
+        if self.buffer.double_buffered:
+            tiles = [Run(number, tuple(Run(1, tile) for tile in pair)) for pair, number in fills]
+            (load, cycles, _), last = fills[-1][0]
+            tiles[-1] = replace(tiles[-1], count=tiles[-1].count - 1)
+            self.runs.append(Run(groups, (*tiles, Run(1, (load, cycles, drain)), Run(1, last))))
+            return
+        # The psums of a tile leave between the two transfers of the next tile's first channel group.
+        tiles = [
+            Run(n, (Run(1, (0, load, cycles)), Run(1, (0, rest, 0)))) for ((load, cycles, _), (rest, _, _)), n in fills
+        ]
+        tiles[0] = replace(tiles[0], count=tiles[0].count - 1)
+        (load, cycles, _), (rest, _, _) = fills[0][0]
+        alike = self.waiting == drain
+        for number, before in ((groups, drain),) if alike else ((1, self.waiting), (groups - 1, drain)):
+            self.runs.append(Run(number, (Run(1, (0, load, cycles)), Run(1, (before, rest, 0)), *tiles)))
+        self.waiting = drain

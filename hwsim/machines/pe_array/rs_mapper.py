@@ -14,7 +14,10 @@ from hwsim.machines.pe_array._rs_search import search
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Keep, Loop, Mapping
 
-__all__ = ["Limits", "RsMapping", "choose", "explain_infeasible", "nest", "parse_mapping", "ragged", "strips"]
+__all__ = [
+    "Limits", "RsMapping", "bands", "choose", "explain_infeasible", "group_sizes", "ifmap_width", "nest",
+    "parse_mapping", "ragged", "strips", "tile_width",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RsMapping:
-    """A row-stationary mapping; f is the width of an ofmap tile."""
+    """A row-stationary mapping; f is the width of an ofmap tile.
+
+    A short last strip leaves sets free: r doubles and t halves `swaps` times, or as often as its channels share a bank.
+    """
 
     n: int
     m: int
@@ -56,27 +62,29 @@ class RsMapping:
     t: int
     f: int
     ties: int = 0
+    swaps: int | None = None
 
     def text(self) -> str:
         """The parameters as the paper writes them."""
-        return " ".join(f"{key}={getattr(self, key)}" for key in "nmepqrtf")
+        text = " ".join(f"{key}={getattr(self, key)}" for key in "nmepqrtf")
+        return text if self.swaps is None else f"{text} swaps={self.swaps}"
 
 
-def _sizes(total: int) -> list[int]:
+def group_sizes(total: int) -> list[int]:
     """Sizes of a group: powers of two, the same for every layer, and all; the last group is what is left."""
     return [*(2**i for i in range((total - 1).bit_length())), total]
 
 
-def _width(work: ConvWork, f: int) -> int:
+def ifmap_width(work: ConvWork, f: int) -> int:
     """Columns of the ifmap under f columns of the ofmap."""
     return (f - 1) * work.stride[1] + (work.s - 1) * work.dilation[1] + 1
 
 
-def _tile_width(work: ConvWork, limits: Limits) -> int:
+def tile_width(work: ConvWork, limits: Limits) -> int:
     """Columns of the ofmap tile: the row is cut in the fewest parts of which one channel meets `row_words`."""
     for parts in range(1, work.q + 1):
         f = -(-work.q // parts)
-        if -(-_width(work, f) // work.stride[1]) <= limits.row_words:
+        if -(-ifmap_width(work, f) // work.stride[1]) <= limits.row_words:
             return f
     return 1
 
@@ -92,8 +100,8 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
 
     None where no mapping exists.
     """
-    f = _tile_width(work, limits)
-    cut = [(_width(work, part), number) for part, number in strips(work.q, f)]
+    f = tile_width(work, limits)
+    cut = [(ifmap_width(work, part), number) for part, number in strips(work.q, f)]
     best = search(
         work.n, work.g, work.k, work.c, work.p, work.q, work.r, work.s,
         work.stride[0], work.stride[1], work.dilation[0],
@@ -115,8 +123,8 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
         ifmap_port=limits.ifmap_port,
         filter_port=limits.filter_port,
         pass_cycles=limits.pass_cycles,
-        images=_sizes(work.n),
-        filters=_sizes(work.k),
+        images=group_sizes(work.n),
+        filters=group_sizes(work.k),
     )  # fmt: skip
     if best is None:
         return None
@@ -144,8 +152,8 @@ def parse_mapping(work: ConvWork, limits: Limits, text: str) -> RsMapping:
     if missing := [name for name in "nmepqrt" if name not in parameters]:
         raise ValueError(f"must give all of n m e p q r t; missing: {' '.join(missing)}")
     n, m, e, p, q, r, t = (parameters[name] for name in "nmepqrt")
-    f = _tile_width(work, limits)
-    width = _width(work, f)
+    f = tile_width(work, limits)
+    width = ifmap_width(work, f)
     rows = (e - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
     banks = -(-n * q * r * rows * width // limits.bank) + -(-n * m * e * f // limits.bank)
     needs = [
@@ -201,14 +209,34 @@ def nest(memories: dict[str, str], mapping: RsMapping, part: ConvWork) -> Mappin
     )
 
 
+def bands(work: ConvWork, e: int) -> dict[tuple[int, int], int]:
+    """How many strips there are of each height and rows inside the image, from the top; padding shortens the rows."""
+    parts: dict[tuple[int, int], int] = {}
+    top = 0
+    for height, number in strips(work.p, e):
+        rows, step = (height - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1, e * work.stride[0]
+        # Strips up to `first` and from `last` on meet padding; all others are alike.
+        first = min(number, max(0, -(-(work.pad_top - top) // step)))
+        last = max(first, min(number, (work.pad_top + work.real_rows - rows - top) // step + 1))
+        for i in (*range(first), *([first] if first < last else ()), *range(last, number)):
+            start = top + i * step
+            inside = max(1, min(start + rows, work.pad_top + work.real_rows) - max(start, work.pad_top))
+            parts[height, inside] = parts.get((height, inside), 0) + (last - first if first <= i < last else 1)
+        top += number * step
+    return parts
+
+
 def ragged(work: ConvWork, mapping: RsMapping, e: int, bank: int) -> RsMapping:
-    """A short last strip leaves sets free: r doubles and t halves while its channels still share a bank."""
+    """The mapping of a strip of e rows: a short one swaps sets of filters for sets of channels."""
+    if e == mapping.e:
+        return mapping
+    if mapping.swaps is not None:
+        return replace(mapping, r=mapping.r << mapping.swaps, t=mapping.t >> mapping.swaps)
     rows = (e - 1) * work.stride[0] + (work.r - 1) * work.dilation[0] + 1
     while (
-        e < mapping.e
-        and mapping.t % 2 == 0
+        mapping.t % 2 == 0
         and 2 * mapping.q * mapping.r <= work.c
-        and 2 * mapping.q * mapping.r * rows * _width(work, mapping.f) <= bank
+        and 2 * mapping.q * mapping.r * rows * ifmap_width(work, mapping.f) <= bank
     ):
         mapping = replace(mapping, r=2 * mapping.r, t=mapping.t // 2)
     return mapping
@@ -225,7 +253,7 @@ def explain_infeasible(work: ConvWork, limits: Limits, names: dict[str, str]) ->
     if work.r * work.s > limits.filter_buffer:
         over = work.r * work.s - limits.filter_buffer
         return f"{names['filter']} holds {limits.filter_buffer} words; a filter of {work.r * work.s} is {over} too much"
-    rows, cols = (work.r - 1) * work.dilation[0] + 1, _width(work, _tile_width(work, limits))
+    rows, cols = (work.r - 1) * work.dilation[0] + 1, ifmap_width(work, tile_width(work, limits))
     need = 1 + -(-rows * cols // limits.bank)
     return (
         f"{names['buffer']} has {limits.banks} banks; one row of psums and its ifmap rows need {need}: "

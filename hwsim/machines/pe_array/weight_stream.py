@@ -78,15 +78,18 @@ class Tiling:
         return [Loop("K", self.packed * self.channels)]
 
 
-def tiling(layer: Layer, work: GemmWork, rows: int, cols: int) -> Tiling:
-    """Cut a layer's weights into tiles of rows x columns."""
+def tiling(layer: Layer, work: GemmWork, rows: int, cols: int, packed: bool = True) -> Tiling:
+    """Cut a layer's weights into tiles of rows x columns, with as many groups in a tile as make the fewest tiles."""
     shape = geometry_of(layer.lower(1))
-    taps, sharing = 1 if shape is None else shape.taps, 1
+    taps = 1 if shape is None else shape.taps
     channels = work.k // taps
-    if shape is not None:
-        sharing = max(1, min(work.b, rows // channels, cols // work.n))
-    packed = max(1, min(taps, rows // (channels * sharing)))
-    return Tiling(work.b, sharing, work.n, taps, channels, packed, rows, cols)
+    most = 1 if shape is None or not packed else max(1, min(work.b, rows // channels, cols // work.n))
+
+    def cut(sharing: int) -> Tiling:
+        packed = max(1, min(taps, rows // (channels * sharing)))
+        return Tiling(work.b, sharing, work.n, taps, channels, packed, rows, cols)
+
+    return min(map(cut, range(most, 0, -1)), key=lambda tiles: (tiles.k_tiles * tiles.n_tiles, tiles.k_tiles))
 
 
 def _between(tiles: Tiling, resident: int, skew: int) -> int:
@@ -132,15 +135,21 @@ def _chunk(m: int, tiles: Tiling, fetch: int, passes: int, depth: int, fifo: int
     return best[1], best[2]
 
 
-def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
-    """Plan a layer on an array with streamed weights."""
+def plan_weight_stream(
+    array: Array, layer: Layer, batch: int, packed: bool = True, shorter: int | None = 0
+) -> LayerPlan:
+    """Plan a layer on an array with streamed weights.
+
+    Groups share tiles where they are `packed`. The last product of the layer before is `shorter` than this one's by so
+    many rows; None: the layer begins with other products, behind which its weights are fetched.
+    """
     spec = array.spec
     work = as_gemm(layer, batch)
     assert work is not None
     bits = array.bits(layer)
     shape = spec.array
     buffer, sums, depth = _memories(array, array.accumulator_bits(layer))
-    tiles = tiling(layer, work, shape.rows, shape.cols)
+    tiles = tiling(layer, work, shape.rows, shape.cols, packed)
     passes = _ceil(bits[0], 8) * _ceil(bits[1], 8)
     tile_bytes = _ceil(shape.rows * shape.cols * bits[1], 8)
     fetch = array.transfer_ticks(spec.memories[spec.dram], tile_bytes)
@@ -175,9 +184,10 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     total_tiles = columns * sum(n for _, n in chunks)
     # While the last tile of the layer before is shifted in, multiplied and drained, fetching goes on as far as the FIFO
     # has room, and then the first shift. Taking that layer to be like this one, so much is done when it starts.
-    tail = shift + cycle((passes + 1) * chunks[-1][0] + skew)
-    fetch_time = min(tail, min(shape.fifo_tiles, total_tiles) * fetch)
-    shift_time = min(shift, max(0, tail - fetch))
+    if shorter is not None:
+        tail = shift + cycle((passes + 1) * (chunks[-1][0] - shorter) + skew)
+        fetch_time = min(tail, min(shape.fifo_tiles, total_tiles) * fetch)
+        stream = _under_way(stream, fetch_time, min(shift, max(0, tail - fetch)))
     stages = (
         Stage("fetch", spec.dram, buffer=shape.fifo_tiles),
         Stage("shift", "weight plane", buffer=2),
@@ -197,6 +207,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
     actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
     actions |= mac_actions(layer, work.macs, spec.array)
     actions["post", "", "op"] = work.b * work.m * work.n
+    bound = array.compute_bound(work.macs, totals)
     compute = passes * columns * sum(size * n for size, n in chunks)
     return LayerPlan(
         layer,
@@ -204,7 +215,7 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         "weights streamed through a systolic array",
         Program(
             {spec.dram: 1, "weight plane": 1, "array": 1, "activation unit": 1},
-            (Pipeline("tiles", stages, _under_way(stream, fetch_time, shift_time)),),
+            (Pipeline("tiles", stages, stream),),
         ),
         actions,
         macs=work.macs,
@@ -213,7 +224,8 @@ def plan_weight_stream(array: Array, layer: Layer, batch: int) -> LayerPlan:
         compute_cycles=compute,
         peak_macs_per_cycle=array.pes,
         dram_bytes=total_tiles * tile_bytes,
-        bounds={"fetch": "weight fetch", "shift": "weight shift", "product": "compute", "activate": "activation"},
+        bounds={"fetch": "weight fetch", "shift": "weight shift", "product": bound, "activate": "activation"},
+        compute_bounds=("compute", bound),
         word_bits=array.widths(problem),
         problem=problem,
         mapping=mapping,

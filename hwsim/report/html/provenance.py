@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.report.html.page import Cell, Page, merged
+from hwsim.report.quantity import shown
 from hwsim.units import format_si
 
 if TYPE_CHECKING:
@@ -52,12 +53,35 @@ def add_machine(page: Page, report: RunResult) -> None:
         rows.append((key, value, origin, why))
     heads = ["key", "value", "source", "fitted on"] if any(row[3] for row in rows) else ["key", "value", "source"]
     page.table(heads, merged([row[: len(heads)] for row in rows], (2, 3)), sorts=False)
+    _area(page, report)
     _prices(page, report)
     constants = [(c.name, c.value, c.source, c.fitted or "") for c in machine.constants()]
     if constants:
         page.add("<h3>Constants of its libraries</h3>")
         heads = ["constant", "value", "source", "fitted on"]
         page.table(heads, merged(constants, (2, 3)), sorts=False, fold=f"{len(constants)} constants")
+
+
+def _area(page: Page, report: RunResult) -> None:
+    """Silicon area by part, where the machine's file gives it."""
+    parts, total, spec = report.machine.area_parts_mm2(), report.machine.area_mm2, report.machine.spec.area
+    if not total:
+        return
+    page.add("<h3>Area by component</h3>")
+    page.text(f"{shown('area_mm2', total)}: {spec.source}")
+    numbers = report.machine.parts()
+    page.table(
+        ["component", "count", "area", "share"],
+        [
+            [
+                Cell(part, css="k"),
+                Cell(f"{numbers[part]:,}" if part in numbers else "", numbers.get(part, 0)),
+                Cell(shown("area_mm2", area), area),
+                Cell(f"{area / total:.1%}", area / total),
+            ]
+            for part, area in parts.items()
+        ],
+    )
 
 
 def _prices(page: Page, report: RunResult) -> None:

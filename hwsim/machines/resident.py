@@ -1,0 +1,25 @@
+"""Weights that stay in a cache from one inference to the next, and so are not read from DRAM again."""
+
+from __future__ import annotations
+
+from hwsim.machines.base import NetworkPlan
+from hwsim.message import Message
+
+__all__ = ["resident_weights"]
+
+
+def resident_weights(plan: NetworkPlan, cache: str) -> tuple[Message, ...]:
+    """What DRAM bytes leave out in the steady state that a run is of: layers that move less than their weights."""
+    layers, whole, kept = [], 0, 0
+    for part in plan:
+        weights = part.layer.weights_read(part.batch)
+        if not weights or part.layer.weight.format != "dense":
+            continue
+        stored = int(weights * part.word_bits.get("weight", part.layer.weight.bits) // 8)
+        whole += stored
+        if part.dram_bytes < stored:
+            layers.append(part.layer.name)
+            kept += stored - part.dram_bytes
+    template = "weights stay in {cache} between inferences: {kept:size} of {whole:size} are not read from DRAM again"
+    values = {"cache": cache, "kept": kept, "whole": whole}
+    return (Message("memory.resident_weights", template, values, layers=tuple(layers)),) if layers else ()
