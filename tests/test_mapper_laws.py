@@ -201,3 +201,13 @@ def test_huge_layers_end(mine: Path) -> None:
             assert "at most" in str(error)
         else:
             assert report.summary.latency_s > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["resnet50_v1_5", "mobilenet_v2_1.0_224"])
+def test_every_layer_of_a_network_is_proved(mine: Path, network: str) -> None:
+    """Under objective latency: no tiling of the space is quicker than what is reported."""
+    machine = hwsim.load_machine(mine, set={"mapper.objective": "latency"})
+    results = hwsim.simulate(machine, hwsim.load_workload(network)).results
+    planned = [result for result in results if result.plan.macs]
+    assert {result.plan.why[0].code for result in planned} == {"pe_array.optimum"}

@@ -4,21 +4,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-def pipeline_ticks(tiles: int, load: int, work: int, store: int, first: int, last: int, slots: int) -> int: ...
-def pipeline_runs(
-    tiles: int, load: int, work: int, store: int, first: int, last: int
-) -> list[tuple[int, int, int, int]]: ...
-def search_nest(
-    sizes: NDArray[np.int64],
-    axis_table: NDArray[np.int64],
-    loop_dim: NDArray[np.int64],
-    loop_spatial: NDArray[np.int64],
-    transfers: Sequence[Sequence[int]],
-    classes: Sequence[int],
-    axes: Sequence[tuple[Any, ...]],
-    memories: dict[str, Any],
-    array: tuple[int, int],
-    cost: dict[str, Any],
-    best: tuple[float, float] | None,
-    most_nodes: int,
-) -> tuple[tuple[list[int], tuple[float, float], int, float, float] | None, int, int, float | None]: ...
+class NestSearch:
+    nodes: int
+    leaves: int
+    effort: int
+    tilings: float
+    result: tuple[list[int], tuple[float, float], int, float, float] | None
+    def __init__(
+        self,
+        sizes: NDArray[np.int64],
+        axis_table: NDArray[np.int64],
+        loop_dim: NDArray[np.int64],
+        loop_spatial: NDArray[np.int64],
+        transfers: Sequence[Sequence[int]],
+        classes: Sequence[int],
+        axes: Sequence[tuple[Any, ...]],
+        memories: dict[str, Any],
+        array: tuple[int, int],
+        cost: dict[str, Any],
+    ) -> None: ...
+    def dive(self, best: tuple[float, float] | None) -> float: ...
+    def polish(self, most_effort: int) -> None: ...
+    def prove(self, best: tuple[float, float] | None, most_effort: int) -> float | None: ...

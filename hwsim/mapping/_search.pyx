@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, nonecheck=False
-"""Branch and bound over the tilings of one nest: the least cost, proved, or the least within a number of nodes.
+"""Branch and bound over the tilings of one nest: the least cost, proved, or the least within an effort.
 
-A tiling picks one chain of tile sizes for each axis (a dim, or the two of a window). Chains of an axis that cut it
-alike for the outermost buffer are a group. First a group is picked for each axis, least lower bound first; then the
+A tiling picks one chain of tile sizes for each axis (a dim, or the two of a window). Chains of an axis are in groups:
+those that cut it alike for the outermost buffer, or, for the latency of a layer that computes longer than it loads, those
+that take the same places in the array. First a group is picked for each axis (a plan), least lower bound first; then the
 chains inside. `space.py` says what the tables hold. A leaf is counted by `transfer`, so it costs what it is reported at.
 """
 
@@ -12,6 +13,7 @@ from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy, memset
 
 from hwsim.mapping._evaluate cimport Nest, lay_out, set_tiles, transfer
+from hwsim.mapping._stream cimport Part, run_parts, stream_parts
 
 cdef extern from *:
     """
@@ -32,7 +34,9 @@ cdef enum:
     MAX_MEMORIES = 24
     MAX_RATES = 32
     MAX_TILES = 64
-    FIRST_NODES = 300
+    FIRST_EFFORT = 3000
+    BOUND = 8           # effort of a lower bound
+    LEAF = 100          # ... of counting a mapping
 
     LATENCY = 0
     ENERGY = 1
@@ -85,209 +89,33 @@ cdef struct Value:
     double traffic
 
 
-cdef inline i64 high(i64 a, i64 b) noexcept nogil:
-    return a if a > b else b
-
-
-cdef struct Part:
-    i64 count
-    i64 load
-    i64 work
-    i64 store
-
-
-cdef int spread3(i64 tiles, i64 load, i64 work, i64 store, Part* out) noexcept nogil:
-    """Totals over so many tiles in whole ticks, as `spread` of the engine's programs."""
-    cdef i64 cuts[5]
-    cdef i64 extra[3]
-    cdef i64 t
-    cdef int i, j, n = 0, m
-    extra[0] = load % tiles
-    extra[1] = work % tiles
-    extra[2] = store % tiles
-    cuts[0] = 0
-    m = 1
-    for i in range(3):
-        cuts[m] = extra[i]
-        m += 1
-    cuts[m] = tiles
-    m += 1
-    for i in range(1, m):
-        t = cuts[i]
-        j = i - 1
-        while j >= 0 and cuts[j] > t:
-            cuts[j + 1] = cuts[j]
-            j -= 1
-        cuts[j + 1] = t
-    for i in range(m - 1):
-        if cuts[i + 1] > cuts[i]:
-            out[n].count = cuts[i + 1] - cuts[i]
-            out[n].load = load // tiles + (cuts[i] < extra[0])
-            out[n].work = work // tiles + (cuts[i] < extra[1])
-            out[n].store = store // tiles + (cuts[i] < extra[2])
-            n += 1
-    return n
-
-
-cdef int stream_parts(i64 tiles, i64 load, i64 work, i64 store, i64 first, i64 last, Part* out) noexcept nogil:
-    """A stream of tiles: the first load and the last store are of a whole tile, the others spread evenly."""
-    cdef int k
-    if tiles <= 1:
-        out[0].count = 1
-        out[0].load = load
-        out[0].work = work
-        out[0].store = store
-        return 1
-    # work is spread over all tiles, loads over all but the first, stores over all but the last
-    out[0].count = 1
-    out[0].load = first
-    out[0].work = work // tiles
-    out[0].store = (store - last) // (tiles - 1)
-    k = 1
-    if tiles > 2:
-        k += spread3(tiles - 2, (load - first) - (load - first) // (tiles - 1),
-                     work - 2 * (work // tiles),
-                     (store - last) - (store - last) // (tiles - 1), out + 1)
-    out[k].count = 1
-    out[k].load = (load - first) // (tiles - 1)
-    out[k].work = work // tiles if tiles > 2 else work - work // tiles
-    out[k].store = last
-    return k + 1
-
-
-cdef i64 run_parts(Part* parts, int n_parts, int slots) noexcept nogil:
-    """Ticks of the tiles through load, work and store.
-
-    Load and store share a channel that serves who came first, the load of two that came in one tick. A load needs a
-    free slot (`slots` before the array, two behind it). A state that repeats is jumped over.
-    """
-    cdef i64 channel = 0, ready_load, ready_store, start, skip, gain
-    cdef i64 loaded[8]              # ends by tile modulo 8
-    cdef i64 worked[8]
-    cdef i64 stored[8]
-    cdef i64 i = 0, j = 0, k = 0    # the next tile to load, to store, to work on
-    cdef i64 n = 0
-    cdef i64 left[3]                # tiles left in the parts of the next load, work, store
-    cdef int at[3]
-    cdef i64 snap[8][16]
-    cdef i64* now
-    cdef i64* old
-    cdef int q, m, same
-    cdef i64 taken = 0
-    for q in range(n_parts):
-        n += parts[q].count
-    for q in range(3):
-        at[q] = 0
-        left[q] = parts[0].count
-    for q in range(8):
-        loaded[q] = 0
-        worked[q] = 0
-        stored[q] = 0
-    while j < n:
-        while k < i and j >= k - 1:  # a work starts with its tile, the array, and a slot behind it
-            start = high(loaded[k & 7], worked[(k - 1) & 7])
-            start = high(start, stored[(k - 2) & 7])
-            worked[k & 7] = start + parts[at[1]].work
-            k += 1
-            left[1] -= 1
-            if left[1] == 0 and at[1] + 1 < n_parts:
-                at[1] += 1
-                left[1] = parts[at[1]].count
-        ready_load = ready_store = -1
-        if i < n and i - slots < k:
-            ready_load = high(loaded[(i - 1) & 7], worked[(i - slots) & 7])
-        if j < k:
-            ready_store = high(worked[j & 7], stored[(j - 1) & 7])
-        if ready_load >= 0 and (ready_store < 0 or ready_load <= ready_store):
-            loaded[i & 7] = ready_load
-            if parts[at[0]].load > 0:
-                channel = loaded[i & 7] = high(channel, ready_load) + parts[at[0]].load
-            i += 1
-            left[0] -= 1
-            if left[0] == 0 and at[0] + 1 < n_parts:
-                at[0] += 1
-                left[0] = parts[at[0]].count
-                taken = 0
-        else:
-            stored[j & 7] = ready_store
-            if parts[at[2]].store > 0:
-                channel = stored[j & 7] = high(channel, ready_store) + parts[at[2]].store
-            j += 1
-            left[2] -= 1
-            if left[2] == 0 and at[2] + 1 < n_parts:
-                at[2] += 1
-                left[2] = parts[at[2]].count
-            continue
-        if at[0] != at[1] or at[0] != at[2] or left[0] < 4:
-            taken = 0
-            continue
-        # the state after a load, relative to its end
-        now = snap[taken & 7]
-        gain = loaded[(i - 1) & 7]
-        now[0] = gain
-        now[1] = i - k
-        now[2] = i - j
-        now[3] = channel - gain
-        for q in range(4):
-            now[4 + q] = worked[(k - 1 - q) & 7] - gain
-            now[8 + q] = stored[(j - 1 - q) & 7] - gain
-            now[12 + q] = loaded[(i - 1 - q) & 7] - gain
-        taken += 1
-        for m in range(1, 5):
-            if taken <= m:
-                break
-            old = snap[(taken - 1 - m) & 7]
-            same = 1
-            for q in range(1, 16):
-                if now[q] != old[q]:
-                    same = 0
-                    break
-            if same:
-                skip = (left[0] - 1) // m * m
-                if skip < 8:
-                    break
-                skip = skip // 8 * 8 // m * m
-                while skip % 8:      # places in the rings stay
-                    skip -= m
-                gain = (gain - old[0]) * (skip // m)
-                for q in range(8):
-                    loaded[q] += gain
-                    worked[q] += gain
-                    stored[q] += gain
-                channel += gain
-                i += skip
-                j += skip
-                k += skip
-                for q in range(3):
-                    left[q] -= skip
-                taken = 0
-                break
-    return stored[(n - 1) & 7]
-
-
-def pipeline_ticks(i64 tiles, i64 load, i64 work, i64 store, i64 first, i64 last, int slots):
-    """Ticks of a stream of tiles through load, work and store; the engine says the same."""
-    cdef Part parts[8]
-    cdef int n = stream_parts(tiles, load, work, store, first, last, parts)
-    return run_parts(parts, n, slots)
-
-
-def pipeline_runs(i64 tiles, i64 load, i64 work, i64 store, i64 first, i64 last):
-    """The runs of a stream, as (count, load, work, store)."""
-    cdef Part parts[8]
-    cdef int i, n = stream_parts(tiles, load, work, store, first, last, parts)
-    return [(parts[i].count, parts[i].load, parts[i].work, parts[i].store) for i in range(n)]
-
-
 cdef struct Child:
     double key[2]
     int chain
 
 
+cdef struct Group:
+    # chains of an axis that are alike in something, and the least of each of their figures
+    int first                            # of `member`
+    int last
+    int rows
+    int cols
+    double most                          # most units of a chain
+    double cycles
+    double tiles                         # most tiles of a chain
+    double factors[MAX_ROWS * MAX_CLASSES]
+    signed char classes[MAX_ROWS]
+    double spans[MAX_SPANS]
+    double units[MAX_ROWS]               # least units of a chain that does not move the tensor of a transfer
+    double reuse[8]                      # of a set of tensors: product of their reads and of the units taken
+    double reuse_still[3][8]             # ... of chains that do not move a tensor
+    double cycles_still[3]
+
+
 cdef struct Search:
     Nest nest
     Child* children[MAX_AXES]
-    i64 plan_nodes                       # nodes at which the search leaves a plan for the next one
+    i64 plan_effort                      # effort at which the search leaves a plan for the next one
     Cost* cost
     int n_axes
     int n_rows
@@ -317,12 +145,14 @@ cdef struct Search:
     const int* places[MAX_AXES]          # chain, (rows, cols)
     const i64* chain_tiles[MAX_AXES]     # chain, loop of the axis
     const double* cycles[MAX_AXES]
-    const int* group_first[MAX_AXES]
+    const int* outer[MAX_AXES]           # chain: number of its cut for the outermost buffer
+    const int* inner[MAX_AXES]           # ... of its place in the array and in a unit
+    int n_outer[MAX_AXES]
+    int n_inner[MAX_AXES]
+    int n_chains[MAX_AXES]
     int n_groups[MAX_AXES]
-    # least of each group
-    double* group_factors[MAX_AXES]
-    signed char* group_classes[MAX_AXES]
-    double* group_spans[MAX_AXES]
+    int* member[MAX_AXES]                # chains, group by group
+    Group* groups[MAX_AXES]              # then one of all chains, and room for one of a single chain
     # the state of the branch, by depth
     double product[MAX_AXES + 1][MAX_ROWS * MAX_CLASSES]
     signed char cls[MAX_AXES + 1][MAX_ROWS]
@@ -330,6 +160,7 @@ cdef struct Search:
     int used_rows[MAX_AXES + 1]
     int used_cols[MAX_AXES + 1]
     double cyc[MAX_AXES + 1]
+    double most_tiles[MAX_AXES + 1]
     # what is left from a depth on
     double rest[MAX_AXES + 1][MAX_ROWS * MAX_CLASSES]
     signed char rest_cls[MAX_AXES + 1][MAX_ROWS]
@@ -342,25 +173,33 @@ cdef struct Search:
     int n_cols_left
     double rest_units[MAX_AXES + 1][MAX_ROWS]
     double* group_units[MAX_AXES]        # group, transfer: least units of a chain that does not move the tensor
+    int rest_rows[MAX_AXES + 1]          # least rows and columns, most units, least cycles
+    int rest_cols[MAX_AXES + 1]
+    double rest_most[MAX_AXES + 1]
+    double rest_cycles[MAX_AXES + 1]
+    double rest_tiles[MAX_AXES + 1]      # most tiles
     double rest_reuse[MAX_AXES + 1][8]
     double rest_reuse_still[3][MAX_AXES + 1][8]
     int has[3][MAX_AXES]                 # whether a tensor has a dim of the axis
     double rest_cycles_still[3][MAX_AXES + 1]
     double rest_macs_other[3][MAX_AXES + 1]
-    double* group_cycles_still[3][MAX_AXES]
-    double* group_reuse_still[3][MAX_AXES]
-    double* group_reuse[MAX_AXES]        # group, set of tensors: least product of their reads and of the units that it takes
     int reads[3]                         # transfers into the array, -1 if there is none
     int whole[3]                         # their class in which all loops count
     double lower_energy[MAX_ROWS]
     double lower_bits[MAX_RATES][MAX_ROWS]
     int pick[MAX_AXES]
     i64 best_tiles[MAX_TILES]
+    int best_pick[MAX_AXES]
     Value best
     int have
+    double root_channel
+    double root_work
+    double channel                       # ticks of loads and stores, and of work, that the last bound says
+    double work
     i64 nodes
+    i64 effort                           # chains looked at; see BOUND and LEAF
     i64 leaves
-    i64 most_nodes
+    i64 most_effort
     int stopped
 
 
@@ -438,6 +277,15 @@ cdef double least_total(const double* weight, const double* least, int n) noexce
     return total
 
 
+cdef inline double moves_of(Search* s, int depth, int x, int q) noexcept nogil:
+    """Least words of a transfer of class `q`: the pieces of each class up to it move at least so."""
+    cdef int k
+    cdef double v = 0
+    for k in range(x * MAX_CLASSES, x * MAX_CLASSES + q + 1):
+        v = fhigh(v, s.product[depth][k] * s.rest[depth][k])
+    return v
+
+
 cdef enum:
     EITHER = 0
     MOVES = 1
@@ -496,6 +344,8 @@ cdef void bound(Search* s, int depth, int tensor, int motion, double* key) noexc
     cdef Rate* rate
     cdef int cls[MAX_ROWS]
     units = (s.array_rows // s.used_rows[depth]) * (s.array_cols // s.used_cols[depth])
+    if s.rest_most[depth] < units:
+        units = s.rest_most[depth]
     for x in range(s.n_rows):
         q = s.cls[depth][x]
         if s.rest_cls[depth][x] > q:
@@ -508,16 +358,17 @@ cdef void bound(Search* s, int depth, int tensor, int motion, double* key) noexc
         if motion == MOVES and s.row[x][0] == tensor and s.row[x][2] == s.row[s.reads[tensor]][2]:
             q = s.n_classes[x] - 1
         cls[x] = q
-        v[x] = s.product[depth][x * MAX_CLASSES + q] * s.rest[depth][x * MAX_CLASSES + q]
+        v[x] = moves_of(s, depth, x, q)
         energy += s.lower_energy[x] * v[x]
         traffic += c.traffic[x] * v[x]
     if motion == STILL:
         t = units // s.rest_units[depth][s.reads[tensor]]  # what its dims leave to the others
-        cyc = s.cyc[depth] * fhigh(
+        cyc = fhigh(
             cycles_left(s, depth, s.least_cycles_still[tensor]),
             s.rest_cycles_still[tensor][depth] * fhigh(1, s.rest_macs_other[tensor][depth] / t))
     else:
-        cyc = s.cyc[depth] * cycles_left(s, depth, s.least_cycles)
+        cyc = cycles_left(s, depth, s.least_cycles)
+    cyc = fhigh(s.least_cycles[0][0], s.cyc[depth] * fhigh(cyc, s.rest_cycles[depth]))
     for j in range(3):
         x = s.reads[j]
         if x >= 0 and cls[x] == s.whole[j] and not (motion == STILL and j == tensor):
@@ -563,9 +414,15 @@ cdef void bound(Search* s, int depth, int tensor, int motion, double* key) noexc
             last = last / 8 * rate.num / rate.den
             if last > store:
                 last = store
+    s.channel = load + store
+    s.work = work
     ticks = fhigh(load + store, first + work + last)
     if not c.double_buffered:
         ticks = fhigh(ticks, load + work + last)
+    elif c.tiles >= 0 and v[c.tiles] >= 3:
+        # the channel waits for the first work with two tiles loaded, and for the last with one left to store
+        t = work / (s.most_tiles[depth] * s.rest_tiles[depth]) - 2
+        ticks = fhigh(ticks, load + store + fhigh(0, t - load / (v[c.tiles] - 1)) + fhigh(0, t - store / (v[c.tiles] - 1)))
     ticks = ceil(ticks * (1 - 1e-12) - 1e-6)
     energy += c.static_tick * ticks
     set_key(c, ticks, energy, traffic, key)
@@ -635,8 +492,7 @@ cdef void leaf(Search* s) noexcept nogil:
     for x in range(MAX_ROWS):
         v[x] = 0
     for x in range(s.n_rows):
-        k = s.cls[s.n_axes][x]
-        v[x] = <i64>(s.product[s.n_axes][x * MAX_CLASSES + k] * (1 + 1e-13))
+        v[x] = <i64>(moves_of(s, s.n_axes, x, s.cls[s.n_axes][x]) * (1 + 1e-13))
     for x in range(s.cost.n_first):
         first[x] = <i64>(s.span[s.n_axes][s.cost.first[x]] + 0.5)
     last = <i64>(s.span[s.n_axes][s.cost.last] + 0.5)
@@ -645,7 +501,7 @@ cdef void leaf(Search* s) noexcept nogil:
         if value.key[0] > s.best.key[0] or (value.key[0] == s.best.key[0] and value.key[1] >= s.best.key[1]):
             return
     s.leaves += 1
-    s.nodes += 16  # counting a mapping takes as long
+    s.effort += LEAF
     for a in range(s.n_axes):
         tiles = s.chain_tiles[a] + <i64>s.pick[a] * (s.first_loop[a + 1] - s.first_loop[a])
         for k in range(s.first_loop[a + 1] - s.first_loop[a]):
@@ -671,6 +527,7 @@ cdef void leaf(Search* s) noexcept nogil:
         s.have = 1
         s.best = value
         memcpy(s.best_tiles, s.tiles, sizeof(i64) * MAX_TILES)
+        memcpy(s.best_pick, s.pick, sizeof(int) * MAX_AXES)
 
 
 cdef int take(Search* s, int depth, int chain) noexcept nogil:
@@ -680,14 +537,18 @@ cdef int take(Search* s, int depth, int chain) noexcept nogil:
     cdef const double* f = s.factors[depth] + <i64>chain * s.n_rows * MAX_CLASSES
     cdef const signed char* c = s.classes[depth] + <i64>chain * s.n_rows
     cdef const double* sp = s.spans[depth] + <i64>chain * s.n_spans
-    cdef double total
+    cdef double total, least
     s.used_rows[depth + 1] = s.used_rows[depth] * s.places[depth][2 * chain]
     s.used_cols[depth + 1] = s.used_cols[depth] * s.places[depth][2 * chain + 1]
-    if s.used_rows[depth + 1] > s.array_rows or s.used_cols[depth + 1] > s.array_cols:
+    if (s.used_rows[depth + 1] * s.rest_rows[depth + 1] > s.array_rows
+            or s.used_cols[depth + 1] * s.rest_cols[depth + 1] > s.array_cols):
         return 0
     s.cyc[depth + 1] = s.cyc[depth] * s.cycles[depth][chain]
+    if s.cost.tiles >= 0:
+        s.most_tiles[depth + 1] = s.most_tiles[depth] * f[s.cost.tiles * MAX_CLASSES]
     if s.have and s.cost.objective == LATENCY:  # most branches of a layer that computes long end here
-        if s.cyc[depth + 1] * cycles_left(s, depth + 1, s.least_cycles) * s.cost.tick_cycle > s.best.key[0]:
+        least = fhigh(cycles_left(s, depth + 1, s.least_cycles), s.rest_cycles[depth + 1])
+        if s.cyc[depth + 1] * least * s.cost.tick_cycle > s.best.key[0]:
             return 0
     for k in range(s.n_spans):
         s.span[depth + 1][k] = s.span[depth][k] * sp[k]
@@ -721,16 +582,20 @@ cdef int take(Search* s, int depth, int chain) noexcept nogil:
 
 cdef void descend(Search* s, int depth, const int* groups) noexcept nogil:
     """Chains of the groups from an axis on, those with the least lower bound first."""
-    cdef int chain, i, n = 0, g = groups[depth]
+    cdef int chain, i, n = 0
+    cdef Group* group = s.groups[depth] + groups[depth]
     cdef Child* children = s.children[depth]
     cdef double key[2]
-    for chain in range(s.group_first[depth][g], s.group_first[depth][g + 1]):
+    for i in range(group.first, group.last):
+        chain = s.member[depth][i]
         s.nodes += 1
-        if s.nodes > s.most_nodes:
+        s.effort += 1
+        if s.effort > s.most_effort:
             s.stopped = 1
             return
         if not take(s, depth, chain):
             continue
+        s.effort += BOUND
         lower(s, depth + 1, key)
         if not refine(s, depth + 1, key):
             continue
@@ -741,7 +606,7 @@ cdef void descend(Search* s, int depth, const int* groups) noexcept nogil:
     if n > 1:
         qsort(children, n, sizeof(Child), by_child)
     for i in range(n):
-        if s.stopped or s.nodes > s.plan_nodes:
+        if s.stopped or s.effort > s.plan_effort:
             return
         if not beats(s, children[i].key[0], children[i].key[1]):
             if children[i].key[0] > s.best.key[0] * (1 + 1e-11):
@@ -768,6 +633,8 @@ cdef int by_child(const void* a, const void* b) noexcept nogil:
 cdef void end_rest(Search* s) noexcept nogil:
     """Nothing is left behind the last axis."""
     cdef int n = s.n_axes, x, k
+    s.rest_rows[n] = s.rest_cols[n] = 1
+    s.rest_most[n] = s.rest_cycles[n] = s.rest_tiles[n] = 1
     for x in range(s.n_rows):
         s.rest_cls[n][x] = 0
         s.rest_units[n][x] = 1
@@ -786,32 +653,37 @@ cdef void end_rest(Search* s) noexcept nogil:
 
 cdef void add_spans(Search* s, int a, int g) noexcept nogil:
     """The least words that the axes from `a` on hold, with a group of `a`."""
+    cdef Group* group = s.groups[a] + g
     cdef int k
     for k in range(s.n_spans):
-        s.rest_span[a][k] = s.rest_span[a + 1][k] * s.group_spans[a][g * s.n_spans + k]
+        s.rest_span[a][k] = s.rest_span[a + 1][k] * group.spans[k]
 
 
 cdef void add_rest(Search* s, int a, int g) noexcept nogil:
     """The least that the axes from `a` on add, with a group of `a`."""
-    cdef double* f = s.group_factors[a] + <i64>g * s.n_rows * MAX_CLASSES
-    cdef signed char* c = s.group_classes[a] + <i64>g * s.n_rows
+    cdef Group* group = s.groups[a] + g
     cdef int x, k
+    s.rest_rows[a] = s.rest_rows[a + 1] * group.rows
+    s.rest_cols[a] = s.rest_cols[a + 1] * group.cols
+    s.rest_most[a] = s.rest_most[a + 1] * group.most
+    s.rest_cycles[a] = s.rest_cycles[a + 1] * group.cycles
+    s.rest_tiles[a] = s.rest_tiles[a + 1] * group.tiles
     for x in range(s.n_rows):
-        s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > c[x] else c[x]
-        s.rest_units[a][x] = s.rest_units[a + 1][x] * s.group_units[a][g * s.n_rows + x]
+        s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > group.classes[x] else group.classes[x]
+        s.rest_units[a][x] = s.rest_units[a + 1][x] * group.units[x]
         for k in range(s.n_classes[x]):
-            s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * f[x * MAX_CLASSES + k]
+            s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * group.factors[x * MAX_CLASSES + k]
     for x in range(3):
         s.rest_cycles_still[x][a] = s.rest_cycles_still[x][a + 1]
         s.rest_macs_other[x][a] = s.rest_macs_other[x][a + 1]
         if s.has[x][a]:
-            s.rest_cycles_still[x][a] *= s.group_cycles_still[x][a][g]
+            s.rest_cycles_still[x][a] *= group.cycles_still[x]
         else:
             s.rest_macs_other[x][a] *= s.size[a]
     for k in range(8):
-        s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * s.group_reuse[a][g * 8 + k]
+        s.rest_reuse[a][k] = s.rest_reuse[a + 1][k] * group.reuse[k]
         for x in range(3):
-            s.rest_reuse_still[x][a][k] = s.rest_reuse_still[x][a + 1][k] * s.group_reuse_still[x][a][g * 8 + k]
+            s.rest_reuse_still[x][a][k] = s.rest_reuse_still[x][a + 1][k] * group.reuse_still[x][k]
 
 
 cdef void set_rest(Search* s, const int* groups) noexcept nogil:
@@ -820,6 +692,112 @@ cdef void set_rest(Search* s, const int* groups) noexcept nogil:
     for a in range(s.n_axes - 1, -1, -1):
         add_spans(s, a, groups[a])
         add_rest(s, a, groups[a])
+
+
+cdef void gather(Search* s, int a, Group* group) noexcept nogil:
+    """The least of each figure of a group's chains."""
+    cdef int i, chain, x, k, units, moved
+    cdef const double* factors
+    cdef const signed char* classes
+    cdef const double* spans
+    cdef double v
+    group.rows = group.cols = 1 << 30
+    group.most = group.tiles = 0
+    group.cycles = 1e300
+    for k in range(s.n_rows * MAX_CLASSES):
+        group.factors[k] = 1e300
+    for x in range(s.n_rows):
+        group.classes[x] = 127
+        group.units[x] = 1e30
+    for k in range(s.n_spans):
+        group.spans[k] = 1e300
+    for k in range(8):
+        group.reuse[k] = 1e300
+        for x in range(3):
+            group.reuse_still[x][k] = 1e100
+    for x in range(3):
+        group.cycles_still[x] = 1e100
+    for i in range(group.first, group.last):
+        chain = s.member[a][i]
+        factors = s.factors[a] + <i64>chain * s.n_rows * MAX_CLASSES
+        classes = s.classes[a] + <i64>chain * s.n_rows
+        spans = s.spans[a] + <i64>chain * s.n_spans
+        if s.places[a][2 * chain] < group.rows:
+            group.rows = s.places[a][2 * chain]
+        if s.places[a][2 * chain + 1] < group.cols:
+            group.cols = s.places[a][2 * chain + 1]
+        units = s.places[a][2 * chain] * s.places[a][2 * chain + 1]
+        if units > group.most:
+            group.most = units
+        if s.cycles[a][chain] < group.cycles:
+            group.cycles = s.cycles[a][chain]
+        if s.cost.tiles >= 0 and factors[s.cost.tiles * MAX_CLASSES] > group.tiles:
+            group.tiles = factors[s.cost.tiles * MAX_CLASSES]
+        for x in range(s.n_rows):
+            for k in range(x * MAX_CLASSES, x * MAX_CLASSES + s.n_classes[x]):
+                if factors[k] < group.factors[k]:
+                    group.factors[k] = factors[k]
+            if classes[x] < group.classes[x]:
+                group.classes[x] = classes[x]
+            if classes[x] < s.n_classes[x] - 1 and units < group.units[x]:
+                group.units[x] = units
+        for k in range(s.n_spans):
+            if spans[k] < group.spans[k]:
+                group.spans[k] = spans[k]
+        moved = 0
+        for x in range(3):
+            if s.reads[x] >= 0 and classes[s.reads[x]] >= s.whole[x]:
+                moved |= 1 << x
+            elif s.cycles[a][chain] < group.cycles_still[x]:
+                group.cycles_still[x] = s.cycles[a][chain]
+        for k in range(8):
+            v = units
+            for x in range(3):
+                if k >> x & 1 and s.reads[x] >= 0:
+                    v *= factors[s.reads[x] * MAX_CLASSES + s.whole[x]]
+            if v < group.reuse[k]:
+                group.reuse[k] = v
+            for x in range(3):
+                if not moved >> x & 1 and v < group.reuse_still[x][k]:
+                    group.reuse_still[x][k] = v
+
+
+cdef int arrange(Search* s, int a, const int* ids, int n) except -1:
+    """Put the chains of an axis into groups by a number each; behind them, one of all chains and room for another."""
+    cdef int i, g, at = 0
+    free(s.groups[a])
+    s.groups[a] = <Group*>malloc((n + 2) * sizeof(Group))
+    if s.groups[a] == NULL:
+        raise MemoryError
+    s.n_groups[a] = n
+    for g in range(n):
+        s.groups[a][g].first = s.groups[a][g].last = 0
+    for i in range(s.n_chains[a]):
+        s.groups[a][ids[i]].last += 1
+    for g in range(n):
+        s.groups[a][g].first = at
+        at += s.groups[a][g].last
+        s.groups[a][g].last = s.groups[a][g].first
+    for i in range(s.n_chains[a]):
+        g = ids[i]
+        s.member[a][s.groups[a][g].last] = i
+        s.groups[a][g].last += 1
+    s.groups[a][n].first = s.groups[a][n + 1].first = 0
+    s.groups[a][n].last = s.groups[a][n + 1].last = s.n_chains[a]
+    for g in range(n + 1):
+        gather(s, a, s.groups[a] + g)
+    return 0
+
+
+cdef int alone(Search* s, int a, int chain) noexcept nogil:
+    """Number of a group of an axis that has this chain only."""
+    cdef int g = s.n_groups[a] + 1, i = 0
+    while s.member[a][i] != chain:
+        i += 1
+    s.groups[a][g].first = i
+    s.groups[a][g].last = i + 1
+    gather(s, a, s.groups[a] + g)
+    return g
 
 
 cdef struct Plan:
@@ -851,6 +829,7 @@ cdef int by_key(const void* a, const void* b) noexcept nogil:
 
 
 cdef void start(Search* s) noexcept nogil:
+    """The root of the tree: nothing is picked."""
     cdef int x, k
     for x in range(s.n_rows):
         s.cls[0][x] = 0
@@ -859,7 +838,26 @@ cdef void start(Search* s) noexcept nogil:
     for k in range(s.n_spans):
         s.span[0][k] = 1
     s.used_rows[0] = s.used_cols[0] = 1
-    s.cyc[0] = 1
+    s.cyc[0] = s.most_tiles[0] = 1
+    end_rest(s)
+
+
+cdef void start_least(Search* s) noexcept nogil:
+    """The least of all chains of the axes before each depth, as if they were picked."""
+    cdef int a, x, k
+    cdef Group* all
+    start(s)
+    for a in range(s.n_axes):
+        all = s.groups[a] + s.n_groups[a]
+        s.used_rows[a + 1] = s.used_cols[a + 1] = 1
+        for x in range(s.n_rows):
+            s.cls[a + 1][x] = 0
+            for k in range(x * MAX_CLASSES, x * MAX_CLASSES + s.n_classes[x]):
+                s.product[a + 1][k] = s.product[a][k] * all.factors[k]
+        for k in range(s.n_spans):
+            s.span[a + 1][k] = s.span[a][k] * all.spans[k]
+        s.cyc[a + 1] = s.cyc[a] * all.cycles
+        s.most_tiles[a + 1] = s.most_tiles[a] * all.tiles
 
 
 cdef void add_plan(Search* s, const int* groups, const double* key, Plans* plans) noexcept nogil:
@@ -884,10 +882,22 @@ cdef void add_plan(Search* s, const int* groups, const double* key, Plans* plans
     plans.n += 1
 
 
-cdef void enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept nogil:
-    """Groups of the axes before `a`, the last first; keeps those that can fit, with their lower bounds."""
-    cdef int g, k, m, fits
+cdef int fits(Search* s, int a) noexcept nogil:
+    """Whether the least words of all axes fit the memories: those before `a` and the groups of those from it on."""
+    cdef int k, m
     cdef double total
+    for m in range(s.n_memories):
+        total = 0
+        for k in range(s.memory_first[m], s.memory_first[m + 1]):
+            total += s.span_bits[k] * s.span[a][k] * s.rest_span[a][k]
+        if total > s.capacity[m]:
+            return 0
+    return 1
+
+
+cdef void plans_by_cut(Search* s, int a, int* groups, Plans* plans) noexcept nogil:
+    """Groups of the axes before `a`, the last first; keeps those that can fit, with their lower bounds."""
+    cdef int g
     cdef double key[2]
     if a == 0:
         lower(s, 0, key)
@@ -897,15 +907,7 @@ cdef void enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept
     a -= 1
     for g in range(s.n_groups[a]):
         add_spans(s, a, g)
-        fits = 1
-        for m in range(s.n_memories):
-            total = 0
-            for k in range(s.memory_first[m], s.memory_first[m + 1]):
-                total += s.span_bits[k] * s.span[a][k] * s.rest_span[a][k]
-            if total > s.capacity[m]:
-                fits = 0
-                break
-        if not fits:
+        if not fits(s, a):
             continue
         add_rest(s, a, g)
         if s.have or plans.crowded:
@@ -913,50 +915,97 @@ cdef void enumerate_groups(Search* s, int a, int* groups, Plans* plans) noexcept
             if not beats(s, key[0], key[1]) or (plans.crowded and key[0] >= plans.dropped):
                 continue
         groups[a] = g
-        enumerate_groups(s, a, groups, plans)
+        plans_by_cut(s, a, groups, plans)
 
 
-cdef int table_of(Search* s, double** table, int tensor, list lefts) except -1:
-    """Fill a table of `table_cycles`, with all chains or those that let a tensor stand still."""
-    cdef int a, i, j, chain, r, c, k, at, x = s.reads[tensor] if tensor >= 0 else -1
-    cdef int n = len(lefts[0]) * len(lefts[1])
-    cdef double v, least
-    for a in range(s.n_axes, -1, -1):
-        table[a] = <double*>malloc(n * sizeof(double))
-        if table[a] == NULL:
-            raise MemoryError
-        for at in range(n):
-            table[a][at] = 1 if a == s.n_axes else 1e300
-        if a == s.n_axes:
+cdef void plans_by_place(Search* s, int a, int* groups, double least, Plans* plans) noexcept nogil:
+    """Groups of the axes from `a` on; keeps those that an array has room for, with their lower bounds.
+
+    `least` is the least energy of all.
+    """
+    cdef int g
+    cdef double key[2]
+    cdef double ticks
+    cdef Group* group
+    if a == s.n_axes:
+        set_rest(s, groups)
+        if fits(s, 0):
+            lower(s, 0, key)
+            if refine(s, 0, key):
+                add_plan(s, groups, key, plans)
+        return
+    for g in range(s.n_groups[a]):
+        group = s.groups[a] + g
+        s.used_rows[a + 1] = s.used_rows[a] * group.rows
+        s.used_cols[a + 1] = s.used_cols[a] * group.cols
+        if s.used_rows[a + 1] > s.array_rows or s.used_cols[a + 1] > s.array_cols:
             continue
-        pairs = {}
-        for chain in range(s.group_first[a][s.n_groups[a]]):
-            if x >= 0 and s.classes[a][chain * s.n_rows + x] >= s.whole[tensor]:
+        s.cyc[a + 1] = s.cyc[a] * group.cycles
+        ticks = s.cyc[a + 1] * cycles_left(s, a + 1, s.least_cycles) * s.cost.tick_cycle
+        set_key(s.cost, ticks, least, 0, key)
+        if not beats(s, key[0], key[1]) or (plans.crowded and key[0] >= plans.dropped):
+            continue
+        groups[a] = g
+        plans_by_place(s, a + 1, groups, least, plans)
+
+
+cdef int fill_table(Search* s, double** table, int tensor, list lefts) except -1:
+    """Least cycles of the axes from each on, by what is left of rows and columns; of all chains, or of those that let a
+    tensor stand still."""
+    cdef int a, i, j, chain, r, c, k, at, x = s.reads[tensor] if tensor >= 0 else -1
+    cdef int n_rows = len(lefts[0]), n_cols = len(lefts[1]), n = n_rows * n_cols
+    cdef int width = s.array_cols + 1
+    cdef double v
+    cdef double* least = <double*>malloc((s.array_rows + 1) * width * sizeof(double))
+    cdef int* rows = <int*>malloc(n_rows * sizeof(int))
+    cdef int* cols = <int*>malloc(n_cols * sizeof(int))
+    try:
+        if least == NULL or rows == NULL or cols == NULL:
+            raise MemoryError
+        for i in range(n_rows):
+            rows[i] = lefts[0][i]
+        for i in range(n_cols):
+            cols[i] = lefts[1][i]
+        for a in range(s.n_axes, -1, -1):
+            table[a] = <double*>malloc(n * sizeof(double))
+            if table[a] == NULL:
+                raise MemoryError
+            for at in range(n):
+                table[a][at] = 1 if a == s.n_axes else 1e300
+            if a == s.n_axes:
                 continue
-            pair = (s.places[a][2 * chain], s.places[a][2 * chain + 1])
-            v = s.cycles[a][chain]
-            if v < pairs.get(pair, 1e300):
-                pairs[pair] = v
-        for (r, c), least in pairs.items():
-            for i, rows in enumerate(lefts[0]):
-                if rows < r:
-                    break
-                for j, cols in enumerate(lefts[1]):
-                    if cols < c:
-                        break
-                    k = s.row_index[<int>rows // r] * s.n_cols_left + s.col_index[<int>cols // c]
-                    v = least * table[a + 1][k]
-                    at = i * s.n_cols_left + j
-                    if v < table[a][at]:
-                        table[a][at] = v
+            for at in range((s.array_rows + 1) * width):
+                least[at] = 1e300
+            for chain in range(s.n_chains[a]):
+                if x >= 0 and s.classes[a][chain * s.n_rows + x] >= s.whole[tensor]:
+                    continue
+                at = s.places[a][2 * chain] * width + s.places[a][2 * chain + 1]
+                if s.cycles[a][chain] < least[at]:
+                    least[at] = s.cycles[a][chain]
+            for r in range(1, s.array_rows + 1):
+                for c in range(1, width):
+                    if least[r * width + c] >= 1e300:
+                        continue
+                    for i in range(n_rows):
+                        if rows[i] < r:
+                            break
+                        for j in range(n_cols):
+                            if cols[j] < c:
+                                break
+                            k = s.row_index[rows[i] // r] * n_cols + s.col_index[cols[j] // c]
+                            v = least[r * width + c] * table[a + 1][k]
+                            at = i * n_cols + j
+                            if v < table[a][at]:
+                                table[a][at] = v
+    finally:
+        free(least)
+        free(rows)
+        free(cols)
     return 0
 
 
-cdef int table_cycles(Search* s) except -1:
-    """Least cycles of the axes from each on, for all that other axes can leave of rows and columns.
-
-    Axes before take whole multiples, so what is left is one of few quotients.
-    """
+cdef int fill_tables(Search* s) except -1:
+    """The tables of least cycles. Axes before take whole multiples, so what is left is one of few quotients."""
     cdef int a
     lefts = []
     for size in (s.array_rows, s.array_cols):
@@ -970,14 +1019,14 @@ cdef int table_cycles(Search* s) except -1:
     for index, value in enumerate(lefts[1]):
         s.col_index[value] = index
     s.n_cols_left = len(lefts[1])
-    table_of(s, s.least_cycles, -1, lefts)
+    fill_table(s, s.least_cycles, -1, lefts)
     for a in range(3):
-        table_of(s, s.least_cycles_still[a], a if s.reads[a] >= 0 else -1, lefts)
+        fill_table(s, s.least_cycles_still[a], a if s.reads[a] >= 0 else -1, lefts)
     return 0
 
 
-def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, axes, memories, array, cost, best, most_nodes):
-    """The best tiling of a nest, or the best within `most_nodes` branches.
+cdef class NestSearch:
+    """The search of one nest: `dive` for a good tiling, then `prove` that none is better.
 
     Parameters
     ----------
@@ -987,7 +1036,7 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
         Classes of each transfer.
     axes : sequence of tuple
         Of each axis: MACs, loops, tiles (chain, loop), factors (chain, transfer, class), classes (chain, transfer),
-        spans (chain, span), places (chain, 2), cycles (chain), first chain of each group.
+        spans (chain, span), places (chain, 2), cycles (chain), numbers of the outer and inner group of each chain.
     memories : dict
         `first` span and `capacity` in bits of each memory, `end` of their spans, `bits` of a word of each span, and
         `sums`: bits of a partial sum and the transfer that updates the span; `words` of the output.
@@ -995,52 +1044,61 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
         Rows and columns.
     cost : dict
         See `search._by_transfer`.
-    best : tuple or None
-        Key to beat.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    nodes, leaves, effort : int
+        Chains looked at, tilings counted, and the effort of both.
+    tilings : float
+        Tilings of the nest.
     result : tuple or None
-        (tiles, key, ticks, energy, traffic) if one beats `best`.
-    nodes, leaves : int
-        Branches bounded, tilings counted.
-    bound : float or None
-        Lower bound of what was not looked at; None if nothing is left.
+        (tiles, key, ticks, energy, traffic) of the last tiling that beat what was to beat.
     """
-    cdef Search* s = <Search*>malloc(sizeof(Search))
-    cdef Cost* c = <Cost*>malloc(sizeof(Cost))
-    cdef Plans plans
-    cdef i64 i
-    cdef int a, k, x, g, chain, n
-    cdef int groups[MAX_AXES]
-    cdef const i64[::1] dim_view = loop_dim, spatial_view = loop_spatial
-    cdef const i64[:, ::1] tile_view
-    cdef double[:, :, ::1] factor_view
-    cdef const signed char[:, ::1] class_view
-    cdef const double[:, ::1] span_view
-    cdef const int[:, ::1] place_view
-    cdef const double[::1] cycle_view
-    cdef const int[::1] group_view
-    cdef double* f
-    cdef double v, opened = -1
-    cdef i64 patience
-    cdef int unfinished
-    held = []
-    plans.list = NULL
-    plans.n = 0
-    plans.room = 400_000
-    plans.crowded = 0
-    if s == NULL or c == NULL:
-        raise MemoryError
-    memset(s, 0, sizeof(Search))
-    memset(c, 0, sizeof(Cost))
-    try:
-        plans.list = <Plan*>malloc(plans.room * sizeof(Plan))
-        if plans.list == NULL:
+
+    cdef Search* s
+    cdef Cost* c
+    cdef object tables
+    cdef readonly object result
+    cdef int by_place
+
+    def __cinit__(self, sizes, axis_table, loop_dim, loop_spatial, transfers, classes, axes, memories, array, cost):
+        self.s = <Search*>malloc(sizeof(Search))
+        self.c = <Cost*>malloc(sizeof(Cost))
+        if self.s == NULL or self.c == NULL:
             raise MemoryError
+        memset(self.s, 0, sizeof(Search))
+        memset(self.c, 0, sizeof(Cost))
+        self.s.cost = self.c
+        self.tables = [loop_dim, loop_spatial]
+        self._lay_out(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, len(axes))
+        self._set_memories(memories, array)
+        self._set_cost(cost)
+        self._set_axes(axes)
+        fill_tables(self.s)
+
+    def __dealloc__(self):
+        cdef int a, x
+        cdef Search* s = self.s
+        if s != NULL:
+            for a in range(MAX_AXES):
+                free(s.groups[a])
+                free(s.member[a])
+                free(s.children[a])
+            for a in range(MAX_AXES + 1):
+                free(s.least_cycles[a])
+                for x in range(3):
+                    free(s.least_cycles_still[x][a])
+            free(s.row_index)
+            free(s.col_index)
+        free(s)
+        free(self.c)
+
+    cdef _lay_out(self, sizes, axis_table, loop_dim, loop_spatial, transfers, classes, n_axes):
+        cdef Search* s = self.s
+        cdef const i64[::1] dim_view = loop_dim, spatial_view = loop_spatial
+        cdef int x, k
         lay_out(&s.nest, sizes, axis_table)
-        s.cost = c
-        s.n_axes = len(axes)
+        s.n_axes = n_axes
         s.n_rows = len(transfers)
         s.n_loops = len(loop_dim)
         if s.n_axes > MAX_AXES or s.n_rows > MAX_ROWS or s.n_loops > MAX_TILES:
@@ -1051,10 +1109,10 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
             s.n_classes[x] = classes[x]
             for k in range(6):
                 s.row[x][k] = transfers[x][k]
-        for k in range(3):
-            s.reads[k], s.whole[k], relevant = cost["reads"][k]
-            for a in range(len(relevant)):
-                s.has[k][a] = relevant[a]
+
+    cdef _set_memories(self, memories, array):
+        cdef Search* s = self.s
+        cdef int k
         s.n_memories = len(memories["first"])
         s.n_spans = len(memories["bits"])
         if s.n_spans > MAX_SPANS or s.n_memories > MAX_MEMORIES:
@@ -1068,6 +1126,15 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
             s.sum_bits[k], s.span_row[k] = memories["sums"][k]
         s.words = memories["words"]
         s.array_rows, s.array_cols = array
+
+    cdef _set_cost(self, cost):
+        cdef Search* s = self.s
+        cdef Cost* c = self.c
+        cdef int a, k, x
+        for k in range(3):
+            s.reads[k], s.whole[k], relevant = cost["reads"][k]
+            for a in range(len(relevant)):
+                s.has[k][a] = relevant[a]
         c.objective = cost["objective"]
         c.double_buffered = cost["double_buffered"]
         c.fixed = cost["fixed"]
@@ -1094,176 +1161,218 @@ def search_nest(sizes, axis_table, loop_dim, loop_spatial, transfers, classes, a
         for k in range(c.n_first):
             c.first[k], c.first_bits[k] = cost["first"][k]
         c.last, c.last_bits = cost["last"]
-        n = 0
+
+    cdef _set_axes(self, axes):
+        cdef Search* s = self.s
+        cdef const i64[:, ::1] tile_view
+        cdef const double[:, :, ::1] factor_view
+        cdef const signed char[:, ::1] class_view
+        cdef const double[:, ::1] span_view
+        cdef const int[:, ::1] place_view
+        cdef const double[::1] cycle_view
+        cdef const int[::1] outer_view, inner_view
+        cdef int a, k, n = 0
         for a in range(s.n_axes):
-            macs, loops, tiles, factors, kinds, spans, places, cycles, firsts = axes[a]
+            macs, loops, tiles, factors, kinds, spans, places, cycles, outer, inner = axes[a]
             s.size[a] = macs
             s.first_loop[a] = n
             for k in loops:
                 s.loop_at[n] = k
                 n += 1
             tile_view, factor_view, class_view, span_view = tiles, factors, kinds, spans
-            place_view, cycle_view, group_view = places, cycles, firsts
-            held.append((tiles, factors, kinds, spans, places, cycles, firsts))
+            place_view, cycle_view, outer_view, inner_view = places, cycles, outer, inner
+            self.tables.append(axes[a])
             s.chain_tiles[a] = &tile_view[0, 0] if tile_view.shape[1] else NULL
             s.factors[a] = &factor_view[0, 0, 0]
             s.classes[a] = &class_view[0, 0]
             s.spans[a] = &span_view[0, 0]
             s.places[a] = &place_view[0, 0]
             s.cycles[a] = &cycle_view[0]
-            s.group_first[a] = &group_view[0]
-            s.n_groups[a] = group_view.shape[0] - 1
-            k = 1
-            for g in range(s.n_groups[a]):
-                k = max(k, s.group_first[a][g + 1] - s.group_first[a][g])
-            s.children[a] = <Child*>malloc(k * sizeof(Child))
-            if s.children[a] == NULL:
+            s.outer[a] = &outer_view[0]
+            s.inner[a] = &inner_view[0]
+            s.n_chains[a] = factor_view.shape[0]
+            s.n_outer[a] = s.n_inner[a] = 0
+            for k in range(s.n_chains[a]):
+                s.n_outer[a] = max(s.n_outer[a], s.outer[a][k] + 1)
+                s.n_inner[a] = max(s.n_inner[a], s.inner[a][k] + 1)
+            s.children[a] = <Child*>malloc(s.n_chains[a] * sizeof(Child))
+            s.member[a] = <int*>malloc(s.n_chains[a] * sizeof(int))
+            if s.children[a] == NULL or s.member[a] == NULL:
                 raise MemoryError
-            s.group_factors[a] = <double*>malloc(s.n_groups[a] * s.n_rows * MAX_CLASSES * sizeof(double))
-            s.group_classes[a] = <signed char*>malloc(s.n_groups[a] * s.n_rows)
-            s.group_spans[a] = <double*>malloc(s.n_groups[a] * s.n_spans * sizeof(double))
-            s.group_units[a] = <double*>malloc(s.n_groups[a] * s.n_rows * sizeof(double))
-            s.group_reuse[a] = <double*>malloc(s.n_groups[a] * 8 * sizeof(double))
-            for x in range(3):
-                s.group_reuse_still[x][a] = <double*>malloc(s.n_groups[a] * 8 * sizeof(double))
-                s.group_cycles_still[x][a] = <double*>malloc(s.n_groups[a] * sizeof(double))
-                if s.group_reuse_still[x][a] == NULL or s.group_cycles_still[x][a] == NULL:
-                    raise MemoryError
-            if (s.group_factors[a] == NULL or s.group_spans[a] == NULL
-                    or s.group_classes[a] == NULL or s.group_reuse[a] == NULL
-                    or s.group_units[a] == NULL):
-                raise MemoryError
-            for g in range(s.n_groups[a]):
-                for chain in range(s.group_first[a][g], s.group_first[a][g + 1]):
-                    first_one = chain == s.group_first[a][g]
-                    for x in range(s.n_rows):
-                        for k in range(MAX_CLASSES):
-                            f = s.group_factors[a] + (<i64>g * s.n_rows + x) * MAX_CLASSES + k
-                            v = s.factors[a][(<i64>chain * s.n_rows + x) * MAX_CLASSES + k]
-                            if first_one or v < f[0]:
-                                f[0] = v
-                        if first_one or s.classes[a][chain * s.n_rows + x] < s.group_classes[a][g * s.n_rows + x]:
-                            s.group_classes[a][g * s.n_rows + x] = s.classes[a][chain * s.n_rows + x]
-                    for k in range(s.n_spans):
-                        v = s.spans[a][chain * s.n_spans + k]
-                        if first_one or v < s.group_spans[a][g * s.n_spans + k]:
-                            s.group_spans[a][g * s.n_spans + k] = v
-                    for x in range(s.n_rows):
-                        f = s.group_units[a] + g * s.n_rows + x
-                        if first_one:
-                            f[0] = 1e30
-                        v = s.places[a][2 * chain] * s.places[a][2 * chain + 1]
-                        if s.classes[a][chain * s.n_rows + x] < s.n_classes[x] - 1 and v < f[0]:
-                            f[0] = v
-                    for x in range(3):
-                        f = s.group_cycles_still[x][a] + g
-                        if first_one:
-                            f[0] = 1e100
-                        v = s.cycles[a][chain]
-                        if v < f[0] and (s.reads[x] < 0 or s.classes[a][chain * s.n_rows + s.reads[x]] < s.whole[x]):
-                            f[0] = v
-                    for k in range(8):
-                        v = s.places[a][2 * chain] * s.places[a][2 * chain + 1]
-                        for x in range(3):
-                            if k >> x & 1 and s.reads[x] >= 0:
-                                v *= s.factors[a][(<i64>chain * s.n_rows + s.reads[x]) * MAX_CLASSES + s.whole[x]]
-                        f = s.group_reuse[a] + g * 8 + k
-                        if first_one or v < f[0]:
-                            f[0] = v
-                        for x in range(3):
-                            f = s.group_reuse_still[x][a] + g * 8 + k
-                            if first_one:
-                                f[0] = 1e100
-                            if v < f[0] and (s.reads[x] < 0 or s.classes[a][chain * s.n_rows + s.reads[x]] < s.whole[x]):
-                                f[0] = v
+            arrange(s, a, s.outer[a], s.n_outer[a])
         s.first_loop[s.n_axes] = n
-        table_cycles(s)
-        s.most_nodes = most_nodes
-        if best is not None:
-            s.have = 1
-            s.best.key[0], s.best.key[1] = best
-        with nogil:
-            # the least of all groups of the axes before each
-            start(s)
-            for a in range(s.n_axes):
-                s.used_rows[a + 1] = s.used_cols[a + 1] = 1
-                for x in range(s.n_rows):
-                    s.cls[a + 1][x] = 0
-                    for k in range(s.n_classes[x]):
-                        v = s.group_factors[a][x * MAX_CLASSES + k]
-                        for g in range(1, s.n_groups[a]):
-                            if s.group_factors[a][(g * s.n_rows + x) * MAX_CLASSES + k] < v:
-                                v = s.group_factors[a][(g * s.n_rows + x) * MAX_CLASSES + k]
-                        s.product[a + 1][x * MAX_CLASSES + k] = s.product[a][x * MAX_CLASSES + k] * v
-                for k in range(s.n_spans):
-                    v = s.group_spans[a][k]
-                    for g in range(1, s.n_groups[a]):
-                        if s.group_spans[a][g * s.n_spans + k] < v:
-                            v = s.group_spans[a][g * s.n_spans + k]
-                    s.span[a + 1][k] = s.span[a][k] * v
-                s.cyc[a + 1] = s.least_cycles[0][0] / s.least_cycles[a + 1][0]
-            end_rest(s)
-            enumerate_groups(s, s.n_axes, groups, &plans)
-            qsort(plans.list, plans.n, sizeof(Plan), by_key)
-            start(s)
-            # each plan gets a few nodes, then those with something left get more: a good mapping is met early
-            patience = FIRST_NODES
-            while not s.stopped:
-                unfinished = 0
-                for i in range(plans.n):
-                    if s.stopped:
-                        break
-                    if not plans.list[i].open:
-                        continue
-                    if not beats(s, plans.list[i].key[0], plans.list[i].key[1]):
-                        if plans.list[i].key[0] > s.best.key[0] * (1 + 1e-11):
-                            break
-                        continue
-                    s.plan_nodes = s.nodes + patience
-                    for a in range(s.n_axes):  # enough for one mapping at least
-                        g = plans.list[i].groups[a]
-                        s.plan_nodes += s.group_first[a][g + 1] - s.group_first[a][g]
-                    set_rest(s, plans.list[i].groups)
-                    descend(s, 0, plans.list[i].groups)
-                    plans.list[i].open = s.stopped or s.nodes > s.plan_nodes
-                    unfinished |= plans.list[i].open
-                if not unfinished:
-                    break
-                patience *= 8
-            for i in range(plans.n):
-                if plans.list[i].open and beats(s, plans.list[i].key[0], plans.list[i].key[1]):
-                    opened = plans.list[i].key[0]
-                    break
+
+    @property
+    def nodes(self):
+        return self.s.nodes
+
+    @property
+    def effort(self):
+        return self.s.effort
+
+    @property
+    def tilings(self):
+        cdef int a
+        cdef double total = 1
+        for a in range(self.s.n_axes):
+            total *= self.s.n_chains[a]
+        return total
+
+    @property
+    def leaves(self):
+        return self.s.leaves
+
+    cdef _beat(self, best):
+        """Set what is to beat."""
+        self.s.have = best is not None
+        self.s.best.key[0], self.s.best.key[1] = best or (0.0, 0.0)
+        self.s.best.ticks = -1
+
+    cdef _keep(self):
+        """Keep what beats it."""
+        cdef Search* s = self.s
         if s.stopped == 2:
             raise AssertionError("a chain is no nest")
+        if s.best.ticks >= 0:
+            self.result = ([s.best_tiles[i] for i in range(s.n_loops)], (s.best.key[0], s.best.key[1]), s.best.ticks,
+                           s.best.energy, s.best.traffic)
+        s.stopped = 0
+
+    def dive(self, best):
+        """Go down the tree, best lower bound first, for a good tiling.
+
+        Returns
+        -------
+        float
+            Lower bound of all tilings.
+        """
+        cdef Search* s = self.s
+        cdef int groups[MAX_AXES]
+        cdef int a
+        cdef double key[2]
+        self._beat(best)
+        s.most_effort = s.effort
+        for a in range(s.n_axes):
+            groups[a] = s.n_groups[a]
+            s.most_effort += 3 * (1 + BOUND) * s.n_chains[a]
+        with nogil:
+            start(s)
+            set_rest(s, groups)
+            lower(s, 0, key)
+            s.root_channel, s.root_work = s.channel, s.work
+            s.plan_effort = s.most_effort
+            descend(s, 0, groups)
+        self._keep()
+        if s.cost.objective == LATENCY and s.root_work >= s.root_channel:
+            self.by_place = 1
+            for a in range(s.n_axes):
+                arrange(s, a, s.inner[a], s.n_inner[a])
+        return key[0]
+
+    def polish(self, i64 most_effort):
+        """Change the chains of two axes at a time as long as the last tiling becomes better."""
+        cdef Search* s = self.s
+        cdef int groups[MAX_AXES]
+        cdef int a, b, i, tries
+        cdef double before[2]
+        if self.result is None:
+            return
+        self._beat(self.result[1])
+        s.most_effort = s.effort + most_effort
+        with nogil:
+            start(s)
+            a = tries = 0
+            b = 1 % s.n_axes
+            while tries < s.n_axes * s.n_axes and not s.stopped:
+                for i in range(s.n_axes):
+                    groups[i] = s.n_groups[i] if i == a or i == b else alone(s, i, s.best_pick[i])
+                before[0], before[1] = s.best.key[0], s.best.key[1]
+                set_rest(s, groups)
+                s.plan_effort = s.effort + most_effort // (4 * s.n_axes * s.n_axes)
+                descend(s, 0, groups)
+                tries += 1
+                if s.best.key[0] != before[0] or s.best.key[1] != before[1]:
+                    tries = 0
+                b += 1
+                if b >= s.n_axes:
+                    a += 1
+                    if a >= s.n_axes:
+                        a = 0
+                    b = a
+        self._keep()
+
+    def prove(self, best, i64 most_effort):
+        """Look at all that can beat the best, within an effort.
+
+        Parameters
+        ----------
+        best : tuple or None
+            Key to beat.
+
+        Returns
+        -------
+        float or None
+            Lower bound of what was not looked at; None if nothing is left.
+        """
+        cdef Search* s = self.s
+        cdef Plans plans
+        cdef i64 i
+        cdef int a, g
+        cdef int groups[MAX_AXES]
+        cdef double opened = -1
+        cdef i64 patience = FIRST_EFFORT
+        cdef int unfinished, stopped
+        self._beat(best)
+        plans.n = 0
+        plans.room = 400_000
+        plans.crowded = 0
+        plans.list = <Plan*>malloc(plans.room * sizeof(Plan))
+        if plans.list == NULL:
+            raise MemoryError
+        s.most_effort = s.effort + most_effort
+        try:
+            with nogil:
+                if self.by_place:
+                    start(s)
+                    plans_by_place(s, 0, groups, 0, &plans)
+                else:
+                    start_least(s)
+                    plans_by_cut(s, s.n_axes, groups, &plans)
+                qsort(plans.list, plans.n, sizeof(Plan), by_key)
+                start(s)
+                # each plan gets a little effort, then those with something left get more: a good mapping is met early
+                while not s.stopped:
+                    unfinished = 0
+                    for i in range(plans.n):
+                        if s.stopped:
+                            break
+                        if not plans.list[i].open:
+                            continue
+                        if not beats(s, plans.list[i].key[0], plans.list[i].key[1]):
+                            if plans.list[i].key[0] > s.best.key[0] * (1 + 1e-11):
+                                break
+                            continue
+                        s.plan_effort = s.effort + patience
+                        for a in range(s.n_axes):  # enough for one mapping at least
+                            g = plans.list[i].groups[a]
+                            s.plan_effort += (1 + BOUND) * (s.groups[a][g].last - s.groups[a][g].first)
+                        set_rest(s, plans.list[i].groups)
+                        descend(s, 0, plans.list[i].groups)
+                        plans.list[i].open = s.stopped or s.effort > s.plan_effort
+                        unfinished |= plans.list[i].open
+                    if not unfinished:
+                        break
+                    patience *= 8
+                for i in range(plans.n):
+                    if plans.list[i].open and beats(s, plans.list[i].key[0], plans.list[i].key[1]):
+                        opened = plans.list[i].key[0]
+                        break
+        finally:
+            free(plans.list)
+        stopped = s.stopped
+        self._keep()
         # what is left unopened is bounded by the least of it
-        bound = None
-        if s.stopped and opened >= 0:
-            bound = opened
+        bound = opened if stopped and opened >= 0 else None
         if plans.crowded and not (s.have and plans.dropped > s.best.key[0]) and (bound is None or plans.dropped < bound):
             bound = plans.dropped
-        result = None
-        if s.leaves and s.best.ticks:
-            result = ([s.best_tiles[i] for i in range(s.n_loops)], (s.best.key[0], s.best.key[1]), s.best.ticks,
-                      s.best.energy, s.best.traffic)
-        return result, s.nodes, s.leaves, bound
-    finally:
-        for a in range(MAX_AXES):
-            free(s.group_factors[a])
-            free(s.children[a])
-            free(s.group_classes[a])
-            free(s.group_spans[a])
-            free(s.group_reuse[a])
-            for x in range(3):
-                free(s.group_reuse_still[x][a])
-                free(s.group_cycles_still[x][a])
-            free(s.group_units[a])
-        for a in range(MAX_AXES + 1):
-            free(s.least_cycles[a])
-            for x in range(3):
-                free(s.least_cycles_still[x][a])
-        free(s.row_index)
-        free(s.col_index)
-        free(plans.list)
-        free(s)
-        free(c)
+        return bound

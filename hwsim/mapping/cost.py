@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from hwsim.errors import MappingError
-from hwsim.mapping._search import pipeline_runs, pipeline_ticks
+from hwsim.mapping._stream import pipeline_runs, pipeline_ticks
 from hwsim.mapping.counts import Counter, Counts
 from hwsim.mapping.nest import Loop, Mapping
 from hwsim.mapping.problem import Problem

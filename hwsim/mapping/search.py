@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping as ReadMapping, Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import Any
 
 from hwsim.errors import MappingError
-from hwsim.mapping._search import search_nest
+from hwsim.mapping._search import NestSearch
 from hwsim.mapping.capacity import check_capacity
 from hwsim.mapping.cost import OBJECTIVES, Cost, timing
 from hwsim.mapping.counts import Counter, Counts, Policy, counts
@@ -19,10 +21,14 @@ from hwsim.mapping.nest import Capacity, Mapping
 from hwsim.mapping.problem import Problem
 from hwsim.mapping.space import Space
 
-__all__ = ["MOST_BRANCHES", "Optimum", "search"]
+__all__ = ["EFFORT", "Optimum", "search"]
 
-MOST_BRANCHES = 2_000_000
-"""Branches that are looked at before the search settles for the best so far."""
+EFFORT = 100_000_000
+"""Tile sizes that are looked at before the search settles for the best so far: a lower bound counts as 8 of them, a
+mapping as 100. It takes a second or two."""
+
+_RATIOS = (1.01, 1.04, 1.08, 1.15, 1.22, 1.3, 1.4, 1.5, 1.65, 1.8, 2.0, 2.5, 3.0, 4.0, 8.0)
+"""A mapping within so much of the lower bound is looked for first: what must be beaten prunes what cannot."""
 
 _ROLES = {"load": 0, "store": 1, "work": 2, "unit": 3}
 
@@ -37,6 +43,8 @@ class Optimum:
         What it costs.
     nests, branches, mappings : int
         Nests that were searched, branches that were bounded, mappings that were counted.
+    tilings : float
+        Tilings of the space, whether they fit or not; all but those counted are proved away, or left.
     bound : float
         Lower bound of the objective over the whole space: the objective itself where the optimum is proved.
     """
@@ -50,6 +58,7 @@ class Optimum:
     nests: int
     branches: int
     mappings: int
+    tilings: float
     bound: float
 
     @property
@@ -72,7 +81,7 @@ def search(
     units: ReadMapping[str, int] | None = None,
     capacities: ReadMapping[str, Capacity] | None = None,
     policy: Policy | None = None,
-    most_branches: int = MOST_BRANCHES,
+    effort: int = EFFORT,
 ) -> Optimum:
     """The mapping with the least cost.
 
@@ -86,8 +95,8 @@ def search(
         The largest tile of each dim inside a unit (default: 1).
     capacities : mapping, optional
         Memory to the bits of one instance, shared by its tensors or (as a mapping) split between them.
-    most_branches : int
-        Branches before the search settles for the best so far; nests share them.
+    effort : int
+        Tile sizes that are looked at before the search settles for the best so far; nests share them.
 
     Raises
     ------
@@ -100,34 +109,66 @@ def search(
     capacities = capacities or {}
     if not nests[0].loops:  # one MAC
         return _single(problem, nests[0], cost, capacities, policy)
-    best: tuple[Mapping, tuple[float, float], int, float, float] | None = None
-    key: tuple[float, float] | None = None
-    branches = mappings = 0
-    bounds: list[float] = []
-    for index, nest in enumerate(nests):
-        share = max(1, (most_branches - branches) // (len(nests) - index))
-        space = Space(problem, nest, policy, array, units or {}, capacities)
-        sizes, axes, dims, spatial = space.compiled.tables[:4]
-        classes = [len(row.limits) for row in space.rows]
-        result, nodes, leaves, bound = search_nest(
-            sizes, axes, dims, spatial, space.transfers, classes, space.tables(), space.memories, array,
-            _by_transfer(cost, space), key, share,
-        )  # fmt: skip
-        branches += nodes
-        mappings += leaves
-        if bound is not None:
-            bounds.append(bound)
-        if result is not None and (key is None or result[1] < key):
-            tiles, key, ticks, energy, traffic = result
-            best = nest.with_tiles(tiles).simplify(problem), key, ticks, energy, traffic
+    searches = [_search_of(Space(problem, nest, policy, array, units or {}, capacities), cost) for nest in nests]
+    bounds = _look(searches, effort)
+    best, index = min(
+        ((part.result, i) for i, part in enumerate(searches) if part.result), key=_rank, default=(None, 0)
+    )
     if best is None:
         for nest in nests:
             check_capacity(problem, nest.with_tiles([1] * len(nest.loops)), capacities)
         raise MappingError(f"{problem.name}: no mapping fits the memories and an array of {array[0]} x {array[1]}")
-    mapping, least, ticks, energy, traffic = best
+    tiles, cost_key, ticks, energy, traffic = best
+    mapping = nests[index].with_tiles(tiles).simplify(problem)
     return Optimum(
-        mapping, counts(problem, mapping, policy), least[0], ticks, energy, traffic, len(nests), branches, mappings,
-        min([least[0], *bounds]),
+        mapping, counts(problem, mapping, policy), cost_key[0], ticks, energy, traffic, len(nests),
+        sum(part.nodes for part in searches), sum(part.leaves for part in searches),
+        sum(part.tilings for part in searches), min(cost_key[0], *bounds),
+    )  # fmt: skip
+
+
+def _look(searches: Sequence[NestSearch], effort: int) -> list[float]:
+    """Look for the best tiling of each nest that beats the others'; a lower bound for each nest."""
+    key: tuple[float, float] | None = None
+    bounds: list[float] = []
+    for part in searches:
+        bounds.append(part.dive(key))
+        key = part.result[1] if part.result else key
+    order = sorted(range(len(searches)), key=lambda i: bounds[i])
+    goals = [bounds[order[0]] * ratio for ratio in _RATIOS]
+    while True:
+        last = not goals
+        goal = (inf, inf) if last else (goals.pop(0), inf)
+        if last:  # the proof is out of reach: a good mapping is not
+            for part in searches:
+                part.polish(effort // 10)
+            key = min((part.result[1] for part in searches if part.result), default=None)
+        unproved = [i for i in order if key is None or bounds[i] < key[0]]
+        for n, i in enumerate(unproved):
+            left = effort - sum(part.effort for part in searches)
+            to_beat = goal if key is None else min(key, goal)
+            bound = searches[i].prove(to_beat, max(1, (left if last else left // 4) // (len(unproved) - n)))
+            bounds[i] = max(bounds[i], to_beat[0] if bound is None else bound)
+            if bound is not None:
+                goals.clear()  # too much to look at: what is left of the effort goes to the last round
+            result = searches[i].result
+            if result is not None and (key is None or result[1] < key):
+                key = result[1]
+        if last or (key is not None and all(bound >= key[0] for bound in bounds)):
+            return bounds
+
+
+def _rank(candidate: tuple[Any, int]) -> tuple[Any, int]:
+    """Order of the best tilings of nests: by what they cost, then by the order of the nests."""
+    return candidate[0][1], candidate[1]
+
+
+def _search_of(space: Space, cost: Cost) -> NestSearch:
+    sizes, axes, dims, spatial = space.compiled.tables[:4]
+    classes = [len(row.limits) for row in space.rows]
+    return NestSearch(
+        sizes, axes, dims, spatial, space.transfers, classes, space.tables(), space.memories, space.array,
+        _by_transfer(cost, space),
     )  # fmt: skip
 
 
@@ -141,7 +182,7 @@ def _single(
     energy = cost.energy(counted, ticks)
     traffic = sum(weight * counted.of(*counter) for counter, weight in (cost.traffic or {}).items())
     objective = {"latency": float(ticks), "energy": energy, "edp": energy * ticks, "traffic": traffic}[cost.objective]
-    return Optimum(nest, counted, objective, ticks, energy, traffic, 1, 1, 1, objective)
+    return Optimum(nest, counted, objective, ticks, energy, traffic, 1, 1, 1, 1.0, objective)
 
 
 def _by_transfer(cost: Cost, space: Space) -> dict[str, object]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping as ReadMapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 from math import gcd
 from typing import Any
 
@@ -68,6 +70,87 @@ class _Row:
     def kind(self, place: int) -> int:
         """Class of a branch in which the loop at `place` moves the tensor."""
         return self.class_of[bisect_left(self.others, place)]
+
+    def motions(self, slots: Sequence[_Slot]) -> tuple[int, ...]:
+        """Classes of the temporal loops of a dim above the transfer."""
+        above = takewhile(lambda slot: slot.place < self.below and not slot.spatial, slots)
+        return tuple(self.kind(slot.place) for slot in above)
+
+
+def _numbers(keys: Sequence[NDArray[Any]]) -> NDArray[np.int32]:
+    """A number for each row, equal where all keys are: integers from 0 on."""
+    number: Ints = np.zeros(len(keys[0]), dtype=np.int64)
+    values = 1
+    for key in keys:
+        width = int(key.max()) + 1
+        if values * width >= 1 << 62:
+            number = np.unique(number, return_inverse=True)[1].ravel()
+            values = len(number)
+        number = number * width + key
+        values *= width
+    return np.unique(number, return_inverse=True)[1].ravel().astype(np.int32)
+
+
+@lru_cache(maxsize=512)
+def _steps(dim: tuple[int, ...], columns: tuple[int, ...], counted: str) -> NDArray[np.float64]:
+    """Steps (t) and instances (m) of the loops of each chain; of those shared (s) or standing still (l), the first.
+
+    `dim` is what `chains` takes, `columns` the column of each loop's tile (-1: tile 1).
+    """
+    table = chains(*dim)
+    n = len(table)
+    pieces: list[tuple[Ints, Ints]] = [(np.full(n, dim[0]), np.ones(n, dtype=np.int64))]
+    for column, how in zip(columns, counted, strict=True):
+        if how == "x":
+            break
+        tile = table[:, column] if column >= 0 else np.ones(n, dtype=np.int64)
+        if how in "sl":
+            pieces = [(np.minimum(length, tile), times) for length, times in pieces]
+            continue
+        cut = []
+        for length, times in pieces:
+            full, rest = np.divmod(length, tile)
+            if full.any():
+                cut.append((tile, times * full))
+            if rest.any():
+                cut.append((rest, times * (rest > 0)))
+        pieces = cut
+    total: NDArray[np.float64] = sum(times for _, times in pieces).astype(np.float64)  # type: ignore[union-attr]
+    total.flags.writeable = False
+    return total
+
+
+@lru_cache(maxsize=512)
+def _moves(
+    dim: tuple[int, ...], columns: tuple[int, ...], motions: tuple[int, ...], classes: int
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Class of each chain, and per class the share of the dim in pieces whose loops move the tensor so.
+
+    `motions` are the classes of the loops, outermost first.
+    """
+    table = chains(*dim)
+    n, size = len(table), dim[0]
+    shares = np.ones((n, _CLASSES))
+    result = np.zeros(n, dtype=np.int8)
+    pieces = [(np.full(n, size), np.ones(n, dtype=np.int64), np.zeros(n, dtype=np.int64))]
+    for column, kind in zip(columns, motions, strict=False):
+        tile = table[:, column] if column >= 0 else np.ones(n, dtype=np.int64)
+        cut = []
+        for length, times, kinds in pieces:
+            kinds = np.where(length > tile, np.maximum(kinds, kind), kinds)
+            full, rest = np.divmod(length, tile)
+            cut.append((tile, times * full, kinds))
+            if rest.any():
+                cut.append((rest, times * (rest > 0), kinds))
+        pieces = cut
+    total = sum(times for _, times, _ in pieces)
+    for q in range(1, classes):
+        words = sum(length * times * (kinds >= q) for length, times, kinds in pieces)
+        share = np.minimum(words / size, sum(times * (kinds >= q) for _, times, kinds in pieces) / total)
+        shares[:, q] = np.where(share > 0, share, 1)
+        result[share > 0] = q
+    shares.flags.writeable = result.flags.writeable = False
+    return result, shares
 
 
 class Space:
@@ -181,19 +264,24 @@ class Space:
         """Chains of a dim with their factors, classes, places, cycles, and tiles at each loop."""
         size = self.problem.dims[dim]
         slots = self.slots[dim]
-        table = chains(size, self.cuts[dim], self.array[0], self.array[1], self.units.get(dim, 1))
+        key = (size, self.cuts[dim], *self.array, self.units.get(dim, 1))
+        columns = tuple(slot.column for slot in slots)
+        table = chains(*key)
         ones = np.ones(len(table), dtype=np.int64)
         tiles = [table[:, slot.column] if slot.column >= 0 else ones for slot in slots]
         factors = np.ones((len(table), len(self.rows), _CLASSES))
         kinds = np.zeros((len(table), len(self.rows)), dtype=np.int8)
-        memo: dict[tuple[object, ...], NDArray[np.float64]] = {}
         for x, row in enumerate(self.rows):
             if dim in row.relevant:
-                kinds[:, x], shares = self._moves(row, slots, tiles, size)
-                factors[:, x, :] = size * shares if not row.first else 1
+                if row.always:
+                    factors[:, x, :] = 1 if row.first else size
+                    continue
+                motions = row.motions(slots)
+                kinds[:, x], shares = _moves(key, columns, motions, len(row.limits))
+                factors[:, x, :] = size * shares
                 continue
             for q, limit in enumerate(row.limits):
-                counted = tuple(
+                counted = "".join(
                     "x"
                     if slot.place >= row.below
                     else (
@@ -205,9 +293,7 @@ class Space:
                     else ("t" if (row.always and not row.first) or slot.place < limit else "l")
                     for slot in slots
                 )
-                if counted not in memo:
-                    memo[counted] = self._pieces(size, tiles, counted)
-                factors[:, x, q] = memo[counted]
+                factors[:, x, q] = _steps(key, columns, counted)
         places = np.ones((len(table), 2), dtype=np.int32)
         before = np.full(len(table), size)
         axes = 0
@@ -216,60 +302,8 @@ class Space:
                 places[:, axes] = -(-before // tile)
                 axes += 1
             before = tile
-        cycles = self._pieces(size, tiles, tuple("s" if slot.spatial else "t" for slot in slots))
+        cycles = _steps(key, columns, "".join("s" if slot.spatial else "t" for slot in slots))
         return table, factors, kinds, places, cycles, tiles
-
-    @staticmethod
-    def _pieces(size: int, tiles: Sequence[Ints], counted: Sequence[str]) -> NDArray[np.float64]:
-        """Steps (t) and instances (m) of the loops of a dim; of those shared (s) or standing still (l), the first."""
-        n = len(tiles[0])
-        pieces: list[tuple[Ints, Ints]] = [(np.full(n, size), np.ones(n, dtype=np.int64))]
-        for tile, how in zip(tiles, counted, strict=True):
-            if how == "x":
-                break
-            if how in "sl":
-                pieces = [(np.minimum(length, tile), times) for length, times in pieces]
-                continue
-            cut = []
-            for length, times in pieces:
-                full, rest = np.divmod(length, tile)
-                if full.any():
-                    cut.append((tile, times * full))
-                if rest.any():
-                    cut.append((rest, times * (rest > 0)))
-            pieces = cut
-        total: NDArray[np.float64] = sum(times for _, times in pieces).astype(np.float64)  # type: ignore[union-attr]
-        return total
-
-    @staticmethod
-    def _moves(
-        row: _Row, slots: Sequence[_Slot], tiles: Sequence[Ints], size: int
-    ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-        """Class of each chain, and per class the share of the dim in pieces whose loops move the tensor so."""
-        n = len(tiles[0])
-        shares = np.ones((n, _CLASSES))
-        result = np.zeros(n, dtype=np.int8)
-        if row.always:
-            return result, shares
-        pieces = [(np.full(n, size), np.ones(n, dtype=np.int64), np.zeros(n, dtype=np.int64))]
-        for slot, tile in zip(slots, tiles, strict=True):
-            if slot.place >= row.below or slot.spatial:
-                break
-            kind, cut = row.kind(slot.place), []
-            for length, times, kinds in pieces:
-                kinds = np.where(length > tile, np.maximum(kinds, kind), kinds)
-                full, rest = np.divmod(length, tile)
-                cut.append((tile, times * full, kinds))
-                if rest.any():
-                    cut.append((rest, times * (rest > 0), kinds))
-            pieces = cut
-        total = sum(times for _, times, _ in pieces)
-        for q in range(1, len(row.limits)):
-            words = sum(length * times * (kinds >= q) for length, times, kinds in pieces)
-            share = np.minimum(words / size, sum(times * (kinds >= q) for _, times, kinds in pieces) / total)
-            shares[:, q] = np.where(share > 0, share, 1)
-            result[share > 0] = q
-        return result, shares
 
     def tables(self) -> list[tuple[object, ...]]:
         """The chains of every axis, as `search_nest` takes them."""
@@ -300,16 +334,31 @@ class Space:
         if len(axis) == 2:
             self._windows(axis, tiles, factors)
         spans = np.column_stack([self._span(tensor, above, axis, tiles, len(order)) for tensor, above in self.boxes])
-        outer = outer[order]
-        first = np.flatnonzero(np.concatenate([[True], outer[1:] != outer[:-1], [True]])).astype(np.int32)
+        places = np.ascontiguousarray(places[order], dtype=np.int32)
         macs = 1
         for dim in axis:
             macs *= self.problem.dims[dim]
         return (
             macs, tuple(place for place, _ in loops), np.ascontiguousarray(np.column_stack([t for _, t in loops])),
             factors, kinds, np.ascontiguousarray(spans, dtype=np.float64),
-            np.ascontiguousarray(places[order], dtype=np.int32), np.ascontiguousarray(cycles[order]), first,
+            places, np.ascontiguousarray(cycles[order]), _numbers([outer[order]]),
+            self._inner(axis, tiles, places, kinds),
         )  # fmt: skip
+
+    def _inner(
+        self, axis: tuple[str, ...], tiles: ReadMapping[str, Sequence[Ints]], places: NDArray[np.int32],
+        kinds: NDArray[np.int8],
+    ) -> NDArray[np.int32]:  # fmt: skip
+        """Number of what a chain does in the array and in a unit: its places, and which tensors move under it."""
+        keys: list[NDArray[Any]] = [places[:, 0], places[:, 1]]
+        for dim in axis:
+            slots = self.slots[dim]
+            inside = [i for i, slot in enumerate(slots) if slot.spatial]
+            keys += [tiles[dim][i] for i in range(inside[-1], len(slots)) if slots[i].column >= 0]
+        for row, whole, _ in self.reads():
+            if row >= 0 and whole:
+                keys.append(kinds[:, row] == whole)
+        return _numbers(keys)
 
     def _box(self, dim: str, above: int, tiles: ReadMapping[str, Sequence[Ints]], n: int) -> Ints:
         """Length of a dim below the first `above` loops."""

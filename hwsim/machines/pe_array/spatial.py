@@ -98,13 +98,13 @@ def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
     values = {
         "nests": best.nests,
         "branches": best.branches,
+        "tilings": f"{best.tilings:.2g}" if best.tilings >= 1e6 else f"{best.tilings:,.0f}",
         "mappings": best.mappings,
         "objective": objective,
         "gap": best.gap,
     }
-    text = (
-        "least {objective} over all tilings of {nests:count loop nest}: {branches:,} branches, {mappings:,} counted; "
-    )
+    text = "least {objective} over {tilings} tilings of {nests:count loop nest}: {branches:,} branches, "
+    text += "{mappings:,} counted; "
     if best.proved:
         text += "no other tiling is better"
     else:
