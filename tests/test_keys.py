@@ -107,7 +107,7 @@ memories:
   dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle, clock: dram, efficiency: 0.9, atom: 32 B, double_buffered: true}
   buffer: {holds: [ifmap, weight, ofmap], size: 2 KiB, bandwidth: 1 B/cycle, efficiency: 0.9, bank: 256 B, atom: 4 B}
   rf: {holds: [weight, ifmap, ofmap], size: 64 B, per: pe, bank: 4 B}
-mapper: {objective: energy, halo: slide, row_words: 100, min_occupation: 0.5, pass_cycles: 7, variant: A}
+mapper: {objective: energy, halo: slide, row_words: 100, min_occupation: 0.5, margin: 0.1, pass_cycles: 7, variant: A}
 energy:
   table: horowitz_45nm
   node: 16 nm

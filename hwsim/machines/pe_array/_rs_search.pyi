@@ -1,6 +1,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+Inputs = tuple[
+    tuple[int, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...], list[tuple[float, ...]], tuple[float, ...]
+]
+
 def search(
     N: int,
     G: int,
@@ -33,6 +37,10 @@ def search(
     pass_cycles: float,
     images: list[int],
     filters: list[int],
+    inputs: Inputs | tuple[()] = (),
+    bands: list[NDArray[np.int64]] = ...,
+    most_ticks: float = 0,
+    most_energy: float = 0,
 ) -> tuple[tuple[int, int, int, int, int, int, int], int] | None: ...
 def price_of(
     shape: tuple[int, ...],
@@ -66,4 +74,5 @@ def cheapest(
     filters: list[int],
     sizes: list[int],
     objective: int,
+    below: float = -1,
 ) -> tuple[tuple[int, int, int, int, int, int, int, int], int] | None: ...

@@ -87,13 +87,13 @@ def search(
     i64 width, i64 widths, i64 tiles, i64 f,
     i64 rows, i64 cols, i64 weight_spad, i64 ifmap_spad, i64 psum_spad, i64 filter_buffer, i64 banks, i64 bank,
     i64 row_words, double min_occupation, double psum_port, double ifmap_port, double filter_port, double pass_cycles,
-    list images, list filters,
+    list images, list filters, tuple inputs=(), list bands=[], double most_ticks=0, double most_energy=0,
 ):
     """(n, m, e, p, q, r, t), and how many mappings are as good; None where there is none.
 
     `images` and `filters` are the sizes of groups of N and K. A mapping must have `min_occupation` of the most active PEs;
     then least DRAM words, most active PEs, least buffer words and most filters in a PE decide, then the order e, n, m, q,
-    r, p, t.
+    r, p, t. With `inputs`, those of `price_of`, it takes no more than the given ticks and pJ.
     """
     cdef i64 most_sets = rows // R * cols, channels = max(1, row_words // ceil_div(width, stride))
     cdef Space w = Space(
@@ -103,15 +103,20 @@ def search(
     if not most_sets or S > ifmap_spad or S > weight_spad or R * S > filter_buffer:
         return None
     cdef i64 qs = min(ifmap_spad // S, C), es = min(P, most_sets)
-    cdef i64 q, r, e, n, m, p, t, bound, glb, dram, active, room, sets, most = 0, top = 0, ties = 0
+    cdef i64 q, r, e, n, m, p, t, last, bound, glb, dram, active, room, sets, most = 0, top = 0, ties = 0, full = 0
     cdef i64 least = -1, passes
-    cdef double enough, fetched, cycles, cycles_best = 0
+    cdef double enough, fetched, cycles, cycles_best = 0, ticks, energy
+    cdef bint bounded = bool(inputs)
+    cdef Rates x
     cdef list places = []
+    if bounded:
+        shape, low, ports, rates, columns, prices = inputs
+        _read(&w, &x, shape, low, ports, rates, columns, prices)
     cdef tuple best = None, rank, best_rank = ()
     for e in range(1, most_sets + 1):
         top = max(top, R * e * sets_of(&w, e))
     enough = min_occupation * top
-    while not places:
+    while not full:
         for e in range(1, es + 1):
             # rows of all strips times columns of all tiles; the mapper counts padding like any word
             fetched = <double>((P - ceil_div(P, e)) * up + ceil_div(P, e) * ((R - 1) * dilation + 1)) * widths
@@ -122,21 +127,29 @@ def search(
                         + <double>K * C * R * S * ceil_div(P, e) * tiles * ceil_div(N, n)
                         + <double>N * K * P * Q
                     ))
-                    if least >= 0 and dram > least:
+                    if least >= 0 and dram > least and not bounded:
                         continue
                     room = room_of(&w, e, n, m)
                     active = most_active(&w, e, room) if room else 0
                     most = max(most, active)
                     if not active or active < enough:
                         continue
-                    if dram != least:
+                    full += 1
+                    if bounded:
+                        ticks, energy = least_of(&w, &x, bands[e - 1], e, n, m, room, weight_spad, ifmap_spad, psum_spad)
+                        if ticks > most_ticks or energy > most_energy:
+                            continue
+                    if dram != least and not bounded:
                         least, places = dram, []
-                    places.append((e, n, m, room, fetched))
+                    places.append((dram, e, n, m, room, fetched))
         if not most:
             return None
         enough = min_occupation * most
-    for e, n, m, room, fetched in places:
-        sets = sets_of(&w, e)
+    places.sort()
+    for dram, e, n, m, room, fetched in places:
+        if best is not None and dram > least:
+            break
+        least, sets = dram, sets_of(&w, e)
         t = 1
         while t <= sets and t < 2 * m:
             p = 1
@@ -153,6 +166,15 @@ def search(
                         active = R * e * r * t
                         glb = capped(<double>G * N * (2.0 * ceil_div(C, q * r) * K * P * Q + fetched * C * passes))
                         rank = (cycles, -active, glb, -p)
+                        if bounded:
+                            if best is not None and rank > best_rank:
+                                continue
+                            last = min(t, ceil_div(m, min(p, m)))
+                            ticks, energy = cost_of(
+                                &w, &x, bands[e - 1], e, n, m, min(p, m), q, r, last, swaps_of(&w, e, q, r, last)
+                            )
+                            if ticks > most_ticks or energy > most_energy:
+                                continue
                         if best is None or rank < best_rank:
                             ties, best, best_rank, cycles_best = 1, (e, n, m, q, r, p, t), rank, cycles
                         elif rank == best_rank:
@@ -160,6 +182,8 @@ def search(
                             best = min(best, (e, n, m, q, r, p, t))
                 p *= 2
             t *= 2
+    if best is None:
+        return None
     e, n, m, q, r, p, t = best
     return (n, m, e, min(p, m), q, r, min(t, ceil_div(m, p))), ties
 
@@ -359,11 +383,11 @@ def price_of(
     tuple shape, tuple limits, tuple ports, tuple rates, list tiles, tuple prices, i64[:, ::1] bands,
     i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t, i64 swaps,
 ):
-    """Ticks and pJ of one mapping."""
+    """Ticks and pJ of one mapping; `swaps` below 0 are those of a mapping that does not say."""
     cdef Space w
     cdef Rates x
     _read(&w, &x, shape, limits, ports, rates, tiles, prices)
-    return cost_of(&w, &x, bands, e, n, m, p, q, r, t, swaps)
+    return cost_of(&w, &x, bands, e, n, m, p, q, r, t, swaps_of(&w, e, q, r, t) if swaps < 0 else swaps)
 
 
 cdef void _read(
@@ -395,15 +419,75 @@ cdef i64 doublings(Space* w, i64 e, i64 q, i64 r, i64 t) noexcept nogil:
     return most
 
 
+cdef i64 swaps_of(Space* w, i64 e, i64 q, i64 r, i64 t) noexcept nogil:
+    """How often a short last strip doubles r and halves t where the mapping does not say."""
+    cdef i64 height = w.P % e, high = (height - 1) * w.up + (w.R - 1) * w.dilation + 1, swaps = 0
+    while height and t % 2 == 0 and 2 * q * r <= w.C and 2 * q * r * high * w.width <= w.bank:
+        r, t, swaps = 2 * r, t // 2, swaps + 1
+    return swaps
+
+
+cdef (double, double) least_of(
+    Space* w, Rates* x, i64[:, ::1] strips, i64 e, i64 n, i64 m, i64 room, i64 weight_spad, i64 ifmap_spad, i64 psum_spad
+) noexcept nogil:
+    """Ticks and pJ that no mapping of these groups goes below."""
+    cdef double inward = 0, words, outward, ticks, energy, body, outputs, positions = <double>w.N * w.G * w.Q
+    cdef i64 i, sets = sets_of(w, e), deep, wide, high = (e - 1) * w.up + (w.R - 1) * w.dilation + 1
+    cdef double turns
+    for i in range(strips.shape[0]):
+        inward += strips[i, 1] * strips[i, 2]
+    inward *= (x.row_in[0] * x.number[0] + x.row_in[1] * x.number[1]) * w.G * w.C * w.N * ceil_div(w.K, m)
+    words = <double>w.G * w.K * w.C * w.R * w.S * x.weight_bytes * ceil_div(w.P, e) * w.tiles * ceil_div(w.N, n)
+    outward = <double>w.G * w.N * w.K * w.P * (x.row_out[0] * x.number[0] + x.row_out[1] * x.number[1])
+    # the most channels and filters of a pass; a short last strip may have more of either
+    deep = min(min(ifmap_spad // w.S * sets, room), min(w.channels, w.filter_buffer // (w.R * w.S)))
+    wide = min(min(psum_spad, weight_spad // w.S) * sets, w.filter_buffer // (w.R * w.S))
+    turns = (w.P // e * e * ceil_div(w.C, deep) + w.P % e) / <double>w.P
+    outputs = positions * w.K * w.P
+    body = max(
+        outputs * w.C * w.R * w.S * x.executed / (w.R * e * sets),
+        max(
+            outputs * turns / w.psum_port,
+            positions * w.C * w.stride * high * (w.P // e) * (w.K // m * ceil_div(m, wide)) / w.ifmap_port,
+        ),
+    )
+    # every tile runs its passes, of as many filters and channels as the PEs hold, and waits for an image in n
+    ticks = <double>w.G * ceil_div(w.N, n) * ceil_div(w.P, e) * w.tiles * (
+        w.pass_cycles * ceil_div(w.K * w.C, min(weight_spad // w.S * sets, w.filter_buffer // (w.R * w.S)))
+        + <double>w.K * w.C * w.R * w.S / w.filter_port
+    ) * x.cycle + body * x.cycle + inward / n * x.link
+    ticks = max((inward + words + outward) * x.link, ticks) * (1 - 1e-6)
+    energy = x.fixed + ticks * x.static_tick + (
+        x.price[DRAM_IFMAP] * inward + x.price[DRAM_WEIGHT] * words + x.price[DRAM_OFMAP] * outward
+    ) / x.word_bytes * (1 - 1e-6)
+    if x.columns[0] > 1 and x.columns[1] != 1:  # psums of one position may stay in the PEs
+        energy += outputs * (
+            x.price[PSUM_DRAIN] + (x.price[PSUM_READ] + x.price[SUM_FILL]) * (turns - 1) + x.price[PSUM_UPDATE] * turns
+        ) * (1 - 1e-6)
+    return ticks, energy
+
+
+cdef double busy_of(Space* w, Rates* x, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t) noexcept nogil:
+    """Ticks that the passes of all full strips take at least."""
+    cdef i64 left = w.K % m, pt = p * t, groups = ceil_div(w.C, q * r)
+    cdef i64 passes = w.K // m * ceil_div(m, pt) + ceil_div(left, pt)
+    cdef i64 filters = w.K // m * (m // pt * p + ceil_div(m % pt, t)) + left // pt * p + ceil_div(left % pt, t)
+    cdef i64 channels = w.C // (q * r) * q + min(q, ceil_div(w.C % (q * r), r))
+    cdef double column = max(<double>filters * channels * w.S * x.executed, <double>e * w.K * groups / w.psum_port)
+    return <double>w.G * (w.P // e) * (
+        w.N * w.Q * column + <double>ceil_div(w.N, n) * w.tiles * passes * groups * w.pass_cycles
+    ) * x.cycle * (1 - 1e-6)
+
+
 def cheapest(
     tuple shape, tuple limits, tuple ports, tuple rates, list tiles, tuple prices, list bands,
-    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, list sizes, int objective,
+    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, list sizes, int objective, double below=-1,
 ):
     """(n, m, e, p, q, r, t), doublings of a short strip, and how many mappings cost as little; None where there is none.
 
     `objective` is 0 for ticks, 1 for energy, 2 for their product; of equals, the one that is better in the other (energy
     before ticks) is taken, then the one with the fewest DRAM words. `bands` has, for each e, the strips of
-    the image; `sizes` are those of p and t.
+    the image; `sizes` are those of p and t. Only mappings that cost less than `below` count, if it is positive.
     """
     cdef Space w
     cdef Rates x
@@ -413,37 +497,21 @@ def cheapest(
         return None
     cdef i64 e, n, m, p, q, r, t, d, room, sets, ties = 0, high, bound
     cdef i64 es = min(w.P, most_sets), qs = min(ifmap_spad // w.S, w.C)
-    cdef double ticks, energy, value, other, best = -1, best_other = 0, least, inward, macs, words, static
+    cdef double ticks, energy, value, other, best = below, best_other = 0, least, least_time, least_work
     cdef i64[:, ::1] strips
     cdef list places = []
     cdef tuple winner = None
-    macs = <double>w.N * w.G * w.K * w.C * w.P * w.Q * w.R * w.S * x.executed * x.cycle
     for e in range(1, es + 1):
         strips = bands[e - 1]
-        inward = sum([strips[i, 1] * strips[i, 2] for i in range(strips.shape[0])]) * (
-            x.row_in[0] * x.number[0] + x.row_in[1] * x.number[1]
-        )
         for n in images:
             for m in filters:
                 room = room_of(&w, e, n, m)
                 if not room:
                     continue
-                energy = inward * w.G * w.C * w.N * ceil_div(w.K, m)
-                words = <double>w.G * w.K * w.C * w.R * w.S * x.weight_bytes * ceil_div(w.P, e) * w.tiles * ceil_div(w.N, n)
-                value = <double>w.G * w.N * w.K * w.P * (x.row_out[0] * x.number[0] + x.row_out[1] * x.number[1])
-                sets = sets_of(&w, e)
-                # every tile runs its passes, of as many filters and channels as the PEs hold, and waits for an image in n
-                ticks = <double>w.G * ceil_div(w.N, n) * ceil_div(w.P, e) * w.tiles * (
-                    w.pass_cycles * ceil_div(w.K * w.C, min(weight_spad // w.S * sets, w.filter_buffer // (w.R * w.S)))
-                    + <double>w.K * w.C * w.R * w.S / w.filter_port
-                ) * x.cycle + macs / (w.R * e * sets) + energy / n * x.link
-                ticks = max((energy + words + value) * x.link, ticks)
-                energy = x.fixed + ticks * x.static_tick + (
-                    x.price[DRAM_IFMAP] * energy + x.price[DRAM_WEIGHT] * words + x.price[DRAM_OFMAP] * value
-                ) / x.word_bytes
-                places.append((goal(ticks, energy, objective) * (1 - 1e-6), -m * n * e, e, n, m, room))
+                ticks, energy = least_of(&w, &x, strips, e, n, m, room, weight_spad, ifmap_spad, psum_spad)
+                places.append((goal(ticks, energy, objective), -m * n * e, e, n, m, room, ticks, energy))
     places.sort()
-    for least, _, e, n, m, room in places:
+    for least, _, e, n, m, room, least_time, least_work in places:
         if best >= 0 and least > best:
             break
         sets, strips = sets_of(&w, e), bands[e - 1]
@@ -456,6 +524,9 @@ def cheapest(
                 for q in range(1, min(qs, weight_spad // (p * w.S)) + 1):
                     bound = min(min(sets // t, room // q), w.filter_buffer // (p * t * q * w.R * w.S))
                     for r in range(1, min(bound, min(w.channels // q, w.C)) + 1):
+                        ticks = max(least_time, busy_of(&w, &x, e, n, m, p, q, r, t))
+                        if best >= 0 and goal(ticks, least_work + (ticks - least_time) * x.static_tick, objective) > best:
+                            continue
                         for d in range(doublings(&w, e, q, r, t) + 1):
                             ticks, energy = cost_of(&w, &x, strips, e, n, m, p, q, r, t, d)
                             value = goal(ticks, energy, objective)

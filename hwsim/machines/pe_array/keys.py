@@ -23,7 +23,7 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         yield "accumulator_bits", _reason("accumulator", "partial sums have the word size of the output")
     if planner != "passes":
         yield "setup", _reason("setup", "only row-stationary passes have a setup time")
-        for key in ("row_words", "min_occupation", "pass_cycles"):
+        for key in ("row_words", "min_occupation", "margin", "pass_cycles"):
             yield f"mapper.{key}", _reason("pass_limit", "only row-stationary passes have this limit")
     if planner in ("folds", "streamed weights", "adder trees"):
         template = "{planner} have a fixed loop order: there is no search"
@@ -33,6 +33,7 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         yield "mapper.variant", _reason("variant", "only output stationary with mapper.rules has variants")
     if planner == "passes" and spec.mapper.objective != "dram":
         yield "mapper.min_occupation", _reason("occupation", "only objective dram asks how many PEs are active")
+        yield "mapper.margin", _reason("margin", "only objective dram bounds latency and energy")
     if spec.mapper.rules == "jssc17" and (planner != "passes" or spec.mapper.objective == "dram"):
         template = "passes are those of row stationary on a multicast network, with objective dram always"
         yield "mapper.rules", _reason("passes", template)

@@ -16,7 +16,7 @@ from math import ceil
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.array import Array
-from hwsim.machines.pe_array.rs_cost import byte_ticks, choose_cheapest, rates_of
+from hwsim.machines.pe_array.rs_cost import byte_ticks, choose_cheapest, choose_within, rates_of
 from hwsim.machines.pe_array.rs_mapper import (
     Limits,
     RsMapping,
@@ -103,9 +103,13 @@ def plan_row_stationary(array: Array, layer: Layer, batch: int, by_hand: str | N
         assert work is not None
     chosen: RsMapping | None
     if by_hand is None:
-        chosen, objective = choose(work, limits), array.spec.mapper.objective
-        if chosen is not None and objective != "dram":
-            chosen = choose_cheapest(work, limits, rates_of(array, layer, work, limits, names), objective)
+        mapper, rates = array.spec.mapper, rates_of(array, layer, work, limits, names)
+        if mapper.objective != "dram":
+            chosen = choose_cheapest(work, limits, rates, mapper.objective)
+        elif mapper.margin is None:
+            chosen = choose(work, limits)
+        else:
+            chosen = choose_within(work, limits, rates, mapper.margin)
         if chosen is None:
             raise InputError([Fault("", layer.name, explain_infeasible(work, limits, names))])
     else:
@@ -245,11 +249,18 @@ class _Chip:
             template += ", as {others:count other}" if chosen.ties > 1 else ""
             values = {"objective": objective, "others": chosen.ties - 1}
             return Message("pe_array.row_stationary_cheapest", template, values)
-        template = (
-            "of the mappings with at least {share:.0%} of the most active PEs, this one has the least DRAM traffic"
-        )
+        bounds: dict[str, float] = {"share": share, "others": chosen.ties - 1}
+        template = "of the mappings with at least {share:.0%} of the most active PEs"
+        if (margin := self.array.spec.mapper.margin) is not None:
+            bounds["margin"] = margin
+            if chosen.swaps is not None:
+                template = "no mapping with at least {share:.0%} of the most active PEs is at most {margin:.0%} above"
+                template += " the least latency and energy; this one is the fastest of all"
+                return Message("pe_array.row_stationary_fastest", template, bounds)
+            template += " and at most {margin:.0%} above the least latency and energy"
+        template += ", this one has the least DRAM traffic"
         template += ", as {others:count other}" if chosen.ties > 1 else ""
-        return Message("pe_array.row_stationary_search", template, {"share": share, "others": chosen.ties - 1})
+        return Message("pe_array.row_stationary_search", template, bounds)
 
     def _macs(self) -> int:
         """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""

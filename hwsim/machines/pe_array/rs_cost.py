@@ -18,14 +18,14 @@ from hwsim.errors import HwsimError
 from hwsim.machines.pe_array._rs_search import cheapest, price_of
 from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.isca16.relative import relative_cost
-from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, bands, ifmap_width, tile_width
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, bands, choose, fewest_words, ifmap_width, tile_width
 from hwsim.machines.pe_array.work import ConvWork, mac_actions
 from hwsim.mapping.chains import multiples
 from hwsim.mapping.problem import distinct
 from hwsim.workload import Layer
 from hwsim.workload.compression import rlc_expected_bytes
 
-__all__ = ["OBJECTIVES", "Rates", "byte_ticks", "choose_cheapest", "cost_of", "rates_of"]
+__all__ = ["OBJECTIVES", "Rates", "byte_ticks", "choose_cheapest", "choose_within", "cost_of", "rates_of"]
 
 OBJECTIVES = ("latency", "energy", "edp")
 
@@ -153,16 +153,22 @@ def _bands(work: ConvWork, e: int) -> NDArray[np.int64]:
 def cost_of(work: ConvWork, limits: Limits, rates: Rates, m: RsMapping) -> tuple[float, float]:
     """Ticks and pJ of a mapping."""
     inputs = _inputs(work, limits, rates)
-    return price_of(*inputs, _bands(work, m.e), m.e, m.n, m.m, m.p, m.q, m.r, m.t, m.swaps or 0)
+    swaps = -1 if m.swaps is None else m.swaps
+    return price_of(*inputs, _bands(work, m.e), m.e, m.n, m.m, m.p, m.q, m.r, m.t, swaps)
+
+
+def _all_bands(work: ConvWork, limits: Limits) -> list[NDArray[np.int64]]:
+    return [_bands(work, e) for e in range(1, min(work.p, limits.rows // work.r * limits.cols) + 1)]
 
 
 @lru_cache(maxsize=4096)
-def choose_cheapest(work: ConvWork, limits: Limits, rates: Rates, objective: str) -> RsMapping | None:
-    """The mapping with the least latency, energy or EDP; None where no mapping exists."""
-    tallest = min(work.p, limits.rows // work.r * limits.cols)
+def choose_cheapest(
+    work: ConvWork, limits: Limits, rates: Rates, objective: str, below: float = -1
+) -> RsMapping | None:
+    """The mapping with the least latency, energy or EDP, less than `below`; None where no mapping exists."""
     best = cheapest(
         *_inputs(work, limits, rates),
-        [_bands(work, e) for e in range(1, tallest + 1)],
+        _all_bands(work, limits),
         limits.weight_spad,
         limits.ifmap_spad,
         limits.psum_spad,
@@ -170,8 +176,41 @@ def choose_cheapest(work: ConvWork, limits: Limits, rates: Rates, objective: str
         list(multiples(work.k)),
         _SHARES,
         OBJECTIVES.index(objective),
+        below,
     )
     if best is None:
         return None
     (n, m, e, p, q, r, t, swaps), ties = best
     return RsMapping(n, m, e, p, q, r, t, tile_width(work, limits), ties, swaps)
+
+
+@lru_cache(maxsize=4096)
+def choose_within(work: ConvWork, limits: Limits, rates: Rates, margin: float) -> RsMapping | None:
+    """The mapping with the fewest DRAM words that takes at most `margin` more time and energy than the least of either.
+
+    If none has so few of both, the fastest is taken; None where no mapping exists.
+    """
+    chosen, most = choose(work, limits), 1 + margin
+    if chosen is None:
+        return None
+    ticks, energy = cost_of(work, limits, rates, chosen)
+    # To see that nothing is so much cheaper is quicker than to search for the least.
+    fastest = choose_cheapest(work, limits, rates, "latency", ticks / most)
+    frugal = None if fastest else choose_cheapest(work, limits, rates, "energy", energy / most)
+    if fastest is None and frugal is None:
+        return chosen
+    fastest = fastest or choose_cheapest(work, limits, rates, "latency")
+    frugal = frugal or choose_cheapest(work, limits, rates, "energy")
+    assert fastest is not None
+    assert frugal is not None
+    return (
+        fewest_words(
+            work,
+            limits,
+            inputs=_inputs(work, limits, rates),
+            bands=_all_bands(work, limits),
+            most_ticks=cost_of(work, limits, rates, fastest)[0] * most,
+            most_energy=cost_of(work, limits, rates, frugal)[1] * most,
+        )
+        or fastest
+    )

@@ -86,12 +86,13 @@ class MapperSpec(Spec):
 
     `halo` says whether rows that neighboring tiles share are fetched again; `row_words` bounds the words of one
     ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be
-    active; `pass_cycles` is what a pass costs to set up.
+    active; `margin` is how far latency and energy may be above the least, as a share; `pass_cycles` is what a pass
+    costs to set up.
 
     `rules` names a publication that is followed. `jssc17`: row stationary runs the passes of the Eyeriss chip, with
-    `row_words`, `min_occupation` (of objective dram) and `pass_cycles`; objective dram always runs passes. `isca16`:
-    the templates of a comparison of dataflows and its conventions of counting, with its `variant` of output stationary:
-    A (many pixels of a channel), B (several of both) or C (many channels of a pixel).
+    `row_words`, `min_occupation` and `margin` (of objective dram) and `pass_cycles`; objective dram always runs passes.
+    `isca16`: the templates of a comparison of dataflows and its conventions of counting, with its `variant` of output
+    stationary: A (many pixels of a channel), B (several of both) or C (many channels of a pixel).
     `rf_area` is the area of a byte inside a PE over one of the shared buffer: at equal area, the buffer grows by the
     register file that a dataflow does not need.
     """
@@ -100,6 +101,7 @@ class MapperSpec(Spec):
     halo: Literal["slide", "refill"] = "slide"
     row_words: Positive | None = None
     min_occupation: Share = 0.0
+    margin: Share | None = None
     pass_cycles: Annotated[int, Field(ge=0, le=10**6)] = 0
     rules: Literal["isca16", "jssc17"] | None = None
     variant: Literal["A", "B", "C"] = "B"
