@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from hwsim.workload.compression import rlc_bits, rlc_decode, rlc_encode, rlc_expected_bytes
+from hwsim.kernels import sparse_formats
+from hwsim.workload.compression import expected_bits, least_bits, rlc_bits, rlc_decode, rlc_encode, rlc_expected_bytes
 
 values = st.lists(st.one_of(st.just(0), st.just(0), st.integers(0, 65535)), max_size=300)
 
@@ -53,3 +54,47 @@ def test_values_must_be_16_bit_integers() -> None:
         rlc_encode([70000])
     with pytest.raises(ValueError, match="integers of 16 bits"):
         rlc_encode([0.5])
+
+
+ENCODERS = {
+    "csr": sparse_formats.encode_csr,
+    "csc": sparse_formats.encode_csc,
+    "bitmask": sparse_formats.encode_bitmask,
+    "rlc": lambda matrix: sparse_formats.encode_rlc(matrix, value_bits=8 * matrix.dtype.itemsize),
+    "codebook": sparse_formats.encode_codebook,
+}
+FORMS = [*ENCODERS, "2:4", "dense"]
+
+
+@pytest.mark.parametrize("density", [0.01, 0.09, 0.3, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("form", ENCODERS)
+def test_expected_sizes_are_those_of_real_tensors(form: str, dtype: str, density: float) -> None:
+    """Odd sizes; 15 values beside zero, which a codebook of 16 holds."""
+    rng = np.random.default_rng(3)
+    matrix = (rng.integers(1, 16, (127, 257)) * (rng.random((127, 257)) < density)).astype(dtype)
+    bits = 8 * matrix.dtype.itemsize
+    exact = ENCODERS[form](matrix).size_bits
+    assert expected_bits(form, (127, 257), np.count_nonzero(matrix) / matrix.size, bits) == pytest.approx(
+        exact, rel=0.02
+    )
+
+
+def test_a_2_4_tensor_keeps_half_of_its_values_with_their_places() -> None:
+    matrix = np.tile(np.array([[1], [0], [0], [7]], np.int8), (31, 13))
+    assert expected_bits("2:4", matrix.shape, 0.5, 8) == sparse_formats.encode_2_4(matrix).size_bits == 62 * 13 * 10
+
+
+@given(
+    st.sampled_from(FORMS), st.floats(0, 1), st.floats(0, 1), st.integers(1, 300), st.integers(1, 300),
+    st.integers(1, 64), st.integers(1, 64),
+)  # fmt: skip
+def test_more_zeros_and_fewer_bits_never_take_more_in_any_format(
+    form: str, a: float, b: float, rows: int, columns: int, c: int, d: int
+) -> None:
+    """Law 7; and no cut into matrices takes less than the least."""
+    (sparse, full), (narrow, wide) = sorted((a, b)), sorted((c, d))
+    least = expected_bits(form, (rows, columns), sparse, narrow)
+    assert least <= expected_bits(form, (rows, columns), full, wide) * (1 + 1e-9)
+    assert least_bits(form, rows * columns, sparse, narrow) <= least * (1 + 1e-9)
+    assert least_bits(form, rows * columns, sparse, narrow) <= least_bits(form, rows * columns, full, wide) * (1 + 1e-9)

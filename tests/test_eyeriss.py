@@ -286,3 +286,28 @@ def test_the_link_is_busy_where_the_array_waits_for_it() -> None:
     assert busy["link"] > 0.99 * result.timeline.end
     assert busy["array"] / CHIP.timebase.rate_hz == pytest.approx(result.plan.columns["processing_s"])
     assert busy["array"] < 0.5 * result.timeline.end
+
+
+def test_the_link_takes_weights_in_the_format_of_the_network() -> None:
+    """A layer's filters in bitmasks: a bit more for each word, and no zeros; the lower bound follows."""
+    layer = hwsim.Conv2d("c", c=16, h=13, w=13, k=31, r=3, pad=1, input="int16", weight="int16", output="int16")
+    sparse = layer.with_tensors(weight={"density": 0.25, "format": "bitmask"})
+    chip = hwsim.load_machine("eyeriss_v1", set={"memories.dram.formats": {"weight": ["bitmask"]}})
+    before, after = chip.plan(layer, 1), chip.plan(sparse, 1)
+    dense, stored = (plan.counts["dram", "weight", "read"] for plan in (before, after))
+    assert stored == pytest.approx(dense * (1 + 0.25 * 16) / 16, abs=1)
+    bound = chip.lower_bound(sparse, 1)
+    assert bound is not None
+    assert bound.dram_bytes <= after.dram_bytes < before.dram_bytes
+
+
+@pytest.mark.parametrize(("form", "bits"), [("dense", 8), ("rlc", 0.25 * (5 + 8) * 64 / (4 * 13)), ("bitmask", 3)])
+def test_weights_narrower_than_inputs_cross_the_link_as_they_are(form: str, bits: float) -> None:
+    """Four pairs of a 5-bit run and an 8-bit value lie in 64 bits: not three, as those of 16-bit values."""
+    layer = hwsim.Conv2d("c", c=16, h=13, w=13, k=31, r=3, pad=1, input="int16", weight="int8", output="int16")
+    stored = {"memories.dram.formats": {"weight": ["rlc", "bitmask"]}, "word_bits": None}
+    plan = hwsim.load_machine("eyeriss_v1", set=stored).plan(
+        layer.with_tensors(weight={"density": 0.25, "format": form}), 1
+    )
+    size = layer.weights * bits / 8
+    assert size <= plan.counts["dram", "weight", "read"] * 2 <= size * 1.05

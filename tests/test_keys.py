@@ -13,6 +13,7 @@ import yaml
 import hwsim
 from hwsim.machines.loader import machine_document, machine_folder, read_machine
 from hwsim.machines.properties import own_value
+from hwsim.workload import FORMATS
 
 NETWORK = hwsim.Workload(
     "mixed",
@@ -34,7 +35,9 @@ NETWORK = hwsim.Workload(
 SMALL = hwsim.Workload(
     "small",
     [
-        hwsim.Conv2d("conv", c=12, h=7, w=7, k=20, r=3, pad=1).with_density(input=0.5),
+        hwsim.Conv2d("conv", c=12, h=7, w=7, k=20, r=3, pad=1).with_tensors(
+            input={"density": 0.5}, weight={"density": 0.4, "format": "csr"}
+        ),
         hwsim.Pool2d("pool", c=20, h=7, w=7, r=2, stride=2),
     ],
     graph=False,
@@ -52,7 +55,6 @@ USES = {
     "array.fifo_tiles": "layers that wait for weights (test_tpu.py)",
     "mapper.halo": "layers in strips (test_eyeriss.py)",
     "mapper.objective": "layers whose quickest mapping is not the one of the least energy (test_spatial.py)",
-    "memories.*.compress.*": "the one format that there is",
     "energy.table": "names a file: another has other entries",
     "energy.prices.*.entry": "names an entry of the table",
     "energy.prices.mac.*": "layers in that format",
@@ -81,6 +83,7 @@ USES = {
 CHOICES: dict[str, list[Any]] = {
     "wiring": ["noc", "systolic", "broadcast"],
     "zeros": ["compute", "gate", "skip"],
+    "zero_operands": ["ifmap", "weight", "both"],
     "objective": ["latency", "energy", "edp", "dram"],
     "halo": ["slide", "refill"],
     "variant": ["A", "B", "C"],
@@ -91,7 +94,6 @@ CHOICES: dict[str, list[Any]] = {
     "regulator": ["ldo", "smps"],
     "weights": ["rows", "columns"],
     "clock": ["core", "link"],
-    "compress": [{}],
     "sram": ["1 KiB", "64 KiB", "512 KiB"],
 }
 MINE = """\
@@ -100,14 +102,14 @@ name: mine
 source: "made up"
 clocks: {core: 500 MHz, dram: 800 MHz}
 dataflow: weight_stationary
-array: {rows: 8, cols: 8, wiring: noc, zeros: gate, fifo_tiles: 2}
+array: {rows: 8, cols: 8, wiring: noc, zeros: gate, zero_operands: both, fifo_tiles: 2}
 accumulator_bits: 24
 setup: 1 us
 memories:
-  dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle, clock: dram, efficiency: 0.9, atom: 32 B, double_buffered: true}
+  dram: {holds: [ifmap, weight, ofmap], bandwidth: 8 B/cycle, clock: dram, efficiency: 0.9, atom: 32 B, double_buffered: true, compress: {ifmap: rlc}, formats: {weight: [csr]}}
   buffer: {holds: [ifmap, weight, ofmap], size: 2 KiB, bandwidth: 1 B/cycle, efficiency: 0.9, bank: 256 B, atom: 4 B}
   rf: {holds: [weight, ifmap, ofmap], size: 64 B, per: pe, bank: 4 B}
-mapper: {objective: energy, halo: slide, row_words: 100, min_occupation: 0.5, pass_cycles: 7, variant: A}
+mapper: {objective: energy, halo: slide, row_words: 100, min_occupation: 0.5, margin: 0.1, pass_cycles: 7, variant: A}
 energy:
   table: horowitz_45nm
   node: 16 nm
@@ -169,6 +171,10 @@ def others(key: str, value: Any) -> list[Any]:
         return [choice for choice in CHOICES[key] if choice != value]
     if isinstance(value, bool):
         return [not value]
+    if value in FORMATS:
+        return [form for form in ("rlc", "bitmask", "csr") if form != value]
+    if isinstance(value, list) and set(value) <= set(FORMATS):
+        return [["bitmask"], ["rlc"]]
     if isinstance(value, int):
         return [2 * value, value // 2 or value + 1, value + 1]
     if isinstance(value, float):
@@ -181,8 +187,8 @@ def others(key: str, value: Any) -> list[Any]:
 def outcome(machine: hwsim.Machine) -> str:
     """All of a report but its notes, and what the machine costs."""
     searched = machine.name == "mine" and machine.spec.array.wiring == "noc"
-    data = hwsim.simulate(machine, SMALL if searched else NETWORK, 2).to_dict()
-    return repr({key: data[key] for key in ("summary", "layers", "actions", "memories")}) + repr(machine.area_mm2)
+    report = hwsim.simulate(machine, SMALL if searched else NETWORK, 2)
+    return repr((report.summary, report.rows, list(report.action_rows()), report.memories, machine.area_mm2))
 
 
 def changed(name: str, path: tuple[str, ...], value: Any) -> hwsim.Machine:

@@ -9,7 +9,7 @@ import pytest
 import hwsim
 from hwsim.machines.pe_array.row_stationary import limits_of
 from hwsim.machines.pe_array.rs_cost import OBJECTIVES, choose_cheapest, cost_of, rates_of
-from hwsim.machines.pe_array.rs_mapper import RsMapping, bands, ragged, strips
+from hwsim.machines.pe_array.rs_mapper import RsMapping, bands, choose, ragged, strips
 from hwsim.machines.pe_array.work import as_conv
 from hwsim.validation.nests import validate_layers
 
@@ -110,6 +110,31 @@ def test_no_objective_is_beaten_at_its_own(layer: hwsim.Layer, batch: int) -> No
         assert costs[objective][objective] <= min(other[objective] for other in costs.values()) * (1 + 1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", AXES)
+def test_a_margin_bounds_what_the_fewest_words_cost(axis: str) -> None:
+    """At most 15 % above the least latency and energy, so that no layer costs 15 % more than a larger one."""
+    sizes = [1, 2, 3, 7, 18, 19, 31, 62, 63, 64, 127, 128, 129]
+    costs = {objective: [cost(chip(objective), *AXES[axis](size)) for size in sizes] for objective in OBJECTIVES}
+    bounded = [cost(chip("dram", ("mapper.margin", 0.15)), *AXES[axis](size)) for size in sizes]
+    for objective in ("latency", "energy"):
+        for mine, least in zip(bounded, costs[objective], strict=True):
+            assert mine[objective] <= 1.15 * least[objective] * (1 + 1e-9)
+        for index, mine in enumerate(bounded):
+            assert mine[objective] <= 1.15 * min(larger[objective] for larger in bounded[index:]) * (1 + 1e-9)
+
+
+def test_a_margin_keeps_the_published_mappings() -> None:
+    """They take up to 10.5 % longer than the fastest mapping and 7.6 % more energy than the most frugal."""
+    for name, batch, layers in (("alexnet", 4, "conv*"), ("vgg16", 3, "conv[134]_[12]")):
+        network = hwsim.load_workload(name).select(layers)
+        bounded, default = (
+            hwsim.simulate(machine, network, batch=batch).rows
+            for machine in (chip("dram", ("mapper.margin", 0.15)), chip("dram"))
+        )
+        assert bounded == default
+
+
 def test_a_batch_costs_no_more_than_its_inferences() -> None:
     layer = conv(c=17, h=13, w=13, k=31)
     for objective in OBJECTIVES:
@@ -120,30 +145,66 @@ def test_a_batch_costs_no_more_than_its_inferences() -> None:
             )
 
 
+FORMS = ("rlc", "csr", "csc", "bitmask", "codebook", "2:4")
+
+
 @pytest.mark.parametrize("zeros", ["gate", "skip", "compute"])
 @pytest.mark.parametrize("halo", ["refill", "slide"])
 def test_the_search_ranks_by_what_is_reported(zeros: str, halo: str) -> None:
     """Ticks and joules of a mapping in closed form are those of the engine and of the counted nest; ragged ones too."""
     draw = random.Random(f"{zeros} {halo}")
-    machine = chip("latency", ("array.zeros", zeros), ("mapper.halo", halo))
     for _ in range(12):
-        r = draw.choice([1, 2, 3, 5])
-        size = {name: draw.randint(r, 33) for name in "hw"} | {name: draw.randint(1, 67) for name in "ck"}
-        layer: hwsim.Layer = conv(**size, r=r, stride=draw.choice([1, 2]), pad=draw.choice([0, r // 2]))
-        if draw.random() < 0.3:
-            layer = gemm(m=draw.randint(1, 9), n=draw.randint(1, 257), k=draw.randint(1, 257))
-        layer, batch = layer.with_density(input=draw.choice([1.0, 0.3])), draw.choice([1, 1, 3, 7])
-        work = as_conv(layer, batch)
-        assert work is not None
-        limits, names = limits_of(machine.array, 16)
-        rates = rates_of(machine.array, layer, work, limits, names)
-        mapping = choose_cheapest(work, limits, rates, "latency")
+        operands = draw.choice(["ifmap", "weight", "both"])
+        changes = {"array.zeros": zeros, "array.zero_operands": operands, "mapper.halo": halo}
+        ranks_by_what_is_reported(changes, draw, "latency", {})
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tensor", ["input", "weight", "output"])
+def test_the_search_ranks_by_the_bytes_of_a_format(form: str, tensor: str) -> None:
+    """Bytes that are not in proportion to rows: of the network's own formats, and of those that the chip writes."""
+    draw, name = random.Random(f"{form} {tensor}"), {"input": "ifmap", "weight": "weight", "output": "ofmap"}[tensor]
+    stored: dict[str, object] = {"format": form, **({"pattern": "2:4", "density": 0.5} if form == "2:4" else {})}
+    keys: list[dict[str, object]] = [{"memories.dram.compress": {}, "memories.dram.formats": {name: [form]}}]
+    if form not in ("codebook", "2:4"):
+        keys.append({"memories.dram.compress": {name: form}})
+    for changes in keys:
+        for objective in OBJECTIVES:
+            for _ in range(3):
+                ranks_by_what_is_reported(changes, draw, objective, {tensor: stored})
+
+
+def ranks_by_what_is_reported(
+    changes: dict[str, object], draw: random.Random, objective: str, tensors: dict[str, dict[str, object]]
+) -> None:
+    """A layer that is drawn, with these tensors, in the cheapest mapping and in the one with the fewest DRAM words."""
+    machine, default = (
+        hwsim.load_machine("eyeriss_v1", set=changes | {"mapper.objective": name, "mapper.margin": None})
+        for name in (objective, "dram")
+    )
+    r = draw.choice([1, 2, 3, 5])
+    size = {name: draw.randint(r, 33) for name in "hw"} | {name: draw.randint(1, 67) for name in "ck"}
+    layer: hwsim.Layer = conv(**size, r=r, stride=draw.choice([1, 2]), pad=draw.choice([0, r // 2]))
+    if draw.random() < 0.3:
+        layer = gemm(m=draw.randint(1, 9), n=draw.randint(1, 257), k=draw.randint(1, 257))
+    densities = {name: draw.choice([1.0, 0.3, 0.07]) for name in ("input", "weight", "output")}
+    layer, batch = layer.with_density(**densities).with_tensors(**tensors), draw.choice([1, 1, 3, 7])
+    work = as_conv(layer, batch)
+    assert work is not None
+    limits, names = limits_of(machine.array, 16)
+    rates = rates_of(machine.array, layer, work, limits, names)
+    cheapest, fewest = choose_cheapest(work, limits, rates, objective), choose(work, limits)
+    for mapping, array in ((cheapest, machine), (fewest, default)):
         assert mapping is not None
         ticks, energy = cost_of(work, limits, rates, mapping)
-        report = hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=batch)
+        report = hwsim.simulate(array, hwsim.Workload("one", [layer]), batch=batch)
         assert report.rows[0]["mapping"] == mapping.text()
         assert report.results[0].timeline.end == ticks
         assert report.summary.energy_pj == pytest.approx(energy, rel=1e-12)
+    # The bytes that a word takes at the least only leave out groups that cannot win.
+    if objective == "energy":
+        loose = replace(rates, codes=tuple((*code[:-1], 0.0) for code in rates.codes))
+        assert choose_cheapest(work, limits, loose, objective) == cheapest
 
 
 @pytest.mark.parametrize(("h", "pad", "stride"), [(13, 1, 1), (31, 3, 2), (7, 0, 1), (5, 2, 1), (1, 1, 1), (17, 0, 3)])

@@ -121,6 +121,33 @@ def test_zeros_that_are_gated_cost_no_product(folder: Path) -> None:
     assert words(plan, "spad", "weight", "read") == CONV.macs // 2
 
 
+@pytest.mark.parametrize(
+    ("operands", "products", "ifmaps", "weights"),
+    [("ifmap", 0.5, 1.0, 0.5), ("weight", 0.25, 0.25, 1.0), ("both", 0.125, 1.0, 0.5)],
+)
+def test_zeros_of_either_operand_are_gated(
+    folder: Path, operands: str, products: float, ifmaps: float, weights: float
+) -> None:
+    """Zeros that are independent: the product is computed where neither is zero; the ifmap word is read first."""
+    layer = CONV.with_density(input=0.5, weight=0.25)
+    holds = {"memories.spad.holds": ["ifmap", "weight", "ofmap"]}
+    changes = holds | {"array.zeros": "gate", "array.zero_operands": operands}
+    plan = hwsim.load_machine(folder / "four.yaml", set=changes).plan(layer, 3)
+    macs = layer.macs * 3
+    assert plan.counts["mac", "", "int16"] == macs * products
+    assert plan.counts["mac", "", "gated"] == macs * (1 - products)
+    assert words(plan, "spad", "ifmap", "read") == macs * ifmaps
+    assert words(plan, "spad", "weight", "read") == macs * weights
+    assert words(plan, "spad", "ofmap", "update") + words(plan, "spad", "psum", "update") == macs * products
+    assert plan.macs_executed == macs
+
+
+def test_the_right_operand_of_a_product_of_activations_stands_for_its_weights(folder: Path) -> None:
+    layer = hwsim.BatchedMatmul("scores", b=2, m=8, n=8, k=16).with_density(input=0.5, weight=0.5)
+    plan = load(folder, array__zeros="gate", array__zero_operands="both").plan(layer, 1)
+    assert plan.counts["mac", "", "int8"] == layer.macs // 4
+
+
 def test_a_narrow_port_binds(folder: Path) -> None:
     report = hwsim.simulate(
         load(folder, memories__level1__ports={"ifmap": "1 words/cycle"}), hwsim.Workload("one", [CONV])
@@ -175,11 +202,16 @@ def test_the_search_weighs_what_is_reported(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp", "dram"])
 @pytest.mark.parametrize("layer", [CONV, FC, DEPTHWISE], ids=lambda layer: layer.name)
-def test_the_cost_that_is_minimized_is_reported(folder: Path, objective: str, layer: hwsim.Layer) -> None:
+@pytest.mark.parametrize("operands", ["ifmap", "weight", "both"])
+def test_the_cost_that_is_minimized_is_reported(
+    folder: Path, objective: str, layer: hwsim.Layer, operands: str
+) -> None:
     """Ticks of the search are those of the simulation; joules those of the report."""
     static = {"energy__static": "2 mW", "energy__static_source": "made up"}
-    machine = load(folder, mapper={"objective": objective}, array__zeros="gate", **static)
-    report = hwsim.simulate(machine, hwsim.Workload("one", [layer.with_tensors(input={"density": 0.4})]), batch=3)
+    zeros = {"array__zeros": "gate", "array__zero_operands": operands}
+    machine = load(folder, mapper={"objective": objective}, **zeros, **static)
+    network = hwsim.Workload("one", [layer.with_density(input=0.4, weight=0.3)])
+    report = hwsim.simulate(machine, network, batch=3)
     result = report.results[0]
     plan = result.plan
     assert plan.problem is not None
@@ -190,6 +222,83 @@ def test_the_cost_that_is_minimized_is_reported(folder: Path, objective: str, la
     assert ticks == result.timeline.end
     energy = cost.energy(counts(plan.problem, plan.mapping), ticks)
     assert energy == pytest.approx(report.summary.energy_pj, rel=1e-9)
+
+
+SMALL = hwsim.Gemm("fc", m=1, n=31, k=61)
+STORED = {
+    "memories__main__formats": {"weight": ["csr", "bitmask"]},
+    "memories__main__compress": {"ifmap": "rlc", "ofmap": "bitmask"},
+    "memories__level2__formats": {"weight": ["csr"], "ofmap": ["csc"]},
+    "memories__level1__compress": {"ofmap": "bitmask"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["latency", "energy", "dram"])
+@pytest.mark.parametrize("bits", [None, 16])
+def test_the_cost_of_stored_formats_is_reported(folder: Path, objective: str, bits: int | None) -> None:
+    """Words in a format do not have whole bits; partial sums as wide as outputs are dense all the same."""
+    words_ = {"word_bits": bits, "accumulator_bits": bits} if bits else {}
+    machine = load(folder, mapper={"objective": objective}, **STORED, **words_)
+    weight = {"density": 0.3, "format": "csr"}
+    layer = SMALL.with_tensors(weight=weight, input={"density": 0.4}, output={"density": 0.5, "format": "csc"})
+    report = hwsim.simulate(machine, hwsim.Workload("one", [layer]), batch=3)
+    plan = report.results[0].plan
+    assert plan.problem is not None
+    assert plan.mapping is not None
+    counted = counts(plan.problem, plan.mapping)
+    cost = cost_of(machine.array, layer, plan.problem)
+    ticks = timing(cost, plan.problem, plan.mapping, counted).ticks
+    assert ticks == report.results[0].timeline.end
+    assert cost.energy(counted, ticks) == pytest.approx(report.summary.energy_pj, rel=1e-9)
+    bound = machine.lower_bound(layer, 3)
+    assert bound.dram_bytes <= plan.dram_bytes
+    assert not [item for item in report.unused if item.what == "unused"]
+
+
+def test_weights_in_csr_take_their_bytes(folder: Path) -> None:
+    """By hand: 36,000 weights of 8 bits, 300 rows of 120; a value takes 8 + 7 bits, 301 pointers take 14."""
+    small = {"memories.level2.size": "256 KiB", "mapper.objective": "dram"}
+    weight = {"density": 0.25, "format": "csr"}
+    layer = FC.with_tensors(weight=weight)
+    dense = hwsim.load_machine(folder / "four.yaml", set=small).plan(layer, 1)
+    stored = small | {"memories.main.formats": {"weight": ["bitmask", "csr"]}}
+    plan = hwsim.load_machine(folder / "four.yaml", set=stored).plan(layer, 1)
+    assert dense.dram_bytes == 36000 + 300 + 120
+    size = 9000 * 15 + 301 * 14
+    assert 0 <= plan.dram_bytes - (size / 8 + 300 + 120) <= 36000 / 64 / 8 + 1
+    assert "main stores weight as csr: 3.88 bits a value, 8 if dense" in [str(message) for message in plan.why]
+    other = layer.with_tensors(weight={"density": 0.25, "format": "rlc"})  # which it does not take
+    machine = hwsim.load_machine(folder / "four.yaml", set=stored)
+    assert machine.plan(other, 1).dram_bytes == dense.dram_bytes
+    told = hwsim.simulate(machine, hwsim.Workload("one", [other])).unused
+    assert {item.property: str(item.reason) for item in told if item.what == "unused"} == {
+        "weight.density": "array.zeros is compute, memories.main stores weight dense",
+        "weight.format": "memories.main.formats does not list it for weight",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["csr", "csc", "bitmask", "rlc"])
+def test_more_zeros_never_move_more_bytes(folder: Path, form: str) -> None:
+    """Law 7, also where the chip codes the tensor by itself: then never more than dense."""
+    own = load(folder, mapper={"objective": "dram"}, memories__main__compress={"weight": form})
+    as_given = load(folder, mapper={"objective": "dram"}, memories__main__formats={"weight": [form]})
+    sizes: dict[str, list[int]] = {"own": [], "given": []}
+    for density in (0.0, 0.03, 0.2, 0.7, 1.0):
+        layer = SMALL.with_tensors(weight={"density": density, "format": form})
+        sizes["own"].append(own.plan(layer, 1).dram_bytes)
+        sizes["given"].append(as_given.plan(layer, 1).dram_bytes)
+    assert all(size == sorted(size) for size in sizes.values())
+    assert sizes["own"][0] < sizes["own"][-1] == load(folder, mapper={"objective": "dram"}).plan(SMALL, 1).dram_bytes
+    assert sizes["own"][1:3] == sizes["given"][1:3]
+    assert sizes["given"][-1] > sizes["own"][-1]
+
+
+def test_a_tensor_is_coded_or_taken_as_it_is(folder: Path) -> None:
+    both = {"memories__main__formats": {"weight": ["csr"]}, "memories__main__compress": {"weight": "rlc"}}
+    with pytest.raises(InputError, match="weight is coded by compress: it cannot have formats too"):
+        load(folder, **both)
 
 
 def test_size_for_each_pe(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Energy: cost tables, prices, and scaling between technology nodes. Knows nothing of time but the seconds passed."""
 
-from hwsim.energy.price import Action, Price, Prices, dynamic_energy
+from hwsim.energy.price import Action, Price, Prices, dynamic_energy, word_width
 from hwsim.energy.scaling import energy_factor, scale_energy
 from hwsim.energy.table import CostTable, load_table, table_names
 
@@ -14,4 +14,5 @@ __all__ = [
     "load_table",
     "scale_energy",
     "table_names",
+    "word_width",
 ]

@@ -15,7 +15,7 @@ from hwsim.message import Message
 from hwsim.units import format_size
 from hwsim.workload.number_format import DTYPES
 
-__all__ = ["Action", "Price", "Prices", "dynamic_energy"]
+__all__ = ["Action", "Price", "Prices", "dynamic_energy", "word_width"]
 
 Action = tuple[str, str, str]  # component, tensor ("" where it has none), action
 
@@ -29,7 +29,7 @@ class Price:
     source: str
     fitted: str | None = None
 
-    def of_word(self, bits: int | None) -> float:
+    def of_word(self, bits: float | None) -> float:
         """Energy of an action on a word of `bits`: in proportion, where the price says what it is for."""
         return self.energy_pj if self.bits is None or bits is None else self.energy_pj * bits / self.bits
 
@@ -151,8 +151,15 @@ class Prices:
         return component in self.spec.off_chip
 
 
-def dynamic_energy(counts: Mapping[Action, int], word_bits: Mapping[str, int], prices: Prices) -> dict[Action, float]:
+def word_width(word_bits: Mapping[str, float], component: str, tensor: str) -> float | None:
+    """Bits of a word of a tensor: in that component, else anywhere; None where it has none."""
+    return word_bits.get(f"{component}.{tensor}", word_bits.get(tensor))
+
+
+def dynamic_energy(counts: Mapping[Action, int], word_bits: Mapping[str, float], prices: Prices) -> dict[Action, float]:
     """Energy in pJ of each counted action: count times the price of a word of that tensor, nothing else."""
     return {
-        key: count * prices.of(key[0], key[2]).of_word(word_bits.get(key[1])) for key, count in counts.items() if count
+        key: count * prices.of(key[0], key[2]).of_word(word_width(word_bits, *key[:2]))
+        for key, count in counts.items()
+        if count
     }

@@ -30,7 +30,7 @@ class LowerBound:
 
     seconds: Fraction = Fraction(0)
     counts: Mapping[Action, int] = field(default_factory=dict)
-    word_bits: Mapping[str, int] = field(default_factory=dict)
+    word_bits: Mapping[str, float] = field(default_factory=dict)
     dram_bytes: int = 0
 
 

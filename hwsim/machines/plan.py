@@ -54,7 +54,8 @@ class LayerPlan:
     peak_macs_per_cycle : int
         MACs the whole machine can do in a cycle of the core clock: utilization is measured against it.
     word_bits : dict
-        Bits of a word of each tensor, which the prices of its accesses are carried to.
+        Bits of a word of each tensor, which the prices of its accesses are carried to; "component.tensor" has those of
+        a component that stores it in another format.
     bounds : dict
         The words a user reads for what a stage of the program waits on: stage name -> bound.
     cycles : dict
@@ -91,7 +92,7 @@ class LayerPlan:
     peak_macs_per_cycle: int
     dram_bytes: int
     bounds: dict[str, str]
-    word_bits: dict[str, int] = field(default_factory=dict)
+    word_bits: Mapping_[str, float] = field(default_factory=dict)
     problem: Problem | None = None
     mapping: Mapping | None = None
     parts: tuple[Part, ...] = ()

@@ -229,7 +229,7 @@ def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Un
             elif as_one not in ("", dtype) and word == DTYPES[dtype].bits and tensor not in wrong:
                 facts["kept_as"] = as_one
             elif word is not None and word != DTYPES[dtype].bits:
-                facts["word_bits"] = word
+                facts["word_bits"] = int(word)
         if math == dtype and tensor != "output":
             facts |= _price(machine, math)
         if facts:

@@ -15,7 +15,7 @@ def resident_weights(plan: NetworkPlan, cache: str) -> tuple[Message, ...]:
         weights = part.layer.weights_read(part.batch)
         if not weights or part.layer.weight.format != "dense":
             continue
-        stored = weights * part.word_bits.get("weight", part.layer.weight.bits) // 8
+        stored = int(weights * part.word_bits.get("weight", part.layer.weight.bits) // 8)
         whole += stored
         if part.dram_bytes < stored:
             layers.append(part.layer.name)

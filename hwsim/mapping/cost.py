@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as ReadMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -11,7 +11,7 @@ from hwsim.errors import MappingError
 from hwsim.mapping._stream import pipeline_runs, pipeline_ticks
 from hwsim.mapping.counts import Counter, Counts
 from hwsim.mapping.nest import Loop, Mapping
-from hwsim.mapping.problem import Problem
+from hwsim.mapping.problem import Operand, Problem
 
 __all__ = ["OBJECTIVES", "Cost", "Linear", "Rate", "Timing", "tile_loops", "timing"]
 
@@ -36,6 +36,11 @@ class Rate:
         Counter to the bits of a word.
     fixed : int
         Bits besides; less than 0 where final outputs are narrower than partial sums.
+    tile : mapping
+        Tensor to the bits of a word in the first load or the last store; those of the operand where it is left out.
+
+    Where words do not have whole bits on average, all widths may be given in the same fraction of a bit, and
+    `ticks_byte` for eight of these.
     """
 
     name: str
@@ -43,6 +48,11 @@ class Rate:
     ticks_byte: Fraction
     words: ReadMapping[Counter, int]
     fixed: int = 0
+    tile: ReadMapping[str, int] = field(default_factory=dict)
+
+    def tile_bits(self, operand: Operand) -> int:
+        """Bits of a word of a tile's tensor."""
+        return self.tile.get(operand.name, operand.bits)
 
     def ticks(self, counted: Counts) -> int:
         """Ticks of a mapping."""
@@ -147,10 +157,10 @@ def timing(cost: Cost, problem: Problem, mapping: Mapping, counted: Counts) -> T
         ticks = rate.ticks(counted)
         if rate.role == "load":
             load = ticks
-            first = rate.of_bits(sum(o.bits * o.words(box) for o in problem.operands if not o.output))
+            first = rate.of_bits(sum(rate.tile_bits(o) * o.words(box) for o in problem.operands if not o.output))
         elif rate.role == "store":
             store = ticks
-            last = rate.of_bits(problem.output.bits * problem.output.words(box))
+            last = rate.of_bits(rate.tile_bits(problem.output) * problem.output.words(box))
         else:
             parts[rate.name] = ticks
     busiest = max(parts, key=lambda name: parts[name])

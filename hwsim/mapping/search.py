@@ -18,7 +18,7 @@ from hwsim.mapping.capacity import check_capacity
 from hwsim.mapping.cost import OBJECTIVES, Cost, timing
 from hwsim.mapping.counts import Counter, Counts, Policy, counts
 from hwsim.mapping.nest import Capacity, Mapping
-from hwsim.mapping.problem import Problem
+from hwsim.mapping.problem import Operand, Problem
 from hwsim.mapping.space import Space
 
 __all__ = ["EFFORT", "Optimum", "search"]
@@ -214,6 +214,10 @@ def _by_transfer(cost: Cost, space: Space) -> dict[str, object]:
                 result[x] = 0.0
         return result
 
+    def width(role: str, operand: Operand) -> int:
+        """Bits of a word of the first load or the last store."""
+        return next((rate.tile_bits(operand) for rate in cost.rates if rate.role == role), operand.bits)
+
     energy, fixed = linear(cost.prices or {})
     traffic, traffic_fixed = linear(cost.traffic or {})
     rates = []
@@ -244,6 +248,6 @@ def _by_transfer(cost: Cost, space: Space) -> dict[str, object]:
         "lower_energy": lower(energy),
         "rates": rates,
         "reads": space.reads(),
-        "first": [(end + i, operand.bits) for i, operand in operands if not operand.output],
-        "last": next((end + i, operand.bits) for i, operand in operands if operand.output),
+        "first": [(end + i, width("load", operand)) for i, operand in operands if not operand.output],
+        "last": next((end + i, width("store", operand)) for i, operand in operands if operand.output),
     }

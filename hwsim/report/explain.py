@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from hwsim.energy import word_width
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
@@ -37,7 +38,8 @@ def _explain(report: RunResult, result: LayerResult, console: Console) -> None:
         kind = getattr(layer, tensor)
         if kind.elements:
             shape = "x".join(map(str, kind.shape))
-            console.print(f"  {tensor:7} {shape} {kind.dtype}, density {kind.density:.4g}")
+            form = f", {kind.format}" if kind.format != "dense" else ""
+            console.print(f"  {tensor:7} {shape} {kind.dtype}, density {kind.density:.4g}{form}")
     wrapped(
         console,
         f"{plan.macs:,} MACs, {plan.macs_live:,} live, {plan.macs_executed:,} executed; {result.cycles:,} cycles = "
@@ -112,7 +114,7 @@ def _prices(report: RunResult, result: LayerResult, console: Console) -> None:
         if not count:
             continue
         price = prices.of(component, action)
-        word = price.of_word(result.plan.word_bits.get(tensor))
+        word = price.of_word(word_width(result.plan.word_bits, component, tensor))
         picojoules = result.energy[component, tensor, action]
         source = price.source + (f"; fitted on {price.fitted}" if price.fitted else "")
         note = f"[{sources.setdefault(source, len(sources) + 1)}]"

@@ -1,6 +1,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
+Inputs = tuple[
+    tuple[int, ...],
+    tuple[int, ...],
+    tuple[float, ...],
+    tuple[float, ...],
+    tuple[tuple[float, ...], ...],
+    list[tuple[float, ...]],
+    tuple[float, ...],
+]
+
 def search(
     N: int,
     G: int,
@@ -33,12 +43,17 @@ def search(
     pass_cycles: float,
     images: list[int],
     filters: list[int],
+    inputs: Inputs | tuple[()] = (),
+    bands: list[NDArray[np.int64]] = ...,
+    most_ticks: float = 0,
+    most_energy: float = 0,
 ) -> tuple[tuple[int, int, int, int, int, int, int], int] | None: ...
 def price_of(
     shape: tuple[int, ...],
     limits: tuple[int, ...],
     ports: tuple[float, ...],
     rates: tuple[float, ...],
+    codes: tuple[tuple[float, ...], ...],
     tiles: list[tuple[float, ...]],
     prices: tuple[float, ...],
     bands: NDArray[np.int64],
@@ -56,6 +71,7 @@ def cheapest(
     limits: tuple[int, ...],
     ports: tuple[float, ...],
     rates: tuple[float, ...],
+    codes: tuple[tuple[float, ...], ...],
     tiles: list[tuple[float, ...]],
     prices: tuple[float, ...],
     bands: list[NDArray[np.int64]],
@@ -66,4 +82,5 @@ def cheapest(
     filters: list[int],
     sizes: list[int],
     objective: int,
+    below: float = -1,
 ) -> tuple[tuple[int, int, int, int, int, int, int, int], int] | None: ...

@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t as i64
 
 __all__ = ["cheapest", "price_of", "search"]
 
+cdef double GRID = 2**20  # steps in a byte of an expected size, as in row_stationary
 cdef double MOST = 4e18  # above it words are as good as infinite, and 64 bits would not hold them
 
 
@@ -87,13 +88,13 @@ def search(
     i64 width, i64 widths, i64 tiles, i64 f,
     i64 rows, i64 cols, i64 weight_spad, i64 ifmap_spad, i64 psum_spad, i64 filter_buffer, i64 banks, i64 bank,
     i64 row_words, double min_occupation, double psum_port, double ifmap_port, double filter_port, double pass_cycles,
-    list images, list filters,
+    list images, list filters, tuple inputs=(), list bands=[], double most_ticks=0, double most_energy=0,
 ):
     """(n, m, e, p, q, r, t), and how many mappings are as good; None where there is none.
 
     `images` and `filters` are the sizes of groups of N and K. A mapping must have `min_occupation` of the most active PEs;
     then least DRAM words, most active PEs, least buffer words and most filters in a PE decide, then the order e, n, m, q,
-    r, p, t.
+    r, p, t. With `inputs`, those of `price_of`, it takes no more than the given ticks and pJ.
     """
     cdef i64 most_sets = rows // R * cols, channels = max(1, row_words // ceil_div(width, stride))
     cdef Space w = Space(
@@ -103,15 +104,20 @@ def search(
     if not most_sets or S > ifmap_spad or S > weight_spad or R * S > filter_buffer:
         return None
     cdef i64 qs = min(ifmap_spad // S, C), es = min(P, most_sets)
-    cdef i64 q, r, e, n, m, p, t, bound, glb, dram, active, room, sets, most = 0, top = 0, ties = 0
+    cdef i64 q, r, e, n, m, p, t, last, bound, glb, dram, active, room, sets, most = 0, top = 0, ties = 0, full = 0
     cdef i64 least = -1, passes
-    cdef double enough, fetched, cycles, cycles_best = 0
+    cdef double enough, fetched, cycles, cycles_best = 0, ticks, energy
+    cdef bint bounded = bool(inputs)
+    cdef Rates x
     cdef list places = []
+    if bounded:
+        shape, low, ports, rates, codes, columns, prices = inputs
+        _read(&w, &x, shape, low, ports, rates, codes, columns, prices)
     cdef tuple best = None, rank, best_rank = ()
     for e in range(1, most_sets + 1):
         top = max(top, R * e * sets_of(&w, e))
     enough = min_occupation * top
-    while not places:
+    while not full:
         for e in range(1, es + 1):
             # rows of all strips times columns of all tiles; the mapper counts padding like any word
             fetched = <double>((P - ceil_div(P, e)) * up + ceil_div(P, e) * ((R - 1) * dilation + 1)) * widths
@@ -122,21 +128,29 @@ def search(
                         + <double>K * C * R * S * ceil_div(P, e) * tiles * ceil_div(N, n)
                         + <double>N * K * P * Q
                     ))
-                    if least >= 0 and dram > least:
+                    if least >= 0 and dram > least and not bounded:
                         continue
                     room = room_of(&w, e, n, m)
                     active = most_active(&w, e, room) if room else 0
                     most = max(most, active)
                     if not active or active < enough:
                         continue
-                    if dram != least:
+                    full += 1
+                    if bounded:
+                        ticks, energy = least_of(&w, &x, bands[e - 1], e, n, m, room, weight_spad, ifmap_spad, psum_spad)
+                        if ticks > most_ticks or energy > most_energy:
+                            continue
+                    if dram != least and not bounded:
                         least, places = dram, []
-                    places.append((e, n, m, room, fetched))
+                    places.append((dram, e, n, m, room, fetched))
         if not most:
             return None
         enough = min_occupation * most
-    for e, n, m, room, fetched in places:
-        sets = sets_of(&w, e)
+    places.sort()
+    for dram, e, n, m, room, fetched in places:
+        if best is not None and dram > least:
+            break
+        least, sets = dram, sets_of(&w, e)
         t = 1
         while t <= sets and t < 2 * m:
             p = 1
@@ -153,6 +167,15 @@ def search(
                         active = R * e * r * t
                         glb = capped(<double>G * N * (2.0 * ceil_div(C, q * r) * K * P * Q + fetched * C * passes))
                         rank = (cycles, -active, glb, -p)
+                        if bounded:
+                            if best is not None and rank > best_rank:
+                                continue
+                            last = min(t, ceil_div(m, min(p, m)))
+                            ticks, energy = cost_of(
+                                &w, &x, bands[e - 1], e, n, m, min(p, m), q, r, last, swaps_of(&w, e, q, r, last)
+                            )
+                            if ticks > most_ticks or energy > most_energy:
+                                continue
                         if best is None or rank < best_rank:
                             ties, best, best_rank, cycles_best = 1, (e, n, m, q, r, p, t), rank, cycles
                         elif rank == best_rank:
@@ -160,20 +183,32 @@ def search(
                             best = min(best, (e, n, m, q, r, p, t))
                 p *= 2
             t *= 2
+    if best is None:
+        return None
     e, n, m, q, r, p, t = best
     return (n, m, e, min(p, m), q, r, min(t, ceil_div(m, p))), ties
 
 
+cdef enum:
+    LINEAR, RLC_ROWS, RLC, CSR, CSC, CODEBOOK
+
+
+cdef struct Code:
+    # A tensor on the link: bits of a value, bytes (LINEAR) or pairs (RLC) of one, the most and the least bytes of one
+    int form
+    double bits, density, rate, most, least
+
+
 cdef struct Rates:
-    # ticks a byte of the link and a cycle of the array; bytes of a row of a full and of the last tile; MACs executed of all
-    double link, cycle, executed, weight_bytes, word_bytes
-    double row_in[2]
-    double row_out[2]
+    # ticks a byte of the link and a cycle of the array; columns of a full and of the last tile; MACs executed of all
+    double link, cycle, executed, word_bytes
+    Code ifmap, weight, ofmap
     i64 columns[2]
     i64 number[2]
     i64 fetched[2]
+    i64 stored[2]
     i64 idle
-    bint skips, slides
+    bint slides
     double[18] price
     double fixed, static_tick
 
@@ -186,6 +221,38 @@ cdef enum:
 cdef inline double up_to(double value) noexcept nogil:
     """The next whole number; a hair above one is rounding of the doubles."""
     return ceil(value - 1e-9 * max(1.0, value * 1e-3))
+
+
+cdef inline i64 bit_length(double value) noexcept nogil:
+    cdef i64 bits = 0, left = <i64>value
+    while left:
+        left, bits = left >> 1, bits + 1
+    return max(<i64>1, bits)
+
+
+cdef inline double size_of(Code* c, i64 rows, i64 columns) noexcept nogil:
+    """Expected bytes of a matrix, as `hwsim.workload.compression` has them."""
+    cdef double values = <double>rows * columns, nonzero = values * c.density, bits, pairs, index
+    if c.form == LINEAR:
+        return rint(values * c.rate * GRID) / GRID
+    if c.form == RLC_ROWS:  # each row is a stream of its own
+        return rows * min(columns * c.most, 8 * max(1.0, columns * c.rate / 3 + 1 / 3.0))
+    if c.form == RLC:
+        pairs = max(<i64>1, 63 // <i64>(5 + c.bits))
+        bits = 64 * ceil((5 + c.bits + 1) / 64) * max(1.0, values * c.rate / pairs + (pairs - 1) / (2 * pairs))
+    elif c.form == CSR:
+        bits = nonzero * (c.bits + bit_length(columns - 1)) + (rows + 1) * bit_length(ceil(nonzero))
+    elif c.form == CSC:
+        bits = nonzero * (c.bits + bit_length(rows - 1)) + (columns + 1) * bit_length(ceil(nonzero))
+    else:
+        index = min(4.0, c.bits)
+        bits = values * index + min(<double>(1 << <i64>index), ceil(nonzero) + 1) * c.bits
+    return min(rint(bits / 8 * GRID) / GRID, values * c.most)
+
+
+cdef inline double least_row(Code* c, i64 columns) noexcept nogil:
+    """Bytes that a row takes at the least, in a matrix of however many."""
+    return size_of(c, 1, columns) if c.form <= RLC_ROWS else columns * c.least
 
 
 cdef inline i64 gcd(i64 a, i64 b) noexcept nogil:
@@ -239,14 +306,14 @@ cdef (double, double) cost_of(
             for i in range(n_n):
                 for j in range(n_m):
                     groups = w.G * nn[i] * mn[j] * number * x.number[a]
-                    out = ns[i] * ms[j] * height * x.row_out[a]
+                    out = size_of(&x.ofmap, ns[i] * ms[j] * height, x.columns[a])
                     bytes_out += groups * out
                     drain = up_to(out * x.link)
                     tile = 0
                     n_p = split(ms[j], p * tt, ps, pn)
                     for k in range(n_c):
                         per = min(q, ceil_div(cs[k], rr))
-                        image = cs[k] * inside * x.row_in[a]
+                        image = size_of(&x.ifmap, cs[k] * inside, x.stored[a])
                         cycles = loaded = first = 0
                         for l in range(n_p):
                             body = max(
@@ -258,7 +325,7 @@ cdef (double, double) cost_of(
                                 + up_to(ps[l] * cs[k] * w.R * w.S / w.filter_port + cs[k] * w.S * high / w.ifmap_port)
                                 + w.pass_cycles
                             )
-                            filters = ps[l] * cs[k] * w.R * w.S * x.weight_bytes
+                            filters = size_of(&x.weight, ps[l], cs[k] * w.R * w.S)
                             loaded += pn[l] * filters
                             if l == 0:
                                 first = filters
@@ -356,27 +423,34 @@ cdef (double, double) cost_of(
 
 
 def price_of(
-    tuple shape, tuple limits, tuple ports, tuple rates, list tiles, tuple prices, i64[:, ::1] bands,
+    tuple shape, tuple limits, tuple ports, tuple rates, tuple codes, list tiles, tuple prices, i64[:, ::1] bands,
     i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t, i64 swaps,
 ):
-    """Ticks and pJ of one mapping."""
+    """Ticks and pJ of one mapping; `swaps` below 0 are those of a mapping that does not say."""
     cdef Space w
     cdef Rates x
-    _read(&w, &x, shape, limits, ports, rates, tiles, prices)
-    return cost_of(&w, &x, bands, e, n, m, p, q, r, t, swaps)
+    _read(&w, &x, shape, limits, ports, rates, codes, tiles, prices)
+    return cost_of(&w, &x, bands, e, n, m, p, q, r, t, swaps_of(&w, e, q, r, t) if swaps < 0 else swaps)
+
+
+cdef void _read_code(Code* c, tuple code) except *:
+    c.form, c.bits, c.density, c.rate, c.most, c.least = code
 
 
 cdef void _read(
-    Space* w, Rates* x, tuple shape, tuple limits, tuple ports, tuple rates, list tiles, tuple prices
+    Space* w, Rates* x, tuple shape, tuple limits, tuple ports, tuple rates, tuple codes, list tiles, tuple prices
 ) except *:
     """Fill the structs from what Python hands over."""
     cdef int i
     w.N, w.G, w.K, w.C, w.P, w.Q, w.R, w.S, w.up, w.stride, w.dilation, w.width, w.tiles, w.f = shape
     w.rows, w.cols, w.filter_buffer, w.banks, w.bank, w.channels = limits
     w.psum_port, w.ifmap_port, w.filter_port, w.pass_cycles = ports
-    x.link, x.cycle, x.executed, x.weight_bytes, x.word_bytes, x.fixed, x.static_tick, x.idle, x.slides = rates
+    x.link, x.cycle, x.executed, x.word_bytes, x.fixed, x.static_tick, x.idle, x.slides = rates
+    _read_code(&x.ifmap, codes[0])
+    _read_code(&x.weight, codes[1])
+    _read_code(&x.ofmap, codes[2])
     for i in range(2):
-        x.columns[i], x.number[i], x.fetched[i], x.row_in[i], x.row_out[i] = tiles[i]
+        x.columns[i], x.number[i], x.fetched[i], x.stored[i] = tiles[i]
     for i in range(18):
         x.price[i] = prices[i]
 
@@ -395,55 +469,103 @@ cdef i64 doublings(Space* w, i64 e, i64 q, i64 r, i64 t) noexcept nogil:
     return most
 
 
+cdef i64 swaps_of(Space* w, i64 e, i64 q, i64 r, i64 t) noexcept nogil:
+    """How often a short last strip doubles r and halves t where the mapping does not say."""
+    cdef i64 height = w.P % e, high = (height - 1) * w.up + (w.R - 1) * w.dilation + 1, swaps = 0
+    while height and t % 2 == 0 and 2 * q * r <= w.C and 2 * q * r * high * w.width <= w.bank:
+        r, t, swaps = 2 * r, t // 2, swaps + 1
+    return swaps
+
+
+cdef (double, double) least_of(
+    Space* w, Rates* x, i64[:, ::1] strips, i64 e, i64 n, i64 m, i64 room, i64 weight_spad, i64 ifmap_spad, i64 psum_spad
+) noexcept nogil:
+    """Ticks and pJ that no mapping of these groups goes below."""
+    cdef double inward = 0, words, outward, ticks, energy, body, outputs, positions = <double>w.N * w.G * w.Q
+    cdef i64 i, sets = sets_of(w, e), deep, wide, high = (e - 1) * w.up + (w.R - 1) * w.dilation + 1
+    cdef double turns
+    for i in range(strips.shape[0]):
+        inward += strips[i, 1] * strips[i, 2]
+    inward *= w.G * w.C * w.N * ceil_div(w.K, m) * (
+        least_row(&x.ifmap, x.stored[0]) * x.number[0] + least_row(&x.ifmap, x.stored[1]) * x.number[1]
+    )
+    words = <double>w.G * w.K * w.C * w.R * w.S * x.weight.least * ceil_div(w.P, e) * w.tiles * ceil_div(w.N, n)
+    outward = <double>w.G * w.N * w.K * w.P * (
+        least_row(&x.ofmap, x.columns[0]) * x.number[0] + least_row(&x.ofmap, x.columns[1]) * x.number[1]
+    )
+    # the most channels and filters of a pass; a short last strip may have more of either
+    deep = min(min(ifmap_spad // w.S * sets, room), min(w.channels, w.filter_buffer // (w.R * w.S)))
+    wide = min(min(psum_spad, weight_spad // w.S) * sets, w.filter_buffer // (w.R * w.S))
+    turns = (w.P // e * e * ceil_div(w.C, deep) + w.P % e) / <double>w.P
+    outputs = positions * w.K * w.P
+    body = max(
+        outputs * w.C * w.R * w.S * x.executed / (w.R * e * sets),
+        max(
+            outputs * turns / w.psum_port,
+            positions * w.C * w.stride * high * (w.P // e) * (w.K // m * ceil_div(m, wide)) / w.ifmap_port,
+        ),
+    )
+    # every tile runs its passes, of as many filters and channels as the PEs hold, and waits for an image in n
+    ticks = <double>w.G * ceil_div(w.N, n) * ceil_div(w.P, e) * w.tiles * (
+        w.pass_cycles * ceil_div(w.K * w.C, min(weight_spad // w.S * sets, w.filter_buffer // (w.R * w.S)))
+        + <double>w.K * w.C * w.R * w.S / w.filter_port
+    ) * x.cycle + body * x.cycle + inward / n * x.link
+    ticks = max((inward + words + outward) * x.link, ticks) * (1 - 1e-6)
+    energy = x.fixed + ticks * x.static_tick + (
+        x.price[DRAM_IFMAP] * inward + x.price[DRAM_WEIGHT] * words + x.price[DRAM_OFMAP] * outward
+    ) / x.word_bytes * (1 - 1e-6)
+    if x.columns[0] > 1 and x.columns[1] != 1:  # psums of one position may stay in the PEs
+        energy += outputs * (
+            x.price[PSUM_DRAIN] + (x.price[PSUM_READ] + x.price[SUM_FILL]) * (turns - 1) + x.price[PSUM_UPDATE] * turns
+        ) * (1 - 1e-6)
+    return ticks, energy
+
+
+cdef double busy_of(Space* w, Rates* x, i64 e, i64 n, i64 m, i64 p, i64 q, i64 r, i64 t) noexcept nogil:
+    """Ticks that the passes of all full strips take at least."""
+    cdef i64 left = w.K % m, pt = p * t, groups = ceil_div(w.C, q * r)
+    cdef i64 passes = w.K // m * ceil_div(m, pt) + ceil_div(left, pt)
+    cdef i64 filters = w.K // m * (m // pt * p + ceil_div(m % pt, t)) + left // pt * p + ceil_div(left % pt, t)
+    cdef i64 channels = w.C // (q * r) * q + min(q, ceil_div(w.C % (q * r), r))
+    cdef double column = max(<double>filters * channels * w.S * x.executed, <double>e * w.K * groups / w.psum_port)
+    return <double>w.G * (w.P // e) * (
+        w.N * w.Q * column + <double>ceil_div(w.N, n) * w.tiles * passes * groups * w.pass_cycles
+    ) * x.cycle * (1 - 1e-6)
+
+
 def cheapest(
-    tuple shape, tuple limits, tuple ports, tuple rates, list tiles, tuple prices, list bands,
-    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, list sizes, int objective,
+    tuple shape, tuple limits, tuple ports, tuple rates, tuple codes, list tiles, tuple prices, list bands,
+    i64 weight_spad, i64 ifmap_spad, i64 psum_spad, list images, list filters, list sizes, int objective, double below=-1,
 ):
     """(n, m, e, p, q, r, t), doublings of a short strip, and how many mappings cost as little; None where there is none.
 
     `objective` is 0 for ticks, 1 for energy, 2 for their product; of equals, the one that is better in the other (energy
     before ticks) is taken, then the one with the fewest DRAM words. `bands` has, for each e, the strips of
-    the image; `sizes` are those of p and t.
+    the image; `sizes` are those of p and t. Only mappings that cost less than `below` count, if it is positive.
     """
     cdef Space w
     cdef Rates x
-    _read(&w, &x, shape, limits, ports, rates, tiles, prices)
+    _read(&w, &x, shape, limits, ports, rates, codes, tiles, prices)
     cdef i64 most_sets = w.rows // w.R * w.cols
     if not most_sets or w.S > ifmap_spad or w.S > weight_spad or w.R * w.S > w.filter_buffer:
         return None
     cdef i64 e, n, m, p, q, r, t, d, room, sets, ties = 0, high, bound
     cdef i64 es = min(w.P, most_sets), qs = min(ifmap_spad // w.S, w.C)
-    cdef double ticks, energy, value, other, best = -1, best_other = 0, least, inward, macs, words, static
+    cdef double ticks, energy, value, other, best = below, best_other = 0, least, least_time, least_work
     cdef i64[:, ::1] strips
     cdef list places = []
     cdef tuple winner = None
-    macs = <double>w.N * w.G * w.K * w.C * w.P * w.Q * w.R * w.S * x.executed * x.cycle
     for e in range(1, es + 1):
         strips = bands[e - 1]
-        inward = sum([strips[i, 1] * strips[i, 2] for i in range(strips.shape[0])]) * (
-            x.row_in[0] * x.number[0] + x.row_in[1] * x.number[1]
-        )
         for n in images:
             for m in filters:
                 room = room_of(&w, e, n, m)
                 if not room:
                     continue
-                energy = inward * w.G * w.C * w.N * ceil_div(w.K, m)
-                words = <double>w.G * w.K * w.C * w.R * w.S * x.weight_bytes * ceil_div(w.P, e) * w.tiles * ceil_div(w.N, n)
-                value = <double>w.G * w.N * w.K * w.P * (x.row_out[0] * x.number[0] + x.row_out[1] * x.number[1])
-                sets = sets_of(&w, e)
-                # every tile runs its passes, of as many filters and channels as the PEs hold, and waits for an image in n
-                ticks = <double>w.G * ceil_div(w.N, n) * ceil_div(w.P, e) * w.tiles * (
-                    w.pass_cycles * ceil_div(w.K * w.C, min(weight_spad // w.S * sets, w.filter_buffer // (w.R * w.S)))
-                    + <double>w.K * w.C * w.R * w.S / w.filter_port
-                ) * x.cycle + macs / (w.R * e * sets) + energy / n * x.link
-                ticks = max((energy + words + value) * x.link, ticks)
-                energy = x.fixed + ticks * x.static_tick + (
-                    x.price[DRAM_IFMAP] * energy + x.price[DRAM_WEIGHT] * words + x.price[DRAM_OFMAP] * value
-                ) / x.word_bytes
-                places.append((goal(ticks, energy, objective) * (1 - 1e-6), -m * n * e, e, n, m, room))
+                ticks, energy = least_of(&w, &x, strips, e, n, m, room, weight_spad, ifmap_spad, psum_spad)
+                places.append((goal(ticks, energy, objective), -m * n * e, e, n, m, room, ticks, energy))
     places.sort()
-    for least, _, e, n, m, room in places:
+    for least, _, e, n, m, room, least_time, least_work in places:
         if best >= 0 and least > best:
             break
         sets, strips = sets_of(&w, e), bands[e - 1]
@@ -456,6 +578,9 @@ def cheapest(
                 for q in range(1, min(qs, weight_spad // (p * w.S)) + 1):
                     bound = min(min(sets // t, room // q), w.filter_buffer // (p * t * q * w.R * w.S))
                     for r in range(1, min(bound, min(w.channels // q, w.C)) + 1):
+                        ticks = max(least_time, busy_of(&w, &x, e, n, m, p, q, r, t))
+                        if best >= 0 and goal(ticks, least_work + (ticks - least_time) * x.static_tick, objective) > best:
+                            continue
                         for d in range(doublings(&w, e, q, r, t) + 1):
                             ticks, energy = cost_of(&w, &x, strips, e, n, m, p, q, r, t, d)
                             value = goal(ticks, energy, objective)

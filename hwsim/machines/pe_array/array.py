@@ -12,14 +12,18 @@ from typing import Literal
 from hwsim.energy.price import Prices, dynamic_energy
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, HwsimError, InputError
-from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec
+from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec, Tensor
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
-from hwsim.workload import Layer
+from hwsim.workload import Layer, TensorType
+from hwsim.workload.compression import expected_bits
 from hwsim.yaml_source import Document
 
-__all__ = ["Array", "Planner"]
+__all__ = ["STEPS_BIT", "Array", "Planner", "layer_operand"]
+
+STEPS_BIT = 64
+"""Steps in a bit of the average word of a format."""
 
 Planner = Literal["folds", "streamed weights", "adder trees", "passes", "study", "search"]
 
@@ -97,6 +101,33 @@ class Array:
         bits = spec.accumulator_bits or spec.word_bits or 32
         return max(bits, self.bits(layer)[2])
 
+    def storage(self, layer: Layer, memory: MemorySpec, tensor: Tensor) -> str:
+        """The format in which a memory stores a tensor: the chip's own code, or the network's where it takes that."""
+        form = layer_operand(layer, tensor).format
+        return memory.compress.get(tensor) or (form if form in memory.formats.get(tensor, ()) else "dense")
+
+    def stored_widths(self, layer: Layer) -> dict[str, float]:
+        """Bits of a word, on average, by "memory.tensor" where a shared memory does not store it dense.
+
+        They are rounded up to a 64th of a bit, so that ticks stay whole numbers. A chip that codes a tensor itself
+        leaves it dense where that is smaller.
+        """
+        widths: dict[str, float] = {}
+        if self.planner != "search":
+            return widths
+        dense = dict(zip(TENSORS, self.bits(layer)))
+        for name, memory in self.spec.memories.items():
+            for tensor in memory.holds if memory.per == "chip" else ():
+                kind, bits = layer_operand(layer, tensor), dense[tensor]
+                form = self.storage(layer, memory, tensor)
+                if form == "dense" or not kind.elements:
+                    continue
+                size = expected_bits(form, kind.shape, kind.density, bits) / kind.elements
+                width = ceil((min(size, bits) if tensor in memory.compress else size) * STEPS_BIT) / STEPS_BIT
+                if width != bits:
+                    widths[f"{name}.{tensor}"] = width
+        return widths
+
     def widths(self, problem: Problem) -> dict[str, int]:
         """Bits of a word of each tensor; "psum" is a partial sum where that is wider than an output."""
         widths = {operand.name: operand.bits for operand in problem.operands}
@@ -159,3 +190,8 @@ class Array:
             elif memory.size is not None:
                 limits[name] = int(memory.size) * 8 // share
         return limits
+
+
+def layer_operand(layer: Layer, tensor: Tensor) -> TensorType:
+    """The tensor of a layer that an array knows under that name."""
+    return {"ifmap": layer.input, "weight": layer.weight, "ofmap": layer.output}[tensor]

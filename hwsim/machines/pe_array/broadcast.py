@@ -363,7 +363,7 @@ def _plan(
     actions[spec.dram, "ifmap", "read"] = reads["ifmap"] * 8 // bits[0]
     actions[spec.dram, "weight", "read"] = reads["weight"] * 8 // bits[1]
     actions[spec.dram, "ofmap", "update"] = outputs * x.images
-    actions |= mac_actions(layer, x.macs, spec.array.zeros)
+    actions |= mac_actions(layer, x.macs, spec.array)
     actions["post", "", "op"] = outputs * x.images
     bound = array.compute_bound(x.macs, totals)
     busy = {"compute": mac_cycles, "post-processor": post_cycles}

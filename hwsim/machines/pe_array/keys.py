@@ -23,7 +23,7 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         yield "accumulator_bits", _reason("accumulator", "partial sums have the word size of the output")
     if planner != "passes":
         yield "setup", _reason("setup", "only row-stationary passes have a setup time")
-        for key in ("row_words", "min_occupation", "pass_cycles"):
+        for key in ("row_words", "min_occupation", "margin", "pass_cycles"):
             yield f"mapper.{key}", _reason("pass_limit", "only row-stationary passes have this limit")
     if planner in ("folds", "streamed weights", "adder trees"):
         template = "{planner} have a fixed loop order: there is no search"
@@ -33,6 +33,7 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         yield "mapper.variant", _reason("variant", "only output stationary with mapper.rules has variants")
     if planner == "passes" and spec.mapper.objective != "dram":
         yield "mapper.min_occupation", _reason("occupation", "only objective dram asks how many PEs are active")
+        yield "mapper.margin", _reason("margin", "only objective dram bounds latency and energy")
     if spec.mapper.rules == "jssc17" and (planner != "passes" or spec.mapper.objective == "dram"):
         template = "passes are those of row stationary on a multicast network, with objective dram always"
         yield "mapper.rules", _reason("passes", template)
@@ -43,6 +44,8 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
             yield "mapper.rf_area", _reason("rf_area", template)
     if planner in ("streamed weights", "adder trees"):
         yield "dataflow", _reason("dataflow", "{planner} have one dataflow", planner=planner)
+    if spec.array.zeros == "compute":
+        yield "array.zero_operands", _reason("zero_operands", "array.zeros is compute")
     if spec.post is not None:
         yield "host", _reason("host", "the post-processor runs layers without MACs")
     if spec.array.wiring != "systolic":
@@ -97,9 +100,13 @@ def _of_memory(spec: PeArraySpec, planner: Planner, index: int, name: str) -> It
         yield "bank", _reason("no_banks", "this planner does not allocate banks")
     if planner != "adder trees" or not outer:
         yield "atom", _reason("atom", "only the outermost memory of a broadcast array has atoms")
-    if planner != "passes" or not outer:
-        template = "only the link of a row-stationary chip (mapper.rules: jssc17) compresses"
-        yield "compress", _reason("compress", template)
+    if memory.per == "pe" or not (planner == "search" or (planner == "passes" and outer)):
+        template = (
+            "only shared memories of searched mappings and the link of a row-stationary chip (mapper.rules: jssc17) "
+            "store tensors compressed"
+        )
+        for key in ("compress", "formats"):
+            yield key, _reason("compress", template)
 
 
 def sram_prices(spec: PeArraySpec) -> Iterator[tuple[str, str, Message]]:

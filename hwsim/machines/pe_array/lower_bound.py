@@ -14,14 +14,16 @@ from fractions import Fraction
 from functools import lru_cache
 from math import ceil
 
+from hwsim.energy import word_width
 from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.pe_array.array import Array
 from hwsim.machines.pe_array.row_stationary import limits_of
+from hwsim.machines.pe_array.spec import Tensor
 from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
-from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions
+from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action
 from hwsim.workload import Layer
-from hwsim.workload.compression import rlc_least_bytes
+from hwsim.workload.compression import least_bits, rlc_least_bytes
 from hwsim.workload.product import geometry_of
 
 __all__ = ["lower_bound_of"]
@@ -33,15 +35,16 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     if work is None:
         return LowerBound()
     spec, bits = array.spec, array.bits(layer)
-    width = array.layer_widths(layer)
-    counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array.zeros)
+    width: dict[str, float] = {**array.layer_widths(layer)}
+    counts: dict[Action, int] = mac_actions(layer, work.macs, spec.array)
     mac_count = counts["mac", "", layer.input.dtype]
     slots = mac_count if spec.array.zeros == "skip" else work.macs
     cycles = Fraction(slots, array.pes)
+    width |= array.stored_widths(layer)
     traffic = _compulsory(array, layer, batch, width)
     for tensor, size in traffic.items():
         action = "update" if tensor == "ofmap" else "read"
-        counts[spec.dram, tensor, action] = size * 8 // width[tensor]
+        counts[spec.dram, tensor, action] = int(size * 8 // (word_width(width, spec.dram, tensor) or 8))
     if array.planner == "passes":
         cycles = max(cycles, _passes(array, layer, work, mac_count, counts))
     elif spec.array.wiring == "systolic":
@@ -54,19 +57,24 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     return LowerBound(seconds, {action: n for action, n in counts.items() if n}, width, total)
 
 
-def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, int]) -> dict[str, int]:
+def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, float]) -> dict[str, int]:
     """Bytes of each tensor that cross DRAM once in any plan."""
     spec = array.spec
-    words = {"weight": (layer.weights, 1.0)}
+    words: dict[Tensor, tuple[int, float]] = {"weight": (layer.weights, layer.weight.density)}
     if not spec.array.fifo_tiles:
         words["ifmap"] = (_input_words(layer) * batch, layer.input.density)
         words["ofmap"] = (layer.outputs * batch, layer.output.density)
-    compress = spec.memories[spec.dram].compress if array.planner == "passes" else {}
-    sizes = {}
+    outer, sizes = spec.memories[spec.dram], dict[str, int]()
     for tensor, (number, density) in words.items():
-        sizes[tensor] = number * width[tensor] // 8
-        if tensor in compress:
+        sizes[tensor] = int(number * (word_width(width, spec.dram, tensor) or 0) / 8)
+        form, own = array.storage(layer, outer, tensor), tensor in outer.compress
+        if array.planner != "passes" or form == "dense":
+            continue
+        if form == "rlc" and own:
             sizes[tensor] = int(rlc_least_bytes(number, density, width[tensor] / 8))
+        else:
+            least = int(least_bits(form, number, density, int(width[tensor])) / 8)
+            sizes[tensor] = min(least, sizes[tensor]) if own else least
     return sizes
 
 
@@ -88,12 +96,13 @@ def _coverage(outputs: int, taps: int, stride: int, dilation: int, pad: int, siz
 
 
 def _passes(array: Array, layer: Layer, work: GemmWork, mac_count: int, counts: dict[Action, int]) -> Fraction:
-    """Row stationary: a MAC reads its ifmap word and, unless gated, its weight; a pass first loads its filters."""
+    """Row stationary: a MAC that no zero gates reads both operands; a pass first loads its filters."""
     spec, word = array.spec, array.bits(layer)[0]
     _, names = limits_of(array, word)
     skips = spec.array.zeros == "skip"
-    counts[names["ifmap"], "ifmap", "read"] = mac_count if skips else work.macs
-    counts[names["weight"], "weight", "read"] = mac_count
+    resting = resting_words(layer, work.macs, spec.array)
+    for operand in ("ifmap", "weight"):
+        counts[names[operand], operand, "read"] = work.macs - resting.get(operand, 0)
     for action in (
         (names["filter"], "weight", "read"),
         ("noc", "weight", "deliver"),

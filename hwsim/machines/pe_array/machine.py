@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
-from hwsim.energy import Prices
+from hwsim.energy import Prices, word_width
 from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
@@ -23,7 +23,7 @@ from hwsim.machines.pe_array.lower_bound import lower_bound_of
 from hwsim.machines.pe_array.post import IN_PLACE, plan_post
 from hwsim.machines.pe_array.row_stationary import plan_row_stationary
 from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_search
-from hwsim.machines.pe_array.spec import PeArraySpec
+from hwsim.machines.pe_array.spec import TENSORS, PeArraySpec
 from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
@@ -120,11 +120,24 @@ class PeArray(Machine):
         name = property.rpartition(".")[2]
         if not property:
             return Message("unused.no_post_processor", "needs host or post")
-        if property == "input.density":
-            values = {"zeros": spec.array.zeros, "memory": spec.dram}
-            return Message("unused.zeros", "array.zeros is {zeros}, memories.{memory}.compress has no ifmap", values)
         if name in ("density", "format"):
-            return Message("unused.stored_dense", "tensors are stored and moved dense unless a memory compresses them")
+            part, zeros = property.partition(".")[0], spec.array.zeros
+            tensor = {"input": TENSORS[0], "weight": TENSORS[1], "output": TENSORS[2]}[part]
+            values = {
+                "zeros": zeros, "operands": spec.array.zero_operands, "memory": spec.dram, "tensor": tensor,
+                "code": spec.memories[spec.dram].compress.get(tensor, ""),
+            }  # fmt: skip
+            if name == "format":
+                template = "memories.{memory} stores {tensor} dense"
+                if self.array.planner in ("search", "passes"):
+                    template = "memories.{memory}.formats does not list it for {tensor}"
+                    if values["code"]:
+                        template = "memories.{memory}.compress stores {tensor} as {code}"
+                return Message("unused.stored_dense", template, values)
+            template = ""
+            if part != "output":
+                template = "array.zeros is {zeros}, " + "zero_operands is {operands}, " * (zeros != "compute")
+            return Message("unused.zeros", template + "memories.{memory} stores {tensor} dense", values)
         if name == "pattern":
             return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
         if property.startswith("dead"):
@@ -213,13 +226,14 @@ class PeArray(Machine):
             for tensor, rate in rates.items():
                 if rate is None:
                     continue
-                bits = plan.word_bits.get(tensor, 8)
+                bits = int(plan.word_bits.get(tensor, 8))
                 wide = plan.word_bits.get("psum", bits)
                 speed = float(self.spec.bytes_per_second(rate, memory, bits) * Fraction(memory.efficiency))
                 amount = plan.dram_bytes
                 if tensor:
                     sums = self._words(plan, name, "psum") if tensor == "ofmap" else 0
-                    amount = (self._words(plan, name, tensor) * bits + sums * wide) // 8
+                    width = word_width(plan.word_bits, name, tensor) or bits
+                    amount = int(self._words(plan, name, tensor) * width + sums * wide) // 8
                 traffic.append(Traffic(f"{name} {tensor}".strip(), amount, speed))
         return tuple(traffic)
 

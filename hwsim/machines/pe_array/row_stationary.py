@@ -16,7 +16,7 @@ from math import ceil
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.array import Array
-from hwsim.machines.pe_array.rs_cost import byte_ticks, choose_cheapest, rates_of
+from hwsim.machines.pe_array.rs_cost import byte_ticks, choose_cheapest, choose_within, rates_of
 from hwsim.machines.pe_array.rs_mapper import (
     Limits,
     RsMapping,
@@ -29,15 +29,18 @@ from hwsim.machines.pe_array.rs_mapper import (
     strips,
 )
 from hwsim.machines.pe_array.spec import Tensor
-from hwsim.machines.pe_array.work import ConvWork, as_conv, mac_actions
+from hwsim.machines.pe_array.work import ConvWork, as_conv, effectual_share, mac_actions, resting_words
 from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
 from hwsim.message import Message
 from hwsim.workload import Layer
-from hwsim.workload.compression import rlc_expected_bytes
+from hwsim.workload.compression import expected_bits, rlc_expected_bytes
 from hwsim.workload.product import geometry_of
 
 __all__ = ["limits_of", "plan_row_stationary"]
+
+GRID = 2**20
+"""Steps in a byte of an expected size, so that rounding of a product does not add a tick; the search has the same."""
 
 
 def limits_of(array: Array, word_bits: int) -> tuple[Limits, dict[str, str]]:
@@ -103,9 +106,13 @@ def plan_row_stationary(array: Array, layer: Layer, batch: int, by_hand: str | N
         assert work is not None
     chosen: RsMapping | None
     if by_hand is None:
-        chosen, objective = choose(work, limits), array.spec.mapper.objective
-        if chosen is not None and objective != "dram":
-            chosen = choose_cheapest(work, limits, rates_of(array, layer, work, limits, names), objective)
+        mapper, rates = array.spec.mapper, rates_of(array, layer, work, limits, names)
+        if mapper.objective != "dram":
+            chosen = choose_cheapest(work, limits, rates, mapper.objective)
+        elif mapper.margin is None:
+            chosen = choose(work, limits)
+        else:
+            chosen = choose_within(work, limits, rates, mapper.margin)
         if chosen is None:
             raise InputError([Fault("", layer.name, explain_infeasible(work, limits, names))])
     else:
@@ -153,18 +160,22 @@ class _Chip:
         self.nests: list[Part] = []
         # Zeros that are skipped take no cycle: on average, the array being balanced, that share of the MACs is left.
         skips = spec.array.zeros == "skip"
-        self.executed = Fraction(layer.input.density) if skips else 1
+        self.executed = Fraction(effectual_share(layer, spec.array)) if skips else 1
         self.psum_port = _port(array, names["buffer"], "ofmap", self.bits[0])
         self.ifmap_port = _port(array, names["buffer"], "ifmap", self.bits[0])
         self.filter_port = _port(array, names["filter"], "weight", self.bits[0])
         self.byte_ticks = byte_ticks(array, self.bits[0])
 
-    def _packed(self, tensor: str, rows: int, row: int, density: float) -> float:
+    def _packed(self, tensor: Tensor, rows: int, row: int, density: float) -> float:
         """Bytes on the link of so many rows of a tensor."""
-        raw = self.bits[0] / 8
-        if tensor in self.dram.compress:
-            return rlc_expected_bytes(rows, row, density, raw)
-        return rows * row * raw
+        bits, own = self.bits[tensor == "weight"], tensor in self.dram.compress
+        form, raw = self.array.storage(self.layer, self.dram, tensor), rows * row * bits / 8
+        if form == "dense":
+            return raw
+        if form == "rlc" and own:
+            return rlc_expected_bytes(rows, row, density, bits / 8)
+        size = round(expected_bits(form, (rows, row), density, bits) / 8 * GRID) / GRID
+        return min(size, raw) if own else size
 
     def plan(self) -> LayerPlan:
         """The plan."""
@@ -245,30 +256,30 @@ class _Chip:
             template += ", as {others:count other}" if chosen.ties > 1 else ""
             values = {"objective": objective, "others": chosen.ties - 1}
             return Message("pe_array.row_stationary_cheapest", template, values)
-        template = (
-            "of the mappings with at least {share:.0%} of the most active PEs, this one has the least DRAM traffic"
-        )
+        bounds: dict[str, float] = {"share": share, "others": chosen.ties - 1}
+        template = "of the mappings with at least {share:.0%} of the most active PEs"
+        if (margin := self.array.spec.mapper.margin) is not None:
+            bounds["margin"] = margin
+            if chosen.swaps is not None:
+                template = "no mapping with at least {share:.0%} of the most active PEs is at most {margin:.0%} above"
+                template += " the least latency and energy; this one is the fastest of all"
+                return Message("pe_array.row_stationary_fastest", template, bounds)
+            template += " and at most {margin:.0%} above the least latency and energy"
+        template += ", this one has the least DRAM traffic"
         template += ", as {others:count other}" if chosen.ties > 1 else ""
-        return Message("pe_array.row_stationary_search", template, {"share": share, "others": chosen.ties - 1})
+        return Message("pe_array.row_stationary_search", template, bounds)
 
     def _macs(self) -> int:
-        """Count MACs, and those that a zero in the ifmap gates or skips; returns how many the array executes."""
-        zeros, macs = self.array.spec.array.zeros, self.work.macs
-        computed = mac_actions(self.layer, macs, zeros)
+        """Count MACs, and those that a zero gates or skips; returns how many the array executes."""
+        spec, macs = self.array.spec.array, self.work.macs
+        computed = mac_actions(self.layer, macs, spec)
         self.actions |= computed
-        idle = macs - computed["mac", "", self.layer.input.dtype]
-        if not idle:
-            return macs
-        # A gated PE still reads the ifmap word that it finds to be zero; the weight, the product and the sum rest.
-        resting: list[tuple[str, Tensor]] = [("weight", "weight"), ("psum", "ofmap")]
-        if zeros == "skip":
-            resting.append(("ifmap", "ifmap"))
-        for part, tensor in resting:
+        for tensor, idle in resting_words(self.layer, macs, spec).items():
             for action in ("read", "update"):
-                key = (self.names[part], tensor, action)
+                key = (self.names["psum" if tensor == "ofmap" else tensor], tensor, action)
                 if self.actions.get(key):
                     self.actions[key] -= min(self.actions[key], idle)
-        return macs if zeros == "gate" else macs - idle
+        return computed["mac", "", self.layer.input.dtype] if spec.zeros == "skip" else macs
 
     def _count(self, mapping: RsMapping, rows: int) -> None:
         """Add the counts of the strips that share a mapping."""
@@ -321,7 +332,7 @@ class _Chip:
                 self.busy[binding] = self.busy.get(binding, 0) + groups * number * passes * body
                 self.busy["pass start"] = self.busy.get("pass start", 0) + groups * number * passes * ramp
                 cycles += passes * (body + ramp)
-                filters = Fraction(weights * self.bits[1], 8)
+                filters = Fraction(self._packed("weight", pt, channels * w.r * w.s, self.layer.weight.density))
                 loaded += passes * filters
                 first = first or filters
             self.compute_cycles += groups * number * cycles

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 
 from hwsim.errors import HwsimError
 from hwsim.machines.pe_array._rs_search import cheapest, price_of
-from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.array import Array, layer_operand
 from hwsim.machines.pe_array.isca16.relative import relative_cost
-from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, bands, ifmap_width, tile_width
-from hwsim.machines.pe_array.work import ConvWork, mac_actions
+from hwsim.machines.pe_array.rs_mapper import Limits, RsMapping, bands, choose, fewest_words, ifmap_width, tile_width
+from hwsim.machines.pe_array.spec import TENSORS, Tensor
+from hwsim.machines.pe_array.work import ConvWork, effectual_share, mac_actions, resting_words
 from hwsim.mapping.chains import multiples
 from hwsim.mapping.problem import distinct
 from hwsim.workload import Layer
-from hwsim.workload.compression import rlc_expected_bytes
+from hwsim.workload.compression import least_bits, rlc_least_bytes, rlc_pairs
 
-__all__ = ["OBJECTIVES", "Rates", "byte_ticks", "choose_cheapest", "cost_of", "rates_of"]
+__all__ = ["OBJECTIVES", "Rates", "byte_ticks", "choose_cheapest", "choose_within", "cost_of", "rates_of"]
 
 OBJECTIVES = ("latency", "energy", "edp")
 
@@ -44,6 +45,13 @@ _COUNTERS = (
 """What the mapping decides, in the order in which the search takes its prices."""
 
 
+_FORMS = ("linear", "rlc rows", "rlc", "csr", "csc", "codebook")
+"""Formats on the link, in the order of the search; those in proportion to the words are linear."""
+
+Code = tuple[float, ...]
+"""A tensor on the link: form, bits and density, bytes or pairs of a value, the most and the least bytes of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Ticks, bytes and prices of a layer on a chip: what its mappings have in common."""
@@ -52,8 +60,7 @@ class Rates:
     cycle: float
     executed: float
     word_bytes: float
-    weight_bytes: float
-    packed: tuple[tuple[float, float], ...]
+    codes: tuple[Code, ...]
     prices: tuple[float, ...]
     fixed: float
     static: float
@@ -71,16 +78,13 @@ def byte_ticks(array: Array, word: int) -> Fraction:
 def rates_of(array: Array, layer: Layer, work: ConvWork, limits: Limits, names: dict[str, str]) -> Rates:
     """Rates of a layer; without all prices, those of the ISCA 2016 study relative to a MAC."""
     spec, word = array.spec, array.bits(layer)[0]
-    macs = mac_actions(layer, work.macs, spec.array.zeros)
-    executed = macs["mac", "", layer.input.dtype]
-    idle, skips = work.macs - executed, spec.array.zeros == "skip"
-    constant = {("ifmap", "read"): work.macs - idle * skips, ("weight", "read"): executed, ("psum", "update"): executed}
-    compress = spec.memories[spec.dram].compress
-    raw = word / 8
-
-    def packed(tensor: str, row: int, density: float) -> float:
-        return rlc_expected_bytes(1, row, density, raw) if tensor in compress else row * raw
-
+    macs, resting = mac_actions(layer, work.macs, spec.array), resting_words(layer, work.macs, spec.array)
+    touching = {tensor: work.macs - resting.get(tensor, 0) for tensor in TENSORS}
+    constant = {
+        ("ifmap", "read"): touching["ifmap"],
+        ("weight", "read"): touching["weight"],
+        ("psum", "update"): touching["ofmap"],
+    }
     try:
         prices = [array.prices.of(names.get(part, part), action).of_word(word) for part, _, action in _COUNTERS]
         fixed = sum(array.prices.of(c, a).of_word(None) * n for (c, _, a), n in macs.items())
@@ -90,33 +94,43 @@ def rates_of(array: Array, layer: Layer, work: ConvWork, limits: Limits, names: 
     if math.isnan(fixed + sum(prices if not math.isnan(fixed) else ())):
         prices = [relative_cost(spec, names.get(part, part)) for part, _, _ in _COUNTERS]
         fixed = 0.0
-    f = tile_width(work, limits)
-    rows = tuple(
-        (
-            packed("ifmap", min(ifmap_width(work, columns), work.real_cols), layer.input.density),
-            packed("ofmap", columns, layer.output.density),
-        )
-        if columns
-        else (0.0, 0.0)
-        for columns in (f, work.q % f)
-    )
     return Rates(
         float(byte_ticks(array, word)),
         float(array.cycle_ticks(1)),
-        float(Fraction(layer.input.density)) if skips else 1.0,
-        raw,
-        array.bits(layer)[1] / 8,
-        rows,
+        effectual_share(layer, spec.array) if spec.array.zeros == "skip" else 1.0,
+        word / 8,
+        tuple(_code_of(array, layer, tensor) for tensor in TENSORS),
         tuple(prices),
         fixed,
         array.prices.static_w * 1e12 / float(array.timebase.rate_hz),
-        idle,
+        resting.get("ofmap", 0),
         spec.mapper.halo == "slide",
     )
 
 
+def _code_of(array: Array, layer: Layer, tensor: Tensor) -> Code:
+    """How a tensor crosses the link."""
+    outer, kind = array.spec.memories[array.spec.dram], layer_operand(layer, tensor)
+    bits, own = array.bits(layer)[tensor == "weight"], tensor in outer.compress
+    form, most = array.storage(layer, outer, tensor), bits / 8 if own else math.inf
+    least = min(most, least_bits(form, 1, kind.density, bits) / 8)
+    rate = least
+    if form == "rlc":
+        rate = rlc_pairs(1, kind.density)
+        if own:
+            form, least = "rlc rows", rlc_least_bytes(1, kind.density, most)
+    index = _FORMS.index(form if form in _FORMS else "linear")
+    return (index, bits, kind.density, rate, most, least)
+
+
 _Inputs = tuple[
-    tuple[int, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...], list[tuple[float, ...]], tuple[float, ...]
+    tuple[int, ...],
+    tuple[int, ...],
+    tuple[float, ...],
+    tuple[float, ...],
+    tuple[Code, ...],
+    list[tuple[float, ...]],
+    tuple[float, ...],
 ]
 
 
@@ -126,8 +140,10 @@ def _inputs(work: ConvWork, limits: Limits, rates: Rates) -> _Inputs:
     width = ifmap_width(w, f)
     columns = ((f, w.q // f), (w.q % f, 1 if w.q % f else 0))
     tiles: list[tuple[float, ...]] = [
-        (c, number, distinct(w.stride[1], w.dilation[1], c, w.s) if c else 0, *rates.packed[i])
-        for i, (c, number) in enumerate(columns)
+        (c, number, distinct(w.stride[1], w.dilation[1], c, w.s), min(ifmap_width(w, c), w.real_cols))
+        if c
+        else (0, 0, 0, 0)
+        for c, number in columns
     ]
     stride, dilation = w.stride, w.dilation[0]
     return (
@@ -138,9 +154,10 @@ def _inputs(work: ConvWork, limits: Limits, rates: Rates) -> _Inputs:
         ),
         (limits.psum_port, limits.ifmap_port, limits.filter_port, float(limits.pass_cycles)),
         (
-            rates.link, rates.cycle, rates.executed, rates.weight_bytes, rates.word_bytes, rates.fixed, rates.static,
-            rates.idle, rates.slides,
+            rates.link, rates.cycle, rates.executed, rates.word_bytes, rates.fixed, rates.static, rates.idle,
+            rates.slides,
         ),
+        rates.codes,
         tiles,
         rates.prices,
     )  # fmt: skip
@@ -153,16 +170,22 @@ def _bands(work: ConvWork, e: int) -> NDArray[np.int64]:
 def cost_of(work: ConvWork, limits: Limits, rates: Rates, m: RsMapping) -> tuple[float, float]:
     """Ticks and pJ of a mapping."""
     inputs = _inputs(work, limits, rates)
-    return price_of(*inputs, _bands(work, m.e), m.e, m.n, m.m, m.p, m.q, m.r, m.t, m.swaps or 0)
+    swaps = -1 if m.swaps is None else m.swaps
+    return price_of(*inputs, _bands(work, m.e), m.e, m.n, m.m, m.p, m.q, m.r, m.t, swaps)
+
+
+def _all_bands(work: ConvWork, limits: Limits) -> list[NDArray[np.int64]]:
+    return [_bands(work, e) for e in range(1, min(work.p, limits.rows // work.r * limits.cols) + 1)]
 
 
 @lru_cache(maxsize=4096)
-def choose_cheapest(work: ConvWork, limits: Limits, rates: Rates, objective: str) -> RsMapping | None:
-    """The mapping with the least latency, energy or EDP; None where no mapping exists."""
-    tallest = min(work.p, limits.rows // work.r * limits.cols)
+def choose_cheapest(
+    work: ConvWork, limits: Limits, rates: Rates, objective: str, below: float = -1
+) -> RsMapping | None:
+    """The mapping with the least latency, energy or EDP, less than `below`; None where no mapping exists."""
     best = cheapest(
         *_inputs(work, limits, rates),
-        [_bands(work, e) for e in range(1, tallest + 1)],
+        _all_bands(work, limits),
         limits.weight_spad,
         limits.ifmap_spad,
         limits.psum_spad,
@@ -170,8 +193,41 @@ def choose_cheapest(work: ConvWork, limits: Limits, rates: Rates, objective: str
         list(multiples(work.k)),
         _SHARES,
         OBJECTIVES.index(objective),
+        below,
     )
     if best is None:
         return None
     (n, m, e, p, q, r, t, swaps), ties = best
     return RsMapping(n, m, e, p, q, r, t, tile_width(work, limits), ties, swaps)
+
+
+@lru_cache(maxsize=4096)
+def choose_within(work: ConvWork, limits: Limits, rates: Rates, margin: float) -> RsMapping | None:
+    """The mapping with the fewest DRAM words that takes at most `margin` more time and energy than the least of either.
+
+    If none has so few of both, the fastest is taken; None where no mapping exists.
+    """
+    chosen, most = choose(work, limits), 1 + margin
+    if chosen is None:
+        return None
+    ticks, energy = cost_of(work, limits, rates, chosen)
+    # To see that nothing is so much cheaper is quicker than to search for the least.
+    fastest = choose_cheapest(work, limits, rates, "latency", ticks / most)
+    frugal = None if fastest else choose_cheapest(work, limits, rates, "energy", energy / most)
+    if fastest is None and frugal is None:
+        return chosen
+    fastest = fastest or choose_cheapest(work, limits, rates, "latency")
+    frugal = frugal or choose_cheapest(work, limits, rates, "energy")
+    assert fastest is not None
+    assert frugal is not None
+    return (
+        fewest_words(
+            work,
+            limits,
+            inputs=_inputs(work, limits, rates),
+            bands=_all_bands(work, limits),
+            most_ticks=cost_of(work, limits, rates, fastest)[0] * most,
+            most_energy=cost_of(work, limits, rates, frugal)[1] * most,
+        )
+        or fastest
+    )

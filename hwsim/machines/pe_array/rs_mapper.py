@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from hwsim.machines.pe_array._rs_search import search
 from hwsim.machines.pe_array.work import ConvWork
 from hwsim.mapping import Keep, Loop, Mapping
 
 __all__ = [
-    "Limits", "RsMapping", "bands", "choose", "explain_infeasible", "group_sizes", "ifmap_width", "nest",
-    "parse_mapping", "ragged", "strips", "tile_width",
+    "Limits", "RsMapping", "bands", "choose", "explain_infeasible", "fewest_words", "group_sizes", "ifmap_width",
+    "nest", "parse_mapping", "ragged", "strips", "tile_width",
 ]  # fmt: skip
 
 
@@ -100,6 +101,11 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
 
     None where no mapping exists.
     """
+    return fewest_words(work, limits)
+
+
+def fewest_words(work: ConvWork, limits: Limits, **ceiling: Any) -> RsMapping | None:
+    """The same, among mappings below a ceiling of the ticks and pJ of `inputs` and `bands` (see `_rs_search`)."""
     f = tile_width(work, limits)
     cut = [(ifmap_width(work, part), number) for part, number in strips(work.q, f)]
     best = search(
@@ -125,6 +131,7 @@ def choose(work: ConvWork, limits: Limits) -> RsMapping | None:
         pass_cycles=limits.pass_cycles,
         images=group_sizes(work.n),
         filters=group_sizes(work.k),
+        **ceiling,
     )  # fmt: skip
     if best is None:
         return None

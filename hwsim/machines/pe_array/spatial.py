@@ -9,14 +9,19 @@ and one that is written down (`cost_of`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping as ReadMapping
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
+from typing import cast
 
+from hwsim.energy import word_width
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, HwsimError, InputError, MappingError, nearest
-from hwsim.machines.pe_array.array import Array
+from hwsim.machines.pe_array.array import STEPS_BIT, Array
 from hwsim.machines.pe_array.isca16.relative import relative_cost
-from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions
+from hwsim.machines.pe_array.spec import TENSORS, Tensor
+from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import (
     Cost,
@@ -121,12 +126,12 @@ def cost_of(array: Array, layer: Layer, problem: Problem) -> Cost:
     static = array.prices.static_w / float(clock) * 1e12
     dram = [(spec.dram, tensor, "read") for tensor in problem.tensors]
     dram += [(spec.dram, problem.output.name, "update")]
-    traffic = {counter: float(_width(array, problem, counter)[0]) for counter in dram}
+    traffic = {counter: width for counter, (width, _) in _widths(array, layer, problem, dram).items()}
     objective = "traffic" if spec.mapper.objective == "dram" else spec.mapper.objective
     return Cost(
         objective,
         array.cycle_ticks(1),
-        _rates(array, problem),
+        _rates(array, layer, problem),
         prices,
         fixed,
         static,
@@ -145,15 +150,18 @@ def lower(
     cost = cost_of(array, layer, problem)
     time = timing(cost, problem, mapping, counted)
     own = actions is not None
-    actions = actions if actions is not None else _actions(array, problem, counted)
+    actions = actions if actions is not None else _actions(array, layer, problem, counted)
     executed = _count_macs(array, layer, problem, actions)
-    widths = array.widths(problem)
-    outer = {"read": 0, "update": 0}
+    stored = array.stored_widths(layer)
+    widths: dict[str, float] = {**array.widths(problem), **stored}
+    if any(key.endswith(f".{problem.output.name}") for key in stored):
+        widths["psum"] = problem.output.sum_bits  # dense, also where no wider than an output
+    outer = {"read": Fraction(0), "update": Fraction(0)}
     for (memory, tensor, action), words in actions.items():
         if memory == spec.dram and action in outer:
-            outer[action] += words * widths[tensor]
+            outer[action] += words * Fraction(word_width(widths, memory, tensor) or 0)
     if own:
-        load, store = (rate.of_bits(bits) for rate, bits in zip(cost.rates, outer.values()))
+        load, store = (rate.of_bits(bits) for rate, bits in zip(cost.rates, map(ceil, outer.values())))
         time = replace(time, load=load, store=store, first=min(time.first, load), last=min(time.last, store))
     busiest = time.busiest
     if busiest == "compute":
@@ -172,7 +180,7 @@ def lower(
         macs_executed=executed,
         compute_cycles=counted.cycles,
         peak_macs_per_cycle=array.pes,
-        dram_bytes=-(-sum(outer.values()) // 8),
+        dram_bytes=ceil(sum(outer.values()) / 8),
         bounds={"load": "dram", "compute": busiest, "store": "dram"},
         compute_bounds=("compute", busiest) if time.busiest == "compute" else ("compute",),
         word_bits=widths,
@@ -185,8 +193,26 @@ def lower(
             "tiles": time.tiles,
             "mapping": text or extents or "1 PE",
         },
-        why=why,
+        why=why + _storage(array, layer, stored),
     )
+
+
+def _storage(array: Array, layer: Layer, stored: ReadMapping[str, float]) -> tuple[Message, ...]:
+    """What memories do not store dense."""
+    dense, told = dict(zip(TENSORS, array.bits(layer))), []
+    for key, width in stored.items():
+        memory, _, tensor = key.rpartition(".")
+        form = array.storage(layer, array.spec.memories[memory], cast(Tensor, tensor))
+        values = {
+            "memory": memory,
+            "tensor": tensor,
+            "form": form,
+            "width": width,
+            "dense": dense[cast(Tensor, tensor)],
+        }
+        template = "{memory} stores {tensor} as {form}: {width:.3g} bits a value, {dense} if dense"
+        told.append(Message("pe_array.stored", template, values))
+    return tuple(told)
 
 
 def _policy(array: Array) -> Policy:
@@ -226,16 +252,26 @@ def _innermost(array: Array, tensor: str, per: str) -> str | None:
     return names[-1] if names else None
 
 
-def _width(array: Array, problem: Problem, counter: Action) -> tuple[int, int]:
-    """Bits of a word of a counter, and bits besides: the last update of each output is narrower than a partial sum."""
-    memory, tensor, action = counter
-    operand = problem.operand(tensor)
-    wide = operand.sum_bits
-    if wide == operand.bits or action not in ("update", "drain"):
-        return wide, 0
-    if action == "update" and memory == _innermost(array, tensor, "pe"):
-        return wide, 0  # MACs accumulate here
-    return wide, -(wide - operand.bits) * problem.words(tensor)
+def _widths(
+    array: Array, layer: Layer, problem: Problem, counters: Iterable[Action]
+) -> dict[Action, tuple[float, float]]:
+    """Bits of a word of each counter, and of a final output among them.
+
+    Partial sums are wide and dense. The last update of each output is narrower, or in the format of the memory.
+    """
+    stored, output = array.stored_widths(layer), problem.output
+    widths: dict[Action, tuple[float, float]] = {}
+    for counter in counters:
+        memory, tensor, action = counter
+        operand = problem.operand(tensor)
+        wide: float = operand.sum_bits
+        final = wide
+        if tensor != output.name and action in ("read", "fill"):
+            wide = final = stored.get(f"{memory}.{tensor}", wide)
+        elif action == "drain" or (action == "update" and memory != _innermost(array, tensor, "pe")):
+            final = stored.get(f"{memory}.{tensor}", operand.bits)  # in a PE, MACs accumulate
+        widths[counter] = wide, final
+    return widths
 
 
 def _counters(array: Array, problem: Problem) -> list[tuple[Action, str]]:
@@ -256,22 +292,25 @@ def _counters(array: Array, problem: Problem) -> list[tuple[Action, str]]:
     return result
 
 
-def _actions(array: Array, problem: Problem, counted: Counts) -> dict[Action, int]:
+def _actions(array: Array, layer: Layer, problem: Problem, counted: Counts) -> dict[Action, int]:
     """The words that move in and out of memories, and on the network from the innermost shared memories to the PEs.
 
-    Words of the output that are not final count as "psum" where they are wider.
+    Words of the output that are not final count as "psum" where their width is another.
     """
     actions: dict[Action, int] = {}
-    output = problem.output
-    split = output.sum_bits != output.bits
-    for counter, component in _counters(array, problem):
-        _, tensor, action = counter
+    output, stored = problem.output, array.stored_widths(layer)
+    counters = dict(_counters(array, problem))
+    for counter, (wide, narrow) in _widths(array, layer, problem, counters).items():
+        (memory, tensor, action), component = counter, counters[counter]
         words = counted.of(*counter)
         if not words:
             continue
         final = words
-        if split and tensor == output.name:
-            final = min(words, problem.words(tensor)) if _width(array, problem, counter)[1] else 0
+        if tensor == output.name:
+            if wide != narrow:
+                final = min(words, problem.words(tensor))
+            elif wide != output.bits or (component == memory and f"{memory}.{tensor}" in stored):
+                final = 0
             if words > final:
                 actions[component, "psum", action] = words - final
         if final:
@@ -283,18 +322,18 @@ def _prices(
     array: Array, layer: Layer, problem: Problem
 ) -> tuple[dict[Action, float], float, tuple[Action, float, int] | None]:
     """Energy of a word of each counter, energy that no mapping changes, and what gated MACs do not read."""
-    macs = mac_actions(layer, problem.macs, array.spec.array.zeros)
+    macs = mac_actions(layer, problem.macs, array.spec.array)
     counters = _counters(array, problem)
+    widths = _widths(array, layer, problem, dict(counters))
     own: dict[Action, float] = {}
     fixed, gated = 0.0, None
     try:
         for counter, component in counters:
             price = array.prices.of(component, counter[2])
-            bits, constant = _width(array, problem, counter)
-            own[counter] = price.of_word(bits)
-            if constant:
-                narrow = price.of_word(problem.operand(counter[1]).bits)
-                fixed += (narrow - price.of_word(bits)) * problem.words(counter[1])
+            wide, final = widths[counter]
+            own[counter] = price.of_word(wide)
+            if final != wide:
+                fixed += (price.of_word(final) - own[counter]) * problem.words(counter[1])
         for (component, _, action), number in macs.items():
             fixed += array.prices.of(component, action).of_word(None) * number
         for counter, number in _resting(array, layer, problem).items():
@@ -305,16 +344,15 @@ def _prices(
     except HwsimError:  # the report says which price is missing
         fixed = math.nan
     if math.isnan(fixed + sum(own.values())):
-        widths = {counter: _width(array, problem, counter)[0] for counter, _ in counters}
         return (
-            {counter: relative_cost(array.spec, part) * widths[counter] / 16 for counter, part in counters},
+            {counter: relative_cost(array.spec, part) * widths[counter][0] / 16 for counter, part in counters},
             0.0,
             None,
         )
     return own, fixed, gated
 
 
-def _rates(array: Array, problem: Problem) -> tuple[Rate, ...]:
+def _rates(array: Array, layer: Layer, problem: Problem) -> tuple[Rate, ...]:
     """DRAM in and out, the bandwidth of each other memory, and its ports."""
     spec = array.spec
     narrow = min(operand.bits for operand in problem.operands)
@@ -322,10 +360,14 @@ def _rates(array: Array, problem: Problem) -> tuple[Rate, ...]:
     def rate(name: str, role: str, memory: str, bandwidth: Bandwidth, counters: list[Action], word: int) -> Rate:
         level = spec.memories[memory]
         speed = spec.bytes_per_second(bandwidth, level, word) * Fraction(level.efficiency)
-        widths = {counter: _width(array, problem, counter) for counter in counters}
-        fixed = sum(constant for _, constant in widths.values())
-        ticks = Fraction(array.timebase.rate_hz) / speed
-        return Rate(name, role, ticks, {c: bits for c, (bits, _) in widths.items()}, fixed)  # type: ignore[arg-type]
+        widths = _widths(array, layer, problem, counters)
+        whole = all(width % 1 == 0 for pair in widths.values() for width in pair)
+        steps = 1 if whole else STEPS_BIT
+        fixed = sum((final - wide) * problem.words(tensor) for (_, tensor, _), (wide, final) in widths.items())
+        words = {counter: int(wide * steps) for counter, (wide, _) in widths.items()}
+        tile = {tensor: int(final * steps) for (_, tensor, _), (_, final) in widths.items()}
+        ticks = Fraction(array.timebase.rate_hz) / speed / steps
+        return Rate(name, role, ticks, words, int(fixed * steps), tile)  # type: ignore[arg-type]
 
     dram, rates = spec.memories[spec.dram], []
     assert dram.bandwidth is not None
@@ -369,20 +411,19 @@ def _algorithm(array: Array) -> str:
 
 
 def _resting(array: Array, layer: Layer, problem: Problem) -> dict[Action, int]:
-    """Words that gated MACs leave where they are: they read the ifmap word that they find to be zero, no other."""
-    idle = problem.macs - mac_actions(layer, problem.macs, array.spec.array.zeros)["mac", "", layer.input.dtype]
+    """Words that gated MACs leave where they are."""
     resting: dict[Action, int] = {}
-    if idle:
-        for tensor, action in (("weight", "read"), (problem.output.name, "read"), (problem.output.name, "update")):
-            memory = _innermost(array, tensor, "pe")
-            if memory is not None:
+    for tensor, idle in resting_words(layer, problem.macs, array.spec.array).items():
+        memory = _innermost(array, tensor, "pe")
+        if memory is not None:
+            for action in ("read", "update") if tensor == problem.output.name else ("read",):
                 resting[memory, tensor, action] = idle
     return resting
 
 
 def _count_macs(array: Array, layer: Layer, problem: Problem, actions: dict[Action, int]) -> int:
     """Count the MACs, those that a zero gates apart; returns how many the array executes."""
-    actions |= mac_actions(layer, problem.macs, array.spec.array.zeros)
+    actions |= mac_actions(layer, problem.macs, array.spec.array)
     output = problem.output
     for (memory, tensor, action), number in _resting(array, layer, problem).items():
         name = "psum" if tensor == output.name and output.sum_bits != output.bits else tensor

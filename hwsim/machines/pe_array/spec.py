@@ -17,6 +17,7 @@ __all__ = ["TENSORS", "ArraySpec", "MapperSpec", "MemorySpec", "PeArraySpec", "P
 
 Tensor = Literal["ifmap", "weight", "ofmap"]
 TENSORS: tuple[Tensor, ...] = ("ifmap", "weight", "ofmap")
+StoredFormat = Literal["rlc", "csr", "csc", "bitmask", "2:4", "codebook"]
 Side = Annotated[int, Field(gt=0, le=65536, strict=True)]
 
 
@@ -26,7 +27,7 @@ class ArraySpec(Spec):
     `wiring` says how words reach the PEs: over a multicast network (`noc`), from neighbor to neighbor with a skew
     (`systolic`), or by broadcast into adder trees (`broadcast`: rows are output channels, columns input channels).
     A systolic array with `fifo_tiles` streams its weights: the next tiles are fetched and shifted in behind the
-    current one.
+    current one. Arrays that gate or skip zeros look at `zero_operands` of a MAC.
     """
 
     rows: Side
@@ -34,6 +35,7 @@ class ArraySpec(Spec):
     clock: Name = "core"
     wiring: Literal["noc", "systolic", "broadcast"]
     zeros: Literal["compute", "gate", "skip"] = "compute"
+    zero_operands: Literal["ifmap", "weight", "both"] = "ifmap"
     fifo_tiles: Annotated[int, Field(ge=0, le=64)] = 0
 
 
@@ -42,7 +44,8 @@ class MemorySpec(Spec):
 
     `size` is shared by the tensors, or `split` gives each its own; neither means unbounded. `bank` hands memory out in
     whole banks; `atom` is what the channels of one position are padded to. `bandwidth` is of the whole memory, `ports`
-    of one tensor (``ofmap`` in and out each).
+    of one tensor (``ofmap`` in and out each). `compress` names tensors that the chip codes on their way into it,
+    `formats` the storage formats of the network that it takes for a tensor.
     """
 
     holds: Annotated[list[Tensor], Field(min_length=1)]
@@ -57,17 +60,20 @@ class MemorySpec(Spec):
     ports: dict[Tensor, Bandwidth] = {}
     clock: Name = "core"
     efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
-    compress: dict[Tensor, Literal["rlc"]] = {}
+    compress: dict[Tensor, Literal["rlc", "bitmask", "csr", "csc"]] = {}
+    formats: dict[Tensor, Annotated[list[StoredFormat], Field(min_length=1)]] = {}
     source: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> MemorySpec:
-        for key in ("split", "ports", "compress"):
+        for key in ("split", "ports", "compress", "formats"):
             for tensor in getattr(self, key):
                 if tensor not in self.holds:
                     raise ValueError(
                         f"{key} names {tensor}, which this memory does not hold{nearest(tensor, self.holds)}"
                     )
+        if both := [tensor for tensor in self.compress if tensor in self.formats]:
+            raise ValueError(f"{both[0]} is coded by compress: it cannot have formats too")
         if self.split and self.size is not None:
             raise ValueError("give size (shared) or split (a part for each tensor), not both")
         if self.split and set(self.split) != set(self.holds):
@@ -86,12 +92,13 @@ class MapperSpec(Spec):
 
     `halo` says whether rows that neighboring tiles share are fetched again; `row_words` bounds the words of one
     ifmap row (all channels of a pass) in the buffer; `min_occupation` is the least share of the most PEs that can be
-    active; `pass_cycles` is what a pass costs to set up.
+    active; `margin` is how far latency and energy may be above the least, as a share; `pass_cycles` is what a pass
+    costs to set up.
 
     `rules` names a publication that is followed. `jssc17`: row stationary runs the passes of the Eyeriss chip, with
-    `row_words`, `min_occupation` (of objective dram) and `pass_cycles`; objective dram always runs passes. `isca16`:
-    the templates of a comparison of dataflows and its conventions of counting, with its `variant` of output stationary:
-    A (many pixels of a channel), B (several of both) or C (many channels of a pixel).
+    `row_words`, `min_occupation` and `margin` (of objective dram) and `pass_cycles`; objective dram always runs passes.
+    `isca16`: the templates of a comparison of dataflows and its conventions of counting, with its `variant` of output
+    stationary: A (many pixels of a channel), B (several of both) or C (many channels of a pixel).
     `rf_area` is the area of a byte inside a PE over one of the shared buffer: at equal area, the buffer grows by the
     register file that a dataflow does not need.
     """
@@ -100,6 +107,7 @@ class MapperSpec(Spec):
     halo: Literal["slide", "refill"] = "slide"
     row_words: Positive | None = None
     min_occupation: Share = 0.0
+    margin: Share | None = None
     pass_cycles: Annotated[int, Field(ge=0, le=10**6)] = 0
     rules: Literal["isca16", "jssc17"] | None = None
     variant: Literal["A", "B", "C"] = "B"

@@ -110,7 +110,7 @@ def plan_systolic(array: Array, layer: Layer, batch: int) -> LayerPlan:
             best = (moved["read"], moved["update"], mapping, totals, actions)
     assert best is not None
     loads, stores, mapping, totals, actions = best
-    actions |= mac_actions(layer, work.macs, spec.array.zeros)
+    actions |= mac_actions(layer, work.macs, spec.array)
     bound = array.compute_bound(work.macs, totals)
     outer = spec.memories[spec.dram]
     buffer = list(spec.memories)[1]

@@ -205,7 +205,7 @@ def plan_weight_stream(
     }
     actions = split_sums(problem, actions, sums)
     actions[spec.dram, "weight", "read"] = total_tiles * shape.rows * shape.cols
-    actions |= mac_actions(layer, work.macs, spec.array.zeros)
+    actions |= mac_actions(layer, work.macs, spec.array)
     actions["post", "", "op"] = work.b * work.m * work.n
     bound = array.compute_bound(work.macs, totals)
     compute = passes * columns * sum(size * n for size, n in chunks)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwsim.machines.pe_array.spec import ArraySpec, Tensor
 from hwsim.machines.plan import Action
 from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
-__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm", "mac_actions"]
+__all__ = ["ConvWork", "GemmWork", "as_conv", "as_gemm", "effectual_share", "mac_actions", "resting_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,35 @@ def as_gemm(layer: Layer, batch: int) -> GemmWork | None:
     return GemmWork(x.b * x.steps, x.m, x.n, x.k) if isinstance(x, Product) else None
 
 
-def mac_actions(layer: Layer, macs: int, zeros: str) -> dict[Action, int]:
-    """The MACs that are computed, and apart those that a zero in the ifmap gates; one that is skipped is in neither."""
-    idle = round(macs * (1.0 - layer.input.density)) if zeros != "compute" else 0
+def effectual_share(layer: Layer, array: ArraySpec) -> float:
+    """Share of the MACs that the array computes: no operand that it looks at is zero, zeros being independent."""
+    if array.zeros == "compute":
+        return 1.0
+    first, second = layer.input.density, layer.weight.density
+    return {"ifmap": first, "weight": second, "both": first * second}[array.zero_operands]
+
+
+def mac_actions(layer: Layer, macs: int, array: ArraySpec) -> dict[Action, int]:
+    """The MACs that are computed, and apart those that a zero gates; one that is skipped is in neither."""
+    idle = round(macs * (1.0 - effectual_share(layer, array)))
     actions: dict[Action, int] = {("mac", "", layer.input.dtype): macs - idle}
-    if idle and zeros == "gate":
+    if idle and array.zeros == "gate":
         actions["mac", "", "gated"] = idle
     return actions
+
+
+def resting_words(layer: Layer, macs: int, array: ArraySpec) -> dict[Tensor, int]:
+    """MACs that do not touch a word of a tensor.
+
+    One that is skipped touches none. One that is gated has read the operand that is zero, the ifmap first where the
+    array looks at both.
+    """
+    idle = round(macs * (1.0 - effectual_share(layer, array)))
+    if not idle:
+        return {}
+    resting: dict[Tensor, int] = {"ifmap": idle, "weight": idle, "ofmap": idle}
+    if array.zeros == "gate":
+        resting["weight" if array.zero_operands == "weight" else "ifmap"] = 0
+        if array.zero_operands == "both":
+            resting["weight"] = round(macs * (1.0 - layer.input.density))
+    return {tensor: number for tensor, number in resting.items() if number}
