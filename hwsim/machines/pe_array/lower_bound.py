@@ -150,6 +150,7 @@ def _flow(array: Array, work: GemmWork, counts: dict[Action, int], apart: bool) 
         counts["pe", psum, "read"] = work.macs - outputs
     else:
         counts["pe", fold.stationary, "fill"] = words[fold.stationary]
-        counts[buffer, psum, "read"] = max(0, ceil(work.macs / rows) - outputs)
+        side = cols if fold.along_rows == "ofmap" else rows
+        counts[buffer, psum, "read"] = max(0, ceil(work.macs / side) - outputs)
     folds, steps = folds_of(fold, rows, cols, work)
     return Fraction(folds * fold_cycles(fold, rows, cols, steps))
