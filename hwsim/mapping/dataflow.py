@@ -200,23 +200,37 @@ def templates(
     used = [dim for dim, size in problem.dims.items() if size > 1]
     spatial: list[Node] = [Loop(dim, 1, axis) for axis in axes for dim in used]
     shared = [level for level in levels if not level.inside]
-    inside: list[Node] = [Keep(level.memory, level.tensors) for level in levels if level.inside and level.tensors]
+    inside = [Keep(level.memory, level.tensors) for level in levels if level.inside and level.tensors]
     steps = [*flow.order, *(dim for dim in (*flow.inner, *problem.dims) if dim not in flow.order)]
     unit: list[Node] = [Loop(dim, 1) for dim in dict.fromkeys(steps) if dim in used]
     limits = units or {}
-    inner: list[Node] = [Loop(dim, 1) for dim in used if limits.get(dim, 1) > 1]
+    inner = [Loop(dim, 1) for dim in used if limits.get(dim, 1) > 1]
     outer = [dim for dim in used if dim not in "RS"]
+    ends = list(_registers(problem, inside, inner)) if dataflow.private else [inner]
     nests: dict[Mapping, None] = {}
     for orders in product(list(_orders(problem, outer)), repeat=len(shared) - 1):
         nodes: list[Node] = [Keep(shared[0].memory, shared[0].tensors)]
         for level, order in zip(shared[1:], orders, strict=True):
             nodes += [Loop(dim, 1) for dim in order]
             nodes.append(Keep(level.memory, level.tensors))
-        nodes += [*unit, *spatial, *(inside if dataflow.private else ()), *inner]
-        mapping = Mapping(tuple(nodes))
-        mapping.validate_structure(problem)
-        nests[mapping] = None
+        for end in ends:
+            mapping = Mapping((*nodes, *unit, *spatial, *end))
+            mapping.validate_structure(problem)
+            nests[mapping] = None
     return list(nests)
+
+
+def _registers(problem: Problem, inside: Sequence[Keep], loops: Sequence[Loop]) -> Iterator[list[Node]]:
+    """Memories of a unit above all of its loops; or one below the loops of its tensors, where a word is enough."""
+    yield [*inside, *loops]
+    if len(inside) < 2:
+        return
+    for keep in inside:
+        dims = {dim for tensor in keep.tensors for dim in problem.operand(tensor).dims}
+        above = [loop for loop in loops if loop.dim in dims]
+        if above:
+            below = [loop for loop in loops if loop.dim not in dims]
+            yield [*(other for other in inside if other is not keep), *above, keep, *below]
 
 
 def _orders(problem: Problem, dims: Sequence[str]) -> Iterator[tuple[str, ...]]:
