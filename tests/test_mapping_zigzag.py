@@ -150,7 +150,9 @@ def test_the_search_is_never_worse(name: str, monkeypatch: pytest.MonkeyPatch) -
     nests = templates(problem, "weight_stationary", LEVELS, units=units)
     monkeypatch.setattr(importlib.import_module("hwsim.mapping.search"), "Space", OneUnrolling)
     cost = cost_of(problem)
-    best = search(problem, nests, cost, array=(32, 32), units=units, capacities=capacities, policy=POLICY, effort=1_000_000_000)
+    best = search(
+        problem, nests, cost, array=(32, 32), units=units, capacities=capacities, policy=POLICY, effort=1_000_000_000
+    )
     used = {(loop.dim, loop.spatial) for loop in best.mapping.loops if loop.spatial}
     assert used <= {("K", "rows"), ("C", "cols")}
     assert best.proved
