@@ -211,3 +211,17 @@ def test_every_layer_of_a_network_is_proved(mine: Path, network: str) -> None:
     results = hwsim.simulate(machine, hwsim.load_workload(network)).results
     planned = [result for result in results if result.plan.macs]
     assert {result.plan.why[0].code for result in planned} == {"pe_array.optimum"}
+
+
+@pytest.mark.parametrize("formats", [{}, {"weight": ["csr"]}], ids=["dense", "csr"])
+@pytest.mark.parametrize("k, h", [(7, 7), (17, 9), (17, 13), (32, 9)])
+def test_a_sparse_layer_is_quickest_under_latency(mine: Path, k: int, h: int, formats: dict[str, list[str]]) -> None:
+    """Widths of a fraction of a bit, and places in the array that the dims of one tensor leave to the others."""
+    weight = {"dtype": "int8", "density": 0.3, "format": "csr"}
+    layer = hwsim.Conv2d("c", c=31, h=h, w=h, k=k, r=3, pad=1, weight=weight, input={"dtype": "int8", "density": 0.4})
+    stored = {"memories.dram.formats": formats, "memories.dram.compress": {"ifmap": "bitmask"}}
+    seconds = {}
+    for objective in OBJECTIVES:
+        machine = hwsim.load_machine(mine, set={"mapper.objective": objective, **stored})
+        seconds[objective] = cost(machine, layer)["latency"]
+    assert seconds["latency"] <= min(seconds.values()) * (1 + 1e-9)

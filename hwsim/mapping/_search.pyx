@@ -670,7 +670,9 @@ cdef void add_rest(Search* s, int a, int g) noexcept nogil:
     s.rest_tiles[a] = s.rest_tiles[a + 1] * group.tiles
     for x in range(s.n_rows):
         s.rest_cls[a][x] = s.rest_cls[a + 1][x] if s.rest_cls[a + 1][x] > group.classes[x] else group.classes[x]
-        s.rest_units[a][x] = s.rest_units[a + 1][x] * group.units[x]
+        s.rest_units[a][x] = s.rest_units[a + 1][x]
+        if s.row[x][0] < 0 or s.has[s.row[x][0]][a]:  # other axes may take what is left
+            s.rest_units[a][x] *= group.units[x]
         for k in range(s.n_classes[x]):
             s.rest[a][x * MAX_CLASSES + k] = s.rest[a + 1][x * MAX_CLASSES + k] * group.factors[x * MAX_CLASSES + k]
     for x in range(3):
