@@ -173,6 +173,62 @@ def test_a_mapping_that_cannot_be_says_what_must_hold(mine: Path, lines: list[st
         machine.plan(hwsim.Workload("one", [hwsim.Conv2d("fc", c=4096, h=1, w=1, k=64)]), batch=1)["fc"]
 
 
+ALL = "ifmap, weight, ofmap"
+GEMM = ["for M by 1", "for N by 1", "for K by 1"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "node", "message"),
+    [
+        ([f"buffer keeps {ALL}", *GEMM], 1, "must be that of the outermost memory, dram, not of buffer"),
+        (
+            [f"dram keeps {ALL}", "rf keeps weight", "spatial M by 1 on rows", *GEMM],
+            2,
+            "it must come after the spatial",
+        ),
+        ([f"dram keeps {ALL}", "spatial M by 1 on rows", f"buffer keeps {ALL}", *GEMM], 3, "come before the spatial"),
+        ([f"dram keeps {ALL}", "rf keeps weight", f"buffer keeps {ALL}", *GEMM], 3, "before the memories of PEs"),
+        ([f"dram keeps {ALL}", "for M by 1", "buffers keeps weight", *GEMM[1:]], 3, "not a memory of mine.*buffer"),
+        ([f"dram keeps {ALL}", "for M by 1", "four N by 1"], 3, "must be 'for DIM by TILE'"),
+    ],
+)
+def test_a_node_that_the_array_lacks_is_refused_at_its_line(
+    tmp_path: Path, lines: list[str], node: int, message: str
+) -> None:
+    path = tmp_path / "hand.yaml"
+    text = example() + "mappings:\n  g:\n" + "".join(f"    - {line}\n" for line in lines)
+    path.write_text(text)
+    row = text.splitlines().index("  g:") + 1 + node
+    with pytest.raises(InputError, match=rf"hand.yaml:{row}:7: mappings.g: node {node}: .*{message}"):
+        hwsim.load_machine(path).plan(hwsim.Workload("one", [hwsim.Gemm("g", m=5, n=7, k=3)]), batch=1)["g"]
+
+
+def test_a_memory_keeps_what_it_holds(mine: Path) -> None:
+    lines = [f"dram keeps {ALL}", f"buffer keeps {ALL}", "spatial M by 1 on rows", *GEMM[1:]]
+    machine = hwsim.load_machine(mine, set={"mappings.g": lines, "memories.buffer.holds": ["ifmap", "ofmap"]})
+    with pytest.raises(InputError, match=r"buffer holds ifmap, ofmap, not weight \(memories.buffer.holds\)"):
+        machine.plan(hwsim.Workload("one", [hwsim.Gemm("g", m=5, n=7, k=3)]), batch=1)["g"]
+
+
+def test_what_passes_a_memory_by_and_what_layer_is_lacking_is_told(mine: Path) -> None:
+    lines = [f"dram keeps {ALL}", "buffer keeps weight", "spatial M by 1 on rows", *GEMM[1:]]
+    machine = hwsim.load_machine(mine, set={"mappings": {"g": lines, "gg": lines}})
+    report = hwsim.simulate(machine, hwsim.Workload("one", [hwsim.Gemm("g", m=5, n=7, k=3)]))
+    assert "ifmap, ofmap bypass buffer, weight, ifmap, ofmap bypass rf" in str(report.results[0].plan.why[0])
+    assert any("mappings.gg: one has no such layer; nearest: 'g'" in str(note) for note in report.notes)
+
+
+def test_a_nest_without_an_array_is_that_with_one_place(mine: Path) -> None:
+    """A spatial loop that runs once changes nothing, wherever the array begins."""
+    layer = hwsim.Gemm("g", m=5, n=7, k=3)
+    costs = []
+    for array in ([], ["spatial M by 5 on rows"]):
+        lines = [f"dram keeps {ALL}", f"buffer keeps {ALL}", *array, f"rf keeps {ALL}", *GEMM]
+        machine = hwsim.load_machine(mine, set={"mappings.g": lines, "memories.rf.size": "512 B"})
+        costs.append(cost(machine, layer))
+    assert costs[0] == costs[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",

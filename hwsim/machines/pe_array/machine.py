@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from hwsim.energy import Prices, word_width
 from hwsim.engine.program import Program
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.pe_array.array import Array, Planner
@@ -208,9 +208,15 @@ class PeArray(Machine):
         return self.host.runs_as(layer) if self.host is not None and self._hosted(layer) else None
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
-        """What runs on the host, and what is not known of it."""
+        """What runs on the host, what is not known of it, and mappings of layers that the network lacks."""
         names = tuple(name for name in plan.names if self._hosted(plan.workload[name]))
-        return () if self.host is None else host_notes(self.host, names)
+        layers = {layer.name for layer in plan.workload.layers}
+        lost = [
+            Message("pe_array.no_such_layer", "mappings.{name}: {workload} has no such layer{hint}",
+                    {"name": name, "workload": plan.workload.name, "hint": nearest(name, layers)})
+            for name in self.spec.mappings if name not in layers and name not in plan.names
+        ]  # fmt: skip
+        return (*lost, *(() if self.host is None else host_notes(self.host, names)))
 
     def constants(self) -> tuple[Constant, ...]:
         """Those of its host."""

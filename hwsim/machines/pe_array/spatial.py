@@ -17,8 +17,9 @@ from typing import cast
 
 from hwsim.energy import word_width
 from hwsim.engine.program import Pipeline, Program, Run, Stage
-from hwsim.errors import Fault, HwsimError, InputError, MappingError, nearest
+from hwsim.errors import Fault, HwsimError, InputError, MappingError
 from hwsim.machines.pe_array.array import STEPS_BIT, Array
+from hwsim.machines.pe_array.by_hand import bypasses, halves, mapping_by_hand
 from hwsim.machines.pe_array.isca16.relative import relative_cost
 from hwsim.machines.pe_array.spec import TENSORS, Tensor
 from hwsim.machines.pe_array.work import as_conv, as_gemm, mac_actions, resting_words
@@ -32,7 +33,6 @@ from hwsim.mapping import (
     Problem,
     Rate,
     batched_gemm_problem,
-    check_capacity,
     conv_problem,
     counts,
     search,
@@ -55,28 +55,12 @@ def plan_by_hand(array: Array, layer: Layer, batch: int, lines: list[str]) -> La
     InputError
         If a line is no node, a tile or a side of the array is exceeded, or a buffer is too small (which, by how much).
     """
-    spec = array.spec
     problem = _problem(array, layer, batch)
-    try:
-        mapping = Mapping.parse(lines)
-        mapping.validate(problem)
-        unknown = [memory for memory in mapping.memories if memory not in spec.memories]
-        if unknown:
-            raise MappingError(f"{unknown[0]!r} is not a memory of {spec.name}{nearest(unknown[0], spec.memories)}")
-        sides = {"rows": spec.array.rows, "cols": spec.array.cols}
-        for axis, extent in mapping.spatial_extents(problem).items():
-            if axis not in sides:
-                raise MappingError(f"{axis!r} is not an axis of the array{nearest(axis, sides)}")
-            if extent > sides[axis]:
-                raise MappingError(f"the array has {sides[axis]} {axis}; the spatial loops need {extent}")
-        try:
-            check_capacity(problem, mapping, array.capacity_bits())
-        except MappingError as error:
-            raise MappingError(f"{error}{_halves(array, str(error))}") from None
-    except MappingError as error:
-        where = array.document.where(("mappings", layer.name))
-        raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
-    why = (Message("pe_array.own_mapping", "the mapping comes from the machine file"),)
+    mapping = mapping_by_hand(array, problem, layer.name, lines)
+    text, passed = "the mapping comes from the machine file", bypasses(array.spec, mapping)
+    if passed:
+        text += "; " + ", ".join(f"{', '.join(tensors)} bypass {name}" for name, tensors in passed.items())
+    why = (Message("pe_array.own_mapping", text),)
     return lower(array, layer, batch, problem, mapping, counts(problem, mapping, _policy(array)), why)
 
 
@@ -98,7 +82,7 @@ def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
             policy=_policy(array),
         )
     except MappingError as error:
-        raise InputError([Fault("", layer.name, f"{error}{_halves(array, str(error))}")]) from None
+        raise InputError([Fault("", layer.name, f"{error}{halves(array, str(error))}")]) from None
     objective = "DRAM traffic" if spec.mapper.objective == "dram" else spec.mapper.objective
     values = {
         "nests": best.nests,
@@ -236,12 +220,6 @@ def _units(array: Array, problem: Problem) -> dict[str, int]:
     room = max(int(size) for m in private for size in (m.split.values() if m.split else [m.size]) if size is not None)
     words = max(1, room * 8 // min(operand.bits for operand in problem.operands))
     return {dim: min(size, words) for dim, size in problem.dims.items()}
-
-
-def _halves(array: Array, text: str) -> str:
-    """What double buffering leaves of the memory that an error names."""
-    memory = array.spec.memories.get(text.partition(" holds ")[0].rpartition(" ")[2])
-    return " (double_buffered: half of its size holds tiles)" if memory is not None and memory.double_buffered else ""
 
 
 def _innermost(array: Array, tensor: str, per: str) -> str | None:
