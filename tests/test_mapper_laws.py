@@ -281,3 +281,14 @@ def test_a_sparse_layer_is_quickest_under_latency(mine: Path, k: int, h: int, fo
         machine = hwsim.load_machine(mine, set={"mapper.objective": objective, **stored})
         seconds[objective] = cost(machine, layer)["latency"]
     assert seconds["latency"] <= min(seconds.values()) * (1 + 1e-9)
+
+
+def test_a_tile_that_is_no_multiple_fits_where_one_is_too_large(mine: Path) -> None:
+    """13 filters in a small buffer: two pieces of 7, each of 3 rows of the array and a rest, not three of 6."""
+    changes = {"array.rows": 3, "array.cols": 5, "dataflow": "no_local_reuse", "memories.buffer.size": "48 B"}
+    changes |= {"memories.buffer.double_buffered": False, "accumulator_bits": 8, "mapper.objective": "energy"}
+    layer = hwsim.Conv2d("c", c=5, h=9, w=9, k=13)
+    lines = [f"dram keeps {ALL}", "for K by 7", "for Q by 1", "for P by 1", f"buffer keeps {ALL}"]
+    lines += ["for K by 3", "spatial K by 1 on rows", "spatial C by 1 on cols"]
+    by_hand = cost(hwsim.load_machine(mine, set=changes | {"mappings.c": lines}), layer)["energy"]
+    assert cost(hwsim.load_machine(mine, set=changes), layer)["energy"] <= by_hand * (1 + 1e-9)

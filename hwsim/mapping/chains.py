@@ -15,6 +15,8 @@ _EACH = 12
 """Multiples up to here are all tried; beyond, four an octave."""
 _PIECES = 1000
 """Dims below this are cut into every number of pieces for the outermost buffer, larger ones into multiples."""
+_RAGGED = 64
+"""Dims up to here are also cut into the least tile for each number of pieces, no multiple of what is inside."""
 
 
 @lru_cache(maxsize=256)
@@ -71,6 +73,7 @@ def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
     u = np.minimum(x * down, size)
     tiles = np.column_stack([u, x, r])
     counts = [c, down]
+    whole = np.zeros(len(tiles), dtype=np.int64)
     for cut in range(cuts):
         at_factor: list[Ints] = []
         factors: list[Ints] = []
@@ -88,16 +91,33 @@ def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
         factors.append(most)
         at, times = np.concatenate(at_factor), np.concatenate(factors)
         outer = np.minimum(tiles[at, 0] * times, size)
+        # of multiples that leave as many pieces outside, the least
+        keep = _first_of((-(-size // outer), *tiles[at].T, *(count[at] for count in counts)), times)
+        outer, at, times = outer[keep], at[keep], times[keep]
+        if cut == cuts - 1 and size <= _RAGGED:  # the least tile; a multiple where it takes fewer steps inside
+            least = np.maximum(-(-size // -(-size // outer)), tiles[at, 0])
+            fewer = (least < outer) & (_steps(size, outer, tiles[at, 0]) < _steps(size, least, tiles[at, 0]))
+            outer, at, times = (
+                np.concatenate([least, outer[fewer]]),
+                np.append(at, at[fewer]),
+                np.append(times, times[fewer]),
+            )
+            whole = np.append(np.zeros(len(least), dtype=np.int64), np.ones(int(fewer.sum()), dtype=np.int64))
         tiles = np.column_stack([outer, tiles[at]])
         counts = [count[at] for count in counts] + [times]
-        # of multiples that leave as many pieces outside, the least
-        keep = _first_of((-(-size // outer), *tiles.T[1:], *counts[:-1]), times)
-        tiles, counts = tiles[keep], [count[keep] for count in counts]
+    if len(whole) != len(tiles):
+        whole = np.zeros(len(tiles), dtype=np.int64)
     outer = -(-size // tiles[:, 0])
     for name in (0, 1, -1):  # the least of one factor where all the others are equal
         value = tiles[:, -1] if name == -1 else counts[name]
         others = [tiles[:, -1] if name != -1 else None, *(counts[i] for i in range(len(counts)) if i != name)]
-        keep = _first_of((outer, *(o for o in others if o is not None)), value)
-        tiles, counts, outer = tiles[keep], [count[keep] for count in counts], outer[keep]
+        keep = _first_of((outer, whole, *(o for o in others if o is not None)), value)
+        tiles, counts, outer, whole = tiles[keep], [count[keep] for count in counts], outer[keep], whole[keep]
     order = np.lexsort((*tiles.T, outer))
     return tiles[order]
+
+
+def _steps(size: int, outer: Ints, inner: Ints) -> Ints:
+    """Tiles of the inner size in all pieces of the outer one."""
+    full, rest = np.divmod(size, outer)
+    return full * -(-outer // inner) + -(-rest // inner)
