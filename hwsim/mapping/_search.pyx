@@ -187,6 +187,8 @@ cdef struct Search:
     int whole[3]                         # their class in which all loops count
     double lower_energy[MAX_ROWS]
     double lower_bits[MAX_RATES][MAX_ROWS]
+    double lower_fixed                   # energy, and bits of a rate, besides
+    double lower_fixed_bits[MAX_RATES]
     int pick[MAX_AXES]
     i64 best_tiles[MAX_TILES]
     int best_pick[MAX_AXES]
@@ -340,7 +342,7 @@ cdef void bound(Search* s, int depth, int tensor, int motion, double* key) noexc
     cdef Cost* c = s.cost
     cdef int x, q, r
     cdef double v[MAX_ROWS]
-    cdef double energy = c.fixed - c.gated_price * c.gated, traffic = c.traffic_fixed, bits, t, ticks, load = 0, store = 0, work, cyc, first = 0, last
+    cdef double energy = c.fixed + s.lower_fixed - c.gated_price * c.gated, traffic = c.traffic_fixed, bits, t, ticks, load = 0, store = 0, work, cyc, first = 0, last
     cdef Rate* rate
     cdef int cls[MAX_ROWS]
     units = (s.array_rows // s.used_rows[depth]) * (s.array_cols // s.used_cols[depth])
@@ -385,7 +387,7 @@ cdef void bound(Search* s, int depth, int tensor, int motion, double* key) noexc
     work = cyc * c.tick_cycle
     for r in range(c.n_rates):
         rate = &c.rate[r]
-        bits = rate.fixed
+        bits = rate.fixed + s.lower_fixed_bits[r]
         for x in range(s.n_rows):
             bits += s.lower_bits[r][x] * v[x]
         if (m > 1 or (m == 1 and motion == STILL)) and rate.role == WORK:
@@ -1163,12 +1165,13 @@ cdef class NestSearch:
             c.energy[x] = cost["energy"][x]
             c.traffic[x] = cost["traffic"][x]
             c.gated_words[x] = cost["gated"][3][x]
-            s.lower_energy[x] = cost["lower_energy"][x]
+            s.lower_energy[x] = cost["lower_energy"][0][x]
+        s.lower_fixed = cost["lower_energy"][1]
         c.n_rates = len(cost["rates"])
         if c.n_rates > MAX_RATES:
             raise ValueError("too many rates")
         for k in range(c.n_rates):
-            role, num, den, fixed, bits, lower_bits = cost["rates"][k]
+            role, num, den, fixed, bits, lower_bits, s.lower_fixed_bits[k] = cost["rates"][k]
             c.rate[k].role, c.rate[k].num, c.rate[k].den, c.rate[k].fixed = role, num, den, fixed
             for x in range(s.n_rows):
                 c.rate[k].bits[x] = bits[x]

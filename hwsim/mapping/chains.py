@@ -120,4 +120,5 @@ def chains(size: int, cuts: int, rows: int, cols: int, unit: int) -> Ints:
 def _steps(size: int, outer: Ints, inner: Ints) -> Ints:
     """Tiles of the inner size in all pieces of the outer one."""
     full, rest = np.divmod(size, outer)
-    return full * -(-outer // inner) + -(-rest // inner)
+    steps: Ints = full * -(-outer // inner) + -(-rest // inner)
+    return steps

@@ -204,15 +204,18 @@ def _by_transfer(cost: Cost, space: Space) -> dict[str, object]:
                     total[row] += weight * factor
         return total, fixed
 
-    def lower(total: list[float]) -> list[float]:
-        """Without weights below 0: words that are shared are at most as many as those that are not."""
-        result = list(total)
+    def lower(total: list[float]) -> tuple[list[float], float]:
+        """Without weights below 0: words that are shared are at most as many as those that are not, or as MACs."""
+        result, constant = list(total), 0.0
         for x, weight in enumerate(total):
             if weight < 0:
-                same = next(y for y, row in enumerate(rows) if row[:3] == rows[x][:3] and row[3] == 0 and y != x)
-                result[same] += weight
+                same = [y for y, row in enumerate(rows) if row[:3] == rows[x][:3] and row[3] == 0 and y != x]
+                if same:
+                    result[same[0]] += weight
+                else:
+                    constant += weight * space.problem.macs
                 result[x] = 0.0
-        return result
+        return result, constant
 
     def width(role: str, operand: Operand) -> int:
         """Bits of a word of the first load or the last store."""
@@ -226,7 +229,7 @@ def _by_transfer(cost: Cost, space: Space) -> dict[str, object]:
         ticks = rate.ticks_byte
         rates.append(
             (_ROLES[rate.role], ticks.numerator, ticks.denominator, rate.fixed + int(constant), [int(b) for b in bits],
-             lower(bits))
+             *lower(bits))
         )  # fmt: skip
     gated, price, macs = cost.gated or (("", "", ""), 0.0, 0)
     words, constant = linear({gated: 1.0})
