@@ -94,17 +94,32 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
     return _simulate(machine.plan(workload, 1 if batch is None else batch))
 
 
+def _check_prices(network: NetworkPlan) -> None:
+    """Every action that is counted must have a price; raises InputError: an action of each component, with a layer."""
+    machine = network.machine
+    faults: dict[tuple[str, str], Fault] = {}
+    where = machine.document.where(("energy", "prices"))
+    for name, plan in zip(network.names, network, strict=True):
+        for (component, _, action), count in plan.counts.items():
+            try:
+                if count:
+                    machine.prices.of(component, action)
+            except HwsimError as error:
+                part = (component, action if component == "mac" else "")
+                faults.setdefault(part, Fault(where, name, str(error)))
+    if faults:
+        raise InputError(faults.values())
+
+
 def _simulate(network: NetworkPlan) -> Report:
     machine, workload, batch = network.machine, network.workload, network.batch
     prices = machine.prices
+    _check_prices(network)
     results = []
     for name, plan in zip(network.names, network, strict=True):
         timeline = _timeline(machine.cache, plan.program)
         seconds = machine.timebase.seconds(timeline.end)
-        try:
-            energy = dynamic_energy(plan.counts, plan.word_bits, prices)
-        except HwsimError as error:
-            raise InputError([Fault("", name, str(error))]) from None
+        energy = dynamic_energy(plan.counts, plan.word_bits, prices)
         off_chip = sum(pj for (component, _, _), pj in energy.items() if prices.off_chip(component))
         results.append(
             LayerResult(

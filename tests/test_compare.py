@@ -53,6 +53,18 @@ def test_variants_of_a_network_stand_together() -> None:
     assert [entry.label for entry in group.entries] == ["lenet5_caffe", "lenet5_int16"]
 
 
+def test_a_file_with_a_base_is_what_its_base_is(tmp_path: Path, capsys) -> None:
+    """A machine by its base alone, over a file of its own, beside one that comes with hwsim."""
+    (tmp_path / "one.yaml").write_text("base: stm32h7a3\nname: one\n")
+    (tmp_path / "two.yaml").write_text("base: one.yaml\nname: two\nclocks: {core: 140 MHz}\n")
+    code, out, _ = call(capsys, "compare", tmp_path / "one.yaml", tmp_path / "two.yaml", "ad")
+    assert code == 0
+    assert "2.00x" in out
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\n")
+    assert call(capsys, "show", tmp_path / "a.yaml")[0] == 2
+
+
 def test_command_compares_every_pair(capsys) -> None:
     code, out, _ = call(capsys, "compare", "stm32h7a3", "kws", "nucleo_l4r5zi", "ad", "--json", "-")
     runs = json.loads(out)["runs"]

@@ -85,6 +85,21 @@ def test_a_run_says_between_which_nodes_its_prices_lie() -> None:
         notes(node="5 nm")
 
 
+def test_the_price_of_dram_does_not_change_with_the_node_of_the_chip() -> None:
+    """640 pJ of 32 bits are those of a part beside the chip (Han et al., ISCA 2016, table I)."""
+    for node in ("45 nm", "7 nm"):
+        prices = hwsim.load_machine("systolic_ws", set={"energy.node": node}).prices
+        assert prices.of("dram", "read").energy_pj == 640
+        assert (prices.of("pe", "read").energy_pj == 1) == (node == "45 nm")
+
+
+@pytest.mark.parametrize(("size", "note"), [("4 KiB", True), ("8 KiB", False), ("1 MiB", False), ("2 MiB", True)])
+def test_a_run_says_which_sram_the_table_does_not_reach(size: str, note: bool) -> None:
+    report = hwsim.simulate(hwsim.load_machine("systolic_ws", set={"energy.prices.sram.sram": size}), WORK)
+    text = f"energy.prices.sram: {size} is extrapolated; the SRAMs of horowitz_45nm are 8 KiB to 1 MiB"
+    assert (text in [str(message).replace(".0 ", " ") for message in report.notes]) == note
+
+
 @pytest.mark.parametrize("name", table_names())
 def test_every_entry_has_a_source(name: str) -> None:
     table = load_table(name)
@@ -119,15 +134,20 @@ def test_energy_is_counts_times_prices_plus_static_power_times_time(name: str) -
 
 
 def test_a_missing_price_is_an_error_that_names_it(tmp_path) -> None:
-    text = (
-        (hwsim.machines.machine_folder() / "systolic_ws.yaml")
-        .read_text()
-        .replace("    pe: {entry: register_32b}\n", "")
-    )
+    text = (hwsim.machines.machine_folder() / "systolic_ws.yaml").read_text()
+    for line in ("    pe: {entry: register_32b}\n", "    sram: {sram: memory}\n"):
+        assert line in text
+        text = text.replace(line, "")
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(HwsimError, match=r"energy\.prices must give pe\.\w+ .*valid: 'dram'"):
+    with pytest.raises(InputError) as error:
         hwsim.simulate(hwsim.load_machine(path), WORK)
+    where, line = str(path), text.splitlines().index("  prices:") + 2
+    sram, pe = str(error.value).splitlines()  # all that lack one at once, at the line of the prices
+    for fault, part in ((sram, "sram"), (pe, "pe")):
+        assert fault.startswith(f"{where}:{line}:5: c: energy.prices must give {part}.")
+        assert f", or {part} for all of its actions (" in fault
+        assert "valid: 'dram'" in fault
 
 
 def test_an_unknown_energy_is_shown_and_never_a_number(tmp_path) -> None:

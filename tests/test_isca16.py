@@ -372,7 +372,7 @@ def test_what_does_not_fit_is_told(changes: dict[str, object], workload: str, ba
         ({"mapper.objective": "latency"}, "objective must be energy, not latency"),
         ({"mapper.rules": "isca17"}, "nearest: 'isca16'"),
         ({"mapper.variant": "D"}, "known names, not 'D'"),
-        ({"array.zeros": "skip"}, "zeros must be computed or gated, not skipped"),
+        ({"array.zeros": "skip"}, "array.zeros: must be compute or gate, not skip"),
     ],
 )
 def test_bad_rules_are_told_at_once(changes: dict[str, object], message: str) -> None:

@@ -162,7 +162,7 @@ def test_a_narrow_port_binds(folder: Path) -> None:
     [
         ({"memories__spad__size": "1 B"}, CONV, "c: spad holds 1 B; .* too much"),
         ({"memories__level1__split": {"ifmap": "1 B", "ofmap": "8 KiB"}}, CONV, "level1 holds 1 B; ifmap .* too much"),
-        ({"array__zeros": "skip"}, CONV, "zeros must be computed or gated, not skipped"),
+        ({"array__zeros": "skip"}, CONV, "array.zeros: must be compute or gate, not skip"),
         ({"memories__level2__size": "2 B"}, FC, "fc: level2 holds 1 B; .* = 6 B: 5 B too much .double_buffered: half"),
     ],
 )

@@ -45,6 +45,7 @@ class Prices:
         self.table = load_table(spec.table, beside)
         self.sizes = sizes or {}
         self._parts: dict[str, Prices] = {}
+        self._extrapolated: list[Message] = []
         self._prices = {
             key: self._resolve(key, price)
             for key, price in spec.prices.items()
@@ -58,6 +59,10 @@ class Prices:
 
     @property
     def notes(self) -> tuple[Message, ...]:
+        """SRAMs that the table does not reach, and nodes between which energy is interpolated."""
+        return (*self._extrapolated, *self._interpolated())
+
+    def _interpolated(self) -> tuple[Message, ...]:
         """Nodes without a published polynomial, and those between which their energy is interpolated."""
         spec, table = self.spec, self.table
         scaled = any(price.entry is not None or price.sram is not None for price in spec.prices.values())
@@ -86,11 +91,11 @@ class Prices:
             return Price(math.nan, None, price.source or "stated as unknown")
         if price.energy is not None:
             return Price(float(price.energy) * price.times, price.bits, price.source or "", price.fitted)
-        table, bits = self.table, price.bits
+        table, bits, scaled = self.table, price.bits, True
         if price.entry is not None:
             entry = table.entry(price.entry)
             energy, source, fitted = float(entry.energy), entry.source, price.fitted or entry.fitted
-            bits = bits or entry.bits
+            bits, scaled = bits or entry.bits, not entry.off_chip
         else:
             assert price.sram is not None
             bits = bits or 64
@@ -100,7 +105,11 @@ class Prices:
             size = self.sizes[name] if price.sram == "memory" else price.sram
             energy, fitted = table.sram_read(float(size), bits), price.fitted
             source = f"{table.source} (SRAM curve at {format_size(int(size))})"
-        if self.spec.node is not None or self.spec.voltage is not None:
+            if around := table.outside(float(size)):
+                values = {"price": key, "bytes": int(size), "least": around[0], "most": around[1], "table": table.name}
+                template = "energy.prices.{price}: {bytes:size} is extrapolated; the SRAMs of {table} are {least:size} "
+                self._extrapolated.append(Message("energy.sram", template + "to {most:size}", values))
+        if scaled and (self.spec.node is not None or self.spec.voltage is not None):
             node = float(self.spec.node * 10**9) if self.spec.node is not None else table.node_nm
             voltage = float(self.spec.voltage if self.spec.voltage is not None else table.voltage)
             energy = table.at(energy, node, voltage)
@@ -121,8 +130,8 @@ class Prices:
             if name in self._prices:
                 return self._prices[name]
         raise HwsimError(
-            f"energy.prices must give {key} (an energy with its source, an entry of {self.table.name!r}, an sram size, "
-            f"or unknown: true){nearest(key, self._prices)}"
+            f"energy.prices must give {key}, or {component} for all of its actions (an energy with its source, an "
+            f"entry of {self.table.name!r}, an sram size, or unknown: true){nearest(key, self._prices)}"
         )
 
     def _mac(self, dtype: str, price: PriceSpec) -> Price:
@@ -140,7 +149,11 @@ class Prices:
         raise HwsimError(
             f"energy.prices must give a MAC in {dtype}: {lack}; add mac.{dtype}: {{entry: {entry}}}, or an energy with "
             f"its source"
-            + (f", or {dtype} to the format of mac if its multiplier computes it" if price.formats else "")
+            + (
+                f", or format: [{', '.join((*price.formats, dtype))}] to mac if its multiplier computes both"
+                if price.formats
+                else ""
+            )
         )
 
     def off_chip(self, component: str) -> bool:

@@ -24,10 +24,11 @@ _TABLES = Path(__file__).parent / "tables"
 
 
 class Entry(Spec):
-    """The price of one named operation or access of `bits` bits."""
+    """The price of one named operation or access of `bits` bits; one `off_chip` does not scale with the node."""
 
     energy: Energy
     bits: Annotated[int, Field(gt=0, le=65536)] | None = None
+    off_chip: bool = False
     source: str
     fitted: str | None = None
 
@@ -77,6 +78,11 @@ class CostTable(Spec):
         above = next((i for i in range(1, len(logs) - 1) if x <= logs[i][0]), len(logs) - 1)
         (x0, y0), (x1, y1) = logs[above - 1], logs[above]
         return math.exp(y0 + (x - x0) * (y1 - y0) / (x1 - x0)) * width_bits
+
+    def outside(self, size_bytes: float) -> tuple[int, int] | None:
+        """The smallest and the largest SRAM of the table in bytes, if a size is not between them."""
+        sizes = [int(point.size) for point in self.sram]
+        return None if min(sizes) <= size_bytes <= max(sizes) else (min(sizes), max(sizes))
 
     def at(self, energy: float, node_nm: float, voltage: float) -> float:
         """Carry an energy of this table to another node and voltage (Stillmaker and Baas 2017)."""

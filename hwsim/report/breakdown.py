@@ -132,6 +132,7 @@ def _join(shares: Mapping[str, float]) -> str:
 def binding(result: LayerResult) -> str:
     """The bottleneck of a layer, in a sentence."""
     shares = dict(sorted(busy_shares(result).items(), key=lambda item: -item[1]))
+    name = "the array" if result.bound.startswith("array shape") else result.bound
     if not shares:
         return f"takes no time: {result.bound}"
     if result.plan.limits and result.latency_s:
@@ -141,12 +142,12 @@ def binding(result: LayerResult) -> str:
         busiest, part = max(busy_shares(result, by_stage=True).items(), key=lambda item: item[1])
         return f"{result.bound} limits the layer as a whole; {busiest} is busy {part:.0%} of the time"
     if len(shares) == 1 and math.isclose(shares.get(result.bound, 0.0), 1.0):
-        return f"{result.bound} is busy all the time"
+        return f"{name} is busy all the time"
     if in_turn(result):
         return f"in sequence: {_join(shares)}"
     stages = [t for (_, stage), t in result.timeline.stages.items() if result.plan.bounds.get(stage) == result.bound]
     stage = max(stages, key=lambda totals: totals.busy, default=None)
-    sentence = f"{result.bound} is busy {shares.get(result.bound, 0.0):.0%} of the time"
+    sentence = f"{name} is busy {shares.get(result.bound, 0.0):.0%} of the time"
     causes = waits(stage) if stage is not None and len(stages) == 1 else {}
     if causes and stage is not None:
         cause, share = next(iter(causes.items()))

@@ -133,8 +133,25 @@ def kind_of(name: str) -> str:
     if {"entries", "node", "voltage"} <= keys:
         return "table"
     # Only a network lists layers; only a machine has a kind, its own or that of its base.
-    is_machine = "kind" in keys or (not {"layers", "density", "dtype"} & keys and data.get("base") in machine_names())
+    is_machine = "kind" in keys or (not {"layers", "density", "dtype"} & keys and _is_machine(data.get("base"), name))
     return "machine" if is_machine else "workload"
+
+
+def _is_machine(base: object, file: str) -> bool:
+    """Whether the base of a file leads to a machine: one that comes with hwsim, or a file with a kind."""
+    path = Path(file)
+    for _ in range(32):  # a circle of bases is no machine
+        if not isinstance(base, str) or Path(base).suffix.lower() not in (".yaml", ".yml"):
+            return base in machine_names()
+        path = path.parent / base
+        if not path.is_file():
+            return False
+        data = read_yaml(path).data
+        keys = set(data) if isinstance(data, dict) else set()
+        if "kind" in keys or not keys:
+            return bool(keys)
+        base = data.get("base")
+    return False
 
 
 def _shape(layer: Layer, tensor: str) -> str:

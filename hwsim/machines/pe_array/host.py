@@ -83,7 +83,8 @@ def host_notes(host: Machine, layers: tuple[str, ...]) -> tuple[Message, ...]:
     """What runs on the host and what that leaves out; that its energy is not known."""
     if not layers:
         return ()
-    template = "run on the host {host} while the array waits (one memory: no copies; its idle power is not counted)"
+    template = "run on the host {host} while the array waits (one memory: no copies; its area and its idle power are "
+    template += "not counted)"
     notes = [Message("pe_array.host", template, {"host": host.name}, layers=layers)]
     if host.prices.spec.static is None:
         template = "energy on the host is unknown: the file of {host} gives no power"

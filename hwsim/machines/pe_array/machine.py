@@ -159,10 +159,11 @@ class PeArray(Machine):
             able = ", ".join(name for name, flow in DATAFLOWS.items() if flow.fold is not None)
             raise ValueError(f"dataflow of a systolic array must be one of {able}, not {self.spec.dataflow!r}")
         if self.spec.array.zeros == "skip" and self.array.planner != "passes":
-            raise ValueError(
-                "array.zeros: only a row-stationary chip (mapper.rules: jssc17) lets PEs run ahead of each other; "
-                "here zeros must be computed or gated, not skipped"
+            message = (
+                "must be compute or gate, not skip, on this array: only the passes of a row-stationary chip (dataflow: "
+                "row_stationary, wiring: noc, mapper.rules: jssc17) let PEs run ahead of each other"
             )
+            raise InputError([Fault(self.document.where(("array", "zeros")), "array.zeros", message)])
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         if parts := layer.grouped(batch):

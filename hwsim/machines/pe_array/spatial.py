@@ -90,7 +90,7 @@ def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
         "tilings": f"{best.tilings:.2g}" if best.tilings >= 1e6 else f"{best.tilings:,.0f}",
         "mappings": best.mappings,
         "objective": objective,
-        "gap": best.gap,
+        "gap": max(best.gap, 0.001),
     }
     text = "least {objective} over {tilings} tilings of {nests:count loop nest}: {branches:,} branches, "
     text += "{mappings:,} counted; "
@@ -99,7 +99,12 @@ def plan_by_search(array: Array, layer: Layer, batch: int) -> LayerPlan:
     else:
         text += "stopped there, within {gap:.1%} of the lower bound"
     why = Message("pe_array.optimum" if best.proved else "pe_array.within_bound", text, values)
-    return lower(array, layer, batch, problem, best.mapping, best.counts, (why,))
+    plan = lower(array, layer, batch, problem, best.mapping, best.counts, (why,))
+    if objective != "latency" and any(bound.startswith("array shape") for bound in plan.bounds.values()):
+        template = "PEs stay idle where that saves {saved}; mapper.objective=latency looks for the least time"
+        saved = {"edp": "energy times time"}.get(objective, objective)
+        plan = replace(plan, why=(*plan.why, Message("pe_array.idle", template, {"saved": saved})))
+    return plan
 
 
 def cost_of(array: Array, layer: Layer, problem: Problem) -> Cost:
