@@ -17,6 +17,7 @@ from hwsim.cli.options import (
     set_option,
     shape_option,
     shapes_of,
+    simulate,
     write,
 )
 from hwsim.errors import HwsimError, InputError
@@ -48,7 +49,6 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
 def _entries(
     machines: list[tuple[str, Machine]], workloads: list[Workload], reports: list[Entry], batch: int, layers: str | None
 ) -> list[Entry]:
-    import hwsim
     from hwsim.report.groups import Entry, entry_of
 
     entries = list(reports)
@@ -56,7 +56,7 @@ def _entries(
     for workload, (label, machine) in product(workloads, machines):
         try:
             plan = machine.plan(workload, batch)
-            entries.append(entry_of(hwsim.simulate(plan.select(layers) if layers else plan), label))
+            entries.append(entry_of(simulate(plan.select(layers) if layers else plan), label))
         except HwsimError as error:
             faults.append(error)
             entries.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))

@@ -12,6 +12,7 @@ from hwsim.cli.options import (
     plan_of,
     set_option,
     shape_option,
+    simulate,
     workload_argument,
 )
 
@@ -37,7 +38,6 @@ def explain(
     Examples:
       hwsim explain eyeriss_v1 alexnet conv3 --batch 4
     """
-    import hwsim
     from hwsim.report.explain import print_explanation
 
     plan = plan_of(machine, workload, batch, changes, shapes)
@@ -45,5 +45,5 @@ def explain(
     for name in names:
         if name in plan.hosts:
             click.echo(f"{name} is fused into the kernel of {plan.hosts[name]}, which is explained instead:")
-    report = hwsim.simulate(plan.part({plan.hosts.get(name, name) for name in names}))
+    report = simulate(plan.part({plan.hosts.get(name, name) for name in names}))
     print_explanation(report, console_of())

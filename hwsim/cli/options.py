@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hwsim.machines import NetworkPlan
+    from hwsim.report.report import Report
 
 __all__ = [
     "batch_option",
@@ -28,6 +31,7 @@ __all__ = [
     "set_option",
     "shape_option",
     "shapes_of",
+    "simulate",
     "workload_argument",
     "write",
 ]
@@ -106,6 +110,26 @@ def plan_of(
 
     network = hwsim.load_workload(workload, shape=shapes_of(shapes))
     return hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
+
+
+def simulate(plan: NetworkPlan) -> Report:
+    """Simulate a plan; on a terminal, planning that takes longer than a second has a progress bar."""
+    import hwsim
+
+    if sys.stderr.isatty():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = TextColumn("planning {task.description:<24}"), BarColumn(), MofNCompleteColumn()
+        with ExitStack() as stack:
+            bar = Progress(*columns, console=console_of(error=True), transient=True)
+            task, begin, shown = bar.add_task("", total=len(plan)), monotonic(), False
+            for number, name in enumerate(plan.names):
+                if not shown and monotonic() - begin > 1:
+                    stack.enter_context(bar)
+                    shown = True
+                bar.update(task, description=name, completed=number)
+                plan[name]
+    return hwsim.simulate(plan)
 
 
 def write(text: str, target: str) -> None:

@@ -14,6 +14,7 @@ from hwsim.cli.options import (
     plan_of,
     set_option,
     shape_option,
+    simulate,
     workload_argument,
     write,
 )
@@ -85,10 +86,8 @@ def run(
     if every is None and options:
         names = ", ".join("--for" if key == "duration" else f"--{key}" for key in options)
         raise InputError(f"{names} must come with --every, as --every '1 s'")
-    import hwsim
-
     plan = plan_of(machine, workload, batch, changes, shapes)
-    report = hwsim.simulate(plan.select(layers) if layers else plan)
+    report = simulate(plan.select(layers) if layers else plan)
     scenario = None
     if every is not None:
         from hwsim.scenario import duty_cycle
