@@ -108,7 +108,6 @@ class MeasuredComparison:
             "messages": [note.to_dict() for note in self.notes],
         }
 
-
     def to_csv(self) -> str:
         """One line per row, then what was only predicted or only measured, then the whole run."""
         run, text = self.measurement, io.StringIO()
