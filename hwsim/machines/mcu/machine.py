@@ -27,6 +27,7 @@ from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, loa
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
+from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES, weight_formats
@@ -96,6 +97,10 @@ class Mcu(Machine):
     def _libraries(self) -> list[McuLibrary]:
         """Those that come with hwsim and exist for the core."""
         return [library for library in map(load_library, library_names()) if self.spec.core in library.cores]
+
+    def converted(self, network: Workload) -> Workload:
+        """The network in the file's `precision`."""
+        return in_precision(network, self.spec.precision)
 
     @property
     def core_clock(self) -> str:
@@ -324,7 +329,8 @@ class Mcu(Machine):
             "library": library.name, "core": self.spec.core, "uncertainty": spread, "source": library.source,
         }  # fmt: skip
         template = f"library {{library}} on {{core}}: expected {what} error about {{uncertainty:.0%}}; {{source}}"
-        messages = [Message("mcu.library", template, values), *self._assumptions(), *self._format_notes(workload)]
+        messages = [Message("mcu.library", template, values), *precision_notes(self.spec.precision)]
+        messages += [*self._assumptions(), *self._format_notes(workload)]
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
         unknown = list(dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque"))
         if unknown:
