@@ -119,14 +119,23 @@ def compare(
     if measure is not None:
         from hwsim.cli.runtime import compare_with_runtime
 
-        conflicts = {"--csv": csv_file, "--html": html_file, "--layers": layers}
+        conflicts = {"--html": html_file, "--layers": layers}
         if names := [name for name, value in conflicts.items() if value]:
-            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json only")
+            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json and --csv")
         if device == "cuda" and threads:
             raise InputError("--threads must be left out with --device cuda")
         sizes = shapes_of(shapes)
         compare_with_runtime(
-            arguments, measure, threads or 1, batch, runs, changes_of(changes), sizes, json_file, device or "cpu"
+            arguments,
+            measure,
+            threads or 1,
+            batch,
+            runs,
+            changes_of(changes),
+            sizes,
+            json_file,
+            device or "cpu",
+            csv_file,
         )
         return
     if threads or runs or device:
