@@ -115,7 +115,7 @@ def _entries(
     help="With --measure: number of runs (default: ten seconds).",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write a row per run as CSV ('-': standard output).")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write a row per run as CSV; with --measure, per layer.")
 @click.option("--layer-csv", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
 @click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML page with charts.")
 def compare(
@@ -154,15 +154,24 @@ def compare(
     if measure is not None:
         from hwsim.cli.runtime import compare_with_runtime
 
-        conflicts: dict[str, str | None] = {"--csv": csv_file, "--html": html_file, "--layers": layers}
-        conflicts |= {"--layer-csv": layer_csv, "--every": every, "--battery": battery}
+        conflicts = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
+        conflicts |= {"--every": every, "--battery": battery}
         if names := [name for name, value in conflicts.items() if value]:
-            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json only")
+            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json and --csv")
         if device == "cuda" and threads:
             raise InputError("--threads must be left out with --device cuda")
         sizes = shapes_of(shapes)
         compare_with_runtime(
-            arguments, measure, threads or 1, batch, runs, changes_of(changes), sizes, json_file, device or "cpu"
+            arguments,
+            measure,
+            threads or 1,
+            batch,
+            runs,
+            changes_of(changes),
+            sizes,
+            json_file,
+            device or "cpu",
+            csv_file,
         )
         return
     if threads or runs or device:

@@ -251,8 +251,15 @@ class Cpu(Machine):
                 f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
                 {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
             ),
+            *self._power_note(),
             *resident_weights(plan, "caches"),
         )
+
+    def _power_note(self) -> tuple[Message, ...]:
+        """What peak and power are those of, where some cores are idle."""
+        used, cores = self.spec.used_cores, self.spec.all_cores
+        template = "peak, idle power and energy are those of {used} of {cores} cores; the others are not counted"
+        return (Message("cpu.cores", template, {"used": used, "cores": cores}),) if used < cores else ()
 
     def idle_keys(self) -> dict[str, Message | str]:
         """Memory keys that the cost model does not read."""

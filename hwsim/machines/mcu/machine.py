@@ -15,6 +15,7 @@ from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.mcu.features import (
     BOUNDS,
     CLASSES,
+    SIGNAL,
     TERMS,
     features,
     live_macs,
@@ -27,6 +28,7 @@ from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, loa
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
+from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES, weight_formats
@@ -96,6 +98,10 @@ class Mcu(Machine):
     def _libraries(self) -> list[McuLibrary]:
         """Those that come with hwsim and exist for the core."""
         return [library for library in map(load_library, library_names()) if self.spec.core in library.cores]
+
+    def converted(self, network: Workload) -> Workload:
+        """The network in the file's `precision`."""
+        return in_precision(network, self.spec.precision)
 
     @property
     def library_name(self) -> str:
@@ -175,7 +181,7 @@ class Mcu(Machine):
         key = library.name, number_format
         if key not in self._unit_cycles:
             self._unit_cycles[key] = {
-                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in TERMS
+                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in (*TERMS, *SIGNAL)
             }
         return self._unit_cycles[key]
 
@@ -258,6 +264,8 @@ class Mcu(Machine):
 
     def _kernel(self, layer: Layer, units: Mapping[str, float]) -> str:
         """Whose kernel runs a layer, as a user reads it."""
+        if any(term in SIGNAL for term in units):
+            return "floating-point code for signals"
         kind = next((CLASSES[term] for term in units if term.endswith("_mac")), "simple")
         dtype = _format(layer, self.library)
         name = self.library.kernels(dtype).name
@@ -265,7 +273,9 @@ class Mcu(Machine):
 
     def runs_as(self, layer: Layer) -> str | None:
         """The kernels' format, for layers without MACs; those with MACs are refused where there is none."""
-        return None if layer.macs else _format(layer, self.library)
+        x = layer.lower(1)
+        signal = isinstance(x, Stream) and x.spectrum is not None
+        return None if layer.macs or signal else _format(layer, self.library)
 
     def planned_on(self) -> dict[str, Any]:
         """Power is the price of time; no plan depends on it, but for the clock that it was measured at."""
@@ -336,7 +346,8 @@ class Mcu(Machine):
             "library": library.name, "core": self.spec.core, "uncertainty": spread, "source": library.source,
         }  # fmt: skip
         template = f"library {{library}} on {{core}}: expected {what} error about {{uncertainty:.0%}}; {{source}}"
-        messages = [Message("mcu.library", template, values), *self._assumptions(), *self._format_notes(workload)]
+        messages = [Message("mcu.library", template, values), *precision_notes(self.spec.precision)]
+        messages += [*self._assumptions(), *self._format_notes(workload)]
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
         unknown = list(dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque"))
         if unknown:
@@ -488,7 +499,7 @@ class Mcu(Machine):
     def constants(self) -> tuple[Constant, ...]:
         """What a unit of each term costs under the library on this core."""
         library, core = self.library, self.spec.core
-        costs = {term: library.cycles(term, core) * self.spec.pace for term in TERMS}
+        costs = {term: library.cycles(term, core) * self.spec.pace for term in (*TERMS, *SIGNAL)}
         where = f"{library.source}; core: {load_core(core).source}"
         return tuple(
             Constant(f"{library.name}: {term}", f"{cycles:.4g} cycles", where, library.fitted)

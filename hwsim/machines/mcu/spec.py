@@ -12,6 +12,7 @@ from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
 from hwsim.machines.mcu.library import load_core
+from hwsim.machines.precision import Precision
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Workload, load_workload, workload_names
 
@@ -118,12 +119,14 @@ class McuSpec(MachineSpec):
     """A microcontroller on its board.
 
     `pace` is the board's cycles over those of the core's factors (flash, cache, bus); `library` a name or a path.
+    `precision` is the number format that all layers run in; ``workload``: each in that of its tensors.
     """
 
     kind: Literal["mcu"]
     core: Name
     clock: Name = "core"
     library: Annotated[str, Field(min_length=1, max_length=300)]
+    precision: Precision = "workload"
     flash: FlashSpec
     ram: RamSpec
     power: PowerSpec
