@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from hwsim.message import Message, layer_names
+from hwsim.message import Message
 from hwsim.report.groups import Entry, Group
 
 __all__ = ["common_libraries", "comparability"]
@@ -20,33 +20,26 @@ def comparability(group: Group) -> Iterator[Message]:
     yield from _cycle_messages(group.entries)
 
 
-def _by(entries: Sequence[Entry], words: Sequence[str]) -> dict[str, list[str]]:
-    """Labels of the runs by a word of each; empty unless different machines have different words."""
-    labels: dict[str, list[str]] = {}
-    words_of: dict[str, set[str]] = {}
-    for entry, word in zip(entries, words, strict=True):
-        if word:
-            labels.setdefault(word, []).append(entry.label)
-            words_of.setdefault(entry.word("machine"), set()).add(word)
+def _differing(entries: Sequence[Entry], words: Sequence[str]) -> list[str]:
+    """The words of the runs, each once; none unless different machines have different ones."""
+    machines = {entry.word("machine") for entry, word in zip(entries, words, strict=True) if word}
+    distinct = list(dict.fromkeys(filter(None, words)))
     # Runs of one machine on two libraries compare just these.
-    return labels if len(words_of) > 1 and len(labels) > 1 else {}
+    return distinct if len(machines) > 1 and len(distinct) > 1 else []
 
 
 def _library_warning(entries: Sequence[Entry]) -> Iterator[Message]:
-    labels = _by(entries, [entry.word("library_name") for entry in entries])
-    if not labels:
+    libraries = _differing(entries, [entry.word("library_name") for entry in entries])
+    if not libraries:
         return
-    names = [f"{library} ({layer_names(runs)})" for library, runs in labels.items()]
-    template = "libraries differ, so ratios compare libraries too: {libraries}. "
-    values: dict[str, object] = {"libraries": "; ".join(names)}
+    values: dict[str, object] = {"libraries": libraries}
+    template = "libraries differ, so ratios compare libraries too; "
     if common := common_libraries(entries):
-        template += "One library for all: --set library={library}"
-        values["library"] = common[0]
-        if common[1:]:
-            template += " (or {others})"
-            values["others"] = layer_names(common[1:])
+        values |= {"library": common[0], "others": common[1:]}
+        more = f" (or {common[1]}" + (f" and {len(common) - 2} more)" if common[2:] else ")") if common[1:] else ""
+        template += f"one for all: --set library={{library}}{more}"
     else:
-        template += "No library that comes with hwsim runs on all"
+        template += "no library that comes with hwsim runs on all: {libraries}"
     yield Message("compare.libraries", template, values, "warning")
 
 
@@ -60,11 +53,9 @@ def common_libraries(entries: Sequence[Entry]) -> list[str]:
 
 def _energy_warning(entries: Sequence[Entry]) -> Iterator[Message]:
     priced = [entry for entry in entries if entry.word("energy_scope") != "unknown"]
-    labels = _by(priced, [entry.energy_origin for entry in priced])
-    if labels:
-        template = "energies differ in what they cover or rest on: {origins}. Compare energy only within one of these"
-        origins = [f"{origin}: {layer_names(runs)}" for origin, runs in labels.items()]
-        yield Message("compare.energy", template, {"origins": "; ".join(origins)}, "warning")
+    if origins := _differing(priced, [entry.energy_origin for entry in priced]):
+        template = "energies differ in what they cover or rest on: {origins}; compare energy only within one of these"
+        yield Message("compare.energy", template, {"origins": origins}, "warning")
 
 
 _OF_ALL = {
