@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.cpu.context import CpuContext, contexts_of
@@ -15,7 +16,7 @@ from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
-from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, load_library
+from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
 from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
@@ -153,6 +154,20 @@ class Cpu(Machine):
             for layer in workload
             if self.spec.precision != "workload" or (layer.macs and self.dtype_of(layer) != layer.output.dtype)
         }
+
+    @property
+    def library_name(self) -> str:
+        """The inference library."""
+        return self.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """All that come with hwsim."""
+        return library_names()
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """Prices are shares of the TDP, in which idle power may be a guess."""
+        return EnergyOrigin("processor, DRAM", "estimate")
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """Layers that the library fuses into the previous one."""

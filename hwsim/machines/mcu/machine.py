@@ -7,6 +7,7 @@ from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
@@ -14,6 +15,7 @@ from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.mcu.features import (
     BOUNDS,
     CLASSES,
+    SIGNAL,
     TERMS,
     features,
     live_macs,
@@ -102,6 +104,22 @@ class Mcu(Machine):
         return in_precision(network, self.spec.precision)
 
     @property
+    def library_name(self) -> str:
+        """The kernel library."""
+        return self.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """Those of any vendor, and of the one whose library this is; measured on the core before scaled ones."""
+        able = [library for library in self._libraries() if library.vendor in (None, self.library.vendor)]
+        able.sort(key=lambda library: library.cores[self.spec.core].fitted is None)
+        return tuple(library.name for library in able)
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """What the file says of its power."""
+        return EnergyOrigin(self.spec.power.covers, self.spec.power.basis)
+
+    @property
     def core_clock(self) -> str:
         """The clock of the core."""
         return self.spec.clock
@@ -163,7 +181,7 @@ class Mcu(Machine):
         key = library.name, number_format
         if key not in self._unit_cycles:
             self._unit_cycles[key] = {
-                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in TERMS
+                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in (*TERMS, *SIGNAL)
             }
         return self._unit_cycles[key]
 
@@ -246,6 +264,8 @@ class Mcu(Machine):
 
     def _kernel(self, layer: Layer, units: Mapping[str, float]) -> str:
         """Whose kernel runs a layer, as a user reads it."""
+        if any(term in SIGNAL for term in units):
+            return "floating-point code for signals"
         kind = next((CLASSES[term] for term in units if term.endswith("_mac")), "simple")
         dtype = _format(layer, self.library)
         name = self.library.kernels(dtype).name
@@ -253,7 +273,9 @@ class Mcu(Machine):
 
     def runs_as(self, layer: Layer) -> str | None:
         """The kernels' format, for layers without MACs; those with MACs are refused where there is none."""
-        return None if layer.macs else _format(layer, self.library)
+        x = layer.lower(1)
+        signal = isinstance(x, Stream) and x.spectrum is not None
+        return None if layer.macs or signal else _format(layer, self.library)
 
     def planned_on(self) -> dict[str, Any]:
         """Power is the price of time; no plan depends on it, but for the clock that it was measured at."""
@@ -477,7 +499,7 @@ class Mcu(Machine):
     def constants(self) -> tuple[Constant, ...]:
         """What a unit of each term costs under the library on this core."""
         library, core = self.library, self.spec.core
-        costs = {term: library.cycles(term, core) * self.spec.pace for term in TERMS}
+        costs = {term: library.cycles(term, core) * self.spec.pace for term in (*TERMS, *SIGNAL)}
         where = f"{library.source}; core: {load_core(core).source}"
         return tuple(
             Constant(f"{library.name}: {term}", f"{cycles:.4g} cycles", where, library.fitted)
