@@ -129,11 +129,13 @@ class McuLibrary(Spec):
 
     `costs` are cycles of `core` for each unit of a term; `cores` those that it exists for. `dead_channels` says whether
     the stack leaves dead channels out; `environment` picks the power state of a board that was measured under it.
-    Every library runs int8, and int4 weights widened to it; `formats` has what else it runs.
+    `vendor` is the maker for whose parts alone the library exists. Every library runs int8, and int4 weights widened to
+    it; `formats` has what else it runs.
     """
 
     name: Name
     family: str
+    vendor: str | None = None
     source: str
     fitted: str
     core: Name
