@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.cpu.context import CpuContext, contexts_of
@@ -15,11 +16,11 @@ from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
-from hwsim.machines.cpu.library import COSTS, CpuLibrary, load_library
+from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
 from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
-from hwsim.machines.cpu.work import fused
+from hwsim.machines.cpu.work import fused, signs_of
 from hwsim.machines.limits import check_size
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
@@ -60,7 +61,7 @@ class Cpu(Machine):
         library = load_library(spec.library, self.folder)
         if spec.costs:
             types = {
-                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs_of(dtype)})
+                dtype: kind.with_costs(spec.costs_of(dtype), spec.costs_by_signs)
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
@@ -71,7 +72,7 @@ class Cpu(Machine):
         """Replace the library, for fits and what-ifs; clears the plan cache."""
         self.library = library
         self.cache = PlanCache()
-        self._models: dict[tuple[str, bool], CoreModel] = {}
+        self._models: dict[tuple[str, bool, str], CoreModel] = {}
 
     def as_host(self) -> Cpu:
         """One inference at a time; nothing is fused, as the layer before ran elsewhere."""
@@ -111,19 +112,21 @@ class Cpu(Machine):
             raise InputError([Fault("", layer.name, message)])
         return dtype
 
-    def core_model(self, dtype: str, efficient: bool = False) -> CoreModel:
-        """The model of one of this machine's cores for a number format."""
-        key = (dtype, efficient)
+    def core_model(self, dtype: str, efficient: bool = False, signs: str = "") -> CoreModel:
+        """The model of one of this machine's cores for a number format, and for the signs of 8-bit operands."""
+        key = (dtype, efficient, signs)
         if key not in self._models:
             try:
-                self._models[key] = core_model_of(self.spec, self.library, dtype, efficient)
+                self._models[key] = core_model_of(self.spec, self.library, dtype, efficient, signs)
             except ValueError as error:
                 raise InputError([Fault(self.document.where(("precision",)), "precision", str(error))]) from None
         return self._models[key]
 
     def kernel(self, layer: Layer, batch: int, efficient: bool = False) -> Kernel:
         """The kernel of a layer on the cores, or on the smaller ones."""
-        return kernel_of(layer, batch, self.core_model(self.dtype_of(layer), efficient), self.spec.threads_of_stream)
+        dtype = self.dtype_of(layer)
+        model = self.core_model(dtype, efficient, signs_of(layer) if dtype == "int8" else "")
+        return kernel_of(layer, batch, model, self.spec.threads_of_stream)
 
     def _kernels(self, layers: list[Layer], batch: int, efficient: bool = False) -> list[Kernel]:
         """The kernel of each layer; layers that are alike have one."""
@@ -151,6 +154,20 @@ class Cpu(Machine):
             for layer in workload
             if self.spec.precision != "workload" or (layer.macs and self.dtype_of(layer) != layer.output.dtype)
         }
+
+    @property
+    def library_name(self) -> str:
+        """The inference library."""
+        return self.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """All that come with hwsim."""
+        return library_names()
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """Prices are shares of the TDP, in which idle power may be a guess."""
+        return EnergyOrigin("processor + DRAM", "estimate")
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """Layers that the library fuses into the previous one."""
@@ -202,10 +219,13 @@ class Cpu(Machine):
         rows: list[Row] = []
         core = core_named(self.spec.core)
         stored = sum(other.weights_read(batch) for other in plan.workload)
-        for dtype in self.library.types:
-            if core.best(dtype) is None:
+        formats = [(dtype, "") for dtype in self.library.types if core.best(dtype) is not None]
+        formats += [("int8", signs) for signs in SIGNS if "int8" in self.library.types]
+        for dtype, signs in formats:
+            model = self.core_model(dtype, signs=signs)
+            if model.signs != signs:
                 continue
-            kernel = kernel_of(layer, batch, self.core_model(dtype), self.spec.threads_of_stream)
+            kernel = kernel_of(layer, batch, model, self.spec.threads_of_stream)
             placement = Placement(self.spec, stored * kernel.model.word)
             cost = placement.cost(kernel, kernel.shares[0], context.place)
             words: dict[str, float] = {}
@@ -214,7 +234,7 @@ class Cpu(Machine):
                 words[word] = words.get(word, 0.0) + n
             bound, most = max(words.items(), key=lambda item: item[1])
             seconds = float(cost.total / self.hz)
-            rows.append({"format": dtype, "latency_s": seconds, "bottleneck": bound, "share": most / cost.total})
+            rows.append({"format": model.label, "latency_s": seconds, "bottleneck": bound, "share": most / cost.total})
         head = "time in each number format, without waiting for DRAM:"
         return (Message("cpu.formats", head, rows=tuple(rows)),)
 
@@ -236,8 +256,36 @@ class Cpu(Machine):
                 f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
                 {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
             ),
+            *self._signs_notes(plan),
             *self._power_note(),
             *resident_weights(plan, "caches"),
+        )
+
+    def _signs_notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """How much longer 8-bit operands take whose signs the library's own kernels do not run."""
+        slower: dict[str, dict[str, tuple[float, float]]] = {}
+        for name in plan.names:
+            layer, context = plan.workload[name], plan.context(name)
+            kernel = self.kernel(layer, plan.batch)
+            if kernel.model.signs:
+                own = kernel_of(layer, plan.batch, self.core_model("int8"), self.spec.threads_of_stream)
+                placement = Placement(self.spec, context.weights)
+                cycles = [placement.cost(one, one.shares[0], context.place).total for one in (kernel, own)]
+                slower.setdefault(kernel.model.signs, {})[name] = (cycles[0], cycles[1])
+        template = "{signs} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
+        instead = {"u8u8": "QInt8 weights", "s8s8": "QUInt8 activations"}
+        return tuple(
+            Message(
+                "cpu.signs",
+                template,
+                {
+                    "signs": signs,
+                    "times": sum(n for n, _ in cycles.values()) / sum(n for _, n in cycles.values()),
+                    "instead": instead[signs],
+                },
+                layers=tuple(cycles),
+            )
+            for signs, cycles in slower.items()
         )
 
     def _power_note(self) -> tuple[Message, ...]:

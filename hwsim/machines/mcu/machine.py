@@ -7,6 +7,7 @@ from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
@@ -101,6 +102,22 @@ class Mcu(Machine):
     def converted(self, network: Workload) -> Workload:
         """The network in the file's `precision`."""
         return in_precision(network, self.spec.precision)
+
+    @property
+    def library_name(self) -> str:
+        """The kernel library."""
+        return self.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """Those of any vendor, and of the one whose library this is; measured on the core before scaled ones."""
+        able = [library for library in self._libraries() if library.vendor in (None, self.library.vendor)]
+        able.sort(key=lambda library: library.cores[self.spec.core].fitted is None)
+        return tuple(library.name for library in able)
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """What the file says of its power."""
+        return EnergyOrigin(self.spec.power.covers, self.spec.power.basis)
 
     @property
     def core_clock(self) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
+from hwsim.energy.origin import EnergyBasis
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
@@ -52,7 +53,8 @@ class PowerSpec(Spec):
     `measured_supply`: fed with another `supply`, a linear regulator (`ldo`) draws the same current, a switching one
     (`smps`) the same power.
 
-    Active power was measured `at` a clock; at another, what is above sleep goes with the clock.
+    Active power was measured `at` a clock; at another, what is above sleep goes with the clock. `covers` says what it
+    is the power of, and `basis` what it rests on: a measurement of networks, a data sheet, or an estimate.
     """
 
     active: Annotated[
@@ -61,6 +63,8 @@ class PowerSpec(Spec):
     ]
     use: Name | None = None
     at: Frequency | None = None
+    covers: Literal["chip", "board"] = "board"
+    basis: EnergyBasis = "not stated"
     sleep: Power | Literal["unknown"] = "unknown"
     deep_sleep: Power | Literal["unknown"] = "unknown"
     wake_up: Time | Literal["unknown"] = "unknown"
