@@ -276,6 +276,20 @@ def test_a_board_at_its_limit_slows_down() -> None:
     assert 2**0.5 <= half["kernel_s"] / row["kernel_s"] < 1.5
 
 
+def test_layers_of_a_network_share_the_power_cap_and_a_note_says_so() -> None:
+    """A product that no cap slows is slowed beside a large one; alone and in `gemm_times` it is not."""
+    machine = hwsim.load_machine("h100", set={"power.board": "350 W"})
+    small, large = (hwsim.Gemm(f"g{n}", m=n, n=n, k=n, input="bf16", weight="bf16", output="bf16") for n in (257, 8191))
+    both = hwsim.simulate(machine, hwsim.Workload("list", [small, large], graph=False))
+    alone = one(machine, small)
+    assert both.rows[0]["kernel_s"] > 1.1 * alone.rows[0]["kernel_s"]
+    assert alone.rows[0]["kernel_s"] == pytest.approx(float(machine.gemm_times(257, 257, 257)), abs=1e-9)
+    note = next(message for message in both.messages if message.code == "gpu.network_power")
+    assert note.values["cap_w"] == 350
+    assert note.values["clock_hz"] == pytest.approx(both.rows[0]["clock_hz"])
+    assert "gpu.network_power" not in [message.code for message in alone.messages]
+
+
 def test_two_of_four_weights_double_the_rate_and_skip_half_of_the_macs() -> None:
     machine = hwsim.load_machine("a100")
     dense = gemm(8192, 8192, 8192)
