@@ -302,7 +302,8 @@ class Gpu(Machine):
                 "of the network: simulate a layer by itself for its time alone"
             )
             notes.append(Message("gpu.network_power", template, power))
-        return (*notes, *resident_weights(plan, "L2"))
+        bits = {layer.name: self.types(layer).w for layer in workload}
+        return (*notes, *resident_weights(plan, "L2", bits))
 
     def idle_keys(self) -> dict[str, Message | str]:
         """What of the data sheet no equation uses."""
