@@ -164,3 +164,19 @@ def test_onnx_files_say_signs(pair: str, quantized: bool, tmp_path: Path) -> Non
     (layer,) = [layer for layer in hwsim.load_workload(path) if layer.macs]
     left, right = PAIRS[pair]
     assert (layer.input.spec.name, layer.weight.spec.name) == (left if quantized else "uint8", right)
+
+
+# 409,600 values, one thread of the same machine: table look-ups, and loops of 32-bit floats.
+FUNCTIONS = {"sigmoid": 126, "leaky_relu": 71, "hardswish": 124, "erf": 215, "tanh": 115, "exp": 78, "relu": 45}
+
+
+@pytest.mark.parametrize(("function", "us"), FUNCTIONS.items())
+def test_activations_take_as_long_as_measured(function: str, us: float) -> None:
+    layer = hwsim.Activation("a", type=function, shape=(64, 80, 80), input="fp32", output="fp32")
+    assert seconds(zen4(), layer) * 1e6 == pytest.approx(us, rel=0.06)
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "leaky_relu"])
+def test_quantized_functions_look_up_a_table(function: str) -> None:
+    layer = hwsim.Activation("a", type=function, shape=(64, 80, 80))
+    assert seconds(zen4(), layer) * 1e6 == pytest.approx(107, rel=0.04)

@@ -104,7 +104,8 @@ class TypeSpec(Spec):
 
     With an `efficiency`, kernels are generated for each shape, so that tiles fit it: MACs take that share of the ports'
     rate. Without, the tiles are walked as they are. `signs` are the kernels for 8-bit operands of other signs than
-    u8s8, unsigned activations by signed weights.
+    u8s8, unsigned activations by signed weights. `functions` are the activations with a loop of their own: cycles of a
+    value.
     """
 
     gemm: TileSpec
@@ -112,6 +113,7 @@ class TypeSpec(Spec):
     efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
     costs: Costs
     signs: dict[Annotated[str, OneOf(SIGNS)], SignsSpec] = {}
+    functions: dict[Name, Cost] = {}
 
     def with_costs(self, costs: dict[str, float], signs: Mapping[str, dict[str, float]]) -> TypeSpec:
         """A copy with other costs, and other ones by signs."""
