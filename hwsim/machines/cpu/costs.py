@@ -198,6 +198,9 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
     if threads > 1:
         first = cost("conv_thread" if pool or (work is not None and work.conv) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
+    if isinstance(x, Stream) and x.axis != "last":
+        each = cost("turn" if x.axis == "next" else "scatter")
+        cycles["reorder"] += 2 * each * layer.outputs * batch / threads
     if isinstance(x, Stream) and x.kind == "activation" and x.function in model.type.functions:
         _loop_of_function(model, model.type.functions[x.function], layer.outputs * batch / threads, result)
         return result

@@ -40,6 +40,8 @@ COSTS: dict[str, str] = {
     "requantize": "output that is scaled in a pass of its own",
     "pack": "value of a right-hand matrix that is computed, not stored, and so packed as the product runs",
     "activate": "output of a convolution whose activation, other than relu, is a pass of its own",
+    "turn": "value that a softmax moves to the last axis from the one next to it, and as much back",
+    "scatter": "value that a softmax moves to the last axis from one far from it, and as much back",
     "value": "value of an operator without MACs that is neither pooled nor a function",
     "tap": "load of a vector for each tap of a depthwise filter (loads, not cycles)",
     "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
