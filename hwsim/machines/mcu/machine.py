@@ -412,6 +412,9 @@ class Mcu(Machine):
             changes.append("from {measured_v:g} V to {supply_v:g} V at the same current (linear regulator)")
             values |= {"measured_v": float(power.measured_supply), "supply_v": float(power.supply)}
         scaled = f"scaled {' and '.join(changes)}; " if changes else ""
+        if power.spread is not None:
+            scaled += "published runs spread by {spread:.0%}; "
+            values["spread"] = power.spread
         yield Message("mcu.power", f"power: {{power_w:si W}}, {scaled}{{source}}", values)
 
     def memory_bytes(self) -> int:
