@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import hwsim
-from hwsim.machines.mcu.features import CLASSES, features, weight_bytes
+from hwsim.machines.mcu.features import CLASSES, SIGNAL, features, weight_bytes
 from hwsim.machines.mcu.library import load_library
 from hwsim.units import parse
 from hwsim.yaml_source import read_yaml
@@ -27,22 +27,24 @@ ROOT = Path(__file__).parent.parent
 # again for loads from flash; a depthwise MAC 2.5 and 2.5 to widen; 25 to 30 to requantize, with bias, clamp and store.
 OPTIMIZED = {
     "pointwise_mac": 1.6, "conv_mac": 1.6, "narrow_mac": 1.6, "depthwise_mac": 5, "multiplied_mac": 5,
-    "depthwise_output": 40, "dense_mac": 1.8, "output": 30, "dense_output": 40, "patch": 15, "patch_byte": 2,
+    "window_mac": 5,    "depthwise_output": 40, "dense_mac": 1.8, "output": 30, "dense_output": 40, "patch": 15, "patch_byte": 2,
     "element": 25, "averaged": 7.5, "compared": 7.5, "softmax": 500, "operator": 2500,
 }  # fmt: skip
 PRIORS = {
     # A call for each tap of a patch; sums of several outputs for a channel in registers (4.5) or in memory (8.5).
     "cmsis": OPTIMIZED | {"patch": 45, "multiplied_mac": 6.5},
+    # Other windows than 3 x 3 by a plain loop.
+    "xcube": OPTIMIZED | {"window_mac": 15},
     "mve": {
         "pointwise_mac": 0.21, "conv_mac": 0.21, "narrow_mac": 0.5, "depthwise_mac": 1.5, "multiplied_mac": 2,
-        "depthwise_output": 15, "dense_mac": 0.5, "output": 17, "dense_output": 30, "patch": 36, "patch_byte": 0.5,
+        "window_mac": 1.5,        "depthwise_output": 15, "dense_mac": 0.5, "output": 17, "dense_output": 30, "patch": 36, "patch_byte": 0.5,
         "element": 8, "averaged": 1.5, "compared": 1.5, "softmax": 150, "operator": 1000,
     },
 }  # fmt: skip
 # Standard deviation of the logarithm of a family's cost over the prior; half of it for a version over its family.
 SPREADS = {
     "pointwise_mac": 0.3, "conv_mac": 0.2, "narrow_mac": 0.25, "depthwise_mac": 0.4, "multiplied_mac": 0.3,
-    "depthwise_output": 0.5, "dense_mac": 0.4, "output": 0.5, "dense_output": 0.3, "patch": 0.35, "patch_byte": 0.3,
+    "window_mac": 0.4,    "depthwise_output": 0.5, "dense_mac": 0.4, "output": 0.5, "dense_output": 0.3, "patch": 0.35, "patch_byte": 0.3,
     "element": 0.4, "averaged": 0.4, "compared": 0.4, "softmax": 0.4, "operator": 0.4,
 }  # fmt: skip
 CORES = {"cortex-m33": 0.87, "cortex-m7": 0.6, "cortex-m0plus": 5.5, "cortex-m85": 0.75}
@@ -64,15 +66,15 @@ def published() -> list[Row]:
     """Every published latency of a whole network on a board."""
     found = []
     for path in sorted((ROOT / "arch_configs" / "measured").glob("*.yaml")):
-        machine = hwsim.load_machine(path.stem)
-        if not isinstance(machine, hwsim.Mcu):
+        if not isinstance(hwsim.load_machine(path.stem), hwsim.Mcu):
             continue
         for run in read_yaml(path).data["runs"]:
             if "latency_s" in run["total"]:
+                machine = hwsim.load_machine(path.stem, set=run.get("set", {}))
                 seconds = float(parse(run["total"]["latency_s"], "time"))
-                library = run.get("set", {}).get("library", machine.library.name)
                 clock = float(machine.spec.clock_hz(machine.core_clock))
-                found.append(Row(path.stem, machine.spec.core, library, run["workload"], seconds * clock))
+                row = Row(path.stem, machine.spec.core, machine.library.name, run["workload"], seconds * clock)
+                found.append(row)
     return found
 
 
@@ -104,10 +106,13 @@ class Fit:
         """Prior, units and factors of each term of a row, and of its bytes of weights."""
         library, network = load_library(row.library), hwsim.load_workload(row.network)
         family, units = library.family, dict.fromkeys(OPTIMIZED, 0.0)
+        found: list[tuple[float, float, list[int]]] = []
         for layer in network:
             for term, count in features(layer, library.drops).items():
-                units[term] += count
-        found = []
+                if term in SIGNAL:
+                    found.append((float(np.log(library.cycles(term, row.core))), count, []))
+                else:
+                    units[term] += count
         board = self._factor(0.02 if row.board in FIRST else 0.06, "board", row.board)
         for term, count in units.items():
             if not count:

@@ -4,15 +4,19 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 from browser import needs_chromium, open_page
+from rich.console import Console
 from test_cli import call
 from test_html import HOSTILE, report, tags
 
 import hwsim
 from hwsim.report.comparison import Comparison
+from hwsim.report.comparison_table import print_comparison
+from hwsim.scenario import BATTERIES
 
 
 def test_ratios_are_to_the_first() -> None:
@@ -87,7 +91,7 @@ def test_command_prints_ratios(capsys) -> None:
 
 def test_set_changes_all_and_an_item_its_own(capsys) -> None:
     items = ("stm32h7a3", "stm32h7a3+clocks.core=70 MHz", "ad", "--set", "clocks.core=140 MHz")
-    code, out, _ = call(capsys, "compare", *items, "--csv", "-")
+    code, out, _ = call(capsys, "compare", *items, "--layer-csv", "-")
     rows = [row for row in csv.DictReader(io.StringIO(out)) if "70 MHz" in row["run"]]
     assert code == 0
     assert [float(row["latency_s_ratio"]) for row in rows] == pytest.approx([2.0] * 10, rel=1e-3)
@@ -171,11 +175,199 @@ def test_one_that_cannot_run_does_not_stop_the_others(capsys) -> None:
 def test_what_does_not_fit_is_told(capsys) -> None:
     code, out, _ = call(capsys, "compare", "stm32h7a3", "nvdla_256", "mobilenet_v1_1.0_224")
     assert code == 0
-    (row,) = [line for line in out.splitlines() if line.startswith("stm32h7a3")]
+    row = next(line for line in out.splitlines() if line.startswith("stm32h7a3"))
     assert "NO, " in row
     assert "short" in row
     with pytest.raises(hwsim.InputError):
         hwsim.compare(report("stm32h7a3", "kws"))
+
+
+def rows_of(capsys, *arguments: str) -> list[dict[str, str]]:
+    code, out, err = call(capsys, "compare", *arguments, "--csv", "-")
+    assert code == 0, err
+    return list(csv.DictReader(io.StringIO(out)))
+
+
+BOARDS = ("arduino_nano33ble", "nucleo_l4r5zi")
+
+
+def test_another_library_and_another_kind_of_power_are_said(capsys) -> None:
+    """2.2 beside 1.9 mJ: two libraries, and a chip by its data sheet beside a board as measured."""
+    code, out, _ = call(capsys, "compare", *BOARDS, "kws")
+    assert code == 0
+    text = " ".join(out.split())
+    assert "arduino_nano33ble tflm-cmsis-nn-2020 chip (data sheet)" in text
+    assert "nucleo_l4r5zi x-cube-ai-9.0 board (measured)" in text
+    assert "WARNING: libraries differ" in text
+    assert "one for all: --set library=tflm-cmsis-nn-2020 (or " in text
+    others = hwsim.compare(*(report(name, "kws") for name in BOARDS)).messages[0].values["others"]
+    assert "tflm-cmsis-nn-2021" in others
+    assert not [name for name in others if name.startswith("x-cube-ai")], "it is for ST's parts alone"
+    assert "WARNING: energies differ in what they cover" in text
+
+
+def test_on_one_library_the_ratio_is_that_of_clock_and_power(capsys) -> None:
+    """Two Cortex-M4: cycles differ by the board's pace and flash alone, energy by power over clock."""
+    code, out, _ = call(capsys, "compare", *BOARDS, "kws", "--set", "library=tflm-cmsis-nn-2021", "--json", "-")
+    document = json.loads(out)
+    assert code == 0
+    assert [message["code"] for message in document["messages"]] == ["compare.energy"]
+    chip, board = document["runs"]
+    assert chip["library_name"] == board["library_name"] == "tflm-cmsis-nn-2021"
+    # 41.9 mW at 120 MHz over 9.9 mW at 64 MHz is 2.26 times the energy of a cycle.
+    assert board["energy_pj_ratio"] / (board["cycles"] / chip["cycles"]) == pytest.approx(41.9 / 9.9 * 64 / 120)
+
+
+def test_two_libraries_of_one_machine_are_what_is_asked(capsys) -> None:
+    one, other = (f"nucleo_l4r5zi+library={name}" for name in ("tflm-cmsis-nn-2021", "x-cube-ai-8.1"))
+    code, out, _ = call(capsys, "compare", one, other, "kws")
+    assert code == 0
+    assert "WARNING" not in out
+
+
+def test_what_no_library_runs_is_said() -> None:
+    """A Cortex-M and an Xtensa core have plain C in common; an ST library runs on ST parts alone."""
+    reports = (report("nucleo_l4r5zi", "kws"), report("esp32s3", "kws"))
+    (warning,) = [m for m in hwsim.compare(*reports).messages if m.code == "compare.libraries"]
+    assert warning.values["library"] == "tflm-reference"
+
+
+@pytest.mark.parametrize(
+    "name, origin",
+    [
+        ("stm32u385", "board (estimate)"),
+        ("stm32g0b1", "chip (data sheet)"),
+        ("nrf5340", "unknown"),
+        ("xeon_8280", "processor, DRAM (estimate)"),
+        ("t4", "board (estimate)"),
+        ("nvdla_256", "chip, DRAM (cost table)"),
+    ],
+)
+def test_every_kind_says_what_its_energy_is_of(name: str, origin: str) -> None:
+    entry = hwsim.compare(report(name, "kws"), report("stm32u575", "kws")).entries[0]
+    assert entry.energy_origin == origin
+
+
+def test_a_row_a_machine(capsys) -> None:
+    rows = rows_of(capsys, *BOARDS, "stm32g0b1", "kws")
+    assert [row["run"] for row in rows] == [*BOARDS, "stm32g0b1"]
+    for row in rows:
+        ran = report(row["run"], "kws")
+        assert float(row["latency_s"]) == ran.summary.latency_s
+        assert float(row["energy_pj"]) == ran.summary.energy_pj
+        uses = {use.memory: use for use in ran.memories}
+        assert int(row["ram_size_bytes"]) == uses["RAM"].size_bytes
+        assert int(row["flash_need_bytes"]) == uses["flash"].need_bytes
+        assert row["fits"] == "True"
+        assert row["bound"] == "mac"
+
+
+def test_a_run_that_fails_has_its_row(capsys) -> None:
+    good, bad = rows_of(capsys, "eyeriss_v1", "stm32h7a3", "alexnet")
+    assert (good["run"], good["error"]) == ("eyeriss_v1", "")
+    assert bad["run"] == "stm32h7a3"
+    assert "not int16" in bad["error"]
+
+
+def test_a_pattern_is_every_machine_of_it(capsys) -> None:
+    rows = rows_of(capsys, "stm32u575", "stm32*", "kw[s]")
+    names = [name for name in hwsim.machine_names() if name.startswith("stm32") and name != "stm32u575"]
+    assert [row["run"] for row in rows] == ["stm32u575", *names], "the baseline is named once, and first"
+    rows = rows_of(capsys, "stm32u*+clocks.core=31 MHz", "ad")
+    assert all("clocks.core=31 MHz" in row["run"] for row in rows)
+
+
+def test_patterns_match_files_too(capsys, tmp_path: Path) -> None:
+    for mhz in (31, 127):
+        (tmp_path / f"at{mhz}.yaml").write_text(f"base: stm32h7a3\nname: at{mhz}\nclocks: {{core: {mhz} MHz}}\n")
+    slow, fast = rows_of(capsys, str(tmp_path / "at*.yaml"), "ad")[::-1]
+    assert float(slow["latency_s"]) == pytest.approx(127 / 31 * float(fast["latency_s"]), rel=1e-3) or (
+        float(fast["latency_s"]) == pytest.approx(127 / 31 * float(slow["latency_s"]), rel=1e-3)
+    )
+    code, _, err = call(capsys, "compare", "stm31*", "kws")
+    assert code == 2
+    assert "'stm31*' matches none" in err
+
+
+def test_battery_life_of_several_boards(capsys) -> None:
+    """Life is the energy of the cell over average power: that of the inference and of deep sleep."""
+    rows = rows_of(capsys, "stm32u575", "arduino_nano33ble", "kws", "--every", "10 s", "--battery", "1000 mAh 3.7 V")
+    for row in rows:
+        spec = hwsim.load_machine(row["run"]).spec.power
+        share = float(row["latency_s"]) / 10
+        watts = float(row["power_w"]) * share + float(spec.deep_sleep) * (1 - share)
+        assert float(row["average_w"]) == pytest.approx(watts, rel=1e-2)
+        assert float(row["life_s"]) == pytest.approx(3600 * 3.7 / float(row["average_w"]))
+    code, out, _ = call(capsys, "compare", *BOARDS, "rp2040", "kws", "--every", "1 min", "--battery", "CR2032")
+    text = " ".join(out.split())
+    assert code == 0
+    assert "one inference every 60 s, CR2032 of 225 mAh at 3 V" in text
+    assert "at most" in text, "deep sleep of an RP2040 board is unknown"
+    assert "peak current is more than CR2032 delivers, 15 mA" in text
+    assert "no value for power.wake_up, power.deep_sleep" in text
+
+
+def test_a_cell_below_the_supply_needs_a_converter(capsys) -> None:
+    """1.5 V are less than the 1.8 V that the power was measured at: no current times less voltage."""
+    one, two = (
+        rows_of(capsys, "nucleo_l4r5zi", "stm32u575", "ad", "--every", "1 s", "--battery", cell)
+        for cell in ("AA", "2500 mAh 1.8 V")
+    )
+    assert float(one[0]["average_w"]) == pytest.approx(float(two[0]["average_w"]))
+    assert float(one[0]["life_s"]) == pytest.approx(float(two[0]["life_s"]) * 1.5 / 1.8)
+    code, out, _ = call(capsys, "compare", *BOARDS, "ad", "--every", "1 s", "--battery", "AAA")
+    assert code == 0
+    assert "AAA has 1.5 V, and the machine runs at 1.8 V or more: it needs a step-up converter" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("name, joules", [("CR2450", 6696), ("AA", 13500), ("AAA", 6480), ("18650", 33696)])
+def test_cells_hold_charge_times_voltage(name: str, joules: int) -> None:
+    """620 mAh at 3 V, 2500 and 1200 mAh at 1.5 V, 2600 mAh at 3.6 V; an mAh is 3.6 C."""
+    assert BATTERIES[name].energy_j == pytest.approx(joules)
+
+
+def test_duty_cycles_need_a_microcontroller_and_a_period(capsys) -> None:
+    code, out, _ = call(capsys, "compare", "stm32u575", "t4", "kws", "--every", "1 s")
+    assert code == 0
+    assert "must be that of a microcontroller, t4 is of kind gpu" in out
+    code, _, err = call(capsys, "compare", *BOARDS, "kws", "--battery", "CR2032")
+    assert code == 2
+    assert "--battery must come with --every" in err
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_shows_every_column(width: int) -> None:
+    """What is too wide for one table is in the next one."""
+    names = ["stm32f446", "stm32u575", "arduino_nano33ble", "nucleo_l4r5zi", "esp32s3", "stm32g0b1", "rp2040"]
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    print_comparison(hwsim.compare(*(report(name, "kws") for name in names)), console)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    heads = {word for line in lines if line.startswith("run ") for word in line.split()}
+    assert heads >= {"time", "energy", "ratio", "power", "memory", "bound", "library", "of"}
+    heads = {word for line in lines if line.startswith("layer ") for word in line.split()}
+    assert heads >= {str(number) for number in range(1, 8)}
+    assert "…" not in stream.getvalue()
+
+
+def test_a_page_has_every_board_and_a_scale_that_shows_it() -> None:
+    names = ["stm32f446", "stm32u575", "arduino_nano33ble", "nucleo_l4r5zi", "stm32g0b1"]
+    html = hwsim.compare(*(report(name, "kws") for name in names)).to_html()
+    head = re.search("<title>(.*?)</title>", html)
+    assert head is not None
+    assert all(name in head[1] for name in names)
+    panels = re.findall(r'class="head">([^<]*)<', html)
+    assert [panel for panel in panels if panel in names] == names, "a panel each"
+    assert "libraries differ" in html
+    # Some 18,000 times as fast: on a linear scale it has no bar.
+    html = hwsim.compare(report("stm32g0b1", "kws"), report("a100", "kws")).to_html()
+    assert "latency, logarithmic" in html
+    widths = [
+        float(w) for w in re.findall(r'<rect[^>]*width="([\d.]+)"[^>]*class="c0"[^>]*><title>a100: latency', html)
+    ]
+    assert len(widths) == 1
+    assert widths[0] > 20
 
 
 def comparison(workload: str = "kws") -> Comparison:

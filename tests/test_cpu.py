@@ -249,6 +249,36 @@ def test_streams_share_memory_and_idle_power() -> None:
         assert s.power_w <= 2 * 205 * 1.1
 
 
+def test_threads_of_streams_are_all_cores_over_the_streams() -> None:
+    """Two sockets of 40 cores: 40 streams have two cores each, as with `threads=2`; an odd core stays idle."""
+
+    def spec(**change: object) -> object:
+        return hwsim.load_machine("xeon_8380", set=change).spec
+
+    threads = {n: spec(streams=n).threads_of_stream for n in (1, 2, 3, 7, 40, 41, 79, 80)}
+    assert threads == {1: 40, 2: 40, 3: 26, 7: 11, 40: 2, 41: 1, 79: 1, 80: 1}
+    assert spec(streams=40).hz == spec(streams=40, threads=2).hz == spec(streams=80).hz
+    network = hwsim.load_workload("resnet50_v1_5")
+    rates = [
+        hwsim.simulate(hwsim.load_machine("xeon_8380", set=change), network).summary.inferences_per_s
+        for change in ({"streams": 40}, {"streams": 40, "threads": 2}, {"streams": 80})
+    ]
+    assert rates[0] == rates[1] < rates[2]
+
+
+def test_peak_and_idle_power_are_those_of_the_cores_used() -> None:
+    """One thread of 128: its core alone has a peak and idles, at 1/128 of 0.3 TDP (390 W)."""
+    product = hwsim.Gemm("g", m=960, n=1024, k=1024)
+    one_thread = one(hwsim.load_machine("epyc_zen5", set={"threads": 1}), product)
+    assert one_thread.results[0].utilization > 0.8
+    assert one_thread.results[0].static_w == pytest.approx(hwsim.load_machine("epyc_zen5").spec.tdp * 0.3 / 128)
+    words = "are those of 1 of 128 cores"
+    assert any(words in str(note) for note in one_thread.notes)
+    every = one(hwsim.load_machine("epyc_zen5"), product)
+    assert every.results[0].static_w == pytest.approx(128 * one_thread.results[0].static_w)
+    assert not any("are those of" in str(note) for note in every.notes)
+
+
 def test_smaller_cores_count_by_what_they_do() -> None:
     report = hwsim.simulate(
         hwsim.load_machine("core_i9_13900k", set={"streams": "all", "precision": "int8"}),

@@ -99,6 +99,56 @@ def test_units_and_cycles_by_hand(board, layer: hwsim.Layer, units: dict[str, in
     assert cycles(machine, layer) == [pytest.approx(wanted, abs=1)]
 
 
+def test_a_window_of_the_streaming_wake_word_has_its_spectrum(board) -> None:
+    """MLPerf Tiny v1.3 times each window of 32 ms with the spectrum that it computes for it: 64 ms of audio, 40 bands.
+
+    Cycles of a Cortex-M4 by hand: 1024 samples to floats; 3 passes over them, 4 over 512 bins, 2 over 1200 values that
+    move up; a real transform of 1024; 512 magnitudes; 40 logarithms in double precision.
+    """
+    network = hwsim.load_workload("streaming_wakeword")
+    spectrum = 1024 * 30 + (3 * 1024 + 4 * 512 + 2 * 1200) * 6 + (9 * 256 + 512) * 22.2 + 512 * 35 + 40 * 2500
+    assert cycles(board(), network["features"]) == [pytest.approx(spectrum + 1000, abs=1)]
+    alone = hwsim.load_workload("streaming_wakeword_network")
+    assert list(network)[1:] == list(alone)
+    assert network.macs == alone.macs == 826_368
+    assert scratch_bytes(network["features"]) == 2 * 1024 * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "ms"),
+    [
+        ("nucleo_l4r5zi_p", {}, 17.88633),
+        ("nucleo_l4r5zi_p", {"clocks.core": "70 MHz"}, 30.73463),
+        ("stm32u575", {"library": "x-cube-ai-10"}, 11.63046),
+    ],
+)
+def test_streaming_wake_word(name: str, changes: dict[str, str], ms: float) -> None:
+    """Busy time of a window, MLPerf Tiny v1.3, X-CUBE-AI 10.2 (duty cycle times 32 ms)."""
+    summary = hwsim.simulate(hwsim.load_machine(name, set=changes), hwsim.load_workload("streaming_wakeword")).summary
+    assert summary.latency_s == pytest.approx(ms / 1e3, rel=0.1)
+
+
+def test_weights_of_the_ra8d1_wait_for_its_flash() -> None:
+    """Flash of 3 wait states at 240 MHz under a core of 480 MHz, 16 bytes at a time: 8 cycles for 16 bytes.
+
+    A fully connected network reads each weight once; without the flash, AD would take about half of its time.
+    """
+    machine, network = hwsim.load_machine("ra8d1"), hwsim.load_workload("ad")
+    report = hwsim.simulate(machine, network)
+    stored = sum(layer.weights + 4 * layer.biases for layer in network)
+    assert stored == 264_192 + 6_688
+    assert report.layers.flash_cycles.sum() == pytest.approx(stored * (3 + 1) * 2 / 16, rel=1e-3)
+    assert 0.4 < report.layers.flash_cycles.sum() / report.summary.cycles < 0.6
+
+
+def test_other_depthwise_windows_may_take_another_kernel() -> None:
+    square, tall = (hwsim.Conv2d("d", c=31, h=17, w=17, k=31, r=r, s=s, groups=31) for r, s in ((3, 3), (9, 1)))
+    library, plain = load_library("x-cube-ai-10"), load_library("hale-1.2")
+    assert features(square, False).keys() ^ features(tall, False).keys() == {"depthwise_mac", "window_mac"}
+    assert library.cycles("window_mac", "cortex-m4") > 3 * library.cycles("depthwise_mac", "cortex-m4")
+    assert plain.cycles("window_mac", "cortex-m4") == plain.cycles("depthwise_mac", "cortex-m4")
+
+
 def test_the_column_of_patches_is_scratch() -> None:
     assert scratch_bytes(hwsim.Conv2d("c", c=16, h=8, w=8, k=4, r=3)) == 4 * 9 * 16
     assert scratch_bytes(hwsim.Conv2d("d", c=64, h=8, w=8, k=64, r=3, groups=64)) == 2 * 9 * 64

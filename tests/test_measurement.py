@@ -1,5 +1,6 @@
 """Models as the runtime runs them: profiles are read, fused nodes are matched with layers, sums agree. No time is judged."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -266,6 +267,14 @@ def test_the_command_prints_both_sides(
         assert part in text
     compare_with_runtime(words, "onnxruntime", 1, 1, 2, {}, None, "-")
     assert json.loads(capsys.readouterr().out)["threads"] == 1
+    compare_with_runtime(words, "onnxruntime", 1, 1, 2, {}, csv_file=str(tmp_path / "rows.csv"))
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert rows[-1]["kind"] == "whole run"
+    timed = [row for row in rows if row["error"]]
+    assert all(
+        float(row["error"]) == pytest.approx(float(row["predicted_s"]) / float(row["measured_s"]) - 1) for row in timed
+    )
+    assert "pointwise" in {row["layer"].partition(" ")[0] for row in timed}
     with pytest.raises(InputError, match=r"--measure takes one MACHINE and one MODEL.onnx, not systolic_ws"):
         compare_with_runtime(["systolic_ws"], "onnxruntime", 1, 1, 2, {})
     with pytest.raises(InputError, match="threads must be at most the 2 cores, not 9"):

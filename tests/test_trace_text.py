@@ -15,6 +15,7 @@ from hwsim.workload import (
     ExpertGemm,
     Gemm,
     Gru,
+    LogMel,
     Lstm,
     Moe,
     Normalization,
@@ -66,6 +67,7 @@ ONE_OF_EACH = [
     DataMovement("d", shape=(3, 4), to=(3, 2), type="slice"),
     Lstm("l", input_size=3, hidden_size=4, steps=5, bias=False),
     Gru("u", input_size=3, hidden_size=4),
+    LogMel("f", samples=32, bands=5, frames=2),
     Embedding("w", rows=10, dim=4, tokens=3, weight="fp16"),
     Opaque("o", type="svdf", shapes=[(3, 4), (5,)], to=(2,), stored=7),
 ]

@@ -23,6 +23,7 @@ from hwsim.workload import (
     ExpertGemm,
     Gemm,
     Gru,
+    LogMel,
     Lstm,
     Moe,
     Normalization,
@@ -45,6 +46,7 @@ ONE_OF_EACH = [
     Lstm("lstm", input_size=6, hidden_size=4, steps=3),
     Gru("gru", input_size=6, hidden_size=4),
     Embedding("embedding", rows=100, dim=8, tokens=5),
+    LogMel("log_mel", samples=64, bands=7, frames=3),
     Elementwise("add", shape=(4, 3, 3), n=3),
     Activation("gelu", shape=(4, 3), type="gelu"),
     Normalization("norm", shape=(4, 32)),
@@ -232,6 +234,15 @@ def test_an_embedding_reads_indices():
         16000,
         0,
     )
+
+
+def test_a_log_mel_spectrum_keeps_frames_and_counts_its_transform():
+    """A real transform of 1024: a complex one of 512 in 9 stages of 256 butterflies, and 512 to split it."""
+    spectrum = LogMel("f", samples=1024, bands=40, frames=30)
+    assert (spectrum.input.dtype, spectrum.input.shape, spectrum.output.shape) == ("int16", (1024,), (40, 30, 1))
+    assert (spectrum.butterflies, spectrum.macs, spectrum.weights) == (9 * 256 + 512, 0, 0)
+    with pytest.raises(InputError, match="samples must be a power of two, not 1000"):
+        LogMel("f", samples=1000, bands=40)
 
 
 def test_batched_matmul_stores_nothing():

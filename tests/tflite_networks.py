@@ -23,7 +23,7 @@ TRACES = {
     "pretrainedResnet_quant": "ic",
     "ad01_int8": "ad",
     "person_detect": "person_detect",
-    "str_ww_ref_model": "streaming_wakeword",
+    "str_ww_ref_model": "streaming_wakeword_network",
     "pretrainedResnet_large_int8": "ic_large",
 }
 ORIGINS = ("built", "published") if (BESIDE / "models").is_dir() else ("built",)

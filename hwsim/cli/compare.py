@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -46,17 +47,40 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     return ", ".join([machine.name, *overrides]), machine
 
 
+def _expanded(arguments: Sequence[str]) -> list[str]:
+    """The items, with each pattern replaced by what it matches and is not there already."""
+    from hwsim.report.catalogue import matches
+
+    items: list[str] = []
+    for argument in arguments:
+        name, *own = _OWN.split(argument)
+        if set("*?[").isdisjoint(name):
+            items.append(argument)
+            continue
+        found = ["+".join((match, *own)) for match in matches(name)]
+        items += [item for item in found if item not in arguments and item not in items]
+    return items
+
+
 def _entries(
-    machines: list[tuple[str, Machine]], workloads: list[Workload], reports: list[Entry], batch: int, layers: str | None
+    machines: list[tuple[str, Machine]],
+    workloads: list[Workload],
+    reports: list[Entry],
+    batch: int,
+    layers: str | None,
+    every: str | None,
+    battery: str | None,
 ) -> list[Entry]:
     from hwsim.report.groups import Entry, entry_of
+    from hwsim.scenario import duty_cycle
 
     entries = list(reports)
     faults: list[HwsimError] = []
     for workload, (label, machine) in product(workloads, machines):
         try:
             plan = machine.plan(workload, batch)
-            entries.append(entry_of(simulate(plan.select(layers) if layers else plan), label))
+            report = simulate(plan.select(layers) if layers else plan)
+            entries.append(entry_of(report, label, duty_cycle(report, every, battery) if every else None))
         except HwsimError as error:
             faults.append(error)
             entries.append(Entry(label, workload.name, error="; ".join(str(error).splitlines()[:3])))
@@ -71,6 +95,10 @@ def _entries(
 @set_option
 @layers_option
 @shape_option
+@click.option("--every", metavar="TIME", help="Duty cycle of each board with one inference per period, as '1 s'.")
+@click.option(
+    "--battery", metavar="NAME", help="With --every: battery life of each board, as CR2032 or '1000 mAh 3.7 V'."
+)
 @click.option(
     "--measure",
     type=click.Choice(["onnxruntime"]),
@@ -87,7 +115,8 @@ def _entries(
     help="With --measure: number of runs (default: ten seconds).",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write a row per run as CSV; with --measure, per layer.")
+@click.option("--layer-csv", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
 @click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML page with charts.")
 def compare(
     arguments: tuple[str, ...],
@@ -95,22 +124,28 @@ def compare(
     changes: tuple[str, ...],
     layers: str | None,
     shapes: tuple[str, ...],
+    every: str | None,
+    battery: str | None,
     measure: str | None,
     threads: int | None,
     device: str | None,
     runs: int | None,
     json_file: str | None,
     csv_file: str | None,
+    layer_csv: str | None,
     html_file: str | None,
 ) -> None:
     """Compare every machine on every workload among the ITEMs. The first run is the baseline.
 
-    An ITEM is a machine or workload by name or path, or a report that 'hwsim run --json FILE' wrote. A machine may
-    have its own overrides, as eyeriss_v1+clocks.core='250 MHz'; --set applies to all of them.
+    An ITEM is a machine or workload by name, path or quoted pattern ('stm32*'), or a report that 'hwsim run --json
+    FILE' wrote. A machine may have its own overrides, as eyeriss_v1+clocks.core='250 MHz'; --set applies to all of
+    them.
 
     \b
     Examples:
       hwsim compare nucleo_l4r5zi stm32h7a3 kws
+      hwsim compare 'stm32*' kws --set library=tflm-cmsis-nn-2021 --csv boards.csv
+      hwsim compare nucleo_l4r5zi stm32u575 kws --every '10 s' --battery AA
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
       hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2
@@ -119,27 +154,39 @@ def compare(
     if measure is not None:
         from hwsim.cli.runtime import compare_with_runtime
 
-        conflicts = {"--csv": csv_file, "--html": html_file, "--layers": layers}
+        conflicts = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
+        conflicts |= {"--every": every, "--battery": battery}
         if names := [name for name, value in conflicts.items() if value]:
-            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json only")
+            raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json and --csv")
         if device == "cuda" and threads:
             raise InputError("--threads must be left out with --device cuda")
         sizes = shapes_of(shapes)
         compare_with_runtime(
-            arguments, measure, threads or 1, batch, runs, changes_of(changes), sizes, json_file, device or "cpu"
+            arguments,
+            measure,
+            threads or 1,
+            batch,
+            runs,
+            changes_of(changes),
+            sizes,
+            json_file,
+            device or "cpu",
+            csv_file,
         )
         return
     if threads or runs or device:
         raise InputError(
             "--threads, --device and --runs must come with --measure; a machine's threads are --set threads=N"
         )
+    if battery and every is None:
+        raise InputError("--battery must come with --every, as --every '1 s'")
     import hwsim
     from hwsim.report.catalogue import kind_of
     from hwsim.report.comparison import Comparison
     from hwsim.report.groups import read_entry
 
     names_of: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
-    for item in arguments:
+    for item in _expanded(arguments):
         if (kind := kind_of(_OWN.split(item)[0])) not in names_of:
             raise InputError(f"the ITEMs must be machines, workloads or saved reports, not the {kind} {item!r}")
         names_of[kind].append(item)
@@ -159,14 +206,16 @@ def compare(
         for name in names_of["workload"]
     ]
     reports = [read_entry(path) for path in names_of["report"]]
-    comparison = Comparison.of(_entries(machines, workloads, reports, batch, layers))
+    comparison = Comparison.of(_entries(machines, workloads, reports, batch, layers, every, battery))
     if json_file:
         write(comparison.to_json(), json_file)
     if csv_file:
         write(comparison.to_csv(), csv_file)
+    if layer_csv:
+        write(comparison.layers.to_csv(index=False), layer_csv)
     if html_file:
         write(comparison.to_html(), html_file)
-    if "-" not in (json_file, csv_file, html_file):
+    if "-" not in (json_file, csv_file, layer_csv, html_file):
         from hwsim.report.comparison_table import print_comparison
 
         print_comparison(comparison, console_of())

@@ -22,6 +22,7 @@ def compare_with_runtime(
     shape: Mapping[str, int | Sequence[int]] | None = None,
     json_file: str | None = None,
     device: str = "cpu",
+    csv_file: str | None = None,
 ) -> None:
     """Predict the model on the machine, measure it on this host, and print both.
 
@@ -50,5 +51,7 @@ def compare_with_runtime(
         comparison = compare_measured(machine, models[0], runtime, threads, batch, runs, tell, shape, device)
     if json_file:
         write(json.dumps(comparison.document(), indent=1) + "\n", json_file)
-    if json_file != "-":
+    if csv_file:
+        write(comparison.to_csv(), csv_file)
+    if "-" not in (json_file, csv_file):
         print_measured(comparison, console_of())

@@ -1,5 +1,6 @@
 """Energy: cost tables, prices, and scaling between technology nodes. Knows nothing of time but the seconds passed."""
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.price import Action, Price, Prices, dynamic_energy, word_width
 from hwsim.energy.scaling import energy_factor, scale_energy
 from hwsim.energy.table import CostTable, load_table, table_names
@@ -7,6 +8,7 @@ from hwsim.energy.table import CostTable, load_table, table_names
 __all__ = [
     "Action",
     "CostTable",
+    "EnergyOrigin",
     "Price",
     "Prices",
     "dynamic_energy",

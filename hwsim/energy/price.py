@@ -150,7 +150,8 @@ class Prices:
             f"energy.prices must give a MAC in {dtype}: {lack}; add mac.{dtype}: {{entry: {entry}}}, or an energy with "
             f"its source"
             + (
-                f", or format: [{', '.join((*price.formats, dtype))}] to mac if its multiplier computes both"
+                f", or format: [{', '.join((*price.formats, dtype))}] to mac if its multiplier computes both; or run "
+                f"it as {price.formats[0]} with --set precision={price.formats[0]}"
                 if price.formats
                 else ""
             )

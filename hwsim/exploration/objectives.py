@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError, nearest
 from hwsim.exploration.bounds import Bounds
-from hwsim.sweeps.results import TOTALS
+from hwsim.sweeps.results import TOTALS, WORDS
 
 __all__ = ["Objective", "read_objectives"]
 
@@ -75,7 +75,7 @@ def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
     if not 1 <= len(texts) <= _MOST:
         raise InputError(f"there must be one to {_MOST} objectives, not {len(texts)}")
     objectives: list[Objective] = []
-    numbers = [name for name in TOTALS if name != "fits"]
+    numbers = [name for name in TOTALS if name not in ("fits", *WORDS)]
     for text in texts:
         sense, colon, name = text.strip().rpartition(":")
         if colon and sense not in ("min", "max"):

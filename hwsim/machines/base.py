@@ -78,8 +78,12 @@ class Machine(Hardware):
         if isinstance(what, Layer):
             check_size(what, batch)
             return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
-        network = what.lowered()
+        network = self.converted(what.lowered())
         return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
+
+    def converted(self, network: Workload) -> Workload:
+        """The network in the number formats that the machine runs it in, where its file says so."""
+        return network
 
     def layer_plan(self, layer: Layer, batch: int, context: Hashable = None) -> LayerPlan:
         """Plan a layer in its context, or take the plan of a layer that is like it: networks repeat their layers."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hwsim.energy import Prices
+from hwsim.energy import EnergyOrigin, Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.plan import Constant
@@ -110,6 +110,21 @@ class Hardware(ABC):
     def constants(self) -> tuple[Constant, ...]:
         """Numbers that runs use and that are not in the machine's file, such as those of a kernel library."""
         return ()
+
+    @property
+    def library_name(self) -> str | None:
+        """The kernel library that layers run on; None where the kind has none."""
+        return None
+
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that come with hwsim and exist for this machine, measured ones first."""
+        return ()
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """What the energy of a run is of, and what it rests on."""
+        dram = self.spec.energy.prices.get("dram")
+        return EnergyOrigin("chip" if dram is None or dram.unknown else "chip, DRAM", "cost table")
 
     def why_unused(self, property: str) -> Message | str:
         """Why a property of layers that changes no plan here does not, as in ``weight.density``.

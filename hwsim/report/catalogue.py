@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
@@ -19,7 +20,9 @@ from hwsim.units import format_si, format_size
 from hwsim.workload import Layer, load_workload, workload_names
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["kind_of", "print_machines", "print_tables", "print_workloads", "show_any"]
+__all__ = ["kind_of", "matches", "print_machines", "print_tables", "print_workloads", "show_any"]
+
+_SUFFIXES = (".yaml", ".yml", ".csv", ".onnx", ".tflite", ".json")
 
 
 def print_machines(console: Console) -> None:
@@ -112,6 +115,20 @@ def show_any(
         f"\n{counted(len(network.layers), 'layer')}, {network.macs:,} MACs, {network.weights:,} weights; "
         f"peak activations {peak}"
     )
+
+
+def matches(pattern: str) -> list[str]:
+    """Names of built-in machines and workloads that match a shell pattern; of one with a folder or a suffix, files."""
+    files = "/" in pattern or Path(pattern).suffix.lower() in _SUFFIXES
+    if files:
+        path = Path(pattern)
+        root = Path(path.anchor)
+        found = [str(file) for file in sorted(root.glob(str(path.relative_to(root)))) if file.is_file()]
+    else:
+        found = [name for name in (*machine_names(), *workload_names()) if fnmatchcase(name, pattern)]
+    if not found:
+        raise InputError(f"a pattern must match a machine, a workload or a file; {pattern!r} matches none")
+    return found
 
 
 def kind_of(name: str) -> str:

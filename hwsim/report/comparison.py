@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -10,6 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
+from hwsim.message import Message, merged
+from hwsim.report.comparability import comparability
 from hwsim.report.groups import Entry, Group, entry_of, grouped, ratio
 
 if TYPE_CHECKING:
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 _RATIOS = ("latency_s", "energy_pj")
+_FIRST = (
+    "run", "workload", "batch", "latency_s", "latency_s_ratio", "energy_pj", "energy_pj_ratio", "power_w",
+    "inferences_per_s", "library_name", "energy_scope", "energy_basis", "error_expected", "energy_error_expected",
+    "bound", "fits", "margin_bytes", "ram_need_bytes", "ram_size_bytes", "flash_need_bytes", "flash_size_bytes",
+)  # fmt: skip
+_CYCLE = ("every_s", "average_w", "least_w", "peak_w", "duty", "missed")
 _COLUMNS = ("macs", "cycles", "latency_s", "energy_pj", "utilization", "bound", "dram_bytes")
 
 
@@ -41,13 +51,19 @@ class Comparison:
         """All that ran, in order."""
         return tuple(entry for group in self.groups for entry in group.entries)
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What makes ratios say less than they seem to, and warnings of duty cycles."""
+        return merged(message for group in self.groups for message in comparability(group))
+
     def total_rows(self) -> list[dict[str, Any]]:
         """One dict a run: its totals, and latency and energy over those of the first run of its workload."""
         rows = []
         for group in self.groups:
             for entry in group.entries:
-                ratios = {f"{name}_ratio": ratio(entry.total(name), group.base.total(name)) for name in _RATIOS}
-                rows.append({"run": entry.label, "base": group.base.label, **entry.summary, **ratios})
+                row = {"run": entry.label, "base": group.base.label, **entry.summary}
+                row |= {f"{name}_ratio": ratio(entry.total(name), group.base.total(name)) for name in _RATIOS}
+                rows.append(row | {"bound": entry.bound} | _memory_columns(entry) | _cycle_columns(entry))
         return rows
 
     def layer_rows(self) -> list[dict[str, Any]]:
@@ -84,16 +100,27 @@ class Comparison:
         return {
             "runs": [_clean(row) for row in self.total_rows()],
             "layers": [_clean(row) for row in self.layer_rows()],
-            "failed": [{"run": entry.label, "workload": entry.workload, "error": entry.error} for entry in self.failed],
+            "failed": self._failed_rows(),
+            "messages": [message.to_dict() for message in self.messages],
         }
 
     def to_json(self) -> str:
         """The comparison as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
+    def _failed_rows(self) -> list[dict[str, Any]]:
+        return [{"run": entry.label, "workload": entry.workload, "error": entry.error} for entry in self.failed]
+
     def to_csv(self) -> str:
-        """The layers as CSV text."""
-        return str(self.layers.to_csv(index=False))
+        """One row a run as CSV text, those that failed with their error; `layers` has the layers."""
+        rows = [*self.total_rows(), *self._failed_rows()]
+        names = dict.fromkeys([*_FIRST, *(name for row in rows for name in row)])
+        columns = [name for name in names if any(name in row for row in rows)]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_clean(row) for row in rows)
+        return text.getvalue()
 
     def to_html(self) -> str:
         """The comparison as one self-contained HTML document."""
@@ -106,6 +133,24 @@ class Comparison:
         from hwsim.report.html.comparison import comparison_page
 
         return comparison_page(self.groups, self.failed).fragment()
+
+
+def _memory_columns(entry: Entry) -> dict[str, int]:
+    """Bytes needed and available of each memory: ram_need_bytes, ram_size_bytes."""
+    columns: dict[str, int] = {}
+    for memory, (need, size) in entry.memories.items():
+        name = memory.lower().replace(" ", "_")
+        columns |= {f"{name}_need_bytes": need, f"{name}_size_bytes": size}
+    return columns
+
+
+def _cycle_columns(entry: Entry) -> dict[str, Any]:
+    """Totals of the duty cycle, battery life among them."""
+    if not entry.scenario:
+        return {}
+    columns = {name: entry.scenario.get(name) for name in _CYCLE}
+    battery = entry.scenario.get("battery") or {}
+    return columns | ({"battery": battery["name"], "life_s": battery["life_s"]} if battery else {})
 
 
 def _clean(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,21 +1,23 @@
-"""Comparison tables for a terminal of 80 columns or more."""
+"""Comparison tables for a terminal: as many as its width needs, with every column."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from hwsim.report.comparison import Comparison
 from hwsim.report.groups import Entry, Group, ratio
-from hwsim.report.quantity import energy
-from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
+from hwsim.report.quantity import battery_life, cycle_setting, energy, shown
+from hwsim.report.terminal import WIDTH, Column, print_folded, wrapped
 from hwsim.units import format_si, format_size
 
 __all__ = ["print_comparison"]
 
 _LABEL = 34
+_MOST_TABLES = 3
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -26,9 +28,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         heading = f"{group.name}, batch {group.base.summary.get('batch', 1)}"
         console.print(Text(heading, style="bold", no_wrap=True, overflow="ellipsis"))
         _totals(group, console)
+        _cycles(group, console)
         if len(group.entries) > 1:
             console.print()
             _layers(group, console)
+    if comparison.messages:
+        console.print()
+    for message in comparison.messages:
+        wrapped(console, f"WARNING: {message}" if message.severity == "warning" else str(message))
     for entry in comparison.failed:
         console.print(Text(f"{entry.workload} on {entry.label}: {entry.error}", style="red"), soft_wrap=True)
 
@@ -40,6 +47,10 @@ def _ratio(value: float, base: float) -> str:
     return f"{times:.2g}x" if times < 0.1 else f"{times:.2f}x" if times < 100 else f"{times:.0f}x"
 
 
+def _key(entries: Sequence[Entry]) -> Column:
+    return Column("run", [entry.label for entry in entries], least=12, most=_LABEL)
+
+
 def _totals(group: Group, console: Console) -> None:
     base, entries = group.base, group.entries
     slowest = max(entry.total("latency_s") for entry in entries)
@@ -48,21 +59,30 @@ def _totals(group: Group, console: Console) -> None:
         cells = [_ratio(entry.total(column), base.total(column)) for entry in entries]
         return [Column("ratio", cells, right=True)] if len(entries) > 1 else []
 
-    watts = [entry.total("power_w") for entry in entries]
-    columns = [
-        Column("run", [entry.label for entry in entries], least=12, most=_LABEL),
-        Column("time", [format_si(entry.total("latency_s"), "s") for entry in entries], right=True),
-        *ratios("latency_s"),
-        Column("energy", [energy(entry.total("energy_pj")) for entry in entries], right=True),
-        *ratios("energy_pj"),
-        Column("power", ["unknown" if math.isnan(w) else format_si(w, "W") for w in watts], right=True, rank=2),
-        Column("memory", [_fits(entry) for entry in entries]),
-        Column("bound by", [next(iter(entry.time_by_bound()), "") for entry in entries], rank=1),
+    times = [format_si(entry.total("latency_s"), "s") for entry in entries]
+    parts = [
+        [Column("time", times, right=True), *ratios("latency_s")],
+        [Column("energy", [energy(entry.total("energy_pj")) for entry in entries], right=True), *ratios("energy_pj")],
+        [Column("power", [shown("_w", entry.total("power_w"), 3) for entry in entries], right=True)],
     ]
-    if not any(_fits(entry).plain for entry in entries):
-        del columns[-2]
+    if any(_fits(entry).plain for entry in entries):
+        parts.append([Column("memory", [_fits(entry) for entry in entries])])
+    parts.append([Column("bound by", [entry.bound for entry in entries])])
+    words = {
+        "library": [entry.word("library_name") for entry in entries],
+        "energy of": [entry.energy_origin for entry in entries],
+        "time error": [_error(entry, "error_expected") for entry in entries],
+        "energy error": [_error(entry, "energy_error_expected") for entry in entries],
+    }
+    parts += [[Column(name, cells)] for name, cells in words.items() if any(cells)]
     shares = [entry.total("latency_s") / slowest if slowest else 0.0 for entry in entries]
-    print_columns(console, columns, shares, WIDTH)
+    print_folded(console, _key(entries), parts, shares)
+
+
+def _error(entry: Entry, column: str) -> str:
+    """An expected error; empty where it is not known."""
+    value = entry.total(column)
+    return "" if math.isnan(value) else f"±{value:.0%}"
 
 
 def _fits(entry: Entry) -> Text:
@@ -72,30 +92,58 @@ def _fits(entry: Entry) -> Text:
     return Text("" if margin is None else f"{format_size(margin)} left")
 
 
+def _cycles(group: Group, console: Console) -> None:
+    """Power and battery life of the runs with a duty cycle."""
+    entries = [entry for entry in group.entries if entry.scenario]
+    if not entries:
+        return
+    cycles = [entry.scenario for entry in entries]
+    batteries = [cycle.get("battery") for cycle in cycles]
+    console.print()
+    settings = list(dict.fromkeys(map(cycle_setting, cycles)))
+    if len(settings) == 1:
+        console.print(Text(settings[0], style="bold"))
+    longest = max(life_s) if (life_s := [b["life_s"] for b in batteries if b and b["life_s"]]) else 0.0
+    parts = [
+        [Column("average power", [_power(cycle) for cycle in cycles], right=True)],
+        [Column("duty", [f"{cycle['duty']:.2%}" for cycle in cycles], right=True)],
+        [Column("missed", [f"{cycle['missed']:,}" for cycle in cycles], right=True)],
+    ]
+    if any(batteries):
+        parts.append([Column("battery life", [battery_life(cycle) for cycle in cycles], right=True)])
+    if len(settings) > 1:
+        parts.append([Column("cycle", list(map(cycle_setting, cycles)))])
+    shares = [(b["life_s"] or 0.0) / longest if b and longest else 0.0 for b in batteries]
+    print_folded(console, _key(entries), parts, shares if longest else None)
+
+
+def _power(cycle: Mapping[str, float | None]) -> str:
+    average, least = cycle["average_w"], cycle["least_w"]
+    return shown("_w", average, 3) if average is not None else f"more than {shown('_w', least, 3)}"
+
+
 def _layers(group: Group, console: Console) -> None:
     """Times of each layer; only ratios where there are many runs, and nothing where there are very many."""
     names = [name for name in group.layers if any(entry.value(name, "latency_s") > 0 for entry in group.entries)]
     first = [group.base.value(name, "latency_s") for name in names]
-    columns = [Column("layer", names, most=22), Column("1", [_time(t) for t in first], right=True)]
-    room = min(console.width, WIDTH) - sum(column.width + 2 for column in columns)
+    key = Column("layer", names, most=22)
+    base = [Column("1", [_time(t) for t in first], right=True)]
+    room = min(console.width, WIDTH) - key.width - 2
     others = group.entries[1:]
-    both = 18 * len(others) <= room
-    if not both and 8 * len(others) > room:
-        wrapped(
-            console,
-            f"{len(names)} layers of {len(group.entries)} runs are too wide for this terminal: use --csv or --html",
-        )
+    both = 18 * len(others) + 9 <= room * 2
+    if 7 * len(others) + 9 > room * _MOST_TABLES:
+        wrapped(console, f"{len(names)} layers of {len(group.entries)} runs: --layer-csv FILE or --html FILE has them")
         return
+    parts = [base]
     for number, entry in enumerate(others, 2):
         times = [entry.value(name, "latency_s") for name in names]
         ratios = [_ratio(time, base) for time, base in zip(times, first)]
-        if both:
-            columns.append(Column(str(number), [_time(time) for time in times], right=True))
-        columns.append(Column("ratio" if both else str(number), ratios, right=True))
+        own = [Column(str(number), [_time(time) for time in times], right=True)] if both else []
+        parts.append([*own, Column("ratio" if both else str(number), ratios, right=True)])
     what = "time of each layer" if both else "time of each layer for run 1, ratio to run 1 for the others"
     labels = "; ".join(f"{number} {entry.label}" for number, entry in enumerate(group.entries, 1))
     wrapped(console, f"{what}: {labels}")
-    print_columns(console, columns, width=WIDTH)
+    print_folded(console, key, parts)
 
 
 def _time(seconds: float) -> str:

@@ -15,6 +15,7 @@ from hwsim.yaml_source import read_text
 
 if TYPE_CHECKING:
     from hwsim.report.report import Report
+    from hwsim.scenario import DutyCycle
 
 __all__ = ["Entry", "Group", "entry_of", "grouped", "ratio", "read_entry"]
 
@@ -23,14 +24,45 @@ _MOST_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a comparison: its totals, its layers and its energy in pJ by component; or the error that ended it."""
+    """One run of a comparison: its totals, its layers and its energy in pJ by component; or the error that ended it.
+
+    Attributes
+    ----------
+    memories : mapping
+        Bytes that the network needs of each memory, and the bytes of that memory.
+    scenario : mapping
+        A duty cycle, as `DutyCycle.to_dict` has it; empty without one.
+    kind : str
+        Kind of the machine; empty if unknown.
+    libraries : tuple of str
+        Libraries that the machine could run on instead.
+    """
 
     label: str
     workload: str
     summary: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     components: Mapping[str, float] = field(default_factory=dict)
+    memories: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    scenario: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    libraries: tuple[str, ...] = ()
     error: str = ""
+
+    def word(self, column: str) -> str:
+        """A total that is a word; empty where there is none."""
+        return str(self.summary.get(column) or "")
+
+    @property
+    def bound(self) -> str:
+        """The bottleneck of most of the time."""
+        return next(iter(self.time_by_bound()), "")
+
+    @property
+    def energy_origin(self) -> str:
+        """What the energy is of, and what it rests on: board (measured)."""
+        scope, basis = self.word("energy_scope"), self.word("energy_basis")
+        return scope if basis in ("", "not stated", scope) else f"{scope} ({basis})"
 
     def total(self, column: str) -> float:
         """A total; NaN where it is unknown."""
@@ -76,10 +108,11 @@ class Group:
         return tuple(dict.fromkeys(name for entry in self.entries for name in entry.layers))
 
 
-def entry_of(report: Report, label: str = "") -> Entry:
+def entry_of(report: Report, label: str = "", scenario: DutyCycle | None = None) -> Entry:
     """A report as it is compared, labeled with its machine's name by default."""
-    data = report.to_dict()
-    return _entry(data, label or report.machine.name)
+    machine = report.machine
+    data = report.to_dict() | ({"scenario": scenario.to_dict()} if scenario is not None else {})
+    return replace(_entry(data, label or machine.name), kind=machine.kind, libraries=machine.libraries())
 
 
 def _entry(data: Mapping[str, Any], label: str) -> Entry:
@@ -88,7 +121,9 @@ def _entry(data: Mapping[str, Any], label: str) -> Entry:
         if row["energy_pj"]:
             components[row["component"]] = components.get(row["component"], 0.0) + row["energy_pj"]
     layers = {str(row["layer"]): row for row in data["layers"]}
-    return Entry(label, str(data["summary"]["workload"]), data["summary"], layers, components)
+    memories = {str(use["memory"]): (use["need_bytes"], use["size_bytes"]) for use in data.get("memories", ())}
+    name = str(data["summary"]["workload"])
+    return Entry(label, name, data["summary"], layers, components, memories, data.get("scenario", {}))
 
 
 def read_entry(path: str) -> Entry:

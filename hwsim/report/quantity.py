@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from hwsim.units import column_unit, format_si
 
-__all__ = ["count", "counted", "energy", "head", "pace", "shown", "title"]
+__all__ = ["battery_life", "count", "counted", "cycle_setting", "energy", "head", "pace", "shown", "span", "title"]
+
+_YEAR = 365.25 * 86400
 
 
 def title(column: str) -> str:
@@ -69,3 +73,31 @@ def pace(per_second: float) -> str:
 def energy(pj: float) -> str:
     """An energy in joules; NaN is unknown."""
     return "unknown" if math.isnan(pj) else format_si(pj * 1e-12, "J")
+
+
+def span(seconds: float) -> str:
+    """A time in years, days or hours: 12.5 days."""
+    for unit, length in (("year", _YEAR), ("day", 86400.0), ("hour", 3600.0)):
+        if seconds >= length:
+            return f"{seconds / length:.4g} {unit}{'s' * (seconds != length)}"
+    return format_si(seconds, "s", 4)
+
+
+def cycle_setting(scenario: Mapping[str, Any]) -> str:
+    """The period and the battery of a duty cycle."""
+    every, battery = f"one inference every {format_si(scenario['every_s'], 's')}", scenario.get("battery")
+    return (
+        f"{every}, {battery['name']} of {battery['capacity_mah']:g} mAh at {battery['voltage']:g} V"
+        if battery
+        else every
+    )
+
+
+def battery_life(scenario: Mapping[str, Any]) -> str:
+    """The battery life of a duty cycle, as `DutyCycle.to_dict` has it; the most it can be where a power is unknown."""
+    battery = scenario.get("battery")
+    if not battery:
+        return ""
+    if battery["life_s"] is not None:
+        return span(battery["life_s"])
+    return f"at most {span(battery['energy_j'] / scenario['least_w'])}" if scenario["least_w"] else "unknown"

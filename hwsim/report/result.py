@@ -84,9 +84,11 @@ class Summary:
     """Totals of a run; `power_w` is the chip's (without off-chip memory) over the run.
 
     `latency_s` is that of one batch, `interval_s` the time in which one is finished: shorter where `streams` of them
-    are concurrent. 68 of 100 measurements of the latency are expected to be within `error_expected` (the larger over
-    the smaller, less one), 95 within `error_expected_95`; `energy_error_expected` likewise. `RunResult.expected_error`
-    says on what grounds.
+    are concurrent. `energy_scope` names the parts that the energy is of, `energy_basis` what it rests on
+    (`EnergyBasis`); both are ``unknown`` where the energy is.
+
+    68 of 100 measurements of the latency are expected to be within `error_expected` (the larger over the smaller, less
+    one), 95 within `error_expected_95`; `energy_error_expected` likewise. `RunResult.expected_error` says why.
     """
 
     machine: str
@@ -108,6 +110,9 @@ class Summary:
     margin_bytes: int | None
     events: int
     interval_s: float
+    library_name: str | None
+    energy_scope: str
+    energy_basis: str
     error_expected: float
     error_expected_95: float
     energy_error_expected: float
@@ -238,7 +243,7 @@ class RunResult:
         interval = math.fsum(r.latency_s / r.plan.streams for r in results)
         busy = math.fsum(r.cycles / r.plan.streams for r in results)
         peak = max((r.plan.peak_macs_per_cycle for r in results), default=1)
-        limit = self.machine.memory_bytes()
+        limit, origin = self.machine.memory_bytes(), self.machine.energy_origin
         errors = self.expected_error
         return Summary(
             machine=self.machine.name,
@@ -260,6 +265,9 @@ class RunResult:
             margin_bytes=min((use.margin_bytes for use in self.memories), default=None),
             events=sum(r.timeline.events for r in results),
             interval_s=interval,
+            library_name=self.machine.library_name,
+            energy_scope="unknown" if math.isnan(energy) else origin.scope,
+            energy_basis="unknown" if math.isnan(energy) else origin.basis,
             error_expected=errors["latency"].error,
             error_expected_95=errors["latency"].error_95,
             energy_error_expected=errors["energy"].error if "energy" in errors else math.nan,

@@ -1,4 +1,4 @@
-"""Borderless tables that never wrap: on a narrow terminal, columns are dropped or truncated."""
+"""Borderless tables whose rows never wrap: on a narrow terminal, columns are folded, dropped or truncated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["WIDTH", "Column", "bar", "print_columns", "wrapped"]
+__all__ = ["WIDTH", "Column", "bar", "print_columns", "print_folded", "wrapped"]
 
 #: Columns of a terminal that a table of results takes at most, in a pipe too.
 WIDTH = 100
@@ -93,11 +93,31 @@ def print_columns(
     console.print(table, highlight=False)
 
 
+def print_folded(
+    console: Console, key: Column, parts: Sequence[Sequence[Column]], shares: Sequence[float] | None = None
+) -> None:
+    """Print columns in as many tables as the width needs, each with the key column; no column is left out.
+
+    The columns of a part stay together. The first table has bars of `shares` where there is room.
+    """
+    width = min(console.width, WIDTH)
+    tables: list[list[Column]] = [[key]]
+    for part in parts:
+        if len(tables[-1]) > 1 and sum(column.width + _GAP for column in (*tables[-1], *part)) - _GAP > width:
+            tables.append([key])
+        tables[-1] += part
+    for number, columns in enumerate(tables):
+        if number:
+            console.print()
+        print_columns(console, columns, None if number else shares, width)
+
+
 def wrapped(console: Console, text: str, indent: str = "") -> None:
     """Print prose: wrapped at words with what follows indented; on one line in a pipe."""
     if not console.is_terminal:
         console.print(Text(indent + text), soft_wrap=True)
         return
     width = min(console.width, WIDTH)
-    for line in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=f"{indent}  ") or [""]:
+    wrapper = textwrap.TextWrapper(width, indent, f"{indent}  ", break_on_hyphens=False)
+    for line in wrapper.wrap(text) or [""]:
         console.print(Text(line), soft_wrap=True)

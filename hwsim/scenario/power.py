@@ -11,6 +11,8 @@ from hwsim.message import Message
 __all__ = ["rest_state", "state_watts", "unknown_power"]
 
 _KEYS = {"inference": "active", "wake-up": "wake_up", "sleep": "sleep", "deep sleep": "deep_sleep"}
+_LOWEST_V = 1.7
+"""Supply below which no Cortex-M of these data sheets runs from flash."""
 
 
 def rest_state(machine: Mcu) -> tuple[str, list[Message]]:
@@ -25,7 +27,17 @@ def rest_state(machine: Mcu) -> tuple[str, list[Message]]:
 def state_watts(machine: Mcu, battery: Battery | None) -> tuple[dict[str, float | None], list[Message]]:
     """Power by state in watts, None if unknown, and the note of a supply that scales it."""
     power, factor, notes = machine.spec.power, 1.0, list[Message]()
-    if battery is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None:
+    lowest = float(power.supply or power.measured_supply or _LOWEST_V)
+    if battery is not None and battery.voltage < lowest:
+        template = (
+            "{battery} has {battery_v:g} V, and the machine runs at {supply_v:g} V or more: it needs a step-up "
+            "converter, whose losses are left out"
+        )
+        values = {"battery": battery.name, "battery_v": float(battery.voltage), "supply_v": lowest}
+        notes.append(Message("scenario.step_up", template, values))
+    elif (
+        battery is not None and power.regulator == "ldo" and power.measured_supply is not None and power.supply is None
+    ):
         # A linear regulator draws the same current at any voltage; with a converter before it, power.supply is set.
         factor = float(battery.voltage / power.measured_supply)
         template = (

@@ -10,12 +10,10 @@ from typing import Any
 from hwsim.energy.battery import Battery
 from hwsim.engine import Timeline
 from hwsim.message import Message
-from hwsim.report.quantity import counted
+from hwsim.report.quantity import counted, span
 from hwsim.units import format_si
 
 __all__ = ["DutyCycle"]
-
-_YEAR = 365.25 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class DutyCycle:
         if self.missed:
             late += f" ({self.missed / self.inferences:.1%}), largest backlog {counted(self.backlog, 'input')}"
         lines = [
-            f"every {format_si(self.every_s, 's')}, {counted(self.inferences, 'inference')} in {_span(self.window_s)}",
+            f"every {format_si(self.every_s, 's')}, {counted(self.inferences, 'inference')} in {span(self.window_s)}",
             f"average power {power}; duty {self.duty:.3%}; {late}",
         ]
         times = dict(self.time_s) | ({"sensor": self.sensor_s} if "sensor" in self.energy_j else {})
@@ -88,9 +86,9 @@ class DutyCycle:
             joules = "unknown" if energy is None else format_si(energy / self.inferences, "J", 4)
             lines.append(f"  {state}: {seconds / self.window_s:.4%} of the time, {joules} per inference")
         if self.battery is not None:
-            life = "unknown" if self.life_s is None else _span(self.life_s)
+            life = "unknown" if self.life_s is None else span(self.life_s)
             if not is_known and self.least_w:
-                life = f"unknown, at most {_span(self.battery.energy_j / self.least_w)}"
+                life = f"unknown, at most {span(self.battery.energy_j / self.least_w)}"
             capacity = f"{float(self.battery.capacity_mah):g} mAh at {float(self.battery.voltage):g} V"
             lines.append(f"battery life {life}: {self.battery.name}, {capacity} ({self.battery.source})")
             if self.peak_w is not None:
@@ -133,10 +131,3 @@ class DutyCycle:
             "notes": list(map(str, self.notes)),
             "messages": [message.to_dict() for message in (*self.warnings, *self.notes)],
         }
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("year", _YEAR), ("day", 86400.0), ("hour", 3600.0)):
-        if seconds >= length:
-            return f"{seconds / length:.4g} {unit}{'s' * (seconds != length)}"
-    return format_si(seconds, "s", 4)

@@ -22,7 +22,7 @@ from hwsim.sweeps.store import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOTALS", "Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
+__all__ = ["TOTALS", "WORDS", "Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
 
 TOTALS = (
     *(field.name for field in fields(Summary) if field.name not in ("machine", "workload", "batch")),
@@ -34,6 +34,9 @@ TOTALS = (
     "cost_usd",
 )
 """Columns of every point; ``energy_pj.COMPONENT`` columns follow."""
+
+WORDS = ("library_name", "energy_scope", "energy_basis")
+"""Totals that are words."""
 
 _LAYER = (
     "op", "macs", "macs_live", "macs_executed", "cycles", "latency_s", "energy_pj", "power_w", "utilization", "bound",
@@ -91,7 +94,8 @@ class Results:
 
     def _kinds(self, text: str) -> Mapping[str, Kind]:
         kinds = self.space.kinds()
-        kinds |= {name: column_kind(name, True if name == "fits" else 0.0) for name in TOTALS}
+        samples: dict[str, object] = {"fits": True} | dict.fromkeys(WORDS, "")
+        kinds |= {name: column_kind(name, samples.get(name, 0.0)) for name in TOTALS}
         return kinds | {name: column_kind(name) for name in _COMPONENT.findall(text)}
 
     def feasible(self, outcome: Outcome) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-__all__ = ["Geometry", "Product", "Stream", "StreamKind", "geometry_of"]
+__all__ = ["Geometry", "Product", "Spectrum", "Stream", "StreamKind", "geometry_of"]
 
 StreamKind = Literal[
-    "view", "copy", "concat", "gather", "elementwise", "activation", "pool", "softmax", "norm", "opaque"
+    "view", "copy", "concat", "gather", "elementwise", "activation", "pool", "softmax", "norm", "spectrum", "opaque"
 ]
 
 
@@ -128,6 +128,15 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Spectrum:
+    """A log-mel spectrum of one frame: samples, radix-2 butterflies of its transform, and bands."""
+
+    samples: int
+    butterflies: int
+    bands: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """Values that are read, changed or moved, and written, all inputs of a batch together.
 
@@ -148,6 +157,8 @@ class Stream:
         What is computed: ``add``, ``gelu``, ``max``, ``avg``; "" where the kind says it all.
     activation : str
         The function that is fused into it.
+    spectrum : Spectrum or None
+        Of a frame of audio, one for each input.
     """
 
     kind: StreamKind
@@ -158,6 +169,7 @@ class Stream:
     operands: int = 1
     function: str = ""
     activation: str = "none"
+    spectrum: Spectrum | None = None
 
 
 def geometry_of(x: Product | Stream) -> Geometry | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +107,24 @@ class MeasuredComparison:
             "notes": list(map(sentence, self.notes)),
             "messages": [note.to_dict() for note in self.notes],
         }
+
+    def to_csv(self) -> str:
+        """One line per row, then what was only predicted or only measured, then the whole run."""
+        run, text = self.measurement, io.StringIO()
+        lines: list[tuple[object, ...]] = [
+            ("machine", "workload", "threads", "batch", "layer", "kind", "ran_as", "predicted_s", "measured_s")
+            + ("measured_median_s", "error", "bound")
+        ]
+        names = self.machine, self.workload, run.threads, run.batch
+        for row in self.rows:
+            words = " + ".join(row.layers), row.kind, " + ".join(row.kernels)
+            lines.append((*names, *words, row.predicted_s, row.measured_s, row.median_s, row.error, row.bound))
+        lines += [(*names, name, "not measured", "", time, "", "", "", "") for name, time in self.only_predicted]
+        lines += [(*names, "", "not predicted", name, "", time, "", "", "") for name, time in self.only_measured]
+        total = self.predicted_s, run.latency_s, run.median_s, self.error
+        lines.append((*names, "", "whole run", run.runtime, *total, ""))
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        return text.getvalue()
 
 
 def kind_of(layer: Layer) -> str:

@@ -49,8 +49,9 @@ def energy_of(spec: CpuSpec) -> EnergySpec:
         cycle = _CORE_SHARE * max(0.0, float(tdp) - idle) / (cores * float(spec.clock_hz(spec.clock))) * 1e12
         why = f"{_CORE_SHARE:g} of TDP ({float(tdp):g} W) less idle power, over {cores} cores at their clock"
         prices["core"] = PriceSpec(energy=f"{cycle:.6f} pJ", source=why)
-        static = f"{idle * spec.sockets:.9f} W"
+        static = f"{idle * spec.sockets * spec.used_cores / spec.all_cores:.9f} W"
         source = "idle power of the file" if spec.idle is not None else f"idle power assumed {IDLE_SHARE:g} of TDP"
+        source += f", of {spec.used_cores} of {spec.all_cores} cores"
     else:
         prices["core"] = PriceSpec(unknown=True, source="the file gives no tdp")
     table = energy.table if "energy" in spec.model_fields_set else _TABLE

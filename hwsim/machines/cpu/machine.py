@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.cpu.context import CpuContext, contexts_of
@@ -17,7 +18,7 @@ from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
-from hwsim.machines.cpu.library import COSTS, CpuLibrary, load_library
+from hwsim.machines.cpu.library import COSTS, CpuLibrary, library_names, load_library
 from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
@@ -165,6 +166,20 @@ class Cpu(Machine):
             if self.spec.precision != "workload" or (layer.macs and self.dtype_of(layer) != layer.output.dtype)
         }
 
+    @property
+    def library_name(self) -> str:
+        """The inference library."""
+        return self.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """All that come with hwsim."""
+        return library_names()
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """Prices are shares of the TDP, in which idle power may be a guess."""
+        return EnergyOrigin("processor, DRAM", "estimate")
+
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """Layers that the library fuses into the previous one."""
         hosts: dict[str, str] = {}
@@ -264,8 +279,15 @@ class Cpu(Machine):
                 f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
                 {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
             ),
+            *self._power_note(),
             *resident_weights(plan, "caches"),
         )
+
+    def _power_note(self) -> tuple[Message, ...]:
+        """What peak and power are those of, where some cores are idle."""
+        used, cores = self.spec.used_cores, self.spec.all_cores
+        template = "peak, idle power and energy are those of {used} of {cores} cores; the others are not counted"
+        return (Message("cpu.cores", template, {"used": used, "cores": cores}),) if used < cores else ()
 
     def idle_keys(self) -> dict[str, Message | str]:
         """Memory keys that the cost model does not read."""

@@ -64,8 +64,8 @@ def plan_of(kernel: Kernel, context: CpuContext, spec: CpuSpec, ticks: Callable[
         macs_live=layer.macs_live * kernel.batch,
         macs_executed=macs - skipped,
         compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
-        # Streams on smaller cores count as the cores that they are worth in this network.
-        peak_macs_per_cycle=max(1, ceil(model.rate * max(spec.cores * spec.sockets, context.streams))),
+        # Of the cores used. Streams on smaller cores count as the cores that they are worth in this network.
+        peak_macs_per_cycle=max(1, ceil(model.rate * context.streams * spec.threads_of_stream)),
         dram_bytes=model.word * sum(far.values()),
         bounds=bounds | {"": "fused"},
         word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -65,7 +66,7 @@ class CpuSpec(MachineSpec):
     cores, sockets : int
         Cores of a socket, and sockets.
     threads : int or "all"
-        Threads that share an inference; all: the cores of a socket, or those that a stream has.
+        Threads that share an inference; all: the cores of all sockets over the streams, at most those of a socket.
     streams : int or "all"
         Inferences side by side; all: one on every core of every socket.
     precision : str
@@ -165,7 +166,9 @@ class CpuSpec(MachineSpec):
         """The clock with as many cores of a socket at work as this use of them has."""
         fma = core.best("fp32")
         width = float(core.rate(fma)) / 16 if fma else 1.0
-        loaded: float = self.cores if self.streams == "all" else min(self.cores, self.threads_of_stream * self.streams)
+        loaded: float = self.cores
+        if self.streams != "all":
+            loaded = min(self.cores, self.threads_of_stream * -(-self.streams // self.sockets))
         if self.streams == "all" and self.efficient is not None:
             loaded += rule().efficient * self.efficient.cores
         node = float(self.node) * 1e9 if self.node is not None else 14.0
@@ -194,12 +197,17 @@ class CpuSpec(MachineSpec):
             return self.threads
         if self.streams == "all":
             return 1
-        return max(1, self.cores // self.streams) if self.streams < self.cores else 1
+        return max(1, min(self.cores, self.cores * self.sockets // self.streams))
 
     @property
     def stream_count(self) -> float:
         """Concurrent inferences."""
         return float(self.all_cores if self.streams == "all" else self.streams)
+
+    @property
+    def used_cores(self) -> int:
+        """Cores of all sockets that some stream runs on."""
+        return min(self.all_cores, ceil(self.stream_count * self.threads_of_stream))
 
     @property
     def hz(self) -> float:

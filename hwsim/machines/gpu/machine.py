@@ -11,12 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
+from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan
 from hwsim.machines.gpu.timing import Timer
@@ -73,6 +75,23 @@ class Gpu(Machine):
     def core_clock(self) -> str:
         """The clock of the SMs."""
         return self.spec.clock
+
+    @property
+    def library_name(self) -> str:
+        """The library of the kernels."""
+        return self.timer.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """Those that come with hwsim and have kernels for the generation."""
+        mine = self.timer.generation.name
+        return tuple(
+            n for n in part_names("libraries") if any(mine in menu.generations for menu in load_library(n).menus)
+        )
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """Idle power is the board's; most prices are estimates."""
+        return EnergyOrigin("board", "estimate")
 
     def types(self, layer: Layer) -> Types:
         """Types of the MACs of a layer: its own or the fallback of the library; InputError without one."""

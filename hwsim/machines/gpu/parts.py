@@ -167,7 +167,8 @@ class KernelSet(Spec):
 
     `pick`: ``best`` is a heuristic that is right to about 5 %, ``profiled`` the best for the next power of two of rows,
     ``rows`` the tile whose range has the rows. `transpose` adds each tile the other way round. `layers` are those it
-    is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8).
+    is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8). Columns that are no
+    multiple of `aligned` take the first tile; `cold` kernels read all weights from DRAM under any harness.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -178,8 +179,10 @@ class KernelSet(Spec):
     transpose: bool = False
     splits: list[Positive] = [1]
     step: Positive = 64
+    aligned: Positive = 1
     pick: Literal["best", "profiled", "rows"] = "best"
     synchronous: bool = False
+    cold: bool = False
     launch: Time | None = None
     vector: Vector | None = None
     quantize: Factor | None = None

@@ -95,6 +95,7 @@ class Kernels:
         self.above = np.array([[t.above for t, _ in candidates]], float)
         self.upto = np.array([[t.upto for t, _ in candidates]], float)
         self.pairs = np.array([[t.pairs for t, _ in candidates]])
+        self.unaligned = np.array([[i == 0 for i in range(len(candidates))]])
         self.tiles = candidates
 
     def __len__(self) -> int:
@@ -146,6 +147,8 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     stage = 2 * q * (tm * min(ker.menu.step * p.bytes_a, 128) + tn * min(ker.menu.step * p.bytes_w, 128))
     fits = (stage <= chip.shared) & (4 * q * tm * tn <= chip.registers)
     legal = fits & (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
+    if ker.menu.aligned > 1:
+        legal &= ker.unaligned | (n % ker.menu.aligned == 0)
     tiles = b * gm * gn * s
     per_sm = np.ceil(tiles / sms)
     waves = np.ceil(per_sm / q)

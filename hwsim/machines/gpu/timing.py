@@ -204,7 +204,7 @@ class Timer:
         """
         c = unit.constants
         try:
-            timing = time_products(p, self.chip(unit), c, unit.kernels, unit.floor, self.harness.reuse)
+            timing = time_products(p, self.chip(unit), c, unit.kernels, unit.floor, self._reuse(unit))
         except ValueError as error:
             menu = f"{unit.math} kernels of {self.library.name}"
             raise InputError(f"{self.spec.name} must have room for a tile of the {menu}: {error}") from None
@@ -242,11 +242,15 @@ class Timer:
         energy = sum(amount * self.price(component) for component, amount in load.amounts)
         return energy * _PJ_PER_US / max(load.us, 1e-9)
 
+    def _reuse(self, unit: Unit) -> int:
+        """Copies of the weights between two uses of one; 0: they come from DRAM."""
+        return 0 if unit.menu.cold else self.harness.reuse
+
     def _vector(self, p: Products, unit: Unit) -> Floats:
         vector, c, chip = unit.menu.vector, unit.constants, self.chip(unit)
         assert vector is not None
         weights = p.b * p.n * p.k * p.bytes_w
-        reuse = self.harness.reuse
+        reuse = self._reuse(unit)
         hot = 1 / (1 + (reuse * weights / (c.l2_kept * chip.l2)) ** 6) if reuse else 0.0
         dram = weights * (1 - hot) / (c.dram_share * chip.dram)
         l2 = weights / (c.l2_share * 64 * chip.sms * chip.clock)

@@ -11,12 +11,13 @@ import math
 
 from hwsim.workload import Layer
 from hwsim.workload.number_format import weight_formats
-from hwsim.workload.product import Geometry, Product, geometry_of
+from hwsim.workload.product import Geometry, Product, Spectrum, Stream, geometry_of
 
 __all__ = [
     "BOUNDS",
     "CLASSES",
     "DEFAULTS",
+    "SIGNAL",
     "TERMS",
     "features",
     "live_macs",
@@ -32,6 +33,7 @@ _TERMS = {
     "conv_mac": ("conv", "mac"),
     "narrow_mac": ("conv", "mac"),
     "depthwise_mac": ("depthwise", "mac"),
+    "window_mac": ("depthwise", "mac"),
     "multiplied_mac": ("depthwise", "mac"),
     "depthwise_output": ("depthwise", "output stage"),
     "dense_mac": ("dense", "mac"),
@@ -45,12 +47,14 @@ _TERMS = {
     "softmax": ("other", "output stage"),
     "operator": ("other", "overhead"),
 }
+#: Terms of the spectrum of audio, which no kernel library computes: floating-point code whose costs the cores have.
+SIGNAL: tuple[str, ...] = ("sample", "pass", "butterfly", "root", "logarithm")
 TERMS: tuple[str, ...] = tuple(_TERMS)
 CLASSES: dict[str, str] = {term: code for term, (code, _) in _TERMS.items()}
 #: Terms that a library's table may leave out, with the one whose cost is then taken: kernels for depthwise layers with
-#: several outputs for each channel are other ones in some libraries.
-DEFAULTS: dict[str, str] = {"multiplied_mac": "depthwise_mac"}
-BOUNDS: dict[str, str] = {term: bound for term, (_, bound) in _TERMS.items()}
+#: another window than 3 x 3, or with several outputs for each channel, are other ones in some libraries.
+DEFAULTS: dict[str, str] = {"window_mac": "depthwise_mac", "multiplied_mac": "depthwise_mac"}
+BOUNDS: dict[str, str] = {term: bound for term, (_, bound) in _TERMS.items()} | dict.fromkeys(SIGNAL, "mac")
 
 # Values without a term of their own, in additions of two int8 values with scales (the unit of `element`).
 _MOVED, _NORMALIZED = 0.1, 5.0
@@ -64,7 +68,8 @@ def _conv(layer: Layer, x: Product, shape: Geometry, drop: bool) -> dict[str, fl
     outputs = pixels * _live_out(x, shape, drop)
     macs = live_macs(layer, drop)
     if shape.depthwise:
-        return {"depthwise_mac" if shape.k == shape.c else "multiplied_mac": macs, "depthwise_output": outputs}
+        kernel = "window_mac" if (shape.r, shape.s) != (3, 3) else "depthwise_mac"
+        return {kernel if shape.k == shape.c else "multiplied_mac": macs, "depthwise_output": outputs}
     units: dict[str, float] = {"output": outputs}
     channels = shape.c - x.dead_in * drop
     if shape.taps == 1:
@@ -111,11 +116,30 @@ def read_bytes(layer: Layer, drop: bool) -> int:
 
 
 def scratch_bytes(layer: Layer) -> int:
-    """Bytes of the column of patches that a kernel keeps beside the tensors: 16-bit values, two positions at a time."""
+    """Bytes that a kernel keeps beside the tensors: a column of patches of 16-bit values, two positions at a time.
+
+    A spectrum keeps two buffers of floats.
+    """
     shape = geometry_of(layer.lower(1))
+    if (spectrum := _spectrum_of(layer)) is not None:
+        return 2 * 4 * spectrum.samples
     if shape is None or shape.taps == 1:
         return 0
     return 2 * shape.taps * shape.c if shape.depthwise else 4 * shape.taps * shape.channels
+
+
+def _spectrum_of(layer: Layer) -> Spectrum | None:
+    x = layer.lower(1)
+    return x.spectrum if isinstance(x, Stream) else None
+
+
+def _spectrum(x: Spectrum, outputs: int) -> dict[str, float]:
+    """Samples to floats, passes over samples and bins, transform, magnitudes, two filters a bin, logarithms."""
+    bins = x.samples // 2
+    return {
+        "sample": x.samples, "pass": 3 * x.samples + 4 * bins + 2 * outputs, "butterfly": x.butterflies, "root": bins,
+        "logarithm": x.bands,
+    }  # fmt: skip
 
 
 def number_format(layer: Layer) -> str:
@@ -131,6 +155,8 @@ def features(layer: Layer, drop: bool) -> dict[str, float]:
     units: dict[str, float]
     if isinstance(x, Product):
         units = _product(layer, x, drop)
+    elif x.spectrum is not None:
+        units = _spectrum(x.spectrum, x.outputs)
     elif x.kind == "elementwise":
         units = {"element": x.ops}
     elif x.kind == "pool":

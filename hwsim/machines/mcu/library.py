@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, OneOf, Positive, Size, Spec, check, current
-from hwsim.machines.mcu.features import CLASSES, DEFAULTS, TERMS
+from hwsim.machines.mcu.features import CLASSES, DEFAULTS, SIGNAL, TERMS
 from hwsim.message import Message
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
@@ -44,8 +44,23 @@ class McuCore(Spec):
     fitted: str | None = None
 
 
+class Signal(Spec):
+    """Cycles of `core` for each unit of the spectrum of audio: floating-point code that no kernel library has."""
+
+    core: Name
+    costs: dict[str, Cost]
+    source: str
+
+    @model_validator(mode="after")
+    def _complete(self) -> Signal:
+        if sorted(self.costs) != sorted(SIGNAL):
+            raise ValueError(f"costs must be of {', '.join(SIGNAL)}")
+        return self
+
+
 class _Cores(Spec):
     cores: dict[Name, McuCore]
+    signal: Signal
 
 
 class CoreUse(Spec):
@@ -106,11 +121,13 @@ class McuLibrary(Spec):
 
     `costs` are cycles of `core` for each unit of a term; `cores` those that it exists for. `dead_channels` says whether
     the stack leaves dead channels out; `environment` picks the power state of a board that was measured under it.
-    Every library runs int8, and int4 weights widened to it; `formats` has what else it runs.
+    `vendor` is the maker for whose parts alone the library exists. Every library runs int8, and int4 weights widened to
+    it; `formats` has what else it runs.
     """
 
     name: Name
     family: str
+    vendor: str | None = None
     source: str
     fitted: str
     core: Name
@@ -159,6 +176,8 @@ class McuLibrary(Spec):
 
     def cycles(self, term: str, core: str, number_format: str = "int8") -> float:
         """Cycles of `core` that a unit of a term takes."""
+        if term in SIGNAL:
+            return _signal_cycles(term, core)
         kernels = self.kernels(number_format)
         if kernels is not self:
             return kernels.cycles(term, core, number_format)
@@ -184,8 +203,19 @@ class McuLibrary(Spec):
 
 
 @cache
+def _file() -> _Cores:
+    return check(_Cores, read_yaml(_CORES))
+
+
 def _cores() -> dict[str, McuCore]:
-    return check(_Cores, read_yaml(_CORES)).cores
+    return _file().cores
+
+
+def _signal_cycles(term: str, core: str) -> float:
+    """Cycles of `core` for a unit of the spectrum of audio: a logarithm has double precision, the rest single."""
+    signal = _file().signal
+    kind: Class = "other" if term == "logarithm" else "pointwise"
+    return signal.costs[term] * load_core(core).factors["float"][kind] / load_core(signal.core).factors["float"][kind]
 
 
 def core_names() -> list[str]:

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
@@ -16,6 +17,7 @@ from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.mcu.features import (
     BOUNDS,
     CLASSES,
+    SIGNAL,
     TERMS,
     features,
     live_macs,
@@ -29,6 +31,7 @@ from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
+from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES, weight_formats
@@ -86,7 +89,7 @@ class Mcu(Machine):
             Level(("machine",), "network", "this board"),
         ),
     }
-    run_keys: ClassVar[tuple[str, ...]] = ("library", "power.use", "power.supply")
+    run_keys: ClassVar[tuple[str, ...]] = ("library", "power.supply", "power.use", "precision")
     spec: McuSpec
 
     def _check(self) -> None:
@@ -110,6 +113,26 @@ class Mcu(Machine):
     def _libraries(self) -> list[McuLibrary]:
         """Those that come with hwsim and exist for the core."""
         return [library for library in map(load_library, library_names()) if self.spec.core in library.cores]
+
+    def converted(self, network: Workload) -> Workload:
+        """The network in the file's `precision`."""
+        return in_precision(network, self.spec.precision)
+
+    @property
+    def library_name(self) -> str:
+        """The kernel library."""
+        return self.library.name
+
+    def libraries(self) -> tuple[str, ...]:
+        """Those of any vendor, and of the one whose library this is; measured on the core before scaled ones."""
+        able = [library for library in self._libraries() if library.vendor in (None, self.library.vendor)]
+        able.sort(key=lambda library: library.cores[self.spec.core].fitted is None)
+        return tuple(library.name for library in able)
+
+    @property
+    def energy_origin(self) -> EnergyOrigin:
+        """What the file says of its power."""
+        return EnergyOrigin(self.spec.power.covers, self.spec.power.basis)
 
     @property
     def core_clock(self) -> str:
@@ -173,7 +196,7 @@ class Mcu(Machine):
         key = library.name, number_format
         if key not in self._unit_cycles:
             self._unit_cycles[key] = {
-                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in TERMS
+                term: library.cycles(term, self.spec.core, number_format) * self.spec.pace for term in (*TERMS, *SIGNAL)
             }
         return self._unit_cycles[key]
 
@@ -256,6 +279,8 @@ class Mcu(Machine):
 
     def _kernel(self, layer: Layer, units: Mapping[str, float]) -> str:
         """Whose kernel runs a layer, as a user reads it."""
+        if any(term in SIGNAL for term in units):
+            return "floating-point code for signals"
         kind = next((CLASSES[term] for term in units if term.endswith("_mac")), "simple")
         dtype = _format(layer, self.library)
         name = self.library.kernels(dtype).name
@@ -263,7 +288,9 @@ class Mcu(Machine):
 
     def runs_as(self, layer: Layer) -> str | None:
         """The kernels' format, for layers without MACs; those with MACs are refused where there is none."""
-        return None if layer.macs else _format(layer, self.library)
+        x = layer.lower(1)
+        signal = isinstance(x, Stream) and x.spectrum is not None
+        return None if layer.macs or signal else _format(layer, self.library)
 
     def planned_on(self) -> dict[str, Any]:
         """Power is the price of time; no plan depends on it, but for the clock that it was measured at."""
@@ -338,7 +365,8 @@ class Mcu(Machine):
         library, workload, batch = self.library, plan.workload, plan.batch
         values = {"library": library.name, "core": self.spec.core, "source": library.source}
         template = "library {library} on {core}: {source}"
-        messages = [Message("mcu.library", template, values), *self._assumptions(), *self._format_notes(workload)]
+        messages = [Message("mcu.library", template, values), *precision_notes(self.spec.precision)]
+        messages += [*self._assumptions(), *self._format_notes(workload)]
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
         unknown = list(dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque"))
         if unknown:
@@ -487,7 +515,7 @@ class Mcu(Machine):
     def constants(self) -> tuple[Constant, ...]:
         """What a unit of each term costs under the library on this core."""
         library, core = self.library, self.spec.core
-        costs = {term: library.cycles(term, core) * self.spec.pace for term in TERMS}
+        costs = {term: library.cycles(term, core) * self.spec.pace for term in (*TERMS, *SIGNAL)}
         where = f"{library.source}; core: {load_core(core).source}"
         return tuple(
             Constant(f"{library.name}: {term}", f"{cycles:.4g} cycles", where, library.fitted)

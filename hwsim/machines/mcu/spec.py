@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
+from hwsim.energy.origin import EnergyBasis
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
 from hwsim.machines.mcu.library import load_core
+from hwsim.machines.precision import Precision
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Workload, load_workload, workload_names
 
@@ -51,7 +53,8 @@ class PowerSpec(Spec):
     `measured_supply`: fed with another `supply`, a linear regulator (`ldo`) draws the same current, a switching one
     (`smps`) the same power.
 
-    Active power was measured `at` a clock; at another, what is above sleep goes with the clock.
+    Active power was measured `at` a clock; at another, what is above sleep goes with the clock. `covers` says what it
+    is the power of, and `basis` what it rests on: a measurement of networks, a data sheet, or an estimate.
     """
 
     active: Annotated[
@@ -60,6 +63,8 @@ class PowerSpec(Spec):
     ]
     use: Name | None = None
     at: Frequency | None = None
+    covers: Literal["chip", "board"] = "board"
+    basis: EnergyBasis = "not stated"
     sleep: Power | Literal["unknown"] = "unknown"
     deep_sleep: Power | Literal["unknown"] = "unknown"
     wake_up: Time | Literal["unknown"] = "unknown"
@@ -114,12 +119,14 @@ class McuSpec(MachineSpec):
     """A microcontroller on its board.
 
     `pace` is the board's cycles over those of the core's factors (flash, cache, bus); `library` a name or a path.
+    `precision` is the number format that all layers run in; ``workload``: each in that of its tensors.
     """
 
     kind: Literal["mcu"]
     core: Name
     clock: Name = "core"
     library: Annotated[str, Field(min_length=1, max_length=300)]
+    precision: Precision = "workload"
     flash: FlashSpec
     ram: RamSpec
     power: PowerSpec

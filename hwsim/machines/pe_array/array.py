@@ -14,10 +14,12 @@ from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, HwsimError, InputError
 from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec, Tensor
 from hwsim.machines.plan import LayerPlan
+from hwsim.machines.precision import is_value
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer, TensorType
 from hwsim.workload.compression import expected_bits
+from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import Document
 
 __all__ = ["STEPS_BIT", "Array", "Planner", "layer_operand"]
@@ -81,19 +83,27 @@ class Array:
         return "study" if spec.mapper.rules == "isca16" else "search"
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
-        """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short."""
+        """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short.
+
+        Indices of a look-up are as wide as they are.
+        """
         own = (layer.input.bits, layer.weight.bits, layer.output.bits)
         word = self.spec.word_bits
         if word is None:
             return own
-        if max(own) > word:
-            dtype = next(kind.dtype for kind in (layer.input, layer.weight, layer.output) if kind.bits > word)
+        kinds = (layer.input, layer.weight, layer.output)
+        words = tuple(word if layer.macs or is_value(kind.dtype) else kind.bits for kind in kinds)
+        if any(bits > size for bits, size in zip(own, words)):
+            dtype = next(kind.dtype for kind in kinds if kind.bits > word)
+            formats = [name for name, form in DTYPES.items() if form.sort == "integer" and form.bits <= word]
+            able = max(formats, key=lambda name: DTYPES[name].bits)
             message = (
                 f"{self.spec.name} computes on words of {word} bits, but {dtype} has {max(own)}: quantize the network, "
-                f"or widen the words with --set word_bits={max(own)}"
+                f"run it as if it were with --set precision={able}, or widen the words with "
+                f"--set word_bits={max(own)}"
             )
             raise InputError([Fault("", layer.name, message)])
-        return (word, word, word)
+        return (words[0], words[1], words[2])
 
     def accumulator_bits(self, layer: Layer) -> int:
         """Bits of a partial sum: those of the file, of its words, or 32 (int32 and fp32)."""

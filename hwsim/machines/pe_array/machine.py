@@ -30,9 +30,10 @@ from hwsim.machines.pe_array.systolic import plan_systolic
 from hwsim.machines.pe_array.weight_stream import plan_weight_stream
 from hwsim.machines.pe_array.work import as_gemm
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
+from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.mapping import DATAFLOWS
 from hwsim.message import Message
-from hwsim.workload import Layer
+from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Product, Stream
 
 __all__ = ["PeArray"]
@@ -81,6 +82,10 @@ class PeArray(Machine):
     def array(self) -> Array:
         """What planners read of the machine."""
         return Array(self.spec, self.timebase, self.document, self.prices)
+
+    def converted(self, network: Workload) -> Workload:
+        """The network in the file's `precision`."""
+        return in_precision(network, self.spec.precision)
 
     def planned_on(self) -> dict[str, Any]:
         """Only a search for the least energy weighs prices; other planners know of words and cycles alone."""
@@ -223,7 +228,11 @@ class PeArray(Machine):
                     {"name": name, "workload": plan.workload.name, "hint": nearest(name, layers)})
             for name in self.spec.mappings if name not in layers and name not in plan.names
         ]  # fmt: skip
-        return (*lost, *(() if self.host is None else host_notes(self.host, names)))
+        return (
+            *precision_notes(self.spec.precision),
+            *lost,
+            *(() if self.host is None else host_notes(self.host, names)),
+        )
 
     def constants(self) -> tuple[Constant, ...]:
         """Those of its host."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, OneOf, Positive, Share, Size, Spec, Time
+from hwsim.machines.precision import Precision
 from hwsim.machines.spec import MachineSpec
 from hwsim.mapping import DATAFLOWS, Dataflow, Fold
 from hwsim.units import Rate
@@ -143,6 +144,8 @@ class PeArraySpec(MachineSpec):
     `mappings` gives layers their mapping by hand, by name: a loop nest, a line a node, or for the passes of a
     row-stationary chip its parameters, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
 
+    `precision` is the number format that all layers run in; ``workload``: each in that of its tensors.
+
     `host` is a machine of kind mcu or cpu, by name or file, that runs layers without MACs where there is no `post`.
     """
 
@@ -152,6 +155,7 @@ class PeArraySpec(MachineSpec):
     dataflow: Annotated[str, OneOf(DATAFLOWS)]
     mapper: MapperSpec = MapperSpec()
     mappings: Annotated[dict[str, str | list[str]], Field(max_length=20000)] = {}
+    precision: Precision = "workload"
     word_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     accumulator_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     post: PostSpec | None = None

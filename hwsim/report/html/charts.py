@@ -41,7 +41,8 @@ class Chart:
 class Panel:
     """Bars of one quantity: for each row its parts by series, and a mark (a measured value) where there is one.
 
-    The scale goes to the longest bar, and at least to `top`.
+    The scale goes to the longest bar, and at least to `top`. A logarithmic one (`log`, for bars of one part) starts
+    a decade or less below the shortest bar, and below `low`. `totals` writes the sum of a bar at its end.
     """
 
     title: str
@@ -51,6 +52,17 @@ class Panel:
     mark_name: str = "measured"
     colors: Mapping[str, str] = field(default_factory=dict)
     top: float = 0.0
+    low: float = 0.0
+    log: bool = False
+    totals: bool = True
+
+    def scale(self, bars: Sequence[float], start: float, end: float) -> Scale:
+        """Values to pixels, for the lengths of the bars and marks."""
+        top = max([self.top, *bars], default=0.0) or 1.0
+        if not self.log:
+            return Scale(0, top, start, end)
+        low = min([*([self.low] if self.low else []), *(bar for bar in bars if bar > 0)], default=top)
+        return Scale(10.0 ** math.floor(math.log10(low) - 1e-3), top, start, end, log=True)
 
     def css(self, name: str) -> str:
         """The class of a series."""
@@ -73,8 +85,7 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
         left = gutter + place * (each + gap)
         totals = [math.fsum(parts[row] for parts in panel.series.values()) for row in range(len(labels))]
         marks = [*panel.marks, *[None] * len(labels)][: len(labels)]
-        top = max([panel.top, *totals, *(m for m in marks if m is not None)], default=0.0) or 1.0
-        scale = Scale(0, top, left, left + each - tail)
+        scale = panel.scale([*totals, *(m for m in marks if m is not None)], left, left + each - tail)
         svg.text(left, 13, panel.title, "head")
         bottom = head + _ROW * len(labels)
         legend = {name: panel.css(name) for name, parts in panel.series.items() if any(parts)}
@@ -82,13 +93,14 @@ def stacked_rows(title: str, description: str, labels: Sequence[str], panels: Se
             svg.line(scale(tick), head, scale(tick), bottom)
             svg.text(scale(tick), bottom + 14, panel.formatter(tick), "tick", "middle" if tick else "start")
         for row, label in enumerate(labels):
-            y, at = head + _ROW * row + 3, 0.0
+            y, at = head + _ROW * row + 3, scale.low
             for name, parts in panel.series.items():
                 if (value := parts[row]) > 0:
                     tooltip = f"{label}: {name} {panel.formatter(value)} ({value / (totals[row] or 1):.1%})"
-                    svg.rect(scale(at), y, scale(at + value) - scale(at), _ROW - 6, panel.css(name), tooltip)
-                    at += value
-            if totals[row] > 0:
+                    reach = value if panel.log else at + value
+                    svg.rect(scale(at), y, scale(reach) - scale(at), _ROW - 6, panel.css(name), tooltip)
+                    at = reach
+            if totals[row] > 0 and panel.totals:
                 after = max(scale(at), scale(mark) + 5 if (mark := marks[row]) is not None else 0)
                 svg.text(after + 5, y + 9, panel.formatter(totals[row]), "value")
             if (mark := marks[row]) is not None:

@@ -14,6 +14,7 @@ from hwsim.workload.layers.opaque import Opaque
 from hwsim.workload.layers.pointwise import Activation, Normalization, Softmax
 from hwsim.workload.layers.pool import Pool2d
 from hwsim.workload.layers.recurrent import Gru, Lstm
+from hwsim.workload.layers.spectrum import LogMel
 
 __all__ = [
     "Activation",
@@ -27,6 +28,7 @@ __all__ = [
     "ExpertGemm",
     "Gemm",
     "Gru",
+    "LogMel",
     "Lstm",
     "Moe",
     "Normalization",

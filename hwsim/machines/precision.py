@@ -1,0 +1,48 @@
+"""A network in another number format, for machines that run layers in the formats of their tensors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from hwsim.fields import OneOf
+from hwsim.message import Message
+from hwsim.workload import Workload
+from hwsim.workload.number_format import DTYPES
+
+__all__ = ["Precision", "in_precision", "is_value", "precision_notes"]
+
+_INDEX_BITS = 32
+"""Integers as wide as these count or point; they are no values of a network."""
+
+PRECISIONS = ("workload", *DTYPES)
+Precision = Annotated[str, OneOf(PRECISIONS)]
+
+
+def is_value(dtype: str) -> bool:
+    """Whether a number format is that of values, not of indices."""
+    form = DTYPES[dtype]
+    return form.sort == "float" or form.bits < _INDEX_BITS
+
+
+def in_precision(network: Workload, precision: str) -> Workload:
+    """The network as if its weights and activations had been converted to a number format.
+
+    Integers of 32 bits and more stay: they are indices. ``workload`` leaves the network as it is.
+    """
+    if precision == "workload":
+        return network
+    changed = []
+    for layer in network:
+        kinds = {name: getattr(layer, name).dtype for name in ("input", "weight", "output")}
+        wanted = {name: precision for name, dtype in kinds.items() if is_value(dtype) and dtype != precision}
+        if wanted:
+            changed.append(layer.with_dtype(**wanted))
+    return network.replace(changed) if changed else network
+
+
+def precision_notes(precision: str) -> tuple[Message, ...]:
+    """That the formats of the network are not those that it runs in."""
+    if precision == "workload":
+        return ()
+    template = "weights and activations are taken as {precision}, whatever format the network has (key precision)"
+    return (Message("precision", template, {"precision": precision}),)
