@@ -138,7 +138,10 @@ def others(published: Published) -> str:
     """Processors in no fit, under other software."""
     lines = ["| processor | workload | format | predicted | published | error |", "|---|---|---|---:|---:|---:|"]
     for row in rows_of(published, fitted=False).itertuples():
-        error, values = row.predicted / row.published - 1, (shown(row.column, v) for v in (row.predicted, row.published))
+        error, values = (
+            row.predicted / row.published - 1,
+            (shown(row.column, v) for v in (row.predicted, row.published)),
+        )
         lines.append(f"| `{row.cpu}` | {row.network} | {row.format} | {' | '.join(values)} | {error:+.0%} |")
     return "\n".join(lines)
 

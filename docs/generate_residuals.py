@@ -114,16 +114,18 @@ def microcontrollers() -> Iterator[Row]:
         "library": lambda row: row.library,
     }
     left = {name: -np.log1p(fit.nearly_left_out(key, 1 if name == "network" else 3)) for name, key in keys.items()}
-    places = {}
+    places: dict[tuple[str, str, str], list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault((row.board, row.library, row.network), []).append(place)
     own = {}
     for row, shown in rows_of("mcu", ("latency_s",), "latency"):
-        key = (row["machine"], row["library"], row["network"])
+        key = (row["machine"].partition(",")[0], row["library"], row["network"])
         place, own[key] = places[key].pop(0), size(shown)
         yield row | {f"without {name}": left[name][place] for name in left if known[name][place]}
     for row, shown in rows_of("mcu", ("energy_pj",), "power"):
-        yield row | {"without network": size(shown) - own[row["machine"], row["library"], row["network"]]}
+        yield row | {
+            "without network": size(shown) - own[row["machine"].partition(",")[0], row["library"], row["network"]]
+        }
 
 
 def processors() -> Iterator[Row]:
