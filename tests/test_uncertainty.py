@@ -108,7 +108,7 @@ def test_it_is_in_every_output() -> None:
     )
     assert data["summary"]["error_measured"] is False
     assert data["summary"]["energy_error_expected"] > data["summary"]["error_expected"]
-    assert "not measured (cortex-a72, onnxruntime-1.31, int8, 4 threads)" in report.to_html()
+    assert "not measured: cortex-a72, onnxruntime-1.31, int8, 4 threads" in report.to_html()
 
 
 def test_unknown_energy_has_no_error() -> None:

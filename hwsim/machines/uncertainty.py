@@ -177,7 +177,8 @@ def _listed(run: Conditions) -> str:
     """What was run, in the words of its conditions."""
     words = [str(run[key]) for key in ("core", "generation", "library", "format") if key in run]
     words += [format_count(n, key.removesuffix("s")) for key in _COUNTED if (n := int(run.get(key, 0))) > 1]
-    return ", ".join(words or [str(run["machine"])])
+    name, changed, _ = str(run["machine"]).partition(",")
+    return ", ".join(words or [f"{name} with other keys" if changed else name])
 
 
 @cache

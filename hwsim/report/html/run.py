@@ -16,7 +16,7 @@ from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
 from hwsim.report.published import Measurements, Prediction, measurements_of
 from hwsim.report.quantity import count, counted, energy, head, pace, shown
-from hwsim.report.uncertainty import error_message, percent
+from hwsim.report.uncertainty import error_messages, percent
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
     if s.latency_s:
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
         page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
-    page.text(f"{error_message(report.expected_error)}.")
+    for message in error_messages(report.expected_error):
+        page.text(str(message))
     for message, note in zip(report.messages, report.notes, strict=True):
         if message.code != "memory.fits":  # in the table of memories
             page.text(note, "bad" if message.severity == "error" else "soft")
