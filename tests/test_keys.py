@@ -92,6 +92,8 @@ CHOICES: dict[str, list[Any]] = {
     "per": ["chip", "pe", "core", "socket"],
     "size_of": ["memory", "pe"],
     "regulator": ["ldo", "smps"],
+    "covers": ["chip", "board"],
+    "basis": ["measured", "data sheet", "estimate"],
     "weights": ["rows", "columns"],
     "clock": ["core", "link"],
     "sram": ["1 KiB", "64 KiB", "512 KiB"],

@@ -1,5 +1,6 @@
 """`hwsim sweep` as it is typed: what it tells before, what it writes, and what it says to bad input."""
 
+import io
 import os
 import re
 import signal
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from test_cli import call
+
+from hwsim.sweeps.summary import print_summary
+from hwsim.sweeps.sweep import Sweep
 
 SWEEP = """\
 name: sides
@@ -49,12 +54,52 @@ def test_a_sweep_is_told_run_and_written(capsys, file: Path, tmp_path: Path) -> 
     assert again.splitlines()[:-1] == out.splitlines()[:-1]
 
 
+def test_a_narrow_terminal_shows_every_parameter() -> None:
+    keys = {
+        "array.rows": [7, 31],
+        "array.cols": [8, 127],
+        "memories.sram.split.ifmap": ["64 KiB", "128 KiB"],
+        "memories.dram.bandwidth": ["4 B/cycle", "16 B/cycle"],
+        "clocks.core": ["100 MHz", "200 MHz"],
+    }
+    space = {"machines": ["systolic_ws"], "workloads": ["lenet_300_100"], "set": keys}
+    sweep_run = Sweep.start(space, workers=1)
+    with sweep_run.runner:
+        sweep_run.run()
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
+    print_summary(sweep_run.space, sweep_run.frame(everything=True), console)
+    best, front = stream.getvalue().split("Pareto front")
+    for table in (best, front):
+        assert all(f" {key} " in table.replace("\n", " ") for key in keys)
+    assert max(map(len, stream.getvalue().splitlines())) <= 80
+    assert "…" not in stream.getvalue()
+
+
+def test_least_energy_says_that_it_is_an_estimate(capsys, tmp_path: Path) -> None:
+    """The board of the least energy has an estimated power; the next one was measured."""
+    path = tmp_path / "boards.yaml"
+    path.write_text("name: boards\nmachines: [stm32u385, stm32u575, nucleo_l4r5zi]\nworkloads: [kws]\n")
+    for command in ("sweep", "explore"):
+        code, out, err = call(capsys, command, path, "-o", tmp_path / "out", "--workers", 1)
+        assert code == 0, err
+        assert re.search(r"\d uJ\*  stm32u385", out)
+        assert not re.search(r"\d uJ\*  stm32u575", out)
+        assert "* energy not measured: board (estimate)" in out
+    code, out, _ = call(capsys, "sweep", path, "-o", tmp_path / "out", "--workers", 1)
+    assert re.search(r"least energy +\S+ ms +\S+ uJ\*  stm32u385", out)
+    assert re.search(r"least energy, no \* +\S+ ms +\S+ uJ  stm32u575", out)
+    frame = pd.read_csv(tmp_path / "out" / "boards.csv").set_index("machine")
+    assert dict(frame.energy_basis) == {"stm32u385": "estimate", "stm32u575": "measured", "nucleo_l4r5zi": "measured"}
+    assert frame.library_name["stm32u385"] == "x-cube-ai-9.0"
+
+
 def test_parquet_has_what_the_table_has(capsys, file: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
     code, out, _ = call(capsys, "sweep", file, "-o", tmp_path, "--parquet", "--workers", 1)
     assert code == 0
     assert out.splitlines()[-1] == f"written: {tmp_path / 'sides.csv'}, {tmp_path / 'sides.parquet'}"
-    apart = ["error"]  # empty in one, None in the other
+    apart = ["error", "library_name"]  # empty in one, None in the other
     found = pd.read_parquet(tmp_path / "sides.parquet")
     wanted, text = (pd.read_csv(tmp_path / "sides.csv", dtype=dtype) for dtype in (None, str))
     for column in wanted.select_dtypes("float"):

@@ -3,6 +3,7 @@
 import math
 import random
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,58 @@ def test_a_parameter_is_in_order_of_size() -> None:
     assert axis.values == (1, 2, 0, 1)
     assert axis_of(pd.Series([1, 4, 16, 64]), "rows").log
     assert column_unit("array.rows") is None
+
+
+@pytest.mark.parametrize("maximize", [(), ("b",), ("a",), ("a", "b")])
+@given(st.lists(st.tuples(st.integers(1, 31), st.integers(1, 127)), min_size=2, max_size=13, unique=True))
+@settings(max_examples=30)
+def test_a_front_is_a_staircase(maximize: tuple[str, ...], rows: list[tuple[int, int]]) -> None:
+    """Each step is along an axis, and no point of the plot is beyond the line: what it bounds is reached."""
+    frame = pd.DataFrame(rows, columns=["a", "b"], dtype=float)
+    html = sweep_html(SweepPoints(frame, [], ["a", "b"], "t", maximize=maximize))
+    best = pareto_front(frame, ["a", "b"], maximize)
+    lines = re.findall(r'd="M([^"]*)" class="frontline"', html)
+    assert len(lines) == (len(best) > 1)
+    if not lines:
+        return
+    path = [tuple(map(float, spot.split())) for spot in lines[0].split("L")]
+    assert len(path) == 2 * len(best) - 1
+    for (x, y), (u, v) in pairwise(path):
+        assert x == u or y == v
+    circles = re.findall(r'<circle cx="([^"]*)" cy="([^"]*)" r="5"', html)
+    spots = sorted((float(x), float(y)) for x, y in circles)
+    assert sorted(path[::2]) == spots
+    # Corners are never better than both of their neighbors: pixels go down, so less of b is more pixels.
+    for (x, y), (u, v), (w, z) in zip(path[::2], path[1::2], path[2::2]):
+        assert u == (max(x, w) if "a" not in maximize else min(x, w))
+        assert v == (min(y, z) if "b" not in maximize else max(y, z))
+
+
+def test_a_page_marks_energies_that_are_not_measured() -> None:
+    frame = points(3)
+    frame["latency_s"], frame["energy_pj"] = [1.0, 2.0, 3.0], [3e9, 2e9, 1e9]
+    frame["energy_scope"] = ["board", "board", "chip"]
+    frame["energy_basis"] = ["measured", "measured", "data sheet"]
+    html = sweep_html(SweepPoints(frame, PARAMETERS, OBJECTIVES, "t"))
+    assert "1 mJ*" in html
+    assert "2 mJ*" not in html
+    assert "* energy not measured: chip (data sheet)" in html
+
+
+def test_columns_that_a_page_leaves_out_are_named() -> None:
+    frame = points(3).assign(**{f"extra{n}": n for n in range(13)})
+    assert "Without 2 columns of the CSV file: extra11, extra12." in sweep_html(
+        SweepPoints(frame, PARAMETERS, OBJECTIVES, "t")
+    )
+
+
+def test_a_long_axis_names_no_unit_either() -> None:
+    """Ten axes leave no room for energy per inference: it is cut, and never the column with its pJ."""
+    frame = points(31).assign(**{f"key{n}": range(31) for n in range(7)})
+    frame = frame.rename(columns={"energy_pj": "energy_per_inference_pj"})
+    keys = [*PARAMETERS, *(f"key{n}" for n in range(7))]
+    html = sweep_html(SweepPoints(frame, keys, ["latency_s", "energy_per_inference_pj"], "t"))
+    assert "energy_per_inference_pj" not in html
 
 
 @pytest.mark.slow

@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.calibration.operators import chain_model, operator_layers, time_cold_product, time_model, time_operator
+from hwsim.calibration.operators import (
+    SIGNED,
+    chain_model,
+    operator_layers,
+    time_cold_product,
+    time_model,
+    time_operator,
+)
 from hwsim.calibration.rounds import Tell
 from hwsim.errors import InputError
 from hwsim.fields import check
@@ -43,9 +50,11 @@ __all__ = [
     "operator_seconds",
 ]
 
-DTYPES = ("fp32", "int8")
+DTYPES = ("fp32", "int8", *SIGNED)
 COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantize", "tap", "thread", "reorder_thread")
 """Nine fitted costs per number format. A tenth, the overhead of an operator, is measured."""
+SIGNS_COSTS = {"u8u8": ("accumulate", "requantize", "copy"), "s8s8": ("mac", "scalar", "sum", "panel", "copy")}
+"""Fitted costs of 8-bit operands of other signs than u8s8; the others are those of int8."""
 CHAIN = 64
 """Operators of the chain that it is measured on."""
 
@@ -117,7 +126,7 @@ def measured_operators(threads: int, quick: bool = False, tell: Tell | None = No
         (layer, dtype, count)
         for dtype in DTYPES
         for layer in operator_layers(dtype)
-        for count in dict.fromkeys((1, threads))
+        for count in dict.fromkeys((1, 1 if dtype in SIGNED else threads))
     ]
     timings: dict[int, Timing] = {}
     for turn in range(rounds):
@@ -163,7 +172,11 @@ def _predict(machine: Document, samples: Sequence[Sample], costs: Mapping[str, f
     seconds: dict[tuple[str, int], float] = {}
     for threads in {one.threads for one in samples}:
         document = deepcopy(machine)
-        document.override({"threads": threads, "precision": samples[0].dtype, "costs": dict(costs)})
+        kind = samples[0].dtype
+        if kind in SIGNED:
+            document.override({"threads": threads, f"costs.{kind}": dict(costs)})
+        else:
+            document.override({"threads": threads, "precision": kind, "costs": dict(costs)})
         here = machine_of(document)
         for one in samples:
             if one.threads == threads:
@@ -175,7 +188,8 @@ def fit(machine: Document, samples: Sequence[Sample], start: Mapping[str, float]
     """The costs, in cycles, that predict samples of one number format best; `start` are those of the library."""
     threaded_samples = sum(one.threads > 1 for one in samples) >= LEAST_THREADED
     usable = [one for one in samples if threaded_samples or one.threads == 1]
-    names = [name for name in COSTS if name in start and (threaded_samples or "thread" not in name)]
+    known = SIGNS_COSTS.get(samples[0].dtype, COSTS)
+    names = [name for name in known if name in start and (threaded_samples or "thread" not in name)]
     nothing = dict.fromkeys(start, 0.0)
     base = _predict(machine, usable, nothing)
     # Predictions are linear in costs: the time that a thousand cycles of each add.
@@ -231,10 +245,18 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
     counts, before, after = {}, {}, {}
     for dtype in DTYPES:
         own = [one for one in usable if one.dtype == dtype]
-        if not own or dtype not in library.types:
+        if not own or (dtype not in library.types and not here.core_model("int8", signs=dtype).signs):
             continue
-        start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
-        costs[dtype] = {"call": call, **fit(machine, own, start)}
+        if dtype in SIGNED:
+            # On top of the costs of int8 that were fitted before.
+            machine.override({"costs.int8": costs.get("int8", {})})
+            kind = library.types["int8"]
+            known = kind.costs | costs.get("int8", {}) | kind.signs[dtype].costs
+            start = {name: known[name] for name in SIGNS_COSTS[dtype]}
+            costs[dtype] = fit(machine, own, start)
+        else:
+            start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
+            costs[dtype] = {"call": call, **fit(machine, own, start)}
         if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
             template = "{format} on several threads was too noisy: the thread costs of the library are used"
             notes.append(Message("calibrate.noisy_threads", template, {"format": dtype}))

@@ -36,6 +36,13 @@ CONVOLUTIONS = (
 """Channels, height and width, filters, their size, stride and groups of the convolutions; padding keeps the size."""
 
 
+U8S8 = ("uint8", "sint8")
+SIGNED = {"u8u8": ("uint8", "uint8"), "s8s8": ("sint8", "sint8")}
+"""Number formats of activations and weights by their signs."""
+MOST_MACS = 40_000_000
+_NUMPY = {"uint8": "uint8", "sint8": "int8"}
+
+
 def chain_model(nodes: int) -> tuple[bytes, dict[str, Array]]:
     """A chain of tiny products, for the overhead of an operator in a call of many."""
     onnx = import_module("onnx")
@@ -54,7 +61,16 @@ def chain_model(nodes: int) -> tuple[bytes, dict[str, Array]]:
 
 
 def operator_layers(dtype: str) -> Iterator[Layer]:
-    """The layers that constants are fitted on, in int8 or fp32."""
+    """The layers that constants are fitted on: in fp32, in int8 (u8s8), or in 8 bits of other signs.
+
+    Other signs share most costs with u8s8 and have kernels of few terms: every third layer tells them, without the
+    largest, as s8s8 takes ten times as long.
+    """
+    if dtype in SIGNED:
+        left, right = SIGNED[dtype]
+        for layer in [one for one in operator_layers("int8") if one.macs <= MOST_MACS][::3]:
+            yield layer.with_dtype(input=left, weight=right, output=left)
+        return
     for m, n, k in PRODUCTS:
         yield Gemm(f"{m}x{n}x{k}", m=m, n=n, k=k, bias=False).with_dtype(input=dtype, weight=dtype, output=dtype)
     for c, size, filters, r, stride, groups in CONVOLUTIONS:
@@ -91,25 +107,30 @@ def operator_model(layer: Layer, dtype: str) -> tuple[bytes, dict[str, Array]]:
         bounds = np.iinfo(dtype)
         return draw.integers(bounds.min, bounds.max + 1, shape).astype(dtype)
 
-    x, w = ("uint8", "int8") if dtype == "int8" else ("float32", "float32")
+    x, w = ("float32", "float32") if dtype == "fp32" else tuple(_NUMPY[sign] for sign in SIGNED.get(dtype, U8S8))
     product = layer.lower(1)
     assert isinstance(product, Product)
     shape = product.geometry
     if shape is None:
         inputs: dict[str, Array] = {"x": some(x, (product.m, product.k)), "w": some(w, (product.k, product.n))}
-        if dtype == "int8":
-            inputs |= {"xz": np.array(128, np.uint8), "wz": np.array(0, np.int8)}
-        op, output = ("MatMulInteger", "int32") if dtype == "int8" else ("MatMul", "float32")
+        if dtype != "fp32":
+            inputs |= {"xz": _zero(x), "wz": _zero(w)}
+        op, output = ("MatMul", "float32") if dtype == "fp32" else ("MatMulInteger", "int32")
         return _graph(onnx, op, inputs, {}, output), {"x": inputs["x"]}
     image = some(x, (1, shape.c, shape.h, shape.w))
     filters = some(w, (shape.k, shape.channels, shape.r, shape.s))
     attributes = {"strides": list(shape.stride), "pads": list(shape.pad), "group": shape.groups}
-    if dtype != "int8":
+    if dtype == "fp32":
         return _graph(onnx, "Conv", {"x": image, "w": filters}, attributes, "float32"), {"x": image}
-    one, zero = np.array(0.02, np.float32), np.array(128, np.uint8)
+    one, zero = np.array(0.02, np.float32), _zero(x)
     inputs = {"x": image, "xs": one, "xz": zero, "w": filters}
-    inputs |= {"ws": np.full(shape.k, 0.02, np.float32), "wz": np.zeros(shape.k, np.int8), "ys": one, "yz": zero}
-    return _graph(onnx, "QLinearConv", inputs, attributes, "uint8"), {"x": image}
+    inputs |= {"ws": np.full(shape.k, 0.02, np.float32), "wz": np.full(shape.k, _zero(w)), "ys": one, "yz": zero}
+    return _graph(onnx, "QLinearConv", inputs, attributes, x), {"x": image}
+
+
+def _zero(dtype: str) -> Array:
+    """The zero point in the middle of a type of 8 bits."""
+    return np.array(128 if dtype == "uint8" else 0, dtype)
 
 
 def time_operator(layer: Layer, dtype: str, threads: int, seconds: float = 0.05) -> Timing:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hwsim.report.quantity import counted, shown
+from hwsim.report.estimates import footnote, marked
+from hwsim.report.quantity import counted
+from hwsim.report.terminal import Column, print_folded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_exploration", "sparkline"]
 
-_WIDTH = 100
 _ROWS = 20
 _BAR = 30
 _BARS = 6
@@ -60,7 +60,7 @@ def print_exploration(exploration: Exploration, console: Console) -> None:
         Text(f"{exploration.space.name}: Pareto front of {goals}, {counted(len(numbers), 'point')}", style="bold"),
         soft_wrap=True,
     )
-    console.print(_front_table(exploration))
+    _print_front(exploration, console)
     if len(numbers) > _ROWS:
         console.print(f"{counted(len(numbers) - _ROWS, 'point')} not shown; -o DIR writes all")
     console.print()
@@ -82,36 +82,25 @@ def print_exploration(exploration: Exploration, console: Console) -> None:
         console.print(str(note), soft_wrap=True)
 
 
-def _front_table(exploration: Exploration) -> Table:
-    """The front, evenly thinned out if it is long, with as many parameters as fit the width."""
+def _print_front(exploration: Exploration, console: Console) -> None:
+    """The front with every varied parameter, evenly thinned out if it is long."""
     numbers = exploration.front_numbers
     if len(numbers) > _ROWS:
         numbers = [numbers[round(place * (len(numbers) - 1) / (_ROWS - 1))] for place in range(_ROWS)]
     results = {outcome.number: outcome.result or {} for outcome in exploration.outcomes}
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    room = _WIDTH
-    columns: list[tuple[str, list[str], bool]] = [("point", [str(number) for number in numbers], True)]
-    for objective in exploration.objectives:
-        cells = [shown(objective.column, results[number].get(objective.column)) for number in numbers]
-        columns.append((_HEADS.get(objective.column, objective.column), cells, True))
+    rows = [results[number] for number in numbers]
+    columns = [o.column for o in exploration.objectives]
+    parts = [[Column(_HEADS.get(name, name), [marked(name, row) for row in rows], right=True)] for name in columns]
     for parameter in exploration.space.parameters:
         if len(parameter.values) > 1:
             cells = [str(exploration.space.point(number).values[parameter.name]) for number in numbers]
-            columns.append((parameter.name, cells, False))
-    rows: list[list[str]] = []
-    for head, cells, right in columns:
-        name = head
-        while len(name) > 20 and "." in name:  # a long key is shortened to its last parts
-            name = name.partition(".")[2]
-        width = min(24, max(map(len, [name, *cells])))
-        if not right and width > room:
-            continue
-        room -= width + 2
-        table.add_column(name, justify="right" if right else "left", no_wrap=True, max_width=width, overflow="ellipsis")
-        rows.append(cells)
-    for row in zip(*rows):
-        table.add_row(*map(escape, row))
-    return table
+            name = parameter.name
+            while len(name) > 20 and "." in name:  # a long key is shortened to its last parts
+                name = name.partition(".")[2]
+            parts.append([Column(name, cells, most=24)])
+    print_folded(console, Column("point", [str(number) for number in numbers], right=True), parts)
+    if note := footnote(rows):
+        console.print(note)
 
 
 def _print_sensitivity(exploration: Exploration, column: str, console: Console) -> None:

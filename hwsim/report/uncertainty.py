@@ -24,7 +24,7 @@ def _ground(error: ExpectedError) -> str:
 
 
 def error_messages(errors: Mapping[str, ExpectedError]) -> tuple[Message, ...]:
-    """What measurements of a run are expected to be within, or that nothing like it was measured: a line each ground."""
+    """What measurements of a run are expected to be within, or that nothing like it was measured, by ground."""
     grounds: dict[str, list[str]] = {}
     for quantity, error in errors.items():
         grounds.setdefault(_ground(error), []).append(quantity)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
+from hwsim.report.estimates import footnote, marked, unmeasured
 from hwsim.report.pareto import pareto_front
-from hwsim.report.quantity import counted, shown
+from hwsim.report.quantity import counted
+from hwsim.report.terminal import WIDTH, Column, print_folded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +24,8 @@ OBJECTIVES = ("latency_s", "energy_per_inference_pj")
 """Objectives of the front; energy per inference, so that batch sizes are comparable."""
 
 _BEST = (("latency_s", False), ("energy_per_inference_pj", False), ("edp_pj_s", False), ("inferences_per_s", True))
+_NAMES = {"latency_s": "latency", "energy_per_inference_pj": "energy", "edp_pj_s": "energy x delay"}
 _ROWS = 20
-_WIDTH = 100
 _FRONTS = 4
 
 
@@ -49,67 +50,64 @@ def summary_line(frame: pd.DataFrame) -> str:
     return text + (f", {failures:,} failed" if failures else "")
 
 
-def print_summary(space: Space, frame: pd.DataFrame, console: Console, narrow: int = _WIDTH) -> None:
+def print_summary(space: Space, frame: pd.DataFrame, console: Console) -> None:
     """Print the summary, within 100 columns."""
     failures = frame[frame.error != ""]
     good = frame[frame.feasible]
     console.print(Text(summary_line(frame), style="bold"))
     for message, times in Counter(failures.error).most_common(3):
         line = f"  {times:,} x {message.splitlines()[0]}"
-        console.print(Text(line if len(line) <= narrow else line[: narrow - 3] + "..."), soft_wrap=True)
+        console.print(Text(line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."), soft_wrap=True)
     variables = [p.name for p in space.parameters if len(p.values) > 1]
     for label in space.workloads:
         mine = good[good.workload == label]
         if len(mine) and len(space.workloads) <= _FRONTS:
-            _print_one(label, mine, [name for name in variables if name != "workload"], console, narrow)
+            _print_one(label, mine, [name for name in variables if name != "workload"], console)
 
 
-def _print_one(label: str, good: pd.DataFrame, variables: list[str], console: Console, narrow: int) -> None:
+def _print_one(label: str, good: pd.DataFrame, variables: list[str], console: Console) -> None:
+    rows: list[dict[str, Any]] = []
+    words: list[str] = []
+    for column, most in _BEST:
+        if good[column].notna().any():
+            rows.append(_first(good, column, most))
+            words.append(("most " if most else "least ") + _NAMES.get(column, "throughput"))
+        if column == OBJECTIVES[1] and rows and unmeasured(rows[-1]):
+            others = good[[not unmeasured(_row(row)) for _, row in good.iterrows()]]
+            if others[column].notna().any():
+                rows.append(_first(others, column))
+                words.append("least energy, no *")
     console.print()
-    columns = [(column, most) for column, most in _BEST if good[column].notna().any()]
-    rows: list[tuple[str, Any]] = []
-    for column, most in columns:
-        order = good.sort_values(column, ascending=not most, kind="stable")
-        rows.append(("most " if most else "least ", (column, order.iloc[0])))
-    table = _table(variables, ["best", *OBJECTIVES], narrow)
-    for word, (column, row) in rows:
-        name = {"latency_s": "latency", "energy_per_inference_pj": "energy", "edp_pj_s": "energy x delay"}
-        cells = [word + name.get(column, "throughput")]
-        table.add_row(*cells, *_cells(row, table, variables))
     console.print(Text(f"{label}: best points", style="bold"))
-    console.print(table)
+    _print_rows(Column("best", words), rows, variables, console)
     best = best_of_both(good)
     if not len(best):
         return
     console.print()
-    console.print(
-        Text(f"{label}: Pareto front of latency and energy per inference, {counted(len(best), 'point')}", style="bold")
-    )
-    table = _table(variables, ["point", *OBJECTIVES], narrow)
+    head = f"{label}: Pareto front of latency and energy per inference, {counted(len(best), 'point')}"
+    console.print(Text(head, style="bold"))
     some = best if len(best) <= _ROWS else best.iloc[[round(i * (len(best) - 1) / (_ROWS - 1)) for i in range(_ROWS)]]
-    for _, row in some.iterrows():
-        table.add_row(str(row["point"]), *_cells(row, table, variables))
-    console.print(table)
+    points = [_row(row) for _, row in some.iterrows()]
+    _print_rows(Column("point", [str(row["point"]) for row in points], right=True), points, variables, console)
     if len(some) < len(best):
         console.print(f"{counted(len(best) - len(some), 'more point')} in the CSV file")
 
 
-def _table(variables: list[str], columns: list[str], narrow: int) -> Table:
-    """A table with as many swept parameters as fit its width."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    head = {"latency_s": "latency", "energy_per_inference_pj": "energy"}
-    for column in columns:
-        table.add_column(head.get(column, column), justify="left" if column == "best" else "right", no_wrap=True)
-    room = narrow - 16 * len(columns)
-    for name in variables:
-        width = max(len(name), 8) + 2
-        if width > room:
-            break
-        room -= width
-        table.add_column(name, no_wrap=True, max_width=max(len(name), 24), overflow="ellipsis")
-    return table
+def _first(frame: pd.DataFrame, column: str, most: bool = False) -> dict[str, Any]:
+    """The best row, the fastest of equal ones."""
+    order = [column, *(name for name in OBJECTIVES[:1] if name != column)]
+    ranked = frame.sort_values(order, ascending=[not most, *(True for _ in order[1:])], kind="stable")
+    return _row(ranked.iloc[0])
 
 
-def _cells(row: Any, table: Table, variables: list[str]) -> list[str]:
-    heads = [str(column.header) for column in table.columns]
-    return [shown(o, row[o], 3) for o in OBJECTIVES] + [str(row[name]) for name in variables if name in heads]
+def _row(row: pd.Series) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items()}
+
+
+def _print_rows(key: Column, rows: list[dict[str, Any]], variables: list[str], console: Console) -> None:
+    """Objectives and every swept parameter of some points, and what the star of an energy means."""
+    parts = [[Column(_NAMES[name], [marked(name, row, 3) for row in rows], right=True)] for name in OBJECTIVES]
+    parts += [[Column(name, [str(row[name]) for row in rows], most=max(len(name), 24))] for name in variables]
+    print_folded(console, key, parts)
+    if note := footnote(rows):
+        console.print(note)

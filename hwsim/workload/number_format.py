@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DTYPES", "NumberFormat", "format_of", "type_bits", "weight_formats", "wider_format"]
+__all__ = ["DTYPES", "NAMES", "SIGNS", "NumberFormat", "format_of", "type_bits", "weight_formats", "wider_format"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,11 @@ DTYPES: dict[str, NumberFormat] = {
     "binary": NumberFormat(1, "integer"),
     "ternary": NumberFormat(2, "integer", ("int2", "uint2")),
 }
+
+#: Names that say the sign of an 8-bit integer too, which kernels of processors tell apart: its format, whether signed.
+SIGNS: dict[str, tuple[str, bool]] = {"uint8": ("int8", False), "sint8": ("int8", True)}
+#: All that the format of a tensor may be called.
+NAMES = (*DTYPES, *SIGNS)
 
 
 def format_of(file_type: str, file_format: Literal["onnx", "tflite"]) -> str | None:

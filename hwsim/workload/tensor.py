@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from hwsim.errors import InputError, nearest
-from hwsim.workload.number_format import DTYPES
+from hwsim.workload.number_format import DTYPES, NAMES, SIGNS
 
 __all__ = ["FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
 
@@ -28,7 +28,8 @@ class TensorSpec:
     Parameters
     ----------
     dtype : str
-        A key of `DTYPES`. The default of the whole package is ``int8``, since quantized inference is its subject.
+        A key of `DTYPES`, or of `SIGNS`, which is read as ``int8`` of that sign. The default of the whole package is
+        ``int8``, since quantized inference is its subject.
     density : float
         The share of values that are not zero, 0 to 1.
     pattern : str
@@ -36,16 +37,22 @@ class TensorSpec:
         for a density of 1 and ``random`` below.
     format : str
         How it is stored: one of `FORMATS`.
+    signed : bool or None
+        Whether 8-bit integers have a sign; None: as the kernels that run them like it best.
     """
 
     dtype: str = "int8"
     density: float = 1.0
     pattern: str = ""
     format: str = "dense"
+    signed: bool | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.dtype, str) and self.dtype in SIGNS:
+            for field, value in zip(("dtype", "signed"), SIGNS[self.dtype], strict=True):
+                object.__setattr__(self, field, value)
         if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
-            near = nearest(self.dtype, DTYPES)
+            near = nearest(self.dtype, NAMES)
             raise InputError(f"dtype must be one of the known names, not {self.dtype!r:.60}{near}")
         density = self.density
         if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 <= density <= 1:
@@ -76,6 +83,11 @@ class TensorSpec:
         """Bits of one value."""
         return DTYPES[self.dtype].bits
 
+    @property
+    def name(self) -> str:
+        """The number format with its sign: ``uint8``."""
+        return next((name for name, kind in SIGNS.items() if kind == (self.dtype, self.signed)), self.dtype)
+
     @classmethod
     def of(cls, given: TensorLike) -> TensorSpec:
         """Read a dtype name, a mapping of fields, a spec or a tensor as a spec."""
@@ -99,7 +111,7 @@ class TensorSpec:
             changes = {"dtype": changes}
         if not isinstance(changes, Mapping):
             return TensorSpec.of(changes)
-        kept = {"dtype": self.dtype, "format": self.format}
+        kept = {"dtype": self.name, "format": self.format}
         if "density" not in changes and "pattern" not in changes:  # a new density chooses its own pattern
             kept |= {"density": self.density, "pattern": self.pattern}  # type: ignore[dict-item]
         return TensorSpec.of({**kept, **changes})
@@ -121,6 +133,11 @@ class TensorType:
     def bits(self) -> int:
         """Bits of one value."""
         return self.spec.bits
+
+    @property
+    def signed(self) -> bool | None:
+        """Whether its 8-bit integers have a sign; None: not said."""
+        return self.spec.signed
 
     @property
     def density(self) -> float:

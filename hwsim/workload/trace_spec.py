@@ -17,7 +17,7 @@ from hwsim.errors import nearest
 from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField
 from hwsim.workload.line import LINES, Line
-from hwsim.workload.number_format import DTYPES
+from hwsim.workload.number_format import NAMES
 from hwsim.workload.tensor import FORMATS
 
 __all__ = ["LayerSpec", "UseSpec", "WorkloadSpec", "kinds", "line_specs", "parameter", "workload_spec"]
@@ -100,7 +100,7 @@ _FORMS: dict[object, _Value] = {
     ShapeField: _Value("a list of integers", _is_ints, _INTS),
     ShapesField: _Value("a list of shapes", _is_shapes, {"type": "array", "items": _INTS}),
 }
-Dtype: TypeAlias = Annotated[Any, _one_of(DTYPES)]
+Dtype: TypeAlias = Annotated[Any, _one_of(NAMES)]
 Format: TypeAlias = Annotated[Any, _words(*FORMATS)]
 Argument: TypeAlias = Annotated[
     Any,

@@ -36,7 +36,8 @@ def trace_text(workload: Workload) -> str:
                 f"names in a trace must have 1 to 120 characters, no comma, colon or slash, not {name!r:.130}"
             )
     dtypes = {
-        tensor: Counter(getattr(layer, tensor).dtype for layer in workload if _has(layer, tensor)) for tensor in TENSORS
+        tensor: Counter(getattr(layer, tensor).spec.name for layer in workload if _has(layer, tensor))
+        for tensor in TENSORS
     }
     defaults = {tensor: (count.most_common(1)[0][0] if count else "int8") for tensor, count in dtypes.items()}
     head: Values = {"name": workload.name, "source": workload.source or workload.name}
@@ -62,7 +63,7 @@ def trace_text(workload: Workload) -> str:
         for tensor in TENSORS:
             spec = getattr(layer, tensor).spec
             default = own.get(tensor, defaults[tensor])
-            given = {"dtype": spec.dtype} if spec.dtype != default else {}
+            given = {"dtype": spec.name} if spec.name != default else {}
             if spec.format != "dense":
                 given["format"] = spec.format
             if given:
@@ -83,9 +84,9 @@ def _has(layer: Layer, tensor: str) -> bool:
 
 
 def _density(spec: TensorSpec) -> Any:
-    if spec == TensorSpec(spec.dtype, format=spec.format):
+    if spec == TensorSpec(spec.name, format=spec.format):
         return None
-    if spec == TensorSpec(spec.dtype, spec.density, format=spec.format):
+    if spec == TensorSpec(spec.name, spec.density, format=spec.format):
         return spec.density
     return {"density": spec.density, "pattern": spec.pattern}
 

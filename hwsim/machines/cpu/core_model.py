@@ -21,7 +21,9 @@ __all__ = ["CoreModel", "core_model_of"]
 class CoreModel:
     """Performance parameters of a core with its library, for one number format.
 
-    Bandwidths are in bytes per cycle, `l3_latency` is in cycles, `word` is the bytes of a value.
+    Bandwidths are in bytes per cycle, `l3_latency` is in cycles, `word` is the bytes of a value. `signs` are those of
+    8-bit operands that the library's own kernels do not take, else ""; `compiled` says that a loop in C++ takes them.
+    `rate` is that of these kernels, `peak` that of the own ones.
     """
 
     library: CpuLibrary
@@ -38,6 +40,14 @@ class CoreModel:
     l2_size: int
     l3_size: int
     l3_latency: float
+    peak: float
+    signs: str = ""
+    compiled: bool = False
+
+    @property
+    def label(self) -> str:
+        """The number format, or the signs of 8-bit operands where they have kernels of their own."""
+        return self.signs or self.dtype
 
     @property
     def word(self) -> int:
@@ -49,8 +59,16 @@ class CoreModel:
         return self.type.costs.get(name, 0.0) * self.library.factor(self.sequence, name)
 
 
-def core_model_of(spec: CpuSpec, library: CpuLibrary, dtype: str, efficient: bool = False) -> CoreModel:
-    """The model of a machine's core, or of its efficient core; raises ValueError for an unsupported format."""
+def core_model_of(
+    spec: CpuSpec, library: CpuLibrary, dtype: str, efficient: bool = False, signs: str = ""
+) -> CoreModel:
+    """The model of a machine's core, or of its efficient core; raises ValueError for an unsupported format.
+
+    Parameters
+    ----------
+    signs : str
+        Of 8-bit activations and weights: ``u8u8``.
+    """
     core, hz = core_named(spec.core), float(spec.clock_hz(spec.clock))
     memories = dict(spec.memories)
     if efficient and spec.efficient is not None:
@@ -66,9 +84,20 @@ def core_model_of(spec: CpuSpec, library: CpuLibrary, dtype: str, efficient: boo
         raise ValueError(
             f"must be a number format that the core has instructions for, not {dtype!r}{nearest(dtype, formats)}"
         )
-    rate = measured.get(dtype, float(core.rate(sequence)))
+    kind = library.type(dtype)
+    peak = rate = measured.get(dtype, float(core.rate(sequence)))
+    other = kind.signs.get(signs)
+    compiled = False
+    if other is None or sequence not in other.instead_of:
+        signs = ""
+    else:
+        kind = kind.model_copy(update={"gemm": other.gemm, "costs": kind.costs | other.costs})
+        compiled = other.sequence is None
+        sequence = other.sequence or sequence
+        rate = 1 / (kind.costs.get("mac") or 1.0) if compiled else float(core.rate(sequence))
     instruction = sequence_of(sequence)
-    cycles = instruction.macs_of(core.vector_bytes) / rate
+    macs = instruction.macs_of(core.vector_bytes)
+    cycles, word = macs / rate, -(-DTYPES[dtype].bits // 8)
 
     def speed(bandwidth: Rate | None) -> float:
         """Bytes per cycle of this core."""
@@ -76,10 +105,10 @@ def core_model_of(spec: CpuSpec, library: CpuLibrary, dtype: str, efficient: boo
 
     return CoreModel(
         library=library,
-        type=library.type(dtype),
+        type=kind,
         dtype=dtype,
         sequence=sequence,
-        ports=Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, instruction.depth),
+        ports=Ports(cycles, core.latency_of(sequence), core.vector_bytes, core.lanes, instruction.depth, macs * word),
         rate=rate,
         fixed_tile=instruction.macs is not None,
         l1_load=speed(memories["l1"].load),
@@ -89,4 +118,7 @@ def core_model_of(spec: CpuSpec, library: CpuLibrary, dtype: str, efficient: boo
         l2_size=int(memories["l2"].size or 0),
         l3_size=int(memories["l3"].size or 0),
         l3_latency=float(memories["l3"].latency or 0) * hz,
+        peak=peak,
+        signs=signs,
+        compiled=compiled,
     )

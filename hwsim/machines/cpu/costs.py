@@ -9,7 +9,7 @@ from typing import Literal
 from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.kernel import Kernel
 from hwsim.machines.cpu.layout import ALONE, Place
-from hwsim.machines.cpu.tiles import Walk, walk
+from hwsim.machines.cpu.tiles import Walk, pieces, walk
 from hwsim.machines.cpu.work import Share, Work, transcendental
 from hwsim.workload.product import Product, Stream
 
@@ -38,6 +38,8 @@ BOUNDS: dict[str, str] = {
 }
 _PAGE = 4096
 _MANY_ROWS = 16
+_LOOP_BYTES = 16  # of a vector of the least instruction set that a library is compiled for
+_TASKS = 5  # of a convolution, for each thread
 
 
 @dataclass(slots=True)
@@ -85,6 +87,10 @@ def _multiply(
         cycles["loads"] += cost("tap") * vectors * model.ports.vector_bytes / model.l1_load
         cycles["loads"] += cost("rest") * taps * (1 - whole / channels)
         cycles["outputs"] += cost("output") * outputs / lanes / threads if model.type.efficiency else 0.0
+        cycles["requantize"] += cost("requantize") * outputs / threads if model.signs else 0.0
+        return
+    if model.compiled:
+        _loop(work, model, share, result)
         return
     if model.type.efficiency is not None or model.fixed_tile:
         efficiency = (model.type.efficiency or 1.0) * model.library.factor(model.sequence, "efficiency")
@@ -97,14 +103,16 @@ def _multiply(
     # Weights that fit L3 are few enough pages for the TLB, which `page` is about; `restart` is about prefetch.
     page = cost("page") * min(1.0, share.m / _MANY_ROWS) if level == "dram" else 0.0
     level = "dram" if lost > 0.5 else level
-    patches = work.conv and (work.channels % model.ports.depth != 0)
+    patches = work.conv and (bool(model.signs) or work.channels % model.ports.depth != 0)
     if work.conv and not patches:
         # Implicit: pointers to pixels, no slices of depth; the tile is requantized as it leaves the registers.
         depth = work.taps * _up(work.channels, model.ports.depth)
         tiles = walk(share.m, share.n, depth, model.type.conv, model.ports, model.l2, bool(level))
         cycles["outputs"] += share.b * cost("output") * tiles.stored
     else:
-        tile = model.type.gemm.model_copy(update={"depth": None}) if work.conv else model.type.gemm
+        tile = model.type.gemm
+        if work.conv and not model.signs:
+            tile = tile.model_copy(update={"depth": None})
         tiles = walk(share.m, share.n, work.k, tile, model.ports, model.l2, bool(level))
         # The first slice only stores.
         cycles["accumulate"] += share.b * cost("accumulate") * (tiles.stored / 2 + tiles.added)
@@ -115,10 +123,38 @@ def _multiply(
         _far(model, tiles, level, lost, result)
         pages = share.b * work.k * share.n * model.word / _PAGE * lost
         cycles[level] += pages * max(page, cost("restart"))
-    if work.conv and (patches or work.taps > 1):
+    if model.signs:
+        _around(work, model, threads, cycles)
+    elif work.conv and (patches or work.taps > 1):
         cycles["patches"] += cost("patch") * work.b * work.m * work.taps / threads
-    if patches:
-        cycles["requantize"] += cost("requantize") * outputs / threads
+        cycles["requantize"] += cost("requantize") * outputs / threads if patches else 0.0
+
+
+def _around(work: Work, model: CoreModel, threads: int, cycles: dict[str, float]) -> None:
+    """Add what surrounds the product of a convolution without a kernel of its own: copied patches, a pass over sums."""
+    if work.conv:
+        patches = 0 if work.in_place else work.b * work.m
+        each = model.cost("patch") * work.taps + model.cost("copy") * work.k
+        cycles["patches"] += each * patches / threads
+        cycles["requantize"] += model.cost("requantize") * work.b * work.m * work.n / threads
+
+
+def _loop(work: Work, model: CoreModel, share: Share, result: ThreadCost) -> None:
+    """Add the cycles of a product by a compiled loop: one output at a time, weights packed again for each task."""
+    cycles, cost, tile = result.cycles, model.cost, model.type.gemm
+    sums = share.b * share.m * share.n
+    for depth, count in pieces(work.k, tile.depth):
+        whole, rest = divmod(-(-depth // 4), _LOOP_BYTES // 4)
+        each = cost("sum") + cost("mac") * whole * _LOOP_BYTES + cost("scalar") * rest * 4
+        cycles["compute"] += sums * count * each
+    tasks = 1
+    if work.conv:
+        # A task has at least so many MACs, and a thread at most so many tasks.
+        rows = _up(-(-model.library.thread_macs // (work.n * work.k)), tile.rows[0])
+        rows = max(rows, _up(-(-share.m // _TASKS), tile.rows[0]))
+        tasks = -(-share.m // rows)
+    cycles["pack"] += cost("panel") * share.b * work.k * share.n * tasks
+    _around(work, model, share.threads, cycles)
 
 
 def _up(value: int, step: int) -> int:
@@ -164,8 +200,8 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
             cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
             if model.dtype != "int8" and x.activation not in ("none", "relu"):
                 cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
-        if not work.conv and place.passed and model.dtype == "int8":
-            # The next layer takes 8-bit values: the 32-bit sums are requantized.
+        if not work.conv and model.dtype == "int8" and (place.passed or layer.output.signed is not None):
+            # The next layer takes 8-bit values, or the layer says that it writes them: the 32-bit sums are requantized.
             cycles["requantize"] += cost("requantize") * layer.outputs * batch / threads
         if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads

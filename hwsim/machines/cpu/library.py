@@ -5,19 +5,20 @@ The software is as much part of the machine as its ports: the same core with ano
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from hwsim.errors import InputError, nearest
-from hwsim.fields import Name, Positive, Share, Spec, check, current
+from hwsim.fields import Name, OneOf, Positive, Share, Spec, check, current
 from hwsim.machines.cpu.core import Dtype
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["COSTS", "CpuLibrary", "TileSpec", "library_names", "load_library"]
+__all__ = ["COSTS", "SIGNS", "CpuLibrary", "SignsSpec", "TileSpec", "library_names", "load_library"]
 
 _FOLDER = Path(__file__).parent / "libraries"
 
@@ -44,7 +45,14 @@ COSTS: dict[str, str] = {
     "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
     "restart": "4 KiB page of weights that come from DRAM, however few the rows of a tile",
     "rest": "channel and tap of a depthwise filter that fills no vector",
+    "copy": "byte of a patch that is copied, where no kernel reads the pixels in place",
+    "mac": "MAC of a loop that is compiled for every processor",
+    "scalar": "MAC of such a loop that fills no vector of 16 bytes",
+    "sum": "output and slice of depth of such a loop",
+    "panel": "weight that such a loop packs anew for each block of rows",
 }
+#: Signs of activations and weights that the own kernels of a library need not take.
+SIGNS = ("u8u8", "s8s8")
 
 
 class TileSpec(Spec):
@@ -60,24 +68,58 @@ class TileSpec(Spec):
     depth: Positive | None = None
 
 
+def _known(costs: dict[str, float]) -> dict[str, float]:
+    for name in costs:
+        if name not in COSTS:
+            raise ValueError(f"costs names {name!r}, which is no cost{nearest(name, COSTS)}")
+    return costs
+
+
+Costs = Annotated[dict[str, Cost], BeforeValidator(current), AfterValidator(_known)]
+
+
+class SignsSpec(Spec):
+    """Kernels for 8-bit operands of other signs than those that the library's own kernels take.
+
+    Attributes
+    ----------
+    instead_of : list of str
+        Instruction sequences of the own kernels: on cores that run these, other signs need other kernels.
+    sequence : str or None
+        Instruction sequence. None: a loop in C++, compiled for every processor of the instruction set.
+    gemm : TileSpec
+        Convolutions are products of copied patches, and their sums are scaled in a pass of their own.
+    costs : dict
+        Those that differ.
+    """
+
+    instead_of: Annotated[list[Name], Field(min_length=1)]
+    sequence: Name | None = None
+    gemm: TileSpec
+    costs: Costs = {}
+
+
 class TypeSpec(Spec):
     """A library at one number format: its tiles and its costs.
 
     With an `efficiency`, kernels are generated for each shape, so that tiles fit it: MACs take that share of the ports'
-    rate. Without, the tiles are walked as they are.
+    rate. Without, the tiles are walked as they are. `signs` are the kernels for 8-bit operands of other signs than
+    u8s8, unsigned activations by signed weights.
     """
 
     gemm: TileSpec
     conv: TileSpec
     efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
-    costs: Annotated[dict[str, Cost], BeforeValidator(current)]
+    costs: Costs
+    signs: dict[Annotated[str, OneOf(SIGNS)], SignsSpec] = {}
 
-    @model_validator(mode="after")
-    def _known(self) -> TypeSpec:
-        for name in self.costs:
-            if name not in COSTS:
-                raise ValueError(f"costs names {name!r}, which is no cost{nearest(name, COSTS)}")
-        return self
+    def with_costs(self, costs: dict[str, float], signs: Mapping[str, dict[str, float]]) -> TypeSpec:
+        """A copy with other costs, and other ones by signs."""
+        pairs = {
+            pair: kind.model_copy(update={"costs": kind.costs | signs.get(pair, {})})
+            for pair, kind in self.signs.items()
+        }
+        return self.model_copy(update={"costs": self.costs | costs, "signs": pairs})
 
 
 class CpuLibrary(Spec):

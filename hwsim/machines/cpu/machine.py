@@ -18,11 +18,11 @@ from hwsim.machines.cpu.core_model import CoreModel, core_model_of
 from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
-from hwsim.machines.cpu.library import COSTS, CpuLibrary, library_names, load_library
+from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
 from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
-from hwsim.machines.cpu.work import fused
+from hwsim.machines.cpu.work import fused, signs_of
 from hwsim.machines.limits import check_size
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
@@ -74,7 +74,7 @@ class Cpu(Machine):
         library = load_library(spec.library, self.folder)
         if spec.costs:
             types = {
-                dtype: kind.model_copy(update={"costs": kind.costs | spec.costs_of(dtype)})
+                dtype: kind.with_costs(spec.costs_of(dtype), spec.costs_by_signs)
                 for dtype, kind in library.types.items()
             }
             library = library.model_copy(update={"types": types})
@@ -85,7 +85,7 @@ class Cpu(Machine):
         """Replace the library, for fits and what-ifs; clears the plan cache."""
         self.library = library
         self.cache = PlanCache()
-        self._models: dict[tuple[str, bool], CoreModel] = {}
+        self._models: dict[tuple[str, bool, str], CoreModel] = {}
 
     def as_host(self) -> Cpu:
         """One inference at a time; nothing is fused, as the layer before ran elsewhere."""
@@ -125,19 +125,21 @@ class Cpu(Machine):
             raise InputError([Fault("", layer.name, message)])
         return dtype
 
-    def core_model(self, dtype: str, efficient: bool = False) -> CoreModel:
-        """The model of one of this machine's cores for a number format."""
-        key = (dtype, efficient)
+    def core_model(self, dtype: str, efficient: bool = False, signs: str = "") -> CoreModel:
+        """The model of one of this machine's cores for a number format, and for the signs of 8-bit operands."""
+        key = (dtype, efficient, signs)
         if key not in self._models:
             try:
-                self._models[key] = core_model_of(self.spec, self.library, dtype, efficient)
+                self._models[key] = core_model_of(self.spec, self.library, dtype, efficient, signs)
             except ValueError as error:
                 raise InputError([Fault(self.document.where(("precision",)), "precision", str(error))]) from None
         return self._models[key]
 
     def kernel(self, layer: Layer, batch: int, efficient: bool = False) -> Kernel:
         """The kernel of a layer on the cores, or on the smaller ones."""
-        return kernel_of(layer, batch, self.core_model(self.dtype_of(layer), efficient), self.spec.threads_of_stream)
+        dtype = self.dtype_of(layer)
+        model = self.core_model(dtype, efficient, signs_of(layer) if dtype == "int8" else "")
+        return kernel_of(layer, batch, model, self.spec.threads_of_stream)
 
     def _kernels(self, layers: list[Layer], batch: int, efficient: bool = False) -> list[Kernel]:
         """The kernel of each layer; layers that are alike have one."""
@@ -230,10 +232,13 @@ class Cpu(Machine):
         rows: list[Row] = []
         core = core_named(self.spec.core)
         stored = sum(other.weights_read(batch) for other in plan.workload)
-        for dtype in self.library.types:
-            if core.best(dtype) is None:
+        formats = [(dtype, "") for dtype in self.library.types if core.best(dtype) is not None]
+        formats += [("int8", signs) for signs in SIGNS if "int8" in self.library.types]
+        for dtype, signs in formats:
+            model = self.core_model(dtype, signs=signs)
+            if model.signs != signs:
                 continue
-            kernel = kernel_of(layer, batch, self.core_model(dtype), self.spec.threads_of_stream)
+            kernel = kernel_of(layer, batch, model, self.spec.threads_of_stream)
             placement = Placement(self.spec, stored * kernel.model.word)
             cost = placement.cost(kernel, kernel.shares[0], context.place)
             words: dict[str, float] = {}
@@ -242,7 +247,7 @@ class Cpu(Machine):
                 words[word] = words.get(word, 0.0) + n
             bound, most = max(words.items(), key=lambda item: item[1])
             seconds = float(cost.total / self.hz)
-            rows.append({"format": dtype, "latency_s": seconds, "bottleneck": bound, "share": most / cost.total})
+            rows.append({"format": model.label, "latency_s": seconds, "bottleneck": bound, "share": most / cost.total})
         head = "time in each number format, without waiting for DRAM:"
         return (Message("cpu.formats", head, rows=tuple(rows)),)
 
@@ -253,13 +258,14 @@ class Cpu(Machine):
         formats = Counter[str]()
         for name in plan.names:
             formats[self.dtype_of(plan.workload[name])] += plan.workload[name].macs
-        use = "latency" if spec.stream_count == 1 else "throughput"
-        named = {"core": core, "library": self.library.name, "format": formats.most_common(1)[0][0], "use": use}
-        own = {"machine": "calibrated"} if spec.costs else {}
-        if spec.costs or core in self.library.cores:
-            own["costs"] = "measured"
+        dtype, use = formats.most_common(1)[0][0], "latency" if spec.stream_count == 1 else "throughput"
         part = "network" if len(plan) > 1 else "operator"
-        return {**own, **named, "part": part, "threads": spec.threads_of_stream}
+        named = {"core": core, "library": self.library.name, "format": dtype, "use": use, "part": part}
+        if spec.costs_of(dtype) or core in self.library.cores:
+            named["costs"] = "measured"
+        if spec.costs_of(dtype) and spec.spread:  # written by a calibration
+            named["machine"] = "calibrated"
+        return {**named, "threads": spec.threads_of_stream}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """The library, the clock, threads and streams."""
@@ -279,8 +285,36 @@ class Cpu(Machine):
                 f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
                 {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
             ),
+            *self._signs_notes(plan),
             *self._power_note(),
             *resident_weights(plan, "caches"),
+        )
+
+    def _signs_notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """How much longer 8-bit operands take whose signs the library's own kernels do not run."""
+        slower: dict[str, dict[str, tuple[float, float]]] = {}
+        for name in plan.names:
+            layer, context = plan.workload[name], plan.context(name)
+            kernel = self.kernel(layer, plan.batch)
+            if kernel.model.signs:
+                own = kernel_of(layer, plan.batch, self.core_model("int8"), self.spec.threads_of_stream)
+                placement = Placement(self.spec, context.weights)
+                cycles = [placement.cost(one, one.shares[0], context.place).total for one in (kernel, own)]
+                slower.setdefault(kernel.model.signs, {})[name] = (cycles[0], cycles[1])
+        template = "{signs} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
+        instead = {"u8u8": "QInt8 weights", "s8s8": "QUInt8 activations"}
+        return tuple(
+            Message(
+                "cpu.signs",
+                template,
+                {
+                    "signs": signs,
+                    "times": sum(n for n, _ in cycles.values()) / sum(n for _, n in cycles.values()),
+                    "instead": instead[signs],
+                },
+                layers=tuple(cycles),
+            )
+            for signs, cycles in slower.items()
         )
 
     def _power_note(self) -> tuple[Message, ...]:

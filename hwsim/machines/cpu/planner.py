@@ -65,7 +65,7 @@ def plan_of(kernel: Kernel, context: CpuContext, spec: CpuSpec, ticks: Callable[
         macs_executed=macs - skipped,
         compute_cycles=sum(first.get(stage, 0) for stage in ("hidden", "compute", "latency")),
         # Of the cores used. Streams on smaller cores count as the cores that they are worth in this network.
-        peak_macs_per_cycle=max(1, ceil(model.rate * context.streams * spec.threads_of_stream)),
+        peak_macs_per_cycle=max(1, ceil(model.peak * context.streams * spec.threads_of_stream)),
         dram_bytes=model.word * sum(far.values()),
         bounds=bounds | {"": "fused"},
         word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
@@ -111,10 +111,11 @@ def _algorithm(kernel: Kernel) -> str:
         return f"{kind}, {model.library.name}"
     kind = "GEMM"
     if work.conv:
-        padded = work.channels % model.ports.depth and model.type.efficiency is None
+        padded = model.signs or (work.channels % model.ports.depth and model.type.efficiency is None)
         kind = "depthwise" if work.depthwise else "im2col convolution" if padded else "direct convolution"
     threads = format_count(len(kernel.shares), "thread")
-    return f"{kind} in {model.dtype} by {model.sequence}, {threads}, {model.library.name}"
+    by = "a compiled loop" if model.compiled else model.sequence
+    return f"{kind} in {model.label} by {by}, {threads}, {model.library.name}"
 
 
 def _by_bound(first: dict[str, int], shared: int, bounds: dict[str, str]) -> Counter[str]:
@@ -141,9 +142,9 @@ def _why(kernel: Kernel, spec: CpuSpec, cycles: Counter[str]) -> tuple[Message, 
     if kernel.layer.macs:
         template = "{sequence}: {rate:.4g} MACs per cycle per core ({format}), {used} of {cores} cores"
         values = {
-            "sequence": model.sequence,
+            "sequence": "compiled loop" if model.compiled else model.sequence,
             "rate": float(model.rate),
-            "format": model.dtype,
+            "format": model.label,
             "used": len(kernel.shares),
             "cores": spec.cores * spec.sockets,
         }

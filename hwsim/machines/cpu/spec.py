@@ -11,7 +11,7 @@ from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Size, Spec, Time, current
 from hwsim.machines.cpu.core import CpuCore, Dtype, core_document, core_named, load_core, rule, run_formats, sequence_of
-from hwsim.machines.cpu.library import COSTS, Cost
+from hwsim.machines.cpu.library import COSTS, SIGNS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
 from hwsim.machines.spec import MachineSpec
 from hwsim.units import Rate
@@ -141,8 +141,8 @@ class CpuSpec(MachineSpec):
             if getattr(self.memories[name], needed) is None:  # type: ignore[index]
                 raise ValueError(f"memories.{name}.{needed} must be given")
         for name, own in self.costs.items():
-            if isinstance(own, dict) and name not in run_formats():
-                raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, run_formats())}")
+            if isinstance(own, dict) and name not in (formats := [*run_formats(), *SIGNS]):
+                raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, formats)}")
             for cost in own if isinstance(own, dict) else (name,):
                 if cost not in COSTS:
                     raise ValueError(f"costs names {cost!r}, which is no cost{nearest(cost, COSTS)}")
@@ -179,6 +179,11 @@ class CpuSpec(MachineSpec):
         general = {name: cost for name, cost in self.costs.items() if not isinstance(cost, dict)}
         own = self.costs.get(dtype, {})
         return general | (own if isinstance(own, dict) else {})
+
+    @property
+    def costs_by_signs(self) -> dict[str, dict[str, float]]:
+        """Costs of the library that the file gives for the signs of 8-bit operands."""
+        return {name: own for name, own in self.costs.items() if name in SIGNS and isinstance(own, dict)}
 
     @property
     def own_core(self) -> CpuCore:

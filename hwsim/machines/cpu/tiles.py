@@ -22,13 +22,23 @@ __all__ = ["Ports", "Walk", "blocks", "pieces", "step", "walk"]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a step needs of the core: port cycles of a vector's sequence, its latency, vector bytes, lanes, depth."""
+    """What a step needs of the core.
+
+    Port cycles of a vector's sequence, its latency, vector bytes, lanes, depth, and bytes of packed weights, by default
+    a vector of them.
+    """
 
     cycles: float
     latency: float
     vector_bytes: int
     lanes: int
     depth: int
+    packed: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of packed weights that a vector's sequence takes."""
+        return self.packed or self.vector_bytes
 
 
 @dataclass(slots=True)
@@ -75,7 +85,7 @@ def step(rows: int, vectors: int, ports: Ports, bandwidth: float) -> tuple[float
     return max(
         (rows * vectors * ports.cycles, "compute"),
         (ports.latency, "latency"),
-        (ports.vector_bytes * vectors / bandwidth, "l2"),
+        (ports.weights * vectors / bandwidth, "l2"),
         key=lambda bound: bound[0],
     )
 
@@ -101,7 +111,7 @@ def walk(m: int, n: int, k: int, tile: TileSpec, ports: Ports, bandwidth: float,
                     times = beside * deep * steps
                     if far and i == 0:
                         # The first rows of a slice pull it in.
-                        result.far.append((times, each, ports.vector_bytes * vectors))
+                        result.far.append((times, each, ports.weights * vectors))
                         down -= 1
                     result.cycles[bound] = result.cycles.get(bound, 0.0) + times * down * each
             sums = beside * vectors * m

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, Stream
 
-__all__ = ["Share", "Work", "fused", "live_taps", "transcendental", "work_of"]
+__all__ = ["Share", "Work", "fused", "live_taps", "signs_of", "transcendental", "work_of"]
 
 #: Functions that take polynomials or divisions; the others are a comparison or a product.
 _COSTLY = ("elu", "gelu", "silu", "swish", "sigmoid", "tanh", "exp", "mish", "softplus")
@@ -29,6 +29,8 @@ class Work:
         MACs by the shape, and those whose input is not in the padding.
     joint : bool
         Whether all threads do each product together: those of steps, and those of experts.
+    in_place : bool
+        Whether the rows are the pixels as they lie: a filter of one tap without stride or padding.
     """
 
     b: int
@@ -42,6 +44,7 @@ class Work:
     macs: int
     live: int
     joint: bool = False
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,14 @@ class Share:
     n: int
     threads: int
     part: float
+
+
+def signs_of(layer: Layer) -> str:
+    """Signs of 8-bit activations and weights, such as ``s8s8``; those that a layer does not say are ``u8s8``."""
+    if not layer.macs:
+        return ""
+    signed = bool(layer.input.signed), layer.weight.signed is not False
+    return {(False, True): "u8s8", (False, False): "u8u8"}.get(signed, "s8s8")
 
 
 def live_taps(size: int, window: int, stride: int, before: int, out: int, dilation: int = 1) -> int:
@@ -81,7 +92,8 @@ def work_of(layer: Layer, batch: int) -> Work | None:
     live = live_taps(g.h, g.r, g.stride[0], g.pad[0], g.p, g.dilation[0])
     live *= live_taps(g.w, g.s, g.stride[1], g.pad[1], g.q, g.dilation[1])
     live *= g.k * g.channels * batch
-    return Work(x.b, x.m, x.n, x.k, g.taps, g.channels, True, g.depthwise, x.macs, live)
+    in_place = g.taps == 1 and g.stride == (1, 1) and not any(g.pad)
+    return Work(x.b, x.m, x.n, x.k, g.taps, g.channels, True, g.depthwise, x.macs, live, in_place=in_place)
 
 
 def transcendental(x: Product | Stream) -> int:

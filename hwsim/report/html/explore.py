@@ -83,11 +83,19 @@ def _tick_label(name: str, value: float) -> str:
 
 
 def scatter(
-    name: str, description: str, x: Axis, y: Axis, front: Sequence[int], labels: Sequence[str], tooltips: Sequence[str]
+    name: str,
+    description: str,
+    x: Axis,
+    y: Axis,
+    front: Sequence[int],
+    labels: Sequence[str],
+    tooltips: Sequence[str],
+    maximize_x: bool = False,
 ) -> Chart:
-    """Points in the plane of two objectives, those of the front larger, joined in order and labeled.
+    """Points in the plane of two objectives, those of the front larger and labeled, with a staircase through them.
 
-    `labels` and `tooltips` are those of the points of `front`.
+    `labels` and `tooltips` are those of the points of `front`. Of two neighbors on the front, the one that is better in
+    x holds up to the other, so that the line bounds what is reached.
     """
     left, right, top, base = 84.0, 24.0, 14.0, 402.0
     svg = Svg(WIDTH, base + 42)
@@ -114,7 +122,10 @@ def scatter(
     rises = [b[1] - a[1] for a, b in pairwise(spots)]
     falls = max(rises, default=0) < 1e-9 or min(rises, default=0) > -1e-9
     if falls and len(spots) > 1:
-        svg.path(spots, "frontline")
+        steps = [spots[0]]
+        for before, after in pairwise(spots):
+            steps += [(before[0], after[1]) if maximize_x else (after[0], before[1]), after]
+        svg.path(steps, "frontline")
     for i, text in zip(front, tooltips):
         svg.circle(sx(x.values[i]), sy(y.values[i]), 5, "best c1", text)
     _name_spots(svg, [(sx(x.values[i]), sy(y.values[i])) for i in front], labels, (left, WIDTH - right, top, base))
@@ -182,7 +193,7 @@ def parallel(name: str, description: str, axes: Sequence[Axis], front: Sequence[
 
 
 def _axis_label(axis: Axis, step: float) -> str:
-    """The name, without the blocks around its key where it is too long."""
+    """The name without its unit, and without the blocks around its key where it is too long."""
     name = title(axis.name)
     return truncate(name if text_width(name) <= step * 0.9 else name.rsplit(".", 1)[-1], step * 0.95)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError, nearest
+from hwsim.report.estimates import footnote, marked
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.explore import MOST_WORDS, axis_of, curve, parallel, scatter
 from hwsim.report.html.page import Cell, Page
@@ -26,6 +27,7 @@ _ROWS_IN_A_NOTEBOOK = 200
 _FRONT = 100
 _OPEN = 25
 _AXES = 10
+_EXTRA = 12
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _page(points: SweepPoints, most: int) -> Page:
         page.text(f"{counted(failures, 'point')} failed.", "bad")
     if best:
         variables = [name for name in parameters if frame[name].astype(str).nunique() > 1]
-        _front(page, frame, variables, objectives, best)
+        _front(page, frame, variables, objectives, best, maximize)
         _parallel(page, frame, variables, objectives, best)
     if len(hypervolume) > 1:
         page.section("Hypervolume")
@@ -130,13 +132,19 @@ def _plain(value: Any) -> Any:
 
 
 def _tooltip(frame: pd.DataFrame, names: Sequence[str], index: int) -> str:
-    return "; ".join(f"{name} {shown(name, _plain(frame[name].iloc[index]))}" for name in names)
+    return "; ".join(f"{title(name)} {shown(name, _plain(frame[name].iloc[index]))}" for name in names)
 
 
 def _front(
-    page: Page, frame: pd.DataFrame, variables: Sequence[str], objectives: Sequence[str], best: Sequence[int]
+    page: Page,
+    frame: pd.DataFrame,
+    variables: Sequence[str],
+    objectives: Sequence[str],
+    best: Sequence[int],
+    maximize: Collection[str],
 ) -> None:
     page.section("Pareto front")
+    totals = [{name: _plain(frame[name].iloc[i]) for name in map(str, frame.columns)} for i in best[:_FRONT]]
     labels = [f"{n}: {_words(frame, variables, i)}" for n, i in enumerate(best, 1)]
     tooltips = [f"{n}: {_tooltip(frame, [*variables, *objectives], i)}" for n, i in enumerate(best, 1)]
     words = f"; labels are {', '.join(variables)}" if variables and len(best) <= MOST_WORDS else ""
@@ -147,21 +155,24 @@ def _front(
             f"from {tooltips[0]} to {tooltips[-1]}."
         )
         x, y = axis_of(frame[across], across), axis_of(frame[up], up)
+        name = f"{title(up)} over {title(across)}"
         page.chart(
-            scatter(f"{title(up)} over {title(across)}", description, x, y, best, labels, tooltips),
+            scatter(name, description, x, y, best, labels, tooltips, across in maximize),
             f"Points of the front are numbered as in the table below{words}.",
         )
     rows = [
         [
             Cell(str(n), n),
             *(_cell(name, frame[name].iloc[i]) for name in variables),
-            *(_cell(name, frame[name].iloc[i]) for name in objectives),
+            *(replace(_cell(name, frame[name].iloc[i]), text=marked(name, row)) for name in objectives),
         ]
-        for n, i in list(enumerate(best, 1))[:_FRONT]
+        for (n, i), row in zip(enumerate(best, 1), totals)
     ]
     more = f", the first {_FRONT} of {len(best):,}" if len(best) > _FRONT else ""
     heads = ["#", *map(head, (*variables, *objectives))]
     page.table(heads, rows, fold=f"Points of the front{more}" if len(best) > _OPEN else "")
+    if note := footnote(totals):
+        page.text(note, "soft")
 
 
 def _parallel(
@@ -173,7 +184,7 @@ def _parallel(
     page.section("Parameters and objectives")
     axes = [axis_of(frame[name], name) for name in names]
     tooltips = [_tooltip(frame, names, i) for i in best]
-    description = f"One line per point through {', '.join(names)}; the lines of the front are in color."
+    description = f"One line per point through {', '.join(map(title, names))}; the lines of the front are in color."
     left_out = "" if len(names) == len(variables) + len(objectives) else " Not every parameter has an axis."
     page.chart(
         parallel("Parallel coordinates", description, axes, best, tooltips),
@@ -227,8 +238,10 @@ def _table(
     order = frame[objectives[0]].reset_index(drop=True).sort_values(kind="stable").index
     places = list(dict.fromkeys([*best, *order.tolist()]))[:most]
     on_front = set(best)
-    extra = [name for name in map(str, frame.columns) if name not in (*parameters, *objectives)][:12]
-    columns = [*parameters, *objectives, *extra]
+    extra = [name for name in map(str, frame.columns) if name not in (*parameters, *objectives)]
+    columns = [*parameters, *objectives, *extra[:_EXTRA]]
+    if left_out := extra[_EXTRA:]:
+        page.text(f"Without {counted(len(left_out), 'column')} of the CSV file: {', '.join(left_out)}.", "soft")
     values = {name: frame[name].tolist() for name in columns}
     rows = [
         [Cell("front" if i in on_front else "", css="k"), *(_cell(name, values[name][i]) for name in columns)]

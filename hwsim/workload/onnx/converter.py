@@ -258,25 +258,35 @@ class Converter(Builder[str]):
         """A tensor's number format."""
         return self._spec(tensor.dtype)
 
+    def operand_spec(self, op: Op, tensor: Tensor) -> TensorSpec:
+        """The number format in which an operator reads activations.
+
+        Between DequantizeLinear and QuantizeLinear the sign is the runtime's: onnxruntime makes int8 activations uint8.
+        """
+        spec = self.spec(tensor)
+        return TensorSpec("uint8") if spec.signed and op.source == op.code else spec
+
     def storage_spec(self, constant: Constant) -> TensorSpec:
         """The number format in which a constant is stored."""
         return self._spec(constant.storage_dtype)
 
     @staticmethod
     def _spec(dtype: str) -> TensorSpec:
+        if dtype in ("int8", "uint8"):
+            return TensorSpec("sint8" if dtype == "int8" else dtype)
         if (name := format_of(dtype, "onnx")) is None:
             raise InputError(f"values must have at most 64 bits, not be {dtype or 'of an unknown type'}")
         return TensorSpec(name)
 
     def types(self, op: Op, weights: Constant | None = None) -> Values:
         """The number formats of a layer's tensors; that of weights has their density."""
-        first = self.spec(self.operands(op)[0])
+        first = self.operand_spec(op, self.operands(op)[0])
         types: Values = {"input": first, "output": self.spec(self.output(op))}
         if op.source == f"{MS}DynamicQuantizeMatMul":
-            types["input"] = TensorSpec("int8")  # quantized as they are read
+            types["input"] = TensorSpec("uint8")  # quantized as they are read
         if weights is not None:
             density = weights.density
-            types["weight"] = TensorSpec(self.storage_spec(weights).dtype, 1.0 if density is None else density)
+            types["weight"] = TensorSpec(self.storage_spec(weights).name, 1.0 if density is None else density)
         return types
 
     def dead_in(self, op: Op, axis: int, channels: int) -> np.ndarray | None:

@@ -104,7 +104,7 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         b //= c.batch
     if math.prod(right[:-2]) == 1 and b > 1:
         b, m = 1, b * m  # one matrix for all
-    types = c.types(op) | {"weight": c.spec(c.input_tensor(op, 1))}
+    types = c.types(op) | {"weight": c.operand_spec(op, c.input_tensor(op, 1))}
     layer = c.check_output(op, BatchedMatmul(name, b=b, m=m, n=n, k=k, **types))
     if op.activation == "none" and not op.bias:
         return layer

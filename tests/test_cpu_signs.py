@@ -1,0 +1,166 @@
+"""Signs of 8-bit operands: kernels of ONNX Runtime for u8s8, u8u8 and s8s8, against measured ratios."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import hwsim
+from hwsim.machines.cpu import core_names, load_core
+from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.trace_text import trace_text
+
+PAIRS = {"u8s8": ("uint8", "sint8"), "u8u8": ("uint8", "uint8"), "s8s8": ("sint8", "sint8")}
+
+
+def conv(pair: str, c: int, size: int, k: int, r: int, groups: int = 1) -> hwsim.Conv2d:
+    left, right = PAIRS[pair]
+    types = {"input": left, "weight": right, "output": left}
+    return hwsim.Conv2d("c", c=c, h=size, w=size, k=k, r=r, s=r, pad=r // 2, groups=groups, bias=False, **types)
+
+
+def gemm(pair: str, m: int, n: int, k: int) -> hwsim.Gemm:
+    left, right = PAIRS[pair]
+    return hwsim.Gemm("g", m=m, n=n, k=k, bias=False, input=left, weight=right)
+
+
+def scaled_gemm(pair: str, m: int, n: int, k: int) -> hwsim.Gemm:
+    """QLinearMatMul or QGemm, which write 8 bits; MatMulInteger writes sums."""
+    return gemm(pair, m, n, k).with_dtype(output=PAIRS[pair][0])
+
+
+def seconds(machine: hwsim.Machine, layer: hwsim.Layer) -> float:
+    return hwsim.simulate(machine, hwsim.Workload("one", [layer])).summary.latency_s
+
+
+def zen4() -> hwsim.Machine:
+    return hwsim.load_machine("epyc_zen4", set={"threads": 1, "clocks.core": "3.69 GHz"})
+
+
+# ONNX Runtime 1.32, one core of a Zen 4 (EPYC, Genoa), CPU time, least of several runs, alone on the machine.
+MEASURED = [
+    (conv, (96, 80, 32, 3), 907.5, 3.13, 12.21),
+    (conv, (64, 56, 64, 3), 572.4, 2.71, 12.16),
+    (conv, (256, 14, 256, 1), 75.0, 2.30, 11.91),
+    (conv, (32, 80, 96, 1), 209.3, 2.06, 8.93),
+    (conv, (128, 28, 128, 1), 85.3, 2.26, 8.98),
+    (conv, (512, 7, 512, 3), 591.1, 2.43, 21.29),
+    (gemm, (128, 768, 768), 362.6, 2.49, 12.56),
+    (gemm, (257, 127, 31), 11.7, 1.64, 8.30),
+    (gemm, (7, 64, 2048), 10.2, 1.65, 12.61),
+    (scaled_gemm, (128, 768, 768), 369.4, 2.44, 12.42),
+    (scaled_gemm, (257, 127, 31), 18.8, 1.40, 5.60),
+    (scaled_gemm, (512, 512, 128), 216.7, 2.08, 9.58),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "us", "u8u8", "s8s8"), MEASURED)
+def test_each_pair_of_signs_takes_as_long_as_measured(layer, shape, us, u8u8, s8s8) -> None:
+    machine = zen4()
+    for pair, times in (("u8s8", 1.0), ("u8u8", u8u8), ("s8s8", s8s8)):
+        assert seconds(machine, layer(pair, *shape)) * 1e6 == pytest.approx(us * times, rel=0.15), pair
+
+
+def test_signs_that_no_layer_says_are_those_of_the_fastest_kernels() -> None:
+    machine = zen4()
+    plain = hwsim.Conv2d("c", c=31, h=13, w=13, k=127, r=3, s=3, pad=1, bias=False)
+    assert seconds(machine, plain) == seconds(machine, conv("u8s8", 31, 13, 127, 3))
+
+
+@pytest.mark.parametrize("core", core_names())
+def test_signs_cost_time_where_the_own_kernels_take_unsigned_by_signed(core: str) -> None:
+    """NEON multiplies any signs alike; every x86 core has a sequence for each pair."""
+    machine = hwsim.load_machine("epyc_zen4", set={"core": core, "threads": 1})
+    times = [seconds(machine, conv(pair, 64, 31, 64, 3)) for pair in PAIRS]
+    if any(name.startswith("neon") for name in load_core(core).sequences):
+        assert times[0] == times[1] == times[2]
+    else:
+        assert times[0] < times[1] < times[2]
+
+
+@pytest.mark.parametrize("name", ["xeon_8280", "nucleo_l4r5zi", "systolic_ws", "eyeriss_v1", "a100"])
+def test_other_libraries_and_machines_take_any_signs(name: str) -> None:
+    machine = hwsim.load_machine(name)
+    assert len({seconds(machine, conv(pair, 31, 13, 127, 3)) for pair in PAIRS}) == 1
+
+
+def test_a_note_says_how_much_longer_and_what_to_do() -> None:
+    machine = zen4()
+    shape = (64, 56, 64, 3)
+    report = hwsim.simulate(machine, hwsim.Workload("one", [conv("s8s8", *shape)]))
+    (note,) = [note for note in report.messages if note.code == "cpu.signs"]
+    times = report.summary.latency_s / seconds(machine, conv("u8s8", *shape))
+    assert note.values["times"] == pytest.approx(times, rel=1e-3)
+    assert str(note) == f"s8s8 takes {times:.1f} times as long here as u8s8: quantize with QUInt8 activations"
+    plain = hwsim.simulate(machine, hwsim.Workload("one", [conv("u8s8", *shape)]))
+    assert not [note for note in plain.messages if note.code == "cpu.signs"]
+
+
+def test_a_thread_packs_the_weights_of_a_loop_again_for_each_of_its_tasks() -> None:
+    """512 x 7 x 7 in tasks of 16 of 49 pixels: 4 packings of 9 x 512 x 512 bytes at 2.18 cycles, by hand."""
+    machine = zen4()
+    plan = machine.plan(conv("s8s8", 512, 7, 512, 3))
+    assert plan.columns["packing_cycles"] == pytest.approx(4 * 9 * 512 * 512 * 2.18, rel=1e-6)
+
+
+def test_names_of_signs() -> None:
+    assert (TensorSpec("uint8").dtype, TensorSpec("uint8").signed, TensorSpec("uint8").name) == ("int8", False, "uint8")
+    assert (TensorSpec("sint8").dtype, TensorSpec("sint8").signed) == ("int8", True)
+    assert TensorSpec("int8").signed is None
+    assert TensorSpec("uint8").merged({"density": 0.5}).name == "uint8"
+    assert TensorSpec("uint8").merged("int8").signed is None
+    with pytest.raises(hwsim.InputError, match="not 'uint9'; nearest: 'uint8'"):
+        TensorSpec("uint9")
+
+
+def test_traces_and_tables_say_signs(tmp_path: Path) -> None:
+    network = hwsim.Workload("net", [conv(pair, 3, 31, 7, 3).with_(name=pair) for pair in PAIRS], graph=False)
+    path = tmp_path / "net.yaml"
+    path.write_text(trace_text(network))
+    again = hwsim.load_workload(path)
+    assert [(layer.input.spec.name, layer.weight.spec.name) for layer in again] == list(PAIRS.values())
+    table = tmp_path / "net.csv"
+    table.write_text("name,type,c,h,w,k,r,s,input,weight\na,conv,3,31,31,7,3,3,uint8,sint8\n")
+    (layer,) = hwsim.load_workload(table)
+    assert (layer.input.signed, layer.weight.signed) == (False, True)
+
+
+def onnx_conv(pair: str, quantized: bool) -> bytes:
+    """A QLinearConv, or a Conv between DequantizeLinear and QuantizeLinear."""
+    types = [{"uint8": np.uint8, "sint8": np.int8}[name] for name in PAIRS[pair]]
+    x, w = types
+    constants = {
+        "s": np.float32(0.1), "xz": np.array(128 if x is np.uint8 else 0, x),
+        "wz": np.array(128 if w is np.uint8 else 0, w), "w": np.ones((16, 3, 3, 3), w),
+    }  # fmt: skip
+    if quantized:
+        nodes = [helper.make_node("QLinearConv", ["x", "s", "xz", "w", "s", "wz", "s", "xz"], ["y"])]
+    else:
+        nodes = [
+            helper.make_node("DequantizeLinear", ["x", "s", "xz"], ["xf"]),
+            helper.make_node("DequantizeLinear", ["w", "s", "wz"], ["wf"]),
+            helper.make_node("Conv", ["xf", "wf"], ["yf"]),
+            helper.make_node("QuantizeLinear", ["yf", "s", "xz"], ["y"]),
+        ]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(x))
+    graph = helper.make_graph(
+        nodes, "net", [helper.make_tensor_value_info("x", kind, [1, 3, 31, 31])],
+        [helper.make_tensor_value_info("y", kind, [1, 16, 29, 29])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_onnx_files_say_signs(pair: str, quantized: bool, tmp_path: Path) -> None:
+    """Between DequantizeLinear and QuantizeLinear, onnxruntime on x64 makes int8 activations uint8."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx_conv(pair, quantized))
+    (layer,) = [layer for layer in hwsim.load_workload(path) if layer.macs]
+    left, right = PAIRS[pair]
+    assert (layer.input.spec.name, layer.weight.spec.name) == (left if quantized else "uint8", right)
