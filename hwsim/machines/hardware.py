@@ -124,7 +124,7 @@ class Hardware(ABC):
     def energy_origin(self) -> EnergyOrigin:
         """What the energy of a run is of, and what it rests on."""
         dram = self.spec.energy.prices.get("dram")
-        return EnergyOrigin("chip" if dram is None or dram.unknown else "chip, DRAM", "cost table")
+        return EnergyOrigin("chip" if dram is None or dram.unknown else "chip + DRAM", "cost table")
 
     def why_unused(self, property: str) -> Message | str:
         """Why a property of layers that changes no plan here does not, as in ``weight.density``.

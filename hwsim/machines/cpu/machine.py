@@ -180,7 +180,7 @@ class Cpu(Machine):
     @property
     def energy_origin(self) -> EnergyOrigin:
         """Prices are shares of the TDP, in which idle power may be a guess."""
-        return EnergyOrigin("processor, DRAM", "estimate")
+        return EnergyOrigin("processor + DRAM", "estimate")
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """Layers that the library fuses into the previous one."""
