@@ -117,9 +117,13 @@ def microcontrollers() -> Iterator[Row]:
     places: dict[tuple[str, str, str], list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault((row.board, row.library, row.network), []).append(place)
-    own = {}
+
+    def key_of(row: Row) -> tuple[str, str, str]:
+        return row["machine"].partition(",")[0], held.SAME.get(row["library"], row["library"]), row["network"]
+
+    own: dict[tuple[str, str, str], float] = {}
     for row, shown in rows_of("mcu", ("latency_s",), "latency"):
-        key = (row["machine"].partition(",")[0], row["library"], row["network"])
+        key = key_of(row)
         place, own[key] = places[key].pop(0), size(shown)
         yield row | {f"without {name}": left[name][place] for name in left if known[name][place]}
     for row, shown in rows_of("mcu", ("energy_pj",), "power"):
