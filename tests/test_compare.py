@@ -16,6 +16,7 @@ from test_html import HOSTILE, report, tags
 import hwsim
 from hwsim.report.comparison import Comparison
 from hwsim.report.comparison_table import print_comparison
+from hwsim.report.groups import entry_of
 from hwsim.scenario import BATTERIES
 
 
@@ -240,12 +241,16 @@ def test_what_no_library_runs_is_said() -> None:
         ("nrf5340", "unknown"),
         ("xeon_8280", "processor + DRAM (estimate)"),
         ("t4", "board (estimate)"),
-        ("nvdla_256", "chip + DRAM (cost table)"),
+        ("nvdla_256", "chip + DRAM at 16 nm (cost table)"),
+        ("eyeriss_v1", "chip + DRAM at 65 nm (cost table)"),
+        ("systolic_ws+energy.node=7 nm", "chip + DRAM at 7 nm (cost table)"),
     ],
 )
 def test_every_kind_says_what_its_energy_is_of(name: str, origin: str) -> None:
-    entry = hwsim.compare(report(name, "kws"), report("stm32u575", "kws")).entries[0]
-    assert entry.energy_origin == origin
+    name, _, change = name.partition("+")
+    machine = hwsim.load_machine(name, set=dict([change.split("=")]) if change else {})
+    workload = hwsim.load_workload("lenet5_caffe" if name == "eyeriss_v1" else "kws")
+    assert entry_of(hwsim.simulate(machine, workload)).energy_origin == origin
 
 
 def test_a_row_a_machine(capsys) -> None:

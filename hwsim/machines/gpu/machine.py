@@ -20,7 +20,7 @@ from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan
+from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan, total_energy
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
@@ -179,11 +179,13 @@ class Gpu(Machine):
         free = self._alone(workload, batch, contexts)
         if len(workload) == 1:
             load = free[0].load
-            slow = self.timer.slowdown(load.us * 1e-6, self.timer.draw_w(load) * load.us * 1e-6)
+            us, (energy, off_chip), once = load.us, self.timer.picojoules(load), load.once
         else:
-            seconds = [_seconds(plan) for plan in free]
-            joules = sum(self.timer.draw_w(plan.load) * s for plan, s in zip(free, seconds, strict=True))
-            slow = round(self.timer.slowdown(sum(seconds), joules), 3)
+            (us, energy, off_chip), once = total_energy(self.timer, free), False
+        one = np.ones(1)
+        slow = float(self.timer.slowdown(us * one, energy * one, off_chip * one, once)[0])
+        if len(workload) > 1:
+            slow = round(slow, 3)
             slow = slow if slow >= 1.002 else 1.0
         if slow > 1:
             contexts = [context if context.host else replace(context, slow=slow) for context in contexts]
