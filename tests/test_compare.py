@@ -16,6 +16,7 @@ from test_html import HOSTILE, report, tags
 import hwsim
 from hwsim.report.comparison import Comparison
 from hwsim.report.comparison_table import print_comparison
+from hwsim.report.groups import entry_of
 from hwsim.scenario import BATTERIES
 
 
@@ -238,14 +239,18 @@ def test_what_no_library_runs_is_said() -> None:
         ("stm32u385", "board (estimate)"),
         ("stm32g0b1", "chip (data sheet)"),
         ("nrf5340", "unknown"),
-        ("xeon_8280", "processor, DRAM (estimate)"),
+        ("xeon_8280", "processor + DRAM (estimate)"),
         ("t4", "board (estimate)"),
-        ("nvdla_256", "chip, DRAM (cost table)"),
+        ("nvdla_256", "chip + DRAM at 16 nm (cost table)"),
+        ("eyeriss_v1", "chip + DRAM at 65 nm (cost table)"),
+        ("systolic_ws+energy.node=7 nm", "chip + DRAM at 7 nm (cost table)"),
     ],
 )
 def test_every_kind_says_what_its_energy_is_of(name: str, origin: str) -> None:
-    entry = hwsim.compare(report(name, "kws"), report("stm32u575", "kws")).entries[0]
-    assert entry.energy_origin == origin
+    name, _, change = name.partition("+")
+    machine = hwsim.load_machine(name, set=dict([change.split("=")]) if change else {})
+    workload = hwsim.load_workload("lenet5_caffe" if name == "eyeriss_v1" else "kws")
+    assert entry_of(hwsim.simulate(machine, workload)).energy_origin == origin
 
 
 def test_a_row_a_machine(capsys) -> None:
@@ -304,7 +309,22 @@ def test_battery_life_of_several_boards(capsys) -> None:
     assert "one inference every 60 s, CR2032 of 225 mAh at 3 V" in text
     assert "at most" in text, "deep sleep of an RP2040 board is unknown"
     assert "peak current is more than CR2032 delivers, 15 mA" in text
-    assert "no value for power.wake_up, power.deep_sleep" in text
+    assert "without power.wake_up, power.deep_sleep (unknown; set with --set), battery life is at most" in text
+
+
+def test_a_saved_duty_cycle_is_compared(capsys, tmp_path: Path) -> None:
+    saved = tmp_path / "before.json"
+    cycle = ("--every", "10 s", "--battery", "CR2450")
+    assert call(capsys, "run", "stm32u575", "kws", *cycle, "--json", saved)[0] == 0
+    before, now = rows_of(capsys, str(saved), "stm32u575", "kws", *cycle)
+    assert before["life_s"] == now["life_s"]
+    assert before["battery"] == "CR2450"
+    data = json.loads(saved.read_text())
+    del data["scenario"]["battery"]["capacity_mah"]
+    saved.write_text(json.dumps(data))
+    code, _, err = call(capsys, "compare", saved, "stm32u575", "kws")
+    assert code == 2
+    assert "before.json: must be a report" in err
 
 
 def test_a_cell_below_the_supply_needs_a_converter(capsys) -> None:

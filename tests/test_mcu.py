@@ -141,6 +141,43 @@ def test_weights_of_the_ra8d1_wait_for_its_flash() -> None:
     assert 0.4 < report.layers.flash_cycles.sum() / report.summary.cycles < 0.6
 
 
+def test_vww_over_kws_is_alike_on_every_core() -> None:
+    """Under X-CUBE-AI 7.3 it is 3.07, 3.02 and 3.01 on a Cortex-M4, M33 and M7 (MLPerf Tiny v1.0 and v1.1).
+
+    Dropped channels are dropped on each of them, so the ratio of a version that drops them varies no more.
+    """
+    networks = [hwsim.load_workload(name) for name in ("vww", "kws")]
+    for library in ("x-cube-ai-7.3", "x-cube-ai-8.1", "x-cube-ai-9.0", "x-cube-ai-10"):
+        ratios = []
+        for board in ("nucleo_l4r5zi", "stm32u575", "stm32h7a3"):
+            machine = hwsim.load_machine(board, set={"library": library})
+            vww, kws = (hwsim.simulate(machine, network).summary.latency_s for network in networks)
+            ratios.append(vww / kws)
+        assert max(ratios) / min(ratios) < 1.05
+
+
+def test_a_library_has_factors_by_class_on_a_core(board) -> None:
+    """A pointwise MAC of 2 cycles, an output of 30 and a call of 1000, 1.5 and 0.5 times."""
+    times = "cores: {cortex-m4: {times: {pointwise: 1.5, other: 0.5}, fitted: test}}"
+    (board.folder / "times.yaml").write_text(LIBRARY.replace('cores: {cortex-m4: {fitted: "test"}}', times))
+    layer = hwsim.Conv2d("pw", c=7, h=5, w=3, k=31, bias=False)
+    found = cycles(board(library="times.yaml", flash__weight_byte=0), layer)
+    assert found == [15 * 7 * 31 * 2 * 1.5 + 15 * 31 * 30 * 0.5 + 1000 * 0.5]
+
+
+def test_hale_1_2_is_faster_on_the_cortex_m0plus_alone() -> None:
+    kws = hwsim.load_workload("kws")
+
+    def ratio(name: str) -> float:
+        old, new = (hwsim.load_machine(name, set={"library": f"hale-1.{minor}"}) for minor in (1, 2))
+        return hwsim.simulate(new, kws).summary.latency_s / hwsim.simulate(old, kws).summary.latency_s
+
+    assert 1 / 1.4 < ratio("stm32g0b1") < 1 / 1.15
+    assert ratio("nucleo_l4r5zi") == pytest.approx(1, abs=0.05)  # 60.16 and 62.68 ms, MLPerf Tiny v1.2 and v1.1
+    machine = hwsim.load_machine("stm32g0b1", set={"library": "hale-1.2"})
+    assert "assumed" in str(told(hwsim.simulate(machine, kws))["mcu.scaled_core"].values["source"])
+
+
 def test_other_depthwise_windows_may_take_another_kernel() -> None:
     square, tall = (hwsim.Conv2d("d", c=31, h=17, w=17, k=31, r=r, s=s, groups=31) for r, s in ((3, 3), (9, 1)))
     library, plain = load_library("x-cube-ai-10"), load_library("hale-1.2")
@@ -337,6 +374,43 @@ def test_power_is_of_the_environment_that_was_measured(board) -> None:
     load_library.__globals__["_load"].cache_clear()
     assert board().active_w == pytest.approx(0.08)
     assert hwsim.load_machine("nucleo_l4r5zi", set={"library": "microtvm-cmsis-nn"}).power_state == "zephyr"
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "changes", "milliwatts"),
+    [
+        ("stm32u575", "x-cube-ai-7.1", {}, 26.777),
+        ("stm32u575", "x-cube-ai-7.3", {}, 25.52),
+        ("stm32u575", "x-cube-ai-8.1", {}, 26.253),
+        ("stm32u575", "x-cube-ai-9.0", {}, 23.275),
+        ("stm32u575", "x-cube-ai-10", {}, 23.546),
+        ("nucleo_l4r5zi", "tflm-cmsis-nn-2.3.1-mbed", {}, 40.683),
+        ("nucleo_l4r5zi", "x-cube-ai-9.0", {}, 41.674),
+        ("nucleo_l4r5zi", "onnc-cmsis-nn-zephyr", {}, 51.23),
+        ("nucleo_l4r5zi", "x-cube-ai-7.3", {"power.use": "dual_bank"}, 44.807),
+        ("nucleo_l4r5zi", "x-cube-ai-7.3", {"power.use": "dual_bank", "power.supply": "3 V"}, 74.217),
+        ("nucleo_l4r5zi_p", "x-cube-ai-10", {}, 33.263),
+    ],
+)
+def test_power_by_submission(name: str, library: str, changes: dict[str, str], milliwatts: float) -> None:
+    """Mean power over the networks of a submission, MLPerf Tiny v0.5 to v1.3: within twice the spread of runs."""
+    machine = hwsim.load_machine(name, set={"library": library, **changes})
+    spread = machine.spec.power.spread
+    assert machine.active_w == pytest.approx(milliwatts / 1e3, rel=2 * spread)
+    note = told(hwsim.simulate(machine, hwsim.load_workload("kws")))["mcu.power"]
+    assert note.values["spread"] == spread
+
+
+def test_spread_of_power_is_that_of_the_published_runs() -> None:
+    """Energy over latency over the power of the state: its root mean square, of boards with more than three runs."""
+    for name in ("nucleo_l4r5zi", "stm32u575", "stm32h7a3"):
+        rows: dict[str, dict[str, float]] = {}
+        for row in comparisons(name)[name]:
+            rows.setdefault(row.workload, {})[row.column] = row.error
+        errors = [(1 + r["latency_s"]) / (1 + r["energy_pj"]) - 1 for r in rows.values() if len(r) == 2]
+        assert len(errors) > 3
+        spread = math.sqrt(sum(error**2 for error in errors) / len(errors))
+        assert spread == pytest.approx(hwsim.load_machine(name).spec.power.spread, rel=0.25)
 
 
 def test_each_operation_and_access_has_an_estimated_energy(board) -> None:

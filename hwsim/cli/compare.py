@@ -145,7 +145,7 @@ def compare(
     Examples:
       hwsim compare nucleo_l4r5zi stm32h7a3 kws
       hwsim compare 'stm32*' kws --set library=tflm-cmsis-nn-2021 --csv boards.csv
-      hwsim compare nucleo_l4r5zi stm32u575 kws --every '10 s' --battery AA
+      hwsim compare nucleo_l4r5zi stm32u575 kws --every '10 s' --battery 2xAA
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
       hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2

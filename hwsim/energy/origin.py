@@ -13,7 +13,7 @@ EnergyBasis = Literal["measured", "data sheet", "cost table", "estimate", "not s
 
 @dataclass(frozen=True, slots=True)
 class EnergyOrigin:
-    """The parts that an energy is of (``chip``, ``board``, ``processor, DRAM``), and its basis."""
+    """The parts that an energy is of (``board``, ``processor + DRAM``, ``chip at 45 nm``), and its basis."""
 
     scope: str
     basis: EnergyBasis

@@ -123,8 +123,11 @@ class Hardware(ABC):
     @property
     def energy_origin(self) -> EnergyOrigin:
         """What the energy of a run is of, and what it rests on."""
-        dram = self.spec.energy.prices.get("dram")
-        return EnergyOrigin("chip" if dram is None or dram.unknown else "chip, DRAM", "cost table")
+        energy = self.spec.energy
+        dram = energy.prices.get("dram")
+        node_nm = self.prices.table.node_nm if energy.node is None else float(energy.node * 10**9)
+        parts = "chip" if dram is None or dram.unknown else "chip + DRAM"
+        return EnergyOrigin(f"{parts} at {node_nm:g} nm", "cost table")
 
     def why_unused(self, property: str) -> Message | str:
         """Why a property of layers that changes no plan here does not, as in ``weight.density``.

@@ -69,7 +69,7 @@ _OF_ALL = {
         "{average_ma:.3g} mA",
     ),
     "scenario.unknown_power": (
-        "no value for {keys}, which is left out: battery life is at most what is shown; set it with --set",
+        "without {keys} (unknown; set with --set), battery life is at most what is shown",
         "",
     ),
 }
@@ -88,4 +88,5 @@ def _cycle_messages(entries: Sequence[Entry]) -> Iterator[Message]:
             runs.setdefault(fact, {})[entry.label] = each.format(**words)
     for (code, severity, text), parts in runs.items():
         labels = [f"{label} {part}".strip() for label, part in parts.items()]
-        yield Message(code, "{fact}: {runs}", {"fact": text, "runs": labels}, severity)
+        template = "{fact}: {runs}" if code in _OF_ALL else "{runs}: {fact}"
+        yield Message(code, template, {"fact": text, "runs": labels}, severity)

@@ -44,7 +44,7 @@ def _ratio(value: float, base: float) -> str:
     times = ratio(value, base)
     if math.isnan(times):
         return ""
-    return f"{times:.2g}x" if times < 0.1 else f"{times:.2f}x" if times < 100 else f"{times:.0f}x"
+    return f"{times:.2g}x" if times < 0.0995 else f"{times:.2f}x" if times < 100 else f"{times:.0f}x"
 
 
 def _key(entries: Sequence[Entry]) -> Column:
@@ -119,7 +119,7 @@ def _cycles(group: Group, console: Console) -> None:
 
 def _power(cycle: Mapping[str, float | None]) -> str:
     average, least = cycle["average_w"], cycle["least_w"]
-    return shown("_w", average, 3) if average is not None else f"more than {shown('_w', least, 3)}"
+    return f"more than {shown('_w', least, 3)}" if average is None and least else shown("_w", average, 3)
 
 
 def _layers(group: Group, console: Console) -> None:

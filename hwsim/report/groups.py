@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
+from hwsim.report.quantity import battery_life, cycle_setting
 from hwsim.yaml_source import read_text
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ def read_entry(path: str) -> Entry:
     try:
         entry = _entry(data, f"{data['summary']['machine']} ({Path(path).name})")
         entry.time_by_bound()
+        if entry.scenario:
+            battery_life(entry.scenario), cycle_setting(entry.scenario)
     except (KeyError, TypeError, AttributeError):
         raise InputError("must be a report that 'hwsim run --json' wrote", path) from None
     return entry

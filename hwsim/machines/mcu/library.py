@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -64,10 +64,18 @@ class _Cores(Spec):
 
 
 class CoreUse(Spec):
-    """How a library is known on a core: a factor of its family there, and the rows; no rows: it is carried over."""
+    """How a library is known on a core: its factors there, by class of code or one for all, over those of the core.
 
-    times: Factor = 1.0
+    `fitted` has the rows; no rows: it is carried over, and `source` says what is assumed beside the core's factors.
+    """
+
+    times: Factor | dict[Class, Factor] = 1.0
     fitted: str | None = None
+    source: str | None = None
+
+    def factor(self, kind: Class) -> float:
+        """The factor of a class of code; 1 where none is given."""
+        return self.times.get(kind, 1.0) if isinstance(self.times, dict) else self.times
 
 
 class Format(Spec):
@@ -182,7 +190,7 @@ class McuLibrary(Spec):
         if kernels is not self:
             return kernels.cycles(term, core, number_format)
         kind: Class = CLASSES[term]  # type: ignore[assignment]
-        costs, code, times = self.costs, self.code, self.cores[core].times
+        costs, code, times = self.costs, self.code, self.cores[core].factor(kind)
         if number_format != "int8":
             entry = self.formats[number_format]
             costs, code = entry.costs or costs, entry.code or code
@@ -199,7 +207,10 @@ class McuLibrary(Spec):
         template = (
             "library {library} was measured on {cores}, not on {core}: its costs are scaled by the factors of the core"
         )
-        return Message("mcu.scaled_core", template, {"library": self.name, "cores": cores, "core": core})
+        values: dict[str, Any] = {"library": self.name, "cores": cores, "core": core}
+        if (source := self.cores[core].source) is not None:
+            template, values = template + "; {source}", values | {"source": source}
+        return Message("mcu.scaled_core", template, values)
 
 
 @cache

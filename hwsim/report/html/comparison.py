@@ -115,7 +115,8 @@ def _cycles(page: Page, group: Group) -> None:
     for entry in group.entries:
         if cycle := entry.scenario:
             average, life = cycle["average_w"], (cycle.get("battery") or {}).get("life_s")
-            power = shown("_w", average) if average is not None else f"more than {shown('_w', cycle['least_w'])}"
+            least = cycle["least_w"]
+            power = f"more than {shown('_w', least)}" if average is None and least else shown("_w", average)
             rows.append(
                 [
                     Cell(entry.label, css="w"),
