@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,14 @@ DEEPBENCH = {"library": "cudnn-7", "harness": "deepbench"}
 EAGER = {"library": "cudnn-7", "harness": "eager"}
 PCIE40 = {"power.board": "250 W", "memories.dram.bandwidth": "1555 GB/s"}
 PCIE80 = {"power.board": "300 W", "memories.dram.bandwidth": "1935 GB/s"}
+LOOP_A100 = {"harness": "loop", "power.board": "300 W", "memories.dram.bandwidth": "1935 GB/s"}
+LOOP_H100 = {
+    "harness": "loop",
+    "sms": "114",
+    "clocks.sm": "1755 MHz",
+    "memories.dram.bandwidth": "2039 GB/s",
+    "power.board": "350 W",
+}
 TITAN = {"clocks.sm": "1597 MHz", "memories.dram.bandwidth": "480 GB/s"}
 
 
@@ -59,19 +67,29 @@ CASES = [
         left_out="7.4",
     ),
     Case("h100", "bf16", "bf16", "gemm_a100_h100", "H100-SXM5-80GB", "bf16", left_out="5.2"),
-    Case("h100", "fp8", "bf16", "gemm_a100_h100", "H100-SXM5-80GB", "fp8", set={"library": "vllm-fp8"}, left_out="7.2"),
-    Case("t4", "fp16", "fp16", "deepbench_gemm", "T4", "fp16_tc_fp32acc", "gemm", DEEPBENCH, left_out="8.6"),
-    Case("v100", "fp16", "fp16", "deepbench_gemm", "V100-SXM2", "fp16_tc_fp32acc", "gemm", DEEPBENCH, left_out="8.7"),
-    Case("t4", "int8", "int32", "deepbench_gemm", "T4", "int8", "gemm", DEEPBENCH, left_out="3.0"),
-    Case("gtx1080ti", "int8", "int32", "deepbench_gemm", "GTX1080Ti", "int8", "gemm", DEEPBENCH, left_out="7.7"),
-    Case("v100", "fp32", "fp32", "deepbench_gemm", "V100-SXM2", "fp32", "gemm", DEEPBENCH, left_out="5.7"),
+    Case("h100", "fp8", "bf16", "gemm_a100_h100", "H100-SXM5-80GB", "fp8", set={"library": "vllm-fp8"}, left_out="7.5"),
+    Case("t4", "fp16", "fp16", "deepbench_gemm", "T4", "fp16_tc_fp32acc", "gemm", DEEPBENCH, left_out="8.7"),
+    Case("v100", "fp16", "fp16", "deepbench_gemm", "V100-SXM2", "fp16_tc_fp32acc", "gemm", DEEPBENCH, left_out="9.4"),
+    Case("t4", "int8", "int32", "deepbench_gemm", "T4", "int8", "gemm", DEEPBENCH, left_out="3.3"),
+    Case("gtx1080ti", "int8", "int32", "deepbench_gemm", "GTX1080Ti", "int8", "gemm", DEEPBENCH, left_out="8.4"),
+    Case("v100", "fp32", "fp32", "deepbench_gemm", "V100-SXM2", "fp32", "gemm", DEEPBENCH, left_out="5.5"),
     Case("p100", "fp32", "fp32", "deepbench_gemm", "P100-PCIe", "fp32", "gemm", DEEPBENCH, left_out="11"),
-    Case("t4", "fp32", "fp32", "deepbench_gemm", "T4", "fp32", "gemm", DEEPBENCH, left_out="12"),
+    Case("t4", "fp32", "fp32", "deepbench_gemm", "T4", "fp32", "gemm", DEEPBENCH, left_out="11"),
     Case("gtx1080ti", "fp32", "fp32", "deepbench_gemm", "GTX1080Ti", "fp32", "gemm", DEEPBENCH, False),
     Case(
         "gtx1080ti", "int8", "int32", "deepbench_gemm", "TitanX-Pascal", "int8", "gemm", {**DEEPBENCH, **TITAN}, False
     ),
     Case("a100", "fp16", "fp16", "llmcompass_gemm", "A100-SXM4-80GB", "fp16", "gemm", {"launch": "24 us"}, False),
+    Case("a100", "bf16", "bf16", "gemm_2_4", "A100", "BF16", set=LOOP_A100, left_out="6.7"),
+    Case("a100", "fp16", "fp16", "gemm_2_4", "A100", "FP16", set=LOOP_A100, fitted=False),
+    Case("a100", "int8", "int32", "gemm_2_4", "A100", "INT8", set=LOOP_A100, fitted=False),
+    Case("h100", "bf16", "bf16", "gemm_2_4", "H100", "BF16", set=LOOP_H100, left_out="10.4"),
+    Case("h100", "fp8", "bf16", "gemm_2_4", "H100", "FP8", set=LOOP_H100),
+    Case("h100", "int8", "int32", "gemm_2_4", "H100", "INT8", set=LOOP_H100, fitted=False),
+    Case("rtx_4090", "bf16", "bf16", "gemm_2_4", "RTX4090", "BF16", set={"harness": "loop"}, left_out="8.1"),
+    Case("rtx_4090", "fp16", "fp16", "gemm_2_4", "RTX4090", "FP16", set={"harness": "loop"}, fitted=False),
+    Case("rtx_4090", "fp8", "bf16", "gemm_2_4", "RTX4090", "FP8", set={"harness": "loop"}, left_out="8.4"),
+    Case("rtx_4090", "int8", "int32", "gemm_2_4", "RTX4090", "INT8", set={"harness": "loop"}, left_out="15"),
     Case(
         "a100",
         "fp32",
@@ -140,7 +158,11 @@ def convolution(row: object, dtype: str, output: str) -> hwsim.Conv2d:
 
 def predicted(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured seconds of each row."""
-    rows = pd.read_csv(DATA / f"{case.file}.csv", comment="#")
+    if case.file == "gemm_2_4":  # dense times
+        rows = pd.read_csv(DATA.parent / "sparse" / "gemm_2_4.csv", comment="#").rename(columns={"dtype": "precision"})
+        rows = rows.assign(latency_ms=rows.dense_us * 1e-3)
+    else:
+        rows = pd.read_csv(DATA / f"{case.file}.csv", comment="#")
     chosen = (rows.device == case.device) & (rows.precision == case.precision)
     rows = rows[chosen & (rows.op == case.op)] if case.op else rows[chosen]
     machine = hwsim.load_machine(case.machine, set=case.set)
@@ -154,10 +176,10 @@ def predicted(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return machine.gemm_times(rows.M, rows.N, rows.K, case.dtype, case.output), rows.latency_ms.to_numpy() * 1e-3
 
 
-def results() -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:
+@cache
+def results() -> list[tuple[Case, np.ndarray, np.ndarray]]:
     """Every case with its predicted and measured seconds."""
-    for case in CASES:
-        yield (case, *predicted(case))
+    return [(case, *predicted(case)) for case in CASES]
 
 
 def rank(a: np.ndarray, b: np.ndarray) -> float:
@@ -233,7 +255,7 @@ def main() -> None:
     if not DATA.is_dir():
         print(f"{DATA} is absent: docs/gpu.md stays as it is")
         return
-    found = list(results())
+    found = results()
     path = DOCS / "gpu.md"
     between = re.compile(r"(<!-- gpu: begin -->\n).*?(<!-- gpu: end -->)", re.DOTALL)
     text = between.sub(lambda m: f"{m[1]}{table(found)}\n{m[2]}", path.read_text(encoding="utf-8"))

@@ -119,7 +119,7 @@ def _simulate(network: NetworkPlan) -> Report:
     for name, plan in zip(network.names, network, strict=True):
         timeline = _timeline(machine.cache, plan.program)
         seconds = machine.timebase.seconds(timeline.end)
-        energy = dynamic_energy(plan.counts, plan.word_bits, prices)
+        energy = dynamic_energy(plan.counts, plan.word_bits, prices, plan.on_chip_energy)
         off_chip = sum(pj for (component, _, _), pj in energy.items() if prices.off_chip(component))
         results.append(
             LayerResult(

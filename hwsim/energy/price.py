@@ -170,10 +170,17 @@ def word_width(word_bits: Mapping[str, float], component: str, tensor: str) -> f
     return word_bits.get(f"{component}.{tensor}", word_bits.get(tensor))
 
 
-def dynamic_energy(counts: Mapping[Action, int], word_bits: Mapping[str, float], prices: Prices) -> dict[Action, float]:
-    """Energy in pJ of each counted action: count times the price of a word of that tensor, nothing else."""
+def dynamic_energy(
+    counts: Mapping[Action, int], word_bits: Mapping[str, float], prices: Prices, on_chip: float = 1.0
+) -> dict[Action, float]:
+    """Energy in pJ of each counted action: count times the price of a word of that tensor.
+
+    On the chip it is `on_chip` of that, where the supply voltage is lower than the price says.
+    """
     return {
-        key: count * prices.of(key[0], key[2]).of_word(word_width(word_bits, *key[:2]))
+        key: count
+        * prices.of(key[0], key[2]).of_word(word_width(word_bits, *key[:2]))
+        * (1.0 if on_chip == 1 or prices.off_chip(key[0]) else on_chip)
         for key, count in counts.items()
         if count
     }

@@ -76,6 +76,8 @@ class LayerPlan:
         Weights by bound of the parts that static power is split into; empty: it is not split.
     compute_bounds : tuple of str
         Bounds that are the computation itself.
+    on_chip_energy : float
+        Share of its price that an action on the chip takes, where a power cap lowers the supply voltage.
     time_column : str
         Column with the time over which power is averaged and which measurements are of.
     """
@@ -103,6 +105,7 @@ class LayerPlan:
     limits: dict[str, float] = field(default_factory=dict)
     static_parts: Mapping_[str, float] = field(default_factory=dict)
     compute_bounds: tuple[str, ...] = ("compute",)
+    on_chip_energy: float = 1.0
     time_column: str = "latency_s"
 
     @property

@@ -105,6 +105,7 @@ def same_cost(machine: Machine, one: LayerPlan, other: LayerPlan) -> bool:
         and one.dram_bytes == other.dram_bytes
         and one.word_bits == other.word_bits
         and one.streams == other.streams
+        and one.on_chip_energy == other.on_chip_energy
         and _counts(machine, one) == _counts(machine, other)
     )
 

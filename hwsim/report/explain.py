@@ -115,6 +115,8 @@ def _prices(report: RunResult, result: LayerResult, console: Console) -> None:
             continue
         price = prices.of(component, action)
         word = price.of_word(word_width(result.plan.word_bits, component, tensor))
+        if not prices.off_chip(component):
+            word *= result.plan.on_chip_energy
         picojoules = result.energy[component, tensor, action]
         source = price.source + (f"; fitted on {price.fitted}" if price.fitted else "")
         note = f"[{sources.setdefault(source, len(sources) + 1)}]"

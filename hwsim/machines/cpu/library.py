@@ -142,6 +142,8 @@ class CpuLibrary(Spec):
         The share of an L2 that packed weights can have.
     factors : dict
         What multiplies a cost or an efficiency on cores of an instruction sequence: ``maddubs: {function: 1.15}``.
+    cores : list of str
+        The cores on which the costs were fitted.
     """
 
     name: Name
@@ -156,7 +158,7 @@ class CpuLibrary(Spec):
     resident: Share = 0.75
     dram_efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
     factors: dict[Name, dict[Name, Annotated[float, Field(gt=0, le=100)]]] = {}
-    uncertainty: Annotated[float, Field(gt=0, le=10)]
+    cores: list[Name] = []
 
     @property
     def generated(self) -> bool:

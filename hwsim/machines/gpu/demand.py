@@ -23,6 +23,10 @@ class Load:
         Microseconds of one of its products, which `amounts` are of.
     amounts : tuple of (str, float)
         How often one product does each priced action.
+    slow : float
+        How much slower the power cap makes the clock.
+    once : bool
+        Whether the kernel was timed in a single run, which ends before the power controller reacts.
     """
 
     phases: Phases = field(default_factory=Phases)
@@ -31,6 +35,8 @@ class Load:
     dram: float = 0.0
     us: float = 0.0
     amounts: tuple[tuple[str, float], ...] = ()
+    slow: float = 1.0
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class StreamShare:
         Microseconds of the interval in which one inference is finished.
     bound : str
         The saturated resource if it holds this kernel back, else "".
+    slow : float
+        How much slower the power cap makes the clock for all streams together.
     """
 
     streams: int
@@ -56,6 +64,7 @@ class StreamShare:
     others: tuple[int, ...]
     part: float
     bound: str
+    slow: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

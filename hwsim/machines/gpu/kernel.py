@@ -88,7 +88,8 @@ def plan_stream(
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=total, bounds=_bounds(bound), problem=nest[0], mapping=nest[1], columns=columns, why=why,
         limits={word: us * 1e-6 for word, us in words.items()},
-        load=Load(phases, core, min(l2, core), min(dram, core), timer.floor + core, amounts), seconds=seconds,
+        load=Load(phases, core, min(l2, core), min(dram, core), timer.floor + core, amounts, slow), seconds=seconds,
+        on_chip_energy=1 / slow,
     )  # fmt: skip
 
 
@@ -182,5 +183,5 @@ def plan_product(
         compute_cycles=ceil(terms["mma"] * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=dram, bounds=_bounds(bound), problem=problem, mapping=mapping, columns=columns, why=tuple(why),
         limits={word: us * 1e-6 for word, us in words.items()},
-        load=selection.load(ideal), seconds=seconds, fill=selection.fill,
+        load=selection.load(ideal), seconds=seconds, fill=selection.fill, on_chip_energy=1 / slow,
     )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,11 +20,12 @@ from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
-from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan
+from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan, total_energy
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.resident import resident_weights
 from hwsim.message import Message
@@ -30,6 +33,7 @@ from hwsim.workload import Layer, Workload
 
 __all__ = ["Gpu"]
 
+_USE = ("library", "format", "streams")
 _UNITS = {"step": " cycles", "split": " cycles", "wave": " cycles", "store": " B/cycle"}
 _CONTEXT = 500_000_000
 """Bytes of device memory that a CUDA context with its libraries takes; 0.3 to 0.6 GB by version."""
@@ -46,6 +50,14 @@ class Gpu(Machine):
 
     kind: ClassVar[str] = "gpu"
     spec_class: ClassVar[type[GpuSpec]] = GpuSpec
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
+        Level(("machine", "part", *_USE), "network", "networks on this GPU with this library"),
+        Level(("machine", *_USE), "shape", "single GEMMs and convolutions on this GPU with this library"),
+        Level(("generation", *_USE), "machine", "single GEMMs and convolutions on other GPUs of this generation"),
+        Level((), "machine", "other GPUs", measured=False),
+    )}  # fmt: skip
+    run_keys: ClassVar[tuple[str, ...]] = ("harness", "launch", "library", "precision", "streams", "weights")
     spec: GpuSpec
 
     def _check(self) -> None:
@@ -167,11 +179,13 @@ class Gpu(Machine):
         free = self._alone(workload, batch, contexts)
         if len(workload) == 1:
             load = free[0].load
-            slow = self.timer.slowdown(load.us * 1e-6, self.timer.draw_w(load) * load.us * 1e-6)
+            us, (energy, off_chip), once = load.us, self.timer.picojoules(load), load.once
         else:
-            seconds = [_seconds(plan) for plan in free]
-            joules = sum(self.timer.draw_w(plan.load) * s for plan, s in zip(free, seconds, strict=True))
-            slow = round(self.timer.slowdown(sum(seconds), joules), 3)
+            (us, energy, off_chip), once = total_energy(self.timer, free), False
+        one = np.ones(1)
+        slow = float(self.timer.slowdown(us * one, energy * one, off_chip * one, once)[0])
+        if len(workload) > 1:
+            slow = round(slow, 3)
             slow = slow if slow >= 1.002 else 1.0
         if slow > 1:
             contexts = [context if context.host else replace(context, slow=slow) for context in contexts]
@@ -284,6 +298,16 @@ class Gpu(Machine):
         residents = (("key and value cache", cache),) if cache else ()
         parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
+
+    def conditions(self, plan: NetworkPlan) -> Conditions:
+        """Generation, library, the format of most MACs, streams, and whether it is a network or one layer."""
+        formats = Counter[str]()
+        for name in plan.names:
+            formats[self.types(plan.workload[name]).math] += plan.workload[name].macs
+        timer, kind = self.timer, formats.most_common(1)[0][0]
+        part = "network" if len(plan) > 1 else "kernel"
+        named = {"generation": timer.generation.name, "library": timer.library.name, "format": kind, "part": part}
+        return {**named, "streams": self.spec.streams}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Library and launch mode; resources that streams share."""

@@ -168,7 +168,8 @@ class KernelSet(Spec):
     `pick`: ``best`` is a heuristic that is right to about 5 %, ``profiled`` the best for the next power of two of rows,
     ``rows`` the tile whose range has the rows. `transpose` adds each tile the other way round. `layers` are those it
     is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8). Columns that are no
-    multiple of `aligned` take the first tile; `cold` kernels read all weights from DRAM under any harness.
+    multiple of `aligned` take the first tile; kernels that were timed `once`, in a single run of an
+    engine, read all weights from DRAM and end before the power controller reacts, unless the harness is sustained.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -182,7 +183,7 @@ class KernelSet(Spec):
     aligned: Positive = 1
     pick: Literal["best", "profiled", "rows"] = "best"
     synchronous: bool = False
-    cold: bool = False
+    once: bool = False
     launch: Time | None = None
     vector: Vector | None = None
     quantize: Factor | None = None

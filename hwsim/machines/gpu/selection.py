@@ -138,7 +138,8 @@ class Selection:
         amounts = timer.amounts(self.products, self.unit, timing)
         shares = tuple((name, float(amount[0])) for name, amount in amounts.items())
         sms, l2 = min(us, max(busy, ideal)), min(us, l2 * work.times)
-        return Load(self.phases, sms, l2, dram * work.times, float(self.gemms.time[0]), shares)
+        us, slow, once = float(self.gemms.time[0]), float(self.gemms.slowdown[0]), self.unit.menu.once
+        return Load(self.phases, sms, l2, dram * work.times, us, shares, slow, once)
 
     def counts(self, macs: int) -> dict[Action, int]:
         """MACs of the layer, instructions with their padding, and bytes at each level."""

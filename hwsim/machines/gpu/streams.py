@@ -7,22 +7,33 @@ on resource r (at its full rate), and the kernels' times t alone,
     interval = max(sum_i t_i / N, max_r sum_i w_ir)        time in which one inference is finished
     latency  = N interval                                  of each; at least that alone
 
-A board at its limit stretches the interval towards energy / budget as it does for one stream. Nothing is fitted.
+A board at its limit stretches the interval as it does the time of one stream. Nothing is fitted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+
+import numpy as np
 
 from hwsim.machines.gpu.demand import GpuKernelPlan, StreamShare
 from hwsim.machines.gpu.lower import lower_concurrent, nothing
 from hwsim.machines.gpu.timing import Timer
 from hwsim.message import Message
 
-__all__ = ["ConcurrentStreams", "concurrent_idle_plan", "concurrent_plan"]
+__all__ = ["ConcurrentStreams", "concurrent_idle_plan", "concurrent_plan", "total_energy"]
 
 _SHARED = ("SMs", "L2", "DRAM")
+
+
+def total_energy(timer: Timer, plans: Sequence[GpuKernelPlan]) -> tuple[float, float, float]:
+    """Microseconds of kernels one after the other, their energy in pJ, and of that off the chip."""
+    runs = [(_microseconds(plan), plan.load.us, timer.picojoules(plan.load)) for plan in plans]
+    times = [us / max(one, 1e-9) for us, one, _ in runs]
+    energy, off_chip = (sum(n * each[i] for n, (*_, each) in zip(times, runs, strict=True)) for i in (0, 1))
+    return sum(us for us, *_ in runs), energy, off_chip
 
 
 class ConcurrentStreams:
@@ -38,8 +49,8 @@ class ConcurrentStreams:
     def __init__(self, timer: Timer, alone: list[GpuKernelPlan], free: list[GpuKernelPlan]) -> None:
         self.streams = int(timer.spec.streams)
         self.alone = alone
+        self.timer = timer
         self._tick = timer.rate_hz * 1e-6
-        self._cap = timer.capped_share
         self.work = [
             {
                 "SMs": plan.load.sms, "L2": plan.load.l2, "DRAM": plan.load.dram,
@@ -48,28 +59,37 @@ class ConcurrentStreams:
             for plan in free
         ]  # fmt: skip
         self.once = sum(map(_microseconds, alone))
-        self._free = sum(map(_microseconds, free))
+        self._free, *self._energy = total_energy(timer, free)
 
     @cached_property
     def total(self) -> dict[str, float]:
-        """Microseconds of an inference on each resource at its full rate; of power, what it draws over the budget."""
-        return {name: sum(work[name] for work in self.work) for name in (*_SHARED, "power")}
+        """Microseconds of an inference on each shared resource at its full rate."""
+        return {name: sum(work[name] for work in self.work) for name in _SHARED}
+
+    @cached_property
+    def cool(self) -> float:
+        """Microseconds in which one inference would be finished without a power cap."""
+        return max(self._free / self.streams, *self.total.values())
+
+    @cached_property
+    def slow(self) -> float:
+        """How much slower the power cap makes the clock."""
+        energy, off_chip = (np.full(1, each) for each in self._energy)
+        over = self.timer.stretch(np.full(1, self.cool), energy, off_chip)
+        # The power cap applies as for a single inference: how long a run is does not depend on the streams.
+        return float((1 + (over - 1) * self.timer.capped_share(np.full(1, self._free)))[0])
 
     @cached_property
     def interval(self) -> float:
         """Microseconds in which one inference is finished."""
-        cool = max(self._free / self.streams, *(self.total[name] for name in _SHARED))
-        # The power cap applies as for a single inference: how long a run is does not depend on the streams.
-        hot = cool + max(0.0, self.total["power"] - cool) * self._cap(self._free)
-        return min(self.once, max(hot, self.once / self.streams))
+        return min(self.once, max(self.cool * self.slow, self.once / self.streams))
 
     @cached_property
     def bound(self) -> str:
         """The saturated resource, or "" if none is."""
         if self.interval <= 1.0001 * self.once / self.streams:
             return ""
-        cool = max(_SHARED, key=lambda name: self.total[name])
-        return "power" if self.total["power"] > self.total[cool] else cool
+        return "power" if self.slow > 1 else max(_SHARED, key=lambda name: self.total[name])
 
     def message(self) -> Message:
         """The bottleneck and the utilization of each shared resource."""
@@ -117,7 +137,8 @@ class ConcurrentStreams:
         spare = max(0.0, self.interval - self.total["SMs"])
         part = hold + spare * (us + wait) / (n * self.interval)
         bound = self.bound if wait > us else ""
-        return StreamShare(n, late, tuple(own.values()), others, part, bound)
+        slow = max(self.slow, plan.load.slow)
+        return StreamShare(n, late, tuple(own.values()), others, part, bound, slow)
 
 
 def concurrent_plan(plan: GpuKernelPlan, share: StreamShare, tick: float) -> GpuKernelPlan:
@@ -143,6 +164,7 @@ def concurrent_plan(plan: GpuKernelPlan, share: StreamShare, tick: float) -> Gpu
         columns={**plan.columns, "wait_s": share.late / tick * 1e-6},
         why=(*plan.why, why),
         streams=(phases.total + share.late) / tick / share.part,
+        on_chip_energy=1 / share.slow,
     )
 
 

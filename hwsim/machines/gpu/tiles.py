@@ -12,7 +12,7 @@ SMs at f, R MACs a cycle and SM, L2 of L bytes, DRAM of B bytes a second, and th
     t_smem = n by / (64 f)                       the port of an SM
     t_step = v K' / 64 step / f                  a step waits for its operands at the least as long
     t_dram = bytes that L2 does not have / (beta B)
-    t_st   = the write of the finished tiles, during which nothing is multiplied
+    t_st   = the write of the finished tiles to L2, during which nothing is multiplied, or what DRAM still has to write
     t      = floor + (sum of t_i^6)^(1/6) + v wave + t_st + [s > 1] (split + partial sums through L2)
 
 The sixth-power mean stands for limits that get in each other's way near where they cross. A library's heuristic takes a
@@ -179,11 +179,12 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     dram = (read_bytes + np.where(camping, (chip.camping - 1) * cold, 0.0)) / dram_rate
     write_bytes = np.where(out > capacity / 2, out, 0.0)
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
-    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), write_bytes / dram_rate)
     sums = np.where(s > 1, 4 * (s + 1) * b * m * n, 0.0)
     split = np.where(s > 1, c.split / f, 0.0) + sums / l2_rate
     wave = waves * (c.wave / f)
     core = (mma**_NORM + l2**_NORM + shared**_NORM + step**_NORM + dram**_NORM) ** (1 / _NORM)
+    # L2 writes to DRAM while later tiles are computed: what is left when the last tile is written is waited for.
+    store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), dram + write_bytes / dram_rate - core)
     time = np.where(legal, floor + core + wave + store + split, np.inf)
     return {
         "time": time, "mma": mma, "l2": l2, "shared": shared, "step": step, "dram": dram, "store": store,

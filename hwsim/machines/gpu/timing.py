@@ -53,7 +53,6 @@ class GemmTiming:
     timing: TileTiming
     time: Floats
     slowdown: Floats
-    power: Floats
 
 
 class Timer:
@@ -175,26 +174,28 @@ class Timer:
         """Watts of the board above idle."""
         return float(self.spec.power.board) - float(self.spec.power.idle)
 
-    def cap_power(self, time: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Times under the power cap, and the slowdown, of kernels that would take `time` and `energy` (pJ).
+    def stretch(self, time: Floats, energy: Floats, off_chip: Floats) -> Floats:
+        """How much slower the clock must be for kernels that would take `time` and `energy` (pJ) to fit the board.
 
-        A run longer than the reaction of the power controller is stretched until what it draws fits the board.
+        The supply voltage falls with the clock: at 1 / s of it an action on the chip takes 1 / s of its energy, so
+        on_chip / s + off_chip = budget time s.
         """
-        over = np.maximum(1.0, energy * _PJ_PER_US / np.maximum(time, 1e-9) / self.budget)
-        reaction = 0.0 if self.harness.sustained else float(self.spec.power.reaction) * 1e6
-        slow = 1 + (over - 1) * time / (time + reaction)
-        return time * slow, slow
+        full = np.maximum(time, 1e-9) * self.budget / _PJ_PER_US
+        slow: Floats = (off_chip + np.sqrt(off_chip**2 + 4 * full * (energy - off_chip))) / (2 * full)
+        return np.maximum(1.0, slow)
 
-    def capped_share(self, time: float) -> float:
-        """Fraction of the power cap that applies to a run of so many microseconds, from 0 to 1."""
-        reaction = 0.0 if self.harness.sustained else float(self.spec.power.reaction) * 1e6
-        return time / (time + reaction) if time else 0.0
+    def capped_share(self, time: Floats, once: bool = False) -> Floats:
+        """Fraction of the power cap that applies to runs of so many microseconds, from 0 to 1."""
+        if self.harness.sustained:
+            return np.ones_like(time)
+        reaction = float(self.spec.power.reaction) * 1e6
+        share: Floats = time / np.maximum(time + reaction, 1e-9)
+        return 0.0 * share if once else share
 
-    def slowdown(self, seconds: float, joules: float) -> float:
-        """How much slower a run of so many seconds gets that would draw so many joules for computing."""
-        one = np.ones(1)
-        _, slow = self.cap_power(one * seconds * 1e6, one * joules * 1e12)
-        return float(slow[0])
+    def slowdown(self, time: Floats, energy: Floats, off_chip: Floats, once: bool = False) -> Floats:
+        """How much slower runs get under the power cap; a short run ends before the power controller reacts."""
+        slow: Floats = 1 + (self.stretch(time, energy, off_chip) - 1) * self.capped_share(time, once)
+        return slow
 
     def products(self, p: Products, unit: Unit, slow: float | None = None) -> GemmTiming:
         """Time many products of one type.
@@ -214,9 +215,11 @@ class Timer:
         if unit.menu.quantize is not None:
             # Values a cycle and SM.
             time = time + p.b * p.m * p.k / (unit.menu.quantize * self.spec.sms * self.clock)
-        energy = self.energy(self.amounts(p, unit, timing))
-        duration, slower = self.cap_power(time, energy) if slow is None else (time * slow, np.full_like(time, slow))
-        return GemmTiming(timing, duration, slower, energy * _PJ_PER_US / np.maximum(duration, 1e-9))
+        if slow is not None:
+            return GemmTiming(timing, time * slow, np.full_like(time, slow))
+        energy, off_chip = self.energy(self.amounts(p, unit, timing)), timing.dram_bytes * self.price("dram")
+        slower = self.slowdown(time, energy, off_chip, unit.menu.once)
+        return GemmTiming(timing, time * slower, slower)
 
     def amounts(self, p: Products, unit: Unit, timing: TileTiming) -> dict[str, Floats]:
         """Counts of each priced action: MACs, instructions, bytes at each level."""
@@ -237,14 +240,19 @@ class Timer:
             total = total + amount * self.price(component)
         return total
 
+    def picojoules(self, load: Load) -> tuple[float, float]:
+        """Dynamic energy of one product of a kernel, and of that off the chip."""
+        energy = {component: amount * self.price(component) for component, amount in load.amounts}
+        off_chip = energy.get("dram", 0.0)
+        return (sum(energy.values()) - off_chip) / load.slow + off_chip, off_chip
+
     def draw_w(self, load: Load) -> float:
         """Watts above idle that a kernel draws while it runs."""
-        energy = sum(amount * self.price(component) for component, amount in load.amounts)
-        return energy * _PJ_PER_US / max(load.us, 1e-9)
+        return self.picojoules(load)[0] * _PJ_PER_US / max(load.us, 1e-9)
 
     def _reuse(self, unit: Unit) -> int:
         """Copies of the weights between two uses of one; 0: they come from DRAM."""
-        return 0 if unit.menu.cold else self.harness.reuse
+        return 0 if unit.menu.once else self.harness.reuse
 
     def _vector(self, p: Products, unit: Unit) -> Floats:
         vector, c, chip = unit.menu.vector, unit.constants, self.chip(unit)
