@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import least_squares
 
 import hwsim
 from hwsim.machines.cpu.core import rule
@@ -27,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 def fitted(predict, names, start, rows, measured, groups=None):
     """Values of the named constants; `predict(values, rows)` in the unit of `measured`."""
+    from scipy.optimize import least_squares
 
     # Clocks are whole MHz: a step must be long beside that.
     def residuals(logs):
@@ -115,39 +115,46 @@ def operators(held_out: bool) -> None:
             costs |= values
 
 
-def networks(held_out: bool) -> None:
-    """The clock rule and the costs of OpenVINO together."""
-    library, now = load_library("openvino-2024.3"), rule()
-    cpus = [
-        name for name in hwsim.machine_names() if hwsim.load_machine(name).spec.kind == "cpu" and name != "atom_x6425e"
-    ]
-    rows = [
-        (name, run.workload, run.set["precision"], float(run.total["inferences_per_s"]))
-        for name in cpus
-        if (measurements := measurements_of(name, ROOT / "arch_configs")) is not None
-        and measurements.source.startswith("OpenVINO 2024.3")
-        for run in measurements.spec.runs
-        if "inferences_per_s" in run.total
-    ]
-    machines = {
-        (name, dtype): hwsim.load_machine(name, set={"streams": "all", "precision": dtype})
-        for name in cpus
-        for dtype in ("int8", "fp32")
-    }
-    loads = {workload: hwsim.load_workload(workload) for workload in {row[1] for row in rows}}
-    start = {
-        "scale": now.scale,
-        "node": now.node,
-        "server": now.server,
-        "maddubs": library.factors["maddubs"]["function"],
-    }
-    start |= {"amx": library.factors["amx_int8"]["efficiency"], "efficiency": library.types["int8"].efficiency}
-    start |= {name: library.types["int8"].costs[name] for name in ("output", "function")}
+class OpenVino:
+    """The clock rule and the costs of OpenVINO together, against published throughputs: what is fitted, and on what."""
 
-    def predict(values, rows):
-        rules = now.model_copy(update={name: values[name] for name in ("scale", "node", "server")})
+    def __init__(self):
+        self.library, self.rule = load_library("openvino-2024.3"), rule()
+        cpus = [name for name in hwsim.machine_names() if hwsim.load_machine(name).spec.kind == "cpu"]
+        self.rows = [
+            (name, run.workload, run.set["precision"], float(run.total["inferences_per_s"]))
+            for name in cpus
+            if name != "atom_x6425e"
+            and (measurements := measurements_of(name, ROOT / "arch_configs")) is not None
+            and measurements.source.startswith("OpenVINO 2024.3")
+            for run in measurements.spec.runs
+            if "inferences_per_s" in run.total
+        ]
+        self.machines = {
+            (name, dtype): hwsim.load_machine(name, set={"streams": "all", "precision": dtype})
+            for name in {row[0] for row in self.rows}
+            for dtype in ("int8", "fp32")
+        }
+        self.loads = {workload: hwsim.load_workload(workload) for workload in {row[1] for row in self.rows}}
+        library, now = self.library, self.rule
+        self.start = {
+            "scale": now.scale,
+            "node": now.node,
+            "server": now.server,
+            "maddubs": library.factors["maddubs"]["function"],
+        }
+        self.start |= {
+            "amx": library.factors["amx_int8"]["efficiency"],
+            "efficiency": library.types["int8"].efficiency,
+        }
+        self.start |= {name: library.types["int8"].costs[name] for name in ("output", "function")}
+        self.measured = np.array([row[3] for row in self.rows])
+
+    def predict(self, values, rows):
+        """Throughput of each row with other values of what is fitted."""
+        rules = self.rule.model_copy(update={name: values[name] for name in ("scale", "node", "server")})
         types = {}
-        for dtype, kind in library.types.items():
+        for dtype, kind in self.library.types.items():
             costs = (
                 kind.costs
                 | {"function": values["function"]}
@@ -158,29 +165,33 @@ def networks(held_out: bool) -> None:
             "maddubs": {"function": values["maddubs"]},
             "amx_int8": {"function": 0.5, "efficiency": values["amx"]},
         }
-        changed = library.model_copy(update={"types": types, "factors": factors})
+        changed = self.library.model_copy(update={"types": types, "factors": factors})
         found = []
         for name, workload, dtype, _ in rows:
-            machine = machines[name, dtype]
+            machine = self.machines[name, dtype]
             machine.use(changed)
             spec = machine.spec
             cores = spec.cores + (rules.efficient * spec.efficient.cores if spec.efficient else 0)
             width = float(spec.own_core.rate(spec.own_core.best("fp32"))) / 16
             spec.clocks["core"] = sustained_hz(spec.sustained_clock, rules, cores, width, float(spec.node) * 1e9)
-            seconds, streams = machine.estimate(loads[workload])
+            seconds, streams = machine.estimate(self.loads[workload])
             found.append(streams / seconds)
         return found
 
-    measured = np.array([row[3] for row in rows])
-    values = fitted(predict, list(start), start, rows, measured)
+
+def networks(held_out: bool) -> None:
+    """Fit the clock rule and the costs of OpenVINO again."""
+    fit = OpenVino()
+    rows, measured, start = fit.rows, fit.measured, fit.start
+    values = fitted(fit.predict, list(start), start, rows, measured)
     print({name: round(float(value), 4) for name, value in values.items()})
-    report("all processors", np.array(predict(values, rows)) / measured - 1)
+    report("all processors", np.array(fit.predict(values, rows)) / measured - 1)
     if held_out:
         every = []
         for name in sorted({row[0] for row in rows}):
             out = np.array([row[0] == name for row in rows])
-            less = fitted(predict, list(start), start, [row for row in rows if row[0] != name], measured[~out])
-            errors = np.array(predict(less, [row for row in rows if row[0] == name])) / measured[out] - 1
+            less = fitted(fit.predict, list(start), start, [row for row in rows if row[0] != name], measured[~out])
+            errors = np.array(fit.predict(less, [row for row in rows if row[0] == name])) / measured[out] - 1
             report(f"without {name}", errors)
             every.append(errors)
         report("each left out", np.concatenate(every))

@@ -181,6 +181,30 @@ class Fit:
                 break
         return factors
 
+    def _square(self, factors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The square of the slopes of some rows, and their slopes times their errors."""
+        cycles = np.exp(self.prior + self.design @ factors) * self.units
+        totals = self.sums[rows] @ cycles
+        slopes = (self.sums[rows] * cycles / totals[:, None]) @ self.design / SPREAD_MEASURED
+        return slopes.T @ slopes, slopes.T @ (self.wanted[rows] - np.log(totals)) / SPREAD_MEASURED
+
+    def nearly_left_out(self, key: Callable[[Row], Hashable], steps: int = 3) -> np.ndarray:
+        """What `left_out` gives, by a few undamped steps from the fit on all rows; one is enough to leave out one row."""
+        weight = 1 / np.square(self.spreads)
+        every, _ = self._square(self.all, np.ones(len(self.rows), bool))
+        errors = np.zeros(len(self.rows))
+        keys = [key(row) for row in self.rows]
+        for held in dict.fromkeys(keys):
+            here = np.array([other == held for other in keys])
+            own, pull = self._square(self.all, here)
+            factors = self.all - np.linalg.solve(every - own + np.diag(weight), pull)
+            for _ in range(steps - 1):
+                square, pull = self._square(factors, ~here)
+                factors = factors + np.linalg.solve(square + np.diag(weight), pull - factors * weight)
+            cycles = self.sums[here] @ (np.exp(self.prior + self.design @ factors) * self.units)
+            errors[here] = cycles / np.exp(self.wanted[here]) - 1
+        return errors
+
     def left_out(self, key: Callable[[Row], Hashable]) -> np.ndarray:
         """The error of each row, predicted by a fit on all rows of another key."""
         errors = np.zeros(len(self.rows))

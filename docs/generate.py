@@ -25,7 +25,7 @@ from hwsim import cli
 from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
 from hwsim.report.published import Prediction, measurements_of
 from hwsim.report.table import print_report
-from hwsim.validation.predictions import comparisons, markdown_tables
+from hwsim.validation.predictions import markdown_tables
 
 DOCS = Path(__file__).parent
 COMMAND = "hwsim run eyeriss_v1 alexnet --batch 4 --layers 'conv*'"
@@ -46,10 +46,15 @@ def picture() -> str:
     return re.sub(r"Fira Code", "DejaVu Sans Mono, Menlo, Consolas", svg)
 
 
+def residuals() -> ModuleType:
+    """What writes the residuals of each kind of machine, and docs/uncertainty.md."""
+    return beside("generate_residuals")
+
+
 @cache
 def published() -> dict[str, list[Prediction]]:
     """Every published quantity beside its prediction, once."""
-    return comparisons()
+    return {name: [row for run in runs for row in run.rows] for name, runs in residuals().published().items()}
 
 
 def summary_row(head: str, rows: list[Prediction]) -> str:
@@ -143,6 +148,8 @@ def onnx_operators() -> str:
 
 def beside(name: str) -> ModuleType:
     """The script beside this one that writes what a page of its own shows."""
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -171,6 +178,7 @@ def put(path: Path, name: str, table: str) -> None:
 
 def main() -> None:
     """Write the files."""
+    residuals().main()
     gpu().main()
     put(DOCS.parent / "README.md", "accuracy", readme_table())
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")

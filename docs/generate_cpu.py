@@ -10,6 +10,7 @@ import pandas as pd
 
 import hwsim
 from hwsim.report.published import Prediction, measurements_of
+from hwsim.report.quantity import shown
 
 DOCS = Path(__file__).parent
 OPERATORS = DOCS.parent / "tests" / "data" / "zen5_onnxruntime.csv"
@@ -94,7 +95,7 @@ def operators() -> str:
 def of_library(name: str) -> bool:
     """Whether what was published of a processor was measured with the library that it runs here."""
     measurements = measurements_of(name, hwsim.load_machine(name).folder)
-    return measurements is not None and measurements.source.startswith("OpenVINO 2024.3")
+    return measurements is not None and measurements.spec.software is None
 
 
 def rows_of(published: Published, fitted: bool = True) -> pd.DataFrame:
@@ -135,10 +136,13 @@ def networks(published: Published) -> str:
 
 def others(published: Published) -> str:
     """Processors in no fit, under other software."""
-    lines = ["| processor | workload, int8 | predicted | published | error |", "|---|---|---:|---:|---:|"]
+    lines = ["| processor | workload | format | predicted | published | error |", "|---|---|---|---:|---:|---:|"]
     for row in rows_of(published, fitted=False).itertuples():
-        error = row.predicted / row.published - 1
-        lines.append(f"| `{row.cpu}` | {row.network} | {row.predicted:.4g}/s | {row.published:.4g}/s | {error:+.0%} |")
+        error, values = (
+            row.predicted / row.published - 1,
+            (shown(row.column, v) for v in (row.predicted, row.published)),
+        )
+        lines.append(f"| `{row.cpu}` | {row.network} | {row.format} | {' | '.join(values)} | {error:+.0%} |")
     return "\n".join(lines)
 
 

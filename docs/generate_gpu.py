@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -176,10 +176,10 @@ def predicted(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return machine.gemm_times(rows.M, rows.N, rows.K, case.dtype, case.output), rows.latency_ms.to_numpy() * 1e-3
 
 
-def results() -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:
+@cache
+def results() -> list[tuple[Case, np.ndarray, np.ndarray]]:
     """Every case with its predicted and measured seconds."""
-    for case in CASES:
-        yield (case, *predicted(case))
+    return [(case, *predicted(case)) for case in CASES]
 
 
 def rank(a: np.ndarray, b: np.ndarray) -> float:
@@ -255,7 +255,7 @@ def main() -> None:
     if not DATA.is_dir():
         print(f"{DATA} is absent: docs/gpu.md stays as it is")
         return
-    found = list(results())
+    found = results()
     path = DOCS / "gpu.md"
     between = re.compile(r"(<!-- gpu: begin -->\n).*?(<!-- gpu: end -->)", re.DOTALL)
     text = between.sub(lambda m: f"{m[1]}{table(found)}\n{m[2]}", path.read_text(encoding="utf-8"))

@@ -60,6 +60,7 @@ USES = {
     "energy.prices.mac.*": "layers in that format",
     "power.active.*": "the environment of another library, or power.use",
     "power.sleep": "--every",
+    "power.spread": "the note on power",
     "power.deep_sleep": "--every",
     "power.wake_up": "--every",
     "power.measured_supply": "power.supply",

@@ -376,6 +376,43 @@ def test_power_is_of_the_environment_that_was_measured(board) -> None:
     assert hwsim.load_machine("nucleo_l4r5zi", set={"library": "microtvm-cmsis-nn"}).power_state == "zephyr"
 
 
+@pytest.mark.parametrize(
+    ("name", "library", "changes", "milliwatts"),
+    [
+        ("stm32u575", "x-cube-ai-7.1", {}, 26.777),
+        ("stm32u575", "x-cube-ai-7.3", {}, 25.52),
+        ("stm32u575", "x-cube-ai-8.1", {}, 26.253),
+        ("stm32u575", "x-cube-ai-9.0", {}, 23.275),
+        ("stm32u575", "x-cube-ai-10", {}, 23.546),
+        ("nucleo_l4r5zi", "tflm-cmsis-nn-2.3.1-mbed", {}, 40.683),
+        ("nucleo_l4r5zi", "x-cube-ai-9.0", {}, 41.674),
+        ("nucleo_l4r5zi", "onnc-cmsis-nn-zephyr", {}, 51.23),
+        ("nucleo_l4r5zi", "x-cube-ai-7.3", {"power.use": "dual_bank"}, 44.807),
+        ("nucleo_l4r5zi", "x-cube-ai-7.3", {"power.use": "dual_bank", "power.supply": "3 V"}, 74.217),
+        ("nucleo_l4r5zi_p", "x-cube-ai-10", {}, 33.263),
+    ],
+)
+def test_power_by_submission(name: str, library: str, changes: dict[str, str], milliwatts: float) -> None:
+    """Mean power over the networks of a submission, MLPerf Tiny v0.5 to v1.3: within twice the spread of runs."""
+    machine = hwsim.load_machine(name, set={"library": library, **changes})
+    spread = machine.spec.power.spread
+    assert machine.active_w == pytest.approx(milliwatts / 1e3, rel=2 * spread)
+    note = told(hwsim.simulate(machine, hwsim.load_workload("kws")))["mcu.power"]
+    assert note.values["spread"] == spread
+
+
+def test_spread_of_power_is_that_of_the_published_runs() -> None:
+    """Energy over latency over the power of the state: its root mean square, of boards with more than three runs."""
+    for name in ("nucleo_l4r5zi", "stm32u575", "stm32h7a3"):
+        rows: dict[str, dict[str, float]] = {}
+        for row in comparisons(name)[name]:
+            rows.setdefault(row.workload, {})[row.column] = row.error
+        errors = [(1 + r["latency_s"]) / (1 + r["energy_pj"]) - 1 for r in rows.values() if len(r) == 2]
+        assert len(errors) > 3
+        spread = math.sqrt(sum(error**2 for error in errors) / len(errors))
+        assert spread == pytest.approx(hwsim.load_machine(name).spec.power.spread, rel=0.25)
+
+
 def test_each_operation_and_access_has_an_estimated_energy(board) -> None:
     """50 mW at 100 MHz are 500 pJ a cycle; a byte of weights takes half a cycle."""
     machine = board()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,26 @@ def test_nodes_without_a_name_are_matched_all_the_same(models: dict[str, Path], 
 
 
 MACHINE = processor(2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="NEON multiplies any signs alike")
+def test_the_order_of_signs_is_told_right(tmp_path: Path) -> None:
+    """One network, quantized three ways: u8s8 runs before u8u8, and s8s8 last by far, predicted and measured."""
+    (tmp_path / "made.yaml").write_text(MACHINE)
+    graph = onnx_builder.Graph("net")
+    x = graph.conv(graph.input("image", [1, 3, 32, 32]), 3, 64, 3, pad=1, act="Relu")
+    for number in range(3):
+        x = graph.conv(x, 64, 64, 3, pad=1, act="Relu", name=f"conv{number}")
+    graph.output(x, [1, 64, 32, 32])
+    found = []
+    for signs in ("u8s8", "u8u8", "s8s8"):
+        model = onnx_builder.quantized(graph.model(), "QOperator", signs=signs, per_channel=False)
+        onnx.save(model, tmp_path / f"{signs}.onnx")
+        found.append(compare_measured(hwsim.load_machine(tmp_path / "made.yaml"), tmp_path / f"{signs}.onnx", runs=20))
+    for seconds in ([one.predicted_s for one in found], [one.measurement.nodes_s for one in found]):
+        assert seconds[0] < seconds[1] < seconds[2]
+        assert seconds[2] > 3 * seconds[0]
 
 
 @pytest.mark.parametrize("form", ["fp32", "QDQ", "QOperator", "bert"])

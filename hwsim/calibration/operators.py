@@ -63,12 +63,12 @@ def chain_model(nodes: int) -> tuple[bytes, dict[str, Array]]:
 def operator_layers(dtype: str) -> Iterator[Layer]:
     """The layers that constants are fitted on: in fp32, in int8 (u8s8), or in 8 bits of other signs.
 
-    Other signs share most costs with u8s8 and have kernels of few terms: every third layer tells them, without the
+    Other signs share most costs with u8s8 and have kernels of few terms: every second layer tells them, without the
     largest, as s8s8 takes ten times as long.
     """
     if dtype in SIGNED:
         left, right = SIGNED[dtype]
-        for layer in [one for one in operator_layers("int8") if one.macs <= MOST_MACS][::3]:
+        for layer in [one for one in operator_layers("int8") if one.macs <= MOST_MACS][::2]:
             yield layer.with_dtype(input=left, weight=right, output=left)
         return
     for m, n, k in PRODUCTS:

@@ -78,7 +78,8 @@ def calibrate(
     restricts the instruction set.
 
     If onnxruntime is installed, single operators run through it, and the overheads of its kernels (call, reorder,
-    thread start, ...) are fitted: ten numbers for int8 and ten for fp32, marked as fitted.
+    thread start, ...) are fitted: ten numbers for int8 and ten for fp32, and eight for 8-bit operands of other signs
+    (u8u8, s8s8), marked as fitted.
 
     With --device cuda it measures the first CUDA device: GEMMs in each data type, L2 and DRAM copies and reads, empty
     kernels, in CUDA graphs if the library supports them. At most four constants of the generation are fitted.

@@ -15,6 +15,7 @@ from hwsim.machines.hardware import Hardware
 from hwsim.machines.limits import check_batch, check_size
 from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.spec import MachineSpec
@@ -35,6 +36,12 @@ class Machine(Hardware):
 
     can_host: ClassVar[bool] = False
     """Whether the kind runs any layer, and so those that another machine has no unit for."""
+    residuals: ClassVar[Path | None] = None
+    """The table of errors against measured values, if there are any."""
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {}
+    """Which rows of that table are near to a run, by quantity (latency, power, energy), the nearest first."""
+    run_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of the file that `conditions` covers: with another value it is still the machine that was measured."""
 
     def __init__(self, spec: MachineSpec, folder: Path, document: Document, host: Machine | None = None) -> None:
         self.cache = PlanCache()
@@ -151,6 +158,10 @@ class Machine(Hardware):
         No layer may be faster than this allows: its time is at least the bytes over the bytes a second, of each memory.
         """
         return ()
+
+    def conditions(self, plan: NetworkPlan) -> Conditions:
+        """What `nearness` compares with measured rows, beside the machine: core, library, format, threads."""
+        return {}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Assumptions and scalings that a user of this run should know."""

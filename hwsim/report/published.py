@@ -45,10 +45,15 @@ class PublishedRun(Spec):
 
 
 class MeasurementsSpec(Spec):
-    """The file of published measurements of one machine; `limits` is the error that the tests allow by quantity."""
+    """The file of published measurements of one machine.
+
+    `software` is what they were measured under, if that is not the library of the machine; `limits` is the error that
+    the tests allow by quantity.
+    """
 
     machine: Name
     source: str
+    software: str | None = None
     limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     runs: list[PublishedRun]
 

@@ -30,9 +30,12 @@ class Report(RunResult):
         summary = asdict(self.summary)
         summary |= {"inferences_per_s": self.summary.inferences_per_s, "tops": self.summary.tops}
         area, machine = self.machine.area_parts_mm2(), self.machine
+        errors = self.expected_error
+        summary |= {"error_measured": errors["latency"].measured, "error_basis": errors["latency"].words}
         columns = ("layer", "component", "tensor", "action", "count", "energy_pj")
         return {
             "summary": {key: clean(value) for key, value in summary.items()},
+            "expected_error": {quantity: asdict(error) for quantity, error in errors.items()},
             "layers": [{key: clean(value) for key, value in row.items()} for row in self.rows],
             "actions": [{k: clean(v) for k, v in zip(columns, row)} for row in self.action_rows()],
             "mappings": {r.name: r.plan.mapping.lines() for r in self.results if r.plan.mapping is not None},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.properties import Unused, unused
+from hwsim.machines.uncertainty import ExpectedError, Quantity, expected_error
 from hwsim.message import Message, merged, sentence
 from hwsim.report.unused import unused_messages
 from hwsim.units import format_si
@@ -85,6 +86,9 @@ class Summary:
     `latency_s` is that of one batch, `interval_s` the time in which one is finished: shorter where `streams` of them
     are concurrent. `energy_scope` names the parts that the energy is of, `energy_basis` what it rests on
     (`EnergyBasis`); both are ``unknown`` where the energy is.
+
+    68 of 100 measurements of the latency are expected to be within `error_expected` (the larger over the smaller, less
+    one), 95 within `error_expected_95`; `energy_error_expected` likewise. `RunResult.expected_error` says why.
     """
 
     machine: str
@@ -109,6 +113,10 @@ class Summary:
     library_name: str | None
     energy_scope: str
     energy_basis: str
+    error_expected: float
+    error_expected_95: float
+    energy_error_expected: float
+    energy_error_expected_95: float
 
     @property
     def streams(self) -> float:
@@ -236,6 +244,7 @@ class RunResult:
         busy = math.fsum(r.cycles / r.plan.streams for r in results)
         peak = max((r.plan.peak_macs_per_cycle for r in results), default=1)
         limit, origin = self.machine.memory_bytes(), self.machine.energy_origin
+        errors = self.expected_error
         return Summary(
             machine=self.machine.name,
             workload=self.workload.name,
@@ -259,7 +268,18 @@ class RunResult:
             library_name=self.machine.library_name,
             energy_scope="unknown" if math.isnan(energy) else origin.scope,
             energy_basis="unknown" if math.isnan(energy) else origin.basis,
+            error_expected=errors["latency"].error,
+            error_expected_95=errors["latency"].error_95,
+            energy_error_expected=errors["energy"].error if "energy" in errors else math.nan,
+            energy_error_expected_95=errors["energy"].error_95 if "energy" in errors else math.nan,
         )
+
+    @cached_property
+    def expected_error(self) -> dict[str, ExpectedError]:
+        """How far latency and energy are expected to be off, and on what grounds; no energy where it is unknown."""
+        known = not any(math.isnan(r.energy_pj) for r in self.results)
+        quantities: tuple[Quantity, ...] = ("latency", "energy") if known else ("latency",)
+        return {quantity: expected_error(self.plan, quantity) for quantity in quantities}
 
     @cached_property
     def arena(self) -> Arena | None:

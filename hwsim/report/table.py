@@ -14,6 +14,7 @@ from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, shown, title
 from hwsim.report.result import LayerResult, RunResult
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
+from hwsim.report.uncertainty import error_messages
 from hwsim.units import format_si, format_size
 
 __all__ = ["print_predictions", "print_report"]
@@ -126,6 +127,7 @@ def _totals(report: RunResult) -> list[str]:
         f"latency {format_si(s.latency_s, 's')}{concurrent}, {pace(s.inferences_per_s)}; "
         f"{count(s.macs)} MACs, {s.utilization:.0%} of peak",
         f"energy {energy(s.energy_pj)}{each}; chip power {power}{efficiency}",
+        *map(str, error_messages(report.expected_error)),
         f"{dram[1]}peak activations {format_size(s.peak_memory_bytes)}; {counted(s.events, 'event')}",
         *([] if area is None else [f"area {shown('area_mm2', area)}"]),
     ]

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from hwsim.machines import Machine, load_machine, machine_folder, machine_names
+from hwsim.machines import Machine, NetworkPlan, load_machine, machine_folder, machine_names
 from hwsim.report.published import Measurements, Prediction, measurements_of
 from hwsim.simulation import simulate
 from hwsim.workload import load_workload
 
-__all__ = ["comparisons", "markdown_tables", "of_machine"]
+__all__ = ["compared", "comparisons", "markdown_tables", "of_machine"]
 
 
-def _predictions(measurements: Measurements, machine: str | Path, workload: str | None = None) -> list[Prediction]:
-    """Every published quantity (of one workload) with its prediction for the machine of that name or file."""
-    predictions: list[Prediction] = []
+Compared = tuple[NetworkPlan, list[Prediction]]
+"""A published run as it is planned, and its quantities with their predictions."""
+
+
+def compared(measurements: Measurements, machine: str | Path, workload: str | None = None) -> Iterator[Compared]:
+    """Every published run (of one workload) on the machine of that name or file."""
     for run in measurements.spec.runs:
         if workload in (None, run.workload):
             plan = load_machine(machine, set=run.set).plan(load_workload(run.workload), run.batch)
-            predictions += measurements.compare(run, simulate(plan.select(run.only) if run.only else plan))
-    return predictions
+            plan = plan.select(run.only) if run.only else plan
+            yield plan, list(measurements.compare(run, simulate(plan)))
+
+
+def _predictions(measurements: Measurements, machine: str | Path, workload: str | None = None) -> list[Prediction]:
+    return [row for _, rows in compared(measurements, machine, workload) for row in rows]
 
 
 def of_machine(machine: Machine) -> list[Prediction]:

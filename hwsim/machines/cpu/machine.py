@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hwsim.energy.origin import EnergyOrigin
@@ -22,6 +24,7 @@ from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
 from hwsim.machines.limits import check_size
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.resident import resident_weights
@@ -38,6 +41,7 @@ _READ = {
     "l3": ("size", "core", "bandwidth", "latency", "kept", "cores"),
     "dram": ("core", "bandwidth"),
 }
+_THREADS, _USE = ("threads",), ("library", "format", "use", "part")
 
 
 class Cpu(Machine):
@@ -54,6 +58,15 @@ class Cpu(Machine):
     kind: ClassVar[str] = "cpu"
     can_host: ClassVar[bool] = True
     spec_class: ClassVar[type[CpuSpec]] = CpuSpec
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
+        Level(("machine", *_USE), "network", "this processor and library", between=_THREADS),
+        Level(("core", "costs", *_USE), "machine", "this library on other processors with this core", between=_THREADS),
+        Level(("costs", *_USE), "machine", "this library on other cores that it was measured on", between=_THREADS),
+        Level(_USE, "core", "this library with the costs of other cores", between=_THREADS),
+        Level((), "library", "other cores and libraries", measured=False),
+    )}  # fmt: skip
+    run_keys: ClassVar[tuple[str, ...]] = ("library", "precision", "streams", "threads")
     spec: CpuSpec
 
     def _check(self) -> None:
@@ -238,8 +251,24 @@ class Cpu(Machine):
         head = "time in each number format, without waiting for DRAM:"
         return (Message("cpu.formats", head, rows=tuple(rows)),)
 
+    def conditions(self, plan: NetworkPlan) -> Conditions:
+        """Core, library, the format of most MACs, and whether it is the time of one inference or the pace of many."""
+        spec = self.spec
+        core = spec.core if isinstance(spec.core, str) else "your own core"
+        formats = Counter[str]()
+        for name in plan.names:
+            formats[self.dtype_of(plan.workload[name])] += plan.workload[name].macs
+        dtype, use = formats.most_common(1)[0][0], "latency" if spec.stream_count == 1 else "throughput"
+        part = "network" if len(plan) > 1 else "operator"
+        named = {"core": core, "library": self.library.name, "format": dtype, "use": use, "part": part}
+        if spec.costs_of(dtype) or core in self.library.cores:
+            named["costs"] = "measured"
+        if spec.costs_of(dtype) and spec.spread:  # written by a calibration
+            named["machine"] = "calibrated"
+        return {**named, "threads": spec.threads_of_stream}
+
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
-        """The library with its expected error, the clock, threads and streams."""
+        """The library, the clock, threads and streams."""
         spec, library = self.spec, self.library
         rule = "" if "clocks" in spec.model_fields_set else " (estimated sustained clock under vector load)"
         streams = self.contexts(plan.workload, plan.batch)[0].streams
@@ -247,8 +276,8 @@ class Cpu(Machine):
         return (
             Message(
                 "cpu.library",
-                "library {library}: expected error about {uncertainty:.0%}; {source}",
-                {"library": library.name, "uncertainty": library.uncertainty, "source": library.source},
+                "library {library}: {source}",
+                {"library": library.name, "source": library.source},
             ),
             Message(
                 "cpu.clock",

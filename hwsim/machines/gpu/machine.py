@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +25,7 @@ from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.resident import resident_weights
 from hwsim.message import Message
@@ -30,6 +33,7 @@ from hwsim.workload import Layer, Workload
 
 __all__ = ["Gpu"]
 
+_USE = ("library", "format", "streams")
 _UNITS = {"step": " cycles", "split": " cycles", "wave": " cycles", "store": " B/cycle"}
 _CONTEXT = 500_000_000
 """Bytes of device memory that a CUDA context with its libraries takes; 0.3 to 0.6 GB by version."""
@@ -46,6 +50,14 @@ class Gpu(Machine):
 
     kind: ClassVar[str] = "gpu"
     spec_class: ClassVar[type[GpuSpec]] = GpuSpec
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
+        Level(("machine", "part", *_USE), "network", "networks on this GPU with this library"),
+        Level(("machine", *_USE), "shape", "single GEMMs and convolutions on this GPU with this library"),
+        Level(("generation", *_USE), "machine", "single GEMMs and convolutions on other GPUs of this generation"),
+        Level((), "machine", "other GPUs", measured=False),
+    )}  # fmt: skip
+    run_keys: ClassVar[tuple[str, ...]] = ("harness", "launch", "library", "precision", "streams", "weights")
     spec: GpuSpec
 
     def _check(self) -> None:
@@ -286,6 +298,16 @@ class Gpu(Machine):
         residents = (("key and value cache", cache),) if cache else ()
         parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
+
+    def conditions(self, plan: NetworkPlan) -> Conditions:
+        """Generation, library, the format of most MACs, streams, and whether it is a network or one layer."""
+        formats = Counter[str]()
+        for name in plan.names:
+            formats[self.types(plan.workload[name]).math] += plan.workload[name].macs
+        timer, kind = self.timer, formats.most_common(1)[0][0]
+        part = "network" if len(plan) > 1 else "kernel"
+        named = {"generation": timer.generation.name, "library": timer.library.name, "format": kind, "part": part}
+        return {**named, "streams": self.spec.streams}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Library and launch mode; resources that streams share."""

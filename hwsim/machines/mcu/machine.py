@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hwsim.energy.origin import EnergyOrigin
@@ -27,6 +29,7 @@ from hwsim.machines.mcu.features import (
 from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message, Row
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Mcu"]
 
 _STAGES = ("overhead", "im2col", "flash", "mac", "output stage")
-# Errors to expect, from leaving rows out: of a network beside a measured one, and what another core adds.
-_MEASURED, _SCALED = 0.07, 0.1
 _DRAWN = "part of the board power, which is priced by time"
 
 
@@ -75,6 +76,21 @@ class Mcu(Machine):
     can_host: ClassVar[bool] = True
     no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
+        "latency": (
+            Level(("scaled", "format"), "board", "boards scaled to one measured network"),
+            Level(("machine", "library", "format"), "network", "this board with this library"),
+            Level(("core", "library", "format"), "machine", "this library on other boards with this core", pooled=True),
+            Level(("family", "library", "format"), "core", "this library on other cores", pooled=True),
+            Level(("family",), "library", "other libraries", measured=False),
+        ),
+        "power": (
+            Level(("machine", "library"), "network", "this board with this library"),
+            Level(("machine",), "network", "this board"),
+        ),
+    }
+    run_keys: ClassVar[tuple[str, ...]] = ("library", "measured", "power.supply", "power.use", "precision")
     spec: McuSpec
 
     def _check(self) -> None:
@@ -336,16 +352,21 @@ class Mcu(Machine):
             messages.append(Message("mcu.measured", template, values))
         return tuple(messages)
 
+    def conditions(self, plan: NetworkPlan) -> Conditions:
+        """Core and family of cores, library, and the format of most MACs."""
+        formats = Counter[str]()
+        for name in plan.names:
+            formats[_format(plan.workload[name], self.library)] += plan.workload[name].macs
+        family, _, _ = self.spec.core.partition("-")
+        kind = formats.most_common(1)[0][0]
+        scaled = {} if self.spec.measured is None else {"scaled": "yes"}
+        return {"core": self.spec.core, "family": family, "library": self.library.name, "format": kind, **scaled}
+
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
-        """The library with its uncertainty, scaled costs, whether dead channels are dropped, time and power."""
+        """The library, scaled costs, whether dead channels are dropped, time and power."""
         library, workload, batch = self.library, plan.workload, plan.batch
-        scaled = _SCALED if library.scaled(self.spec.core) else 0.0
-        spread = _MEASURED if self.spec.measured is not None else library.uncertainty + scaled
-        what = "latency" if all(_format(layer, library) == "int8" for layer in workload) else "int8 latency"
-        values = {
-            "library": library.name, "core": self.spec.core, "uncertainty": spread, "source": library.source,
-        }  # fmt: skip
-        template = f"library {{library}} on {{core}}: expected {what} error about {{uncertainty:.0%}}; {{source}}"
+        values = {"library": library.name, "core": self.spec.core, "source": library.source}
+        template = "library {library} on {core}: {source}"
         messages = [Message("mcu.library", template, values), *precision_notes(self.spec.precision)]
         messages += [*self._assumptions(), *self._format_notes(workload)]
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
@@ -389,13 +410,10 @@ class Mcu(Machine):
             kernels = library.kernels(dtype)
             how, origin = (o.formats[dtype] for o in (library, kernels))
             values = {
-                "format": dtype, "library": kernels.name, "uncertainty": origin.uncertainty,
+                "format": dtype, "library": kernels.name,
                 "source": [how.source] if kernels is library else [how.source, origin.source],
             }  # fmt: skip
-            template = (
-                "{format} layers run on kernels of {library}, whose costs are estimated: "
-                "expected latency error about {uncertainty:.0%}; {source}"
-            )
+            template = "{format} layers run on kernels of {library}, whose costs are estimated: {source}"
             yield Message("mcu.format", template, values)
 
     def _power_note(self) -> Iterator[Message]:
@@ -412,6 +430,9 @@ class Mcu(Machine):
             changes.append("from {measured_v:g} V to {supply_v:g} V at the same current (linear regulator)")
             values |= {"measured_v": float(power.measured_supply), "supply_v": float(power.supply)}
         scaled = f"scaled {' and '.join(changes)}; " if changes else ""
+        if power.spread is not None:
+            scaled += "published runs spread by {spread:.0%}; "
+            values["spread"] = power.spread
         yield Message("mcu.power", f"power: {{power_w:si W}}, {scaled}{{source}}", values)
 
     def memory_bytes(self) -> int:

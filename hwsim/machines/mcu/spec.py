@@ -54,7 +54,8 @@ class PowerSpec(Spec):
     (`smps`) the same power.
 
     Active power was measured `at` a clock; at another, what is above sleep goes with the clock. `covers` says what it
-    is the power of, and `basis` what it rests on: a measurement of networks, a data sheet, or an estimate.
+    is the power of, and `basis` what it rests on: a measurement of networks, a data sheet, or an estimate. `spread` is
+    the relative standard deviation of the active power of published runs, over networks and submissions in a state.
     """
 
     active: Annotated[
@@ -71,6 +72,7 @@ class PowerSpec(Spec):
     waking: Power | None = None
     supply: Voltage | None = None
     measured_supply: Voltage | None = None
+    spread: Annotated[float, Field(gt=0, le=2)] | None = None
     regulator: Literal["ldo", "smps"] | None = None
     source: str
 

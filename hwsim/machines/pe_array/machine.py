@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hwsim.energy import Prices, word_width
@@ -13,6 +14,7 @@ from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.lower_bound import LowerBound, total
+from hwsim.machines.nearness import Level
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.broadcast import plan_broadcast
 from hwsim.machines.pe_array.experts import experts_plan
@@ -57,6 +59,16 @@ class PeArray(Machine):
 
     kind: ClassVar[str] = "pe_array"
     spec_class: ClassVar[type[PeArraySpec]] = PeArraySpec
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
+        "latency": (Level(("machine",), "network", "this chip"),),
+        "power": (
+            Level(("machine",), "layer", "this chip, which its power was fitted on"),
+            Level(("machine",), "network", "this chip"),
+            Level((), "network", "other chips, priced from tables", measured=False),
+        ),
+        "energy": (Level(("machine",), "network", "this array"),),
+    }
     spec: PeArraySpec
 
     @property

@@ -16,6 +16,7 @@ from hwsim.report.html.views import add_memory, add_roofline, add_timeline
 from hwsim.report.messages import table
 from hwsim.report.published import Measurements, Prediction, measurements_of
 from hwsim.report.quantity import count, counted, energy, head, pace, shown
+from hwsim.report.uncertainty import error_messages, percent
 from hwsim.units import format_si, format_size
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
         tiles.append(
             (format_size(s.peak_memory_bytes), "peak activations", f"DRAM traffic {format_size(s.dram_bytes)}")
         )
+    expected = report.expected_error["latency"]
+    how = f"95 of 100 within {percent(expected.error_95)}" if expected.measured else "or worse: not measured"
+    tiles.append((percent(expected.error), "expected latency error", how))
     if "latency_s" in errors:
         rows, mean, worst = errors["latency_s"]
         tiles.append((f"{mean:.1%}", "mean latency error", f"worst {worst:+.1%} of {rows} published"))
@@ -97,6 +101,8 @@ def _summary(page: Page, report: RunResult, errors: dict[str, tuple[int, float, 
     if s.latency_s:
         shares = sorted(((t / s.latency_s, bound) for bound, t in by_bound.items() if t), reverse=True)
         page.text("Latency by bottleneck: " + ", ".join(f"{bound} {share:.0%}" for share, bound in shares[:6]) + ".")
+    for message in error_messages(report.expected_error):
+        page.text(str(message))
     for message, note in zip(report.messages, report.notes, strict=True):
         if message.code != "memory.fits":  # in the table of memories
             page.text(note, "bad" if message.severity == "error" else "soft")
