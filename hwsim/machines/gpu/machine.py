@@ -320,8 +320,8 @@ class Gpu(Machine):
         if slow > 1 and len(workload) > 1:
             power = {"cap_w": float(self.spec.power.board), "clock_hz": timer.clock * 1e6 / slow}
             template = (
-                "the power cap of {cap_w:g} W slows the clock to {clock_hz:si Hz} in all layers alike, by the mean power "
-                "of the network: simulate a layer by itself for its time alone"
+                "the power cap of {cap_w:g} W slows the clock to {clock_hz:si Hz} in all layers alike, by the mean "
+                "power of the network: simulate a layer by itself for its time alone"
             )
             notes.append(Message("gpu.network_power", template, power))
         bits = {layer.name: self.types(layer).w for layer in workload}
