@@ -16,7 +16,7 @@ from test_html import HOSTILE, report, tags
 import hwsim
 from hwsim.report.comparison import Comparison
 from hwsim.report.comparison_table import print_comparison
-from hwsim.report.groups import entry_of
+from hwsim.report.groups import Entry, entry_of
 from hwsim.scenario import BATTERIES
 
 
@@ -265,6 +265,36 @@ def test_a_row_a_machine(capsys) -> None:
         assert int(row["flash_need_bytes"]) == uses["flash"].need_bytes
         assert row["fits"] == "True"
         assert row["bound"] == "mac"
+
+
+def test_the_error_to_expect_is_said(capsys) -> None:
+    """Of what nothing near was measured it is the least to expect: a power of a data sheet, an A72 under XNNPACK."""
+    rows = rows_of(capsys, *BOARDS, "kws")
+    for row in rows:
+        summary = report(row["run"], "kws").summary
+        assert float(row["error_expected"]) == summary.error_expected
+        assert float(row["energy_error_expected"]) == summary.energy_error_expected
+        assert row["error_measured"] == "True"
+    assert [row["energy_error_measured"] for row in rows] == ["False", "True"]
+    _, out, _ = call(capsys, "compare", *BOARDS, "kws")
+    (chip,) = re.findall(r"^arduino_nano33ble .*chip \(data sheet\) +([\d.]+%) +([\d.]+% or worse)$", out, re.M)
+    (board,) = re.findall(r"^nucleo_l4r5zi .*board \(measured\) +([\d.]+%) +([\d.]+%)$", out, re.M)
+    html = hwsim.compare(*(report(name, "kws") for name in BOARDS)).to_html()
+    assert all(f">{text}</td>" in html for text in (*chip, *board))
+
+
+def entry(name: str, latency: float, error: float) -> Entry:
+    errors = {"latency": {"error": error, "measured": True}}
+    summary = {"machine": name.split(maxsplit=1)[0], "workload": "n", "latency_s": latency, "energy_pj": math.nan}
+    row = {"layer": "a", "latency_s": latency, "bound": "mac"}
+    return Entry(name, "n", summary, {"a": row}, errors=errors)
+
+
+def test_a_difference_within_the_errors_is_not_clear() -> None:
+    """Factors of 1.1 and 1.2 that err apart are together exp(sqrt(ln(1.1)^2 + ln(1.2)^2)) = 1.229."""
+    runs = [entry("a", 1.0, 0.1), entry("b", 1.22, 0.2), entry("c", 1.24, 0.2), entry("d", 1 / 1.22, 0.2)]
+    (message,) = Comparison.of([*runs, entry("a clocked", 1.1, 0.1)]).messages
+    assert str(message) == "no clear difference to a, within the expected errors: latency of b, d"
 
 
 def test_a_run_that_fails_has_its_row(capsys) -> None:

@@ -164,3 +164,50 @@ def test_onnx_files_say_signs(pair: str, quantized: bool, tmp_path: Path) -> Non
     (layer,) = [layer for layer in hwsim.load_workload(path) if layer.macs]
     left, right = PAIRS[pair]
     assert (layer.input.spec.name, layer.weight.spec.name) == (left if quantized else "uint8", right)
+
+
+# 409,600 values, one thread of the same machine: table look-ups, and loops of 32-bit floats.
+FUNCTIONS = {"sigmoid": 126, "leaky_relu": 71, "hardswish": 124, "erf": 215, "tanh": 115, "exp": 78, "relu": 45}
+
+
+@pytest.mark.parametrize(("function", "us"), FUNCTIONS.items())
+def test_activations_take_as_long_as_measured(function: str, us: float) -> None:
+    layer = hwsim.Activation("a", type=function, shape=(64, 80, 80), input="fp32", output="fp32")
+    assert seconds(zen4(), layer) * 1e6 == pytest.approx(us, rel=0.06)
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "leaky_relu"])
+def test_quantized_functions_look_up_a_table(function: str) -> None:
+    layer = hwsim.Activation("a", type=function, shape=(64, 80, 80))
+    assert seconds(zen4(), layer) * 1e6 == pytest.approx(107, rel=0.04)
+
+
+# 32-bit floats, one thread of the same machine: the axis is moved last and back, by blocks or value by value.
+SOFTMAX = [
+    ((16, 4, 8400), 0, 4634), ((64, 80, 80), 0, 3491), ((64, 80, 80), 2, 200), ((64, 80, 80), 1, 433),
+    ((8, 31, 127), 0, 295), ((8, 31, 127), 2, 20.2), ((21, 64, 64), 0, 710), ((12, 128, 128), 1, 179),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "axis", "us"), SOFTMAX)
+def test_a_softmax_takes_as_long_as_measured_over_its_axis(shape: tuple[int, ...], axis: int, us: float) -> None:
+    layer = hwsim.Softmax("s", shape=shape, axis=axis, input="fp32", output="fp32")
+    assert seconds(zen4(), layer) * 1e6 == pytest.approx(us, rel=0.16)
+
+
+def test_the_axis_of_a_softmax(tmp_path: Path) -> None:
+    assert hwsim.Softmax("s", shape=(3, 31, 7), axis=2) == hwsim.Softmax("s", shape=(3, 31, 7))
+    with pytest.raises(hwsim.InputError, match="axis must be one of the 3 axes of the shape, not 3"):
+        hwsim.Softmax("s", shape=(3, 31, 7), axis=3)
+    for opset, axis, read in ((17, 1, 0), (17, 2, 1), (17, 3, -1), (17, -3, 0), (17, None, -1), (11, 1, -1)):
+        options = {} if axis is None else {"axis": axis}
+        values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 31, 7]) for name in "xy"]
+        graph = helper.make_graph([helper.make_node("Softmax", ["x"], ["y"], **options)], "net", values[:1], values[1:])
+        path = tmp_path / "net.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+        (layer,) = hwsim.load_workload(path)
+        assert layer.axis == read, (opset, axis)
+        network = hwsim.load_workload(path)
+        again = tmp_path / "net.yaml"
+        again.write_text(trace_text(network))
+        assert hwsim.load_workload(again)[layer.name] == layer

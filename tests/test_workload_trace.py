@@ -288,6 +288,31 @@ def test_bases_are_found_beside_the_file_and_may_not_form_a_ring(tmp_path):
         load_workload(tmp_path / "two.yaml")
 
 
+def test_a_base_is_a_path_beside_the_file(tmp_path):
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "one.yaml").write_text(HEAD + "layers: [{conv: a, k: 31}]\n")
+    (tmp_path / "two.yaml").write_text("name: two\nsource: s\nbase: ./nets/one.yaml\n")
+    (tmp_path / "nets" / "three.yaml").write_text("name: three\nsource: s\nbase: ../two.yaml\ndtype: int16\n")
+    layer = load_workload(tmp_path / "nets" / "three.yaml")["a"]
+    assert (layer.k, layer.input.bits) == (31, 16)
+    (tmp_path / "two.yaml").write_text("name: two\nsource: s\nbase: ./one.yaml\n")
+    with pytest.raises(InputError, match=r"base: cannot be read: No such file"):
+        load_workload(tmp_path / "two.yaml")
+
+
+def test_a_density_of_a_pattern_is_that_of_its_layers():
+    """A later key takes precedence; layers without weights have no density of weights."""
+    base = layers("conv: a, k: 4", "softmax: s", "fc: b, n: 10", "fc: last, n: 7")
+    net = read(
+        "name: sparse\nsource: x\nbase: net\n"
+        'density: {"*": {weight: 0.5, input: 0.25}, "[ab]": {weight: 0.125}, b: {input: 1}}\n',
+        lambda name: base,
+    )
+    weights = {layer.name: layer.weight.density for layer in net}
+    assert weights == {"a": 0.125, "s": 1, "b": 0.125, "last": 0.5}
+    assert [layer.input.density for layer in net] == [0.25, 0.25, 1, 0.25]
+
+
 SMALL = (Path(__file__).parent.parent / "workloads" / "googlenet.yaml").read_text().splitlines()[:24]
 
 

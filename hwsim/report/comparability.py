@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from hwsim.message import Message
-from hwsim.report.groups import Entry, Group
+from hwsim.report.groups import Entry, Group, ratio
 
 __all__ = ["common_libraries", "comparability"]
 
@@ -17,6 +18,7 @@ def comparability(group: Group) -> Iterator[Message]:
     for kind in dict.fromkeys(entry.kind for entry in group.entries):
         yield from _library_warning([entry for entry in group.entries if entry.kind == kind])
     yield from _energy_warning(group.entries)
+    yield from _unclear(group)
     yield from _cycle_messages(group.entries)
 
 
@@ -56,6 +58,25 @@ def _energy_warning(entries: Sequence[Entry]) -> Iterator[Message]:
     if origins := _differing(priced, [entry.energy_origin for entry in priced]):
         template = "energies differ in what they cover or rest on: {origins}; compare energy only within one of these"
         yield Message("compare.energy", template, {"origins": origins}, "warning")
+
+
+def _unclear(group: Group) -> Iterator[Message]:
+    """Runs whose difference to the base is within the expected errors of both; one machine errs the same way twice."""
+    base, columns = group.base, {"latency": "latency_s", "energy": "energy_pj"}
+    unclear = []
+    for quantity, column in columns.items():
+        labels = []
+        for entry in group.entries[1:]:
+            errors = [run.errors.get(quantity, {}).get("error", 0.0) for run in (base, entry)]
+            times = ratio(entry.total(column), base.total(column))
+            other = entry.word("machine") != base.word("machine") and times > 0
+            if other and abs(math.log(times)) < math.hypot(*map(math.log1p, errors)):
+                labels.append(entry.label)
+        if labels:
+            unclear.append(f"{quantity} of {', '.join(labels)}")
+    if unclear:
+        template = "no clear difference to {base}, within the expected errors: {unclear}"
+        yield Message("compare.unclear", template, {"base": base.label, "unclear": "; ".join(unclear)})
 
 
 _OF_ALL = {

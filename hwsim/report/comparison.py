@@ -27,8 +27,9 @@ __all__ = ["Comparison", "compare"]
 _RATIOS = ("latency_s", "energy_pj")
 _FIRST = (
     "run", "workload", "batch", "latency_s", "latency_s_ratio", "energy_pj", "energy_pj_ratio", "power_w",
-    "inferences_per_s", "library_name", "energy_scope", "energy_basis", "error_expected", "energy_error_expected",
-    "bound", "fits", "margin_bytes", "ram_need_bytes", "ram_size_bytes", "flash_need_bytes", "flash_size_bytes",
+    "inferences_per_s", "library_name", "energy_scope", "energy_basis", "error_expected", "error_measured",
+    "energy_error_expected", "energy_error_measured", "bound", "fits", "margin_bytes", "ram_need_bytes",
+    "ram_size_bytes", "flash_need_bytes", "flash_size_bytes",
 )  # fmt: skip
 _CYCLE = ("every_s", "average_w", "least_w", "peak_w", "duty", "missed")
 _COLUMNS = ("macs", "cycles", "latency_s", "energy_pj", "utilization", "bound", "dram_bytes")
@@ -64,6 +65,7 @@ class Comparison:
             for entry in group.entries:
                 row = {"run": entry.label, "base": group.base.label, **entry.summary}
                 row |= {f"{name}_ratio": ratio(entry.total(name), group.base.total(name)) for name in _RATIOS}
+                row |= {"energy_error_measured": error["measured"]} if (error := entry.errors.get("energy")) else {}
                 rows.append(row | {"bound": entry.bound} | _memory_columns(entry) | _cycle_columns(entry))
         return rows
 

@@ -71,18 +71,12 @@ def _totals(group: Group, console: Console) -> None:
     words = {
         "library": [entry.word("library_name") for entry in entries],
         "energy of": [entry.energy_origin for entry in entries],
-        "time error": [_error(entry, "error_expected") for entry in entries],
-        "energy error": [_error(entry, "energy_error_expected") for entry in entries],
+        "time error": [entry.expected_error("latency") for entry in entries],
+        "energy error": [entry.expected_error("energy") for entry in entries],
     }
     parts += [[Column(name, cells)] for name, cells in words.items() if any(cells)]
     shares = [entry.total("latency_s") / slowest if slowest else 0.0 for entry in entries]
     print_folded(console, _key(entries), parts, shares)
-
-
-def _error(entry: Entry, column: str) -> str:
-    """An expected error; empty where it is not known."""
-    value = entry.total(column)
-    return "" if math.isnan(value) else f"±{value:.0%}"
 
 
 def _fits(entry: Entry) -> Text:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.errors import InputError
 from hwsim.files import read_text
 from hwsim.report.quantity import battery_life, cycle_setting
+from hwsim.report.uncertainty import percent
 
 if TYPE_CHECKING:
     from hwsim.report.report import Report
@@ -37,6 +38,8 @@ class Entry:
         Kind of the machine; empty if unknown.
     libraries : tuple of str
         Libraries that the machine could run on instead.
+    errors : mapping
+        The expected error of latency and energy, as `ExpectedError` has it; empty in older reports.
     """
 
     label: str
@@ -48,6 +51,7 @@ class Entry:
     scenario: Mapping[str, Any] = field(default_factory=dict)
     kind: str = ""
     libraries: tuple[str, ...] = ()
+    errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     error: str = ""
 
     def word(self, column: str) -> str:
@@ -58,6 +62,11 @@ class Entry:
     def bound(self) -> str:
         """The bottleneck of most of the time."""
         return next(iter(self.time_by_bound()), "")
+
+    def expected_error(self, quantity: str) -> str:
+        """The error to expect of latency or energy: 12%, or 40% or worse where nothing near was measured."""
+        error = self.errors.get(quantity)
+        return "" if error is None else percent(error["error"]) + ("" if error["measured"] else " or worse")
 
     @property
     def energy_origin(self) -> str:
@@ -124,7 +133,9 @@ def _entry(data: Mapping[str, Any], label: str) -> Entry:
     layers = {str(row["layer"]): row for row in data["layers"]}
     memories = {str(use["memory"]): (use["need_bytes"], use["size_bytes"]) for use in data.get("memories", ())}
     name = str(data["summary"]["workload"])
-    return Entry(label, name, data["summary"], layers, components, memories, data.get("scenario", {}))
+    errors = data.get("expected_error", {})
+    cycle = data.get("scenario", {})
+    return Entry(label, name, data["summary"], layers, components, memories, cycle, errors=errors)
 
 
 def read_entry(path: str) -> Entry:
@@ -136,6 +147,8 @@ def read_entry(path: str) -> Entry:
     try:
         entry = _entry(data, f"{data['summary']['machine']} ({Path(path).name})")
         entry.time_by_bound()
+        for quantity in entry.errors:
+            entry.expected_error(quantity)
         if entry.scenario:
             battery_life(entry.scenario), cycle_setting(entry.scenario)
     except (KeyError, TypeError, AttributeError):

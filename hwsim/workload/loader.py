@@ -21,7 +21,8 @@ __all__ = ["ModelFile", "library", "load_workload", "read_model", "trace_documen
 MAX_TABLE_BYTES = 8 * 2**20
 MAX_BASES = 8
 _MODELS = (".onnx", ".tflite")
-_SUFFIXES = (".yaml", ".yml", ".csv", *_MODELS)
+_TRACES = (".yaml", ".yml", ".csv")
+_SUFFIXES = (*_TRACES, *_MODELS)
 
 
 def library(folder: str) -> Path:
@@ -131,9 +132,12 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     text = str(name_or_path)
     path = Path(text)
     suffix = path.suffix.lower()
-    if not bases and (isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text):
-        if suffix not in _SUFFIXES:
-            raise InputError(f"must be a {', '.join(_SUFFIXES)} file, not {suffix or 'one with no suffix'!r}", text)
+    if isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text:
+        suffixes = _TRACES if bases else _SUFFIXES
+        if suffix not in suffixes:
+            raise InputError(f"must be a {', '.join(suffixes)} file, not {suffix or 'one with no suffix'!r}", text)
+        if bases:
+            path = search[0] / path
     else:
         paths = _workload_paths(search)
         if text not in paths:

@@ -159,6 +159,8 @@ class Stream:
         The function that is fused into it.
     spectrum : Spectrum or None
         Of a frame of audio, one for each input.
+    axis : str
+        Of a softmax: ``last``; ``next`` to the last axis; ``far``, with others of more than one value between them.
     """
 
     kind: StreamKind
@@ -170,6 +172,7 @@ class Stream:
     function: str = ""
     activation: str = "none"
     spectrum: Spectrum | None = None
+    axis: Literal["last", "next", "far"] = "last"
 
 
 def geometry_of(x: Product | Stream) -> Geometry | None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.workload.line import LINES, Shape, Values
-from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint
+from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint, selects
 from hwsim.workload.tensor import TensorSpec
 from hwsim.yaml_source import Document
 
 if TYPE_CHECKING:
+    from hwsim.workload.layer import Layer
     from hwsim.workload.trace_spec import LayerSpec, UseSpec, WorkloadSpec
 
 __all__ = ["read_trace"]
@@ -221,10 +222,13 @@ class _Reader:
         return TensorSpec(default).merged(given)
 
     def with_densities(self, network: Workload) -> Workload:
-        changed, faults = [], []
+        changed: dict[str, Layer] = {}
+        faults: list[Fault] = []
         for name, densities in self.spec.density.items():
             place: Place = ("density", name)
-            if name not in network:
+            matches = selects([name], network.names)
+            layers = [changed.get(layer.name, layer) for layer in network if matches(layer.name)]
+            if not layers:
                 near = hint(name, [layer.name for layer in network])
                 faults.append(Fault(self.document.where(place), "density", f"must name a layer, not {name!r}{near}"))
                 if len(faults) >= MAX_FAULTS:
@@ -236,12 +240,19 @@ class _Reader:
                 if change is not None
             }
             try:
-                changed.append(network[name].with_tensors(**given))
+                for layer in layers:
+                    # A pattern of weights is of the layers that have some.
+                    own = {
+                        key: value
+                        for key, value in given.items()
+                        if key != "weight" or layer.weights or name in network
+                    }
+                    changed[layer.name] = layer.with_tensors(**own)
             except InputError as error:
                 faults.extend(self.placed(fault, place) for fault in error.faults)
         if faults:
             raise InputError(faults)
-        return network.replace(changed) if changed else network
+        return network.replace(changed.values()) if changed else network
 
 
 def _parameters(lines: Sequence[LayerSpec | UseSpec]) -> Iterator[str]:

@@ -231,7 +231,7 @@ class WorkloadSpec(Spec):
     dtype: Annotated[Dtypes, BeforeValidator(_dtypes, json_schema_input_type=str | Dtypes)] | None = None
     blocks: dict[str, list[Any]] = Field({}, description="lines to use again")
     layers: list[Any] = Field([], description="one line a layer, each after those it reads")
-    density: dict[str, Densities] = Field({}, description="shares of values that are not zero, by layer")
+    density: dict[str, Densities] = Field({}, description="shares of values that are not zero, by layer or pattern")
 
 
 def line_specs() -> tuple[type[LayerSpec | UseSpec], ...]:

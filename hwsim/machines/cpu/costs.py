@@ -172,6 +172,15 @@ def _pass(model: CoreModel, values: float, cost: ThreadCost) -> None:
         cost.cycles["dram"] += moved / model.dram
 
 
+def _loop_of_function(model: CoreModel, each: float, values: float, cost: ThreadCost) -> None:
+    """Add the cycles of an activation with a loop of its own, which runs while its values move."""
+    cost.cycles["functions"] += each * values
+    moves = ThreadCost(defaultdict(float))
+    _pass(model, 2 * values, moves)
+    for level, n in moves.cycles.items():
+        cost.cycles[level] += max(0.0, n - each * values)
+
+
 def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place = ALONE) -> ThreadCost:
     """Cycles of one thread for its share of a layer.
 
@@ -189,6 +198,12 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
     if threads > 1:
         first = cost("conv_thread" if pool or (work is not None and work.conv) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
+    if isinstance(x, Stream) and x.axis != "last":
+        each = cost("turn" if x.axis == "next" else "scatter")
+        cycles["reorder"] += 2 * each * layer.outputs * batch / threads
+    if isinstance(x, Stream) and x.kind == "activation" and x.function in model.type.functions:
+        _loop_of_function(model, model.type.functions[x.function], layer.outputs * batch / threads, result)
+        return result
     if work is not None and isinstance(x, Product):
         _multiply(work, model, share, home, place.lost, result)
         if x.geometry is not None and library.layout == "reorder":

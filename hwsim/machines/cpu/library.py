@@ -40,6 +40,8 @@ COSTS: dict[str, str] = {
     "requantize": "output that is scaled in a pass of its own",
     "pack": "value of a right-hand matrix that is computed, not stored, and so packed as the product runs",
     "activate": "output of a convolution whose activation, other than relu, is a pass of its own",
+    "turn": "value that a softmax moves to the last axis from the one next to it, and as much back",
+    "scatter": "value that a softmax moves to the last axis from one far from it, and as much back",
     "value": "value of an operator without MACs that is neither pooled nor a function",
     "tap": "load of a vector for each tap of a depthwise filter (loads, not cycles)",
     "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
@@ -104,7 +106,8 @@ class TypeSpec(Spec):
 
     With an `efficiency`, kernels are generated for each shape, so that tiles fit it: MACs take that share of the ports'
     rate. Without, the tiles are walked as they are. `signs` are the kernels for 8-bit operands of other signs than
-    u8s8, unsigned activations by signed weights.
+    u8s8, unsigned activations by signed weights. `functions` are the activations with a loop of their own: cycles of a
+    value.
     """
 
     gemm: TileSpec
@@ -112,6 +115,7 @@ class TypeSpec(Spec):
     efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
     costs: Costs
     signs: dict[Annotated[str, OneOf(SIGNS)], SignsSpec] = {}
+    functions: dict[Name, Cost] = {}
 
     def with_costs(self, costs: dict[str, float], signs: Mapping[str, dict[str, float]]) -> TypeSpec:
         """A copy with other costs, and other ones by signs."""

@@ -68,8 +68,7 @@ def _totals(page: Page, group: Group) -> None:
                 Cell(entry.bound, css="k"),
                 Cell(entry.word("library_name"), css="k"),
                 Cell(entry.energy_origin, css="k"),
-                _error(entry, "error_expected"),
-                _error(entry, "energy_error_expected"),
+                *(_error(entry, quantity) for quantity in ("latency", "energy")),
             ]
         )
     heads = ["run", "latency", "ratio", "energy", "ratio", "power", "of peak", "memory", "bound by", "library"]
@@ -86,9 +85,8 @@ def _totals(page: Page, group: Group) -> None:
     page.chart(stacked_rows(f"Totals of {group.name}", f"Horizontal bars, one row per run: {totals}.", labels, panels))
 
 
-def _error(entry: Entry, column: str) -> Cell:
-    value = entry.total(column)
-    return Cell("" if math.isnan(value) else f"±{value:.0%}", value, "n")
+def _error(entry: Entry, quantity: str) -> Cell:
+    return Cell(entry.expected_error(quantity), entry.errors.get(quantity, {}).get("error"), "n")
 
 
 def _total_panels(what: str, by: str, parts: list[dict[str, float]], formatter: Callable[[float], str]) -> list[Panel]:

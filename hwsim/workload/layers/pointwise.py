@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
 from typing import ClassVar
 
-from hwsim.workload.layer import ACTIVATIONS, Shape, kind
+from hwsim.workload.layer import ACTIVATIONS, Shape, kind, whole
 from hwsim.workload.layers.shaped import Shaped, shaped
 from hwsim.workload.line import Line
 from hwsim.workload.product import Stream
@@ -78,10 +80,20 @@ class Normalization(Shaped):
 
 @kind
 class Softmax(Shaped):
-    """The softmax over the last axis of a shape."""
+    """The softmax over an axis of a shape, by default the last, which is -1."""
 
-    _lines: ClassVar[tuple[Line, ...]] = (shaped("softmax", "A softmax over the last axis."),)
+    axis: int = -1
+
+    _lines: ClassVar[tuple[Line, ...]] = (shaped("softmax", "A softmax over an axis.", "shape axis"),)
     _op: ClassVar[str] = "softmax"
+
+    def _settle(self) -> list[str]:
+        faults = super()._settle()
+        axis, rank = whole(self.axis), len(self.shape)
+        if axis is None or not -rank <= axis < rank:
+            return [*faults, f"axis must be one of the {rank} axes of the shape, not {self.axis!r:.60}"]
+        self._put("axis", -1 if axis % rank == rank - 1 else axis % rank)
+        return faults
 
     @property
     def ops(self) -> int:
@@ -90,4 +102,5 @@ class Softmax(Shaped):
 
     def lower(self, batch: int) -> Stream:
         """A pass over the values."""
-        return self._stream(batch, "softmax")
+        beside = self.axis >= 0 and prod(self.shape[self.axis + 1 : -1]) == 1
+        return replace(self._stream(batch, "softmax"), axis="last" if self.axis < 0 else "next" if beside else "far")

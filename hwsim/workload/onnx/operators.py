@@ -88,7 +88,11 @@ def _activation(c: Converter, op: Op, name: str) -> Layer:
 
 
 def _softmax(c: Converter, op: Op, name: str) -> Layer:
-    return c.check_output(op, Softmax(name, shape=c.shape(c.output(op)), **c.types(op)))
+    full, shape = c.output(op).shape or (), c.shape(c.output(op))
+    # Before opset 13, all axes from this one on are one.
+    axis = int(op.options.get("axis", -1)) if c.file.opsets.get("", 1) >= 13 else -1
+    place = axis % max(1, len(full)) - len(full)
+    return c.check_output(op, Softmax(name, shape=shape, axis=max(place, -len(shape)), **c.types(op)))
 
 
 def _norm(c: Converter, op: Op, name: str) -> Layer:
