@@ -47,12 +47,12 @@ def _open(path: Path, limit: int) -> tuple[int, int]:
 
 def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
     """The bytes of a regular file; raises InputError for anything else, a larger one, or one that cannot be read."""
-    handle, _ = _open(path, limit)
+    handle, size = _open(path, limit)
     with os.fdopen(handle, "rb", buffering=0) as stream:
         try:
             parts = []
             left = limit + 1
-            while left > 0 and (part := stream.read(min(left, 2**24))):
+            while left > 0 and (part := stream.read(min(left, size + 1))):
                 parts.append(part)
                 left -= len(part)
         except OSError as error:

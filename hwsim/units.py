@@ -74,7 +74,7 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("energy", _si("J", "fpnuµm1", 1 / PICO), "1.3 nJ", Fraction(10**18), _ten(-12), zero=True),
         Dimension("power", _si("W", "pnuµm1k"), "278 mW", Fraction(10**6), _ten(-18), zero=True),
         Dimension("voltage", _si("V", "m1"), "1.0 V", Fraction(10**4), _ten(-9)),
-        Dimension("length", _si("m", "nuµm"), "65 nm", Fraction(1), _ten(-12)),
+        Dimension("length", _si("m", "nuµm"), "65 nm", Fraction(1), _ten(-18)),
         Dimension(
             "area", {"mm2": Fraction(1), "um2": Fraction(1, 10**6)}, "12.25 mm2", Fraction(10**9), _ten(-12), zero=True
         ),
