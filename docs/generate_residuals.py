@@ -122,10 +122,19 @@ def microcontrollers() -> Iterator[Row]:
         return row["machine"].partition(",")[0], held.SAME.get(row["library"], row["library"]), row["network"]
 
     own: dict[tuple[str, str, str], float] = {}
+    scaled: dict[tuple[str, str], dict[str, tuple[Row, float]]] = defaultdict(dict)
     for row, shown in rows_of("mcu", ("latency_s",), "latency"):
         key = key_of(row)
         place, own[key] = places[key].pop(0), size(shown)
+        if known["machine"][place]:
+            scaled[key[:2]].setdefault(key[2], (row, left["machine"][place]))
         yield row | {f"without {name}": left[name][place] for name in left if known[name][place]}
+    for (board, _), networks in scaled.items():
+        base = networks.get("kws", next(iter(networks.values())))
+        for row, error in networks.values():
+            if row is not base[0]:
+                same = {key: row[key] for key in ("quantity", "library", "format", "network")}
+                yield same | {"scaled": "yes", "board": board, "without board": error - base[1]}
     for row, shown in rows_of("mcu", ("energy_pj",), "power"):
         yield row | {
             "without network": size(shown) - own[row["machine"].partition(",")[0], row["library"], row["network"]]
@@ -142,8 +151,9 @@ def processors() -> Iterator[Row]:
             yield row | {"without library": error}
             continue
         key = (row["machine"], row["network"], row["format"], shown.published)
-        moved = left.get(key, {}) if shown.column == "inferences_per_s" else {}
-        yield row | {f"without {name}": moved.get(name, error) for name in ("network", "machine", "core")}
+        moved = left.get(key) if shown.column == "inferences_per_s" else None  # latencies are in no fit
+        names = ("network", "machine", "core")
+        yield row | {f"without {name}": e for name, e in (moved or dict.fromkeys(names, error)).items()}
     operators = script("docs/generate_cpu.py")
     for one in operators.operator_errors().itertuples():
         machine = hwsim.load_machine("epyc_zen5", set={"threads": int(one.threads), "precision": one.dtype})
@@ -164,7 +174,7 @@ def jackknife(fit: Any) -> dict[tuple[str, str, str, float], dict[str, float]]:
     """The errors of OpenVINO's rows by fits without their network, processor or core: one step from the full fit.
 
     With r the logarithms of predicted over measured, J their slopes and W the weights of the loss, a fit without some
-    rows differs by (J'WJ of the others)^-1 J'Wr of those rows.
+    rows differs by (J'WJ of the others)^-1 J'Wr of those rows. Rows that alone determine a number have no such error.
     """
     logs = np.log(np.array(list(fit.start.values())))
     names = list(fit.start)
@@ -186,8 +196,11 @@ def jackknife(fit: Any) -> dict[tuple[str, str, str, float], dict[str, float]]:
             weighted = slopes * weights[:, None]
             square = slopes[~out].T @ weighted[~out]
             moved = np.linalg.pinv(square, rcond=1e-6) @ (weighted[out].T @ start[out])
+            lost = np.abs(slopes[~out]).max(axis=0) < 1e-6  # numbers that no other row says anything of
             for place in np.flatnonzero(out):
-                left[(*fit.rows[place][:3], fit.rows[place][3])][name] = float(start[place] + slopes[place] @ moved)
+                if not np.abs(slopes[place][lost]).any():
+                    key = (*fit.rows[place][:3], fit.rows[place][3])
+                    left[key][name] = -float(start[place] + slopes[place] @ moved)
     return left
 
 
@@ -211,10 +224,11 @@ def gpus() -> Iterator[Row]:
 
 
 def arrays() -> Iterator[Row]:
-    """Layers and networks on PE arrays."""
+    """Layers and networks on PE arrays; power apart where it was fitted on them."""
     for columns, quantity in ((LATENCY, "latency"), (("power_w",), "power"), (("energy_pj_per_mac",), "energy")):
         for row, shown in rows_of("pe_array", columns, quantity):
-            yield row | {"without network": size(shown)}
+            fitted = quantity == "power" and "energy.static" in hwsim.load_machine(row["machine"]).spec.fitted
+            yield row | {"layer": row["network"], f"without {'layer' if fitted else 'network'}": size(shown)}
 
 
 @dataclass(frozen=True)
@@ -247,7 +261,7 @@ CASES = [
     for quantity in quantities
     for key in ("network", "machine")
     if (quantity, key) != ("power", "machine")
-] + [("pe_array", "latency", "network"), ("pe_array", "power", "network")]
+] + [("mcu", "latency", "board"), ("pe_array", "latency", "network"), ("pe_array", "power", "network")]
 
 
 def coverage() -> str:

@@ -8,7 +8,6 @@ fitted: "nothing: round numbers"
 core: cortex-m4
 code: optimized
 dead_channels: drop
-uncertainty: 0.1
 costs: {pointwise_mac: 2, conv_mac: 3, narrow_mac: 4, depthwise_mac: 5, depthwise_output: 40, dense_mac: 6, output: 30,
         dense_output: 50, patch: 10, patch_byte: 1, element: 20, averaged: 7, compared: 3, softmax: 100, operator: 1000}
 cores: {cortex-m4: {fitted: "test"}}

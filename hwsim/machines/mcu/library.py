@@ -88,7 +88,6 @@ class Format(Spec):
     times: dict[Class, Factor] | None = None
     costs: dict[str, Cost] | None = None
     code: Code | None = None
-    uncertainty: Annotated[float, Field(gt=0, le=10)] = 0.5
     source: str
 
     @model_validator(mode="after")
@@ -144,7 +143,6 @@ class McuLibrary(Spec):
     dead_channels: Literal["drop", "keep"] = "keep"
     dead_channels_source: str | None = None
     environment: str | None = None
-    uncertainty: Annotated[float, Field(gt=0, le=10)]
     costs: dict[str, Cost]
     cores: Annotated[dict[Name, CoreUse], Field(min_length=1)]
     memory: LibraryMemory

@@ -79,6 +79,7 @@ class Mcu(Machine):
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
         "latency": (
+            Level(("scaled", "format"), "board", "boards scaled to one measured network"),
             Level(("machine", "library", "format"), "network", "this board with this library"),
             Level(("core", "library", "format"), "machine", "this library on other boards with this core", pooled=True),
             Level(("family", "library", "format"), "core", "this library on other cores", pooled=True),
@@ -89,7 +90,7 @@ class Mcu(Machine):
             Level(("machine",), "network", "this board"),
         ),
     }
-    run_keys: ClassVar[tuple[str, ...]] = ("library", "power.supply", "power.use", "precision")
+    run_keys: ClassVar[tuple[str, ...]] = ("library", "measured", "power.supply", "power.use", "precision")
     spec: McuSpec
 
     def _check(self) -> None:
@@ -358,7 +359,8 @@ class Mcu(Machine):
             formats[_format(plan.workload[name], self.library)] += plan.workload[name].macs
         family, _, _ = self.spec.core.partition("-")
         kind = formats.most_common(1)[0][0]
-        return {"core": self.spec.core, "family": family, "library": self.library.name, "format": kind}
+        scaled = {} if self.spec.measured is None else {"scaled": "yes"}
+        return {"core": self.spec.core, "family": family, "library": self.library.name, "format": kind, **scaled}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """The library, scaled costs, whether dead channels are dropped, time and power."""

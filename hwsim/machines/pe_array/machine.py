@@ -60,9 +60,15 @@ class PeArray(Machine):
     kind: ClassVar[str] = "pe_array"
     spec_class: ClassVar[type[PeArraySpec]] = PeArraySpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
-    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = dict.fromkeys(
-        ("latency", "power", "energy"), (Level(("machine",), "network", "this chip"),)
-    )
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
+        "latency": (Level(("machine",), "network", "this chip"),),
+        "power": (
+            Level(("machine",), "layer", "this chip, which its power was fitted on"),
+            Level(("machine",), "network", "this chip"),
+            Level((), "network", "other chips, priced from tables", measured=False),
+        ),
+        "energy": (Level(("machine",), "network", "this array"),),
+    }
     spec: PeArraySpec
 
     @property
