@@ -108,6 +108,7 @@ def calibrate(
     from hwsim.calibration import (
         calibrate as measure,
         cold_seconds,
+        filter_seconds,
         fit_library,
         machine_text,
         measured_operators,
@@ -127,7 +128,8 @@ def calibrate(
         calibration, fit = measure(threads, quick, tell), None
         if runtime != "none":
             samples = measured_operators(calibration.threads, quick, tell)
-            fit = fit_library(machine_text(calibration), samples, operator_seconds(quick), cold_seconds(quick))
+            alone = operator_seconds(quick), cold_seconds(quick), filter_seconds(quick)
+            fit = fit_library(machine_text(calibration), samples, *alone)
     write(machine_text(calibration, fit), output)
     console = console_of(error=output == "-")
     _print(calibration, console)
