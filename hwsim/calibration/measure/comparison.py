@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.calibration.measure.nodes import GraphNode, cover, groups, parts_of
 from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, measure
 from hwsim.fields import check
+from hwsim.files import csv_cell
 from hwsim.message import Message, sentence
 from hwsim.units import format_si
 
@@ -123,7 +124,7 @@ class MeasuredComparison:
         lines += [(*names, "", "not predicted", name, "", time, "", "", "") for name, time in self.only_measured]
         total = self.predicted_s, run.latency_s, run.median_s, self.error
         lines.append((*names, "", "whole run", run.runtime, *total, ""))
-        csv.writer(text, lineterminator="\n").writerows(lines)
+        csv.writer(text, lineterminator="\n").writerows(map(csv_cell, line) for line in lines)
         return text.getvalue()
 
 
