@@ -19,7 +19,7 @@ from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
 from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
-from hwsim.machines.cpu.placement import Placement
+from hwsim.machines.cpu.placement import Placement, stored_once
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
@@ -231,7 +231,7 @@ class Cpu(Machine):
             return ()
         rows: list[Row] = []
         core = core_named(self.spec.core)
-        stored = sum(other.weights_read(batch) for other in plan.workload)
+        stored = stored_once((other, other.weights_read(batch)) for other in plan.workload)
         formats = [(dtype, "") for dtype in self.library.types if core.best(dtype) is not None]
         formats += [("int8", signs) for signs in SIGNS if "int8" in self.library.types]
         for dtype, signs in formats:
