@@ -39,8 +39,8 @@ PRIORS = {
     # Other windows than 3 x 3 by a plain loop.
     "xcube": OPTIMIZED | {"window_mac": 15},
     "mve": {
-        "pointwise_mac": 0.21, "conv_mac": 0.21, "narrow_mac": 0.5, "depthwise_mac": 1.5, "multiplied_mac": 2,
-        "window_mac": 1.5,        "depthwise_output": 15, "dense_mac": 0.5, "output": 17, "dense_output": 30, "patch": 36, "patch_byte": 0.5,
+        "pointwise_mac": 0.21, "conv_mac": 0.21, "narrow_mac": 0.5, "depthwise_mac": 3.5, "multiplied_mac": 4,
+        "window_mac": 3.5, "depthwise_output": 2.5, "dense_mac": 0.5, "output": 17, "dense_output": 30, "patch": 36, "patch_byte": 0.5,
         "element": 8, "averaged": 1.5, "compared": 1.5, "softmax": 150, "operator": 1000,
     },
 }  # fmt: skip

@@ -6,8 +6,24 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from unicodedata import category
 
-__all__ = ["Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "nearest"]
+__all__ = ["Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "nearest", "printable"]
+
+MAX_FAULTS = 100
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def printable(text: str) -> str:
+    """Text with its invisible characters (control, direction, ...) escaped; line ends, tabs and spaces stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" or category(char) == "Zs" else _escaped(char) for char in text
+    )
 
 
 class HwsimError(Exception):
@@ -31,13 +47,16 @@ class Fault:
 
 
 class InputError(HwsimError):
-    """An input that cannot be taken; carries all of its faults."""
+    """An input that cannot be taken; carries all of its faults, and says the first hundred."""
 
     def __init__(self, faults: Iterable[Fault] | str, where: str = "", path: str = "") -> None:
         if isinstance(faults, str):
             faults = [Fault(where, path, faults)]
         self.faults: tuple[Fault, ...] = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        lines = [str(fault) for fault in self.faults[:MAX_FAULTS]]
+        if more := len(self.faults) - len(lines):
+            lines.append(f"... and {more:,} more")
+        super().__init__("\n".join(lines))
 
 
 class MappingError(HwsimError):

@@ -49,29 +49,36 @@ def _sizes(scale: int) -> dict[str, Fraction]:
     return table | bits | {"bit": bits["b"]} | {f"{p}b": Fraction(2**power * scale, 8) for p, power in _IEC.items()}
 
 
+def _ten(power: int) -> Fraction:
+    return Fraction(10) ** power
+
+
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A physical dimension: its name, the units it may be written in, and an example."""
+    """A physical dimension: its name, the units it may be written in, an example, the largest and least values."""
 
     name: str
     units: dict[str, Fraction]
     example: str
     limit: Fraction
+    least: Fraction
     zero: bool = False
 
 
 DIMENSIONS: dict[str, Dimension] = {
     d.name: d
     for d in (
-        Dimension("frequency", _si("Hz", "1kMG"), "200 MHz", Fraction(10**12)),
-        Dimension("size", _sizes(1), "108 KiB", Fraction(2**60)),
-        Dimension("time", _si("s", "pnuµm1") | _LONG, "50 us", Fraction(10**9), zero=True),
-        Dimension("energy", _si("J", "fpnuµm1", 1 / PICO), "1.3 nJ", Fraction(10**18), zero=True),
-        Dimension("power", _si("W", "pnuµm1k"), "278 mW", Fraction(10**6), zero=True),
-        Dimension("voltage", _si("V", "m1"), "1.0 V", Fraction(10**4)),
-        Dimension("length", _si("m", "nuµm"), "65 nm", Fraction(1)),
-        Dimension("area", {"mm2": Fraction(1), "um2": Fraction(1, 10**6)}, "12.25 mm2", Fraction(10**9), zero=True),
-        Dimension("money", {"USD": Fraction(1)}, "4.50 USD", Fraction(10**9), zero=True),
+        Dimension("frequency", _si("Hz", "1kMG"), "200 MHz", Fraction(10**12), _ten(-6)),
+        Dimension("size", _sizes(1), "108 KiB", Fraction(2**60), _ten(-9)),
+        Dimension("time", _si("s", "pnuµm1") | _LONG, "50 us", Fraction(10**9), _ten(-21), zero=True),
+        Dimension("energy", _si("J", "fpnuµm1", 1 / PICO), "1.3 nJ", Fraction(10**18), _ten(-12), zero=True),
+        Dimension("power", _si("W", "pnuµm1k"), "278 mW", Fraction(10**6), _ten(-18), zero=True),
+        Dimension("voltage", _si("V", "m1"), "1.0 V", Fraction(10**4), _ten(-9)),
+        Dimension("length", _si("m", "nuµm"), "65 nm", Fraction(1), _ten(-18)),
+        Dimension(
+            "area", {"mm2": Fraction(1), "um2": Fraction(1, 10**6)}, "12.25 mm2", Fraction(10**9), _ten(-12), zero=True
+        ),
+        Dimension("money", {"USD": Fraction(1)}, "4.50 USD", Fraction(10**9), _ten(-9), zero=True),
     )
 }
 
@@ -111,7 +118,7 @@ def column_unit(column: str) -> ColumnUnit | None:
     return None
 
 
-_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ]*2?)\s*\Z")
 _RATE = re.compile(rf"\s*({_NUMBER})\s*([A-Za-zµ]+)\s*/\s*([A-Za-z]+)\s*\Z")
 
@@ -152,7 +159,7 @@ def parse(text: object, dimension: str) -> Fraction:
 def _bounded(value: Fraction, kind: Dimension, text: object, wanted: str) -> Fraction:
     if value < 0 or (value == 0 and not kind.zero):
         raise ValueError(f"{wanted} and {'at least zero' if kind.zero else 'more than zero'}, not {text!r}")
-    if value > kind.limit:
+    if value > kind.limit or 0 < value < kind.least:
         raise ValueError(f"{wanted} of a believable size, not {text!r}")
     return value
 
@@ -194,7 +201,7 @@ def parse_rate(text: object) -> Rate:
         raise ValueError(f"{wanted}, not {text!r}{nearest(unit, [*sizes, 'words'])}")
     if amount <= 0:
         raise ValueError(f"{wanted} and more than zero, not {text!r}")
-    if amount > DIMENSIONS["size"].limit:
+    if not DIMENSIONS["size"].least <= amount <= DIMENSIONS["size"].limit:
         raise ValueError(f"{wanted} of a believable size, not {text!r}")
     return Rate(amount, unit, per)
 

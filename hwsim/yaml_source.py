@@ -17,11 +17,11 @@ from typing import Any, cast
 
 import yaml
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, nearest, printable
+from hwsim.files import read_text
 
-__all__ = ["Document", "parse_yaml", "read_text", "read_yaml", "split_key"]
+__all__ = ["Document", "parse_yaml", "read_yaml", "split_key"]
 
-MAX_BYTES = 8 * 2**20
 MAX_NODES = 300_000
 MAX_DEPTH = 40
 
@@ -65,7 +65,7 @@ class Document:
                 if isinstance(node, list):
                     named = {name: i for i, item in enumerate(node) if (name := _name_of(item)) is not None}
                     part, rest = split_key(rest, named)
-                    key: Any = named.get(part, int(part) if part.isdigit() else -1)
+                    key: Any = named.get(part, int(part) if part.isascii() and part.isdigit() else -1)
                     if not (0 <= key < len(node)):
                         valid = named or range(len(node))
                         faults.append(Fault(where, "", f"{part!r} is not an item here{nearest(part, map(str, valid))}"))
@@ -122,26 +122,6 @@ def _name_of(item: Any) -> str | None:
         return None
     name = item.get("name", next(iter(item.values())))
     return name if isinstance(name, str) else None
-
-
-def read_text(path: Path, limit: int = MAX_BYTES) -> str:
-    """Read a text file; raises InputError for a directory, a huge or binary file, or one that cannot be read."""
-    try:
-        if path.is_dir():
-            raise InputError("must be a file, not a directory", str(path))
-        with path.open("rb") as stream:
-            raw = stream.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
-    if len(raw) > limit:
-        raise InputError(f"must be at most {limit // 2**20} MiB", str(path))
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"must be UTF-8 text; byte {error.start} is not", str(path)) from None
-    if "\0" in text:
-        raise InputError("must be text, not binary (it has a zero byte)", str(path))
-    return text.removeprefix("\ufeff")
 
 
 def read_yaml(path: Path) -> Document:
@@ -255,6 +235,8 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
             if event.tag not in (None, "!"):
                 faults.append(Fault(place(event), "", f"tags are not taken, not {event.tag!r}"))
             plain = event.implicit[0] and event.tag is None
+            if printable(event.value) != event.value:
+                faults.append(Fault(place(event), "", f"must be printable text, not {event.value!r:.60}"))
             add(event.value if wants_key or not plain else _scalar(event.value), event, wants_key)
         elif isinstance(event, yaml.CollectionStartEvent):
             if event.tag is not None:

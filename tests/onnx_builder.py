@@ -214,16 +214,14 @@ def bert(layers=2, hidden=64, heads=4, seq=16, batch=1, vocabulary=100, dynamic=
     return g.model()
 
 
-def quantized(model, form="QDQ", per_channel=True, seed=0, signs="u8s8"):
+def quantized(model, form="QDQ", per_channel=True, seed=0):
     """The int8 form of a float model with fixed shapes, by onnxruntime's static quantizer.
 
-    `form` is ``QDQ`` (DequantizeLinear -> operator -> QuantizeLinear) or ``QOperator`` (QLinearConv and the like),
-    `signs` those of activations and weights.
+    `form` is ``QDQ`` (DequantizeLinear -> operator -> QuantizeLinear) or ``QOperator`` (QLinearConv and the like).
     """
     from onnxruntime import quantization
 
     draw = np.random.default_rng(seed)
-    types = {"u8": quantization.QuantType.QUInt8, "s8": quantization.QuantType.QInt8}
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self):
@@ -240,8 +238,8 @@ def quantized(model, form="QDQ", per_channel=True, seed=0, signs="u8s8"):
             Reader(),
             quant_format=quantization.QuantFormat[form],
             per_channel=per_channel,
-            activation_type=types[signs[:2]],
-            weight_type=types[signs[2:]],
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
         )
         return onnx.load(path)
 

@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 from made import processor
 
-from hwsim.calibration.library import (
-    COSTS,
-    SIGNS_COSTS,
-    Sample,
-    _least_squares,
-    _predict,
-    clean,
-    fit,
-    fit_library,
-    machine_of,
-)
+from hwsim.calibration.library import COSTS, Sample, _least_squares, _predict, clean, fit, fit_library, machine_of
 from hwsim.calibration.operators import chain_model, operator_layers, operator_model, time_operator
 from hwsim.kernels.probe import Timing
 from hwsim.yaml_source import parse_yaml
@@ -25,7 +15,6 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not inst
 
 MACHINE = processor(4)
 DTYPES = pytest.mark.parametrize("dtype", ["fp32", "int8"])
-SIGNS = pytest.mark.parametrize("signs", ["u8u8", "s8s8"])
 
 
 def samples_of(
@@ -56,37 +45,6 @@ def test_costs_that_made_the_times_are_found_again(dtype: str) -> None:
             name
         )  # held near the library's own where little speaks of it
     assert len(found) <= 9
-
-
-def signs_start(signs: str) -> dict[str, float]:
-    kind = machine_of(parse_yaml(MACHINE)).library.types["int8"]
-    known = kind.costs | kind.signs[signs].costs
-    return {name: known[name] for name in SIGNS_COSTS[signs]}
-
-
-@SIGNS
-def test_costs_of_signs_that_made_the_times_are_found_again(signs: str) -> None:
-    start = signs_start(signs)
-    planted = {name: start[name] * factor for name, factor in zip(start, (1.3, 0.8, 1.4, 0.7, 1.2))}
-    found = fit(parse_yaml(MACHINE), samples_of(signs, planted, (1,)), start)
-    assert found == pytest.approx(planted, rel=0.15)
-    assert {layer.input.spec.name[0] + layer.weight.spec.name[0] for layer in operator_layers(signs)} == {signs[::2]}
-
-
-@pytest.mark.slow
-def test_signs_are_fitted_on_top_of_int8() -> None:
-    """Times of slower costs of int8 and of signs: both are found, the second with the first."""
-    base = {name: 1.3 * cost for name, cost in machine_of(parse_yaml(MACHINE)).library.types["int8"].costs.items()}
-    document = parse_yaml(MACHINE)
-    samples = samples_of("int8", base, (1,))
-    document.override({"costs.int8": base})
-    planted = signs_start("s8s8") | {"mac": 0.2}
-    wanted = [Sample(layer, "s8s8", 1, Timing((1.0,), 1)) for layer in operator_layers("s8s8")]
-    seconds = _predict(document, wanted, planted)
-    samples += [Sample(one.layer, "s8s8", 1, Timing((time * 1e9,), 1)) for one, time in zip(wanted, seconds)]
-    fitted = fit_library(MACHINE, samples, 1.3 * 900 / 3e9)
-    assert fitted.costs["s8s8"]["mac"] == pytest.approx(0.2, rel=0.1)
-    assert fitted.after["s8s8"] < 0.03
 
 
 def test_a_disturbed_operator_hardly_moves_the_fit() -> None:
@@ -126,7 +84,7 @@ def test_least_squares_without_negative_numbers() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["fp32", "int8", "u8u8", "s8s8"])
+@DTYPES
 def test_each_operator_does_the_work_of_its_layer(dtype: str) -> None:
     for layer in list(operator_layers(dtype))[::5]:
         model, feeds = operator_model(layer, dtype)

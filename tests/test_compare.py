@@ -219,6 +219,13 @@ def test_on_one_library_the_ratio_is_that_of_clock_and_power(capsys) -> None:
     assert board["energy_pj_ratio"] / (board["cycles"] / chip["cycles"]) == pytest.approx(41.9 / 9.9 * 64 / 120)
 
 
+def test_a_library_is_of_one_kind_of_machine() -> None:
+    """--set would give a GPU the library of the microcontrollers."""
+    runs = hwsim.compare(*(report(name, "kws") for name in (*BOARDS, "t4")))
+    (warning,) = [m for m in runs.messages if m.code == "compare.libraries"]
+    assert "one for all: each mcu+library=tflm-cmsis-nn-2020 (or " in str(warning)
+
+
 def test_two_libraries_of_one_machine_are_what_is_asked(capsys) -> None:
     one, other = (f"nucleo_l4r5zi+library={name}" for name in ("tflm-cmsis-nn-2021", "x-cube-ai-8.1"))
     code, out, _ = call(capsys, "compare", one, other, "kws")

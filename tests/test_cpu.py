@@ -150,7 +150,7 @@ def group(row: object) -> str:
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
-    """Mean error: products 4 %, dense and pointwise convolutions 6 %, depthwise and 3-channel ones 12 %."""
+    """Mean error: products 4 %, dense and pointwise convolutions 6 %, depthwise ones 7 %, 3-channel ones 12 %."""
     table = pd.read_csv(ZEN5, comment="#")
     table = table[(table.dtype == precision) & (table.threads == threads) & ((threads == 1) | table.clean)]
     machine = hwsim.load_machine("epyc_zen5", set={"threads": threads, "precision": precision})
@@ -158,7 +158,7 @@ def test_operators_of_onnxruntime_on_zen5(precision: str, threads: int) -> None:
     for row in table.itertuples():
         predicted = one(machine, operator(row)).summary.latency_s * 1e6
         errors.setdefault(group(row), []).append(predicted / row.min_us - 1)
-    limits = {"gemm": 0.04, "conv": 0.06, "depthwise": 0.12, "stem": 0.12}
+    limits = {"gemm": 0.04, "conv": 0.06, "depthwise": 0.07, "stem": 0.12}
     for name, found in errors.items():
         assert np.mean(np.abs(found)) <= limits[name], name
 
@@ -389,8 +389,9 @@ def test_every_core_loads_and_has_both_formats() -> None:
 def test_a_layer_is_bound_by_what_its_busiest_thread_spends_most_on(name: str, change: dict[str, object]) -> None:
     """However many threads wait side by side; but all of them may wait for a memory, of which each takes little."""
     report = hwsim.simulate(hwsim.load_machine(name, set=change), hwsim.load_workload("resnet50_v1_5"))
-    for row in report.rows:
-        if row["latency_s"] and row["bound"] not in ("l3", "dram"):
+    for row, result in zip(report.rows, report.results, strict=True):
+        waits = any(totals.blocked for totals in result.timeline.stages.values())
+        if row["latency_s"] and row["bound"] not in ("l3", "dram") and not waits:
             cycles = {key.removesuffix("_cycles"): row[key] for key in row if key.endswith("_cycles")}
             most = max(cycles, key=lambda word: cycles[word])
             same = {"requantize": "outputs"}

@@ -21,7 +21,7 @@ from hwsim.exploration.exploration import Exploration
 from hwsim.exploration.grid import Grid
 from hwsim.exploration.kriging import Kriging
 from hwsim.exploration.objectives import read_objectives
-from hwsim.exploration.terminal import sparkline
+from hwsim.exploration.terminal import _head as head_of, sparkline
 from hwsim.report.pareto import dominated, front
 from hwsim.sweeps.evaluation import Evaluator
 from hwsim.sweeps.reader import read_space
@@ -362,3 +362,9 @@ def test_bad_areas_and_costs_are_told(changes: dict, told: str) -> None:
 def test_the_area_of_eyeriss_is_the_published_one() -> None:
     """A core of 3.5 mm x 3.5 mm (JSSC 2017)."""
     assert hwsim.load_machine("eyeriss_v1").area_mm2 == pytest.approx(12.25, rel=1e-3)
+
+
+@pytest.mark.parametrize("column, head", [("energy_pj.dram", "energy of dram"), ("peak_memory_bytes", "peak memory")])
+def test_heads_name_no_unit_that_values_are_not_in(column: str, head: str) -> None:
+    """A value beside it is 3.1 mJ or 16 KiB."""
+    assert head_of(column) == head

@@ -437,7 +437,7 @@ def test_what_is_no_model_is_told(tmp_path):
             read_model(path)
     with pytest.raises(InputError, match=r"absent.tflite: cannot be read: No such file"):
         read_model(tmp_path / "absent.tflite")
-    with pytest.raises(InputError, match="must be a file, not a directory or a device"):
+    with pytest.raises(InputError, match="must be a file, not a directory, a pipe or a device"):
         read_model(tmp_path)
 
 

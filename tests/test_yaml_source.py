@@ -8,7 +8,8 @@ import yaml
 from hypothesis import example, given, strategies as st
 
 from hwsim.errors import InputError
-from hwsim.yaml_source import parse_yaml, read_text, read_yaml
+from hwsim.files import read_text
+from hwsim.yaml_source import parse_yaml, read_yaml
 
 
 def faults(text):

@@ -4,6 +4,7 @@ from hwsim.calibration.document import machine_text
 from hwsim.calibration.library import (
     LibraryFit,
     cold_seconds,
+    filter_seconds,
     fit_library,
     measured_operators,
     missing_runtime,
@@ -18,6 +19,7 @@ __all__ = [
     "Number",
     "calibrate",
     "cold_seconds",
+    "filter_seconds",
     "fit_library",
     "machine_text",
     "measured_operators",

@@ -20,6 +20,7 @@ import numpy as np
 from hwsim.calibration.operators import (
     SIGNED,
     chain_model,
+    filter_chain,
     operator_layers,
     time_cold_product,
     time_model,
@@ -33,7 +34,7 @@ from hwsim.kernels.probe import Timing
 from hwsim.machines.registry import kinds
 from hwsim.message import Message
 from hwsim.simulation import simulate
-from hwsim.workload import Layer, Workload
+from hwsim.workload import Conv2d, Layer, Workload
 from hwsim.yaml_source import Document, parse_yaml
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +44,7 @@ __all__ = [
     "LibraryFit",
     "Sample",
     "cold_seconds",
+    "filter_seconds",
     "fit",
     "fit_library",
     "measured_operators",
@@ -52,11 +54,14 @@ __all__ = [
 
 DTYPES = ("fp32", "int8", *SIGNED)
 COSTS = ("session", "accumulate", "output", "reorder", "patch", "requantize", "tap", "thread", "reorder_thread")
-"""Nine fitted costs per number format. A tenth, the overhead of an operator, is measured."""
+"""Fitted costs; a number format has at most nine of them. A tenth, the overhead of an operator, is measured."""
 SIGNS_COSTS = {"u8u8": ("accumulate", "requantize", "copy"), "s8s8": ("mac", "scalar", "sum", "panel", "copy")}
 """Fitted costs of 8-bit operands of other signs than u8s8; the others are those of int8."""
 CHAIN = 64
 """Operators of the chain that it is measured on."""
+
+FILTER, FILTERS = (96, 28), 8
+"""Channels and size of the depthwise convolutions of a chain that `row` is measured on, and how many more it has."""
 
 COLD = (1280, 1024)
 """Depth and columns of the product whose weights are dropped from the caches: 5 MiB."""
@@ -147,6 +152,16 @@ def operator_seconds(quick: bool = False) -> float:
     return max(0.0, least[1] - least[0]) * 1e-9 / CHAIN
 
 
+def filter_seconds(quick: bool = False) -> float:
+    """A depthwise convolution in fp32 behind another, where nothing is moved to another layout: the slope of chains."""
+    rounds, seconds = (2, 0.02) if quick else (4, 0.05)
+    least = [
+        min(time_model(*filter_chain(FILTER, nodes), 1, seconds).least_ns for _ in range(rounds))
+        for nodes in (1, 1 + FILTERS)
+    ]
+    return max(0.0, least[1] - least[0]) * 1e-9 / FILTERS
+
+
 def cold_seconds(quick: bool = False) -> float:
     """What a page of weights from memory takes in a product of one row; nothing where caches cannot be emptied.
 
@@ -224,11 +239,31 @@ def _least_squares(rows: Array, target: Array) -> Array:
     return solution_all
 
 
-def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s: float = 0.0) -> LibraryFit:
+def row_cycles(machine: Document, call: float, filter_s: float) -> float:
+    """What the start of a row of a depthwise filter takes, given the time of one filter of a chain."""
+    channels, size = FILTER
+    names = "abc"
+    layers = [Conv2d(name, c=channels, h=size, w=size, k=channels, r=3, pad=1, groups=channels) for name in names]
+    cycles = []
+    for row in (0.0, 1.0):
+        document = deepcopy(machine)
+        document.override({"threads": 1, "precision": "fp32", "costs": {"call": call, "row": row}})
+        here = machine_of(document)
+        chains = [simulate(here, Workload("chain", layers[:n], graph=True)).summary.latency_s for n in (2, 3)]
+        cycles.append((chains[1] - chains[0]) * here.hz)
+    return float(max(0.0, (filter_s * here.hz - cycles[0]) / (cycles[1] - cycles[0])))
+
+
+def fit_library(
+    text: str, samples: Sequence[Sample], operator_s: float, page_s: float = 0.0, filter_s: float = 0.0
+) -> LibraryFit:
     """Fit the costs of the library that a machine file names, for each number format that was measured.
 
-    `operator_s` is what an operator takes beside its work, from `operator_seconds`; `page_s` what a page of weights
-    from memory takes, transfer included, from `cold_seconds`.
+    Parameters
+    ----------
+    operator_s, page_s, filter_s : float
+        What an operator takes beside its work, from `operator_seconds`; a page of weights from memory, transfer
+        included, from `cold_seconds`; a depthwise convolution behind another, from `filter_seconds`, 0: not measured.
     """
     machine = parse_yaml(text, "calibration")
     here = machine_of(machine)
@@ -255,8 +290,13 @@ def fit_library(text: str, samples: Sequence[Sample], operator_s: float, page_s:
             start = {name: known[name] for name in SIGNS_COSTS[dtype]}
             costs[dtype] = fit(machine, own, start)
         else:
-            start = {name: cost for name, cost in library.types[dtype].costs.items() if cost} | {"call": call}
-            costs[dtype] = {"call": call, **fit(machine, own, start)}
+            kind = library.types[dtype]
+            measured = {"call": call}
+            if kind.blocked and filter_s:
+                measured["row"] = float(f"{row_cycles(machine, call, filter_s):.4g}")
+            # The loads of a tap follow from the kernel's tile where images are blocked.
+            start = {name: cost for name, cost in kind.costs.items() if cost and not (kind.blocked and name == "tap")}
+            costs[dtype] = measured | fit(machine, own, start | measured)
         if "thread" in start and "thread" not in costs[dtype] and any(one.threads > 1 for one in samples):
             template = "{format} on several threads was too noisy: the thread costs of the library are used"
             notes.append(Message("calibrate.noisy_threads", template, {"format": dtype}))

@@ -14,7 +14,15 @@ from hwsim.kernels.probe import Timing, drop
 from hwsim.workload import Conv2d, Gemm, Layer
 from hwsim.workload.product import Product
 
-__all__ = ["chain_model", "operator_layers", "operator_model", "time_cold_product", "time_model", "time_operator"]
+__all__ = [
+    "chain_model",
+    "filter_chain",
+    "operator_layers",
+    "operator_model",
+    "time_cold_product",
+    "time_model",
+    "time_operator",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -60,15 +68,37 @@ def chain_model(nodes: int) -> tuple[bytes, dict[str, Array]]:
     return bytes(model.SerializeToString()), {names[0]: square[:1]}
 
 
+def filter_chain(shape: tuple[int, int], nodes: int) -> tuple[bytes, dict[str, Array]]:
+    """A chain of depthwise 3x3 convolutions over channels of size x size."""
+    onnx = import_module("onnx")
+    helper, kind, draw = onnx.helper, onnx.TensorProto.FLOAT, np.random.default_rng(0)
+    channels, size = shape
+    weights = draw.standard_normal((channels, 1, 3, 3), np.float32) / 3
+    names = [f"x{place}" for place in range(nodes + 1)]
+    image = [1, channels, size, size]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", [first, "w"], [then], pads=[1] * 4, group=channels)
+            for first, then in pairwise(names)
+        ],
+        "filters",
+        [helper.make_tensor_value_info(names[0], kind, image)],
+        [helper.make_tensor_value_info(names[-1], kind, image)],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString()), {names[0]: draw.standard_normal(image, np.float32)}
+
+
 def operator_layers(dtype: str) -> Iterator[Layer]:
     """The layers that constants are fitted on: in fp32, in int8 (u8s8), or in 8 bits of other signs.
 
-    Other signs share most costs with u8s8 and have kernels of few terms: every second layer tells them, without the
+    Other signs share most costs with u8s8 and have kernels of few terms: every third layer tells them, without the
     largest, as s8s8 takes ten times as long.
     """
     if dtype in SIGNED:
         left, right = SIGNED[dtype]
-        for layer in [one for one in operator_layers("int8") if one.macs <= MOST_MACS][::2]:
+        for layer in [one for one in operator_layers("int8") if one.macs <= MOST_MACS][::3]:
             yield layer.with_dtype(input=left, weight=right, output=left)
         return
     for m, n, k in PRODUCTS:

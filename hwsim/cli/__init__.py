@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
+from contextlib import suppress
 
 import click
 
@@ -19,7 +21,7 @@ from hwsim.cli.importer import import_
 from hwsim.cli.run import run
 from hwsim.cli.sweep import sweep
 from hwsim.cli.validate import validate
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, printable
 
 __all__ = ["cli", "main"]
 
@@ -49,12 +51,18 @@ for _command in (
 
 def main() -> None:
     """Run the command line: errors as text, exit 2 on bad input, never a traceback."""
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"hwsim: warning: {message}", err=True)
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+    # A closed stream is None: what is written there is lost, which is what was asked for.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end of the process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a character
     try:
-        cli.main(prog_name="hwsim", standalone_mode=False)
+        try:
+            cli.main(prog_name="hwsim", standalone_mode=False)
+        finally:
+            sys.stdout.flush()
     except click.exceptions.Abort:
         raise SystemExit(130) from None
     except click.ClickException as error:
@@ -62,13 +70,33 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     except HwsimError as error:
         for line in str(error).splitlines():
-            click.echo(f"hwsim: {line}", err=True)
+            _say(line)
         raise SystemExit(2) from None
     except BrokenPipeError:
-        sys.stderr.close()
+        _drop_output()
         raise SystemExit(0) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except MemoryError:
-        click.echo("hwsim: not enough memory for this input", err=True)
+        _say("not enough memory for this input")
         raise SystemExit(2) from None
+    except OSError as error:
+        _drop_output()
+        _say(f"{error.filename or 'standard output or a file'}: {error.strerror or error}")
+        raise SystemExit(2) from None
+    except Exception as error:
+        if os.environ.get("HWSIM_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}"
+        _say(f"a fault of hwsim itself, please report it (HWSIM_TRACEBACK=1 shows where): {what}")
+        raise SystemExit(2) from None
+
+
+def _say(line: str) -> None:
+    click.echo(f"hwsim: {printable(line)}", err=True)
+
+
+def _drop_output() -> None:
+    """Send what is left in the buffer of standard output nowhere, so that its end says nothing."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

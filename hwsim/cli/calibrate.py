@@ -78,8 +78,7 @@ def calibrate(
     restricts the instruction set.
 
     If onnxruntime is installed, single operators run through it, and the overheads of its kernels (call, reorder,
-    thread start, ...) are fitted: ten numbers for int8 and ten for fp32, and eight for 8-bit operands of other signs
-    (u8u8, s8s8), marked as fitted.
+    thread start, ...) are fitted: ten numbers for int8 and ten for fp32, marked as fitted.
 
     With --device cuda it measures the first CUDA device: GEMMs in each data type, L2 and DRAM copies and reads, empty
     kernels, in CUDA graphs if the library supports them. At most four constants of the generation are fitted.
@@ -109,6 +108,7 @@ def calibrate(
     from hwsim.calibration import (
         calibrate as measure,
         cold_seconds,
+        filter_seconds,
         fit_library,
         machine_text,
         measured_operators,
@@ -128,7 +128,8 @@ def calibrate(
         calibration, fit = measure(threads, quick, tell), None
         if runtime != "none":
             samples = measured_operators(calibration.threads, quick, tell)
-            fit = fit_library(machine_text(calibration), samples, operator_seconds(quick), cold_seconds(quick))
+            alone = operator_seconds(quick), cold_seconds(quick), filter_seconds(quick)
+            fit = fit_library(machine_text(calibration), samples, *alone)
     write(machine_text(calibration, fit), output)
     console = console_of(error=output == "-")
     _print(calibration, console)

@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from hwsim.cli.completion import names
-from hwsim.errors import InputError
+from hwsim.errors import InputError, printable
+from hwsim.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,6 +91,8 @@ def changes_of(pairs: tuple[str, ...]) -> dict[str, object]:
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
             raise InputError(f"--set must be key=value, as clocks.core='250 MHz', not {pair!r}")
+        if printable(pair) != pair:
+            raise InputError(f"--set must be printable text, not {pair!r}")
         changes[key] = value
     return changes
 
@@ -136,7 +139,4 @@ def write(text: str, target: str) -> None:
     if target == "-":
         click.echo(text, nl=not text.endswith("\n"))
         return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", target) from None
+    write_text(Path(target), text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from hwsim.engine.activity import Activity, Names, PipelineSpan, Record, ResourceTotals, StageKey, StageTotals
 from hwsim.engine.clock import Timebase
 from hwsim.engine.perfetto import trace
+from hwsim.files import write_text
 
 __all__ = ["Timeline", "concatenate"]
 
@@ -27,7 +28,7 @@ class Timeline(Activity):
 
     def to_perfetto(self, path: str | Path, timebase: Timebase | None = None) -> None:
         """Write what `to_json` returns into a file."""
-        Path(path).write_text(self.to_json(timebase), encoding="utf-8")
+        write_text(Path(path), self.to_json(timebase))
 
 
 def concatenate(parts: Iterable[tuple[str, Timeline]], timebase: Timebase | None = None) -> Timeline:

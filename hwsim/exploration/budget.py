@@ -10,6 +10,7 @@ from typing import Any
 
 from hwsim.errors import HwsimError, InputError
 from hwsim.exploration.grid import Grid
+from hwsim.files import read_text, write_text
 from hwsim.sweeps.runner import Runner
 
 __all__ = ["points_of", "sampler_and_points"]
@@ -51,8 +52,8 @@ def sampler_and_points(
     record = None
     if path is not None and path.is_file():
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = json.loads(read_text(path))
+        except (HwsimError, ValueError):
             record = None
     if (
         isinstance(record, dict)
@@ -64,10 +65,7 @@ def sampler_and_points(
         exhaustive = grid.all_points is not None and _seconds(runner, grid.all_points.tolist()) <= affordable_s
         if path is not None:
             choice = "exhaustive" if exhaustive else "model"
-            try:
-                path.write_text(json.dumps({"question": question, "chosen": choice}), encoding="utf-8")
-            except OSError as error:
-                raise HwsimError(f"{path}: cannot be written: {error.strerror or error}") from None
+            write_text(path, json.dumps({"question": question, "chosen": choice}))
     return ("exhaustive", size) if exhaustive else ("model", share)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hwsim.exploration.grid import Grid
 from hwsim.exploration.objectives import Objective, log_scaled
 from hwsim.exploration.sensitivity import sensitivity
+from hwsim.files import csv_cell, write_text
 from hwsim.message import Message
 from hwsim.report.pareto import front
 from hwsim.sweeps.evaluation import Outcome
@@ -183,10 +184,10 @@ class Exploration:
         files = [folder / f"{name}.front.csv", folder / f"{name}.front.json", folder / f"{name}.explored.csv"]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.front.to_csv(files[0], index=False, lineterminator="\n")
-            files[1].write_text(self.to_json(), encoding="utf-8")
         except OSError as error:
             raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        write_text(files[0], self.front.map(csv_cell).to_csv(index=False, lineterminator="\n"))
+        write_text(files[1], self.to_json())
         totals = self.results.totals(self.outcomes)
         write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), files[2])
         return files

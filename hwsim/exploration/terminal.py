@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hwsim.report.estimates import footnote, marked
-from hwsim.report.quantity import counted
+from hwsim.report.quantity import counted, title
 from hwsim.report.terminal import Column, print_folded
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ _HEADS = {
 }
 
 
+def _head(column: str) -> str:
+    """The name of an objective without the unit of its column, which its values do not have: 3.1 mJ of energy_pj."""
+    return _HEADS.get(column) or title(column)
+
+
 def sparkline(values: list[float]) -> str:
     """A curve in one line: a block per value, from the lowest value to 1."""
     low = min(values, default=0.0)
@@ -52,9 +57,7 @@ def _bar(share: float) -> str:
 
 def print_exploration(exploration: Exploration, console: Console) -> None:
     """Print an exploration, within 100 columns."""
-    goals = ", ".join(
-        f"{'max' if o.maximize else 'min'} {_HEADS.get(o.column, o.column)}" for o in exploration.objectives
-    )
+    goals = ", ".join(f"{'max' if o.maximize else 'min'} {_head(o.column)}" for o in exploration.objectives)
     numbers = exploration.front_numbers
     console.print(
         Text(f"{exploration.space.name}: Pareto front of {goals}, {counted(len(numbers), 'point')}", style="bold"),
@@ -90,7 +93,7 @@ def _print_front(exploration: Exploration, console: Console) -> None:
     results = {outcome.number: outcome.result or {} for outcome in exploration.outcomes}
     rows = [results[number] for number in numbers]
     columns = [o.column for o in exploration.objectives]
-    parts = [[Column(_HEADS.get(name, name), [marked(name, row) for row in rows], right=True)] for name in columns]
+    parts = [[Column(_head(name), [marked(name, row) for row in rows], right=True)] for name in columns]
     for parameter in exploration.space.parameters:
         if len(parameter.values) > 1:
             cells = [str(exploration.space.point(number).values[parameter.name]) for number in numbers]
@@ -108,7 +111,7 @@ def _print_sensitivity(exploration: Exploration, column: str, console: Console) 
     shares = [(name, share) for name, share in shares if not math.isnan(share)][:_BARS]
     if not shares or shares[0][1] < 0.001:
         return
-    console.print(Text(f"sensitivity of {_HEADS.get(column, column)} (share of its variance)", style="bold"))
+    console.print(Text(f"sensitivity of {_head(column)} (share of its variance)", style="bold"))
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, max_width=44, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True)

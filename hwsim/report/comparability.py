@@ -15,8 +15,11 @@ __all__ = ["common_libraries", "comparability"]
 
 def comparability(group: Group) -> Iterator[Message]:
     """Warnings where machines differ in their library or in what their energy is of, and those of duty cycles."""
-    for kind in dict.fromkeys(entry.kind for entry in group.entries):
-        yield from _library_warning([entry for entry in group.entries if entry.kind == kind])
+    kinds = dict.fromkeys(entry.kind for entry in group.entries)
+    for kind in kinds:
+        same = [entry for entry in group.entries if entry.kind == kind]
+        # --set is for all machines of the command, and kinds have no library in common.
+        yield from _library_warning(same, "--set " if len(kinds) == 1 else f"each {kind}+")
     yield from _energy_warning(group.entries)
     yield from _unclear(group)
     yield from _cycle_messages(group.entries)
@@ -30,7 +33,7 @@ def _differing(entries: Sequence[Entry], words: Sequence[str]) -> list[str]:
     return distinct if len(machines) > 1 and len(distinct) > 1 else []
 
 
-def _library_warning(entries: Sequence[Entry]) -> Iterator[Message]:
+def _library_warning(entries: Sequence[Entry], option: str) -> Iterator[Message]:
     libraries = _differing(entries, [entry.word("library_name") for entry in entries])
     if not libraries:
         return
@@ -39,7 +42,7 @@ def _library_warning(entries: Sequence[Entry]) -> Iterator[Message]:
     if common := common_libraries(entries):
         values |= {"library": common[0], "others": common[1:]}
         more = f" (or {common[1]}" + (f" and {len(common) - 2} more)" if common[2:] else ")") if common[1:] else ""
-        template += f"one for all: --set library={{library}}{more}"
+        template += f"one for all: {option}library={{library}}{more}"
     else:
         template += "no library that comes with hwsim runs on all: {libraries}"
     yield Message("compare.libraries", template, values, "warning")

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
+from hwsim.files import csv_cell
 from hwsim.message import Message, merged
 from hwsim.report.comparability import comparability
 from hwsim.report.groups import Entry, Group, entry_of, grouped, ratio
@@ -121,7 +122,7 @@ class Comparison:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_clean(row) for row in rows)
+        writer.writerows({name: csv_cell(cell) for name, cell in _clean(row).items()} for row in rows)
         return text.getvalue()
 
     def to_html(self) -> str:

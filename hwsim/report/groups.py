@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
+from hwsim.files import read_text
 from hwsim.report.quantity import battery_life, cycle_setting
 from hwsim.report.uncertainty import percent
-from hwsim.yaml_source import read_text
 
 if TYPE_CHECKING:
     from hwsim.report.report import Report

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsim.files import csv_cell, write_text
 from hwsim.report.result import RunResult
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ class Report(RunResult):
 
     def to_csv(self, path: str | Path | None = None) -> str | None:
         """The layers as CSV, into a file or as text."""
-        text = self.layers.to_csv(index=False)
+        text = self.layers.map(csv_cell).to_csv(index=False)
         if path is None:
             return str(text)
-        Path(path).write_text(str(text), encoding="utf-8")
+        write_text(Path(path), str(text))
         return None

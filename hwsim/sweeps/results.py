@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.files import csv_cell, write_file
 from hwsim.report.result import Summary
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
@@ -194,7 +194,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[dict[str, Any]], path: Path
         with temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({key: csv_cell(cell) for key, cell in row.items()} for row in rows)
 
     _replace_file(path, write)
 
@@ -212,14 +212,9 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     )
 
 
-def _replace_file(path: Path, write: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _replace_file(path: Path, write: Callable[[Path], object]) -> None:
     try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(
-            f"{path}: cannot be written: {error.strerror or error}. Finished points are in the store. Free "
-            "disk space and repeat the command"
-        ) from None
+        write_file(path, write)
+    except InputError as error:
+        text = f"{error}. Finished points are in the store. Free disk space and repeat the command"
+        raise StoreError(text) from None

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from hwsim.errors import Fault, InputError, nearest
+from hwsim.files import read_bytes
 from hwsim.machines import Machine, host_path, kinds, locate, machine_document, machine_names, read_machine
 from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
 from hwsim.yaml_source import Document
@@ -101,7 +102,7 @@ class MachineSource:
                 path = host_path(value, self.folder)
                 return f"{value}={MachineSource(value, machine_document(path), path.parent.absolute()).digest({})}\n"
         if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (self.folder / value).is_file():
-            return f"{value}={hashlib.sha256((self.folder / value).read_bytes()).hexdigest()}\n"
+            return f"{value}={hashlib.sha256(read_bytes(self.folder / value)).hexdigest()}\n"
         return ""
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,13 @@ __all__ = ["Sweep", "shard_of", "sweep"]
 Source = str | Path | Mapping[str, Any]
 
 _NOTES = 6
+_DIGITS = re.compile(r"[0-9]{1,7}\Z")
 
 
 def shard_of(text: str) -> tuple[int, int]:
     """Parse ``2/8``, the second of eight parts; raises InputError if invalid."""
     part, slash, parts = text.partition("/")
-    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts) <= 100_000):
+    if not (slash and _DIGITS.match(part) and _DIGITS.match(parts) and 1 <= int(part) <= int(parts) <= 100_000):
         raise InputError(f"a shard must be k/n with k from 1 to n, as 2/8, not {text!r:.40}")
     return int(part), int(parts)
 

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from hwsim import kernels
 from hwsim.errors import InputError
+from hwsim.files import read_bytes
 from hwsim.workload.tflite import Model, Operator, Tensor
+from hwsim.workload.tflite.file import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -349,7 +351,7 @@ def reference(model: Model, input_arrays: Sequence[Array]) -> dict[int, Array]:
 
 def _litert_model(model: Model) -> bytes:
     """The file; but new interpreters refuse a quantized axis beyond the tensor's rank, which old converters wrote."""
-    raw = Path(model.path).read_bytes()
+    raw = read_bytes(Path(model.path), MAX_FILE_BYTES)
     schema, flatbuffers = import_module("ai_edge_litert.schema_py_generated"), import_module("flatbuffers")
     table = schema.ModelT.InitFromPackedBuf(raw, 0)
     is_changed = False

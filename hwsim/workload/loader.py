@@ -9,11 +9,12 @@ from typing import Protocol
 
 import hwsim
 from hwsim.errors import Fault, HwsimWarning, InputError, nearest
+from hwsim.files import read_text
 from hwsim.message import Message, sentence
 from hwsim.workload.network import Workload
 from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
-from hwsim.yaml_source import Document, parse_yaml, read_text
+from hwsim.yaml_source import Document, parse_yaml
 
 __all__ = ["ModelFile", "library", "load_workload", "read_model", "trace_document", "workload_names"]
 

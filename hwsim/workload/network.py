@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TypeAlias
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, nearest, printable
 from hwsim.message import Message
 from hwsim.workload.layer import Layer, Shape, whole
 from hwsim.workload.lowering import lowered, lowering_notes
@@ -114,6 +114,7 @@ class Workload:
                 raise InputError(f"a network must have at most {MAX_LAYERS} layers", path=str(name))
         if not isinstance(name, str) or not name:
             raise InputError(f"the name of a network must be text, not {name!r:.60}")
+        name = printable(name)
         if not nodes:
             raise InputError("a network must have at least one layer", path=name)
         self.name = name

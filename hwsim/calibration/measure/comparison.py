@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.calibration.measure.nodes import GraphNode, cover, groups
+from hwsim.calibration.measure.nodes import GraphNode, cover, groups, parts_of
 from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, measure
 from hwsim.fields import check
+from hwsim.files import csv_cell
 from hwsim.message import Message, sentence
 from hwsim.units import format_si
 
@@ -123,7 +124,7 @@ class MeasuredComparison:
         lines += [(*names, "", "not predicted", name, "", time, "", "", "") for name, time in self.only_measured]
         total = self.predicted_s, run.latency_s, run.median_s, self.error
         lines.append((*names, "", "whole run", run.runtime, *total, ""))
-        csv.writer(text, lineterminator="\n").writerows(lines)
+        csv.writer(text, lineterminator="\n").writerows(map(csv_cell, line) for line in lines)
         return text.getvalue()
 
 
@@ -166,7 +167,8 @@ def comparison_of(
     covering = cover(measurement.optimized or _bare_nodes(measurement), measurement.original)
     rows, only_predicted, only_measured = [], [], []
     # Where no node was timed, no layer is missing.
-    for group in groups(layers, times, covering, layer_of) if measurement.nodes else ():
+    parts = parts_of(measurement.original, layer_of)
+    for group in groups(layers, times, covering, layer_of, parts) if measurement.nodes else ():
         if not group.nodes:
             only_predicted += [(name, results[name].latency_s) for name in group.layers]
         elif not group.layers:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 
-__all__ = ["Covering", "GraphNode", "Group", "cover", "groups"]
+__all__ = ["Covering", "GraphNode", "Group", "cover", "groups", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,10 @@ class GraphNode:
 Covering = Mapping[str, frozenset[str]]
 """Name of a node of the runtime -> names of the file's nodes that it does."""
 
-_SUFFIX = re.compile(r"(_token_\d+|_nchwc|/MatMulAddFusion|/MatMulScaleFusion/?|_nhwc)+$")
+_SUFFIX = re.compile(r"(_token_\d+|_nchwc|/[A-Za-z]+Fusion/?|_nhwc)+$")
 """Suffixes that onnxruntime's optimizers append to the name of a replaced node."""
+_FUSIONS = {"QuickGelu"}
+"""Kernels that no operator of the file has the name of."""
 
 
 _MOVES = {"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -47,9 +50,27 @@ def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
         if ran.name in roots:
             # Whether it reads another node's output under a name of the runtime's own.
             is_renamed = any(tensor in outputs and tensor not in writer for tensor in ran.inputs)
-            covers[ran.name] |= _above(roots[ran.name], roots_in_use, writer, ran.op if is_renamed else "")
+            upto = ran.op if is_renamed and ran.op not in _FUSIONS else ""
+            covers[ran.name] |= _above(roots[ran.name], roots_in_use, writer, upto)
     _absorb(runtime, file, writer, covers)
+    _adopt(runtime, covers)
     return {name: frozenset(names) for name, names in covers.items()}
+
+
+def _adopt(runtime: Sequence[GraphNode], covers: dict[str, set[str]]) -> None:
+    """Give changes of layout to the node whose layout they serve: its input or its output is moved."""
+    maker = {output: ran for ran in runtime for output in ran.outputs}
+    reader = {tensor: ran for ran in reversed(runtime) for tensor in ran.inputs}
+    for ran in runtime:
+        if covers[ran.name] or ran.op not in _MOVES:
+            continue
+        before = next((maker[tensor] for tensor in ran.inputs if tensor in maker), None)
+        after = next((reader[tensor] for tensor in ran.outputs if tensor in reader), None)
+        to_input = ran.op == "ReorderInput" or ran.name.startswith("gemm_input")
+        order = (after, before) if to_input else (before, after)
+        owner = next((node for node in order if node is not None and covers[node.name]), None)
+        if owner is not None:
+            covers[ran.name] = set(covers[owner.name])
 
 
 def _roots(
@@ -129,7 +150,25 @@ class Group:
     nodes: tuple[str, ...]
 
 
-def groups(layers: Iterable[str], nodes: Iterable[str], covering: Covering, layer_of: Mapping[str, str]) -> list[Group]:
+def parts_of(file: Sequence[GraphNode], layer_of: Mapping[str, str]) -> dict[str, str]:
+    """Name of a node of the file that is no layer -> the layer of the node before it."""
+    writer = {output: node.name for node in file for output in node.outputs}
+    parts: dict[str, str] = {}
+    for node in file:
+        before = next((writer[tensor] for tensor in node.inputs if tensor in writer), "")
+        layer = layer_of.get(before) or parts.get(before)
+        if node.name not in layer_of and layer:
+            parts[node.name] = layer
+    return parts
+
+
+def groups(
+    layers: Iterable[str],
+    nodes: Iterable[str],
+    covering: Covering,
+    layer_of: Mapping[str, str],
+    parts: Mapping[str, str] = MappingProxyType({}),
+) -> list[Group]:
     """The smallest groups of layers and nodes of the runtime that belong together, in the layers' order.
 
     Parameters
@@ -140,6 +179,8 @@ def groups(layers: Iterable[str], nodes: Iterable[str], covering: Covering, laye
         From `cover`.
     layer_of : mapping
         Name of a node of the file -> the layer that it became.
+    parts : mapping
+        Name of another node of the file -> the layer that it was fused into.
     """
     layers, nodes = list(layers), list(nodes)
     parent: dict[tuple[str, str], tuple[str, str]] = {}
@@ -151,9 +192,10 @@ def groups(layers: Iterable[str], nodes: Iterable[str], covering: Covering, laye
         return key
 
     for node in nodes:
-        for original in covering.get(node, ()):
-            if original in layer_of:
-                parent[top(("node", node))] = top(("layer", layer_of[original]))
+        names = [layer_of[name] for name in covering.get(node, ()) if name in layer_of]
+        # What the reader of the file fused and the runtime did not: a part of the layer that it was fused into.
+        for layer in names or [parts[name] for name in covering.get(node, ()) if name in parts]:
+            parent[top(("node", node))] = top(("layer", layer))
     members: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for kind, names in (("layer", layers), ("node", nodes)):
         for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwsim.machines.cpu.contention import waits_of
 from hwsim.machines.cpu.kernel import Kernel
@@ -46,8 +46,10 @@ def contexts_of(
     smaller cores, empty if no stream runs there.
     """
     placement = Placement(spec, sum(kernel.weight_bytes for kernel in kernels))
-    layouts = places_of(workload, kernels[0].model.library.layout)
-    places = [layouts[layer.name] for layer in workload]
+    floats = {layer.name for layer, kernel in zip(workload, kernels, strict=True) if kernel.model.dtype == "fp32"}
+    layouts = places_of(workload, kernels[0].model.library.layout, floats)
+    cold = placement.weights is not None and placement.weights > kernels[0].model.l2_size
+    places = [replace(layouts[layer.name], cold=cold) for layer in workload]
     cycles = _cycles(kernels, places, placement)
     if spec.memories["l3"].kept is not None:
         # What is evicted depends on the time of an inference, here that of one without evictions.

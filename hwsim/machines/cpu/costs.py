@@ -11,6 +11,7 @@ from hwsim.machines.cpu.kernel import Kernel
 from hwsim.machines.cpu.layout import ALONE, Place
 from hwsim.machines.cpu.tiles import Walk, pieces, walk
 from hwsim.machines.cpu.work import Share, Work, transcendental
+from hwsim.workload import Layer
 from hwsim.workload.product import Product, Stream
 
 __all__ = ["BOUNDS", "ThreadCost", "level_of", "spend"]
@@ -29,6 +30,7 @@ BOUNDS: dict[str, str] = {
     "latency": "latency",
     "l2": "l2",
     "loads": "load ports",
+    "rows": "row starts",
     "accumulate": "accumulators",
     "outputs": "outputs",
     "requantize": "requantize",
@@ -40,6 +42,10 @@ _PAGE = 4096
 _MANY_ROWS = 16
 _LOOP_BYTES = 16  # of a vector of the least instruction set that a library is compiled for
 _TASKS = 5  # of a convolution, for each thread
+_OWN_PASS = {"div": "divide", "transpose": "transpose", "resize": "resize"}
+"""Functions of passes that have a cost of their own."""
+_TAPS_AT_A_TIME = 6
+"""Outputs of a pool side by side, whose chains of maxima or sums overlap."""
 
 
 @dataclass(slots=True)
@@ -79,14 +85,7 @@ def _multiply(
     cycles, cost, threads = result.cycles, model.cost, share.threads
     outputs = work.b * work.m * work.n
     if work.depthwise:
-        taps = (work.live if model.library.padding == "skip" else work.macs) / threads
-        lanes = model.ports.lanes
-        channels = work.b * work.n
-        whole = channels // lanes * lanes if cost("rest") else channels
-        vectors = taps * (whole / channels) / lanes if whole else 0.0
-        cycles["loads"] += cost("tap") * vectors * model.ports.vector_bytes / model.l1_load
-        cycles["loads"] += cost("rest") * taps * (1 - whole / channels)
-        cycles["outputs"] += cost("output") * outputs / lanes / threads if model.type.efficiency else 0.0
+        _depthwise(work, model, threads, cycles)
         cycles["requantize"] += cost("requantize") * outputs / threads if model.signs else 0.0
         return
     if model.compiled:
@@ -157,6 +156,32 @@ def _loop(work: Work, model: CoreModel, share: Share, result: ThreadCost) -> Non
     _around(work, model, share.threads, cycles)
 
 
+def _depthwise(work: Work, model: CoreModel, threads: int, cycles: dict[str, float]) -> None:
+    """Add the cycles of a depthwise filter: loads of each tap, starts of rows, pointers to pixels, outputs."""
+    cost, lanes = model.cost, model.ports.lanes
+    channels, pixels = work.b * work.n, work.m / threads
+    taps = (work.live if model.library.padding == "skip" else work.macs) / channels / threads
+    vectors, rest = channels / lanes, 0
+    if model.type.blocked:
+        vectors = float(-(-channels // lanes))  # channels are padded
+    elif cost("rest"):
+        # What fills half a vector takes as long as two; what is left goes one by one.
+        whole, left = divmod(channels, lanes)
+        half, rest = divmod(left, lanes // 2)
+        vectors = float(whole + 2 * half)
+    cycles["loads"] += cost("tap") * taps * vectors * model.ports.vector_bytes / model.l1_load
+    cycles["loads"] += cost("rest") * taps * rest
+    # Short rows do not overlap at all: at most a cycle for each of their taps.
+    cycles["rows"] += vectors * min(cost("row") * work.rows / threads, taps)
+    if model.type.blocked:
+        # A stride reads more lines than it writes: their way into L1 holds its port.
+        cycles["loads"] += max(0, work.inputs - channels * work.m) / threads * model.word / model.l1_load
+    else:
+        cycles["outputs"] += cost("output") * vectors * pixels
+    if model.type.efficiency is None and not model.type.blocked:
+        cycles["patches"] += cost("patch") * pixels * work.taps
+
+
 def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
@@ -170,6 +195,39 @@ def _pass(model: CoreModel, values: float, cost: ThreadCost) -> None:
         cost.cycles["l3"] += moved / model.l3
     else:
         cost.cycles["dram"] += moved / model.dram
+
+
+def _pool(layer: Layer, part: float, model: CoreModel, cycles: dict[str, float]) -> None:
+    """Add the cycles of a pool: one load for each tap, or the latency of a chain where outputs are few."""
+    # Of 8-bit values, loops that are compiled for every processor.
+    lanes = model.ports.vector_bytes // model.word if model.word > 1 else _LOOP_BYTES
+    taps = layer.ops / max(1, layer.outputs)
+    vectors = layer.outputs * part / lanes
+    together = min(_TAPS_AT_A_TIME, layer.output.shape[-1])
+    each = max(model.ports.vector_bytes / model.l1_load, model.ports.latency / together)
+    cycles["loads"] += each * taps * vectors
+
+
+def _values(layer: Layer, x: Stream, model: CoreModel) -> float:
+    """Cycles of one inference of a pass over values, beside the way of the values through the caches."""
+    own = _OWN_PASS.get(x.function, "")
+    if model.cost(own):
+        return model.cost(own) * layer.outputs
+    # Joined 8-bit tensors are scaled, through a table.
+    return model.cost("value") * layer.inputs * (2 if x.kind == "concat" and model.word == 1 else 1)
+
+
+def _functions(layer: Layer, x: Product | Stream, model: CoreModel, place: Place) -> float:
+    """Cycles of one inference for functions: by the vector, and by the row that is summed before it is scaled."""
+    cost, lanes = model.cost, model.ports.lanes
+    if place.merged == "skip":
+        return cost("skip") * layer.outputs
+    if isinstance(x, Stream) and x.kind in ("softmax", "norm") and x.axis == "last" and cost("line"):
+        softmax, size = x.kind == "softmax", layer.output.shape[-1]
+        row = cost("line") + size % lanes * cost("tail") * softmax
+        vectors = cost("softmax" if softmax else "function") * layer.outputs / lanes
+        return vectors + row * layer.outputs / size * (softmax or x.function in ("layer", "rms"))
+    return cost("function") * transcendental(layer.lower(1)) / lanes
 
 
 def _loop_of_function(model: CoreModel, each: float, values: float, cost: ThreadCost) -> None:
@@ -187,14 +245,17 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
     `home` is the bytes of weights in the thread's own cache and in the shared one.
     """
     result = ThreadCost(defaultdict(float))
-    if kernel.fused:
+    if kernel.fused or place.merged == "absorbed":
         return result
     layer, batch, work, model = kernel.layer, kernel.batch, kernel.work, kernel.model
     library, cost, threads = model.library, model.cost, share.threads
     cycles = result.cycles
     x = layer.lower(batch)
     pool = isinstance(x, Stream) and x.kind == "pool"
-    cycles["call"] = cost("call") + place.session * cost("session")
+    if place.merged == "accumulated":
+        _pass(model, layer.outputs * batch / threads, result)
+        return result
+    cycles["call"] = cost("call") + place.session * cost("session") + place.cold * cost("cold")
     if threads > 1:
         first = cost("conv_thread" if pool or (work is not None and work.conv) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
@@ -221,14 +282,19 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
         if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads
     elif pool and not library.fuses:
-        cycles["loads"] += layer.ops * batch / threads * model.word / model.l1_load
+        _pool(layer, batch / threads, model, cycles)
         _pass(model, (layer.inputs + layer.outputs) * batch / threads, result)
     elif pool:
         cycles["outputs"] += cost("output") * layer.outputs * batch / model.ports.lanes / threads
     elif isinstance(x, Stream) and x.kind != "gather" and not transcendental(x):
         _pass(model, (layer.inputs + layer.outputs) * batch / threads, result)
-        cycles["outputs"] += cost("value") * layer.outputs * batch / threads
-    cycles["functions"] += cost("function") * transcendental(x) / model.ports.lanes / threads
+        cycles["outputs"] += _values(layer, x, model) * batch / threads
+        if x.kind == "elementwise" and x.activation != "none":
+            # A pass of its own over what the first one wrote.
+            cycles["call"] += cost("call")
+            _pass(model, 2 * layer.outputs * batch / threads, result)
+            cycles["outputs"] += cost("value") * layer.outputs * batch / threads
+    cycles["functions"] += _functions(layer, x, model, place) * batch / threads
     if library.lines is not None and (work is not None or pool):
         over = max(0.0, (layer.inputs + layer.outputs) * model.word * batch / threads - model.l2_size)
         cycles["spill"] += over * model.l3_latency / (64 * library.lines)

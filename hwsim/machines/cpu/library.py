@@ -42,11 +42,20 @@ COSTS: dict[str, str] = {
     "activate": "output of a convolution whose activation, other than relu, is a pass of its own",
     "turn": "value that a softmax moves to the last axis from the one next to it, and as much back",
     "scatter": "value that a softmax moves to the last axis from one far from it, and as much back",
-    "value": "value of an operator without MACs that is neither pooled nor a function",
+    "value": "value that an operator without MACs reads, neither pooled nor a function",
     "tap": "load of a vector for each tap of a depthwise filter (loads, not cycles)",
     "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
     "restart": "4 KiB page of weights that come from DRAM, however few the rows of a tile",
     "rest": "channel and tap of a depthwise filter that fills no vector",
+    "row": "vector of channels and row of outputs of a depthwise filter: the start of the kernel and the edges",
+    "cold": "operator of a network that L2 does not hold: first lines of code, descriptors and parameters",
+    "transpose": "value that is transposed",
+    "resize": "value of a resized image",
+    "divide": "value of a division, which is no pass at the bandwidth of the caches",
+    "softmax": "vector of a softmax, where `line` is given",
+    "line": "row of a softmax or normalization",
+    "tail": "value of a row of a softmax that fills no vector",
+    "skip": "value of a sum that is normalized in one kernel",
     "copy": "byte of a patch that is copied, where no kernel reads the pixels in place",
     "mac": "MAC of a loop that is compiled for every processor",
     "scalar": "MAC of such a loop that fills no vector of 16 bytes",
@@ -106,13 +115,14 @@ class TypeSpec(Spec):
 
     With an `efficiency`, kernels are generated for each shape, so that tiles fit it: MACs take that share of the ports'
     rate. Without, the tiles are walked as they are. `signs` are the kernels for 8-bit operands of other signs than
-    u8s8, unsigned activations by signed weights. `functions` are the activations with a loop of their own: cycles of a
-    value.
+    u8s8, unsigned activations by signed weights. `blocked` images lie in blocks of a vector of channels. `functions`
+    are the activations with a loop of their own: cycles of a value.
     """
 
     gemm: TileSpec
     conv: TileSpec
     efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
+    blocked: bool = False
     costs: Costs
     signs: dict[Annotated[str, OneOf(SIGNS)], SignsSpec] = {}
     functions: dict[Name, Cost] = {}

@@ -27,6 +27,10 @@ class Work:
         What it is; a depthwise layer is one product of one column for each channel.
     macs, live : int
         MACs by the shape, and those whose input is not in the padding.
+    rows : int
+        Rows of output positions of each product of a convolution.
+    inputs : int
+        Values of the image of a convolution.
     joint : bool
         Whether all threads do each product together: those of steps, and those of experts.
     in_place : bool
@@ -44,6 +48,8 @@ class Work:
     macs: int
     live: int
     joint: bool = False
+    rows: int = 0
+    inputs: int = 0
     in_place: bool = False
 
 
@@ -93,7 +99,10 @@ def work_of(layer: Layer, batch: int) -> Work | None:
     live *= live_taps(g.w, g.s, g.stride[1], g.pad[1], g.q, g.dilation[1])
     live *= g.k * g.channels * batch
     in_place = g.taps == 1 and g.stride == (1, 1) and not any(g.pad)
-    return Work(x.b, x.m, x.n, x.k, g.taps, g.channels, True, g.depthwise, x.macs, live, in_place=in_place)
+    return Work(
+        x.b, x.m, x.n, x.k, g.taps, g.channels, True, g.depthwise, x.macs, live,
+        rows=x.m // g.q, inputs=layer.inputs * batch, in_place=in_place,
+    )  # fmt: skip
 
 
 def transcendental(x: Product | Stream) -> int:

@@ -69,7 +69,8 @@ def _conv(layer: Layer, x: Product, shape: Geometry, drop: bool) -> dict[str, fl
     macs = live_macs(layer, drop)
     if shape.depthwise:
         kernel = "window_mac" if (shape.r, shape.s) != (3, 3) else "depthwise_mac"
-        return {kernel if shape.k == shape.c else "multiplied_mac": macs, "depthwise_output": outputs}
+        inside = macs * _taps_inside(shape) // (pixels * shape.taps)
+        return {kernel if shape.k == shape.c else "multiplied_mac": inside, "depthwise_output": outputs}
     units: dict[str, float] = {"output": outputs}
     channels = shape.c - x.dead_in * drop
     if shape.taps == 1:
@@ -81,6 +82,20 @@ def _conv(layer: Layer, x: Product, shape: Geometry, drop: bool) -> dict[str, fl
     if gathers:
         units |= {"patch": pixels * shape.taps * shape.groups, "patch_byte": pixels * shape.taps * channels}
     return units
+
+
+def _taps_inside(shape: Geometry) -> int:
+    """Taps of all positions that lie on the image: kernels of depthwise layers skip those on padding."""
+
+    def inside(size: int, outputs: int, taps: int, axis: int) -> int:
+        stride, counted = shape.stride[axis], 0
+        for tap in range(taps):
+            start = tap * shape.dilation[axis] - shape.pad[axis]
+            first, end = max(-(start // stride), 0), (size - 1 - start) // stride + 1
+            counted += max(min(end, outputs) - first, 0)
+        return counted
+
+    return inside(shape.h, shape.p, shape.r, 0) * inside(shape.w, shape.q, shape.s, 1)
 
 
 def _live_out(x: Product, shape: Geometry | None, drop: bool) -> int:

@@ -63,7 +63,7 @@ class PeArray(Machine):
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
         "latency": (Level(("machine",), "network", "this chip"),),
         "power": (
-            Level(("machine",), "layer", "this chip, which its power was fitted on"),
+            Level(("machine",), "layer", "layers in its fit"),
             Level(("machine",), "network", "this chip"),
             Level((), "network", "other chips, priced from tables", measured=False),
         ),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import InputError
+from hwsim.files import FileView
 from hwsim.workload.layer import Shape
 from hwsim.workload.number_format import type_bits
 from hwsim.workload.onnx.wire import ArraySpan
@@ -203,7 +204,7 @@ def stored_constant(
     return Constant(shape, dtype, dtype, read, None if dtype.startswith(("float8", "float4")) else real)
 
 
-def tensor_constant(tensor: Any, dtype: str, owner: str, file: Source, span: ArraySpan | None) -> Constant:
+def tensor_constant(tensor: Any, dtype: str, owner: str, file: FileView, span: ArraySpan | None) -> Constant:
     """The constant of a TensorProto; `span` is the place of its array in the file, if it was not parsed."""
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
@@ -212,7 +213,7 @@ def tensor_constant(tensor: Any, dtype: str, owner: str, file: Source, span: Arr
         return stored_constant(shape, dtype, owner, None, 0)
     if span is not None and span.field == "raw":
         return stored_constant(
-            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, span.size, span.offset), span.size
+            shape, dtype, owner, lambda: np.frombuffer(file.read(span.offset, span.size), np.uint8), span.size
         )
     if tensor.raw_data:
         raw = np.frombuffer(tensor.raw_data, np.uint8)
@@ -222,12 +223,9 @@ def tensor_constant(tensor: Any, dtype: str, owner: str, file: Source, span: Arr
         if dtype not in dtypes:
             raise InputError(f"values of {dtype} must not be stored as {span.field}", path=owner)
         return stored_constant(
-            shape, dtype, owner, lambda: np.frombuffer(file, np.uint8, span.size, span.offset), span.size
+            shape, dtype, owner, lambda: np.frombuffer(file.read(span.offset, span.size), np.uint8), span.size
         )
     return stored_constant(shape, dtype, owner, *_fields(tensor, dtype, owner))
-
-
-Source: TypeAlias = "bytes | memoryview"
 
 
 def _fields(tensor: Any, dtype: str, owner: str) -> tuple[Reader, int]:

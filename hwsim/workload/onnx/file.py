@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import Fault, InputError
+from hwsim.files import FileView
 from hwsim.workload.number_format import type_bits
 from hwsim.workload.onnx.constants import Constant, stored_constant, tensor_constant
 from hwsim.workload.onnx.nodes import free, inline_functions, sort_operators, unique
@@ -30,20 +29,12 @@ def read_file(path: Path) -> OnnxFile:
     except ImportError:
         raise InputError("needs the extra: pip install 'hwsim[onnx]'", str(path)) from None
     try:
-        if not path.is_file():
-            raise InputError("must be a file, not a directory or a device" if path.exists() else "is not there")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InputError(f"must be at most {MAX_FILE_BYTES // 2**30} GiB")
-        if not size:
+        data = FileView(path, MAX_FILE_BYTES)
+        if not len(data):
             raise InputError("must be an ONNX file; it is empty")
-        with path.open("rb") as stream:
-            data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         return _Reader(str(path), data).read()
     except InputError as error:
         raise _at(path, error) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
 
 
 def _at(path: Path, error: InputError) -> InputError:
@@ -51,7 +42,7 @@ def _at(path: Path, error: InputError) -> InputError:
 
 
 class _Reader:
-    def __init__(self, path: str, data: memoryview) -> None:
+    def __init__(self, path: str, data: FileView) -> None:
         self.path = path
         self.data = data
 
@@ -89,7 +80,7 @@ class _Reader:
         unique(inputs, operators, constants)
         in_order = sort_operators(operators, {*constants, *(value.name for value in inputs)}, outputs)
         return OnnxFile(
-            self.path, "sha256:" + hashlib.sha256(self.data).hexdigest(), len(self.data),
+            self.path, f"sha256:{self.data.sha256()}", len(self.data),
             text(f"{model.producer_name} {model.producer_version}".strip()), opsets, in_order, constants, inputs,
             outputs, value_info, self.external,
         )  # fmt: skip

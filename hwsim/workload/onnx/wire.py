@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from hwsim.errors import InputError
+from hwsim.files import FileView
 
 __all__ = ["ArraySpan", "slim"]
 
-Source: TypeAlias = "bytes | memoryview"
 
 #: Arrays of at least this size stay in the file.
 LARGE_BYTES = 4096
@@ -39,7 +38,7 @@ class ArraySpan:
 
 
 class _Walk:
-    def __init__(self, data: Source) -> None:
+    def __init__(self, data: FileView) -> None:
         self.data = data
         self.fields = 0
         self.copied_bytes = 0
@@ -47,7 +46,7 @@ class _Walk:
     def varint(self, at: int, end: int) -> tuple[int, int]:
         value = shift = 0
         while at < end and shift < 70:
-            byte = self.data[at]
+            byte = self.data.at(at)
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
@@ -86,7 +85,7 @@ class _Walk:
         self.copied_bytes += end - start
         if self.copied_bytes > MAX_SLIM_BYTES:
             raise InputError(f"must have at most {MAX_SLIM_BYTES // 2**20} MiB beside the arrays of its initializers")
-        return bytes(self.data[start:end])
+        return self.data.read(start, end - start)
 
 
 def _field(number: int, content: bytes) -> bytes:
@@ -97,7 +96,7 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes(head) + bytes([size]) + content
 
 
-def slim(data: Source) -> tuple[bytes, dict[int, ArraySpan]]:
+def slim(data: FileView) -> tuple[bytes, dict[int, ArraySpan]]:
     """The serialized model without its large arrays, and the arrays by the initializer's index.
 
     Raises

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import InputError
+from hwsim.files import read_bytes
 from hwsim.workload.number_format import type_bits
 
 __all__ = ["Budget", "Operator", "Quantization", "Tensor", "TfliteFile", "read_tables"]
@@ -163,21 +164,13 @@ def read_tables(path: Path) -> TfliteFile:
     except ImportError:
         raise InputError("needs the extra: pip install 'hwsim[tflite]'", str(path)) from None
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise InputError("must be a file, not a directory or a device")
-        if size > MAX_FILE_BYTES:
-            raise InputError(f"must be at most {MAX_FILE_BYTES // 2**20} MiB")
-        with path.open("rb") as stream:
-            raw = stream.read(size)
+        raw = read_bytes(path, MAX_FILE_BYTES)
         if len(raw) < 8 or raw[4:8] != b"TFL3":
             raise InputError(f"must be a TFLite file, with 'TFL3' at byte 4, not {raw[4:8]!r}")
         return _Reader(str(path), raw, tflite).read()
     except InputError as error:
         faults = [(fault.path, fault.message) for fault in error.faults]
         raise InputError("; ".join(": ".join(filter(None, fault)) for fault in faults), str(path)) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
     except _BROKEN:
         raise InputError("must be a whole TFLite file; a table of it leads outside or is cut off", str(path)) from None
 

@@ -1,0 +1,126 @@
+"""Kernels of ONNX Runtime by what a graph makes of them: depthwise filters, blocks of channels, joined operators."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hwsim
+from hwsim.machines.cpu.layout import places_of
+from hwsim.workload.network import Node
+
+CHAINS = Path(__file__).parent / "data" / "zen4_chains.csv"
+ZEN4 = {"threads": 1, "clocks.core": "3.694 GHz"}
+
+
+def depthwise(name: str, channels: int, size: int, stride: int = 1) -> hwsim.Layer:
+    return hwsim.Conv2d(name, c=channels, h=size, w=size, k=channels, r=3, pad=1, groups=channels, stride=stride)
+
+
+def seconds(dtype: str, layers: list[hwsim.Layer]) -> float:
+    machine = hwsim.load_machine("epyc_zen4", set=ZEN4 | {"precision": dtype})
+    return hwsim.simulate(machine, hwsim.Workload("chain", layers, graph=True)).summary.latency_s
+
+
+def slope(dtype: str, channels: int, size: int) -> float:
+    """Microseconds of a depthwise layer between others."""
+    layers = [depthwise(name, channels, size) for name in "abc"]
+    return (seconds(dtype, layers) - seconds(dtype, layers[:2])) * 1e6
+
+
+@pytest.mark.parametrize(("dtype", "mean", "most"), [("fp32", 0.08, 0.15), ("int8", 0.09, 0.25)])
+def test_depthwise_filters_of_zen4_by_costs_that_were_fitted_on_zen5(dtype: str, mean: float, most: float) -> None:
+    """8 to 960 channels, of which some fill no vector, on maps of 7 to 64; no row is in a fit."""
+    rows = pd.read_csv(CHAINS, comment="#")
+    rows = rows[rows.dtype == dtype]
+    errors = np.array([slope(dtype, row.channels, row.size) / row.us - 1 for row in rows.itertuples()])
+    assert np.mean(np.abs(errors)) <= mean
+    assert np.max(np.abs(errors)) <= most
+
+
+def test_blocked_channels_are_padded_to_a_vector() -> None:
+    """Measured: 8 and 16 channels of 64 x 64 take 13.9 and 14.2 us, 24 and 32 take 27.5 and 28.8 us."""
+    assert slope("fp32", 8, 64) == pytest.approx(slope("fp32", 16, 64), rel=0.01)
+    assert slope("fp32", 24, 64) == pytest.approx(2 * slope("fp32", 16, 64), rel=0.05)
+
+
+def test_channels_beyond_eights_go_one_by_one_in_int8() -> None:
+    """Measured: 276 channels take 2.24 times as long as 272."""
+    assert slope("int8", 276, 28) / slope("int8", 272, 28) == pytest.approx(2.24, rel=0.15)
+
+
+@pytest.mark.parametrize("channels", [1, 7, 31, 127, 257])
+def test_depthwise_filters_never_take_less_for_larger_maps(channels: int) -> None:
+    for dtype in ("fp32", "int8"):
+        times = [slope(dtype, channels, size) for size in (5, 7, 13, 29)]
+        assert times == sorted(times)
+
+
+def network(*nodes: tuple[hwsim.Layer, tuple[str, ...]]) -> hwsim.Workload:
+    return hwsim.Workload("net", [Node(layer, inputs) for layer, inputs in nodes], graph=True)
+
+
+CONV = hwsim.Conv2d("conv", c=32, h=14, w=14, k=32, r=3, pad=1)
+NEXT = hwsim.Conv2d("next", c=32, h=14, w=14, k=32, r=3, pad=1)
+SHAPE = (32, 14, 14)
+
+
+def sigmoid(name: str) -> hwsim.Layer:
+    return hwsim.Activation(name, shape=SHAPE, type="sigmoid")
+
+
+def joined(name: str, kind: str, n: int = 2) -> hwsim.Layer:
+    return hwsim.Elementwise(name, shape=SHAPE, type=kind, n=n)
+
+
+def merged(workload: hwsim.Workload, floats: set[str] | None = None) -> dict[str, str]:
+    places = places_of(workload, "reorder", {layer.name for layer in workload} if floats is None else floats)
+    return {name: place.merged for name, place in places.items() if place.merged}
+
+
+def test_a_gate_is_one_pass_with_its_sigmoid_in_floats_alone() -> None:
+    silu = network((CONV, ()), (sigmoid("gate"), ("conv",)), (joined("silu", "mul"), ("conv", "gate")))
+    assert merged(silu) == {"silu": "absorbed"}
+    assert merged(silu, set()) == {}
+    other = network(
+        (CONV, ()), (NEXT, ("conv",)), (sigmoid("gate"), ("conv",)), (joined("product", "mul"), ("next", "gate"))
+    )
+    assert merged(other) == {}
+
+
+def test_a_shortcut_is_added_by_the_convolution_before_it() -> None:
+    assert merged(network((CONV, ()), (NEXT, ("conv",)), (joined("sum", "add"), ("conv", "next")))) == {
+        "sum": "accumulated"
+    }
+    twice = network(
+        (CONV, ()),
+        (NEXT, ("conv",)),
+        (joined("sum", "add"), ("conv", "next")),
+        (joined("more", "add"), ("next", "sum")),
+    )
+    assert "sum" not in merged(twice)  # two layers read what both convolutions wrote
+
+
+def test_a_sum_with_its_normalization_takes_one_value_at_a_time() -> None:
+    rows = (128, 768)
+    norm = hwsim.Normalization("norm", shape=rows)
+    first, second = (hwsim.Gemm(name, m=128, n=768, k=768) for name in ("first", "second"))
+    total = hwsim.Elementwise("sum", shape=rows, type="add", n=2)
+    workload = network((first, ()), (second, ("first",)), (total, ("first", "second")), (norm, ("sum",)))
+    assert merged(workload) == {"sum": "absorbed", "norm": "skip"}
+    machine = hwsim.load_machine("epyc_zen4", set=ZEN4 | {"precision": "fp32"})
+    report = hwsim.simulate(machine, workload)
+    times = {row["layer"]: row["latency_s"] for row in report.rows}
+    assert times["sum"] == 0
+    assert times["norm"] == pytest.approx(484e-6, rel=0.1)  # measured: 484 us, 496 us
+
+
+def test_a_sum_with_a_value_leaves_the_layout_of_blocks() -> None:
+    """ReorderOutput, Add, ReorderInput: measured in a text recognizer; a sum of two images stays in blocks."""
+    value = network((CONV, ()), (joined("plus", "add", 1), ("conv",)), (NEXT, ("plus",)))
+    places = places_of(value, "reorder", {"conv", "plus", "next"})
+    assert places["conv"].edges[1]
+    assert places["next"].edges[0]
+    images = network((CONV, ()), (NEXT, ("conv",)), (joined("sum", "add"), ("conv", "next")))
+    assert not places_of(images, "reorder", {"conv", "sum", "next"})["next"].edges[0]
