@@ -141,6 +141,23 @@ def test_weights_of_the_ra8d1_wait_for_its_flash() -> None:
     assert 0.4 < report.layers.flash_cycles.sum() / report.summary.cycles < 0.6
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "milliwatts", "within"),
+    [
+        ("nucleo_l4r5zi_p", {}, 25.622, 0.2),
+        ("nucleo_l4r5zi_p", {"clocks.core": "70 MHz"}, 22.719, 0.08),
+        ("stm32u575", {"library": "x-cube-ai-10"}, 11.4741, 0.03),
+    ],
+)
+def test_mean_power_of_the_streaming_wake_word(
+    name: str, changes: dict[str, str], milliwatts: float, within: float
+) -> None:
+    """Energy of a run over its 1202 s, MLPerf Tiny v1.3: audio comes by DMA while the core sleeps between windows."""
+    report = hwsim.simulate(hwsim.load_machine(name, set=changes), hwsim.load_workload("streaming_wakeword"))
+    cycle = hwsim.duty_cycle(report, every="32 ms", capture="32 ms")
+    assert cycle.average_w == pytest.approx(milliwatts / 1e3, rel=within)
+
+
 def test_vww_over_kws_is_alike_on_every_core() -> None:
     """Under X-CUBE-AI 7.3 it is 3.07, 3.02 and 3.01 on a Cortex-M4, M33 and M7 (MLPerf Tiny v1.0 and v1.1).
 
