@@ -168,8 +168,8 @@ LIMITS = {
     ("a100", "fp32_simt", "linear"): (0.11, 0.115, 0.995),
     ("a100", "BF16", ""): (0.055, 0.05, 0.99),
     ("a100", "FP16", ""): (0.09, 0.07, 0.99),
-    ("h100", "BF16", ""): (0.12, 0.10, 0.98),
-    ("h100", "FP8", ""): (0.10, 0.10, 0.98),
+    ("h100", "BF16", ""): (0.10, 0.09, 0.98),
+    ("h100", "FP8", ""): (0.10, 0.08, 0.98),
     ("rtx_4090", "BF16", ""): (0.10, 0.06, 0.98),
     ("rtx_4090", "FP16", ""): (0.10, 0.06, 0.98),
     ("rtx_4090", "FP8", ""): (0.10, 0.06, 0.98),
@@ -274,6 +274,20 @@ def test_a_board_at_its_limit_slows_down() -> None:
     # Half of what is left above idle: between the square root of 2, without DRAM, and 2, of DRAM alone.
     half = one(hwsim.load_machine("t4", set={"power.board": "47.5 W"}), large).rows[0]
     assert 2**0.5 <= half["kernel_s"] / row["kernel_s"] < 1.5
+
+
+def test_layers_of_a_network_share_the_power_cap_and_a_note_says_so() -> None:
+    """A product that no cap slows is slowed beside a large one; alone and in `gemm_times` it is not."""
+    machine = hwsim.load_machine("h100", set={"power.board": "350 W"})
+    small, large = (hwsim.Gemm(f"g{n}", m=n, n=n, k=n, input="bf16", weight="bf16", output="bf16") for n in (257, 8191))
+    both = hwsim.simulate(machine, hwsim.Workload("list", [small, large], graph=False))
+    alone = one(machine, small)
+    assert both.rows[0]["kernel_s"] > 1.1 * alone.rows[0]["kernel_s"]
+    assert alone.rows[0]["kernel_s"] == pytest.approx(float(machine.gemm_times(257, 257, 257)), abs=1e-9)
+    note = next(message for message in both.messages if message.code == "gpu.network_power")
+    assert note.values["cap_w"] == 350
+    assert note.values["clock_hz"] == pytest.approx(both.rows[0]["clock_hz"])
+    assert "gpu.network_power" not in [message.code for message in alone.messages]
 
 
 def test_two_of_four_weights_double_the_rate_and_skip_half_of_the_macs() -> None:

@@ -29,3 +29,13 @@ def test_mobilenet_stays_in_the_caches_of_a_server_and_not_of_a_raspberry_pi() -
         told = [message for message in report.messages if message.code == "memory.resident_weights"]
         assert sum(message.values["kept"] for message in told) == kept
         assert report.summary.dram_bytes >= network.weights - kept
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("binary", 1), ("int4", 4), ("fp16", 16)])
+def test_weights_of_a_gpu_are_those_of_the_format_that_runs(precision: str, bits: int) -> None:
+    machine = hwsim.load_machine("a100", set={"precision": precision})
+    layer = hwsim.Gemm("g", m=1, n=1024, k=513, input="int8", weight="int8", output="int8")
+    report = hwsim.simulate(machine, hwsim.Workload("one", [layer]))
+    (told,) = [message for message in report.messages if message.code == "memory.resident_weights"]
+    assert told.values["whole"] == 1024 * 513 * bits // 8
+    assert told.values["kept"] == told.values["whole"] - report.summary.dram_bytes

@@ -314,10 +314,18 @@ class Gpu(Machine):
         timer, workload = self.timer, plan.workload
         values = {"library": timer.library.name, "generation": timer.generation.name, "launch": timer.harness.name}
         notes = [Message("gpu.library", "kernels of {library} on {generation}, launch mode: {launch}", values)]
-        if self.spec.streams > 1:
-            streams = self._network(workload, plan.batch)[1]
-            notes += [streams.message()] if streams is not None else []
-        return (*notes, *resident_weights(plan, "L2"))
+        contexts, streams = self._network(workload, plan.batch)
+        notes += [streams.message()] if streams is not None else []
+        slow = max((context.slow for context in contexts), default=1.0)
+        if slow > 1 and len(workload) > 1:
+            power = {"cap_w": float(self.spec.power.board), "clock_hz": timer.clock * 1e6 / slow}
+            template = (
+                "the power cap of {cap_w:g} W slows the clock to {clock_hz:si Hz} in all layers alike, by the mean "
+                "power of the network: simulate a layer by itself for its time alone"
+            )
+            notes.append(Message("gpu.network_power", template, power))
+        bits = {layer.name: self.types(layer).w for layer in workload}
+        return (*notes, *resident_weights(plan, "L2", bits))
 
     def idle_keys(self) -> dict[str, Message | str]:
         """What of the data sheet no equation uses."""
