@@ -61,6 +61,20 @@ def test_threads_decide() -> None:
     assert not expected("epyc_zen5", "resnet50_v1_5", threads=3, precision="int8").measured
 
 
+def test_signs_are_a_condition() -> None:
+    """Other signs than u8s8 have kernels of their own, which were not measured on Zen 5."""
+    machine = hwsim.load_machine("epyc_zen5", set={"threads": 1})
+
+    def run(signs: str):
+        a, w = ({"u": "uint8", "s": "int8"}[letter] for letter in (signs[0], signs[2]))
+        layers = [hwsim.Conv2d("a", c=31, h=17, w=17, k=127, r=3, s=3, input=a, weight=w)]
+        layers.append(hwsim.Gemm("b", m=31, n=127, k=257, input=a, weight=w))
+        return expected_error(machine.plan(hwsim.Workload("w", layers)), "latency")
+
+    assert run("u8s8").measured
+    assert not run("u8u8").measured
+
+
 def test_a_changed_machine_is_another_one() -> None:
     """A library is a condition of its own; another clock makes another board of it."""
     assert expected("nucleo_l4r5zi", "kws", library="hale-1.1").words == "this board with this library"

@@ -19,7 +19,7 @@ def percent(error: float) -> str:
 def _ground(error: ExpectedError) -> str:
     """Which measured values it is from, or that there are none."""
     if error.measured:
-        return f"{counted(error.rows, 'value')} measured on {error.words}"
+        return f"{counted(error.rows, 'measured value')}: {error.words}"
     return f"not measured: {error.words}"
 
 

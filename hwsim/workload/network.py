@@ -202,8 +202,8 @@ class Workload:
 
     @property
     def weights(self) -> int:
-        """Stored weights."""
-        return sum(layer.weights for layer in self)
+        """Stored weights; an array that several layers read is stored once."""
+        return sum({layer.weight.spec.array or ("", layer.name): layer.weights for layer in self}.values())
 
     @property
     def biases(self) -> int:

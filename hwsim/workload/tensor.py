@@ -39,6 +39,8 @@ class TensorSpec:
         How it is stored: one of `FORMATS`.
     signed : bool or None
         Whether 8-bit integers have a sign; None: as the kernels that run them like it best.
+    array : str
+        Of weights: the name of the stored array, where several layers read the same one. Empty: the layer's own.
     """
 
     dtype: str = "int8"
@@ -46,6 +48,7 @@ class TensorSpec:
     pattern: str = ""
     format: str = "dense"
     signed: bool | None = None
+    array: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.dtype, str) and self.dtype in SIGNS:
@@ -70,6 +73,8 @@ class TensorSpec:
             raise InputError(f"density must be at most {limit} in a {pattern} pattern, not {density}")
         if pattern == "dense" and density < 1:
             raise InputError(f"density must be 1 in a dense pattern, not {density}")
+        if not isinstance(self.array, str) or not (self.array == "" or self.array.isprintable()):
+            raise InputError(f"array must be a name, not {self.array!r:.60}")
         if self.format not in FORMATS:
             near = nearest(self.format, FORMATS)
             raise InputError(f"format must be one of the known names, not {self.format!r:.60}{near}")
@@ -111,7 +116,7 @@ class TensorSpec:
             changes = {"dtype": changes}
         if not isinstance(changes, Mapping):
             return TensorSpec.of(changes)
-        kept = {"dtype": self.name, "format": self.format}
+        kept = {"dtype": self.name, "format": self.format, "array": self.array}
         if "density" not in changes and "pattern" not in changes:  # a new density chooses its own pattern
             kept |= {"density": self.density, "pattern": self.pattern}  # type: ignore[dict-item]
         return TensorSpec.of({**kept, **changes})

@@ -124,6 +124,9 @@ class TensorChange(Spec):
     density: Share | None = None
     pattern: str | None = None
     format: Format | None = None
+    array: str | None = Field(
+        None, max_length=200, description="the stored array, where the weights of several layers are one"
+    )
 
 
 def _tensor(value: object) -> object:

@@ -66,6 +66,8 @@ def trace_text(workload: Workload) -> str:
             given = {"dtype": spec.name} if spec.name != default else {}
             if spec.format != "dense":
                 given["format"] = spec.format
+            if spec.array:
+                given["array"] = spec.array
             if given:
                 line[tensor] = given if len(given) > 1 else next(iter(given.values())) if "dtype" in given else given
             if (change := _density(spec)) is not None:
@@ -84,9 +86,9 @@ def _has(layer: Layer, tensor: str) -> bool:
 
 
 def _density(spec: TensorSpec) -> Any:
-    if spec == TensorSpec(spec.name, format=spec.format):
+    if spec == TensorSpec(spec.name, format=spec.format, array=spec.array):
         return None
-    if spec == TensorSpec(spec.name, spec.density, format=spec.format):
+    if spec == TensorSpec(spec.name, spec.density, format=spec.format, array=spec.array):
         return spec.density
     return {"density": spec.density, "pattern": spec.pattern}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hwsim.machines.cpu.contention import waits_of
 from hwsim.machines.cpu.kernel import Kernel
 from hwsim.machines.cpu.layout import ALONE, Place, places_of
-from hwsim.machines.cpu.placement import Placement
+from hwsim.machines.cpu.placement import Placement, stored_once
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.workload import Workload
 
@@ -45,7 +45,7 @@ def contexts_of(
     `kernels` are those of the layers on the machine's cores, equal ones the same object; `efficient` those on its
     smaller cores, empty if no stream runs there.
     """
-    placement = Placement(spec, sum(kernel.weight_bytes for kernel in kernels))
+    placement = Placement(spec, stored_once(zip(workload, (kernel.weight_bytes for kernel in kernels), strict=True)))
     floats = {layer.name for layer, kernel in zip(workload, kernels, strict=True) if kernel.model.dtype == "fp32"}
     layouts = places_of(workload, kernels[0].model.library.layout, floats)
     cold = placement.weights is not None and placement.weights > kernels[0].model.l2_size

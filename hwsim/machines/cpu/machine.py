@@ -19,7 +19,7 @@ from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
 from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
-from hwsim.machines.cpu.placement import Placement
+from hwsim.machines.cpu.placement import Placement, stored_once
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
@@ -137,9 +137,12 @@ class Cpu(Machine):
 
     def kernel(self, layer: Layer, batch: int, efficient: bool = False) -> Kernel:
         """The kernel of a layer on the cores, or on the smaller ones."""
+        return kernel_of(layer, batch, self._model(layer, efficient), self.spec.threads_of_stream)
+
+    def _model(self, layer: Layer, efficient: bool = False) -> CoreModel:
+        """The model of a core for the format of a layer, and for its signs."""
         dtype = self.dtype_of(layer)
-        model = self.core_model(dtype, efficient, signs_of(layer) if dtype == "int8" else "")
-        return kernel_of(layer, batch, model, self.spec.threads_of_stream)
+        return self.core_model(dtype, efficient, signs_of(layer) if dtype == "int8" else "")
 
     def _kernels(self, layers: list[Layer], batch: int, efficient: bool = False) -> list[Kernel]:
         """The kernel of each layer; layers that are alike have one."""
@@ -231,7 +234,7 @@ class Cpu(Machine):
             return ()
         rows: list[Row] = []
         core = core_named(self.spec.core)
-        stored = sum(other.weights_read(batch) for other in plan.workload)
+        stored = stored_once((other, other.weights_read(batch)) for other in plan.workload)
         formats = [(dtype, "") for dtype in self.library.types if core.best(dtype) is not None]
         formats += [("int8", signs) for signs in SIGNS if "int8" in self.library.types]
         for dtype, signs in formats:
@@ -252,13 +255,13 @@ class Cpu(Machine):
         return (Message("cpu.formats", head, rows=tuple(rows)),)
 
     def conditions(self, plan: NetworkPlan) -> Conditions:
-        """Core, library, the format of most MACs, and whether it is the time of one inference or the pace of many."""
+        """Core, library, the kernels of most MACs, and whether it is the time of one inference or the pace of many."""
         spec = self.spec
         core = spec.core if isinstance(spec.core, str) else "your own core"
-        formats = Counter[str]()
-        for name in plan.names:
-            formats[self.dtype_of(plan.workload[name])] += plan.workload[name].macs
-        dtype, use = formats.most_common(1)[0][0], "latency" if spec.stream_count == 1 else "throughput"
+        kernels = Counter[str]()
+        for layer in (plan.workload[name] for name in plan.names):
+            kernels[self._model(layer).label] += layer.macs
+        dtype, use = kernels.most_common(1)[0][0], "latency" if spec.stream_count == 1 else "throughput"
         part = "network" if len(plan) > 1 else "operator"
         named = {"core": core, "library": self.library.name, "format": dtype, "use": use, "part": part}
         if spec.costs_of(dtype) or core in self.library.cores:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, exp
 
@@ -13,9 +14,15 @@ from hwsim.machines.cpu.layout import Place
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.work import Share
 from hwsim.machines.plan import Action
+from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
-__all__ = ["Placement"]
+__all__ = ["Placement", "stored_once"]
+
+
+def stored_once(sizes: Iterable[tuple[Layer, int]]) -> int:
+    """Sum of what layers store; an array that several of them read counts once."""
+    return sum({layer.weight.spec.array or ("", layer.name): size for layer, size in sizes}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,13 @@ class Placement:
         Other programs and the network itself evict lines: 1 - exp(-time / kept - bytes / L3).
         """
         level, weights = self.spec.memories["l3"], self.weights or 0
+        uses = Counter(kernel.layer.weight.spec.array for kernel in kernels)
         most = max((k.layer.inputs + k.layer.outputs) * k.model.word * k.batch for k in kernels)
         evicted = []
         for kernel, place in zip(kernels, places, strict=True):
             beside = max(0, weights - kernel.layer.weights * kernel.model.word) + most
-            gone = 1 - exp(-time / float(level.kept or 1) - beside / float(level.size or 1))
+            # A shared array is read again within the inference.
+            turns = uses[array] if (array := kernel.layer.weight.spec.array) else 1
+            gone = 1 - exp(-(time / float(level.kept or 1) + beside / float(level.size or 1)) / turns)
             evicted.append(replace(place, lost=round(gone, 3)))
         return evicted

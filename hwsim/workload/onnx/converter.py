@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -49,6 +50,7 @@ class Converter(Builder[str]):
         self.shapes: dict[str, Shape] = {}
         self.dead: dict[str, ChannelValues] = {}
         self.omissions: list[str] = []
+        self.shared: dict[int, str] = {}
         self.used = set(graph.outputs)
         self.reshapes: dict[tuple[str, Shape], str] = {}
 
@@ -56,6 +58,10 @@ class Converter(Builder[str]):
         """The network."""
         ops = lower(self.graph)
         self.used |= {item for op in ops for item in (*op.inputs, *op.captures)}
+        readers = (item for op in ops if op.code in WEIGHTED for item in {*op.inputs} if item in self.constants)
+        self.shared = {
+            id(self.constants[item]): text(item)[:_LONGEST] for item, count in Counter(readers).items() if count > 1
+        }
         with np.errstate(all="ignore"):
             self.dead = dead_channels(self.graph, ops)
         for op in ops:
@@ -286,7 +292,8 @@ class Converter(Builder[str]):
             types["input"] = TensorSpec("uint8")  # quantized as they are read
         if weights is not None:
             density = weights.density
-            types["weight"] = TensorSpec(self.storage_spec(weights).name, 1.0 if density is None else density)
+            name, array = self.storage_spec(weights).name, self.shared.get(id(weights), "")
+            types["weight"] = TensorSpec(name, 1.0 if density is None else density, array=array)
         return types
 
     def dead_in(self, op: Op, axis: int, channels: int) -> np.ndarray | None:
