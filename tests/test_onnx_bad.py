@@ -20,7 +20,7 @@ from hwsim import cli
 from hwsim.errors import InputError
 from hwsim.files import FileView
 from hwsim.workload import load_workload
-from hwsim.workload.onnx import parse_shapes, read_model
+from hwsim.workload.onnx import inference, parse_shapes, read_model
 from hwsim.workload.onnx.wire import LARGE_BYTES, slim
 
 
@@ -314,6 +314,36 @@ def test_arrays_stay_in_the_file(tmp_path):
     for item in stored.values():
         assert (np.frombuffer(raw, "<f4", item.size // 4, item.offset) == large).all()
     assert [t.name for t in onnx.ModelProto.FromString(small).graph.initializer] == ["a", "b", "c"]
+
+
+def test_an_equation_that_would_loop_for_ever_is_refused(tmp_path):
+    """Bytes for which ONNX's inference of Einsum never ends."""
+    g = Graph()
+    name = g.input("x", [2, 3])
+    g.op("Einsum", name, name, equation=b"5\xf2\x8d\xb6C}\xdaK")
+    assert "equation must be of letters, commas and an arrow" in fault(
+        tmp_path, g.model(check=False).SerializeToString()
+    )
+
+
+def test_inference_has_a_limit_of_time_and_may_die(monkeypatch):
+    """An operator that loops, or ends the process, is an error; the next one has a new process."""
+    types = {"x": helper.make_tensor_type_proto(TensorProto.FLOAT, [2, 3])}
+    loop = helper.make_node("Einsum", ["x", "x"], ["y"], equation=b"5\xf2\x8d\xb6C}\xdaK")
+    monkeypatch.setattr(inference, "SECONDS", 0.5)
+    with pytest.raises(InputError, match=r"takes longer than 0\.5 s"):
+        inference.infer_node_outputs("Einsum", 17, "", loop, types, {}, [("", 17)])
+    monkeypatch.undo()
+    relu = helper.make_node("Relu", ["x"], ["y"])
+
+    def shape():
+        outputs, reason = inference.infer_node_outputs("Relu", 17, "", relu, types, {}, [("", 17)])
+        return [dim.dim_value for dim in onnx.TypeProto.FromString(outputs["y"]).tensor_type.shape.dim], reason
+
+    assert shape() == ([2, 3], "")
+    inference._own().process.kill()
+    inference._own().process.wait()
+    assert shape() == ([2, 3], "")
 
 
 # Fuzzing

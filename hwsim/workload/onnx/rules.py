@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.graph import Tensor
+from hwsim.workload.onnx.inference import infer_node_outputs, start
 from hwsim.workload.onnx.records import Operator, text
 
 __all__ = ["OutputTypes", "Rules"]
@@ -21,6 +23,7 @@ OutputTypes: TypeAlias = dict[str, tuple[Shape | None, str]]
 
 #: The opset version for operators whose canonical form differs from the file.
 PLAIN_OPSET = 13
+_EQUATION = re.compile(r"[A-Za-z,. ]*(?:->[A-Za-z. ]*)?\Z")
 #: Attributes that are axes, and those that may be any number.
 _PLACES = ("axis", "axes", "perm", "batch_dims", "batch_axis", "time_axis")
 _ENDS = ("starts", "ends", "start", "end", "seed")
@@ -35,11 +38,11 @@ class Rules:
     def __init__(self, versions: Mapping[str, int]) -> None:
         import onnx
 
+        start()
         self.onnx = onnx
         self.versions = versions
         self.numbers = {name.lower(): number for name, number in onnx.TensorProto.DataType.items()}
         self.names = {number: name for name, number in self.numbers.items()}
-        self.opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in versions.items()]
 
     @property
     def newest(self) -> int:
@@ -85,22 +88,23 @@ class Rules:
             if value is not None and not plain:
                 data[name] = self.onnx.numpy_helper.from_array(np.asarray(value), name)
                 data[name].data_type = self.numbers.get(dtype, data[name].data_type)
+        code = op.code if plain else op.proto.op_type
         try:
-            schema = defs.get_schema(op.code if plain else op.proto.op_type, version, domain)
+            schema = defs.get_schema(code, version, domain)
             self.within(op, tensors)
             node = op.proto
             if plain or op.dequantization:
                 node = self.onnx.NodeProto(op_type=op.code, input=op.inputs, output=op.outputs)
                 node.attribute.extend(item for item in op.proto.attribute if item.name in schema.attributes)
-            outputs = self.onnx.shape_inference.infer_node_outputs(
-                schema, node, types, data, opset_imports=self.opsets or [self.onnx.helper.make_opsetid("", version)]
-            )
-        except InputError:
-            raise
-        except Exception as error:  # what the C++ library raises has no common type
+        except defs.SchemaError as error:
             return {}, text(" ".join(str(error).split()))
+        opsets = list(self.versions.items()) or [("", version)]
+        outputs, reason = infer_node_outputs(code, version, domain, node, types, data, opsets)
+        if reason:
+            return {}, text(reason)
         result: OutputTypes = {}
-        for name, kind in outputs.items():
+        for name, raw in outputs.items():
+            kind = self.onnx.TypeProto.FromString(raw)
             if kind.HasField("tensor_type"):
                 tensor = kind.tensor_type
                 dims = tensor.shape.dim if tensor.HasField("shape") else None
@@ -114,7 +118,10 @@ class Rules:
         return self.onnx.helper.make_tensor_type_proto(self.numbers.get(dtype, 1), tensor.shape)
 
     def within(self, op: Op, tensors: Mapping[str, Tensor]) -> None:
-        """Check the attributes that ONNX's rules use as indices unchecked: out of range they end the process."""
+        """Check the attributes that ONNX's rules use unchecked: indices out of range, an equation of other letters."""
+        equation = op.options.get("equation", "")
+        if isinstance(equation, str) and not _EQUATION.match(equation):
+            raise InputError(f"equation must be of letters, commas and an arrow, not {equation!r:.60}", path=str(op))
         rank = max((len(tensors[name].shape or ()) for name in op.inputs if name), default=0)
         for key, value in op.options.items():
             numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()
