@@ -63,6 +63,52 @@ def test_each_pair_of_signs_takes_as_long_as_measured(layer, shape, us, u8u8, s8
         assert seconds(machine, layer(pair, *shape)) * 1e6 == pytest.approx(us * times, rel=0.15), pair
 
 
+# The same machine: channels of 3 x 3 filters, filters of one pixel, 8-bit depthwise filters in all signs.
+ALIGNED = [
+    ((28, 14, 32, 3), 16.2), ((31, 14, 32, 3), 22.4), ((32, 14, 32, 3), 17.0), ((63, 14, 32, 3), 34.6),
+    ((64, 14, 32, 3), 26.2), ((32, 28, 28, 1), 14.7), ((32, 28, 31, 1), 25.8), ((32, 28, 32, 1), 14.7),
+    ((32, 28, 33, 1), 22.3), ((32, 28, 63, 1), 38.4), ((32, 28, 64, 1), 22.7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "us"), ALIGNED)
+def test_convolutions_of_groups_of_four_channels_and_filters_copy_no_patches(shape, us) -> None:
+    """32 channels run before 31, and 32 filters before 31: only whole groups of four have kernels of their own."""
+    assert seconds(zen4(), conv("u8s8", *shape)) * 1e6 == pytest.approx(us, rel=0.2)
+
+
+@pytest.mark.parametrize(("size", "r", "groups", "times"), [(28, 3, 96, 1.54), (7, 3, 960, 1.56), (112, 3, 32, 1.44)])
+def test_depthwise_filters_of_other_signs_scale_their_sums_in_a_pass(size, r, groups, times) -> None:
+    machine = zen4()
+    for pair in ("u8u8", "s8s8"):
+        ratio = seconds(machine, conv(pair, groups, size, groups, r, groups)) / seconds(
+            machine, conv("u8s8", groups, size, groups, r, groups)
+        )
+        assert ratio == pytest.approx(times, rel=0.15)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp32"])
+def test_no_layer_takes_longer_than_a_larger_one_on_one_thread(dtype: str) -> None:
+    """In rows, columns and depth of a product, and in the batch; of 8-bit convolutions in groups of four channels."""
+    machine = zen4()
+
+    def rises(make, sizes) -> None:
+        times = [seconds(machine, make(size).with_dtype(input=dtype, weight=dtype, output=dtype)) for size in sizes]
+        assert times == sorted(times)
+
+    rises(lambda n: hwsim.Gemm("g", m=31, n=n, k=127), range(1, 100))
+    rises(lambda m: hwsim.Gemm("g", m=m, n=64, k=127), range(1, 100))
+    rises(lambda k: hwsim.Gemm("g", m=31, n=64, k=k), range(1, 300, 3))
+    rises(lambda c: hwsim.Conv2d("c", c=c, h=14, w=14, k=32, r=3, s=3, pad=1), range(4, 100, 4))
+    rises(lambda k: hwsim.Conv2d("c", c=16, h=14, w=14, k=k, r=3, s=3, pad=1), range(4, 100, 4))
+    gemm = hwsim.Gemm("g", m=127, n=255, k=511).with_dtype(input=dtype, weight=dtype, output=dtype)
+    times = [
+        hwsim.simulate(machine, hwsim.Workload("one", [gemm]), batch=batch).summary.latency_s
+        for batch in (1, 2, 3, 5, 7)
+    ]
+    assert times == sorted(times)
+
+
 def test_signs_that_no_layer_says_are_those_of_the_fastest_kernels() -> None:
     machine = zen4()
     plain = hwsim.Conv2d("c", c=31, h=13, w=13, k=127, r=3, s=3, pad=1, bias=False)

@@ -49,6 +49,14 @@ class CoreModel:
         """The number format, or the signs of 8-bit operands where they have kernels of their own."""
         return self.signs or self.dtype
 
+    def reads_pixels(self, channels: int, filters: int) -> bool:
+        """Whether a convolution of so many channels by so many filters has a kernel that copies no patches.
+
+        Those of 8 bits take whole groups of channels, of which a sequence sums one, and as many filters.
+        """
+        group = self.ports.depth
+        return not self.signs and channels % group == 0 and (self.dtype != "int8" or filters % group == 0)
+
     @property
     def word(self) -> int:
         """Bytes of a value."""

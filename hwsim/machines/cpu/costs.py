@@ -102,7 +102,7 @@ def _multiply(
     # Weights that fit L3 are few enough pages for the TLB, which `page` is about; `restart` is about prefetch.
     page = cost("page") * min(1.0, share.m / _MANY_ROWS) if level == "dram" else 0.0
     level = "dram" if lost > 0.5 else level
-    patches = work.conv and (bool(model.signs) or work.channels % model.ports.depth != 0)
+    patches = work.conv and not model.reads_pixels(work.channels, work.n)
     if work.conv and not patches:
         # Implicit: pointers to pixels, no slices of depth; the tile is requantized as it leaves the registers.
         depth = work.taps * _up(work.channels, model.ports.depth)
@@ -122,11 +122,10 @@ def _multiply(
         _far(model, tiles, level, lost, result)
         pages = share.b * work.k * share.n * model.word / _PAGE * lost
         cycles[level] += pages * max(page, cost("restart"))
-    if model.signs:
+    if patches:
         _around(work, model, threads, cycles)
-    elif work.conv and (patches or work.taps > 1):
+    elif work.conv and work.taps > 1:
         cycles["patches"] += cost("patch") * work.b * work.m * work.taps / threads
-        cycles["requantize"] += cost("requantize") * outputs / threads if patches else 0.0
 
 
 def _around(work: Work, model: CoreModel, threads: int, cycles: dict[str, float]) -> None:

@@ -111,7 +111,7 @@ def _algorithm(kernel: Kernel) -> str:
         return f"{kind}, {model.library.name}"
     kind = "GEMM"
     if work.conv:
-        padded = model.signs or (work.channels % model.ports.depth and model.type.efficiency is None)
+        padded = model.type.efficiency is None and not model.reads_pixels(work.channels, work.n)
         kind = "depthwise" if work.depthwise else "im2col convolution" if padded else "direct convolution"
     threads = format_count(len(kernel.shares), "thread")
     by = "a compiled loop" if model.compiled else model.sequence
