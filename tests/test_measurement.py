@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from made import processor
 
 import hwsim
+from hwsim.calibration.host import Noise
 from hwsim.calibration.measure import NodeTime, compare_measured, measure, parse_profile
 from hwsim.calibration.measure.nodes import GraphNode, Group, cover, groups, parts_of
 from hwsim.calibration.measure.profile import without_profiler
@@ -384,3 +385,13 @@ def test_on_cuda_only_whole_runs_are_compared(
     made.falls_back = True
     with pytest.raises(InputError, match="must have CUDAExecutionProvider to run on cuda"):
         measure(models["fp32"], device="cuda")
+
+
+@pytest.mark.parametrize(("threads", "busy", "warns"), [(2, 3.0, True), (1, 3.0, False), (2, 0.0, False)])
+def test_threads_that_share_their_processors_are_told(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, threads: int, busy: float, warns: bool
+) -> None:
+    monkeypatch.setattr("hwsim.calibration.measure.runtime.Load.since", lambda self, before: Noise(busy, 0.0))
+    monkeypatch.setattr("hwsim.calibration.host.Host.processors", 4)
+    codes = {note.code for note in measure(models["QDQ"], threads=threads, runs=1).notes}
+    assert ("noise.threads" in codes) == warns

@@ -180,7 +180,7 @@ def test_a_store_that_is_none_is_left_alone(tmp_path: Path) -> None:
     database.commit()
     database.close()
     for content, message in [
-        (newer, "is a store of version 7, this hwsim has version 1"),
+        (newer, "is a store of version 7, this hwsim has version 2"),
         (bytes(damaged), "is damaged"),
         (whole[:5000], "is damaged"),
         (b"point,latency_s\n" * 20, "is not a store of hwsim"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.exploration.bounds import Bounds
-from hwsim.sweeps.results import TOTALS, WORDS
+from hwsim.sweeps.record import TOTALS, WORDS
 
 __all__ = ["Objective", "read_objectives"]
 

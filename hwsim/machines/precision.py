@@ -14,8 +14,7 @@ __all__ = ["Precision", "in_precision", "is_value", "precision_notes"]
 _INDEX_BITS = 32
 """Integers as wide as these count or point; they are no values of a network."""
 
-PRECISIONS = ("workload", *DTYPES)
-Precision = Annotated[str, OneOf(PRECISIONS)]
+Precision = Annotated[str, OneOf(lambda: ("workload", *DTYPES))]
 
 
 def is_value(dtype: str) -> bool:

@@ -7,36 +7,21 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.files import csv_cell, write_file
-from hwsim.report.result import Summary
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
+from hwsim.sweeps.record import TOTALS, WORDS
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOTALS", "WORDS", "Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
-
-TOTALS = (
-    *(field.name for field in fields(Summary) if field.name not in ("machine", "workload", "batch")),
-    "inferences_per_s",
-    "energy_per_inference_pj",
-    "edp_pj_s",
-    "tops_per_w",
-    "area_mm2",
-    "cost_usd",
-)
-"""Columns of every point; ``energy_pj.COMPONENT`` columns follow."""
-
-WORDS = ("library_name", "energy_scope", "energy_basis")
-"""Totals that are words."""
+__all__ = ["Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
 
 _LAYER = (
     "op", "macs", "macs_live", "macs_executed", "cycles", "latency_s", "energy_pj", "power_w", "utilization", "bound",

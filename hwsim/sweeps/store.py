@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import stat
 import time
-import zlib
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, HwsimWarning
+from hwsim.message import Message
 from hwsim.sweeps.evaluation import Outcome
+from hwsim.sweeps.record import COLUMNS, is_whole, outcome_of, row_of
 
 __all__ = ["DIED", "FORMAT", "Store", "StoreError"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables below."""
 
 _APPLICATION = 0x68777331  # "hws1" in the file's header
 _BUSY_S = 60.0
 _QUERY_SIZE = 500
+_TABLE = (
+    "CREATE TABLE results (key TEXT PRIMARY KEY, result TEXT, layers BLOB, error TEXT, checksum BLOB) WITHOUT ROWID"
+)
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM results"
+_NO_STORE = "is not a store of hwsim, or its header is damaged; it was not changed"
 DIED = "the worker died"
 """Prefix of the error of a point whose worker was killed; the next sweep repeats the point."""
 
@@ -41,78 +50,104 @@ class Store:
     ------
     StoreError
         If the file is no store, is damaged, or is of another version. It is not changed.
+
+    Warns
+    -----
+    HwsimWarning
+        How many rows fail their checksum: they are not used.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._rejected: set[object] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path.parent}: cannot be made: {error.strerror or error}") from None
+            if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+                raise StoreError(f"{path}: must be a file, not a directory, a pipe or a device")
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise StoreError(f"{str(path.parent)!r}: cannot be made: {reason}") from None
         try:
-            self._check_header()
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-            self._open()
+            self._db = self._open()
         except sqlite3.Error as error:
             raise self._error(error) from None
 
-    def _check_header(self) -> None:
-        """Reject a file that is no store before SQLite can write its log files."""
+    def _open(self) -> sqlite3.Connection:
+        """A connection to the store, which is new if the file is missing or empty."""
+        checked = False
+        if self.path.exists():
+            # Without the right to write: the last connection that has it moves the log into the file when it closes.
+            with suppress(sqlite3.OperationalError), closing(self._connection("ro")) as db:
+                checked = self._check(db)
+        db = self._connection("rwc")
         try:
-            with self.path.open("rb") as stream:
-                header = stream.read(100)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read: {error.strerror or error}") from None
-        if not header:
-            return
-        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-            raise StoreError(f"{self.path}: is not a store of hwsim, or its header is damaged; it was not changed")
+            if not checked and not self._check(db):
+                self._write_ahead(db)
+                db.execute("BEGIN IMMEDIATE")
+                if not _tables(db):
+                    db.execute(_TABLE)
+                    db.execute(f"PRAGMA application_id={_APPLICATION}")
+                    db.execute(f"PRAGMA user_version={FORMAT}")
+                db.execute("COMMIT")
+            db.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
 
-    def _open(self) -> None:
-        self._db.execute("BEGIN")  # one transaction for all three: another runner may be creating the table
-        application = self._number("application_id")
-        version = self._number("user_version")
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        self._db.execute("COMMIT")
+    def _connection(self, mode: str) -> sqlite3.Connection:
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        db = sqlite3.connect(address, timeout=_BUSY_S, isolation_level=None, uri=True)
+        db.text_factory = bytes  # a damaged text is no UTF-8
+        db.execute("PRAGMA trusted_schema=OFF")
+        return db
+
+    def _check(self, db: sqlite3.Connection) -> bool:
+        """Check header, schema, structure and rows; false for a database without anything."""
+        db.execute("BEGIN")  # one transaction for all three: another runner may be creating the table
+        application, version = (
+            int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("application_id", "user_version")
+        )
+        tables = _tables(db)
+        db.execute("COMMIT")
         if not tables and not application:
-            self._write_ahead()
-            self._db.execute("BEGIN IMMEDIATE")
-            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                self._db.execute(
-                    "CREATE TABLE results (key TEXT PRIMARY KEY, result TEXT, layers BLOB, error TEXT) WITHOUT ROWID"
-                )
-                self._db.execute(f"PRAGMA application_id={_APPLICATION}")
-                self._db.execute(f"PRAGMA user_version={FORMAT}")
-            self._db.execute("COMMIT")
-        elif application != _APPLICATION:
+            return False
+        if application != _APPLICATION:
             raise StoreError(f"{self.path}: is a database of another program; it was not changed")
-        elif version != FORMAT:
+        if version != FORMAT:
             raise StoreError(
                 f"{self.path}: is a store of version {version}, this hwsim has version {FORMAT}; it was not changed. "
                 "Use the hwsim that wrote it, or another folder"
             )
-        else:
-            faults = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if faults != "ok":
-                raise sqlite3.DatabaseError(faults)
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        if tables != [_TABLE.encode()]:
+            raise sqlite3.DatabaseError("its tables are not those of a store")
+        if (fault := db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != b"ok":
+            raise sqlite3.DatabaseError(" ".join(fault.decode(errors="replace").split())[:200])
+        self._reject(row[0] for row in db.execute(f"{_SELECT} ORDER BY key") if not is_whole(row))
+        return True
 
-    def _write_ahead(self) -> None:
+    def _reject(self, keys: Iterable[object]) -> None:
+        """Tell how many more rows are not used."""
+        if keys := set(keys) - self._rejected:
+            self._rejected |= keys
+            template = (
+                "{path}: {count:count result} not used, as the checksum is wrong (the file was damaged or edited); "
+                "what this sweep needs is simulated again"
+            )
+            message = Message("store.checksum", template, {"path": str(self.path), "count": len(keys)}, "warning")
+            warnings.warn(str(message), HwsimWarning, stacklevel=2)
+
+    def _write_ahead(self, db: sqlite3.Connection) -> None:
         """Switch to WAL, with retries: SQLite does not wait if two runners switch at once."""
         end = time.monotonic() + _BUSY_S
         while True:
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA journal_mode=WAL")
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > end:
                     raise
             time.sleep(0.01)
-
-    def _number(self, pragma: str) -> int:
-        return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])
 
     def _error(self, error: sqlite3.Error) -> StoreError:
         text = str(error)
@@ -121,41 +156,54 @@ class Store:
                 f"{self.path}: cannot be written: {text}. Finished points are in the store. Free "
                 "disk space and repeat the command"
             )
+        if "not a database" in text:
+            return StoreError(f"{self.path}: {_NO_STORE}")
         if isinstance(error, sqlite3.OperationalError):
             return StoreError(f"{self.path}: cannot be used: {text}")
         return StoreError(f"{self.path}: is damaged ({text}); it was not changed. Move it away, or restore it")
 
+    def _rows(self, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(keys), _QUERY_SIZE):
+            some = keys[start : start + _QUERY_SIZE]
+            yield from self._db.execute(f"{_SELECT} WHERE key IN ({','.join('?' * len(some))})", some)
+
     def lookup(self, digests: Sequence[str], layers: bool = False) -> dict[str, Outcome]:
         """Stored outcomes by digest; their numbers are not set."""
         outcomes: dict[str, Outcome] = {}
-        column = "layers" if layers else "NULL"
+        rejected = set()
         try:
-            for start in range(0, len(digests), _QUERY_SIZE):
-                keys = digests[start : start + _QUERY_SIZE]
-                marks = ",".join("?" * len(keys))
-                query = f"SELECT key, result, {column}, error FROM results WHERE key IN ({marks})"
-                for key, result, data, error in self._db.execute(query, keys):
-                    if (layers and data is None and error is None) or (error or "").startswith(DIED):
-                        continue
-                    rows = json.loads(zlib.decompress(data)) if data else None
-                    outcomes[key] = Outcome(-1, json.loads(result) if result else None, rows, error)
+            for row in self._rows(digests):
+                if (outcome := outcome_of(row)) is None:
+                    rejected.add(row[0])
+                elif outcome.error is None and (outcome.layers is not None or not layers):
+                    outcomes[row[0].decode()] = outcome if layers else replace(outcome, layers=None)
+                elif outcome.error is not None and not outcome.error.startswith(DIED):
+                    outcomes[row[0].decode()] = outcome
         except sqlite3.Error as error:
             raise self._error(error) from None
-        except (ValueError, zlib.error) as error:
-            raise StoreError(f"{self.path}: is damaged ({error}); it was not changed") from None
+        self._reject(rejected)
         return outcomes
 
     def add(self, results: Iterable[tuple[str, Outcome]]) -> None:
-        """Store results in one transaction; existing ones stay, unless the new one has layers or replaces a death."""
-        rows = [(digest, *_pack(outcome)) for digest, outcome in results]
+        """Store results in one transaction.
+
+        An existing result stays, unless its checksum is wrong, its worker died, or the new one has layers and it has
+        none.
+        """
+        new = dict(results)
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                for row in self._rows(list(new)):
+                    old = outcome_of(row)
+                    key = row[0].decode()
+                    if old is not None and not (
+                        (old.error or "").startswith(DIED) or (old.layers is None and new[key].layers is not None)
+                    ):
+                        del new[key]
                 self._db.executemany(
-                    "INSERT INTO results VALUES (?, ?, ?, ?) ON CONFLICT(key) DO UPDATE SET result=excluded.result, "
-                    "layers=excluded.layers, error=excluded.error "
-                    f"WHERE (layers IS NULL AND excluded.layers IS NOT NULL) OR error LIKE '{DIED}%'",
-                    rows,
+                    f"INSERT OR REPLACE INTO results VALUES ({','.join('?' * len(COLUMNS))})",
+                    (row_of(key, outcome) for key, outcome in new.items()),
                 )
                 self._db.execute("COMMIT")
             except BaseException:
@@ -166,17 +214,14 @@ class Store:
             raise self._error(error) from None
 
     def merge(self, other: Store) -> int:
-        """Copy all results of another store; returns their number."""
+        """Copy the results of another store whose checksums hold; returns their number."""
         count = 0
         try:
-            cursor = other._db.execute("SELECT key, result, layers, error FROM results ORDER BY key")
+            cursor = other._db.execute(f"{_SELECT} ORDER BY key")
             while batch := cursor.fetchmany(_QUERY_SIZE):
-                count += len(batch)
-                outcomes = []
-                for key, result, data, error in batch:
-                    rows = json.loads(zlib.decompress(data)) if data else None
-                    outcomes.append((key, Outcome(-1, json.loads(result) if result else None, rows, error)))
-                self.add(outcomes)
+                whole = [(row[0].decode(), outcome) for row in batch if (outcome := outcome_of(row)) is not None]
+                count += len(whole)
+                self.add(whole)
         except sqlite3.Error as error:
             raise other._error(error) from None
         return count
@@ -195,8 +240,5 @@ class Store:
         self.close()
 
 
-def _pack(outcome: Outcome) -> tuple[Any, ...]:
-    result = json.dumps(outcome.result, separators=(",", ":")) if outcome.result is not None else None
-    rows = outcome.layers
-    data = zlib.compress(json.dumps(rows, separators=(",", ":")).encode()) if rows is not None else None
-    return result, data, outcome.error
+def _tables(db: sqlite3.Connection) -> list[object]:
+    return [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'")]

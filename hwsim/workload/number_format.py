@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -71,7 +72,7 @@ DTYPES: dict[str, NumberFormat] = {
 #: Names that say the sign of an 8-bit integer too, which kernels of processors tell apart: its format, whether signed.
 SIGNS: dict[str, tuple[str, bool]] = {"uint8": ("int8", False), "sint8": ("int8", True)}
 #: All that the format of a tensor may be called.
-NAMES = (*DTYPES, *SIGNS)
+NAMES: Collection[str] = ChainMap[str, object](SIGNS, DTYPES)  # type: ignore[arg-type]  # read only
 
 
 def format_of(file_type: str, file_format: Literal["onnx", "tflite"]) -> str | None:

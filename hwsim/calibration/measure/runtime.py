@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.calibration.host import Energy, Load
+from hwsim.calibration.host import Energy, Host, Load
 from hwsim.calibration.measure.nodes import GraphNode
 from hwsim.calibration.measure.profile import NodeTime, line_of, parse_profile, without_profiler
 from hwsim.calibration.operators import chain_model
@@ -27,6 +27,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """What onnxruntime calls the devices that it runs a model on."""
 WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
 MAX_INPUT_ELEMENTS = 2**28
+SHARED = 0.15
+"""Processors that other programs may keep busy beyond those that are free."""
 WATCHED_NODES, WATCHED_RUNS = 64, 50
 Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
@@ -285,7 +287,14 @@ class _Run:
         if watching:
             template = "the profiler overhead, {overhead_us:.1f} us per node, is subtracted"
             self.notes.append(Message("measure.profiler", template, {"overhead_us": watching * 1e6}))
-        self.notes += Load.now().since(load).notes()
+        noise = Load.now().since(load)
+        self.notes += noise.notes()
+        if self.threads > 1 and noise.others + self.threads > Host().processors + SHARED:
+            template = (
+                "noise: {threads} threads shared their processors with other programs; an operator ends with its last "
+                "thread, so whole runs are not those of {threads} processors"
+            )
+            self.notes.append(Message("noise.threads", template, {"threads": self.threads}, "warning"))
         return self.result(original, optimized, nodes, batch, times, None if joules is None else joules / count)
 
     def result(

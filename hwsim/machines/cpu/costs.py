@@ -226,6 +226,8 @@ def _functions(layer: Layer, x: Product | Stream, model: CoreModel, place: Place
         row = cost("line") + size % lanes * cost("tail") * softmax
         vectors = cost("softmax" if softmax else "function") * layer.outputs / lanes
         return vectors + row * layer.outputs / size * (softmax or x.function in ("layer", "rms"))
+    if isinstance(x, Product) and x.geometry is not None and x.activation in model.type.functions:
+        return 0.0  # a part of the outputs
     return cost("function") * transcendental(layer.lower(1)) / lanes
 
 
@@ -274,7 +276,9 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
             cycles["reorder"] += cost("reorder") * values * batch / threads
             cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
             if model.dtype != "int8" and x.activation not in ("none", "relu"):
-                cycles["outputs"] += cost("activate") * layer.outputs * batch / threads
+                # Clipping while the row lies in L1; other functions run as alone.
+                each = model.type.functions.get(x.activation, 0.0) if transcendental(x) else 0.0
+                cycles["outputs"] += (each or cost("activate")) * layer.outputs * batch / threads
         if not work.conv and model.dtype == "int8" and (place.passed or layer.output.signed is not None):
             # The next layer takes 8-bit values, or the layer says that it writes them: the 32-bit sums are requantized.
             cycles["requantize"] += cost("requantize") * layer.outputs * batch / threads

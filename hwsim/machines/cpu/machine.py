@@ -339,6 +339,8 @@ class Cpu(Machine):
         if self.library.lines is None:
             template = "the model of {library} has no L3 latency term"
             idle["memories.l3.latency"] = Message("unused.l3_latency", template, {"library": self.library.name})
+        if self.spec.sockets > 1 and self.spec.used_cores <= self.spec.cores and self.spec.stream_count == 1:
+            idle["sockets"] = Message("unused.sockets", "one inference runs on the cores of one socket here")
         return idle
 
     def why_unused(self, property: str) -> Message | str:

@@ -1,0 +1,122 @@
+"""The store of a sweep: what was damaged or edited is not used, and what was not is."""
+
+import importlib.util
+import json
+import os
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from hwsim.errors import HwsimWarning
+from hwsim.sweeps.evaluation import Evaluator, Outcome
+from hwsim.sweeps.reader import read_space
+from hwsim.sweeps.record import outcome_of, row_of
+from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.sweep import sweep
+
+ODD = {
+    "name": "odd",
+    "machines": "systolic_ws",
+    "workloads": "lenet5_caffe",
+    "batch": [1, 3],
+    "set": {"array.rows": [7, 31]},
+}
+
+
+def benchmark(name: str) -> ModuleType:
+    """A module of the folder benchmarks."""
+    path = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_no_damaged_result_is_used_and_no_sound_one_is_lost() -> None:
+    """`python benchmarks/stress_store.py --cases 10000` does so for longer."""
+    found = benchmark("stress_store").stress(300, seed=31)
+    assert found.cases == 300
+    assert min(found.refused, found.rejected_rows, found.unharmed) > 20, "each kind of damage took place"
+    assert found.slowest_s < 10
+
+
+def rows(path: Path) -> dict[bytes, tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        database.text_factory = bytes
+        return {row[0]: row for row in database.execute("SELECT * FROM results")}
+
+
+def test_an_edited_number_is_told_and_simulated_again(tmp_path: Path) -> None:
+    before = sweep(ODD, store=tmp_path, workers=1)
+    path = tmp_path / "store.sqlite"
+    whole = rows(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "UPDATE results SET result = json_set(result, '$.latency_s', 1e-9) WHERE key = (SELECT min(key) FROM results)"
+        )
+        database.commit()
+    assert rows(path) != whole
+    with pytest.warns(HwsimWarning, match="1 result not used, as the checksum is wrong") as told:
+        again = sweep(ODD, store=tmp_path, workers=1)
+    assert len(told) == 1
+    assert again.equals(before)
+    assert rows(path) == whole, "the store is whole again"
+
+
+@pytest.mark.parametrize("column", [0, 1, 2, 3, 4])
+def test_each_column_of_a_row_is_under_the_checksum(column: int) -> None:
+    space = read_space(ODD)
+    outcome = Evaluator(space).outcome(0, per_layer=True)
+    row = [part.encode() if isinstance(part, str) else part for part in row_of("0" * 64, outcome)]
+    assert repr(outcome_of(row)) == repr(Outcome(-1, outcome.result, outcome.layers))
+    for other in (None, 1, 2.5, "text", b"", b"{}", (row[column] or b"") + b" "):
+        if other != row[column]:
+            assert outcome_of([*row[:column], other, *row[column + 1 :]]) is None
+
+
+def test_a_row_of_another_schema_is_not_used_whatever_its_checksum() -> None:
+    """As one that another program wrote with a checksum of its own making."""
+    totals = Evaluator(read_space(ODD)).outcome(0).result
+    assert totals is not None
+
+    def believed(result: object, error: str | None = None, layers: object = None) -> bool:
+        row = row_of("0" * 64, Outcome(0, result, layers, error))  # type: ignore[arg-type]
+        return outcome_of([part.encode() if isinstance(part, str) else part for part in row]) is not None
+
+    assert believed(totals)
+    assert believed(totals | {"area_mm2": None, "energy_pj.odd": 31.0})
+    assert not believed(None)
+    assert not believed(totals, "failed")
+    assert not believed([totals])
+    assert not believed({name: value for name, value in totals.items() if name != "energy_pj"})
+    for name, value in (("latency_s", "1 ms"), ("cycles", True), ("fits", 1), ("energy_scope", 1), ("macs", [1])):
+        assert not believed(totals | {name: value})
+    for layers in ({}, [1], [{}], [{"layer": 1}]):
+        assert not believed(totals, layers=layers)
+    assert not believed(totals, layers=json.loads("[" * 900 + "]" * 900))
+
+
+def test_a_store_must_be_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "store.sqlite")
+    with pytest.raises(StoreError, match="must be a file, not a directory, a pipe or a device"):
+        sweep(ODD, store=tmp_path, workers=1)
+    with pytest.raises(StoreError, match="cannot be made: embedded null byte"):
+        sweep(ODD, store=f"{tmp_path}/a\0b", workers=1)
+
+
+def test_results_of_a_damaged_shard_are_not_merged(tmp_path: Path) -> None:
+    whole = sweep(ODD, workers=1)
+    sweep(ODD, store=tmp_path, workers=1, shard="1/2")
+    with closing(sqlite3.connect(tmp_path / "shard-1-of-2.sqlite")) as database:
+        database.execute("UPDATE results SET result = replace(result, '0', '7')")
+        database.commit()
+    with pytest.warns(HwsimWarning, match=r"shard-1-of-2.sqlite: 4 results not used"):
+        assert sweep(ODD, store=tmp_path, workers=1).equals(whole)
