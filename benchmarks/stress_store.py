@@ -135,7 +135,7 @@ def rows_as_they_are(files: dict[str, bytes], folder: Path) -> dict[bytes, tuple
     """What SQLite reads from a copy, without any check; empty if it cannot."""
     path = write(files, folder)
     rows: dict[bytes, tuple[object, ...]] = {}
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as database:
         database.text_factory = bytes
         for row in database.execute("SELECT key, result, layers, error, checksum FROM results"):
             rows[row[0]] = row

@@ -1,4 +1,6 @@
-"""Kill a sweep with SIGKILL again and again, its runner or one of its workers, and hold what it writes against a run in peace.
+"""Kill a sweep with SIGKILL again and again, and hold what it writes against a run in peace.
+
+The process that is killed is its runner, one of its workers, or one that starts or watches them.
 
     python benchmarks/stress_sweep.py --kills 50
 
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +43,14 @@ class Tally:
     points: int = 0
     runners: int = 0
     workers: int = 0
+    helpers: int = 0
     rounds: int = 0
     kept: int = 0
+
+    @property
+    def kills(self) -> int:
+        """Processes that were killed."""
+        return self.runners + self.workers + self.helpers
 
 
 def children(root: int) -> dict[int, int]:
@@ -74,6 +83,12 @@ def rows(store: Path) -> int:
         database.close()
 
 
+def kill(pid: int) -> None:
+    """Kill a process, unless it has ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def stress(kills: int, last: int = 120, seed: int = 0, most_s: float = 4.0) -> Tally:
     """Run it; an AssertionError says what was lost."""
     chance = random.Random(seed)
@@ -87,7 +102,7 @@ def stress(kills: int, last: int = 120, seed: int = 0, most_s: float = 4.0) -> T
         tally.points = wanted.count(b"\n") - 1
         assert rows(folder / "peace" / "store.sqlite") == tally.points
         old: set[int] = set()
-        while tally.runners + tally.workers < kills:
+        while tally.kills < kills:
             tally.rounds += 1
             here = folder / f"war{tally.rounds}"
             done = False
@@ -96,16 +111,20 @@ def stress(kills: int, last: int = 120, seed: int = 0, most_s: float = 4.0) -> T
                 run = subprocess.Popen(
                     [*command, str(here)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
                 )
-                while run.poll() is None and tally.runners + tally.workers < kills:
+                while run.poll() is None and tally.kills < kills:
                     time.sleep(chance.uniform(0.05, most_s))
                     below = children(run.pid)
                     workers = [pid for pid, parent in below.items() if parent != run.pid]
                     if run.poll() is not None:
                         break
-                    if chance.random() < 0.6:
-                        if workers:
-                            os.kill(chance.choice(workers), signal.SIGKILL)
-                            tally.workers += 1
+                    helpers = [pid for pid, parent in below.items() if parent == run.pid]
+                    dice = chance.random()
+                    if dice < 0.6:
+                        victims = helpers if dice < 0.15 else workers
+                        if victims:
+                            kill(chance.choice(victims))
+                            tally.helpers += victims is helpers
+                            tally.workers += victims is workers
                         continue
                     old |= set(below)
                     run.kill()
@@ -136,6 +155,7 @@ if __name__ == "__main__":
     begun = time.monotonic()
     found = stress(given.kills, seed=given.seed)
     print(
-        f"{found.runners} runners and {found.workers} workers killed in {found.rounds} sweeps of {found.points} points, "
+        f"{found.runners} runners, {found.workers} workers and {found.helpers} processes that start or watch workers "
+        f"killed in {found.rounds} sweeps of {found.points} points, "
         f"{time.monotonic() - begun:.0f} s: nothing lost, every table the same byte for byte"
     )

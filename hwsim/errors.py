@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import islice
 from unicodedata import category
 
-__all__ = ["Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "nearest", "printable"]
+__all__ = ["Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "excerpt", "nearest", "printable"]
 
 MAX_FAULTS = 100
+MAX_LINE = 2000
 
 
 def _escaped(char: str) -> str:
@@ -24,6 +25,14 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() or char in "\n\t" or category(char) == "Zs" else _escaped(char) for char in text
     )
+
+
+def excerpt(value: object, most: int = 60) -> str:
+    """The beginning of a value's repr, for an error; of one that has none, its type."""
+    try:
+        return f"{value!r:.{most}}"
+    except Exception:  # an integer of thousands of digits, or an object whose own repr raises
+        return f"a value of type {type(value).__name__}"
 
 
 class HwsimError(Exception):
@@ -46,6 +55,11 @@ class Fault:
         return ": ".join(part for part in (self.where, self.path, self.message) if part)
 
 
+def _line(fault: Fault) -> str:
+    text = printable(str(fault))
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
+
+
 class InputError(HwsimError):
     """An input that cannot be taken; carries all of its faults, and says the first hundred."""
 
@@ -53,7 +67,7 @@ class InputError(HwsimError):
         if isinstance(faults, str):
             faults = [Fault(where, path, faults)]
         self.faults: tuple[Fault, ...] = tuple(faults)
-        lines = [str(fault) for fault in self.faults[:MAX_FAULTS]]
+        lines = [_line(fault) for fault in self.faults[:MAX_FAULTS]]
         if more := len(self.faults) - len(lines):
             lines.append(f"... and {more:,} more")
         super().__init__("\n".join(lines))
@@ -68,7 +82,7 @@ def nearest(given: object, valid: Iterable[str]) -> str:
     names = sorted(set(islice(valid, 1000)))  # more than that is no list to search for a slip of the pen
     if not names:
         return ""
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.6) if isinstance(given, str) else []
     if close:
         return f"; nearest: {close[0]!r}"
     shown = ", ".join(repr(name) for name in names[:12])

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
-from hwsim.errors import Fault, HwsimWarning, InputError, nearest
+from hwsim.errors import MAX_FAULTS, Fault, HwsimWarning, InputError, excerpt, nearest
 from hwsim.units import DIMENSIONS, Rate, parse, parse_rate
 from hwsim.yaml_source import Document
 
@@ -164,13 +164,13 @@ def _faults(
         path, node = list(at), data
         # Tags of unions stand in the location too: skip what the document does not have.
         for part in item["loc"]:
-            known = node if isinstance(node, dict) else dict(enumerate(node)) if isinstance(node, list) else {}
-            if part in known:
-                node = known[part]
+            if part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node)):
+                node = node[part]
             elif item["type"] != "missing" or part != item["loc"][-1]:
                 continue
             path.append(part)
-        message = _message(item, document, tuple(path), context)
+        # Those after the first hundred are counted alone, and a near name takes its time to find.
+        message = _message(item, document, tuple(path), context) if len(faults) < MAX_FAULTS else item["msg"]
         shown = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
         fault = Fault(document.where(tuple(path)), shown, message)
         faults.setdefault((fault.where, fault.path, fault.message), fault)
@@ -179,7 +179,8 @@ def _faults(
 
 def _message(item: Any, document: Document, path: tuple[str | int, ...], context: dict[Any, Any]) -> str:
     kind, given = item["type"], item.get("input")
-    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+    text = excerpt(given, 61)
+    shown = text if len(text) <= 60 else text[:57] + "..."
     ctx = item.get("ctx", {})
     if kind == "extra_forbidden":
         parent = document.data

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import yaml
 
-from hwsim.errors import Fault, InputError, nearest, printable
+from hwsim.errors import Fault, InputError, excerpt, nearest, printable
 from hwsim.files import read_text
 
 __all__ = ["Document", "parse_yaml", "read_yaml", "split_key"]
@@ -91,18 +91,22 @@ class Document:
 
     def over(self, base: Document) -> Document:
         """This document laid over `base`: mappings merge key by key, everything else replaces."""
-        marks = dict(base.marks)
+        replaced: set[Path_] = set()
 
         def merge(under: Any, top: Any, path: Path_) -> Any:
             if isinstance(under, dict) and isinstance(top, dict):
                 return under | {
                     key: merge(under[key], value, (*path, key)) if key in under else value for key, value in top.items()
                 }
-            for old in [p for p in marks if p[: len(path)] == path]:
-                del marks[old]
+            replaced.add(path)
             return top
 
         data = merge(base.data, self.data, ())
+        marks = {
+            path: mark
+            for path, mark in base.marks.items()
+            if replaced.isdisjoint(path[:size] for size in range(len(path) + 1))
+        }
         return Document(self.name, data, marks | self.marks)
 
 
@@ -236,7 +240,7 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
                 faults.append(Fault(place(event), "", f"tags are not taken, not {event.tag!r}"))
             plain = event.implicit[0] and event.tag is None
             if printable(event.value) != event.value:
-                faults.append(Fault(place(event), "", f"must be printable text, not {event.value!r:.60}"))
+                faults.append(Fault(place(event), "", f"must be printable text, not {excerpt(event.value)}"))
             add(event.value if wants_key or not plain else _scalar(event.value), event, wants_key)
         elif isinstance(event, yaml.CollectionStartEvent):
             if event.tag is not None:

@@ -49,6 +49,15 @@ def test_a_ragged_dim_on_an_array(size: int, units: int, passes: int, last: int)
     assert result.of("dram", "ifmap", "read") == passes * 5 * 3
 
 
+@pytest.mark.parametrize(("size", "tile", "instances"), [(13, 5, 3), (15, 5, 3), (31, 8, 4), (127, 32, 4), (1, 1, 1)])
+def test_a_ragged_piece_has_an_instance_too(size: int, tile: int, instances: int) -> None:
+    nest = Mapping.parse(
+        [DRAM, f"spatial M by {tile} on rows", "spad keeps ifmap", "for M by 1", "for N by 1", "for K by 1"]
+    )
+    result = counts(gemm_problem(size, 2, 3), nest)
+    assert result.used["spad", "ifmap"] == result.instances == -(-size // tile) == instances
+
+
 def test_ragged_inside_ragged() -> None:
     # 29 in 8, 8, 8, 5; each 8 in 3, 3, 2 and the 5 in 3, 2: eleven tiles
     nest = Mapping.parse(

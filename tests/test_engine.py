@@ -87,6 +87,15 @@ def test_two_pipelines_take_turns_on_a_channel() -> None:
     assert run(one, two, dram=2).end == 50
 
 
+def test_two_that_leave_in_one_tick_are_one_wait_and_the_first_of_the_program_is_charged() -> None:
+    stage = (Stage("load", "dram"),)
+    tiles = {"a": 5, "b": 5, "c": 1}
+    timeline = run(*(Pipeline(name, stage, (Run(1, (ticks,)),)) for name, ticks in tiles.items()), dram=2)
+    assert timeline.end == 5 + 1
+    assert timeline.stages["c", "load"].blocked == {("a", "load"): 5}
+    assert timeline.stages["a", "load"].blocked == timeline.stages["b", "load"].blocked == {}
+
+
 def test_a_pipeline_starts_after_those_before_it() -> None:
     stage = (Stage("s", "pe"),)
     timeline = run(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -97,6 +99,88 @@ def test_laws_of_any_run(program: Program) -> None:
         assert all(timeline.pipelines[name].end <= span.start for name in pipeline.after)
         for tile in (tile for run in pipeline.tiles for tile in written_down(run)):
             assert span.end - span.start >= sum(tile)  # and at least what one tile takes from end to end
+
+
+def numbers(draw: random.Random, width: int, choices: list[int]) -> tuple[int, ...]:
+    return tuple(draw.choice(choices) for _ in range(width))
+
+
+def crowded(draw: random.Random) -> Program:
+    """Three and more stages of two and more pipelines on one resource, with short tiles: the queue is never empty."""
+    pipelines = []
+    for i in range(draw.choice((2, 3, 3, 4))):
+        width = draw.choice((1, 2, 2, 3))
+        stages = tuple(Stage(f"s{j}", "bus", draw.choice((1, 1, 2, 3))) for j in range(width))
+        ticks = [1, 1, 2, 3, 4, 5, 7]
+        tiles = [Run(draw.choice((3, 8, 20, 40)), numbers(draw, width, ticks)) for _ in range(draw.choice((1, 2, 3)))]
+        pipelines.append(Pipeline(f"p{i}", stages, tuple(tiles)))
+    return Program({"bus": draw.choice((1, 1, 2))}, tuple(pipelines))
+
+
+def drifting(draw: random.Random) -> Program:
+    """Pipelines of nearly the same period that share a resource: who comes first there changes now and then."""
+    resources, pipelines = {"bus": draw.choice((1, 1, 1, 2))}, []
+    base = draw.choice((10, 30, 100))
+    for i in range(draw.choice((2, 2, 3))):
+        first, more, bus = base + draw.choice((-1, 0, 1)), draw.randrange(base), base // draw.choice((3, 4, 10))
+        stages = (Stage("own", f"own{i}", draw.choice((2, 3))), Stage("bus", "bus"))
+        resources[f"own{i}"] = 1
+        tiles = (Run(1, (first + more, bus)), Run(draw.choice((20, 50, 150)), (first, bus)))
+        pipelines.append(Pipeline(f"p{i}", stages, tiles))
+    return Program(resources, tuple(pipelines))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [crowded, drifting])
+def test_fast_forward_is_exact_where_stages_queue(kind: Callable[[random.Random], Program]) -> None:
+    for seed in range(400):
+        program = kind(random.Random(seed))
+        fast, full = simulate(program), simulate(program, fast_forward=False)
+        assert (fast.end, fast.stages) == (full.end, full.stages), program
+
+
+@pytest.mark.parametrize("gap", [1, 2, 19, 20, 200])
+def test_a_drift_ends_when_two_requests_meet(gap: int) -> None:
+    """Tile i of p asks for the bus at 2p + g + ip, that of q at 2p + 1 + i (p + 1), so q comes first until i = g - 1.
+
+    From there on p does: in the tick in which both ask, the first of the program is served first. Who comes second waits
+    for what is left of the other's turn, and nothing else waits.
+    """
+    period, of_p, of_q, n = 1000, 50, 300, 2 * gap + 100
+    program = Program(
+        {"p": 1, "q": 1, "bus": 1},
+        (
+            Pipeline(
+                "p", (Stage("own", "p"), Stage("bus", "bus")), (Run(1, (2 * period + gap, 0)), Run(n, (period, of_p)))
+            ),
+            Pipeline(
+                "q", (Stage("own", "q"), Stage("bus", "bus")), (Run(1, (2 * period, 0)), Run(n, (period + 1, of_q)))
+            ),
+        ),
+    )
+    ahead = [(1 + i) - gap for i in range(n)]  # by how much p asks before q
+    timeline = simulate(program)
+    assert timeline.events < 400
+    assert sum(timeline.stages["p", "bus"].blocked.values()) == sum(of_q + x for x in ahead if x < 0)
+    assert sum(timeline.stages["q", "bus"].blocked.values()) == sum(max(of_p - x, 0) for x in ahead if x >= 0)
+    assert timeline.stages == simulate(program, fast_forward=False).stages
+
+
+def test_who_is_first_in_a_queue_is_part_of_a_state() -> None:
+    """Six stages on two servers: the same stages wait in another order when the program seems to repeat."""
+    tiles = (
+        (Run(8, (1, 1)),),
+        (Run(7, (3, 3)),),
+        (Run(8, (7, 5)), Run(12, (Run(150, (3, 5)), Run(20, (11, 5)), Run(60, (11, 7))))),
+    )
+    program = Program(
+        {"bus": 2},
+        tuple(
+            Pipeline(f"p{i}", (Stage("s0", "bus", buffer), Stage("s1", "bus", 1)), runs)
+            for i, (buffer, runs) in enumerate(zip((2, 3, 2), tiles, strict=True))
+        ),
+    )
+    assert_same(simulate(program), simulate(program, fast_forward=False))
 
 
 def written_down(run: Run) -> list[tuple[int, ...]]:

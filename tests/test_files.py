@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from time import process_time
 
 import pytest
 
 import hwsim
-from hwsim.errors import InputError, printable
+from hwsim.errors import HwsimError, InputError, printable
 from hwsim.files import FileView, csv_cell, read_bytes, read_text, write_file, write_text
 from hwsim.units import parse
 
@@ -216,3 +218,38 @@ def test_text_must_be_text(tmp_path: Path) -> None:
     path.write_bytes(b"a: \0")
     with pytest.raises(InputError, match="zero byte"):
         read_text(path)
+
+
+def test_what_many_keys_and_layers_take_grows_with_their_number(tmp_path: Path) -> None:
+    """60,000 keys over as many of a base, 25,000 layers with faults, 6,000 layers that live to the end."""
+    keys = 60_000
+    base = "kind: cpu\nname: x\nnote:\n" + "".join(f"  k{i}: {{a: 1}}\n" for i in range(keys))
+    (tmp_path / "base.yaml").write_text(base)
+    (tmp_path / "top.yaml").write_text("base: base.yaml\nnote:\n" + "".join(f"  k{i}: [1]\n" for i in range(keys)))
+    layers = "".join(f"  - {{fc: f{i}, k: x{i}, n: 8}}\n" for i in range(25_000))
+    (tmp_path / "faulty.yaml").write_text(f"name: n\nsource: s\ngraph: false\nlayers:\n{layers}")
+    begin = process_time()
+    with pytest.raises(InputError, match="note: unknown key"):
+        hwsim.load_machine(tmp_path / "top.yaml")
+    with pytest.raises(InputError, match="24,900 more"):
+        hwsim.load_workload(tmp_path / "faulty.yaml")
+    assert process_time() - begin < 30, "it was hours"
+
+
+def test_what_lives_to_the_end_is_not_written_once_a_layer() -> None:
+    chain = [hwsim.Conv2d(f"c{i}", c=4, h=4, w=4, k=4) for i in range(3000)]
+    network = hwsim.Workload("wide", [(layer, ["input"]) for layer in chain])
+    assert network.live_bytes()[-1] == network.peak_activation_bytes() == 64 * 3001, "the input is read to the end"
+    assert network.held([1])[1].tensors == (("input", 64), ("c0", 64), ("c1", 64))
+    assert network.spans()["c7"] == (64, 7, 2999)
+    assert [moment.bytes for moment in network.select("c?").liveness()] == [128] * 10
+
+
+@pytest.mark.parametrize("machine", ["xeon_8280", "nucleo_l4r5zi", "eyeriss_v1", "systolic_ws", "eyeriss_isca16"])
+@pytest.mark.parametrize("shape", [{"h": 2**31, "w": 1, "r": 3, "s": 1}, {"h": 8, "w": 1, "r": 2**31 - 1, "s": 1}])
+def test_a_side_of_two_thousand_million_is_planned_at_once(machine: str, shape: dict[str, int]) -> None:
+    layer = hwsim.Conv2d("c", c=1, k=1, pad="same", **shape)
+    begin = process_time()
+    with suppress(HwsimError):
+        hwsim.simulate(hwsim.load_machine(machine), hwsim.Workload("w", [layer]))
+    assert process_time() - begin < 10

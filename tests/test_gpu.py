@@ -1,6 +1,7 @@
 """GPUs: tiles and waves by hand, fallbacks and errors, and measured products of matrices."""
 
 import importlib.util
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -55,6 +56,33 @@ def test_two_ctas_of_an_sm_share_a_wave() -> None:
     t = time_products(products(64 * 40, 64, 64), CHIP, constants(wave=500), menu({"64x64": 2}), 0.0, 0)
     assert (t.per_sm[0], t.waves[0]) == (4, 2)
     assert t.wave[0] == pytest.approx(2 * 0.5)
+
+
+def test_a_cluster_of_two_tiles_runs_whole() -> None:
+    """Five rows of tiles are six where two run together; a single one needs no partner."""
+    kernels = menu({"64x64": {"pairs": True}})
+    for rows, tiles in ((1, 1), (2, 2), (5, 6), (6, 6), (31, 32)):
+        assert time_products(products(64 * rows, 64, 64), CHIP, constants(), kernels, 0.0, 0).tiles[0] == tiles
+
+
+@pytest.mark.parametrize(("what", "needed"), [("shared", 2 * 3 * (128 + 64) * 64 * 2), ("registers", 4 * 3 * 128 * 64)])
+def test_a_tile_must_fit_an_sm(what: str, needed: int) -> None:
+    """Three CTAs with two stages of 64 values of 2 B of each row and column, and an fp32 sum of each output."""
+    p = Products(*(np.full(1, x) for x in (1.0, 128.0, 64.0, 640.0, 128 * 640 * 2.0, 0.0)), 2.0, 2.0, 2.0)
+    kernels = menu({"128x64": 3})
+    assert time_products(p, replace(CHIP, **{what: needed}), constants(), kernels, 0.0, 0).tiles[0] == 1
+    with pytest.raises(ValueError, match="no tile fits"):
+        time_products(p, replace(CHIP, **{what: needed - 1}), constants(), kernels, 0.0, 0)
+
+
+def test_what_dram_still_has_to_write_is_waited_for() -> None:
+    """Outputs of 64 MiB that L2 cannot keep, at 100 kB/us: reads and writes together take longer than the product."""
+    m, n = 4096, 8192
+    small = replace(CHIP, l2=1000.0, macs=1e6)
+    p = Products(*(np.full(1, x) for x in (1.0, m, n, 1.0, 2.0 * m, 0.0)), 2.0, 2.0, 2.0)
+    t = time_products(p, small, constants(), menu({"64x64": 1}), 0.0, 0)
+    assert t.dram_written[0] == 2 * m * n
+    assert t.time[0] == pytest.approx(t.dram_bytes[0] / 1e5, rel=1e-6)
 
 
 def test_a_product_is_padded_to_its_tiles() -> None:

@@ -107,6 +107,18 @@ def test_capacity_error_says_what_is_too_large() -> None:
         check_capacity(problem, mapping, {"glb": 100 * 8192})
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8, 16])
+def test_what_just_fits_fits_and_a_bit_less_does_not(bits: int) -> None:
+    problem = gemm_problem(31, 7, 5, bits=(bits, bits, bits))
+    mapping = Mapping.parse([DRAM, "glb keeps ifmap, ofmap", "for M by 1", "for N by 1", "for K by 1"])
+    ifmap, ofmap = 31 * 5 * bits, 31 * 7 * bits
+    check_capacity(problem, mapping, {"glb": ifmap + ofmap})
+    check_capacity(problem, mapping, {"glb": {"ifmap": ifmap, "ofmap": ofmap}})
+    for capacity in (ifmap + ofmap - 1, {"ifmap": ifmap - 1, "ofmap": ofmap}, {"ifmap": ifmap, "ofmap": ofmap - 1}):
+        with pytest.raises(MappingError, match=r"^glb holds .* too much$"):
+            check_capacity(problem, mapping, {"glb": capacity})
+
+
 def test_capacity_may_be_split_between_tensors() -> None:
     problem = gemm_problem(4, 4, 4)
     mapping = Mapping.parse([DRAM, "for K by 1", "spad keeps weight, ofmap", "for M by 1", "for N by 1"])

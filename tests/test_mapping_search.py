@@ -34,6 +34,7 @@ from hwsim.mapping import (
     timing,
 )
 from hwsim.mapping.chains import chains, multiples
+from hwsim.mapping.cost import OBJECTIVES
 
 ALL = ("ifmap", "weight", "ofmap")
 LEVELS = [Level("dram", ALL), Level("glb", ALL), Level("spad", ALL, inside=True)]
@@ -322,6 +323,24 @@ def test_the_search_is_repeatable_and_stops() -> None:
     assert 0 < best[0].gap < 1
     assert best[0].branches <= 600_000
     check_capacity(problem, best[0].mapping, capacities)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_the_objective_is_what_its_name_says(size: int) -> None:
+    """Also of a single MAC, whose nest has no loops."""
+    problem = gemm_problem(size, 1, 1)
+    nests = templates(problem, "output_stationary", [Level("dram", ALL), Level("glb", ALL)])
+    if size == 1:
+        nests = [Mapping.parse(["dram keeps ifmap, weight, ofmap", "glb keeps ifmap, weight, ofmap"])]
+    best = {name: search(problem, nests, cost_of(problem, name, static=3.0)) for name in OBJECTIVES}
+    for name, value in best.items():
+        of = {
+            "latency": value.ticks,
+            "energy": value.energy,
+            "edp": value.energy * value.ticks,
+            "traffic": value.traffic,
+        }
+        assert value.objective == pytest.approx(of[name])
 
 
 def test_nothing_fits() -> None:

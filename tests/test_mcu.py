@@ -81,6 +81,21 @@ def cycles(machine: Mcu, *layers: hwsim.Layer, batch: int = 1) -> list[int]:
             {"depthwise_mac": (25 * 3 - 2) * (5 * 3 - 2) * 64, "depthwise_output": 8000},
             576 + 256,
         ),
+        (  # three channels are fewer than a word has bytes, four are not
+            hwsim.Conv2d("three", c=3, h=4, w=4, k=16, r=3, pad=1),
+            {"narrow_mac": 16 * 9 * 3 * 16, "output": 256, "patch": 144, "patch_byte": 432},
+            432 + 64,
+        ),
+        (
+            hwsim.Conv2d("four", c=4, h=4, w=4, k=16, r=3, pad=1),
+            {"conv_mac": 16 * 9 * 4 * 16, "output": 256, "patch": 144, "patch_byte": 576},
+            576 + 64,
+        ),
+        (  # each group copies its own channels: a call for each tap of each position and group
+            hwsim.Conv2d("groups", c=8, h=4, w=4, k=16, r=3, pad=1, groups=2),
+            {"conv_mac": 16 * 9 * 4 * 16, "output": 256, "patch": 288, "patch_byte": 1152},
+            576 + 64,
+        ),
         (hwsim.Gemm("fc", n=12, k=64), {"dense_mac": 768, "dense_output": 12}, 768 + 48),
         (hwsim.Pool2d("pool", c=64, h=25, w=5, type="avg"), {"averaged": 8000}, 0),
         (hwsim.Pool2d("max", c=4, h=4, w=4, r=2), {"compared": 64}, 0),
@@ -201,6 +216,14 @@ def test_other_depthwise_windows_may_take_another_kernel() -> None:
     assert features(square, False).keys() ^ features(tall, False).keys() == {"depthwise_mac", "window_mac"}
     assert library.cycles("window_mac", "cortex-m4") > 3 * library.cycles("depthwise_mac", "cortex-m4")
     assert plain.cycles("window_mac", "cortex-m4") == plain.cycles("depthwise_mac", "cortex-m4")
+
+
+def test_biases_beside_16_bit_inputs_have_64_bits() -> None:
+    """TFLite's 16x8 scheme: int16 activations, int8 weights, int64 biases."""
+    for dtype, size in (("int8", 4), ("int16", 8)):
+        assert weight_bytes(hwsim.Gemm("fc", n=13, k=31, input=dtype, weight="int8", output=dtype), False) == (
+            13 * 31 + size * 13
+        )
 
 
 def test_the_column_of_patches_is_scratch() -> None:

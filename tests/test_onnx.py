@@ -278,6 +278,14 @@ def test_convolutions(tmp_path, weights, options):
     assert (layer.weights, layer.biases, layer.depthwise) == (int(np.prod(weights)), 8, options.get("group") == 4)
 
 
+@pytest.mark.parametrize(("auto", "pad"), [("SAME_UPPER", (0, 1, 1, 1)), ("SAME_LOWER", (1, 1, 0, 1))])
+def test_the_odd_row_of_padding_is_where_its_name_says(tmp_path, auto, pad):
+    """ONNX: "the extra padding is added at the end for SAME_UPPER and at the beginning for SAME_LOWER"."""
+    layer = layer_of(tmp_path, single("Conv", np.ones((8, 4, 2, 3), np.float32), auto_pad=auto))
+    assert layer.output.shape == (8, 6, 6)
+    assert layer.pad == pad
+
+
 def test_a_convolution_of_a_sequence(tmp_path):
     model = single("Conv", np.ones((8, 4, 3), np.float32), shape=(1, 4, 16), strides=[2], pads=[1, 0])
     layer = layer_of(tmp_path, model)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import hwsim
+from hwsim.energy.price import word_width
 from hwsim.errors import InputError
 from hwsim.machines import Machine
 from hwsim.machines.pe_array.spatial import cost_of
@@ -155,6 +156,20 @@ def test_a_narrow_port_binds(folder: Path) -> None:
     plan = report.results[0].plan
     assert report.results[0].bound == "level1 ifmap port"
     assert report.results[0].cycles >= words(plan, "level1", "ifmap", "read")
+
+
+def test_a_bandwidth_is_of_all_that_moves_in_and_out(folder: Path) -> None:
+    """Reads, fills, updates and drains of a memory of 1 B a cycle, each word of as many bits as it has there."""
+    machine = load(folder, memories__level1__bandwidth="1 B/cycle")
+    result = hwsim.simulate(machine, hwsim.Workload("one", [CONV])).results[0]
+    assert result.bound == "level1"
+    moved = {
+        key: n * (word_width(result.plan.word_bits, *key[:2]) or 0) / 8
+        for key, n in result.plan.counts.items()
+        if key[0] == "level1"
+    }
+    assert {action for _, _, action in moved} == {"read", "fill", "update", "drain"}
+    assert sum(moved.values()) <= result.cycles <= 1.05 * sum(moved.values())
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,13 @@
 import importlib.util
 import json
 import os
+import resource
+import signal
 import sqlite3
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +29,13 @@ ODD = {
     "workloads": "lenet5_caffe",
     "batch": [1, 3],
     "set": {"array.rows": [7, 31]},
+}
+
+LONG = {
+    "name": "long",
+    "machines": "eyeriss_v1",
+    "workloads": "alexnet",
+    "set": {"array.rows": {"range": [5, 13], "step": 1}, "array.cols": {"range": [8, 23], "step": 1}},
 }
 
 
@@ -49,8 +61,13 @@ def test_no_damaged_result_is_used_and_no_sound_one_is_lost() -> None:
 
 
 def rows(path: Path) -> dict[bytes, tuple[object, ...]]:
+    """The rows of a store by key; none if it has no table yet."""
+    if not path.exists():
+        return {}
     with closing(sqlite3.connect(path)) as database:
         database.text_factory = bytes
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return {}
         return {row[0]: row for row in database.execute("SELECT * FROM results")}
 
 
@@ -120,3 +137,107 @@ def test_results_of_a_damaged_shard_are_not_merged(tmp_path: Path) -> None:
         database.commit()
     with pytest.warns(HwsimWarning, match=r"shard-1-of-2.sqlite: 4 results not used"):
         assert sweep(ODD, store=tmp_path, workers=1).equals(whole)
+
+
+def command(tmp_path: Path, *words: str) -> list[str]:
+    """The command of a sweep of `LONG`."""
+    (tmp_path / "long.yaml").write_text(json.dumps(LONG))
+    code = "from hwsim.cli import main; main()"
+    return [sys.executable, "-c", code, "sweep", str(tmp_path / "long.yaml"), "-o", str(tmp_path / "out"), *words]
+
+
+def limit_files(size: int) -> None:
+    """As a disk that is full after so many bytes of a file."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    """Files that cannot grow further, at several sizes; then the same command with room."""
+    whole = sweep(LONG, workers=1)
+    for size in (0, 40_000, 300_000):
+        before = rows(tmp_path / "out" / "store.sqlite")
+        run = subprocess.run(
+            command(tmp_path, "--workers", "1"), preexec_fn=lambda size=size: limit_files(size), capture_output=True,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert run.returncode == 2, size
+        assert "cannot be " in run.stderr.splitlines()[-1], "the reason is one line"
+        assert "Traceback" not in run.stderr
+        after = rows(tmp_path / "out" / "store.sqlite")
+        assert before.items() <= after.items()
+    assert len(after) > 0
+    assert sweep(LONG, store=tmp_path / "out", workers=1).equals(whole)
+
+
+def begun(path: Path) -> bool:
+    """Whether a store, or its write-ahead log, has results."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 30_000
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_the_death_of_all_workers_and_of_what_starts_them_is_told_and_survived(tmp_path: Path) -> None:
+    """The fork server too, whose end is an EOFError: no exit code 130 of Ctrl-C."""
+    below = benchmark("stress_sweep").children
+    run = subprocess.Popen(
+        command(tmp_path, "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: run.poll() is not None or len(below(run.pid)) >= 4)  # what starts and watches workers, and two
+    victims = [pid for pid in below(run.pid) if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert victims
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    told = run.communicate(timeout=120)[1]
+    assert run.returncode == 0, told
+    assert "a worker died (killed, or out of memory); its points are simulated again" in told
+    assert "Traceback" not in told
+    assert sweep(LONG, store=tmp_path / "out", workers=1).equals(sweep(LONG, workers=1))
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_its_last_worker_is_told_within_seconds(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the cluster extra is not installed")
+    file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m"]
+    parts = ["--scheduler-file", str(file), "--no-dashboard"]
+    scheduler = subprocess.Popen(
+        [*dask, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", *parts], **quiet
+    )
+    worker = subprocess.Popen([*dask, "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", *parts], **quiet)
+    try:
+        wait_for(lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
+        told = ""
+        for _ in range(20):  # until the worker has joined
+            run = subprocess.Popen(
+                command(tmp_path, "--cluster", address), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            wait_for(lambda run=run: run.poll() is not None or begun(tmp_path / "out" / "store.sqlite"))
+            if run.poll() is None:
+                break
+            told = run.communicate()[1]
+            assert "has no workers" in told
+        worker.kill()
+        start = time.monotonic()
+        told = run.communicate(timeout=60)[1]
+        assert time.monotonic() - start < 10
+        assert run.returncode == 2
+        assert "has had no workers for 5 s; finished points are in the store" in told
+        assert "Traceback" not in told
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+    assert len(rows(tmp_path / "out" / "store.sqlite")) > 0
+    assert sweep(LONG, store=tmp_path / "out", workers=1).equals(sweep(LONG, workers=1))

@@ -362,6 +362,23 @@ def test_more_kinds(tmp_path):
     assert read_trace(parse_yaml(trace_text(net)), load_workload) == net
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "options"),
+    [
+        ((2, 5, 7), (2, 7, 3), {}),
+        ((2, 7, 5), (2, 7, 3), {"AdjX": True}),
+        ((2, 5, 7), (2, 3, 7), {"AdjY": True}),
+        ((2, 7, 5), (2, 3, 7), {"AdjX": True, "AdjY": True}),
+    ],
+)
+def test_products_of_batches_are_transposed_as_the_file_says(tmp_path, left, right, options):
+    """Each is of two 5 x 7 by 7 x 3 matrices."""
+    tensors = [T((1, *left)), T((1, *right)), T((1, 2, 5, 3))]
+    product = Op("BATCH_MATMUL", [0, 1], [2], "BatchMatMulOptions", options)
+    net = read(tmp_path, tensors, [product], [0, 1], [2]).workload
+    assert net["matmul_0"] == BatchedMatmul("matmul_0", b=2, m=5, n=3, k=7)
+
+
 def test_pools(tmp_path):
     size = {"Padding": 1, "StrideH": 2, "StrideW": 2, "FilterHeight": 2, "FilterWidth": 2}
     axes = T((2,), "INT32", np.array([1, 2], np.int32), scale=None)

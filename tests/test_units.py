@@ -64,6 +64,11 @@ def test_rates_on_a_clock_of_100_mhz_with_16_bit_words(text, bytes_per_second):
     assert parse_rate(text).bytes_per_second(Fraction(10**8), 16) == bytes_per_second
 
 
+@pytest.mark.parametrize("bits", [1, 4, 12, 24])
+def test_words_need_not_be_of_whole_bytes(bits):
+    assert parse_rate("2 words/cycle").bytes_per_second(Fraction(100), bits) == Fraction(2 * bits * 100, 8)
+
+
 @pytest.mark.parametrize("text", ["8 B", "8/cycle", "8 B/day", "8 lumps/s", "0 B/s", "-1 B/s", 8, "1e99 TB/s"])
 def test_refused_rates(text):
     with pytest.raises(ValueError, match=r"must be a rate such as"):
@@ -94,7 +99,9 @@ def test_si_text_reads_back(value):
 
 
 def test_sizes_are_written_in_binary_units():
-    assert [format_size(n) for n in (12, 1024, 93_184, 3 * 2**30)] == ["12 B", "1.0 KiB", "91.0 KiB", "3.0 GiB"]
+    assert [format_size(n) for n in (12, 1023, 1024, 93_184, 3 * 2**30)] == [
+        "12 B", "1023 B", "1.0 KiB", "91.0 KiB", "3.0 GiB",
+    ]  # fmt: skip
 
 
 def test_si_text():

@@ -66,6 +66,14 @@ def test_scale_sim_convolutions_come_padded():
     assert (net["Conv1"].p, net["FC"].macs) == (112, 2048000)
 
 
+def test_scale_sim_strides_of_rows_and_columns():
+    """An ifmap of 9 x 31 under a filter of 3 x 3: (9 - 3) / 3 + 1 rows, (31 - 3) / 2 + 1 columns."""
+    head = SCALE_CONV.splitlines()[0].replace("Strides", "Stride Height, Stride Width")
+    net = read(f"{head}\na, 9, 31, 3, 3, 4, 8, 3, 2,\n")
+    assert net["a"].stride == (3, 2)
+    assert net["a"].output.shape == (8, 3, 15)
+
+
 def test_scale_sim_products():
     net = read("Layer, M, N, K,\nG1, 128, 256, 512,\n")
     assert net["G1"] == Gemm("G1", m=128, n=256, k=512, bias=False)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.units import parse
 
@@ -138,19 +138,23 @@ _CAPACITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(m?)ah[\s,]+(\S+?\s*[a-z]+)(?:[
 
 def parse_battery(text: str) -> Battery:
     """A battery by name, or by what it holds and can deliver, as ``1000 mAh 3.7 V`` or ``1000 mAh 3.7 V 500 mA``."""
+    if not isinstance(text, str):
+        raise InputError(f"battery must be a name or as '1000 mAh 3.7 V', not {excerpt(text)}")
     plain = text.strip().lower()
     for name, battery in BATTERIES.items():
         if plain == name.lower():
             return battery
     match = _CAPACITY.fullmatch(plain) if len(text) < 100 else None
     if match is None:
-        raise InputError(f"battery must be a name or as '1000 mAh 3.7 V', not {text!r:.60}{nearest(text, BATTERIES)}")
+        raise InputError(
+            f"battery must be a name or as '1000 mAh 3.7 V', not {excerpt(text)}{nearest(text, BATTERIES)}"
+        )
     try:
         voltage = parse(match[3].replace("v", "V"), "voltage")
     except ValueError as error:
         raise InputError(f"battery {error}") from None
     capacity = Fraction(match[1]) * (1 if match[2] else 1000)
     if not capacity:
-        raise InputError(f"battery must have a capacity above zero, not {text!r:.60}")
+        raise InputError(f"battery must have a capacity above zero, not {excerpt(text)}")
     pulse = None if match[4] is None else float(match[4]) * (1 if match[5] else 1000)
     return Battery(text.strip(), capacity, voltage, "given", pulse_ma=pulse)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import HwsimError, InputError
+from hwsim.errors import HwsimError, InputError, excerpt
 from hwsim.exploration.grid import Grid
 from hwsim.files import read_text, write_text
 from hwsim.sweeps.runner import Runner
@@ -30,7 +30,9 @@ def points_of(text: int | str | None, size: int) -> int | None:
     except ValueError:
         value = math.nan
     if isinstance(text, bool) or not (math.isfinite(value) and value > 0):
-        raise InputError(f"a budget must be a number of points above zero, or a share such as '10%', not {text!r:.40}")
+        raise InputError(
+            f"a budget must be a number of points above zero, or a share such as '10%', not {excerpt(text, 40)}"
+        )
     return min(max(1, math.ceil(value)), size)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.exploration.bounds import Bounds
 from hwsim.sweeps.record import TOTALS, WORDS
 
@@ -79,12 +79,12 @@ def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
     for text in texts:
         sense, colon, name = text.strip().rpartition(":")
         if colon and sense not in ("min", "max"):
-            raise InputError(f"an objective must be NAME, min:NAME or max:NAME, not {text!r:.60}")
+            raise InputError(f"an objective must be NAME, min:NAME or max:NAME, not {excerpt(text)}")
         column = _WORDS.get(name, name)
         component = column.startswith("energy_pj.") and len(column) > len("energy_pj.")
         if column not in numbers and not component:
             message = (
-                f"an objective must be a column of the results, not {name!r:.60}{nearest(name, [*_WORDS, *numbers])}"
+                f"an objective must be a column of the results, not {excerpt(name)}{nearest(name, [*_WORDS, *numbers])}"
             )
             raise InputError(message)
         maximize = sense == "max" if colon else column in _MORE

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.exploration.bounds import Bounds
 from hwsim.exploration.budget import points_of, sampler_and_points
 from hwsim.exploration.exploration import Exploration
@@ -171,10 +171,10 @@ def explore(
     goals = read_objectives([objectives] if isinstance(objectives, str) else list(objectives))
     if sampler not in SAMPLERS:
         raise InputError(
-            f"--sampler must be one of {', '.join(SAMPLERS)}, not {sampler!r:.40}{nearest(sampler, SAMPLERS)}"
+            f"--sampler must be one of {', '.join(SAMPLERS)}, not {excerpt(sampler, 40)}{nearest(sampler, SAMPLERS)}"
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise InputError(f"a seed must be a whole number from 0 to 2^32 - 1, not {seed!r:.40}")
+        raise InputError(f"a seed must be a whole number from 0 to 2^32 - 1, not {excerpt(seed, 40)}")
     more = [constraints] if isinstance(constraints, str) else list(constraints)
     space = _space(source, more)
     results = Results(space)

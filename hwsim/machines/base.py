@@ -10,7 +10,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.machines.hardware import Hardware
 from hwsim.machines.limits import check_batch, check_size
 from hwsim.machines.lower_bound import LowerBound
@@ -78,6 +78,8 @@ class Machine(Hardware):
         if isinstance(what, Layer):
             check_size(what, batch)
             return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
+        if not isinstance(what, Workload):
+            raise InputError(f"a workload or a layer is planned, not {excerpt(what)}")
         network = self.converted(what.lowered())
         return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
 
@@ -218,7 +220,7 @@ class NetworkPlan:
         return (self[name] for name in self.names)
 
     def __getitem__(self, name: str) -> LayerPlan:
-        if name not in self._plans:
+        if not isinstance(name, str) or name not in self._plans:
             if name not in self.workload and name in self.workload.origin:
                 parts = ", ".join(part.name for part, _ in self.workload.origin[name].sublayers)
                 raise InputError(f"{name!r} is planned as {parts}: name one of them, or select({name!r})")

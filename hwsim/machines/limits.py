@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, excerpt
 from hwsim.workload import Layer
 from hwsim.workload.layer import whole
 
@@ -19,7 +19,7 @@ def check_batch(batch: object) -> int:
     """The batch size as a plain int (numpy's are taken); raises InputError for one that no machine plans."""
     size = whole(batch)
     if size is None or not 1 <= size <= MAX_BATCH:
-        raise InputError(f"batch must be a whole number from 1 to {MAX_BATCH}, not {batch!r}")
+        raise InputError(f"batch must be a whole number from 1 to {MAX_BATCH}, not {excerpt(batch)}")
     return size
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import hwsim
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.fields import check
 from hwsim.machines.base import Machine
 from hwsim.machines.registry import kinds
@@ -42,6 +42,8 @@ def machine_names() -> list[str]:
 
 def locate(name: str | Path, beside: Path | None = None) -> Path:
     """The file of a machine by its name, or by its path, relative to `beside` if that is given."""
+    if not isinstance(name, str | Path):
+        raise InputError(f"a machine must be a name or a path, not {excerpt(name)}")
     text = str(name)
     if text.endswith((".yaml", ".yml")):
         path = Path(text)
@@ -73,13 +75,21 @@ def machine_document(name: str | Path, changes: Mapping[str, object] | None = No
         raise InputError([Fault(document.name, "base", f"machines must build on at most {_BASE_DEPTH} others")])
     if not isinstance(document.data, dict):
         raise InputError([Fault(document.where(()), "", "must be a mapping of keys to values")])
+    if changes is not None and not (isinstance(changes, Mapping) and all(isinstance(key, str) for key in changes)):
+        raise InputError(f"set must be values by dotted key, as {{'clocks.core': '250 MHz'}}, not {excerpt(changes)}")
     if changes:
         document.override({key: _value(value) for key, value in changes.items()})
     return document
 
 
 def _value(value: object) -> object:
-    """A value from the command line means what it would mean in the file."""
+    """A value from the command line means what it would mean in the file; numbers of numpy are plain ones."""
+    if isinstance(value, Mapping):
+        return {key: _value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
     return parse_yaml(value, "--set").data if isinstance(value, str) and value.strip() else value
 
 

@@ -47,6 +47,8 @@ _ALWAYS = 3
 _MULTICAST = {"none": 0, "tile": 1, "word": 2}
 _REDUCTION = ("tree", "none")
 _LARGEST = 2**62
+_LONGEST = 2**28
+"""Rows of an image where the words that instances share are listed, a byte for each."""
 _MOST = {"dims": 12, "loops": 64, "tensors": 4, "memories of a tensor": 8}
 
 
@@ -194,6 +196,7 @@ def compile_template(problem: Problem, template: Mapping, policy: Policy = DEFAU
             fresh = _plus(moved, back, -1)
 
     axis_rows = []
+    sizes = list(problem.dims.values())
     for index, operand in enumerate(problem.operands):
         for axis in operand.axes:
             if len(axis) == 1:
@@ -201,8 +204,12 @@ def compile_template(problem: Problem, template: Mapping, policy: Policy = DEFAU
             else:
                 (p, u), (r, d) = axis
                 axis_rows.append((index, dims.index(p), u // gcd(u, d), dims.index(r), d // gcd(u, d)))
+    lists = {(_MULTICAST["word"], reuse) for reuse in _REUSE.values()} | {(_MULTICAST["tile"], _REUSE["keep"])}
+    extent = max((u * sizes[p] + d * sizes[r] for _, p, u, r, d in axis_rows if r >= 0), default=0)
+    if extent > _LONGEST and any((row[3], row[4]) in lists for row in layout.transfers):
+        raise MappingError(f"{problem.name}: an image must have at most {_LONGEST:,} rows or columns, not {extent:,}")
     tables = (
-        np.array(list(problem.dims.values()), dtype=np.int64),
+        np.array(sizes, dtype=np.int64),
         np.array(axis_rows, dtype=np.int64).reshape(-1, 5),
         np.array([dims.index(loop.dim) for loop in template.loops], dtype=np.int64),
         np.array(spatial, dtype=np.int64),

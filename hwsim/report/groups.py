@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.errors import InputError
-from hwsim.files import read_text
-from hwsim.report.quantity import battery_life, cycle_setting
+from hwsim.report.saved import read_report
 from hwsim.report.uncertainty import percent
 
 if TYPE_CHECKING:
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
     from hwsim.scenario import DutyCycle
 
 __all__ = ["Entry", "Group", "entry_of", "grouped", "ratio", "read_entry"]
-
-_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,8 @@ class Entry:
         seconds: dict[str, float] = {}
         for row in self.layers.values():
             if row["latency_s"]:
-                seconds[row["bound"]] = seconds.get(row["bound"], 0.0) + row["latency_s"]
+                bound = row["bound"] or ""
+                seconds[bound] = seconds.get(bound, 0.0) + row["latency_s"]
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
@@ -134,26 +130,14 @@ def _entry(data: Mapping[str, Any], label: str) -> Entry:
     memories = {str(use["memory"]): (use["need_bytes"], use["size_bytes"]) for use in data.get("memories", ())}
     name = str(data["summary"]["workload"])
     errors = data.get("expected_error", {})
-    cycle = data.get("scenario", {})
+    cycle = data.get("scenario") or {}
     return Entry(label, name, data["summary"], layers, components, memories, cycle, errors=errors)
 
 
 def read_entry(path: str) -> Entry:
     """A report that `hwsim run --json` wrote."""
-    try:
-        data = json.loads(read_text(Path(path), _MOST_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"must be JSON: {error}", path) from None
-    try:
-        entry = _entry(data, f"{data['summary']['machine']} ({Path(path).name})")
-        entry.time_by_bound()
-        for quantity in entry.errors:
-            entry.expected_error(quantity)
-        if entry.scenario:
-            battery_life(entry.scenario), cycle_setting(entry.scenario)
-    except (KeyError, TypeError, AttributeError):
-        raise InputError("must be a report that 'hwsim run --json' wrote", path) from None
-    return entry
+    data = read_report(path)
+    return _entry(data, f"{data['summary']['machine']} ({Path(path).name})")
 
 
 def _alike(entry: Entry, base: Entry) -> bool:

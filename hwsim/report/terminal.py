@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Column:
 
 def bar(share: float, width: int, console: Console) -> Text:
     """A bar of eighths of a character, or of ``#`` where the output is no terminal or has no such characters."""
-    share = min(max(share, 0.0), 1.0)
+    share = min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
     if not console.is_terminal or not console.encoding.lower().startswith("utf"):
         return Text("#" * (round(share * width) or (share >= 0.001)))
     full = share * width

@@ -15,7 +15,7 @@ import random
 from fractions import Fraction
 
 from hwsim.energy.battery import parse_battery
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.machines import Mcu
 from hwsim.message import Message
 from hwsim.report.result import RunResult
@@ -24,6 +24,7 @@ from hwsim.scenario.result import DutyCycle
 from hwsim.scenario.schedule import Phases, quantity, schedule_of
 from hwsim.scenario.states import with_states
 from hwsim.scenario.window import equal_window, unequal_window
+from hwsim.workload.layer import whole
 
 __all__ = ["duty_cycle"]
 
@@ -68,6 +69,10 @@ def duty_cycle(
     InputError
         If the machine is no microcontroller, or a time or the battery is invalid.
     """
+    if not isinstance(report, RunResult):
+        raise InputError(f"a duty cycle must be that of a report, not of {excerpt(report)}")
+    if whole(seed) is None:
+        raise InputError(f"seed must be a whole number, not {excerpt(seed)}")
     machine = report.machine
     if not isinstance(machine, Mcu):
         raise InputError(f"a duty cycle must be that of a microcontroller, {machine.name} is of kind {machine.kind}")
@@ -88,7 +93,7 @@ def duty_cycle(
         raise InputError("a duty cycle must have an inference that takes time, this one takes none")
     if schedule.unequal:
         jitter_ticks = int(schedule.jitter_s * timebase.rate_hz)
-        periods, starts = schedule.starts(phases, jitter_ticks, random.Random(seed))
+        periods, starts = schedule.starts(phases, jitter_ticks, random.Random(whole(seed)))
         if periods < schedule.periods:
             template = "unequal periods are simulated one by one: only the first {simulated:,} of {periods:,}"
             values = {"simulated": periods, "periods": schedule.periods}

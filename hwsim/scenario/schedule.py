@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from hwsim.engine.clock import Timebase
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.units import parse
+from hwsim.workload.layer import whole
 
 __all__ = ["MAX_UNEQUAL", "Phases", "Schedule", "quantity", "schedule_of"]
 
@@ -90,8 +91,8 @@ def schedule_of(every: str, duration: str, capture: str, jitter: str, burst: int
         raise InputError(f"every must be more than zero, not {every!r}")
     if duration_s < every_s:
         raise InputError(f"duration must be at least a period of {every}, not {duration!r}")
-    if not 1 <= burst <= MAX_UNEQUAL:
-        raise InputError(f"burst must be from 1 to {MAX_UNEQUAL:,} inputs, not {burst:,}")
+    if whole(burst) is None or not 1 <= burst <= MAX_UNEQUAL:
+        raise InputError(f"burst must be from 1 to {MAX_UNEQUAL:,} inputs, not {excerpt(burst)}")
     if capture_s * burst + jitter_s > every_s or jitter_s == every_s:
         times = f"{burst} captures" if burst > 1 else "capture"
         raise InputError(f"{times} and jitter must fit in a period of {every}, not {capture!r} and {jitter!r}")

@@ -8,15 +8,17 @@ caller's script, so a script needs no ``if __name__ == "__main__"``. A worker ex
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -24,12 +26,16 @@ from typing import Any, ParamSpec, TypeVar
 import hwsim
 from hwsim.errors import HwsimError, InputError
 
-__all__ = ["Here", "Processes", "cluster_executor", "cores"]
+__all__ = ["Cluster", "Here", "Processes", "cores"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _CONNECT_S = 5
+_SILENCE_S = 5.0
+"""A cluster that has no worker for so long is given up."""
+_LOGGERS = ("distributed", "distributed.client", "tornado.application")
+"""They report each task of a lost worker, with its traceback; the sweep says it once."""
 
 
 def cores() -> int:
@@ -62,8 +68,12 @@ class Processes(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit a task; a process started for it does not import the caller's script."""
-        with _isolated_environment(), _defer_interrupt():
-            return super().submit(fn, *args, **kwargs)
+        try:
+            with _isolated_environment(), _defer_interrupt():
+                return super().submit(fn, *args, **kwargs)
+        except (EOFError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "the process that starts workers was killed"
+            raise BrokenExecutor(f"a worker cannot be started: {reason or error}") from None
 
     def stop(self) -> None:
         """Kill the workers; running tasks are lost and repeated when the sweep resumes."""
@@ -130,32 +140,78 @@ def _end_with(sentinel: Any) -> None:
     os._exit(1)
 
 
-def cluster_executor(address: str) -> tuple[Any, Executor, int]:
-    """Connect to a Dask scheduler; returns the client, its executor and the number of threads.
+class Cluster(Executor):
+    """The workers of a Dask scheduler.
 
     Raises
     ------
     InputError
         If dask.distributed is not installed, or the address does not answer within seconds.
+    HwsimError
+        If it has no workers.
     """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise InputError("--cluster needs dask.distributed: pip install 'hwsim[cluster]'") from None
-    import logging
 
-    connect: Any = Client
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    try:
-        client = connect(address, timeout=_CONNECT_S, set_as_default=False)
-    except Exception as error:  # the exception depends on the protocol of the address
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"--cluster must be the address of a running Dask scheduler, as tcp://host:8786; {address!r} does not "
-            f"answer: {reason}"
-        ) from None
-    threads = sum(client.nthreads().values())
-    if not threads:
-        client.close()
-        raise HwsimError(f"the cluster at {address} has no workers; start some and repeat the command")
-    return client, client.get_executor(pure=False), threads
+    def __init__(self, address: str) -> None:
+        self.address = address
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError("--cluster needs dask.distributed: pip install 'hwsim[cluster]'") from None
+        connect: Any = Client
+        self._levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            self._client: Any = connect(address, timeout=_CONNECT_S, set_as_default=False)
+        except Exception as error:  # the exception depends on the protocol of the address
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"--cluster must be the address of a running Dask scheduler, as tcp://host:8786; {address!r} does not "
+                f"answer: {reason}"
+            ) from None
+        self.workers = self._count() or 0
+        if not self.workers:
+            self.close()
+            raise HwsimError(f"the cluster at {address} has no workers; start some and repeat the command")
+        self._executor = self._client.get_executor(pure=False)
+        self._asked_s = time.monotonic()
+        self._lost_s: float | None = None
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Submit a task to any worker."""
+        try:
+            future: Future[T] = self._executor.submit(fn, *args, **kwargs)
+        except Exception as error:  # the client is closed, or has lost the scheduler
+            raise BrokenExecutor(f"the scheduler does not take a task: {error}") from None
+        return future
+
+    def _count(self) -> int | None:
+        """Number of threads of all workers; None if the scheduler does not answer."""
+        try:
+            threads: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=1)
+        except Exception:  # of the network, or of a client that is closed
+            return None
+        return sum(threads.values())
+
+    def failure(self) -> str:
+        """Why no result will arrive: for seconds there was no worker, or no answer; empty while there may be one.
+
+        The scheduler is asked at most once a second.
+        """
+        now = time.monotonic()
+        if now - self._asked_s < 1:
+            return ""
+        self._asked_s = now
+        count = self._count()
+        self._lost_s = None if count else self._lost_s or now
+        if self._lost_s is None or now - self._lost_s < _SILENCE_S:
+            return ""
+        what = "does not answer any more" if count is None else f"has had no workers for {_SILENCE_S:.0f} s"
+        return f"the cluster at {self.address} {what}"
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        with suppress(Exception):  # a scheduler that is gone
+            self._client.close(timeout=1)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -25,7 +25,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.units import DIMENSIONS, column_unit
 
 __all__ = ["NUMBER", "WORD", "Expression", "Kind", "column_kind", "measure"]
@@ -132,7 +132,7 @@ class Expression:
 
     def __init__(self, text: str, kinds: Mapping[str, Kind]) -> None:
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"a condition must be text such as 'array.rows <= 16', not {text!r:.60}")
+            raise InputError(f"a condition must be text such as 'array.rows <= 16', not {excerpt(text)}")
         if len(text) > MAX_LENGTH:
             raise InputError(f"a condition must be at most {MAX_LENGTH} characters long, not {len(text)}")
         self.text = text
@@ -164,7 +164,7 @@ class Expression:
         return Expression, (self.text, {name: self._kinds[name] for name in self.names})
 
     def _fault(self, message: str) -> InputError:
-        return InputError(f"condition {self.text!r:.200} {message}")
+        return InputError(f"condition {excerpt(self.text, 200)} {message}")
 
     def _tokens(self) -> Iterator[re.Match[str]]:
         place = 0

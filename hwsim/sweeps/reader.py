@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.fields import check
 from hwsim.machines import Machine
 from hwsim.sweeps.sources import MachineSource, WorkloadSource, find
@@ -28,6 +28,8 @@ class Reader:
         if isinstance(source, Mapping):
             self.folder = Path()
             self.document = Document("sweep", self._without_objects(source))
+        elif not isinstance(source, str | Path):
+            raise InputError(f"a sweep must be a file or a mapping, not {excerpt(source)}")
         else:
             self.folder = Path(source).parent
             self.document = read_yaml(Path(source))
@@ -119,7 +121,7 @@ class Reader:
             parameters[name] = Parameter(name, values, self.document.where(path))
         for value in parameters["batch"].values if "batch" in parameters else ():
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65536:
-                self.fault(("batch",), f"must be whole numbers from 1 to 65536, not {value!r:.60}")
+                self.fault(("batch",), f"must be whole numbers from 1 to 65536, not {excerpt(value)}")
         return parameters
 
     def _axes(self, parameters: dict[str, Parameter]) -> list[list[Parameter]]:

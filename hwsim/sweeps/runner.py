@@ -5,17 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from hwsim.errors import HwsimError, InputError
+from hwsim.errors import HwsimError, HwsimWarning, InputError
+from hwsim.message import Message
 from hwsim.sweeps.evaluation import Evaluator, Job, Outcome, run_chunk
-from hwsim.sweeps.executors import Here, Processes, cluster_executor, cores
+from hwsim.sweeps.executors import Cluster, Here, Processes, cores
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import DIED, Store
 
@@ -92,12 +93,12 @@ class Runner:
         self._stopping = False
         self.simulated = 0
         self._digests: dict[int, str] = {}
-        self._client: Any = None
         self._executor: Executor | None = None
         self._job: Job | None = None
         self._point_s: float | None = None
         if cluster is not None:
-            self._client, self._executor, self.workers = cluster_executor(cluster)
+            self._executor = Cluster(cluster)
+            self.workers = self._executor.workers
         self.store: Store | None = None
         try:
             self.store = Store(store) if store is not None else None
@@ -114,8 +115,8 @@ class Runner:
     def close(self) -> None:
         """End the workers and close the store."""
         self._stop()
-        if self._client is not None:
-            self._client.close()
+        if isinstance(self._executor, Cluster):
+            self._executor.close()
         if self.store is not None:
             self.store.close()
 
@@ -217,6 +218,7 @@ class Runner:
         in_flight: dict[Future[list[Outcome]], _Chunk] = {}
         executor = self._start(len(missing))
         here = isinstance(executor, Here)
+        reason = ""
         self._job = self._job or Job.of(self.space, self.per_layer)
         try:
             while todo or retries or in_flight:
@@ -226,11 +228,14 @@ class Runner:
                     chunk.start = time.perf_counter()
                     try:
                         in_flight[self._send(executor, chunk)] = chunk
-                    except BrokenExecutor:
+                    except BrokenExecutor as error:
+                        reason = str(error)
                         retries.append(chunk)
                         break
                 ready, _ = wait(in_flight, timeout=0.5, return_when=FIRST_COMPLETED)
                 orphans: list[_Chunk] = []
+                if not ready and isinstance(executor, Cluster) and (failure := executor.failure()):
+                    raise HwsimError(f"{failure}{self._kept}. Start what is missing and repeat the command")
                 for future in ready:
                     chunk = in_flight.pop(future)
                     try:
@@ -238,6 +243,7 @@ class Runner:
                     except Exception as error:
                         if not _death(error):
                             raise
+                        reason = "killed, or out of memory"
                         orphans.append(chunk)
                         continue
                     self._idle_deaths = 0
@@ -249,10 +255,7 @@ class Runner:
                         in_flight.clear()
                         self._stop()
                         executor = self._start(len(missing))
-                    self.deaths += 1
-                    self._idle_deaths += 1
-                    if self._idle_deaths >= _IDLE_DEATHS:
-                        raise HwsimError(f"workers died {_IDLE_DEATHS} times in a row, with no point finished")
+                    self._count_death(reason)
                     yield from self._save(list(self._retry(orphans, retries)))
         finally:
             for future in in_flight:
@@ -260,6 +263,25 @@ class Runner:
             complete = [f for f in in_flight if f.done() and not f.cancelled() and f.exception() is None]
             for future in complete:
                 self._save(future.result())
+
+    @property
+    def _kept(self) -> str:
+        return "; finished points are in the store" if self.store is not None else ""
+
+    def _count_death(self, reason: str) -> None:
+        """Tell the first death of a worker, and end the sweep after many that follow each other."""
+        self.deaths += 1
+        self._idle_deaths += 1
+        if self.deaths == 1:
+            template = "a worker died ({reason}); its points are simulated again"
+            message = Message("sweep.death", template, {"reason": reason}, "warning")
+            warnings.warn(str(message), HwsimWarning, stacklevel=2)
+        if self._idle_deaths >= _IDLE_DEATHS:
+            raise HwsimError(
+                f"workers died {_IDLE_DEATHS} times in a row, with no point finished ({reason}){self._kept}. "
+                "Free memory, or use fewer --workers, and repeat the command"
+            )
+        time.sleep(min(0.02 * self._idle_deaths, 0.2))
 
     def _send(self, executor: Executor, chunk: _Chunk) -> Future[list[Outcome]]:
         assert self._job is not None

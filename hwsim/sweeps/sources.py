@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.files import read_bytes
 from hwsim.machines import Machine, host_path, kinds, locate, machine_document, machine_names, read_machine
 from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
@@ -213,7 +213,7 @@ class WorkloadSource:
             return ()
         names = patterns if isinstance(patterns, list) else [patterns]
         if not all(isinstance(pattern, str) for pattern in names):
-            raise InputError([Fault("--set layers", "", f"must be a pattern such as 'conv*', not {patterns!r:.60}")])
+            raise InputError([Fault("--set layers", "", f"must be a pattern such as 'conv*', not {excerpt(patterns)}")])
         return tuple(names)
 
     def digest(self, changes: Changes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.sweeps.expression import Expression, Kind, measure
 from hwsim.sweeps.sources import MachineSource, WorkloadSource
 from hwsim.sweeps.spec import MAX_VALUES, SweepSpec
@@ -215,7 +215,9 @@ class Space:
             raise InputError(f"a sweep must have at most {MAX_VALUES:,} points, not {len(selection):,}")
         if not selection:
             texts = " and ".join(condition.text for condition in self.conditions)
-            raise InputError(f"conditions must allow at least one point; {texts!r:.200} allows none of {self.size:,}")
+            raise InputError(
+                f"conditions must allow at least one point; {excerpt(texts, 200)} allows none of {self.size:,}"
+            )
         if shard is None:
             return selection
         part, parts = shard

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Name, Spec
 from hwsim.sweeps.expression import measure
 
@@ -95,7 +95,7 @@ def values_of(entry: object) -> tuple[Any, ...]:
         raise InputError(f"must have at most {MAX_VALUES:,} values, not {len(values):,}")
     texts = set()
     for value in values:
-        text = repr(value)
+        text = excerpt(value, 1000)
         if text in texts:
             raise InputError(f"must have each value once; {text:.60} is given twice")
         texts.add(text)
@@ -112,28 +112,28 @@ def _range_values(entry: dict[str, Any]) -> tuple[Any, ...]:
         raise InputError("must be {range: [8, 16], step: 2}, {range: [8, 16], steps: 5} or {powers_of_two: [1, 64]}")
     bounds = entry["powers_of_two" if powers else "range"]
     if not isinstance(bounds, list) or len(bounds) != 2:
-        raise InputError(f"must have two bounds, as [8, 16], not {bounds!r:.60}")
+        raise InputError(f"must have two bounds, as [8, 16], not {excerpt(bounds)}")
     (low, low_kind), (high, high_kind) = measure(bounds[0]), measure(bounds[1])
     if low_kind.sort != "number" or low_kind != high_kind or not all(map(math.isfinite, (low, high))):
-        raise InputError(f"must have two bounds of one unit, as [100 MHz, 400 MHz], not {bounds!r:.60}")
+        raise InputError(f"must have two bounds of one unit, as [100 MHz, 400 MHz], not {excerpt(bounds)}")
     if low > high:
-        raise InputError(f"must have its smaller bound first, not {bounds!r:.60}")
+        raise InputError(f"must have its smaller bound first, not {excerpt(bounds)}")
     write = _Writer(bounds[0], bounds[1], Fraction(low))
     low, high = Fraction(low), Fraction(high)
     if powers:
         if low <= 0:
-            raise InputError(f"must have bounds above zero, not {bounds!r:.60}")
+            raise InputError(f"must have bounds above zero, not {excerpt(bounds)}")
         return tuple(write(low * 2**power) for power in range(_doublings(low, high) + 1))
     if "steps" in entry:
         steps = entry["steps"]
         if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= MAX_VALUES:
-            raise InputError(f"steps must be a whole number of values from 2 to {MAX_VALUES:,}, not {steps!r:.60}")
+            raise InputError(f"steps must be a whole number of values from 2 to {MAX_VALUES:,}, not {excerpt(steps)}")
         if low == high:
-            raise InputError(f"must have two different bounds, not {bounds!r:.60}")
+            raise InputError(f"must have two different bounds, not {excerpt(bounds)}")
         return tuple(write(low + (high - low) * i / (steps - 1)) for i in range(steps))
     step, kind = measure(entry["step"])
     if kind != low_kind or not math.isfinite(step) or step <= 0:
-        raise InputError(f"step must be above zero and have the unit of the bounds, not {entry['step']!r:.60}")
+        raise InputError(f"step must be above zero and have the unit of the bounds, not {excerpt(entry['step'])}")
     if isinstance(entry["step"], float):
         write.whole = False
     count = (high - low) // Fraction(step) + 1

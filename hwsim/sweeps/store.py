@@ -71,6 +71,8 @@ class Store:
             self._db = self._open()
         except sqlite3.Error as error:
             raise self._error(error) from None
+        except UnicodeDecodeError:  # a message of SQLite that quotes a damaged schema
+            raise self._error(sqlite3.DatabaseError("malformed database schema")) from None
 
     def _open(self) -> sqlite3.Connection:
         """A connection to the store, which is new if the file is missing or empty."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.message import Message, sentence
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.reader import read_space
@@ -32,7 +32,7 @@ def shard_of(text: str) -> tuple[int, int]:
     """Parse ``2/8``, the second of eight parts; raises InputError if invalid."""
     part, slash, parts = text.partition("/")
     if not (slash and _DIGITS.match(part) and _DIGITS.match(parts) and 1 <= int(part) <= int(parts) <= 100_000):
-        raise InputError(f"a shard must be k/n with k from 1 to n, as 2/8, not {text!r:.40}")
+        raise InputError(f"a shard must be k/n with k from 1 to n, as 2/8, not {excerpt(text, 40)}")
     return int(part), int(parts)
 
 

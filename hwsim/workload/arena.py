@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.tflite import Model
 
@@ -94,7 +94,7 @@ class Arena:
     def at(self, operator: str) -> tuple[Block, ...]:
         """What is alive while an operator runs, by offset."""
         if operator not in self.operators:
-            raise InputError(f"must be an operator of the plan, not {operator!r:.80}")
+            raise InputError(f"must be an operator of the plan, not {excerpt(operator, 80)}")
         index = self.operators.index(operator)
         return tuple(sorted((b for b in self.blocks if b.first <= index <= b.last), key=lambda b: b.offset))
 
@@ -102,18 +102,13 @@ class Arena:
         """The plan as plain data, for a picture.
 
         ``bytes``, ``peak`` (the operator at which the arena is full), ``operators`` (in the order in which they run:
-        ``name``, ``live_bytes``, ``blocks`` alive by their index, lowest offset first) and ``blocks`` (``name``,
-        ``first`` and ``last`` operator by index, both counted in, ``offset``, ``bytes``, ``scratch``).
+        ``name``, ``live_bytes``) and ``blocks`` (``name``, ``first`` and ``last`` operator by index, both counted in,
+        ``offset``, ``bytes``, ``scratch``).
         """
-        alive: list[list[int]] = [[] for _ in self.operators]
-        for index in sorted(range(len(self.blocks)), key=lambda i: self.blocks[i].offset):
-            for operator in range(self.blocks[index].first, self.blocks[index].last + 1):
-                alive[operator].append(index)
-        columns = zip(self.operators, self.live, alive)
         return {
             "bytes": self.bytes,
             "peak": self.peak,
-            "operators": [{"name": name, "live_bytes": live, "blocks": blocks} for name, live, blocks in columns],
+            "operators": [{"name": name, "live_bytes": live} for name, live in zip(self.operators, self.live)],
             "blocks": [asdict(block) for block in self.blocks],
         }
 
@@ -173,15 +168,14 @@ def plan_workload(workload: Workload, scratch: Scratch | None = None, batch: int
     """
     names = [layer.name for layer in workload]
     place = {name: index for index, name in enumerate(names)}
-    spans: dict[str, list[int]] = {}
-    sizes: dict[str, int] = {}
-    live = workload.liveness(batch)
-    for index, moment in enumerate(live):
-        for name, size in moment.tensors:
-            key = name if workload.graph or name != INPUT else f"{INPUT} of {moment.layer}"
-            spans.setdefault(key, [index, index])[1] = index
-            sizes[key] = size
-    buffers = [Buffer(name, sizes[name], first, last) for name, (first, last) in spans.items()]
+    if workload.graph:
+        buffers = [Buffer(name, *span) for name, span in workload.spans(batch).items()]
+    else:
+        buffers = [
+            Buffer(name if name != INPUT else f"{INPUT} of {moment.layer}", size, index, index)
+            for index, moment in enumerate(workload.liveness(batch))
+            for name, size in moment.tensors
+        ]
     return plan([*buffers, *_scratch(scratch or {}, place)], names)
 
 
@@ -212,7 +206,7 @@ def _scratch(scratch: Scratch, place: Mapping[str, int]) -> list[Buffer]:
     result = []
     for name, amount in scratch.items():
         if name not in place:
-            raise InputError(f"scratch must be of a layer of the network, not of {name!r:.80}")
+            raise InputError(f"scratch must be of a layer of the network, not of {excerpt(name, 80)}")
         sizes = (amount,) if isinstance(amount, int) else amount
         result += [Buffer(f"{name} scratch", size, place[name], place[name], True) for size in sizes if size]
     return result

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform, overload
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.workload.line import LINES, Line, Shape
 from hwsim.workload.product import Product, Stream, StreamKind
@@ -18,6 +18,7 @@ from hwsim.workload.tensor import TensorLike, TensorSpec, TensorType
 __all__ = [
     "ACTIVATIONS",
     "MAX_COUNT",
+    "MAX_RANK",
     "MAX_SIZE",
     "Converted",
     "Layer",
@@ -92,7 +93,7 @@ def whole(value: object) -> int | None:
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+    except Exception:  # what an object's own __index__ raises
         return None
 
 
@@ -148,15 +149,17 @@ class Layer:
     def __post_init__(self) -> None:
         faults: list[str] = []
         if not isinstance(self.name, str) or not 1 <= len(self.name.strip()) <= 200 or not self.name.isprintable():
-            raise InputError(f"the name of a layer must be 1 to 200 printable characters, not {self.name!r:.60}")
+            raise InputError(f"the name of a layer must be 1 to 200 printable characters, not {excerpt(self.name)}")
         for name, low in [(f, 1) for f in self._sizes] + [(f, 0) for f in self._counts]:
             self._put(name, self._integer(name, getattr(self, name), low, faults))
         flags = {name: getattr(self, name) for name in self._flags}
-        faults.extend(f"{f} must be true or false, not {v!r:.60}" for f, v in flags.items() if not isinstance(v, bool))
+        faults.extend(
+            f"{f} must be true or false, not {excerpt(v)}" for f, v in flags.items() if not isinstance(v, bool)
+        )
         for name, valid in self._names.items():
             value = getattr(self, name)
-            if value not in valid:
-                faults.append(f"{name} must be one of the known names, not {value!r:.60}{nearest(value, valid)}")
+            if not isinstance(value, str) or value not in valid:
+                faults.append(f"{name} must be one of the known names, not {excerpt(value)}{nearest(value, valid)}")
         if not faults:
             faults.extend(self._settle())
         if not faults:
@@ -171,7 +174,7 @@ class Layer:
     def _integer(field: str, given: object, low: int, faults: list[str]) -> int:
         value = whole(given)
         if value is None or not low <= value <= MAX_SIZE:
-            faults.append(f"{field} must be an integer from {low} to 2^31, not {given!r:.60}")
+            faults.append(f"{field} must be an integer from {low} to 2^31, not {excerpt(given)}")
             return max(low, 1)
         return value
 
@@ -187,14 +190,14 @@ class Layer:
         if isinstance(given, (list, tuple)):
             if len(given) == count:
                 return tuple(self._integer(field, item, low, faults) for item in given)
-            faults.append(f"{field} must be one integer or {count} of them, not {given!r:.60}")
+            faults.append(f"{field} must be one integer or {count} of them, not {excerpt(given)}")
             return (max(low, 1),) * count
         return (self._integer(field, given, low, faults),) * count
 
     def _shape(self, field: str, given: object, faults: list[str]) -> Shape:
         """`given` as a shape of 1 to 8 sizes."""
         if not isinstance(given, (list, tuple)) or not 1 <= len(given) <= MAX_RANK:
-            faults.append(f"{field} must be a list of 1 to {MAX_RANK} sizes such as [64, 56, 56], not {given!r:.60}")
+            faults.append(f"{field} must be a list of 1 to {MAX_RANK} sizes such as [64, 56, 56], not {excerpt(given)}")
             return (1,)
         return tuple(self._integer(field, size, 1, faults) for size in given)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import hwsim
-from hwsim.errors import Fault, HwsimWarning, InputError, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, nearest
 from hwsim.files import read_text
 from hwsim.message import Message, sentence
 from hwsim.workload.network import Workload
@@ -73,6 +73,15 @@ def load_workload(
     InputError
         For an unknown name, and for every fault of a file with its place.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(f"a workload must be a name or a path, not {excerpt(name_or_path)}")
+    if isinstance(search, str) or not isinstance(search, Iterable):
+        raise InputError(f"search must be a list of folders, not {excerpt(search)}")
+    search = list(search)
+    if not all(isinstance(folder, str | Path) for folder in search):
+        raise InputError(f"search must be a list of folders, not {excerpt(search)}")
+    if shape is not None and not isinstance(shape, Mapping):
+        raise InputError(f"shape must be sizes by name, as {{'batch': 1}}, not {excerpt(shape)}")
     suffix = Path(str(name_or_path)).suffix.lower()
     if suffix in _MODELS:
         model = read_model(name_or_path, shape=shape)
@@ -141,7 +150,9 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     else:
         paths = _workload_paths(search)
         if text not in paths:
-            raise InputError(f"must be a known workload or a path to a file, not {text!r:.80}{nearest(text, paths)}")
+            raise InputError(
+                f"must be a known workload or a path to a file, not {excerpt(text, 80)}{nearest(text, paths)}"
+            )
         path = paths[text]
     try:
         real_path = path.resolve()

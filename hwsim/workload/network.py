@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TypeAlias
 
-from hwsim.errors import Fault, InputError, nearest, printable
+from hwsim.errors import Fault, InputError, excerpt, nearest, printable
 from hwsim.message import Message
-from hwsim.workload.layer import Layer, Shape, whole
+from hwsim.workload.layer import MAX_RANK, MAX_SIZE, Layer, Shape, whole
 from hwsim.workload.lowering import lowered, lowering_notes
 
 __all__ = ["INPUT", "MAX_FAULTS", "MAX_LAYERS", "Live", "Node", "Workload", "hint"]
@@ -39,6 +39,9 @@ def selects(patterns: Sequence[str], names: Collection[str]) -> Callable[[str], 
     >>> chosen("a[0]"), chosen("a0"), chosen("b1")
     (True, False, True)
     """
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(f"a pattern must be the name of a layer or as 'conv*', not {excerpt(pattern)}")
     exact = {pattern for pattern in patterns if pattern in names}
     loose = [pattern for pattern in patterns if pattern not in exact]
     return lambda name: name in exact or any(fnmatchcase(name, pattern) for pattern in loose)
@@ -108,15 +111,22 @@ class Workload:
         origin: Workload | None = None,
     ) -> None:
         nodes: list[Node] = []
+        if not isinstance(layers, Iterable):
+            raise InputError(f"layers must be a list of layers, not {excerpt(layers)}")
         for item in layers:
             nodes.append(_node(item))
             if len(nodes) > MAX_LAYERS:
-                raise InputError(f"a network must have at most {MAX_LAYERS} layers", path=str(name))
+                raise InputError(f"a network must have at most {MAX_LAYERS} layers", path=printable(excerpt(name)))
         if not isinstance(name, str) or not name:
-            raise InputError(f"the name of a network must be text, not {name!r:.60}")
+            raise InputError(f"the name of a network must be text, not {excerpt(name)}")
         name = printable(name)
         if not nodes:
             raise InputError("a network must have at least one layer", path=name)
+        for what, text in (("source", source), ("digest", digest)):
+            if not isinstance(text, str):
+                raise InputError(f"{what} must be text, not {excerpt(text)}", path=name)
+        if graph is not None and not isinstance(graph, bool):
+            raise InputError(f"graph must be true or false, not {excerpt(graph)}", path=name)
         self.name = name
         self.source = source
         self.digest = digest
@@ -136,7 +146,7 @@ class Workload:
             inputs[node.layer.name] = (node.inputs or (before,)) if self.graph else ()
             before = node.layer.name
         order = list(by_name)
-        self.input_shape: Shape | None = tuple(input_shape) if input_shape is not None else None
+        self.input_shape: Shape | None = None if input_shape is None else _sizes(input_shape, name)
         if self.graph:
             order = _order(by_name, inputs)
             if origin is None:
@@ -164,11 +174,11 @@ class Workload:
         return len(self._by_name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return isinstance(name, str) and name in self._by_name
 
     def __getitem__(self, name: str) -> Layer:
-        if name not in self._by_name:
-            raise InputError(f"{name!r} is not a layer of {self.name}{hint(name, self._by_name)}")
+        if name not in self:
+            raise InputError(f"{excerpt(name, 200)} is not a layer of {self.name}{hint(name, self._by_name)}")
         return self._by_name[name]
 
     def __eq__(self, other: object) -> bool:
@@ -254,11 +264,14 @@ class Workload:
 
     def cache_bytes(self, batch: int = 1) -> int:
         """Bytes that are in memory from earlier inferences, such as the keys and values of earlier tokens."""
-        return sum(layer.cache_bytes(batch) for layer in self)
+        size = batch_size(batch)
+        return sum(layer.cache_bytes(size) for layer in self)
 
     def replace(self, layers: Iterable[Layer], *, name: str | None = None, source: str | None = None) -> Workload:
         """The same network with other properties of the named layers, such as densities or dtypes."""
-        changes = {layer.name: layer for layer in layers}
+        if not isinstance(layers, Iterable):
+            raise InputError(f"layers must be a list of layers, not {excerpt(layers)}")
+        changes = {node.layer.name: node.layer for node in map(_node, layers)}
         for layer in changes:
             self[layer]
         nodes = [Node(changes.get(layer.name, layer), self.inputs[layer.name]) for layer in self]
@@ -314,11 +327,33 @@ class Workload:
         A tensor is held from the layer that writes it to the last that reads it, an output of the network to the end.
         In a plain trace each layer has its own input and output alone.
         """
-        return tuple(Live(layer.name, tuple(alive.items())) for layer, alive, _ in self._walk(batch))
+        walk = self._walk(batch_size(batch))
+        return tuple(Live(layer.name, tuple(alive.items())) for layer, alive, _ in walk)
+
+    def live_bytes(self, batch: int = 1) -> tuple[int, ...]:
+        """The bytes of all activations that are held while each layer runs, in order."""
+        return tuple(total for _, _, total in self._walk(batch_size(batch)))
+
+    def held(self, layers: Collection[int], batch: int = 1) -> dict[int, Live]:
+        """As `liveness`, at some layers alone, by their number: that of a large network is larger than itself."""
+        walk = enumerate(self._walk(batch_size(batch)))
+        return {i: Live(layer.name, tuple(alive.items())) for i, (layer, alive, _) in walk if i in layers}
+
+    def spans(self, batch: int = 1) -> dict[str, tuple[int, int, int]]:
+        """Bytes of each tensor of the graph, and the first and last layer, by number, at which it is held."""
+        sizes = self._sizes(batch_size(batch), _NO_BITS)
+        end = len(self) - 1
+        spans: dict[str, tuple[int, int, int]] = {}
+        last = {producer: i for i, layer in enumerate(self) for producer in self.inputs[layer.name]}
+        if INPUT in last:
+            spans[INPUT] = (sizes[INPUT], 0, last[INPUT])
+        for i, layer in enumerate(self):
+            spans[layer.name] = (sizes[layer.name], i, last.get(layer.name, end))
+        return spans
 
     def peak(self, batch: int = 1, bits: Mapping[str, int] = _NO_BITS) -> tuple[str, int]:
         """The layer at which most bytes of activations are held, and how many; `bits` as of `peak_activation_bytes`."""
-        walk = ((layer.name, total) for layer, _, total in self._walk(whole(batch) or 0, bits))
+        walk = ((layer.name, total) for layer, _, total in self._walk(batch_size(batch), bits))
         return max(walk, key=lambda item: item[1])
 
     def peak_activation_bytes(self, batch: int = 1, bits: Mapping[str, int] = _NO_BITS) -> int:
@@ -330,9 +365,24 @@ class Workload:
         bits : mapping, optional
             Bits of the values that a layer writes, by its name, where these are not the bits of its output's type.
         """
-        if (size := whole(batch)) is None or size < 1:
-            raise InputError(f"batch must be a whole number from 1, not {batch!r}")
-        return self.peak(size, bits)[1]
+        return self.peak(batch, bits)[1]
+
+
+def batch_size(batch: object) -> int:
+    """The batch size as a plain int; raises InputError where it is none."""
+    size = whole(batch)
+    if size is None or not 1 <= size <= MAX_SIZE:
+        raise InputError(f"batch must be a whole number from 1 to 2^31, not {excerpt(batch)}")
+    return size
+
+
+def _sizes(shape: object, path: str) -> Shape:
+    sizes = [whole(size) for size in shape] if isinstance(shape, Iterable) and not isinstance(shape, str) else []
+    if not 1 <= len(sizes) <= MAX_RANK or not all(size is not None and 1 <= size <= MAX_SIZE for size in sizes):
+        raise InputError(
+            f"input_shape must be 1 to {MAX_RANK} sizes such as [3, 224, 224], not {excerpt(shape)}", path=path
+        )
+    return tuple(size for size in sizes if size is not None)
 
 
 def _node(item: object) -> Node:
@@ -341,9 +391,11 @@ def _node(item: object) -> Node:
     if isinstance(item, Layer):
         return Node(item)
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], Layer):
-        names = (item[1],) if isinstance(item[1], str) else tuple(item[1])
+        names = (item[1],) if isinstance(item[1], str) else tuple(item[1]) if isinstance(item[1], Sequence) else ()
+        if not all(isinstance(name, str) for name in names) or not isinstance(item[1], Sequence):
+            raise InputError(f"inputs must be names of layers, not {excerpt(item[1])}", path=item[0].name)
         return Node(item[0], names)
-    raise InputError(f"a network must be made of layers or (layer, names of its inputs), not {item!r:.80}")
+    raise InputError(f"a network must be made of layers or (layer, names of its inputs), not {excerpt(item, 80)}")
 
 
 def _order(by_name: dict[str, Layer], inputs: dict[str, tuple[str, ...]]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 
 __all__ = ["Row"]
 
@@ -29,7 +29,7 @@ class Row:
                 raise InputError(f"{column} must be given")
             return default
         if not _INTEGER.match(text):
-            raise InputError(f"{column} must be an integer, not {text!r:.60}")
+            raise InputError(f"{column} must be an integer, not {excerpt(text)}")
         return int(text)
 
     def image(self) -> tuple[int, int, int, int]:
@@ -43,4 +43,4 @@ class Row:
         try:
             return float(text)
         except ValueError:
-            raise InputError(f"{column} must be a share from 0 to 1, not {text!r:.60}") from None
+            raise InputError(f"{column} must be a share from 0 to 1, not {excerpt(text)}") from None

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import Conv2d, Gemm
 from hwsim.workload.line import LINES, TENSORS, Line, Values
@@ -113,7 +113,7 @@ def _form(columns: list[str], where: str) -> Callable[[Row], Layer]:
     for index, column in enumerate(columns):
         if column not in known:
             near = nearest(column, known)
-            faults.append(Fault(where, "", f"column must be one of the known ones, not {column!r:.60}{near}"))
+            faults.append(Fault(where, "", f"column must be one of the known ones, not {excerpt(column)}{near}"))
         elif column in columns[:index]:
             faults.append(Fault(where, "", f"column {column!r} must be given once"))
     faults.extend(Fault(where, "", f"column {column!r} must be given") for column in needed if column not in columns)
@@ -129,7 +129,7 @@ def _sparse(row: Row) -> TensorLike:
         return "int8"
     match = _RATIO.match(text)
     if not match or int(match[1]) > int(match[2]) or int(match[1]) < 1:
-        raise InputError(f"sparsity must be a ratio N:M of at most 1, such as 2:4, not {text!r:.60}")
+        raise InputError(f"sparsity must be a ratio N:M of at most 1, such as 2:4, not {excerpt(text)}")
     return "int8" if match[1] == match[2] else {"pattern": text}
 
 
@@ -160,7 +160,7 @@ def _own(row: Row) -> Layer:
     rows = {line.key: line for line in LINES.values() if line.row}
     types = rows | {alias: rows[key] for alias, key in ALIASES.items()}
     if type_ not in types:
-        raise InputError(f"type must be one of the known names, not {type_!r:.60}{nearest(type_, types)}", path=name)
+        raise InputError(f"type must be one of the known names, not {excerpt(type_)}{nearest(type_, types)}", path=name)
     try:
         layer = _made(name, types[type_], row)
     except InputError as error:

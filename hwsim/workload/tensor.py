@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.workload.number_format import DTYPES, NAMES, SIGNS
 
 __all__ = ["FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
@@ -56,10 +56,10 @@ class TensorSpec:
                 object.__setattr__(self, field, value)
         if not isinstance(self.dtype, str) or self.dtype not in DTYPES:
             near = nearest(self.dtype, NAMES)
-            raise InputError(f"dtype must be one of the known names, not {self.dtype!r:.60}{near}")
+            raise InputError(f"dtype must be one of the known names, not {excerpt(self.dtype)}{near}")
         density = self.density
         if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 <= density <= 1:
-            raise InputError(f"density must be a share from 0 to 1, not {density!r}")
+            raise InputError(f"density must be a share from 0 to 1, not {excerpt(density)}")
         pattern = self.pattern or ("dense" if density == 1 else "random")
         limit = 1.0
         if match := _N_OF_M.match(pattern) if isinstance(pattern, str) else None:
@@ -68,16 +68,18 @@ class TensorSpec:
                 raise InputError(f"pattern must keep fewer values than there are, as '2:4', not {pattern!r}")
             density = limit if density == 1 else density
         elif pattern not in PATTERNS:
-            raise InputError(f"pattern must be one of the known names, not {pattern!r:.60}{nearest(pattern, PATTERNS)}")
+            raise InputError(
+                f"pattern must be one of the known names, not {excerpt(pattern)}{nearest(pattern, PATTERNS)}"
+            )
         if density > limit:
             raise InputError(f"density must be at most {limit} in a {pattern} pattern, not {density}")
         if pattern == "dense" and density < 1:
             raise InputError(f"density must be 1 in a dense pattern, not {density}")
         if not isinstance(self.array, str) or not (self.array == "" or self.array.isprintable()):
-            raise InputError(f"array must be a name, not {self.array!r:.60}")
+            raise InputError(f"array must be a name, not {excerpt(self.array)}")
         if self.format not in FORMATS:
             near = nearest(self.format, FORMATS)
-            raise InputError(f"format must be one of the known names, not {self.format!r:.60}{near}")
+            raise InputError(f"format must be one of the known names, not {excerpt(self.format)}{near}")
         if self.format == "2:4" and pattern != "2:4":
             raise InputError(f"pattern must be '2:4' where the format is, not {pattern!r}")
         object.__setattr__(self, "density", float(density))
@@ -108,7 +110,7 @@ class TensorSpec:
                 if key not in known:
                     raise InputError(f"{key!r} is not a property of a tensor{nearest(key, known)}")
             return cls(**given)
-        raise InputError(f"must be a dtype such as 'int8' or {{dtype: int8, density: 0.5}}, not {given!r:.60}")
+        raise InputError(f"must be a dtype such as 'int8' or {{dtype: int8, density: 0.5}}, not {excerpt(given)}")
 
     def merged(self, changes: TensorLike) -> TensorSpec:
         """The spec with all of another spec, only the dtype of a name, or only the keys of a mapping changed."""

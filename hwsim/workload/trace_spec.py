@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, Union
 from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
 from pydantic_core import CoreSchema, core_schema
 
-from hwsim.errors import nearest
+from hwsim.errors import excerpt, nearest
 from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField
 from hwsim.workload.line import LINES, Line
@@ -46,7 +46,7 @@ class _Value:
     def read(self, value: object) -> object:
         if parameter(value) is None and not self.fits(value):
             near = nearest(value, self.names) if self.names else ""
-            raise ValueError(f"must be {self.wanted}, not {value!r:.60}{near}")
+            raise ValueError(f"must be {self.wanted}, not {excerpt(value)}{near}")
         return value
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
@@ -206,7 +206,7 @@ def kinds() -> tuple[str, ...]:
 
 def _one_kind(line: object) -> object:
     if not isinstance(line, dict):
-        raise ValueError(f"must be a layer such as {{conv: conv1, k: 64, r: 3}}, not {line!r:.60}")
+        raise ValueError(f"must be a layer such as {{conv: conv1, k: 64, r: 3}}, not {excerpt(line)}")
     names = kinds()
     if not any(key in line for key in names):
         near = next((hint for hint in (nearest(key, names) for key in line) if "nearest" in hint), nearest("", names))

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.workload.layer import Layer, Pads, Pair
 from hwsim.workload.line import TENSORS, Line, Shape, Values, lines_of
 from hwsim.workload.network import INPUT, Workload
@@ -33,7 +33,7 @@ def trace_text(workload: Workload) -> str:
     for name in (workload.name, *(layer.name for layer in workload)):
         if not _NAME.match(name):
             raise InputError(
-                f"names in a trace must have 1 to 120 characters, no comma, colon or slash, not {name!r:.130}"
+                f"names in a trace must have 1 to 120 characters, no comma, colon or slash, not {excerpt(name, 130)}"
             )
     dtypes = {
         tensor: Counter(getattr(layer, tensor).spec.name for layer in workload if _has(layer, tensor))

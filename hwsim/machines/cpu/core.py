@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hwsim.errors import nearest
+from hwsim.errors import excerpt, nearest
 from hwsim.fields import Name, OneOf, Positive, Size, Spec, check
 from hwsim.machines.cpu.sustained import RuleSpec
 from hwsim.workload.number_format import DTYPES
@@ -198,7 +198,7 @@ def core_document(core: object) -> dict[str, Any]:
         if isinstance(core, str) and core not in _file().cores:
             raise ValueError(f"no core is called {core!r}{nearest(core, core_names())}")
         if not isinstance(core, (str, dict)):
-            raise ValueError(f"core must be the name of one, not {core!r:.60}{nearest(core, core_names())}")
+            raise ValueError(f"core must be the name of one, not {excerpt(core)}{nearest(core, core_names())}")
         written = _file().cores[core] if isinstance(core, str) else core
         # Ports and sequences are a core's own: they replace, they do not add up.
         own = {key for key in ("ports", "sequences") if key in document}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, Stream
+from hwsim.workload.taps import live_taps
 
 __all__ = ["Share", "Work", "fused", "live_taps", "signs_of", "transcendental", "work_of"]
 
@@ -70,21 +71,6 @@ def signs_of(layer: Layer) -> str:
         return ""
     signed = bool(layer.input.signed), layer.weight.signed is not False
     return {(False, True): "u8s8", (False, False): "u8u8"}.get(signed, "s8s8")
-
-
-def live_taps(size: int, window: int, stride: int, before: int, out: int, dilation: int = 1) -> int:
-    """Pairs of output position and filter tap, along one axis, that read a value and not the padding.
-
-    >>> live_taps(4, 3, 1, 1, 4), live_taps(4, 1, 2, 0, 2)
-    (10, 2)
-    """
-    total = 0
-    for tap in range(window):
-        offset = tap * dilation - before
-        first = max(0, -(offset // stride)) if offset < 0 else 0
-        last = min(out - 1, (size - 1 - offset) // stride)
-        total += max(0, last - first + 1)
-    return total
 
 
 def work_of(layer: Layer, batch: int) -> Work | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.energy.spec import PriceSpec
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
@@ -140,12 +140,12 @@ _TILE = re.compile(r"(\d+)x(\d+)\Z")
 def _tiles(spec: Any) -> Any:
     """``{128x64: 2}`` is the tile of 128 x 64 with 2 on an SM; a mapping says more."""
     if not isinstance(spec, dict):
-        raise ValueError(f"must be a mapping such as {{128x64: 2}}, not {spec!r:.60}")
+        raise ValueError(f"must be a mapping such as {{128x64: 2}}, not {excerpt(spec)}")
     tiles = []
     for key, value in spec.items():
         match = _TILE.match(str(key))
         if not match:
-            raise ValueError(f"a tile must be rows x columns such as 128x64, not {key!r:.60}")
+            raise ValueError(f"a tile must be rows x columns such as 128x64, not {excerpt(key)}")
         more = value if isinstance(value, dict) else {"ctas": value}
         tiles.append({"rows": int(match[1]), "columns": int(match[2]), **more})
     return tiles

@@ -12,6 +12,7 @@ import math
 from hwsim.workload import Layer
 from hwsim.workload.number_format import weight_formats
 from hwsim.workload.product import Geometry, Product, Spectrum, Stream, geometry_of
+from hwsim.workload.taps import live_taps
 
 __all__ = [
     "BOUNDS",
@@ -86,16 +87,9 @@ def _conv(layer: Layer, x: Product, shape: Geometry, drop: bool) -> dict[str, fl
 
 def _taps_inside(shape: Geometry) -> int:
     """Taps of all positions that lie on the image: kernels of depthwise layers skip those on padding."""
-
-    def inside(size: int, outputs: int, taps: int, axis: int) -> int:
-        stride, counted = shape.stride[axis], 0
-        for tap in range(taps):
-            start = tap * shape.dilation[axis] - shape.pad[axis]
-            first, end = max(-(start // stride), 0), (size - 1 - start) // stride + 1
-            counted += max(min(end, outputs) - first, 0)
-        return counted
-
-    return inside(shape.h, shape.p, shape.r, 0) * inside(shape.w, shape.q, shape.s, 1)
+    (down, across), (y, x), (top, left) = shape.stride, shape.dilation, shape.pad[:2]
+    rows = live_taps(shape.h, shape.r, down, top, shape.p, y)
+    return rows * live_taps(shape.w, shape.s, across, left, shape.q, x)
 
 
 def _live_out(x: Product, shape: Geometry | None, drop: bool) -> int:

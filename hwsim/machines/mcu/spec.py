@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from hwsim.energy.origin import EnergyBasis
 from hwsim.energy.spec import EnergySpec
-from hwsim.errors import nearest
+from hwsim.errors import excerpt, nearest
 from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
 from hwsim.machines.mcu.library import load_core
 from hwsim.machines.precision import Precision
@@ -113,7 +113,7 @@ def _measured(value: Any) -> Any:
     """``KWS 95 ms`` is short for a mapping."""
     match = re.fullmatch(r"\s*(\S+)\s+(\S+\s*[a-zµ]+)\s*", value) if isinstance(value, str) else None
     if isinstance(value, str) and not match:
-        raise ValueError(f"must be a workload and its latency, as 'kws 95 ms', not {value!r:.60}")
+        raise ValueError(f"must be a workload and its latency, as 'kws 95 ms', not {excerpt(value)}")
     return {"workload": match[1], "latency": match[2]} if match else value
 
 

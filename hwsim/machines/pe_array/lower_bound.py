@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 
 from hwsim.energy import word_width
@@ -25,6 +24,7 @@ from hwsim.machines.plan import Action
 from hwsim.workload import Layer
 from hwsim.workload.compression import least_bits, rlc_least_bytes
 from hwsim.workload.product import geometry_of
+from hwsim.workload.taps import covered
 
 __all__ = ["lower_bound_of"]
 
@@ -84,15 +84,8 @@ def _input_words(layer: Layer) -> int:
     if shape is None:
         return layer.inputs
     (down, across), (y, x), (top, left) = shape.stride, shape.dilation, shape.pad[:2]
-    rows = _coverage(shape.p, shape.r, down, y, top, shape.h)
-    return shape.c * rows * _coverage(shape.q, shape.s, across, x, left, shape.w)
-
-
-@lru_cache(maxsize=4096)
-def _coverage(outputs: int, taps: int, stride: int, dilation: int, pad: int, size: int) -> int:
-    """Places of one side of an image that some window covers."""
-    positions = {o * stride + t * dilation - pad for t in range(taps) for o in range(outputs)}
-    return sum(0 <= place < size for place in positions)
+    rows = covered(shape.h, shape.r, down, top, shape.p, y)
+    return shape.c * rows * covered(shape.w, shape.s, across, left, shape.q, x)
 
 
 def _passes(array: Array, layer: Layer, work: GemmWork, mac_count: int, counts: dict[Action, int]) -> Fraction:

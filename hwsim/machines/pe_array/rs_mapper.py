@@ -83,11 +83,8 @@ def ifmap_width(work: ConvWork, f: int) -> int:
 
 def tile_width(work: ConvWork, limits: Limits) -> int:
     """Columns of the ofmap tile: the row is cut in the fewest parts of which one channel meets `row_words`."""
-    for parts in range(1, work.q + 1):
-        f = -(-work.q // parts)
-        if -(-ifmap_width(work, f) // work.stride[1]) <= limits.row_words:
-            return f
-    return 1
+    most = (limits.row_words * work.stride[1] - ifmap_width(work, 1)) // work.stride[1] + 1
+    return -(-work.q // -(-work.q // most)) if most > 0 else 1
 
 
 def strips(total: int, e: int) -> list[tuple[int, int]]:

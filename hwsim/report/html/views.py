@@ -114,13 +114,14 @@ def _live_caption(report: RunResult) -> str:
 
 
 def _live_chart(report: RunResult) -> Chart:
-    live = report.workload.liveness(report.batch)
+    live = report.workload.live_bytes(report.batch)
     step = -(-len(live) // _STEPS)
-    groups = [max(live[i : i + step], key=lambda moment: moment.bytes) for i in range(0, len(live), step)]
+    most = {max(range(i, min(i + step, len(live))), key=live.__getitem__) for i in range(0, len(live), step)}
+    groups = list(report.workload.held(most, report.batch).values())
     tooltips = []
     for moment in groups:
-        most = sorted(moment.tensors, key=lambda item: -item[1])[:5]
-        names = ", ".join(f"{name} {format_size(size)}" for name, size in most)
+        largest = sorted(moment.tensors, key=lambda item: -item[1])[:5]
+        names = ", ".join(f"{name} {format_size(size)}" for name, size in largest)
         tooltips.append(f"{moment.layer}: {format_size(moment.bytes)} ({names})")
     peak = max(groups, key=lambda moment: moment.bytes)
     capacity = report.machine.memory_bytes()

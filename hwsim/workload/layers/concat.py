@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.workload.layer import Converted, Layer, Shape, ShapeField, kind, whole
 from hwsim.workload.line import Line, Values
 from hwsim.workload.product import Stream
@@ -16,7 +16,7 @@ def _read(values: Values, shapes: tuple[Shape, ...]) -> Values:
     axis = values.pop("axis", 0)
     if shapes and "parts" not in values:
         if whole(axis) is None or not 0 <= axis < len(shapes[0]):
-            raise InputError(f"axis must be one of the {len(shapes[0])} axes of what is joined, not {axis!r:.60}")
+            raise InputError(f"axis must be one of the {len(shapes[0])} axes of what is joined, not {excerpt(axis)}")
         parts = [shape[axis] if axis < len(shape) else 1 for shape in shapes]
         values = {"before": shapes[0][:axis], "parts": parts, "rest": shapes[0][axis + 1 :]} | values
     return values
@@ -59,11 +59,11 @@ class Concat(Layer):
         faults: list[str] = []
         parts: object = self.__dict__["parts"]
         if not isinstance(parts, (list, tuple)) or not parts:
-            return [f"parts must be a list of sizes such as [64, 128], not {parts!r:.60}"]
+            return [f"parts must be a list of sizes such as [64, 128], not {excerpt(parts)}"]
         self._put("parts", tuple(self._integer("parts", part, 1, faults) for part in parts))
         for name in ("rest", "before"):
             value: object = self.__dict__[name]
-            self._put(name, () if value in ((), []) else self._shape(name, value, faults))
+            self._put(name, () if isinstance(value, (list, tuple)) and not value else self._shape(name, value, faults))
         return faults
 
     def _input_shape(self) -> Shape:

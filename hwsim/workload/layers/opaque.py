@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from hwsim.errors import excerpt
 from hwsim.workload.layer import Converted, Layer, Shape, ShapeField, ShapesField, kind
 from hwsim.workload.layers.elementwise import MAX_OPERANDS
 from hwsim.workload.line import Line, Values
@@ -51,10 +52,10 @@ class Opaque(Layer):
     def _settle(self) -> list[str]:
         faults: list[str] = []
         if not isinstance(self.type, str) or not 1 <= len(self.type) <= 80 or not self.type.isprintable():
-            faults.append(f"type must be 1 to 80 printable characters, not {self.type!r:.60}")
+            faults.append(f"type must be 1 to 80 printable characters, not {excerpt(self.type)}")
         shapes: object = self.__dict__["shapes"]
         if not isinstance(shapes, (list, tuple)) or not 1 <= len(shapes) <= MAX_OPERANDS:
-            return [*faults, f"shapes must be a list of 1 to {MAX_OPERANDS} shapes, not {shapes!r:.60}"]
+            return [*faults, f"shapes must be a list of 1 to {MAX_OPERANDS} shapes, not {excerpt(shapes)}"]
         self._put("shapes", tuple(self._shape("shapes", shape, faults) for shape in shapes))
         self._put("to", self._shape("to", self.to, faults))
         return faults

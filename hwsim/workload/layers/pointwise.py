@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import ClassVar
 
+from hwsim.errors import excerpt
 from hwsim.workload.layer import ACTIVATIONS, Shape, kind, whole
 from hwsim.workload.layers.shaped import Shaped, shaped
 from hwsim.workload.line import Line
@@ -91,7 +92,7 @@ class Softmax(Shaped):
         faults = super()._settle()
         axis, rank = whole(self.axis), len(self.shape)
         if axis is None or not -rank <= axis < rank:
-            return [*faults, f"axis must be one of the {rank} axes of the shape, not {self.axis!r:.60}"]
+            return [*faults, f"axis must be one of the {rank} axes of the shape, not {excerpt(self.axis)}"]
         self._put("axis", -1 if axis % rank == rank - 1 else axis % rank)
         return faults
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from hwsim.errors import excerpt
 from hwsim.workload.layer import Converted, Layer, Pads, Pair, Shape, kind
 
 __all__ = ["Window"]
@@ -44,7 +45,7 @@ class Window(Layer):
         elif pad == "valid":
             pads = (0, 0, 0, 0)
         elif isinstance(pad, str):
-            faults.append(f"pad must be 1, 2 or 4 integers, 'same' or 'valid', not {pad!r:.60}")
+            faults.append(f"pad must be 1, 2 or 4 integers, 'same' or 'valid', not {excerpt(pad)}")
             pads = (0, 0, 0, 0)
         elif isinstance(pad, (list, tuple)) and len(pad) == 2:
             pads = self._integers("pad", pad, 2, 0, faults) * 2

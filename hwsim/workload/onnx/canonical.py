@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.records import Operator
 
@@ -194,7 +194,7 @@ def _fused_activation(op: Op) -> None:
         "HardSigmoid": "hardsigmoid", "": "none",
     }  # fmt: skip
     if name not in functions:
-        raise InputError(f"activation must be one of {', '.join(filter(None, functions))}, not {name!r:.40}")
+        raise InputError(f"activation must be one of {', '.join(filter(None, functions))}, not {excerpt(name, 40)}")
     op.activation = functions[name]
     if len(op.inputs) > 3:
         raise InputError("a fused sum of another tensor is not read")

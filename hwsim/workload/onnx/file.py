@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, excerpt
 from hwsim.files import FileView
 from hwsim.workload.number_format import type_bits
 from hwsim.workload.onnx.constants import Constant, stored_constant, tensor_constant
@@ -188,7 +188,7 @@ class _Reader:
 def _texts(names: Iterable[object]) -> None:
     for name in names:
         if not isinstance(name, str):
-            raise InputError(f"names must be text in UTF-8, not {name!r:.60}")
+            raise InputError(f"names must be text in UTF-8, not {excerpt(name)}")
 
 
 def _check_names(graph: Any) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.onnx.records import OnnxFile, ValueInfo
@@ -28,7 +28,7 @@ def parse_shapes(texts: Iterable[str]) -> dict[str, int | Sequence[int]]:
         name, equals, value = item.rpartition("=")
         if not equals or not name or not _VALUE.match(value):
             raise InputError(
-                f"--shape must be NAME=SIZE or NAME=SIZExSIZE, as ids=1x128 or sequence=128, not {item!r:.80}"
+                f"--shape must be NAME=SIZE or NAME=SIZExSIZE, as ids=1x128 or sequence=128, not {excerpt(item, 80)}"
             )
         sizes = tuple(int(size[:12]) for size in value.split("x"))
         if name in shapes:
@@ -40,12 +40,12 @@ def parse_shapes(texts: Iterable[str]) -> dict[str, int | Sequence[int]]:
 def _valid_sizes(shape: object) -> dict[str, int | Shape]:
     """The user's shapes, with every size an int from 1 to 2^31."""
     if not isinstance(shape, Mapping):
-        raise InputError(f"shape must be a mapping such as {{'batch': 1, 'ids': (1, 128)}}, not {shape!r:.60}")
+        raise InputError(f"shape must be a mapping such as {{'batch': 1, 'ids': (1, 128)}}, not {excerpt(shape)}")
     result: dict[str, int | Shape] = {}
     for name, value in shape.items():
         sizes = [whole(size) for size in value] if isinstance(value, (list, tuple)) else [whole(value)]
         if not sizes or any(size is None or not 1 <= size <= MAX_SIZE for size in sizes):
-            raise InputError(f"the shape of {name!r} must be made of integers from 1 to 2^31, not {value!r:.60}")
+            raise InputError(f"the shape of {name!r} must be made of integers from 1 to 2^31, not {excerpt(value)}")
         numbers = tuple(size for size in sizes if size is not None)
         result[str(name)] = numbers if isinstance(value, (list, tuple)) else numbers[0]
     return result

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.constants import Array
@@ -121,7 +121,7 @@ class Rules:
         """Check the attributes that ONNX's rules use unchecked: indices out of range, an equation of other letters."""
         equation = op.options.get("equation", "")
         if isinstance(equation, str) and not _EQUATION.match(equation):
-            raise InputError(f"equation must be of letters, commas and an arrow, not {equation!r:.60}", path=str(op))
+            raise InputError(f"equation must be of letters, commas and an arrow, not {excerpt(equation)}", path=str(op))
         rank = max((len(tensors[name].shape or ()) for name in op.inputs if name), default=0)
         for key, value in op.options.items():
             numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()

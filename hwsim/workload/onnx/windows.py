@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import Conv2d, DataMovement, Elementwise, Pool2d
@@ -22,7 +22,7 @@ def _pair(op: Op, key: str, rank: int, default: int = 1) -> tuple[int, int]:
     if option is None or option == ():
         return (1 if rank == 1 else default), default
     if not isinstance(option, tuple) or len(option) != rank:
-        raise InputError(f"{key} must be {rank} numbers, not {option!r:.60}")
+        raise InputError(f"{key} must be {rank} numbers, not {excerpt(option)}")
     return (1, int(option[0])) if rank == 1 else (int(option[0]), int(option[1]))
 
 
@@ -40,10 +40,10 @@ def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
     elif auto == "NOTSET":
         option = op.options.get("pads") or (0,) * 2 * rank
         if not isinstance(option, tuple) or len(option) != 2 * rank:
-            raise InputError(f"pads must be {2 * rank} numbers, not {option!r:.60}")
+            raise InputError(f"pads must be {2 * rank} numbers, not {excerpt(option)}")
         pads = (0, option[0], 0, option[1]) if rank == 1 else option
     elif auto != "VALID":
-        raise InputError(f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {auto!r:.40}")
+        raise InputError(f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {excerpt(auto, 40)}")
     return {"stride": strides, "dilation": dilations, "pad": pads}
 
 

@@ -1,0 +1,62 @@
+"""TFLite models of many operators: their tables changed, as those say where everything else lies."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from tflite_builder import Op, T, add, build, conv, fc
+
+import hwsim
+from tests.fuzz.case import Case, check_report
+from tests.fuzz.mutation import mutated_bytes
+from tests.fuzz.seeds import machines
+
+
+def _constant(*shape: int, dtype: str = "INT8") -> T:
+    return T(shape, dtype, np.ones(shape, np.int32 if dtype == "INT32" else np.int8))
+
+
+@cache
+def _models() -> dict[str, tuple[bytes, tuple[int, ...]]]:
+    """Files, and the places of their tables: bytes among many zeros."""
+    image = T((1, 9, 9, 4))
+    pool = {"FilterHeight": 3, "FilterWidth": 3, "StrideH": 2, "StrideW": 2, "Padding": 1}
+    tensors = [
+        image, _constant(8, 3, 3, 4), _constant(8, dtype="INT32"), T((1, 9, 9, 8)), _constant(1, 3, 3, 8), T((1, 9, 9, 8)),
+        T((1, 9, 9, 8)), T((1, 4, 4, 8)), _constant(2, dtype="INT32"), T((1, 128)), _constant(10, 128),
+        _constant(10, dtype="INT32"), T((1, 10)), T((1, 10)),
+    ]  # fmt: skip
+    operators = [
+        conv([0, 1, 2], [3], act="RELU"),
+        conv([3, 4, 2], [5], DepthMultiplier=1),
+        add([3, 5], [6]),
+        Op("AVERAGE_POOL_2D", [6], [7], "Pool2DOptions", pool),
+        Op("RESHAPE", [7, 8], [9]),
+        fc([9, 10, 11], [12]),
+        Op("SOFTMAX", [12], [13], "SoftmaxOptions", {"Beta": 1.0}),
+    ]
+    files = {
+        "image": build(tensors, operators, [0], [13]),
+        "dense": build(
+            [T((1, 31)), _constant(7, 31), _constant(7, dtype="INT32"), T((1, 7))], [fc([0, 1, 2], [3])], [0], [3]
+        ),
+    }
+    return {
+        name: (data, tuple(i for i in range(0, len(data) - 32, 16) if data[i : i + 32].count(0) > 10))
+        for name, data in files.items()
+    }
+
+
+def case(draw: Random, folder: Path) -> Case:
+    """A changed model on one machine."""
+    name = draw.choice(list(_models()))
+    data, places = _models()[name]
+    path, machine, whole = folder / "model.tflite", draw.choice(machines()), draw.random() < 0.05
+
+    def action() -> None:
+        check_report(hwsim.simulate(machine, hwsim.load_workload(path)), whole)
+
+    return Case(action, {path.name: mutated_bytes(draw, data, places)}, f"{name} on {machine.name}")
