@@ -30,7 +30,7 @@ def cycles(machine: Machine, layer: Layer, batch: int = 1) -> int:
 
 
 def test_published_throughput_is_met() -> None:
-    found = comparisons("tpu_v1")["tpu_v1"]
+    found = [row for row in comparisons("tpu_v1")["tpu_v1"] if row.column == "tops"]
     assert [c.workload for c in found] == ["tpu_mlp0", "tpu_cnn0"]
     assert all(c.within for c in found)
     assert all(abs(c.error) < 0.05 for c in found)
