@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_a_walk_by_hand() -> None:
     pulled = walk(14, 64, 512, tile, VNNI, 32, far=True)
     assert sum(steps * size for steps, _, size in pulled.far) == 64 * 512
     assert sum(pulled.cycles.values()) + sum(n * near for n, near, _ in pulled.far) == sum(found.cycles.values())
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_a_step_that_is_not_full_takes_as_long_as_a_full_one(depth: int) -> None:
+    ports = replace(VNNI, depth=depth)
+    tile = TileSpec(rows=[6], vectors=3, columns=384, depth=256)
+    cycles = [sum(walk(6, 48, k, tile, ports, 32, far=False).cycles.values()) for k in range(1, 14)]
+    assert cycles == [9 * -(-k // depth) for k in range(1, 14)]
 
 
 @given(rows=st.integers(1, 500), menu=st.sampled_from([[6], [12, 6], [8, 4, 1]]))

@@ -1,9 +1,14 @@
 """Broken and hostile ONNX files: an error that names the file, bounded in time and memory, and nothing else."""
 
+import base64
 import contextlib
+import json
+import signal
+import subprocess
 import sys
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -344,6 +349,29 @@ def test_inference_has_a_limit_of_time_and_may_die(monkeypatch):
     inference._own().process.kill()
     inference._own().process.wait()
     assert shape() == ([2, 3], "")
+
+
+def test_a_server_whose_command_is_killed_ends_too():
+    """It would loop for ever: nobody is there to stop it."""
+    script = Path(inference.__file__).with_name("_inference_server.py")
+    code = script.read_text().replace("MAX_SECONDS = 20", "MAX_SECONDS = 1")
+    types = {"x": helper.make_tensor_type_proto(TensorProto.FLOAT, [2, 3])}
+    loop = helper.make_node("Einsum", ["x", "x"], ["y"], equation=b"5\xf2\x8d\xb6C}\xdaK")
+
+    def packed(message):
+        return base64.b64encode(message.SerializeToString()).decode()
+
+    request = {"code": "Einsum", "version": 17, "domain": "", "node": packed(loop), "data": {}, "opsets": [["", 17]]}
+    request["types"] = {name: packed(kind) for name, kind in types.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(request) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGXCPU, "ready\n")
 
 
 # Fuzzing

@@ -171,3 +171,19 @@ def test_one_step_is_a_new_fit(residuals) -> None:
     step, new = (f(lambda row: row.board) for f in (fit.nearly_left_out, fit.left_out))
     assert abs(step - new).mean() < 0.002
     assert abs(step - new).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("machine", "workload", "batch"),
+    [("t4", "resnet50_v1_5", 1), ("t4", "kws", 1), ("a100", "resnet50_v1_5", 1), ("eyeriss_isca16", "alexnet", 1)],
+)
+def test_what_no_row_is_like_is_not_measured(machine: str, workload: str, batch: int) -> None:
+    """Rows of batch 256 say nothing of a network whose launches take the time; one row is no spread."""
+    summary = hwsim.simulate(hwsim.load_machine(machine), hwsim.load_workload(workload), batch).summary
+    assert summary.error_expected >= 0.4
+    assert summary.energy_error_expected >= 0.4
+
+
+def test_networks_of_long_kernels_are_near_those_of_the_benchmark() -> None:
+    summary = hwsim.simulate(hwsim.load_machine("t4"), hwsim.load_workload("resnet50_v1_5"), 256).summary
+    assert summary.error_expected < 0.1

@@ -17,10 +17,13 @@ __all__ = [
     "array",
     "channel_values",
     "channel_zeros",
+    "integer",
     "limits",
+    "name",
     "pair",
     "raw",
     "require",
+    "values_of",
     "vector",
     "zero_point",
 ]
@@ -49,11 +52,12 @@ def require(holds: bool, path: str, message: str) -> None:
 
 def array(path: str, argument: object, dtypes: Sequence[str], ndim: int) -> Array:
     """A C-contiguous array of one of the types and of so many dims."""
-    is_valid_type = isinstance(argument, np.ndarray) and _NAMES.get(argument.dtype) in dtypes
+    is_plain = not isinstance(argument, (np.matrix, np.ma.MaskedArray))  # one stays 2-D, of the other the mask is lost
+    is_valid_type = isinstance(argument, np.ndarray) and is_plain and _NAMES.get(argument.dtype) in dtypes
     if isinstance(argument, np.ndarray) and is_valid_type and argument.ndim == ndim and argument.flags.c_contiguous:
         return argument
     rule = f"must be a C-contiguous {ndim}-D array of {' or '.join(dtypes)}"
-    if not isinstance(argument, np.ndarray):
+    if not isinstance(argument, np.ndarray) or not is_plain:
         raise InputError(f"{rule}, got {type(argument).__name__}", path=path)
     require(is_valid_type, path, f"{rule}, got {argument.dtype} ({argument.dtype.str})")
     require(argument.ndim == ndim, path, f"{rule}, got shape {argument.shape}")
@@ -71,16 +75,29 @@ def zero_point(path: str, argument: object, dtype: np.dtype[Any]) -> int:
     if type(argument) is int and low <= argument <= high:
         return argument
     rule = f"must be an integer in {low}..{high}, as the values are {dtype}"
-    value = np.asarray(argument)
-    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{rule}, got {argument!r}")
+    value = np.asarray(argument) if not isinstance(argument, (list, tuple, dict)) else np.empty(0)
+    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{rule}, got {argument!r:.60}")
     number = int(value.reshape(())[()])
     require(low <= number <= high, path, f"{rule}, got {number}")
     return number
 
 
+def values_of(path: str, argument: object) -> Array:
+    """Numbers of channels in an array, whatever they came in."""
+    try:
+        values = np.asarray(argument)
+    except (TypeError, ValueError):  # a list of lists of different lengths
+        values = np.empty(0, object)
+    is_number = values.dtype.kind in "iuf"
+    require(is_number or not values.size, path, f"must be a number, or an array of numbers, got {argument!r:.60}")
+    require(values.dtype != object, path, f"must be a number, or an array of numbers, got {argument!r:.60}")
+    require(values.size <= 2**24, path, f"must be at most 2**24 numbers, got shape {values.shape}")
+    return values
+
+
 def channel_values(path: str, argument: object, count: int, kind: str) -> Array:
     """One value, or one a channel, as a 1-D array of `count` of them; kind is `integer` or `number`."""
-    value = np.asarray(argument)
+    value = values_of(path, argument)
     rule = f"must be one {kind}, or one for each of the {count} channels"
     numeric = np.issubdtype(value.dtype, np.integer) or (kind == "number" and np.issubdtype(value.dtype, np.floating))
     require(bool(numeric), path, f"{rule}, got {type(argument).__name__} of {value.dtype}")
@@ -109,10 +126,23 @@ def vector(path: str, argument: object, count: int) -> NDArray[np.int32]:
     return values
 
 
+def integer(path: str, argument: object, least: int, most: int) -> int:
+    """One whole number within limits."""
+    whole = isinstance(argument, (int, np.integer)) and bool(least <= argument <= most)
+    require(whole, path, f"must be {least} to {most}, got {argument!r:.60}")
+    return int(argument)  # type: ignore[call-overload, no-any-return]
+
+
+def name(path: str, argument: object, names: Sequence[str]) -> None:
+    """One of some names."""
+    is_name = isinstance(argument, str) and argument in names
+    require(is_name, path, f"must be {', '.join(names[:-1])} or {names[-1]}, got {argument!r:.60}")
+
+
 def pair(path: str, argument: int | Sequence[int], least: int) -> tuple[int, int]:
     """One number for both axes, or (vertical, horizontal)."""
     numbers = tuple(argument) if isinstance(argument, Sequence) else (argument, argument)
-    rule = f"must be an integer or a pair of integers, each at least {least}"
-    valid = len(numbers) == 2 and all(isinstance(x, (int, np.integer)) and x >= least for x in numbers)
-    require(valid, path, f"{rule}, got {argument!r}")
+    rule = f"must be an integer or a pair of integers, each at least {least} and below 2**31"
+    valid = len(numbers) == 2 and all(isinstance(x, (int, np.integer)) and least <= x < 2**31 for x in numbers)
+    require(valid, path, f"{rule}, got {argument!r:.60}")
     return int(numbers[0]), int(numbers[1])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import hwsim.kernels._int8 as _int8
-from hwsim.kernels.checks import EIGHT_BITS, FLIP, array, channel_zeros, raw, require, vector, zero_point
+from hwsim.kernels.checks import EIGHT_BITS, FLIP, array, channel_zeros, name, raw, require, vector, zero_point
 from hwsim.kernels.counts import LoopCounts
 from hwsim.kernels.gemm import aligned
 from hwsim.kernels.geometry import LAYOUTS, Geometry, Ints, geometry
@@ -39,7 +39,7 @@ class PackedConv:
     """
 
     def __init__(self, w: NDArray[Any], groups: int, layout: str) -> None:
-        require(layout in LAYOUTS, "layout", f"must be NCHW or NHWC, got {layout!r}")
+        name("layout", layout, LAYOUTS)
         self.w = array("w", w, EIGHT_BITS, 4)
         self.groups = groups
         self.layout = layout
@@ -117,11 +117,19 @@ def _conv(
     array("x", x, EIGHT_BITS, 4)
     if isinstance(w, PackedConv):
         rule = "must be as the filters were packed"
-        require(layout in {None, w.layout}, "layout", f"{rule} ({w.layout}), got {layout!r}")
-        require(groups in {None, w.groups}, "groups", f"{rule} ({w.groups}), got {groups!r}")
+        require(
+            layout is None or (isinstance(layout, str) and layout == w.layout),
+            "layout",
+            f"{rule} ({w.layout}), got {layout!r}",
+        )
+        require(
+            groups is None or (isinstance(groups, (int, np.integer)) and groups == w.groups),
+            "groups",
+            f"{rule} ({w.groups}), got {groups!r}",
+        )
         packed = w
     else:
-        packed = PackedConv(w, 1 if groups is None else groups, layout or "NCHW")
+        packed = PackedConv(w, 1 if groups is None else groups, "NCHW" if layout is None else layout)
     z = geometry(
         x.shape,
         packed.filters,
@@ -264,7 +272,7 @@ def depthwise_int8(
     """
     array("x", x, EIGHT_BITS, 4)
     array("w", w, EIGHT_BITS, 4)
-    require(layout in LAYOUTS, "layout", f"must be NCHW or NHWC, got {layout!r}")
+    name("layout", layout, LAYOUTS)
     single = w.shape[1] if layout == "NCHW" else w.shape[0]
     rule = "must be (outputs, 1, r, s) for NCHW or (1, r, s, outputs) for NHWC"
     require(single == 1, "w", f"{rule}, got shape {w.shape}")

@@ -135,6 +135,7 @@ def _product(
         cuts = [m * i // threads for i in range(threads + 1)]
         jobs = [(slice(x, y), 0, panels) for x, y in pairwise(cuts)]
     else:
+        threads = min(threads, panels)
         cuts = [panels * i // threads for i in range(threads + 1)]
         jobs = [(slice(None), x, y) for x, y in pairwise(cuts) if x < y]
     with ThreadPoolExecutor(threads) as pool:

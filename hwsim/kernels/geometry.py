@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.kernels.checks import pair, require
+from hwsim.kernels.checks import name, pair, require
 
 __all__ = ["LAYOUTS", "Geometry", "geometry"]
 
@@ -78,7 +78,12 @@ def geometry(
     layout: str,
 ) -> Geometry:
     """Of x with that shape and filters (output channels, input channels of a group, rows, columns), if they fit."""
-    return _geometry(shape, filters, plain(stride), plain(pad), plain(dilation), groups, layout)
+    arguments = (shape, filters, plain(stride), plain(pad), plain(dilation), groups, layout)
+    try:
+        hash(arguments)
+    except TypeError:  # the checks say what it must be
+        return _geometry.__wrapped__(*arguments)
+    return _geometry(*arguments)
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -91,7 +96,7 @@ def _geometry(
     groups: int,
     layout: str,
 ) -> Geometry:
-    require(layout in LAYOUTS, "layout", f"must be NCHW or NHWC, got {layout!r}")
+    name("layout", layout, LAYOUTS)
     n, c, h, w = shape if layout == "NCHW" else (shape[i] for i in (0, 3, 1, 2))
     k, depth, r, s = filters
     require(min(shape) > 0, "x", f"must have no empty dim, got shape {shape}")

@@ -137,16 +137,17 @@ def vpaddd(a: Array, b: Array) -> Int32:
     """Sums of 32-bit lanes, wrapping."""
     _as_type("a", a, (np.int32,))
     _as_type("b", b, (np.int32,))
+    a, b = _lanes(a, b, 1)
     return _wrap(a.astype(np.int64) + b.astype(np.int64))
 
 
 def sxtb16(word: int, rotate: Literal[0, 8, 16, 24] = 0) -> int:
     """Cortex-M ``SXTB16``: bytes 0 and 2 of the rotated word, each extended to a halfword."""
-    if rotate not in (0, 8, 16, 24):
-        raise InputError(f"rotate must be 0, 8, 16 or 24, got {rotate!r}")
-    if not 0 <= word < 2**32:
-        raise InputError(f"word must be an unsigned integer of 32 bits, got {word!r}")
-    return _instructions.sxtb16(word, rotate)
+    if not isinstance(rotate, int) or rotate not in (0, 8, 16, 24):
+        raise InputError(f"rotate must be 0, 8, 16 or 24, got {rotate!r:.60}")
+    if not isinstance(word, (int, np.integer)) or not 0 <= word < 2**32:
+        raise InputError(f"word must be an unsigned integer of 32 bits, got {word!r:.60}")
+    return _instructions.sxtb16(int(word), rotate)
 
 
 def smlad(acc: Array, x: Array, y: Array) -> tuple[Int32, NDArray[np.bool_]]:
@@ -223,8 +224,9 @@ def gemm_pmaddubsw(
     _matrices(a, (np.uint8, np.int8), b, (np.int8,))
     if native and not _instructions.has_avx2():
         raise InputError("native vpmaddubsw must have a processor with AVX2")
-    if max_events < 0:
-        raise InputError(f"max_events must be zero or more, got {max_events}")
+    if not isinstance(max_events, (int, np.integer)) or not 0 <= max_events < 2**30:
+        raise InputError(f"max_events must be zero or more, got {max_events!r:.60}")
+    max_events = int(max_events)
     _tile(tile)
     start = np.zeros(b.shape[1], np.int64)
     shift = a.dtype == np.int8
@@ -299,8 +301,8 @@ def gemm_smlad(
     """
     _matrices(a, (np.int8,), b, (np.int8,))
     _tile(tile)
-    if not -(2**15) + 128 <= offset < 2**15 - 128:
-        raise InputError(f"offset must keep the sum with a byte in 16 bits, got {offset!r}")
+    if not isinstance(offset, (int, np.integer)) or not -(2**15) + 128 <= offset < 2**15 - 128:
+        raise InputError(f"offset must keep the sum with a byte in 16 bits, got {offset!r:.60}")
     m, k, n = len(a), a.shape[1], b.shape[1]
     acc = np.zeros((m, n), np.int32)
     if start is not None:
@@ -378,12 +380,12 @@ def gemm_hmma(
     """
     _matrices(a, (np.float16,), b, (np.float16,))
     rows, columns, step = _shape(shape, HMMA_SHAPES)
-    if block < 1 or step % block:
-        raise InputError(f"block must divide the {step} products of {shape}, got {block!r}")
-    if rounding not in ("nearest", "truncate"):
-        raise InputError(f"rounding must be 'nearest' or 'truncate', got {rounding!r}")
-    if not 0 <= extra_bits <= 24:
-        raise InputError(f"extra_bits must be 0 to 24, got {extra_bits!r}")
+    if not isinstance(block, (int, np.integer)) or block < 1 or step % block:
+        raise InputError(f"block must divide the {step} products of {shape}, got {block!r:.60}")
+    if not isinstance(rounding, str) or rounding not in ("nearest", "truncate"):
+        raise InputError(f"rounding must be 'nearest' or 'truncate', got {rounding!r:.60}")
+    if not isinstance(extra_bits, (int, np.integer)) or not 0 <= extra_bits <= 24:
+        raise InputError(f"extra_bits must be 0 to 24, got {extra_bits!r:.60}")
     acc = _start(c, (len(a), b.shape[1]), np.float32)
     wide_a, wide_b = a.astype(np.float32, order="C"), np.ascontiguousarray(b.T).astype(np.float32)
     _instructions.gemm_hmma(wide_a, wide_b, acc, block, rounding == "truncate", extra_bits)
@@ -431,8 +433,8 @@ def _tiles(
 ) -> tuple[Int32, list[int], int]:
     """Run a four-way dot product over register tiles: output, tally, vectors of outputs."""
     _tile(tile)
-    if lanes not in (1, 4, 8, 16):
-        raise InputError(f"lanes must be 4, 8 or 16, got {lanes!r}")
+    if type(lanes) is not int or lanes not in (1, 4, 8, 16):
+        raise InputError(f"lanes must be 4, 8 or 16, got {lanes!r:.60}")
     packed = _packed(b, lanes)
     acc = _accumulators(start, len(a), len(packed), lanes)
     tally = np.zeros(6, np.int64)
@@ -506,7 +508,7 @@ def _to_unsigned(a: Array) -> NDArray[np.uint8]:
 def _as_type(name: str, argument: object, types: Iterable[type[np.generic]]) -> None:
     """Raise unless an argument is an array of one of some types."""
     names = " or ".join(np.dtype(t).name for t in types)
-    if not isinstance(argument, np.ndarray):
+    if not isinstance(argument, np.ndarray) or isinstance(argument, (np.matrix, np.ma.MaskedArray)):
         raise InputError(f"{name} must be an array of {names}, got {type(argument).__name__}")
     if argument.dtype not in [np.dtype(t) for t in types]:
         raise InputError(f"{name} must be of type {names}, got {argument.dtype}")
@@ -523,7 +525,7 @@ def _matrices(a: Array, a_types: tuple[type[np.generic], ...], b: Array, b_types
     """Raise unless two matrices can be multiplied in their memory layout."""
     for name, argument, types in (("a", a, a_types), ("b", b, b_types)):
         rule = f"must be a C-contiguous 2-D array of {' or '.join(np.dtype(t).name for t in types)}"
-        if not isinstance(argument, np.ndarray):
+        if not isinstance(argument, np.ndarray) or isinstance(argument, (np.matrix, np.ma.MaskedArray)):
             raise InputError(f"{rule}, got {type(argument).__name__}", path=name)
         require(
             argument.dtype in [np.dtype(t) for t in types], name, f"{rule}, got {argument.dtype} ({argument.dtype.str})"
@@ -536,14 +538,15 @@ def _matrices(a: Array, a_types: tuple[type[np.generic], ...], b: Array, b_types
 
 def _tile(tile: tuple[int, int]) -> None:
     """Hold that a register tile has outputs."""
-    if len(tile) != 2 or min(tile) < 1:
-        raise InputError(f"tile must be two numbers of 1 or more, got {tile!r}")
+    two = isinstance(tile, (tuple, list)) and len(tile) == 2
+    if not two or not all(isinstance(size, (int, np.integer)) and 1 <= size < 2**31 for size in tile):
+        raise InputError(f"tile must be two numbers of 1 or more, got {tile!r:.60}")
 
 
 def _shape(shape: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
     """Rows, columns and products of an mma instruction."""
-    if shape not in shapes:
-        raise InputError(f"shape must be one of {', '.join(shapes)}, got {shape!r}")
+    if not isinstance(shape, str) or shape not in shapes:
+        raise InputError(f"shape must be one of {', '.join(shapes)}, got {shape!r:.60}")
     return shapes[shape]
 
 

@@ -31,11 +31,12 @@ def accumulator_bound(k: int, a_range: Range, b_range: Range) -> int:
         The bound. Data can reach it, so int32 is safe for these ranges if and only if it is below 2**31. For uint8
         activations and weights of -127..127 that is k <= 66311.
     """
-    for name, (low, high) in (("a_range", a_range), ("b_range", b_range)):
-        if low > high:
-            raise InputError(f"must be (smallest, largest), got ({low}, {high})", path=name)
-    if k < 0:
-        raise InputError(f"must be at least 0, got {k}", path="k")
+    for name, ends in (("a_range", a_range), ("b_range", b_range)):
+        two = isinstance(ends, (tuple, list)) and len(ends) == 2 and all(isinstance(x, (int, np.integer)) for x in ends)
+        if not two or ends[0] > ends[1]:
+            raise InputError(f"must be (smallest, largest), got {ends!r:.60}", path=name)
+    if not isinstance(k, (int, np.integer)) or k < 0:
+        raise InputError(f"must be an integer of at least 0, got {k!r:.60}", path="k")
     return k * max(abs(a * b) for a in a_range for b in b_range)
 
 

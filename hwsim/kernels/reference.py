@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hwsim.kernels.checks import array, require
+from hwsim.kernels.checks import array, name, require
 from hwsim.kernels.gemm import gemm_fp32, gemm_int16
 from hwsim.kernels.geometry import LAYOUTS, Geometry, Ints, geometry
 
@@ -48,7 +48,7 @@ def _by_rows(
 
 
 def _filters(w: NDArray[Any], layout: str) -> tuple[int, int, int, int]:
-    require(layout in LAYOUTS, "layout", f"must be NCHW or NHWC, got {layout!r}")
+    name("layout", layout, LAYOUTS)
     k, a, b, c = w.shape
     return (k, a, b, c) if layout == "NCHW" else (k, c, a, b)
 

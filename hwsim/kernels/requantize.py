@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import frexp
+from math import frexp, inf
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import hwsim.kernels._int8 as _int8
 from hwsim.errors import InputError
-from hwsim.kernels.checks import array, channel_values, limits, require, zero_point
+from hwsim.kernels.checks import array, channel_values, limits, name, require, values_of, zero_point
 from hwsim.kernels.isa import isa_number
 
 __all__ = [
@@ -91,7 +91,7 @@ class TfliteRequantization:
         multiplier, shift = _multipliers(self.multiplier, self.shift, channels)
         dtype = self.output()
         lo, hi = _bounds(self.lo, self.hi, dtype)
-        require(self.rounding in ROUNDINGS, "rounding", f"must be double or single, got {self.rounding!r}")
+        name("rounding", self.rounding, ROUNDINGS)
         kind = 2 + ROUNDINGS.index(self.rounding)
         self._forms[channels] = (kind, None, multiplier, shift, zero_point("zero", self.zero, dtype), lo, hi)
         return self._forms[channels]
@@ -99,7 +99,7 @@ class TfliteRequantization:
 
 def _frozen(values: ArrayLike) -> NDArray[Any]:
     """A copy that cannot change, so that checks need not be repeated."""
-    copy = np.array(values)
+    copy = values_of("scale", values).copy()
     copy.flags.writeable = False
     return copy
 
@@ -111,8 +111,11 @@ def _positive(path: str, scale: NDArray[np.float32]) -> None:
 
 
 def _eight_bits(dtype: DTypeLike) -> np.dtype[Any]:
-    result = np.dtype(dtype)
-    if result not in (np.int8, np.uint8):
+    try:
+        result = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise InputError(f"must be int8 or uint8, got {dtype!r:.60}", path="dtype") from None
+    if dtype is None or result not in (np.int8, np.uint8):
         raise InputError(f"must be int8 or uint8, got {result}", path="dtype")
     return result
 
@@ -120,8 +123,9 @@ def _eight_bits(dtype: DTypeLike) -> np.dtype[Any]:
 def _bounds(lo: int | None, hi: int | None, dtype: np.dtype[Any]) -> tuple[int, int]:
     least, most = limits(dtype)
     low, high = least if lo is None else lo, most if hi is None else hi
+    whole = all(isinstance(bound, (int, np.integer)) for bound in (low, high))
     message = f"must hold {least} <= lo <= hi <= {most}, as the results are {dtype}, got lo={lo}, hi={hi}"
-    require(least <= low <= high <= most, "lo", message)
+    require(whole and least <= low <= high <= most, "lo", message)
     return low, high
 
 
@@ -141,9 +145,12 @@ def _multipliers(multiplier: ArrayLike, shift: ArrayLike, channels: int) -> tupl
 
 def onnx_scale(x_scale: ArrayLike, w_scale: ArrayLike, y_scale: ArrayLike) -> NDArray[np.float32]:
     """x_scale * w_scale / y_scale in float32 and in that order, as onnxruntime computes it."""
-    x, w, y = (np.asarray(scale, np.float32) for scale in (x_scale, w_scale, y_scale))
-    for name, scale in (("x_scale", x), ("w_scale", w), ("y_scale", y)):
-        _positive(name, scale)
+    x, w, y = (
+        values_of(name, s).astype(np.float32)
+        for name, s in (("x_scale", x_scale), ("w_scale", w_scale), ("y_scale", y_scale))
+    )
+    for path, scale in (("x_scale", x), ("w_scale", w), ("y_scale", y)):
+        _positive(path, scale)
     return np.asarray(x * w / y, np.float32)
 
 
@@ -160,7 +167,8 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     tuple[int, int]
         (multiplier, shift); (0, 0) where it is too small to matter (shift below -31).
     """
-    require(bool(np.isfinite(real)) and real > 0, "real", f"must be finite and above 0, got {real}")
+    is_number = isinstance(real, (int, float, np.integer, np.floating)) and 0 < real < inf
+    require(is_number, "real", f"must be finite and above 0, got {real!s:.60}")
     fraction, shift = frexp(real)
     multiplier = int(fraction * 2**31 + 0.5)  # exact: the product has at most 53 bits, and half rounds away from zero
     if multiplier == 2**31:
@@ -174,16 +182,21 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 def quantize_multipliers(reals: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """`quantize_multiplier` of each: arrays of multipliers and of shifts."""
-    pairs = [quantize_multiplier(float(real)) for real in np.asarray(reals, np.float64).reshape(-1)]
+    pairs = [quantize_multiplier(float(real)) for real in values_of("reals", reals).astype(np.float64).reshape(-1)]
     table = np.array(pairs, np.int32).reshape(-1, 2)
     return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+
+
+def _axis(acc: NDArray[Any], axis: int) -> None:
+    exists = isinstance(axis, (int, np.integer)) and -acc.ndim <= axis < acc.ndim
+    require(exists, "axis", f"must be an axis of shape {acc.shape}, got {axis!r:.60}")
 
 
 def _apply(acc: NDArray[Any], how: OnnxRequantization | TfliteRequantization, axis: int) -> NDArray[Any]:
     """8-bit results; the channels are along `axis`."""
     require(isinstance(acc, np.ndarray) and acc.ndim > 0, "acc", "must be an array of at least one dim")
     array("acc", acc, ("int32",), acc.ndim)
-    require(-acc.ndim <= axis < acc.ndim, "axis", f"must be an axis of shape {acc.shape}, got {axis}")
+    _axis(acc, axis)
     axis %= acc.ndim
     channels = acc.shape[axis]
     out = np.empty(acc.shape, how.output())
@@ -256,7 +269,7 @@ def requantize_tflite(
     if not (isinstance(acc, np.ndarray) and acc.dtype == np.int64):
         return _apply(acc, TfliteRequantization(multiplier, shift, zero, lo, hi, dtype or "int8", rounding), axis)
     array("acc", acc, ("int64",), acc.ndim)
-    require(acc.ndim > 0 and -acc.ndim <= axis < acc.ndim, "axis", f"must be an axis of shape {acc.shape}, got {axis}")
+    _axis(acc, axis)
     require(dtype is None or np.dtype(dtype) == np.int16, "dtype", f"must be int16 for int64 accumulators, got {dtype}")
     _within("acc", acc, -(2**47), 2**47 - 1)  # required by TFLite
     multipliers, shifts = _multipliers(multiplier, shift, acc.shape[axis])

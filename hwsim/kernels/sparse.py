@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hwsim.kernels._sparse as _sparse
-from hwsim.kernels.checks import INT32_MAX, array, require
+from hwsim.kernels.checks import INT32_MAX, array, integer, require
 from hwsim.kernels.geometry import Ints, geometry
 from hwsim.kernels.isa import isa
 from hwsim.kernels.sparse_formats import (
@@ -198,7 +198,7 @@ def conv2d_binary(
 
     With ``pad_value=0`` borders count as real zeros; that takes a second plane, as `conv2d_ternary` has it.
     """
-    require(pad_value in {-1, 0, 1}, "pad_value", f"must be -1, 0 or 1, got {pad_value!r}")
+    integer("pad_value", pad_value, -1, 1)
     array("x", x, ("int8",), 4)
     array("w", w, ("int8",), 4)
     _signs_of("x", x, (-1, 1))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.kernels.checks import array, require
+from hwsim.kernels.checks import array, integer, require
 
 __all__ = [
     "Bitmask",
@@ -219,9 +219,10 @@ def encode_bitmask(matrix: Array) -> Bitmask:
 def encode_rlc(matrix: Array, *, run_bits: int = 5, value_bits: int = 16) -> Rlc:
     """Keep runs of zeros and values, as the Eyeriss chip does; trailing zeros are implied by the shape."""
     matrix = _matrix(matrix)
-    require(1 <= run_bits <= 31, "run_bits", f"must be 1 to 31, got {run_bits!r}")
-    wide = f"must hold the {_bits(matrix)} bits of {matrix.dtype}, and fit 63 with run_bits, got {value_bits!r}"
-    require(_bits(matrix) <= value_bits <= WORD_BITS - 1 - run_bits, "value_bits", wide)
+    run_bits = integer("run_bits", run_bits, 1, 31)
+    wide = f"must hold the {_bits(matrix)} bits of {matrix.dtype}, and fit 63 with run_bits, got {value_bits!r:.60}"
+    fits = isinstance(value_bits, (int, np.integer)) and _bits(matrix) <= value_bits <= WORD_BITS - 1 - run_bits
+    require(bool(fits), "value_bits", wide)
     flat = matrix.reshape(1, -1)
     runs, sources, _ = _runs(flat, run_bits)
     values = np.where(sources < 0, 0, flat.ravel()[sources]) if flat.size else flat.ravel()
@@ -250,7 +251,7 @@ def encode_2_4(matrix: Array) -> TwoFour:
 def encode_codebook(matrix: Array, *, index_bits: int = 4) -> Codebook:
     """Keep an index of `index_bits` for each value; there must be at most 2**index_bits distinct values."""
     matrix = _matrix(matrix)
-    require(1 <= index_bits <= 8, "index_bits", f"must be 1 to 8, got {index_bits!r}")
+    index_bits = integer("index_bits", index_bits, 1, 8)
     table, indices = np.unique(matrix, return_inverse=True)
     message = f"must have at most {2**index_bits} different values for {index_bits}-bit indices, got {table.size}"
     require(table.size <= 2**index_bits, "matrix", message)
@@ -277,13 +278,14 @@ def _compress(
     matrix = _matrix(matrix)
     lines = matrix if by == "rows" else np.ascontiguousarray(matrix.T)
     for name, bits in (("value_bits", value_bits), ("index_bits", index_bits), ("pointer_bits", pointer_bits)):
-        require(bits is None or 1 <= bits <= 64, name, f"must be 1 to 64, got {bits!r}")
+        if bits is not None:
+            integer(name, bits, 1, 64)
     if relative_bits is None:
         owner, indices = np.nonzero(lines)
         values, least = lines[owner, indices], _width(lines.shape[1])
         lengths = np.bincount(owner, minlength=len(lines))
     else:
-        require(1 <= relative_bits <= 16, "relative_bits", f"must be 1 to 16, got {relative_bits!r}")
+        relative_bits = integer("relative_bits", relative_bits, 1, 16)
         message = f"must be left out or equal to relative_bits ({relative_bits}), got {index_bits!r}"
         require(index_bits in {None, relative_bits}, "index_bits", message)
         indices, sources, lengths = _runs(lines, relative_bits)

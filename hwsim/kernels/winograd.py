@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import hwsim.kernels._winograd as _winograd
 from hwsim.errors import InputError
-from hwsim.kernels.checks import array, require, zero_point
+from hwsim.kernels.checks import array, pair, require, zero_point
 from hwsim.kernels.geometry import Geometry, Ints, geometry
 from hwsim.kernels.isa import isa_number
 from hwsim.kernels.overflow import require_no_overflow
@@ -311,7 +311,11 @@ def winograd_int8(
     4) whole; where the weights could pass that, the channels are split and the parts added.
     """
     packed = w if isinstance(w, PackedWinograd) else PackedWinograd(w, 4 if m is None else m)
-    require(m in {None, packed.m}, "m", f"must be that of the packed filters ({packed.m}), got {m!r}")
+    require(
+        m is None or (isinstance(m, int) and m == packed.m),
+        "m",
+        f"must be that of the packed filters ({packed.m}), got {m!r}",
+    )
     z, zero = _valid_filters(x, packed.w, packed.m, pad, x_zero)
     if not exact:
         quantized = winograd_quantized(x, packed.w, m=2 if packed.m == 2 else 4, pad=pad, x_zero=x_zero)
@@ -348,7 +352,7 @@ def winograd_quantized(
         Of transformed inputs and transformed weights, 2 to 16.
     """
     z, zero = _valid_filters(x, w, m, pad, x_zero)
-    data_bits, weight_bits = (bits, bits) if isinstance(bits, int) else bits
+    data_bits, weight_bits = pair("bits", bits, 1)
     rule = f"must be one or two integers in 2..16 (inputs, weights), got {bits!r}"
     require(2 <= data_bits <= 16 and 2 <= weight_bits <= 16, "bits", rule)
     data, filters, inverse = TRANSFORMS[m]
@@ -371,7 +375,7 @@ def winograd_quantized(
 
 def _valid_size(m: object) -> None:
     """Hold that F(m x m, 3 x 3) is there."""
-    require(m in TRANSFORMS, "m", f"must be 2 or 4, got {m!r}")
+    require(isinstance(m, int) and m in TRANSFORMS, "m", f"must be 2 or 4, got {m!r:.60}")
 
 
 def _valid_filters(x: Array, w: Array, m: int, pad: Ints, x_zero: int) -> tuple[Geometry, int]:

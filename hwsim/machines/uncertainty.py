@@ -22,6 +22,8 @@ __all__ = ["ExpectedError", "Quantity", "Residual", "Residuals", "conditions_of"
 
 Quantity = Literal["latency", "energy"]
 
+FEWEST = 3
+"""Rows of a kind below which a degree of nearness has no spread."""
 FLOOR = 0.4
 """The least that is said of what was not measured: the error of two thirds of the rows of other software and cores."""
 PRIOR = 4
@@ -83,7 +85,10 @@ class Residuals:
     def near(self, run: Conditions, quantity: str) -> tuple[Level | None, list[Residual]]:
         """The first degree that has rows for a run, and these rows."""
         for level in self.levels.get(quantity, ()):
-            rows = [row for row in self._usable(level, quantity, level.pooled) if _alike(row, run, level)]
+            usable = self._usable(level, quantity, level.pooled)
+            if len(usable) < FEWEST:  # no spread can be told from them
+                continue
+            rows = [row for row in usable if _alike(row, run, level)]
             if rows and all(_within(rows, key, run.get(key)) for key in level.between):
                 return level, rows
         return None, []
@@ -176,6 +181,7 @@ def _within(rows: Sequence[Residual], key: str, value: str | int | None) -> bool
 def _listed(run: Conditions) -> str:
     """What was run, in the words of its conditions."""
     words = [str(run[key]) for key in ("core", "generation", "library", "format") if key in run]
+    words += ["short kernels"] if run.get("kernels") == "short" else []
     words += [format_count(n, key.removesuffix("s")) for key in _COUNTED if (n := int(run.get(key, 0))) > 1]
     name, changed, _ = str(run["machine"]).partition(",")
     return ", ".join(words or [f"{name} with other keys" if changed else name])

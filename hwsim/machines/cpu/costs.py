@@ -169,7 +169,8 @@ def _depthwise(work: Work, model: CoreModel, threads: int, cycles: dict[str, flo
         half, rest = divmod(left, lanes // 2)
         vectors = float(whole + 2 * half)
     cycles["loads"] += cost("tap") * taps * vectors * model.ports.vector_bytes / model.l1_load
-    cycles["loads"] += cost("rest") * taps * rest
+    if rest:  # pixels that do not begin at a vector: loads cross lines
+        cycles["loads"] += (cost("rest") * rest + cost("skew") * (channels - rest)) * taps
     # Short rows do not overlap at all: at most a cycle for each of their taps.
     cycles["rows"] += vectors * min(cost("row") * work.rows / threads, taps)
     if model.type.blocked:

@@ -47,6 +47,7 @@ COSTS: dict[str, str] = {
     "page": "4 KiB page of weights that come from DRAM, where a tile has many rows",
     "restart": "4 KiB page of weights that come from DRAM, however few the rows of a tile",
     "rest": "channel and tap of a depthwise filter that fills no vector",
+    "skew": "other channel and tap of such a filter, as its pixels are not aligned to vectors",
     "row": "vector of channels and row of outputs of a depthwise filter: the start of the kernel and the edges",
     "cold": "operator of a network that L2 does not hold: first lines of code, descriptors and parameters",
     "transpose": "value that is transposed",

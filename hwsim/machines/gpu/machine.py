@@ -33,7 +33,7 @@ from hwsim.workload import Layer, Workload
 
 __all__ = ["Gpu"]
 
-_USE = ("library", "format", "streams")
+_USE = ("library", "format", "streams", "kernels")
 _UNITS = {"step": " cycles", "split": " cycles", "wave": " cycles", "store": " B/cycle"}
 _CONTEXT = 500_000_000
 """Bytes of device memory that a CUDA context with its libraries takes; 0.3 to 0.6 GB by version."""
@@ -57,7 +57,7 @@ class Gpu(Machine):
         Level(("generation", *_USE), "machine", "single GEMMs and convolutions on other GPUs of this generation"),
         Level((), "machine", "other GPUs", measured=False),
     )}  # fmt: skip
-    run_keys: ClassVar[tuple[str, ...]] = ("harness", "launch", "library", "precision", "streams", "weights")
+    run_keys: ClassVar[tuple[str, ...]] = ("harness", "library", "precision", "streams", "weights")
     spec: GpuSpec
 
     def _check(self) -> None:
@@ -307,7 +307,15 @@ class Gpu(Machine):
         timer, kind = self.timer, formats.most_common(1)[0][0]
         part = "network" if len(plan) > 1 else "kernel"
         named = {"generation": timer.generation.name, "library": timer.library.name, "format": kind, "part": part}
-        return {**named, "streams": self.spec.streams}
+        return {**named, "streams": self.spec.streams, "kernels": self._kernels(plan)}
+
+    def _kernels(self, plan: NetworkPlan) -> str:
+        """``long``, or ``short`` in a network whose launches take as long as its MACs at the peak rate, or longer."""
+        if len(plan) == 1:
+            return "long"
+        launches = self.timer.floor * 1e-6 * len(plan)
+        peak = sum(layer.macs / layer.peak_macs_per_cycle for layer in plan if layer.peak_macs_per_cycle)
+        return "short" if launches >= peak / (self.timer.clock * 1e6) else "long"
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Library and launch mode; resources that streams share."""
