@@ -142,7 +142,7 @@ MUTANTS = [
     Mutant("cpu: the first rows are walked twice", "hwsim/machines/cpu/tiles.py", "                        down -= 1\n", "", "test_cpu test_cpu_kernels"),
     Mutant("cpu: the first slice is added to nothing", "hwsim/machines/cpu/tiles.py", "sums * (slices - 1)", "sums * slices", "test_cpu test_cpu_kernels"),
     # Microcontrollers.
-    Mutant("mcu: the last tap on the image is on padding", "hwsim/machines/mcu/features.py", "(size - 1 - start) // stride + 1", "(size - 2 - start) // stride + 1", "test_mcu"),
+    Mutant("mcu: the last tap on the image is on padding", "hwsim/workload/taps.py", "last = end - 1 + before", "last = end - 2 + before", "test_mcu test_cpu"),
     Mutant("mcu: a column of patches has 8-bit values", "hwsim/machines/mcu/features.py", "else 4 * shape.taps * shape.channels", "else 2 * shape.taps * shape.channels", "test_mcu test_arena"),
     Mutant("mcu: biases beside 16-bit inputs have 32 bits", "hwsim/machines/mcu/features.py", '(8 if layer.input.dtype == "int16" else 4)', "4", "test_mcu"),
     Mutant("mcu: four channels are narrow", "hwsim/machines/mcu/features.py", "shape.channels < _NARROW", "shape.channels <= _NARROW", "test_mcu"),

@@ -111,7 +111,7 @@ class Workload:
         origin: Workload | None = None,
     ) -> None:
         nodes: list[Node] = []
-        if not isinstance(layers, Iterable):
+        if not isinstance(layers, Iterable) or getattr(layers, "ndim", 1) == 0:
             raise InputError(f"layers must be a list of layers, not {excerpt(layers)}")
         for item in layers:
             nodes.append(_node(item))

@@ -100,14 +100,14 @@ def _error_fault(error: HwsimError) -> str:
 
 
 def check_numbers(data: object, path: str = "") -> None:
-    """Nothing in a result is infinite or not a number."""
+    """Nothing in a result is infinite; what is unknown is not a number."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             check_numbers(value, f"{path}.{key}")
     elif isinstance(data, (list, tuple)):
         for value in data:
             check_numbers(value, f"{path}[]")
-    elif isinstance(data, float) and not math.isfinite(data):
+    elif isinstance(data, float) and math.isinf(data):
         raise BrokenPromiseError(f"{path} is {data}")
 
 

@@ -19,6 +19,7 @@ larger layer, cut to a smaller one, is among the tilings of that: so no layer co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import gcd, isqrt
@@ -26,6 +27,7 @@ from math import gcd, isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.errors import MappingError
 from hwsim.machines.pe_array.work import ConvWork
 
 __all__ = ["LEVEL_COSTS", "Budget", "Choice", "Word", "choose", "explain_infeasible", "register_words"]
@@ -84,8 +86,14 @@ def _blocks(total: int, tile: Ints, inner: Ints) -> Ints:
     return full * _cdiv(tile, inner) + _cdiv(total - full * tile, inner)
 
 
+_MOST_CANDIDATES = 2**23
+"""Of one dataflow: some dozens of arrays of as many numbers are in memory at a time."""
+
+
 def _grid(*axes: Ints) -> list[Ints]:
     """Flat Cartesian product."""
+    if (count := math.prod(len(axis) for axis in axes)) > _MOST_CANDIDATES:
+        raise MappingError(f"there must be at most {_MOST_CANDIDATES:,} candidate mappings of a layer, not {count:,}")
     return [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
 
 
