@@ -6,9 +6,12 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 from unicodedata import category
 
-__all__ = ["Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "excerpt", "nearest", "printable"]
+__all__ = [
+    "Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "excerpt", "items_of", "nearest", "printable",
+]  # fmt: skip
 
 MAX_FAULTS = 100
 MAX_LINE = 2000
@@ -33,6 +36,16 @@ def excerpt(value: object, most: int = 60) -> str:
         return f"{value!r:.{most}}"
     except Exception:  # an integer of thousands of digits, or an object whose own repr raises
         return f"a value of type {type(value).__name__}"
+
+
+def items_of(value: object) -> list[Any] | None:
+    """The items of a list or another iterable that is no text; None for what cannot be iterated."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return [*value]  # type: ignore[misc]
+    except Exception:  # an array of no axes, or an object whose own iterator raises
+        return None
 
 
 class HwsimError(Exception):

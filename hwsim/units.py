@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hwsim.errors import nearest
+from hwsim.errors import excerpt, nearest
 
 __all__ = [
     "DIMENSIONS",
@@ -165,7 +165,7 @@ def _bounded(value: Fraction, kind: Dimension, text: object, wanted: str) -> Fra
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = excerpt(value, 61)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

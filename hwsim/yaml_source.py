@@ -181,6 +181,8 @@ def _events(text: str, name: str) -> Iterator[yaml.Event]:
         raise deep or fault from None
     except yaml.YAMLError as error:
         raise InputError(f"must be YAML: {str(error).splitlines()[0]}", name) from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"must be text; character {error.start} is half of a surrogate pair", name) from None
 
 
 def parse_yaml(text: str, name: str = "<text>") -> Document:

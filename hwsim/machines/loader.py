@@ -121,7 +121,9 @@ def read_machine(document: Document, folder: Path) -> Machine:
     kind = document.data.get("kind")
     if not isinstance(kind, str) or kind not in kinds():
         where = document.where(("kind",))
-        raise InputError([Fault(where, "kind", f"must be a kind of machine, not {kind!r}{nearest(kind, kinds())}")])
+        raise InputError(
+            [Fault(where, "kind", f"must be a kind of machine, not {excerpt(kind)}{nearest(kind, kinds())}")]
+        )
     machine_class = kinds()[kind]
     spec = check(machine_class.spec_class, document)
     name = getattr(spec, "host", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import hwsim
-from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, items_of, nearest
 from hwsim.files import read_text
 from hwsim.message import Message, sentence
 from hwsim.workload.network import Workload
@@ -75,10 +75,8 @@ def load_workload(
     """
     if not isinstance(name_or_path, str | Path):
         raise InputError(f"a workload must be a name or a path, not {excerpt(name_or_path)}")
-    if isinstance(search, str) or not isinstance(search, Iterable):
-        raise InputError(f"search must be a list of folders, not {excerpt(search)}")
-    search = list(search)
-    if not all(isinstance(folder, str | Path) for folder in search):
+    folders = items_of(search)
+    if folders is None or not all(isinstance(folder, str | Path) for folder in folders):
         raise InputError(f"search must be a list of folders, not {excerpt(search)}")
     if shape is not None and not isinstance(shape, Mapping):
         raise InputError(f"shape must be sizes by name, as {{'batch': 1}}, not {excerpt(shape)}")
@@ -89,7 +87,7 @@ def load_workload(
             warnings.warn(f"{name_or_path}: {sentence(warning)}", HwsimWarning, stacklevel=2)
         return model.workload
     _no_shape(shape, name_or_path)
-    return _load(name_or_path, [Path(folder) for folder in search], ())
+    return _load(name_or_path, [Path(folder) for folder in folders], ())
 
 
 class ModelFile(Protocol):

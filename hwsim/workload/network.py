@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TypeAlias
 
-from hwsim.errors import Fault, InputError, excerpt, nearest, printable
+from hwsim.errors import Fault, InputError, excerpt, items_of, nearest, printable
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_RANK, MAX_SIZE, Layer, Shape, whole
 from hwsim.workload.lowering import lowered, lowering_notes
@@ -269,9 +269,10 @@ class Workload:
 
     def replace(self, layers: Iterable[Layer], *, name: str | None = None, source: str | None = None) -> Workload:
         """The same network with other properties of the named layers, such as densities or dtypes."""
-        if not isinstance(layers, Iterable):
+        items = items_of(layers)
+        if items is None:
             raise InputError(f"layers must be a list of layers, not {excerpt(layers)}")
-        changes = {node.layer.name: node.layer for node in map(_node, layers)}
+        changes = {node.layer.name: node.layer for node in map(_node, items)}
         for layer in changes:
             self[layer]
         nodes = [Node(changes.get(layer.name, layer), self.inputs[layer.name]) for layer in self]
@@ -377,7 +378,7 @@ def batch_size(batch: object) -> int:
 
 
 def _sizes(shape: object, path: str) -> Shape:
-    sizes = [whole(size) for size in shape] if isinstance(shape, Iterable) and not isinstance(shape, str) else []
+    sizes = [whole(size) for size in items_of(shape) or ()]
     if not 1 <= len(sizes) <= MAX_RANK or not all(size is not None and 1 <= size <= MAX_SIZE for size in sizes):
         raise InputError(
             f"input_shape must be 1 to {MAX_RANK} sizes such as [3, 224, 224], not {excerpt(shape)}", path=path

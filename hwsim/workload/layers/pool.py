@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hwsim.workload.layer import Converted, Pair, Shape, kind
+from hwsim.workload.layer import Converted, Pair, Shape, kind, whole
 from hwsim.workload.layers.window import Window
 from hwsim.workload.line import Line, Values, axes
 from hwsim.workload.product import Stream
@@ -59,11 +59,13 @@ class Pool2d(Window):
     _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("max", "avg")}
 
     def _settle(self) -> list[str]:
+        if whole(self.r) is None or whole(self.s) is None:
+            return super()._settle()
         if self.r == 0:
             self._put("s", self.w)
             self._put("r", self.h)
         self._put("s", self.s or self.r)
-        if self.__dict__["stride"] == 0:
+        if whole(self.__dict__["stride"]) == 0:
             self._put("stride", (self.r, self.s))
         return super()._settle()
 
