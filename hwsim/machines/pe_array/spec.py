@@ -77,8 +77,6 @@ class MemorySpec(Spec):
             raise ValueError(f"{both[0]} is coded by compress: it cannot have formats too")
         sizes = {"size": self.size, "bank": self.bank, "atom": self.atom}
         sizes |= {f"split.{tensor}": size for tensor, size in self.split.items()}
-            f"split.{k}": v for k, v in self.split.items()
-        }
         if small := [key for key, size in sizes.items() if size is not None and size < 1]:
             raise ValueError(f"{small[0]} must be at least 1 B")
         if self.split and self.size is not None:
