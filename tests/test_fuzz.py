@@ -1,4 +1,4 @@
-"""Hostile input of every kind for a minute: a result or an error of printable lines, in bounded time and memory."""
+"""Hostile input of every kind: a result or an error of printable lines, in bounded time and memory."""
 
 import subprocess
 import sys
@@ -10,9 +10,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
-def test_a_minute_of_hostile_input(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.fuzz", "60", "--seed", "1", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+def test_four_thousand_cases_of_hostile_input(tmp_path: Path) -> None:
+    # So many cases and not so many seconds: a faster machine draws no others.
+    command = [sys.executable, "-m", "tests.fuzz", "500", "--seed", "1", "--cases", "400", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(tmp_path.iterdir())
 
