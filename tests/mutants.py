@@ -116,7 +116,7 @@ MUTANTS = [
     # The store.
     Mutant("store: results of a batch size are those of another", "hwsim/sweeps/evaluation.py", "{point.batch} {model_revision()}", "{model_revision()}", "test_sweep_run test_revision"),
     Mutant("store: results of another model are taken", "hwsim/sweeps/evaluation.py", "{point.batch} {model_revision()}", "{point.batch}", "test_sweep_run test_revision"),
-    Mutant("store: tables of constants are no part of the model", "hwsim/sweeps/revision.py", '(".py", ".so", ".pyd", ".yaml")', '(".py", ".so", ".pyd")', "test_revision"),
+    Mutant("store: tables of constants are no part of the model", "hwsim/sweeps/revision.py", '(".py", ".so", ".pyd", ".yaml", ".csv")', '(".py", ".so", ".pyd")', "test_revision"),
     Mutant("store: a killed point is never repeated", "hwsim/sweeps/store.py", "elif outcome.error is not None and not outcome.error.startswith(DIED):", "elif outcome.error is not None:", "test_sweep_run test_sweep_store"),
     Mutant("store: the checksum is not looked at", "hwsim/sweeps/record.py", " and checksum == _checksum(parts)", "", "test_sweep_store"),
     Mutant("store: the error of a row is not in its checksum", "hwsim/sweeps/record.py", "_checksum((texts[0], texts[1], layers, texts[2]))", "_checksum((texts[0], texts[1], layers, None))", "test_sweep_store"),
