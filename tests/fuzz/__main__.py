@@ -67,7 +67,7 @@ def _draw(kind: str, seed: int, number: int, folder: Path) -> cases.Case:
     return case
 
 
-def _work(kind: str, seed: int, number: int, end: float, folder: Path, report: int) -> None:
+def _work(kind: str, seed: int, numbers: range, end: float, folder: Path, report: int) -> None:
     """Run cases in this process, which was made for them; a line before and after each."""
     warnings.simplefilter("ignore")
     os.chdir(folder)
@@ -75,13 +75,13 @@ def _work(kind: str, seed: int, number: int, end: float, folder: Path, report: i
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     cases.limit_memory()
-    for offset in range(PER_PROCESS):
+    for number in numbers:
         if time.monotonic() > end:
             break
-        os.write(report, f"begin {number + offset}\n".encode())
-        own = folder / str(number + offset)
+        os.write(report, f"begin {number}\n".encode())
+        own = folder / str(number)
         own.mkdir()
-        case = _draw(kind, seed, number + offset, own)
+        case = _draw(kind, seed, number, own)
         begin = time.perf_counter()
         outcome, details = cases.run(case)
         seconds = time.perf_counter() - begin
@@ -128,7 +128,7 @@ def fuzz(kind: str, seed: int, seconds: float, tally: Tally, out: Path, most: in
             if child == 0:
                 try:
                     os.close(read)
-                    _work(kind, seed, tally.next, end, folder, write)
+                    _work(kind, seed, range(tally.next, min(tally.next + PER_PROCESS, most)), end, folder, write)
                 finally:
                     os._exit(3)
             os.close(write)
