@@ -94,8 +94,8 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
     return _simulate(machine.plan(workload, 1 if batch is None else batch))
 
 
-def _check_prices(network: NetworkPlan) -> None:
-    """Every action that is counted must have a price; raises InputError: an action of each component, with a layer."""
+def _missing_prices(network: NetworkPlan) -> InputError:
+    """The actions that are counted and have no price: one of each component, with a layer."""
     machine = network.machine
     faults: dict[tuple[str, str], Fault] = {}
     where = machine.document.where(("energy", "prices"))
@@ -107,19 +107,20 @@ def _check_prices(network: NetworkPlan) -> None:
             except HwsimError as error:
                 part = (component, action if component == "mac" else "")
                 faults.setdefault(part, Fault(where, name, str(error)))
-    if faults:
-        raise InputError(faults.values())
+    return InputError(faults.values())
 
 
 def _simulate(network: NetworkPlan) -> Report:
     machine, workload, batch = network.machine, network.workload, network.batch
     prices = machine.prices
-    _check_prices(network)
     results = []
     for name, plan in zip(network.names, network, strict=True):
         timeline = _timeline(machine.cache, plan.program)
         seconds = machine.timebase.seconds(timeline.end)
-        energy = dynamic_energy(plan.counts, plan.word_bits, prices, plan.on_chip_energy)
+        try:
+            energy = dynamic_energy(plan.counts, plan.word_bits, prices, plan.on_chip_energy)
+        except HwsimError:
+            raise _missing_prices(network) from None
         off_chip = sum(pj for (component, _, _), pj in energy.items() if prices.off_chip(component))
         results.append(
             LayerResult(

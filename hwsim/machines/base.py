@@ -236,6 +236,11 @@ class NetworkPlan:
         )
 
     @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of `names`."""
+        return tuple(self.workload[name] for name in self.names)
+
+    @property
     def whole(self) -> bool:
         """Whether every layer of the network is selected."""
         return len(self.names) == len(self.workload)

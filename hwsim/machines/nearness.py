@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Conditions", "Level"]
+from hwsim.workload import Layer
+
+__all__ = ["Conditions", "Level", "of_most_macs"]
 
 Conditions = Mapping[str, str | int]
 """What was run, as words and whole numbers: machine, core, library, format, threads."""
@@ -38,3 +41,11 @@ class Level:
     measured: bool = True
     between: tuple[str, ...] = ()
     pooled: bool = False
+
+
+def of_most_macs(layers: Iterable[Layer], label: Callable[[Layer], str]) -> str:
+    """The label, as of a number format, under which most MACs of a network run."""
+    macs = Counter[str]()
+    for layer in layers:
+        macs[label(layer)] += layer.macs
+    return macs.most_common(1)[0][0]

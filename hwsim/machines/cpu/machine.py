@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
 from hwsim.machines.limits import check_size
-from hwsim.machines.nearness import Conditions, Level
+from hwsim.machines.nearness import Conditions, Level, of_most_macs
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.resident import resident_weights
@@ -258,10 +257,8 @@ class Cpu(Machine):
         """Core, library, the kernels of most MACs, and whether it is the time of one inference or the pace of many."""
         spec = self.spec
         core = spec.core if isinstance(spec.core, str) else "your own core"
-        kernels = Counter[str]()
-        for layer in (plan.workload[name] for name in plan.names):
-            kernels[self._model(layer).label] += layer.macs
-        dtype, use = kernels.most_common(1)[0][0], "latency" if spec.stream_count == 1 else "throughput"
+        dtype = of_most_macs(plan.layers, lambda layer: self._model(layer).label)
+        use = "latency" if spec.stream_count == 1 else "throughput"
         part = "network" if len(plan) > 1 else "operator"
         named = {"core": core, "library": self.library.name, "format": dtype, "use": use, "part": part}
         if spec.costs_of(dtype) or core in self.library.cores:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.nearness import Conditions, Level
+from hwsim.machines.nearness import Conditions, Level, of_most_macs
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.resident import resident_weights
 from hwsim.message import Message
@@ -301,10 +300,7 @@ class Gpu(Machine):
 
     def conditions(self, plan: NetworkPlan) -> Conditions:
         """Generation, library, the format of most MACs, streams, and whether it is a network or one layer."""
-        formats = Counter[str]()
-        for name in plan.names:
-            formats[self.types(plan.workload[name]).math] += plan.workload[name].macs
-        timer, kind = self.timer, formats.most_common(1)[0][0]
+        timer, kind = self.timer, of_most_macs(plan.layers, lambda layer: self.types(layer).math)
         part = "network" if len(plan) > 1 else "kernel"
         named = {"generation": timer.generation.name, "library": timer.library.name, "format": kind, "part": part}
         return {**named, "streams": self.spec.streams, "kernels": self._kernels(plan)}
@@ -322,9 +318,10 @@ class Gpu(Machine):
         timer, workload = self.timer, plan.workload
         values = {"library": timer.library.name, "generation": timer.generation.name, "launch": timer.harness.name}
         notes = [Message("gpu.library", "kernels of {library} on {generation}, launch mode: {launch}", values)]
-        contexts, streams = self._network(workload, plan.batch)
-        notes += [streams.message()] if streams is not None else []
-        slow = max((context.slow for context in contexts), default=1.0)
+        if self.spec.streams > 1:
+            streams = self._network(workload, plan.batch)[1]
+            notes += [streams.message()] if streams is not None else []
+        slow = max(plan.context(layer.name).slow for layer in workload)
         if slow > 1 and len(workload) > 1:
             power = {"cap_w": float(self.spec.power.board), "clock_hz": timer.clock * 1e6 / slow}
             template = (

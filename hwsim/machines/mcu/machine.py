@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import ceil
@@ -29,7 +28,7 @@ from hwsim.machines.mcu.features import (
 from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
-from hwsim.machines.nearness import Conditions, Level
+from hwsim.machines.nearness import Conditions, Level, of_most_macs
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message, Row
@@ -354,11 +353,8 @@ class Mcu(Machine):
 
     def conditions(self, plan: NetworkPlan) -> Conditions:
         """Core and family of cores, library, and the format of most MACs."""
-        formats = Counter[str]()
-        for name in plan.names:
-            formats[_format(plan.workload[name], self.library)] += plan.workload[name].macs
+        kind = of_most_macs(plan.layers, lambda layer: _format(layer, self.library))
         family, _, _ = self.spec.core.partition("-")
-        kind = formats.most_common(1)[0][0]
         scaled = {} if self.spec.measured is None else {"scaled": "yes"}
         return {"core": self.spec.core, "family": family, "library": self.library.name, "format": kind, **scaled}
 
