@@ -14,10 +14,14 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError
 
-__all__ = ["MAX_TEXT_BYTES", "FileView", "csv_cell", "read_bytes", "read_text", "write_file", "write_text"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MAX_TEXT_BYTES", "FileView", "csv_cell", "csv_text", "read_bytes", "read_text", "write_file", "write_text"]
 
 MAX_TEXT_BYTES = 8 * 2**20
 _BLOCK = 2**16
@@ -29,13 +33,17 @@ def _size(count: int) -> str:
     return f"{count // 2**30} GiB" if count >= 2**30 else f"{count // 2**20} MiB"
 
 
+def _refused(what: str, path: Path, error: OSError | ValueError) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return InputError(f"cannot be {what}: {reason}", str(path).replace("\0", "\\0"))
+
+
 def _open(path: Path, limit: int) -> tuple[int, int]:
     """The descriptor of a regular file, and its size; a pipe is refused without waiting for its other end."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"cannot be read: {reason}", str(path).replace("\0", "\\0")) from None
+        raise _refused("read", path, error) from None
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
         os.close(handle)
@@ -56,7 +64,7 @@ def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
                 parts.append(part)
                 left -= len(part)
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
+            raise _refused("read", path, error) from None
     if left <= 0:
         raise InputError(f"must be at most {_size(limit)}", str(path))
     return b"".join(parts)
@@ -112,7 +120,7 @@ class FileView:
             try:
                 part = os.pread(self._handle, min(size, 2**30), offset)
             except OSError as error:
-                raise InputError(f"cannot be read: {error.strerror or error}", str(self.path)) from None
+                raise _refused("read", self.path, error) from None
             if not part:
                 raise InputError("was cut short while it was read", str(self.path))
             parts.append(part)
@@ -175,8 +183,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
                 temporary.unlink()
             raise
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"cannot be written: {reason}", str(path).replace("\0", "\\0")) from None
+        raise _refused("written", path, error) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -192,3 +199,8 @@ def write_text(path: Path, text: str) -> None:
 def csv_cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A DataFrame as CSV, its cells as of `csv_cell`."""
+    return frame.map(csv_cell).to_csv(index=False, lineterminator="\n")

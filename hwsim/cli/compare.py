@@ -22,7 +22,7 @@ from hwsim.cli.options import (
     write,
 )
 from hwsim.errors import HwsimError, InputError
-from hwsim.files import csv_cell
+from hwsim.files import csv_text
 
 if TYPE_CHECKING:
     from hwsim.machines import Machine
@@ -213,7 +213,7 @@ def compare(
     if csv_file:
         write(comparison.to_csv(), csv_file)
     if layer_csv:
-        write(comparison.layers.map(csv_cell).to_csv(index=False), layer_csv)
+        write(csv_text(comparison.layers), layer_csv)
     if html_file:
         write(comparison.to_html(), html_file)
     if "-" not in (json_file, csv_file, layer_csv, html_file):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -123,15 +122,16 @@ def simulate(plan: NetworkPlan) -> Report:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns = TextColumn("planning {task.description:<24}"), BarColumn(), MofNCompleteColumn()
-        with ExitStack() as stack:
-            bar = Progress(*columns, console=console_of(error=True), transient=True)
-            task, begin, shown = bar.add_task("", total=len(plan)), monotonic(), False
+        bar = Progress(*columns, console=console_of(error=True), transient=True)
+        task, begin = bar.add_task("", total=len(plan)), monotonic()
+        try:
             for number, name in enumerate(plan.names):
-                if not shown and monotonic() - begin > 1:
-                    stack.enter_context(bar)
-                    shown = True
+                if monotonic() - begin > 1:
+                    bar.start()  # or goes on
                 bar.update(task, description=name, completed=number)
                 plan[name]
+        finally:
+            bar.stop()
     return hwsim.simulate(plan)
 
 

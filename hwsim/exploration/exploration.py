@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hwsim.exploration.grid import Grid
 from hwsim.exploration.objectives import Objective, log_scaled
 from hwsim.exploration.sensitivity import sensitivity
-from hwsim.files import csv_cell, write_text
+from hwsim.files import csv_text, write_text
 from hwsim.message import Message
 from hwsim.report.pareto import front
 from hwsim.sweeps.evaluation import Outcome
@@ -186,7 +186,7 @@ class Exploration:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{folder}: cannot be written: {error.strerror or error}") from None
-        write_text(files[0], self.front.map(csv_cell).to_csv(index=False, lineterminator="\n"))
+        write_text(files[0], csv_text(self.front))
         write_text(files[1], self.to_json())
         totals = self.results.totals(self.outcomes)
         write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), files[2])

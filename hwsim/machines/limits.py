@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hwsim.errors import Fault, InputError, excerpt
+from hwsim.errors import Fault, InputError
 from hwsim.workload import Layer
-from hwsim.workload.layer import whole
+from hwsim.workload.network import batch_size
 
 __all__ = ["MAX_BATCH", "MAX_MACS", "check_batch", "check_size"]
 
@@ -16,11 +16,8 @@ MAX_MACS = 2**52
 
 
 def check_batch(batch: object) -> int:
-    """The batch size as a plain int (numpy's are taken); raises InputError for one that no machine plans."""
-    size = whole(batch)
-    if size is None or not 1 <= size <= MAX_BATCH:
-        raise InputError(f"batch must be a whole number from 1 to {MAX_BATCH}, not {excerpt(batch)}")
-    return size
+    """The batch size as a plain int; raises InputError for one that no machine plans."""
+    return batch_size(batch, MAX_BATCH)
 
 
 def check_size(layer: Layer, batch: int) -> None:

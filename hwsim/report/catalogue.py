@@ -117,6 +117,10 @@ def show_any(
     )
 
 
+_MOST_BASES = 32
+"""Files that build on each other; a circle of them ends there."""
+
+
 def matches(pattern: str) -> list[str]:
     """Names of built-in machines and workloads that match a shell pattern; of one with a folder or a suffix, files."""
     files = "/" in pattern or Path(pattern).suffix.lower() in _SUFFIXES
@@ -145,30 +149,28 @@ def kind_of(name: str) -> str:
     if suffix not in (".yaml", ".yml"):
         choices = [*machine_names(), *workload_names(), *table_names()]
         raise InputError(f"no machine, workload or cost table is called {name!r}{nearest(name, choices)}")
-    data = read_yaml(Path(name)).data
-    keys = set(data) if isinstance(data, dict) else set()
-    if {"entries", "node", "voltage"} <= keys:
-        return "table"
-    # Only a network lists layers; only a machine has a kind, its own or that of its base.
-    is_machine = "kind" in keys or (not {"layers", "density", "dtype"} & keys and _is_machine(data.get("base"), name))
-    return "machine" if is_machine else "workload"
+    return _kind_of_file(Path(name))
 
 
-def _is_machine(base: object, file: str) -> bool:
-    """Whether the base of a file leads to a machine: one that comes with hwsim, or a file with a kind."""
-    path = Path(file)
-    for _ in range(32):  # a circle of bases is no machine
-        if not isinstance(base, str) or Path(base).suffix.lower() not in (".yaml", ".yml"):
-            return base in machine_names()
-        path = path.parent / base
-        if not path.is_file():
-            return False
+def _kind_of_file(path: Path) -> str:
+    """What a YAML file is of, by its keys or those of the files that it builds on."""
+    for number in range(_MOST_BASES):
         data = read_yaml(path).data
         keys = set(data) if isinstance(data, dict) else set()
-        if "kind" in keys or not keys:
-            return bool(keys)
-        base = data.get("base")
-    return False
+        if not number and {"entries", "node", "voltage"} <= keys:
+            return "table"
+        if "kind" in keys:
+            return "machine"
+        # Only a network lists layers.
+        if {"layers", "density", "dtype"} & keys or "base" not in keys:
+            return "workload"
+        base = data["base"]
+        if not isinstance(base, str) or Path(base).suffix.lower() not in (".yaml", ".yml"):
+            return "machine" if base in machine_names() else "workload"
+        path = path.parent / base
+        if not path.is_file():
+            return "workload"
+    return "workload"  # a circle of bases
 
 
 def _shape(layer: Layer, tensor: str) -> str:

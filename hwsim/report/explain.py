@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from hwsim.energy import word_width
 from hwsim.engine import StageTotals
 from hwsim.mapping import Loop
 from hwsim.report.breakdown import binding, waits
@@ -114,13 +113,10 @@ def _prices(report: RunResult, result: LayerResult, console: Console) -> None:
         if not count:
             continue
         price = prices.of(component, action)
-        word = price.of_word(word_width(result.plan.word_bits, component, tensor))
-        if not prices.off_chip(component):
-            word *= result.plan.on_chip_energy
         picojoules = result.energy[component, tensor, action]
         source = price.source + (f"; fitted on {price.fitted}" if price.fitted else "")
         note = f"[{sources.setdefault(source, len(sources) + 1)}]"
-        rows.append((component, tensor, action, f"{count:,}", energy(word), energy(picojoules), note))
+        rows.append((component, tensor, action, f"{count:,}", energy(picojoules / count), energy(picojoules), note))
     if result.static_pj:
         seconds, watts = format_si(result.latency_s, "s", 4), format_si(prices.static_w, "W", 4)
         note = f"[{sources.setdefault(prices.spec.static_source or '', len(sources) + 1)}]"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.files import csv_cell, write_text
+from hwsim.files import csv_text, write_text
 from hwsim.report.result import RunResult
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Report(RunResult):
 
     def to_csv(self, path: str | Path | None = None) -> str | None:
         """The layers as CSV, into a file or as text."""
-        text = self.layers.map(csv_cell).to_csv(index=False)
+        text = csv_text(self.layers)
         if path is None:
-            return str(text)
-        write_text(Path(path), str(text))
+            return text
+        write_text(Path(path), text)
         return None

@@ -369,11 +369,12 @@ class Workload:
         return self.peak(batch, bits)[1]
 
 
-def batch_size(batch: object) -> int:
-    """The batch size as a plain int; raises InputError where it is none."""
+def batch_size(batch: object, most: int = MAX_SIZE) -> int:
+    """The batch size as a plain int (numpy's are taken); raises InputError where it is none, or above `most`."""
     size = whole(batch)
-    if size is None or not 1 <= size <= MAX_SIZE:
-        raise InputError(f"batch must be a whole number from 1 to 2^31, not {excerpt(batch)}")
+    if size is None or not 1 <= size <= most:
+        limit = "2^31" if most == MAX_SIZE else most
+        raise InputError(f"batch must be a whole number from 1 to {limit}, not {excerpt(batch)}")
     return size
 
 
