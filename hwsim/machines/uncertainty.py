@@ -212,8 +212,10 @@ def _same(row: Residual, key: str, run: Conditions) -> bool:
 
 
 def _machine(run: Conditions) -> str:
-    name, _, changed = str(run["machine"]).partition(", ")
-    return f"{name} with {changed}" if changed else name
+    name, *changes = str(run["machine"]).split(", ")
+    keys = [change for change in changes if "=" in change]
+    changed = keys[0] if len(changes) == 1 else f"{len(keys)} other keys"
+    return f"{name} with {changed}" if changes else name
 
 
 def _word(run: Conditions, key: str) -> str:
