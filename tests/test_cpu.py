@@ -293,7 +293,10 @@ def test_generated_kernels_never_take_less_for_more_work(name: str, family: str)
         *[("depthwise batch", "fp32", threads, 1.02) for threads in (1, 2, 7, 16, 96)],
         # Kernels of 8 bits take whole groups of four channels and vectors of 16: measured on this core on one thread.
         *[("conv channels", "int8", threads, 1.5) for threads in (1, 2, 7, 16, 96)],
-        *[("conv filters", "int8", threads, fall) for threads, fall in ((1, 1.9), (2, 1.7), (7, 1.5), (16, 1.6), (96, 2.1))],
+        *[
+            ("conv filters", "int8", threads, fall)
+            for threads, fall in ((1, 1.9), (2, 1.7), (7, 1.5), (16, 1.6), (96, 2.1))
+        ],
         *[("depthwise channels", "int8", threads, 4.1) for threads in (1, 2, 7, 16, 96)],
         *[("conv batch", "int8", threads, 1.02) for threads in (1, 2, 7, 16, 96)],
     ],

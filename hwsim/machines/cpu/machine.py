@@ -18,7 +18,7 @@ from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
 from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
-from hwsim.machines.cpu.placement import Placement, stored_once
+from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
@@ -26,7 +26,7 @@ from hwsim.machines.limits import check_size
 from hwsim.machines.nearness import Conditions, Level, of_most_macs
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
-from hwsim.machines.resident import resident_weights
+from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import wider_format

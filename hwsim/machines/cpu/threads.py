@@ -9,13 +9,14 @@ from hwsim.machines.cpu.work import Share, Work
 
 __all__ = ["shares_of"]
 
+
 def shares_of(work: Work | None, model: CoreModel, threads: int) -> list[Share]:
     """Shares of a layer on at most `threads` threads (None: a layer without MACs); the first share is the largest.
 
     The tiles of generated kernels fit the share, down to a row by a vector of columns. Convolutions on blocked images
-    deal out rows of outputs of each block of filters. Others have a thread for each `thread_macs`: convolutions share their
-    pixels; a product is cut along its columns where it has more of them than rows, in whole vectors, else along its
-    rows; several products are dealt out whole, those of steps and experts cut one by one.
+    deal out rows of outputs of each block of filters. Others have a thread for each `thread_macs`: convolutions share
+    their pixels; a product is cut along its columns where it has more of them than rows, in whole vectors, else along
+    its rows; several products are dealt out whole, those of steps and experts cut one by one.
     """
     if work is None:
         return [Share(1, 1, 1, threads, 1 / threads)] * threads
