@@ -306,15 +306,18 @@ class Cpu(Machine):
                 own = kernel_of(layer, plan.batch, self.core_model("int8"), self.spec.threads_of_stream)
                 placement = Placement(self.spec, context.weights)
                 cycles = [placement.cost(one, one.shares[0], context.place).total for one in (kernel, own)]
-                slower.setdefault(kernel.model.signs, {})[name] = (cycles[0], cycles[1])
-        template = "{signs} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
-        instead = {"u8u8": "QInt8 weights", "s8s8": "QUInt8 activations"}
+                signs = "s8u8" if layer.input.signed and layer.weight.signed is False else kernel.model.signs
+                slower.setdefault(signs, {})[name] = (cycles[0], cycles[1])
+        template = "{signs}{priced} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
+        activations, weights = "QUInt8 activations", "QInt8 weights"
+        instead = {"u8u8": weights, "s8s8": activations, "s8u8": f"{activations} and {weights}"}
         return tuple(
             Message(
                 "cpu.signs",
                 template,
                 {
                     "signs": signs,
+                    "priced": " is priced as s8s8: it" if signs == "s8u8" else "",
                     "times": sum(n for n, _ in cycles.values()) / sum(n for _, n in cycles.values()),
                     "instead": instead[signs],
                 },
