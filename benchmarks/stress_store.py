@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hwsim.sweeps.evaluation import Evaluator, Outcome
 from hwsim.sweeps.reader import read_space
+from hwsim.sweeps.salvage import salvage
 from hwsim.sweeps.store import Store, StoreError
 
 SWEEP = {
@@ -40,6 +41,7 @@ class Tally:
 
     cases: int = 0
     refused: int = 0
+    salvaged_rows: int = 0
     rejected_rows: int = 0
     unharmed: int = 0
     slowest_s: float = 0.0
@@ -207,6 +209,12 @@ def stress(cases: int, seed: int = 0) -> Tally:
             if refusal:
                 assert "\n" not in refusal
                 tally.refused += 1
+                with suppress(StoreError):
+                    rows = salvage(path, before.outcomes)
+                    assert all(repr(row) == repr(before.outcomes[key]) for key, row in rows.items()), (
+                        "damaged, and used"
+                    )
+                    tally.salvaged_rows += len(rows)
                 tally.reasons[refusal[:22]] += 1
                 for name, data in files.items():
                     assert path.with_name(name).read_bytes() == data, f"{name} was changed: {refusal}"
@@ -222,7 +230,8 @@ if __name__ == "__main__":
     begin_s = time.monotonic()
     found = stress(given.cases, given.seed)
     print(
-        f"{found.cases:,} damaged stores in {time.monotonic() - begin_s:.0f} s: {found.refused:,} refused and unchanged, "
+        f"{found.cases:,} damaged stores in {time.monotonic() - begin_s:.0f} s: {found.refused:,} refused and unchanged "
+        f"({found.salvaged_rows:,} rows salvaged), "
         f"{found.rejected_rows:,} rows rejected in the others, {found.unharmed:,} without harm to a row; none used, none "
         f"lost; slowest {found.slowest_s:.2f} s"
     )

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 import hwsim
-from hwsim.machines import NetworkPlan, machine_folder
+from hwsim.machines import machine_folder
 from hwsim.machines.cpu.library import library_names
 from hwsim.machines.registry import kinds
 from hwsim.machines.uncertainty import ExpectedError, conditions_of, residuals_of
@@ -58,7 +58,7 @@ class PublishedRun:
     """A published run as it is planned, its quantities with their predictions, and other software than the machine's."""
 
     kind: str
-    plan: NetworkPlan
+    report: hwsim.Report
     rows: list[Prediction]
     software: str | None
 
@@ -72,8 +72,14 @@ def published() -> dict[str, list[PublishedRun]]:
         if measurements is not None:
             software, kind = measurements.spec.software, hwsim.load_machine(name).kind
             runs = compared(measurements, name)
-            found[name] = [PublishedRun(kind, plan, rows, software) for plan, rows in runs]
+            found[name] = [PublishedRun(kind, report, rows, software) for report, rows in runs]
     return found
+
+
+def conditions(report: hwsim.Report) -> Row:
+    """What was run, in the format of most time."""
+    first = conditions_of(report.plan, [result.latency_s for result in report.results])[0]
+    return {key: value for key, value in first.items() if key != "layers"}  # these are the measured ones
 
 
 def size(row: Prediction) -> float:
@@ -88,12 +94,12 @@ LATENCY = ("latency_s", "inferences_per_s", "tops")
 def rows_of(kind: str, columns: Sequence[str], quantity: str) -> Iterator[tuple[Row, Prediction]]:
     """A row without errors for each published value of some quantities."""
     for run in (run for runs in published().values() for run in runs if run.kind == kind):
-        conditions = {**conditions_of(run.plan), **({"library": run.software} if run.software else {})}
+        ran = {**conditions(run.report), **({"library": run.software} if run.software else {})}
         for row in run.rows:
             if row.column in columns:
-                name = run.plan.workload.name
+                name = run.report.workload.name
                 network = name if row.layer == "all" else f"{name} {row.layer}"
-                yield {"quantity": quantity, **conditions, "network": network}, row
+                yield {"quantity": quantity, **ran, "network": network}, row
 
 
 def microcontrollers() -> Iterator[Row]:
@@ -158,16 +164,16 @@ def processors() -> Iterator[Row]:
     for one in operators.operator_errors().itertuples():
         machine = hwsim.load_machine("epyc_zen5", set={"threads": int(one.threads), "precision": one.dtype})
         layer = operators.operator(one)
-        conditions = conditions_of(machine.plan(hwsim.Workload("one", [layer])))
+        ran = conditions(hwsim.simulate(machine, hwsim.Workload("one", [layer])))
         shape = "x".join(map(str, (*layer.weight.shape, *layer.output.shape)))
-        yield {"quantity": "latency", **conditions, "network": shape, "without network": -math.log1p(one.error)}
+        yield {"quantity": "latency", **ran, "network": shape, "without network": -math.log1p(one.error)}
     for run in pd.read_csv(ROOT / "tests" / "data" / "calibrated_runs.csv", comment="#").itertuples():
-        conditions = {
+        ran = {
             "machine": "calibrated", "core": run.core, "library": "onnxruntime-1.31", "format": run.format,
             "use": "latency", "costs": "measured", "part": "network", "threads": run.threads, "network": run.network,
         }  # fmt: skip
         error = -math.log1p(run.error)
-        yield {"quantity": "latency", **conditions, "without network": error, "without machine": error}
+        yield {"quantity": "latency", **ran, "without network": error, "without machine": error}
 
 
 def jackknife(fit: Any) -> dict[tuple[str, str, str, float], dict[str, float]]:
@@ -212,13 +218,13 @@ def gpus() -> Iterator[Row]:
     for case, ours, theirs in cases.results():
         machine = hwsim.load_machine(case.machine, set=case.set)
         layer = hwsim.Gemm("g", m=64, n=64, k=64, input=case.dtype, weight=case.dtype, output=case.output)
-        conditions = conditions_of(machine.plan(hwsim.Workload("one", [layer])))
-        conditions["network"] = f"{case.device} {case.file}"
+        ran = conditions(hwsim.simulate(machine, hwsim.Workload("one", [layer])))
+        ran["network"] = f"{case.device} {case.file}"
         errors = np.quantile(np.log(theirs / ours), (np.arange(QUANTILES) + 0.5) / QUANTILES)
         apart = ("shape",) if case.fitted else ("shape", "machine")
         values = len(ours) / QUANTILES
         for place, error in enumerate(errors):
-            yield {"quantity": "latency", **conditions, "shape": place, "values": values} | {
+            yield {"quantity": "latency", **ran, "shape": place, "values": values} | {
                 f"without {name}": error for name in apart
             }
 

@@ -1,14 +1,17 @@
 """The dataflow study of Eyeriss (Chen, Emer, Sze, ISCA 2016): its figures, its rules, and its loops as nests."""
 
 import re
+import tracemalloc
 from dataclasses import replace
 from functools import cache
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import hwsim
 from hwsim.errors import InputError
+from hwsim.machines.pe_array.isca16 import study
 from hwsim.machines.pe_array.isca16.nest import LINE, count, nest, nest_words
 from hwsim.machines.pe_array.isca16.study import LEVEL_COSTS, Budget, Choice, choose, explain_infeasible, register_words
 from hwsim.machines.pe_array.work import ConvWork, as_conv
@@ -278,6 +281,31 @@ def test_more_buffer_never_costs_more(work: ConvWork, dataflow: str, glb: int, m
     if small is not None:
         assert large is not None
         assert large.cost <= small.cost
+
+
+@settings(max_examples=40, deadline=None)
+@given(work=works, dataflow=st.sampled_from(DATAFLOWS), glb=st.integers(60, 2000), block=st.integers(1, 31))
+def test_candidates_may_be_priced_block_by_block(work: ConvWork, dataflow: str, glb: int, block: int) -> None:
+    budget = Budget(32, glb, register_words(dataflow, 48))
+    whole = choose(work, dataflow, budget)
+    with patch.object(study, "_BLOCK", block):
+        pieces = choose(work, dataflow, budget)
+    assert (whole is None) == (pieces is None)
+    if whole is not None and pieces is not None:
+        assert (pieces.cost, pieces.considered) == (whole.cost, whole.considered)
+
+
+def test_a_language_model_takes_little_memory() -> None:
+    """The gate of Llama 3 8B for 16 prompts of 2,048 tokens: an array of all candidates takes 40 MiB, two dozen 1 GiB."""
+    work = as_conv(hwsim.Gemm("gate", m=2048, n=14336, k=4096), 16)
+    assert work is not None
+    tracemalloc.start()
+    choice = choose(work, "row_stationary", budget_of("row_stationary"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert choice is not None
+    assert 24 * 8 * choice.considered > 2**29
+    assert peak < 2**27
 
 
 def test_tiles_of_figure_10_by_hand() -> None:

@@ -424,6 +424,15 @@ def test_memory_by_hand(board) -> None:
     assert (short.summary.fits, short.summary.margin_bytes) == (False, -1)
 
 
+def test_a_measured_latency_is_not_below_the_peak() -> None:
+    """KWS has 2,656,768 MACs; a Cortex-M4 does two a cycle, so at 120 MHz it takes 11.07 ms at the least."""
+    with pytest.raises(
+        InputError, match=r"latency of kws must be at least 11.1 ms, not 11 ms: cortex-m4 does at most 2"
+    ):
+        hwsim.load_machine("nucleo_l4r5zi", set={"measured": "kws 11 ms"})
+    hwsim.load_machine("nucleo_l4r5zi", set={"measured": "kws 11.08 ms"})
+
+
 def test_a_measured_latency_is_a_plain_scale() -> None:
     network, other = hwsim.load_workload("kws"), hwsim.load_workload("ic")
     plain = hwsim.load_machine("nucleo_l4r5zi")

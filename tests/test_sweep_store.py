@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -16,10 +17,12 @@ from types import ModuleType
 
 import pytest
 
+from hwsim.cli import cli
 from hwsim.errors import HwsimWarning
 from hwsim.sweeps.evaluation import Evaluator, Outcome
 from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.record import outcome_of, row_of
+from hwsim.sweeps.salvage import salvage
 from hwsim.sweeps.store import StoreError
 from hwsim.sweeps.sweep import sweep
 
@@ -57,6 +60,7 @@ def test_no_damaged_result_is_used_and_no_sound_one_is_lost() -> None:
     found = benchmark("stress_store").stress(300, seed=31)
     assert found.cases == 300
     assert min(found.refused, found.rejected_rows, found.unharmed) > 20, "each kind of damage took place"
+    assert found.salvaged_rows > 20
     assert found.slowest_s < 10
 
 
@@ -119,6 +123,67 @@ def test_a_row_of_another_schema_is_not_used_whatever_its_checksum() -> None:
     for layers in ({}, [1], [{}], [{"layer": 1}]):
         assert not believed(totals, layers=layers)
     assert not believed(totals, layers=json.loads("[" * 900 + "]" * 900))
+
+
+def test_sound_results_of_a_damaged_store_are_salvaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page of noise in the middle, and an edited number: the results on other pages are kept, and no damaged one."""
+    many = ODD | {"batch": {"range": [1, 31], "step": 1}}
+    numbers = len(read_space(many).numbers())
+    whole = sweep(many, store=tmp_path / "old", workers=1)
+    path = tmp_path / "old" / "store.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+        database.execute(
+            "UPDATE results SET result = json_set(result, '$.latency_s', 1) WHERE key = (SELECT min(key) FROM results)"
+        )
+        database.commit()
+    data = path.read_bytes()
+    assert len(data) >= 5 * size, "several pages"
+    data = data[: 3 * size] + os.urandom(size) + data[4 * size :]
+    path.write_bytes(data)
+    file = tmp_path / "many.yaml"
+    file.write_text(json.dumps(many))
+    with pytest.raises(StoreError, match=r"is damaged .* with --salvage and its new name"):
+        sweep(many, store=tmp_path / "old", workers=1)
+
+    cli(
+        ["sweep", str(file), "-o", str(tmp_path / "new"), "--salvage", str(path), "--workers", "1"],
+        standalone_mode=False,
+    )
+    match = re.search(r"(\d+) sound results of (\d+) points; the rest is simulated", capsys.readouterr().err)
+    assert match is not None
+    assert int(match[2]) == numbers
+    assert numbers / 4 < int(match[1]) < numbers - 1
+    assert path.read_bytes() == data
+    assert sweep(many, store=tmp_path / "new", workers=1).equals(whole)
+
+
+def test_a_store_that_cannot_be_salvaged_is_an_error(tmp_path: Path) -> None:
+    for text in (b"", b"SQLite format 3\0" + bytes(9000), b"x" * 9000):
+        (tmp_path / "store.sqlite").write_bytes(text)
+        with pytest.raises(StoreError, match="nothing can be taken from it"):
+            salvage(tmp_path / "store.sqlite", ["0" * 64])
+    with pytest.raises(StoreError, match="there is no such file"):
+        salvage(tmp_path / "absent.sqlite", ["0" * 64])
+
+
+def test_a_store_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    sweep(ODD, store=tmp_path, workers=1)
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as database:
+        database.execute("PRAGMA user_version=1")
+    with pytest.raises(
+        StoreError, match=r"version 1, this hwsim has version 2; it was not changed.*name another folder"
+    ):
+        sweep(ODD, store=tmp_path, workers=1)
+
+
+def test_a_store_takes_little_more_than_its_results(tmp_path: Path) -> None:
+    """Rows of a kilobyte lie in the pages of the tree, not each on a page of its own."""
+    many = ODD | {"batch": {"range": [1, 31], "step": 1}}
+    sweep(many, store=tmp_path, workers=1)
+    path = tmp_path / "store.sqlite"
+    content = sum(sum(len(part) for part in row if isinstance(part, bytes)) for row in rows(path).values())
+    assert path.stat().st_size < 3 * content
 
 
 def test_a_store_must_be_a_file(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ _INTERVAL_S = 10.0
 @click.option("--workers", type=int, metavar="N", help="Number of worker processes (default: all cores).")
 @click.option("--cluster", metavar="ADDRESS", help="Use the workers of a Dask scheduler, as tcp://host:8786.")
 @click.option("--shard", metavar="K/N", help="Simulate part K of N; a run without --shard merges the parts.")
+@click.option(
+    "--salvage", "damaged", metavar="FILE", help="Take the results of a damaged store whose checksums hold, then run."
+)
 @click.option("--parquet", is_flag=True, help="Also write the table as Parquet.")
 @click.option("--html", "html_file", metavar="FILE", help="Write an HTML page with the front, charts and tables.")
 @click.option("--dry-run", is_flag=True, help="Check the file, print the number of points and a time estimate.")
@@ -37,6 +40,7 @@ def sweep(
     workers: int | None,
     cluster: str | None,
     shard: str | None,
+    damaged: str | None,
     parquet: bool,
     html_file: str | None,
     dry_run: bool,
@@ -65,9 +69,17 @@ def sweep(
         raise InputError("--workers and --cluster must not be given together: a cluster has its own workers")
     part = shard_of(shard) if shard is not None else None
     sweep_run = Sweep.start(
-        file, folder=None if dry_run else Path(str(folder)), workers=workers, cluster=cluster, shard=part
+        file,
+        folder=None if dry_run else Path(str(folder)),
+        workers=workers,
+        cluster=cluster,
+        shard=part,
+        damaged=None if damaged is None else Path(damaged),
     )
     with sweep_run.runner:
+        if damaged is not None:
+            count, points = sweep_run.salvaged, len(sweep_run.numbers)
+            click.echo(f"{damaged}: {count:,} sound results of {points:,} points; the rest is simulated", err=True)
         estimate = sweep_run.estimate()
         _announce(sweep_run, estimate)
         if dry_run:

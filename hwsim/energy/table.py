@@ -7,7 +7,7 @@ from which the price of a memory of another size is interpolated on log-log axes
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -89,9 +89,10 @@ class CostTable(Spec):
         return scale_energy(energy, (self.node_nm, float(self.voltage)), (node_nm, voltage))
 
 
-def table_names() -> list[str]:
+@cache
+def table_names() -> tuple[str, ...]:
     """Names of the tables that come with hwsim."""
-    return sorted(path.stem for path in _TABLES.glob("*.yaml"))
+    return tuple(sorted(path.stem for path in _TABLES.glob("*.yaml")))
 
 
 @lru_cache(maxsize=64)

@@ -42,6 +42,8 @@ class Machine(Hardware):
     """The table of errors against measured values, if there are any."""
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {}
     """Which rows of that table are near to a run, by quantity (latency, power, energy), the nearest first."""
+    measured_layers: ClassVar[frozenset[str]] = frozenset()
+    """Classes of layers (`nearness.class_of`) that take a fifth or more of the time of something measured."""
     run_keys: ClassVar[tuple[str, ...]] = ()
     """Keys of the file that `conditions` covers: with another value it is still the machine that was measured."""
 
@@ -163,7 +165,11 @@ class Machine(Hardware):
         """
         return ()
 
-    def conditions(self, plan: NetworkPlan) -> Conditions:
+    def format_of(self, layer: Layer) -> str:
+        """The number format of a layer's kernel, where it is one of the conditions."""
+        return ""
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
         """What `nearness` compares with measured rows, beside the machine: core, library, format, threads."""
         return {}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hwsim.workload import Layer
+from hwsim.workload.product import Stream
 
-__all__ = ["Conditions", "Level", "of_most_macs"]
+__all__ = ["Conditions", "Level", "class_of", "shares"]
 
 Conditions = Mapping[str, str | int]
 """What was run, as words and whole numbers: machine, core, library, format, threads."""
@@ -43,9 +43,24 @@ class Level:
     pooled: bool = False
 
 
-def of_most_macs(layers: Iterable[Layer], label: Callable[[Layer], str]) -> str:
-    """The label, as of a number format, under which most MACs of a network run."""
-    macs = Counter[str]()
-    for layer in layers:
-        macs[label(layer)] += layer.macs
-    return macs.most_common(1)[0][0]
+def class_of(layer: Layer) -> str:
+    """The class of layers that a layer is one of, whose costs a model predicts alike well."""
+    x = layer.lower(1)
+    if isinstance(x, Stream):
+        return "spectra" if x.spectrum is not None else "layers without MACs"
+    if x.recurrent:
+        return "recurrent layers"
+    if x.geometry is not None:
+        return "depthwise convolutions" if x.geometry.depthwise else "convolutions"
+    if x.spread:
+        return "experts"
+    return "matrix products" if x.stored else "products of activations"
+
+
+def shares(labels: Iterable[str], seconds: Iterable[float]) -> dict[str, float]:
+    """The share of the time that layers of each label take, the largest first."""
+    times: dict[str, float] = {}
+    for label, time in zip(labels, seconds, strict=True):
+        times[label] = times.get(label, 0.0) + time
+    total = sum(times.values()) or 1.0
+    return {label: time / total for label, time in sorted(times.items(), key=lambda item: -item[1])}

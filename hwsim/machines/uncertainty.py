@@ -11,11 +11,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from typing import Literal
+from itertools import combinations
+from typing import Any, Literal
 
+from hwsim.fields import Spec
 from hwsim.machines.base import Machine, NetworkPlan
-from hwsim.machines.loader import machine_folder
-from hwsim.machines.nearness import Conditions, Level
+from hwsim.machines.loader import load_machine, machine_folder
+from hwsim.machines.nearness import Conditions, Level, class_of, shares
 from hwsim.units import format_count
 
 __all__ = ["ExpectedError", "Quantity", "Residual", "Residuals", "conditions_of", "expected_error", "residuals_of"]
@@ -29,7 +31,12 @@ FLOOR = 0.4
 PRIOR = 4
 """The spread of all rows of a kind counts as much as this many rows near the run."""
 CLAIMS = (0.68, 0.95)
+MATTERS = 0.1
+"""The share of the time from which on a number format matters."""
 _WITHOUT, _COUNTED = "without ", ("threads", "streams")
+_FACTS = ("threads", "streams", "kernels", "part", "use", "format", "machine", "core", "generation", "library")
+"""What a run is told by, in the order in which it is the reason that nothing like it was measured."""
+_NAMED = ("machine", "core", "generation", "library", "format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ class Residuals:
     def near(self, run: Conditions, quantity: str) -> tuple[Level | None, list[Residual]]:
         """The first degree that has rows for a run, and these rows."""
         for level in self.levels.get(quantity, ()):
+            if level.measured and "layers" in run:  # rows of other classes of layers say nothing of these
+                continue
             usable = self._usable(level, quantity, level.pooled)
             if len(usable) < FEWEST:  # no spread can be told from them
                 continue
@@ -99,14 +108,34 @@ class Residuals:
         if level is None and quantity == "energy":
             return _product(self.expected(run, "latency"), self.expected(run, "power"))
         if level is None:
-            return ExpectedError(FLOOR, 2 * FLOOR, 0, False, _listed(run))
+            return ExpectedError(FLOOR, 2 * FLOOR, 0, False, self._reason(run, quantity))
         if level.measured:
             scale = self._scale(level, quantity, rows)
             one, two = (math.expm1(scale * factor) for factor in self._factors(level, quantity))
             return ExpectedError(one, two, round(math.fsum(row.values for row in rows)), True, level.words)
         sizes = sorted(abs(row.errors[level.apart]) for row in rows)
         one, two = (math.expm1(_quantile(sizes, claim)) for claim in CLAIMS)
-        return ExpectedError(max(one, FLOOR), max(two, 2 * FLOOR), 0, False, _listed(run))
+        return ExpectedError(max(one, FLOOR), max(two, 2 * FLOOR), 0, False, self._reason(run, quantity))
+
+    def _reason(self, run: Conditions, quantity: str) -> str:
+        """The fewest facts of a run that no measured value shares, and in which of the others there are some."""
+        measured = [row for row in self.rows if row.quantity == quantity]
+        asked = {
+            key for level in self.levels.get(quantity, ()) if level.measured for key in (*level.same, *level.between)
+        }
+        asked -= {"machine"} if asked & {"core", "generation"} else set()
+        facts = [key for key in _FACTS if key in run and key in asked]
+        strange = ["layers"] if "layers" in run else []
+        if quantity != "latency" or not facts:
+            return f"{quantity} of {_machine(run)}"
+        for size in range(len(facts) + 1):
+            for without in combinations(facts, size):
+                same = [key for key in facts if key not in without]
+                rows = [row for row in measured if all(_same(row, key, run) for key in same if key not in _COUNTED)]
+                if rows and same and all(_within(rows, key, run[key]) for key in same if key in _COUNTED):
+                    missing = [*without, *strange] or ["machine"]
+                    return _worded(run, missing, [key for key in _NAMED if key in same and key not in missing])
+        return _worded(run, [*(key for key in facts if key in _NAMED), *strange], [])
 
     def _usable(self, level: Level, quantity: str, every: bool = False) -> list[Residual]:
         return [row for row in self.rows if row.quantity == quantity and (every or level.apart in row.errors)]
@@ -178,13 +207,34 @@ def _within(rows: Sequence[Residual], key: str, value: str | int | None) -> bool
     return bool(numbers) and value is not None and min(numbers) <= float(value) <= max(numbers)
 
 
-def _listed(run: Conditions) -> str:
-    """What was run, in the words of its conditions."""
-    words = [str(run[key]) for key in ("core", "generation", "library", "format") if key in run]
-    words += ["short kernels"] if run.get("kernels") == "short" else []
-    words += [format_count(n, key.removesuffix("s")) for key in _COUNTED if (n := int(run.get(key, 0))) > 1]
-    name, changed, _ = str(run["machine"]).partition(",")
-    return ", ".join(words or [f"{name} with other keys" if changed else name])
+def _same(row: Residual, key: str, run: Conditions) -> bool:
+    return row.conditions.get(key) == str(run[key])
+
+
+def _machine(run: Conditions) -> str:
+    name, *changes = str(run["machine"]).split(", ")
+    keys = [change for change in changes if "=" in change]
+    changed = keys[0] if len(changes) == 1 else f"{len(keys)} other keys"
+    return f"{name} with {changed}" if changes else name
+
+
+def _word(run: Conditions, key: str) -> str:
+    """A fact of a run in words."""
+    value = run[key]
+    if key == "machine":
+        return _machine(run)
+    if key == "kernels":
+        return f"{value} kernels"
+    if key == "part":
+        return f"a single {value}" if value != "network" else "whole networks"
+    return format_count(int(value), key.removesuffix("s")) if key in _COUNTED else str(value)
+
+
+def _worded(run: Conditions, missing: Sequence[str], measured: Sequence[str]) -> str:
+    """What was not measured, and what of the run was: ``128 threads (zen5, onnxruntime-1.31, int8 were)``."""
+    words = ", ".join(_word(run, key) for key in missing)
+    known = ", ".join(_word(run, key) for key in measured)
+    return f"{words} ({known} {'was' if len(measured) == 1 else 'were'})" if known else words
 
 
 @cache
@@ -202,22 +252,57 @@ def residuals_of(kind: type[Machine]) -> Residuals:
     return Residuals(rows, kind.nearness)
 
 
-def conditions_of(plan: NetworkPlan) -> dict[str, str | int]:
-    """What a plan runs: the machine where it is one of those that come with hwsim, and what its kind adds.
+def conditions_of(plan: NetworkPlan, seconds: Sequence[float]) -> list[dict[str, str | int]]:
+    """What a plan runs, for each number format that matters: the machine if hwsim has it, and what its kind adds.
 
-    Keys that are set make another machine of it, but for those that the kind has among its conditions.
+    Keys that are set to something else than the file has make another machine of it, but for those that the kind has
+    among its conditions.
+
+    Parameters
+    ----------
+    plan : NetworkPlan
+    seconds : sequence of float
+        The time of each layer. A format matters if a tenth of the time of layers with MACs is spent in it. The one of
+        most time is first.
     """
-    machine, document = plan.machine, plan.machine.document
-    changes = [".".join(map(str, path)) for path, mark in document.marks.items() if mark.startswith("--set")]
-    other = sorted(key for key in changes if not any(f"{key}.".startswith(f"{run}.") for run in machine.run_keys))
-    name = machine.name if machine.folder == machine_folder() else "your own machine"
-    values = [f"{key}={_value(document.data, key)}" for key in other]
-    return {"machine": ", ".join([name, *values]), **machine.conditions(plan)}
+    machine, layers = plan.machine, plan.layers
+    own = machine.folder != machine_folder()
+    name = ", ".join(["your own machine" if own else machine.name, *_changes(machine, own)])
+    timed = list(zip(layers, seconds, strict=True))
+    timed = [(layer, time) for layer, time in timed if layer.macs] or timed
+    formats = shares((machine.format_of(layer) for layer, _ in timed), (time for _, time in timed))
+    first, *others = formats
+    classes = shares(map(class_of, layers), seconds)
+    strange = {kind: share for kind, share in classes.items() if kind not in machine.measured_layers}
+    layer_class = {"layers": next(iter(strange))} if sum(strange.values()) > 0.5 else {}
+    matter = [first, *(one for one in others if formats[one] >= MATTERS)]
+    return [{"machine": name, **machine.conditions(plan, one), **layer_class} for one in matter]
 
 
-def _value(data: object, key: str) -> object:
-    for part in key.split("."):
-        data = data.get(part) if isinstance(data, dict) else None
+def _changes(machine: Machine, own: bool) -> list[str]:
+    """Keys that were set to another value than the machine's file has."""
+    document = machine.document
+    paths = [path for path, mark in document.marks.items() if mark.startswith("--set")]
+    keys = {".".join(map(str, path)): path for path in paths}
+    other = sorted(key for key in keys if not any(f"{key}.".startswith(f"{run}.") for run in machine.run_keys))
+    if other and not own:
+        spec = _unchanged(document.name).spec
+        other = [key for key in other if _at(machine.spec, keys[key]) != _at(spec, keys[key])]
+    return [f"{key}={_at(document.data, keys[key])}" for key in other]
+
+
+@cache
+def _unchanged(path: str) -> Machine:
+    """A machine that comes with hwsim, as its file has it."""
+    return load_machine(path)
+
+
+def _at(data: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        try:
+            data = getattr(data, str(part), None) if isinstance(data, Spec) else data[part]
+        except (LookupError, TypeError):
+            return None
     return data
 
 
@@ -226,6 +311,8 @@ def _expected(kind: type[Machine], run: tuple[tuple[str, str | int], ...], quant
     return residuals_of(kind).expected(dict(run), quantity)
 
 
-def expected_error(plan: NetworkPlan, quantity: Quantity) -> ExpectedError:
-    """The error to expect of the latency or the energy of a plan."""
-    return _expected(type(plan.machine), tuple(conditions_of(plan).items()), quantity)
+def expected_error(plan: NetworkPlan, quantity: Quantity, seconds: Sequence[float]) -> ExpectedError:
+    """The error to expect of the latency or the energy of a plan: the worst of its formats; `seconds` of each layer."""
+    runs = conditions_of(plan, seconds)
+    errors = [_expected(type(plan.machine), tuple(run.items()), quantity) for run in runs]
+    return max(errors, key=lambda error: (not error.measured, error.error))

@@ -279,7 +279,8 @@ class RunResult:
         """How far latency and energy are expected to be off, and on what grounds; no energy where it is unknown."""
         known = not any(math.isnan(r.energy_pj) for r in self.results)
         quantities: tuple[Quantity, ...] = ("latency", "energy") if known else ("latency",)
-        return {quantity: expected_error(self.plan, quantity) for quantity in quantities}
+        seconds = [r.latency_s for r in self.results]
+        return {quantity: expected_error(self.plan, quantity, seconds) for quantity in quantities}
 
     @cached_property
     def arena(self) -> Arena | None:

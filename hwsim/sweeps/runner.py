@@ -17,6 +17,7 @@ from hwsim.errors import HwsimError, HwsimWarning, InputError
 from hwsim.message import Message
 from hwsim.sweeps.evaluation import Evaluator, Job, Outcome, run_chunk
 from hwsim.sweeps.executors import Cluster, Here, Processes, cores
+from hwsim.sweeps.salvage import salvage
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import DIED, Store
 
@@ -148,6 +149,13 @@ class Runner:
         digests = {number: self._digest(number) for number in numbers}
         outcomes = self.store.lookup(list(dict.fromkeys(digests.values())), self.per_layer)
         return {n: replace(outcomes[digest], number=n) for n, digest in digests.items() if digest in outcomes}
+
+    def salvage(self, path: Path, numbers: Sequence[int]) -> int:
+        """Store the sound results of these points in a damaged store; returns how many it has."""
+        outcomes = salvage(path, dict.fromkeys(self._digest(number) for number in numbers))
+        if self.store is not None:
+            self.store.add(outcomes.items())
+        return len(outcomes)
 
     def estimate(self, numbers: Sequence[int]) -> Estimate:
         """Estimated time of the points, from a sample that is simulated and stored."""

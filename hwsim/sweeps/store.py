@@ -17,7 +17,7 @@ from hwsim.message import Message
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.record import COLUMNS, is_whole, outcome_of, row_of
 
-__all__ = ["DIED", "FORMAT", "Store", "StoreError"]
+__all__ = ["DIED", "FORMAT", "SELECT", "TABLE", "Store", "StoreError", "connection"]
 
 FORMAT = 2
 """Version of the tables below."""
@@ -25,10 +25,10 @@ FORMAT = 2
 _APPLICATION = 0x68777331  # "hws1" in the file's header
 _BUSY_S = 60.0
 _QUERY_SIZE = 500
-_TABLE = (
-    "CREATE TABLE results (key TEXT PRIMARY KEY, result TEXT, layers BLOB, error TEXT, checksum BLOB) WITHOUT ROWID"
-)
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM results"
+_PAGE_BYTES = 2**14
+"""Of a new store: a quarter holds the longest row without a page of its own, and a result has 1 kB of totals."""
+TABLE = "CREATE TABLE results (key TEXT PRIMARY KEY, result TEXT, layers BLOB, error TEXT, checksum BLOB) WITHOUT ROWID"
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM results"
 _NO_STORE = "is not a store of hwsim, or its header is damaged; it was not changed"
 DIED = "the worker died"
 """Prefix of the error of a point whose worker was killed; the next sweep repeats the point."""
@@ -79,15 +79,16 @@ class Store:
         checked = False
         if self.path.exists():
             # Without the right to write: the last connection that has it moves the log into the file when it closes.
-            with suppress(sqlite3.OperationalError), closing(self._connection("ro")) as db:
+            with suppress(sqlite3.OperationalError), closing(connection(self.path, "ro")) as db:
                 checked = self._check(db)
-        db = self._connection("rwc")
+        db = connection(self.path, "rwc")
         try:
             if not checked and not self._check(db):
+                db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
                 self._write_ahead(db)
                 db.execute("BEGIN IMMEDIATE")
                 if not _tables(db):
-                    db.execute(_TABLE)
+                    db.execute(TABLE)
                     db.execute(f"PRAGMA application_id={_APPLICATION}")
                     db.execute(f"PRAGMA user_version={FORMAT}")
                 db.execute("COMMIT")
@@ -95,13 +96,6 @@ class Store:
         except BaseException:
             db.close()
             raise
-        return db
-
-    def _connection(self, mode: str) -> sqlite3.Connection:
-        address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        db = sqlite3.connect(address, timeout=_BUSY_S, isolation_level=None, uri=True)
-        db.text_factory = bytes  # a damaged text is no UTF-8
-        db.execute("PRAGMA trusted_schema=OFF")
         return db
 
     def _check(self, db: sqlite3.Connection) -> bool:
@@ -119,13 +113,13 @@ class Store:
         if version != FORMAT:
             raise StoreError(
                 f"{self.path}: is a store of version {version}, this hwsim has version {FORMAT}; it was not changed. "
-                "Use the hwsim that wrote it, or another folder"
+                "Its results are of another model and would not be used: name another folder, or move the store away"
             )
-        if tables != [_TABLE.encode()]:
+        if tables != [TABLE.encode()]:
             raise sqlite3.DatabaseError("its tables are not those of a store")
         if (fault := db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != b"ok":
             raise sqlite3.DatabaseError(" ".join(fault.decode(errors="replace").split())[:200])
-        self._reject(row[0] for row in db.execute(f"{_SELECT} ORDER BY key") if not is_whole(row))
+        self._reject(row[0] for row in db.execute(f"{SELECT} ORDER BY key") if not is_whole(row))
         return True
 
     def _reject(self, keys: Iterable[object]) -> None:
@@ -162,12 +156,15 @@ class Store:
             return StoreError(f"{self.path}: {_NO_STORE}")
         if isinstance(error, sqlite3.OperationalError):
             return StoreError(f"{self.path}: cannot be used: {text}")
-        return StoreError(f"{self.path}: is damaged ({text}); it was not changed. Move it away, or restore it")
+        return StoreError(
+            f"{self.path}: is damaged ({text}); it was not changed. Move it away and repeat the command with --salvage "
+            "and its new name: results whose checksums hold are kept"
+        )
 
     def _rows(self, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(keys), _QUERY_SIZE):
             some = keys[start : start + _QUERY_SIZE]
-            yield from self._db.execute(f"{_SELECT} WHERE key IN ({','.join('?' * len(some))})", some)
+            yield from self._db.execute(f"{SELECT} WHERE key IN ({','.join('?' * len(some))})", some)
 
     def lookup(self, digests: Sequence[str], layers: bool = False) -> dict[str, Outcome]:
         """Stored outcomes by digest; their numbers are not set."""
@@ -219,7 +216,7 @@ class Store:
         """Copy the results of another store whose checksums hold; returns their number."""
         count = 0
         try:
-            cursor = other._db.execute(f"{_SELECT} ORDER BY key")
+            cursor = other._db.execute(f"{SELECT} ORDER BY key")
             while batch := cursor.fetchmany(_QUERY_SIZE):
                 whole = [(row[0].decode(), outcome) for row in batch if (outcome := outcome_of(row)) is not None]
                 count += len(whole)
@@ -240,6 +237,15 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def connection(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a store, which is not believed: texts come as bytes, and no function runs that its schema names."""
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    db = sqlite3.connect(address, timeout=_BUSY_S, isolation_level=None, uri=True)
+    db.text_factory = bytes  # a damaged text is no UTF-8
+    db.execute("PRAGMA trusted_schema=OFF")
+    return db
 
 
 def _tables(db: sqlite3.Connection) -> list[object]:

@@ -46,6 +46,8 @@ class Sweep:
     numbers: list[int]
     outcomes: list[Outcome]
     shard: tuple[int, int] | None = None
+    salvaged: int = 0
+    """Results that were taken from a damaged store."""
 
     @classmethod
     def start(
@@ -56,8 +58,9 @@ class Sweep:
         workers: int | None = None,
         cluster: str | None = None,
         shard: tuple[int, int] | None = None,
+        damaged: Path | None = None,
     ) -> Sweep:
-        """Read a sweep and open its store, with the results of its shards."""
+        """Read a sweep and open its store, with the results of its shards and the sound ones of a damaged store."""
         space = read_space(source)
         numbers = space.numbers(shard)
         runner = Runner(space, workers=1)
@@ -76,10 +79,11 @@ class Sweep:
                 for path in sorted(folder.glob("shard-*-of-*.sqlite")):
                     with Store(path) as other:
                         runner.store.merge(other)
+            salvaged = runner.salvage(damaged, numbers) if damaged is not None else 0
         except BaseException:
             runner.close()
             raise
-        return cls(space, runner, results, numbers, [], shard)
+        return cls(space, runner, results, numbers, [], shard, salvaged)
 
     def estimate(self) -> Estimate:
         """Number of points, and estimated time of the missing ones."""

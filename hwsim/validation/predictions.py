@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hwsim.machines import Machine, NetworkPlan, load_machine, machine_folder, machine_names
+from hwsim.machines import Machine, load_machine, machine_folder, machine_names
 from hwsim.report.published import Measurements, Prediction, measurements_of
+from hwsim.report.report import Report
 from hwsim.simulation import simulate
 from hwsim.workload import load_workload
 
 __all__ = ["compared", "comparisons", "markdown_tables", "of_machine"]
 
 
-Compared = tuple[NetworkPlan, list[Prediction]]
-"""A published run as it is planned, and its quantities with their predictions."""
+Compared = tuple[Report, list[Prediction]]
+"""A published run as it is simulated, and its quantities with their predictions."""
 
 
 def compared(measurements: Measurements, machine: str | Path, workload: str | None = None) -> Iterator[Compared]:
@@ -23,7 +24,8 @@ def compared(measurements: Measurements, machine: str | Path, workload: str | No
         if workload in (None, run.workload):
             plan = load_machine(machine, set=run.set).plan(load_workload(run.workload), run.batch)
             plan = plan.select(run.only) if run.only else plan
-            yield plan, list(measurements.compare(run, simulate(plan)))
+            report = simulate(plan)
+            yield report, list(measurements.compare(run, report))
 
 
 def _predictions(measurements: Measurements, machine: str | Path, workload: str | None = None) -> list[Prediction]:

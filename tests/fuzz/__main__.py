@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
+import json
 import os
 import select
 import shutil
@@ -12,12 +14,12 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from types import ModuleType
+from typing import Any
 
 TESTS = Path(__file__).parent.parent
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
@@ -36,7 +38,7 @@ KINDS = {
     "options": ("options", "case"),
     "api": ("python_api", "case"),
 }
-PER_PROCESS = 500
+PER_PROCESS = 4000
 """Cases after which a new process begins: what hwsim remembers between them is bounded, and memory is that of few."""
 PATIENCE = cases.WALL_SECONDS + 30
 
@@ -45,12 +47,31 @@ PATIENCE = cases.WALL_SECONDS + 30
 class Tally:
     """What came of the cases of one kind."""
 
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("result", "error", "broken"), 0))
     failures: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     slowest: float = 0.0
     peak_bytes: int = 0
     next: int = 0
+
+
+class Log:
+    """Tallies of a campaign in a file, by kind: one that is stopped goes on where it was."""
+
+    def __init__(self, path: Path | None, seed: int, kinds: Sequence[str]) -> None:
+        self.path, self.seed = path, seed
+        text = path.read_text("utf-8") if path is not None and path.exists() else "{}"
+        self.seeds: dict[str, dict[str, dict[str, Any]]] = json.loads(text)
+        self.tallies = {kind: Tally(**self.seeds.get(str(seed), {}).get(kind, {})) for kind in kinds}
+
+    def save(self) -> None:
+        """Replace the file."""
+        if self.path is not None:
+            now = {kind: asdict(tally) for kind, tally in self.tallies.items()}
+            self.seeds.setdefault(str(self.seed), {}).update(now)
+            new = self.path.with_suffix(".new")
+            new.write_text(json.dumps(self.seeds, indent=1), "utf-8")
+            new.replace(self.path)
 
 
 def _maker(kind: str) -> Callable[[Random, Path], cases.Case]:
@@ -82,9 +103,9 @@ def _work(kind: str, seed: int, numbers: range, end: float, folder: Path, report
         own = folder / str(number)
         own.mkdir()
         case = _draw(kind, seed, number, own)
-        begin = time.perf_counter()
+        begin = time.process_time()
         outcome, details = cases.run(case)
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         if outcome not in ("result", "error"):
             (own / "what.txt").write_text(f"{outcome}\n{case.label}\n\n{details}\n", "utf-8", "backslashreplace")
         else:
@@ -114,10 +135,13 @@ def _settle(tally: Tally, outcome: str, number: int) -> bool:
     return new
 
 
-def fuzz(kind: str, seed: int, seconds: float, tally: Tally, out: Path, most: int) -> None:
+def fuzz(kind: str, seconds: float, log: Log, out: Path, most: int) -> None:
     """Run cases of one kind for a time, in processes of their own."""
-    begin = time.monotonic()
+    begin, seed, tally = time.monotonic(), log.seed, log.tallies[kind]
+    before = tally.seconds
     _maker(kind)  # imported once, before the processes part
+    gc.collect()
+    gc.freeze()  # what is imported is not looked through again in each of them
     with tempfile.TemporaryDirectory(prefix="hwsim-fuzz-") as name:
         folder = Path(name)
         while (end := begin + seconds) > time.monotonic() and tally.next < most:
@@ -133,7 +157,8 @@ def fuzz(kind: str, seed: int, seconds: float, tally: Tally, out: Path, most: in
                     os._exit(3)
             os.close(write)
             _follow(kind, seed, tally, folder, out, child, read)
-    tally.seconds += time.monotonic() - begin
+            tally.seconds = before + time.monotonic() - begin
+            log.save()
 
 
 def _follow(kind: str, seed: int, tally: Tally, folder: Path, out: Path, child: int, read: int) -> None:
@@ -180,6 +205,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("fuzz-failures"), metavar="FOLDER", help="for inputs that fail"
     )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="of the cases that were run; those are not run again")
     arguments = parser.parse_args()
     kinds = arguments.kind or list(KINDS)
     if arguments.case is not None:
@@ -188,10 +214,10 @@ def main() -> int:
             case = _draw(kinds[0], arguments.seed, arguments.case, Path(name))
             print(case.label, *cases.run(case), sep="\n")
         return 0
-    tallies = {kind: Tally() for kind in kinds}
+    log = Log(arguments.log, arguments.seed, kinds)
+    tallies, end = log.tallies, time.monotonic() + arguments.seconds
     for left, kind in zip(range(len(kinds), 0, -1), kinds):
-        spent = sum(tally.seconds for tally in tallies.values())
-        fuzz(kind, arguments.seed, (arguments.seconds - spent) / left, tallies[kind], arguments.out, arguments.cases)
+        fuzz(kind, (end - time.monotonic()) / left, log, arguments.out, arguments.cases)
     print(
         f"{'kind':<10} {'cases':>9} {'results':>9} {'errors':>9} {'broken':>7} {'cases/s':>8} {'slowest':>8} {'peak':>9}"
     )

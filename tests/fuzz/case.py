@@ -14,7 +14,7 @@ from typing import Any
 from hwsim.errors import MAX_FAULTS, HwsimError, printable
 
 CPU_SECONDS = 10
-WALL_SECONDS = 60
+WALL_SECONDS = 300
 """A case waits for the processors too, where others use them."""
 MEMORY_BYTES = 2**30
 MAX_LINE = 4000

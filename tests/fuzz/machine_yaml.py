@@ -17,7 +17,7 @@ def case(draw: Random, folder: Path) -> Case:
     name = draw.choice(list(texts))
     data = encoded(mutated(draw, texts[name], list(texts.values())))
     path = folder / f"{name}.yaml"
-    network, batch, whole = draw.choice(networks()), draw.choice((1, 1, 1, 2, 5, 65536)), draw.random() < 0.1
+    network, batch, whole = draw.choice(networks()), draw.choice((1, 1, 1, 2, 5, 65536)), draw.random() < 0.01
 
     def action() -> None:
         check_report(hwsim.simulate(hwsim.load_machine(path), network, batch), whole)

@@ -183,7 +183,7 @@ def case(draw: Random, folder: Path) -> Case:
     shape = (
         {"convolutions": shapes[0], "recurrent": shapes[2]}.get(name) if draw.random() < 0.8 else draw.choice(shapes)
     )
-    whole = draw.random() < 0.05
+    whole = draw.random() < 0.01
 
     def action() -> None:
         check_report(hwsim.simulate(machine, hwsim.load_workload(path, shape=shape)), whole)

@@ -58,7 +58,7 @@ def _changed(draw: Random, text: str) -> str:
 
 def _case(draw: Random, folder: Path, text: str) -> Case:
     path = folder / "table.csv"
-    machine, whole = draw.choice(machines()), draw.random() < 0.1
+    machine, whole = draw.choice(machines()), draw.random() < 0.01
 
     def action() -> None:
         check_report(hwsim.simulate(machine, hwsim.load_workload(path)), whole)

@@ -54,7 +54,7 @@ def case(draw: Random, folder: Path) -> Case:
     """A changed model on one machine."""
     name = draw.choice(list(_models()))
     data, places = _models()[name]
-    path, machine, whole = folder / "model.tflite", draw.choice(machines()), draw.random() < 0.05
+    path, machine, whole = folder / "model.tflite", draw.choice(machines()), draw.random() < 0.01
 
     def action() -> None:
         check_report(hwsim.simulate(machine, hwsim.load_workload(path)), whole)

@@ -17,7 +17,7 @@ def case(draw: Random, folder: Path) -> Case:
     name = draw.choice(list(texts))
     data = encoded(mutated(draw, texts[name], list(texts.values())))
     path = folder / f"{name}.yaml"
-    machine, batch, whole = draw.choice(machines()), draw.choice((1, 1, 3)), draw.random() < 0.1
+    machine, batch, whole = draw.choice(machines()), draw.choice((1, 1, 3)), draw.random() < 0.01
 
     def action() -> None:
         check_report(hwsim.simulate(machine, hwsim.load_workload(path), batch), whole)

@@ -23,7 +23,7 @@ from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
 from hwsim.machines.limits import check_size
-from hwsim.machines.nearness import Conditions, Level, of_most_macs
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.resident import resident_weights, stored_once
@@ -58,6 +58,9 @@ class Cpu(Machine):
     can_host: ClassVar[bool] = True
     spec_class: ClassVar[type[CpuSpec]] = CpuSpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    measured_layers: ClassVar[frozenset[str]] = frozenset(
+        {"convolutions", "depthwise convolutions", "matrix products", "layers without MACs"}
+    )
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
         Level(("machine", *_USE), "network", "this processor and library", between=_THREADS),
         Level(("core", "costs", *_USE), "machine", "this library on other processors with this core", between=_THREADS),
@@ -253,17 +256,20 @@ class Cpu(Machine):
         head = "time in each number format, without waiting for DRAM:"
         return (Message("cpu.formats", head, rows=tuple(rows)),)
 
-    def conditions(self, plan: NetworkPlan) -> Conditions:
-        """Core, library, the kernels of most MACs, and whether it is the time of one inference or the pace of many."""
+    def format_of(self, layer: Layer) -> str:
+        """The format, and the signs of 8-bit operands where they have kernels of their own."""
+        return self._model(layer).label
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
+        """Core, library, format, and whether it is the time of one inference or the pace of many."""
         spec = self.spec
         core = spec.core if isinstance(spec.core, str) else "your own core"
-        dtype = of_most_macs(plan.layers, lambda layer: self._model(layer).label)
         use = "latency" if spec.stream_count == 1 else "throughput"
         part = "network" if len(plan) > 1 else "operator"
-        named = {"core": core, "library": self.library.name, "format": dtype, "use": use, "part": part}
-        if spec.costs_of(dtype) or core in self.library.cores:
+        named = {"core": core, "library": self.library.name, "format": number_format, "use": use, "part": part}
+        if spec.costs_of(number_format) or core in self.library.cores:
             named["costs"] = "measured"
-        if spec.costs_of(dtype) and spec.spread:  # written by a calibration
+        if spec.costs_of(number_format) and spec.spread:  # written by a calibration
             named["machine"] = "calibrated"
         return {**named, "threads": spec.threads_of_stream}
 
@@ -300,15 +306,18 @@ class Cpu(Machine):
                 own = kernel_of(layer, plan.batch, self.core_model("int8"), self.spec.threads_of_stream)
                 placement = Placement(self.spec, context.weights)
                 cycles = [placement.cost(one, one.shares[0], context.place).total for one in (kernel, own)]
-                slower.setdefault(kernel.model.signs, {})[name] = (cycles[0], cycles[1])
-        template = "{signs} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
-        instead = {"u8u8": "QInt8 weights", "s8s8": "QUInt8 activations"}
+                signs = "s8u8" if layer.input.signed and layer.weight.signed is False else kernel.model.signs
+                slower.setdefault(signs, {})[name] = (cycles[0], cycles[1])
+        template = "{signs}{priced} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
+        activations, weights = "QUInt8 activations", "QInt8 weights"
+        instead = {"u8u8": weights, "s8s8": activations, "s8u8": f"{activations} and {weights}"}
         return tuple(
             Message(
                 "cpu.signs",
                 template,
                 {
                     "signs": signs,
+                    "priced": " is priced as s8s8: it" if signs == "s8u8" else "",
                     "times": sum(n for n, _ in cycles.values()) / sum(n for _, n in cycles.values()),
                     "instead": instead[signs],
                 },

@@ -24,7 +24,7 @@ from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
-from hwsim.machines.nearness import Conditions, Level, of_most_macs
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.message import Message
@@ -50,6 +50,7 @@ class Gpu(Machine):
     kind: ClassVar[str] = "gpu"
     spec_class: ClassVar[type[GpuSpec]] = GpuSpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "matrix products"})
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
         Level(("machine", "part", *_USE), "network", "networks on this GPU with this library"),
         Level(("machine", *_USE), "shape", "single GEMMs and convolutions on this GPU with this library"),
@@ -296,12 +297,15 @@ class Gpu(Machine):
         parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
-    def conditions(self, plan: NetworkPlan) -> Conditions:
-        """Generation, library, the format of most MACs, streams, and whether it is a network or one layer."""
-        timer, kind = self.timer, of_most_macs(plan.layers, lambda layer: self.types(layer).math)
-        part = "network" if len(plan) > 1 else "kernel"
-        named = {"generation": timer.generation.name, "library": timer.library.name, "format": kind, "part": part}
-        return {**named, "streams": self.spec.streams, "kernels": self._kernels(plan)}
+    def format_of(self, layer: Layer) -> str:
+        """The type of the MACs."""
+        return self.types(layer).math
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
+        """Generation, library, format, streams, and whether it is a network or one layer."""
+        timer, part = self.timer, "network" if len(plan) > 1 else "kernel"
+        named = {"generation": timer.generation.name, "library": timer.library.name, "format": number_format}
+        return {**named, "part": part, "streams": self.spec.streams, "kernels": self._kernels(plan)}
 
     def _kernels(self, plan: NetworkPlan) -> str:
         """``long``, or ``short`` in a network whose launches take as long as its MACs at the peak rate, or longer."""

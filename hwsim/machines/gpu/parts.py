@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -263,9 +263,10 @@ def _read(path: Path, model: type[Any]) -> Any:
     return check(model, read_yaml(path))
 
 
-def part_names(folder: str) -> list[str]:
+@cache
+def part_names(folder: str) -> tuple[str, ...]:
     """Names of the generations, libraries or harnesses that come with hwsim."""
-    return sorted(path.name.removesuffix(".yaml") for path in (_FOLDER / folder).glob("*.yaml"))
+    return tuple(sorted(path.name.removesuffix(".yaml") for path in (_FOLDER / folder).glob("*.yaml")))
 
 
 def _load(name: str, folder: str, what: str, model: type[P], beside: Path | None) -> P:

@@ -239,9 +239,10 @@ def load_core(name: str) -> McuCore:
     return _cores()[name]
 
 
-def library_names() -> list[str]:
+@cache
+def library_names() -> tuple[str, ...]:
     """Names of the libraries that come with hwsim."""
-    return sorted(path.name.removesuffix(".yaml") for path in _FOLDER.glob("*.yaml"))
+    return tuple(sorted(path.name.removesuffix(".yaml") for path in _FOLDER.glob("*.yaml")))
 
 
 @lru_cache(maxsize=64)

@@ -28,10 +28,11 @@ from hwsim.machines.mcu.features import (
 from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
-from hwsim.machines.nearness import Conditions, Level, of_most_macs
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message, Row
+from hwsim.units import format_si
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES, weight_formats
 from hwsim.workload.product import Stream
@@ -77,6 +78,7 @@ class Mcu(Machine):
     no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "depthwise convolutions", "matrix products"})
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
         "latency": (
             Level(("scaled", "format"), "board", "boards scaled to one measured network"),
@@ -109,7 +111,23 @@ class Mcu(Machine):
                     )
                 ]
             )
+        self._check_measured()
         self.spec = spec.model_copy(update={"energy": self._energy()})
+
+    def _check_measured(self) -> None:
+        """Refuse a measured latency in which the core cannot do the MACs of the network."""
+        measured = self.spec.measured
+        if measured is None:
+            return
+        macs = sum(live_macs(layer, self.library.drops) for layer in measured.network)
+        peak = load_core(self.spec.core).macs_per_cycle
+        least = macs / (peak * float(self.spec.clock_hz(self.core_clock)))
+        if float(measured.latency) < least:
+            message = (
+                f"the latency of {measured.workload} must be at least {format_si(least, 's')}, not "
+                f"{format_si(float(measured.latency), 's')}: {self.spec.core} does at most {peak:g} MACs a cycle"
+            )
+            raise InputError([Fault(self.document.where(("measured",)), "measured", message)])
 
     def _libraries(self) -> list[McuLibrary]:
         """Those that come with hwsim and exist for the core."""
@@ -352,12 +370,18 @@ class Mcu(Machine):
             messages.append(Message("mcu.measured", template, values))
         return tuple(messages)
 
-    def conditions(self, plan: NetworkPlan) -> Conditions:
-        """Core and family of cores, library, and the format of most MACs."""
-        kind = of_most_macs(plan.layers, lambda layer: _format(layer, self.library))
-        family, _, _ = self.spec.core.partition("-")
+    def format_of(self, layer: Layer) -> str:
+        """The format of the kernel."""
+        return _format(layer, self.library)
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
+        """Core and family of cores, library and format; costs that are assumed for a core are another library's."""
+        core, library = self.spec.core, self.library.name
+        family, _, _ = core.partition("-")
+        if self.library.cores[core].source is not None:
+            library += ", whose costs on this core are assumed"
         scaled = {} if self.spec.measured is None else {"scaled": "yes"}
-        return {"core": self.spec.core, "family": family, "library": self.library.name, "format": kind, **scaled}
+        return {"core": core, "family": family, "library": library, "format": number_format, **scaled}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """The library, scaled costs, whether dead channels are dropped, time and power."""

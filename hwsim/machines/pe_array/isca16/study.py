@@ -20,8 +20,8 @@ larger layer, cut to a smaller one, is among the tilings of that: so no layer co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import gcd, isqrt
 
 import numpy as np
@@ -37,6 +37,7 @@ Word = tuple[str, str]
 """(level, tensor): level is "dram", "glb", "noc" or "rf"."""
 Table = dict[Word, Ints]
 Candidates = tuple[dict[str, Ints], Table]
+"""Tile sizes, and the words that each choice of them moves."""
 
 LEVEL_COSTS = {"dram": 200.0, "glb": 6.0, "noc": 2.0, "rf": 1.0}
 """Energy of a word over that of a MAC (ISCA 2016, table IV)."""
@@ -87,14 +88,19 @@ def _blocks(total: int, tile: Ints, inner: Ints) -> Ints:
 
 
 _MOST_CANDIDATES = 2**23
-"""Of one dataflow: some dozens of arrays of as many numbers are in memory at a time."""
+"""Of one dataflow: what can be priced in seconds."""
+_BLOCK = 2**14
+"""Candidates that are priced together: some dozens of arrays of as many numbers are in memory at a time."""
 
 
-def _grid(*axes: Ints) -> list[Ints]:
-    """Flat Cartesian product."""
-    if (count := math.prod(len(axis) for axis in axes)) > _MOST_CANDIDATES:
+def _grid(*axes: Ints) -> Iterator[list[Ints]]:
+    """Cartesian product, flat, block by block; the last axis runs fastest."""
+    shape = tuple(len(axis) for axis in axes)
+    if (count := math.prod(shape)) > _MOST_CANDIDATES:
         raise MappingError(f"there must be at most {_MOST_CANDIDATES:,} candidate mappings of a layer, not {count:,}")
-    return [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
+    for start in range(0, count, _BLOCK):
+        places = np.unravel_index(np.arange(start, min(start + _BLOCK, count)), shape)
+        yield [axis[place] for axis, place in zip(axes, places, strict=True)]
 
 
 def _ones() -> Ints:
@@ -166,69 +172,75 @@ def _keep(ok: NDArray[np.bool_], *columns: Ints) -> list[Ints]:
     return [column[ok] for column in columns]
 
 
-def _row_stationary(layer: _Layer, budget: Budget) -> Candidates:
+def _row_stationary(layer: _Layer, budget: Budget) -> Iterator[Candidates]:
     """R x e PEs make a set; q channels and p filters in a PE, r and t sets side by side."""
     sets_of_rows = budget.pes // layer.r
     e_all, c_all = _splits(layer.e), _splits(layer.c)
     # A register file holds p q S weights, the ifmap window of q S words, and p partial sums.
-    q, r = _grid(c_all[2 * c_all * layer.s + 1 <= budget.rf], c_all[c_all <= sets_of_rows])
+    q, r = np.meshgrid(c_all[2 * c_all * layer.s + 1 <= budget.rf], c_all[c_all <= sets_of_rows], indexing="ij")
     chunks = _cdiv(layer.c, q)
-    q, r = _keep(r == _cdiv(chunks, _cdiv(chunks, r)), q, r)
-    pairs, e, n = _grid(np.arange(q.size), e_all[e_all <= sets_of_rows], _splits(layer.n))
-    q, r = q[pairs], r[pairs]
-    p = np.minimum(layer.m, (budget.rf - q * layer.s) // (q * layer.s + 1))
-    sets = budget.pes // (layer.r * np.maximum(e, 1))
-    e, q, r, n, p, sets = _keep((p >= 1) & (sets >= r), e, q, r, n, p, sets)
-    # As many filters in all PEs comes first, the most second: of two that cost the same, no PE waits for a fuller one.
-    p = np.concatenate([_cdiv(layer.m, _cdiv(layer.m, p)), p])
-    e, q, r, n, sets = (np.tile(x, 2) for x in (e, q, r, n, sets))
-    t = np.minimum(sets // r, _cdiv(layer.m, p))
-    resident = n * q * r * layer.rows(e) * layer.width
-    m, copies = _filter_tiles(layer, (budget.buffer - resident) // (n * e * layer.f), p, p * t)
-    e, q, r, n, p, t = (np.tile(x, copies) for x in (e, q, r, n, p, t))
-    e, q, r, n, p, t, m = _keep(m >= 1, e, q, r, n, p, t, m)
-    loads, steps = _cdiv(layer.n, n), _cdiv(layer.c, q * r)
-    rows = layer.strip_rows(e)
-    psum_count = layer.outputs * layer.r * _cdiv(layer.c, q)  # partial sums that leave a PE: one for q S MACs
-    words: dict[Word, Ints | int] = {
-        ("dram", "ifmap"): layer.c * layer.n * rows * layer.width * _cdiv(layer.m, m),
-        ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * loads,
-        ("glb", "ifmap"): layer.c * layer.n * rows * layer.slid * _blocks(layer.m, m, np.minimum(p * t, m)),
-        ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
-        ("noc", "ifmap"): layer.c * layer.n * layer.r * layer.e * layer.slid * _blocks(layer.m, m, np.minimum(p, m)),
-        ("noc", "weight"): layer.weights * layer.e * loads,
-        ("noc", "ofmap"): psum_count - layer.outputs * steps,
-        ("rf", "ifmap"): layer.macs,
-        ("rf", "weight"): layer.macs,
-        ("rf", "ofmap"): 2 * (layer.macs - psum_count),
-    }
-    return {"m": m, "n": n, "e": e, "p": p, "q": q, "r": r, "t": t}, layer.table(words, m.size)
+    all_q, all_r = _keep(r == _cdiv(chunks, _cdiv(chunks, r)), q, r)
+    for pairs, e, n in _grid(np.arange(all_q.size), e_all[e_all <= sets_of_rows], _splits(layer.n)):
+        q, r = all_q[pairs], all_r[pairs]
+        p = np.minimum(layer.m, (budget.rf - q * layer.s) // (q * layer.s + 1))
+        sets = budget.pes // (layer.r * np.maximum(e, 1))
+        e, q, r, n, p, sets = _keep((p >= 1) & (sets >= r), e, q, r, n, p, sets)
+        # As many filters in all PEs comes first, the most second: of two that cost the same, no PE waits for a fuller
+        # one.
+        p = np.concatenate([_cdiv(layer.m, _cdiv(layer.m, p)), p])
+        e, q, r, n, sets = (np.tile(x, 2) for x in (e, q, r, n, sets))
+        t = np.minimum(sets // r, _cdiv(layer.m, p))
+        resident = n * q * r * layer.rows(e) * layer.width
+        m, copies = _filter_tiles(layer, (budget.buffer - resident) // (n * e * layer.f), p, p * t)
+        e, q, r, n, p, t = (np.tile(x, copies) for x in (e, q, r, n, p, t))
+        e, q, r, n, p, t, m = _keep(m >= 1, e, q, r, n, p, t, m)
+        loads, steps = _cdiv(layer.n, n), _cdiv(layer.c, q * r)
+        rows = layer.strip_rows(e)
+        psum_count = layer.outputs * layer.r * _cdiv(layer.c, q)  # partial sums that leave a PE: one for q S MACs
+        words: dict[Word, Ints | int] = {
+            ("dram", "ifmap"): layer.c * layer.n * rows * layer.width * _cdiv(layer.m, m),
+            ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * loads,
+            ("glb", "ifmap"): layer.c * layer.n * rows * layer.slid * _blocks(layer.m, m, np.minimum(p * t, m)),
+            ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
+            ("noc", "ifmap"): layer.c
+            * layer.n
+            * layer.r
+            * layer.e
+            * layer.slid
+            * _blocks(layer.m, m, np.minimum(p, m)),
+            ("noc", "weight"): layer.weights * layer.e * loads,
+            ("noc", "ofmap"): psum_count - layer.outputs * steps,
+            ("rf", "ifmap"): layer.macs,
+            ("rf", "weight"): layer.macs,
+            ("rf", "ofmap"): 2 * (layer.macs - psum_count),
+        }
+        yield {"m": m, "n": n, "e": e, "p": p, "q": q, "r": r, "t": t}, layer.table(words, m.size)
 
 
-def _no_local_reuse(layer: _Layer, budget: Budget) -> Candidates:
+def _no_local_reuse(layer: _Layer, budget: Budget) -> Iterator[Candidates]:
     """ms filters x c channels side by side, nothing kept in a PE: ifmap words multicast, products added on the way."""
     c_all = _splits(layer.c)
-    e, n, c = _grid(_splits(layer.e), _splits(layer.n), c_all[c_all <= budget.pes])
-    ms = np.minimum(budget.pes // c, layer.m)
-    room = budget.buffer - n * c * layer.rows(e) * layer.width
-    m, copies = _filter_tiles(layer, room // (n * e * layer.f + c * layer.taps), ms)
-    e, n, c, ms = (np.tile(x, copies) for x in (e, n, c, ms))
-    e, n, c, ms, m = _keep(m >= 1, e, n, c, ms, m)
-    ms = np.minimum(ms, m)
-    steps = layer.taps * _cdiv(layer.c, c)
-    words: dict[Word, Ints | int] = {
-        ("dram", "ifmap"): layer.c * layer.n * layer.strip_rows(e) * layer.width * _cdiv(layer.m, m),
-        ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * _cdiv(layer.n, n),
-        ("glb", "ifmap"): layer.macs // layer.m * _blocks(layer.m, m, ms),
-        ("glb", "weight"): layer.macs,
-        ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
-        ("noc", "ifmap"): layer.macs,
-        ("noc", "ofmap"): layer.macs - layer.outputs * steps,
-    }
-    return {"m": m, "n": n, "e": e, "c": c, "ms": ms}, layer.table(words, m.size)
+    for e, n, c in _grid(_splits(layer.e), _splits(layer.n), c_all[c_all <= budget.pes]):
+        ms = np.minimum(budget.pes // c, layer.m)
+        room = budget.buffer - n * c * layer.rows(e) * layer.width
+        m, copies = _filter_tiles(layer, room // (n * e * layer.f + c * layer.taps), ms)
+        e, n, c, ms = (np.tile(x, copies) for x in (e, n, c, ms))
+        e, n, c, ms, m = _keep(m >= 1, e, n, c, ms, m)
+        ms = np.minimum(ms, m)
+        steps = layer.taps * _cdiv(layer.c, c)
+        words: dict[Word, Ints | int] = {
+            ("dram", "ifmap"): layer.c * layer.n * layer.strip_rows(e) * layer.width * _cdiv(layer.m, m),
+            ("dram", "weight"): layer.weights * _cdiv(layer.e, e) * _cdiv(layer.n, n),
+            ("glb", "ifmap"): layer.macs // layer.m * _blocks(layer.m, m, ms),
+            ("glb", "weight"): layer.macs,
+            ("glb", "ofmap"): 2 * layer.outputs * (steps - 1),
+            ("noc", "ifmap"): layer.macs,
+            ("noc", "ofmap"): layer.macs - layer.outputs * steps,
+        }
+        yield {"m": m, "n": n, "e": e, "c": c, "ms": ms}, layer.table(words, m.size)
 
 
-def _weight_stationary(layer: _Layer, budget: Budget) -> Candidates:
+def _weight_stationary(layer: _Layer, budget: Budget) -> Iterator[Candidates]:
     """R S x c x m PEs hold a weight each for the whole batch; the partial sums of m filters wait in the buffer.
 
     The buffer is for partial sums: ifmaps stream through it, once for the m filters in the array.
@@ -250,57 +262,58 @@ def _weight_stationary(layer: _Layer, budget: Budget) -> Candidates:
         ("noc", "ofmap"): layer.macs - layer.outputs * steps,
         ("rf", "weight"): layer.macs,
     }
-    return {"m": m, "c": c}, layer.table(words, m.size)
+    yield {"m": m, "c": c}, layer.table(words, m.size)
 
 
-def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Candidates]:
+def _output_stationary(variant: str) -> Callable[[_Layer, Budget], Iterator[Candidates]]:
     """A: many pixels of one channel. B: several channels and pixels. C: many channels of one pixel of each image."""
 
-    def candidates(layer: _Layer, budget: Budget) -> Candidates:
+    def candidates(layer: _Layer, budget: Budget) -> Iterator[Candidates]:
         one = _ones()
         rows, cols = (one, one) if variant == "C" else (_splits(layer.e), _splits(layer.f))
-        y, x, ms = _grid(rows, cols, one if variant == "A" else _splits(layer.m))
         filters = layer.c * layer.taps
-        patch = layer.rows(y) * layer.columns(x) * layer.c
-        # As many images side by side as the array has PEs for, and the buffer room.
-        room = (budget.buffer - ms * filters) // patch
-        im = np.minimum(layer.n, np.minimum(budget.pes // (y * x * ms), room))
-        im = _cdiv(layer.n, _cdiv(layer.n, np.maximum(im, 1)))
-        ok = y * x * ms * im <= budget.pes
-        if variant == "B":  # where the layer has several of them
-            ok &= (ms > 1) | (layer.m == 1)
-            ok &= (y * x * im > 1) | (layer.n * layer.e * layer.f == 1)
-        y, x, ms, im, patch = _keep(ok, y, x, ms, im, patch)
-        # Ifmaps come patch by patch, each with its halo: neighboring patches share what they have in the array alone.
-        window = layer.strip_rows(y) * layer.strip_columns(x)
-        patches = _cdiv(layer.e, y) * _cdiv(layer.f, x)
-        # Either the filters of a tile stay in the buffer while all patches pass (order 0), or the patches of n images
-        # while all filters pass (order 1). What stays is read once, the other once for each tile.
-        most = np.minimum((budget.buffer - im * patch) // filters, layer.m)
-        images = np.minimum((budget.buffer - ms * filters) // patch, layer.n)
-        m = np.concatenate([most, most - most % ms, ms, ms])
-        n = np.concatenate([im, im, images, images - images % im])
-        y, x, ms, im, window, patches = (np.tile(v, 4) for v in (y, x, ms, im, window, patches))
-        order = np.repeat(np.arange(2, dtype=np.int64), m.size // 2)
-        fits = (m >= ms) & (n >= im)
-        y, x, ms, im, m, n, order, window, patches = _keep(fits, y, x, ms, im, m, n, order, window, patches)
-        ifmap = layer.c * layer.n * window
-        words: dict[Word, Ints | int] = {
-            ("dram", "ifmap"): ifmap * np.where(order, 1, _cdiv(layer.m, m)),
-            ("dram", "weight"): layer.weights * np.where(order, patches * _cdiv(layer.n, n), 1),
-            ("glb", "ifmap"): ifmap * _blocks(layer.m, m, ms),
-            ("glb", "weight"): layer.weights * patches * _blocks(layer.n, n, im),
-            ("noc", "ifmap"): layer.macs,
-            ("noc", "weight"): layer.macs,
-            ("rf", "ofmap"): 2 * (layer.macs - layer.outputs),
-        }
-        tiles = {"m": m, "n": n, "ms": ms, "im": im, "y": y, "x": x, "order": order}
-        return tiles, layer.table(words, y.size)
+        for y, x, ms in _grid(rows, cols, one if variant == "A" else _splits(layer.m)):
+            patch = layer.rows(y) * layer.columns(x) * layer.c
+            # As many images side by side as the array has PEs for, and the buffer room.
+            room = (budget.buffer - ms * filters) // patch
+            im = np.minimum(layer.n, np.minimum(budget.pes // (y * x * ms), room))
+            im = _cdiv(layer.n, _cdiv(layer.n, np.maximum(im, 1)))
+            ok = y * x * ms * im <= budget.pes
+            if variant == "B":  # where the layer has several of them
+                ok &= (ms > 1) | (layer.m == 1)
+                ok &= (y * x * im > 1) | (layer.n * layer.e * layer.f == 1)
+            y, x, ms, im, patch = _keep(ok, y, x, ms, im, patch)
+            # Ifmaps come patch by patch, each with its halo: neighboring patches share what they have in the array
+            # alone.
+            window = layer.strip_rows(y) * layer.strip_columns(x)
+            patches = _cdiv(layer.e, y) * _cdiv(layer.f, x)
+            # Either the filters of a tile stay in the buffer while all patches pass (order 0), or the patches of n
+            # images while all filters pass (order 1). What stays is read once, the other once for each tile.
+            most = np.minimum((budget.buffer - im * patch) // filters, layer.m)
+            images = np.minimum((budget.buffer - ms * filters) // patch, layer.n)
+            m = np.concatenate([most, most - most % ms, ms, ms])
+            n = np.concatenate([im, im, images, images - images % im])
+            y, x, ms, im, window, patches = (np.tile(v, 4) for v in (y, x, ms, im, window, patches))
+            order = np.repeat(np.arange(2, dtype=np.int64), m.size // 2)
+            fits = (m >= ms) & (n >= im)
+            y, x, ms, im, m, n, order, window, patches = _keep(fits, y, x, ms, im, m, n, order, window, patches)
+            ifmap = layer.c * layer.n * window
+            words: dict[Word, Ints | int] = {
+                ("dram", "ifmap"): ifmap * np.where(order, 1, _cdiv(layer.m, m)),
+                ("dram", "weight"): layer.weights * np.where(order, patches * _cdiv(layer.n, n), 1),
+                ("glb", "ifmap"): ifmap * _blocks(layer.m, m, ms),
+                ("glb", "weight"): layer.weights * patches * _blocks(layer.n, n, im),
+                ("noc", "ifmap"): layer.macs,
+                ("noc", "weight"): layer.macs,
+                ("rf", "ofmap"): 2 * (layer.macs - layer.outputs),
+            }
+            tiles = {"m": m, "n": n, "ms": ms, "im": im, "y": y, "x": x, "order": order}
+            yield tiles, layer.table(words, y.size)
 
     return candidates
 
 
-_DATAFLOWS: dict[str, Callable[[_Layer, Budget], Candidates]] = {
+_DATAFLOWS: dict[str, Callable[[_Layer, Budget], Iterator[Candidates]]] = {
     "row_stationary": _row_stationary,
     "no_local_reuse": _no_local_reuse,
     "weight_stationary": _weight_stationary,
@@ -316,22 +329,23 @@ def register_words(dataflow: str, words: int) -> int:
 def choose(work: ConvWork, dataflow: str, budget: Budget, costs: dict[str, float] | None = None) -> Choice | None:
     """The cheapest tile sizes of a dataflow (`row_stationary`, ..., `output_stationary_A`); None where none fits."""
     costs = costs or LEVEL_COSTS
-    tiles, table = _DATAFLOWS[dataflow](_Layer(work), budget)
-    size = next(iter(tiles.values())).size
-    if not size:
-        return None
-    cost = np.zeros(size)
-    for (level, _), words in table.items():
-        if level != "rf":
-            cost += costs[level] * words
-    best = int(np.argmin(cost))
-    return Choice(
-        dataflow,
-        {key: int(column[best]) for key, column in tiles.items()},
-        {key: int(column[best]) for key, column in table.items()},
-        float(cost[best]),
-        size,
-    )
+    best: Choice | None = None
+    considered = 0
+    for tiles, table in _DATAFLOWS[dataflow](_Layer(work), budget):
+        size = next(iter(tiles.values())).size
+        if not size:
+            continue
+        considered += size
+        cost = np.zeros(size)
+        for (level, _), words in table.items():
+            if level != "rf":
+                cost += costs[level] * words
+        place = int(np.argmin(cost))
+        if best is None or cost[place] < best.cost:
+            sizes = {key: int(column[place]) for key, column in tiles.items()}
+            moved = {key: int(column[place]) for key, column in table.items()}
+            best = Choice(dataflow, sizes, moved, float(cost[place]), size)
+    return best and replace(best, considered=considered)
 
 
 def explain_infeasible(work: ConvWork, dataflow: str, budget: Budget) -> Sequence[tuple[str, str, int, int]]:
