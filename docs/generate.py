@@ -23,6 +23,7 @@ from rich.terminal_theme import TerminalTheme
 import hwsim
 from hwsim import cli
 from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
+from hwsim.report.columns import columns_markdown
 from hwsim.report.published import Prediction, measurements_of
 from hwsim.report.table import print_report
 from hwsim.validation.predictions import markdown_tables
@@ -186,6 +187,7 @@ def main() -> None:
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     put(DOCS / "onnx.md", "operators", onnx_operators())
+    put(DOCS / "columns.md", "columns", columns_markdown())
     cpu = DOCS / "cpu.md"
     cpu.write_text(processors(cpu.read_text(encoding="utf-8")), encoding="utf-8")
     for name, schema in (("machine", machine_schema()), ("workload", workload_schema()), ("sweep", sweep_schema())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
@@ -160,7 +160,7 @@ def _faults(
     error: ValidationError, document: Document, at: tuple[str | int, ...], data: Any, context: dict[Any, Any]
 ) -> list[Fault]:
     faults: dict[tuple[str, str, str], Fault] = {}
-    for item in error.errors(include_url=False):
+    for item in _number_or_word(error.errors(include_url=False)):
         path, node = list(at), data
         # Tags of unions stand in the location too: skip what the document does not have.
         for part in item["loc"]:
@@ -172,9 +172,30 @@ def _faults(
         # Those after the first hundred are counted alone, and a near name takes its time to find.
         message = _message(item, document, tuple(path), context) if len(faults) < MAX_FAULTS else item["msg"]
         shown = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
-        fault = Fault(document.where(tuple(path)), shown, message)
+        place = document.blame(tuple(path), message) if item["type"] == "value_error" else document.where(tuple(path))
+        fault = Fault(place, shown, message)
         faults.setdefault((fault.where, fault.path, fault.message), fault)
     return list(faults.values())
+
+
+_NO_INTEGER = ("int_type", "int_parsing", "int_from_float", "finite_number")
+
+
+def _number_or_word(items: Sequence[Any]) -> list[Any]:
+    """The faults with the two of a key that takes a whole number or a word as one."""
+    merged: dict[Any, Any] = {}
+    for item in items:
+        key = item["loc"][:-1], str(item.get("input"))
+        other = merged.get(key)
+        if other is not None and item["type"] == "literal_error":
+            least = other.get("ctx", {}).get("ge", other.get("ctx", {}).get("gt", -1) + 1)
+            if other["type"] in (*_NO_INTEGER, "greater_than", "greater_than_equal"):
+                number = "a whole number" + (f" of at least {least}" if other["type"] not in _NO_INTEGER else "")
+                message = f"Input should be {number}, or {item['ctx']['expected']}"
+                merged[key] = other | {"type": "number_or_word", "msg": message}
+                continue
+        merged[key if other is None else (*key, item["type"], item["loc"])] = item
+    return list(merged.values())
 
 
 def _message(item: Any, document: Document, path: tuple[str | int, ...], context: dict[Any, Any]) -> str:

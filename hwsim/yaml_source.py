@@ -47,6 +47,18 @@ class Document:
             path = path[:-1]
         return self.marks.get(path, self.name)
 
+    def blame(self, path: Path_, message: str) -> str:
+        """The place of a block at `path` of which a fault is told; the keys set below it, as the file alone has none.
+
+        Of several keys those that the message names.
+        """
+        place, words = self.where(path), set(re.findall(r"\w+", message))
+        inside = {p: mark for p, mark in self.marks.items() if p[: len(path)] == path and mark.startswith("--set ")}
+        if place.startswith("--set ") or not inside:
+            return place
+        named = [mark for p, mark in inside.items() if str(p[-1]) in words]
+        return " ".join(named) if named else f"{place} with {' '.join(inside.values())}"
+
     def override(self, changes: dict[str, object]) -> None:
         """Set values by dotted path, as ``clocks.core``; raises InputError when a path leads nowhere.
 

@@ -49,6 +49,37 @@ def test_run_prints_layers_energy_and_totals(capsys) -> None:
     assert "\x1b" not in out, "no colors in a pipe"
 
 
+@pytest.mark.parametrize(
+    ("machine", "change", "message"),
+    [
+        ("cortex_a72", "streams=100", "--set streams: streams must be at most the 4 cores, not 100"),
+        ("cortex_a72", "streams=0", "--set streams: streams: must be a whole number of at least 1, or 'all', not 0"),
+        ("cortex_a72", "threads=0", "--set threads: threads: must be a whole number of at least 1, or 'all', not 0"),
+        ("cortex_a72", "threads=1.5", "--set threads: threads: must be a whole number, or 'all', not 1.5"),
+        ("cortex_a72", "threads=al", "--set threads: threads: must be a whole number, or 'all', not 'al'"),
+        ("t4", "power.board='5 W'", "--set power.board: the idle power must be less than the board's"),
+        ("stm32u575", "measured=kws 1 us", "--set measured: measured: the latency of kws must be at least "),
+    ],
+)
+def test_a_fault_of_set_is_told_of_set(capsys, machine: str, change: str, message: str) -> None:
+    """The machine's file is right without it."""
+    code, out, err = call(capsys, "run", machine, "kws", "--set", change)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"hwsim: {message}")
+    assert err.count("\n") == 1
+
+
+def test_show_and_explain_tell_the_signs(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    layer = "{conv: a, k: 127, input: uint8, weight: sint8, output: sint8}"
+    path.write_text(f"name: net\nsource: made\ninput: [31, 7, 7]\nlayers: [{layer}]\n", encoding="utf-8")
+    shown = call(capsys, "show", path)[1]
+    assert "31x7x7 uint8" in shown
+    assert "127x7x7 sint8" in shown
+    told = call(capsys, "explain", "epyc_zen4", path, "a")[1]
+    assert [name in told for name in (" uint8, density", " sint8, density", " int8, density")] == [True, True, False]
+
+
 def test_json_is_complete_and_clean(capsys) -> None:
     code, out, _ = call(capsys, "run", "eyeriss_v1", "alexnet", "--layers", "conv*", "--json", "-")
     data = json.loads(out)

@@ -226,6 +226,15 @@ def test_a_library_is_of_one_kind_of_machine() -> None:
     assert "one for all: each mcu+library=tflm-cmsis-nn-2020 (or " in str(warning)
 
 
+def test_kinds_of_machines_have_no_library_in_common() -> None:
+    runs = hwsim.compare(*(report(name, "kws") for name in ("nucleo_l4r5zi", "cortex_a72")))
+    (warning,) = [m for m in runs.messages if m.code == "compare.kinds"]
+    assert warning.values["libraries"] == ["x-cube-ai-9.0 (mcu)", "onnxruntime-1.31 (cpu)"]
+    assert "ratios compare libraries too" in str(warning)
+    alone = hwsim.compare(*(report(name, "kws") for name in ("nucleo_l4r5zi", "systolic_ws")))
+    assert not [m for m in alone.messages if m.code == "compare.kinds"], "an array has no library"
+
+
 def test_two_libraries_of_one_machine_are_what_is_asked(capsys) -> None:
     one, other = (f"nucleo_l4r5zi+library={name}" for name in ("tflm-cmsis-nn-2021", "x-cube-ai-8.1"))
     code, out, _ = call(capsys, "compare", one, other, "kws")

@@ -240,6 +240,140 @@ def test_more_work_is_never_faster(m: int, n: int, k: int, precision: str) -> No
     assert base <= cycles(2 * m, n, k)
 
 
+def seconds(machine: Cpu, layer: hwsim.Layer, batch: int = 1) -> float:
+    return machine.estimate(hwsim.Workload("one", [layer], graph=False), batch)[0]
+
+
+SIZES = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 97, 127, 128, 129, 191, 193, 255, 256, 257]
+FAMILIES = {
+    "batch": lambda size: (hwsim.Gemm("g", m=127, n=255, k=511), size),
+    "m": lambda size: (hwsim.Gemm("g", m=size, n=127, k=257), 1),
+    "n": lambda size: (hwsim.Gemm("g", m=127, n=size, k=257), 1),
+    "k": lambda size: (hwsim.Gemm("g", m=127, n=129, k=size), 1),
+    "conv batch": lambda size: (hwsim.Conv2d("c", c=31, h=13, w=13, k=31, r=3, pad=1), size),
+    "conv channels": lambda size: (hwsim.Conv2d("c", c=size, h=31, w=31, k=64, r=3, pad=1), 1),
+    "conv filters": lambda size: (hwsim.Conv2d("c", c=64, h=31, w=31, k=size, r=3, pad=1), 1),
+    "pointwise channels": lambda size: (hwsim.Conv2d("c", c=size, h=14, w=14, k=96, r=1), 1),
+    "pointwise filters": lambda size: (hwsim.Conv2d("c", c=96, h=14, w=14, k=size, r=1), 1),
+    "depthwise channels": lambda size: (hwsim.Conv2d("c", c=size, h=28, w=28, k=size, r=3, pad=1, groups=size), 1),
+    "depthwise batch": lambda size: (hwsim.Conv2d("c", c=31, h=14, w=14, k=31, r=3, pad=1, groups=31), size),
+}
+
+
+def worst_fall(machine: Cpu, family: str) -> float:
+    """How much longer a size takes than a larger one, at most."""
+    times = [seconds(machine, *FAMILIES[family](size)) for size in SIZES]
+    return max(time / min(times[i:]) for i, time in enumerate(times))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ["xeon_8280", "core_i9_13900k"])
+def test_generated_kernels_never_take_less_for_more_work(name: str, family: str) -> None:
+    cores = hwsim.load_machine(name).spec.cores
+    for precision in ("fp32", "int8"):
+        for threads in {1, 2, 7, min(16, cores), cores}:
+            machine = hwsim.load_machine(name, set={"precision": precision, "threads": threads})
+            assert worst_fall(machine, family) <= 1 + 1e-9, (precision, threads)
+
+
+@pytest.mark.parametrize(
+    ("family", "precision", "threads", "fall"),
+    [
+        # A thread for each 65,536 MACs, and rows cut only where they are as many as the columns.
+        *[("m", "fp32", threads, fall) for threads, fall in ((1, 1), (2, 1), (7, 1.17), (16, 1.3), (96, 2.1))],
+        *[("n", "fp32", threads, fall) for threads, fall in ((1, 1), (2, 1.47), (7, 2.25), (16, 2.4), (96, 2.4))],
+        *[("batch", "fp32", threads, fall) for threads, fall in ((1, 1), (2, 1), (7, 1), (16, 1), (96, 3.1))],
+        *[("batch", "int8", threads, fall) for threads, fall in ((1, 1), (2, 1), (7, 1), (16, 1), (96, 1.9))],
+        # Rows of outputs of a block of filters are whole.
+        *[("conv filters", "fp32", threads, fall) for threads, fall in ((1, 1), (2, 1), (7, 1), (16, 1), (96, 1.06))],
+        *[("pointwise filters", "fp32", threads, fall) for threads, fall in ((2, 1), (7, 1), (16, 1), (96, 1.03))],
+        *[("conv channels", "fp32", threads, 1) for threads in (1, 2, 7, 16, 96)],
+        *[("depthwise channels", "fp32", threads, 1.02) for threads in (1, 2, 7, 16, 96)],
+        *[("conv batch", "fp32", threads, 1.02) for threads in (1, 2, 7, 16, 96)],
+        *[("depthwise batch", "fp32", threads, 1.02) for threads in (1, 2, 7, 16, 96)],
+        # Kernels of 8 bits take whole groups of four channels and vectors of 16: measured on this core on one thread.
+        *[("conv channels", "int8", threads, 1.5) for threads in (1, 2, 7, 16, 96)],
+        *[
+            ("conv filters", "int8", threads, fall)
+            for threads, fall in ((1, 1.9), (2, 1.7), (7, 1.5), (16, 1.6), (96, 2.1))
+        ],
+        *[("depthwise channels", "int8", threads, 4.1) for threads in (1, 2, 7, 16, 96)],
+        *[("conv batch", "int8", threads, 1.02) for threads in (1, 2, 7, 16, 96)],
+    ],
+)
+def test_less_work_takes_longer_only_where_onnxruntime_makes_it(
+    family: str, precision: str, threads: int, fall: float
+) -> None:
+    """MLAS deals out work by its shape: docs/cpu.md has these bounds."""
+    machine = hwsim.load_machine("epyc_zen4", set={"precision": precision, "threads": threads})
+    assert worst_fall(machine, family) <= fall + 1e-9
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> hwsim.Layer:
+    kind, size = draw(st.sampled_from(["gemm", "conv", "depthwise", "pool"])), st.integers(1, 300)
+    if kind == "gemm":
+        return hwsim.Gemm("g", m=draw(size), n=draw(st.integers(1, 3000)), k=draw(st.integers(1, 3000)))
+    c, h, w = draw(size), draw(st.integers(5, 113)), draw(st.integers(5, 113))
+    if kind == "pool":
+        return hwsim.Pool2d("p", c=c, h=h, w=w, r=2, stride=2)
+    if kind == "depthwise":
+        return hwsim.Conv2d("c", c=c, h=h, w=w, k=c, r=3, pad=1, groups=c)
+    return hwsim.Conv2d("c", c=c, h=h, w=w, k=draw(size), r=draw(st.sampled_from([1, 3])))
+
+
+@given(layer=drawn(), precision=st.sampled_from(["int8", "fp32"]), batch=st.sampled_from([1, 3]))
+@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize(("name", "clock"), [("xeon_8280", "2.4 GHz"), ("core_i9_13900k", "5 GHz")])
+def test_n_threads_are_at_most_n_times_as_fast_and_never_slower_but_for_their_start(
+    name: str, clock: str, layer: hwsim.Layer, precision: str, batch: int
+) -> None:
+    """At one clock, which fewer busy cores raise. What one thread writes, another reads from L3."""
+    change = {"precision": precision, "clocks.core": clock}
+    times = {n: seconds(hwsim.load_machine(name, set=change | {"threads": n}), layer, batch) for n in (1, 2, 3, 7, 8)}
+    start = 69_100 / 2.4e9
+    assert times[1] > 0
+    for few, many in ((1, 2), (1, 3), (1, 7), (2, 3), (2, 8), (3, 7), (7, 8)):
+        assert many * times[many] >= few * times[few] * (1 - 1e-9)
+        assert times[many] <= times[few] * (1 + 1e-9) + (start if few == 1 else 0)
+
+
+@given(layer=drawn(), precision=st.sampled_from(["int8", "fp32"]))
+@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("name", ["epyc_zen4", "cortex_a72"])
+def test_threads_of_onnxruntime_gain_no_more_than_private_caches_add(
+    name: str, layer: hwsim.Layer, precision: str
+) -> None:
+    """A pass over values may run from the L2 of each of two cores where it runs from L3 on one."""
+    machines = [hwsim.load_machine(name, set={"precision": precision, "threads": n}) for n in (1, 2, 3, 4)]
+    model = machines[0].core_model(precision)
+    most = max(1.02, model.l2 / model.dram) if isinstance(layer, hwsim.Pool2d) else 1.02
+    times = [seconds(machine, layer) for machine in machines]
+    for n, time in enumerate(times, 1):
+        assert n * most * time >= times[0]
+    assert times[3] <= times[1] * (1 + 1e-9) + 1e-6
+
+
+def test_products_side_by_side_use_all_threads() -> None:
+    """MLAS cuts two products for 16 threads in eight pieces each: about as long as one product of as many rows."""
+    machine = hwsim.load_machine("epyc_zen4", set={"precision": "fp32", "threads": 16})
+    two = seconds(machine, hwsim.BatchedMatmul("b", b=2, m=512, n=256, k=257))
+    assert two == pytest.approx(seconds(machine, hwsim.Gemm("g", m=1024, n=256, k=257)), rel=0.35)
+    assert two < 0.3 * seconds(
+        hwsim.load_machine("epyc_zen4", set={"precision": "fp32", "threads": 2}),
+        hwsim.BatchedMatmul("b", b=2, m=512, n=256, k=257),
+    )
+
+
+def test_every_operator_that_is_not_fused_has_a_call() -> None:
+    """Of the keyword-spotting network, fully connected layers of a few hundred MACs too."""
+    report = hwsim.simulate(hwsim.load_machine("xeon_8280", set={"threads": 1}), hwsim.load_workload("kws"))
+    for result in report.results:
+        if result.plan.bounds[""] == "fused" and not result.plan.macs:
+            continue
+        assert result.latency_s >= 900 / 5e9, result.name
+
+
 def test_streams_share_memory_and_idle_power() -> None:
     """More streams finish more a second, each later; together at most as much more as there are cores."""
     network = hwsim.load_workload("resnet50_v1_5")

@@ -144,6 +144,16 @@ def test_a_note_says_how_much_longer_and_what_to_do() -> None:
     assert not [note for note in plain.messages if note.code == "cpu.signs"]
 
 
+def test_signed_activations_by_unsigned_weights_are_priced_as_s8s8() -> None:
+    machine, shape = zen4(), {"m": 31, "n": 127, "k": 257}
+    layers = [hwsim.Gemm("g", **shape, input="sint8", weight=weight) for weight in ("uint8", "sint8")]
+    reports = [hwsim.simulate(machine, hwsim.Workload("one", [layer])) for layer in layers]
+    assert reports[0].summary.latency_s == reports[1].summary.latency_s
+    note = next(str(note) for note in reports[0].messages if note.code == "cpu.signs")
+    assert note.startswith("s8u8 is priced as s8s8: it takes ")
+    assert note.endswith("quantize with QUInt8 activations and QInt8 weights")
+
+
 def test_a_thread_packs_the_weights_of_a_loop_again_for_each_of_its_tasks() -> None:
     """512 x 7 x 7 in tasks of 16 of 49 pixels: 4 packings of 9 x 512 x 512 bytes at 2.18 cycles, by hand."""
     machine = zen4()

@@ -52,3 +52,27 @@ def test_a_shared_array_stays_in_the_cache() -> None:
     assert own.summary.latency_s == pytest.approx(4.97e-3, rel=0.15)
     assert one.summary.dram_bytes == 0
     assert own.summary.dram_bytes >= 20 * 4 * 2**20
+
+
+@pytest.mark.parametrize("name", ["a100", "t4"])
+def test_device_memory_holds_a_shared_array_once(name: str) -> None:
+    """Ten products by one matrix of 127 x 127, and by ten."""
+    machine = hwsim.load_machine(name)
+    parts = [dict(machine.memories(chain(shared, 127, 10), 1)[0].parts) for shared in (True, False)]
+    layers = len(chain(True, 127, 10))
+    assert parts[1]["weights"] == layers * parts[0]["weights"] > parts[0]["weights"]
+    assert parts[0]["activations"] == parts[1]["activations"]
+
+
+@pytest.mark.parametrize("name", ["a100", "epyc_zen4"])
+def test_a_shared_array_stays_in_a_cache_once(name: str) -> None:
+    """The note counts its bytes once."""
+    one, own = (
+        next(
+            note.values["whole"]
+            for note in hwsim.simulate(hwsim.load_machine(name), chain(shared, 127, 10)).messages
+            if note.code == "memory.resident_weights"
+        )
+        for shared in (True, False)
+    )
+    assert own == len(chain(True, 127, 10)) * one

@@ -36,6 +36,8 @@ class Machine(Hardware):
 
     can_host: ClassVar[bool] = False
     """Whether the kind runs any layer, and so those that another machine has no unit for."""
+    has_spectra: ClassVar[bool] = False
+    """Whether it counts the transform and logarithms of a spectrum of audio; a note says so if not."""
     residuals: ClassVar[Path | None] = None
     """The table of errors against measured values, if there are any."""
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {}

@@ -37,7 +37,7 @@ class Hardware(ABC):
             self._check()
             self._check_area()
         except ValueError as error:
-            raise InputError([Fault(document.name, "", str(error))]) from None
+            raise InputError([Fault(document.blame((), str(error)), "", str(error))]) from None
         self._check_sizes()
 
     @property

@@ -20,6 +20,7 @@ from hwsim.machines.plan import Action, LayerPlan
 from hwsim.message import Message, as_message
 from hwsim.workload import INPUT, Layer
 from hwsim.workload.number_format import DTYPES, weight_formats
+from hwsim.workload.product import Stream
 from hwsim.yaml_source import split_key
 
 __all__ = ["CLAMPS", "Unused", "own_value", "requested", "same_cost", "takes_nothing", "unused"]
@@ -198,6 +199,19 @@ def _without_effect(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iter
     for name, value, without in requested(layer):
         if _stays(network, plan, layer.name, without):
             yield Unused("unused", layer.name, name, value, as_message(machine.why_unused(name)))
+    x = layer.lower(1)
+    if isinstance(x, Stream) and x.spectrum is not None and not machine.has_spectra:
+        template = (
+            "a pass over its bytes: a transform of {butterflies:,} butterflies and {logarithms} logarithms are left out"
+        )
+        values = {"butterflies": x.spectrum.butterflies, "logarithms": x.spectrum.bands}
+        yield Unused(
+            "unused",
+            layer.name,
+            "spectrum",
+            f"{x.spectrum.samples} samples",
+            Message("unused.spectrum", template, values),
+        )
 
 
 def _formats(network: NetworkPlan, layer: Layer, plan: LayerPlan) -> Iterator[Unused]:

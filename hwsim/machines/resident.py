@@ -1,13 +1,19 @@
-"""Weights that stay in a cache from one inference to the next, and so are not read from DRAM again."""
+"""What a network stores, and which weights stay in a cache from one inference to the next."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hwsim.machines.base import NetworkPlan
 from hwsim.message import Message
+from hwsim.workload import Layer
 
-__all__ = ["resident_weights"]
+__all__ = ["resident_weights", "stored_once"]
+
+
+def stored_once(sizes: Iterable[tuple[Layer, int]]) -> int:
+    """Sum of what layers store; an array that several of them read counts once."""
+    return sum({layer.weight.spec.array or ("", layer.name): size for layer, size in sizes}.values())
 
 
 def resident_weights(plan: NetworkPlan, cache: str, bits: Mapping[str, int] | None = None) -> tuple[Message, ...]:
@@ -15,17 +21,21 @@ def resident_weights(plan: NetworkPlan, cache: str, bits: Mapping[str, int] | No
 
     `bits` are those of the weights of a layer, where the machine runs it in another format than its own.
     """
-    layers, whole, kept = [], 0, 0
+    layers: list[str] = []
+    sizes: list[tuple[Layer, int]] = []
+    moved: list[tuple[Layer, int]] = []
     for part in plan:
         weights = part.layer.weights_read(part.batch)
         if not weights or part.layer.weight.format != "dense":
             continue
         own = (bits or {}).get(part.layer.name, part.layer.weight.bits)
         stored = int(weights * part.word_bits.get("weight", own) // 8)
-        whole += stored
+        sizes.append((part.layer, stored))
+        moved.append((part.layer, min(stored, part.dram_bytes)))
         if part.dram_bytes < stored:
             layers.append(part.layer.name)
-            kept += stored - part.dram_bytes
+    whole = stored_once(sizes)
+    kept = whole - min(whole, stored_once(moved))
     template = "weights stay in {cache} between inferences: {kept:size} of {whole:size} are not read from DRAM again"
     values = {"cache": cache, "kept": kept, "whole": whole}
     return (Message("memory.resident_weights", template, values, layers=tuple(layers)),) if layers else ()

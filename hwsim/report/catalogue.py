@@ -176,4 +176,4 @@ def _kind_of_file(path: Path) -> str:
 def _shape(layer: Layer, tensor: str) -> str:
     kind = getattr(layer, tensor)
     density = "" if kind.density == 1 else f" {kind.density:.0%}"
-    return "x".join(map(str, kind.shape)) + f" {kind.dtype}{density}"
+    return "x".join(map(str, kind.shape)) + f" {kind.spec.name}{density}"

@@ -20,6 +20,7 @@ def comparability(group: Group) -> Iterator[Message]:
         same = [entry for entry in group.entries if entry.kind == kind]
         # --set is for all machines of the command, and kinds have no library in common.
         yield from _library_warning(same, "--set " if len(kinds) == 1 else f"each {kind}+")
+    yield from _kinds_warning(group.entries)
     yield from _energy_warning(group.entries)
     yield from _unclear(group)
     yield from _cycle_messages(group.entries)
@@ -46,6 +47,15 @@ def _library_warning(entries: Sequence[Entry], option: str) -> Iterator[Message]
     else:
         template += "no library that comes with hwsim runs on all: {libraries}"
     yield Message("compare.libraries", template, values, "warning")
+
+
+def _kinds_warning(entries: Sequence[Entry]) -> Iterator[Message]:
+    """Kinds of machines have no library in common: their ratios compare software too."""
+    named = {entry.word("library_name"): entry.kind for entry in entries if entry.word("library_name")}
+    if len(set(named.values())) > 1:
+        libraries = [f"{library} ({kind})" for library, kind in named.items()]
+        template = "kinds of machines have no library in common, so ratios compare libraries too: {libraries}"
+        yield Message("compare.kinds", template, {"libraries": libraries}, "warning")
 
 
 def common_libraries(entries: Sequence[Entry]) -> list[str]:

@@ -38,7 +38,7 @@ def _explain(report: RunResult, result: LayerResult, console: Console) -> None:
         if kind.elements:
             shape = "x".join(map(str, kind.shape))
             form = f", {kind.format}" if kind.format != "dense" else ""
-            console.print(f"  {tensor:7} {shape} {kind.dtype}, density {kind.density:.4g}{form}")
+            console.print(f"  {tensor:7} {shape} {kind.spec.name}, density {kind.density:.4g}{form}")
     wrapped(
         console,
         f"{plan.macs:,} MACs, {plan.macs_live:,} live, {plan.macs_executed:,} executed; {result.cycles:,} cycles = "

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from hwsim.machines.cpu.contention import waits_of
 from hwsim.machines.cpu.kernel import Kernel
 from hwsim.machines.cpu.layout import ALONE, Place, places_of
-from hwsim.machines.cpu.placement import Placement, stored_once
+from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.spec import CpuSpec
+from hwsim.machines.resident import stored_once
 from hwsim.workload import Workload
 
 __all__ = ["CpuContext", "contexts_of"]

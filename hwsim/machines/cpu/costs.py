@@ -82,11 +82,11 @@ def _multiply(
     work: Work, model: CoreModel, share: Share, home: tuple[float, float], lost: float, result: ThreadCost
 ) -> None:
     """Add the cycles of the MACs of a GEMM or convolution and of their operands."""
-    cycles, cost, threads = result.cycles, model.cost, share.threads
+    cycles, cost = result.cycles, model.cost
     outputs = work.b * work.m * work.n
     if work.depthwise:
-        _depthwise(work, model, threads, cycles)
-        cycles["requantize"] += cost("requantize") * outputs / threads if model.signs else 0.0
+        _depthwise(work, model, share.part, cycles)
+        cycles["requantize"] += cost("requantize") * outputs * share.part if model.signs else 0.0
         return
     if model.compiled:
         _loop(work, model, share, result)
@@ -123,18 +123,18 @@ def _multiply(
         pages = share.b * work.k * share.n * model.word / _PAGE * lost
         cycles[level] += pages * max(page, cost("restart"))
     if patches:
-        _around(work, model, threads, cycles)
+        _around(work, model, share.part, cycles)
     elif work.conv and work.taps > 1:
-        cycles["patches"] += cost("patch") * work.b * work.m * work.taps / threads
+        cycles["patches"] += cost("patch") * work.b * work.m * work.taps * share.part
 
 
-def _around(work: Work, model: CoreModel, threads: int, cycles: dict[str, float]) -> None:
+def _around(work: Work, model: CoreModel, part: float, cycles: dict[str, float]) -> None:
     """Add what surrounds the product of a convolution without a kernel of its own: copied patches, a pass over sums."""
     if work.conv:
         patches = 0 if work.in_place else work.b * work.m
         each = model.cost("patch") * work.taps + model.cost("copy") * work.k
-        cycles["patches"] += each * patches / threads
-        cycles["requantize"] += model.cost("requantize") * work.b * work.m * work.n / threads
+        cycles["patches"] += each * patches * part
+        cycles["requantize"] += model.cost("requantize") * work.b * work.m * work.n * part
 
 
 def _loop(work: Work, model: CoreModel, share: Share, result: ThreadCost) -> None:
@@ -152,14 +152,14 @@ def _loop(work: Work, model: CoreModel, share: Share, result: ThreadCost) -> Non
         rows = max(rows, _up(-(-share.m // _TASKS), tile.rows[0]))
         tasks = -(-share.m // rows)
     cycles["pack"] += cost("panel") * share.b * work.k * share.n * tasks
-    _around(work, model, share.threads, cycles)
+    _around(work, model, share.part, cycles)
 
 
-def _depthwise(work: Work, model: CoreModel, threads: int, cycles: dict[str, float]) -> None:
+def _depthwise(work: Work, model: CoreModel, part: float, cycles: dict[str, float]) -> None:
     """Add the cycles of a depthwise filter: loads of each tap, starts of rows, pointers to pixels, outputs."""
     cost, lanes = model.cost, model.ports.lanes
-    channels, pixels = work.b * work.n, work.m / threads
-    taps = (work.live if model.library.padding == "skip" else work.macs) / channels / threads
+    channels, pixels = work.b * work.n, work.m * part
+    taps = (work.live if model.library.padding == "skip" else work.macs) / channels * part
     vectors, rest = channels / lanes, 0
     if model.type.blocked:
         vectors = float(-(-channels // lanes))  # channels are padded
@@ -172,10 +172,10 @@ def _depthwise(work: Work, model: CoreModel, threads: int, cycles: dict[str, flo
     if rest:  # pixels that do not begin at a vector: loads cross lines
         cycles["loads"] += (cost("rest") * rest + cost("skew") * (channels - rest)) * taps
     # Short rows do not overlap at all: at most a cycle for each of their taps.
-    cycles["rows"] += vectors * min(cost("row") * work.rows / threads, taps)
+    cycles["rows"] += vectors * min(cost("row") * work.rows * part, taps)
     if model.type.blocked:
         # A stride reads more lines than it writes: their way into L1 holds its port.
-        cycles["loads"] += max(0, work.inputs - channels * work.m) / threads * model.word / model.l1_load
+        cycles["loads"] += max(0, work.inputs - channels * work.m) * part * model.word / model.l1_load
     else:
         cycles["outputs"] += cost("output") * vectors * pixels
     if model.type.efficiency is None and not model.type.blocked:
@@ -199,13 +199,13 @@ def _pass(model: CoreModel, values: float, cost: ThreadCost) -> None:
 
 def _pool(layer: Layer, part: float, model: CoreModel, cycles: dict[str, float]) -> None:
     """Add the cycles of a pool: one load for each tap, or the latency of a chain where outputs are few."""
-    # Of 8-bit values, loops that are compiled for every processor.
-    lanes = model.ports.vector_bytes // model.word if model.word > 1 else _LOOP_BYTES
+    # Of 8-bit values, unless kernels are generated, loops that are compiled for every processor.
+    vectors = model.word > 1 or model.library.generated
+    lanes = model.ports.vector_bytes // model.word if vectors else _LOOP_BYTES
     taps = layer.ops / max(1, layer.outputs)
-    vectors = layer.outputs * part / lanes
     together = min(_TAPS_AT_A_TIME, layer.output.shape[-1])
     each = max(model.ports.vector_bytes / model.l1_load, model.ports.latency / together)
-    cycles["loads"] += each * taps * vectors
+    cycles["loads"] += each * taps * layer.outputs * part / lanes
 
 
 def _values(layer: Layer, x: Stream, model: CoreModel) -> float:
@@ -255,7 +255,7 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
     x = layer.lower(batch)
     pool = isinstance(x, Stream) and x.kind == "pool"
     if place.merged == "accumulated":
-        _pass(model, layer.outputs * batch / threads, result)
+        _pass(model, layer.outputs * batch * share.part, result)
         return result
     cycles["call"] = cost("call") + place.session * cost("session") + place.cold * cost("cold")
     if threads > 1:
@@ -263,9 +263,9 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
     if isinstance(x, Stream) and x.axis != "last":
         each = cost("turn" if x.axis == "next" else "scatter")
-        cycles["reorder"] += 2 * each * layer.outputs * batch / threads
+        cycles["reorder"] += 2 * each * layer.outputs * batch * share.part
     if isinstance(x, Stream) and x.kind == "activation" and x.function in model.type.functions:
-        _loop_of_function(model, model.type.functions[x.function], layer.outputs * batch / threads, result)
+        _loop_of_function(model, model.type.functions[x.function], layer.outputs * batch * share.part, result)
         return result
     if work is not None and isinstance(x, Product):
         _multiply(work, model, share, home, place.lost, result)
@@ -274,32 +274,34 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
             plain = model.dtype != "int8" and x.geometry.c < model.ports.lanes
             edges = (place.edges[0] and not plain, place.edges[1])
             values = edges[0] * layer.inputs + edges[1] * layer.outputs
-            cycles["reorder"] += cost("reorder") * values * batch / threads
+            cycles["reorder"] += cost("reorder") * values * batch * share.part
             cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
             if model.dtype != "int8" and x.activation not in ("none", "relu"):
                 # Clipping while the row lies in L1; other functions run as alone.
                 each = model.type.functions.get(x.activation, 0.0) if transcendental(x) else 0.0
-                cycles["outputs"] += (each or cost("activate")) * layer.outputs * batch / threads
+                cycles["outputs"] += (each or cost("activate")) * layer.outputs * batch * share.part
         if not work.conv and model.dtype == "int8" and (place.passed or layer.output.signed is not None):
             # The next layer takes 8-bit values, or the layer says that it writes them: the 32-bit sums are requantized.
-            cycles["requantize"] += cost("requantize") * layer.outputs * batch / threads
+            cycles["requantize"] += cost("requantize") * layer.outputs * batch * share.part
         if not x.stored:
-            cycles["pack"] += cost("pack") * work.b * work.k * work.n / threads
-    elif pool and not library.fuses:
-        _pool(layer, batch / threads, model, cycles)
-        _pass(model, (layer.inputs + layer.outputs) * batch / threads, result)
+            cycles["pack"] += cost("pack") * work.b * work.k * work.n * share.part
     elif pool:
-        cycles["outputs"] += cost("output") * layer.outputs * batch / model.ports.lanes / threads
+        _pool(layer, batch * share.part, model, cycles)
+        if library.fuses:
+            cycles["outputs"] += cost("output") * layer.outputs * batch / model.ports.lanes * share.part
+        else:
+            _pass(model, (layer.inputs + layer.outputs) * batch * share.part, result)
     elif isinstance(x, Stream) and x.kind != "gather" and not transcendental(x):
-        _pass(model, (layer.inputs + layer.outputs) * batch / threads, result)
-        cycles["outputs"] += _values(layer, x, model) * batch / threads
+        _pass(model, (layer.inputs + layer.outputs) * batch * share.part, result)
+        cycles["outputs"] += _values(layer, x, model) * batch * share.part
         if x.kind == "elementwise" and x.activation != "none":
             # A pass of its own over what the first one wrote.
             cycles["call"] += cost("call")
-            _pass(model, 2 * layer.outputs * batch / threads, result)
-            cycles["outputs"] += cost("value") * layer.outputs * batch / threads
-    cycles["functions"] += _functions(layer, x, model, place) * batch / threads
+            _pass(model, 2 * layer.outputs * batch * share.part, result)
+            cycles["outputs"] += cost("value") * layer.outputs * batch * share.part
+    cycles["functions"] += _functions(layer, x, model, place) * batch * share.part
     if library.lines is not None and (work is not None or pool):
-        over = max(0.0, (layer.inputs + layer.outputs) * model.word * batch / threads - model.l2_size)
-        cycles["spill"] += over * model.l3_latency / (64 * library.lines)
+        # What another thread wrote comes from L3 also where the private caches together hold it.
+        over = max(0.0, (layer.inputs + layer.outputs) * model.word * batch - model.l2_size)
+        cycles["spill"] += over * share.part * model.l3_latency / (64 * library.lines)
     return result

@@ -18,7 +18,7 @@ from hwsim.machines.cpu.costs import BOUNDS
 from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
 from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
-from hwsim.machines.cpu.placement import Placement, stored_once
+from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
@@ -26,7 +26,7 @@ from hwsim.machines.limits import check_size
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
-from hwsim.machines.resident import resident_weights
+from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.message import Message, Row
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import wider_format
@@ -306,15 +306,18 @@ class Cpu(Machine):
                 own = kernel_of(layer, plan.batch, self.core_model("int8"), self.spec.threads_of_stream)
                 placement = Placement(self.spec, context.weights)
                 cycles = [placement.cost(one, one.shares[0], context.place).total for one in (kernel, own)]
-                slower.setdefault(kernel.model.signs, {})[name] = (cycles[0], cycles[1])
-        template = "{signs} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
-        instead = {"u8u8": "QInt8 weights", "s8s8": "QUInt8 activations"}
+                signs = "s8u8" if layer.input.signed and layer.weight.signed is False else kernel.model.signs
+                slower.setdefault(signs, {})[name] = (cycles[0], cycles[1])
+        template = "{signs}{priced} takes {times:.1f} times as long here as u8s8: quantize with {instead}"
+        activations, weights = "QUInt8 activations", "QInt8 weights"
+        instead = {"u8u8": weights, "s8s8": activations, "s8u8": f"{activations} and {weights}"}
         return tuple(
             Message(
                 "cpu.signs",
                 template,
                 {
                     "signs": signs,
+                    "priced": " is priced as s8s8: it" if signs == "s8u8" else "",
                     "times": sum(n for n, _ in cycles.values()) / sum(n for _, n in cycles.values()),
                     "instead": instead[signs],
                 },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, exp
 
@@ -14,15 +14,9 @@ from hwsim.machines.cpu.layout import Place
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.work import Share
 from hwsim.machines.plan import Action
-from hwsim.workload import Layer
 from hwsim.workload.product import Product
 
-__all__ = ["Placement", "stored_once"]
-
-
-def stored_once(sizes: Iterable[tuple[Layer, int]]) -> int:
-    """Sum of what layers store; an array that several of them read counts once."""
-    return sum({layer.weight.spec.array or ("", layer.name): size for layer, size in sizes}.values())
+__all__ = ["Placement"]
 
 
 @dataclass(frozen=True, slots=True)

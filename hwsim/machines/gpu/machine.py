@@ -26,7 +26,7 @@ from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
-from hwsim.machines.resident import resident_weights
+from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 
@@ -288,10 +288,8 @@ class Gpu(Machine):
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """Device memory: weights, the most activations at a time, and the context."""
-        weights = 0
-        for layer in workload:
-            types = self.types(layer)
-            weights += -(-layer.weights * types.w // 8) + 4 * layer.biases
+        weights = stored_once((layer, -(-layer.weights * self.types(layer).w // 8)) for layer in workload)
+        weights += sum(4 * layer.biases for layer in workload)
         # Weights are shared by streams.
         live = workload.peak_activation_bytes(batch, self.activation_bits(workload)) * self.spec.streams
         cache = workload.cache_bytes(batch) * self.spec.streams

@@ -145,7 +145,7 @@ class Selection:
         """MACs of the layer, instructions with their padding, and bytes at each level."""
         p, unit, work, tile, split = self.products, self.unit, self.work, self.tile, self.split
         times, step, timing = work.times, unit.menu.step, self.gemms.timing
-        ks = ceil(ceil(work.k / split) / step) * step
+        ks = max(ceil(ceil(work.k / split) / step), 1 + (split > 1)) * step
         run = round(macs / unit.sparse)
         one = unit.instruction.tile
         mma_count = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times

@@ -142,11 +142,12 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     gm, gn = np.ceil(m / tm), np.ceil(n / tn)
     if ker.pairs.any():  # a cluster of two tiles along the rows runs whole
         gm = np.where(ker.pairs & (gm > 1), 2 * np.ceil(gm / 2), gm)
-    ks = np.ceil(k / s / ker.menu.step) * ker.menu.step
+    # A part has two steps at the least; a shorter product is padded to it.
+    ks = np.maximum(np.ceil(k / s / ker.menu.step), 1 + (s > 1)) * ker.menu.step
     # Two stages of operands, of 128 B at most along the inner dimension, and fp32 sums of all CTAs of an SM must fit.
     stage = 2 * q * (tm * min(ker.menu.step * p.bytes_a, 128) + tn * min(ker.menu.step * p.bytes_w, 128))
     fits = (stage <= chip.shared) & (4 * q * tm * tn <= chip.registers)
-    legal = fits & (m > ker.above) & (m <= ker.upto) & ((s == 1) | (k / s >= 2 * ker.menu.step))
+    legal = fits & (m > ker.above) & (m <= ker.upto)
     if ker.menu.aligned > 1:
         legal &= ker.unaligned | (n % ker.menu.aligned == 0)
     tiles = b * gm * gn * s

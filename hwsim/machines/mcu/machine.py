@@ -73,6 +73,7 @@ class Mcu(Machine):
     """
 
     kind: ClassVar[str] = "mcu"
+    has_spectra: ClassVar[bool] = True
     can_host: ClassVar[bool] = True
     no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
