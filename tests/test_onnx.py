@@ -729,9 +729,7 @@ def test_a_fixed_batch_is_left_out(tmp_path):
     assert [(w.code, w.values) for w in four.warnings] == [("import.batch", {"batch": 4})]
     written = read(tmp_path, build.bert(**ENCODER, batch=4))  # in every Reshape
     assert written.workload.macs == read(tmp_path, build.bert(**ENCODER)).workload.macs
-    assert list(map(str, written.warnings)) == [
-        "the file has a batch of 4: it is written into its operators; the layers are those of one input"
-    ]
+    assert list(map(str, written.warnings)) == ["the file has a batch of 4: its layers are read for one input"]
 
 
 def test_several_inputs(tmp_path):
@@ -808,7 +806,7 @@ def test_commands(tmp_path, capsys):
     code, out, err = run(capsys, "run", "systolic_ws", path)
     assert (code, out) == (2, "")
     assert (
-        f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as --shape batch=1,sequence=128 or --shape ids=1x128"
+        f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as with --shape batch=1,sequence=128"
         in err
     )
 

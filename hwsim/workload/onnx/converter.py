@@ -73,6 +73,9 @@ class Converter(Builder[str]):
         if self.file.external:
             template = "the values of {constants} constants are in external files and are not read: they count as dense"
             self.warn("external", template, constants=len(self.file.external))
+        if self.file.absent:
+            template = "the file has no values for {constants} constants: they count as dense"
+            self.warn("absent", template, constants=len(self.file.absent))
         inputs = [self.shape(self.tensors[item]) for item in self.graph.inputs if item not in self.constants]
         if not inputs:
             raise InputError("must have an input")
@@ -254,11 +257,11 @@ class Converter(Builder[str]):
         return shape or (1,)
 
     def image(self, tensor: Tensor) -> Values:
-        """c, h and w of images, or of sequences with channels first."""
+        """c, h and w of images, or of sequences with channels first; of several, all their channels."""
         shape = tensor.shape or ()
-        if len(shape) not in (3, 4) or shape[0] != self.batch:
+        if len(shape) not in (3, 4):
             raise UnmodeledError(f"it reads {' x '.join(map(str, shape))}, not images or sequences of them")
-        return {"c": shape[1], "h": shape[2] if len(shape) == 4 else 1, "w": shape[-1]}
+        return {"c": shape[0] * shape[1], "h": shape[2] if len(shape) == 4 else 1, "w": shape[-1]}
 
     def spec(self, tensor: Tensor) -> TensorSpec:
         """A tensor's number format."""

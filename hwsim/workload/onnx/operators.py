@@ -98,6 +98,8 @@ def _softmax(c: Converter, op: Op, name: str) -> Layer:
     # Before opset 13, all axes from this one on are one.
     axis = int(op.options.get("axis", -1)) if c.file.opsets.get("", 1) >= 13 else -1
     place = axis % max(1, len(full)) - len(full)
+    while place < -1 and shape[-1] == 1:  # what follows the axis is one value
+        shape, place = shape[:-1], place + 1
     return c.check_output(op, Softmax(name, shape=shape, axis=max(place, -len(shape)), **c.types(op)))
 
 
@@ -117,6 +119,8 @@ def _move(c: Converter, op: Op, name: str) -> Layer | None:
     if same and kind == "transpose" and "perm" in op.options and _stays(source.shape or (), op.options["perm"]):
         c.producers[out.name] = c.producers[source.name]
         return None
+    if kind == "transpose" and op.options.get("perm", ())[-1:] == (len(source.shape or ()) - 1,):
+        kind = "copy"  # rows of the last axis move whole
     if kind in ("reshape", "transpose", "copy") and source.elements != out.elements:
         raise InputError(f"must keep the number of values, not change {source.shape} to {out.shape}")
     return DataMovement(name, shape=shape, to=to, type=kind, **c.types(op))

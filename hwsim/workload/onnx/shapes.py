@@ -92,7 +92,7 @@ class _Inference:
             ops.append(op)
         return Graph(
             ops, self.tensors, self.values.constants, [value.name for value in self.file.inputs], self.file.outputs,
-            self.unknown, self.warnings,
+            self.unknown, self.warnings, self.file.opsets.get("", 1),
         )  # fmt: skip
 
     def operator(self, op: Op) -> None:
@@ -182,6 +182,13 @@ class _Inference:
         first = self.tensors[op.inputs[0]].shape if op.input(0) in self.tensors else None
         if op.code in _KEPT and first is not None:
             return {out: (first, "")}, ""
+        if op.code == "Dropout" and first is not None:
+            return dict.fromkeys(filter(None, op.outputs), (first, "")), ""
+        if op.code in ("GreaterOrEqual", "LessOrEqual") and first is not None and op.input(1) in self.tensors:
+            try:
+                return {out: (np.broadcast_shapes(first, self.tensors[op.inputs[1]].shape or ()), "bool")}, ""
+            except ValueError:
+                return {}, "its inputs do not fit each other"
         if op.code == "Split" and first is not None:
             return self.of_split(op, first)
         if op.code == "LayerNormalization" and first is not None:
