@@ -69,7 +69,7 @@ def _reduce(c: Converter, op: Operator, name: str) -> Layer:
         raise UnmodeledError("it reduces along the batch")
     if axes in ([1, 2], [1], [2]) and c.is_image(source):
         image = c.image(op)
-        window = {"r": image["h"] if 1 in axes else 1, "s": image["w"] if 2 in axes else 1}
+        window: Values = {"r": image["h"] if 1 in axes else 1, "s": image["w"] if 2 in axes else 1}
         return c.check_output(op, Pool2d(name, **image, **window, **options))
     size = math.prod(source.shape[axis] for axis in axes)
     values = math.prod(c.shape(source))
