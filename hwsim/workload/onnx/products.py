@@ -12,6 +12,7 @@ from hwsim.workload.layers import BatchedMatmul, Conv2d, Elementwise, Gemm
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
+from hwsim.workload.onnx.einsum import Term, contract
 from hwsim.workload.onnx.lowering import channels
 from hwsim.workload.onnx.parameters import has_bias
 from hwsim.workload.tflite.dead_channels import dead_counts
@@ -87,17 +88,16 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         # The weights come first: the transposed product has the same operations.
         count = math.prod(right[:-2])
         types = c.types(op, c.constant(op, 0))
-        return c.check_output(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=bool(op.bias), **types))
+        return c.check_output(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=op.shifts, **types))
     if any(is_constant):
-        if c.batch > 1:
-            raise UnmodeledError("it multiplies by a stored matrix for each of the batch")
         weights, other = (left, right) if is_constant[0] else (right, left)
         b = math.prod(weights[:-2])
         if b != math.prod(lead) or math.prod(other[:-2]) != b:
-            raise UnmodeledError("it multiplies by several stored matrices, in turn")
+            _broadcast(c, op, name, left, right)
+            return None
         outs, rows = (m, n) if is_constant[0] else (n, m)
         types = c.types(op, c.constant(op, 0 if is_constant[0] else 1))
-        options: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": bool(op.bias), "activation": op.activation}
+        options: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": op.shifts, "activation": op.activation}
         return c.check_output(op, Conv2d(name, **options, h=rows, w=1, **types))
     b = math.prod(lead)
     if b % c.batch == 0 and lead and lead[0] == c.batch:
@@ -106,7 +106,7 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         b, m = 1, b * m  # one matrix for all
     types = c.types(op) | {"weight": c.operand_spec(op, c.input_tensor(op, 1))}
     layer = c.check_output(op, BatchedMatmul(name, b=b, m=m, n=n, k=k, **types))
-    if op.activation == "none" and not op.bias:
+    if op.activation == "none" and not op.steps:
         return layer
     between = c.between(op, "product", layer.output.shape)
     c.row(layer, [tensor.name for tensor in c.operands(op)], between)
@@ -114,6 +114,25 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
     after = Elementwise(c.unique(f"{name}_after"), shape=shape, n=1, activation=op.activation, input=spec, output=spec)
     c.row(after, [between], c.output(op).name)
     return None
+
+
+def _broadcast(c: Converter, op: Op, name: str, left: Shape, right: Shape) -> None:
+    """A product with several stored matrices, each of which several others are multiplied by, or the reverse."""
+    terms, sizes = [], {"m": left[-2], "k": left[-1], "n": right[-1]}
+    for place, (shape, own) in enumerate(((left, "mk"), (right, "kn"))):
+        lead = [f"-{at}" for at in range(len(shape) - 2, 0, -1)]
+        sizes |= {label: size for label, size in zip(lead, shape) if size > 1}
+        labels = [label for label, size in zip((*lead, *own), shape) if size > 1]
+        terms.append(Term(op.input(place), tuple(labels)))
+    terms.sort(key=lambda term: term.name in c.constants)
+    out, kept = c.output(op), {label for label in sizes if label != "k"}
+    target = contract(c, op, name, terms[0], terms[1], kept, sizes).name
+    if not op.steps and op.activation == "none":
+        c.producers[out.name] = c.producers[target]
+        return
+    shape, spec = c.shape(out), c.spec(out)
+    after = Elementwise(c.unique(f"{name}_after"), shape=shape, n=1, activation=op.activation, input=spec, output=spec)
+    c.row(after, [target], out.name)
 
 
 def _lead(left: Shape, right: Shape) -> Shape:
