@@ -147,6 +147,9 @@ def test_open_sizes_are_told(tmp_path):
     (note,) = read_model(written(tmp_path, tensors, operators, inputs, outputs)).warnings
     assert (note.code, note.values["sizes"]) == ("import.open_sizes", "? x ? x ? x 3")
     assert hwsim.load_workload(path, shape={"t0": [1, 40, 40, 3]}).macs == 400 * 8 * 27 + 32
+    tensors[0].shape, operators[0].options["Padding"] = (1, 1, 1, 3), 1
+    with pytest.raises(InputError, match=r"(?s)window must fit.*input 't0' is [?x ]* 3; .* --shape sets them"):
+        read_model(written(tmp_path, tensors, operators, inputs, outputs))
 
 
 def state(batch, size):
@@ -242,6 +245,28 @@ def test_convolutions_of_volumes_that_ran(tmp_path):
     runs.set_tensor(0, np.ones((1, 5, 9, 7, 3), np.float32))
     runs.invoke()
     assert read_model(path).workload.macs == int(runs.get_tensor(2).sum())
+
+
+def test_several_images_of_a_transposed_convolution(tmp_path):
+    """Three images, of which a softmax over them makes one network: no batch."""
+    tensors = [
+        ints(3, 9, 7, 3), ones(3, 3, 3, 5), floats(3, 4, 3, 5), floats(3, 9, 7, 3), ints(3, 1, 2, 0), floats(3, 3, 9, 7),
+        ints(0), floats(1, 3, 9, 7),
+    ]  # fmt: skip
+    operators = [
+        Op("TRANSPOSE_CONV", [0, 1, 2], [3], "TransposeConvOptions", {"Padding": 1, "StrideH": 2, "StrideW": 2}),
+        Op("TRANSPOSE", [3, 4], [5], "TransposeOptions", {}),
+        Op("SUM", [5, 6], [7], "ReducerOptions", {"KeepDims": True}),
+    ]
+    path = written(tmp_path, tensors, operators, [2], [7])
+    runs = interpreter(path)
+    runs.allocate_tensors()
+    runs.set_tensor(2, np.ones((3, 4, 3, 5), np.float32))
+    runs.invoke()
+    model = read_model(path)
+    assert model.workload.macs == int(runs.get_tensor(3).sum())
+    assert model.workload.weights == 3 * 9 * 5
+    assert "import.opaque" not in {warning.code for warning in model.warnings}
 
 
 def test_images_that_are_no_batch_are_rows_of_one_stored_array(tmp_path):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
+from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.file import Operator, TfliteFile
 
 __all__ = ["open_sizes", "resized"]
@@ -70,7 +71,7 @@ class _Shapes:
 
     def run(self) -> TfliteFile:
         for op in self.file.operators:
-            if not any(index in self.shapes for index in op.inputs):
+            if op.code in SHAPE_OPERATORS or not any(index in self.shapes for index in op.inputs):
                 continue
             try:
                 outputs = RULES.get(op.code, _keeps)(self, op)
