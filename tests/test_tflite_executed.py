@@ -123,6 +123,26 @@ def test_shapes_of_resized_inputs_are_those_of_the_interpreter(tmp_path, shape):
     assert model.workload.macs == rows * columns * 8 * 27 + 32
 
 
+@pytest.mark.parametrize("size", [1, 2, 31, 128])
+def test_axes_that_come_and_go(tmp_path, size):
+    """A file of one sample, whose sizes are all 1: only its signatures tell its axes apart."""
+    tensors = [
+        floats(1, 1), ints(1), floats(1, 1, 1), floats(1, 1), ints(1, -1, 1, 1), floats(1, 1, 1, 1), floats(1, 1),
+    ]  # fmt: skip
+    for index, signature in ((0, (1, -1)), (2, (1, 1, -1)), (3, (1, -1)), (5, (1, -1, 1, 1)), (6, (1, -1))):
+        tensors[index].signature = signature
+    operators = [
+        Op("EXPAND_DIMS", [0, 1], [2], "ExpandDimsOptions", {}),
+        Op("SQUEEZE", [2], [3]),
+        Op("RESHAPE", [3, 4], [5], "ReshapeOptions", {}),
+        Op("SQUEEZE", [5], [6]),
+    ]
+    path = written(tmp_path, tensors, operators, [0], [6])
+    model = read_model(path, shape={"t0": (1, size)})
+    shapes = [model.tensors[op.outputs[0]].shape for op in model.operators]
+    assert shapes == [(1, 1, size), (1, size), (1, size, 1, 1), (1, size)]
+
+
 def test_sizes_that_do_not_fit_are_told(tmp_path):
     path = written(tmp_path, [floats(1, 4, 5), ints(1, 20), floats(1, 20), ones(3, 20), floats(1, 3)], [
         Op("RESHAPE", [0, 1], [2]), Op("FULLY_CONNECTED", [2, 3, -1], [4], "FullyConnectedOptions", PLAIN),
