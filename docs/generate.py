@@ -116,7 +116,7 @@ def examples(page: str = "examples.md") -> str:
         return "```console\n" + "".join(f"$ {command}\n{_printed(command)}" for command in commands) + "```\n"
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name, content in re.findall(r"Save this as `([\w.]+)`:\n\n```yaml\n(.*?)```\n", text, re.DOTALL):
+        for name, content in re.findall(r"Save this as `([\w.]+)`:\n\n```\w*\n(.*?)```\n", text, re.DOTALL):
             Path(name).write_text(content, encoding="utf-8")
         return re.sub(r"```console\n(.*?)```\n", fresh, text, flags=re.DOTALL)
 
