@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hwsim.engine import Pipeline, Program, Run, Stage, Timebase, Timeline, concatenate, simulate
+from hwsim.simulation import _busy
 
 STAGES = (Stage("load", "dram"), Stage("compute", "pe"), Stage("store", "dram"))
 
@@ -45,6 +46,21 @@ def test_the_slowest_stage_keeps_its_resource_busy() -> None:
 def test_share_of_the_busiest_resource() -> None:
     assert busiest(layer(30, 100, 20, n=1)) == ("pe", Fraction(100, 150))
     assert busiest(layer(30, 100, 20, n=7)) == ("pe", Fraction(700, 30 + 700 + 20))
+
+
+def test_threads_that_fill_all_channels_at_once_are_bound_by_what_each_does_longest() -> None:
+    """Four threads, each 3 ticks on one of four channels and 5 on its own core: no channel works for 12."""
+    resources = {"dram": 4} | {f"core{number}": 1 for number in range(4)}
+    threads = tuple(
+        Pipeline(f"thread{number}", (Stage("load", "dram"), Stage("compute", f"core{number}")), (Run(1, (3, 5)),))
+        for number in range(4)
+    )
+    program = Program(resources, threads)
+    timeline = simulate(program)
+    assert timeline.end == 8
+    assert _busy(timeline, program) == {"load": 3, "compute": 5}
+    narrow = Program(resources | {"dram": 1}, threads)
+    assert _busy(simulate(narrow), narrow) == {"load": 12, "compute": 5}
 
 
 def test_contention_is_charged_to_who_holds_the_resource() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
+from math import ceil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hwsim.errors import MappingError
 from hwsim.mapping import (
     DATAFLOWS,
     Cost,
+    Counts,
     Level,
     Mapping,
     Optimum,
@@ -105,6 +107,29 @@ def test_a_million_tiles_are_jumped_over() -> None:
 
 
 # ---- the space
+
+
+@pytest.mark.parametrize(
+    ("words", "bits", "units", "ticks"), [(7, 7, 3, 3), (7, 7, 7, 1), (49, 1, 7, 1), (50, 1, 6, 2)]
+)
+def test_units_share_what_their_memories_move(words: int, bits: int, units: int, ticks: int) -> None:
+    """7 words of 7 bits over 3 units: one of them moves at least 17 bits, which are 3 bytes."""
+    counter = ("spad", "weight", "read")
+    counted = Counts(macs=words, cycles=words, instances=units, actions={counter: words}, used={})
+    rate = Rate("spad", "unit", Fraction(1), {counter: bits})
+    assert rate.ticks(counted) == ticks == ceil(Fraction(ceil(Fraction(words * bits, units)), 8))
+
+
+@pytest.mark.parametrize("width", [1, 8, 9, 16])
+def test_the_first_load_is_one_of_all_loads(width: int) -> None:
+    """Words of a tile may be wider than those of all loads are on average; one tile of 31 words takes no longer for it."""
+    problem = gemm_problem(31, 1, 1)
+    mapping = Mapping.parse(["dram keeps ifmap, weight, ofmap", "glb keeps ifmap, weight, ofmap", "for M by 1"])
+    loads = {("dram", tensor, "read"): 8 for tensor in ("ifmap", "weight")}
+    rate = Rate("dram", "load", Fraction(1), loads, tile={"ifmap": width, "weight": width})
+    time = timing(Cost(rates=(rate,)), problem, mapping, counts(problem, mapping))
+    assert time.load == 32
+    assert time.first == min(32, 4 * width)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 12, 13, 31, 64, 127, 257])

@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 import onnx
 import onnx_builder as build
 from onnx import TensorProto, helper, numpy_helper
-from onnx_builder import Graph
+from onnx_builder import Graph, runtime_tensors
 
 import hwsim
 from hwsim import cli
@@ -62,21 +62,6 @@ def graph(tmp_path, model, **shape):
     file = read_file(save(tmp_path, model))
     inputs, symbols, given, _ = input_shapes(file, shape)
     return file, graph_of(file, inputs, symbols, given, True)
-
-
-def runtime_tensors(model, feeds):
-    """Every tensor of a run by onnxruntime without its optimizations, by name."""
-    runtime = pytest.importorskip("onnxruntime")
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    del whole.graph.output[:]
-    names = [name for node in model.graph.node for name in node.output if name]
-    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = runtime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, feeds)))
 
 
 @pytest.fixture(scope="module")
@@ -744,9 +729,7 @@ def test_a_fixed_batch_is_left_out(tmp_path):
     assert [(w.code, w.values) for w in four.warnings] == [("import.batch", {"batch": 4})]
     written = read(tmp_path, build.bert(**ENCODER, batch=4))  # in every Reshape
     assert written.workload.macs == read(tmp_path, build.bert(**ENCODER)).workload.macs
-    assert list(map(str, written.warnings)) == [
-        "the file has a batch of 4: it is written into its operators; the layers are those of one input"
-    ]
+    assert list(map(str, written.warnings)) == ["the file has a batch of 4: its layers are read for one input"]
 
 
 def test_several_inputs(tmp_path):
@@ -823,7 +806,7 @@ def test_commands(tmp_path, capsys):
     code, out, err = run(capsys, "run", "systolic_ws", path)
     assert (code, out) == (2, "")
     assert (
-        f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as --shape batch=1,sequence=128 or --shape ids=1x128"
+        f"hwsim: {path}: input 'ids': is batch x sequence, of which 'batch' and 'sequence' must be given, as with --shape batch=1,sequence=128"
         in err
     )
 

@@ -173,7 +173,8 @@ def test_a_store_that_is_none_is_left_alone(tmp_path: Path) -> None:
     database.close()
     newer = path.read_bytes()
     damaged = bytearray(whole)
-    damaged[4096:8192] = b"\xff" * 4096
+    size = int.from_bytes(whole[16:18], "big")  # of a page
+    damaged[size : 2 * size] = b"\xff" * size
     stranger = tmp_path / "other.sqlite"
     database = sqlite3.connect(stranger)
     database.execute("CREATE TABLE mine (x)")
@@ -196,7 +197,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     space = read_space(SMALL)
     with Runner(space, tmp_path / "store.sqlite", workers=1) as runner:
         assert runner.store is not None
-        runner.store._db.execute("PRAGMA max_page_count=8")
+        runner.store._db.execute("PRAGMA max_page_count=3")
         done: list[object] = []
         with pytest.raises(StoreError, match="Free disk space and repeat the command"):
             done.extend(runner.outcomes(space.numbers()))

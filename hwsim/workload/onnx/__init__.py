@@ -10,10 +10,10 @@ from hwsim.errors import Fault, InputError
 from hwsim.message import Message
 from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
+from hwsim.workload.onnx.batch_axis import one_input
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import read_file
-from hwsim.workload.onnx.graph import Graph
-from hwsim.workload.onnx.input_shapes import Sizes, input_shapes, parse_shapes
+from hwsim.workload.onnx.input_shapes import Sizes, input_shapes, parse_shapes, times
 from hwsim.workload.onnx.operators import MAKERS
 from hwsim.workload.onnx.records import OnnxFile
 from hwsim.workload.onnx.shapes import graph_of
@@ -22,7 +22,6 @@ __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
 
 #: Exceptions of numpy and lists if an operator indexes outside of its tensors and no earlier check reported it.
 _BROKEN: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
-_RECURRENT = ("LSTM", "GRU", "RNN", "Scan", "Loop")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +95,10 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
 def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
     inputs, symbols, others, notes = input_shapes(file, shape)
     differs = any(value.shape != inputs[value.name] for value in file.inputs if _is_static(value.shape))
-    graph, batch, left_out = _graph(file, inputs, symbols, others, not differs)
+    graph, batch_notes = one_input(graph_of(file, inputs, symbols, others, not differs), times(file))
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
-    converter = Converter(file, graph, batch, MAKERS)
-    converter.warnings[:0] = notes
-    if left_out > 1:
-        what = "its layers are read for" if batch == 1 else "it is written into its operators; the layers are those of"
-        converter.warn("batch", f"the file has a batch of {{batch}}: {what} one input", batch=left_out)
+    converter = Converter(file, graph, 1, MAKERS)
+    converter.warnings[:0] = [*notes, *batch_notes]
     workload = converter.workload(name)
     return Model(
         name=workload.name,
@@ -120,33 +116,3 @@ def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
 
 def _is_static(shape: tuple[int | str | None, ...] | None) -> bool:
     return shape is not None and all(isinstance(size, int) for size in shape)
-
-
-def _graph(
-    file: OnnxFile, inputs: dict[str, Shape], symbols: dict[str, int], others: dict[str, Shape], use_value_info: bool
-) -> tuple[Graph, int, int]:
-    """The graph, with a batch size of 1 if it allows that; the batch size of its tensors, and that of the file."""
-    graph = graph_of(file, inputs, symbols, others, use_value_info)
-    batch = _batch(graph)
-    if batch == 1:
-        return graph, 1, 1
-    single = {name: (1, *shape[1:]) if len(shape) > 1 else shape for name, shape in inputs.items()}
-    try:
-        other = graph_of(file, single, symbols, others, False)
-    except InputError:
-        return graph, batch, batch
-    whole = not other.unknown and all(
-        (other.tensors[name].shape or (1,))[0] == 1
-        for name in graph.outputs
-        if name in graph.tensors and len(graph.tensors[name].shape or ()) > 1
-    )
-    return (other, 1, batch) if whole else (graph, batch, batch)
-
-
-def _batch(graph: Graph) -> int:
-    """The size of the first axis if all inputs and outputs share it, else 1; recurrent networks may have time first."""
-    if any(op.code in _RECURRENT for op in graph.ops):
-        return 1
-    ends = [graph.tensors[name].shape or () for name in (*graph.inputs, *graph.outputs) if name in graph.tensors]
-    first = {shape[0] for shape in ends if len(shape) > 1}
-    return max(first.pop(), 1) if len(first) == 1 else 1

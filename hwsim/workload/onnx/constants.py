@@ -225,7 +225,8 @@ def tensor_constant(tensor: Any, dtype: str, owner: str, file: FileView, span: A
         return stored_constant(
             shape, dtype, owner, lambda: np.frombuffer(file.read(span.offset, span.size), np.uint8), span.size
         )
-    return stored_constant(shape, dtype, owner, *_fields(tensor, dtype, owner))
+    values, size = _fields(tensor, dtype, owner)
+    return stored_constant(shape, dtype, owner, values if size else None, size)
 
 
 def _fields(tensor: Any, dtype: str, owner: str) -> tuple[Reader, int]:

@@ -72,6 +72,7 @@ class _Reader:
         graph = model.graph
         _check_names(graph)
         self.external: list[str] = []
+        self.absent: list[str] = []
         constants = self.constants(graph)
         operators = [self.operator(index, node) for index, node in enumerate(self.within_limits(graph.node))]
         inputs = [self.describe(value) for value in graph.input if value.name not in constants]
@@ -82,7 +83,7 @@ class _Reader:
         return OnnxFile(
             self.path, f"sha256:{self.data.sha256()}", len(self.data),
             text(f"{model.producer_name} {model.producer_version}".strip()), opsets, in_order, constants, inputs,
-            outputs, value_info, self.external,
+            outputs, value_info, self.external, self.absent,
         )  # fmt: skip
 
     def within_limits(self, nodes: Any) -> Any:
@@ -104,9 +105,11 @@ class _Reader:
             owner = f"initializer {text(tensor.name)!r}"
             if tensor.name in constants:
                 raise InputError("must be given once", path=owner)
-            constants[tensor.name] = self.constant(tensor, owner, self.spans.get(index))
+            constants[tensor.name] = constant = self.constant(tensor, owner, self.spans.get(index))
             if tensor.data_location == 1:
                 self.external.append(text(tensor.name))
+            elif constant.read is None and constant.elements and constant.dtype != "string":
+                self.absent.append(text(tensor.name))
         for sparse in graph.sparse_initializer:
             owner = f"sparse initializer {text(sparse.values.name)!r}"
             constants[sparse.values.name] = self.sparse(sparse, owner)
@@ -138,9 +141,7 @@ class _Reader:
         sizes: list[int | str | None] = []
         for dim in kind.shape.dim:
             if dim.HasField("dim_value"):
-                if dim.dim_value < 0:
-                    raise InputError(f"sizes must not be negative, not {dim.dim_value}", path=owner)
-                sizes.append(dim.dim_value)
+                sizes.append(dim.dim_value if dim.dim_value > 0 else None)  # exporters write -1 and 0 for open sizes
             else:
                 sizes.append(text(dim.dim_param) or None)
         return ValueInfo(value.name, dtype, tuple(sizes))

@@ -38,3 +38,4 @@ class Graph:
     outputs: list[str]
     unknown: dict[str, str]
     warnings: list[Message]
+    opset: int

@@ -11,7 +11,7 @@ from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.onnx.records import OnnxFile, ValueInfo
 
-__all__ = ["Sizes", "input_shapes", "parse_shapes"]
+__all__ = ["Sizes", "input_shapes", "parse_shapes", "times"]
 
 #: A size by the name of a symbolic dimension, or a shape by the name of a tensor.
 Sizes: TypeAlias = Mapping[str, "int | Sequence[int]"]
@@ -91,8 +91,7 @@ def input_shapes(
     notes: list[Message] = []
     for item in file.inputs:
         _default(item, symbol_sizes, shapes, notes)
-    faults = [fault for item in file.inputs for fault in _missing(item, symbol_sizes, shapes)]
-    if faults:
+    if faults := _missing(file, symbol_sizes, shapes):
         raise InputError(faults)
     return (
         {item.name: shapes.get(item.name) or _resolve(item, symbol_sizes) for item in file.inputs},
@@ -100,6 +99,12 @@ def input_shapes(
         {name: shape for name, shape in shapes.items() if name not in inputs},
         notes,
     )
+
+
+def times(file: OnnxFile) -> set[str]:
+    """The inputs whose first axis is no batch by its name."""
+    firsts = {value.name: value.shape[0] for value in file.inputs if value.shape}
+    return {name for name, size in firsts.items() if isinstance(size, str) and _TIME.search(size)}
 
 
 def _all(file: OnnxFile) -> list[ValueInfo]:
@@ -132,27 +137,38 @@ def _default(value: ValueInfo, symbol_sizes: dict[str, int], shapes: dict[str, S
         notes.append(Message("import.default_batch", template, {"input": value.name}))
 
 
-def _missing(value: ValueInfo, symbol_sizes: Mapping[str, int], shapes: Mapping[str, Shape]) -> list[Fault]:
-    owner = f"input {value.name!r}"
-    if value.name in shapes:
-        return []
-    if value.shape is None:
-        if not value.dtype:
+def _missing(file: OnnxFile, symbol_sizes: Mapping[str, int], shapes: Mapping[str, Shape]) -> list[Fault]:
+    """What the user must set: a fault for each input, and one with an option that sets it all."""
+    sizes = dict(symbol_sizes)
+    faults: list[Fault] = []
+    whole: dict[str, str] = {}
+    for value in file.inputs:
+        owner = f"input {value.name!r}"
+        if value.name in shapes:
+            continue
+        if value.shape is None and not value.dtype:
             return [Fault("", owner, "must be a tensor")]
-        return [Fault("", owner, f"has no shape in the file: give it, as --shape {value.name}=1x3x224x224")]
-    if not (axes := _open(value, symbol_sizes)):
-        return []
-    sizes = " x ".join("?" if size is None else str(size) for size in value.shape)
-    names = list(dict.fromkeys(size for axis in axes if isinstance(size := value.shape[axis], str)))
-    whole_ = "x".join(
-        str(size) if isinstance(size, int) else str(symbol_sizes.get(size or "", 1 if not axis else 128))
-        for axis, size in enumerate(value.shape)
-    )
-    ways = [f"--shape {value.name}={whole_}"]
-    if len(names) == len({value.shape[axis] for axis in axes}):
-        ways.insert(0, "--shape " + ",".join(f"{name}={1 if value.shape[0] == name else 128}" for name in names))
-    what = " and ".join(repr(name) for name in names) or "a size without a name"
-    return [Fault("", owner, f"is {sizes}, of which {what} must be given, as {' or '.join(ways)}")]
+        if value.shape is None:
+            faults.append(Fault("", owner, "has no shape in the file, so it must be given"))
+            whole[value.name] = "1x3x224x224" if "float" in value.dtype else "1x128"
+        elif axes := _open(value, symbol_sizes):
+            names = list(dict.fromkeys(size for axis in axes if isinstance(size := value.shape[axis], str)))
+            for name in names:
+                sizes.setdefault(name, 1 if value.shape[0] == name and not _TIME.search(name) else 128)
+            what = " and ".join([*map(repr, names), *(["a size without a name"] if None in value.shape else [])])
+            text = " x ".join("?" if size is None else str(size) for size in value.shape)
+            faults.append(Fault("", owner, f"is {text}, of which {what} must be given"))
+            if None in value.shape:
+                whole[value.name] = "x".join(
+                    str(sizes[size] if isinstance(size, str) else size or (128 if axis else 1))
+                    for axis, size in enumerate(value.shape)
+                )
+    if faults:
+        named = {name: str(size) for name, size in sizes.items() if name not in symbol_sizes}
+        option = ",".join(f"{name}={size}" for name, size in (named | whole).items())
+        last = faults.pop()
+        faults.append(Fault("", last.path, f"{last.message}, as with --shape {option}"))
+    return faults
 
 
 def _resolve(value: ValueInfo, symbol_sizes: Mapping[str, int]) -> Shape:

@@ -45,7 +45,11 @@ class Operator:
 
 @dataclass(eq=False, slots=True)
 class OnnxFile:
-    """The content of a file; `opsets` are versions by domain, `external` the names of constants in other files."""
+    """The content of a file.
+
+    `opsets` are versions by domain; `external` are the names of constants in other files, `absent` of those without
+    values.
+    """
 
     path: str
     digest: str
@@ -58,6 +62,7 @@ class OnnxFile:
     outputs: list[str]
     value_info: dict[str, ValueInfo]
     external: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
 
 def text(raw: str | bytes) -> str:

@@ -18,6 +18,7 @@ from hwsim.workload.onnx.canonical import MS, Op, canonical
 from hwsim.workload.onnx.constant_values import ConstantValues
 from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.graph import Graph, Tensor
+from hwsim.workload.onnx.own_rules import own_outputs
 from hwsim.workload.onnx.records import OnnxFile, text
 from hwsim.workload.onnx.rules import OutputTypes, Rules
 
@@ -91,7 +92,7 @@ class _Inference:
             ops.append(op)
         return Graph(
             ops, self.tensors, self.values.constants, [value.name for value in self.file.inputs], self.file.outputs,
-            self.unknown, self.warnings,
+            self.unknown, self.warnings, self.file.opsets.get("", 1),
         )  # fmt: skip
 
     def operator(self, op: Op) -> None:
@@ -181,6 +182,13 @@ class _Inference:
         first = self.tensors[op.inputs[0]].shape if op.input(0) in self.tensors else None
         if op.code in _KEPT and first is not None:
             return {out: (first, "")}, ""
+        if op.code == "Dropout" and first is not None:
+            return dict.fromkeys(filter(None, op.outputs), (first, "")), ""
+        if op.code in ("GreaterOrEqual", "LessOrEqual") and first is not None and op.input(1) in self.tensors:
+            try:
+                return {out: (np.broadcast_shapes(first, self.tensors[op.inputs[1]].shape or ()), "bool")}, ""
+            except ValueError:
+                return {}, "its inputs do not fit each other"
         if op.code == "Split" and first is not None:
             return self.of_split(op, first)
         if op.code == "LayerNormalization" and first is not None:
@@ -191,8 +199,9 @@ class _Inference:
             return {name: (shape, "") for name, shape in zip(op.outputs, (first, ones, ones))}, ""
         if op.code == "If":
             return self.of_branch(op), "it is made by a subgraph"
-        if (shape := self.own(op)) is not None:
-            return {out: (shape, "")}, ""
+        shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
+        if shapes and (own := own_outputs(op, shapes)) is not None:
+            return dict(own), ""
         return self.rules.infer(op, self.tensors, self.small)
 
     def small(self, name: str) -> tuple[Array | None, str]:
@@ -216,21 +225,6 @@ class _Inference:
             raise InputError(f"its parts must be {count}, of {shape[axis]} together, not {sizes}", path=str(op))
         parts = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
         return {name: (part, "") for name, part in zip(op.outputs, parts)}, ""
-
-    def own(self, op: Op) -> Shape | None:
-        """The output shape of operators that ONNX has no rule for."""
-        shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
-        if op.code == f"{MS}FusedMatMul" and len(shapes) == 2 and min(map(len, shapes)) > 1:
-            left, right = (
-                (*shape[:-2], shape[-1], shape[-2]) if op.options.get(key) else shape
-                for shape, key in zip(shapes, ("transA", "transB"))
-            )
-            return (*np.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
-        if op.code == f"{MS}MatMulNBits" and shapes and shapes[0]:
-            return (*shapes[0][:-1], int(op.options.get("N", 0)))
-        if op.code == f"{MS}Attention" and len(shapes) > 1 and len(shapes[0]) == 3 and len(shapes[1]) == 2:
-            return (*shapes[0][:2], shapes[1][1] // 3)
-        return None
 
     def of_branch(self, op: Op) -> OutputTypes:
         """The outputs of an If, by its first subgraph."""

@@ -47,11 +47,11 @@ def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
     return {"stride": strides, "dilation": dilations, "pad": pads}
 
 
-def convolution(c: Converter, op: Op, name: str) -> Layer:
-    shape = window_weights(c, op, (3, 4))
-    image, rank = c.image(c.input_tensor(op, 0)), len(shape) - 2
-    if len(c.input_tensor(op, 0).shape or ()) != len(shape):
+def convolution(c: Converter, op: Op, name: str) -> Layer | None:
+    shape, full = window_weights(c, op, (3, 4)), c.input_tensor(op, 0).shape or ()
+    if len(full) != len(shape):
         raise InputError(f"weights must have as many axes as what they are used on, not {len(shape)}")
+    image, rank = c.image(c.input_tensor(op, 0)) | {"c": full[1]}, len(shape) - 2
     k, per_group = shape[:2]
     r, s = (1, shape[2]) if rank == 1 else shape[2:]
     groups = int(op.options.get("group", 1))
@@ -67,13 +67,33 @@ def convolution(c: Converter, op: Op, name: str) -> Layer:
         "activation": op.activation,
     }
     window = _window(op, image, r, s, rank)
-    return c.check_output(op, Conv2d(name, **image, **options, **window, **dead, **c.types(op, c.constant(op, 1))))
+    if full[0] > 1:
+        image, window = _stack(full[0], image, window, r)
+    layer = c.check_output(op, Conv2d(name, **image, **options, **window, **dead, **c.types(op, c.constant(op, 1))))
+    if math.prod(full) == math.prod(layer.input.shape):
+        return layer
+    source, between = c.input_tensor(op, 0), c.between(op, "images", layer.input.shape, c.input_tensor(op, 0).dtype)
+    spec, label = c.spec(source), c.unique(f"{name}_stack")
+    move = DataMovement(label, type="pad", shape=c.shape(source), to=layer.input.shape, input=spec, output=spec)
+    c.row(move, [source.name], between)
+    c.row(layer, [between], c.output(op).name)
+    return None
+
+
+def _stack(count: int, image: Values, window: Values, r: int) -> tuple[Values, Values]:
+    """Several images, one below the other: as many rows, with those of their padding, as the window takes."""
+    (top, left, bottom, right), step = window["pad"], window["stride"][0]
+    reach = (r - 1) * window["dilation"][0] + 1
+    rows = max((image["h"] + top + bottom - reach) // step + 1, 0)
+    return image | {"h": (count * rows - 1) * step + reach}, window | {"pad": (0, left, 0, right)}
 
 
 def transposed_convolution(c: Converter, op: Op, name: str) -> None:
     """A transposed convolution: a product with all filters and a col2im sum."""
     shape = window_weights(c, op, (3, 4))
-    image, taps = c.image(c.input_tensor(op, 0)), math.prod(shape[2:])
+    full, taps = c.input_tensor(op, 0).shape or (), math.prod(shape[2:])
+    image = c.image(c.input_tensor(op, 0))
+    image |= {"c": full[1], "h": full[0] * image["h"]}
     channels_in, per_group = shape[:2]
     groups = int(op.options.get("group", 1))
     if channels_in != image["c"] or groups < 1 or channels_in % groups:
