@@ -319,6 +319,20 @@ def test_a_batch_is_told(tmp_path):
     assert str(found.notes[0]).endswith("a batch of 16 images; counts are per image: run it with --batch 16")
 
 
+@pytest.mark.parametrize("word", ["True", "true", "TRUE"])
+def test_words_of_older_yaml(tmp_path, word):
+    assert read(tmp_path, GEMM.replace("read_write: true", f"read-write: {word}")).workload.macs == 31 * 127 * 257
+
+
+def test_without_a_mapping_one_is_searched(tmp_path):
+    """32 filters on an array of 14 x 12: more than a third of the MACs are in use."""
+    paths = write_design(tmp_path, "eyeriss_like", False)
+    found = read_files([path for path in paths if path.stem != "map"])
+    (tmp_path / "machine.yaml").write_text(yaml.safe_dump(found.machine))
+    plan = hwsim.load_machine(tmp_path / "machine.yaml").plan(found.workload)
+    assert plan["layer"].compute_cycles < 3 * 10838016 / 168
+
+
 def test_ragged_factors(tmp_path):
     """P of 16 as four rounds of 5, the last of one: 'for P by 5' leaves one."""
     paths = write_design(tmp_path, "01-model-conv1d-2level/os", True)

@@ -133,7 +133,7 @@ def _nodes(source: Source, nodes: Any, path: Path_, scope: _Scope) -> Iterator[_
                 raise source.fault(here, "!Pipelined is not modeled")
             yield from _nodes(source, node.get("nodes"), (*here, "nodes"), scope)
             continue
-        if tag == "Nothing" or node.get("enabled") is False:
+        if tag == "Nothing" or str(node.get("enabled")).lower() == "false":
             continue
         if tag not in ("Component", "Container", "ArrayContainer"):
             raise source.fault(here, f"must be a component, a container or parallel nodes, not {tag!r}")
@@ -173,7 +173,7 @@ def _subtrees(source: Source, trees: Any, path: Path_, attributes: dict[str, Any
         for place, local in enumerate(source.items(tree.get("local") or [], (*here, "local"))):
             spot = (*here, "local", place)
             node = source.mapping(local, spot)
-            if node.get("enabled") is False:
+            if str(node.get("enabled")).lower() == "false":
                 continue
             name, several = _split(source.text(node.get("name"), (*spot, "name")))
             inside = own | source.mapping(node.get("attributes") or {}, (*spot, "attributes"))

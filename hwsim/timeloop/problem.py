@@ -135,7 +135,7 @@ def _spaces(source: Source, shape: dict[str, Any], dims: list[str], coefficients
                 factor = 1 if len(words) == 1 else coefficients.get(words[1], words[1])
                 terms.append((words[0], source.integer(factor, here)))
             axes.append(tuple(terms))
-        yield _Space(name, tuple(axes), any(entry.get(word) is True for word in _WRITE))
+        yield _Space(name, tuple(axes), any(str(entry.get(word)).lower() == "true" for word in _WRITE))
 
 
 def _layer(title: str, inputs: list[_Space], output: _Space, sizes: dict[str, int], dtype: str) -> Problem:
