@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -328,7 +329,7 @@ def test_without_a_mapping_one_is_searched(tmp_path):
     """32 filters on an array of 14 x 12: more than a third of the MACs are in use."""
     paths = write_design(tmp_path, "eyeriss_like", False)
     found = read_files([path for path in paths if path.stem != "map"])
-    (tmp_path / "machine.yaml").write_text(yaml.safe_dump(found.machine))
+    (tmp_path / "machine.yaml").write_text(yaml.safe_dump(found.machine, sort_keys=False))
     plan = hwsim.load_machine(tmp_path / "machine.yaml").plan(found.workload)
     assert plan["layer"].compute_cycles < 3 * 10838016 / 168
 
@@ -481,3 +482,23 @@ def test_where_the_output_goes(capsys, tmp_path):
     code, _, err = run(capsys, "import", paths[0], "model.onnx", "-o", "-")
     assert code == 2
     assert "only .yaml files of Timeloop can be several" in err
+
+
+def test_a_mapping_may_be_that_of_a_pattern(tmp_path):
+    """The nest of a layer's own name comes before that of a pattern; a fault names both."""
+    paths = write_design(tmp_path, "02-model-conv1d+oc-2level/tiling", False)
+    found = read_files(paths)
+    (layer,), machine = found.workload, dict(found.machine)
+    nest = machine["mappings"].pop("layer")
+    network = hwsim.Workload("net", [replace(layer, name=name) for name in ("a1", "a2", "b1")], graph=False)
+
+    def plan(mappings):
+        (tmp_path / "m.yaml").write_text(yaml.safe_dump(machine | {"mappings": mappings}, sort_keys=False))
+        return hwsim.load_machine(tmp_path / "m.yaml").plan(network)
+
+    other = [line.replace("K by 2", "K by 8") for line in nest]
+    planned = plan({"a*": nest, "a2": other, "b?": [*nest]})
+    assert [planned[name].mapping.lines() for name in network.names] == [nest, other, nest]
+    assert "no such layer" not in str(hwsim.simulate(planned).messages)
+    with pytest.raises(InputError, match=r"mappings.a\*: a1: node 2: 'for K by 64': the tile must be at least 1"):
+        plan({"a*": [line.replace("K by 2", "K by 64") for line in nest]})["a1"]
