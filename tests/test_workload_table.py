@@ -96,6 +96,14 @@ def test_scale_sim_reads_convolutions_by_place():
     assert net["a"] == Conv2d("a", c=1, h=700, w=161, k=32, r=20, s=5, stride=2, pad=(0, 0, 0, 0), bias=False)
 
 
+def test_scale_sim_batch_size():
+    """So many images by the same filters."""
+    layer = read(SCALE_CONV.splitlines()[0] + "Batch size,\na, 31, 30, 3, 5, 7, 11, 2, 13,\n")["a"]
+    one = Conv2d("a", c=7, h=31, w=30, k=11, r=3, s=5, stride=2, pad=(0, 0, 0, 1))
+    assert (layer.macs, layer.weights, layer.inputs) == (13 * one.macs, one.weights, 13 * one.inputs)
+    assert layer.output.shape == (11, 13, 15, 14)
+
+
 def test_scale_sim_depthwise():
     """A name with DP is run channel by channel."""
     layer = read(SCALE_CONV.splitlines()[0] + "\nDP1, 31, 31, 3, 3, 7, 1, 1,\n")["DP1"]
@@ -196,10 +204,7 @@ def test_scale_sim_sparsity():
         ("Layer,M,N,K,\na,1,2,3,x,\n", ["t.csv:2: column 5 must be a sparsity N:M, not 'x'; its header names none"]),
         ("tile,M,N,K\n1,2,3\n", ["t.csv:2: k must be given"]),
         ("M,tile,N,K\n1,2,3,4\n", ["t.csv:1: columns before m, n and k must be a name, not 'tile'"]),
-        (
-            SCALE_CONV.splitlines()[0] + "Batch size,\na,8,8,3,3,4,8,1,16,\n",
-            ["t.csv:2: batch size must be 1, not 16: counts are per inference; run it with --batch 16"],
-        ),
+        (SCALE_CONV.splitlines()[0] + "Batch size,\na,8,8,3,3,4,8,1,0,\n", ["t.csv:2: a: d must be .*"]),
         ('name,C,K\n"a,3,4\n', ["t.csv:3: must be CSV: unexpected end of data"]),
     ],
 )

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from hwsim.errors import InputError, excerpt
 from hwsim.workload.layer import Layer
-from hwsim.workload.layers import BatchedMatmul, Conv2d, Gemm
+from hwsim.workload.layers import BatchedMatmul, Conv2d, Conv3d, Gemm
 from hwsim.workload.row import Row
 from hwsim.workload.sheet import SheetLine
 from hwsim.workload.tensor import TensorLike
@@ -106,33 +106,23 @@ class Topology(_Form):
         return any(_word(column).startswith(("ifmap", "filter", "numfilter")) for column in columns)
 
     def layer(self, line: SheetLine) -> Layer:
-        """The layer of a line."""
+        """The layer of a line; a batch is the slices of a convolution whose filters have one."""
         row = self.row(line)
-        if (batch := row.integer("batch size", 1)) != 1:
-            raise InputError(
-                f"batch size must be 1, not {batch}: counts are per inference; run it with --batch {batch}"
-            )
         square = row.integer("strides") if "strides" in self.columns else None
-        strides = tuple(row.integer(f"stride {side}", square) for side in ("height", "width"))
+        stride = tuple(row.integer(f"stride {side}", square) for side in ("height", "width"))
         h, w, r, s, c, k = (row.integer(column) for column in _PLACES[1:7])
-        name = row.text("layer name")
-        depthwise = "DP" in name
-        below, right = _overhang(h, r, max(strides[0], 1)), _overhang(w, s, max(strides[1], 1))
+        name, batch, weight = row.text("layer name"), row.integer("batch size", 1), _sparse(row)
+        groups = c if (depthwise := "DP" in name) else 1
+        below, right = _overhang(h, r, max(stride[0], 1)), _overhang(w, s, max(stride[1], 1))
+        if batch != 1:
+            return Conv3d(
+                name, c=c, d=batch, h=h, w=w, k=groups * k, t=1, r=r, s=s, stride=(1, *stride),
+                pad=(0, 0, 0, 0, below, right), groups=groups, bias=False, weight=weight,
+            )  # fmt: skip
         return Conv2d(
-            name,
-            c=c,
-            h=h,
-            w=w,
-            k=c * k if depthwise else k,
-            r=r,
-            s=s,
-            stride=strides,
-            pad=(0, 0, below, right),
-            groups=c if depthwise else 1,
-            depthwise=depthwise,
-            bias=False,
-            weight=_sparse(row),
-        )
+            name, c=c, h=h, w=w, k=groups * k, r=r, s=s, stride=stride, pad=(0, 0, below, right), groups=groups,
+            depthwise=depthwise, bias=False, weight=weight,
+        )  # fmt: skip
 
 
 class GemmTable(_Form):
