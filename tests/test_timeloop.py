@@ -314,6 +314,17 @@ def test_a_base_may_be_among_the_files(tmp_path):
     assert found.workload.macs == 3 * 7 * 31 * 5
 
 
+def test_densities_and_what_a_problem_holds_beside(tmp_path):
+    instance = "{M: 31, N: 127, K: 257, densities: {A: 0.5, B: {distribution: hypergeometric, density: 0.25}}}"
+    text = GEMM.replace("{M: 31, N: 127, K: 257}", instance) + "  histograms: {A: [0, 1]}\n"
+    found = read(tmp_path, text)
+    (layer,) = found.workload
+    assert (layer.input.density, layer.weight.density, layer.output.density) == (0.5, 0.25, 1)
+    assert [str(note) for note in found.notes] == ["not modeled, and without effect: problem.histograms"]
+    with pytest.raises(InputError, match=r"problem.instance.densities.C: 'C' is not a data space"):
+        read(tmp_path, text.replace("{A: 0.5", "{C: 0.5"))
+
+
 def test_a_batch_is_told(tmp_path):
     found = read(tmp_path, problem(EYERISS | {"N": 16}))
     assert found.workload.macs == 3 * 32 * 9 * 112**2

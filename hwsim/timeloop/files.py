@@ -21,6 +21,7 @@ __all__ = ["Imported", "read_files"]
 
 _PARTS = ("problem", "architecture", "mapping", "ERT", "ERT_summary")
 _REFUSED = {"sparse_optimizations": "sparse optimizations change the counts and are not modeled"}
+_PROBLEM = ("shape", "instance", "version", "name", "dnn_name", "notes", "description")
 _TENSORS = {"Inputs": "ifmap", "Weights": "weight", "Outputs": "ofmap"}
 _MOST = 2000
 
@@ -56,6 +57,10 @@ def read_files(paths: Sequence[Path], name: str = "") -> Imported:
                 raise source.fault((key,), _REFUSED[key])
             if key in parts:
                 parts[key].append(source)
+                if key == "problem":
+                    left += [
+                        f"problem.{word}" for word in source.mapping(source.data[key], (key,)) if word not in _PROBLEM
+                    ]
             elif source.data[key] and not key.endswith("ignore") and key != "dumped_by_timeloop_front_end":
                 left.append(key)
     parts["ERT"] = parts["ERT"] or parts["ERT_summary"]

@@ -8,7 +8,7 @@ weights and output a filter (N), in ifmap and weights a channel (K), in ifmap an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -93,7 +93,8 @@ def read_problem(source: Source, name: str, dtype: str = "int8") -> Problem:
         )
     title = str(problem.get("name") or shape.get("name") or name)
     try:
-        return _layer(title, inputs, outputs[0], sizes, dtype)
+        found = _layer(title, inputs, outputs[0], sizes, dtype)
+        return replace(found, layer=_sparse(source, instance, found))
     except InputError as error:
         raise InputError(
             [
@@ -101,6 +102,19 @@ def read_problem(source: Source, name: str, dtype: str = "int8") -> Problem:
                 for fault in error.faults
             ]
         ) from None
+
+
+def _sparse(source: Source, instance: dict[str, Any], found: Problem) -> Layer:
+    """The layer with the densities of the instance; of a distribution, its mean."""
+    path = ("problem", "instance", "densities")
+    tensors = {"ifmap": "input", "weight": "weight", "ofmap": "output"}
+    shares: dict[str, dict[str, float]] = {}
+    for name, value in source.mapping(instance.get("densities") or {}, path).items():
+        if name not in found.tensors:
+            raise source.fault((*path, name), f"{name!r} is not a data space{nearest(name, found.tensors)}")
+        share = value.get("density") if isinstance(value, dict) else value
+        shares[tensors[found.tensors[name]]] = {"density": source.number(share, (*path, name))}
+    return found.layer.with_tensors(**shares) if shares else found.layer
 
 
 def _coefficients(source: Source, shape: dict[str, Any], instance: dict[str, Any]) -> dict[str, int]:
