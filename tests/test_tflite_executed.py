@@ -312,3 +312,56 @@ def test_images_that_are_no_batch_are_rows_of_one_stored_array(tmp_path):
     assert model.workload.macs == int(runs.get_tensor(7).sum())
     assert model.workload.weights == 5 * 27
     assert model.workload.graph
+
+
+def branch(size, layers):
+    """A subgraph of dense layers of `size`, with the weights that it stores."""
+    tensors, operators = [floats(1, size)], []
+    for _ in range(layers):
+        tensors += [ones(size, size), floats(1, size)]
+        last = len(tensors) - 1
+        operators.append(Op("FULLY_CONNECTED", [last - 2, last - 1, -1], [last], "FullyConnectedOptions", PLAIN))
+    return tensors, operators, [0], [len(tensors) - 1]
+
+
+def test_the_costlier_branch_is_counted(tmp_path):
+    """A condition chooses between one layer and three, after a layer of the network."""
+    tensors = [floats(1, 31), ones(31, 31), floats(1, 31), T((1,), "BOOL", np.ones(1, np.bool_), scale=None)]
+    tensors += [floats(1, 31)]
+    operators = [
+        Op("FULLY_CONNECTED", [0, 1, -1], [2], "FullyConnectedOptions", PLAIN),
+        Op("IF", [3, 2], [4], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}),
+    ]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, operators, [0], [4], others=[branch(31, 1), branch(31, 3)]))
+    runs = interpreter(path)
+    runs.allocate_tensors()
+    runs.set_tensor(0, np.ones((1, 31), np.float32))
+    runs.invoke()
+    model = read_model(path)
+    assert model.workload.macs == model.workload.weights == 4 * 31 * 31
+    assert model.workload.graph
+    assert [warning.code for warning in model.warnings] == ["import.branch"]
+
+
+def test_one_trip_of_a_loop_is_counted(tmp_path):
+    condition = [floats(1, 31), T((1,), "BOOL", np.zeros(1, np.bool_), scale=None)], [], [0], [1]
+    operators = [Op("WHILE", [0], [1], "WhileOptions", {"CondSubgraphIndex": 1, "BodySubgraphIndex": 2})]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build([floats(1, 31), floats(1, 31)], operators, [0], [1], others=[condition, branch(31, 2)]))
+    model = read_model(path)
+    assert model.workload.macs == 2 * 31 * 31
+    assert [warning.code for warning in model.warnings] == ["import.loop"]
+
+
+def test_subgraphs_that_run_each_other_end(tmp_path):
+    """Each branch runs the other: what is too deep stays a row of its own, and the file is read in no time."""
+    choose = Op("IF", [0, 1], [2], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 1})
+    tensors = [T((1,), "BOOL", np.ones(1, np.bool_), scale=None), floats(1, 31), floats(1, 31)]
+    inner = tensors, [choose, Op("IF", [0, 2], [3], choose.kind, choose.options)], [1], [3]
+    tensors_in = [*tensors, floats(1, 31)]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, [choose], [1], [2], others=[(tensors_in, *inner[1:])]))
+    model = read_model(path)
+    assert model.workload.macs == 0
+    assert "import.opaque" in {warning.code for warning in model.warnings}

@@ -23,6 +23,7 @@ from hwsim.workload.tflite.arena_requests import arena_requests
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS, one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.subgraphs import inlined
 
 __all__ = ["Converter", "Maker", "Values"]
 
@@ -58,7 +59,10 @@ class Converter(Builder[int]):
 
     def __init__(self, file: TfliteFile, makers: Mapping[str, Maker]) -> None:
         super().__init__(file.inputs)
-        self.file, self.whole, self.makers = file, file, makers
+        self.whole, self.makers = file, makers
+        file, notes = inlined(file)
+        self.file = file
+        self.warnings.extend(notes)
         self.tensors = list(file.tensors)
         self.layers: dict[int, str] = {}
         written = {index for op in file.operators for index in op.outputs} | set(file.inputs)
@@ -72,6 +76,7 @@ class Converter(Builder[int]):
         self.used = read | set(file.outputs)
         self._fold()
         self.file, notes = one_input(file, self.constants)
+        self.batched = self.file is not file
         self.warnings.extend(notes)
         self.tensors = list(self.file.tensors)
         self.shared = self._shared()
@@ -85,12 +90,9 @@ class Converter(Builder[int]):
             self.dead = dead_channels(self.file, self.constants)
             for op in self.file.operators:
                 self._operator(op)
-        if self.file.subgraphs > 1:
-            template = "the first of {subgraphs} subgraphs is read; the others are not counted"
-            self.warn("subgraphs", template, subgraphs=self.file.subgraphs)
         source = f"{name}.tflite, {self.file.bytes} bytes"
         shapes = [self.shape(self.tensors[index]) for index in self.file.inputs]
-        requests = self.requests if self.file is self.whole else None
+        requests = self.requests if not self.batched else None
         return self.network(name, shapes, source=source, digest=self.file.digest, requests=requests)
 
     @cached_property
