@@ -203,7 +203,7 @@ def compare(
     machines = [_machine(item, shared) for item in names_of["machine"]]
     sizes = shapes_of(shapes)
     workloads = [
-        hwsim.load_workload(name, shape=sizes if name.lower().endswith(".onnx") else None)
+        hwsim.load_workload(name, shape=sizes if name.lower().endswith((".onnx", ".tflite")) else None)
         for name in names_of["workload"]
     ]
     reports = [read_entry(path) for path in names_of["report"]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,13 +15,15 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.layers import DataMovement
+from hwsim.workload.layers import Concat, DataMovement
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.arena_requests import arena_requests
+from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS, one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.subgraphs import inlined
 
 __all__ = ["Converter", "Maker", "Values"]
 
@@ -28,7 +32,7 @@ Values: TypeAlias = dict[str, Any]
 Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer | None]"
 
 #: Operators whose faults are errors; others become opaque layers.
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE")
 
 #: Prefix of a layer's name, if it is not the operator's own name.
 _SHORT = {
@@ -37,11 +41,12 @@ _SHORT = {
 }  # fmt: skip
 #: Operators whose constants are weights.
 _READS_WEIGHTS = {
-    *_WEIGHTED, "CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP", "SVDF",
+    *_WEIGHTED, "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP", "SVDF",
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN",
     "BIDIRECTIONAL_SEQUENCE_RNN", "RNN", "LSTM",
 }  # fmt: skip
 _LONGEST = 80
+_MOST_IMAGES = 64
 #: A network that Vela compiled for an Ethos-U is one custom operator.
 _COMPILED = "ethos-u"
 
@@ -54,21 +59,29 @@ class Converter(Builder[int]):
 
     def __init__(self, file: TfliteFile, makers: Mapping[str, Maker]) -> None:
         super().__init__(file.inputs)
-        self.file, self.makers = file, makers
+        self.whole, self.makers = file, makers
+        file, notes = inlined(file)
+        self.file = file
+        self.warnings.extend(notes)
+        self.tensors = list(file.tensors)
         self.layers: dict[int, str] = {}
         written = {index for op in file.operators for index in op.outputs} | set(file.inputs)
         self.constants = {
             t.index: t for t in file.tensors if t.data is not None or t.variable or t.index not in written
         }
         self.shapes: dict[str, Shape] = {}
+        self.formats: dict[str, TensorSpec] = {}
+        self.weight_specs: dict[int, TensorSpec] = {}
         read = {index for op in file.operators for index in op.inputs}
         self.used = read | set(file.outputs)
-        self.batch = self._batch()
-        self.batched = {t.index for t in file.tensors if len(t.shape) > 1 and t.shape[0] == self.batch}
         self._fold()
+        self.file, notes = one_input(file, self.constants)
+        self.batched = self.file is not file
+        self.warnings.extend(notes)
+        self.tensors = list(self.file.tensors)
         self.shared = self._shared()
         if len(file.inputs) == 1:
-            self.shapes[INPUT] = self.shape(file.tensors[file.inputs[0]])
+            self.shapes[INPUT] = self.shape(self.file.tensors[file.inputs[0]])
         self.dead: Mapping[int, Mask] = {}
 
     def workload(self, name: str) -> Workload:
@@ -77,40 +90,37 @@ class Converter(Builder[int]):
             self.dead = dead_channels(self.file, self.constants)
             for op in self.file.operators:
                 self._operator(op)
-        if self.batch > 1:
-            self.warn("batch", "the file has a batch of {batch}; the layers are those of one input", batch=self.batch)
-        if self.file.subgraphs > 1:
-            template = "the first of {subgraphs} subgraphs is read; the others are not counted"
-            self.warn("subgraphs", template, subgraphs=self.file.subgraphs)
         source = f"{name}.tflite, {self.file.bytes} bytes"
-        shapes = [self.shape(self.file.tensors[index]) for index in self.file.inputs]
-        requests = self.requests() if self.batch == 1 else None
+        shapes = [self.shape(self.tensors[index]) for index in self.file.inputs]
+        requests = self.requests if not self.batched else None
         return self.network(name, shapes, source=source, digest=self.file.digest, requests=requests)
 
+    @cached_property
     def requests(self) -> ArenaRequests:
         """What the file asks of the arena of TensorFlow Lite Micro."""
         by_name = {node.layer.name: node.layer for node in self.nodes}
         return arena_requests(
-            self.file, {index: by_name[name] for index, name in self.layers.items() if name in by_name}
+            self.whole, {index: by_name[name] for index, name in self.layers.items() if name in by_name}
         )
 
-    def _batch(self) -> int:
-        """The size of the first axis if all inputs and outputs share it, else 1."""
-        ends = [self.file.tensors[index].shape for index in (*self.file.inputs, *self.file.outputs)]
-        first = {shape[0] for shape in ends if len(shape) > 1}
-        return max(first.pop(), 1) if len(first) == 1 else 1
-
     def _fold(self) -> None:
-        """Fold operators on constants: TFLite runs them once, when the model is loaded."""
+        """Fold operators on constants: TFLite runs them once, when the model is loaded.
+
+        Shapes are constants too, with what is computed of them.
+        """
+        of_shapes: set[int] = set()
         for op in self.file.operators:
-            if any(index >= 0 and index not in self.constants for index in op.inputs):
+            is_shape = op.code in SHAPE_OPERATORS and not op.custom
+            if not is_shape and any(index >= 0 and index not in self.constants for index in op.inputs):
                 continue
             for place, index in enumerate(op.outputs):
-                tensor = self.file.tensors[index]
+                tensor = self.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
                 self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
-            if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
+            if is_shape or of_shapes & {*op.inputs}:
+                of_shapes.update(op.outputs)
+            elif op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
                 self._left_out(op, "constant", "reads constants alone")
 
     def _shared(self) -> dict[int, str]:
@@ -128,7 +138,7 @@ class Converter(Builder[int]):
 
     def _operator(self, op: Operator) -> None:
         operands = self.operands(op)
-        if not operands:
+        if not operands or (op.outputs and all(index in self.constants for index in op.outputs)):
             return
         if not op.outputs:
             self._left_out(op, "no_output", "writes no tensor")
@@ -147,7 +157,7 @@ class Converter(Builder[int]):
             if index not in self.used:
                 self.producers[index] = name
             elif index not in self.producers:
-                out, first = self.file.tensors[index], operands[0]
+                out, first = self.tensors[index], operands[0]
                 shapes = self.shape(first), self.shape(out)
                 self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(out))
 
@@ -160,7 +170,7 @@ class Converter(Builder[int]):
             shape = self.shapes.get(producer)
             if shape is not None and place < len(layer.operands) and not layer.accepts(shape, place):
                 inputs = self._view(layer, inputs, place)
-        self.shapes[layer.name] = layer.output.shape
+        self.shapes[layer.name], self.formats[layer.name] = layer.output.shape, layer.output.spec
         return self.put(layer, inputs, *tensors)
 
     def _view(self, layer: Layer, inputs: Sequence[str], place: int) -> Sequence[str]:
@@ -171,9 +181,9 @@ class Converter(Builder[int]):
             return inputs
         name = f"{layer.name}_view{place or ''}"
         if producer == INPUT:
-            spec = self.spec(self.file.tensors[self.file.inputs[0]])
+            spec = self.spec(self.tensors[self.file.inputs[0]])
         else:
-            spec = next(node.layer.output.spec for node in self.nodes if node.layer.name == producer)
+            spec = self.formats[producer]
         self.put(DataMovement(name, shape=shape, to=to, input=spec, output=spec), (producer,))
         return [*inputs[:place], name, *inputs[place + 1 :]]
 
@@ -196,7 +206,7 @@ class Converter(Builder[int]):
         self.opaque_warning(name, op.code, why)
         read = (self.constants[i] for i in dict.fromkeys(op.inputs) if i in self.constants)
         constants = [tensor for tensor in read if tensor.data is not None]
-        out = self.file.tensors[op.outputs[0]]
+        out = self.tensors[op.outputs[0]]
         return self.opaque(
             name,
             name.rpartition("_")[0],
@@ -205,17 +215,49 @@ class Converter(Builder[int]):
             [(tensor.elements, self.spec(tensor)) for tensor in constants],
         )
 
+    def each_image(self, make: Maker, op: Operator, name: str, at: int = 0) -> Layer | None:
+        """The rows of an operator on images: of several that are no batch, those of each, of one stored array."""
+        source, out = self.input_tensor(op, at), self.tensors[op.outputs[0]]
+        count = source.shape[0] if len(source.shape) == len(out.shape) == 4 else 1
+        if count == 1 or out.shape[0] != count or source.index in self.constants:
+            return make(self, op, name)
+        if count > _MOST_IMAGES:
+            raise UnmodeledError(f"it reads {count} images that are no batch")
+        weights = self.constant(op, 1)
+        if weights is not None:
+            self.shared.setdefault(weights.buffer, f"{weights.name[:_LONGEST] or 'array'} {weights.buffer}")
+        producer, whole, spec = self.producers[source.index], self.shape(source), self.spec(source)
+        for tensor in (source, out):
+            self.tensors[tensor.index] = replace(tensor, shape=(1, *tensor.shape[1:]))
+        to, rows = self.shape(self.tensors[source.index]), []
+        try:
+            for place in range(count):
+                part = f"{name}_{place}"
+                cut = DataMovement(f"{part}_image", type="slice", shape=whole, to=to, input=spec, output=spec)
+                self.producers[source.index] = self.row(cut, [producer])
+                layer = make(self, op, part)
+                if layer is not None:
+                    self.row(layer, [cut.name], out.index)
+                rows.append(self.producers[out.index])
+        finally:
+            self.tensors[source.index], self.tensors[out.index] = source, out
+            self.producers[source.index] = producer
+        shape, spec = self.shapes[rows[0]], self.formats[rows[0]]
+        parts = (1,) * count
+        self.row(Concat(name, before=(), parts=parts, rest=shape, input=spec, output=spec), rows, out.index)
+        return None
+
     # Queries of the makers about an operator's tensors.
 
     def operands(self, op: Operator) -> list[Tensor]:
         """The inputs that are produced by another operator or are inputs of the network."""
-        return [self.file.tensors[i] for i in op.inputs if i >= 0 and i not in self.constants]
+        return [self.tensors[i] for i in op.inputs if i >= 0 and i not in self.constants]
 
     def input_tensor(self, op: Operator, place: int) -> Tensor:
         """The input at `place`."""
         if place >= len(op.inputs) or op.inputs[place] < 0:
             raise InputError(f"must have input {place}, and has {len(op.inputs)}")
-        return self.file.tensors[op.inputs[place]]
+        return self.tensors[op.inputs[place]]
 
     def constant(self, op: Operator, place: int) -> Tensor | None:
         """The constant at `place`: None if there is none."""
@@ -231,34 +273,41 @@ class Converter(Builder[int]):
         return tensor
 
     def shape(self, tensor: Tensor) -> Shape:
-        """A tensor's shape without the batch, channels first."""
+        """A tensor's shape without the first axis, if that is of size 1, and with the channels of an image first."""
         return tuple(tensor.shape[axis] if axis >= 0 else 1 for axis in self.axes(tensor)) or (1,)
 
     def last_axis_shape(self, tensor: Tensor) -> Shape:
-        """A tensor's shape without the batch, in the order of the file."""
+        """A tensor's shape without the first axis, if that is of size 1, in the order of the file."""
         return tensor.shape[1:] if self.strips(tensor) and len(tensor.shape) > 2 else self.shape(tensor)
 
     def strips(self, tensor: Tensor) -> bool:
-        """Whether the first axis of a tensor is the batch."""
-        return len(tensor.shape) > 1 and tensor.shape[0] == self.batch
+        """Whether the first axis of a tensor is the batch: one input, or one of the batch of the file."""
+        return len(tensor.shape) > 1 and tensor.shape[0] == 1
 
     def axes(self, tensor: Tensor) -> tuple[int, ...]:
         """The tensor's axis for each axis of the layer's shape; -1 is an axis of size 1 in place of the batch."""
         rank = len(tensor.shape)
         if not self.strips(tensor):
             return tuple(range(rank))
-        return {2: (-1, 1), 4: (3, 1, 2)}.get(rank, tuple(range(1, rank)))
+        return {2: (-1, 1), 4: (3, 1, 2), 5: (4, 1, 2, 3)}.get(rank, tuple(range(1, rank)))
 
     def is_image(self, tensor: Tensor) -> bool:
-        """Whether a tensor is an image for each of the batch."""
-        return len(tensor.shape) == 4 and tensor.shape[0] == self.batch
+        """Whether a tensor is one image."""
+        return len(tensor.shape) == 4 and tensor.shape[0] == 1
 
     def image(self, op: Operator, place: int = 0) -> Values:
         """c, h and w of an operator's input."""
         tensor = self.input_tensor(op, place)
         if not self.is_image(tensor):
-            raise UnmodeledError(f"it reads {tensor.shape}, not images in the batch of the network")
+            raise UnmodeledError(f"it reads {' x '.join(map(str, tensor.shape))}, not one image")
         return dict(zip(("h", "w", "c"), tensor.shape[1:]))
+
+    def volume(self, op: Operator, place: int = 0) -> Values:
+        """c, d, h and w of an operator's input."""
+        tensor = self.input_tensor(op, place)
+        if len(tensor.shape) != 5 or tensor.shape[0] != 1:
+            raise UnmodeledError(f"it reads {' x '.join(map(str, tensor.shape))}, not one volume")
+        return dict(zip(("d", "h", "w", "c"), tensor.shape[1:]))
 
     def spec(self, tensor: Tensor) -> TensorSpec:
         """A tensor's number format."""
@@ -268,7 +317,7 @@ class Converter(Builder[int]):
 
     def types(self, op: Operator, weights: Tensor | None = None) -> Values:
         """The number formats of a layer's tensors; that of weights has their density."""
-        output = self.file.tensors[op.outputs[0]]
+        output = self.tensors[op.outputs[0]]
         types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
             types["weight"] = self.weight_spec(weights)
@@ -276,6 +325,11 @@ class Converter(Builder[int]):
 
     def weight_spec(self, weights: Tensor) -> TensorSpec:
         """The number format, the density and the stored array of weights."""
+        if weights.index not in self.weight_specs:
+            self.weight_specs[weights.index] = self._weight_spec(weights)
+        return self.weight_specs[weights.index]
+
+    def _weight_spec(self, weights: Tensor) -> TensorSpec:
         spec = self.spec(weights)
         if weights.data is None or not weights.elements:
             return spec
@@ -287,7 +341,7 @@ class Converter(Builder[int]):
 
     def check_output(self, op: Operator, layer: Layer) -> Layer:
         """The layer, if its output has as many values as the tensor in the file."""
-        out, shape = self.file.tensors[op.outputs[0]], layer.output.shape
+        out, shape = self.tensors[op.outputs[0]], layer.output.shape
         if self.shape(out) != shape and math.prod(self.shape(out)) != math.prod(shape):
             sizes = " x ".join(map(str, out.shape))
             raise InputError(f"output must have {math.prod(shape)} values by its input and options, not {sizes}")

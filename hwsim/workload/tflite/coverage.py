@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hwsim.workload.tflite.arena_requests import SCRATCH
+from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
+from hwsim.workload.tflite.recurrent import RECURRENT
+from hwsim.workload.tflite.subgraphs import CONTROL
 
 __all__ = ["Fate", "operator_fates", "scratch_operators"]
 
@@ -27,9 +30,10 @@ class Fate:
 def _fates() -> Iterable[Fate]:
     yield Fate("outputs x taps x input channels of a group; taps on padding count", "a convolution", ("CONV_2D",))
     yield Fate("outputs x taps", "a depthwise convolution", ("DEPTHWISE_CONV_2D",))
+    yield Fate("outputs x taps x input channels of a group", "a GEMM by im2col", ("CONV_3D",))
     yield Fate(
         "inputs x taps x filters", "a pointwise convolution to all taps, a pass that sums them, one for the bias",
-        ("TRANSPOSE_CONV",),
+        ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"),
     )  # fmt: skip
     yield Fate("rows x inputs x outputs", "a GEMM with stored weights, or of two activations", ("FULLY_CONNECTED",))
     yield Fate(
@@ -37,7 +41,10 @@ def _fates() -> Iterable[Fate]:
         "is used again is copied where its matrices are not next to each other", ("BATCH_MATMUL",),
     )  # fmt: skip
     yield Fate("filters x (inputs + steps)", "a GEMM, a move of the state, a grouped convolution", ("SVDF",))
-    yield Fate("steps x 4 gates x hidden x (input + hidden)", _RECURRENT, ("UNIDIRECTIONAL_SEQUENCE_LSTM",))
+    yield Fate(
+        "sequences x steps x gates x hidden x (input + state), and hidden x state of a projection; four gates of an "
+        "LSTM, three where input and forget gate are coupled, one of an RNN", _RECURRENT, RECURRENT,
+    )  # fmt: skip
     yield Fate("a row of the table for each id", "bytes of those rows", ("EMBEDDING_LOOKUP", "GATHER"))
     yield Fate("no MACs; an operation a value of each window", "a pool", _of("POOL_2D"))
     yield Fate("no MACs; an operation a value read", "a pool", tuple(REDUCTIONS))
@@ -45,6 +52,8 @@ def _fates() -> Iterable[Fate]:
     yield Fate("no MACs; an operation a value", _STREAM, tuple(ACTIVATIONS))
     yield Fate("no MACs; five operations a value", _STREAM, ("SOFTMAX", "LOG_SOFTMAX", *_of("NORMALIZATION")))
     yield Fate("no MACs", _MOVED, (*MOVES, "CONCATENATION", "PACK"))
+    yield Fate("of the branch with more MACs, of one trip of a loop, with a warning", "the operators inside", CONTROL)
+    yield Fate("none: a constant, with what is computed of it", "no layer", SHAPE_OPERATORS)
 
 
 def _of(ending: str) -> tuple[str, ...]:
@@ -55,8 +64,10 @@ def operator_fates(names: Iterable[str]) -> list[Fate]:
     """The operators of TFLite by how they are counted and priced; last, those of `names` without a model."""
     fates = [Fate(fate.counted, fate.priced, tuple(sorted(fate.operators))) for fate in _fates()]
     modeled = [name for fate in fates for name in fate.operators]
-    if sorted(modeled) != sorted(MAKERS):
-        raise AssertionError(f"each operator must be in one row: {sorted({*modeled} ^ {*MAKERS})}")
+    if sorted(modeled) != sorted((*MAKERS, *SHAPE_OPERATORS, *CONTROL)):
+        raise AssertionError(
+            f"each operator must be in one row: {sorted({*modeled} ^ {*MAKERS, *SHAPE_OPERATORS, *CONTROL})}"
+        )
     others = {name if not name.startswith("STABLEHLO_") else "STABLEHLO_..." for name in names}
     unknown = tuple(sorted(others - set(modeled) - {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}))
     return [*fates, Fate("no MACs; stored constants as weights", "bytes read and written, and a warning", unknown)]
