@@ -61,7 +61,9 @@ class PeArray(Machine):
     kind: ClassVar[str] = "pe_array"
     spec_class: ClassVar[type[PeArraySpec]] = PeArraySpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
-    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "matrix products", "layers without MACs"})
+    measured_layers: ClassVar[frozenset[str]] = frozenset(
+        {"convolutions", "grouped convolutions", "matrix products", "layers without MACs"}
+    )
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
         "latency": (Level(("machine",), "network", "this chip"),),
         "power": (
