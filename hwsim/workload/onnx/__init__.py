@@ -43,6 +43,8 @@ class Model:
     layers : dict
         The layer of each operator, by the operator's index in the file; operators that were fused into another, or
         move nothing, have none.
+    rows : tuple of tuples
+        The name in `layers` and those of all layers of each operator that became several.
     warnings : tuple of Message
         Parts of the file that were not imported.
     """
@@ -56,6 +58,7 @@ class Model:
     inputs: Mapping[str, Shape]
     workload: Workload
     layers: Mapping[int, str]
+    rows: tuple[tuple[str, ...], ...]
     warnings: tuple[Message, ...]
 
     def __repr__(self) -> str:
@@ -110,6 +113,7 @@ def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
         inputs=shapes,
         workload=workload,
         layers=converter.layers,
+        rows=tuple(converter.rows),
         warnings=converter.facts(),
     )
 
