@@ -185,7 +185,7 @@ def _number_or_word(items: Sequence[Any]) -> list[Any]:
     """The faults with the two of a key that takes a whole number or a word as one."""
     merged: dict[Any, Any] = {}
     for item in items:
-        key = item["loc"][:-1], str(item.get("input"))
+        key = item["loc"][:-1], id(item.get("input"))  # a value of the API may refuse to be text
         other = merged.get(key)
         if other is not None and item["type"] == "literal_error":
             least = other.get("ctx", {}).get("ge", other.get("ctx", {}).get("gt", -1) + 1)

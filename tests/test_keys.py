@@ -275,3 +275,14 @@ def test_each_key_of_a_users_array_has_an_effect_or_is_told(mine: Path, tmp_path
     keys = {".".join(p) for p, _ in leaves(document.data)}
     assert told == {key for key in machine.idle_keys() if own_value(machine, key) is not None}
     assert {key for key in keys if below(key, dict(machine.idle_keys()))} >= {"setup"}
+
+
+def test_a_value_that_refuses_to_be_text_is_an_input_error() -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+        __repr__ = __str__
+
+    with pytest.raises(hwsim.InputError):
+        hwsim.load_machine("epyc_zen4", set={"threads": Mute()})
