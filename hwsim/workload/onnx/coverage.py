@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hwsim.workload.onnx.canonical import QUANTIZED
+from hwsim.workload.onnx.control_flow import INLINED
 from hwsim.workload.onnx.folding import FOLDED
 from hwsim.workload.onnx.lowering import FREE
 from hwsim.workload.onnx.operators import MAKERS
@@ -16,6 +17,7 @@ FATES = {
     "moved": "a data movement layer; none if nothing moves (a full slice, a transposition of axes of size 1)",
     "free": "no layer: the output aliases the input under another shape",
     "constant": "no layer: its values follow from shapes and constants",
+    "inlined": "the operators of the body that runs",
     "unknown": "an opaque layer with the bytes that it reads and writes, and a warning",
 }
 
@@ -24,7 +26,9 @@ def operator_fates(names: list[str]) -> dict[str, list[str]]:
     """Operators by how they are imported: those of `names`, and those of onnxruntime that hwsim reads."""
     codes: dict[str, list[str]] = {fate: [] for fate in FATES}
     for name in sorted({*names, *QUANTIZED, *(name for name in MAKERS if "." in name)}):
-        if name in FREE:
+        if name in INLINED:
+            fate = "inlined"
+        elif name in FREE:
             fate = "free"
         elif name in QUANTIZED:
             fate = "integer" if "Q" in name or "Integer" in name or "Quantize" in name else "computed"

@@ -20,6 +20,7 @@ from hwsim.workload.layers import (
 )
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.composites import attention, multi_head, own_attention, recurrent, skip_norm
+from hwsim.workload.onnx.control_flow import BRANCH
 from hwsim.workload.onnx.converter import Converter, Maker, Values
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.products import few_bits, gemm, product
@@ -151,6 +152,14 @@ def _concat(c: Converter, op: Op, name: str) -> Layer:
     return c.check_output(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
 
 
+def _idle(c: Converter, op: Op, name: str) -> Layer:
+    """The stored weights of a branch that does not run: a row that reads the condition."""
+    operand, out = c.operands(op)[0], c.output(op)
+    constants = [c.constants[item] for item in op.inputs[1:]]
+    stored = [(constant.elements, c.storage_spec(constant)) for constant in constants]
+    return c.opaque(name, "branch", [(c.shape(operand), c.spec(operand))], (c.shape(out), c.spec(out)), stored)
+
+
 def _each(names: dict[str, Any] | tuple[str, ...], make: Maker, kind: str = "computed") -> dict[str, tuple[str, Maker]]:
     return dict.fromkeys(names, (kind, make))
 
@@ -177,6 +186,7 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     f"{MS}MultiHeadAttention": ("computed", multi_head),
     f"{MS}Attention": ("computed", own_attention),
     **_each(_MOVES, _move, "moved"),
+    BRANCH: ("computed", _idle),
     "Gather": ("moved", _gather),
     "Concat": ("moved", _concat),
 }
