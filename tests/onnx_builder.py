@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
@@ -79,6 +80,21 @@ class Graph:
         if check:
             onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def runtime_tensors(model, feeds):
+    """Every tensor of a run by onnxruntime without its optimizations, by name."""
+    runtime = pytest.importorskip("onnxruntime")
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    del whole.graph.output[:]
+    names = [name for node in model.graph.node for name in node.output if name]
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, feeds)))
 
 
 def small_convnet(batch=1, classes=10, size=16):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, strategies as st
 from made import processor
 
 import hwsim
-from hwsim.calibration.host import Noise
+from hwsim.calibration.cores import Cores, run_counts
+from hwsim.calibration.host import Binding, Noise
 from hwsim.calibration.measure import NodeTime, compare_measured, measure, parse_profile
 from hwsim.calibration.measure.nodes import GraphNode, Group, cover, groups, parts_of
 from hwsim.calibration.measure.profile import without_profiler
@@ -57,8 +59,8 @@ def test_a_profile_has_each_node_once_and_the_body_of_a_loop_in_the_loop() -> No
         NodeTime("conv1_token_1", "QLinearConv", pytest.approx(6.5e-6), pytest.approx(6.5e-6)),
         NodeTime("loop", "Loop", pytest.approx(20e-6), pytest.approx(22e-6)),
     )
-    warm = parse_profile(json.dumps(PROFILE), 2, warm=1)
-    assert [node.least_s for node in warm] == [pytest.approx(6e-6), pytest.approx(24e-6)]
+    second = parse_profile(json.dumps(PROFILE), 2, [False, True])
+    assert [node.least_s for node in second] == [pytest.approx(6e-6), pytest.approx(24e-6)]
 
 
 def test_a_node_that_runs_twice_a_run_counts_with_the_sum() -> None:
@@ -395,3 +397,40 @@ def test_threads_that_share_their_processors_are_told(
     monkeypatch.setattr("hwsim.calibration.host.Host.processors", 4)
     codes = {note.code for note in measure(models["QDQ"], threads=threads, runs=1).notes}
     assert ("noise.threads" in codes) == warns
+
+
+def test_only_runs_between_two_looks_at_near_cores_count() -> None:
+    """42 ns apart, 150 ns, and back; the first run of each group wakes the threads."""
+    assert run_counts([3, 2, 3, 2], [42, 45, 150, 44, 42], 42) == [False, True, True] + [False] * 5 + [False, True]
+    # What is far only beside what came later does not count either.
+    assert run_counts([2, 2], [150, 150, 42], 42) == [False] * 4
+    assert run_counts([2], [150, 150], 150) == [False, True]
+    assert run_counts([2], [150, 150], 42) == [False, False]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no threads")
+def test_each_thread_is_bound_to_a_processor_and_let_go_again() -> None:
+    before = os.sched_getaffinity(0)
+    one = Binding(1)
+    assert not one.processors
+    assert not one.workers
+    assert not Binding(len(before) + 1).processors  # more threads than processors
+    with Binding(len(before)) as binding:
+        if len(before) > 1:
+            assert os.sched_getaffinity(0) == {min(before)}
+            assert binding.workers == ";".join(str(number + 1) for number in sorted(before)[1:])
+            with binding.released():
+                assert os.sched_getaffinity(0) == before
+            assert os.sched_getaffinity(0) == {min(before)}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_runs_end_where_threads_are_never_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    binding = Binding(1)
+    binding.processors = (0, 1)
+    cores = Cores(binding)
+    cores.nearest = 42.0
+    monkeypatch.setattr(Cores, "distance", lambda _: 150.0)
+    runs = cores.runs(lambda: 0.001, 0.02, 10)
+    assert len(runs.times) == len(runs.counts) >= 3
+    assert not runs.near

@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 import onnx
 import onnx_builder as build
 from onnx import TensorProto, helper, numpy_helper
-from onnx_builder import Graph
+from onnx_builder import Graph, runtime_tensors
 
 import hwsim
 from hwsim import cli
@@ -62,21 +62,6 @@ def graph(tmp_path, model, **shape):
     file = read_file(save(tmp_path, model))
     inputs, symbols, given, _ = input_shapes(file, shape)
     return file, graph_of(file, inputs, symbols, given, True)
-
-
-def runtime_tensors(model, feeds):
-    """Every tensor of a run by onnxruntime without its optimizations, by name."""
-    runtime = pytest.importorskip("onnxruntime")
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    del whole.graph.output[:]
-    names = [name for node in model.graph.node for name in node.output if name]
-    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = runtime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(names, feeds)))
 
 
 @pytest.fixture(scope="module")

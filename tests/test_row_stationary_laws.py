@@ -10,7 +10,7 @@ import hwsim
 from hwsim.machines.pe_array.row_stationary import limits_of
 from hwsim.machines.pe_array.rs_cost import OBJECTIVES, choose_cheapest, cost_of, rates_of
 from hwsim.machines.pe_array.rs_mapper import RsMapping, bands, choose, ragged, strips
-from hwsim.machines.pe_array.work import as_conv
+from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.validation.nests import validate_layers
 
 SIZES = (*range(1, 18), 31, 32, 33, 55, 62, 63, 64, 65, 96, 127, 128, 129, 174, 175, 224, 225, 241, 255, 256, 257)
@@ -259,3 +259,12 @@ def test_a_swap_keeps_the_sets_of_a_strip() -> None:
     assert (short.r, short.t) == (2, 2)
     assert ragged(work, mapping, 14, 2048) == mapping
     assert ragged(work, replace(mapping, swaps=None), 1, 2048).t == 1
+
+
+def test_strips_of_padding_alone_take_no_time_to_count() -> None:
+    """An image of 16 rows below 2^31 rows of padding, a filter of 3 rows, strips of 4 outputs that see 6 rows."""
+    work = ConvWork(1, 1, 1, 1, 2**31 + 14, 16, 3, 3, (1, 1), (1, 1), 2**31 + 16, 18, 2**31, 16, 16)
+    parts = bands(work, 4)
+    assert sum(height * number for (height, _), number in parts.items()) == work.p
+    assert parts[4, 6] == 3
+    assert parts[4, 1] == 2**29 - 1

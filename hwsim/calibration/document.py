@@ -52,7 +52,9 @@ def _memories(calibration: Calibration) -> Iterator[str]:
         keys = [("core", "memories.l2.bandwidth"), ("bandwidth", "memories.l2.bandwidth")]
         yield line("l3", caches[2].bytes, 0, *keys) + "  # there is none: the L2 again"
     alone = "memories.dram.core" if "memories.dram.bandwidth" not in number_of else "memories.dram.bandwidth"
-    yield line("dram", None, 0, ("core", "memories.dram.core"), ("bandwidth", alone))
+    yield line(
+        "dram", None, 0, ("core", "memories.dram.core"), ("bandwidth", alone), ("latency", "memories.dram.latency")
+    )
 
 
 def _costs(fit: LibraryFit) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from time import perf_counter, process_time
 
 from hwsim.message import Message
 
-__all__ = ["Cache", "Energy", "Host", "Load", "Noise"]
+__all__ = ["Binding", "Cache", "Energy", "Host", "Load", "Noise"]
 
 SYS, PROC = Path("/sys"), Path("/proc")
 
@@ -39,6 +40,53 @@ def _count(text: str) -> int:
         if span := re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part):
             number += int(span[2] or span[1]) - int(span[1]) + 1
     return number
+
+
+class Binding:
+    """A processor of its own for each thread of an operator: the calling thread has the first one while it lasts.
+
+    Threads that spin as they wait look busy to the system, which then may leave two of them on one processor for
+    seconds, though another one is idle.
+
+    Attributes
+    ----------
+    processors : tuple of int
+        One for each thread; none where there is one thread, or more of them than processors, or no way to bind.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.before: set[int] = set()
+        if hasattr(os, "sched_getaffinity"):
+            with suppress(OSError):
+                self.before = set(os.sched_getaffinity(0))
+        fits = 1 < threads <= len(self.before)
+        self.processors = tuple(sorted(self.before)[:threads]) if fits else ()
+
+    @property
+    def workers(self) -> str:
+        """The processors of all threads but the first, as onnxruntime takes them: counted from one."""
+        return ";".join(str(number + 1) for number in self.processors[1:])
+
+    def __enter__(self) -> Binding:
+        if self.processors:
+            os.sched_setaffinity(0, self.processors[:1])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.processors:
+            os.sched_setaffinity(0, self.before)
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Let the calling thread, and those that it starts, run everywhere for a while."""
+        now = os.sched_getaffinity(0) if self.processors else set()
+        if now:
+            os.sched_setaffinity(0, self.before)
+        try:
+            yield
+        finally:
+            if now:
+                os.sched_setaffinity(0, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def probes(host: Host, threads: int, memory: int = 0) -> Iterator[Probe]:
     if sizes.l3:
         yield Probe("l3 read at once", partial(probe.linger, sizes.l3))
         yield Probe("l3 read after a pause", lambda times: probe.linger(sizes.l3, times, PAUSE_MS))
-        yield Probe("l3 read, dropped", lambda times: probe.linger(sizes.l3, times, evict=True))
+        yield Probe("l3 read after four pauses", lambda times: probe.linger(sizes.l3, times, 4 * PAUSE_MS))
     for level, size in (("l1", sizes.l1), ("l2", sizes.l2), ("l3", sizes.l3)):
         if size:
             yield Probe(f"{level} latency", partial(_chase, size))
@@ -176,7 +176,7 @@ def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
                     yield number(key, f"{title} {what}, {threads} threads", best, 1, "GB/s")
     for level, title in LEVELS:
         if f"{level} latency" in timings:
-            key = "memories.l3.latency" if level == "l3" else ""
+            key = f"memories.{level}.latency" if level in ("l3", "dram") else ""
             yield number(key, f"{title} latency", f"{level} latency", 1, "ns", inverse=True)
     if "l3 read after a pause" in timings:
         yield from _retention(timings)
@@ -186,20 +186,35 @@ def numbers(timings: dict[str, Timing], threads: int) -> Iterator[Number]:
         yield number("", f"barrier of {threads} spinning threads", "barrier", 1, "ns", inverse=True)
 
 
-def _retention(timings: dict[str, Timing]) -> Iterator[Number]:
-    """Residence time of data in a shared L3: a pause loses 1 - exp(-pause / residence) of it, by medians.
+_LEAST_KEPT, _MOST_KEPT = 0.02, 0.95
+"""Shares of data kept over a pause beyond which the pauses tell no residence time."""
 
-    Nothing where less than a fiftieth is lost.
+
+def _retention(timings: dict[str, Timing]) -> Iterator[Number]:
+    """Residence time of data in a shared L3: a pause of t loses 1 - exp(-t / residence) of it, by medians.
+
+    A read of lines that others evicted is slower than one of lines that were flushed a moment ago: their page tables
+    are gone too. So the residence time follows from two pauses t and 4 t alone: with x = exp(-t / residence), the
+    slowdowns are as 1 to 1 + x + x^2 + x^3. Nothing where the longer one slows down by less than a twentieth.
     """
     pause = timings["l3 read after a pause"]
     near, then, far = (
-        float(np.median(timings[f"l3 read{how}"].ns)) for how in (" at once", " after a pause", ", dropped")
+        float(np.median(timings[f"l3 read{how}"].ns)) for how in (" at once", " after a pause", " after four pauses")
     )
-    loss = min(0.98, (then - near) / (far - near)) if far > near else 0.0
-    if loss > 0.02:
-        retention = -PAUSE_MS / log(1 - loss)
-        what = f"untouched data stays in L3 ({loss:.0%} gone after {PAUSE_MS:g} ms)"
-        yield Number("memories.l3.kept", what, retention, "ms", pause.spread, pause.quartiles)
+    if far > 1.05 * near and then > near:
+        ratio = min(4.0, max(1.0, (far - near) / (then - near)))
+        x = min(_MOST_KEPT, max(_LEAST_KEPT, _root(ratio)))
+        what = f"untouched data stays in L3 ({1 - x:.0%} gone after {PAUSE_MS:g} ms)"
+        yield Number("memories.l3.kept", what, -PAUSE_MS / log(x), "ms", pause.spread, pause.quartiles)
+
+
+def _root(ratio: float) -> float:
+    """The x from 0 to 1 with 1 + x + x^2 + x^3 = ratio, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        x = (low + high) / 2
+        low, high = (x, high) if 1 + x + x**2 + x**3 < ratio else (low, x)
+    return low
 
 
 def _rates(timings: dict[str, Timing], number: Callable[..., Number], ghz: float) -> Iterator[Number]:

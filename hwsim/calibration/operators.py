@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.calibration.cores import Cores
+from hwsim.calibration.host import Binding
 from hwsim.kernels.probe import Timing, drop
 from hwsim.workload import Conv2d, Gemm, Layer
 from hwsim.workload.product import Product
@@ -171,17 +173,18 @@ def time_operator(layer: Layer, dtype: str, threads: int, seconds: float = 0.05)
 def time_model(model: bytes, feeds: dict[str, Array], threads: int, seconds: float = 0.05, rounds: int = 3) -> Timing:
     """Time the runs of a model; the work is runs."""
     session = _session(model, threads)
-    for _ in range(3):
+
+    def run() -> float:
+        before = perf_counter_ns()
         session.run(None, feeds)
-    ns: list[float] = []
-    before = perf_counter_ns()
-    until = before + int(seconds * 1e9)
-    while before < until or len(ns) < rounds:
-        session.run(None, feeds)
-        after = perf_counter_ns()
-        ns.append(float(after - before))
-        before = after
-    return Timing(tuple(ns), 1)
+        return float(perf_counter_ns() - before)
+
+    with Binding(threads) as binding:
+        for _ in range(3):
+            once = run()
+        enough = max(rounds, round(seconds * 1e9 / once))
+        runs = Cores(binding).runs(run, seconds, enough)
+    return Timing(tuple(runs.near if len(runs.near) >= rounds else runs.times), 1)
 
 
 def time_cold_product(shape: tuple[int, int], times: int) -> Timing:
@@ -213,4 +216,6 @@ def _session(model: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
+    if workers := Binding(threads).workers:
+        options.add_session_config_entry("session.intra_op_thread_affinities", workers)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

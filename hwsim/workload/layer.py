@@ -28,6 +28,7 @@ __all__ = [
     "Shape",
     "ShapeField",
     "ShapesField",
+    "Sizes",
     "Sublayer",
     "kind",
     "tensor",
@@ -73,6 +74,7 @@ class Converted(Generic[Given, Kept]):
 
 
 Pair: TypeAlias = Converted[int | Sequence[int], tuple[int, int]]
+Sizes: TypeAlias = Converted[int | Sequence[int], tuple[int, ...]]
 OptionalInt: TypeAlias = Converted[int | None, int]
 Pads: TypeAlias = Converted[int | str | Sequence[int], tuple[int, int, int, int]]
 ShapeField: TypeAlias = Converted[Sequence[int], Shape]

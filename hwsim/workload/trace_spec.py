@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from hwsim.errors import excerpt, nearest
 from hwsim.fields import Name, Share, Spec
-from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField
+from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField, Sizes
 from hwsim.workload.line import LINES, Line
 from hwsim.workload.number_format import NAMES
 from hwsim.workload.tensor import FORMATS
@@ -91,7 +91,12 @@ _FORMS: dict[object, _Value] = {
     OptionalInt: _integer,
     bool: _Value("true or false", lambda value: isinstance(value, bool), {"type": "boolean"}),
     str: _Value("a word", lambda value: isinstance(value, str), {"type": "string"}),
-    Pair: _Value("an integer or a list of them", lambda v: _is_int(v) or _is_ints(v), {"anyOf": [_INT, _INTS]}),
+    Pair: (
+        _integers := _Value(
+            "an integer or a list of them", lambda v: _is_int(v) or _is_ints(v), {"anyOf": [_INT, _INTS]}
+        )
+    ),
+    Sizes: _integers,
     Pads: _Value(
         "an integer, a list of 2 or 4 of them, 'same' or 'valid'",
         lambda v: _is_int(v) or _is_ints(v) or v in ("same", "valid"),

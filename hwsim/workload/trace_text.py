@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from hwsim.errors import InputError, excerpt
-from hwsim.workload.layer import Layer, Pads, Pair
+from hwsim.workload.layer import Layer, Pads, Pair, Sizes
 from hwsim.workload.line import TENSORS, Line, Shape, Values, lines_of
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.tensor import TensorSpec
@@ -143,7 +143,7 @@ def _brief(line: Line, layer: Layer, shapes: tuple[Shape, ...]) -> Values | None
             fewer = {other: value for other, value in values.items() if other != key}
             values = fewer if gives(fewer) else values
     for key, value in values.items():
-        if line.types[key] == Pair and value[0] == value[1]:
+        if line.types[key] in (Pair, Sizes) and len({*value}) == 1:
             values[key] = value[0]
         elif line.types[key] == Pads and gives(values | {key: "same"}):
             values[key] = "same"

@@ -29,7 +29,7 @@ class GraphNode:
 Covering = Mapping[str, frozenset[str]]
 """Name of a node of the runtime -> names of the file's nodes that it does."""
 
-_SUFFIX = re.compile(r"(_token_\d+|_nchwc|/[A-Za-z]+Fusion/?|_nhwc)+$")
+_SUFFIX = re.compile(r"(_token_\d+|(_bn|_mul)?_nchwc|/[A-Za-z]+Fusion/?|_nhwc)+$")
 """Suffixes that onnxruntime's optimizers append to the name of a replaced node."""
 _FUSIONS = {"QuickGelu"}
 """Kernels that no operator of the file has the name of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,8 +65,8 @@ def _least(times: np.ndarray[Any, Any]) -> float:
     return float(times[times <= times.min() + 1.01e-6].mean())
 
 
-def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
-    """The nodes of a profile of `runs` runs, of which the first `warm` are left out.
+def parse_profile(text: str, runs: int, counts: Sequence[bool] | None = None) -> tuple[NodeTime, ...]:
+    """The nodes of a profile of `runs` runs, of which only those count that `counts` names, by default all.
 
     A node that ran several times a run (in a loop) counts once, with the sum; one inside of another (the body of a
     loop) is part of that.
@@ -96,6 +97,7 @@ def parse_profile(text: str, runs: int, warm: int = 0) -> tuple[NodeTime, ...]:
     for (name, index), times in times_of.items():
         if len(times) % runs:
             raise InputError(f"node {name!r} must run equally often in each of {runs} runs, not {len(times)} times")
-        each = np.array(times).reshape(runs, -1).sum(axis=1)[warm:]
+        each = np.array(times).reshape(runs, -1).sum(axis=1)
+        each = each if counts is None else each[np.array(counts)]
         nodes.append(NodeTime(name, ops[name, index], _least(each), float(np.median(each)), reads[name, index]))
     return tuple(nodes)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.calibration.host import Energy, Host, Load
+from hwsim.calibration.cores import Cores, Runs
+from hwsim.calibration.host import Binding, Energy, Host, Load
 from hwsim.calibration.measure.nodes import GraphNode
 from hwsim.calibration.measure.profile import NodeTime, line_of, parse_profile, without_profiler
 from hwsim.calibration.operators import chain_model
@@ -27,6 +28,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """What onnxruntime calls the devices that it runs a model on."""
 WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
 MAX_INPUT_ELEMENTS = 2**28
+LEAST_NEAR = 3
+"""Runs on near cores below which all runs count."""
 SHARED = 0.15
 """Processors that other programs may keep busy beyond those that are free."""
 WATCHED_NODES, WATCHED_RUNS = 64, 50
@@ -173,6 +176,7 @@ class _Run:
         self.threads, self.tell, self.device = threads, tell, device
         self.notes: list[Message] = []
         self.source: str | bytes = str(path)
+        self.binding = Binding(threads if device == "cpu" else 1)
 
     def graph(self, path: Path) -> Any:
         try:
@@ -213,6 +217,8 @@ class _Run:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 4
+        if self.binding.workers:
+            options.add_session_config_entry("session.intra_op_thread_affinities", self.binding.workers)
         if profile:
             options.enable_profiling = True
             options.profile_file_prefix = str(self.folder / "profile")
@@ -252,29 +258,42 @@ class _Run:
         return perf_counter() - start
 
     def measure(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
+        with self.binding:
+            return self.measure_bound(batch, shapes, runs, seconds)
+
+    def measure_bound(self, batch: int, shapes: Shapes, runs: int | None, seconds: float) -> Measurement:
         original = self.file_nodes()
+        if self.binding.processors:
+            template = "each thread was bound to a processor of its own: {processors}"
+            self.notes.append(Message("measure.bound", template, {"processors": list(self.binding.processors)}))
         load = Load.now()
         plain = self.session(profile=False)
         feeds = self.bind_inputs(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
         count = runs or max(LEAST_RUNS, min(MOST_RUNS, int(seconds / 2 / max(once, 1e-6))))
-        before, times = Energy.now(), []
-        for index in range(count):
-            self.tell("whole runs", index, 2 * count)
-            times.append(self.run(plain, feeds))
-        joules = Energy.now().joules_since(before)
+        cores = Cores(self.binding)
+
+        def timed(session: Any, step: str, before: int) -> Runs:
+            def tell(done: int) -> None:
+                self.tell(step, before + done, 2 * count)
+
+            return cores.runs(lambda: self.run(session, feeds), seconds / 2, count, tell)
+
+        whole = timed(plain, "whole runs", 0)
         if self.device != "cpu":
             template = "{provider} is asynchronous: only whole runs are timed"
             self.notes.append(Message("measure.whole_runs", template, {"provider": PROVIDERS[self.device]}))
-            return self.result(original, (), (), batch, times, None)
-        if joules is None:
-            self.notes.append(Message("measure.no_energy", "energy: no RAPL counter is readable on this machine"))
+            return self.result(original, (), (), batch, whole.times, None)
+        joules = self.energy_of(plain, feeds, count)
         del plain  # its threads would compete with those of the next session
         profiler = self.session(profile=True)
-        for index in range(WARM_RUNS + count):
-            self.tell("runs with the profiler", min(count + index, 2 * count), 2 * count)
+        for _ in range(WARM_RUNS):
             self.run(profiler, feeds)
+        profiled = timed(profiler, "runs with the profiler", count)
+        if self.binding.processors and len(whole.near) < LEAST_NEAR:  # the profiled ones saw the threads nearer
+            whole = timed(self.session(profile=False), "whole runs", 0)
+        times, counts = self.near(whole, profiled)
         profile = Path(profiler.end_profiling()).read_text(encoding="utf-8", errors="replace")
         try:
             optimized = _nodes(self.graph(self.folder / "optimized.onnx"))
@@ -282,7 +301,7 @@ class _Run:
             optimized = ()
             template = "onnxruntime did not write the graph that it ran: fused nodes are matched by name alone"
             self.notes.append(Message("measure.no_graph", template))
-        nodes = parse_profile(profile, WARM_RUNS + count, WARM_RUNS)
+        nodes = parse_profile(profile, WARM_RUNS + len(counts), [*[False] * WARM_RUNS, *counts])
         nodes, watching = without_profiler(nodes, min(times), self.profiler_overhead_s())
         if watching:
             template = "the profiler overhead, {overhead_us:.1f} us per node, is subtracted"
@@ -295,7 +314,34 @@ class _Run:
                 "thread, so whole runs are not those of {threads} processors"
             )
             self.notes.append(Message("noise.threads", template, {"threads": self.threads}, "warning"))
-        return self.result(original, optimized, nodes, batch, times, None if joules is None else joules / count)
+        return self.result(original, optimized, nodes, batch, times, joules)
+
+    def energy_of(self, session: Any, feeds: Any, count: int) -> float | None:
+        """Joules of a run, of runs one after the other; None where no counter is readable."""
+        before = Energy.now()
+        if before.joules_since(before) is None:
+            self.notes.append(Message("measure.no_energy", "energy: no RAPL counter is readable on this machine"))
+            return None
+        for _ in range(count):
+            self.run(session, feeds)
+        joules = Energy.now().joules_since(before)
+        return None if joules is None else joules / count
+
+    def near(self, whole: Runs, profiled: Runs) -> tuple[list[float], list[bool]]:
+        """The times of runs whose threads shared an L3, and which profiled runs are of these; all where too few."""
+        counted = [len(runs.near) for runs in (whole, profiled)]
+        values = {"threads": self.threads, "counted": sum(counted), "runs": len(whole.times) + len(profiled.times)}
+        if min(counted) < min(LEAST_NEAR, len(whole.times)):
+            template = (
+                "noise: in {counted} of {runs} runs the {threads} threads met as fast as they can; in the others the "
+                "hypervisor ran them on cores further apart. All runs count: they are slower than those of near cores"
+            )
+            self.notes.append(Message("noise.cores", template, values, "warning"))
+            return whole.times, [True] * len(profiled.times)
+        if self.threads > 1:
+            template = "{counted} of {runs} runs count: those in which the {threads} threads met as fast as they can"
+            self.notes.append(Message("measure.cores", template, values))
+        return whole.near, profiled.counts
 
     def result(
         self,

@@ -9,6 +9,7 @@ from hwsim.machines.cpu.contention import waits_of
 from hwsim.machines.cpu.kernel import Kernel
 from hwsim.machines.cpu.layout import ALONE, Place, places_of
 from hwsim.machines.cpu.placement import Placement
+from hwsim.machines.cpu.retention import with_evictions
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.resident import stored_once
 from hwsim.workload import Workload
@@ -48,13 +49,18 @@ def contexts_of(
     """
     placement = Placement(spec, stored_once(zip(workload, (kernel.weight_bytes for kernel in kernels), strict=True)))
     floats = {layer.name for layer, kernel in zip(workload, kernels, strict=True) if kernel.model.dtype == "fp32"}
-    layouts = places_of(workload, kernels[0].model.library.layout, floats)
+    layouts = places_of(workload, kernels[0].model.library.layout, floats, kernels[0].model.float_lanes)
     cold = placement.weights is not None and placement.weights > kernels[0].model.l2_size
-    places = [replace(layouts[layer.name], cold=cold) for layer in workload]
+    seen = set[tuple[str, str]]()
+    places = []
+    for layer, kernel in zip(workload, kernels, strict=True):
+        code = layer.op, kernel.model.dtype
+        places.append(replace(layouts[layer.name], cold=cold, first=code not in seen))
+        seen.add(code)
     cycles = _cycles(kernels, places, placement)
     if spec.memories["l3"].kept is not None:
         # What is evicted depends on the time of an inference, here that of one without evictions.
-        places = placement.evictions(kernels, places, sum(cycles) / spec.hz)
+        places = with_evictions(workload, placement, kernels, places, [n / spec.hz for n in cycles])
         cycles = _cycles(kernels, places, placement)
     time, streams = sum(cycles) / spec.hz, spec.stream_count
     if efficient and spec.efficient is not None:

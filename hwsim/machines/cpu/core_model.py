@@ -21,7 +21,7 @@ __all__ = ["CoreModel", "core_model_of"]
 class CoreModel:
     """Performance parameters of a core with its library, for one number format.
 
-    Bandwidths are in bytes per cycle, `l3_latency` is in cycles, `word` is the bytes of a value. `signs` are those of
+    Bandwidths are in bytes per cycle, latencies are in cycles, `word` is the bytes of a value. `signs` are those of
     8-bit operands that the library's own kernels do not take, else ""; `compiled` says that a loop in C++ takes them.
     `rate` is that of these kernels, `peak` that of the own ones.
     """
@@ -40,6 +40,7 @@ class CoreModel:
     l2_size: int
     l3_size: int
     l3_latency: float
+    dram_latency: float
     peak: float
     signs: str = ""
     compiled: bool = False
@@ -56,6 +57,11 @@ class CoreModel:
         """
         group = self.ports.depth
         return not self.signs and channels % group == 0 and (self.dtype != "int8" or filters % group == 0)
+
+    @property
+    def float_lanes(self) -> int:
+        """Values of 32 bits in a vector."""
+        return max(1, self.ports.vector_bytes // 4)
 
     @property
     def word(self) -> int:
@@ -126,6 +132,7 @@ def core_model_of(
         l2_size=int(memories["l2"].size or 0),
         l3_size=int(memories["l3"].size or 0),
         l3_latency=float(memories["l3"].latency or 0) * hz,
+        dram_latency=float(memories["dram"].latency or 0) * hz,
         peak=peak,
         signs=signs,
         compiled=compiled,

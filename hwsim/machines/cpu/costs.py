@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from hwsim.machines.cpu.core_model import CoreModel
@@ -26,6 +27,7 @@ BOUNDS: dict[str, str] = {
     "hidden": "compute",
     "l3": "l3",
     "dram": "dram",
+    "pages": "dram",
     "compute": "compute",
     "latency": "latency",
     "l2": "l2",
@@ -121,7 +123,8 @@ def _multiply(
         tiles = replace(tiles, far=[(share.b * steps, near, size) for steps, near, size in tiles.far])
         _far(model, tiles, level, lost, result)
         pages = share.b * work.k * share.n * model.word / _PAGE * lost
-        cycles[level] += pages * max(page, cost("restart"))
+        cycles[level] += pages * page
+        cycles["pages"] += pages * max(0.0, cost("restart") - page)  # a wait of the core's own, not for the others
     if patches:
         _around(work, model, share.part, cycles)
     elif work.conv and work.taps > 1:
@@ -186,19 +189,30 @@ def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-def _pass(model: CoreModel, values: float, cost: ThreadCost) -> None:
-    """Add the cycles of an elementwise pass, limited by the memory that holds the values."""
-    moved = values * model.word
+def _pass(model: CoreModel, reads: float, writes: float, cost: ThreadCost, away: float = 0.0) -> None:
+    """Add the cycles of a pass over values, limited by the memory that holds them.
+
+    Of what is `away` from L3, a read restarts at each page, as weights do; a write only fetches the line.
+    """
+    moved = (reads + writes) * model.word * (1 - away)
     if moved <= model.l2_size:
         cost.cycles["l2"] += moved / model.l2
     elif moved <= model.l3_size:
         cost.cycles["l3"] += moved / model.l3
     else:
         cost.cycles["dram"] += moved / model.dram
+    if away:
+        cost.cycles["dram"] += (reads + writes) * model.word * away / model.dram
+        cost.cycles["pages"] += reads * model.word * away / _PAGE * model.cost("restart")
 
 
-def _pool(layer: Layer, part: float, model: CoreModel, cycles: dict[str, float]) -> None:
+def _pool(layer: Layer, part: float, model: CoreModel, cycles: dict[str, float], plain: bool) -> None:
     """Add the cycles of a pool: one load for each tap, or the latency of a chain where outputs are few."""
+    x = layer.lower(1)
+    whole = prod(layer.output.shape[1:]) == 1  # has a kernel of its own
+    if plain and not whole and isinstance(x, Stream) and (each := model.cost(f"window_{x.function}")):
+        cycles["loads"] += each * layer.ops * part
+        return
     # Of 8-bit values, unless kernels are generated, loops that are compiled for every processor.
     vectors = model.word > 1 or model.library.generated
     lanes = model.ports.vector_bytes // model.word if vectors else _LOOP_BYTES
@@ -208,11 +222,18 @@ def _pool(layer: Layer, part: float, model: CoreModel, cycles: dict[str, float])
     cycles["loads"] += each * taps * layer.outputs * part / lanes
 
 
+def _own_norm(x: Product | Stream, model: CoreModel) -> bool:
+    """Whether a normalization has a loop of its own."""
+    return isinstance(x, Stream) and x.kind == "norm" and x.function in model.type.functions
+
+
 def _values(layer: Layer, x: Stream, model: CoreModel) -> float:
     """Cycles of one inference of a pass over values, beside the way of the values through the caches."""
     own = _OWN_PASS.get(x.function, "")
     if model.cost(own):
         return model.cost(own) * layer.outputs
+    if _own_norm(x, model):
+        return model.type.functions[x.function] * layer.outputs
     # Joined 8-bit tensors are scaled, through a table.
     return model.cost("value") * layer.inputs * (2 if x.kind == "concat" and model.word == 1 else 1)
 
@@ -222,6 +243,8 @@ def _functions(layer: Layer, x: Product | Stream, model: CoreModel, place: Place
     cost, lanes = model.cost, model.ports.lanes
     if place.merged == "skip":
         return cost("skip") * layer.outputs
+    if _own_norm(x, model) or not transcendental(x):
+        return 0.0
     if isinstance(x, Stream) and x.kind in ("softmax", "norm") and x.axis == "last" and cost("line"):
         softmax, size = x.kind == "softmax", layer.output.shape[-1]
         row = cost("line") + size % lanes * cost("tail") * softmax
@@ -232,13 +255,40 @@ def _functions(layer: Layer, x: Product | Stream, model: CoreModel, place: Place
     return cost("function") * transcendental(layer.lower(1)) / lanes
 
 
-def _loop_of_function(model: CoreModel, each: float, values: float, cost: ThreadCost) -> None:
+def _loop_of_function(model: CoreModel, each: float, values: float, cost: ThreadCost, away: float) -> None:
     """Add the cycles of an activation with a loop of its own, which runs while its values move."""
     cost.cycles["functions"] += each * values
     moves = ThreadCost(defaultdict(float))
-    _pass(model, 2 * values, moves)
+    _pass(model, values, values, moves, away)
     for level, n in moves.cycles.items():
         cost.cycles[level] += max(0.0, n - each * values)
+
+
+def _reorder(
+    layer: Layer, batch: int, model: CoreModel, place: Place, edges: tuple[bool, bool], share: Share, result: ThreadCost
+) -> None:
+    """Add the operators that move the input or the output to the library's layout or back, a pass and a call each."""
+    cycles, cost = result.cycles, model.cost
+    if model.library.layout != "reorder" or place.native is False:
+        return
+    if layer.macs == 0 and (model.dtype == "int8" or place.native is None):
+        return  # alone, it takes its values as they lie
+    values = (edges[0] * layer.inputs + edges[1] * layer.outputs) * batch * share.part
+    cycles["reorder"] += cost("reorder") * values
+    cycles["dram"] += place.away * values * model.word / model.dram
+    cycles["call"] += cost("call") * sum(edges)
+    cycles["threads"] += cost("reorder_thread") * sum(edges) * (share.threads > 1)
+
+
+def _cold(x: Product | Stream, model: CoreModel, place: Place) -> float:
+    """Cycles for what surrounds the values: descriptors, and the code of the first layer of a kind.
+
+    Simple passes have little of either, and what they have is that of many.
+    """
+    simple = isinstance(x, Stream) and x.kind not in ("softmax", "pool", "norm")
+    gone = 0.0 if simple else place.gone
+    farther = 1 + gone * (model.dram_latency / model.l3_latency if model.l3_latency else 0.0)
+    return place.cold * model.cost("cold") * farther + place.first * gone * model.cost("code")
 
 
 def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place = ALONE) -> ThreadCost:
@@ -255,9 +305,10 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
     x = layer.lower(batch)
     pool = isinstance(x, Stream) and x.kind == "pool"
     if place.merged == "accumulated":
-        _pass(model, layer.outputs * batch * share.part, result)
+        _pass(model, layer.outputs * batch * share.part, 0.0, result)
         return result
-    cycles["call"] = cost("call") + place.session * cost("session") + place.cold * cost("cold")
+    away = place.away
+    cycles["call"] = cost("call") + place.session * cost("session") + _cold(x, model, place)
     if threads > 1:
         first = cost("conv_thread" if pool or (work is not None and work.conv) else "thread")
         cycles["threads"] = first + cost("barrier") * (threads - 1).bit_length()
@@ -265,17 +316,17 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
         each = cost("turn" if x.axis == "next" else "scatter")
         cycles["reorder"] += 2 * each * layer.outputs * batch * share.part
     if isinstance(x, Stream) and x.kind == "activation" and x.function in model.type.functions:
-        _loop_of_function(model, model.type.functions[x.function], layer.outputs * batch * share.part, result)
+        _loop_of_function(model, model.type.functions[x.function], layer.outputs * batch * share.part, result, away)
+        _reorder(layer, batch, model, place, (False, place.edges[1]), share, result)
         return result
     if work is not None and isinstance(x, Product):
         _multiply(work, model, share, home, place.lost, result)
         if x.geometry is not None and library.layout == "reorder":
             # Inputs with fewer channels than a vector are not reordered.
-            plain = model.dtype != "int8" and x.geometry.c < model.ports.lanes
-            edges = (place.edges[0] and not plain, place.edges[1])
-            values = edges[0] * layer.inputs + edges[1] * layer.outputs
-            cycles["reorder"] += cost("reorder") * values * batch * share.part
-            cycles["threads"] += cost("reorder_thread") * sum(edges) * (threads > 1)
+            blocks = model.dtype == "int8" or x.geometry.c >= model.ports.lanes
+            _reorder(layer, batch, model, place, (place.edges[0] and blocks, place.edges[1]), share, result)
+            # Lines that were evicted are fetched before they are written; those that are read come beside the MACs.
+            cycles["dram"] += away * layer.outputs * batch * share.part * model.word / model.dram
             if model.dtype != "int8" and x.activation not in ("none", "relu"):
                 # Clipping while the row lies in L1; other functions run as alone.
                 each = model.type.functions.get(x.activation, 0.0) if transcendental(x) else 0.0
@@ -286,18 +337,20 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
         if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n * share.part
     elif pool:
-        _pool(layer, batch * share.part, model, cycles)
+        _pool(layer, batch * share.part, model, cycles, place.native is False)
         if library.fuses:
             cycles["outputs"] += cost("output") * layer.outputs * batch / model.ports.lanes * share.part
         else:
-            _pass(model, (layer.inputs + layer.outputs) * batch * share.part, result)
-    elif isinstance(x, Stream) and x.kind != "gather" and not transcendental(x):
-        _pass(model, (layer.inputs + layer.outputs) * batch * share.part, result)
+            _pass(model, layer.inputs * batch * share.part, layer.outputs * batch * share.part, result, away)
+            _reorder(layer, batch, model, place, place.edges, share, result)
+    elif isinstance(x, Stream) and x.kind != "gather" and (not transcendental(x) or _own_norm(x, model)):
+        _pass(model, layer.inputs * batch * share.part, layer.outputs * batch * share.part, result, away)
+        _reorder(layer, batch, model, place, (False, place.edges[1]), share, result)
         cycles["outputs"] += _values(layer, x, model) * batch * share.part
         if x.kind == "elementwise" and x.activation != "none":
             # A pass of its own over what the first one wrote.
             cycles["call"] += cost("call")
-            _pass(model, 2 * layer.outputs * batch * share.part, result)
+            _pass(model, layer.outputs * batch * share.part, layer.outputs * batch * share.part, result)
             cycles["outputs"] += cost("value") * layer.outputs * batch * share.part
     cycles["functions"] += _functions(layer, x, model, place) * batch * share.part
     if library.lines is not None and (work is not None or pool):

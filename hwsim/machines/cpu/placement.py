@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import ceil, exp
+from dataclasses import dataclass
+from math import ceil
 
 from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.costs import ThreadCost, level_of, spend
@@ -75,20 +73,3 @@ class Placement:
         spec, threads = self.spec, self.spec.threads_of_stream
         part = spec.l3_bytes / max(1.0, spec.stream_count / spec.sockets)
         return threads * model.l2_size + min(part, int(spec.memories["l3"].size or 0) * -(-threads // spec.l3_cores))
-
-    def evictions(self, kernels: Sequence[Kernel], places: Sequence[Place], time: float) -> list[Place]:
-        """Places with the fraction of each layer's weights that is evicted from L3 before the next inference.
-
-        Other programs and the network itself evict lines: 1 - exp(-time / kept - bytes / L3).
-        """
-        level, weights = self.spec.memories["l3"], self.weights or 0
-        uses = Counter(kernel.layer.weight.spec.array for kernel in kernels)
-        most = max((k.layer.inputs + k.layer.outputs) * k.model.word * k.batch for k in kernels)
-        evicted = []
-        for kernel, place in zip(kernels, places, strict=True):
-            beside = max(0, weights - kernel.layer.weights * kernel.model.word) + most
-            # A shared array is read again within the inference.
-            turns = uses[array] if (array := kernel.layer.weight.spec.array) else 1
-            gone = 1 - exp(-(time / float(level.kept or 1) + beside / float(level.size or 1)) / turns)
-            evicted.append(replace(place, lost=round(gone, 3)))
-        return evicted

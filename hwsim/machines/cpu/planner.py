@@ -93,14 +93,14 @@ def _counts(kernel: Kernel) -> tuple[dict[Action, int], Problem | None, LoopNest
     return (moves, problem, mapping) if problem.macs == work.macs else (moves, None, None)
 
 
-def _servers(spec: CpuSpec, resource: str, threads: int, same: int = 1) -> int:
+def _servers(spec: CpuSpec, resource: str, threads: int, same: int = 1) -> float:
     """Cores that a shared memory serves at full bandwidth together; `same` of them read the same DRAM data."""
     memory = spec.memories[resource]  # type: ignore[index]
     if memory.bandwidth is None or memory.core is None:
         return threads
     hz = spec.clock_hz(spec.clock)
-    full = int(memory.bandwidth.bytes_per_second(hz, 8) / memory.core.bytes_per_second(hz, 8))
-    return max(1, full * (same if resource == "dram" else 1))
+    full = float(memory.bandwidth.bytes_per_second(hz, 8) / memory.core.bytes_per_second(hz, 8))
+    return max(1.0, full * (same if resource == "dram" else 1))
 
 
 def _algorithm(kernel: Kernel) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.machines.cpu.costs import BOUNDS
@@ -16,7 +17,7 @@ STARTING = ("call", "threads")
 
 
 def program_of(
-    cycles: list[dict[str, int]], shared: int, ticks: Callable[[int], int], servers: Callable[[str, int], int]
+    cycles: list[dict[str, int]], shared: int, ticks: Callable[[int], int], servers: Callable[[str, int], float]
 ) -> Program:
     """The threads of an operator after the one that starts them, each on a core, sharing L3 and DRAM.
 
@@ -48,7 +49,7 @@ def program_of(
             place = "dram" if stage == "shared" else place if place in _SHARED else core
             resources[place] = 1
             if place in _SHARED:
-                resources[place] = max(1, free[place] // together) if contended[place] else len(cycles)
+                resources[place] = max(1, ceil(free[place] / together)) if contended[place] else len(cycles)
             scale = together * resources[place] / free[place] if contended.get(place) and stage != "shared" else 1.0
             stages.append(Stage(stage, place))
             durations.append(ticks(max(1, round(n * scale))))

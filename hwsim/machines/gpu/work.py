@@ -124,7 +124,8 @@ def layer_work(
             return _conv(layer, x.geometry, batch, types, pad, winograd)
         name = "step GEMM" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
         rows = x.macs // (x.steps * x.n * x.k)
-        return TiledProduct(x.b, x.m, x.n, x.k, _bytes(rows * x.k, types.a), name, times=x.steps)
+        values = rows * x.k if x.recurrent or not x.stored else min(rows * x.k, layer.inputs * batch)
+        return TiledProduct(x.b, x.m, x.n, x.k, _bytes(values, types.a), name, times=x.steps)
     read, output = _bytes(x.inputs, types.a), _bytes(x.outputs, types.o)
     if x.kind == "gather":
         return StreamingKernel(output + _bytes(x.inputs, 32), output, "gather")

@@ -71,7 +71,7 @@ class ConvShape:
                 shape.r, shape.s, shape.stride, shape.dilation,
             )  # fmt: skip
         images = batch * x.steps if x.stored else x.b
-        return cls(images, x.stored, 1, x.n, x.k, x.rows, 1, x.rows, 1)
+        return cls(images, x.stored, x.b if x.stored else 1, x.n, x.k, x.rows, 1, x.rows, 1)
 
     @property
     def macs(self) -> int:

@@ -222,9 +222,15 @@ def bands(work: ConvWork, e: int) -> dict[tuple[int, int], int]:
         # Strips up to `first` and from `last` on meet padding; all others are alike.
         first = min(number, max(0, -(-(work.pad_top - top) // step)))
         last = max(first, min(number, (work.pad_top + work.real_rows - rows - top) // step + 1))
-        for i in (*range(first), *([first] if first < last else ()), *range(last, number)):
+        # A strip of padding alone counts as one that sees a row, however many there are.
+        end = work.pad_top + work.real_rows
+        above = min(first, max(0, (work.pad_top + 1 - rows - top) // step + 1))
+        below = max(last, min(number, -(-(end - 1 - top) // step)))
+        if unseen := above + number - below:
+            parts[height, 1] = parts.get((height, 1), 0) + unseen
+        for i in (*range(above, first), *([first] if first < last else ()), *range(last, below)):
             start = top + i * step
-            inside = max(1, min(start + rows, work.pad_top + work.real_rows) - max(start, work.pad_top))
+            inside = max(1, min(start + rows, end) - max(start, work.pad_top))
             parts[height, inside] = parts.get((height, inside), 0) + (last - first if first <= i < last else 1)
         top += number * step
     return parts

@@ -3,6 +3,7 @@
 from hwsim.workload.layers.attention import Attention
 from hwsim.workload.layers.concat import Concat
 from hwsim.workload.layers.conv import Conv2d
+from hwsim.workload.layers.conv3d import Conv3d
 from hwsim.workload.layers.elementwise import Elementwise
 from hwsim.workload.layers.embedding import Embedding
 from hwsim.workload.layers.expert_gemm import ExpertGemm
@@ -13,7 +14,7 @@ from hwsim.workload.layers.movement import DataMovement
 from hwsim.workload.layers.opaque import Opaque
 from hwsim.workload.layers.pointwise import Activation, Normalization, Softmax
 from hwsim.workload.layers.pool import Pool2d
-from hwsim.workload.layers.recurrent import Gru, Lstm
+from hwsim.workload.layers.recurrent import Gru, Lstm, Rnn
 from hwsim.workload.layers.spectrum import LogMel
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "BatchedMatmul",
     "Concat",
     "Conv2d",
+    "Conv3d",
     "DataMovement",
     "Elementwise",
     "Embedding",
@@ -34,5 +36,6 @@ __all__ = [
     "Normalization",
     "Opaque",
     "Pool2d",
+    "Rnn",
     "Softmax",
 ]

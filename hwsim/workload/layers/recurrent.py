@@ -1,4 +1,4 @@
-"""Recurrent layers: LSTM and GRU."""
+"""Recurrent layers: LSTM, GRU and plain RNN."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hwsim.workload.line import Line, Values
 from hwsim.workload.product import Product
 from hwsim.workload.row import Row
 
-__all__ = ["Lstm", "Gru"]
+__all__ = ["Gru", "Lstm", "Rnn"]
 
 
 def _read(values: Values, shapes: tuple[Shape, ...]) -> Values:
-    if shapes and len(shapes[0]) <= 2:
-        steps = shapes[0][0] if len(shapes[0]) == 2 else 1
-        values = {"input_size": shapes[0][-1], "steps": steps} | values
+    if shapes and len(shapes[0]) <= 3:
+        steps, sequences = (*shapes[0][:-1], 1, 1)[:2]
+        values = {"input_size": shapes[0][-1], "steps": steps, "sequences": sequences} | values
     return values
 
 
@@ -24,16 +24,16 @@ def _row(row: Row) -> Values:
     return {"input_size": c, "hidden_size": k, "steps": row.integer("steps", 1)}
 
 
-def _line(key: str, description: str) -> Line:
+def _line(key: str, description: str, more: str = "") -> Line:
     return Line(
         key,
         description,
-        keys="hidden input_size steps bias",
+        keys=f"hidden input_size steps sequences bias{more}",
         sizes="input_size",
         source="a sequence",
-        follows="steps",
+        follows="steps sequences",
         read=_read,
-        write=lambda layer, shapes: {} if shapes else {"steps": layer.steps},
+        write=lambda layer, shapes: {} if shapes else {"steps": layer.steps, "sequences": layer.sequences},
         row=_row,
         columns="c k steps",
     )
@@ -41,25 +41,32 @@ def _line(key: str, description: str) -> Line:
 
 @kind
 class _Recurrent(Layer):
-    """What LSTM and GRU share: `gates` matrices of hidden x (input + hidden), used once a step."""
+    """What LSTM, GRU and RNN share: `gates` matrices of hidden x (input + hidden), used once a step.
+
+    One inference reads `sequences` of `steps` tokens, which run side by side.
+    """
 
     input_size: int
     hidden_size: int
     steps: int = 1
+    sequences: int = 1
     bias: bool = True
 
     _gates: ClassVar[int] = 0
-    _sizes: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size", "steps")
+    _sizes: ClassVar[tuple[str, ...]] = ("input_size", "hidden_size", "steps", "sequences")
     _flags: ClassVar[tuple[str, ...]] = ("bias",)
 
     def _input_shape(self) -> Shape:
-        return (self.steps, self.input_size)
+        return self._sequence(self.input_size)
 
     def _weight_shape(self) -> Shape:
         return (self._gates * self.hidden_size, self.input_size + self.hidden_size)
 
     def _output_shape(self) -> Shape:
-        return (self.steps, self.hidden_size)
+        return self._sequence(self.hidden_size)
+
+    def _sequence(self, size: int) -> Shape:
+        return (self.steps, size) if self.sequences == 1 else (self.steps, self.sequences, size)
 
     @property
     def gates(self) -> int:
@@ -69,7 +76,7 @@ class _Recurrent(Layer):
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all steps of one inference; with one step, of one token."""
-        return self.steps * self.weights
+        return self.steps * self.sequences * self.weights
 
     @property
     def weights(self) -> int:
@@ -84,21 +91,32 @@ class _Recurrent(Layer):
     def lower(self, batch: int) -> Product:
         """One product of all gates a step, which waits for the step before."""
         n, k = self._gates * self.hidden_size, self.input_size + self.hidden_size
-        return Product(batch, 1, batch, n, k, steps=self.steps, recurrent=True)
+        return Product(batch, 1, batch * self.sequences, n, k, steps=self.steps, recurrent=True)
 
 
 @kind
 class Lstm(_Recurrent):
-    """A long short-term memory: 4 * hidden_size * (input_size + hidden_size) weights, `steps` tokens an inference."""
+    """A long short-term memory: 4 * hidden_size * (input_size + hidden_size) weights, `steps` tokens an inference.
 
-    _lines: ClassVar[tuple[Line, ...]] = (_line("lstm", "A long short-term memory."),)
+    With `peepholes`, three gates also read the cell: a vector of weights each, stored beside the biases.
+    """
+
+    peepholes: bool = False
+
+    _lines: ClassVar[tuple[Line, ...]] = (_line("lstm", "A long short-term memory.", " peepholes"),)
+    _flags: ClassVar[tuple[str, ...]] = ("bias", "peepholes")
     _op: ClassVar[str] = "lstm"
     _gates: ClassVar[int] = 4
 
     @property
+    def biases(self) -> int:
+        """Stored biases, one a gate and hidden value, and peepholes."""
+        return super().biases + (3 * self.hidden_size if self.peepholes else 0)
+
+    @property
     def ops(self) -> int:
-        """Five functions, three products and one sum for each hidden value and step."""
-        return 9 * self.outputs
+        """Five functions, three products and one sum for each hidden value and step; three products of peepholes."""
+        return (12 if self.peepholes else 9) * self.outputs
 
 
 @kind
@@ -113,3 +131,17 @@ class Gru(_Recurrent):
     def ops(self) -> int:
         """Three functions, three products and two sums for each hidden value and step."""
         return 8 * self.outputs
+
+
+@kind
+class Rnn(_Recurrent):
+    """A plain recurrent layer: hidden_size * (input_size + hidden_size) weights, `steps` tokens an inference."""
+
+    _lines: ClassVar[tuple[Line, ...]] = (_line("rnn", "A plain recurrent layer."),)
+    _op: ClassVar[str] = "rnn"
+    _gates: ClassVar[int] = 1
+
+    @property
+    def ops(self) -> int:
+        """A function for each hidden value and step."""
+        return self.outputs

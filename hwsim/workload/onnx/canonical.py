@@ -187,6 +187,12 @@ def _matmul_to_float(op: Op) -> None:
     _pick(op, 0, 1)
 
 
+def _dynamic_lstm(op: Op) -> None:
+    """DynamicQuantizeLSTM(x, w, r, b, lengths, h, c, p, ws, wz, rs, rz): its matrices are stored by inputs."""
+    op.dequantization = _pairs(op, (1, 8, -1), (2, 10, -1))
+    _pick(op, *range(8))
+
+
 def _fused_activation(op: Op) -> None:
     name = str(op.options.pop("activation", "") or "")
     functions = {
@@ -228,6 +234,7 @@ QUANTIZED: dict[str, tuple[str, Change]] = {
     f"{MS}QLinearWhere": ("Where", _where),
     f"{MS}QLinearConcat": ("Concat", _concat),
     f"{MS}DynamicQuantizeMatMul": ("MatMul", _dynamic),
+    f"{MS}DynamicQuantizeLSTM": ("LSTM", _dynamic_lstm),
     f"{MS}MatMulIntegerToFloat": ("MatMul", _matmul_to_float),
     f"{MS}FusedConv": ("Conv", _fused_activation),
     f"{MS}FusedGemm": ("Gemm", _fused_activation),

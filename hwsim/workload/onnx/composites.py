@@ -1,4 +1,4 @@
-"""Operators of ONNX that become several layers: attention, recurrent networks, skip normalization."""
+"""Operators of ONNX that become several layers: attention and skip normalization."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.layer import Layer
 from hwsim.workload.layers import (
     BatchedMatmul,
-    Concat,
     DataMovement,
     Elementwise,
     Gemm,
-    Gru,
-    Lstm,
     Normalization,
     Softmax,
 )
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter
 
-__all__ = ["attention", "multi_head", "own_attention", "recurrent", "skip_norm"]
+__all__ = ["attention", "multi_head", "own_attention", "skip_norm"]
 
 
 def _heads(
@@ -109,43 +105,3 @@ def skip_norm(c: Converter, op: Op, name: str) -> None:
     c.row(addition, [tensor.name for tensor in operands], total, *sums)
     kind = "rms" if "Simplified" in op.source else "layer"
     c.row(Normalization(name, shape=shape, type=kind, input=spec, weight=spec, output=spec), [total], out.name)
-
-
-def recurrent(c: Converter, op: Op, name: str) -> None:
-    """An LSTM or GRU in one direction or both; the last state is a slice of its output."""
-    weights, own = c.constant(op, 1), c.constant(op, 2)
-    source = c.input_tensor(op, 0)
-    shape, kind = source.shape or (), Lstm if op.code == "LSTM" else Gru
-    if weights is None or own is None or source.name not in c.producers or len(shape) != 3:
-        raise UnmodeledError("its weights are computed")
-    gates = 4 if op.code == "LSTM" else 3
-    if len(weights.shape) != 3 or len(own.shape) != 3 or own.shape[1] != gates * own.shape[2] or op.input(7):
-        raise UnmodeledError("its matrices are not those of plain gates")
-    directions, _, size = weights.shape
-    hidden_size, steps = own.shape[2], shape[1] if op.options.get("layout") else shape[0]
-    if shape[2] != size or directions not in (1, 2):
-        raise UnmodeledError(f"it reads {shape} with weights of {size} inputs in {directions} directions")
-    types = c.types(op, weights)
-    spec = types["output"]
-    outputs = [item for item in op.outputs if item]
-    target = op.outputs[0] or c.between(op, "all", (steps, directions * hidden_size))
-    rows: list[str] = []
-    for direction in range(directions):
-        label = name if directions == 1 else f"{name}_{('forward', 'backward')[direction]}"
-        layer: Layer = kind(
-            label, input_size=size, hidden_size=hidden_size, steps=steps, bias=bool(op.input(3)), **types
-        )
-        rows.append(target if directions == 1 else c.between(op, label, layer.output.shape))
-        c.row(layer, [source.name], rows[-1])
-    if directions == 2:
-        c.row(
-            Concat(name, before=(steps,), parts=(hidden_size, hidden_size), **{"input": spec, "output": spec}),
-            rows,
-            target,
-        )
-    reads = c.producers[target]
-    for place, tensor in enumerate(op.outputs[1:], 1):
-        if tensor in outputs and tensor in c.used:
-            part = c.unique(f"{name}_last{place if place > 1 else ''}")
-            to = (1, directions * hidden_size)
-            c.part(part, tensor, reads, (steps, directions * hidden_size), to, spec, spec)

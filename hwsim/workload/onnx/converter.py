@@ -20,7 +20,7 @@ from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.dead_channels import ChannelValues, dead_channels, mask_for
 from hwsim.workload.onnx.graph import Graph, Tensor
-from hwsim.workload.onnx.lowering import FREE, WEIGHTED, lower
+from hwsim.workload.onnx.lowering import FREE, STORED, WEIGHTED, lower
 from hwsim.workload.onnx.records import OnnxFile, text
 from hwsim.workload.tensor import TensorSpec
 
@@ -58,7 +58,7 @@ class Converter(Builder[str]):
         """The network."""
         ops = lower(self.graph)
         self.used |= {item for op in ops for item in (*op.inputs, *op.captures)}
-        readers = (item for op in ops if op.code in WEIGHTED for item in {*op.inputs} if item in self.constants)
+        readers = (item for op in ops if op.code in STORED for item in {*op.inputs} if item in self.constants)
         self.shared = {
             id(self.constants[item]): text(item)[:_LONGEST] for item, count in Counter(readers).items() if count > 1
         }
@@ -193,7 +193,7 @@ class Converter(Builder[str]):
         full = (op.name or f"{kind.lower()}_{op.index}").removesuffix("_quant")
         parts = [part for part in full.split("/") if part]
         segments = [part for part, after in zip(parts, [*parts[1:], ""]) if not after.startswith(f"{part}.")]
-        short = "/".join(segments[:-1]) if op.code in (*WEIGHTED, "LSTM", "GRU") and op.code in segments[-1:] else ""
+        short = "/".join(segments[:-1]) if op.code in STORED and op.code in segments[-1:] else ""
         for candidate in (short, "/".join(segments), f"{kind.lower()}_{op.index}"):
             label = "".join(char if char.isprintable() and char not in ",:\\ \t" else "_" for char in candidate)
             label = label.lstrip("/")[-_LONGEST:].lstrip("/_.")
@@ -291,7 +291,7 @@ class Converter(Builder[str]):
         """The number formats of a layer's tensors; that of weights has their density."""
         first = self.operand_spec(op, self.operands(op)[0])
         types: Values = {"input": first, "output": self.spec(self.output(op))}
-        if op.source == f"{MS}DynamicQuantizeMatMul":
+        if op.source in (f"{MS}DynamicQuantizeMatMul", f"{MS}DynamicQuantizeLSTM"):
             types["input"] = TensorSpec("uint8")  # quantized as they are read
         if weights is not None:
             density = weights.density

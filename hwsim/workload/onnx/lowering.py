@@ -16,9 +16,11 @@ from hwsim.workload.onnx.canonical import Op, Pair
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.graph import Graph
 
-__all__ = ["FREE", "INTEGER", "UNARY", "WEIGHTED", "lower"]
+__all__ = ["FREE", "INTEGER", "STORED", "UNARY", "WEIGHTED", "lower"]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+#: Operators that read stored matrices.
+STORED = (*WEIGHTED, "LSTM", "GRU", "RNN")
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum")
 #: Operators whose output can alias their input under another shape.
 FREE = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")

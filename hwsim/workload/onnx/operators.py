@@ -19,12 +19,18 @@ from hwsim.workload.layers import (
     Softmax,
 )
 from hwsim.workload.onnx.canonical import MS, Op
-from hwsim.workload.onnx.composites import attention, multi_head, own_attention, recurrent, skip_norm
+from hwsim.workload.onnx.composites import attention, multi_head, own_attention, skip_norm
 from hwsim.workload.onnx.control_flow import BRANCH
 from hwsim.workload.onnx.converter import Converter, Maker, Values
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.products import few_bits, gemm, product
-from hwsim.workload.onnx.windows import convolution, pool, transposed_convolution
+from hwsim.workload.onnx.recurrence import recurrent
+from hwsim.workload.onnx.volumes import (
+    any_convolution,
+    any_pool,
+    any_transposed_convolution,
+    deformable_convolution,
+)
 
 __all__ = ["MAKERS"]
 
@@ -93,6 +99,8 @@ def _softmax(c: Converter, op: Op, name: str) -> Layer:
     # Before opset 13, all axes from this one on are one.
     axis = int(op.options.get("axis", -1)) if c.file.opsets.get("", 1) >= 13 else -1
     place = axis % max(1, len(full)) - len(full)
+    while place < -1 and shape[-1] == 1:  # what follows the axis is one value
+        shape, place = shape[:-1], place + 1
     return c.check_output(op, Softmax(name, shape=shape, axis=max(place, -len(shape)), **c.types(op)))
 
 
@@ -112,6 +120,8 @@ def _move(c: Converter, op: Op, name: str) -> Layer | None:
     if same and kind == "transpose" and "perm" in op.options and _stays(source.shape or (), op.options["perm"]):
         c.producers[out.name] = c.producers[source.name]
         return None
+    if kind == "transpose" and op.options.get("perm", ())[-1:] == (len(source.shape or ()) - 1,):
+        kind = "copy"  # rows of the last axis move whole
     if kind in ("reshape", "transpose", "copy") and source.elements != out.elements:
         raise InputError(f"must keep the number of values, not change {source.shape} to {out.shape}")
     return DataMovement(name, shape=shape, to=to, type=kind, **c.types(op))
@@ -166,13 +176,14 @@ def _each(names: dict[str, Any] | tuple[str, ...], make: Maker, kind: str = "com
 
 #: How an operator is imported (``computed`` or ``moved``) and its maker, by the plain operator type.
 MAKERS: dict[str, tuple[str, Maker]] = {
-    "Conv": ("computed", convolution),
-    "ConvTranspose": ("computed", transposed_convolution),
+    "Conv": ("computed", any_convolution),
+    "ConvTranspose": ("computed", any_transposed_convolution),
+    "DeformConv": ("computed", deformable_convolution),
     "Gemm": ("computed", gemm),
     "MatMul": ("computed", product),
     f"{MS}FusedMatMul": ("computed", product),
     f"{MS}MatMulNBits": ("computed", few_bits),
-    **_each(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), pool),
+    **_each(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), any_pool),
     **_each(_REDUCED, _reduce),
     **_each(_ELEMENTWISE, _elementwise),
     **_each(UNARY, _activation),
@@ -181,7 +192,7 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     **_each(_NORMS, _norm),
     f"{MS}SkipLayerNormalization": ("computed", skip_norm),
     f"{MS}SkipSimplifiedLayerNormalization": ("computed", skip_norm),
-    **_each(("LSTM", "GRU"), recurrent),
+    **_each(("LSTM", "GRU", "RNN"), recurrent),
     "Attention": ("computed", attention),
     f"{MS}MultiHeadAttention": ("computed", multi_head),
     f"{MS}Attention": ("computed", own_attention),

@@ -19,6 +19,7 @@ from hwsim.workload.onnx.constant_values import ConstantValues
 from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.control_flow import ControlFlow
 from hwsim.workload.onnx.graph import Graph, Tensor
+from hwsim.workload.onnx.own_rules import own_outputs
 from hwsim.workload.onnx.records import OnnxFile, Operator, text
 from hwsim.workload.onnx.rules import OutputTypes, Rules
 
@@ -206,8 +207,9 @@ class _Inference:
                 raise InputError(f"axis must be one of {len(first)}, not {axis}", path=str(op))
             ones = (*first[: axis % len(first)], *(1,) * (len(first) - axis % len(first)))
             return {name: (shape, "") for name, shape in zip(op.outputs, (first, ones, ones))}, ""
-        if (shape := self.own(op)) is not None:
-            return {out: (shape, "")}, ""
+        shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
+        if shapes and (own := own_outputs(op, shapes)) is not None:
+            return dict(own), ""
         return self.rules.infer(op, self.tensors, self.small)
 
     def small(self, name: str) -> tuple[Array | None, str]:
@@ -231,21 +233,6 @@ class _Inference:
             raise InputError(f"its parts must be {count}, of {shape[axis]} together, not {sizes}", path=str(op))
         parts = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
         return {name: (part, "") for name, part in zip(op.outputs, parts)}, ""
-
-    def own(self, op: Op) -> Shape | None:
-        """The output shape of operators that ONNX has no rule for."""
-        shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
-        if op.code == f"{MS}FusedMatMul" and len(shapes) == 2 and min(map(len, shapes)) > 1:
-            left, right = (
-                (*shape[:-2], shape[-1], shape[-2]) if op.options.get(key) else shape
-                for shape, key in zip(shapes, ("transA", "transB"))
-            )
-            return (*np.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
-        if op.code == f"{MS}MatMulNBits" and shapes and shapes[0]:
-            return (*shapes[0][:-1], int(op.options.get("N", 0)))
-        if op.code == f"{MS}Attention" and len(shapes) > 1 and len(shapes[0]) == 3 and len(shapes[1]) == 2:
-            return (*shapes[0][:2], shapes[1][1] // 3)
-        return None
 
     def bound(self, op: Op, place: int) -> Shape | None:
         """The largest possible output shape of an operator whose output size depends on values."""

@@ -1,0 +1,79 @@
+"""Recurrent networks of ONNX: LSTM, GRU and RNN, in one direction or both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hwsim.workload.builder import UnmodeledError
+from hwsim.workload.layer import Layer, Shape
+from hwsim.workload.layers import Concat, Gru, Lstm, Rnn
+from hwsim.workload.onnx.canonical import Op
+from hwsim.workload.onnx.constants import Constant
+from hwsim.workload.onnx.converter import Converter, Values
+
+__all__ = ["recurrent"]
+
+_KINDS: dict[str, tuple[type[Lstm] | type[Gru] | type[Rnn], int]] = {
+    "LSTM": (Lstm, 4),
+    "GRU": (Gru, 3),
+    "RNN": (Rnn, 1),
+}
+
+
+def recurrent(c: Converter, op: Op, name: str) -> None:
+    """A recurrent network: a layer for each direction; the last states are slices of its output."""
+    kind, gates = _KINDS[op.code]
+    weights, own, source = c.constant(op, 1), c.constant(op, 2), c.input_tensor(op, 0)
+    if weights is None or own is None or source.name not in c.producers:
+        raise UnmodeledError("its weights are computed")
+    shape = source.shape or ()
+    directions, size, hidden = _matrices(op, weights, own, gates)
+    if len(shape) != 3 or shape[2] != size:
+        raise UnmodeledError(f"it reads {shape} with weights of {size} inputs")
+    steps, sequences = (shape[1], shape[0]) if op.options.get("layout") else shape[:2]
+    options: Values = {"input_size": size, "hidden_size": hidden, "steps": steps, "sequences": sequences}
+    if op.input(7):
+        options["peepholes"] = True
+    types = _types(c, op, weights, directions)
+    target = op.outputs[0] or c.between(op, "all", _both(steps, sequences, directions, hidden))
+    rows: list[str] = []
+    for direction in range(directions):
+        label = name if directions == 1 else f"{name}_{('forward', 'backward')[direction]}"
+        layer: Layer = kind(label, bias=bool(op.input(3)), **options, **types)
+        rows.append(target if directions == 1 else c.between(op, label, layer.output.shape))
+        c.row(layer, [source.name], rows[-1])
+    spec = types["output"]
+    if directions == 2:
+        parts, rest = ((hidden, hidden), ()) if sequences == 1 else ((1, 1), (sequences, hidden))
+        c.row(Concat(name, before=(steps,), parts=parts, rest=rest, input=spec, output=spec), rows, target)
+    reads = c.producers[target]
+    for place, tensor in enumerate(op.outputs[1:], 1):
+        if tensor and tensor in c.used and tensor not in c.constants:
+            part = c.unique(f"{name}_last{place if place > 1 else ''}")
+            to = (1, directions * hidden) if sequences == 1 else (directions, sequences, hidden)
+            c.part(part, tensor, reads, _both(steps, sequences, directions, hidden), to, spec, spec)
+
+
+def _both(steps: int, sequences: int, directions: int, hidden: int) -> Shape:
+    """The shape of the outputs of all steps."""
+    return (steps, directions * hidden) if sequences == 1 else (steps, directions, sequences, hidden)
+
+
+def _matrices(op: Op, weights: Constant, own: Constant, gates: int) -> tuple[int, int, int]:
+    """Number of directions, of inputs and of hidden values, by the matrices of all gates."""
+    if len(weights.shape) != 3 or len(own.shape) != 3:
+        raise UnmodeledError("its matrices are not those of plain gates")
+    (directions, rows, size), (_, rows_, hidden) = weights.shape, own.shape
+    if op.source != op.code:  # those of DynamicQuantizeLSTM are stored by inputs
+        (rows, size), (rows_, hidden) = (size, rows), (hidden, rows_)
+    if rows != rows_ or rows != gates * hidden or directions not in (1, 2):
+        raise UnmodeledError("its matrices are not those of plain gates")
+    return directions, size, hidden
+
+
+def _types(c: Converter, op: Op, weights: Constant, directions: int) -> Values:
+    types: dict[str, Any] = c.types(op, weights)
+    if directions == 2 and types["weight"].array:  # each direction reads a part of it
+        types["weight"] = replace(types["weight"], array="")
+    return types
