@@ -147,6 +147,26 @@ def onnx_operators() -> str:
     return "\n".join(lines)
 
 
+def tflite_operators() -> str:
+    """The table of TFLite's operators as Markdown: how each is counted and priced."""
+    import tflite
+
+    from hwsim.workload.tflite.coverage import operator_fates
+
+    lines = ["| operators | MACs and operations | priced as |", "|---|---|---|"]
+    for fate in operator_fates(name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)):
+        shown = ", ".join(f"`{name}`" for name in fate.operators)
+        lines.append(f"| {shown} | {fate.counted} | {fate.priced} |")
+    return "\n".join(lines)
+
+
+def tflite_scratch() -> str:
+    """The operators of TFLite whose reference kernels ask for working memory."""
+    from hwsim.workload.tflite.coverage import scratch_operators
+
+    return ", ".join(f"`{name}`" for name in scratch_operators()) + "."
+
+
 def beside(name: str) -> ModuleType:
     """The script beside this one that writes what a page of its own shows."""
     if name in sys.modules:
@@ -187,6 +207,8 @@ def main() -> None:
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     put(DOCS / "onnx.md", "operators", onnx_operators())
+    put(DOCS / "tflite.md", "operators", tflite_operators())
+    put(DOCS / "tflite.md", "scratch", tflite_scratch())
     put(DOCS / "columns.md", "columns", columns_markdown())
     cpu = DOCS / "cpu.md"
     cpu.write_text(processors(cpu.read_text(encoding="utf-8")), encoding="utf-8")

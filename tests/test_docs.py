@@ -149,6 +149,14 @@ def test_onnx_operators_are_current(generate) -> None:
     assert generate.onnx_operators() in page
 
 
+def test_tflite_operators_are_current(generate) -> None:
+    pytest.importorskip("tflite")
+    page = (ROOT / "docs" / "tflite.md").read_text(encoding="utf-8")
+    assert generate.tflite_scratch() in page
+    modeled = generate.tflite_operators().splitlines()[:-1]  # a newer schema has more operators without a model
+    assert all(line in page for line in modeled)
+
+
 def test_picture_shows_what_a_run_prints(generate) -> None:
     """The numbers of the picture are those of today's run (its layout is rich's)."""
 

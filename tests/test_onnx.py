@@ -528,8 +528,9 @@ def test_attention_is_its_two_products(tmp_path):
     parts = [g.linear(x, 64, width, name) for name, width in (("q", 64), ("k", 16), ("v", 16))]
     g.output(g.op("Attention", *parts, name="attention", q_num_heads=8, kv_num_heads=2))
     net = read(tmp_path, g.model(check=False)).workload
-    assert net["attention_scores"].macs == net["attention_context"].macs == 10 * 10 * 64
-    assert net["attention_softmax"].outputs == 8 * 10 * 10
+    parts = {part.name: part for part, _ in net["attention"].sublayers}
+    assert parts["attention.scores"].macs == parts["attention.context"].macs == 10 * 10 * 64
+    assert parts["attention.softmax"].outputs == 8 * 10 * 10
     assert net.graph
 
 

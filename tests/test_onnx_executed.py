@@ -1,5 +1,6 @@
 """Each kind of ONNX operator against an execution: MACs from the shapes that onnxruntime ran with."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("onnxruntime")
 from onnx import helper
 from onnx_builder import Graph, runtime_tensors
 
+from hwsim.errors import InputError
 from hwsim.workload import Opaque
 from hwsim.workload.onnx import read_model
 
@@ -149,6 +151,146 @@ CASES = {
 }  # fmt: skip
 
 
+def pairs(queries, context, causal=False, window=0):
+    """Pairs of a query and a position that it attends to, one by one."""
+    total = 0
+    for query in range(queries):
+        seen = context - queries + query + 1 if causal else context
+        total += min(seen, window) if window else seen
+    return total
+
+
+def attention(heads, past=0, **mask):
+    """Scores and weighted sums: a product over the values of a head for each pair of a query and a position."""
+
+    def macs(run):
+        query, key = run.operand(0), run.operand(1)
+        positions, keys = query[-2], key[-2] + (run.operand(past)[2] if past else 0)
+        dim = query[-1] if len(query) == 4 else query[-1] // heads
+        value_dim = run["op_out"].shape[-1] // (1 if run["op_out"].ndim == 4 else heads)
+        return query[0] * heads * pairs(positions, keys, **mask) * (dim + value_dim)
+
+    return macs
+
+
+def einsum(*names):
+    """Of each product in turn: the sizes of all letters of both operands."""
+
+    def macs(run):
+        return sum(math.prod(sizes) for sizes in names)
+
+    return macs
+
+
+def product(run):
+    """An output value is a sum over the last axis of the first operand."""
+    return run["op_out"].size * run.operand(0)[-1]
+
+
+def projected(run):
+    """The projections to query, key and value, and both products of attention in each head."""
+    batch, positions, width = run.operand(0)
+    return batch * positions * width * run.operand(1)[1] + 2 * batch * positions**2 * width
+
+
+def nbits(rows, k, n):
+    return np.random.default_rng(1).integers(0, 255, (n, k // 32, 16)).astype(np.uint8)
+
+
+def bits8(*shape):
+    return np.random.default_rng(1).integers(0, 255, shape).astype(np.uint8)
+
+
+def ids(*shape):
+    return Given(np.random.default_rng(1).integers(0, 5, shape).astype(np.int32))
+
+
+GQA = {"num_heads": 4, "kv_num_heads": 2}
+CASES |= {
+    "Einsum of scores": Case("Einsum", (1, 4, 16, 8), (1, 4, 20, 8), macs=einsum((4, 16, 20, 8)), equation="bhqd,bhkd->bhqk"),
+    "Einsum with heads inside": Case("Einsum", (3, 16, 4, 8), (3, 20, 4, 8), macs=einsum((3, 4, 16, 20, 8)), equation="bqhd,bkhd->bhqk"),
+    "Einsum of weighted sums": Case("Einsum", (1, 4, 16, 20), (1, 20, 4, 7), macs=einsum((4, 16, 20, 7)), equation="bhqk,bkhd->bqhd"),
+    "Einsum of a stored matrix": Case("Einsum", (1, 16, 8), stored(8, 31), macs=einsum((16, 8, 31)), weights=248, equation="bsd,dk->bsk"),
+    "Einsum of stored matrices": Case("Einsum", (1, 16, 4, 8), stored(4, 8, 31), macs=einsum((16, 4, 8, 31)), weights=992, equation="bshd,hdk->bshk"),
+    "Einsum with the stored matrix first": Case("Einsum", stored(31, 8), (1, 8, 17), macs=einsum((31, 8, 17)), weights=248, equation="kd,bds->bks"),
+    "Einsum of an outer product": Case("Einsum", (7,), (11,), macs=einsum((7, 11)), equation="i,j->ij"),
+    "Einsum without an arrow": Case("Einsum", (7, 11), (11, 5), macs=einsum((7, 11, 5)), equation="ij,jk"),
+    "Einsum with an ellipsis": Case("Einsum", (1, 2, 3, 7, 11), (1, 1, 3, 11, 5), macs=einsum((2, 3, 7, 11, 5)), equation="...ij,...jk->...ik"),
+    "Einsum of three": Case("Einsum", (7, 11), (11, 5), (5, 3), macs=einsum((7, 11, 5), (7, 5, 3)), equation="ij,jk,kl->il"),
+    "Einsum with a sum before": Case("Einsum", (6, 7, 11), (11, 5), macs=einsum((7, 11, 5)), equation="aij,jk->ik"),
+    "Einsum of one, a sum": Case("Einsum", (6, 7, 11), macs=none, equation="aij->ja"),
+    "Einsum of one, a transposition": Case("Einsum", (6, 7, 11), macs=none, equation="aij->jai"),
+    "Einsum of a diagonal": Case("Einsum", (7, 7, 3), macs=none, equation="iij->ij"),
+    "attention": Case("Attention", (1, 10, 64), (1, 12, 16), (1, 12, 32), opset=23, macs=attention(8), q_num_heads=8, kv_num_heads=2),
+    "attention with a cache": Case(
+        "Attention", (1, 4, 3, 8), (1, 2, 3, 8), (1, 2, 3, 8), None, (1, 2, 128, 8), (1, 2, 128, 8), opset=23, outputs=3, macs=attention(4, 4)
+    ),
+    "causal attention with a cache": Case(
+        "Attention", (1, 4, 3, 8), (1, 4, 3, 8), (1, 4, 3, 8), None, (1, 4, 31, 8), (1, 4, 31, 8), opset=23, outputs=3,
+        macs=attention(4, 4, causal=True), is_causal=1,
+    ),
+    "MultiHeadAttention": Case(f"{MS}/MultiHeadAttention", (1, 10, 64), (1, 13, 64), (1, 13, 32), macs=attention(8), num_heads=8),
+    "MultiHeadAttention with biases": Case(
+        f"{MS}/MultiHeadAttention", (3, 10, 64), (3, 13, 64), (3, 13, 64), stored(192), macs=attention(8), num_heads=8
+    ),
+    "MultiHeadAttention with a cache": Case(
+        f"{MS}/MultiHeadAttention", (1, 1, 64), (1, 1, 64), (1, 1, 64), None, None, None, (1, 8, 30, 8), (1, 8, 30, 8),
+        outputs=3, macs=attention(8, 6), num_heads=8,
+    ),
+    "GroupQueryAttention of a prompt": Case(
+        f"{MS}/GroupQueryAttention", (1, 10, 64), (1, 10, 32), (1, 10, 32), None, None,
+        Given(np.array([9], np.int32)), np.array([10], np.int32), outputs=3, macs=attention(4, causal=True), **GQA,
+    ),
+    "GroupQueryAttention of one token": Case(
+        f"{MS}/GroupQueryAttention", (1, 1, 64), (1, 1, 32), (1, 1, 32), (1, 2, 30, 16), (1, 2, 30, 16),
+        Given(np.array([30], np.int32)), np.array([31], np.int32), outputs=3, macs=attention(4, 3, causal=True), **GQA,
+    ),
+    "GroupQueryAttention with a window, packed, rotated": Case(
+        f"{MS}/GroupQueryAttention", (1, 10, 128), None, None, None, None,
+        Given(np.array([9], np.int32)), np.array([10], np.int32), stored(16, 8), stored(16, 8), outputs=3,
+        macs=lambda run: 4 * pairs(10, 10, True, 4) * 32, do_rotary=1, local_window_size=4, **GQA,
+    ),
+    "onnxruntime's Attention": Case(
+        f"{MS}/Attention", (1, 10, 64), stored(64, 192), stored(192), macs=projected, weights=64 * 192, num_heads=8
+    ),
+    "QAttention": Case(
+        f"{MS}/QAttention", Given(bits8(1, 10, 64)), bits8(64, 192), stored(192), np.array([0.1], F), np.array([0.1], F), None,
+        np.array([3], np.uint8), np.array([3], np.uint8), macs=projected, weights=64 * 192, num_heads=8,
+    ),
+    "FusedMatMul": Case(f"{MS}/FusedMatMul", (1, 3, 7, 11), (1, 3, 5, 11), macs=product, transB=1),
+    "MatMulNBits": Case(
+        f"{MS}/MatMulNBits", (1, 7, 64), nbits(7, 64, 31), np.ones(62, F), macs=product, weights=64 * 31, K=64, N=31, bits=4, block_size=32
+    ),
+    "a matrix for each, broadcast": Case("MatMul", (1, 3, 7, 11), stored(3, 11, 5), macs=product, weights=165),
+    "several matrices for one": Case("MatMul", (7, 11), stored(3, 11, 5), macs=product, weights=165),
+    "several matrices for several": Case("MatMul", (2, 1, 7, 11), stored(3, 11, 5), macs=product, weights=165),
+    "SkipLayerNormalization": Case(
+        f"{MS}/SkipLayerNormalization", (1, 10, 64), (1, 10, 64), stored(64), stored(64), macs=none, weights=64
+    ),
+    "EmbedLayerNormalization": Case(
+        f"{MS}/EmbedLayerNormalization", ids(1, 10), ids(1, 10), stored(100, 64), stored(31, 64), stored(5, 64), stored(64), stored(64),
+        outputs=2, macs=none, weights=136 * 64 + 64,
+    ),
+    "RotaryEmbedding": Case("RotaryEmbedding", (1, 4, 10, 16), stored(1, 10, 8), stored(1, 10, 8), opset=23, macs=none),
+    "onnxruntime's RotaryEmbedding": Case(
+        f"{MS}/RotaryEmbedding", (1, 10, 64), Given(np.zeros(1, np.int64)), stored(31, 8), stored(31, 8), macs=none, num_heads=4
+    ),
+    "BiasGelu": Case(f"{MS}/BiasGelu", (1, 10, 64), stored(64), macs=none),
+    "FastGelu": Case(f"{MS}/FastGelu", (1, 10, 64), stored(64), macs=none),
+    "QuickGelu": Case(f"{MS}/QuickGelu", (1, 10, 64), macs=none),
+    "MeanVarianceNormalization": Case("MeanVarianceNormalization", (1, 10, 7, 5), opset=13, macs=none, axes=[2, 3]),
+    "LpNormalization": Case("LpNormalization", (1, 10, 7), macs=none),
+    "GreaterOrEqual": Case("GreaterOrEqual", (1, 10, 7), (1, 1, 7), opset=13, macs=none),
+    "LessOrEqual": Case("LessOrEqual", (1, 10, 7), stored(7), opset=15, macs=none),
+    "CumSum": Case("CumSum", (1, 10, 7), np.array(1), macs=none),
+    "ReduceLogSumExp": Case("ReduceLogSumExp", (1, 10, 7), macs=none, axes=[1]),
+    "TopK": Case("TopK", (1, 10, 31), np.array([5]), outputs=2, macs=none),
+    "ScatterND": Case("ScatterND", (10, 31), np.array([[3], [5]]), (2, 31), macs=none),
+    "GridSample": Case("GridSample", (1, 3, 9, 7), (1, 5, 4, 2), macs=none),
+    "OneHot": Case("OneHot", Given(np.array([[1, 2]])), np.array(5), np.array([0, 1], F), macs=none),
+}  # fmt: skip
+
+
 class Run(dict):
     """The tensors of a run by name."""
 
@@ -179,10 +321,11 @@ def test_macs_are_those_of_the_shapes_that_ran(tmp_path, name):
     net = read_model(tmp_path / "net.onnx")
     feeds = feeds_of(case, model)
     run = Run(model, feeds, runtime_tensors(model, feeds))
-    assert net.workload.macs == case.macs(run)
+    batch = next((note.values["batch"] for note in net.warnings if note.code == "import.batch"), 1)
+    assert batch * net.workload.macs == case.macs(run)
     assert sum(layer.weights for layer in net.workload if not isinstance(layer, Opaque)) == case.weights
     assert not [warning for warning in net.warnings if warning.code == "import.opaque"]
-    assert run["op_out"].size in {layer.outputs for layer in net.workload}
+    assert run["op_out"].size in {batch * layer.outputs for layer in net.workload}
 
 
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
@@ -196,3 +339,48 @@ def test_a_rounded_up_pool_has_no_window_that_starts_in_the_padding(tmp_path, ki
     net = read_model(tmp_path / "net.onnx").workload
     run = runtime_tensors(model, feeds_of(case, model))
     assert net["op"].output.shape == run["op_out"].shape[1:]
+
+
+@pytest.mark.parametrize(
+    "shapes, positions, keys", [(((1, 10, 64), (1, 13, 8, 2, 8)), 10, 13), (((1, 11, 8, 3, 8),), 11, 11)]
+)
+def test_packed_heads_that_the_processor_has_no_kernel_for(tmp_path, shapes, positions, keys):
+    """Eight heads of eight values, as the shapes of a GPU's kernel say."""
+    case = Case(f"{MS}/MultiHeadAttention", *shapes, macs=none, num_heads=8)
+    (tmp_path / "net.onnx").write_bytes(case.model().SerializeToString())
+    net = read_model(tmp_path / "net.onnx").workload
+    assert net.macs == 2 * positions * keys * 64
+    assert net["op"].output.shape == (positions, 64)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 12, 13])
+def test_a_mask_of_dropout_has_the_shape_of_its_input(tmp_path, opset):
+    g = Graph(opset=opset)
+    out, mask = g.op("Dropout", g.input("x", [1, 31, 7]), name="drop", outputs=2)
+    g.output(g.op("Relu", out, name="relu"))
+    g.output(g.op("Not", mask, name="not") if opset > 9 else mask)
+    (tmp_path / "net.onnx").write_bytes(g.model(check=False).SerializeToString())
+    net = read_model(tmp_path / "net.onnx")
+    assert net.workload["relu"].output.shape == (31, 7)
+    assert not net.warnings
+
+
+@pytest.mark.parametrize(
+    "equation, shapes",
+    [
+        (",".join(["abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"] * 2) + "->a", [(1,) * 52] * 2),
+        ("ij,jk->ik", [(10**9, 10**9), (10**9, 10**9)]),
+        ("ij,jk", [(3, 4), (5, 6)]),
+        ("ij,jk->il", [(3, 4), (4, 6)]),
+        ("ij", [(3, 4), (4, 6)]),
+        ("...,...->...", [(3, 4), (4, 6)]),
+        ("ijk,jk->i", [(3, 4), (4, 6)]),
+        (",".join("ij" for _ in range(300)), [(31, 31)] * 300),
+    ],
+)
+def test_equations_that_fit_nothing_are_named_or_are_rows(tmp_path, equation, shapes):
+    """None hangs, none ends in a traceback."""
+    model = Case("Einsum", *shapes, macs=none, equation=equation).model()
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with contextlib.suppress(InputError):
+        assert read_model(tmp_path / "net.onnx").workload.macs >= 0

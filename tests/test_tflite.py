@@ -245,13 +245,13 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
     stored = T((3, 5), "INT16", np.zeros((3, 5), np.int16))
     tensors = [T((1, 4, 4, 3)), T((1, 2, 2, 12)), stored, T((1, 7)), T((1, 7))]
     operators = [
-        Op("SPACE_TO_DEPTH", [0], [1]),
+        Op("MATRIX_DIAG", [0], [1]),
         Op("My/Op:1", [1, 2, 0], [3]),
         Op(5000, [3], [4]),  # a builtin that is not known by number alone
     ]
     model = read(tmp_path, tensors, operators, [0], [4])
     net = model.workload
-    assert [layer.op for layer in net][:2] == ["space_to_depth", "my_op_1"]
+    assert [layer.op for layer in net][:2] == ["matrix_diag", "my_op_1"]
     assert net["my_op_1_1"] == Opaque(
         "my_op_1_1", type="my_op_1", shapes=[(12, 2, 2), (3, 4, 4)], to=(1, 7), stored=15, weight="int16"
     )
@@ -387,6 +387,122 @@ def test_pools(tmp_path):
     net = read(tmp_path, tensors, operators, [0], [3]).workload
     assert net["pool_0"] == Pool2d("pool_0", c=4, h=5, w=5, r=2)
     assert net["mean_1"] == Pool2d("mean_1", c=4, h=2, w=2, type="avg")
+
+
+def stored(*shape, type="INT8"):
+    return T(shape, type, np.ones(shape, {"INT8": np.int8, "INT16": np.int16, "INT32": np.int32}[type]))
+
+
+def ints(*values):
+    return T((len(values),), "INT32", np.array(values, np.int32), scale=None)
+
+
+def test_a_transposed_convolution_multiplies_each_input_by_all_taps(tmp_path):
+    """4 x 3 positions of 5 channels, each by 3 x 3 taps of 7 filters."""
+    tensors = [ints(1, 9, 7, 7), stored(7, 3, 3, 5), T((1, 4, 3, 5)), stored(7, type="INT32"), T((1, 9, 7, 7))]
+    options = {"Padding": 1, "StrideH": 2, "StrideW": 2}
+    op = Op("TRANSPOSE_CONV", [0, 1, 2, 3], [4], "TransposeConvOptions", options)
+    net = read(tmp_path, tensors, [op], [2], [4]).workload
+    assert net.graph
+    assert (net.macs, net.weights) == (4 * 3 * 5 * 9 * 7, 5 * 9 * 7)
+    assert [layer.name for layer in net] == ["transpose_conv_0", "transpose_conv_0_fold", "transpose_conv_0_bias"]
+    assert net["transpose_conv_0_bias"].output.shape == (7, 9, 7)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_svdf_filters_features_and_time(tmp_path, rank):
+    """6 filters of 13 features, and of their results in 11 steps."""
+    units = 6 // rank
+    tensors = [
+        T((1, 13)), stored(6, 13), stored(6, 11, type="INT16"), stored(units, type="INT32"),
+        T((1, 66), "INT16", variable=True), T((1, units)),
+    ]  # fmt: skip
+    options = {"Rank": rank, "FusedActivationFunction": 1}
+    model = read(tmp_path, tensors, [Op("SVDF", [0, 1, 2, 3, 4], [5], "SVDFOptions", options)], [0], [5])
+    net = model.workload
+    assert net.graph
+    assert net.macs == net.weights == 6 * 13 + 6 * 11
+    assert net.biases == units
+    assert net["svdf_0_time"].output.shape == (units, 1, 1)
+    assert net["svdf_0_time"].activation == "relu"
+    assert model.requests.variable_bytes == 2 * 66
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "options", "macs", "weights"),
+    [
+        ((1, 6, 16), stored(1, 16, 8), {}, 6 * 16 * 8, 128),
+        ((1, 6, 16), stored(16, 8), {}, 6 * 16 * 8, 128),
+        ((1, 6, 16), stored(8, 16), {"AdjY": True}, 6 * 16 * 8, 128),
+        ((1, 3, 6, 16), stored(3, 16, 8), {}, 3 * 6 * 16 * 8, 3 * 128),
+        ((1, 1, 6, 16), stored(3, 16, 8), {}, 3 * 6 * 16 * 8, 3 * 128),
+        (stored(6, 16), (1, 16, 8), {}, 6 * 16 * 8, 96),
+        (stored(1, 16, 6), (1, 16, 8), {"AdjX": True}, 6 * 16 * 8, 96),
+        ((1, 4, 6, 16), (1, 1, 16, 8), {}, 4 * 6 * 16 * 8, 0),
+        ((1, 1, 6, 16), (1, 5, 16, 8), {}, 5 * 6 * 16 * 8, 0),
+        ((2, 5, 6, 16), (2, 1, 16, 8), {}, 2 * 5 * 6 * 16 * 8, 0),
+        ((1, 2, 1, 6, 16), (1, 2, 5, 16, 8), {}, 10 * 6 * 16 * 8, 0),
+    ],
+)
+def test_products_with_stored_matrices_and_with_broadcast_ones(tmp_path, left, right, options, macs, weights):
+    factors = [T(item) if isinstance(item, tuple) else item for item in (left, right)]
+    lead = np.broadcast_shapes(*(factor.shape[:-2] for factor in factors))
+    tensors = [*factors, T((*lead, 6, 8))]
+    inputs = [place for place in (0, 1) if factors[place].data is None]
+    ops = [Op("BATCH_MATMUL", [0, 1], [2], "BatchMatMulOptions", options)]
+    net = read(tmp_path, tensors, ops, inputs, [2]).workload
+    count = 2 if lead and lead[0] == 2 else 1  # two inputs of one network
+    assert (net.macs * count, net.weights) == (macs, weights)
+
+
+@pytest.mark.parametrize("code", ["MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"])
+@pytest.mark.parametrize("axes", [(1,), (2,), (3,), (1, 2), (1, 3), (-1, -2), (1, 2, 3)])
+def test_reductions_along_any_axes(tmp_path, code, axes):
+    """Each value is read and combined once."""
+    shape = (1, 7, 5, 3)
+    to = tuple(1 if axis in {a % 4 for a in axes} else size for axis, size in enumerate(shape))
+    options = {"KeepDims": True}
+    tensors = [T(shape), ints(*axes), T(to), stored(4, to[3]), T((*to[:3], 4))]
+    operators = [Op(code, [0, 1], [2], "ReducerOptions", options), fc([2, 3, -1], [4])]
+    model = read(tmp_path, tensors, operators, [0], [4])
+    (pool,) = (layer for layer in model.workload if isinstance(layer, Pool2d))
+    assert model.workload.graph
+    assert not model.warnings
+    assert pool.ops == pool.inputs == 7 * 5 * 3
+    assert pool.outputs == np.prod(to)
+
+
+def test_a_shape_without_sizes_makes_a_scalar(tmp_path):
+    empty = T((0,), "INT32", scale=None)
+    tensors = [T((1, 8)), stored(1, 8), T((1, 1)), empty, T(())]
+    model = read(tmp_path, tensors, [fc([0, 1, -1], [2]), Op("RESHAPE", [2, 3], [4])], [0], [4])
+    assert (model.workload.macs, model.workload.weights) == (8, 8)
+    assert model.workload["reshape_1"].output.shape == (1,)
+
+
+def test_a_block_of_vela_is_a_row_that_names_it(tmp_path):
+    """Its command stream and weights are stored; its scratch is memory that nothing writes."""
+    code = T((64,), "UINT8", np.ones(64, np.uint8), scale=None)
+    tensors = [T((1, 8, 8, 3)), code, T((4096,), "UINT8", scale=None), T((2048,), "UINT8", scale=None), T((1, 10))]
+    model = read(tmp_path, tensors, [Op("ethos-u", [1, 2, 3, 0], [4])], [0], [4])
+    (row,) = model.workload
+    assert (row.op, row.weights, row.inputs, row.outputs) == ("ethos_u", 64, 192, 10)
+    assert "compiled for an Ethos-U" in str(model.warnings[0].values["reason"])
+    assert plan_model(model).bytes == 4096 + 2048 + 192 + 16
+    message = fault(tmp_path, tensors, [Op("RELU", [2], [4])], [0], [4])
+    assert message == "operator 0, RELU: must read what is written before it, not tensor 2"
+
+
+def test_a_stored_array_counts_once(tmp_path):
+    """Two layers read one array; a third has its own."""
+    tensors = [T((1, 31)), stored(31, 31), T((1, 31)), T((1, 31)), stored(7, 31), T((1, 7))]
+    operators = [fc([0, 1, -1], [2]), fc([2, 1, -1], [3]), fc([3, 4, -1], [5])]
+    model = read(tmp_path, tensors, operators, [0], [5])
+    assert (model.workload.macs, model.workload.weights) == (2 * 31 * 31 + 7 * 31, 31 * 31 + 7 * 31)
+    assert model.constant_bytes == 31 * 31 + 7 * 31
+    report = hwsim.simulate(hwsim.load_machine("arduino_nano33ble"), model.workload)
+    flash = next(memory for memory in report.memories if memory.memory == "flash")
+    assert dict(flash.parts)["weights"] == 31 * 31 + 7 * 31
 
 
 def test_two_inputs_are_a_plain_trace(tmp_path):

@@ -72,8 +72,8 @@ def _table(b, name, **fields):
     return getattr(tflite, f"{name}End")(b)
 
 
-def build(tensors, operators, inputs, outputs, version=3, subgraphs=1) -> bytes:
-    """The bytes of a file."""
+def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=None) -> bytes:
+    """The bytes of a file; `offsets` is a plan of the arena, an offset for each tensor or -1."""
     b = flatbuffers.Builder(1024)
     buffers, made = [_table(b, "Buffer")], []
     for index, tensor in enumerate(tensors):
@@ -108,10 +108,17 @@ def build(tensors, operators, inputs, outputs, version=3, subgraphs=1) -> bytes:
         reads, writes = _vector(b, op.inputs, np.int32), _vector(b, op.outputs, np.int32)
         fields = {"BuiltinOptionsType": kind, "BuiltinOptions": options}
         ops.append(_table(b, "Operator", OpcodeIndex=len(codes) - 1, Inputs=reads, Outputs=writes, **fields))
+    metadata = None
+    if offsets is not None:
+        words = np.array([1, 0, len(offsets), *offsets], np.int32).view(np.uint8)
+        name = b.CreateString("OfflineMemoryAllocation")
+        metadata = _table(b, "Metadata", Name=name, Buffer=len(buffers))
+        buffers.append(_table(b, "Buffer", Data=_vector(b, words, np.uint8)))
+        metadata = _tables(b, [metadata])
     tables, steps = _tables(b, made), _tables(b, ops)
     ends = {"Inputs": _vector(b, inputs, np.int32), "Outputs": _vector(b, outputs, np.int32)}
     graph = _table(b, "SubGraph", Tensors=tables, Operators=steps, **ends)
-    fields = {"OperatorCodes": _tables(b, codes), "Subgraphs": _tables(b, [graph] * subgraphs)}
+    fields = {"OperatorCodes": _tables(b, codes), "Subgraphs": _tables(b, [graph] * subgraphs), "Metadata": metadata}
     root = _table(b, "Model", Version=version, Buffers=_tables(b, buffers), **fields)
     b.Finish(root, b"TFL3")
     return bytes(b.Output())

@@ -1,8 +1,8 @@
 """The memory of activations as TensorFlow Lite Micro plans it: one arena, an offset in it for each buffer.
 
-The greedy planner of TFLM (``greedy_memory_planner.cc``): largest buffer first, equal ones as they come, each in the
-first gap that is wide enough among those that live at the same time. Sizes are rounded up to 16 bytes. Fragments make
-it more than the bytes that are ever alive at once.
+The greedy planner of TFLM (``greedy_memory_planner.cc``): what a compiler has planned keeps its place; then the largest
+buffer first, of equal ones the last that was asked for, each in the first gap that is wide enough among those that live
+at the same time. Sizes are rounded up to 16 bytes. Fragments make it more than the bytes that are ever alive at once.
 """
 
 from __future__ import annotations
@@ -15,31 +15,27 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hwsim.errors import InputError, excerpt
+from hwsim.workload.buffers import ArenaRequests, Buffer
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.tflite import Model
 
-__all__ = ["ALIGNMENT_BYTES", "Arena", "Block", "Buffer", "Scratch", "plan", "plan_model", "plan_workload"]
+__all__ = [
+    "ALIGNMENT_BYTES",
+    "Arena",
+    "Block",
+    "Buffer",
+    "Scratch",
+    "plan",
+    "plan_model",
+    "plan_requests",
+    "plan_workload",
+]
 
 ALIGNMENT_BYTES = 16
 MAX_BYTES = 2**62
 
 #: Bytes that a layer's kernel wants for itself while it runs, in one buffer or several.
 Scratch: TypeAlias = Mapping[str, int | Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """Bytes that are held from the operator `first` to the operator `last`, inclusive; `scratch`: of a kernel."""
-
-    name: str
-    bytes: int
-    first: int
-    last: int
-    scratch: bool = False
-
-    def __post_init__(self) -> None:
-        if self.bytes < 0 or not 0 <= self.first <= self.last:
-            raise InputError(f"{self.name!r} must have bytes and end after it starts, not {self!s:.120}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +61,12 @@ class Arena:
 
     operators: tuple[str, ...]
     blocks: tuple[Block, ...]
+    least_bytes: int = 0
 
     @cached_property
     def bytes(self) -> int:
-        """The size that the arena must have."""
-        return max((block.end for block in self.blocks), default=0)
+        """The size that the arena must have, at least `least_bytes` for tensors that no operator holds."""
+        return max([self.least_bytes, *(block.end for block in self.blocks)])
 
     @cached_property
     def live(self) -> tuple[int, ...]:
@@ -130,7 +127,7 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
     Parameters
     ----------
     buffers : iterable of Buffer
-        Those of equal size are placed in this order.
+        In the order in which they are asked for: of equal ones, the last is placed first.
     operators : sequence of str
         Names of what runs, in order.
     """
@@ -138,34 +135,48 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
     if any(buffer.last >= len(operators) for buffer in requests):
         raise InputError(f"buffers must live within the {len(operators)} operators")
     sizes = [-(-buffer.bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for buffer in requests]
-    if sum(sizes) >= MAX_BYTES:
+    if sum(sizes) + max((buffer.offset for buffer in requests if buffer.offset > 0), default=0) >= MAX_BYTES:
         raise InputError(f"buffers must have fewer than 2^62 bytes together, not {sum(sizes):.3g}")
+    fixed = [index for index, buffer in enumerate(requests) if buffer.offset >= 0]
+    free = [index for index in reversed(range(len(requests))) if requests[index].offset < 0]
     # Those that have their place, in ascending order of offset: offset, end, first, last.
     grid = np.zeros((4, len(requests)), np.int64)
-    offsets = [0] * len(requests)
-    for count, index in enumerate(sorted(range(len(requests)), key=lambda i: -sizes[i])):
+    offsets = [max(buffer.offset, 0) for buffer in requests]
+    for count, index in enumerate([*fixed, *sorted(free, key=lambda i: -sizes[i])]):
         buffer, size = requests[index], sizes[index]
         starts, ends, firsts, lasts = grid[:, :count]
-        alive = (firsts <= buffer.last) & (lasts >= buffer.first)
-        # Before each neighbor there is a gap from the highest end so far; after the last there is no limit.
-        floor = np.maximum.accumulate(np.concatenate([[0], ends[alive]]))
-        gaps = np.flatnonzero(starts[alive] - floor[:-1] >= size)
-        offset = offsets[index] = int(floor[gaps[0]] if gaps.size else floor[-1])
+        if buffer.offset < 0:
+            alive = (firsts <= buffer.last) & (lasts >= buffer.first)
+            # Before each neighbor there is a gap from the highest end so far; after the last there is no limit.
+            floor = np.maximum.accumulate(np.concatenate([[0], ends[alive]]))
+            gaps = np.flatnonzero(starts[alive] - floor[:-1] >= size)
+            offsets[index] = int(floor[gaps[0]] if gaps.size else floor[-1])
+        offset = offsets[index]
         at = int(np.searchsorted(starts, offset, side="right"))
         grid[:, at + 1 : count + 1] = grid[:, at:count].copy()
         grid[:, at] = offset, offset + size, buffer.first, buffer.last
-    blocks = (
-        Block(b.name, b.first, b.last, offset, size, b.scratch) for b, offset, size in zip(requests, offsets, sizes)
-    )
-    return Arena(tuple(operators), tuple(blocks))
+    held = (item for item in zip(requests, offsets, sizes) if item[0].last >= 0)
+    blocks = (Block(b.name, max(b.first, 0), b.last, offset, size, b.scratch) for b, offset, size in held)
+    return Arena(tuple(operators), tuple(blocks), int(grid[1].max(initial=0)))
 
 
-def plan_workload(workload: Workload, scratch: Scratch | None = None, batch: int = 1) -> Arena:
+def plan_workload(workload: Workload, scratch: Scratch | None = None, batch: int = 1, kernels: str = "") -> Arena:
     """The arena of a network's activations, with the scratch buffers that its layers' kernels want.
+
+    Parameters
+    ----------
+    workload : Workload
+    scratch : mapping, optional
+        Bytes that kernels want, by the name of the layer.
+    batch : int
+    kernels : str
+        Of a model file that says what it asks of the arena: the kernels whose working memory is taken for `scratch`.
 
     A tensor lives from the layer that writes it (the input of the network: from the start) to the last that reads it,
     an output of the network to the end. In a plain trace each layer has its own input and output alone.
     """
+    if workload.requests is not None and batch == 1:
+        return plan_requests(workload.requests, kernels, scratch)
     names = [layer.name for layer in workload]
     place = {name: index for index, name in enumerate(names)}
     if workload.graph:
@@ -179,27 +190,22 @@ def plan_workload(workload: Workload, scratch: Scratch | None = None, batch: int
     return plan([*buffers, *_scratch(scratch or {}, place)], names)
 
 
-def plan_model(model: Model, scratch: Scratch | None = None) -> Arena:
+def plan_requests(requests: ArenaRequests, kernels: str = "reference", scratch: Scratch | None = None) -> Arena:
+    """The arena that a model file asks for, with the working memory of its kernels, or with `scratch`."""
+    place = {name: index for index, name in enumerate(requests.operators)}
+    if scratch is None or kernels in requests.scratch:
+        extra = list(requests.scratch[kernels or "reference"])
+    else:
+        extra = _scratch({name: size for name, size in scratch.items() if name in place}, place)
+    return plan([*requests.tensors, *extra], requests.operators)
+
+
+def plan_model(model: Model, kernels: str = "reference") -> Arena:
     """The arena of a TFLite file, tensor by tensor in the file's order, as the interpreter itself plans it.
 
-    `scratch` is by the names of the workload's layers. Constants stay in flash, and variables have memory of their own.
+    Constants stay in flash, and variables have memory of their own.
     """
-    last = len(model.operators) - 1
-    writers = dict.fromkeys(model.inputs, 0)
-    read: dict[int, int] = {}
-    for op in model.operators:
-        for index in op.outputs:
-            writers.setdefault(index, op.index)
-        read.update(dict.fromkeys((index for index in op.inputs if index >= 0), op.index))
-    read.update(dict.fromkeys(model.outputs, last))
-    buffers = [
-        Buffer(tensor.name or f"tensor {tensor.index}", tensor.bytes, first, max(read.get(tensor.index, first), first))
-        for tensor in model.tensors
-        if tensor.data is None and not tensor.variable and (first := writers.get(tensor.index, -1)) >= 0
-    ]
-    names = [model.layers.get(op.index, f"{op.code.lower()}_{op.index}") for op in model.operators]
-    place = {name: index for index, name in enumerate(names)}
-    return plan([*buffers, *_scratch(scratch or {}, place)], names)
+    return plan_requests(model.requests, kernels)
 
 
 def _scratch(scratch: Scratch, place: Mapping[str, int]) -> list[Buffer]:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from hwsim.errors import Fault, InputError, excerpt, items_of, nearest, printable
 from hwsim.message import Message
+from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.layer import MAX_RANK, MAX_SIZE, Layer, Shape, whole
 from hwsim.workload.lowering import lowered, lowering_notes
 
@@ -89,6 +90,8 @@ class Workload:
         ``sha256:`` of the model file that the layers are from.
     origin : Workload, optional
         The network that `lowered` made this of, whose shapes have been checked; itself if left out.
+    requests : ArenaRequests, optional
+        What the model file asks of the arena of its interpreter.
 
     Examples
     --------
@@ -109,6 +112,7 @@ class Workload:
         input_shape: Sequence[int] | None = None,
         digest: str = "",
         origin: Workload | None = None,
+        requests: ArenaRequests | None = None,
     ) -> None:
         nodes: list[Node] = []
         if not isinstance(layers, Iterable) or getattr(layers, "ndim", 1) == 0:
@@ -130,6 +134,7 @@ class Workload:
         self.name = name
         self.source = source
         self.digest = digest
+        self.requests = requests
         self.graph = any(node.inputs for node in nodes) if graph is None else graph
         by_name: dict[str, Layer] = {}
         faults = []
@@ -254,6 +259,7 @@ class Workload:
                 input_shape=self.input_shape,
                 digest=self.digest,
                 origin=self,
+                requests=self.requests,
             )
         self._lowering = self._lowering or self
         return self._lowering
@@ -276,6 +282,7 @@ class Workload:
         for layer in changes:
             self[layer]
         nodes = [Node(changes.get(layer.name, layer), self.inputs[layer.name]) for layer in self]
+        stays = all(node.layer.output.bytes() == self[node.layer.name].output.bytes() for node in nodes)
         return Workload(
             self.name if name is None else name,
             nodes,
@@ -284,6 +291,7 @@ class Workload:
             input_shape=self.input_shape,
             digest=self.digest,
             origin=None if self.origin is self else self.origin,
+            requests=self.requests if stays else None,
         )
 
     def _sizes(self, batch: int, bits: Mapping[str, int]) -> dict[str, int]:

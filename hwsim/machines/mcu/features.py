@@ -8,8 +8,10 @@ copy is why few input channels are dear: the call is paid for one, three or sixt
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from hwsim.workload import Layer
+from hwsim.workload.cmsis_nn import VARIANTS, average_pool, convolution
 from hwsim.workload.number_format import weight_formats
 from hwsim.workload.product import Geometry, Product, Spectrum, Stream, geometry_of
 from hwsim.workload.taps import live_taps
@@ -25,6 +27,7 @@ __all__ = [
     "number_format",
     "read_bytes",
     "scratch_bytes",
+    "stored_bytes",
     "weight_bytes",
 ]
 
@@ -118,28 +121,44 @@ def weight_bytes(layer: Layer, drop: bool) -> int:
     return -(-weights * layer.weight.bits // 8) + (8 if layer.input.dtype == "int16" else 4) * biases
 
 
+def stored_bytes(layers: Iterable[Layer], drop: bool) -> int:
+    """Bytes of weights and biases of all layers; an array that several of them read is stored once."""
+    total, arrays = 0, set()
+    for layer in layers:
+        array, size = layer.weight.spec.array, weight_bytes(layer, drop)
+        if array in arrays and array:
+            size -= -(-layer.weights * layer.weight.bits // 8)
+        arrays.add(array)
+        total += max(size, 0)
+    return total
+
+
 def read_bytes(layer: Layer, drop: bool) -> int:
     """Bytes of weights and biases that one inference reads: of experts and tables, those that it uses."""
     stored, weights = weight_bytes(layer, drop), layer.weights
     return -(-stored * layer.weights_read(1) // weights) if weights else stored
 
 
-def scratch_bytes(layer: Layer) -> int:
-    """Bytes that a kernel keeps beside the tensors: a column of patches of 16-bit values, two positions at a time.
+def scratch_bytes(layer: Layer, kernels: str = "columns") -> int:
+    """Bytes that a kernel keeps beside the tensors.
 
-    A spectrum keeps two buffers of floats.
+    Reference kernels have none for layers with weights, CMSIS-NN's are as its functions say; ``columns`` are patches of
+    16-bit values, two positions at a time. A spectrum keeps two buffers of floats.
     """
-    shape = geometry_of(layer.lower(1))
-    if (spectrum := _spectrum_of(layer)) is not None:
-        return 2 * 4 * spectrum.samples
-    if shape is None or shape.taps == 1:
+    x = layer.lower(1)
+    shape = geometry_of(x)
+    if isinstance(x, Stream) and x.spectrum is not None:
+        return 2 * 4 * x.spectrum.samples
+    variant = next((name for name in VARIANTS if name == kernels), None)
+    if variant is not None and isinstance(x, Stream) and (x.kind, x.function) == ("pool", "avg"):
+        return average_pool(layer.output.shape, variant)
+    if shape is None or kernels == "reference":
+        return 0
+    if variant is not None:
+        return convolution(shape, 1, variant)
+    if shape.taps == 1:
         return 0
     return 2 * shape.taps * shape.c if shape.depthwise else 4 * shape.taps * shape.channels
-
-
-def _spectrum_of(layer: Layer) -> Spectrum | None:
-    x = layer.lower(1)
-    return x.spectrum if isinstance(x, Stream) else None
 
 
 def _spectrum(x: Spectrum, outputs: int) -> dict[str, float]:

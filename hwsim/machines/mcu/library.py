@@ -128,6 +128,8 @@ class McuLibrary(Spec):
 
     `costs` are cycles of `core` for each unit of a term; `cores` those that it exists for. `dead_channels` says whether
     the stack leaves dead channels out; `environment` picks the power state of a board that was measured under it.
+    `scratch` says whose working memory the kernels ask for: TFLM's reference kernels (those of plain C, by default),
+    CMSIS-NN's, or columns of patches of the library's own.
     `vendor` is the maker for whose parts alone the library exists. Every library runs int8, and int4 weights widened to
     it; `formats` has what else it runs.
     """
@@ -143,6 +145,7 @@ class McuLibrary(Spec):
     dead_channels: Literal["drop", "keep"] = "keep"
     dead_channels_source: str | None = None
     environment: str | None = None
+    scratch: Literal["reference", "cmsis-nn", "columns"] | None = None
     costs: dict[str, Cost]
     cores: Annotated[dict[Name, CoreUse], Field(min_length=1)]
     memory: LibraryMemory
@@ -179,6 +182,14 @@ class McuLibrary(Spec):
         kernels = self.kernels(number_format)
         entry = kernels.formats.get(number_format)
         return kernels.code if entry is None or entry.code is None else entry.code
+
+    def scratch_kernels(self, number_format: str, core: str) -> str:
+        """Whose working memory the kernels of a number format ask for: ``columns``, or as of `ArenaRequests`."""
+        kernels, code = self.kernels(number_format), self.code_of(number_format)
+        if kernels.scratch == "cmsis-nn" and code not in ("c", "float"):
+            is_plain = load_core(core).macs_per_cycle < 2
+            return "cmsis-nn-mve" if code == "vector" else "cmsis-nn-c" if is_plain else "cmsis-nn"
+        return kernels.scratch or ("reference" if code in ("c", "float") else "columns")
 
     def cycles(self, term: str, core: str, number_format: str = "int8") -> float:
         """Cycles of `core` that a unit of a term takes."""

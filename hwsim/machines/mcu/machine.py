@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import ceil
@@ -23,7 +24,7 @@ from hwsim.machines.mcu.features import (
     number_format,
     read_bytes,
     scratch_bytes,
-    weight_bytes,
+    stored_bytes,
 )
 from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
@@ -461,29 +462,36 @@ class Mcu(Machine):
         return int(self.spec.ram.size)
 
     def arena(self, workload: Workload, batch: int = 1) -> Arena:
-        """The arena of activations as TFLM's greedy planner lays it out, with the kernels' columns of patches."""
+        """The arena of activations as TFLM's greedy planner lays it out, with the working memory of the kernels.
+
+        A ``.tflite`` file says itself what it asks for; of another network, a tensor is what a layer writes.
+        """
         from hwsim.workload.arena import plan_workload
 
-        # Plain C takes its patches where they are.
-        columns = [
-            layer for layer in workload if self.library.code_of(_format(layer, self.library)) not in ("c", "float")
-        ]
+        of = {layer.name: self._scratch_kernels(layer) for layer in workload}
+        common = Counter(of[layer.name] for layer in workload if layer.macs).most_common(1)
         try:
-            return plan_workload(workload, {layer.name: scratch_bytes(layer) for layer in columns}, batch)
+            sizes = {layer.name: scratch_bytes(layer, of[layer.name]) for layer in workload}
+            return plan_workload(workload, sizes, batch, common[0][0] if common else "reference")
         except InputError as error:
             raise InputError([Fault(workload.name, fault.path, fault.message) for fault in error.faults]) from None
+
+    def _scratch_kernels(self, layer: Layer) -> str:
+        return self.library.scratch_kernels(_format(layer, self.library), self.spec.core)
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
         spec, library = self.spec, self.library
         channels = sum(layer.output.shape[0] for layer in workload if layer.weights)
         state = int(library.memory.operator) * len(workload) + int(library.memory.channel or 0) * channels
+        variables = workload.requests.variable_bytes if workload.requests else 0
         ram = (
             (ARENA, self.arena(workload, batch).bytes),
+            *((("variables", variables),) if variables else ()),
             ("library", int(library.memory.ram) + state),
             ("reserved", int(spec.ram.reserved)),
         )
-        weights = sum(weight_bytes(layer, library.drops) for layer in workload)
+        weights = stored_bytes(workload, library.drops)
         flash = (("weights", weights), ("code", int(library.memory.code)))
         return (MemoryUse("RAM", int(spec.ram.size), ram), MemoryUse("flash", int(spec.flash.size), flash))
 

@@ -36,12 +36,16 @@ class Activation(Shaped):
         return self._stream(batch, "activation", self.type)
 
 
+#: Normalizations without parameters.
+_PLAIN = ("lrn", "mvn", "lp")
+
+
 @kind
 class Normalization(Shaped):
     """A normalization that is not folded into other weights.
 
     ``layer`` and ``rms`` have a scale for each value of the last axis, ``batch``, ``instance`` and ``group`` for each
-    channel (the first axis), ``lrn`` (local response) has none.
+    channel (the first axis). ``lrn`` (local response), ``mvn`` (mean and variance) and ``lp`` (by a norm) have none.
     """
 
     type: str = "layer"
@@ -50,24 +54,24 @@ class Normalization(Shaped):
         shaped("norm", "A normalization that is not folded into other weights.", "type shape", needs="type"),
     )
     _op: ClassVar[str] = "norm"
-    _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("layer", "rms", "batch", "instance", "group", "lrn")}
+    _names: ClassVar[dict[str, tuple[str, ...]]] = {"type": ("layer", "rms", "batch", "instance", "group", *_PLAIN)}
 
     @property
     def _features(self) -> int:
         return self.shape[-1] if self.type in ("layer", "rms") else self.shape[0]
 
     def _weight_shape(self) -> Shape:
-        return (0,) if self.type == "lrn" else (self._features,)
+        return (0,) if self.type in _PLAIN else (self._features,)
 
     @property
     def weights(self) -> int:
         """Stored scales."""
-        return 0 if self.type == "lrn" else self._features
+        return 0 if self.type in _PLAIN else self._features
 
     @property
     def biases(self) -> int:
         """Stored offsets."""
-        return 0 if self.type in ("lrn", "rms") else self._features
+        return 0 if self.type in (*_PLAIN, "rms") else self._features
 
     @property
     def ops(self) -> int:

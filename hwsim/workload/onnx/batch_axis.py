@@ -409,7 +409,7 @@ def _einsum(w: _Walk, op: Op) -> Place:
         (letter[place.axis], place.inner) for name, letter in zip(op.inputs, letters) if (place := w.places.get(name))
     }
     ((own, inner),) = batch if len(batch) == 1 else {("", 1)}
-    if not own or own not in out:
+    if not own or own not in out or any(letter.count(own) > 1 for letter in letters):
         raise _MixedError("sums over it")
     for name, letter in zip(op.inputs, letters):
         if name not in w.places and own in letter:

@@ -206,6 +206,13 @@ def _fused_activation(op: Op) -> None:
         raise InputError("a fused sum of another tensor is not read")
 
 
+def _own_attention(op: Op) -> None:
+    """QAttention(x, w, bias, xs, ws, mask, xz, wz, past)."""
+    op.dequantization = {1: Pair(op.input(4), op.input(7), -1)}
+    op.dtype = "float"
+    _pick(op, 0, 1, 2, 5, 8)
+
+
 def _gelu_with_bias(op: Op) -> None:
     op.options["bias"] = op.input(1)
     _pick(op, 0)
@@ -240,6 +247,9 @@ QUANTIZED: dict[str, tuple[str, Change]] = {
     f"{MS}FusedGemm": ("Gemm", _fused_activation),
     f"{MS}QuantizeLinear": ("QuantizeLinear", _same),
     f"{MS}DequantizeLinear": ("DequantizeLinear", _same),
+    f"{MS}QAttention": (f"{MS}Attention", _own_attention),
+    f"{MS}TransposeMatMul": (f"{MS}FusedMatMul", _same),
+    f"{MS}RotaryEmbedding": ("RotaryEmbedding", _same),
     f"{MS}Gelu": ("Gelu", _same),
     f"{MS}FastGelu": ("Gelu", _gelu_with_bias),
     f"{MS}BiasGelu": ("Gelu", _gelu_with_bias),

@@ -24,13 +24,18 @@ from hwsim.workload.onnx.lowering import FREE, STORED, WEIGHTED, lower
 from hwsim.workload.onnx.records import OnnxFile, text
 from hwsim.workload.tensor import TensorSpec
 
-__all__ = ["Converter", "Maker", "Values"]
+__all__ = ["Converter", "Maker", "Values", "snake"]
 
 Values: TypeAlias = dict[str, Any]
 #: Makes the layer that reads all operands of an operator, or adds several rows itself and returns None.
 Maker: TypeAlias = "Callable[[Converter, Op, str], Layer | None]"
 
 _LONGEST = 80
+
+
+def snake(code: str) -> str:
+    """The name of an operator as layers have it: ``top_k`` of ``TopK``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", code.rpartition(".")[2]).lower()[:60] or "operator"
 
 
 class Converter(Builder[str]):
@@ -132,10 +137,9 @@ class Converter(Builder[str]):
         self.opaque_warning(name, op.source, why)
         out = self.tensors[results[0]]
         constants = [self.constants[item] for item in dict.fromkeys(op.inputs) if item in self.constants]
-        code = op.source.rpartition(".")[2]
         row = self.opaque(
             name,
-            re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", code).lower()[:60] or "operator",
+            snake(op.source),
             [(self.shape(tensor), self.spec(tensor)) for tensor in operands],
             (self.shape(out), self.spec(out)),
             [(constant.elements, self.storage_spec(constant)) for constant in constants],

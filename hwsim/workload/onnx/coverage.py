@@ -15,6 +15,7 @@ FATES = {
     "computed": "one or several layers with their operations",
     "integer": "converted to the plain operator on integers",
     "moved": "a data movement layer; none if nothing moves (a full slice, a transposition of axes of size 1)",
+    "bytes": "a row priced by the bytes that it reads and writes, without MACs",
     "free": "no layer: the output aliases the input under another shape",
     "constant": "no layer: its values follow from shapes and constants",
     "inlined": "the operators of the body that runs",

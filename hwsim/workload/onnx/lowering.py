@@ -40,7 +40,9 @@ UNARY = {
     "Clip": "clip", "Mish": "mish", "Softplus": "softplus", "ThresholdedRelu": "relu", "Erf": "erf", "Sqrt": "sqrt",
     "Log": "log", "Abs": "abs", "Neg": "neg", "Reciprocal": "reciprocal", "Sin": "sin", "Cos": "cos",
     "Floor": "round", "Ceil": "round", "Round": "round", "Sign": "sign", "Not": "not", "Selu": "selu",
-    "Celu": "celu", "Softsign": "softsign", "com.microsoft.QuickGelu": "silu",
+    "Celu": "celu", "Softsign": "softsign", "Tan": "sin", "Sinh": "exp", "Cosh": "exp", "Asin": "sin", "Acos": "cos",
+    "Atan": "sin", "Asinh": "log", "Acosh": "log", "Atanh": "log", "BitwiseNot": "not", "Shrink": "clip",
+    "com.microsoft.QuickGelu": "silu",
 }  # fmt: skip
 #: Activations that are fused into convolutions and GEMMs, and those fused into elementwise operators.
 _FUSED = {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"}

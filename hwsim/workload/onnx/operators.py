@@ -15,14 +15,25 @@ from hwsim.workload.layers import (
     Elementwise,
     Embedding,
     Normalization,
+    Opaque,
     Pool2d,
     Softmax,
 )
+from hwsim.workload.onnx.attention import (
+    attention,
+    group_query,
+    masked_multi_head,
+    multi_head,
+    own_attention,
+    rotary,
+)
 from hwsim.workload.onnx.canonical import MS, Op
-from hwsim.workload.onnx.composites import attention, multi_head, own_attention, skip_norm
+from hwsim.workload.onnx.composites import embed_norm, skip_group_norm, skip_norm
 from hwsim.workload.onnx.control_flow import BRANCH
-from hwsim.workload.onnx.converter import Converter, Maker, Values
+from hwsim.workload.onnx.converter import Converter, Maker, Values, snake
+from hwsim.workload.onnx.einsum import einsum
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
+from hwsim.workload.onnx.own_rules import packs
 from hwsim.workload.onnx.products import few_bits, gemm, product
 from hwsim.workload.onnx.recurrence import recurrent
 from hwsim.workload.onnx.volumes import (
@@ -38,7 +49,8 @@ _ELEMENTWISE = {
     "Add": "add", "Sum": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Mean": "add",
     "Pow": "pow", "Mod": "mod", "Equal": "compare", "Less": "compare", "LessOrEqual": "compare", "Greater": "compare",
     "GreaterOrEqual": "compare", "And": "logic", "Or": "logic", "Xor": "logic", "BitwiseAnd": "logic",
-    "BitwiseOr": "logic", "BitwiseXor": "logic", "BitShift": "logic", "Where": "select",
+    "BitwiseOr": "logic", "BitwiseXor": "logic", "BitShift": "logic", "Where": "select", f"{MS}BiasAdd": "add",
+    "CumSum": "add", "CumProd": "mul",
 }  # fmt: skip
 _MOVES = {
     **dict.fromkeys(FREE, "reshape"),
@@ -51,11 +63,33 @@ _MOVES = {
 _NORMS = {
     "BatchNormalization": "batch", "InstanceNormalization": "instance", "GroupNormalization": "group",
     "LayerNormalization": "layer", "RMSNormalization": "rms", "LRN": "lrn",
+    "MeanVarianceNormalization": "mvn", "LpNormalization": "lp",
 }  # fmt: skip
 _REDUCED = {
     "ReduceMean": "avg", "ReduceSum": "avg", "ReduceSumSquare": "avg", "ReduceL1": "avg", "ReduceL2": "avg",
-    "ReduceProd": "avg", "ReduceMax": "max", "ReduceMin": "max", "ArgMax": "max", "ArgMin": "max",
+    "ReduceProd": "avg", "ReduceLogSum": "avg", "ReduceLogSumExp": "avg", "ReduceMax": "max", "ReduceMin": "max",
+    "ArgMax": "max", "ArgMin": "max",
 }  # fmt: skip
+
+
+#: Operators that select, order or make values: rows priced by the bytes that they read and write, without MACs.
+_BYTES = (
+    "AffineGrid", "Bernoulli", "BitCast", "Col2Im", "Compress", "EyeLike", "GridSample", "Hardmax", "IsInf", "IsNaN",
+    "MaxRoiPool", "MaxUnpool", "Multinomial", "NonMaxSuppression", "NonZero", "OneHot", "RandomNormalLike",
+    "RandomUniformLike", "ReverseSequence", "RoiAlign", "Scatter", "ScatterElements", "ScatterND", "TensorScatter",
+    "TopK", "Unique",
+)  # fmt: skip
+
+
+def _bytes(c: Converter, op: Op, name: str) -> Layer:
+    """A row of what an operator of the table of moves reads and writes."""
+    first, out = c.operands(op)[0], c.output(op)
+    stored = [c.constants[item] for item in dict.fromkeys(op.inputs) if item in c.constants]
+    return Opaque(
+        name, type=snake(op.source), shapes=[c.shape(tensor) for tensor in c.operands(op)], to=c.shape(out),
+        stored=sum(item.elements for item in stored), input=c.spec(first), output=c.spec(out),
+        weight=c.storage_spec(max(stored, key=lambda item: item.elements)).name if stored else "int8",
+    )  # fmt: skip
 
 
 def _reduce(c: Converter, op: Op, name: str) -> Layer:
@@ -144,6 +178,17 @@ def _gather(c: Converter, op: Op, name: str) -> Layer | None:
     return c.check_output(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
 
 
+def _block_rows(c: Converter, op: Op, name: str) -> Layer:
+    """The look-up of rows of a table of a few bits, in blocks with scales."""
+    table, bits = c.constant(op, 0), int(op.options.get("bits", 4))
+    if table is None or len(c.operands(op)) != 1:
+        raise UnmodeledError("its table is computed")
+    tokens, dim = c.operands(op)[0].elements, (c.output(op).shape or (1,))[-1]
+    weight = c.storage_spec(table).name if not packs(op) else f"int{bits}"
+    types = c.types(op) | {"weight": weight}
+    return c.check_output(op, Embedding(name, rows=table.shape[0], dim=dim, tokens=tokens, **types))
+
+
 def _concat(c: Converter, op: Op, name: str) -> Layer:
     operands, out = c.operands(op), c.output(op)
     shape, rank = c.shape(out), len(out.shape or ())
@@ -182,7 +227,7 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "Gemm": ("computed", gemm),
     "MatMul": ("computed", product),
     f"{MS}FusedMatMul": ("computed", product),
-    f"{MS}MatMulNBits": ("computed", few_bits),
+    **_each((f"{MS}MatMulNBits", f"{MS}MatMulBnb4"), few_bits),
     **_each(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), any_pool),
     **_each(_REDUCED, _reduce),
     **_each(_ELEMENTWISE, _elementwise),
@@ -193,11 +238,20 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     f"{MS}SkipLayerNormalization": ("computed", skip_norm),
     f"{MS}SkipSimplifiedLayerNormalization": ("computed", skip_norm),
     **_each(("LSTM", "GRU", "RNN"), recurrent),
+    "Einsum": ("computed", einsum),
     "Attention": ("computed", attention),
     f"{MS}MultiHeadAttention": ("computed", multi_head),
+    f"{MS}DecoderMaskedMultiHeadAttention": ("computed", masked_multi_head),
+    f"{MS}GroupQueryAttention": ("computed", group_query),
     f"{MS}Attention": ("computed", own_attention),
+    "RotaryEmbedding": ("computed", rotary),
+    f"{MS}EmbedLayerNormalization": ("computed", embed_norm),
+    **_each((f"{MS}GroupNorm", f"{MS}SkipGroupNorm"), skip_group_norm),
+    f"{MS}BiasAdd": ("computed", _elementwise),
+    f"{MS}GatherBlockQuantized": ("moved", _block_rows),
     **_each(_MOVES, _move, "moved"),
     BRANCH: ("computed", _idle),
+    **_each(_BYTES, _bytes, "bytes"),
     "Gather": ("moved", _gather),
     "Concat": ("moved", _concat),
 }

@@ -10,10 +10,11 @@ import numpy as np
 from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import MS, Op
+from hwsim.workload.onnx.equation import axes_of
 
 __all__ = ["own_outputs"]
 
-#: Shape and type of each output in turn; a type of "" is that of the first input.
+#: Shape and type of each output in turn; a type of "" is that of the first input, "2" that of input 2.
 Outputs: TypeAlias = Sequence[tuple[Shape, str]]
 Rule: TypeAlias = Callable[[Op, Sequence[Shape]], Outputs | None]
 
@@ -65,17 +66,106 @@ def _few_bits(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
     return (((*shapes[0][:-1], int(op.options.get("N", 0))), ""),) if shapes[0] else None
 
 
-def _attention(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+def _own_attention(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    """The output, and keys and values in one cache."""
     if len(shapes) < 2 or len(shapes[0]) != 3 or len(shapes[1]) != 2:
         return None
-    return (((*shapes[0][:2], shapes[1][1] // 3), ""),)
+    (batch, positions, _), heads = shapes[0], int(op.options.get("num_heads", 0))
+    sizes = op.options.get("qkv_hidden_sizes") or (shapes[1][1] // 3,) * 3
+    if len(sizes) != 3 or heads < 1:
+        return None
+    past = shapes[4][3] if len(shapes) > 4 and len(shapes[4]) == 5 else 0
+    cache = (2, batch, heads, past + positions, sizes[2] // heads)
+    return ((batch, positions, int(sizes[2])), ""), (cache, "")
+
+
+def _multi_head(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    """The output, keys and values with those of the past before them."""
+    heads = int(op.options.get("num_heads", 0))
+    query, key, value = (*shapes, (), ())[:3]
+    past = 6 if op.code == f"{MS}MultiHeadAttention" else 5
+    if heads < 1 or len(query) not in (3, 5):
+        return None
+    batch, positions = query[:2]
+    if len(query) == 5:  # batch x positions x heads x 3 x values
+        keys, widths = positions, (query[4] * heads,) * 2
+    elif len(key) == 5:
+        keys, widths = key[1], (key[4] * heads,) * 2
+    elif len(key) in (3, 4) and len(key) == len(value):
+        keys = key[-2]
+        widths = (key[2], value[2]) if len(key) == 3 else (key[3] * heads, value[3] * heads)
+    else:
+        return None
+    old = shapes[past][2] if len(shapes) > past and len(shapes[past]) == 4 else 0
+    caches = [((batch, heads, old + keys, width // heads), "") for width in widths]
+    return [((batch, positions, widths[1]), ""), *caches]
+
+
+def _group_query(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    heads, shared = (int(op.options.get(key, 0)) for key in ("num_heads", "kv_num_heads"))
+    if min(heads, shared) < 1 or len(shapes[0]) != 3:
+        return None
+    batch, positions, width = shapes[0]
+    dim = width // heads if op.input(1) else width // (heads + 2 * shared)
+    old = shapes[3][2] if len(shapes) > 3 and len(shapes[3]) == 4 else 0
+    cache = (batch, shared, old + positions, dim)
+    return ((batch, positions, heads * dim), ""), (cache, ""), (cache, "")
+
+
+def _embed_norm(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    if len(shapes) < 3 or len(shapes[0]) != 2 or len(shapes[2]) != 2:
+        return None
+    out = ((*shapes[0], shapes[2][1]), "2")
+    return out, (shapes[0][:1], "int32"), out
+
+
+def _skip_norm(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    """The output, mean and deviation that only training writes, and the sum."""
+    return (shapes[0], ""), ((*shapes[0][:-1], 1), ""), ((*shapes[0][:-1], 1), ""), (shapes[0], "")
+
+
+def _skip_group_norm(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    return (shapes[0], ""), (shapes[0], "")
+
+
+def _rows_of_blocks(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    """GatherBlockQuantized: rows of a table whose values may be packed in bytes."""
+    if len(shapes) < 3 or len(shapes[0]) != 2 or len(shapes[2]) != 2:
+        return None
+    axis = int(op.options.get("gather_axis", 0))
+    if axis % 2 or int(op.options.get("quantize_axis", 1)) % 2 != 1:
+        return None
+    width = shapes[0][1] * (8 // int(op.options.get("bits", 4)) if packs(op) else 1)
+    return (((*shapes[1], width), "2"),)
+
+
+def packs(op: Op) -> bool:
+    """Whether several values lie in a byte: only then the operator says of how many bits they are."""
+    return "bits" in op.options
+
+
+def _einsum(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    _, result, sizes = axes_of(str(op.options.get("equation", "")), shapes)
+    return ((tuple(sizes[label] for label in result), ""),)
 
 
 RULES: Mapping[str, Rule] = {
+    "Einsum": _einsum,
     "MaxPool": _pool,
     "AveragePool": _pool,
     "LpPool": _pool,
     f"{MS}FusedMatMul": _fused_matmul,
     f"{MS}MatMulNBits": _few_bits,
-    f"{MS}Attention": _attention,
+    f"{MS}MatMulBnb4": _few_bits,
+    f"{MS}Attention": _own_attention,
+    f"{MS}MultiHeadAttention": _multi_head,
+    f"{MS}DecoderMaskedMultiHeadAttention": _multi_head,
+    f"{MS}GroupQueryAttention": _group_query,
+    f"{MS}EmbedLayerNormalization": _embed_norm,
+    f"{MS}SkipLayerNormalization": _skip_norm,
+    f"{MS}SkipSimplifiedLayerNormalization": _skip_norm,
+    f"{MS}GroupNorm": _skip_group_norm,
+    f"{MS}SkipGroupNorm": _skip_group_norm,
+    f"{MS}BiasAdd": lambda op, shapes: ((shapes[0], ""),),
+    f"{MS}GatherBlockQuantized": _rows_of_blocks,
 }

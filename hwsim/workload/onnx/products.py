@@ -12,6 +12,7 @@ from hwsim.workload.layers import BatchedMatmul, Conv2d, Elementwise, Gemm
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
+from hwsim.workload.onnx.einsum import Term, contract
 from hwsim.workload.onnx.lowering import channels
 from hwsim.workload.onnx.parameters import has_bias
 from hwsim.workload.tflite.dead_channels import dead_counts
@@ -89,12 +90,11 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         types = c.types(op, c.constant(op, 0))
         return c.check_output(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=bool(op.bias), **types))
     if any(is_constant):
-        if c.batch > 1:
-            raise UnmodeledError("it multiplies by a stored matrix for each of the batch")
         weights, other = (left, right) if is_constant[0] else (right, left)
         b = math.prod(weights[:-2])
         if b != math.prod(lead) or math.prod(other[:-2]) != b:
-            raise UnmodeledError("it multiplies by several stored matrices, in turn")
+            _broadcast(c, op, name, left, right)
+            return None
         outs, rows = (m, n) if is_constant[0] else (n, m)
         types = c.types(op, c.constant(op, 0 if is_constant[0] else 1))
         options: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": bool(op.bias), "activation": op.activation}
@@ -114,6 +114,25 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
     after = Elementwise(c.unique(f"{name}_after"), shape=shape, n=1, activation=op.activation, input=spec, output=spec)
     c.row(after, [between], c.output(op).name)
     return None
+
+
+def _broadcast(c: Converter, op: Op, name: str, left: Shape, right: Shape) -> None:
+    """A product with several stored matrices, each of which several others are multiplied by, or the reverse."""
+    terms, sizes = [], {"m": left[-2], "k": left[-1], "n": right[-1]}
+    for place, (shape, own) in enumerate(((left, "mk"), (right, "kn"))):
+        lead = [f"-{at}" for at in range(len(shape) - 2, 0, -1)]
+        sizes |= {label: size for label, size in zip(lead, shape) if size > 1}
+        labels = [label for label, size in zip((*lead, *own), shape) if size > 1]
+        terms.append(Term(op.input(place), tuple(labels)))
+    terms.sort(key=lambda term: term.name in c.constants)
+    out, kept = c.output(op), {label for label in sizes if label != "k"}
+    target = contract(c, op, name, terms[0], terms[1], kept, sizes).name
+    if not op.bias and op.activation == "none":
+        c.producers[out.name] = c.producers[target]
+        return
+    shape, spec = c.shape(out), c.spec(out)
+    after = Elementwise(c.unique(f"{name}_after"), shape=shape, n=1, activation=op.activation, input=spec, output=spec)
+    c.row(after, [target], out.name)
 
 
 def _lead(left: Shape, right: Shape) -> Shape:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from hwsim.errors import InputError, excerpt
+from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.constants import Array
@@ -23,7 +22,6 @@ OutputTypes: TypeAlias = dict[str, tuple[Shape | None, str]]
 
 #: The opset version for operators whose canonical form differs from the file.
 PLAIN_OPSET = 13
-_EQUATION = re.compile(r"[A-Za-z,. ]*(?:->[A-Za-z. ]*)?\Z")
 #: Attributes that are axes, and those that may be any number.
 _PLACES = ("axis", "axes", "perm", "batch_dims", "batch_axis", "time_axis")
 _ENDS = ("starts", "ends", "start", "end", "seed")
@@ -118,10 +116,7 @@ class Rules:
         return self.onnx.helper.make_tensor_type_proto(self.numbers.get(dtype, 1), tensor.shape)
 
     def within(self, op: Op, tensors: Mapping[str, Tensor]) -> None:
-        """Check the attributes that ONNX's rules use unchecked: indices out of range, an equation of other letters."""
-        equation = op.options.get("equation", "")
-        if isinstance(equation, str) and not _EQUATION.match(equation):
-            raise InputError(f"equation must be of letters, commas and an arrow, not {excerpt(equation)}", path=str(op))
+        """Check the attributes that ONNX's rules use unchecked: indices out of range."""
         rank = max((len(tensors[name].shape or ()) for name in op.inputs if name), default=0)
         for key, value in op.options.items():
             numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, int) else ()

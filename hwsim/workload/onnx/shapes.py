@@ -27,9 +27,8 @@ __all__ = ["graph_of"]
 
 #: Operators whose output has the shape of the first input, in every opset.
 _KEPT = {
-    "Gelu", "RMSNormalization", "GroupNormalization", "Swish", "HardSwish", f"{MS}QuickGelu",
-    f"{MS}SkipLayerNormalization", f"{MS}SkipSimplifiedLayerNormalization", f"{MS}MultiHeadAttention",
-    f"{MS}RotaryEmbedding",
+    "Gelu", "RMSNormalization", "GroupNormalization", "Swish", "HardSwish", "MeanVarianceNormalization",
+    "RotaryEmbedding", f"{MS}QuickGelu",
 }  # fmt: skip
 
 
@@ -193,7 +192,8 @@ class _Inference:
         if op.code in _KEPT and first is not None:
             return {out: (first, "")}, ""
         if op.code == "Dropout" and first is not None:
-            return dict.fromkeys(filter(None, op.outputs), (first, "")), ""
+            mask = "bool" if self.file.opsets.get("", 1) > 9 else ""
+            return {name: (first, mask if place else "") for place, name in enumerate(op.outputs) if name}, ""
         if op.code in ("GreaterOrEqual", "LessOrEqual") and first is not None and op.input(1) in self.tensors:
             try:
                 return {out: (np.broadcast_shapes(first, self.tensors[op.inputs[1]].shape or ()), "bool")}, ""
@@ -209,7 +209,8 @@ class _Inference:
             return {name: (shape, "") for name, shape in zip(op.outputs, (first, ones, ones))}, ""
         shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
         if shapes and (own := own_outputs(op, shapes)) is not None:
-            return dict(own), ""
+            types = {item: self.tensors[op.inputs[int(item)]].dtype for _, item in own.values() if item.isdigit()}
+            return {name: (shape, types.get(item, item)) for name, (shape, item) in own.items()}, ""
         return self.rules.infer(op, self.tensors, self.small)
 
     def small(self, name: str) -> tuple[Array | None, str]:

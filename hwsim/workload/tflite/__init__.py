@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hwsim.errors import Fault, InputError
 from hwsim.message import Message
+from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
 from hwsim.workload.tflite.file import Operator, Quantization, Tensor, read_tables
@@ -36,8 +37,10 @@ class Model:
         The layer of each operator, by the operator's index.
     warnings : tuple of Message
         Parts of the file that were not imported.
+    requests : ArenaRequests
+        What the file asks of the arena of TensorFlow Lite Micro.
     constant_bytes : int
-        Bytes of all constants that operators read: weights, biases, shapes.
+        Bytes of all constants that operators read, an array that several read once: weights, biases, shapes.
     """
 
     name: str
@@ -51,12 +54,14 @@ class Model:
     workload: Workload
     layers: dict[int, str]
     warnings: tuple[Message, ...]
+    requests: ArenaRequests
 
     @cached_property
     def constant_bytes(self) -> int:
-        """Bytes of all constants that operators read."""
+        """Bytes of all constants that operators read, each stored array once."""
         read = {index for op in self.operators for index in op.inputs if index >= 0}
-        return sum(tensor.data.size for index in read if (tensor := self.tensors[index]).data is not None)
+        stored = {tensor.buffer: tensor.data.size for index in read if (tensor := self.tensors[index]).data is not None}
+        return sum(stored.values())
 
     def __repr__(self) -> str:
         return f"<Model {self.name}: {len(self.operators)} operators, {self.file_bytes:,} bytes>"
@@ -95,4 +100,5 @@ def read_model(path: str | Path, name: str = "") -> Model:
         workload=workload,
         layers=converter.layers,
         warnings=converter.facts(),
+        requests=converter.requests(),
     )

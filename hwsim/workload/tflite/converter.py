@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from hwsim.errors import Fault, InputError
+from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.network import Workload
+from hwsim.workload.layers import DataMovement
+from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
 from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.tflite.arena_requests import arena_requests
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
 
 __all__ = ["Converter", "Maker", "Values"]
 
 Values: TypeAlias = dict[str, Any]
-#: Makes the layer that stands for an operator.
-Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer]"
+#: Makes the layer that stands for an operator, or adds several rows itself and returns None.
+Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer | None]"
 
 #: Operators whose faults are errors; others become opaque layers.
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 #: Prefix of a layer's name, if it is not the operator's own name.
 _SHORT = {
     "CONV_2D": "conv", "DEPTHWISE_CONV_2D": "dwconv", "FULLY_CONNECTED": "fc", "AVERAGE_POOL_2D": "pool",
     "MAX_POOL_2D": "pool", "CONCATENATION": "concat", "UNIDIRECTIONAL_SEQUENCE_LSTM": "lstm", "BATCH_MATMUL": "matmul",
 }  # fmt: skip
+#: Operators whose constants are weights.
+_READS_WEIGHTS = {
+    *_WEIGHTED, "CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP", "SVDF",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "BIDIRECTIONAL_SEQUENCE_RNN", "RNN", "LSTM",
+}  # fmt: skip
+_LONGEST = 80
+#: A network that Vela compiled for an Ethos-U is one custom operator.
+_COMPILED = "ethos-u"
 
 
 class Converter(Builder[int]):
@@ -43,11 +56,19 @@ class Converter(Builder[int]):
         super().__init__(file.inputs)
         self.file, self.makers = file, makers
         self.layers: dict[int, str] = {}
-        self.constants = {t.index: t for t in file.tensors if t.data is not None or t.variable}
+        written = {index for op in file.operators for index in op.outputs} | set(file.inputs)
+        self.constants = {
+            t.index: t for t in file.tensors if t.data is not None or t.variable or t.index not in written
+        }
+        self.shapes: dict[str, Shape] = {}
         read = {index for op in file.operators for index in op.inputs}
         self.used = read | set(file.outputs)
         self.batch = self._batch()
+        self.batched = {t.index for t in file.tensors if len(t.shape) > 1 and t.shape[0] == self.batch}
         self._fold()
+        self.shared = self._shared()
+        if len(file.inputs) == 1:
+            self.shapes[INPUT] = self.shape(file.tensors[file.inputs[0]])
         self.dead: Mapping[int, Mask] = {}
 
     def workload(self, name: str) -> Workload:
@@ -63,7 +84,15 @@ class Converter(Builder[int]):
             self.warn("subgraphs", template, subgraphs=self.file.subgraphs)
         source = f"{name}.tflite, {self.file.bytes} bytes"
         shapes = [self.shape(self.file.tensors[index]) for index in self.file.inputs]
-        return self.network(name, shapes, source=source, digest=self.file.digest)
+        requests = self.requests() if self.batch == 1 else None
+        return self.network(name, shapes, source=source, digest=self.file.digest, requests=requests)
+
+    def requests(self) -> ArenaRequests:
+        """What the file asks of the arena of TensorFlow Lite Micro."""
+        by_name = {node.layer.name: node.layer for node in self.nodes}
+        return arena_requests(
+            self.file, {index: by_name[name] for index, name in self.layers.items() if name in by_name}
+        )
 
     def _batch(self) -> int:
         """The size of the first axis if all inputs and outputs share it, else 1."""
@@ -84,6 +113,19 @@ class Converter(Builder[int]):
             if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
                 self._left_out(op, "constant", "reads constants alone")
 
+    def _shared(self) -> dict[int, str]:
+        """A name for each stored array that several operators read as weights, by its buffer."""
+        arrays = (
+            {constant.buffer: constant for index in op.inputs if (constant := self.constants.get(index)) is not None}
+            for op in self.file.operators
+            if op.code in _READS_WEIGHTS
+        )
+        readers = Counter(buffer for read in arrays for buffer, constant in read.items() if constant.data is not None)
+        first = {tensor.buffer: tensor for tensor in reversed(self.file.tensors)}
+        return {
+            buffer: f"{first[buffer].name[:_LONGEST] or 'array'} {buffer}" for buffer, n in readers.items() if n > 1
+        }
+
     def _operator(self, op: Operator) -> None:
         operands = self.operands(op)
         if not operands:
@@ -99,10 +141,12 @@ class Converter(Builder[int]):
         except InputError as error:
             messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
             raise InputError([Fault("", str(op), message) for message in messages]) from None
-        self.put(layer, inputs, op.outputs[0])
+        if layer is not None:
+            self.row(layer, inputs, op.outputs[0])
         for place, index in enumerate(op.outputs[1:], 1):
-            self.producers[index] = name
-            if index in self.used:
+            if index not in self.used:
+                self.producers[index] = name
+            elif index not in self.producers:
                 out, first = self.file.tensors[index], operands[0]
                 shapes = self.shape(first), self.shape(out)
                 self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(out))
@@ -110,9 +154,35 @@ class Converter(Builder[int]):
     def _left_out(self, op: Operator, code: str, reason: str) -> None:
         self.warn(code, f"{{operator}} {reason} and is left out", f"operator {op.index}", operator=op.code)
 
-    def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer:
+    def row(self, layer: Layer, inputs: Sequence[str], *tensors: int) -> str:
+        """Add a layer that reads these layers, each in another view where the layer takes another shape."""
+        for place, producer in enumerate(inputs):
+            shape = self.shapes.get(producer)
+            if shape is not None and place < len(layer.operands) and not layer.accepts(shape, place):
+                inputs = self._view(layer, inputs, place)
+        self.shapes[layer.name] = layer.output.shape
+        return self.put(layer, inputs, *tensors)
+
+    def _view(self, layer: Layer, inputs: Sequence[str], place: int) -> Sequence[str]:
+        """The inputs with that at `place` as a view in the shape of the operand, if it has as many values."""
+        producer, to = inputs[place], layer.operands[place]
+        shape = self.shapes[producer]
+        if math.prod(shape) != math.prod(to) or not layer.accepts(to, place):
+            return inputs
+        name = f"{layer.name}_view{place or ''}"
+        if producer == INPUT:
+            spec = self.spec(self.file.tensors[self.file.inputs[0]])
+        else:
+            spec = next(node.layer.output.spec for node in self.nodes if node.layer.name == producer)
+        self.put(DataMovement(name, shape=shape, to=to, input=spec, output=spec), (producer,))
+        return [*inputs[:place], name, *inputs[place + 1 :]]
+
+    def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer | None:
         maker = self.makers.get(op.code)
+        count = len(self.nodes)
         try:
+            if op.code == _COMPILED:
+                raise UnmodeledError("a block that Vela compiled for an Ethos-U: the network inside is not read")
             if maker is None:
                 raise UnmodeledError("hwsim does not know it")
             return maker(self, op, name)
@@ -122,8 +192,10 @@ class Converter(Builder[int]):
             if op.code in _WEIGHTED:
                 raise
             why = error.faults[0].message
+        del self.nodes[count:]
         self.opaque_warning(name, op.code, why)
-        constants = [self.constants[i] for i in op.inputs if i in self.constants and not self.constants[i].variable]
+        read = (self.constants[i] for i in dict.fromkeys(op.inputs) if i in self.constants)
+        constants = [tensor for tensor in read if tensor.data is not None]
         out = self.file.tensors[op.outputs[0]]
         return self.opaque(
             name,
@@ -149,10 +221,10 @@ class Converter(Builder[int]):
         """The constant at `place`: None if there is none."""
         return self.constants.get(op.inputs[place]) if place < len(op.inputs) else None
 
-    def weights(self, op: Operator, rank: int) -> Tensor:
-        """The weights of a layer, at place 1 beside one operand."""
+    def weights(self, op: Operator, rank: int, place: int = 0) -> Tensor:
+        """The weights of a layer, at place 1 beside one operand at `place`."""
         tensor = self.constant(op, 1)
-        if tensor is None or len(self.operands(op)) != 1 or op.inputs[0] in self.constants:
+        if tensor is None or len(self.operands(op)) != 1 or self.input_tensor(op, place).index in self.constants:
             raise UnmodeledError("its weights are computed")
         if len(tensor.shape) != rank or not tensor.elements:
             raise InputError(f"weights must have {rank} sizes, none of them 0, not {tensor.shape}")
@@ -162,17 +234,29 @@ class Converter(Builder[int]):
         """A tensor's shape without the batch, channels first."""
         return tuple(tensor.shape[axis] if axis >= 0 else 1 for axis in self.axes(tensor)) or (1,)
 
+    def last_axis_shape(self, tensor: Tensor) -> Shape:
+        """A tensor's shape without the batch, in the order of the file."""
+        return tensor.shape[1:] if self.strips(tensor) and len(tensor.shape) > 2 else self.shape(tensor)
+
+    def strips(self, tensor: Tensor) -> bool:
+        """Whether the first axis of a tensor is the batch."""
+        return len(tensor.shape) > 1 and tensor.shape[0] == self.batch
+
     def axes(self, tensor: Tensor) -> tuple[int, ...]:
         """The tensor's axis for each axis of the layer's shape; -1 is an axis of size 1 in place of the batch."""
         rank = len(tensor.shape)
-        if rank < 2 or tensor.shape[0] != self.batch:
+        if not self.strips(tensor):
             return tuple(range(rank))
         return {2: (-1, 1), 4: (3, 1, 2)}.get(rank, tuple(range(1, rank)))
 
-    def image(self, op: Operator) -> Values:
+    def is_image(self, tensor: Tensor) -> bool:
+        """Whether a tensor is an image for each of the batch."""
+        return len(tensor.shape) == 4 and tensor.shape[0] == self.batch
+
+    def image(self, op: Operator, place: int = 0) -> Values:
         """c, h and w of an operator's input."""
-        tensor = self.input_tensor(op, 0)
-        if len(tensor.shape) != 4 or tensor.shape[0] != self.batch:
+        tensor = self.input_tensor(op, place)
+        if not self.is_image(tensor):
             raise UnmodeledError(f"it reads {tensor.shape}, not images in the batch of the network")
         return dict(zip(("h", "w", "c"), tensor.shape[1:]))
 
@@ -187,11 +271,19 @@ class Converter(Builder[int]):
         output = self.file.tensors[op.outputs[0]]
         types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
-            types["weight"] = self.spec(weights)
-            if weights.data is not None and not weights.sparse and weights.elements:
-                density = int(np.count_nonzero(nonzero(weights, self.file.budget))) / weights.elements
-                types["weight"] = TensorSpec(types["weight"].dtype, density)
+            types["weight"] = self.weight_spec(weights)
         return types
+
+    def weight_spec(self, weights: Tensor) -> TensorSpec:
+        """The number format, the density and the stored array of weights."""
+        spec = self.spec(weights)
+        if weights.data is None or not weights.elements:
+            return spec
+        if weights.sparse:
+            stored = weights.data.size * 8 // max(spec.bits, 1)
+            return TensorSpec(spec.dtype, min(stored / weights.elements, 1.0), format="csr")
+        density = int(np.count_nonzero(nonzero(weights, self.file.budget))) / weights.elements
+        return TensorSpec(spec.dtype, density, array=self.shared.get(weights.buffer, ""))
 
     def check_output(self, op: Operator, layer: Layer) -> Layer:
         """The layer, if its output has as many values as the tensor in the file."""

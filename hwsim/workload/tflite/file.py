@@ -34,27 +34,41 @@ _HANDLES = ("string", "resource", "variant")
 #: Exceptions of flatbuffers and numpy if a table is out of bounds or invalid.
 _BROKEN = (struct.error, TypeError, ValueError, IndexError, OverflowError, AssertionError)
 
-_WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
-_DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
 _FUSED = ("FusedActivationFunction",)
+_WINDOW = ("Padding", "StrideH", "StrideW", *_FUSED)
+_DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
+_POOL = ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth"))
+_REDUCER = ("ReducerOptions", ("KeepDims",))
+_SEQUENCE = ("SequenceRNNOptions", (*_FUSED, "TimeMajor"))
 #: The options to read for each operator; others have none.
 _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "CONV_2D": ("Conv2DOptions", _DILATED),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (*_DILATED, "DepthMultiplier")),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth")),
-    "MAX_POOL_2D": ("Pool2DOptions", (*_WINDOW, "FilterHeight", "FilterWidth")),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", _WINDOW),
+    "CONV_3D": ("Conv3DOptions", (*_DILATED, "StrideD", "DilationDFactor")),
+    "CONV_3D_TRANSPOSE": ("Conv3DOptions", (*_DILATED, "StrideD", "DilationDFactor")),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), _POOL),
     "FULLY_CONNECTED": ("FullyConnectedOptions", (*_FUSED, "WeightsFormat", "KeepNumDims")),
     "ADD": ("AddOptions", _FUSED),
     "SUB": ("SubOptions", _FUSED),
     "MUL": ("MulOptions", _FUSED),
     "DIV": ("DivOptions", _FUSED),
+    "L2_NORMALIZATION": ("L2NormOptions", _FUSED),
     "CONCATENATION": ("ConcatenationOptions", (*_FUSED, "Axis")),
+    "PACK": ("PackOptions", ("Axis", "ValuesCount")),
+    "UNPACK": ("UnpackOptions", ("Axis", "Num")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
     "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
     "BATCH_MATMUL": ("BatchMatMulOptions", ("AdjX", "AdjY")),
     "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
-    "MEAN": ("ReducerOptions", ("KeepDims",)),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), _REDUCER),
+    "SVDF": ("SVDFOptions", (*_FUSED, "Rank")),
+    "RNN": ("RNNOptions", _FUSED),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": _SEQUENCE,
+    "BIDIRECTIONAL_SEQUENCE_RNN": ("BidirectionalSequenceRNNOptions", (*_FUSED, "TimeMajor", "MergeOutputs")),
+    "LSTM": ("LSTMOptions", (*_FUSED, "KernelType")),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", (*_FUSED, "TimeMajor")),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": ("BidirectionalSequenceLSTMOptions", (*_FUSED, "TimeMajor", "MergeOutputs")),
 }
 
 
@@ -87,7 +101,10 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tensor:
-    """A tensor of the file: shape with the batch, channels last; `data` are the bytes of a constant."""
+    """A tensor of the file: shape with the batch, channels last.
+
+    `data` are the bytes of a constant; constants of one `buffer` are one stored array.
+    """
 
     index: int
     name: str
@@ -97,6 +114,7 @@ class Tensor:
     variable: bool = False
     sparse: bool = False
     data: NDArray[np.uint8] | None = None
+    buffer: int = 0
 
     @property
     def elements(self) -> int:
@@ -136,6 +154,7 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, int | float | str]
+    custom: bool = False
 
     def __str__(self) -> str:
         return f"operator {self.index}, {self.code}"
@@ -143,7 +162,11 @@ class Operator:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TfliteFile:
-    """The first subgraph of a file, and the number of subgraphs."""
+    """The first subgraph of a file, and the number of subgraphs.
+
+    `offsets` has the place of each tensor in the arena where the file plans it itself (-1: it leaves it open).
+    `held` are the tensors that operators read and nothing writes: memory of a custom operator, as Vela's scratch.
+    """
 
     path: str
     digest: str
@@ -155,6 +178,8 @@ class TfliteFile:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     budget: Budget
+    offsets: tuple[int, ...] = ()
+    held: frozenset[int] = frozenset()
 
 
 def read_tables(path: Path) -> TfliteFile:
@@ -207,18 +232,35 @@ class _Reader:
         tensors = self.count("tensors", graph.TensorsLength(), MAX_TENSORS)
         operators = self.count("operators", graph.OperatorsLength(), MAX_OPERATORS)
         self.tensors = tuple(self.tensor(i, graph.Tensors(i)) for i in range(tensors))
-        self.operator_codes: dict[int, tuple[str, int]] = {}
+        self.operator_codes: dict[int, tuple[str, int, bool]] = {}
         self.operators = tuple(self.operator(i, graph.Operators(i)) for i in range(operators))
         self.inputs = self.references(graph, "Inputs", "the subgraph", False)
         self.outputs = self.references(graph, "Outputs", "the subgraph", False)
-        self.check_order()
+        offsets = self.offsets()
+        held = self.check_order()
         description = model.Description()
         self.budget.spend(len(description or b""))
         digest = "sha256:" + hashlib.sha256(self.raw).hexdigest()
         return TfliteFile(
             self.path, digest, len(self.raw), _text(description), subgraphs,
-            self.tensors, self.operators, self.inputs, self.outputs, self.budget,
+            self.tensors, self.operators, self.inputs, self.outputs, self.budget, offsets, held,
         )  # fmt: skip
+
+    def offsets(self) -> tuple[int, ...]:
+        """The plan of the arena that a compiler left in the file's metadata: version, subgraph, count, offsets."""
+        count = self.count("records of metadata", self.model.MetadataLength(), MAX_OPERATORS)
+        for index in range(count):
+            table = self.model.Metadata(index)
+            if table.Name() != b"OfflineMemoryAllocation":
+                continue
+            data = self.buffer(table.Buffer())
+            words = np.zeros(0, np.int32) if data is None else data[: data.size // 4 * 4].view("<i4")
+            self.budget.spend(words.nbytes)
+            if words.size < 3 or words[2] != len(self.tensors) or words.size < 3 + len(self.tensors):
+                message = f"OfflineMemoryAllocation must have an offset for each of its {len(self.tensors)} tensors"
+                raise InputError(message)
+            return tuple(words[3 : 3 + len(self.tensors)].tolist())
+        return ()
 
     @staticmethod
     def count(what: str, number: int, most: int) -> int:
@@ -275,7 +317,8 @@ class _Reader:
         name = table.Name()
         self.budget.spend(len(name or b""))
         quantization = self.quantization(owner, shape, table.Quantization())
-        tensor = Tensor(index, _text(name), shape, dtype, quantization, bool(table.IsVariable()), sparse, data)
+        is_variable, place = bool(table.IsVariable()), table.Buffer()
+        tensor = Tensor(index, _text(name), shape, dtype, quantization, is_variable, sparse, data, place)
         if data is not None and _bits(dtype) and not sparse and tensor.bytes != data.size:
             message = f"must have {tensor.bytes} bytes, as a {dtype} of shape {shape} has, not {data.size}"
             raise InputError(message, path=owner)
@@ -296,8 +339,8 @@ class _Reader:
             raise InputError("scales must be finite and not negative", path=owner)
         return Quantization(scale, zero, axis)
 
-    def operator_code(self, index: int) -> tuple[str, int]:
-        """The name and version of an operator code."""
+    def operator_code(self, index: int) -> tuple[str, int, bool]:
+        """The name and version of an operator code, and whether it is custom."""
         if index not in self.operator_codes:
             if not 0 <= index < self.model.OperatorCodesLength():
                 raise InputError(f"operator code must be among its {self.model.OperatorCodesLength()}, not {index}")
@@ -305,21 +348,23 @@ class _Reader:
             # Codes above 127 are in a newer, wider field; the old field then holds a smaller placeholder.
             code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
             name = self.codes.get(code, f"BUILTIN_{code}")
-            if name == "CUSTOM":
+            custom_code = name == "CUSTOM"
+            if custom_code:
                 custom = table.CustomCode()
                 self.budget.spend(len(custom or b""))
                 name = _text(custom) or name
-            self.operator_codes[index] = name, int(table.Version())
+            self.operator_codes[index] = name, int(table.Version()), custom_code
         return self.operator_codes[index]
 
     def operator(self, index: int, table: Any) -> Operator:
-        code, version = self.operator_code(table.OpcodeIndex())
+        code, version, custom = self.operator_code(table.OpcodeIndex())
         owner = f"operator {index}, {code}"
         if not 1 <= version <= 1000:
             raise InputError(f"version must be from 1 to 1000, not {version}", path=owner)
         inputs = self.references(table, "Inputs", owner, True)
         outputs = self.references(table, "Outputs", owner, False)
-        return Operator(index, code, version, inputs, outputs, self.options(code, owner, table))
+        options = {} if custom else self.options(code, owner, table)
+        return Operator(index, code, version, inputs, outputs, options, custom)
 
     def options(self, code: str, owner: str, table: Any) -> dict[str, int | float | str]:
         if code not in _OPTIONS:
@@ -343,14 +388,20 @@ class _Reader:
             values[key] = value
         return values
 
-    def check_order(self) -> None:
-        """Check that every tensor is written once, before it is read: there is no cycle."""
+    def check_order(self) -> frozenset[int]:
+        """Check that every tensor is written once, before it is read: there is no cycle.
+
+        Returns the tensors that custom operators read and nothing writes.
+        """
         ready = {t.index for t in self.tensors if t.data is not None or t.variable or not t.elements}
-        sources = set(self.inputs)
+        written = {index for op in self.operators for index in op.outputs}
+        sources, held = set(self.inputs), set()
         for op in self.operators:
             for index in op.inputs:
                 if index >= 0 and index not in sources and index not in ready:
-                    raise InputError(f"must read what is written before it, not tensor {index}", path=str(op))
+                    if not op.custom or index in written:
+                        raise InputError(f"must read what is written before it, not tensor {index}", path=str(op))
+                    held.add(index)
             for index in op.outputs:
                 if index in sources or self.tensors[index].data is not None:
                     raise InputError(f"must write a tensor that nothing else gives, not tensor {index}", path=str(op))
@@ -358,6 +409,7 @@ class _Reader:
         for index in self.outputs:
             if index not in sources and index not in ready:
                 raise InputError(f"outputs must be written by an operator; tensor {index} is not", path="the subgraph")
+        return frozenset(held)
 
 
 def _constants(names: Any) -> list[tuple[str, int]]:

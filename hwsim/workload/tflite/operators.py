@@ -1,173 +1,123 @@
-"""Conversion of each operator of TFLite to a layer."""
+"""Conversion of each operator of TFLite to a layer: the table, and the makers of operators without weights."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import (
     Activation,
-    BatchedMatmul,
     Concat,
-    Conv2d,
     DataMovement,
     Elementwise,
     Embedding,
-    Gemm,
-    Lstm,
+    Normalization,
     Pool2d,
     Softmax,
 )
 from hwsim.workload.tflite.converter import Converter, Maker, Values
-from hwsim.workload.tflite.dead_channels import channels_of, dead_counts
 from hwsim.workload.tflite.file import Operator
+from hwsim.workload.tflite.parameters import axes_of, fused_activation
+from hwsim.workload.tflite.products import fully_connected, product
+from hwsim.workload.tflite.recurrent import lstm, svdf
+from hwsim.workload.tflite.windows import convolution, depthwise_convolution, pool, transposed_convolution
 
-__all__ = ["MAKERS"]
+__all__ = ["ACTIVATIONS", "ELEMENTWISE", "MAKERS", "MOVES", "REDUCTIONS"]
 
-_FUSED = {"NONE": "none", "RELU": "relu", "RELU_N1_TO_1": "clip", "RELU6": "relu6", "TANH": "tanh"}
-_ELEMENTWISE = {
+#: Tensors combined value by value, with the name that layers use.
+ELEMENTWISE = {
     "ADD": "add", "ADD_N": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "MAXIMUM": "max", "MINIMUM": "min",
+    "POW": "pow", "FLOOR_DIV": "div", "FLOOR_MOD": "mod", "SQUARED_DIFFERENCE": "sub", "ATAN2": "div",
+    **dict.fromkeys(("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"), "compare"),
+    **dict.fromkeys(("LOGICAL_AND", "LOGICAL_OR", "BITWISE_XOR", "RIGHT_SHIFT"), "logic"),
+    **dict.fromkeys(("SELECT", "SELECT_V2"), "select"),
 }  # fmt: skip
-_ACTIVATION = {
+#: Functions of each value.
+ACTIVATIONS = {
     "RELU": "relu", "RELU6": "relu6", "RELU_N1_TO_1": "clip", "RELU_0_TO_1": "clip", "LEAKY_RELU": "leaky_relu",
     "PRELU": "prelu", "ELU": "elu", "GELU": "gelu", "HARD_SWISH": "hardswish", "LOGISTIC": "sigmoid", "TANH": "tanh",
-    "EXP": "exp",
+    "EXP": "exp", "ABS": "abs", "NEG": "neg", "SQRT": "sqrt", "RSQRT": "sqrt", "LOG": "log", "SIN": "sin", "COS": "cos",
+    "FLOOR": "round", "CEIL": "round", "ROUND": "round", "SIGN": "sign", "LOGICAL_NOT": "not",
 }  # fmt: skip
-_MOVE = {
-    "RESHAPE": "reshape", "SQUEEZE": "reshape", "EXPAND_DIMS": "reshape", "TRANSPOSE": "transpose", "PAD": "pad",
-    "PADV2": "pad", "MIRROR_PAD": "pad", "SLICE": "slice", "STRIDED_SLICE": "slice", "SPLIT": "slice",
-    "SPLIT_V": "slice", "UNPACK": "slice", "RESIZE_BILINEAR": "resize", "RESIZE_NEAREST_NEIGHBOR": "resize",
-    "QUANTIZE": "copy", "DEQUANTIZE": "copy", "CAST": "copy",
+#: Values that only move, or change their format.
+MOVES = {
+    "RESHAPE": "reshape", "SQUEEZE": "reshape", "EXPAND_DIMS": "reshape", "BITCAST": "reshape",
+    **dict.fromkeys(("TRANSPOSE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "REVERSE_V2", "REVERSE_SEQUENCE"), "transpose"),
+    **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD", "SPACE_TO_BATCH_ND", "DILATE"), "pad"),
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK"), "slice"),
+    **dict.fromkeys(("GATHER_ND", "BATCH_TO_SPACE_ND"), "slice"),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TILE", "BROADCAST_TO"), "resize"),
+    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT"), "copy"),
+}  # fmt: skip
+#: Reductions along axes, with the pool that they count as.
+REDUCTIONS = {
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_PROD"), "avg"),
+    **dict.fromkeys(("REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL", "ARG_MAX", "ARG_MIN"), "max"),
 }  # fmt: skip
 
 
-def _activation_of(op: Operator) -> str:
-    """The fused activation of an operator."""
-    name = str(op.options.get("fused_activation_function", "NONE"))
-    if name not in _FUSED:
-        raise UnmodeledError(f"it has {name} fused")
-    return _FUSED[name]
-
-
-def _window(op: Operator) -> Values:
-    options = op.options
-    strides = options["stride_h"], options["stride_w"]
-    window: Values = {"stride": strides, "pad": str(options["padding"]).lower()}
-    if "dilation_h_factor" in options:
-        window["dilation"] = (options["dilation_h_factor"], options["dilation_w_factor"])
-    return window
-
-
-def _bias(c: Converter, op: Operator, channels: int) -> bool:
-    bias = c.constant(op, 2)
-    if bias is not None and bias.elements != channels:
-        raise InputError(f"bias must have a value for each of {channels} outputs, not {bias.elements}")
-    return bias is not None
-
-
-def _dead(c: Converter, op: Operator, inputs: int, outputs: int, groups: int) -> Values:
-    """The numbers of dead channels of a convolution."""
-    masks = [c.dead.get(index) for index in (op.inputs[0], op.outputs[0])]
-    sizes = (inputs, outputs)
-    before, after = (mask if mask is not None and mask.size == size else None for mask, size in zip(masks, sizes))
-    return dead_counts(before, after, inputs, groups)
-
-
-def _conv(c: Converter, op: Operator, name: str) -> Layer:
-    weights, image = c.weights(op, 4), c.image(op)
-    k, r, s, per_group = weights.shape
-    groups = image["c"] // per_group
-    if groups * per_group != image["c"] or k % max(groups, 1):
-        raise InputError(f"weights must be of a part of the {image['c']} input channels, not of {per_group}")
-    dead = _dead(c, op, image["c"], k, groups)
-    options: Values = {
-        "k": k,
-        "r": r,
-        "s": s,
-        "groups": groups,
-        "bias": _bias(c, op, k),
-        "activation": _activation_of(op),
-    }
-    return c.check_output(op, Conv2d(name, **image, **options, **_window(op), **dead, **c.types(op, weights)))
-
-
-def _dwconv(c: Converter, op: Operator, name: str) -> Layer:
-    weights, image = c.weights(op, 4), c.image(op)
-    one, r, s, k = weights.shape
-    multiplier = k // max(image["c"], 1)
-    if one != 1 or not multiplier or multiplier * image["c"] != k:
-        raise InputError(f"weights must be 1 x rows x columns x a multiple of {image['c']}, not {weights.shape}")
-    dead = _dead(c, op, image["c"], k, image["c"])
-    options: Values = {
-        "k": k,
-        "r": r,
-        "s": s,
-        "groups": image["c"],
-        "bias": _bias(c, op, k),
-        "activation": _activation_of(op),
-    }
-    options["depthwise"] = True
-    return c.check_output(op, Conv2d(name, **image, **options, **_window(op), **dead, **c.types(op, weights)))
-
-
-def _fc(c: Converter, op: Operator, name: str) -> Layer:
-    weights = c.weights(op, 2)
-    n, k = weights.shape
-    values = c.input_tensor(op, 0).elements // c.batch
-    if values % k or not values:
-        raise InputError(f"weights must be of {k} inputs where it reads a multiple of that, not {values} values")
-    dead: Values = {}
-    for key, index, features in (("dead_in", op.inputs[0], k), ("dead_out", op.outputs[0], n)):
-        if (mask := channels_of(c.dead.get(index), features)) is not None:
-            dead[key] = int(mask.sum())
-    options: Values = {"m": values // k, "n": n, "k": k, "bias": _bias(c, op, n), "activation": _activation_of(op)}
-    image = c.shape(c.input_tensor(op, 0))
-    if len(image) == 3 and math.prod(image) == k:
-        options["window"] = image[1:]
-    return c.check_output(op, Gemm(name, **options, **dead, **c.types(op, weights)))
-
-
-def _pool(c: Converter, op: Operator, name: str) -> Layer:
-    size: Values = {"r": op.options["filter_height"], "s": op.options["filter_width"]}
-    kind = "max" if op.code == "MAX_POOL_2D" else "avg"
-    if not all(value > 0 for value in size.values()):
-        raise InputError(f"the window must have rows and columns, not {size}")
-    return c.check_output(op, Pool2d(name, **c.image(op), **size, **_window(op), type=kind, **c.types(op)))
-
-
-def _mean(c: Converter, op: Operator, name: str) -> Layer:
-    axes = c.constant(op, 1)
-    if axes is None or axes.data is None or sorted(axes.values().ravel().tolist()[:3]) != [1, 2]:
-        raise UnmodeledError("it is no mean over rows and columns")
-    return c.check_output(op, Pool2d(name, **c.image(op), type="avg", **c.types(op)))
+def _reduce(c: Converter, op: Operator, name: str) -> Layer:
+    """A reduction along any axes is a pool: over rows and columns of an image, else over all values of a group."""
+    source = c.input_tensor(op, 0)
+    if c.constant(op, 0) is not None:
+        raise UnmodeledError("it reads constants")
+    axes = axes_of(c, op, 1, len(source.shape))
+    options: Values = {"type": REDUCTIONS[op.code], **c.types(op)}
+    if source.index in c.batched and 0 in axes:
+        raise UnmodeledError("it reduces along the batch")
+    if axes in ([1, 2], [1], [2]) and c.is_image(source):
+        image = c.image(op)
+        window: Values = {"r": image["h"] if 1 in axes else 1, "s": image["w"] if 2 in axes else 1}
+        return c.check_output(op, Pool2d(name, **image, **window, **options))
+    size = math.prod(source.shape[axis] for axis in axes)
+    values = math.prod(c.shape(source))
+    if not size or not values:
+        raise UnmodeledError("it reduces no values")
+    return c.check_output(op, Pool2d(name, c=values // size, h=1, w=size, r=1, s=size, **options))
 
 
 def _elementwise(c: Converter, op: Operator, name: str) -> Layer:
     shape = c.shape(c.file.tensors[op.outputs[0]])
-    options: Values = {"n": len(c.operands(op)), "activation": _activation_of(op)}
-    return Elementwise(name, shape=shape, type=_ELEMENTWISE[op.code], **options, **c.types(op))
+    options: Values = {"n": len(c.operands(op)), "activation": fused_activation(op)}
+    return Elementwise(name, shape=shape, type=ELEMENTWISE[op.code], **options, **c.types(op))
+
+
+def _square(c: Converter, op: Operator, name: str) -> Layer:
+    return Elementwise(name, shape=c.shape(c.file.tensors[op.outputs[0]]), type="mul", n=1, **c.types(op))
 
 
 def _activation(c: Converter, op: Operator, name: str) -> Layer:
     shape = c.shape(c.file.tensors[op.outputs[0]])
-    return c.check_output(op, Activation(name, shape=shape, type=_ACTIVATION[op.code], **c.types(op)))
+    return c.check_output(op, Activation(name, shape=shape, type=ACTIVATIONS[op.code], **c.types(op)))
 
 
 def _softmax(c: Converter, op: Operator, name: str) -> Layer:
-    return Softmax(name, shape=c.shape(c.file.tensors[op.outputs[0]]), **c.types(op))
+    return Softmax(name, shape=c.last_axis_shape(c.file.tensors[op.outputs[0]]), **c.types(op))
+
+
+def _norm(c: Converter, op: Operator, name: str) -> Layer:
+    shape = c.shape(c.file.tensors[op.outputs[0]])
+    return c.check_output(op, Normalization(name, shape=shape, type="lrn", **c.types(op)))
 
 
 def _move(c: Converter, op: Operator, name: str) -> Layer:
     to = c.shape(c.file.tensors[op.outputs[0]])
-    return DataMovement(name, shape=c.shape(c.operands(op)[0]), to=to, type=_MOVE[op.code], **c.types(op))
+    source, kind = c.operands(op)[0], MOVES[op.code]
+    if kind == "transpose" and source.elements != c.file.tensors[op.outputs[0]].elements:
+        kind = "slice"
+    return DataMovement(name, shape=c.shape(source), to=to, type=kind, **c.types(op))
 
 
 def _concat(c: Converter, op: Operator, name: str) -> Layer:
     tensors = [c.input_tensor(op, place) for place in range(len(op.inputs))]
+    out = c.file.tensors[op.outputs[0]]
+    if len(c.operands(op)) == 1:
+        # The other parts are constants, in place when the network starts.
+        return DataMovement(name, shape=c.shape(c.operands(op)[0]), to=c.shape(out), type="pad", **c.types(op))
     if len(c.operands(op)) != len(tensors):
-        raise UnmodeledError("it joins constants")
+        raise UnmodeledError("it joins several tensors and constants")
     rank, first = len(tensors[0].shape), c.shape(tensors[0])
     axis = int(op.options.get("axis", 0))
     axes = c.axes(tensors[0])
@@ -180,59 +130,57 @@ def _concat(c: Converter, op: Operator, name: str) -> Layer:
     return c.check_output(op, layer)
 
 
-def _matmul(c: Converter, op: Operator, name: str) -> Layer:
-    shapes = [c.input_tensor(op, place).shape for place in (0, 1)]
-    if min(map(len, shapes)) < 2 or len(c.operands(op)) != 2:
-        raise UnmodeledError("it is no product of two activations")
-    left, right = ((*s[:-2], s[-1], s[-2]) if op.options.get(f) else s for s, f in zip(shapes, ("adj_x", "adj_y")))
-    if left[:-2] != right[:-2] or left[-1] != right[-2]:
-        raise UnmodeledError(f"it multiplies {left} by {right}")
-    b = math.prod(left[:-2]) // (c.batch if len(left) > 2 and left[0] == c.batch else 1)
-    types = c.types(op) | {"weight": c.spec(c.input_tensor(op, 1))}
-    return c.check_output(op, BatchedMatmul(name, b=b, m=left[-2], n=right[-1], k=left[-1], **types))
+def _pack(c: Converter, op: Operator, name: str) -> Layer:
+    """PACK: a concatenation along a new axis."""
+    operands = c.operands(op)
+    if len(operands) != len(op.inputs):
+        raise UnmodeledError("it joins several tensors and constants")
+    rank = len(operands[0].shape) + 1
+    axis = int(op.options.get("axis", 0)) % rank
+    full = operands[0].shape
+    start = 1 if operands[0].index in c.batched else 0
+    if axis < start:
+        raise UnmodeledError("it joins along the batch")
+    before, rest = full[start:axis], full[axis:]
+    return c.check_output(op, Concat(name, before=before, parts=(1,) * len(operands), rest=rest, **c.types(op)))
 
 
 def _gather(c: Converter, op: Operator, name: str) -> Layer:
     place = 1 if op.code == "EMBEDDING_LOOKUP" else 0  # the ids come first there
     table = c.constant(op, place)
     plain = op.options.get("axis", 0) == 0 and op.options.get("batch_dims", 0) == 0
-    if table is None or len(table.shape) != 2 or len(c.operands(op)) != 1 or not plain:
+    if table is None:
+        out = c.file.tensors[op.outputs[0]]
+        return DataMovement(name, shape=c.shape(c.operands(op)[0]), to=c.shape(out), type="slice", **c.types(op))
+    if table.data is None or len(table.shape) != 2 or len(c.operands(op)) != 1 or not plain:
         raise UnmodeledError("it is no look-up of the rows of a stored matrix")
     rows, dim = table.shape
-    tokens = c.operands(op)[0].elements
+    tokens = math.prod(c.shape(c.operands(op)[0]))
     return c.check_output(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
 
 
-def _lstm(c: Converter, op: Operator, name: str) -> Layer:
-    gates = [c.constant(op, place) for place in range(1, 9)]
-    peepholes_or_projection = any(index >= 0 for index in (*op.inputs[9:12], *op.inputs[16:18]))
-    first, own = gates[0], gates[4]
-    if first is None or own is None or None in gates or peepholes_or_projection:
-        raise UnmodeledError("it is not a plain LSTM of four gates")
-    if len(first.shape) != 2 or own.shape != (first.shape[0],) * 2:
-        raise UnmodeledError("its matrices are not hidden x input and hidden x hidden")
-    hidden_size, size = first.shape
-    steps = c.input_tensor(op, 0).elements // max(size, 1) // c.batch
-    types = c.types(op) | {"weight": c.spec(first)}
-    bias = c.constant(op, 12) is not None
-    return c.check_output(op, Lstm(name, input_size=size, hidden_size=hidden_size, steps=steps, bias=bias, **types))
+def _each(names: Iterable[str], make: Maker) -> dict[str, Maker]:
+    return dict.fromkeys(names, make)
 
 
+#: The maker of each operator that has a model.
 MAKERS: dict[str, Maker] = {
-    "CONV_2D": _conv,
-    "DEPTHWISE_CONV_2D": _dwconv,
-    "FULLY_CONNECTED": _fc,
-    "AVERAGE_POOL_2D": _pool,
-    "MAX_POOL_2D": _pool,
-    "MEAN": _mean,
-    "SOFTMAX": _softmax,
-    "LOG_SOFTMAX": _softmax,
+    "CONV_2D": convolution,
+    "DEPTHWISE_CONV_2D": depthwise_convolution,
+    "TRANSPOSE_CONV": transposed_convolution,
+    "FULLY_CONNECTED": fully_connected,
+    "BATCH_MATMUL": product,
+    "SVDF": svdf,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
+    **_each(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), pool),
+    **_each(REDUCTIONS, _reduce),
+    **_each(ELEMENTWISE, _elementwise),
+    "SQUARE": _square,
+    **_each(ACTIVATIONS, _activation),
+    **_each(("SOFTMAX", "LOG_SOFTMAX"), _softmax),
+    **_each(("L2_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION"), _norm),
+    **_each(MOVES, _move),
     "CONCATENATION": _concat,
-    "BATCH_MATMUL": _matmul,
-    "GATHER": _gather,
-    "EMBEDDING_LOOKUP": _gather,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(_ACTIVATION, _activation),
-    **dict.fromkeys(_MOVE, _move),
+    "PACK": _pack,
+    **_each(("GATHER", "EMBEDDING_LOOKUP"), _gather),
 }

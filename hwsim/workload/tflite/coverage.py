@@ -1,0 +1,67 @@
+"""How each operator of TFLite is counted and priced, for the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hwsim.workload.tflite.arena_requests import SCRATCH
+from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
+
+__all__ = ["Fate", "operator_fates", "scratch_operators"]
+
+_STREAM = "a pass over its values"
+_MOVED = "bytes read and written; `RESHAPE` and its like are views"
+_RECURRENT = "a product a step that waits for the step before"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of some operators: how they are counted and priced."""
+
+    counted: str
+    priced: str
+    operators: tuple[str, ...]
+
+
+def _fates() -> Iterable[Fate]:
+    yield Fate("outputs x taps x input channels of a group; taps on padding count", "a convolution", ("CONV_2D",))
+    yield Fate("outputs x taps", "a depthwise convolution", ("DEPTHWISE_CONV_2D",))
+    yield Fate(
+        "inputs x taps x filters", "a pointwise convolution to all taps, a pass that sums them, one for the bias",
+        ("TRANSPOSE_CONV",),
+    )  # fmt: skip
+    yield Fate("rows x inputs x outputs", "a GEMM with stored weights, or of two activations", ("FULLY_CONNECTED",))
+    yield Fate(
+        "matrices x m x n x k, after broadcasting", "a GEMM with stored weights, or of two activations; a factor that "
+        "is used again is copied where its matrices are not next to each other", ("BATCH_MATMUL",),
+    )  # fmt: skip
+    yield Fate("filters x (inputs + steps)", "a GEMM, a move of the state, a grouped convolution", ("SVDF",))
+    yield Fate("steps x 4 gates x hidden x (input + hidden)", _RECURRENT, ("UNIDIRECTIONAL_SEQUENCE_LSTM",))
+    yield Fate("a row of the table for each id", "bytes of those rows", ("EMBEDDING_LOOKUP", "GATHER"))
+    yield Fate("no MACs; an operation a value of each window", "a pool", _of("POOL_2D"))
+    yield Fate("no MACs; an operation a value read", "a pool", tuple(REDUCTIONS))
+    yield Fate("no MACs; an operation a value for each operand but the first", _STREAM, (*ELEMENTWISE, "SQUARE"))
+    yield Fate("no MACs; an operation a value", _STREAM, tuple(ACTIVATIONS))
+    yield Fate("no MACs; five operations a value", _STREAM, ("SOFTMAX", "LOG_SOFTMAX", *_of("NORMALIZATION")))
+    yield Fate("no MACs", _MOVED, (*MOVES, "CONCATENATION", "PACK"))
+
+
+def _of(ending: str) -> tuple[str, ...]:
+    return tuple(name for name in MAKERS if name.endswith(ending))
+
+
+def operator_fates(names: Iterable[str]) -> list[Fate]:
+    """The operators of TFLite by how they are counted and priced; last, those of `names` without a model."""
+    fates = [Fate(fate.counted, fate.priced, tuple(sorted(fate.operators))) for fate in _fates()]
+    modeled = [name for fate in fates for name in fate.operators]
+    if sorted(modeled) != sorted(MAKERS):
+        raise AssertionError(f"each operator must be in one row: {sorted({*modeled} ^ {*MAKERS})}")
+    others = {name if not name.startswith("STABLEHLO_") else "STABLEHLO_..." for name in names}
+    unknown = tuple(sorted(others - set(modeled) - {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}))
+    return [*fates, Fate("no MACs; stored constants as weights", "bytes read and written, and a warning", unknown)]
+
+
+def scratch_operators() -> tuple[str, ...]:
+    """Operators whose reference kernels ask for working memory."""
+    return tuple(sorted(SCRATCH))
