@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hwsim.cli.options import shape_option, shapes_of, write
+from hwsim.cli.options import allows_missing, shape_option, shapes_of, write
 
 __all__ = ["import_"]
 
@@ -32,7 +32,7 @@ def import_(model: str, output: str, name: str, source: str, shapes: tuple[str, 
     from hwsim.workload.loader import read_model
     from hwsim.workload.trace_text import trace_text
 
-    source_model = read_model(model, name, shape=shapes_of(shapes))
+    source_model = read_model(model, name, shape=shapes_of(shapes), allow_missing=allows_missing())
     network = source_model.workload.replace([], source=source) if source else source_model.workload
     text = trace_text(network)
     write(text, output)

@@ -55,6 +55,7 @@ def load_workload(
     search: Iterable[Path | str] = (),
     *,
     shape: Mapping[str, int | Sequence[int]] | None = None,
+    allow_missing: bool = False,
 ) -> Workload:
     """Read a workload.
 
@@ -67,6 +68,8 @@ def load_workload(
     shape : mapping, optional
         Of an ``.onnx`` file: sizes by the name of a symbolic dimension, as ``{"batch": 1, "sequence": 128}``, or shapes
         by the name of an input, as ``{"ids": (1, 128)}``.
+    allow_missing : bool
+        Read an ``.onnx`` file too if operators with stored weights, or more than half of it, are in no layer.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def load_workload(
         raise InputError(f"shape must be sizes by name, as {{'batch': 1}}, not {excerpt(shape)}")
     suffix = Path(str(name_or_path)).suffix.lower()
     if suffix in _MODELS:
-        model = read_model(name_or_path, shape=shape)
+        model = read_model(name_or_path, shape=shape, allow_missing=allow_missing)
         for warning in model.warnings:
             warnings.warn(f"{name_or_path}: {sentence(warning)}", HwsimWarning, stacklevel=2)
         return model.workload
@@ -103,14 +106,18 @@ class ModelFile(Protocol):
 
 
 def read_model(
-    path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None
+    path: str | Path,
+    name: str = "",
+    *,
+    shape: Mapping[str, int | Sequence[int]] | None = None,
+    allow_missing: bool = False,
 ) -> ModelFile:
     """Read an ``.onnx`` or ``.tflite`` file: the network with its metadata."""
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         from hwsim.workload import onnx
 
-        return onnx.read_model(path, name, shape=shape)
+        return onnx.read_model(path, name, shape=shape, allow_missing=allow_missing)
     if path.suffix.lower() == ".tflite":
         from hwsim.workload import tflite
 

@@ -62,7 +62,7 @@ class Model:
         return f"<Model {self.name}: {len(self.workload)} layers, {self.file_bytes:,} bytes>"
 
 
-def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) -> Model:
+def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None, allow_missing: bool = False) -> Model:
     """Read an ``.onnx`` file.
 
     Parameters
@@ -74,6 +74,8 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
         Sizes by the name of a symbolic dimension (``{"batch": 1, "sequence": 128}``), or shapes by the name of an
         input (``{"ids": (1, 128)}``), which override those of the file, or of another tensor whose shape can't be
         inferred.
+    allow_missing : bool
+        Read the file too if operators with stored weights, or more than half of it, are in no layer.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
     path = Path(path)
     file = read_file(path)
     try:
-        return _model(file, name or path.stem, shape or {})
+        return _model(file, name or path.stem, shape or {}, allow_missing)
     except InputError as error:
         raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
     except RecursionError:
@@ -92,12 +94,12 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
         raise InputError("must be a model whose operators fit their tensors", str(path)) from None
 
 
-def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
+def _model(file: OnnxFile, name: str, shape: Sizes, allow_missing: bool) -> Model:
     inputs, symbols, others, notes = input_shapes(file, shape)
     differs = any(value.shape != inputs[value.name] for value in file.inputs if _is_static(value.shape))
     graph, batch_notes = one_input(graph_of(file, inputs, symbols, others, not differs), times(file))
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
-    converter = Converter(file, graph, 1, MAKERS)
+    converter = Converter(file, graph, 1, MAKERS, allow_missing)
     converter.warnings[:0] = [*notes, *batch_notes]
     workload = converter.workload(name)
     return Model(
