@@ -13,9 +13,11 @@ import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
@@ -134,17 +136,13 @@ def readme_table() -> str:
 
 
 def onnx_operators() -> str:
-    """The table of ONNX's operators as Markdown, by what becomes of them."""
+    """The table of ONNX's operators as Markdown: how each is counted and priced."""
     from onnx import defs
 
-    from hwsim.workload.onnx.coverage import FATES, operator_fates
+    from hwsim.workload.onnx.coverage import operator_fates
 
     names = sorted({schema.name for schema in defs.get_all_schemas() if schema.domain == ""})
-    lines = ["| becomes | operators |", "|---|---|"]
-    for fate, found in operator_fates(names).items():
-        shown = ", ".join(f"`{name}`" for name in found)
-        lines.append(f"| **{fate}**: {FATES[fate]} | {shown} |")
-    return "\n".join(lines)
+    return fates_table(operator_fates(names))
 
 
 def tflite_operators() -> str:
@@ -153,8 +151,14 @@ def tflite_operators() -> str:
 
     from hwsim.workload.tflite.coverage import operator_fates
 
+    names = (name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int))
+    return fates_table(operator_fates(names))
+
+
+def fates_table(fates: Iterable[Any]) -> str:
+    """Operators by how they are counted and priced."""
     lines = ["| operators | MACs and operations | priced as |", "|---|---|---|"]
-    for fate in operator_fates(name for name, code in vars(tflite.BuiltinOperator).items() if isinstance(code, int)):
+    for fate in fates:
         shown = ", ".join(f"`{name}`" for name in fate.operators)
         lines.append(f"| {shown} | {fate.counted} | {fate.priced} |")
     return "\n".join(lines)

@@ -216,3 +216,27 @@ def test_activations_of_long_layers_are_gone_from_a_shared_l3() -> None:
     assert times == sorted(times)
     assert times[0] < 300
     assert times[1] == pytest.approx(897, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "dtype", "threads"),
+    [
+        ("sigmoid", 102_400, "uint8", 1), ("sigmoid", 204_800, "uint8", 2), ("mul", 102_400, "uint8", 1),
+        ("mul", 204_800, "uint8", 2), ("div", 61_440, "fp32", 1), ("div", 122_880, "fp32", 2), ("copy", 10**7, "fp32", 1),
+        ("concat", 10**7, "uint8", 1), ("quantize", 10**6, "uint8", 2),
+    ],
+)  # fmt: skip
+def test_small_passes_and_copies_stay_on_one_thread(kind: str, values: int, dtype: str, threads: int) -> None:
+    """YOLOv8n and PP-OCR on two Zen 4 cores: below these sizes the times of one and two threads are the same."""
+    types = {"input": dtype, "output": dtype}
+    layer: hwsim.Layer
+    if kind == "sigmoid":
+        layer = hwsim.Activation("a", type=kind, shape=(values,), **types)
+    elif kind == "concat":
+        layer = hwsim.Concat("a", parts=(values // 2, values // 2), rest=(1,), **types)
+    elif kind in ("copy", "quantize"):
+        layer = hwsim.DataMovement("a", type="copy", shape=(values,), input="fp32", output=dtype)
+    else:
+        layer = hwsim.Elementwise("a", type=kind, shape=(values,), n=2, **types)
+    machine = hwsim.load_machine("epyc_zen4", set={"threads": 2})
+    assert len(machine.kernel(layer, 1).shares) == threads

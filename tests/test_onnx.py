@@ -470,6 +470,40 @@ def test_batch_normalization_is_folded_as_runtimes_do(tmp_path):
     )
 
 
+def test_factors_and_sums_per_channel_are_folded_as_runtimes_do(tmp_path):
+    """As Caffe2's exporter writes DenseNet and ShuffleNet; dead are the channels that the run has zeros in."""
+    g = Graph()
+    x = g.input("x", [1, 4, 6, 6])
+    weights = g.draw.standard_normal((6, 4, 3, 3), np.float32)
+    weights[1:5] = 0
+    y = g.op("Conv", x, g.constant("w", weights), name="conv", pads=[1] * 4)
+    norm = [g.constant(f"n{i}", np.array([1, 1, 1, 2, 1, 1], np.float32) * (i or 2)) for i in range(4)]
+    y = g.op("BatchNormalization", y, *norm, name="norm")
+    y = g.op("Mul", g.constant("factor", np.array([1, 0, -1, 1, 3, 1], np.float32).reshape(6, 1, 1)), y, name="mul")
+    y = g.op("Add", y, g.constant("sum", np.array([0, 0, 0, 1, -4, 0], np.float32).reshape(1, 6, 1, 1)), name="add")
+    y = g.op("Relu", y, name="relu")
+    g.output(g.conv(y, 6, 8, 3, pad=1, name="second"))
+    model = g.model()
+    net = read(tmp_path, model).workload
+    assert [layer.name for layer in net] == ["conv", "second"]
+    assert (net["conv"].bias, net["conv"].activation) == (True, "relu")
+    values = runtime_tensors(model, {"x": np.ones((1, 4, 6, 6), np.float32)})[y]
+    dead = [bool((values[0, channel] == 0).all()) for channel in range(1, 5)]
+    assert any(dead)
+    assert not all(dead)
+    assert net["conv"].dead_out == net["second"].dead_in == sum(dead)
+
+
+def test_factors_stay_where_weights_are_computed(tmp_path):
+    g = Graph()
+    x, w = g.input("x", [1, 4, 6, 6]), g.input("w", [8, 4, 3, 3])
+    y = g.op("Conv", x, w, name="conv")
+    y = g.op("BatchNormalization", y, *[g.constant(f"n{i}", np.ones(8, np.float32)) for i in range(4)], name="norm")
+    g.output(g.op("Mul", y, g.constant("factor", np.ones((8, 1, 1), np.float32)), name="mul"))
+    net = read(tmp_path, g.model()).workload
+    assert [layer.name for layer in net if layer.op != "reshape"] == ["conv_columns", "conv", "norm", "mul"]
+
+
 def test_recurrent_networks(tmp_path):
     """Both directions are a layer each; the last state is a slice of all of them."""
     for kind, gates, directions in (("LSTM", 4, 1), ("GRU", 3, 2)):

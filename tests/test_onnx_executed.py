@@ -15,6 +15,9 @@ from onnx_builder import Graph, runtime_tensors
 from hwsim.errors import InputError
 from hwsim.workload import Opaque
 from hwsim.workload.onnx import read_model
+from hwsim.workload.onnx.canonical import QUANTIZED
+from hwsim.workload.onnx.coverage import operator_fates
+from hwsim.workload.onnx.operators import MAKERS
 
 MS = "com.microsoft"
 TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 2: np.uint8, 3: np.int8}
@@ -291,6 +294,109 @@ CASES |= {
 }  # fmt: skip
 
 
+def ints(*shape):
+    return Given(np.random.default_rng(1).integers(1, 5, shape).astype(np.int64))
+
+
+def flags(*shape):
+    return Given(np.random.default_rng(1).integers(0, 2, shape).astype(np.bool_))
+
+
+def unsigned(*shape):
+    return Given(np.random.default_rng(1).integers(0, 5, shape).astype(np.uint32))
+
+
+X = (1, 6, 9, 7)
+PAIRS = ("Add", "Sum", "Sub", "Mul", "Div", "Max", "Min", "Mean", "Pow", "Equal", "Less", "Greater")
+FLOATS = (
+    "Relu", "LeakyRelu", "Elu", "HardSwish", "Sigmoid", "HardSigmoid", "Tanh", "Exp", "Clip", "Softplus",
+    "ThresholdedRelu", "Erf", "Sqrt", "Log", "Abs", "Neg", "Reciprocal", "Sin", "Cos", "Floor", "Ceil", "Round", "Sign",
+    "Selu", "Celu", "Softsign", "Tan", "Sinh", "Cosh", "Asin", "Acos", "Atan", "Asinh", "Acosh", "Atanh", "Shrink",
+    "Softmax", "LogSoftmax", "Hardmax", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "IsNaN", "IsInf",
+    "RandomNormalLike", "RandomUniformLike", "NonZero", "Bernoulli",
+)  # fmt: skip
+SUMS = (
+    "ReduceMean", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceProd", "ReduceLogSum", "ReduceMax", "ReduceMin",
+)  # fmt: skip
+CASES |= {f"a {kind}": Case(kind, X, X, macs=none) for kind in PAIRS}
+CASES |= {f"a {kind}": Case(kind, X, macs=none) for kind in FLOATS}
+CASES |= {f"a {kind}": Case(kind, X, macs=none, axes=[2, 3]) for kind in SUMS}
+CASES |= {f"a {kind}": Case(kind, X, macs=none, axis=1) for kind in ("ArgMax", "ArgMin")}
+CASES |= {f"a {kind}": Case(kind, flags(*X), flags(*X), macs=none) for kind in ("And", "Or", "Xor")}
+CASES |= {
+    f"a {kind}": Case(kind, ints(*X), ints(*X), opset=18, macs=none)
+    for kind in ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "Mod")
+}
+CASES |= {f"a {kind}": Case(kind, X, opset=20, macs=none) for kind in ("Gelu",)}
+CASES |= {
+    "a PRelu": Case("PRelu", X, stored(6, 1, 1), macs=none),
+    "a Not": Case("Not", flags(*X), macs=none),
+    "a BitwiseNot": Case("BitwiseNot", ints(*X), opset=18, macs=none),
+    "a Mish": Case("Mish", X, opset=18, macs=none),
+    "a Swish": Case("Swish", X, opset=24, macs=none),
+    "a BitShift": Case("BitShift", unsigned(*X), unsigned(*X), macs=none, direction="LEFT"),
+    "a Where": Case("Where", flags(*X), X, X, macs=none),
+    "a ReduceSum": Case("ReduceSum", X, np.array([2, 3]), macs=none),
+    "a MaxPool": Case("MaxPool", X, macs=none, kernel_shape=[3, 2]),
+    "an AveragePool": Case("AveragePool", X, macs=none, kernel_shape=[3, 2], strides=[2, 1]),
+    "an LpPool": Case("LpPool", X, macs=none, kernel_shape=[3, 2]),
+    "a BatchNormalization": Case("BatchNormalization", X, *[np.ones(6, F)] * 4, macs=none, weights=6),
+    "an InstanceNormalization": Case("InstanceNormalization", X, *[np.ones(6, F)] * 2, macs=none, weights=6),
+    "a GroupNormalization": Case("GroupNormalization", X, *[np.ones(6, F)] * 2, opset=21, macs=none, weights=6, num_groups=2),
+    "a LayerNormalization": Case("LayerNormalization", X, *[np.ones(7, F)] * 2, macs=none, weights=7),
+    "an RMSNormalization": Case("RMSNormalization", X, np.ones(7, F), opset=23, macs=none, weights=7),
+    "an LRN": Case("LRN", X, macs=none, size=3),
+    "a Gemm": Case("Gemm", (7, 11), stored(31, 11), stored(31), macs=product, weights=341, transB=1),
+    "a Gemm of activations": Case("Gemm", (7, 11), (11, 31), macs=product),
+    "a Gemm with the first transposed": Case("Gemm", (11, 7), stored(11, 31), macs=lambda run: 7 * 11 * 31, weights=341, transA=1),
+    "a look-up of rows": Case("Gather", stored(100, 31), ids(1, 7), macs=none, weights=3100),
+    "a SkipSimplifiedLayerNormalization": Case(
+        f"{MS}/SkipSimplifiedLayerNormalization", (1, 10, 64), (1, 10, 64), stored(64), macs=none, weights=64
+    ),
+    "a GatherND": Case("GatherND", X, np.array([[0, 3], [0, 5]]), macs=none),
+    "a GatherElements": Case("GatherElements", X, np.zeros((1, 6, 2, 7), np.int64), macs=none, axis=2),
+    "a Transpose": Case("Transpose", X, macs=none, perm=[0, 2, 3, 1]),
+    "a DepthToSpace": Case("DepthToSpace", (1, 8, 9, 7), macs=none, blocksize=2),
+    "a SpaceToDepth": Case("SpaceToDepth", (1, 2, 10, 8), macs=none, blocksize=2),
+    "a Slice": Case("Slice", X, np.array([2]), np.array([9]), np.array([2]), macs=none),
+    "a Split": Case("Split", X, np.array([4, 2]), outputs=2, macs=none, axis=1),
+    "a Pad": Case("Pad", X, np.array([0, 0, 1, 2, 0, 0, 3, 4]), macs=none),
+    "a Resize": Case("Resize", X, None, np.array([1, 1, 2, 2], F), macs=none),
+    "an Expand": Case("Expand", (1, 6, 1, 7), np.array([1, 6, 9, 7]), macs=none),
+    "a Tile": Case("Tile", X, np.array([1, 1, 2, 3]), macs=none),
+    "a Cast": Case("Cast", X, macs=none, to=7),
+    "a CastLike": Case("CastLike", X, np.zeros(1, np.int32), macs=none),
+    "a QuantizeLinear": Case("QuantizeLinear", X, np.array(0.1, F), np.array(3, np.uint8), macs=none),
+    "a DequantizeLinear": Case("DequantizeLinear", Given(bits8(*X)), np.array(0.1, F), np.array(3, np.uint8), macs=none),
+    "a DynamicQuantizeLinear": Case("DynamicQuantizeLinear", X, outputs=3, macs=none),
+    "a Trilu": Case("Trilu", X, macs=none),
+    "a CenterCropPad": Case("CenterCropPad", X, np.array([5, 5]), opset=18, macs=none, axes=[2, 3]),
+    "a Concat": Case("Concat", X, (1, 4, 9, 7), macs=none, axis=1),
+    "a Compress": Case("Compress", X, Given(np.ones(9, np.bool_)), macs=none, axis=2),
+    "a ReverseSequence": Case("ReverseSequence", (9, 3, 7), np.array([4, 5, 9]), macs=none),
+    "a Scatter": Case("Scatter", (9, 7), np.array([[1, 2]]), (1, 2), opset=10, macs=none),
+    "a ScatterElements": Case("ScatterElements", (9, 7), np.array([[1, 2]]), (1, 2), macs=none),
+    "an EyeLike": Case("EyeLike", (9, 7), macs=none),
+    "a Multinomial": Case("Multinomial", (1, 7), macs=none, sample_size=31),
+    "a Unique": Case("Unique", (31,), macs=none),
+    "an AffineGrid": Case("AffineGrid", (1, 2, 3), np.array([1, 3, 9, 7]), opset=20, macs=none),
+    "a Col2Im": Case("Col2Im", (1, 12, 20), np.array([6, 5]), np.array([2, 2]), opset=18, macs=none),
+    "a MaxRoiPool": Case("MaxRoiPool", X, Given(np.array([[0, 0, 0, 3, 3]], F)), macs=none, pooled_shape=[2, 2]),
+    "a RoiAlign": Case("RoiAlign", X, Given(np.array([[0, 0, 3, 3]], F)), np.array([0]), macs=none, output_height=3, output_width=3),
+    "a MaxUnpool": Case("MaxUnpool", (1, 1, 2, 2), Given(np.array([[[[0, 2], [8, 10]]]])), macs=none, kernel_shape=[2, 2], strides=[2, 2]),
+    "a NonMaxSuppression": Case(
+        "NonMaxSuppression", Given(np.array([[[0, 0, 1, 1], [2, 2, 3, 3]]], F)), (1, 1, 2), np.array([2]), macs=none
+    ),
+    "a table of four bits": Case(
+        f"{MS}/GatherBlockQuantized", bits8(100, 16), ids(1, 7), np.ones((100, 2), F), macs=none, weights=3200, block_size=16, bits=4
+    ),
+    "a MatMulBnb4": Case(
+        f"{MS}/MatMulBnb4", (1, 7, 64), np.ones(64 * 31 // 2, np.uint8), np.ones(62, F), macs=product, weights=64 * 31, K=64, N=31,
+        block_size=32, quant_type=1,
+    ),
+}  # fmt: skip
+
+
 class Run(dict):
     """The tensors of a run by name."""
 
@@ -384,3 +490,23 @@ def test_equations_that_fit_nothing_are_named_or_are_rows(tmp_path, equation, sh
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
     with contextlib.suppress(InputError):
         assert read_model(tmp_path / "net.onnx").workload.macs >= 0
+
+
+#: Operators that onnxruntime has no kernel for on processors, or that stand in `test_onnx.py` in networks.
+ELSEWHERE = {
+    "com.microsoft.BiasAdd", "com.microsoft.GroupNorm", "com.microsoft.SkipGroupNorm", "CumProd", "TensorScatter",
+    "BitCast", "com.microsoft.DecoderMaskedMultiHeadAttention", "Upsample", "GRU", "RNN", "LSTM", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze",
+}  # fmt: skip
+
+
+def test_every_operator_of_the_table_runs():
+    kinds = {case.kind.replace("/", ".") for case in CASES.values()}
+    plain = {QUANTIZED[kind][0] if kind in QUANTIZED else kind for kind in kinds}
+    assert {*MAKERS} - plain - ELSEWHERE == set()
+
+
+def test_the_table_says_who_has_macs():
+    counted = {name: not fate.counted.startswith("no") for fate in operator_fates([]) for name in fate.operators}
+    for case in CASES.values():
+        if case.kind != "Einsum":  # of one operand it has none
+            assert counted[case.kind.replace("/", ".")] == (case.macs is not none)

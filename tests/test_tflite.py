@@ -493,6 +493,68 @@ def test_a_block_of_vela_is_a_row_that_names_it(tmp_path):
     assert message == "operator 0, RELU: must read what is written before it, not tensor 2"
 
 
+def attention(tokens, *, first=None):
+    """One head of 16 features over tokens that come first: 3 projections, scores, their softmax, the weighted sum."""
+    tensors = [T((tokens, 16)), *(stored(16, 16) for _ in range(3)), *(T((tokens, 16)) for _ in range(3))]
+    tensors += [T((tokens, tokens)), T((tokens, tokens)), T((tokens, 16))]
+    operators = [fc([0, 1 + i, -1], [4 + i]) for i in range(3)]
+    operators += [
+        Op("BATCH_MATMUL", [4, 5], [7], "BatchMatMulOptions", {"AdjY": True}),
+        Op("SOFTMAX", [7], [8], "SoftmaxOptions", {}),
+        Op("BATCH_MATMUL", [8, 6], [9], "BatchMatMulOptions", {}),
+    ]
+    return tensors, operators, [0], [9]
+
+
+def test_tokens_that_come_first_are_no_batch(tmp_path):
+    model = read(tmp_path, *attention(31))
+    assert model.workload.macs == 3 * 31 * 16 * 16 + 2 * 31 * 31 * 16
+    (note,) = model.warnings
+    assert note.code == "import.no_batch"
+    assert note.values["size"] == 31
+    assert model.workload.graph
+
+
+@pytest.mark.parametrize("batch", [2, 7])
+def test_a_batch_is_followed_through_reshapes_and_transpositions(tmp_path, batch):
+    """A network of rows x 5 features, in which the batch and the rows are one axis between."""
+    rows, weights = 3, stored(4, 5)
+    tensors = [
+        T((batch, rows, 5)), ints(-1, 5), T((batch * rows, 5)), weights, T((batch * rows, 4)), ints(batch, rows, 4),
+        T((batch, rows, 4)), ints(0, 2, 1), T((batch, 4, rows)), T((batch, 4, 4)),
+    ]  # fmt: skip
+    operators = [
+        Op("RESHAPE", [0, 1], [2]),
+        fc([2, 3, -1], [4]),
+        Op("RESHAPE", [4, 5], [6]),
+        Op("TRANSPOSE", [6, 7], [8]),
+        Op("BATCH_MATMUL", [8, 6], [9], "BatchMatMulOptions", {}),
+    ]
+    model = read(tmp_path, tensors, operators, [0], [9])
+    assert model.workload.macs == rows * 5 * 4 + 4 * 4 * rows
+    assert [w.code for w in model.warnings] == ["import.batch"]
+    assert model.workload.graph
+
+
+@pytest.mark.parametrize(
+    ("operator", "tensors"),
+    [
+        (Op("MEAN", [0, 1], [2], "ReducerOptions", {"KeepDims": True}), [ints(0), T((1, 8))]),
+        (Op("MUL", [0, 1], [2], "MulOptions", {}), [T((5, 8), data=np.arange(40, dtype=np.int8)), T((5, 8))]),
+        (Op("SLICE", [0, 1, 1], [2]), [ints(0, 0), T((3, 8))]),
+        (Op("REVERSE_V2", [0, 1], [2]), [ints(0), T((5, 8))]),
+        (Op("CONCATENATION", [0, 0], [2], "ConcatenationOptions", {"Axis": 0}), [ints(0), T((10, 8))]),
+        (Op("RESHAPE", [0, 1], [2]), [ints(4, 10), T((4, 10))]),
+        (Op("Mystery", [0], [2]), [ints(0), T((5, 8))]),
+    ],
+)
+def test_what_mixes_along_the_first_axis_ends_the_batch(tmp_path, operator, tensors):
+    model = read(tmp_path, [T((5, 8)), *tensors], [operator], [0], [2])
+    assert "import.no_batch" in {w.code for w in model.warnings}
+    (layer, *_) = model.workload
+    assert layer.inputs == 40 * (1 + (operator.code == "CONCATENATION"))
+
+
 def test_a_stored_array_counts_once(tmp_path):
     """Two layers read one array; a third has its own."""
     tensors = [T((1, 31)), stored(31, 31), T((1, 31)), T((1, 31)), stored(7, 31), T((1, 7))]

@@ -68,7 +68,7 @@ ONE_OF_EACH = [
     Concat("c", before=(2,), parts=(3, 4), rest=(5, 6)),
     DataMovement("d", shape=(3, 4), to=(3, 2), type="slice"),
     Lstm("l", input_size=3, hidden_size=4, steps=5, bias=False),
-    Lstm("lp", input_size=3, hidden_size=4, steps=5, sequences=2, peepholes=True),
+    Lstm("lp", input_size=3, hidden_size=4, steps=5, sequences=2, peepholes=True, coupled=True, state_size=3),
     Gru("u", input_size=3, hidden_size=4),
     Rnn("r", input_size=3, hidden_size=4, steps=5, sequences=2),
     Conv3d("v", c=4, d=5, h=9, w=7, k=6, t=3, r=1, stride=(1, 2, 1), pad=(1, 0, 1, 0, 0, 1), groups=2, bias=False),

@@ -46,6 +46,7 @@ ONE_OF_EACH = [
     ExpertGemm("experts", tokens=3, experts=5, topk=2, n=4, k=6, type="down", bias=True),
     Moe("moe", tokens=3, hidden=6, intermediate=5, experts=4, topk=2, shared=1, bias=True),
     Lstm("lstm", input_size=6, hidden_size=4, steps=3),
+    Lstm("projected", input_size=6, hidden_size=4, steps=3, state_size=3, coupled=True),
     Gru("gru", input_size=6, hidden_size=4),
     Rnn("rnn", input_size=6, hidden_size=4, steps=3, sequences=2),
     Conv3d("volume", c=4, d=5, h=9, w=8, k=6, t=3, r=2, stride=(1, 2, 1), pad=1, groups=2),

@@ -18,6 +18,7 @@ class T:
     zero: object = (0,)
     axis: int = 0
     variable: bool = False
+    signature: object = None
 
 
 @dataclass
@@ -91,6 +92,8 @@ def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=N
         shape, name = _vector(b, tensor.shape, np.int32), b.CreateString(f"t{index}")
         kind = getattr(tflite.TensorType, tensor.type) if isinstance(tensor.type, str) else tensor.type
         fields = {"Shape": shape, "Name": name, "Type": kind, "Buffer": place, "Quantization": quantization}
+        if tensor.signature is not None:
+            fields["ShapeSignature"] = _vector(b, tensor.signature, np.int32)
         made.append(_table(b, "Tensor", **fields, IsVariable=tensor.variable or None))
     codes, ops = [], []
     for op in operators:

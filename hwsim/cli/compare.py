@@ -205,7 +205,9 @@ def compare(
     sizes = shapes_of(shapes)
     workloads = [
         hwsim.load_workload(
-            name, shape=sizes if name.lower().endswith(".onnx") else None, allow_missing=allows_missing()
+            name,
+            shape=sizes if name.lower().endswith((".onnx", ".tflite")) else None,
+            allow_missing=allows_missing(),
         )
         for name in names_of["workload"]
     ]

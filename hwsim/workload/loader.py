@@ -66,8 +66,8 @@ def load_workload(
     search : paths, optional
         Folders to look for the name in before the package's own.
     shape : mapping, optional
-        Of an ``.onnx`` file: sizes by the name of a symbolic dimension, as ``{"batch": 1, "sequence": 128}``, or shapes
-        by the name of an input, as ``{"ids": (1, 128)}``.
+        Of an ``.onnx`` or ``.tflite`` file: shapes by the name of an input, as ``{"ids": (1, 128)}``; of an ``.onnx``
+        file also sizes by the name of a symbolic dimension, as ``{"batch": 1, "sequence": 128}``.
     allow_missing : bool
         Read an ``.onnx`` file too if operators with stored weights, or more than half of it, are in no layer.
 
@@ -121,14 +121,13 @@ def read_model(
     if path.suffix.lower() == ".tflite":
         from hwsim.workload import tflite
 
-        _no_shape(shape, path)
-        return tflite.read_model(path, name)
+        return tflite.read_model(path, name, shape=shape)
     raise InputError(f"must be a {' or '.join(_MODELS)} file, not {path.suffix or 'one with no suffix'!r}", str(path))
 
 
 def _no_shape(shape: object, path: str | Path) -> None:
     if shape:
-        raise InputError("shape can be given for .onnx files alone, which may leave sizes open", str(path))
+        raise InputError("shape can be given for .onnx and .tflite files alone, which may leave sizes open", str(path))
 
 
 def trace_document(name_or_path: str | Path) -> tuple[Document, Callable[[str], Workload]] | None:

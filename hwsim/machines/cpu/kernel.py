@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim.machines.cpu.core_model import CoreModel
-from hwsim.machines.cpu.threads import shares_of
+from hwsim.machines.cpu.threads import pass_threads, shares_of
 from hwsim.machines.cpu.work import Share, Work, fused, work_of
 from hwsim.workload import Layer
+from hwsim.workload.product import Stream
 
 __all__ = ["Kernel", "kernel_of"]
 
@@ -43,5 +44,7 @@ class Kernel:
 
 def kernel_of(layer: Layer, batch: int, model: CoreModel, threads: int) -> Kernel:
     """The kernel of a layer on at most `threads` threads."""
-    work = work_of(layer, batch)
+    work, x = work_of(layer, batch), layer.lower(batch)
+    if isinstance(x, Stream):
+        threads = pass_threads(layer, x, batch, model, threads)
     return Kernel(layer, batch, model, work, shares_of(work, model, threads))

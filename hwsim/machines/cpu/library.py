@@ -120,7 +120,8 @@ class TypeSpec(Spec):
     With an `efficiency`, kernels are generated for each shape, so that tiles fit it: MACs take that share of the ports'
     rate. Without, the tiles are walked as they are. `signs` are the kernels for 8-bit operands of other signs than
     u8s8, unsigned activations by signed weights. `blocked` images lie in blocks of a vector of channels. `functions`
-    are the activations with a loop of their own: cycles of a value.
+    are the activations with a loop of their own: cycles of a value. `serial` are the kinds of layers without MACs that
+    one thread runs.
     """
 
     gemm: TileSpec
@@ -130,6 +131,7 @@ class TypeSpec(Spec):
     costs: Costs
     signs: dict[Annotated[str, OneOf(SIGNS)], SignsSpec] = {}
     functions: dict[Name, Cost] = {}
+    serial: list[Literal["concat", "copy", "gather", "norm", "pool", "softmax"]] = []
 
     def with_costs(self, costs: dict[str, float], signs: Mapping[str, dict[str, float]]) -> TypeSpec:
         """A copy with other costs, and other ones by signs."""
@@ -147,6 +149,8 @@ class CpuLibrary(Spec):
     ----------
     threads : str
         ``rows``: threads share rows or columns of an operator; a product of few MACs gets few threads (`thread_macs`).
+    pass_cycles : int or None
+        Cycles, as the library estimates them, below which one thread runs an elementwise pass.
     padding : str
         Whether taps that fall in the padding are run or skipped.
     fuses : bool
@@ -169,6 +173,7 @@ class CpuLibrary(Spec):
     fitted: str
     types: dict[Dtype, TypeSpec]
     thread_macs: Positive = 1
+    pass_cycles: Positive | None = None
     padding: Literal["run", "skip"] = "run"
     fuses: bool = False
     layout: Literal["reorder", "kept"] = "kept"

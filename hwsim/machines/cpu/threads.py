@@ -6,8 +6,29 @@ from math import ceil
 
 from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.work import Share, Work
+from hwsim.workload import Layer
+from hwsim.workload.product import Stream
 
-__all__ = ["shares_of"]
+__all__ = ["pass_threads", "shares_of"]
+
+_LINE_BYTES, _LINE_CYCLES = 64, 11
+
+
+def pass_threads(layer: Layer, x: Stream, batch: int, model: CoreModel, threads: int) -> int:
+    """Threads of a layer without MACs: all, or one where the library runs its kind so or takes it to be too small.
+
+    ONNX Runtime asks the cost model of Eigen: 11 cycles for each line that is read or written, and one for each value,
+    against `pass_cycles` (``TensorCostModel.h``: 100,000 to start, 1.1 times 100,000 for a second thread).
+    """
+    moved = layer.input.dtype == layer.output.dtype  # else values are quantized, or floats made of them
+    if x.kind in model.type.serial and (x.kind != "copy" or moved):
+        return 1
+    if model.library.pass_cycles is not None and x.kind in ("elementwise", "activation"):
+        values = layer.outputs * batch
+        lines = (layer.inputs * batch + values) * model.word / _LINE_BYTES
+        if values + lines * _LINE_CYCLES < model.library.pass_cycles:
+            return 1
+    return threads
 
 
 def shares_of(work: Work | None, model: CoreModel, threads: int) -> list[Share]:

@@ -60,7 +60,7 @@ class _Recurrent(Layer):
         return self._sequence(self.input_size)
 
     def _weight_shape(self) -> Shape:
-        return (self._gates * self.hidden_size, self.input_size + self.hidden_size)
+        return (self.gates * self.hidden_size, self.input_size + self.state)
 
     def _output_shape(self) -> Shape:
         return self._sequence(self.hidden_size)
@@ -74,6 +74,11 @@ class _Recurrent(Layer):
         return self._gates
 
     @property
+    def state(self) -> int:
+        """Values of the step before that a step reads."""
+        return self.hidden_size
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of all steps of one inference; with one step, of one token."""
         return self.steps * self.sequences * self.weights
@@ -81,16 +86,16 @@ class _Recurrent(Layer):
     @property
     def weights(self) -> int:
         """Stored weights."""
-        return self._gates * self.hidden_size * (self.input_size + self.hidden_size)
+        return self.gates * self.hidden_size * (self.input_size + self.state)
 
     @property
     def biases(self) -> int:
         """Stored biases, one a gate and hidden value."""
-        return self._gates * self.hidden_size if self.bias else 0
+        return self.gates * self.hidden_size if self.bias else 0
 
     def lower(self, batch: int) -> Product:
         """One product of all gates a step, which waits for the step before."""
-        n, k = self._gates * self.hidden_size, self.input_size + self.hidden_size
+        n, k = self.gates * self.hidden_size, self.input_size + self.state
         return Product(batch, 1, batch * self.sequences, n, k, steps=self.steps, recurrent=True)
 
 
@@ -98,20 +103,34 @@ class _Recurrent(Layer):
 class Lstm(_Recurrent):
     """A long short-term memory: 4 * hidden_size * (input_size + hidden_size) weights, `steps` tokens an inference.
 
-    With `peepholes`, three gates also read the cell: a vector of weights each, stored beside the biases.
+    With `peepholes`, three gates also read the cell: a vector of weights each, stored beside the biases. `coupled`
+    input and forget gates are one. A projection makes `state_size` values of the hidden ones for the next step: it is
+    a GEMM after this layer; 0, the default, is no projection.
     """
 
     peepholes: bool = False
+    coupled: bool = False
+    state_size: int = 0
 
-    _lines: ClassVar[tuple[Line, ...]] = (_line("lstm", "A long short-term memory.", " peepholes"),)
-    _flags: ClassVar[tuple[str, ...]] = ("bias", "peepholes")
+    _lines: ClassVar[tuple[Line, ...]] = (_line("lstm", "A long short-term memory.", " peepholes coupled state_size"),)
+    _flags: ClassVar[tuple[str, ...]] = ("bias", "peepholes", "coupled")
+    _counts: ClassVar[tuple[str, ...]] = ("state_size",)
     _op: ClassVar[str] = "lstm"
-    _gates: ClassVar[int] = 4
+
+    @property
+    def gates(self) -> int:
+        """Three where the input and forget gates are coupled, else four."""
+        return 3 if self.coupled else 4
+
+    @property
+    def state(self) -> int:
+        """Values of the step before that a step reads."""
+        return self.state_size or self.hidden_size
 
     @property
     def biases(self) -> int:
         """Stored biases, one a gate and hidden value, and peepholes."""
-        return super().biases + (3 * self.hidden_size if self.peepholes else 0)
+        return super().biases + ((self.gates - 1) * self.hidden_size if self.peepholes else 0)
 
     @property
     def ops(self) -> int:

@@ -10,11 +10,11 @@ from hwsim.errors import Fault, InputError
 from hwsim.message import Message
 from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
-from hwsim.workload.onnx.batch_axis import one_input
+from hwsim.workload.onnx.batch_axis import one_input, open_axis_fault
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import read_file
-from hwsim.workload.onnx.input_shapes import Sizes, input_shapes, parse_shapes, times
-from hwsim.workload.onnx.operators import MAKERS
+from hwsim.workload.onnx.input_shapes import OPEN_SIZE, OpenSizesError, Sizes, input_shapes, parse_shapes, times
+from hwsim.workload.onnx.operators import ROW_MAKERS
 from hwsim.workload.onnx.records import OnnxFile
 from hwsim.workload.onnx.shapes import graph_of
 
@@ -22,6 +22,9 @@ __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
 
 #: Exceptions of numpy and lists if an operator indexes outside of its tensors and no earlier check reported it.
 _BROKEN: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+_REFUSED: tuple[type[Exception], ...] = (InputError, *_BROKEN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +98,19 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None, 
 
 
 def _model(file: OnnxFile, name: str, shape: Sizes, allow_missing: bool) -> Model:
-    inputs, symbols, others, notes = input_shapes(file, shape)
+    try:
+        inputs, symbols, others, notes = input_shapes(file, shape)
+    except OpenSizesError as error:
+        raise _usable(error, file, shape) from None
     differs = any(value.shape != inputs[value.name] for value in file.inputs if _is_static(value.shape))
-    graph, batch_notes = one_input(graph_of(file, inputs, symbols, others, not differs), times(file))
+    graph = graph_of(file, inputs, symbols, others, not differs)
+    opened = [str(note.values["input"]) for note in notes if note.code == "import.default_batch"]
+    if opened and (reason := open_axis_fault(graph, opened)) is not None:
+        template = "the open first axis of {inputs} is 1, and is no batch: {reason}; --shape sets its size"
+        notes = [Message("import.open_axis", template, {"inputs": opened, "reason": reason}, "warning")]
+    graph, batch_notes = one_input(graph, times(file))
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
-    converter = Converter(file, graph, 1, MAKERS, allow_missing)
+    converter = Converter(file, graph, 1, ROW_MAKERS, allow_missing)
     converter.warnings[:0] = [*notes, *batch_notes]
     workload = converter.workload(name)
     return Model(
@@ -114,6 +125,18 @@ def _model(file: OnnxFile, name: str, shape: Sizes, allow_missing: bool) -> Mode
         layers=converter.layers,
         warnings=converter.facts(),
     )
+
+
+def _usable(error: OpenSizesError, file: OnnxFile, shape: Sizes) -> InputError:
+    """The error with the first suggestion that the file can be read with: a sequence may be too short for a window."""
+    for size in (OPEN_SIZE, 512, 4096, 16000):
+        trial = error.with_size(size)
+        try:
+            _model(file, "trial", {**shape, **trial.suggestion}, True)
+        except _REFUSED:
+            continue
+        return trial
+    return error
 
 
 def _is_static(shape: tuple[int | str | None, ...] | None) -> bool:

@@ -15,7 +15,7 @@ from hwsim.errors import InputError, excerpt
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.records import Operator, Subgraph
 
-__all__ = ["MS", "QUANTIZED", "Op", "Pair", "canonical"]
+__all__ = ["MS", "QUANTIZED", "Op", "Pair", "Step", "canonical"]
 
 #: The domain of onnxruntime's own operators.
 MS = "com.microsoft."
@@ -28,6 +28,19 @@ class Pair:
     scale: str
     zero: str = ""
     axis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Constants for each channel that were fused into an operator.
+
+    They are added (``add``), multiplied by (``mul``), or scale, offset, mean and variance of a batch normalization
+    (``norm``).
+    """
+
+    kind: str
+    constants: tuple[Constant, ...]
+    epsilon: float = 0.0
 
 
 @dataclass(slots=True)
@@ -48,9 +61,8 @@ class Op:
         Scale and zero point of the output.
     dtype : str
         The output type, if the plain operator does not define it.
-    bias, norm, activation
-        What was fused from the operators that follow: added constants, the parameters of a batch normalization, and
-        an activation.
+    steps, activation
+        What was fused from the operators that follow: constants for each channel, in order, and an activation.
     scales : tuple of str
         Scales of input and weights: the stored bias is in steps of their product.
     has_scale : bool
@@ -70,14 +82,18 @@ class Op:
     dequantization: dict[int, Pair] = field(default_factory=dict)
     rounding: Pair | None = None
     dtype: str = ""
-    bias: list[Constant] = field(default_factory=list)
-    norm: tuple[list[Constant], float] | None = None
+    steps: list[Step] = field(default_factory=list)
     activation: str = "none"
     scales: tuple[str, ...] = ()
     has_scale: bool = False
 
     def __str__(self) -> str:
         return f"operator {self.index}, {self.source}" + (f" {self.name!r}" if self.name else "")
+
+    @property
+    def shifts(self) -> bool:
+        """Whether a fused constant is added: it becomes a bias."""
+        return any(step.kind != "mul" for step in self.steps)
 
     def input(self, place: int) -> str:
         """The name of an input; empty if there is none."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.workload.onnx.canonical import Op, Pair
+from hwsim.workload.onnx.canonical import Op, Pair, Step
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.graph import Graph
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
@@ -180,24 +180,23 @@ class _Search:
         values = self.bias(op, outputs)
         if values is None:
             return None
-        if op.norm is not None:
-            normal = _normalize(values, *op.norm)
-            if normal is None:
+        for step in op.steps:
+            if (after := _stepped(values, step)) is None:
                 return None
-            values = normal
+            values = after
         values = np.where(alive, np.nan, values)
         return self.finish(op, 1 if conv else len(out) - 1, values, op.rounding)
 
     def bias(self, op: Op, channels: int) -> Values | None:
-        """The sum of all biases as real values."""
+        """The sum of its own biases as real values."""
         total = np.zeros(channels)
-        biases = [(self.constants.get(name), True) for name in (op.input(2), str(op.options.get("bias") or "")) if name]
-        for constant, is_own in [*biases, *((item, False) for item in op.bias)]:
+        names = [name for name in (op.input(2), str(op.options.get("bias") or "")) if name]
+        for constant in map(self.constants.get, names):
             values = constant.values() if constant is not None else None
             if values is None or values.size not in (1, channels):
                 return None
             values = values.ravel().astype(np.float64)
-            if is_own and op.scales:
+            if op.scales:
                 for name in op.scales:
                     scale = self.constants.get(name)
                     factor = scale.values() if scale is not None else None
@@ -231,6 +230,17 @@ class _Search:
         constant: Constant | None = self.constants.get(name)
         values = constant.values(1) if constant is not None else None
         return float(values.ravel()[0]) if values is not None and values.size == 1 else None
+
+
+def _stepped(values: Values, step: Step) -> Values | None:
+    """The values of the channels after a fused step; None if its constants are not known."""
+    if step.kind == "norm":
+        return _normalize(values, list(step.constants), step.epsilon)
+    constant = step.constants[0].values()
+    if constant is None or constant.size not in (1, values.size):
+        return None
+    other = constant.ravel().astype(np.float64)
+    return np.asarray(values * other if step.kind == "mul" else values + other)
 
 
 def _normalize(values: Values, parameters: list[Constant], epsilon: float) -> Values | None:

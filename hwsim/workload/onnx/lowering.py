@@ -1,8 +1,8 @@
 """Graph optimizations of a runtime: operator fusion and integer execution of QDQ operators.
 
-An operator between DequantizeLinear and QuantizeLinear reads and writes integers. An added bias, a batch normalization
-after a convolution, and an activation are fused into the operator before them if nothing else reads the intermediate
-tensor: all runtimes fuse these, and the intermediate tensor is never in memory.
+An operator between DequantizeLinear and QuantizeLinear reads and writes integers. An added bias, batch normalizations
+and factors per channel after a convolution, and an activation are fused into the operator before them if nothing else
+reads the intermediate tensor: all runtimes fuse these, and the intermediate tensor is never in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hwsim.workload.layer import Shape
-from hwsim.workload.onnx.canonical import Op, Pair
+from hwsim.workload.onnx.canonical import Op, Pair, Step
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.graph import Graph
 
@@ -108,7 +108,7 @@ class _Lowering:
     def undo(self, op: Op) -> None:
         """Undo the fusion into an operator that is not requantized."""
         op.outputs = [self.first] + op.outputs[1:]
-        op.bias, op.norm, op.activation, op.has_scale = [], None, "none", False
+        op.steps, op.activation, op.has_scale = [], "none", False
 
     def real(self, names: Iterable[str]) -> None:
         """Add the DequantizeLinear of each of these tensors, once."""
@@ -150,14 +150,17 @@ class _Lowering:
                 if after.code == "Mul" and op.source in ("ConvInteger", "MatMulInteger") and not op.has_scale:
                     op.has_scale = True
                     return True
-                if after.code == "Add" and not op.bias and op.norm is None and self.weights(op) is not None:
-                    op.bias.append(constant)
+                if after.code == "Add" and self.weights(op) is not None and (op.code == "Conv" or not op.steps):
+                    op.steps.append(Step("add", (constant,)))
                     return True
-            if after.code == "BatchNormalization" and op.code == "Conv" and op.norm is None and not after.outputs[1:]:
+                if after.code == "Mul" and op.code == "Conv" and self.scales(op):
+                    op.steps.append(Step("mul", (constant,)))
+                    return True
+            if after.code == "BatchNormalization" and op.code == "Conv" and not after.outputs[1:]:
                 parameters = [self.constants.get(name) for name in after.inputs[1:5]]
-                constants = [item for item in parameters if item is not None]
-                if len(constants) == 4 and out == after.inputs[0]:
-                    op.norm = constants, float(after.options.get("epsilon", 1e-5))
+                constants = tuple(item for item in parameters if item is not None)
+                if len(constants) == 4 and out == after.inputs[0] and self.weights(op) is not None:
+                    op.steps.append(Step("norm", constants, float(after.options.get("epsilon", 1e-5))))
                     return True
         functions = _FUSED if has_weights else _FUSED_ELEMENTWISE if op.code in ELEMENTWISE else set()
         if plain and after.code in functions and all(name in self.constants for name in after.inputs[1:] if name):
@@ -169,6 +172,10 @@ class _Lowering:
         """Whether all dynamic inputs of an operator come from a DequantizeLinear."""
         dynamic = [name for name in op.inputs if name and name not in self.constants]
         return bool(dynamic) and all(name in self.integers for name in dynamic)
+
+    def scales(self, op: Op) -> bool:
+        """Whether factors for each channel can go into the weights of a convolution: stored ones, of real numbers."""
+        return self.weights(op) is not None and op.source == op.code and not self.behind(op)
 
     def weights(self, op: Op) -> Constant | None:
         operands = [self.constants.get(op.input(place)) for place in ((1,) if "Conv" in op.code else (0, 1))]

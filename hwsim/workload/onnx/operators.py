@@ -43,16 +43,16 @@ from hwsim.workload.onnx.volumes import (
     deformable_convolution,
 )
 
-__all__ = ["MAKERS"]
+__all__ = ["BYTES", "ELEMENTWISE", "MAKERS", "ROW_MAKERS", "MOVES", "NORMS", "POOLS", "REDUCED"]
 
-_ELEMENTWISE = {
+ELEMENTWISE = {
     "Add": "add", "Sum": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Mean": "add",
     "Pow": "pow", "Mod": "mod", "Equal": "compare", "Less": "compare", "LessOrEqual": "compare", "Greater": "compare",
     "GreaterOrEqual": "compare", "And": "logic", "Or": "logic", "Xor": "logic", "BitwiseAnd": "logic",
     "BitwiseOr": "logic", "BitwiseXor": "logic", "BitShift": "logic", "Where": "select", f"{MS}BiasAdd": "add",
     "CumSum": "add", "CumProd": "mul",
 }  # fmt: skip
-_MOVES = {
+MOVES = {
     **dict.fromkeys(FREE, "reshape"),
     "Transpose": "transpose", "DepthToSpace": "transpose", "SpaceToDepth": "transpose",
     "Slice": "slice", "Split": "slice", "Gather": "slice", "GatherElements": "slice", "GatherND": "slice", "Pad": "pad",
@@ -60,12 +60,13 @@ _MOVES = {
     "QuantizeLinear": "copy", "DequantizeLinear": "copy", "DynamicQuantizeLinear": "copy", "Trilu": "copy",
     "CenterCropPad": "resize",
 }  # fmt: skip
-_NORMS = {
+NORMS = {
     "BatchNormalization": "batch", "InstanceNormalization": "instance", "GroupNormalization": "group",
     "LayerNormalization": "layer", "RMSNormalization": "rms", "LRN": "lrn",
     "MeanVarianceNormalization": "mvn", "LpNormalization": "lp",
 }  # fmt: skip
-_REDUCED = {
+POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
+REDUCED = {
     "ReduceMean": "avg", "ReduceSum": "avg", "ReduceSumSquare": "avg", "ReduceL1": "avg", "ReduceL2": "avg",
     "ReduceProd": "avg", "ReduceLogSum": "avg", "ReduceLogSumExp": "avg", "ReduceMax": "max", "ReduceMin": "max",
     "ArgMax": "max", "ArgMin": "max",
@@ -73,7 +74,7 @@ _REDUCED = {
 
 
 #: Operators that select, order or make values: rows priced by the bytes that they read and write, without MACs.
-_BYTES = (
+BYTES = (
     "AffineGrid", "Bernoulli", "BitCast", "Col2Im", "Compress", "EyeLike", "GridSample", "Hardmax", "IsInf", "IsNaN",
     "MaxRoiPool", "MaxUnpool", "Multinomial", "NonMaxSuppression", "NonZero", "OneHot", "RandomNormalLike",
     "RandomUniformLike", "ReverseSequence", "RoiAlign", "Scatter", "ScatterElements", "ScatterND", "TensorScatter",
@@ -108,7 +109,7 @@ def _reduce(c: Converter, op: Op, name: str) -> Layer:
     before, inside, after = shape[: places[0]], shape[places[0] : places[-1] + 1], shape[places[-1] + 1 :]
     if before and before[0] == c.batch:
         before = before[1:]
-    options: Values = {"type": _REDUCED[op.code], **c.types(op)}
+    options: Values = {"type": REDUCED[op.code], **c.types(op)}
     if len(shape) == 4 and places == [2, 3]:
         return c.check_output(op, Pool2d(name, **c.image(source), **options))
     rows, columns = math.prod(inside), math.prod(after)
@@ -120,7 +121,7 @@ def _reduce(c: Converter, op: Op, name: str) -> Layer:
 
 def _elementwise(c: Converter, op: Op, name: str) -> Layer:
     options: Values = {"n": len(c.operands(op)), "activation": op.activation}
-    return Elementwise(name, shape=c.shape(c.output(op)), type=_ELEMENTWISE[op.code], **options, **c.types(op))
+    return Elementwise(name, shape=c.shape(c.output(op)), type=ELEMENTWISE[op.code], **options, **c.types(op))
 
 
 def _activation(c: Converter, op: Op, name: str) -> Layer:
@@ -141,13 +142,13 @@ def _softmax(c: Converter, op: Op, name: str) -> Layer:
 def _norm(c: Converter, op: Op, name: str) -> Layer:
     scales = c.constant(op, 1)
     types = c.types(op) | ({} if scales is None else {"weight": c.storage_spec(scales)})
-    return c.check_output(op, Normalization(name, shape=c.shape(c.output(op)), type=_NORMS[op.code], **types))
+    return c.check_output(op, Normalization(name, shape=c.shape(c.output(op)), type=NORMS[op.code], **types))
 
 
 def _move(c: Converter, op: Op, name: str) -> Layer | None:
     source, out = c.operands(op)[0], c.output(op)
-    shape, to, kind = c.shape(source), c.shape(out), _MOVES[op.code]
-    same = source.elements == out.elements and source.dtype == out.dtype
+    shape, to, kind = c.shape(source), c.shape(out), MOVES[op.code]
+    same = source.elements == out.elements and source.dtype == out.dtype and not _shuffles(op, source.shape or ())
     if same and kind in ("slice", "pad", "resize", "copy") and len([item for item in op.outputs if item]) == 1:
         c.producers[out.name] = c.producers[source.name]  # no value is dropped, added or changed
         return None
@@ -159,6 +160,14 @@ def _move(c: Converter, op: Op, name: str) -> Layer | None:
     if kind in ("reshape", "transpose", "copy") and source.elements != out.elements:
         raise InputError(f"must keep the number of values, not change {source.shape} to {out.shape}")
     return DataMovement(name, shape=shape, to=to, type=kind, **c.types(op))
+
+
+def _shuffles(op: Op, shape: Shape) -> bool:
+    """Whether an operator may change values or their order where it keeps their number."""
+    if op.code == "Gather":
+        axis = int(op.options.get("axis", 0))
+        return -len(shape) <= axis < len(shape) and shape[axis] > 1
+    return op.code in ("Trilu", "GatherElements", "GatherND")
 
 
 def _stays(shape: Shape, order: tuple[int, ...]) -> bool:
@@ -228,13 +237,13 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "MatMul": ("computed", product),
     f"{MS}FusedMatMul": ("computed", product),
     **_each((f"{MS}MatMulNBits", f"{MS}MatMulBnb4"), few_bits),
-    **_each(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), any_pool),
-    **_each(_REDUCED, _reduce),
-    **_each(_ELEMENTWISE, _elementwise),
+    **_each(POOLS, any_pool),
+    **_each(REDUCED, _reduce),
+    **_each(ELEMENTWISE, _elementwise),
     **_each(UNARY, _activation),
     f"{MS}QuickGelu": ("computed", _activation),
     **_each(("Softmax", "LogSoftmax"), _softmax),
-    **_each(_NORMS, _norm),
+    **_each(NORMS, _norm),
     f"{MS}SkipLayerNormalization": ("computed", skip_norm),
     f"{MS}SkipSimplifiedLayerNormalization": ("computed", skip_norm),
     **_each(("LSTM", "GRU", "RNN"), recurrent),
@@ -249,9 +258,10 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     **_each((f"{MS}GroupNorm", f"{MS}SkipGroupNorm"), skip_group_norm),
     f"{MS}BiasAdd": ("computed", _elementwise),
     f"{MS}GatherBlockQuantized": ("moved", _block_rows),
-    **_each(_MOVES, _move, "moved"),
-    BRANCH: ("computed", _idle),
-    **_each(_BYTES, _bytes, "bytes"),
+    **_each(MOVES, _move, "moved"),
+    **_each(BYTES, _bytes, "bytes"),
     "Gather": ("moved", _gather),
     "Concat": ("moved", _concat),
 }
+#: Those, and rows that stand for no operator of a file.
+ROW_MAKERS: dict[str, tuple[str, Maker]] = MAKERS | {BRANCH: ("computed", _idle)}

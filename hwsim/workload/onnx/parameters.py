@@ -20,7 +20,7 @@ def has_bias(c: Converter, op: Op, count: int, place: int = 2) -> bool:
             raise UnmodeledError("its bias is computed")
         if bias.elements not in (1, count):
             raise InputError(f"bias must have a value for each of {count} outputs, not {bias.elements}")
-    return any(names) or bool(op.bias) or op.norm is not None
+    return any(names) or op.shifts
 
 
 def window_weights(c: Converter, op: Op, ranks: tuple[int, ...]) -> Shape:

@@ -88,7 +88,7 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         # The weights come first: the transposed product has the same operations.
         count = math.prod(right[:-2])
         types = c.types(op, c.constant(op, 0))
-        return c.check_output(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=bool(op.bias), **types))
+        return c.check_output(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=op.shifts, **types))
     if any(is_constant):
         weights, other = (left, right) if is_constant[0] else (right, left)
         b = math.prod(weights[:-2])
@@ -97,7 +97,7 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
             return None
         outs, rows = (m, n) if is_constant[0] else (n, m)
         types = c.types(op, c.constant(op, 0 if is_constant[0] else 1))
-        options: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": bool(op.bias), "activation": op.activation}
+        options: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": op.shifts, "activation": op.activation}
         return c.check_output(op, Conv2d(name, **options, h=rows, w=1, **types))
     b = math.prod(lead)
     if b % c.batch == 0 and lead and lead[0] == c.batch:
@@ -106,7 +106,7 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         b, m = 1, b * m  # one matrix for all
     types = c.types(op) | {"weight": c.operand_spec(op, c.input_tensor(op, 1))}
     layer = c.check_output(op, BatchedMatmul(name, b=b, m=m, n=n, k=k, **types))
-    if op.activation == "none" and not op.bias:
+    if op.activation == "none" and not op.steps:
         return layer
     between = c.between(op, "product", layer.output.shape)
     c.row(layer, [tensor.name for tensor in c.operands(op)], between)
@@ -127,7 +127,7 @@ def _broadcast(c: Converter, op: Op, name: str, left: Shape, right: Shape) -> No
     terms.sort(key=lambda term: term.name in c.constants)
     out, kept = c.output(op), {label for label in sizes if label != "k"}
     target = contract(c, op, name, terms[0], terms[1], kept, sizes).name
-    if not op.bias and op.activation == "none":
+    if not op.steps and op.activation == "none":
         c.producers[out.name] = c.producers[target]
         return
     shape, spec = c.shape(out), c.spec(out)

@@ -135,7 +135,7 @@ def _computed(c: Converter, op: Op, name: str) -> None:
         shape, to = c.shape(source), product.weight.shape
         gather = DataMovement(c.unique(f"{name}_columns"), type="resize", shape=shape, to=to, input=spec, output=spec)
         c.row(gather, [source.name], columns)
-    after = bool(op.input(2)) or bool(op.bias) or op.norm is not None or op.activation != "none"
+    after = bool(op.input(2)) or bool(op.steps) or op.activation != "none"
     sums = c.between(op, "product", product.output.shape) if after else out.name
     c.row(product, [weights.name, columns], sums)
     if after:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
 from hwsim.workload.tflite.file import Operator, Quantization, Tensor, read_tables
+from hwsim.workload.tflite.input_shapes import open_sizes, resized
 from hwsim.workload.tflite.operators import MAKERS
 
 __all__ = ["Model", "Operator", "Quantization", "Tensor", "read_model"]
@@ -67,7 +69,7 @@ class Model:
         return f"<Model {self.name}: {len(self.operators)} operators, {self.file_bytes:,} bytes>"
 
 
-def read_model(path: str | Path, name: str = "") -> Model:
+def read_model(path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None) -> Model:
     """Read a ``.tflite`` file.
 
     Parameters
@@ -75,6 +77,8 @@ def read_model(path: str | Path, name: str = "") -> Model:
     path : str or Path
     name : str, optional
         The name of the workload (default: that of the file).
+    shape : mapping, optional
+        Shapes by the name of an input, as ``{"ids": (1, 128)}``, instead of those of the file.
 
     Raises
     ------
@@ -83,8 +87,10 @@ def read_model(path: str | Path, name: str = "") -> Model:
     """
     path = Path(path)
     file = read_tables(path)
-    converter = Converter(file, MAKERS)
     try:
+        resized_file = resized(file, shape or {})
+        converter = Converter(resized_file, MAKERS)
+        converter.warnings[:0] = [] if shape else open_sizes(file)
         workload = converter.workload(name or path.stem)
     except InputError as error:
         raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
@@ -93,7 +99,7 @@ def read_model(path: str | Path, name: str = "") -> Model:
         path=str(path),
         digest=file.digest,
         file_bytes=file.bytes,
-        tensors=file.tensors,
+        tensors=resized_file.tensors,
         operators=file.operators,
         inputs=file.inputs,
         outputs=file.outputs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,11 +14,12 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.layers import DataMovement
+from hwsim.workload.layers import Concat, DataMovement
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.arena_requests import arena_requests
+from hwsim.workload.tflite.batch_axis import one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
 
@@ -28,7 +30,7 @@ Values: TypeAlias = dict[str, Any]
 Maker: TypeAlias = "Callable[[Converter, Operator, str], Layer | None]"
 
 #: Operators whose faults are errors; others become opaque layers.
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE")
 
 #: Prefix of a layer's name, if it is not the operator's own name.
 _SHORT = {
@@ -37,11 +39,12 @@ _SHORT = {
 }  # fmt: skip
 #: Operators whose constants are weights.
 _READS_WEIGHTS = {
-    *_WEIGHTED, "CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP", "SVDF",
+    *_WEIGHTED, "BATCH_MATMUL", "GATHER", "EMBEDDING_LOOKUP", "SVDF",
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN",
     "BIDIRECTIONAL_SEQUENCE_RNN", "RNN", "LSTM",
 }  # fmt: skip
 _LONGEST = 80
+_MOST_IMAGES = 64
 #: A network that Vela compiled for an Ethos-U is one custom operator.
 _COMPILED = "ethos-u"
 
@@ -54,7 +57,8 @@ class Converter(Builder[int]):
 
     def __init__(self, file: TfliteFile, makers: Mapping[str, Maker]) -> None:
         super().__init__(file.inputs)
-        self.file, self.makers = file, makers
+        self.file, self.whole, self.makers = file, file, makers
+        self.tensors = list(file.tensors)
         self.layers: dict[int, str] = {}
         written = {index for op in file.operators for index in op.outputs} | set(file.inputs)
         self.constants = {
@@ -63,12 +67,13 @@ class Converter(Builder[int]):
         self.shapes: dict[str, Shape] = {}
         read = {index for op in file.operators for index in op.inputs}
         self.used = read | set(file.outputs)
-        self.batch = self._batch()
-        self.batched = {t.index for t in file.tensors if len(t.shape) > 1 and t.shape[0] == self.batch}
         self._fold()
+        self.file, notes = one_input(file, self.constants)
+        self.warnings.extend(notes)
+        self.tensors = list(self.file.tensors)
         self.shared = self._shared()
         if len(file.inputs) == 1:
-            self.shapes[INPUT] = self.shape(file.tensors[file.inputs[0]])
+            self.shapes[INPUT] = self.shape(self.file.tensors[file.inputs[0]])
         self.dead: Mapping[int, Mask] = {}
 
     def workload(self, name: str) -> Workload:
@@ -77,28 +82,20 @@ class Converter(Builder[int]):
             self.dead = dead_channels(self.file, self.constants)
             for op in self.file.operators:
                 self._operator(op)
-        if self.batch > 1:
-            self.warn("batch", "the file has a batch of {batch}; the layers are those of one input", batch=self.batch)
         if self.file.subgraphs > 1:
             template = "the first of {subgraphs} subgraphs is read; the others are not counted"
             self.warn("subgraphs", template, subgraphs=self.file.subgraphs)
         source = f"{name}.tflite, {self.file.bytes} bytes"
-        shapes = [self.shape(self.file.tensors[index]) for index in self.file.inputs]
-        requests = self.requests() if self.batch == 1 else None
+        shapes = [self.shape(self.tensors[index]) for index in self.file.inputs]
+        requests = self.requests() if self.file is self.whole else None
         return self.network(name, shapes, source=source, digest=self.file.digest, requests=requests)
 
     def requests(self) -> ArenaRequests:
         """What the file asks of the arena of TensorFlow Lite Micro."""
         by_name = {node.layer.name: node.layer for node in self.nodes}
         return arena_requests(
-            self.file, {index: by_name[name] for index, name in self.layers.items() if name in by_name}
+            self.whole, {index: by_name[name] for index, name in self.layers.items() if name in by_name}
         )
-
-    def _batch(self) -> int:
-        """The size of the first axis if all inputs and outputs share it, else 1."""
-        ends = [self.file.tensors[index].shape for index in (*self.file.inputs, *self.file.outputs)]
-        first = {shape[0] for shape in ends if len(shape) > 1}
-        return max(first.pop(), 1) if len(first) == 1 else 1
 
     def _fold(self) -> None:
         """Fold operators on constants: TFLite runs them once, when the model is loaded."""
@@ -106,7 +103,7 @@ class Converter(Builder[int]):
             if any(index >= 0 and index not in self.constants for index in op.inputs):
                 continue
             for place, index in enumerate(op.outputs):
-                tensor = self.file.tensors[index]
+                tensor = self.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
                 self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
@@ -147,7 +144,7 @@ class Converter(Builder[int]):
             if index not in self.used:
                 self.producers[index] = name
             elif index not in self.producers:
-                out, first = self.file.tensors[index], operands[0]
+                out, first = self.tensors[index], operands[0]
                 shapes = self.shape(first), self.shape(out)
                 self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(out))
 
@@ -171,7 +168,7 @@ class Converter(Builder[int]):
             return inputs
         name = f"{layer.name}_view{place or ''}"
         if producer == INPUT:
-            spec = self.spec(self.file.tensors[self.file.inputs[0]])
+            spec = self.spec(self.tensors[self.file.inputs[0]])
         else:
             spec = next(node.layer.output.spec for node in self.nodes if node.layer.name == producer)
         self.put(DataMovement(name, shape=shape, to=to, input=spec, output=spec), (producer,))
@@ -196,7 +193,7 @@ class Converter(Builder[int]):
         self.opaque_warning(name, op.code, why)
         read = (self.constants[i] for i in dict.fromkeys(op.inputs) if i in self.constants)
         constants = [tensor for tensor in read if tensor.data is not None]
-        out = self.file.tensors[op.outputs[0]]
+        out = self.tensors[op.outputs[0]]
         return self.opaque(
             name,
             name.rpartition("_")[0],
@@ -205,17 +202,48 @@ class Converter(Builder[int]):
             [(tensor.elements, self.spec(tensor)) for tensor in constants],
         )
 
+    def each_image(self, make: Maker, op: Operator, name: str) -> Layer | None:
+        """The layer of an operator on images; of several images that are no batch, a row each, of one stored array."""
+        source, out = self.input_tensor(op, 0), self.tensors[op.outputs[0]]
+        count = source.shape[0] if len(source.shape) == len(out.shape) == 4 else 1
+        if count == 1 or out.shape[0] != count:
+            return make(self, op, name)
+        if count > _MOST_IMAGES:
+            raise UnmodeledError(f"it reads {count} images that are no batch")
+        weights = self.constant(op, 1)
+        if weights is not None:
+            self.shared.setdefault(weights.buffer, f"{weights.name[:_LONGEST] or 'array'} {weights.buffer}")
+        producer, whole = self.producers[source.index], self.shape(source)
+        for tensor in (source, out):
+            self.tensors[tensor.index] = replace(tensor, shape=(1, *tensor.shape[1:]))
+        try:
+            layer = make(self, op, f"{name}_0")
+            assert layer is not None
+            spec, rows = layer.input.spec, []
+            for place in range(count):
+                to = layer.operands[0]
+                cut = DataMovement(f"{name}_{place}_image", type="slice", shape=whole, to=to, input=spec, output=spec)
+                self.row(cut, [producer])
+                rows.append(self.row(layer.named(f"{name}_{place}"), [cut.name]))
+        finally:
+            self.tensors[source.index], self.tensors[out.index] = source, out
+        self._joined(name, layer.output.shape, rows, op.outputs[0], layer.output.spec)
+        return None
+
+    def _joined(self, name: str, shape: Shape, rows: Sequence[str], tensor: int, spec: TensorSpec) -> None:
+        self.row(Concat(name, before=(), parts=(1,) * len(rows), rest=shape, input=spec, output=spec), rows, tensor)
+
     # Queries of the makers about an operator's tensors.
 
     def operands(self, op: Operator) -> list[Tensor]:
         """The inputs that are produced by another operator or are inputs of the network."""
-        return [self.file.tensors[i] for i in op.inputs if i >= 0 and i not in self.constants]
+        return [self.tensors[i] for i in op.inputs if i >= 0 and i not in self.constants]
 
     def input_tensor(self, op: Operator, place: int) -> Tensor:
         """The input at `place`."""
         if place >= len(op.inputs) or op.inputs[place] < 0:
             raise InputError(f"must have input {place}, and has {len(op.inputs)}")
-        return self.file.tensors[op.inputs[place]]
+        return self.tensors[op.inputs[place]]
 
     def constant(self, op: Operator, place: int) -> Tensor | None:
         """The constant at `place`: None if there is none."""
@@ -231,34 +259,41 @@ class Converter(Builder[int]):
         return tensor
 
     def shape(self, tensor: Tensor) -> Shape:
-        """A tensor's shape without the batch, channels first."""
+        """A tensor's shape without the first axis, if that is of size 1, and with the channels of an image first."""
         return tuple(tensor.shape[axis] if axis >= 0 else 1 for axis in self.axes(tensor)) or (1,)
 
     def last_axis_shape(self, tensor: Tensor) -> Shape:
-        """A tensor's shape without the batch, in the order of the file."""
+        """A tensor's shape without the first axis, if that is of size 1, in the order of the file."""
         return tensor.shape[1:] if self.strips(tensor) and len(tensor.shape) > 2 else self.shape(tensor)
 
     def strips(self, tensor: Tensor) -> bool:
-        """Whether the first axis of a tensor is the batch."""
-        return len(tensor.shape) > 1 and tensor.shape[0] == self.batch
+        """Whether the first axis of a tensor is the batch: one input, or one of the batch of the file."""
+        return len(tensor.shape) > 1 and tensor.shape[0] == 1
 
     def axes(self, tensor: Tensor) -> tuple[int, ...]:
         """The tensor's axis for each axis of the layer's shape; -1 is an axis of size 1 in place of the batch."""
         rank = len(tensor.shape)
         if not self.strips(tensor):
             return tuple(range(rank))
-        return {2: (-1, 1), 4: (3, 1, 2)}.get(rank, tuple(range(1, rank)))
+        return {2: (-1, 1), 4: (3, 1, 2), 5: (4, 1, 2, 3)}.get(rank, tuple(range(1, rank)))
 
     def is_image(self, tensor: Tensor) -> bool:
-        """Whether a tensor is an image for each of the batch."""
-        return len(tensor.shape) == 4 and tensor.shape[0] == self.batch
+        """Whether a tensor is one image."""
+        return len(tensor.shape) == 4 and tensor.shape[0] == 1
 
     def image(self, op: Operator, place: int = 0) -> Values:
         """c, h and w of an operator's input."""
         tensor = self.input_tensor(op, place)
         if not self.is_image(tensor):
-            raise UnmodeledError(f"it reads {tensor.shape}, not images in the batch of the network")
+            raise UnmodeledError(f"it reads {' x '.join(map(str, tensor.shape))}, not one image")
         return dict(zip(("h", "w", "c"), tensor.shape[1:]))
+
+    def volume(self, op: Operator, place: int = 0) -> Values:
+        """c, d, h and w of an operator's input."""
+        tensor = self.input_tensor(op, place)
+        if len(tensor.shape) != 5 or tensor.shape[0] != 1:
+            raise UnmodeledError(f"it reads {' x '.join(map(str, tensor.shape))}, not one volume")
+        return dict(zip(("d", "h", "w", "c"), tensor.shape[1:]))
 
     def spec(self, tensor: Tensor) -> TensorSpec:
         """A tensor's number format."""
@@ -268,7 +303,7 @@ class Converter(Builder[int]):
 
     def types(self, op: Operator, weights: Tensor | None = None) -> Values:
         """The number formats of a layer's tensors; that of weights has their density."""
-        output = self.file.tensors[op.outputs[0]]
+        output = self.tensors[op.outputs[0]]
         types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
             types["weight"] = self.weight_spec(weights)
@@ -287,7 +322,7 @@ class Converter(Builder[int]):
 
     def check_output(self, op: Operator, layer: Layer) -> Layer:
         """The layer, if its output has as many values as the tensor in the file."""
-        out, shape = self.file.tensors[op.outputs[0]], layer.output.shape
+        out, shape = self.tensors[op.outputs[0]], layer.output.shape
         if self.shape(out) != shape and math.prod(self.shape(out)) != math.prod(shape):
             sizes = " x ".join(map(str, out.shape))
             raise InputError(f"output must have {math.prod(shape)} values by its input and options, not {sizes}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hwsim.workload.tflite.arena_requests import SCRATCH
 from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
+from hwsim.workload.tflite.recurrent import RECURRENT
 
 __all__ = ["Fate", "operator_fates", "scratch_operators"]
 
@@ -27,9 +28,10 @@ class Fate:
 def _fates() -> Iterable[Fate]:
     yield Fate("outputs x taps x input channels of a group; taps on padding count", "a convolution", ("CONV_2D",))
     yield Fate("outputs x taps", "a depthwise convolution", ("DEPTHWISE_CONV_2D",))
+    yield Fate("outputs x taps x input channels of a group", "a GEMM by im2col", ("CONV_3D",))
     yield Fate(
         "inputs x taps x filters", "a pointwise convolution to all taps, a pass that sums them, one for the bias",
-        ("TRANSPOSE_CONV",),
+        ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"),
     )  # fmt: skip
     yield Fate("rows x inputs x outputs", "a GEMM with stored weights, or of two activations", ("FULLY_CONNECTED",))
     yield Fate(
@@ -37,7 +39,10 @@ def _fates() -> Iterable[Fate]:
         "is used again is copied where its matrices are not next to each other", ("BATCH_MATMUL",),
     )  # fmt: skip
     yield Fate("filters x (inputs + steps)", "a GEMM, a move of the state, a grouped convolution", ("SVDF",))
-    yield Fate("steps x 4 gates x hidden x (input + hidden)", _RECURRENT, ("UNIDIRECTIONAL_SEQUENCE_LSTM",))
+    yield Fate(
+        "sequences x steps x gates x hidden x (input + state), and hidden x state of a projection; four gates of an "
+        "LSTM, three where input and forget gate are coupled, one of an RNN", _RECURRENT, RECURRENT,
+    )  # fmt: skip
     yield Fate("a row of the table for each id", "bytes of those rows", ("EMBEDDING_LOOKUP", "GATHER"))
     yield Fate("no MACs; an operation a value of each window", "a pool", _of("POOL_2D"))
     yield Fate("no MACs; an operation a value read", "a pool", tuple(REDUCTIONS))

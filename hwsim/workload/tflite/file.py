@@ -103,7 +103,8 @@ class Quantization:
 class Tensor:
     """A tensor of the file: shape with the batch, channels last.
 
-    `data` are the bytes of a constant; constants of one `buffer` are one stored array.
+    `data` are the bytes of a constant; constants of one `buffer` are one stored array. `signature` is the shape with -1
+    for the sizes that are open.
     """
 
     index: int
@@ -115,6 +116,7 @@ class Tensor:
     sparse: bool = False
     data: NDArray[np.uint8] | None = None
     buffer: int = 0
+    signature: tuple[int, ...] = ()
 
     @property
     def elements(self) -> int:
@@ -318,7 +320,8 @@ class _Reader:
         self.budget.spend(len(name or b""))
         quantization = self.quantization(owner, shape, table.Quantization())
         is_variable, place = bool(table.IsVariable()), table.Buffer()
-        tensor = Tensor(index, _text(name), shape, dtype, quantization, is_variable, sparse, data, place)
+        signature = tuple(self.vector(table, "ShapeSignature")[: MAX_RANK + 1].tolist())
+        tensor = Tensor(index, _text(name), shape, dtype, quantization, is_variable, sparse, data, place, signature)
         if data is not None and _bits(dtype) and not sparse and tensor.bytes != data.size:
             message = f"must have {tensor.bytes} bytes, as a {dtype} of shape {shape} has, not {data.size}"
             raise InputError(message, path=owner)

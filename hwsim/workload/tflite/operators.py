@@ -21,8 +21,14 @@ from hwsim.workload.tflite.converter import Converter, Maker, Values
 from hwsim.workload.tflite.file import Operator
 from hwsim.workload.tflite.parameters import axes_of, fused_activation
 from hwsim.workload.tflite.products import fully_connected, product
-from hwsim.workload.tflite.recurrent import lstm, svdf
-from hwsim.workload.tflite.windows import convolution, depthwise_convolution, pool, transposed_convolution
+from hwsim.workload.tflite.recurrent import RECURRENT, recurrent, svdf
+from hwsim.workload.tflite.windows import (
+    convolution,
+    depthwise_convolution,
+    pool,
+    transposed_convolution,
+    volume_convolution,
+)
 
 __all__ = ["ACTIVATIONS", "ELEMENTWISE", "MAKERS", "MOVES", "REDUCTIONS"]
 
@@ -65,8 +71,6 @@ def _reduce(c: Converter, op: Operator, name: str) -> Layer:
         raise UnmodeledError("it reads constants")
     axes = axes_of(c, op, 1, len(source.shape))
     options: Values = {"type": REDUCTIONS[op.code], **c.types(op)}
-    if source.index in c.batched and 0 in axes:
-        raise UnmodeledError("it reduces along the batch")
     if axes in ([1, 2], [1], [2]) and c.is_image(source):
         image = c.image(op)
         window: Values = {"r": image["h"] if 1 in axes else 1, "s": image["w"] if 2 in axes else 1}
@@ -79,40 +83,40 @@ def _reduce(c: Converter, op: Operator, name: str) -> Layer:
 
 
 def _elementwise(c: Converter, op: Operator, name: str) -> Layer:
-    shape = c.shape(c.file.tensors[op.outputs[0]])
+    shape = c.shape(c.tensors[op.outputs[0]])
     options: Values = {"n": len(c.operands(op)), "activation": fused_activation(op)}
     return Elementwise(name, shape=shape, type=ELEMENTWISE[op.code], **options, **c.types(op))
 
 
 def _square(c: Converter, op: Operator, name: str) -> Layer:
-    return Elementwise(name, shape=c.shape(c.file.tensors[op.outputs[0]]), type="mul", n=1, **c.types(op))
+    return Elementwise(name, shape=c.shape(c.tensors[op.outputs[0]]), type="mul", n=1, **c.types(op))
 
 
 def _activation(c: Converter, op: Operator, name: str) -> Layer:
-    shape = c.shape(c.file.tensors[op.outputs[0]])
+    shape = c.shape(c.tensors[op.outputs[0]])
     return c.check_output(op, Activation(name, shape=shape, type=ACTIVATIONS[op.code], **c.types(op)))
 
 
 def _softmax(c: Converter, op: Operator, name: str) -> Layer:
-    return Softmax(name, shape=c.last_axis_shape(c.file.tensors[op.outputs[0]]), **c.types(op))
+    return Softmax(name, shape=c.last_axis_shape(c.tensors[op.outputs[0]]), **c.types(op))
 
 
 def _norm(c: Converter, op: Operator, name: str) -> Layer:
-    shape = c.shape(c.file.tensors[op.outputs[0]])
+    shape = c.shape(c.tensors[op.outputs[0]])
     return c.check_output(op, Normalization(name, shape=shape, type="lrn", **c.types(op)))
 
 
 def _move(c: Converter, op: Operator, name: str) -> Layer:
-    to = c.shape(c.file.tensors[op.outputs[0]])
+    to = c.shape(c.tensors[op.outputs[0]])
     source, kind = c.operands(op)[0], MOVES[op.code]
-    if kind == "transpose" and source.elements != c.file.tensors[op.outputs[0]].elements:
+    if kind == "transpose" and source.elements != c.tensors[op.outputs[0]].elements:
         kind = "slice"
     return DataMovement(name, shape=c.shape(source), to=to, type=kind, **c.types(op))
 
 
 def _concat(c: Converter, op: Operator, name: str) -> Layer:
     tensors = [c.input_tensor(op, place) for place in range(len(op.inputs))]
-    out = c.file.tensors[op.outputs[0]]
+    out = c.tensors[op.outputs[0]]
     if len(c.operands(op)) == 1:
         # The other parts are constants, in place when the network starts.
         return DataMovement(name, shape=c.shape(c.operands(op)[0]), to=c.shape(out), type="pad", **c.types(op))
@@ -138,9 +142,7 @@ def _pack(c: Converter, op: Operator, name: str) -> Layer:
     rank = len(operands[0].shape) + 1
     axis = int(op.options.get("axis", 0)) % rank
     full = operands[0].shape
-    start = 1 if operands[0].index in c.batched else 0
-    if axis < start:
-        raise UnmodeledError("it joins along the batch")
+    start = 1 if axis and c.strips(operands[0]) else 0
     before, rest = full[start:axis], full[axis:]
     return c.check_output(op, Concat(name, before=before, parts=(1,) * len(operands), rest=rest, **c.types(op)))
 
@@ -150,7 +152,7 @@ def _gather(c: Converter, op: Operator, name: str) -> Layer:
     table = c.constant(op, place)
     plain = op.options.get("axis", 0) == 0 and op.options.get("batch_dims", 0) == 0
     if table is None:
-        out = c.file.tensors[op.outputs[0]]
+        out = c.tensors[op.outputs[0]]
         return DataMovement(name, shape=c.shape(c.operands(op)[0]), to=c.shape(out), type="slice", **c.types(op))
     if table.data is None or len(table.shape) != 2 or len(c.operands(op)) != 1 or not plain:
         raise UnmodeledError("it is no look-up of the rows of a stored matrix")
@@ -163,16 +165,21 @@ def _each(names: Iterable[str], make: Maker) -> dict[str, Maker]:
     return dict.fromkeys(names, make)
 
 
+def _on_images(make: Maker) -> Maker:
+    return lambda c, op, name: c.each_image(make, op, name)
+
+
 #: The maker of each operator that has a model.
 MAKERS: dict[str, Maker] = {
-    "CONV_2D": convolution,
-    "DEPTHWISE_CONV_2D": depthwise_convolution,
-    "TRANSPOSE_CONV": transposed_convolution,
+    "CONV_2D": _on_images(convolution),
+    "DEPTHWISE_CONV_2D": _on_images(depthwise_convolution),
+    "CONV_3D": volume_convolution,
+    **_each(("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"), transposed_convolution),
     "FULLY_CONNECTED": fully_connected,
     "BATCH_MATMUL": product,
     "SVDF": svdf,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
-    **_each(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), pool),
+    **_each(RECURRENT, recurrent),
+    **_each(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), _on_images(pool)),
     **_each(REDUCTIONS, _reduce),
     **_each(ELEMENTWISE, _elementwise),
     "SQUARE": _square,

@@ -22,7 +22,7 @@ def fully_connected(c: Converter, op: Operator, name: str) -> Layer:
     if len(weights.shape) != 2 or not weights.elements:
         raise InputError(f"weights must have 2 sizes, none of them 0, not {weights.shape}")
     n, k = weights.shape
-    values = c.input_tensor(op, 0).elements // c.batch
+    values = c.input_tensor(op, 0).elements
     if values % k or not values:
         raise InputError(f"weights must be of {k} inputs where it reads a multiple of that, not {values} values")
     options: Values = {"m": values // k, "n": n, "k": k}
@@ -46,8 +46,6 @@ def _computed(c: Converter, op: Operator, name: str, sizes: Values) -> Layer:
     if c.constant(op, 0) is not None:
         stored = c.constant(op, 0) or c.input_tensor(op, 0)
         return c.check_output(op, Gemm(name, m=sizes["n"], n=sizes["m"], k=sizes["k"], **c.types(op, stored)))
-    if c.batch > 1:
-        raise UnmodeledError("its weights are computed for each of the batch")
     types = c.types(op) | {"weight": c.spec(c.input_tensor(op, 1))}
     return c.check_output(op, BatchedMatmul(name, **sizes, **types))
 
@@ -80,11 +78,9 @@ def _weighted(c: Converter, op: Operator, name: str, weights: Tensor, sizes: tup
     """A product with stored matrices, the second; a stored first factor is the transposed product."""
     (rows, k), n = sizes[0][-2:], sizes[1][-1]
     types, several = c.types(op, weights), math.prod(sizes[1][:-2])
-    count = max(math.prod(lead) // c.batch, 1)
+    count = math.prod(lead)
     if several == 1:
         return c.check_output(op, Gemm(name, m=count * rows, n=n, k=k, bias=False, **types))
-    if c.batch > 1 and several % c.batch == 0:
-        raise UnmodeledError("it multiplies by a stored matrix for each of the batch")
     if several == count == math.prod(sizes[0][:-2]):
         options: Values = {"c": several * k, "k": several * n, "groups": several, "bias": False}
         return c.check_output(op, Conv2d(name, **options, h=rows, w=1, **types))
@@ -96,8 +92,6 @@ def _weighted(c: Converter, op: Operator, name: str, weights: Tensor, sizes: tup
 def _activations(c: Converter, op: Operator, name: str, left: Shape, right: Shape, lead: Shape) -> None:
     """A product of two activations; a factor that is used again for other matrices is spread first."""
     b = math.prod(lead)
-    if lead and {*op.inputs[:2]} <= c.batched:
-        b //= c.batch
     (m, k), n = left[-2:], right[-1]
     types = c.types(op) | {"weight": c.spec(c.input_tensor(op, 1))}
     again = _again(right[:-2], lead)

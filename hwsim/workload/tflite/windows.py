@@ -5,12 +5,12 @@ from __future__ import annotations
 from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
-from hwsim.workload.layers import Conv2d, DataMovement, Elementwise, Pool2d
+from hwsim.workload.layers import Conv2d, Conv3d, DataMovement, Elementwise, Pool2d
 from hwsim.workload.tflite.converter import Converter, Values
 from hwsim.workload.tflite.file import Operator
 from hwsim.workload.tflite.parameters import dead_of, fused_activation, has_bias, window_of
 
-__all__ = ["convolution", "depthwise_convolution", "pool", "transposed_convolution"]
+__all__ = ["convolution", "depthwise_convolution", "pool", "transposed_convolution", "volume_convolution"]
 
 
 def convolution(c: Converter, op: Operator, name: str) -> Layer:
@@ -39,15 +39,42 @@ def depthwise_convolution(c: Converter, op: Operator, name: str) -> Layer:
     return c.check_output(op, Conv2d(name, **image, **options, **window_of(op), **dead, **c.types(op, weights)))
 
 
+def volume_convolution(c: Converter, op: Operator, name: str) -> Layer:
+    """CONV_3D: its filters are slices x rows x columns x inputs x outputs."""
+    weights, volume = c.weights(op, 5), c.volume(op)
+    t, r, s, inputs, k = weights.shape
+    groups = volume["c"] // inputs
+    if groups * inputs != volume["c"] or k % max(groups, 1):
+        raise InputError(f"weights must be of a part of the {volume['c']} input channels, not of {inputs}")
+    stride, dilation = (
+        tuple(int(op.options[key.format(axis)]) for axis in "dhw") for key in ("stride_{}", "dilation_{}factor")
+    )
+    around = [(0, 0)] * 3
+    if op.options["padding"] == "SAME":
+        reach = [(window - 1) * step + 1 for window, step in zip((t, r, s), dilation)]
+        totals = (
+            max((-(-volume[axis] // max(step, 1)) - 1) * step + window - volume[axis], 0)
+            for axis, window, step in zip("dhw", reach, stride)
+        )
+        around = [(total // 2, total - total // 2) for total in totals]
+    layer = Conv3d(
+        name, **volume, k=k, t=t, r=r, s=s, groups=groups, stride=stride, dilation=dilation,
+        pad=[before for before, _ in around] + [after for _, after in around], bias=has_bias(c, op, k),
+        activation=fused_activation(op), **c.types(op, weights),
+    )  # fmt: skip
+    return c.check_output(op, layer)
+
+
 def transposed_convolution(c: Converter, op: Operator, name: str) -> None:
-    """TRANSPOSE_CONV: a product of each position with all taps of all filters, and their sums in place."""
-    weights, image = c.weights(op, 4, 2), c.image(op, 2)
-    k, r, s, channels = weights.shape
-    out = c.file.tensors[op.outputs[0]]
-    if channels != image["c"] or len(out.shape) != 4 or out.shape[3] != k:
-        raise InputError(f"weights must be of {image['c']} inputs and of the outputs, not {weights.shape}")
-    types = c.types(op, weights)
-    layer = Conv2d(name, **image, k=k * r * s, bias=False, **types)
+    """TRANSPOSE_CONV, CONV_3D_TRANSPOSE: a product of each position with all taps of all filters, and sums in place."""
+    is_volume = op.code == "CONV_3D_TRANSPOSE"
+    weights, shape = c.weights(op, 5 if is_volume else 4, 2), c.volume(op, 2) if is_volume else c.image(op, 2)
+    k, channels = weights.shape[3 if is_volume else 0], weights.shape[-1]
+    out = c.tensors[op.outputs[0]]
+    if channels != shape["c"] or len(out.shape) != len(weights.shape) or out.shape[-1] != k:
+        raise InputError(f"weights must be of {shape['c']} inputs and of the outputs, not {weights.shape}")
+    columns: Values = {"k": weights.elements // channels, "bias": False, **c.types(op, weights)}
+    layer: Layer = Conv3d(name, **shape, **columns) if is_volume else Conv2d(name, **shape, **columns)
     c.row(layer, [c.producers[op.inputs[2]]])
     spec, to, bias, activation = c.spec(out), c.shape(out), has_bias(c, op, k, 3), fused_activation(op)
     fold = DataMovement(f"{name}_fold", type="resize", shape=layer.output.shape, to=to, input=spec, output=spec)
