@@ -197,6 +197,12 @@ def test_sizes_that_are_open(tmp_path):
     )
 
 
+def test_an_input_that_is_no_tensor(tmp_path):
+    model = chain("Relu")
+    model.graph.input.add(name="list").type.sequence_type.elem_type.tensor_type.elem_type = 1
+    assert fault(tmp_path, model) == "input 'list': must be a tensor"
+
+
 @pytest.mark.parametrize(
     "text", ["", "batch", "=1", "batch=", "batch=x", "batch=1x", "ids=1,x128", "a=1,a=2", "a=-1", "a=1.5", "a=1X2"]
 )

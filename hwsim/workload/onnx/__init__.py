@@ -13,7 +13,15 @@ from hwsim.workload.network import Workload
 from hwsim.workload.onnx.batch_axis import one_input, open_axis_fault
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import read_file
-from hwsim.workload.onnx.input_shapes import OPEN_SIZE, OpenSizesError, Sizes, input_shapes, parse_shapes, times
+from hwsim.workload.onnx.input_shapes import (
+    OPEN_SIZE,
+    InputShapes,
+    OpenSizesError,
+    Sizes,
+    input_shapes,
+    parse_shapes,
+    times,
+)
 from hwsim.workload.onnx.operators import ROW_MAKERS
 from hwsim.workload.onnx.records import OnnxFile
 from hwsim.workload.onnx.shapes import graph_of
@@ -99,9 +107,14 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None, 
 
 def _model(file: OnnxFile, name: str, shape: Sizes, allow_missing: bool) -> Model:
     try:
-        inputs, symbols, others, notes = input_shapes(file, shape)
+        sizes = input_shapes(file, shape)
     except OpenSizesError as error:
         raise _usable(error, file, shape) from None
+    return _network(file, name, sizes, allow_missing)
+
+
+def _network(file: OnnxFile, name: str, sizes: InputShapes, allow_missing: bool) -> Model:
+    inputs, symbols, others, notes = sizes
     differs = any(value.shape != inputs[value.name] for value in file.inputs if _is_static(value.shape))
     graph = graph_of(file, inputs, symbols, others, not differs)
     opened = [str(note.values["input"]) for note in notes if note.code == "import.default_batch"]
@@ -132,7 +145,7 @@ def _usable(error: OpenSizesError, file: OnnxFile, shape: Sizes) -> InputError:
     for size in (OPEN_SIZE, 512, 4096, 16000):
         trial = error.with_size(size)
         try:
-            _model(file, "trial", {**shape, **trial.suggestion}, True)
+            _network(file, "trial", input_shapes(file, {**shape, **trial.suggestion}), True)
         except _REFUSED:
             continue
         return trial

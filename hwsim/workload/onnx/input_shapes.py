@@ -11,7 +11,7 @@ from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.onnx.records import OnnxFile, ValueInfo
 
-__all__ = ["OPEN_SIZE", "OpenSizesError", "Sizes", "input_shapes", "parse_shapes", "times"]
+__all__ = ["OPEN_SIZE", "InputShapes", "OpenSizesError", "Sizes", "input_shapes", "parse_shapes", "times"]
 
 #: A size by the name of a symbolic dimension, or a shape by the name of a tensor.
 Sizes: TypeAlias = Mapping[str, "int | Sequence[int]"]
@@ -21,6 +21,8 @@ _VALUE = re.compile(r"[0-9]+(x[0-9]+)*\Z")
 _TIME = re.compile(r"seq|len|time|step|tok|frame|height|width|channel", re.IGNORECASE)
 
 
+#: Shapes of the inputs, sizes of symbolic dimensions, shapes of other tensors, and notes.
+InputShapes: TypeAlias = tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[Message]]
 #: The size that is suggested for an open axis, as that of a sequence.
 OPEN_SIZE = 128
 
@@ -68,9 +70,7 @@ def _valid_sizes(shape: object) -> dict[str, int | Shape]:
     return result
 
 
-def input_shapes(
-    file: OnnxFile, shape: Sizes
-) -> tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[Message]]:
+def input_shapes(file: OnnxFile, shape: Sizes) -> InputShapes:
     """Shapes of the inputs, sizes of symbolic dimensions, shapes of other tensors, and notes.
 
     If the first axis is the only open size of an input, it is the batch, and 1.
