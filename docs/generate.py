@@ -118,7 +118,7 @@ def examples(page: str = "examples.md") -> str:
         return "```console\n" + "".join(f"$ {command}\n{_printed(command)}" for command in commands) + "```\n"
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name, content in re.findall(r"Save this as `([\w.]+)`:\n\n```yaml\n(.*?)```\n", text, re.DOTALL):
+        for name, content in re.findall(r"Save this as `([\w.]+)`:\n\n```\w*\n(.*?)```\n", text, re.DOTALL):
             Path(name).write_text(content, encoding="utf-8")
         return re.sub(r"```console\n(.*?)```\n", fresh, text, flags=re.DOTALL)
 
@@ -207,7 +207,7 @@ def main() -> None:
     gpu().main()
     put(DOCS.parent / "README.md", "accuracy", readme_table())
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
-    for page in ("examples.md", "workloads.md", "hardware.md"):
+    for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md"):
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     put(DOCS / "onnx.md", "operators", onnx_operators())

@@ -20,7 +20,18 @@ import yaml
 from hwsim.errors import Fault, InputError, excerpt, nearest, printable
 from hwsim.files import read_text
 
-__all__ = ["Document", "parse_yaml", "read_yaml", "split_key"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_NODES",
+    "Document",
+    "Path_",
+    "events",
+    "parse_yaml",
+    "place",
+    "read_yaml",
+    "scalar",
+    "split_key",
+]
 
 MAX_NODES = 300_000
 MAX_DEPTH = 40
@@ -145,7 +156,8 @@ def read_yaml(path: Path) -> Document:
     return parse_yaml(read_text(path), str(path))
 
 
-def _scalar(text: str) -> Any:
+def scalar(text: str) -> Any:
+    """A plain scalar: a number only if it looks like one."""
     if text in _WORDS:
         return _WORDS[text]
     if _INT.match(text) and len(text) < 40:
@@ -159,7 +171,7 @@ def _parse(text: str) -> Iterator[yaml.Event]:
     return iter(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
-def _place(name: str, mark: Any) -> str:
+def place(name: str, mark: Any) -> str:
     """``file:line:col`` of a mark of PyYAML's, or the file alone."""
     return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
 
@@ -174,7 +186,7 @@ def _depth_fault(text: str, name: str) -> InputError | None:
     with suppress(yaml.YAMLError):
         for event in _parse(text):
             if isinstance(event, yaml.NodeEvent) and depth > MAX_DEPTH:
-                return _size_fault(_place(name, event.start_mark))
+                return _size_fault(place(name, event.start_mark))
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
@@ -182,14 +194,15 @@ def _depth_fault(text: str, name: str) -> InputError | None:
     return None
 
 
-def _events(text: str, name: str) -> Iterator[yaml.Event]:
+def events(text: str, name: str) -> Iterator[yaml.Event]:
+    """The events of a YAML text; raises InputError with its place for what is none."""
     try:
         yield from _parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # The parser reads ahead, and some versions refuse deep nesting there: the limit is ours, whichever comes first.
         deep = _depth_fault(text[: mark.index], name) if mark is not None else None
-        fault = InputError(f"must be YAML: {error.problem or error.context}", _place(name, mark))
+        fault = InputError(f"must be YAML: {error.problem or error.context}", place(name, mark))
         raise deep or fault from None
     except yaml.YAMLError as error:
         raise InputError(f"must be YAML: {str(error).splitlines()[0]}", name) from None
@@ -204,14 +217,14 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
     stack: list[tuple[Path_, Any, list[Any]]] = []  # (path, container, [pending key]) of each open collection
     nodes = documents = 0
 
-    def place(event: yaml.Event) -> str:
-        return _place(name, event.start_mark)
+    def where(event: yaml.Event) -> str:
+        return place(name, event.start_mark)
 
     def add(value: Any, event: yaml.Event, is_key: bool) -> Path_:
         """Attach a value to the innermost open collection and return its path."""
         if not stack:
             document.data = value
-            document.marks[()] = place(event)
+            document.marks[()] = where(event)
             return ()
         path, container, pending = stack[-1]
         if isinstance(container, list):
@@ -223,44 +236,44 @@ def parse_yaml(text: str, name: str = "<text>") -> Document:
             here = (*path, key)
             if key in container:
                 first = document.marks[here]
-                faults.append(Fault(place(event), ".".join(map(str, here)), f"key is given twice; first at {first}"))
+                faults.append(Fault(where(event), ".".join(map(str, here)), f"key is given twice; first at {first}"))
             else:
-                document.marks[here] = place(event)
+                document.marks[here] = where(event)
                 container[key] = None
             return here
         else:
             key = pending.pop()
             here = (*path, key if isinstance(key, str) else str(key))
             container[here[-1]] = value
-        document.marks[here] = place(event)
+        document.marks[here] = where(event)
         return here
 
-    for event in _events(text, name):
+    for event in events(text, name):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise InputError("must be one YAML document, not several", place(event))
+                raise InputError("must be one YAML document, not several", where(event))
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise InputError(
-                "anchors and aliases are not taken: write the value, or use 'base:' or 'blocks:'", place(event)
+                "anchors and aliases are not taken: write the value, or use 'base:' or 'blocks:'", where(event)
             )
         if isinstance(event, yaml.NodeEvent):
             nodes += 1
             if nodes > MAX_NODES or len(stack) > MAX_DEPTH:
-                raise _size_fault(place(event))
+                raise _size_fault(where(event))
         wants_key = bool(stack) and isinstance(stack[-1][1], dict) and not stack[-1][2]
         if isinstance(event, yaml.ScalarEvent):
             if event.tag not in (None, "!"):
-                faults.append(Fault(place(event), "", f"tags are not taken, not {event.tag!r}"))
+                faults.append(Fault(where(event), "", f"tags are not taken, not {event.tag!r}"))
             plain = event.implicit[0] and event.tag is None
             if printable(event.value) != event.value:
-                faults.append(Fault(place(event), "", f"must be printable text, not {excerpt(event.value)}"))
-            add(event.value if wants_key or not plain else _scalar(event.value), event, wants_key)
+                faults.append(Fault(where(event), "", f"must be printable text, not {excerpt(event.value)}"))
+            add(event.value if wants_key or not plain else scalar(event.value), event, wants_key)
         elif isinstance(event, yaml.CollectionStartEvent):
             if event.tag is not None:
-                faults.append(Fault(place(event), "", f"tags are not taken, not {event.tag!r}"))
+                faults.append(Fault(where(event), "", f"tags are not taken, not {event.tag!r}"))
             if wants_key:
-                raise InputError("a key must be a plain word, not a list or a mapping", place(event))
+                raise InputError("a key must be a plain word, not a list or a mapping", where(event))
             container: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
             stack.append((add(container, event, False), container, []))
         elif isinstance(event, yaml.CollectionEndEvent):

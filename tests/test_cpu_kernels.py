@@ -240,3 +240,21 @@ def test_small_passes_and_copies_stay_on_one_thread(kind: str, values: int, dtyp
         layer = hwsim.Elementwise("a", type=kind, shape=(values,), n=2, **types)
     machine = hwsim.load_machine("epyc_zen4", set={"threads": 2})
     assert len(machine.kernel(layer, 1).shares) == threads
+
+
+@pytest.mark.parametrize(
+    ("groups", "filters", "us"), [(2, 64, 136), (4, 64, 165), (8, 64, 268), (16, 64, 473), (64, 128, 1800)]
+)
+def test_groups_of_bytes_are_copied_one_by_one(groups: int, filters: int, us: float) -> None:
+    """64 channels of 28 x 28 by 3 x 3 filters, on Zen 4; they were up to 39 times too fast, depthwise ones are not copied."""
+    types = {"input": "uint8", "weight": "sint8", "output": "uint8"}
+    layer = hwsim.Conv2d("b", c=64, h=28, w=28, k=filters, r=3, pad=1, groups=groups, **types)
+    first = hwsim.Conv2d("a", c=64, h=28, w=28, k=64, r=1, **types)
+    assert microseconds([(first, ()), (layer, ("a",))], "b", precision="workload") == pytest.approx(us, rel=0.25)
+    own = hwsim.Conv2d("b", c=64, h=28, w=28, k=64, r=3, pad=1, groups=64, **types)
+    assert microseconds([(first, ()), (own, ("a",))], "b", precision="workload") < 60
+
+
+def test_a_residence_time_of_zero_is_refused() -> None:
+    with pytest.raises(hwsim.InputError, match="kept must be more than 0 s"):
+        hwsim.load_machine("epyc_zen4", set={"memories.l3.kept": "0 s"})

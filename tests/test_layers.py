@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "units", "message", "files", "yaml_source", "fields"},
     {"workload"},
     {"mapping", "kernels", "engine", "energy"},
-    {"machines"},
+    {"machines", "timeloop"},
     {"simulation", "report", "scenario"},
     {"validation", "sweeps", "exploration", "calibration", "cli"},
 ]

@@ -127,6 +127,8 @@ CASES = {
     "convolution with computed weights": Case("Conv", (1, 6, 9, 7), (31, 6, 3, 3), macs=conv, pads=[1, 1, 1, 1]),
     "grouped convolution with computed weights": Case("Conv", (1, 6, 9, 7), (4, 3, 3, 2), (4,), macs=conv, group=2),
     "pointwise convolution with computed weights": Case("Conv", (1, 6, 9, 7), (31, 6, 1, 1), stored(31), macs=conv),
+    "convolution with a computed bias": Case("Conv", (1, 6, 9, 7), stored(31, 6, 3, 3), (31,), macs=conv, weights=31 * 54),
+    "transposed convolution with computed weights": Case("ConvTranspose", (1, 4, 5, 6), (4, 3, 3, 2), (6,), macs=transposed, group=2),
     "computed weights of a volume": Case("Conv", (1, 2, 5, 9, 7), (3, 2, 3, 3, 3), macs=conv),
     "transposed convolution": Case(
         "ConvTranspose", (1, 4, 5, 6), stored(4, 3, 3, 2), macs=transposed, weights=72, group=2, strides=[2, 3]
@@ -387,6 +389,14 @@ CASES |= {
     "a NonMaxSuppression": Case(
         "NonMaxSuppression", Given(np.array([[[0, 0, 1, 1], [2, 2, 3, 3]]], F)), (1, 1, 2), np.array([2]), macs=none
     ),
+    "a mixture of experts": Case(
+        f"{MS}/MoE", (10, 32), (10, 5), stored(5, 48, 32), stored(5, 48), stored(5, 32, 48), stored(5, 32),
+        macs=lambda run: run.operand(0)[0] * 3 * 2 * 32 * 48, weights=5 * 2 * 32 * 48, k=3, activation_type="gelu",
+    ),
+    "a mixture of experts of four bits": Case(
+        f"{MS}/QMoE", (10, 32), (10, 5), bits8(5, 64, 16), np.ones((5, 64), F), None, bits8(5, 32, 32), np.ones((5, 32), F),
+        macs=lambda run: run.operand(0)[0] * 3 * 2 * 32 * 64, weights=5 * 2 * 32 * 64, k=3, activation_type="gelu",
+    ),
     "a table of four bits": Case(
         f"{MS}/GatherBlockQuantized", bits8(100, 16), ids(1, 7), np.ones((100, 2), F), macs=none, weights=3200, block_size=16, bits=4
     ),
@@ -510,3 +520,12 @@ def test_the_table_says_who_has_macs():
     for case in CASES.values():
         if case.kind != "Einsum":  # of one operand it has none
             assert counted[case.kind.replace("/", ".")] == (case.macs is not none)
+
+
+def test_a_size_that_is_a_question_mark_has_no_name(tmp_path):
+    """Paddle's exporter calls all open sizes so; they need not be equal."""
+    g = Graph()
+    g.output(g.op("Relu", g.input("x", ["?", 3, "?", "?"]), name="relu"))
+    (tmp_path / "net.onnx").write_bytes(g.model(check=False).SerializeToString())
+    net = read_model(tmp_path / "net.onnx", shape={"x": (1, 3, 31, 127)}).workload
+    assert net["relu"].output.shape == (3, 31, 127)

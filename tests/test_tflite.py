@@ -555,6 +555,25 @@ def test_what_mixes_along_the_first_axis_ends_the_batch(tmp_path, operator, tens
     assert layer.inputs == 40 * (1 + (operator.code == "CONCATENATION"))
 
 
+def test_shapes_are_constants(tmp_path):
+    """A reshape to a size that is computed of the shape of its input: exporters write it for open sizes."""
+    tensors = [
+        T((1, 6, 5)), T((3,), "INT32", scale=None), ints(0), ints(1), ints(1), T((), "INT32", scale=None),
+        T((), "INT32", np.int32(30), scale=None), T((2,), "INT32", scale=None), T((1, 30)), stored(7, 30), T((1, 7)),
+    ]  # fmt: skip
+    operators = [
+        Op("SHAPE", [0], [1]),
+        Op("STRIDED_SLICE", [1, 2, 3, 4], [5]),
+        Op("PACK", [5, 6], [7], "PackOptions", {"ValuesCount": 2}),
+        Op("RESHAPE", [0, 7], [8]),
+        fc([8, 9, -1], [10]),
+    ]
+    model = read(tmp_path, tensors, operators, [0], [10])
+    assert [layer.op for layer in model.workload] == ["reshape", "gemm"]
+    assert model.workload.graph
+    assert not model.warnings
+
+
 def test_a_stored_array_counts_once(tmp_path):
     """Two layers read one array; a third has its own."""
     tensors = [T((1, 31)), stored(31, 31), T((1, 31)), T((1, 31)), stored(7, 31), T((1, 7))]

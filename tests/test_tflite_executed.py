@@ -123,6 +123,26 @@ def test_shapes_of_resized_inputs_are_those_of_the_interpreter(tmp_path, shape):
     assert model.workload.macs == rows * columns * 8 * 27 + 32
 
 
+@pytest.mark.parametrize("size", [1, 2, 31, 128])
+def test_axes_that_come_and_go(tmp_path, size):
+    """A file of one sample, whose sizes are all 1: only its signatures tell its axes apart."""
+    tensors = [
+        floats(1, 1), ints(1), floats(1, 1, 1), floats(1, 1), ints(1, -1, 1, 1), floats(1, 1, 1, 1), floats(1, 1),
+    ]  # fmt: skip
+    for index, signature in ((0, (1, -1)), (2, (1, 1, -1)), (3, (1, -1)), (5, (1, -1, 1, 1)), (6, (1, -1))):
+        tensors[index].signature = signature
+    operators = [
+        Op("EXPAND_DIMS", [0, 1], [2], "ExpandDimsOptions", {}),
+        Op("SQUEEZE", [2], [3]),
+        Op("RESHAPE", [3, 4], [5], "ReshapeOptions", {}),
+        Op("SQUEEZE", [5], [6]),
+    ]
+    path = written(tmp_path, tensors, operators, [0], [6])
+    model = read_model(path, shape={"t0": (1, size)})
+    shapes = [model.tensors[op.outputs[0]].shape for op in model.operators]
+    assert shapes == [(1, 1, size), (1, size), (1, size, 1, 1), (1, size)]
+
+
 def test_sizes_that_do_not_fit_are_told(tmp_path):
     path = written(tmp_path, [floats(1, 4, 5), ints(1, 20), floats(1, 20), ones(3, 20), floats(1, 3)], [
         Op("RESHAPE", [0, 1], [2]), Op("FULLY_CONNECTED", [2, 3, -1], [4], "FullyConnectedOptions", PLAIN),
@@ -147,6 +167,9 @@ def test_open_sizes_are_told(tmp_path):
     (note,) = read_model(written(tmp_path, tensors, operators, inputs, outputs)).warnings
     assert (note.code, note.values["sizes"]) == ("import.open_sizes", "? x ? x ? x 3")
     assert hwsim.load_workload(path, shape={"t0": [1, 40, 40, 3]}).macs == 400 * 8 * 27 + 32
+    tensors[0].shape, operators[0].options["Padding"] = (1, 1, 1, 3), 1
+    with pytest.raises(InputError, match=r"(?s)window must fit.*input 't0' is [?x ]* 3; .* --shape sets them"):
+        read_model(written(tmp_path, tensors, operators, inputs, outputs))
 
 
 def state(batch, size):
@@ -244,6 +267,28 @@ def test_convolutions_of_volumes_that_ran(tmp_path):
     assert read_model(path).workload.macs == int(runs.get_tensor(2).sum())
 
 
+def test_several_images_of_a_transposed_convolution(tmp_path):
+    """Three images, of which a softmax over them makes one network: no batch."""
+    tensors = [
+        ints(3, 9, 7, 3), ones(3, 3, 3, 5), floats(3, 4, 3, 5), floats(3, 9, 7, 3), ints(3, 1, 2, 0), floats(3, 3, 9, 7),
+        ints(0), floats(1, 3, 9, 7),
+    ]  # fmt: skip
+    operators = [
+        Op("TRANSPOSE_CONV", [0, 1, 2], [3], "TransposeConvOptions", {"Padding": 1, "StrideH": 2, "StrideW": 2}),
+        Op("TRANSPOSE", [3, 4], [5], "TransposeOptions", {}),
+        Op("SUM", [5, 6], [7], "ReducerOptions", {"KeepDims": True}),
+    ]
+    path = written(tmp_path, tensors, operators, [2], [7])
+    runs = interpreter(path)
+    runs.allocate_tensors()
+    runs.set_tensor(2, np.ones((3, 4, 3, 5), np.float32))
+    runs.invoke()
+    model = read_model(path)
+    assert model.workload.macs == int(runs.get_tensor(3).sum())
+    assert model.workload.weights == 3 * 9 * 5
+    assert "import.opaque" not in {warning.code for warning in model.warnings}
+
+
 def test_images_that_are_no_batch_are_rows_of_one_stored_array(tmp_path):
     """Blocks of one image as images: the convolution of TensorFlow with a dilation of 2."""
     corners = ints(0, 0, 0, 0, shape=(2, 2))
@@ -267,3 +312,56 @@ def test_images_that_are_no_batch_are_rows_of_one_stored_array(tmp_path):
     assert model.workload.macs == int(runs.get_tensor(7).sum())
     assert model.workload.weights == 5 * 27
     assert model.workload.graph
+
+
+def branch(size, layers):
+    """A subgraph of dense layers of `size`, with the weights that it stores."""
+    tensors, operators = [floats(1, size)], []
+    for _ in range(layers):
+        tensors += [ones(size, size), floats(1, size)]
+        last = len(tensors) - 1
+        operators.append(Op("FULLY_CONNECTED", [last - 2, last - 1, -1], [last], "FullyConnectedOptions", PLAIN))
+    return tensors, operators, [0], [len(tensors) - 1]
+
+
+def test_the_costlier_branch_is_counted(tmp_path):
+    """A condition chooses between one layer and three, after a layer of the network."""
+    tensors = [floats(1, 31), ones(31, 31), floats(1, 31), T((1,), "BOOL", np.ones(1, np.bool_), scale=None)]
+    tensors += [floats(1, 31)]
+    operators = [
+        Op("FULLY_CONNECTED", [0, 1, -1], [2], "FullyConnectedOptions", PLAIN),
+        Op("IF", [3, 2], [4], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}),
+    ]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, operators, [0], [4], others=[branch(31, 1), branch(31, 3)]))
+    runs = interpreter(path)
+    runs.allocate_tensors()
+    runs.set_tensor(0, np.ones((1, 31), np.float32))
+    runs.invoke()
+    model = read_model(path)
+    assert model.workload.macs == model.workload.weights == 4 * 31 * 31
+    assert model.workload.graph
+    assert [warning.code for warning in model.warnings] == ["import.branch"]
+
+
+def test_one_trip_of_a_loop_is_counted(tmp_path):
+    condition = [floats(1, 31), T((1,), "BOOL", np.zeros(1, np.bool_), scale=None)], [], [0], [1]
+    operators = [Op("WHILE", [0], [1], "WhileOptions", {"CondSubgraphIndex": 1, "BodySubgraphIndex": 2})]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build([floats(1, 31), floats(1, 31)], operators, [0], [1], others=[condition, branch(31, 2)]))
+    model = read_model(path)
+    assert model.workload.macs == 2 * 31 * 31
+    assert [warning.code for warning in model.warnings] == ["import.loop"]
+
+
+def test_subgraphs_that_run_each_other_end(tmp_path):
+    """Each branch runs the other: what is too deep stays a row of its own, and the file is read in no time."""
+    choose = Op("IF", [0, 1], [2], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 1})
+    tensors = [T((1,), "BOOL", np.ones(1, np.bool_), scale=None), floats(1, 31), floats(1, 31)]
+    inner = tensors, [choose, Op("IF", [0, 2], [3], choose.kind, choose.options)], [1], [3]
+    tensors_in = [*tensors, floats(1, 31)]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, [choose], [1], [2], others=[(tensors_in, *inner[1:])]))
+    model = read_model(path)
+    assert model.workload.macs == 0
+    assert "import.opaque" in {warning.code for warning in model.warnings}

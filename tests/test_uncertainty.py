@@ -262,3 +262,19 @@ def test_what_no_row_is_like_is_not_measured(machine: str, workload: str, batch:
 def test_networks_of_long_kernels_are_near_those_of_the_benchmark() -> None:
     summary = hwsim.simulate(hwsim.load_machine("t4"), hwsim.load_workload("resnet50_v1_5"), 256).summary
     assert summary.error_expected < 0.1
+
+
+def test_a_calibrated_machine_is_another_one_with_other_keys(tmp_path: Path) -> None:
+    """Its threads and precision are conditions; its clock is not."""
+    path = tmp_path / "host.yaml"
+    text = "kind: cpu\nname: host\nsource: made\ncore: zen4\ncores: 2\nclocks: {core: 3.7 GHz}\nlibrary: onnxruntime-1.31\n"
+    text += "memories: {l3: {size: 32 MiB, core: 27 B/cycle}, dram: {core: 36 GB/s, bandwidth: 60 GB/s}}\n"
+    text += "costs: {fp32: {call: 1200}}\nspread: {clocks.core: 0.01}\n"
+    path.write_text(text)
+    words = []
+    for change in ({}, {"clocks.core": "1 GHz"}):
+        machine = hwsim.load_machine(path, set={"threads": 1, "precision": "fp32"} | change)
+        report = hwsim.simulate(machine, hwsim.load_workload("resnet50_v1_5"))
+        words.append(report.expected_error["latency"].words)
+    assert words[0] == "this processor and library"
+    assert words[1] != words[0]

@@ -1,12 +1,14 @@
 """CSV traces: our own columns and those of SCALE-Sim."""
 
+import math
 import re
+import warnings
 
 import pytest
 from hypothesis import example, given, strategies as st
 
-from hwsim.errors import InputError
-from hwsim.workload import Conv2d, Gemm, Gru, Lstm, load_workload
+from hwsim.errors import HwsimWarning, InputError
+from hwsim.workload import BatchedMatmul, Conv2d, Gemm, Gru, Lstm, load_workload
 from hwsim.workload.table import own_columns, read_table
 
 
@@ -17,7 +19,9 @@ def read(text):
 def places(text):
     """Where the faults are, none if there are none; anything but an InputError is an error of the test."""
     try:
-        read(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HwsimWarning)
+            read(text)
     except InputError as error:
         return [fault.where for fault in error.faults]
     return []
@@ -61,9 +65,10 @@ FC, 1, 1, 1, 1, 2048, 1000, 1,
 
 
 def test_scale_sim_convolutions_come_padded():
+    """The last window of Conv1 reaches past the 230 rows: ceil((230 - 7 + 2) / 2) = 113."""
     net = read(SCALE_CONV)
-    assert net["Conv1"] == Conv2d("Conv1", c=3, h=230, w=230, k=64, r=7, stride=2, bias=False)
-    assert (net["Conv1"].p, net["FC"].macs) == (112, 2048000)
+    assert net["Conv1"] == Conv2d("Conv1", c=3, h=230, w=230, k=64, r=7, stride=2, pad=(0, 0, 1, 1), bias=False)
+    assert (net["Conv1"].p, net["FC"].macs) == (113, 2048000)
 
 
 def test_scale_sim_strides_of_rows_and_columns():
@@ -72,6 +77,97 @@ def test_scale_sim_strides_of_rows_and_columns():
     net = read(f"{head}\na, 9, 31, 3, 3, 4, 8, 3, 2,\n")
     assert net["a"].stride == (3, 2)
     assert net["a"].output.shape == (8, 3, 15)
+
+
+@pytest.mark.parametrize(("size", "window", "stride"), [(224, 11, 4), (31, 3, 2), (127, 7, 5), (9, 9, 4), (1, 1, 3)])
+def test_scale_sim_counts_the_window_that_reaches_past_the_ifmap(size, window, stride):
+    """ceil((h - r + s) / s) rows: 55 for the first layer of AlexNet, where 54 windows fit."""
+    layer = read(f"{SCALE_CONV.splitlines()[0]}\na, {size}, {size}, {window}, {window}, 3, 5, {stride},\n")["a"]
+    rows = math.ceil((size - window + stride) / stride)
+    assert (layer.p, layer.q, layer.macs) == (rows, rows, rows**2 * window**2 * 3 * 5)
+    assert layer.inputs == 3 * size**2
+
+
+def test_scale_sim_reads_convolutions_by_place():
+    """Its DeepBench topologies call both sizes of the ifmap its width; others write 'num filters'."""
+    net = read(
+        "Layer,IFMAP Width,IFMAP Width,Filter Height,Filter Width,Channels,num filters,stride,\na,700,161,20,5,1,32,2,\n"
+    )
+    assert net["a"] == Conv2d("a", c=1, h=700, w=161, k=32, r=20, s=5, stride=2, pad=(0, 0, 0, 0), bias=False)
+
+
+def test_scale_sim_batch_size():
+    """So many images by the same filters."""
+    layer = read(SCALE_CONV.splitlines()[0] + "Batch size,\na, 31, 30, 3, 5, 7, 11, 2, 13,\n")["a"]
+    one = Conv2d("a", c=7, h=31, w=30, k=11, r=3, s=5, stride=2, pad=(0, 0, 0, 1))
+    assert (layer.macs, layer.weights, layer.inputs) == (13 * one.macs, one.weights, 13 * one.inputs)
+    assert layer.output.shape == (11, 13, 15, 14)
+
+
+def test_scale_sim_depthwise():
+    """A name with DP is run channel by channel."""
+    layer = read(SCALE_CONV.splitlines()[0] + "\nDP1, 31, 31, 3, 3, 7, 1, 1,\n")["DP1"]
+    assert (layer.depthwise, layer.groups, layer.k, layer.macs) == (True, 7, 7, 29 * 29 * 9 * 7)
+
+
+def test_text_after_the_last_comma_is_a_comment():
+    text = SCALE_CONV.replace("64, 2,", "64, 2, # stem").replace("1000, 1,", "1000, 1, 2")
+    with pytest.warns(HwsimWarning, match=r"t.csv: text after the last comma of 2 lines is not read: '# stem', '2'"):
+        assert list(read(text)) == list(read(SCALE_CONV))
+
+
+def test_equal_names_are_numbered():
+    net = read("Layer, M, N, K,\na, 1, 2, 3,\na_2, 4, 5, 6,\na, 7, 8, 9,\na, 1, 1, 1,\n")
+    assert [(layer.name, layer.macs) for layer in net] == [("a", 6), ("a_2", 120), ("a_3", 504), ("a_4", 1)]
+
+
+def test_products_without_names():
+    assert list(read("M,N,K\n128,64,32\n16,16,17\n")) == [
+        Gemm("gemm1", m=128, n=64, k=32, bias=False),
+        Gemm("gemm2", m=16, n=16, k=17, bias=False),
+    ]
+    assert read("M,K,N\n2,3,5\n")["gemm1"] == Gemm("gemm1", m=2, k=3, n=5, bias=False)
+
+
+def test_a_batch_of_products():
+    """SCALE-Sim takes an integer after K for the batch of independent products."""
+    head, row = read("Layer,M,N,K,Batch,\na,2,3,5,7,\n"), read("Layer,M,N,K,\na,2,3,5,7,\n")
+    assert head["a"] == row["a"] == BatchedMatmul("a", b=7, m=2, n=3, k=5)
+
+
+TABLE = "name,type,C,K,weight_density\nfirst layer,fc,1760,127,0.5\nsecond,fc,127,10,1\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        (TABLE.encode("utf-8-sig"), "UTF-8 with a byte order mark"),
+        (TABLE.encode("utf-16"), "UTF-16"),
+        (TABLE.replace(",", "\t").encode("utf-16"), "Excel: Unicode text"),
+        (TABLE.encode("utf-16-be"), "UTF-16 without a mark"),
+        (TABLE.replace(",", ";").replace("0.5", "0,5").encode(), "semicolons, decimal commas"),
+        (b"sep=;\r\n" + TABLE.replace(",", ";").encode(), "Excel's line for the separator"),
+        (TABLE.replace("\n", "\r").encode(), "CR line ends"),
+        (TABLE.replace("\n", "\r\n").encode(), "CR LF line ends"),
+        (TABLE.replace("first layer", "first\xa0layer").encode("cp1252"), "no-break space, Windows-1252"),
+        (TABLE.replace("1760", '"1,760"').encode(), "thousands"),
+        (TABLE.replace("1760", "1 760").encode(), "thousands, blank"),
+        (TABLE.replace("1760", "1\u202f760").encode(), "thousands, narrow no-break space"),
+        (TABLE.replace(",", ";").replace("1760", "1.760").encode(), "thousands, point"),
+        (TABLE.replace("1760", "1760.0").replace("127", "127.").encode(), "integers as floats"),
+        (TABLE.replace(",", "\xa0,\xa0").encode(), "no-break spaces around cells"),
+    ],
+)
+def test_tables_of_spreadsheets(tmp_path, raw, what):
+    (tmp_path / "t.csv").write_bytes(raw)
+    assert list(load_workload(tmp_path / "t.csv")) == list(read(TABLE)), what
+
+
+@pytest.mark.parametrize("raw", [b"name,C,K\0\na,1,1", b"\x81\x8d\x8f", b"\xff\xfea", b"\0"])
+def test_a_binary_table_is_refused(tmp_path, raw):
+    (tmp_path / "t.csv").write_bytes(raw)
+    with pytest.raises(InputError, match=r"t.csv: must be text in UTF-8, UTF-16 or Windows-1252, not binary"):
+        load_workload(tmp_path / "t.csv")
 
 
 def test_scale_sim_products():
@@ -96,14 +192,19 @@ def test_scale_sim_sparsity():
         ("name,C,K\na,3,\n", ["t.csv:2: a: k must be given"]),
         ("name,C,K\na,3,-1\n", ["t.csv:2: a: k must be an integer, not '-1'"]),
         ("name,C,K\na,3,4,5\n", ["t.csv:2: must have at most 3 cells, as the header, not 4"]),
-        ("name,C,K\na,3,4\na,3,4\n", ["t.csv:3: the name of a layer must be its own; 'a' is on line 2"]),
         ("name,type,C,K\na,cnv,3,4\n", ["t.csv:2: a: type must be one of the known names, not 'cnv'; nearest: 'conv'"]),
         ("name,C,K,macs\na,3,4,13\n", ["t.csv:2: a: macs must be 12 by the shape, not 13"]),
         (
             "name,C,K,R\na,3,4,2\nb,x,4,1\n",
             ["t.csv:2: a: the window must fit .* rows over 1", ".* columns over 1", "t.csv:3: b: c must .*"],
         ),
-        ("M,N,K\n1,2,3\n", ["t.csv:1: the first column must be the layer's name, as in 'Layer, M, N, K,'"]),
+        ("M,N,K\n1,2,3.5\n", ["t.csv:2: k must be an integer, not '3.5'"]),
+        ("name,C,K\na,١,3\n", ["t.csv:2: a: c must be an integer, not '١'"]),
+        ("name;C;K\na;10.000;3\n", ["t.csv:2: a: c must be an integer; '10.000' may be 10 or 10000: write that"]),
+        ("Layer,M,N,K,\na,1,2,3,x,\n", ["t.csv:2: column 5 must be a sparsity N:M, not 'x'; its header names none"]),
+        ("tile,M,N,K\n1,2,3\n", ["t.csv:2: k must be given"]),
+        ("M,tile,N,K\n1,2,3,4\n", ["t.csv:1: columns before m, n and k must be a name, not 'tile'"]),
+        (SCALE_CONV.splitlines()[0] + "Batch size,\na,8,8,3,3,4,8,1,0,\n", ["t.csv:2: a: d must be .*"]),
         ('name,C,K\n"a,3,4\n', ["t.csv:3: must be CSV: unexpected end of data"]),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from tflite_networks import model_path
 
 from hwsim.errors import InputError
 from hwsim.workload import Conv2d, Gemm, Lstm, Pool2d, load_workload, workload_names
@@ -377,3 +378,19 @@ def test_any_lines_read_or_are_an_input_error(block, shape, arguments):
     with contextlib.suppress(InputError):
         net = read(text)
         assert net.peak_activation_bytes() > 0
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".csv", ".tflite"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_base_may_be_any_file_of_a_workload(tmp_path, suffix, absolute):
+    texts = {".csv": "M,N,K\n31,127,7\n", ".yaml": "name: b\nsource: s\ninput: [7]\nlayers: [{fc: a, n: 127}]\n"}
+    path = tmp_path / f"some net{suffix}"
+    if suffix in texts:
+        path.write_text(texts[suffix])
+    else:
+        path.write_bytes(model_path("ad01_int8", "built").read_bytes())
+    base = path if absolute else f"./{path.name}"
+    (tmp_path / "mine.yaml").write_text(f"name: mine\nsource: s\nbase: {base}\ndtype: int16\n")
+    network = load_workload(tmp_path / "mine.yaml")
+    assert network.macs == load_workload(path).macs
+    assert {layer.input.dtype for layer in network} == {"int16"}

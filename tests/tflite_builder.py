@@ -73,10 +73,32 @@ def _table(b, name, **fields):
     return getattr(tflite, f"{name}End")(b)
 
 
-def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=None) -> bytes:
-    """The bytes of a file; `offsets` is a plan of the arena, an offset for each tensor or -1."""
+def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=None, others=()) -> bytes:
+    """The bytes of a file.
+
+    `offsets` is a plan of the arena, an offset for each tensor or -1; `others` are tensors, operators, inputs and
+    outputs of further subgraphs.
+    """
     b = flatbuffers.Builder(1024)
-    buffers, made = [_table(b, "Buffer")], []
+    buffers, codes = [_table(b, "Buffer")], []
+    graph = _graph(b, buffers, codes, tensors, operators, inputs, outputs)
+    graphs = [graph] * subgraphs + [_graph(b, buffers, codes, *other) for other in others]
+    metadata = None
+    if offsets is not None:
+        words = np.array([1, 0, len(offsets), *offsets], np.int32).view(np.uint8)
+        name = b.CreateString("OfflineMemoryAllocation")
+        metadata = _table(b, "Metadata", Name=name, Buffer=len(buffers))
+        buffers.append(_table(b, "Buffer", Data=_vector(b, words, np.uint8)))
+        metadata = _tables(b, [metadata])
+    fields = {"OperatorCodes": _tables(b, codes), "Subgraphs": _tables(b, graphs), "Metadata": metadata}
+    root = _table(b, "Model", Version=version, Buffers=_tables(b, buffers), **fields)
+    b.Finish(root, b"TFL3")
+    return bytes(b.Output())
+
+
+def _graph(b, buffers, codes, tensors, operators, inputs, outputs):
+    """A subgraph; its constants and operator codes are added to those of the file."""
+    made = []
     for index, tensor in enumerate(tensors):
         place = 0
         if tensor.data is not None:
@@ -95,7 +117,7 @@ def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=N
         if tensor.signature is not None:
             fields["ShapeSignature"] = _vector(b, tensor.signature, np.int32)
         made.append(_table(b, "Tensor", **fields, IsVariable=tensor.variable or None))
-    codes, ops = [], []
+    ops = []
     for op in operators:
         number = getattr(tflite.BuiltinOperator, op.code, None) if isinstance(op.code, str) else op.code
         custom = b.CreateString(op.code) if number is None else None
@@ -111,17 +133,6 @@ def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=N
         reads, writes = _vector(b, op.inputs, np.int32), _vector(b, op.outputs, np.int32)
         fields = {"BuiltinOptionsType": kind, "BuiltinOptions": options}
         ops.append(_table(b, "Operator", OpcodeIndex=len(codes) - 1, Inputs=reads, Outputs=writes, **fields))
-    metadata = None
-    if offsets is not None:
-        words = np.array([1, 0, len(offsets), *offsets], np.int32).view(np.uint8)
-        name = b.CreateString("OfflineMemoryAllocation")
-        metadata = _table(b, "Metadata", Name=name, Buffer=len(buffers))
-        buffers.append(_table(b, "Buffer", Data=_vector(b, words, np.uint8)))
-        metadata = _tables(b, [metadata])
     tables, steps = _tables(b, made), _tables(b, ops)
     ends = {"Inputs": _vector(b, inputs, np.int32), "Outputs": _vector(b, outputs, np.int32)}
-    graph = _table(b, "SubGraph", Tensors=tables, Operators=steps, **ends)
-    fields = {"OperatorCodes": _tables(b, codes), "Subgraphs": _tables(b, [graph] * subgraphs), "Metadata": metadata}
-    root = _table(b, "Model", Version=version, Buffers=_tables(b, buffers), **fields)
-    b.Finish(root, b"TFL3")
-    return bytes(b.Output())
+    return _table(b, "SubGraph", Tensors=tables, Operators=steps, **ends)

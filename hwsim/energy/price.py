@@ -22,16 +22,24 @@ Action = tuple[str, str, str]  # component, tensor ("" where it has none), actio
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Energy of one action in pJ (NaN: stated to be unknown), of how many bits, and where the number comes from."""
+    """Energy of one action in pJ (NaN: stated to be unknown), of how many bits, and where the number comes from.
+
+    Where an access moves several `words`, the energy is that of one of them, and of so many accesses in all.
+    """
 
     energy_pj: float
     bits: int | None
     source: str
     fitted: str | None = None
+    words: int = 1
 
     def of_word(self, bits: float | None) -> float:
         """Energy of an action on a word of `bits`: in proportion, where the price says what it is for."""
         return self.energy_pj if self.bits is None or bits is None else self.energy_pj * bits / self.bits
+
+    def of_words(self, count: int, bits: float | None) -> float:
+        """Energy of an action on so many words, in whole accesses."""
+        return -(-count // self.words) * self.words * self.of_word(bits)
 
 
 class Prices:
@@ -90,7 +98,8 @@ class Prices:
         if price.unknown:
             return Price(math.nan, None, price.source or "stated as unknown")
         if price.energy is not None:
-            return Price(float(price.energy) * price.times, price.bits, price.source or "", price.fitted)
+            energy = float(price.energy) * price.times / price.words
+            return Price(energy, price.bits, price.source or "", price.fitted, price.words)
         table, bits, scaled = self.table, price.bits, True
         if price.entry is not None:
             entry = table.entry(price.entry)
@@ -178,8 +187,7 @@ def dynamic_energy(
     On the chip it is `on_chip` of that, where the supply voltage is lower than the price says.
     """
     return {
-        key: count
-        * prices.of(key[0], key[2]).of_word(word_width(word_bits, *key[:2]))
+        key: prices.of(key[0], key[2]).of_words(count, word_width(word_bits, *key[:2]))
         * (1.0 if on_chip == 1 or prices.off_chip(key[0]) else on_chip)
         for key, count in counts.items()
         if count

@@ -33,13 +33,15 @@ class PriceSpec(Spec):
 
     ``sram: memory`` is an SRAM of the size of the memory that is priced, or of its bank.
 
-    A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved.
+    A price of so many `bits` (an entry of the table has its own) is carried to the bits of the word that is moved. One
+    of so many `words` is that of an access, which moves that many of a tensor; the last may move fewer.
     `format` lists the number formats whose MACs it is the price of; the first one is that of the multiplier. An entry
     such as ``int8_mac`` names its own; ``mac`` without a format is the table's entry of each: int8_mac, fp16_mac, ...
     """
 
     energy: Energy | None = None
     bits: Annotated[int, Field(gt=0, le=65536)] | None = None
+    words: Annotated[int, Field(gt=0, le=65536)] = 1
     format: str | list[str] | None = None
     entry: str | None = None
     sram: SramSize | None = None
@@ -54,6 +56,8 @@ class PriceSpec(Spec):
         if len(ways) != 1:
             names = " and ".join(ways) or "none of them"
             raise ValueError(f"a price must be exactly one of energy, entry, sram or unknown, not {names}")
+        if self.words > 1 and (self.energy is None or self.bits is not None):
+            raise ValueError("words must come with an energy, and without bits")
         if self.energy is not None and not self.source:
             raise ValueError("a price given as an energy must say its source")
         for name in self.formats:

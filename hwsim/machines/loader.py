@@ -10,6 +10,7 @@ from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.fields import check
 from hwsim.machines.base import Machine
 from hwsim.machines.registry import kinds
+from hwsim.machines.scalesim import read_cfg
 from hwsim.yaml_source import Document, parse_yaml, read_yaml
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _BASE_DEPTH = 5
+_SUFFIXES = (".yaml", ".yml", ".cfg")
 HERE = {"host": "hwsim calibrate", "cuda": "hwsim calibrate --device cuda"}
 """This machine and its GPU: no files that come with hwsim, but those that these commands wrote in this folder."""
 
@@ -45,7 +47,7 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
     if not isinstance(name, str | Path):
         raise InputError(f"a machine must be a name or a path, not {excerpt(name)}")
     text = str(name)
-    if text.endswith((".yaml", ".yml")):
+    if text.lower().endswith(_SUFFIXES):
         path = Path(text)
         return beside / path if beside is not None and not path.is_absolute() else path
     path = machine_folder() / f"{text}.yaml"
@@ -54,7 +56,11 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
         if not path.is_file():
             raise InputError(f"{path} is not in this folder: `{HERE[text]}` measures this machine and writes the file")
     elif text not in machine_names():
-        hint = "; a path must end in .yaml" if "/" in text else nearest(text, machine_names())
+        hint = (
+            "; a path must end in .yaml, or in .cfg for one of SCALE-Sim"
+            if "/" in text
+            else nearest(text, machine_names())
+        )
         raise InputError(f"no machine is called {text!r}{hint}")
     return path
 
@@ -62,7 +68,7 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
 def machine_document(name: str | Path, changes: Mapping[str, object] | None = None) -> Document:
     """The YAML of a machine with its bases merged in and `changes` laid over it."""
     path = locate(name)
-    document = read_yaml(path)
+    document = _read(path)
     for _ in range(_BASE_DEPTH):
         if not isinstance(document.data, dict) or "base" not in document.data:
             break
@@ -70,7 +76,7 @@ def machine_document(name: str | Path, changes: Mapping[str, object] | None = No
         if not isinstance(base, str):
             raise InputError([Fault(document.where(("base",)), "base", f"must be the name of a machine, not {base!r}")])
         path = locate(base, path.parent)
-        document = document.over(read_yaml(path))
+        document = document.over(_read(path))
     else:
         raise InputError([Fault(document.name, "base", f"machines must build on at most {_BASE_DEPTH} others")])
     if not isinstance(document.data, dict):
@@ -80,6 +86,10 @@ def machine_document(name: str | Path, changes: Mapping[str, object] | None = No
     if changes:
         document.override({key: _value(value) for key, value in changes.items()})
     return document
+
+
+def _read(path: Path) -> Document:
+    return read_cfg(path) if path.suffix.lower() == ".cfg" else read_yaml(path)
 
 
 def _value(value: object) -> object:
@@ -99,7 +109,7 @@ def load_machine(name: str | Path, set: Mapping[str, object] | None = None) -> M
     Parameters
     ----------
     name : str or Path
-        A name that `hwsim list machines` prints, or a path to a YAML file.
+        A name that `hwsim list machines` prints, or a path to a YAML file or a .cfg of SCALE-Sim.
     set : mapping, optional
         Changes by dotted key, as ``{"clocks.core": "250 MHz"}``.
 

@@ -51,7 +51,10 @@ def class_of(layer: Layer) -> str:
     if x.recurrent:
         return "recurrent layers"
     if x.geometry is not None:
-        return "depthwise convolutions" if x.geometry.depthwise else "convolutions"
+        g = x.geometry
+        if g.groups == 1 and not g.depthwise:
+            return "convolutions"
+        return "depthwise convolutions" if g.depthwise and g.filters == 1 else "grouped convolutions"
     if x.spread:
         return "experts"
     return "matrix products" if x.stored else "products of activations"

@@ -276,7 +276,13 @@ def conditions_of(plan: NetworkPlan, seconds: Sequence[float]) -> list[dict[str,
     strange = {kind: share for kind, share in classes.items() if kind not in machine.measured_layers}
     layer_class = {"layers": next(iter(strange))} if sum(strange.values()) > 0.5 else {}
     matter = [first, *(one for one in others if formats[one] >= MATTERS)]
-    return [{"machine": name, **machine.conditions(plan, one), **layer_class} for one in matter]
+    conditions: list[dict[str, str | int]] = []
+    for one in matter:
+        kind = dict(machine.conditions(plan, one))
+        if ", " in name:  # another machine than the one that was calibrated
+            kind.pop("machine", None)
+        conditions.append({"machine": name, **kind, **layer_class})
+    return conditions
 
 
 def _changes(machine: Machine, own: bool) -> list[str]:

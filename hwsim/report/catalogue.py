@@ -22,7 +22,7 @@ from hwsim.yaml_source import read_yaml
 
 __all__ = ["kind_of", "matches", "print_machines", "print_tables", "print_workloads", "show_any"]
 
-_SUFFIXES = (".yaml", ".yml", ".csv", ".onnx", ".tflite", ".json")
+_SUFFIXES = (".yaml", ".yml", ".cfg", ".csv", ".onnx", ".tflite", ".json")
 
 
 def print_machines(console: Console) -> None:
@@ -141,11 +141,11 @@ def matches(pattern: str) -> list[str]:
 
 def kind_of(name: str) -> str:
     """What a name or path is of: ``machine``, ``workload``, ``table`` or ``report`` (one saved as JSON)."""
-    if name in machine_names() or name in HERE:
+    suffix = Path(name).suffix.lower()
+    if name in machine_names() or name in HERE or suffix == ".cfg":
         return "machine"
     if name in table_names():
         return "table"
-    suffix = Path(name).suffix.lower()
     if suffix == ".json":
         return "report"
     if name in workload_names() or suffix in (".csv", ".onnx", ".tflite"):
@@ -170,7 +170,7 @@ def _kind_of_file(path: Path) -> str:
             return "workload"
         base = data["base"]
         if not isinstance(base, str) or Path(base).suffix.lower() not in (".yaml", ".yml"):
-            return "machine" if base in machine_names() else "workload"
+            return "machine" if base in machine_names() or str(base).lower().endswith(".cfg") else "workload"
         path = path.parent / base
         if not path.is_file():
             return "workload"

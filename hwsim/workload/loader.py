@@ -12,13 +12,13 @@ from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, items_of, nea
 from hwsim.files import read_text
 from hwsim.message import Message, sentence
 from hwsim.workload.network import Workload
+from hwsim.workload.sheet import read_sheet_text
 from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
 from hwsim.yaml_source import Document, parse_yaml
 
 __all__ = ["ModelFile", "library", "load_workload", "read_model", "trace_document", "workload_names"]
 
-MAX_TABLE_BYTES = 8 * 2**20
 MAX_BASES = 8
 _MODELS = (".onnx", ".tflite")
 _TRACES = (".yaml", ".yml", ".csv")
@@ -83,12 +83,8 @@ def load_workload(
         raise InputError(f"search must be a list of folders, not {excerpt(search)}")
     if shape is not None and not isinstance(shape, Mapping):
         raise InputError(f"shape must be sizes by name, as {{'batch': 1}}, not {excerpt(shape)}")
-    suffix = Path(str(name_or_path)).suffix.lower()
-    if suffix in _MODELS:
-        model = read_model(name_or_path, shape=shape, allow_missing=allow_missing)
-        for warning in model.warnings:
-            warnings.warn(f"{name_or_path}: {sentence(warning)}", HwsimWarning, stacklevel=2)
-        return model.workload
+    if Path(str(name_or_path)).suffix.lower() in _MODELS:
+        return _model(Path(name_or_path), shape, allow_missing)
     _no_shape(shape, name_or_path)
     return _load(name_or_path, [Path(folder) for folder in folders], ())
 
@@ -125,6 +121,13 @@ def read_model(
     raise InputError(f"must be a {' or '.join(_MODELS)} file, not {path.suffix or 'one with no suffix'!r}", str(path))
 
 
+def _model(path: Path, shape: Mapping[str, int | Sequence[int]] | None = None, allow_missing: bool = False) -> Workload:
+    model = read_model(path, shape=shape, allow_missing=allow_missing)
+    for warning in model.warnings:
+        warnings.warn(f"{path}: {sentence(warning)}", HwsimWarning, stacklevel=3)
+    return model.workload
+
+
 def _no_shape(shape: object, path: str | Path) -> None:
     if shape:
         raise InputError("shape can be given for .onnx and .tflite files alone, which may leave sizes open", str(path))
@@ -146,9 +149,8 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     path = Path(text)
     suffix = path.suffix.lower()
     if isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text:
-        suffixes = _TRACES if bases else _SUFFIXES
-        if suffix not in suffixes:
-            raise InputError(f"must be a {', '.join(suffixes)} file, not {suffix or 'one with no suffix'!r}", text)
+        if suffix not in _SUFFIXES:
+            raise InputError(f"must be a {', '.join(_SUFFIXES)} file, not {suffix or 'one with no suffix'!r}", text)
         if bases:
             path = search[0] / path
     else:
@@ -164,8 +166,10 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
         raise InputError(f"cannot be read: {error}", text) from None
     if real_path in bases or len(bases) >= MAX_BASES:
         raise InputError(f"bases must form a chain of at most {MAX_BASES} files, none of them twice; see {path.name}")
+    if path.suffix.lower() in _MODELS:
+        return _model(path)
     if path.suffix.lower() == ".csv":
-        return read_table(read_text(path, MAX_TABLE_BYTES), str(path), path.stem)
+        return read_table(read_sheet_text(path), str(path), path.stem)
     document = parse_yaml(read_text(path), str(path))
     nearby = [path.parent, *search]
     try:

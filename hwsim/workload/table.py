@@ -1,18 +1,19 @@
-"""Read plain traces from CSV: our own columns, and the two topology forms of SCALE-Sim."""
+"""Read plain traces from tables: our own columns, topologies of SCALE-Sim, lists of GEMMs."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Callable, Iterator
+import warnings
+from dataclasses import replace
+from typing import Protocol
 
-from hwsim.errors import Fault, InputError, excerpt, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, nearest
+from hwsim.message import Message, sentence
 from hwsim.workload.layer import Layer
-from hwsim.workload.layers import Conv2d, Gemm
 from hwsim.workload.line import LINES, TENSORS, Line, Values
 from hwsim.workload.network import MAX_FAULTS, MAX_LAYERS, Workload
 from hwsim.workload.row import Row
-from hwsim.workload.tensor import TensorLike
+from hwsim.workload.sheet import Sheet, SheetLine
+from hwsim.workload.topology import GemmTable, Topology
 
 __all__ = ["own_columns", "read_table"]
 
@@ -23,12 +24,7 @@ COMMON = (
 )  # fmt: skip
 #: Other names of types.
 ALIASES = {"pwconv": "conv"}
-#: SCALE-Sim: an ifmap is given with its padding.
-SCALE_CONV = ("layer name", "ifmap height", "ifmap width", "filter height", "filter width", "channels", "num filter")
-SCALE_OPTIONS = ("strides", "stride height", "stride width", "sparsity", "batch size")
-SCALE_GEMM = ("m", "n", "k")
-
-_RATIO = re.compile(r"([0-9]{1,2}):([0-9]{1,2})\Z")
+_MOST = 3
 
 
 def own_columns() -> tuple[str, ...]:
@@ -37,7 +33,7 @@ def own_columns() -> tuple[str, ...]:
 
 
 def read_table(text: str, file: str, name: str) -> Workload:
-    """Make a plain trace of a CSV table, whose header says which form it has.
+    """Make a plain trace of a table, whose header says which form it has.
 
     Parameters
     ----------
@@ -52,25 +48,18 @@ def read_table(text: str, file: str, name: str) -> Workload:
     InputError
         With file and line of every fault, the first hundred of them.
     """
-    rows = _rows(text, file)
-    line, header = next(rows, (1, []))
-    columns = [cell.lower() for cell in header]
-    make = _form(columns, f"{file}:{line}")
+    sheet = Sheet(text, file)
+    lines = iter(sheet)
+    form = _form(next(lines, SheetLine(1, [], "")), sheet)
     layers: list[Layer] = []
-    lines: dict[str, int] = {}
+    names: dict[str, int] = {}
     faults: list[Fault] = []
-    for line, cells in rows:
-        where = f"{file}:{line}"
+    for line in lines:
+        where = f"{file}:{line.number}"
         if len(layers) >= MAX_LAYERS:
             raise InputError(f"a network must have at most {MAX_LAYERS} layers", where)
-        if len(cells) > len(columns):
-            faults.append(Fault(where, "", f"must have at most {len(columns)} cells, as the header, not {len(cells)}"))
         try:
-            layer = make(Row(dict(zip(columns, cells))))
-            if layer.name in lines:
-                raise InputError(f"the name of a layer must be its own; {layer.name!r} is on line {lines[layer.name]}")
-            lines[layer.name] = line
-            layers.append(layer)
+            layers.append(_numbered(form.layer(line), names))
         except InputError as error:
             faults.extend(Fault(where, fault.path, fault.message) for fault in error.faults)
         if len(faults) >= MAX_FAULTS:
@@ -79,79 +68,72 @@ def read_table(text: str, file: str, name: str) -> Workload:
         raise InputError(faults[:MAX_FAULTS])
     if not layers:
         raise InputError("must have a line for each layer below the header", file)
+    if form.comments:
+        values = {"lines": len(form.comments), "texts": list(dict.fromkeys(map(excerpt, form.comments)))[:_MOST]}
+        message = Message(
+            "import.comments", "text after the last comma of {lines:count line} is not read: {texts}", values
+        )
+        warnings.warn(f"{file}: {sentence(message)}", HwsimWarning, stacklevel=3)
     return Workload(name, layers, graph=False, source=file)
 
 
-def _rows(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines that are not blank, as stripped cells without the empty ones at the end, with the line they are on."""
-    reader = csv.reader(re.split(r"\r\n|\r|\n", text), strict=True, skipinitialspace=True)
+class _Form(Protocol):
+    """A form of tables: the layer of each line, and the texts of its lines that are no part of it."""
+
+    comments: list[str]
+
+    def layer(self, line: SheetLine) -> Layer:
+        """The layer of a line; raises InputError."""
+
+
+def _numbered(layer: Layer, names: dict[str, int]) -> Layer:
+    """The layer with a name of its own: of equal ones, the second is ``a_2``."""
+    name, number = layer.name, names.get(layer.name, 0) + 1
+    while number > 1 and (name := f"{layer.name}_{number}") in names:
+        number += 1
+    names[layer.name] = number
+    names.setdefault(name, 1)
+    return layer if name == layer.name else replace(layer, name=name)
+
+
+def _form(header: SheetLine, sheet: Sheet) -> _Form:
+    """The form that the header has; raises InputError for one of none."""
+    columns = [cell.lower() for cell in header.cells]
     try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            while stripped and not stripped[-1]:
-                stripped.pop()
-            if stripped and not stripped[0].startswith("#"):
-                yield reader.line_num, stripped
-    except csv.Error as error:
-        raise InputError(f"must be CSV: {error}", f"{file}:{reader.line_num}") from None
+        if Topology.named(columns):
+            return Topology(header, sheet.decimals)
+        if GemmTable.named(columns):
+            return GemmTable(header, sheet.decimals)
+        return _OwnTable(columns, sheet.decimals)
+    except InputError as error:
+        where = f"{sheet.file}:{header.number}"
+        raise InputError([Fault(where, fault.path, fault.message) for fault in error.faults]) from None
 
 
-def _form(columns: list[str], where: str) -> Callable[[Row], Layer]:
-    """Which form the header has; raises InputError for one of none."""
-    known: tuple[str, ...]
-    needed: tuple[str, ...]
-    if "ifmap height" in columns:
-        known, needed, make = (*SCALE_CONV, *SCALE_OPTIONS), SCALE_CONV, _scale_conv
-    elif {"m", "n", "k"} <= set(columns) and "c" not in columns:
-        if columns[0] in SCALE_GEMM:
-            raise InputError("the first column must be the layer's name, as in 'Layer, M, N, K,'", where)
-        columns[0] = "name"
-        known, needed, make = ("name", *SCALE_GEMM, "sparsity"), ("name", *SCALE_GEMM), _scale_gemm
-    else:
-        known, needed, make = own_columns(), ("name",), _own
-    faults = []
-    for index, column in enumerate(columns):
-        if column not in known:
-            near = nearest(column, known)
-            faults.append(Fault(where, "", f"column must be one of the known ones, not {excerpt(column)}{near}"))
-        elif column in columns[:index]:
-            faults.append(Fault(where, "", f"column {column!r} must be given once"))
-    faults.extend(Fault(where, "", f"column {column!r} must be given") for column in needed if column not in columns)
-    if faults:
-        raise InputError(faults[:MAX_FAULTS])
-    return make
+class _OwnTable:
+    """Our own columns, by name."""
 
+    def __init__(self, columns: list[str], decimals: str) -> None:
+        self.columns, self.decimals = columns, decimals
+        self.comments: list[str] = []
+        valid = own_columns()
+        faults = []
+        for index, column in enumerate(columns):
+            if column not in valid:
+                near = nearest(column, valid)
+                faults.append(Fault("", "", f"column must be one of the known ones, not {excerpt(column)}{near}"))
+            elif column in columns[:index]:
+                faults.append(Fault("", "", f"column {column!r} must be given once"))
+        if "name" not in columns:
+            faults.append(Fault("", "", "column 'name' must be given"))
+        if faults:
+            raise InputError(faults[:MAX_FAULTS])
 
-def _sparse(row: Row) -> TensorLike:
-    """SCALE-Sim's column of N:M sparsity, as the type of the weights."""
-    text = row.text("sparsity")
-    if not text:
-        return "int8"
-    match = _RATIO.match(text)
-    if not match or int(match[1]) > int(match[2]) or int(match[1]) < 1:
-        raise InputError(f"sparsity must be a ratio N:M of at most 1, such as 2:4, not {excerpt(text)}")
-    return "int8" if match[1] == match[2] else {"pattern": text}
-
-
-def _scale_conv(row: Row) -> Layer:
-    stride = row.integer("strides", 1)
-    return Conv2d(
-        row.text("layer name"),
-        c=row.integer("channels"),
-        h=row.integer("ifmap height"),
-        w=row.integer("ifmap width"),
-        k=row.integer("num filter"),
-        r=row.integer("filter height"),
-        s=row.integer("filter width"),
-        stride=(row.integer("stride height", stride), row.integer("stride width", stride)),
-        bias=False,
-        weight=_sparse(row),
-    )
-
-
-def _scale_gemm(row: Row) -> Layer:
-    m, n, k = (row.integer(column) for column in SCALE_GEMM)
-    return Gemm(row.text("name"), m=m, n=n, k=k, bias=False, weight=_sparse(row))
+    def layer(self, line: SheetLine) -> Layer:
+        """The layer of a line."""
+        if len(line.cells) > len(self.columns):
+            raise InputError(f"must have at most {len(self.columns)} cells, as the header, not {len(line.cells)}")
+        return _own(Row(dict(zip(self.columns, line.cells)), self.decimals))
 
 
 def _own(row: Row) -> Layer:

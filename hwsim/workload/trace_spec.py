@@ -243,7 +243,9 @@ class WorkloadSpec(Spec):
         None, pattern=r"^sha256:[0-9a-f]{64}$", description="of the model file that the layers are from"
     )
     missing: MissingSpec | None = Field(None, description="what of that file is in no layer")
-    base: Name | None = Field(None, description="another workload whose layers these are")
+    base: str | None = Field(
+        None, min_length=1, max_length=1000, description="another workload, by name or path, whose layers these are"
+    )
     graph: bool = Field(True, strict=True, description="false: layers are an unordered list without dataflow edges")
     input: list[int] | None = Field(None, min_length=1, max_length=8, description="its shape: [3, 224, 224]")
     dtype: Annotated[Dtypes, BeforeValidator(_dtypes, json_schema_input_type=str | Dtypes)] | None = None

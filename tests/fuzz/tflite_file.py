@@ -19,6 +19,42 @@ def _constant(*shape: int, dtype: str = "INT8") -> T:
     return T(shape, dtype, np.ones(shape, np.int32 if dtype == "INT32" else np.int8))
 
 
+def _sequence() -> bytes:
+    """Three sequences through an LSTM, a product with itself, a mean over time and SVDF, with a planned arena."""
+    own = [_constant(4, 5) for _ in range(4)] + [_constant(4, 4) for _ in range(4)]
+    tensors = [
+        T((3, 6, 5)), *own, *[_constant(4, dtype="INT32") for _ in range(4)], T((3, 4), variable=True),
+        T((3, 4), "INT16", variable=True), T((3, 6, 4)), T((3, 6, 6)), T((1,), "INT32", np.ones(1, np.int32), scale=None),
+        T((3, 6)), _constant(4, 6), _constant(4, 2), _constant(2, dtype="INT32"), T((3, 8), "INT16", variable=True),
+        T((3, 2)),
+    ]  # fmt: skip
+    lstm = [0, *range(1, 9), -1, -1, -1, *range(9, 13), -1, -1, 13, 14]
+    operators = [
+        Op("UNIDIRECTIONAL_SEQUENCE_LSTM", lstm, [15], "UnidirectionalSequenceLSTMOptions", {}),
+        Op("BATCH_MATMUL", [15, 15], [16], "BatchMatMulOptions", {"AdjY": True}),
+        Op("MEAN", [16, 17], [18], "ReducerOptions", {}),
+        Op("SVDF", [18, 19, 20, 21, 22], [23], "SVDFOptions", {"Rank": 2}),
+    ]
+    return build(tensors, operators, [0], [23], offsets=[0] + [-1] * 14 + [128] + [-1] * 8)
+
+
+def _blocks() -> bytes:
+    """An image in blocks, upsampled by a transposed convolution, then a block that a compiler made."""
+    corners = T((2, 2), "INT32", np.zeros((2, 2), np.int32), scale=None)
+    tensors = [
+        T((1, 8, 6, 3)), _constant(2, dtype="INT32"), corners, T((4, 4, 3, 3)), _constant(5, 3, 3, 3), T((4, 2, 1, 5)),
+        _constant(4, dtype="INT32"), _constant(7, 2, 2, 5), T((4, 4, 2, 7)), _constant(64), T((512,)), T((1, 10)),
+    ]  # fmt: skip
+    stride = {"Padding": 1, "StrideH": 2, "StrideW": 2}
+    operators = [
+        Op("SPACE_TO_BATCH_ND", [0, 1, 2], [3]),
+        conv([3, 4, -1], [5], "VALID"),
+        Op("TRANSPOSE_CONV", [6, 7, 5], [8], "TransposeConvOptions", stride),
+        Op("ethos-u", [9, 10, 8], [11]),
+    ]
+    return build(tensors, operators, [0], [11])
+
+
 @cache
 def _models() -> dict[str, tuple[bytes, tuple[int, ...]]]:
     """Files, and the places of their tables: bytes among many zeros."""
@@ -43,6 +79,8 @@ def _models() -> dict[str, tuple[bytes, tuple[int, ...]]]:
         "dense": build(
             [T((1, 31)), _constant(7, 31), _constant(7, dtype="INT32"), T((1, 7))], [fc([0, 1, 2], [3])], [0], [3]
         ),
+        "sequence": _sequence(),
+        "blocks": _blocks(),
     }
     return {
         name: (data, tuple(i for i in range(0, len(data) - 32, 16) if data[i : i + 32].count(0) > 10))

@@ -17,7 +17,7 @@ from hwsim.calibration.measure.runtime import Measurement, Tell, check_request, 
 from hwsim.fields import check
 from hwsim.files import csv_cell
 from hwsim.message import Message, sentence
-from hwsim.units import format_si
+from hwsim.units import format_count, format_si
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -250,41 +250,41 @@ def compare_measured(
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:
     """Print the rows, unmatched layers and nodes, errors by kind of layer, and totals."""
-    from rich.markup import escape
-    from rich.table import Table
+    from hwsim.report.terminal import Column, print_columns, print_folded
 
     def time(seconds: float) -> str:
         return format_si(seconds, "s")
 
     run = comparison.measurement
     title = f"{comparison.workload} on {comparison.machine}: predicted, and measured with {run.runtime}"
-    table = Table(
-        title=f"{title}, {run.threads} thread{'s' * (run.threads > 1)}, batch {run.batch}",
-        title_justify="left",
-    )
-    for name in ("layer", "ran as"):
-        table.add_column(name, overflow="fold")
-    for name in ("predicted", "measured", "median", "error"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("bound")
-    for row in comparison.rows:
-        table.add_row(
-            escape(" + ".join(row.layers)),
-            escape(" + ".join(row.kernels)),
-            time(row.predicted_s),
-            time(row.measured_s),
-            time(row.median_s),
-            f"{row.error:+.1%}",
-            row.bound,
-        )
     if comparison.rows:
-        console.print(table)
-        errors = Table("kind of layer", *(), title="error by kind", title_justify="left")
-        for name in ("rows", "mean error", "predicted", "measured"):
-            errors.add_column(name, justify="right")
-        for kind, (rows, error, predicted, measured) in comparison.by_kind().items():
-            errors.add_row(kind, str(rows), f"{error:.1%}", time(predicted), time(measured))
-        console.print(errors)
+        rows = comparison.rows
+        console.print(f"{title}, {format_count(run.threads, 'thread')}, batch {run.batch}", soft_wrap=True)
+        layer = Column("layer", [" + ".join(row.layers) for row in rows], least=12)
+        times = [
+            Column(name, [time(value) for value in values], True)
+            for name, values in (
+                ("predicted", [row.predicted_s for row in rows]),
+                ("measured", [row.measured_s for row in rows]),
+                ("median", [row.median_s for row in rows]),
+            )
+        ]
+        error = Column("error", [f"{row.error:+.1%}" for row in rows], True)
+        bound = Column("bound", [row.bound for row in rows])
+        ran = Column("ran as", [" + ".join(row.kernels) for row in rows], least=12)
+        print_folded(console, layer, [[*times, error], [bound], [ran]])
+        console.print()
+        kinds = comparison.by_kind()
+        print_columns(
+            console,
+            [
+                Column("kind of layer", list(kinds)),
+                Column("rows", [str(count) for count, *_ in kinds.values()], True),
+                Column("mean error", [f"{mean:.1%}" for _, mean, *_ in kinds.values()], True),
+                Column("predicted", [time(predicted) for *_, predicted, _ in kinds.values()], True),
+                Column("measured", [time(measured) for *_, measured in kinds.values()], True),
+            ],
+        )
     for what, names in (
         ("measured, but not predicted", comparison.only_measured),
         ("predicted, but not measured", comparison.only_predicted),

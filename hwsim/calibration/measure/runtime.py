@@ -353,6 +353,9 @@ class _Run:
         energy_j: float | None,
     ) -> Measurement:
         """What became of it, with how far the runs scatter."""
+        if len(times) < LEAST_RUNS:
+            template = "noise: only {runs} runs: the first ones read code and weights from memory"
+            self.notes.append(Message("noise.few", template, {"runs": len(times)}, "warning"))
         spread = float(np.median(times)) / min(times) - 1
         if spread > 0.1:
             template = "noise: the median run took {spread:.0%} longer than the fastest"

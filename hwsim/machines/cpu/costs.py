@@ -128,7 +128,8 @@ def _multiply(
     if patches:
         _around(work, model, share.part, cycles)
     elif work.conv and work.taps > 1:
-        cycles["patches"] += cost("patch") * work.b * work.m * work.taps * share.part
+        each = cost("patch") + (cost("group") if work.b > 1 else 0.0)
+        cycles["patches"] += each * work.b * work.m * work.taps * share.part
 
 
 def _around(work: Work, model: CoreModel, part: float, cycles: dict[str, float]) -> None:
@@ -136,6 +137,7 @@ def _around(work: Work, model: CoreModel, part: float, cycles: dict[str, float])
     if work.conv:
         patches = 0 if work.in_place else work.b * work.m
         each = model.cost("patch") * work.taps + model.cost("copy") * work.k
+        each += model.cost("group") * work.taps * (work.b > 1)
         cycles["patches"] += each * patches * part
         cycles["requantize"] += model.cost("requantize") * work.b * work.m * work.n * part
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.threads import pass_threads, shares_of
@@ -45,6 +45,8 @@ class Kernel:
 def kernel_of(layer: Layer, batch: int, model: CoreModel, threads: int) -> Kernel:
     """The kernel of a layer on at most `threads` threads."""
     work, x = work_of(layer, batch), layer.lower(batch)
+    if work is not None and work.depthwise and work.n > 1 and model.library.layout == "reorder":
+        work = replace(work, depthwise=False)  # several filters of a channel: a group like any other
     if isinstance(x, Stream):
         threads = pass_threads(layer, x, batch, model, threads)
     return Kernel(layer, batch, model, work, shares_of(work, model, threads))

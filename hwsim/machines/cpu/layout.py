@@ -125,7 +125,7 @@ def _keeps_blocks(layer: Layer, takes: Sequence[bool], lanes: int) -> bool:
             return False
         if g.groups == 1:
             return g.c < lanes or g.c % _FILTER_CHANNELS == 0
-        return g.depthwise or (g.channels % lanes == 0 and g.filters % lanes == 0)
+        return (g.depthwise and g.filters == 1) or (g.channels % lanes == 0 and g.filters % lanes == 0)
     if x.kind == "pool":
         return layer.input.shape[0] % lanes == 0
     if not takes or not all(takes):

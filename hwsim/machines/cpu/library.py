@@ -37,6 +37,7 @@ COSTS: dict[str, str] = {
     "function": "vector of a softmax, GELU or normalization",
     "reorder": "value that is moved to the library's layout or back",
     "patch": "pixel and tap that is copied or pointed to",
+    "group": "pixel, tap and group of an 8-bit convolution, whose groups are copied one by one, beside `patch`",
     "requantize": "output that is scaled in a pass of its own",
     "pack": "value of a right-hand matrix that is computed, not stored, and so packed as the product runs",
     "activate": "output of a convolution whose activation, other than relu, is a pass of its own",

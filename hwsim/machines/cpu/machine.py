@@ -38,7 +38,7 @@ _READ = {
     "l1": ("size", "load"),
     "l2": ("size", "bandwidth"),
     "l3": ("size", "core", "bandwidth", "latency", "kept", "cores"),
-    "dram": ("core", "bandwidth"),
+    "dram": ("core", "bandwidth", "latency"),
 }
 _THREADS, _USE = ("threads",), ("library", "format", "use", "part")
 

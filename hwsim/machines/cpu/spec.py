@@ -140,6 +140,8 @@ class CpuSpec(MachineSpec):
         ):
             if getattr(self.memories[name], needed) is None:  # type: ignore[index]
                 raise ValueError(f"memories.{name}.{needed} must be given")
+        if (kept := self.memories["l3"].kept) is not None and not kept:
+            raise ValueError("memories.l3.kept must be more than 0 s")
         for name, own in self.costs.items():
             if isinstance(own, dict) and name not in (formats := [*run_formats(), *SIGNS]):
                 raise ValueError(f"costs names {name!r}, which is no number format{nearest(name, formats)}")

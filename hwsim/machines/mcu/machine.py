@@ -79,7 +79,9 @@ class Mcu(Machine):
     no_nests: ClassVar[Message | None] = Message("nests.mcu", "kernels of microcontrollers have no loop nest")
     spec_class: ClassVar[type[McuSpec]] = McuSpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
-    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "depthwise convolutions", "matrix products"})
+    measured_layers: ClassVar[frozenset[str]] = frozenset(
+        {"convolutions", "depthwise convolutions", "grouped convolutions", "matrix products"}
+    )
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
         "latency": (
             Level(("scaled", "format"), "board", "boards scaled to one measured network"),

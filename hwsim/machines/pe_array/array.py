@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 from typing import Literal
 
@@ -81,6 +83,16 @@ class Array:
         if spec.flow.passes and (spec.mapper.objective == "dram" or spec.mapper.rules == "jssc17"):
             return "passes"
         return "study" if spec.mapper.rules == "isca16" else "search"
+
+    @cached_property
+    def _patterns(self) -> list[str]:
+        return [key for key in self.spec.mappings if not set("*?[").isdisjoint(key)]
+
+    def mapping_key(self, name: str) -> str | None:
+        """The key of the mapping by hand of a layer: its name, or else the first pattern that it matches."""
+        if name in self.spec.mappings:
+            return name
+        return next((key for key in self._patterns if fnmatchcase(name, key)), None)
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
         """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short.

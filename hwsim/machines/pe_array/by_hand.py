@@ -76,8 +76,9 @@ def halves(array: Array, text: str) -> str:
 
 
 def _refusal(array: Array, name: str, index: int | None, message: str) -> InputError:
-    where = array.document.where(("mappings", name, *(() if index is None else (index,))))
-    key = f"mappings.{name}"
+    entry = array.mapping_key(name) or name
+    where = array.document.where(("mappings", entry, *(() if index is None else (index,))))
+    key = f"mappings.{entry}" if entry == name else f"mappings.{entry}: {name}"
     line = "" if index is None else f"node {index + 1}: "
     return InputError([Fault(where, "" if key in where else key, line + message)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +61,9 @@ class PeArray(Machine):
     kind: ClassVar[str] = "pe_array"
     spec_class: ClassVar[type[PeArraySpec]] = PeArraySpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
-    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "matrix products", "layers without MACs"})
+    measured_layers: ClassVar[frozenset[str]] = frozenset(
+        {"convolutions", "grouped convolutions", "matrix products", "layers without MACs"}
+    )
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
         "latency": (Level(("machine",), "network", "this chip"),),
         "power": (
@@ -104,7 +107,7 @@ class PeArray(Machine):
 
     def planned_by_name(self, name: str) -> str | None:
         """The name, if a mapping is given by hand for it."""
-        return name if name in self.spec.mappings else None
+        return name if self.array.mapping_key(name) is not None else None
 
     def parts(self) -> dict[str, int]:
         """PEs, and bytes of each memory that has a size."""
@@ -192,15 +195,16 @@ class PeArray(Machine):
             if self.host is not None and self._hosted(layer):
                 return plan_on_host(self.array, self.host, layer, batch)
             return plan_post(self.array, layer, batch)
-        by_hand, planner = self.spec.mappings.get(layer.name), self.array.planner
+        key, planner = self.array.mapping_key(layer.name), self.array.planner
+        by_hand = None if key is None else self.spec.mappings[key]
         if isinstance(by_hand, list):
             return plan_by_hand(self.array, layer, batch, by_hand)
         if by_hand is not None and planner == "passes":
             return plan_row_stationary(self.array, layer, batch, by_hand)
         if by_hand is not None:
-            where = self.document.where(("mappings", layer.name))
+            where = self.document.where(("mappings", str(key)))
             message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.rules: jssc17"
-            raise InputError([Fault(where, f"mappings.{layer.name}", message)])
+            raise InputError([Fault(where, f"mappings.{key}", message)])
         return _PLANNERS[planner](self.array, layer, batch)
 
     def _experts(self, parts: tuple[Layer, ...]) -> list[LayerPlan]:
@@ -233,7 +237,8 @@ class PeArray(Machine):
         lost = [
             Message("pe_array.no_such_layer", "mappings.{name}: {workload} has no such layer{hint}",
                     {"name": name, "workload": plan.workload.name, "hint": nearest(name, layers)})
-            for name in self.spec.mappings if name not in layers and name not in plan.names
+            for name in self.spec.mappings
+            if name not in layers and name not in plan.names and not any(fnmatchcase(n, name) for n in plan.names)
         ]  # fmt: skip
         return (
             *precision_notes(self.spec.precision),

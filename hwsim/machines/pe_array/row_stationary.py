@@ -119,8 +119,8 @@ def plan_row_stationary(array: Array, layer: Layer, batch: int, by_hand: str | N
         try:
             chosen = parse_mapping(work, limits, by_hand)
         except ValueError as error:
-            where = array.document.where(("mappings", layer.name))
-            raise InputError([Fault(where, f"mappings.{layer.name}", str(error))]) from None
+            key = array.mapping_key(layer.name) or layer.name
+            raise InputError([Fault(array.document.where(("mappings", key)), f"mappings.{key}", str(error))]) from None
     return _Chip(array, layer, batch, work, chosen).plan()
 
 

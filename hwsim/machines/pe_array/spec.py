@@ -145,8 +145,8 @@ class PostSpec(Spec):
 class PeArraySpec(MachineSpec):
     """A PE array.
 
-    `mappings` gives layers their mapping by hand, by name: a loop nest, a line a node, or for the passes of a
-    row-stationary chip its parameters, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
+    `mappings` gives layers their mapping by hand, by name or pattern: a loop nest, a line a node, or for the passes of
+    a row-stationary chip its parameters, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
 
     `precision` is the number format that all layers run in; ``workload``: each in that of its tensors.
 

@@ -65,6 +65,10 @@ def _fates() -> Iterable[Fate]:
         (f"{MS}Attention",),
     )  # fmt: skip
     yield Fate(
+        "tokens x chosen experts x matrices x hidden x intermediate", "GEMMs of the experts that the tokens use",
+        (f"{MS}MoE", f"{MS}QMoE"),
+    )  # fmt: skip
+    yield Fate(
         "no MACs; a row of the table for each id", "bytes of those rows", ("Gather", f"{MS}GatherBlockQuantized")
     )
     yield Fate(

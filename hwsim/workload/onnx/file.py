@@ -143,7 +143,7 @@ class _Reader:
             if dim.HasField("dim_value"):
                 sizes.append(dim.dim_value if dim.dim_value > 0 else None)  # exporters write -1 and 0 for open sizes
             else:
-                sizes.append(text(dim.dim_param) or None)
+                sizes.append(text(dim.dim_param).strip("?") or None)
         return ValueInfo(value.name, dtype, tuple(sizes))
 
     def operator(self, index: int, node: Any) -> Operator:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hwsim.workload.layer import Shape
-from hwsim.workload.onnx.canonical import Op, Pair, Step
+from hwsim.workload.onnx.canonical import MS, Op, Pair, Step
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.graph import Graph
 
@@ -20,7 +20,7 @@ __all__ = ["FREE", "INTEGER", "STORED", "UNARY", "WEIGHTED", "lower"]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: Operators that read stored matrices.
-STORED = (*WEIGHTED, "LSTM", "GRU", "RNN")
+STORED = (*WEIGHTED, "LSTM", "GRU", "RNN", "Einsum", "DeformConv", f"{MS}FusedMatMul", f"{MS}Attention")
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum")
 #: Operators whose output can alias their input under another shape.
 FREE = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout")

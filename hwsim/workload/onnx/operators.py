@@ -32,6 +32,7 @@ from hwsim.workload.onnx.composites import embed_norm, skip_group_norm, skip_nor
 from hwsim.workload.onnx.control_flow import BRANCH
 from hwsim.workload.onnx.converter import Converter, Maker, Values, snake
 from hwsim.workload.onnx.einsum import einsum
+from hwsim.workload.onnx.experts import mixture
 from hwsim.workload.onnx.lowering import FREE, UNARY, activation
 from hwsim.workload.onnx.own_rules import packs
 from hwsim.workload.onnx.products import few_bits, gemm, product
@@ -253,6 +254,7 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     f"{MS}DecoderMaskedMultiHeadAttention": ("computed", masked_multi_head),
     f"{MS}GroupQueryAttention": ("computed", group_query),
     f"{MS}Attention": ("computed", own_attention),
+    **_each((f"{MS}MoE", f"{MS}QMoE"), mixture),
     "RotaryEmbedding": ("computed", rotary),
     f"{MS}EmbedLayerNormalization": ("computed", embed_norm),
     **_each((f"{MS}GroupNorm", f"{MS}SkipGroupNorm"), skip_group_norm),

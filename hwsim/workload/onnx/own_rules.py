@@ -166,6 +166,8 @@ RULES: Mapping[str, Rule] = {
     f"{MS}SkipSimplifiedLayerNormalization": _skip_norm,
     f"{MS}GroupNorm": _skip_group_norm,
     f"{MS}SkipGroupNorm": _skip_group_norm,
+    f"{MS}MoE": lambda op, shapes: ((shapes[0], ""),),
+    f"{MS}QMoE": lambda op, shapes: ((shapes[0], ""),),
     f"{MS}BiasAdd": lambda op, shapes: ((shapes[0], ""),),
     f"{MS}GatherBlockQuantized": _rows_of_blocks,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hwsim.errors import InputError, excerpt
 from hwsim.workload.builder import UnmodeledError
@@ -17,9 +18,12 @@ __all__ = ["any_convolution", "any_pool", "any_transposed_convolution", "deforma
 
 
 def any_convolution(c: Converter, op: Op, name: str) -> Layer | None:
-    """A convolution, by the axes of its window and by who gives its weights."""
+    """A convolution, by the axes of its window and by who gives its weights and its bias."""
     if op.input(1) not in c.constants:
         _computed(c, op, name)
+        return None
+    if op.input(2) in c.producers and op.input(2) not in c.constants:
+        _computed_bias(c, op, name)
         return None
     if len(c.input_tensor(op, 1).shape or ()) == 5:
         return _volume(c, op, name)
@@ -27,8 +31,10 @@ def any_convolution(c: Converter, op: Op, name: str) -> Layer | None:
 
 
 def any_transposed_convolution(c: Converter, op: Op, name: str) -> None:
-    """A transposed convolution of images, or of volumes."""
-    if len(c.input_tensor(op, 1).shape or ()) == 5 and op.input(1) in c.constants:
+    """A transposed convolution of images or of volumes, with stored or computed weights."""
+    if op.input(1) not in c.constants:
+        _transposed_by_activations(c, op, name)
+    elif len(c.input_tensor(op, 1).shape or ()) == 5:
         _transposed_volume(c, op, name)
     else:
         transposed_convolution(c, op, name)
@@ -145,6 +151,44 @@ def _computed(c: Converter, op: Op, name: str) -> None:
             input=c.spec(out), output=c.spec(out),
         )  # fmt: skip
         c.row(last, [sums, *bias], out.name)
+
+
+def _computed_bias(c: Converter, op: Op, name: str) -> None:
+    """A convolution with stored weights, and the sum with a bias that another operator gives."""
+    out, bias = c.output(op), c.input_tensor(op, 2)
+    shape, spec = c.shape(out), c.spec(out)
+    sums = c.between(op, "sums", shape)
+    plain = replace(op, inputs=op.inputs[:2], outputs=[sums], steps=[], activation="none")
+    layer = any_convolution(c, plain, name)
+    if layer is not None:
+        c.row(layer, [op.inputs[0]], sums)
+    shape = (bias.elements, math.prod(shape) // max(bias.elements, 1))
+    addition = Elementwise(c.unique(f"{name}_bias"), shape=shape, activation=op.activation, input=spec, output=spec)
+    c.row(addition, [sums, bias.name], out.name)
+
+
+def _transposed_by_activations(c: Converter, op: Op, name: str) -> None:
+    """A transposed convolution whose weights another operator gives: a product for each group, and a sum in place."""
+    source, weights, out = c.input_tensor(op, 0), c.input_tensor(op, 1), c.output(op)
+    (channels, per_group, *taps), shape = weights.shape or (), source.shape or ()
+    groups = int(op.options.get("group", 1))
+    if groups < 1 or channels != shape[1] or channels % groups:
+        raise InputError(f"weights must be of the {shape[1:2]} input channels in {groups} groups, not of {channels}")
+    product = BatchedMatmul(
+        name, b=groups, m=per_group * math.prod(taps), n=source.elements // channels, k=channels // groups,
+        input=c.operand_spec(op, weights), weight=c.operand_spec(op, source), output=c.spec(out),
+    )  # fmt: skip
+    columns, to, spec = c.between(op, "columns", product.output.shape), c.shape(out), c.spec(out)
+    c.row(product, [weights.name, source.name], columns)
+    fold = DataMovement(
+        c.unique(f"{name}_fold"), type="resize", shape=product.output.shape, to=to, input=spec, output=spec
+    )
+    after = bool(op.input(2)) or op.activation != "none"
+    sums = c.between(op, "folded", to) if after else out.name
+    c.row(fold, [columns], sums)
+    if after:
+        last = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
+        c.row(last, [sums], out.name)
 
 
 def deformable_convolution(c: Converter, op: Op, name: str) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hwsim.errors import Fault, InputError
-from hwsim.message import Message
+from hwsim.message import Message, sentence
 from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
@@ -93,7 +93,10 @@ def read_model(path: str | Path, name: str = "", *, shape: Mapping[str, int | Se
         converter.warnings[:0] = [] if shape else open_sizes(file)
         workload = converter.workload(name or path.stem)
     except InputError as error:
-        raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
+        faults = [Fault(str(path), fault.path, fault.message) for fault in error.faults]
+        if not shape:
+            faults += [Fault(str(path), "", sentence(note)) for note in open_sizes(file)]
+        raise InputError(faults) from None
     return Model(
         name=workload.name,
         path=str(path),
@@ -106,5 +109,5 @@ def read_model(path: str | Path, name: str = "", *, shape: Mapping[str, int | Se
         workload=workload,
         layers=converter.layers,
         warnings=converter.facts(),
-        requests=converter.requests(),
+        requests=converter.requests,
     )

@@ -16,8 +16,10 @@ from hwsim.message import Message
 from hwsim.workload.layer import Shape
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
 
-__all__ = ["one_input"]
+__all__ = ["SHAPE_OPERATORS", "one_input"]
 
+#: Operators that read no values, but a shape.
+SHAPE_OPERATORS = ("SHAPE", "RANK")
 #: Constants of more bytes are not searched for differences along the batch.
 MAX_BYTES = 2**22
 
@@ -63,7 +65,8 @@ class _Walk:
     def run(self) -> str | None:
         """Follow the batch through all operators; returns why it is none, or None."""
         for op in self.file.operators:
-            if not any(index in self.places for index in op.inputs):
+            is_constant = op.outputs and all(index in self.constants for index in op.outputs)
+            if is_constant or not any(index in self.places for index in op.inputs):
                 continue
             try:
                 if op.code not in RULES or op.custom:

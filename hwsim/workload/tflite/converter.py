@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,9 +20,10 @@ from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.arena_requests import arena_requests
-from hwsim.workload.tflite.batch_axis import one_input
+from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS, one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.subgraphs import inlined
 
 __all__ = ["Converter", "Maker", "Values"]
 
@@ -57,7 +59,10 @@ class Converter(Builder[int]):
 
     def __init__(self, file: TfliteFile, makers: Mapping[str, Maker]) -> None:
         super().__init__(file.inputs)
-        self.file, self.whole, self.makers = file, file, makers
+        self.whole, self.makers = file, makers
+        file, notes = inlined(file)
+        self.file = file
+        self.warnings.extend(notes)
         self.tensors = list(file.tensors)
         self.layers: dict[int, str] = {}
         written = {index for op in file.operators for index in op.outputs} | set(file.inputs)
@@ -65,10 +70,13 @@ class Converter(Builder[int]):
             t.index: t for t in file.tensors if t.data is not None or t.variable or t.index not in written
         }
         self.shapes: dict[str, Shape] = {}
+        self.formats: dict[str, TensorSpec] = {}
+        self.weight_specs: dict[int, TensorSpec] = {}
         read = {index for op in file.operators for index in op.inputs}
         self.used = read | set(file.outputs)
         self._fold()
         self.file, notes = one_input(file, self.constants)
+        self.batched = self.file is not file
         self.warnings.extend(notes)
         self.tensors = list(self.file.tensors)
         self.shared = self._shared()
@@ -82,14 +90,12 @@ class Converter(Builder[int]):
             self.dead = dead_channels(self.file, self.constants)
             for op in self.file.operators:
                 self._operator(op)
-        if self.file.subgraphs > 1:
-            template = "the first of {subgraphs} subgraphs is read; the others are not counted"
-            self.warn("subgraphs", template, subgraphs=self.file.subgraphs)
         source = f"{name}.tflite, {self.file.bytes} bytes"
         shapes = [self.shape(self.tensors[index]) for index in self.file.inputs]
-        requests = self.requests() if self.file is self.whole else None
+        requests = self.requests if not self.batched else None
         return self.network(name, shapes, source=source, digest=self.file.digest, requests=requests)
 
+    @cached_property
     def requests(self) -> ArenaRequests:
         """What the file asks of the arena of TensorFlow Lite Micro."""
         by_name = {node.layer.name: node.layer for node in self.nodes}
@@ -98,16 +104,23 @@ class Converter(Builder[int]):
         )
 
     def _fold(self) -> None:
-        """Fold operators on constants: TFLite runs them once, when the model is loaded."""
+        """Fold operators on constants: TFLite runs them once, when the model is loaded.
+
+        Shapes are constants too, with what is computed of them.
+        """
+        of_shapes: set[int] = set()
         for op in self.file.operators:
-            if any(index >= 0 and index not in self.constants for index in op.inputs):
+            is_shape = op.code in SHAPE_OPERATORS and not op.custom
+            if not is_shape and any(index >= 0 and index not in self.constants for index in op.inputs):
                 continue
             for place, index in enumerate(op.outputs):
                 tensor = self.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
                 self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
-            if op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
+            if is_shape or of_shapes & {*op.inputs}:
+                of_shapes.update(op.outputs)
+            elif op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
                 self._left_out(op, "constant", "reads constants alone")
 
     def _shared(self) -> dict[int, str]:
@@ -125,7 +138,7 @@ class Converter(Builder[int]):
 
     def _operator(self, op: Operator) -> None:
         operands = self.operands(op)
-        if not operands:
+        if not operands or (op.outputs and all(index in self.constants for index in op.outputs)):
             return
         if not op.outputs:
             self._left_out(op, "no_output", "writes no tensor")
@@ -157,7 +170,7 @@ class Converter(Builder[int]):
             shape = self.shapes.get(producer)
             if shape is not None and place < len(layer.operands) and not layer.accepts(shape, place):
                 inputs = self._view(layer, inputs, place)
-        self.shapes[layer.name] = layer.output.shape
+        self.shapes[layer.name], self.formats[layer.name] = layer.output.shape, layer.output.spec
         return self.put(layer, inputs, *tensors)
 
     def _view(self, layer: Layer, inputs: Sequence[str], place: int) -> Sequence[str]:
@@ -170,7 +183,7 @@ class Converter(Builder[int]):
         if producer == INPUT:
             spec = self.spec(self.tensors[self.file.inputs[0]])
         else:
-            spec = next(node.layer.output.spec for node in self.nodes if node.layer.name == producer)
+            spec = self.formats[producer]
         self.put(DataMovement(name, shape=shape, to=to, input=spec, output=spec), (producer,))
         return [*inputs[:place], name, *inputs[place + 1 :]]
 
@@ -202,36 +215,37 @@ class Converter(Builder[int]):
             [(tensor.elements, self.spec(tensor)) for tensor in constants],
         )
 
-    def each_image(self, make: Maker, op: Operator, name: str) -> Layer | None:
-        """The layer of an operator on images; of several images that are no batch, a row each, of one stored array."""
-        source, out = self.input_tensor(op, 0), self.tensors[op.outputs[0]]
+    def each_image(self, make: Maker, op: Operator, name: str, at: int = 0) -> Layer | None:
+        """The rows of an operator on images: of several that are no batch, those of each, of one stored array."""
+        source, out = self.input_tensor(op, at), self.tensors[op.outputs[0]]
         count = source.shape[0] if len(source.shape) == len(out.shape) == 4 else 1
-        if count == 1 or out.shape[0] != count:
+        if count == 1 or out.shape[0] != count or source.index in self.constants:
             return make(self, op, name)
         if count > _MOST_IMAGES:
             raise UnmodeledError(f"it reads {count} images that are no batch")
         weights = self.constant(op, 1)
         if weights is not None:
             self.shared.setdefault(weights.buffer, f"{weights.name[:_LONGEST] or 'array'} {weights.buffer}")
-        producer, whole = self.producers[source.index], self.shape(source)
+        producer, whole, spec = self.producers[source.index], self.shape(source), self.spec(source)
         for tensor in (source, out):
             self.tensors[tensor.index] = replace(tensor, shape=(1, *tensor.shape[1:]))
+        to, rows = self.shape(self.tensors[source.index]), []
         try:
-            layer = make(self, op, f"{name}_0")
-            assert layer is not None
-            spec, rows = layer.input.spec, []
             for place in range(count):
-                to = layer.operands[0]
-                cut = DataMovement(f"{name}_{place}_image", type="slice", shape=whole, to=to, input=spec, output=spec)
-                self.row(cut, [producer])
-                rows.append(self.row(layer.named(f"{name}_{place}"), [cut.name]))
+                part = f"{name}_{place}"
+                cut = DataMovement(f"{part}_image", type="slice", shape=whole, to=to, input=spec, output=spec)
+                self.producers[source.index] = self.row(cut, [producer])
+                layer = make(self, op, part)
+                if layer is not None:
+                    self.row(layer, [cut.name], out.index)
+                rows.append(self.producers[out.index])
         finally:
             self.tensors[source.index], self.tensors[out.index] = source, out
-        self._joined(name, layer.output.shape, rows, op.outputs[0], layer.output.spec)
+            self.producers[source.index] = producer
+        shape, spec = self.shapes[rows[0]], self.formats[rows[0]]
+        parts = (1,) * count
+        self.row(Concat(name, before=(), parts=parts, rest=shape, input=spec, output=spec), rows, out.index)
         return None
-
-    def _joined(self, name: str, shape: Shape, rows: Sequence[str], tensor: int, spec: TensorSpec) -> None:
-        self.row(Concat(name, before=(), parts=(1,) * len(rows), rest=shape, input=spec, output=spec), rows, tensor)
 
     # Queries of the makers about an operator's tensors.
 
@@ -311,6 +325,11 @@ class Converter(Builder[int]):
 
     def weight_spec(self, weights: Tensor) -> TensorSpec:
         """The number format, the density and the stored array of weights."""
+        if weights.index not in self.weight_specs:
+            self.weight_specs[weights.index] = self._weight_spec(weights)
+        return self.weight_specs[weights.index]
+
+    def _weight_spec(self, weights: Tensor) -> TensorSpec:
         spec = self.spec(weights)
         if weights.data is None or not weights.elements:
             return spec

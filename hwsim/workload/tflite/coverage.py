@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hwsim.workload.tflite.arena_requests import SCRATCH
+from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
 from hwsim.workload.tflite.recurrent import RECURRENT
+from hwsim.workload.tflite.subgraphs import CONTROL
 
 __all__ = ["Fate", "operator_fates", "scratch_operators"]
 
@@ -50,6 +52,8 @@ def _fates() -> Iterable[Fate]:
     yield Fate("no MACs; an operation a value", _STREAM, tuple(ACTIVATIONS))
     yield Fate("no MACs; five operations a value", _STREAM, ("SOFTMAX", "LOG_SOFTMAX", *_of("NORMALIZATION")))
     yield Fate("no MACs", _MOVED, (*MOVES, "CONCATENATION", "PACK"))
+    yield Fate("of the branch with more MACs, of one trip of a loop, with a warning", "the operators inside", CONTROL)
+    yield Fate("none: a constant, with what is computed of it", "no layer", SHAPE_OPERATORS)
 
 
 def _of(ending: str) -> tuple[str, ...]:
@@ -60,8 +64,10 @@ def operator_fates(names: Iterable[str]) -> list[Fate]:
     """The operators of TFLite by how they are counted and priced; last, those of `names` without a model."""
     fates = [Fate(fate.counted, fate.priced, tuple(sorted(fate.operators))) for fate in _fates()]
     modeled = [name for fate in fates for name in fate.operators]
-    if sorted(modeled) != sorted(MAKERS):
-        raise AssertionError(f"each operator must be in one row: {sorted({*modeled} ^ {*MAKERS})}")
+    if sorted(modeled) != sorted((*MAKERS, *SHAPE_OPERATORS, *CONTROL)):
+        raise AssertionError(
+            f"each operator must be in one row: {sorted({*modeled} ^ {*MAKERS, *SHAPE_OPERATORS, *CONTROL})}"
+        )
     others = {name if not name.startswith("STABLEHLO_") else "STABLEHLO_..." for name in names}
     unknown = tuple(sorted(others - set(modeled) - {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}))
     return [*fates, Fate("no MACs; stored constants as weights", "bytes read and written, and a warning", unknown)]

@@ -18,7 +18,7 @@ from hwsim.errors import InputError
 from hwsim.files import read_bytes
 from hwsim.workload.number_format import type_bits
 
-__all__ = ["Budget", "Operator", "Quantization", "Tensor", "TfliteFile", "read_tables"]
+__all__ = ["Budget", "Graph", "Operator", "Quantization", "Tensor", "TfliteFile", "read_tables"]
 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_TENSORS = 100_000
@@ -63,6 +63,9 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), _REDUCER),
     "SVDF": ("SVDFOptions", (*_FUSED, "Rank")),
+    "IF": ("IfOptions", ("ThenSubgraphIndex", "ElseSubgraphIndex")),
+    "WHILE": ("WhileOptions", ("CondSubgraphIndex", "BodySubgraphIndex")),
+    "CALL_ONCE": ("CallOnceOptions", ("InitSubgraphIndex",)),
     "RNN": ("RNNOptions", _FUSED),
     "UNIDIRECTIONAL_SEQUENCE_RNN": _SEQUENCE,
     "BIDIRECTIONAL_SEQUENCE_RNN": ("BidirectionalSequenceRNNOptions", (*_FUSED, "TimeMajor", "MergeOutputs")),
@@ -163,8 +166,18 @@ class Operator:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """A subgraph: its tensors, its operators in execution order, and indices of its inputs and outputs."""
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class TfliteFile:
-    """The first subgraph of a file, and the number of subgraphs.
+    """The first subgraph of a file, the number of subgraphs, and the `others`.
 
     `offsets` has the place of each tensor in the arena where the file plans it itself (-1: it leaves it open).
     `held` are the tensors that operators read and nothing writes: memory of a custom operator, as Vela's scratch.
@@ -182,6 +195,7 @@ class TfliteFile:
     budget: Budget
     offsets: tuple[int, ...] = ()
     held: frozenset[int] = frozenset()
+    others: tuple[Graph, ...] = ()
 
 
 def read_tables(path: Path) -> TfliteFile:
@@ -229,15 +243,14 @@ class _Reader:
         subgraphs = self.count("subgraphs", model.SubgraphsLength(), MAX_OPERATORS)
         if not subgraphs:
             raise InputError("must have a subgraph")
-        graph = model.Subgraphs(0)
         self.buffers: dict[int, NDArray[np.uint8] | None] = {}
-        tensors = self.count("tensors", graph.TensorsLength(), MAX_TENSORS)
-        operators = self.count("operators", graph.OperatorsLength(), MAX_OPERATORS)
-        self.tensors = tuple(self.tensor(i, graph.Tensors(i)) for i in range(tensors))
         self.operator_codes: dict[int, tuple[str, int, bool]] = {}
-        self.operators = tuple(self.operator(i, graph.Operators(i)) for i in range(operators))
-        self.inputs = self.references(graph, "Inputs", "the subgraph", False)
-        self.outputs = self.references(graph, "Outputs", "the subgraph", False)
+        self.counts = [0, 0]
+        others = []
+        for index in range(1, subgraphs):
+            others.append(self.graph(model.Subgraphs(index)))
+            self.check_order()
+        self.graph(model.Subgraphs(0))
         offsets = self.offsets()
         held = self.check_order()
         description = model.Description()
@@ -246,7 +259,20 @@ class _Reader:
         return TfliteFile(
             self.path, digest, len(self.raw), _text(description), subgraphs,
             self.tensors, self.operators, self.inputs, self.outputs, self.budget, offsets, held,
+            tuple(others),
         )  # fmt: skip
+
+    def graph(self, graph: Any) -> Graph:
+        """Read one subgraph; the last that was read is that of the reader."""
+        self.counts[0] += graph.TensorsLength()
+        self.counts[1] += graph.OperatorsLength()
+        self.count("tensors", self.counts[0], MAX_TENSORS)
+        self.count("operators", self.counts[1], MAX_OPERATORS)
+        self.tensors = tuple(self.tensor(i, graph.Tensors(i)) for i in range(graph.TensorsLength()))
+        self.operators = tuple(self.operator(i, graph.Operators(i)) for i in range(graph.OperatorsLength()))
+        self.inputs = self.references(graph, "Inputs", "the subgraph", False)
+        self.outputs = self.references(graph, "Outputs", "the subgraph", False)
+        return Graph(self.tensors, self.operators, self.inputs, self.outputs)
 
     def offsets(self) -> tuple[int, ...]:
         """The plan of the arena that a compiler left in the file's metadata: version, subgraph, count, offsets."""

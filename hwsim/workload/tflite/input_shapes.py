@@ -10,6 +10,7 @@ from typing import TypeAlias
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
+from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.file import Operator, TfliteFile
 
 __all__ = ["open_sizes", "resized"]
@@ -70,7 +71,7 @@ class _Shapes:
 
     def run(self) -> TfliteFile:
         for op in self.file.operators:
-            if not any(index in self.shapes for index in op.inputs):
+            if op.code in SHAPE_OPERATORS or not any(index in self.shapes for index in op.inputs):
                 continue
             try:
                 outputs = RULES.get(op.code, _keeps)(self, op)
@@ -185,6 +186,11 @@ def _reshape(s: _Shapes, op: Operator) -> list[Shape]:
         rest = -math.prod(to)
         if total % rest == 0:
             return [tuple(total // rest if size == -1 else size for size in to)]
+    spare = [axis for axis, size in enumerate(s.file.tensors[op.outputs[0]].signature) if size < 0]
+    if len(spare) == 2 and not spare[0] and new:
+        out, spare = (new[0], *out[1:]), spare[1:]
+    if len(spare) == 1 and total % (rest := math.prod(out[: spare[0]] + out[spare[0] + 1 :])) == 0:
+        return [(*out[: spare[0]], total // rest, *out[spare[0] + 1 :])]
     changed = [(before, after) for before, after in zip(old, new) if before != after]
     result = list(out)
     for before, after in changed:
@@ -260,10 +266,25 @@ def _gather(s: _Shapes, op: Operator) -> list[Shape]:
 
 
 def _squeeze(s: _Shapes, op: Operator) -> list[Shape]:
-    """Axes of size 1 come or go; the others keep their order."""
-    sizes = iter([size for size, old in zip(s.new(op.inputs[0]), s.old(op.inputs[0])) if old != 1 or size != 1])
-    out = tuple(1 if size == 1 else next(sizes) for size in s.old(op.outputs[0]))
-    return [out] if math.prod(out) == math.prod(s.new(op.inputs[0])) else _reshape(s, op)
+    """Axes of size 1 go; the others, open or of one size before and after, keep their order."""
+    source, out = (s.file.tensors[index] for index in (op.inputs[0], op.outputs[0]))
+    new, left, kept = s.new(source.index), [*(out.signature or out.shape)], []
+    for size, old, now in zip(source.signature or source.shape, source.shape, new):
+        if left and left[0] == size:
+            left.pop(0)
+            kept.append(now)
+        elif (old, now) != (1, 1):
+            raise ValueError
+    if left:
+        raise ValueError
+    return [tuple(kept)]
+
+
+def _expand(s: _Shapes, op: Operator) -> list[Shape]:
+    """A new axis of size 1."""
+    source, (axis, *_) = s.new(op.inputs[0]), s.values(op.inputs[1])
+    axis %= len(source) + 1
+    return [(*source[:axis], 1, *source[axis:])]
 
 
 def _sequence(s: _Shapes, op: Operator) -> list[Shape]:
@@ -304,7 +325,8 @@ RULES: dict[str, Rule] = {
     "FULLY_CONNECTED": _dense,
     "BATCH_MATMUL": _product,
     "RESHAPE": _reshape,
-    **_each(_squeeze, "SQUEEZE", "EXPAND_DIMS"),
+    "SQUEEZE": _squeeze,
+    "EXPAND_DIMS": _expand,
     "TRANSPOSE": _transpose,
     **_each(_pad, "PAD", "PADV2", "MIRROR_PAD"),
     **_each(

@@ -165,8 +165,8 @@ def _each(names: Iterable[str], make: Maker) -> dict[str, Maker]:
     return dict.fromkeys(names, make)
 
 
-def _on_images(make: Maker) -> Maker:
-    return lambda c, op, name: c.each_image(make, op, name)
+def _on_images(make: Maker, at: int = 0) -> Maker:
+    return lambda c, op, name: c.each_image(make, op, name, at)
 
 
 #: The maker of each operator that has a model.
@@ -174,7 +174,8 @@ MAKERS: dict[str, Maker] = {
     "CONV_2D": _on_images(convolution),
     "DEPTHWISE_CONV_2D": _on_images(depthwise_convolution),
     "CONV_3D": volume_convolution,
-    **_each(("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"), transposed_convolution),
+    "TRANSPOSE_CONV": _on_images(transposed_convolution, 2),
+    "CONV_3D_TRANSPOSE": transposed_convolution,
     "FULLY_CONNECTED": fully_connected,
     "BATCH_MATMUL": product,
     "SVDF": svdf,

@@ -71,7 +71,7 @@ def recurrent(c: Converter, op: Operator, name: str) -> None:
         for place, direction in enumerate(("forward", "backward"))
     ]
     if merged:
-        sizes = [next(node.layer.output.shape for node in c.nodes if node.layer.name == row) for row in rows]
+        sizes = [c.shapes[row] for row in rows]
         spec = c.spec(c.tensors[op.outputs[0]])
         parts = tuple(shape[-1] for shape in sizes)
         join = Concat(name, before=sizes[0][:-1], parts=parts, input=spec, output=spec)
