@@ -172,6 +172,16 @@ def test_groups_are_the_smallest_that_belong_together() -> None:
     ]  # fmt: skip
 
 
+def test_the_layers_of_one_operator_belong_to_the_node_that_ran_it() -> None:
+    """Attention with its projection inside, as the rows that a machine plans."""
+    rows = ["attn_qkv", "attn_query", "attn.scores", "attn.softmax", "attn.context", "out"]
+    together = [("attn", "attn_qkv", "attn_query", "attn"), ("attn", "attn.scores", "attn.softmax", "attn.context")]
+    covering = {name: frozenset({name}) for name in ("attn", "out")}
+    assert groups(rows, ["attn", "out"], covering, {"attn": "attn", "out": "out"}, together=together) == [
+        Group(tuple(rows[:-1]), ("attn",)), Group(("out",), ("out",)),
+    ]  # fmt: skip
+
+
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))
 def test_groups_keep_every_layer_and_node_once(pairs: list[tuple[int, int]]) -> None:
     covering: dict[str, frozenset[str]] = {}

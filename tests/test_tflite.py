@@ -426,6 +426,9 @@ def test_svdf_filters_features_and_time(tmp_path, rank):
     assert net["svdf_0_time"].output.shape == (units, 1, 1)
     assert net["svdf_0_time"].activation == "relu"
     assert model.requests.variable_bytes == 2 * 66
+    report = hwsim.simulate(hwsim.load_machine("nucleo_l4r5zi"), net)
+    assert dict(report.memories[0].parts)["variables"] == 2 * 66
+    assert dict(report.memories[1].parts)["weights"] == 6 * 13 + 2 * 6 * 11 + 4 * units
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,18 @@ def _blocks() -> bytes:
     return build(tensors, operators, [0], [11])
 
 
+def _branches() -> bytes:
+    """A condition and a loop over dense layers."""
+    flag = T((1,), "BOOL", np.ones(1, np.bool_), scale=None)
+    body = [T((1, 9)), _constant(9, 9), T((1, 9))], [fc([0, 1, -1], [2])], [0], [2]
+    condition = [T((1, 9)), flag], [], [0], [1]
+    operators = [
+        Op("IF", [1, 0], [2], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 1}),
+        Op("WHILE", [2], [3], "WhileOptions", {"CondSubgraphIndex": 2, "BodySubgraphIndex": 1}),
+    ]
+    return build([T((1, 9)), flag, T((1, 9)), T((1, 9))], operators, [0], [3], others=[body, condition])
+
+
 @cache
 def _models() -> dict[str, tuple[bytes, tuple[int, ...]]]:
     """Files, and the places of their tables: bytes among many zeros."""
@@ -81,6 +93,7 @@ def _models() -> dict[str, tuple[bytes, tuple[int, ...]]]:
         ),
         "sequence": _sequence(),
         "blocks": _blocks(),
+        "branches": _branches(),
     }
     return {
         name: (data, tuple(i for i in range(0, len(data) - 32, 16) if data[i : i + 32].count(0) > 10))

@@ -158,9 +158,16 @@ KINDS = (
 
 
 def comparison_of(
-    report: Report, measurement: Measurement, layer_of: Mapping[str, str], notes: Iterable[Message] = ()
+    report: Report,
+    measurement: Measurement,
+    layer_of: Mapping[str, str],
+    notes: Iterable[Message] = (),
+    together: Iterable[Sequence[str]] = (),
 ) -> MeasuredComparison:
-    """Compare a prediction with a measurement of the same model; `layer_of` maps each file's node to its layer."""
+    """Compare a prediction with a measurement of the same model.
+
+    `layer_of` maps each file's node to its layer; `together` are names of layers that one node became.
+    """
     layers = {layer.name: layer for layer in report.workload}
     results: dict[str, LayerResult] = {result.name: result for result in report.results}
     times = {node.name: node for node in measurement.nodes}
@@ -168,7 +175,7 @@ def comparison_of(
     rows, only_predicted, only_measured = [], [], []
     # Where no node was timed, no layer is missing.
     parts = parts_of(measurement.original, layer_of)
-    for group in groups(layers, times, covering, layer_of, parts) if measurement.nodes else ():
+    for group in groups(layers, times, covering, layer_of, parts, together) if measurement.nodes else ():
         if not group.nodes:
             only_predicted += [(name, results[name].latency_s) for name in group.layers]
         elif not group.layers:
@@ -245,7 +252,9 @@ def compare_measured(
     layer_of = {
         run.original[place].name: name for place, name in source_model.layers.items() if place < len(run.original)
     }
-    return comparison_of(report, run, layer_of, [*source_model.warnings, *notes])
+    composed = [(layer.name, *(part.name for part, _ in layer.sublayers)) for layer in source_model.workload]
+    together = [*source_model.rows, *composed]
+    return comparison_of(report, run, layer_of, [*source_model.warnings, *notes], together)
 
 
 def print_measured(comparison: MeasuredComparison, console: Console) -> None:

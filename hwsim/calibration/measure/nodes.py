@@ -168,6 +168,7 @@ def groups(
     covering: Covering,
     layer_of: Mapping[str, str],
     parts: Mapping[str, str] = MappingProxyType({}),
+    together: Iterable[Sequence[str]] = (),
 ) -> list[Group]:
     """The smallest groups of layers and nodes of the runtime that belong together, in the layers' order.
 
@@ -181,6 +182,8 @@ def groups(
         Name of a node of the file -> the layer that it became.
     parts : mapping
         Name of another node of the file -> the layer that it was fused into.
+    together : iterable of sequences
+        Names of layers that one operator of the file became.
     """
     layers, nodes = list(layers), list(nodes)
     parent: dict[tuple[str, str], tuple[str, str]] = {}
@@ -196,6 +199,9 @@ def groups(
         # What the reader of the file fused and the runtime did not: a part of the layer that it was fused into.
         for layer in names or [parts[name] for name in covering.get(node, ()) if name in parts]:
             parent[top(("node", node))] = top(("layer", layer))
+    for first, *others in together:
+        for other in others:
+            parent[top(("layer", other))] = top(("layer", first))
     members: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for kind, names in (("layer", layers), ("node", nodes)):
         for name in names:

@@ -342,7 +342,12 @@ class Cpu(Machine):
             for key in keys
             if key not in read
         }
-        if self.library.lines is None:
+        if self.spec.memories["l3"].kept is None:
+            template = "what comes from DRAM anew follows from memories.l3.kept, which is not given"
+            idle["memories.dram.latency"] = Message("unused.dram_latency", template)
+        memories = self.spec.memories
+        colder = memories["l3"].kept is not None and memories["dram"].latency is not None
+        if self.library.lines is None and not colder:
             template = "the model of {library} has no L3 latency term"
             idle["memories.l3.latency"] = Message("unused.l3_latency", template, {"library": self.library.name})
         if self.spec.sockets > 1 and self.spec.used_cores <= self.spec.cores and self.spec.stream_count == 1:

@@ -118,7 +118,7 @@ def weight_bytes(layer: Layer, drop: bool) -> int:
         x = layer.lower(1)
         if biases and isinstance(x, Product) and not x.recurrent and not x.spread:
             biases = _live_out(x, x.geometry, drop)
-    return -(-weights * layer.weight.bits // 8) + (8 if layer.input.dtype == "int16" else 4) * biases
+    return -(-weights * layer.weight.bits // 8) + (8 if number_format(layer).startswith("int16") else 4) * biases
 
 
 def stored_bytes(layers: Iterable[Layer], drop: bool) -> int:
@@ -171,8 +171,13 @@ def _spectrum(x: Spectrum, outputs: int) -> dict[str, float]:
 
 
 def number_format(layer: Layer) -> str:
-    """The kernels that a layer's types ask for: that of its inputs, and of its weights where these are not as usual."""
+    """The kernels that a layer's types ask for: that of its inputs, and of its weights where these are not as usual.
+
+    An int8 network may keep state in 16 bits, as the filters over time of SVDF do: its kernels are those of int8.
+    """
     values, weight = layer.input.dtype, layer.weight.dtype
+    if (values, weight, layer.output.dtype) == ("int16", "int16", "int8"):
+        return "int8"
     usual = not layer.macs or not layer.weights or weight in weight_formats(values)
     return values if usual else f"{values} x {weight}"
 

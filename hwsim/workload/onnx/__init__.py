@@ -54,6 +54,8 @@ class Model:
     layers : dict
         The layer of each operator, by the operator's index in the file; operators that were fused into another, or
         move nothing, have none.
+    rows : tuple of tuples
+        The name in `layers` and those of all layers of each operator that became several.
     warnings : tuple of Message
         Parts of the file that were not imported.
     """
@@ -67,6 +69,7 @@ class Model:
     inputs: Mapping[str, Shape]
     workload: Workload
     layers: Mapping[int, str]
+    rows: tuple[tuple[str, ...], ...]
     warnings: tuple[Message, ...]
 
     def __repr__(self) -> str:
@@ -136,6 +139,7 @@ def _network(file: OnnxFile, name: str, sizes: InputShapes, allow_missing: bool)
         inputs=shapes,
         workload=workload,
         layers=converter.layers,
+        rows=tuple(converter.rows),
         warnings=converter.facts(),
     )
 

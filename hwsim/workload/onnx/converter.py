@@ -61,6 +61,7 @@ class Converter(Builder[str]):
         self.warnings.extend(graph.warnings)
         self.tensors, self.constants = graph.tensors, graph.constants
         self.layers: dict[int, str] = {}
+        self.rows: list[tuple[str, ...]] = []
         self.names = {INPUT}
         self.shapes: dict[str, Shape] = {}
         self.dead: dict[str, ChannelValues] = {}
@@ -157,7 +158,8 @@ class Converter(Builder[str]):
             return
         if op.code in FREE and self.alias(op, operands[0], results[0]):
             return
-        name = self.layers[op.index] = self.name(op)
+        name, count = self.name(op), len(self.nodes)
+        self.layers[op.index] = name
         try:
             self.convert(op, name, operands, results)
         except InputError as error:
@@ -169,6 +171,8 @@ class Converter(Builder[str]):
                 shapes = self.shape(first), self.shape(out)
                 part = self.unique(f"{name}_{place}")
                 self.part(part, tensor, self.producers[first.name], *shapes, self.spec(first), self.spec(out))
+        if len(self.nodes) > count + 1:
+            self.rows.append((name, *(node.layer.name for node in self.nodes[count:])))
 
     def convert(self, op: Op, name: str, operands: list[Tensor], results: list[str]) -> None:
         entry = self.makers.get(op.code)

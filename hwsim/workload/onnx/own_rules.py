@@ -48,6 +48,14 @@ def _pool(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
     return (shape, ""), (shape, "int64")
 
 
+def _binary(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    """Two operands that fit each other; ONNX's rule names what does not."""
+    try:
+        return ((tuple(map(int, np.broadcast_shapes(*shapes))), ""),) if len(shapes) == 2 else None
+    except ValueError:
+        return None
+
+
 def _fused_matmul(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
     if len(shapes) < 2 or min(map(len, shapes[:2])) < 2:
         return None
@@ -150,6 +158,7 @@ def _einsum(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
 
 
 RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _binary),
     "Einsum": _einsum,
     "MaxPool": _pool,
     "AveragePool": _pool,

@@ -14,11 +14,12 @@ import numpy as np
 from hwsim.errors import InputError
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_COUNT, Shape
-from hwsim.workload.onnx.canonical import MS, Op, canonical
+from hwsim.workload.onnx.canonical import Op, canonical
 from hwsim.workload.onnx.constant_values import ConstantValues
 from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.control_flow import ControlFlow
 from hwsim.workload.onnx.graph import Graph, Tensor
+from hwsim.workload.onnx.lowering import UNARY
 from hwsim.workload.onnx.own_rules import own_outputs
 from hwsim.workload.onnx.records import OnnxFile, Operator, text
 from hwsim.workload.onnx.rules import OutputTypes, Rules
@@ -27,8 +28,7 @@ __all__ = ["graph_of"]
 
 #: Operators whose output has the shape of the first input, in every opset.
 _KEPT = {
-    "Gelu", "RMSNormalization", "GroupNormalization", "Swish", "HardSwish", "MeanVarianceNormalization",
-    "RotaryEmbedding", f"{MS}QuickGelu",
+    *UNARY, "RMSNormalization", "GroupNormalization", "MeanVarianceNormalization", "RotaryEmbedding",
 }  # fmt: skip
 
 
