@@ -140,7 +140,8 @@ def _simulate(network: NetworkPlan) -> Report:
         )
     peak = workload.peak_activation_bytes(batch, machine.activation_bits(workload))
     memories = machine.memories(workload, batch)
-    notes = (*workload.lowering_notes(batch), *machine.notes(network), *prices.notes)
+    missing = () if workload.missing is None else (workload.missing.message(),)
+    notes = (*missing, *workload.lowering_notes(batch), *machine.notes(network), *prices.notes)
     if not network.whole:
         template = "totals are of {part} of the {whole} layers; memory is that of the whole network"
         notes = (Message("run.selection", template, {"part": len(network), "whole": len(workload)}), *notes)

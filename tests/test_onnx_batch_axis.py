@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper
 from onnx_builder import Graph
 from test_onnx import runtime_tensors
 
+from hwsim.errors import InputError
 from hwsim.workload.onnx import read_model
 
 
@@ -231,3 +232,38 @@ def test_operators_without_a_shape_rule_in_old_opsets(tmp_path):
         flag = g.op("GreaterOrEqual", g.input("x", [1, 3, 8, 8]), g.constant("t", np.array(0.5, np.float32)))
         g.output(g.op("Conv", g.op("Cast", flag, to=1), g.weight("w", 2, 3, 1, 1)), [1, 2, 8, 8])
         assert read(tmp_path, g.model(check=False)).workload.macs == 64 * 2 * 3
+
+
+def test_an_open_axis_that_is_no_batch_is_told(tmp_path):
+    g = Graph()
+    y, _ = g.op("GRU", g.input("x", ["n", 1, 8]), g.weight("w", 1, 48, 8), g.weight("r", 1, 48, 16), hidden_size=16,
+                outputs=2)  # fmt: skip
+    g.output(y, ["n", 1, 1, 16])
+    model = g.model(check=False)
+    (told,) = (w for w in read(tmp_path, model).warnings if w.code == "import.open_axis")
+    assert "GRU" in told.values["reason"]
+    assert "steps along it; --shape sets its size" in str(told)
+    assert read(tmp_path, model, shape={"n": 31}).workload.macs == 31 * 48 * (8 + 16)
+    assert {w.code for w in read(tmp_path, batched("last step", 1)).warnings} == set()
+
+
+def test_the_states_of_one_sequence_do_not_make_a_batch(tmp_path):
+    """Two layers of states come first; the input has a batch of one."""
+    g = Graph()
+    x, h = g.input("x", [1, 16]), g.input("h", [2, 1, 16])
+    g.output(g.op("Add", x, g.op("Gather", h, g.constant("first", np.array(0)), axis=0)))
+    assert [w.code for w in read(tmp_path, g.model()).warnings if "batch" in w.code] == []
+
+
+def test_a_suggested_size_is_one_that_can_be_read(tmp_path):
+    """A window of 256 samples, and a state between a layer and its features."""
+    g = Graph()
+    x, h = g.input("x", [None, None]), g.input("h", [2, None, 16])
+    x = g.op("Unsqueeze", x, g.constant("axis", np.array([1])))
+    g.output(g.op("Conv", x, g.weight("w", 4, 1, 256), strides=[64]), [None, 4, None])
+    g.output(g.op("Relu", h), [2, None, 16])
+    model = g.model(check=False)
+    with pytest.raises(InputError, match=r"as with --shape x=1x512,h=2x1x16$"):
+        read(tmp_path, model)
+    found = read(tmp_path, model, shape={"x": (1, 512), "h": (2, 1, 16)})
+    assert found.workload.macs == 4 * 5 * 256

@@ -7,7 +7,7 @@ import json
 import click
 
 from hwsim.cli.completion import shown
-from hwsim.cli.options import changes_of, console_of, set_option, shape_option, shapes_of
+from hwsim.cli.options import allows_missing, changes_of, console_of, set_option, shape_option, shapes_of
 
 __all__ = ["list_", "show", "schema"]
 
@@ -42,7 +42,7 @@ def show(name: str, changes: tuple[str, ...], shapes: tuple[str, ...]) -> None:
     """
     from hwsim.report.catalogue import show_any
 
-    show_any(name, changes_of(changes), console_of(), shapes_of(shapes))
+    show_any(name, changes_of(changes), console_of(), shapes_of(shapes), allow_missing=allows_missing())
 
 
 @click.command()

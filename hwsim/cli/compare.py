@@ -11,6 +11,7 @@ import click
 
 from hwsim.cli.completion import items
 from hwsim.cli.options import (
+    allows_missing,
     batch_option,
     changes_of,
     console_of,
@@ -203,7 +204,11 @@ def compare(
     machines = [_machine(item, shared) for item in names_of["machine"]]
     sizes = shapes_of(shapes)
     workloads = [
-        hwsim.load_workload(name, shape=sizes if name.lower().endswith((".onnx", ".tflite")) else None)
+        hwsim.load_workload(
+            name,
+            shape=sizes if name.lower().endswith((".onnx", ".tflite")) else None,
+            allow_missing=allows_missing(),
+        )
         for name in names_of["workload"]
     ]
     reports = [read_entry(path) for path in names_of["report"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hwsim.cli.options import shape_option, shapes_of, write
+from hwsim.cli.options import allows_missing, shape_option, shapes_of, write
 from hwsim.errors import InputError
 from hwsim.message import Message, sentence
 
@@ -71,7 +71,7 @@ def _trace(file: str, name: str, source: str, shapes: tuple[str, ...]) -> str:
     if Path(file).suffix.lower() == ".csv":
         network = load_workload(file, shape=shapes_of(shapes))
     else:
-        model = read_model(file, name, shape=shapes_of(shapes))
+        model = read_model(file, name, shape=shapes_of(shapes), allow_missing=allows_missing())
         network = model.workload
         _tell(model.warnings)
     if name or source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
     from hwsim.machines import NetworkPlan
     from hwsim.report.report import Report
+    from hwsim.workload import Workload
 
 __all__ = [
+    "allows_missing",
     "batch_option",
     "changes_of",
     "console_of",
     "layers_option",
     "machine_argument",
+    "network_of",
     "plan_of",
     "set_option",
     "shape_option",
@@ -49,13 +52,33 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override a key of the machine; may be repeated.",
 )
-shape_option = click.option(
+_sizes_option = click.option(
     "--shape",
     "shapes",
     multiple=True,
     metavar="NAME=SIZE[,...]",
     help="Symbolic sizes of an .onnx: batch=1,sequence=128 or ids=1x128; may be repeated.",
 )
+
+
+def _set_missing(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.meta["hwsim.allow_missing"] = value
+
+
+_missing_option = click.option(
+    "--allow-missing",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_missing,
+    help="Read an .onnx too if operators with weights, or over half of it, are in no row.",
+)
+
+
+def shape_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of how a model file is read."""
+    return _sizes_option(_missing_option(command))
+
+
 batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Batch size.")
 layers_option = click.option("--layers", metavar="PATTERN", help="Show only the layers whose name matches, as 'conv*'.")
 
@@ -105,12 +128,24 @@ def shapes_of(texts: tuple[str, ...]) -> dict[str, int | Sequence[int]] | None:
     return parse_shapes(texts)
 
 
+def network_of(workload: str, shapes: tuple[str, ...]) -> Workload:
+    """The workload, read as the options say."""
+    import hwsim
+
+    return hwsim.load_workload(workload, shape=shapes_of(shapes), allow_missing=allows_missing())
+
+
+def allows_missing() -> bool:
+    """Whether the command has ``--allow-missing``."""
+    return bool(click.get_current_context().meta.get("hwsim.allow_missing"))
+
+
 def plan_of(
     machine: str, workload: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...] = ()
 ) -> NetworkPlan:
     import hwsim
 
-    network = hwsim.load_workload(workload, shape=shapes_of(shapes))
+    network = network_of(workload, shapes)
     return hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
 
 

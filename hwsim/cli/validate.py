@@ -7,7 +7,7 @@ import sys
 import click
 
 from hwsim.cli.completion import names
-from hwsim.cli.options import batch_option, changes_of, console_of, set_option, shape_option, shapes_of
+from hwsim.cli.options import batch_option, changes_of, console_of, network_of, set_option, shape_option
 from hwsim.errors import InputError
 
 __all__ = ["validate"]
@@ -28,7 +28,7 @@ def _execute(
     import hwsim
     from hwsim.validation.nests import print_checks, validate_layers
 
-    network = hwsim.load_workload(workload, shape=shapes_of(shapes))
+    network = network_of(workload, shapes)
     plan = hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
     plan = plan.select(layers) if layers else plan
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

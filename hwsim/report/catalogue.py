@@ -86,8 +86,12 @@ def show_any(
     changes: Mapping[str, object],
     console: Console,
     shape: Mapping[str, int | Sequence[int]] | None = None,
+    allow_missing: bool = False,
 ) -> None:
-    """Show a machine as resolved YAML, a workload's layers or a table's entries; `shape` as of `load_workload`."""
+    """Show a machine as resolved YAML, a workload's layers or a table's entries.
+
+    `shape` and `allow_missing` are those of `load_workload`.
+    """
     kind = kind_of(name)
     if kind == "machine":
         document = machine_document(name, changes)
@@ -100,7 +104,7 @@ def show_any(
     if kind == "table":
         _show_table(load_table(name), console)
         return
-    network = load_workload(name, shape=shape)
+    network = load_workload(name, shape=shape, allow_missing=allow_missing)
     columns = [
         Column("layer", [layer.name for layer in network], least=12),
         Column("op", [layer.op for layer in network]),

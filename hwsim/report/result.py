@@ -89,6 +89,9 @@ class Summary:
 
     68 of 100 measurements of the latency are expected to be within `error_expected` (the larger over the smaller, less
     one), 95 within `error_expected_95`; `energy_error_expected` likewise. `RunResult.expected_error` says why.
+
+    `missing_operators` and `missing_bytes` are the shares of the model file's operators and stored bytes that are in no
+    layer.
     """
 
     machine: str
@@ -117,6 +120,8 @@ class Summary:
     error_expected_95: float
     energy_error_expected: float
     energy_error_expected_95: float
+    missing_operators: float
+    missing_bytes: float
 
     @property
     def streams(self) -> float:
@@ -196,7 +201,10 @@ class RunResult:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """One dict a layer, in the order they run."""
-        return [result.row() for result in self.results]
+        if (missing := self.workload.missing) is None:
+            return [result.row() for result in self.results]
+        shares = {"missing_operators": missing.operator_share, "missing_bytes": missing.byte_share}
+        return [result.row() | shares for result in self.results]
 
     @cached_property
     def layers(self) -> pd.DataFrame:
@@ -244,7 +252,7 @@ class RunResult:
         busy = math.fsum(r.cycles / r.plan.streams for r in results)
         peak = max((r.plan.peak_macs_per_cycle for r in results), default=1)
         limit, origin = self.machine.memory_bytes(), self.machine.energy_origin
-        errors = self.expected_error
+        errors, missing = self.expected_error, self.workload.missing
         return Summary(
             machine=self.machine.name,
             workload=self.workload.name,
@@ -272,6 +280,8 @@ class RunResult:
             error_expected_95=errors["latency"].error_95,
             energy_error_expected=errors["energy"].error if "energy" in errors else math.nan,
             energy_error_expected_95=errors["energy"].error_95 if "energy" in errors else math.nan,
+            missing_operators=missing.operator_share if missing else 0.0,
+            missing_bytes=missing.byte_share if missing else 0.0,
         )
 
     @cached_property

@@ -55,6 +55,7 @@ def load_workload(
     search: Iterable[Path | str] = (),
     *,
     shape: Mapping[str, int | Sequence[int]] | None = None,
+    allow_missing: bool = False,
 ) -> Workload:
     """Read a workload.
 
@@ -67,6 +68,8 @@ def load_workload(
     shape : mapping, optional
         Of an ``.onnx`` or ``.tflite`` file: shapes by the name of an input, as ``{"ids": (1, 128)}``; of an ``.onnx``
         file also sizes by the name of a symbolic dimension, as ``{"batch": 1, "sequence": 128}``.
+    allow_missing : bool
+        Read an ``.onnx`` file too if operators with stored weights, or more than half of it, are in no layer.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def load_workload(
     if shape is not None and not isinstance(shape, Mapping):
         raise InputError(f"shape must be sizes by name, as {{'batch': 1}}, not {excerpt(shape)}")
     if Path(str(name_or_path)).suffix.lower() in _MODELS:
-        return _model(Path(name_or_path), shape)
+        return _model(Path(name_or_path), shape, allow_missing)
     _no_shape(shape, name_or_path)
     return _load(name_or_path, [Path(folder) for folder in folders], ())
 
@@ -99,14 +102,18 @@ class ModelFile(Protocol):
 
 
 def read_model(
-    path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None
+    path: str | Path,
+    name: str = "",
+    *,
+    shape: Mapping[str, int | Sequence[int]] | None = None,
+    allow_missing: bool = False,
 ) -> ModelFile:
     """Read an ``.onnx`` or ``.tflite`` file: the network with its metadata."""
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         from hwsim.workload import onnx
 
-        return onnx.read_model(path, name, shape=shape)
+        return onnx.read_model(path, name, shape=shape, allow_missing=allow_missing)
     if path.suffix.lower() == ".tflite":
         from hwsim.workload import tflite
 
@@ -114,8 +121,8 @@ def read_model(
     raise InputError(f"must be a {' or '.join(_MODELS)} file, not {path.suffix or 'one with no suffix'!r}", str(path))
 
 
-def _model(path: Path, shape: Mapping[str, int | Sequence[int]] | None = None) -> Workload:
-    model = read_model(path, shape=shape)
+def _model(path: Path, shape: Mapping[str, int | Sequence[int]] | None = None, allow_missing: bool = False) -> Workload:
+    model = read_model(path, shape=shape, allow_missing=allow_missing)
     for warning in model.warnings:
         warnings.warn(f"{path}: {sentence(warning)}", HwsimWarning, stacklevel=3)
     return model.workload

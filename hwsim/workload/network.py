@@ -15,6 +15,7 @@ from hwsim.message import Message
 from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.layer import MAX_RANK, MAX_SIZE, Layer, Shape, whole
 from hwsim.workload.lowering import lowered, lowering_notes
+from hwsim.workload.missing import Missing
 
 __all__ = ["INPUT", "MAX_FAULTS", "MAX_LAYERS", "Live", "Node", "Workload", "hint"]
 
@@ -88,6 +89,8 @@ class Workload:
         The shape of the network's input; default: that of the first operand which reads it.
     digest : str
         ``sha256:`` of the model file that the layers are from.
+    missing : Missing, optional
+        What of that file is in no layer.
     origin : Workload, optional
         The network that `lowered` made this of, whose shapes have been checked; itself if left out.
     requests : ArenaRequests, optional
@@ -111,6 +114,7 @@ class Workload:
         source: str = "",
         input_shape: Sequence[int] | None = None,
         digest: str = "",
+        missing: Missing | None = None,
         origin: Workload | None = None,
         requests: ArenaRequests | None = None,
     ) -> None:
@@ -135,6 +139,7 @@ class Workload:
         self.source = source
         self.digest = digest
         self.requests = requests
+        self.missing = missing
         self.graph = any(node.inputs for node in nodes) if graph is None else graph
         by_name: dict[str, Layer] = {}
         faults = []
@@ -243,7 +248,7 @@ class Workload:
             label = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", self._by_name)
             raise InputError(f"a layer of {self.name} must match {label}{near}")
-        return Workload(self.name, selection, graph=False, source=self.source)
+        return Workload(self.name, selection, graph=False, source=self.source, missing=self.missing)
 
     def lowered(self) -> Workload:
         """The network with each composed layer (`Layer.sublayers`) as the layers that it is planned as.
@@ -258,6 +263,7 @@ class Workload:
                 source=self.source,
                 input_shape=self.input_shape,
                 digest=self.digest,
+                missing=self.missing,
                 origin=self,
                 requests=self.requests,
             )
@@ -290,6 +296,7 @@ class Workload:
             source=self.source if source is None else source,
             input_shape=self.input_shape,
             digest=self.digest,
+            missing=self.missing,
             origin=None if self.origin is self else self.origin,
             requests=self.requests if stays else None,
         )

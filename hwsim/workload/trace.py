@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.workload.line import LINES, Shape, Values
+from hwsim.workload.missing import Missing
 from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint, selects
 from hwsim.workload.tensor import TensorSpec
 from hwsim.yaml_source import Document
@@ -76,7 +77,7 @@ class _Reader:
         if (spec.base is None) == (not spec.layers):
             raise self.fault((), "must have either 'layers' or a 'base' whose layers it takes")
         if spec.base is not None:
-            for key in ("blocks", "input", "digest"):
+            for key in ("blocks", "input", "digest", "missing"):
                 if getattr(spec, key):
                     raise self.fault((key,), f"must not be given where a base gives the layers, {spec.base!r}")
             try:
@@ -111,6 +112,7 @@ class _Reader:
                 source=spec.source,
                 input_shape=spec.input if spec.graph else None,
                 digest=spec.digest or "",
+                missing=None if spec.missing is None else Missing(**spec.missing.model_dump()),
             )
         except InputError as error:
             raise InputError([self.placed(item, self.places.get(item.path, ())) for item in error.faults]) from None

@@ -225,6 +225,15 @@ def _tag(line: Any) -> str:
     return f"a {next((key for key in keys if key == UseSpec.kind or key in LINES), '')}"
 
 
+class MissingSpec(Spec):
+    """What of a model file is in no layer."""
+
+    operators: int = Field(ge=0, description="that are in no layer")
+    of_operators: int = Field(ge=0, description="of the file")
+    bytes: int = Field(ge=0, description="of stored values that are in no layer")
+    of_bytes: int = Field(ge=0, description="of stored values")
+
+
 class WorkloadSpec(Spec):
     """A network: its layers, or another network (`base`) with other number formats and densities."""
 
@@ -233,6 +242,7 @@ class WorkloadSpec(Spec):
     digest: str | None = Field(
         None, pattern=r"^sha256:[0-9a-f]{64}$", description="of the model file that the layers are from"
     )
+    missing: MissingSpec | None = Field(None, description="what of that file is in no layer")
     base: str | None = Field(
         None, min_length=1, max_length=1000, description="another workload, by name or path, whose layers these are"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from hwsim.errors import InputError, excerpt
@@ -43,6 +44,8 @@ def trace_text(workload: Workload) -> str:
     head: Values = {"name": workload.name, "source": workload.source or workload.name}
     if workload.digest:
         head["digest"] = workload.digest
+    if workload.missing is not None:
+        head["missing"] = asdict(workload.missing)
     if not workload.graph:
         head["graph"] = False
     elif workload.input_shape is not None:

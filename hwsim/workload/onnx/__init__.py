@@ -10,11 +10,19 @@ from hwsim.errors import Fault, InputError
 from hwsim.message import Message
 from hwsim.workload.layer import Shape
 from hwsim.workload.network import Workload
-from hwsim.workload.onnx.batch_axis import one_input
+from hwsim.workload.onnx.batch_axis import one_input, open_axis_fault
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.file import read_file
-from hwsim.workload.onnx.input_shapes import Sizes, input_shapes, parse_shapes, times
-from hwsim.workload.onnx.operators import MAKERS
+from hwsim.workload.onnx.input_shapes import (
+    OPEN_SIZE,
+    InputShapes,
+    OpenSizesError,
+    Sizes,
+    input_shapes,
+    parse_shapes,
+    times,
+)
+from hwsim.workload.onnx.operators import ROW_MAKERS
 from hwsim.workload.onnx.records import OnnxFile
 from hwsim.workload.onnx.shapes import graph_of
 
@@ -22,6 +30,9 @@ __all__ = ["Model", "Sizes", "parse_shapes", "read_model"]
 
 #: Exceptions of numpy and lists if an operator indexes outside of its tensors and no earlier check reported it.
 _BROKEN: tuple[type[Exception], ...] = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+_REFUSED: tuple[type[Exception], ...] = (InputError, *_BROKEN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +76,7 @@ class Model:
         return f"<Model {self.name}: {len(self.workload)} layers, {self.file_bytes:,} bytes>"
 
 
-def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) -> Model:
+def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None, allow_missing: bool = False) -> Model:
     """Read an ``.onnx`` file.
 
     Parameters
@@ -77,6 +88,8 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
         Sizes by the name of a symbolic dimension (``{"batch": 1, "sequence": 128}``), or shapes by the name of an
         input (``{"ids": (1, 128)}``), which override those of the file, or of another tensor whose shape can't be
         inferred.
+    allow_missing : bool
+        Read the file too if operators with stored weights, or more than half of it, are in no layer.
 
     Raises
     ------
@@ -86,7 +99,7 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
     path = Path(path)
     file = read_file(path)
     try:
-        return _model(file, name or path.stem, shape or {})
+        return _model(file, name or path.stem, shape or {}, allow_missing)
     except InputError as error:
         raise InputError([Fault(str(path), fault.path, fault.message) for fault in error.faults]) from None
     except RecursionError:
@@ -95,12 +108,25 @@ def read_model(path: str | Path, name: str = "", *, shape: Sizes | None = None) 
         raise InputError("must be a model whose operators fit their tensors", str(path)) from None
 
 
-def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
-    inputs, symbols, others, notes = input_shapes(file, shape)
+def _model(file: OnnxFile, name: str, shape: Sizes, allow_missing: bool) -> Model:
+    try:
+        sizes = input_shapes(file, shape)
+    except OpenSizesError as error:
+        raise _usable(error, file, shape) from None
+    return _network(file, name, sizes, allow_missing)
+
+
+def _network(file: OnnxFile, name: str, sizes: InputShapes, allow_missing: bool) -> Model:
+    inputs, symbols, others, notes = sizes
     differs = any(value.shape != inputs[value.name] for value in file.inputs if _is_static(value.shape))
-    graph, batch_notes = one_input(graph_of(file, inputs, symbols, others, not differs), times(file))
+    graph = graph_of(file, inputs, symbols, others, not differs)
+    opened = [str(note.values["input"]) for note in notes if note.code == "import.default_batch"]
+    if opened and (reason := open_axis_fault(graph, opened)) is not None:
+        template = "the open first axis of {inputs} is 1, and is no batch: {reason}; --shape sets its size"
+        notes = [Message("import.open_axis", template, {"inputs": opened, "reason": reason}, "warning")]
+    graph, batch_notes = one_input(graph, times(file))
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
-    converter = Converter(file, graph, 1, MAKERS)
+    converter = Converter(file, graph, 1, ROW_MAKERS, allow_missing)
     converter.warnings[:0] = [*notes, *batch_notes]
     workload = converter.workload(name)
     return Model(
@@ -116,6 +142,18 @@ def _model(file: OnnxFile, name: str, shape: Sizes) -> Model:
         rows=tuple(converter.rows),
         warnings=converter.facts(),
     )
+
+
+def _usable(error: OpenSizesError, file: OnnxFile, shape: Sizes) -> InputError:
+    """The error with the first suggestion that the file can be read with: a sequence may be too short for a window."""
+    for size in (OPEN_SIZE, 512, 4096, 16000):
+        trial = error.with_size(size)
+        try:
+            _network(file, "trial", input_shapes(file, {**shape, **trial.suggestion}), True)
+        except _REFUSED:
+            continue
+        return trial
+    return error
 
 
 def _is_static(shape: tuple[int | str | None, ...] | None) -> bool:

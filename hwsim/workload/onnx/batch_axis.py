@@ -20,10 +20,14 @@ from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.graph import Graph
 from hwsim.workload.onnx.lowering import UNARY
 
-__all__ = ["one_input"]
+__all__ = ["one_input", "open_axis_fault"]
 
 #: Constants of more values are not searched for differences along the batch.
 MAX_VALUES = 2**20
+
+
+#: Reasons that hold whatever the size of the axis is.
+_CERTAIN = ("sums over it", "steps along it", "pairs each index of it with every other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,15 @@ def one_input(graph: Graph, excluded: Collection[str]) -> tuple[Graph, list[Mess
             return walk.one(), [Message("import.batch", template, {"batch": size}, "warning")]
         template = "the first axis, {size}, is no batch: {reason}; the layers are those of the whole file"
         notes.append(Message("import.no_batch", template, {"size": size, "reason": reason}))
-    return graph, notes[:1]
+    alone = any(len(shape) > 1 and shape[0] == 1 for shape in shapes.values())  # a batch of one, with states of layers
+    return graph, [] if alone else notes[:1]
+
+
+def open_axis_fault(graph: Graph, inputs: Iterable[str]) -> str | None:
+    """Why the first axis of these inputs, which is open and was taken as a batch of 1, is none; None if it may be."""
+    walk = _Walk(graph, 1, {name: Place(0) for name in inputs})
+    reason = walk.run()
+    return reason if reason is not None and reason.endswith(_CERTAIN) else None
 
 
 class _Walk:
@@ -186,6 +198,10 @@ def _reshape(w: _Walk, op: Op) -> Place:
     stride, step = place.inner * math.prod(source[place.axis + 1 :]), 1
     if math.prod(source) != math.prod(out):
         raise _MixedError("may mix along it")
+    if w.batch == 1:  # which of several axes of size 1 it is, values do not say
+        if place.axis or not out or out[0] != 1:
+            raise _MixedError("may mix along it")
+        return place
     for axis in reversed(range(len(out))):
         after = step * out[axis]
         if step <= stride < after:
@@ -377,7 +393,7 @@ def _tokens(w: _Walk, op: Op) -> Place:
     return place
 
 
-def _attention(w: _Walk, op: Op) -> Place:
+def _leading(w: _Walk, op: Op) -> Place:
     """Every operand with the batch has it first."""
     places = {place for name in op.inputs if (place := w.places.get(name))}
     if len(places) != 1 or (place := next(iter(places))).axis:
@@ -427,7 +443,7 @@ _ELEMENTWISE = (
     "IsInf", "IsNaN", "Tan", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Shrink",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
-    **_each(_spread, (*_ELEMENTWISE, *(code for code in UNARY if code != "Clip"), f"{MS}QuickGelu")),
+    **_each(_spread, (*_ELEMENTWISE, *(code for code in UNARY if code != "Clip"), f"{MS}QuickGelu", f"{MS}BiasAdd")),
     **_each(_reshape, ("Reshape", "Flatten", "Squeeze", "Unsqueeze")),
     **_each(_images, (
         "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool",
@@ -436,13 +452,14 @@ RULES: dict[str, Rule] = {
     )),
     **_each(_keeps, (
         "Identity", "Dropout", "Clip", "Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Slice",
-        "Split", "Pad", "Resize", "Upsample", "Tile", "CenterCropPad",
+        "Split", "Pad", "Resize", "Upsample", "Tile", "CenterCropPad", "BitCast", "Bernoulli", "RandomNormalLike",
+        "RandomUniformLike",
     )),
     "CastLike": lambda w, op: w.places[op.inputs[0]],
     "Transpose": _transpose,
     "Expand": lambda w, op: _broadcast(w, op.inputs[:1], len(w.shape(op.outputs[0]))),
     **_each(_not_along(-1), ("Hardmax", "LpNormalization", "TopK")),
-    "CumSum": _sums_along,
+    **_each(_sums_along, ("CumSum", "CumProd")),
     **_each(_softmax, ("Softmax", "LogSoftmax")),
     **_each(_from(-1), ("LayerNormalization", "RMSNormalization")),
     **_each(_skip_norm, (f"{MS}SkipLayerNormalization", f"{MS}SkipSimplifiedLayerNormalization")),
@@ -457,10 +474,11 @@ RULES: dict[str, Rule] = {
     "OneHot": _one_hot,
     "Trilu": _square,
     **_each(_product, ("MatMul", "Gemm", f"{MS}FusedMatMul")),
-    f"{MS}MatMulNBits": _tokens,
-    **_each(_attention, (
+    **_each(_tokens, (f"{MS}MatMulNBits", f"{MS}MatMulBnb4")),
+    **_each(_leading, (
         "Attention", f"{MS}MultiHeadAttention", f"{MS}Attention", f"{MS}GroupQueryAttention", "RotaryEmbedding",
-        f"{MS}RotaryEmbedding",
+        f"{MS}RotaryEmbedding", f"{MS}DecoderMaskedMultiHeadAttention", f"{MS}EmbedLayerNormalization",
+        f"{MS}GroupNorm", f"{MS}SkipGroupNorm", "DeformConv", "GridSample", "AffineGrid", "Col2Im",
     )),
     **_each(_recurrent, ("LSTM", "GRU", "RNN", f"{MS}DynamicQuantizeLSTM")),
     "Einsum": _einsum,

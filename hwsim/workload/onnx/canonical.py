@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from hwsim.errors import InputError, excerpt
 from hwsim.workload.onnx.constants import Constant
-from hwsim.workload.onnx.records import Operator
+from hwsim.workload.onnx.records import Operator, Subgraph
 
 __all__ = ["MS", "QUANTIZED", "Op", "Pair", "Step", "canonical"]
 
@@ -78,7 +78,7 @@ class Op:
     options: dict[str, Any]
     proto: Any
     captures: tuple[str, ...] = ()
-    subgraphs: tuple[Any, ...] = ()
+    subgraphs: tuple[Subgraph, ...] = ()
     dequantization: dict[int, Pair] = field(default_factory=dict)
     rounding: Pair | None = None
     dtype: str = ""

@@ -14,6 +14,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import DataMovement
+from hwsim.workload.missing import Missing
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
 from hwsim.workload.onnx.canonical import MS, Op
@@ -22,6 +23,7 @@ from hwsim.workload.onnx.dead_channels import ChannelValues, dead_channels, mask
 from hwsim.workload.onnx.graph import Graph, Tensor
 from hwsim.workload.onnx.lowering import FREE, STORED, WEIGHTED, lower
 from hwsim.workload.onnx.records import OnnxFile, text
+from hwsim.workload.onnx.shape_hints import shape_option
 from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["Converter", "Maker", "Values", "snake"]
@@ -45,8 +47,16 @@ class Converter(Builder[str]):
     one input.
     """
 
-    def __init__(self, file: OnnxFile, graph: Graph, batch: int, makers: Mapping[str, tuple[str, Maker]]) -> None:
+    def __init__(
+        self,
+        file: OnnxFile,
+        graph: Graph,
+        batch: int,
+        makers: Mapping[str, tuple[str, Maker]],
+        allow_missing: bool = False,
+    ) -> None:
         super().__init__(graph.inputs)
+        self.allow_missing = allow_missing
         self.file, self.graph, self.batch, self.makers = file, graph, batch, makers
         self.warnings.extend(graph.warnings)
         self.tensors, self.constants = graph.tensors, graph.constants
@@ -55,7 +65,7 @@ class Converter(Builder[str]):
         self.names = {INPUT}
         self.shapes: dict[str, Shape] = {}
         self.dead: dict[str, ChannelValues] = {}
-        self.omissions: list[str] = []
+        self.omissions: list[Op] = []
         self.shared: dict[int, str] = {}
         self.used = set(graph.outputs)
         self.reshapes: dict[tuple[str, Shape], str] = {}
@@ -72,10 +82,7 @@ class Converter(Builder[str]):
             self.dead = dead_channels(self.graph, ops)
         for op in ops:
             self.operator(op)
-        if self.omissions:
-            template = "left out, because the shapes of their inputs or outputs are unknown: {examples}"
-            template += " and {more} more" if len(self.omissions) > 3 else ""
-            self.warn("unknown_shapes", template, examples=self.omissions[:3], more=len(self.omissions) - 3)
+        missing = self.missing(ops)
         if self.file.external:
             template = "the values of {constants} constants are in external files and are not read: they count as dense"
             self.warn("external", template, constants=len(self.file.external))
@@ -86,21 +93,67 @@ class Converter(Builder[str]):
         if not inputs:
             raise InputError("must have an input")
         source = f"{name}.onnx, {self.file.bytes} bytes"
-        return self.network(name, inputs, alike=True, source=source, digest=self.file.digest)
+        return self.network(name, inputs, alike=True, source=source, digest=self.file.digest, missing=missing)
+
+    def missing(self, ops: Sequence[Op]) -> Missing | None:
+        """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it."""
+        if not self.omissions:
+            return None
+        examples = list(map(str, self.omissions[:3]))
+        template = "left out, because the shapes of their inputs or outputs are unknown: {examples}"
+        template += " and {more} more" if len(self.omissions) > 3 else ""
+        self.warn("unknown_shapes", template, examples=examples, more=len(self.omissions) - 3)
+        omitted = {op.index for op in self.omissions}
+        all_, kept = (
+            {
+                id(constant): constant.bytes
+                for op in group
+                for item in op.inputs
+                if (constant := self.constants.get(item)) is not None
+            }
+            for group in (ops, [op for op in ops if op.index not in omitted])
+        )
+        lost = sum(size for key, size in all_.items() if key not in kept)
+        missing = Missing(len(omitted), len(ops), lost, sum(all_.values()))
+        weighted = next((op for op in self.omissions if self.has_weights(op)), None)
+        if not self.allow_missing and (weighted or max(missing.operator_share, missing.byte_share) > 0.5):
+            unknown = self.graph.unknown
+            first = weighted or self.omissions[0]
+            cause = next(unknown[name] for name in (*first.inputs, *first.captures, *first.outputs) if name in unknown)
+            what = "has stored weights and would be in no row" if weighted else "and what follows would be in no row"
+            raise InputError(
+                f"{first} {what}: {cause}; give {shape_option(self.graph, self.omissions)}, or --allow-missing to read "
+                f"the rest ({missing.message()})"
+            )
+        return missing
+
+    def has_weights(self, op: Op) -> bool:
+        """Whether an operator multiplies by a stored matrix."""
+        stored = [constant for item in op.inputs if (constant := self.constants.get(item)) is not None]
+        kind = self.makers.get(op.code, ("unknown",))[0]
+        return (op.code in WEIGHTED and bool(stored)) or (
+            kind != "moved"
+            and any(
+                len([size for size in constant.shape if size > 1]) > 1
+                and constant.dtype not in ("int64", "bool", "string")
+                for constant in stored
+            )
+        )
 
     # One operator
 
     def operator(self, op: Op) -> None:
         operands = self.operands(op)
         unknown = self.graph.unknown
-        if cause := next((name for name in (*op.inputs, *op.captures, *op.outputs) if name in unknown), None):
-            if op.code in WEIGHTED:
-                raise InputError(f"{unknown[cause]}; it can be given, as --shape {text(cause)}=1x64x56x56")
-            self.omissions.append(str(op))
-            for name in op.outputs:
-                unknown.setdefault(name, unknown[cause])
-            return
         results = [name for name in op.outputs if name and name not in self.constants]
+        if cause := next((name for name in (*op.inputs, *op.captures, *results[:1]) if name in unknown), None):
+            self.omissions.append(op)
+            for name in results:
+                if name in self.tensors:
+                    self.producers[name] = INPUT  # its shape is in the file, so the operators after it are layers
+                else:
+                    unknown.setdefault(name, unknown[cause])
+            return
         if not operands or not results:
             return
         if op.code in FREE and self.alias(op, operands[0], results[0]):
@@ -113,7 +166,7 @@ class Converter(Builder[str]):
             messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
             raise InputError([Fault("", str(op), message) for message in messages]) from None
         for place, tensor in enumerate(results):
-            if place and tensor not in self.producers and tensor in self.used and tensor not in self.constants:
+            if place and tensor not in self.producers and tensor in self.used and tensor in self.tensors:
                 first, out = operands[0], self.tensors[tensor]
                 shapes = self.shape(first), self.shape(out)
                 part = self.unique(f"{name}_{place}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from hwsim.errors import Fault, InputError, excerpt
 from hwsim.files import FileView
 from hwsim.workload.number_format import type_bits
 from hwsim.workload.onnx.constants import Constant, stored_constant, tensor_constant
-from hwsim.workload.onnx.nodes import free, inline_functions, sort_operators, unique
-from hwsim.workload.onnx.records import MAX_OPERATORS, OnnxFile, Operator, ValueInfo, text
+from hwsim.workload.onnx.nodes import free, inline_functions, sort_operators, subgraphs_of, unique
+from hwsim.workload.onnx.records import MAX_OPERATORS, OnnxFile, Operator, Subgraph, ValueInfo, text
 from hwsim.workload.onnx.wire import ArraySpan, slim
 
 __all__ = ["read_file"]
@@ -73,7 +73,7 @@ class _Reader:
         _check_names(graph)
         self.external: list[str] = []
         self.absent: list[str] = []
-        constants = self.constants(graph)
+        constants = self.constants(graph, self.spans)
         operators = [self.operator(index, node) for index, node in enumerate(self.within_limits(graph.node))]
         inputs = [self.describe(value) for value in graph.input if value.name not in constants]
         value_info = {value.name: self.describe(value) for value in (*graph.value_info, *graph.output)}
@@ -99,13 +99,13 @@ class _Reader:
             raise InputError(f"type must be one of ONNX's, not number {number}", path=owner)
         return name
 
-    def constants(self, graph: Any) -> dict[str, Constant]:
+    def constants(self, graph: Any, spans: Mapping[int, ArraySpan]) -> dict[str, Constant]:
         constants: dict[str, Constant] = {}
         for index, tensor in enumerate(graph.initializer):
             owner = f"initializer {text(tensor.name)!r}"
             if tensor.name in constants:
                 raise InputError("must be given once", path=owner)
-            constants[tensor.name] = constant = self.constant(tensor, owner, self.spans.get(index))
+            constants[tensor.name] = constant = self.constant(tensor, owner, spans.get(index))
             if tensor.data_location == 1:
                 self.external.append(text(tensor.name))
             elif constant.read is None and constant.elements and constant.dtype != "string":
@@ -153,16 +153,36 @@ class _Reader:
         if not node.op_type:
             raise InputError("must have an operator type", path=owner)
         options: dict[str, Any] = {}
-        subgraphs: list[Any] = []
+        subgraphs: list[Subgraph] = []
         for item in node.attribute:
             if item.name in options:
                 raise InputError(f"attribute {text(item.name)!r} must be given once", path=owner)
             options[item.name] = self.option(item, owner, subgraphs)
-        captures = tuple(dict.fromkeys(name for graph in subgraphs for name in free(graph)))
+        free_of = [graph for item in node.attribute for graph in subgraphs_of(item)]
+        captures = tuple(dict.fromkeys(name for graph in free_of for name in free(graph)))
         inputs, outputs = list(node.input), list(node.output)
         return Operator(index, code, text(node.name), inputs, outputs, options, node, captures, tuple(subgraphs))
 
-    def option(self, item: Any, owner: str, subgraphs: list[Any]) -> Any:
+    def subgraph(self, graph: Any) -> Subgraph:
+        """A body; a Constant in it is one of its constants, which are stored once however often it runs."""
+        constants = self.constants(graph, {})
+        operators = []
+        for index, node in enumerate(self.within_limits(graph.node)):
+            operator = self.operator(index, node)
+            value = operator.options.get("value")
+            if operator.code == "Constant" and isinstance(value, Constant) and len(operator.outputs) == 1:
+                constants[operator.outputs[0]] = value
+            else:
+                operators.append(operator)
+        return Subgraph(
+            tuple(value.name for value in graph.input),
+            tuple(value.name for value in graph.output),
+            tuple(operators),
+            constants,
+            {value.name: self.describe(value) for value in (*graph.value_info, *graph.output)},
+        )
+
+    def option(self, item: Any, owner: str, subgraphs: list[Subgraph]) -> Any:
         kind = item.AttributeType.Name(item.type) if item.type in item.AttributeType.values() else "UNDEFINED"
         if kind == "UNDEFINED":
             fields = [field.name for field, _ in item.ListFields() if field.name not in ("name", "doc_string")]
@@ -180,9 +200,10 @@ class _Reader:
         if kind == "TENSOR":
             return self.constant(item.t, f"{owner}: attribute {text(item.name)!r}")
         if kind == "GRAPH":
-            subgraphs.append(item.g)
-        elif kind == "GRAPHS":
-            subgraphs.extend(item.graphs)
+            subgraphs.append(self.subgraph(item.g))
+            return subgraphs[-1]
+        if kind == "GRAPHS":
+            subgraphs.extend(map(self.subgraph, item.graphs))
         return None  # lists of strings or tensors, types: no modeled operator has one
 
 
@@ -201,6 +222,6 @@ def _check_names(graph: Any) -> None:
         names += [node.name, node.op_type, node.domain, *node.input, *node.output]
         for item in node.attribute:
             names.append(item.name)
-            for inner in ([item.g] if item.HasField("g") else []) + list(item.graphs):
+            for inner in subgraphs_of(item):
                 _check_names(inner)
     _texts(names)

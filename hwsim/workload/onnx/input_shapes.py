@@ -11,7 +11,7 @@ from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.onnx.records import OnnxFile, ValueInfo
 
-__all__ = ["Sizes", "input_shapes", "parse_shapes", "times"]
+__all__ = ["OPEN_SIZE", "InputShapes", "OpenSizesError", "Sizes", "input_shapes", "parse_shapes", "times"]
 
 #: A size by the name of a symbolic dimension, or a shape by the name of a tensor.
 Sizes: TypeAlias = Mapping[str, "int | Sequence[int]"]
@@ -19,6 +19,25 @@ Sizes: TypeAlias = Mapping[str, "int | Sequence[int]"]
 _VALUE = re.compile(r"[0-9]+(x[0-9]+)*\Z")
 #: A first axis with such a name is not the batch.
 _TIME = re.compile(r"seq|len|time|step|tok|frame|height|width|channel", re.IGNORECASE)
+
+
+#: Shapes of the inputs, sizes of symbolic dimensions, shapes of other tensors, and notes.
+InputShapes: TypeAlias = tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[Message]]
+#: The size that is suggested for an open axis, as that of a sequence.
+OPEN_SIZE = 128
+
+
+class OpenSizesError(InputError):
+    """Open sizes that the user must set; `suggestion` sets them all, with `size` for those that are no batch."""
+
+    def __init__(self, file: OnnxFile, symbol_sizes: Mapping[str, int], shapes: Mapping[str, Shape], size: int) -> None:
+        self._parts = file, symbol_sizes, shapes
+        faults, self.suggestion = _missing(file, symbol_sizes, shapes, size)
+        super().__init__(faults)
+
+    def with_size(self, size: int) -> OpenSizesError:
+        """The same with another suggestion."""
+        return OpenSizesError(*self._parts, size)
 
 
 def parse_shapes(texts: Iterable[str]) -> dict[str, int | Sequence[int]]:
@@ -51,9 +70,7 @@ def _valid_sizes(shape: object) -> dict[str, int | Shape]:
     return result
 
 
-def input_shapes(
-    file: OnnxFile, shape: Sizes
-) -> tuple[dict[str, Shape], dict[str, int], dict[str, Shape], list[Message]]:
+def input_shapes(file: OnnxFile, shape: Sizes) -> InputShapes:
     """Shapes of the inputs, sizes of symbolic dimensions, shapes of other tensors, and notes.
 
     If the first axis is the only open size of an input, it is the batch, and 1.
@@ -91,8 +108,8 @@ def input_shapes(
     notes: list[Message] = []
     for item in file.inputs:
         _default(item, symbol_sizes, shapes, notes)
-    if faults := _missing(file, symbol_sizes, shapes):
-        raise InputError(faults)
+    if _missing(file, symbol_sizes, shapes, OPEN_SIZE)[0]:
+        raise OpenSizesError(file, symbol_sizes, shapes, OPEN_SIZE)
     return (
         {item.name: shapes.get(item.name) or _resolve(item, symbol_sizes) for item in file.inputs},
         symbol_sizes,
@@ -137,38 +154,46 @@ def _default(value: ValueInfo, symbol_sizes: dict[str, int], shapes: dict[str, S
         notes.append(Message("import.default_batch", template, {"input": value.name}))
 
 
-def _missing(file: OnnxFile, symbol_sizes: Mapping[str, int], shapes: Mapping[str, Shape]) -> list[Fault]:
-    """What the user must set: a fault for each input, and one with an option that sets it all."""
+def _missing(
+    file: OnnxFile, symbol_sizes: Mapping[str, int], shapes: Mapping[str, Shape], size: int
+) -> tuple[list[Fault], Sizes]:
+    """What the user must set: a fault for each input, the last of which ends with an option that sets it all."""
     sizes = dict(symbol_sizes)
     faults: list[Fault] = []
-    whole: dict[str, str] = {}
+    whole: dict[str, Shape] = {}
     for value in file.inputs:
         owner = f"input {value.name!r}"
         if value.name in shapes:
             continue
         if value.shape is None and not value.dtype:
-            return [Fault("", owner, "must be a tensor")]
+            return [Fault("", owner, "must be a tensor")], {}
         if value.shape is None:
             faults.append(Fault("", owner, "has no shape in the file, so it must be given"))
-            whole[value.name] = "1x3x224x224" if "float" in value.dtype else "1x128"
+            whole[value.name] = (1, 3, 224, 224) if "float" in value.dtype else (1, size)
         elif axes := _open(value, symbol_sizes):
-            names = list(dict.fromkeys(size for axis in axes if isinstance(size := value.shape[axis], str)))
+            names = list(dict.fromkeys(name for axis in axes if isinstance(name := value.shape[axis], str)))
             for name in names:
-                sizes.setdefault(name, 1 if value.shape[0] == name and not _TIME.search(name) else 128)
+                sizes.setdefault(name, 1 if value.shape[0] == name and not _TIME.search(name) else size)
             what = " and ".join([*map(repr, names), *(["a size without a name"] if None in value.shape else [])])
-            text = " x ".join("?" if size is None else str(size) for size in value.shape)
+            text = " x ".join("?" if item is None else str(item) for item in value.shape)
             faults.append(Fault("", owner, f"is {text}, of which {what} must be given"))
             if None in value.shape:
-                whole[value.name] = "x".join(
-                    str(sizes[size] if isinstance(size, str) else size or (128 if axis else 1))
-                    for axis, size in enumerate(value.shape)
+                # Between two fixed sizes it is the batch, as in the states of recurrent layers.
+                state = len(value.shape) == 3 and isinstance(value.shape[0], int) and isinstance(value.shape[2], int)
+                whole[value.name] = tuple(
+                    sizes[item] if isinstance(item, str) else item or (size if axis and not state else 1)
+                    for axis, item in enumerate(value.shape)
                 )
+    suggestion: dict[str, int | Shape] = {name: item for name, item in sizes.items() if name not in symbol_sizes}
+    suggestion |= whole
     if faults:
-        named = {name: str(size) for name, size in sizes.items() if name not in symbol_sizes}
-        option = ",".join(f"{name}={size}" for name, size in (named | whole).items())
+        option = ",".join(
+            f"{name}={'x'.join(map(str, item)) if isinstance(item, tuple) else item}"
+            for name, item in suggestion.items()
+        )
         last = faults.pop()
         faults.append(Fault("", last.path, f"{last.message}, as with --shape {option}"))
-    return faults
+    return faults, suggestion
 
 
 def _resolve(value: ValueInfo, symbol_sizes: Mapping[str, int]) -> Shape:

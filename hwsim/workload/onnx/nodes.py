@@ -10,7 +10,12 @@ from hwsim.errors import InputError, nearest
 from hwsim.workload.onnx.constants import Constant
 from hwsim.workload.onnx.records import MAX_OPERATORS, Operator, ValueInfo, text
 
-__all__ = ["free", "inline_functions", "sort_operators", "unique"]
+__all__ = ["free", "inline_functions", "sort_operators", "subgraphs_of", "unique"]
+
+
+def subgraphs_of(item: Any) -> list[Any]:
+    """The subgraphs of an attribute."""
+    return ([item.g] if item.HasField("g") else []) + list(item.graphs)
 
 
 def free(graph: Any) -> list[str]:
@@ -20,7 +25,7 @@ def free(graph: Any) -> list[str]:
     read = [name for node in graph.node for name in node.input]
     for node in graph.node:
         for item in node.attribute:
-            for inner in ([item.g] if item.HasField("g") else []) + list(item.graphs):
+            for inner in subgraphs_of(item):
                 read += free(inner)
     read += [value.name for value in graph.output]
     return [name for name in dict.fromkeys(read) if name and name not in own]
@@ -99,7 +104,7 @@ def inline_functions(model: Any) -> Any:
                 sizes[key] = size(bodies[key].node, above | {key})
             total += sizes.get(key, 1)
             for item in node.attribute:
-                for graph in ([item.g] if item.HasField("g") else []) + list(item.graphs):
+                for graph in subgraphs_of(item):
                     total += size(graph.node, above)
         if total > MAX_OPERATORS:
             raise InputError(f"must have at most {MAX_OPERATORS} operators, and its functions stand for more")

@@ -29,6 +29,7 @@ from hwsim.workload.onnx.attention import (
 )
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.composites import embed_norm, skip_group_norm, skip_norm
+from hwsim.workload.onnx.control_flow import BRANCH
 from hwsim.workload.onnx.converter import Converter, Maker, Values, snake
 from hwsim.workload.onnx.einsum import einsum
 from hwsim.workload.onnx.experts import mixture
@@ -43,7 +44,7 @@ from hwsim.workload.onnx.volumes import (
     deformable_convolution,
 )
 
-__all__ = ["BYTES", "ELEMENTWISE", "MAKERS", "MOVES", "NORMS", "POOLS", "REDUCED"]
+__all__ = ["BYTES", "ELEMENTWISE", "MAKERS", "ROW_MAKERS", "MOVES", "NORMS", "POOLS", "REDUCED"]
 
 ELEMENTWISE = {
     "Add": "add", "Sum": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max", "Min": "min", "Mean": "add",
@@ -216,6 +217,14 @@ def _concat(c: Converter, op: Op, name: str) -> Layer:
     return c.check_output(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
 
 
+def _idle(c: Converter, op: Op, name: str) -> Layer:
+    """The stored weights of a branch that does not run: a row that reads the condition."""
+    operand, out = c.operands(op)[0], c.output(op)
+    constants = [c.constants[item] for item in op.inputs[1:]]
+    stored = [(constant.elements, c.storage_spec(constant)) for constant in constants]
+    return c.opaque(name, "branch", [(c.shape(operand), c.spec(operand))], (c.shape(out), c.spec(out)), stored)
+
+
 def _each(names: dict[str, Any] | tuple[str, ...], make: Maker, kind: str = "computed") -> dict[str, tuple[str, Maker]]:
     return dict.fromkeys(names, (kind, make))
 
@@ -256,3 +265,5 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "Gather": ("moved", _gather),
     "Concat": ("moved", _concat),
 }
+#: Those, and rows that stand for no operator of a file.
+ROW_MAKERS: dict[str, tuple[str, Maker]] = MAKERS | {BRANCH: ("computed", _idle)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hwsim.workload.onnx.constants import Constant
 
-__all__ = ["MAX_OPERATORS", "ValueInfo", "OnnxFile", "Operator", "text"]
+__all__ = ["MAX_OPERATORS", "OnnxFile", "Operator", "Subgraph", "ValueInfo", "text"]
 
 MAX_OPERATORS = 20_000
 MAX_TEXT = 200
@@ -37,10 +38,22 @@ class Operator:
     options: dict[str, Any]
     proto: Any
     captures: tuple[str, ...] = ()
-    subgraphs: tuple[Any, ...] = ()
+    subgraphs: tuple[Subgraph, ...] = ()
 
     def __str__(self) -> str:
         return f"operator {self.index}, {self.code}" + (f" {self.name!r}" if self.name else "")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Subgraph:
+    """A body of an operator; `names` are those of outer tensors where it is put in line."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operators: tuple[Operator, ...]
+    constants: Mapping[str, Constant]
+    value_info: Mapping[str, ValueInfo]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

@@ -78,7 +78,7 @@ class Rules:
         version = PLAIN_OPSET if plain else self.versions.get(domain, 1)
         defs = self.onnx.defs
         if not defs.has(op.code if plain else op.proto.op_type, domain):
-            return {}, "hwsim does not know the operator; its shape can be given, as --shape NAME=1x64x56x56"
+            return {}, "hwsim does not know the operator"
         types = {name: self.type_of(tensors[name], plain) for name in op.inputs if name}
         data = {}
         for name in op.inputs:

@@ -17,10 +17,11 @@ from hwsim.workload.layer import MAX_COUNT, Shape
 from hwsim.workload.onnx.canonical import Op, canonical
 from hwsim.workload.onnx.constant_values import ConstantValues
 from hwsim.workload.onnx.constants import Array
+from hwsim.workload.onnx.control_flow import ControlFlow
 from hwsim.workload.onnx.graph import Graph, Tensor
 from hwsim.workload.onnx.lowering import UNARY
 from hwsim.workload.onnx.own_rules import own_outputs
-from hwsim.workload.onnx.records import OnnxFile, text
+from hwsim.workload.onnx.records import OnnxFile, Operator, text
 from hwsim.workload.onnx.rules import OutputTypes, Rules
 
 __all__ = ["graph_of"]
@@ -66,6 +67,9 @@ class _Inference:
         self.values = ConstantValues(file.constants, self.tensors, self.rules)
         self.unknown: dict[str, str] = {}
         self.warnings: list[Message] = []
+        self.value_info = dict(file.value_info)
+        self.ops: list[Op] = []
+        self.control_flow = ControlFlow(self, 1 + max((op.index for op in file.operators), default=0))
         for value in file.inputs:
             shape = inputs[value.name]
             self.tensors[value.name] = Tensor(value.name, value.dtype or "float", shape)
@@ -73,26 +77,32 @@ class _Inference:
                 self.values.empty(self.tensors[value.name])
 
     def run(self) -> Graph:
-        ops = []
         newest = self.rules.newest
         if self.file.opsets.get("", 1) > newest:
             template = "its opset {opset} is read as {newest}, the newest that onnx here supports"
             values = {"opset": self.file.opsets[""], "newest": newest}
             self.warnings.append(Message("import.opset", template, values, "warning"))
         for operator in self.file.operators:
-            try:
-                self.rules.check_arity(operator)
-                op = canonical(operator)
-                self.operator(op)
-            except InputError as error:
-                if error.faults[0].path:
-                    raise
-                raise InputError(error.faults[0].message, path=str(operator)) from None
-            ops.append(op)
+            self.take(operator)
+        inputs = [value.name for value in self.file.inputs]
         return Graph(
-            ops, self.tensors, self.values.constants, [value.name for value in self.file.inputs], self.file.outputs,
-            self.unknown, self.warnings, self.file.opsets.get("", 1),
+            self.ops, self.tensors, self.values.constants, inputs, self.file.outputs, self.unknown, self.warnings,
+            self.file.opsets.get("", 1),
         )  # fmt: skip
+
+    def take(self, operator: Operator) -> None:
+        """Infer the outputs of an operator and add it to `ops`, or those of the body that it runs."""
+        try:
+            self.rules.check_arity(operator)
+            if self.control_flow.expand(operator):
+                return
+            op = canonical(operator)
+            self.operator(op)
+        except InputError as error:
+            if error.faults[0].path:
+                raise
+            raise InputError(error.faults[0].message, path=str(operator)) from None
+        self.ops.append(op)
 
     def operator(self, op: Op) -> None:
         self.values.dequantize(op)
@@ -151,7 +161,7 @@ class _Inference:
 
     def declare(self, name: str, dtype: str = "") -> bool:
         """Take the shape of a tensor from the user or the file; returns whether one has it."""
-        value = self.file.value_info.get(name)
+        value = self.value_info.get(name)
         if name in self.overrides:
             self.tensors[name] = Tensor(name, dtype or (value.dtype if value else "") or "float", self.overrides[name])
             return True
@@ -197,8 +207,6 @@ class _Inference:
                 raise InputError(f"axis must be one of {len(first)}, not {axis}", path=str(op))
             ones = (*first[: axis % len(first)], *(1,) * (len(first) - axis % len(first)))
             return {name: (shape, "") for name, shape in zip(op.outputs, (first, ones, ones))}, ""
-        if op.code == "If":
-            return self.of_branch(op), "it is made by a subgraph"
         shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
         if shapes and (own := own_outputs(op, shapes)) is not None:
             types = {item: self.tensors[op.inputs[int(item)]].dtype for _, item in own.values() if item.isdigit()}
@@ -226,20 +234,6 @@ class _Inference:
             raise InputError(f"its parts must be {count}, of {shape[axis]} together, not {sizes}", path=str(op))
         parts = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
         return {name: (part, "") for name, part in zip(op.outputs, parts)}, ""
-
-    def of_branch(self, op: Op) -> OutputTypes:
-        """The outputs of an If, by its first subgraph."""
-        outputs: OutputTypes = {}
-        for name, value in zip(op.outputs, op.subgraphs[0].output if op.subgraphs else ()):
-            kind = value.type.tensor_type
-            sizes = [
-                dim.dim_value if dim.HasField("dim_value") else self.symbols.get(dim.dim_param)
-                for dim in kind.shape.dim
-            ]
-            is_static = kind.HasField("shape") and all(size is not None and size >= 0 for size in sizes)
-            shape = tuple(size for size in sizes if size is not None) if is_static else None
-            outputs[name] = shape, self.rules.names.get(kind.elem_type, "")
-        return outputs
 
     def bound(self, op: Op, place: int) -> Shape | None:
         """The largest possible output shape of an operator whose output size depends on values."""

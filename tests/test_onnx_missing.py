@@ -1,0 +1,122 @@
+"""What of an ONNX file is in no row: told in every output, and refused if it is much or has weights."""
+
+import csv
+import io
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+from onnx import TensorProto
+from onnx_builder import Graph
+from test_onnx import read, run as run_command, save
+
+import hwsim
+from hwsim.errors import InputError
+from hwsim.workload.onnx import read_model
+from hwsim.workload.onnx.input_shapes import parse_shapes
+
+
+def run(capsys, *words):
+    """A command, whose warnings go to standard error as they do for users."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        return run_command(capsys, *words)
+
+
+def mystery(tail, before=1):
+    """A convolution, then an operator whose output nobody knows, then `tail` more operators of it."""
+    g = Graph()
+    x = g.input("x", [1, 3, 9, 9])
+    for i in range(before):
+        x = g.op("Conv", x, g.weight(f"w{i}", 3, 3, 3, 3), pads=[1] * 4, name=f"conv{i}")
+    g.output(x, [1, 3, 9, 9])
+    x = g.op("Mystery", x, domain="my", name="mystery")
+    for kind in tail:
+        if kind == "Conv":
+            x = g.op("Conv", x, g.weight("last", 5, 3, 3, 3), name="last")
+        else:
+            x = g.op(kind, x)
+    g.output(x, ["n", "m"])
+    return g.model(domains=["my"], check=False)
+
+
+def test_a_short_tail_is_told_everywhere(tmp_path, capsys):
+    path = save(tmp_path, mystery(["Relu"], before=3))
+    with pytest.warns(hwsim.HwsimWarning, match="left out"):
+        net = hwsim.load_workload(path)
+    assert (net.missing.operators, net.missing.of_operators) == (2, 5)
+    assert (net.missing.bytes, net.missing.of_bytes) == (0, 3 * 81 * 4)
+    said = "in no row: 2 of 5 operators (40.0%) and 0 B of 972 B stored (0.0%) of the model file"
+    code, out, _ = run(capsys, "run", "systolic_ws", path)
+    assert (code, said in out) == (0, True)
+    data = json.loads(run(capsys, "run", "systolic_ws", path, "--json", "-")[1])
+    assert (data["summary"]["missing_operators"], data["summary"]["missing_bytes"]) == (0.4, 0)
+    assert "import.missing" in [message["code"] for message in data["messages"]]
+    rows = list(csv.DictReader(io.StringIO(run(capsys, "run", "systolic_ws", path, "--csv", "-")[1])))
+    assert {(row["missing_operators"], row["missing_bytes"]) for row in rows} == {("0.4", "0.0")}
+    run(capsys, "run", "systolic_ws", path, "--html", tmp_path / "net.html")
+    assert said in (tmp_path / "net.html").read_text()
+
+
+def test_a_trace_remembers(tmp_path, capsys):
+    path = save(tmp_path, mystery(["Relu"], before=3))
+    assert run(capsys, "import", path, "-o", tmp_path / "net.yaml")[0] == 0
+    again = hwsim.load_workload(tmp_path / "net.yaml")
+    assert again.missing == read_model(path).workload.missing
+    assert again.replace([]).missing == again.lowered().missing == again.select("conv*").missing == again.missing
+
+
+def test_most_of_a_network_is_not_left_out(tmp_path, capsys):
+    path = save(tmp_path, mystery(["Relu", "Tanh"]))
+    with pytest.raises(InputError, match=r"in no row: 3 of 4 operators \(75.0%\)"):
+        read_model(path)
+    code, out, err = run(capsys, "run", "systolic_ws", path)
+    assert (code, out) == (2, "")
+    assert "--allow-missing" in err
+    for words in (
+        ("run", "systolic_ws", path), ("show", path), ("explain", "systolic_ws", path, "conv0"),
+        ("import", path, "-o", tmp_path / "net.yaml"), ("compare", "systolic_ws", "systolic_os", path),
+        ("validate", "systolic_ws", path, "--layer", "conv0", "--sample", "8"),
+    ):  # fmt: skip
+        assert run(capsys, *words, "--allow-missing")[0] == 0, words
+
+
+def test_stored_weights_are_not_left_out(tmp_path):
+    """The option of the error gives a shape that the convolution after it takes."""
+    path = save(tmp_path, mystery(["Conv"], before=9))
+    with pytest.raises(InputError) as caught:
+        read_model(path)
+    told = str(caught.value)
+    assert "operator 10, Conv 'last' has stored weights and would be in no row" in told
+    option = told.split("--shape ")[1].split(",", maxsplit=1)[0]
+    assert option == "mystery_out=1x3x56x56"
+    whole = read_model(path, shape=parse_shapes([option])).workload
+    assert whole.macs - 9 * 81 * 81 == 54 * 54 * 5 * 27
+    assert whole.missing is None
+    assert read_model(path, allow_missing=True).workload.macs == 9 * 81 * 81
+
+
+def test_a_second_output_without_a_shape_loses_nothing(tmp_path):
+    """An operator of another domain with its first output in the file, as exporters of language models write it."""
+    g = Graph()
+    x = g.input("x", [1, 7, 16])
+    out, _ = g.op("Attend", x, domain="my", outputs=2, name="attend")
+    g.output(g.op("MatMul", out, g.weight("w", 16, 5)), [1, 7, 5])
+    model = g.model(domains=["my"], check=False)
+    model.graph.value_info.add().CopyFrom(model.graph.input[0])
+    model.graph.value_info[0].name = out
+    found = read_model(save(tmp_path, model))
+    assert found.workload.macs == 7 * 16 * 5
+    assert found.workload.missing is None
+
+
+def test_nothing_is_missing_of_a_whole_file(tmp_path):
+    g = Graph()
+    g.output(g.op("Relu", g.input("x", [1, 4])))
+    assert read(tmp_path, g.model()).workload.missing is None
+    flags = g.constant("unused", np.ones(9, np.float32)), TensorProto.FLOAT
+    assert read(tmp_path, g.model()).workload.missing is None, flags
