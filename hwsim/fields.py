@@ -169,10 +169,12 @@ def _faults(
             elif item["type"] != "missing" or part != item["loc"][-1]:
                 continue
             path.append(part)
-        # Those after the first hundred are counted alone, and a near name takes its time to find.
-        message = _message(item, document, tuple(path), context) if len(faults) < MAX_FAULTS else item["msg"]
+        # Those after the first hundred are counted alone: a near name, and keys that were set, take their time to find.
+        is_shown = len(faults) < MAX_FAULTS
+        message = _message(item, document, tuple(path), context) if is_shown else item["msg"]
         shown = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
-        place = document.blame(tuple(path), message) if item["type"] == "value_error" else document.where(tuple(path))
+        is_own = is_shown and item["type"] == "value_error"
+        place = document.blame(tuple(path), message) if is_own else document.where(tuple(path))
         fault = Fault(place, shown, message)
         faults.setdefault((fault.where, fault.path, fault.message), fault)
     return list(faults.values())

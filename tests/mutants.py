@@ -134,9 +134,9 @@ MUTANTS = [
     # Readers.
     Mutant("onnx: SAME_UPPER pads above", "hwsim/workload/onnx/windows.py", 'if auto == "SAME_UPPER" else', 'if auto == "SAME_LOWER" else', "test_onnx::test_the_odd_row_of_padding_is_where_its_name_says"),
     Mutant("onnx: a sequence is padded as a column", "hwsim/workload/onnx/windows.py", "pads = (0, option[0], 0, option[1]) if rank == 1 else option", "pads = (option[0], 0, option[1], 0) if rank == 1 else option", "test_onnx::test_a_convolution_of_a_sequence"),
-    Mutant("tflite: strides of rows and columns change places", "hwsim/workload/tflite/operators.py", 'strides = options["stride_h"], options["stride_w"]', 'strides = options["stride_w"], options["stride_h"]', "test_tflite::test_traces"),
-    Mutant("tflite: a product of batches is not transposed", "hwsim/workload/tflite/operators.py", '("adj_x", "adj_y")', '("adj_y", "adj_x")', "test_tflite::test_products_of_batches_are_transposed_as_the_file_says"),
-    Mutant("csv: strides of rows and columns change places", "hwsim/workload/table.py", 'stride=(row.integer("stride height", stride), row.integer("stride width", stride))', 'stride=(row.integer("stride width", stride), row.integer("stride height", stride))', "test_workload_table::test_scale_sim_strides_of_rows_and_columns"),
+    Mutant("tflite: strides of rows and columns change places", "hwsim/workload/tflite/parameters.py", 'strides = options["stride_h"], options["stride_w"]', 'strides = options["stride_w"], options["stride_h"]', "test_tflite::test_traces"),
+    Mutant("tflite: a product of batches is not transposed", "hwsim/workload/tflite/products.py", 'op.options.get("adj_x"), op.options.get("adj_y")', 'op.options.get("adj_y"), op.options.get("adj_x")', "test_tflite::test_products_of_batches_are_transposed_as_the_file_says"),
+    Mutant("csv: strides of rows and columns change places", "hwsim/workload/topology.py", 'for side in ("height", "width")', 'for side in ("width", "height")', "test_workload_table::test_scale_sim_strides_of_rows_and_columns"),
     # Units.
     Mutant("units: a Kib is 1000 bits", "hwsim/units.py", "Fraction(2**power * scale, 8) for p, power", "Fraction(10**(power * 3 // 10) * scale, 8) for p, power", "test_units::test_quantities"),
     Mutant("units: words of a rate have whole bytes", "hwsim/units.py", "self.amount * Fraction(word_bits, 8)", "self.amount * (word_bits // 8)", "test_units::test_words_need_not_be_of_whole_bytes"),
@@ -155,7 +155,7 @@ MUTANTS = [
     # Microcontrollers.
     Mutant("mcu: the last tap on the image is on padding", "hwsim/workload/taps.py", "last = end - 1 + before", "last = end - 2 + before", "test_mcu::test_units_and_cycles_by_hand"),
     Mutant("mcu: a column of patches has 8-bit values", "hwsim/machines/mcu/features.py", "else 4 * shape.taps * shape.channels", "else 2 * shape.taps * shape.channels", "test_mcu::test_the_column_of_patches_is_scratch"),
-    Mutant("mcu: biases beside 16-bit inputs have 32 bits", "hwsim/machines/mcu/features.py", '(8 if layer.input.dtype == "int16" else 4)', "4", "test_mcu::test_biases_beside_16_bit_inputs_have_64_bits"),
+    Mutant("mcu: biases beside 16-bit inputs have 32 bits", "hwsim/machines/mcu/features.py", '(8 if number_format(layer).startswith("int16") else 4)', "4", "test_mcu::test_biases_beside_16_bit_inputs_have_64_bits"),
     Mutant("mcu: four channels are narrow", "hwsim/machines/mcu/features.py", "shape.channels < _NARROW", "shape.channels <= _NARROW", "test_mcu::test_units_and_cycles_by_hand"),
     Mutant("mcu: groups share a patch", "hwsim/machines/mcu/features.py", "pixels * shape.taps * shape.groups", "pixels * shape.taps", "test_mcu::test_units_and_cycles_by_hand"),
 ]

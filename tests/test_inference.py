@@ -16,6 +16,7 @@ from hwsim import cli
 from hwsim.errors import InputError
 from hwsim.validation import tflite as inference
 from hwsim.validation.oracles import activation, scale, some, tflite_padding, tflite_run
+from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.tflite import Model, Operator, Quantization, Tensor, read_model
 
 oracle = pytest.mark.skipif(not inference.has_reference(), reason="needs ai-edge-litert")
@@ -33,7 +34,9 @@ def single(code: str, tensors: list[Tensor], options: dict[str, int | float | st
     last = len(tensors) - 1
     op = Operator(0, code, 1, tuple(range(last)), (last,), options or {})
     workload: Any = None
-    return Model("net", "net", "", 0, tuple(tensors), (op,), (0,), (last,), workload, {}, ())
+    return Model(
+        "net", "net", "", 0, tuple(tensors), (op,), (0,), (last,), workload, {}, (), ArenaRequests((), (), {}, 0)
+    )
 
 
 def made(net: Model, x: Any) -> Any:

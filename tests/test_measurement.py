@@ -308,7 +308,7 @@ def test_the_command_prints_both_sides(
     words = [str(tmp_path / "made.yaml"), str(models["QDQ"])]
     compare_with_runtime(words, "onnxruntime", 2, 1, 2, {})
     text = capsys.readouterr().out
-    for part in ("2 threads", "pointwise", "QLinearConv", "error by kind", "whole run: predicted", "note: energy:"):
+    for part in ("2 threads", "pointwise", "QLinearConv", "kind of layer", "whole run: predicted", "note: energy:"):
         assert part in text
     compare_with_runtime(words, "onnxruntime", 1, 1, 2, {}, None, "-")
     assert json.loads(capsys.readouterr().out)["threads"] == 1
