@@ -171,7 +171,8 @@ def copy(folder: Path) -> Path:
 def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the copy, on the modules of the copy."""
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH", ""))))
-    beside = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
+    # Options of the caller, as -n of several processes, change the exit code of a run that ends at its first failure.
+    beside = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "CI": "true", "PYTEST_ADDOPTS": ""}
     return subprocess.run(
         [sys.executable, *command], cwd=root, env=os.environ | beside, capture_output=True, text=True, timeout=LIMIT_S,
         check=False,
