@@ -10,6 +10,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from onnx import helper
+from onnx.defs import onnx_opset_version
 from onnx_builder import Graph, runtime_tensors
 
 from hwsim.errors import InputError
@@ -429,8 +430,17 @@ def feeds_of(case, model):
     return feeds
 
 
+#: What onnx or onnxruntime of the oldest versions do not know: kernels, and the shapes of operators of opset 23.
+NEWER = {
+    "deformable convolution", "Einsum of one, a sum", "attention", "attention with a cache", "causal attention with a cache",
+    "OneHot", "a mixture of experts of four bits",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_macs_are_those_of_the_shapes_that_ran(tmp_path, name):
+    if name in NEWER and onnx_opset_version() < 23:
+        pytest.skip("needs an onnx that knows opset 23, and the onnxruntime of its time")
     case = CASES[name]
     model = case.model()
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
