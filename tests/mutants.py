@@ -20,6 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from random import Random
@@ -209,6 +210,11 @@ def main() -> int:
     parser.add_argument("--seed", default="0", help="of the draw")
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if any(fnmatch(mutant.name, name) for name in options.names)]
+    if find_spec("Cython") is None or find_spec("setuptools") is None:
+        built = [mutant for mutant in chosen if mutant.file.endswith(".pyx")]
+        chosen = [mutant for mutant in chosen if mutant not in built]
+        if built:
+            print(f"{len(built)} mutants of compiled files are left out: Cython and setuptools build them")
     if options.sample is not None:
         chosen = Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     survivors: list[str] = []
