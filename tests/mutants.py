@@ -121,7 +121,7 @@ MUTANTS = [
     Mutant("energy: a lower supply saves energy of DRAM too", "hwsim/energy/price.py", "(1.0 if on_chip == 1 or prices.off_chip(key[0]) else on_chip)", "on_chip", "test_gpu::test_a_board_at_its_limit_slows_down"),
     Mutant("energy: an SRAM beyond the table costs as the last one", "hwsim/energy/table.py", "    x = math.log(size_bytes)", "    x = min(math.log(size_bytes), logs[-1][0])", "test_energy::test_sram_reads_grow_with_size_and_in_proportion_to_width"),
     # The arena of TFLM.
-    Mutant("arena: of equal buffers the last comes first", "hwsim/workload/arena.py", "key=lambda i: -sizes[i]", "key=lambda i: (-sizes[i], -i)", "test_arena::test_known_arenas"),
+    Mutant("arena: of equal buffers the first comes first", "hwsim/workload/arena.py", "key=lambda i: -sizes[i]", "key=lambda i: (-sizes[i], i)", "test_arena::test_known_arenas"),
     Mutant("arena: a tensor is gone while its last reader runs", "hwsim/workload/arena.py", "(lasts >= buffer.first)", "(lasts > buffer.first)", "test_arena::test_known_arenas"),
     Mutant("arena: a gap must be wider than its buffer", "hwsim/workload/arena.py", ">= size)", "> size)", "test_arena::test_known_arenas"),
     Mutant("arena: buffers are aligned to 8 bytes", "hwsim/workload/arena.py", "ALIGNMENT_BYTES = 16", "ALIGNMENT_BYTES = 8", "test_arena::test_a_shortcut_is_kept"),
@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant("store: results of a batch size are those of another", "hwsim/sweeps/evaluation.py", "{point.batch} {model_revision()}", "{model_revision()}", "test_sweep_run::test_a_sweep_that_is_told_twice_simulates_once"),
     Mutant("store: results of another model are taken", "hwsim/sweeps/evaluation.py", "{point.batch} {model_revision()}", "{point.batch}", "test_sweep_run::test_results_of_another_revision_are_not_taken"),
     Mutant("store: tables of constants are no part of the model", "hwsim/sweeps/revision.py", '(".py", ".so", ".pyd", ".yaml", ".csv")', '(".py", ".so", ".pyd")', "test_revision::test_a_constant_changes_the_digest"),
-    Mutant("store: a killed point is never repeated", "hwsim/sweeps/store.py", "elif outcome.error is not None and not outcome.error.startswith(DIED):", "elif outcome.error is not None:", "test_sweep_run test_sweep_store"),
+    Mutant("store: a killed point is never repeated", "hwsim/sweeps/store.py", "elif outcome.error is not None and not outcome.error.startswith(DIED):", "elif outcome.error is not None:", "test_sweep_store::test_a_point_whose_worker_died_is_simulated_again"),
     Mutant("store: the checksum is not looked at", "hwsim/sweeps/record.py", " and checksum == _checksum(parts)", "", "test_sweep_store::test_an_edited_number_is_told_and_simulated_again"),
     Mutant("store: the error of a row is not in its checksum", "hwsim/sweeps/record.py", "_checksum((texts[0], texts[1], layers, texts[2]))", "_checksum((texts[0], texts[1], layers, None))", "test_sweep_store::test_no_damaged_result_is_used_and_no_sound_one_is_lost"),
     # Readers.

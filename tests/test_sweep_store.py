@@ -23,7 +23,7 @@ from hwsim.sweeps.evaluation import Evaluator, Outcome
 from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.record import outcome_of, row_of
 from hwsim.sweeps.salvage import salvage
-from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.store import DIED, Store, StoreError
 from hwsim.sweeps.sweep import sweep
 
 ODD = {
@@ -306,3 +306,13 @@ def test_a_cluster_that_loses_its_last_worker_is_told_within_seconds(tmp_path: P
             process.wait()
     assert len(rows(tmp_path / "out" / "store.sqlite")) > 0
     assert sweep(LONG, store=tmp_path / "out", workers=1).equals(sweep(LONG, workers=1))
+
+
+def test_a_point_whose_worker_died_is_simulated_again(tmp_path: Path) -> None:
+    """Its error is kept but not looked up; a fault of the point itself is."""
+    store = Store(tmp_path / "store")
+    store.add([("0" * 64, Outcome(0, None, None, f"{DIED} 4 times")), ("1" * 64, Outcome(1, None, None, "no room"))])
+    assert set(store.lookup(["0" * 64, "1" * 64])) == {"1" * 64}
+    store.add([("0" * 64, Outcome(0, None, None, "no room either"))])
+    assert store.lookup(["0" * 64])["0" * 64].error == "no room either"
+    store.close()
