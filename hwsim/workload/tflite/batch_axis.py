@@ -6,13 +6,14 @@ As for ONNX: an axis is a batch if no operator mixes along it. Then the layers a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from hwsim.message import Message
+from hwsim.workload.batch_axis import BatchAxis, MixedError, Place, batch_note, gathered, mixed_note
 from hwsim.workload.layer import Shape
 from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
 
@@ -22,18 +23,6 @@ __all__ = ["SHAPE_OPERATORS", "one_input"]
 SHAPE_OPERATORS = ("SHAPE", "RANK")
 #: Constants of more bytes are not searched for differences along the batch.
 MAX_BYTES = 2**22
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the batch lies in a tensor: `axis` has a size of ``outer * batch * inner``."""
-
-    axis: int
-    inner: int = 1
-
-
-class _MixedError(Exception):
-    """Why an axis is no batch."""
 
 
 #: The place of the batch in the outputs of an operator.
@@ -48,19 +37,18 @@ def one_input(file: TfliteFile, constants: Mapping[int, Tensor]) -> tuple[Tflite
         return file, []
     walk = _Walk(file, constants, size, {index: Place(0) for index, shape in shapes.items() if shape[:1] == (size,)})
     if (reason := walk.run()) is None:
-        template = "the file has a batch of {batch}: its layers are read for one input"
-        return walk.one(), [Message("import.batch", template, {"batch": size}, "warning")]
-    template = "the first axis, {size}, is no batch: {reason}; the layers are those of the whole file"
-    return file, [Message("import.no_batch", template, {"size": size, "reason": reason})]
+        return walk.one(), [batch_note(size)]
+    return file, [mixed_note(size, reason)]
 
 
-class _Walk:
-    """The place of the batch in each tensor that has one."""
+class _Walk(BatchAxis[int]):
+    """The place of the batch in each tensor of a file that has one."""
 
     def __init__(
         self, file: TfliteFile, constants: Mapping[int, Tensor], batch: int, places: Mapping[int, Place]
     ) -> None:
-        self.file, self.constants, self.batch, self.places = file, constants, batch, dict(places)
+        super().__init__(batch, places)
+        self.file, self.constants = file, constants
 
     def run(self) -> str | None:
         """Follow the batch through all operators; returns why it is none, or None."""
@@ -70,13 +58,11 @@ class _Walk:
                 continue
             try:
                 if op.code not in RULES or op.custom:
-                    raise _MixedError("may mix along it")
+                    raise MixedError("may mix along it")
                 place = RULES[op.code](self, op)
                 for index in op.outputs:
-                    if self.shape(index)[place.axis] % (self.batch * place.inner):
-                        raise _MixedError("may mix along it")
-                    self.places[index] = place
-            except _MixedError as reason:
+                    self.put(index, place)
+            except MixedError as reason:
                 return f"{op} {reason}"
             except (LookupError, TypeError, ValueError, ArithmeticError):  # the converter names what does not fit
                 return f"{op} may mix along it"
@@ -87,77 +73,36 @@ class _Walk:
     def one(self) -> TfliteFile:
         """The file with the tensors of one of the batch."""
         tensors = list(self.file.tensors)
-        for index, place in self.places.items():
-            shape = list(self.shape(index))
-            shape[place.axis] //= self.batch
-            tensors[index] = replace(tensors[index], shape=tuple(shape))
+        for index in self.places:
+            tensors[index] = replace(tensors[index], shape=self.shape_of_one(index))
         return replace(self.file, tensors=tuple(tensors))
 
     # What the rules ask for
 
-    def shape(self, index: int) -> Shape:
-        return self.file.tensors[index].shape
+    def shape(self, key: int) -> Shape:
+        return self.file.tensors[key].shape
+
+    def values(self, key: int) -> np.ndarray[Any, Any] | None:
+        constant = self.constants.get(key)
+        if constant is None or constant.data is None or constant.sparse:
+            return None
+        if constant.bytes > MAX_BYTES:
+            raise MixedError("may read other values for each index of it")
+        self.file.budget.spend(2 * constant.bytes)
+        return constant.values()
 
     def first(self, op: Operator, at: int = 0) -> Place:
         """The place in the input at `at`, which alone may have it."""
         if any(index in self.places for place, index in enumerate(op.inputs) if place != at):
-            raise _MixedError("reads it as a parameter")
+            raise MixedError("reads it as a parameter")
         return self.places[op.inputs[at]]
-
-    def alike(self, index: int, axis: int, inner: int) -> None:
-        """Check that a tensor without the batch is the same for each index of an axis that has the batch elsewhere."""
-        shape = self.shape(index)
-        if not 0 <= axis < len(shape) or shape[axis] == 1:
-            return
-        constant = self.constants.get(index)
-        if constant is None or constant.data is None or constant.sparse or shape[axis] % (self.batch * inner):
-            raise _MixedError("reads other values for each index of it")
-        if constant.bytes > MAX_BYTES:
-            raise _MixedError("may read other values for each index of it")
-        self.file.budget.spend(2 * constant.bytes)
-        parts = constant.values().reshape(math.prod(shape[:axis]), -1, self.batch, inner, math.prod(shape[axis + 1 :]))
-        if not np.array_equal(parts, np.broadcast_to(parts[:, :, :1], parts.shape)):
-            raise _MixedError("reads other values for each index of it")
 
     def integers(self, op: Operator, at: int) -> list[int]:
         """Integers of a constant input."""
         constant = self.constants.get(op.inputs[at])
         if constant is None or constant.elements > 64:
-            raise _MixedError("may mix along it")
+            raise MixedError("may mix along it")
         return [] if constant.data is None else [int(value) for value in constant.values().ravel()]
-
-    def reshaped(self, place: Place, source: Shape, out: Shape) -> Place:
-        """The place after a reshape: the batch is a run of values at a stride, with others around it in one axis."""
-        stride, step = place.inner * math.prod(source[place.axis + 1 :]), 1
-        if math.prod(source) != math.prod(out):
-            raise _MixedError("may mix along it")
-        for axis in reversed(range(len(out))):
-            after = step * out[axis]
-            if step <= stride < after:
-                if stride % step or after % (stride * self.batch):
-                    break
-                return Place(axis, stride // step)
-            step = after
-        raise _MixedError("cuts across it")
-
-    def broadcast(self, indices: Iterable[int], rank: int) -> Place:
-        """The place that these inputs have in a result of `rank` axes."""
-        indices = list(indices)
-        places = {
-            Place(place.axis + rank - len(self.shape(index)), place.inner)
-            for index in indices
-            if (place := self.places.get(index))
-        }
-        if len(places) > 1:
-            raise _MixedError("pairs each index of it with every other")
-        (place,) = places
-        sizes = {self.shape(index)[self.places[index].axis] for index in indices if index in self.places}
-        if len(sizes) > 1:
-            raise _MixedError("pairs each index of it with every other")
-        for index in indices:
-            if index not in self.places:
-                self.alike(index, place.axis - (rank - len(self.shape(index))), place.inner)
-        return place
 
 
 def _spread(w: _Walk, op: Operator) -> Place:
@@ -180,7 +125,7 @@ def _images(at: int = 0) -> Rule:
     def rule(w: _Walk, op: Operator) -> Place:
         place = w.first(op, at)
         if place.axis:
-            raise _MixedError("takes windows of it")
+            raise MixedError("takes windows of it")
         return place
 
     return rule
@@ -193,7 +138,7 @@ def _keeps(at: int = 0) -> Rule:
         place = w.first(op, at)
         source = w.shape(op.inputs[at])
         if any(len(w.shape(o)) != len(source) or w.shape(o)[place.axis] != source[place.axis] for o in op.outputs):
-            raise _MixedError("takes a part of it")
+            raise MixedError("takes a part of it")
         return place
 
     return rule
@@ -203,7 +148,7 @@ def _last(w: _Walk, op: Operator) -> Place:
     """An operator that mixes along the last axis."""
     place = w.first(op)
     if place.axis == len(w.shape(op.inputs[0])) - 1:
-        raise _MixedError("mixes along it")
+        raise MixedError("mixes along it")
     return place
 
 
@@ -211,7 +156,7 @@ def _reduce(w: _Walk, op: Operator) -> Place:
     place, rank = w.first(op), len(w.shape(op.inputs[0]))
     removed = {axis % rank for axis in w.integers(op, 1)}
     if place.axis in removed:
-        raise _MixedError("mixes along it")
+        raise MixedError("mixes along it")
     kept = len(w.shape(op.outputs[0])) == rank
     return Place(place.axis - (0 if kept else sum(axis < place.axis for axis in removed)), place.inner)
 
@@ -219,16 +164,16 @@ def _reduce(w: _Walk, op: Operator) -> Place:
 def _reverse(w: _Walk, op: Operator) -> Place:
     place, rank = w.first(op), len(w.shape(op.inputs[0]))
     if place.axis in {axis % rank for axis in w.integers(op, 1)}:
-        raise _MixedError("turns it round")
+        raise MixedError("turns it round")
     return place
 
 
 def _concat(w: _Walk, op: Operator) -> Place:
     place, rank = _spread(w, op), len(w.shape(op.outputs[0]))
     if int(op.options.get("axis", 0)) % rank == place.axis:
-        raise _MixedError("joins along it")
+        raise MixedError("joins along it")
     if any(index not in w.places and index not in w.constants for index in op.inputs):
-        raise _MixedError("reads other values for each index of it")
+        raise MixedError("reads other values for each index of it")
     return place
 
 
@@ -242,7 +187,7 @@ def _unpack(w: _Walk, op: Operator) -> Place:
     place = w.first(op)
     axis = int(op.options.get("axis", 0)) % len(w.shape(op.inputs[0]))
     if axis == place.axis:
-        raise _MixedError("takes a part of it")
+        raise MixedError("takes a part of it")
     return Place(place.axis - (axis < place.axis), place.inner)
 
 
@@ -250,12 +195,9 @@ def _gather(w: _Walk, op: Operator) -> Place:
     at, ids = (1, 0) if op.code == "EMBEDDING_LOOKUP" else (0, 1)
     data, indices = w.places.get(op.inputs[at]), w.places.get(op.inputs[ids])
     axis = int(op.options.get("axis", 0)) % max(len(w.shape(op.inputs[at])), 1)
-    if op.options.get("batch_dims") or (data is not None and (indices is not None or data.axis == axis)):
-        raise _MixedError("picks from it")
-    if data is not None:
-        return Place(data.axis + (len(w.shape(op.inputs[ids])) - 1 if data.axis > axis else 0), data.inner)
-    assert indices is not None
-    return Place(axis + indices.axis, indices.inner)
+    if op.options.get("batch_dims"):
+        raise MixedError("picks from it")
+    return gathered(data, indices, axis, len(w.shape(op.inputs[ids])))
 
 
 def _dense(w: _Walk, op: Operator) -> Place:
@@ -265,7 +207,7 @@ def _dense(w: _Walk, op: Operator) -> Place:
     rows = math.prod(source) // features
     flat = w.reshaped(place, source, (rows, features))
     if flat.axis:
-        raise _MixedError("sums over it")
+        raise MixedError("sums over it")
     return w.reshaped(flat, (rows, out[-1]), out)
 
 
@@ -279,16 +221,16 @@ def _product(w: _Walk, op: Operator) -> Place:
         depth = len(shape) - 1 - place.axis  # 0: the last axis
         depth = 1 - depth if turned and depth < 2 else depth
         if depth == side:
-            raise _MixedError("sums over it")
+            raise MixedError("sums over it")
         places.add(Place(rank - 1 - depth, place.inner))
     if len(places) != 1:
-        raise _MixedError("pairs each index of it with every other")
+        raise MixedError("pairs each index of it with every other")
     place = places.pop()
     for index in op.inputs[:2]:
         if index not in w.places and place.axis < rank - 2:
             w.alike(index, place.axis - (rank - len(w.shape(index))), place.inner)
         elif index in w.places and place.axis >= rank - 2 and all(other in w.places for other in op.inputs[:2]):
-            raise _MixedError("pairs each index of it with every other")
+            raise MixedError("pairs each index of it with every other")
     return place
 
 
@@ -296,7 +238,7 @@ def _sequence(w: _Walk, op: Operator) -> Place:
     """Recurrent operators step along the first axis where time comes first, along the second where the batch does."""
     place, major = w.first(op), bool(op.options.get("time_major"))
     if place.axis != int(major):
-        raise _MixedError("steps along it")
+        raise MixedError("steps along it")
     return place
 
 
@@ -304,7 +246,7 @@ def _to_batch(w: _Walk, op: Operator) -> Place:
     """SPACE_TO_BATCH_ND and back: blocks of the image are more of the batch, around it."""
     place = w.first(op)
     if place.axis or place.inner != 1:
-        raise _MixedError("mixes along it")
+        raise MixedError("mixes along it")
     return place
 
 
