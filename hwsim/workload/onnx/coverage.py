@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hwsim.workload.fate import Fate
 from hwsim.workload.onnx.canonical import MS, QUANTIZED
 from hwsim.workload.onnx.control_flow import INLINED
 from hwsim.workload.onnx.folding import FOLDED
 from hwsim.workload.onnx.lowering import FREE, UNARY
 from hwsim.workload.onnx.operators import BYTES, ELEMENTWISE, MAKERS, MOVES, NORMS, POOLS, REDUCED
 
-__all__ = ["Fate", "operator_fates"]
+__all__ = ["operator_fates"]
 
 _SKIP = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SkipGroupNorm", "GroupNorm")
 _STREAM = "a pass over its values"
 _ATTENTION = "a GEMM of activations for scores, a softmax, a GEMM for the weighted sums"
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What becomes of some operators: how they are counted and priced."""
-
-    counted: str
-    priced: str
-    operators: tuple[str, ...]
 
 
 def _fates() -> Iterable[Fate]:

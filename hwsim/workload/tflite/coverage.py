@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hwsim.workload.fate import Fate
 from hwsim.workload.tflite.arena_requests import SCRATCH
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
 from hwsim.workload.tflite.recurrent import RECURRENT
 from hwsim.workload.tflite.subgraphs import CONTROL
 
-__all__ = ["Fate", "operator_fates", "scratch_operators"]
+__all__ = ["operator_fates", "scratch_operators"]
 
 _STREAM = "a pass over its values"
 _MOVED = "bytes read and written; `RESHAPE` and its like are views"
 _RECURRENT = "a product a step that waits for the step before"
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What becomes of some operators: how they are counted and priced."""
-
-    counted: str
-    priced: str
-    operators: tuple[str, ...]
 
 
 def _fates() -> Iterable[Fate]:
