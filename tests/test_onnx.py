@@ -715,7 +715,7 @@ def test_dead_channels_are_zero_when_the_network_runs(tmp_path, form):
         pytest.importorskip("onnxruntime")
         model = build.quantized(model, form)
     file, found = graph(tmp_path, model)
-    converter = Converter(file, found, 1, MAKERS)
+    converter = Converter(file, found, MAKERS)
     net = converter.workload("net")
     assert net.macs_live < net.macs
     assert sum(layer.dead_out for layer in net if isinstance(layer, Conv2d)) >= 4

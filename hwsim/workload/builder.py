@@ -12,7 +12,7 @@ from hwsim.workload.layers import DataMovement, Opaque
 from hwsim.workload.network import INPUT, Node, Workload
 from hwsim.workload.tensor import TensorSpec
 
-__all__ = ["Builder", "UnmodeledError"]
+__all__ = ["Builder", "UnmodeledError", "lead_axes"]
 
 _MOST = 100
 
@@ -21,6 +21,15 @@ Key = TypeVar("Key", bound=Hashable)
 
 class UnmodeledError(Exception):
     """The reason why an operator has no layer model."""
+
+
+def lead_axes(left: Shape, right: Shape) -> Shape:
+    """The axes before the matrices of two factors, broadcast as numpy does."""
+    rank = max(len(left), len(right))
+    pairs = list(zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right))
+    if any(1 not in pair and pair[0] != pair[1] for pair in pairs):
+        raise InputError(f"must multiply as many matrices as there are others, not {left} by {right}")
+    return tuple(max(pair) for pair in pairs)
 
 
 class Builder(Generic[Key]):

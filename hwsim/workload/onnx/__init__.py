@@ -126,7 +126,7 @@ def _network(file: OnnxFile, name: str, sizes: InputShapes, allow_missing: bool)
         notes = [Message("import.open_axis", template, {"inputs": opened, "reason": reason}, "warning")]
     graph, batch_notes = one_input(graph, times(file))
     shapes = {value: graph.tensors[value].shape or () for value in graph.inputs}
-    converter = Converter(file, graph, 1, ROW_MAKERS, allow_missing)
+    converter = Converter(file, graph, ROW_MAKERS, allow_missing)
     converter.warnings[:0] = [*notes, *batch_notes]
     workload = converter.workload(name)
     return Model(

@@ -51,13 +51,12 @@ class Converter(Builder[str]):
         self,
         file: OnnxFile,
         graph: Graph,
-        batch: int,
         makers: Mapping[str, tuple[str, Maker]],
         allow_missing: bool = False,
     ) -> None:
         super().__init__(graph.inputs)
         self.allow_missing = allow_missing
-        self.file, self.graph, self.batch, self.makers = file, graph, batch, makers
+        self.file, self.graph, self.makers = file, graph, makers
         self.warnings.extend(graph.warnings)
         self.tensors, self.constants = graph.tensors, graph.constants
         self.layers: dict[int, str] = {}
@@ -222,7 +221,7 @@ class Converter(Builder[str]):
     def between(self, op: Op, name: str, shape: Shape, dtype: str = "") -> str:
         """An intermediate tensor within one operator; `shape` is without the batch."""
         key = f"{name} of {op.index}"
-        self.tensors[key] = Tensor(key, dtype or self.output(op).dtype, (self.batch, *shape))
+        self.tensors[key] = Tensor(key, dtype or self.output(op).dtype, (1, *shape))
         return key
 
     def fitting(self, layer: Layer, place: int, name: str) -> str:
@@ -313,7 +312,7 @@ class Converter(Builder[str]):
     def shape(self, tensor: Tensor) -> Shape:
         """A tensor's shape without the batch."""
         shape = tensor.shape or ()
-        if len(shape) > 1 and shape[0] == self.batch:
+        if len(shape) > 1 and shape[0] == 1:
             return (1, shape[1]) if len(shape) == 2 else shape[1:]
         return shape or (1,)
 

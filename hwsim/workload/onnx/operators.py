@@ -104,11 +104,11 @@ def _reduce(c: Converter, op: Op, name: str) -> Layer:
     if not axes and op.options.get("noop_with_empty_axes"):
         raise UnmodeledError("it reduces along no axis")
     places = sorted({axis % max(len(shape), 1) for axis in axes or range(len(shape))})
-    places = [place for place in places if place or shape[0] != c.batch]
+    places = [place for place in places if place or shape[0] != 1]
     if not places or places != list(range(places[0], places[-1] + 1)):
         raise UnmodeledError(f"it reduces along axes {places}")
     before, inside, after = shape[: places[0]], shape[places[0] : places[-1] + 1], shape[places[-1] + 1 :]
-    if before and before[0] == c.batch:
+    if before and before[0] == 1:
         before = before[1:]
     options: Values = {"type": REDUCED[op.code], **c.types(op)}
     if len(shape) == 4 and places == [2, 3]:
@@ -209,7 +209,7 @@ def _concat(c: Converter, op: Op, name: str) -> Layer:
         raise UnmodeledError("it joins several tensors and constants")
     axis = int(op.options.get("axis", 0)) % max(rank, 1)
     at = axis - (rank - len(shape))
-    if (out.shape or ())[0] == c.batch and rank == 2:
+    if (out.shape or ())[0] == 1 and rank == 2:
         at = axis  # features keep an axis of size 1 in place of the batch
     if at < 0 or any(len(tensor.shape or ()) != rank for tensor in operands):
         raise UnmodeledError(f"it joins along axis {axis}")

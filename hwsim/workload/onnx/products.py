@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodeledError
+from hwsim.workload.builder import UnmodeledError, lead_axes
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import BatchedMatmul, Conv2d, Elementwise, Gemm
 from hwsim.workload.number_format import DTYPES
@@ -53,12 +53,11 @@ def _gemm_with_sum(c: Converter, op: Op, name: str) -> None:
 
 
 def _dense(c: Converter, op: Op, name: str, m: int, k: int, n: int) -> Layer:
-    """A product with constant weights; the sizes include the batch."""
-    rows = m // c.batch if m % c.batch == 0 else m
+    """A product with constant weights."""
     source = c.shape(c.input_tensor(op, 0))
-    options: Values = {"m": rows, "n": n, "k": k, "bias": has_bias(c, op, n), "activation": op.activation}
+    options: Values = {"m": m, "n": n, "k": k, "bias": has_bias(c, op, n), "activation": op.activation}
     producer = c.shapes.get(c.producers[c.operands(op)[0].name], source)
-    if rows == 1 and len(producer) == 3 and math.prod(producer) == k:
+    if m == 1 and len(producer) == 3 and math.prod(producer) == k:
         options["window"] = producer[1:]
     if not op.options.get("transA"):
         options |= dead_counts(c.dead_in(op, -1, k), c.dead_out(op, -1, n), k, 1)
@@ -83,12 +82,12 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
     if is_constant[1] and math.prod(right[:-2]) == 1:
         return _dense(c, op, name, math.prod(left[:-1]), k, n)
     has_bias(c, op, n)
-    lead = _lead(left[:-2], right[:-2])
+    lead = lead_axes(left[:-2], right[:-2])
     if is_constant[0] and math.prod(left[:-2]) == 1 and len(c.operands(op)) == 1:
         # The weights come first: the transposed product has the same operations.
         count = math.prod(right[:-2])
         types = c.types(op, c.constant(op, 0))
-        return c.check_output(op, Gemm(name, m=max(count // c.batch, 1) * n, n=m, k=k, bias=op.shifts, **types))
+        return c.check_output(op, Gemm(name, m=max(count, 1) * n, n=m, k=k, bias=op.shifts, **types))
     if any(is_constant):
         weights, other = (left, right) if is_constant[0] else (right, left)
         b = math.prod(weights[:-2])
@@ -100,8 +99,6 @@ def product(c: Converter, op: Op, name: str) -> Layer | None:
         options: Values = {"c": b * k, "k": b * outs, "groups": b, "bias": op.shifts, "activation": op.activation}
         return c.check_output(op, Conv2d(name, **options, h=rows, w=1, **types))
     b = math.prod(lead)
-    if b % c.batch == 0 and lead and lead[0] == c.batch:
-        b //= c.batch
     if math.prod(right[:-2]) == 1 and b > 1:
         b, m = 1, b * m  # one matrix for all
     types = c.types(op) | {"weight": c.operand_spec(op, c.input_tensor(op, 1))}
@@ -135,20 +132,11 @@ def _broadcast(c: Converter, op: Op, name: str, left: Shape, right: Shape) -> No
     c.row(after, [target], out.name)
 
 
-def _lead(left: Shape, right: Shape) -> Shape:
-    """The broadcast axes before the matrices."""
-    rank = max(len(left), len(right))
-    pairs = list(zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right))
-    if any(1 not in pair and pair[0] != pair[1] for pair in pairs):
-        raise InputError(f"must multiply as many matrices as there are others, not {left} by {right}")
-    return tuple(max(pair) for pair in pairs)
-
-
 def few_bits(c: Converter, op: Op, name: str) -> Layer:
     """A product with weights of a few bits, packed in blocks."""
     k, n, bits = (int(op.options.get(key, default)) for key, default in (("K", 0), ("N", 0), ("bits", 4)))
     dtypes = {kind.bits: dtype for dtype, kind in DTYPES.items() if kind.sort == "integer" and 2 <= kind.bits <= 8}
-    values = c.input_tensor(op, 0).elements // c.batch
+    values = c.input_tensor(op, 0).elements
     if bits not in dtypes or k < 1 or n < 1 or values % k:
         raise UnmodeledError(f"it has weights of {bits} bits, {k} x {n}")
     return c.check_output(

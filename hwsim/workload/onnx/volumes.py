@@ -12,7 +12,7 @@ from hwsim.workload.layers import BatchedMatmul, Conv2d, Conv3d, DataMovement, E
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
 from hwsim.workload.onnx.parameters import has_bias, window_weights
-from hwsim.workload.onnx.windows import convolution, pool, transposed_convolution
+from hwsim.workload.onnx.windows import convolution, folded, padding, pool, stacked, transposed_convolution
 
 __all__ = ["any_convolution", "any_pool", "any_transposed_convolution", "deformable_convolution"]
 
@@ -87,14 +87,7 @@ def _volume(c: Converter, op: Op, name: str) -> Layer | None:
     layer = c.check_output(op, Conv3d(name, **sizes, **window, **options))
     if count == 1:
         return layer
-    spec, between = c.spec(source), c.between(op, "volumes", layer.input.shape, source.dtype)
-    shape, to = c.shape(source), layer.input.shape
-    c.row(
-        DataMovement(c.unique(f"{name}_stack"), type="pad", shape=shape, to=to, input=spec, output=spec),
-        [source.name],
-        between,
-    )
-    c.row(layer, [between], c.output(op).name)
+    stacked(c, op, name, layer, "volumes")
     return None
 
 
@@ -109,17 +102,7 @@ def _transposed_volume(c: Converter, op: Op, name: str) -> None:
         name, c=channels, h=shape[0] * math.prod(shape[2:4]), w=shape[4], k=per_group * groups * math.prod(taps),
         groups=groups, bias=False, **c.types(op, c.constant(op, 1)),
     )  # fmt: skip
-    between, out = c.between(op, "columns", layer.output.shape), c.output(op)
-    c.row(layer, [op.inputs[0]], between)
-    to, spec = c.shape(out), c.spec(out)
-    sums = c.between(op, "folded", to) if bias or op.activation != "none" else out.name
-    fold = DataMovement(
-        c.unique(f"{name}_fold"), type="resize", shape=layer.output.shape, to=to, input=spec, output=spec
-    )
-    c.row(fold, [between], sums)
-    if sums != out.name:
-        last = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
-        c.row(last, [sums], out.name)
+    folded(c, op, name, layer, [op.inputs[0]], bias)
 
 
 def _computed(c: Converter, op: Op, name: str) -> None:
@@ -178,17 +161,7 @@ def _transposed_by_activations(c: Converter, op: Op, name: str) -> None:
         name, b=groups, m=per_group * math.prod(taps), n=source.elements // channels, k=channels // groups,
         input=c.operand_spec(op, weights), weight=c.operand_spec(op, source), output=c.spec(out),
     )  # fmt: skip
-    columns, to, spec = c.between(op, "columns", product.output.shape), c.shape(out), c.spec(out)
-    c.row(product, [weights.name, source.name], columns)
-    fold = DataMovement(
-        c.unique(f"{name}_fold"), type="resize", shape=product.output.shape, to=to, input=spec, output=spec
-    )
-    after = bool(op.input(2)) or op.activation != "none"
-    sums = c.between(op, "folded", to) if after else out.name
-    c.row(fold, [columns], sums)
-    if after:
-        last = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
-        c.row(last, [sums], out.name)
+    folded(c, op, name, product, [weights.name, source.name], bool(op.input(2)))
 
 
 def deformable_convolution(c: Converter, op: Op, name: str) -> None:
@@ -225,17 +198,5 @@ def _triple(op: Op, key: str, default: int = 1) -> tuple[int, int, int]:
 def _window(op: Op, sizes: Shape, kernel: Shape = ()) -> Values:
     """Stride, dilation and padding over a volume."""
     strides, dilations = _triple(op, "strides"), _triple(op, "dilations")
-    auto, kernel = str(op.options.get("auto_pad", "NOTSET")), kernel or _triple(op, "kernel_shape")
-    pads = op.options.get("pads") or (0,) * 6
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // step) - 1) * step + (reach - 1) * gap + 1 - size, 0)
-            for size, step, reach, gap in zip(sizes, strides, kernel, dilations)
-        ]
-        low, high = [total // 2 for total in totals], [-(-total // 2) for total in totals]
-        pads = (*low, *high) if auto == "SAME_UPPER" else (*high, *low)
-    elif auto == "VALID":
-        pads = (0,) * 6
-    if not isinstance(pads, tuple) or len(pads) != 6:
-        raise InputError(f"pads must be 6 numbers, not {excerpt(pads)}")
+    pads = padding(op, sizes, kernel or _triple(op, "kernel_shape"), strides, dilations)
     return {"stride": strides, "dilation": dilations, "pad": pads}

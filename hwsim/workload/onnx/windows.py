@@ -6,14 +6,14 @@ import math
 
 from hwsim.errors import InputError, excerpt
 from hwsim.workload.builder import UnmodeledError
-from hwsim.workload.layer import Layer
+from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import Conv2d, DataMovement, Elementwise, Pool2d
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
 from hwsim.workload.onnx.parameters import has_bias, window_weights
 from hwsim.workload.tflite.dead_channels import dead_counts
 
-__all__ = ["convolution", "pool", "transposed_convolution"]
+__all__ = ["convolution", "folded", "padding", "pool", "stacked", "transposed_convolution"]
 
 
 def _pair(op: Op, key: str, rank: int, default: int = 1) -> tuple[int, int]:
@@ -26,24 +26,32 @@ def _pair(op: Op, key: str, rank: int, default: int = 1) -> tuple[int, int]:
     return (1, int(option[0])) if rank == 1 else (int(option[0]), int(option[1]))
 
 
-def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
-    """Stride, dilation and padding over an image."""
-    strides, dilations = _pair(op, "strides", rank), _pair(op, "dilations", rank)
-    auto = str(op.options.get("auto_pad", "NOTSET"))
-    pads: tuple[int, ...] = (0, 0, 0, 0)
+def padding(op: Op, sizes: Shape, window: Shape, strides: Shape, dilations: Shape) -> tuple[int, ...]:
+    """The padding before all axes of a window, and after them."""
+    rank, auto = len(sizes), str(op.options.get("auto_pad", "NOTSET"))
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        numbers = []
-        for size, window, stride, dilation in zip((image["h"], image["w"]), (r, s), strides, dilations):
-            total = max((-(-size // max(stride, 1)) - 1) * stride + (window - 1) * dilation + 1 - size, 0)
-            numbers.append((total // 2, -(-total // 2)) if auto == "SAME_UPPER" else (-(-total // 2), total // 2))
-        pads = numbers[0][0], numbers[1][0], numbers[0][1], numbers[1][1]
-    elif auto == "NOTSET":
+        totals = [
+            max((-(-size // max(step, 1)) - 1) * step + (reach - 1) * gap + 1 - size, 0)
+            for size, reach, step, gap in zip(sizes, window, strides, dilations)
+        ]
+        less, more = [total // 2 for total in totals], [-(-total // 2) for total in totals]
+        return (*less, *more) if auto == "SAME_UPPER" else (*more, *less)
+    if auto == "NOTSET":
         option = op.options.get("pads") or (0,) * 2 * rank
         if not isinstance(option, tuple) or len(option) != 2 * rank:
             raise InputError(f"pads must be {2 * rank} numbers, not {excerpt(option)}")
-        pads = (0, option[0], 0, option[1]) if rank == 1 else option
-    elif auto != "VALID":
+        return option
+    if auto != "VALID":
         raise InputError(f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {excerpt(auto, 40)}")
+    return (0,) * 2 * rank
+
+
+def _window(op: Op, image: Values, r: int, s: int, rank: int) -> Values:
+    """Stride, dilation and padding over an image."""
+    strides, dilations = _pair(op, "strides", rank), _pair(op, "dilations", rank)
+    sizes, window = (image["h"], image["w"])[-rank:], (r, s)[-rank:]
+    pads = padding(op, sizes, window, strides[-rank:], dilations[-rank:])
+    pads = (0, pads[0], 0, pads[1]) if rank == 1 else pads
     return {"stride": strides, "dilation": dilations, "pad": pads}
 
 
@@ -72,12 +80,18 @@ def convolution(c: Converter, op: Op, name: str) -> Layer | None:
     layer = c.check_output(op, Conv2d(name, **image, **options, **window, **dead, **c.types(op, c.constant(op, 1))))
     if math.prod(full) == math.prod(layer.input.shape):
         return layer
-    source, between = c.input_tensor(op, 0), c.between(op, "images", layer.input.shape, c.input_tensor(op, 0).dtype)
-    spec, label = c.spec(source), c.unique(f"{name}_stack")
-    move = DataMovement(label, type="pad", shape=c.shape(source), to=layer.input.shape, input=spec, output=spec)
+    stacked(c, op, name, layer, "images")
+    return None
+
+
+def stacked(c: Converter, op: Op, name: str, layer: Layer, images: str) -> None:
+    """Add a layer on several images or volumes, which a pass puts one behind the other with their padding."""
+    source = c.input_tensor(op, 0)
+    between, spec = c.between(op, images, layer.input.shape, source.dtype), c.spec(source)
+    label, shape, to = c.unique(f"{name}_stack"), c.shape(source), layer.input.shape
+    move = DataMovement(label, type="pad", shape=shape, to=to, input=spec, output=spec)
     c.row(move, [source.name], between)
     c.row(layer, [between], c.output(op).name)
-    return None
 
 
 def _stack(count: int, image: Values, window: Values, r: int) -> tuple[Values, Values]:
@@ -99,22 +113,24 @@ def transposed_convolution(c: Converter, op: Op, name: str) -> None:
     if channels_in != image["c"] or groups < 1 or channels_in % groups:
         raise InputError(f"weights must be of the {image['c']} input channels in {groups} groups, not of {channels_in}")
     columns = per_group * groups * taps
-    types, out = c.types(op, c.constant(op, 1)), c.output(op)
+    types = c.types(op, c.constant(op, 1))
     bias = has_bias(c, op, per_group * groups)
     layer = Conv2d(name, **image, k=columns, groups=groups, bias=False, **types)
-    between = c.between(op, "columns", layer.output.shape)
-    c.row(layer, [c.operands(op)[0].name], between)
-    to, spec = c.shape(out), c.spec(out)
-    fold = DataMovement(
-        c.unique(f"{name}_fold"), type="resize", shape=layer.output.shape, to=to, input=spec, output=spec
-    )
-    if not bias and op.activation == "none":
-        c.row(fold, [between], out.name)
-        return
-    sums = c.between(op, "folded", to)
-    c.row(fold, [between], sums)
-    addition = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
-    c.row(addition, [sums], out.name)
+    folded(c, op, name, layer, [c.operands(op)[0].name], bias)
+
+
+def folded(c: Converter, op: Op, name: str, layer: Layer, reads: list[str], bias: bool) -> None:
+    """Add a product to all taps, a pass that sums them in place, and one for the bias and the activation, if any."""
+    columns, out = c.between(op, "columns", layer.output.shape), c.output(op)
+    c.row(layer, reads, columns)
+    shape, to, spec = layer.output.shape, c.shape(out), c.spec(out)
+    after = bias or op.activation != "none"
+    sums = c.between(op, "folded", to) if after else out.name
+    fold = DataMovement(c.unique(f"{name}_fold"), type="resize", shape=shape, to=to, input=spec, output=spec)
+    c.row(fold, [columns], sums)
+    if after:
+        last = Elementwise(c.unique(f"{name}_bias"), shape=to, n=1, activation=op.activation, input=spec, output=spec)
+        c.row(last, [sums], out.name)
 
 
 def pool(c: Converter, op: Op, name: str) -> Layer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hwsim.errors import InputError
-from hwsim.workload.builder import UnmodeledError
+from hwsim.workload.builder import UnmodeledError, lead_axes
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import BatchedMatmul, Conv2d, DataMovement, Gemm
 from hwsim.workload.tflite.converter import Converter, Values
@@ -59,7 +59,7 @@ def product(c: Converter, op: Operator, name: str) -> Layer | None:
     left, right = ((*t.shape[:-2], t.shape[-1], t.shape[-2]) if turn else t.shape for t, turn in zip(factors, turns))
     if left[-1] != right[-2]:
         raise InputError(f"the second factor must have {left[-1]} rows, not {right[-2]}")
-    lead = _lead(left[:-2], right[:-2])
+    lead = lead_axes(left[:-2], right[:-2])
     stored = [c.constant(op, place) is not None for place in (0, 1)]
     if all(stored):
         raise UnmodeledError("it multiplies constants")
@@ -116,12 +116,3 @@ def _again(own: Shape, lead: Shape) -> int:
     while place and padded[place - 1] == 1:
         place -= 1
     return math.prod(lead[place:]) if padded[:place] == lead[:place] else 1
-
-
-def _lead(left: Shape, right: Shape) -> Shape:
-    """The broadcast axes before the matrices."""
-    rank = max(len(left), len(right))
-    pairs = list(zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right))
-    if any(1 not in pair and pair[0] != pair[1] for pair in pairs):
-        raise InputError(f"must multiply as many matrices as there are others, not {left} by {right}")
-    return tuple(max(pair) for pair in pairs)
