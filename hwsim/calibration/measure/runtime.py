@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.calibration.cores import Cores, Runs
 from hwsim.calibration.host import Binding, Energy, Host, Load
+from hwsim.calibration.measure.inputs import Shapes, random_inputs
 from hwsim.calibration.measure.nodes import GraphNode
 from hwsim.calibration.measure.profile import NodeTime, line_of, parse_profile, without_profiler
 from hwsim.calibration.operators import chain_model
@@ -27,13 +28,11 @@ RUNTIMES = ("onnxruntime",)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """What onnxruntime calls the devices that it runs a model on."""
 WARM_RUNS, LEAST_RUNS, MOST_RUNS = 2, 5, 300
-MAX_INPUT_ELEMENTS = 2**28
 LEAST_NEAR = 3
 """Runs on near cores below which all runs count."""
 SHARED = 0.15
 """Processors that other programs may keep busy beyond those that are free."""
 WATCHED_NODES, WATCHED_RUNS = 64, 50
-Shapes = Mapping[str, int | Sequence[int]]
 Tell = Callable[[str, int, int], None]
 """Current step, completed units, total units."""
 
@@ -268,7 +267,7 @@ class _Run:
             self.notes.append(Message("measure.bound", template, {"processors": list(self.binding.processors)}))
         load = Load.now()
         plain = self.session(profile=False)
-        feeds = self.bind_inputs(plain, _feeds(plain.get_inputs(), batch, shapes, str(self.path)))
+        feeds = self.bind_inputs(plain, random_inputs(plain.get_inputs(), batch, shapes, str(self.path)))
         for _ in range(WARM_RUNS):
             once = self.run(plain, feeds)
         count = runs or max(LEAST_RUNS, min(MOST_RUNS, int(seconds / 2 / max(once, 1e-6))))
@@ -382,43 +381,3 @@ def _nodes(model: Any) -> tuple[GraphNode, ...]:
         GraphNode(node.name, node.op_type, tuple(filter(None, node.input)), tuple(filter(None, node.output)))
         for node in model.graph.node
     )
-
-
-def _feeds(inputs: Any, batch: int, shapes: Shapes, path: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Random inputs: normal floats, 0 or 1 as indices (every table has these rows), any 8-bit value."""
-    draw, feeds = np.random.default_rng(0), {}
-    for tensor in inputs:
-        shape: list[int] = []
-        own = shapes.get(tensor.name)
-        sizes = tensor.shape if own is None or isinstance(own, int) else own
-        for axis, size in enumerate(sizes):
-            if isinstance(size, int) and size >= 0:
-                shape.append(size)
-                if axis == 0 and size != batch and batch != 1:
-                    raise InputError(f"the batch of input {tensor.name!r} is fixed at {size}, not {batch}", path)
-            elif isinstance(size, str) and size in shapes:
-                shape.append(_one(shapes[size]))
-            elif axis == 0:
-                shape.append(batch)
-            else:
-                axis_name = f"{size!r}" if size else f"axis {axis}"
-                raise InputError(f"input {tensor.name!r} leaves {axis_name} open: its size must be given", path)
-        if math.prod(shape) > MAX_INPUT_ELEMENTS:
-            raise InputError(f"input {tensor.name!r} must have at most 2^28 elements, not {math.prod(shape):,}", path)
-        feeds[tensor.name] = _values(draw, tensor.type, tuple(shape), tensor.name, path)
-    return feeds
-
-
-def _one(size: int | Sequence[int]) -> int:
-    return size if isinstance(size, int) else math.prod(size)
-
-
-def _values(draw: np.random.Generator, kind: str, shape: tuple[int, ...], name: str, path: str) -> np.ndarray[Any, Any]:
-    dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(kind, kind[7:-1])
-    if dtype in ("float16", "float32", "float64"):
-        return draw.standard_normal(shape, np.float32).astype(dtype)
-    if dtype in ("int8", "uint8"):
-        return draw.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
-    if dtype in ("bool", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
-        return draw.integers(0, 2, shape).astype(dtype)
-    raise InputError(f"input {name!r} must be a tensor of numbers, not {kind}", path)
