@@ -134,7 +134,7 @@ MUTANTS = [
     Mutant("store: the error of a row is not in its checksum", "hwsim/sweeps/record.py", "_checksum((texts[0], texts[1], layers, texts[2]))", "_checksum((texts[0], texts[1], layers, None))", "test_sweep_store::test_no_damaged_result_is_used_and_no_sound_one_is_lost"),
     # Readers.
     Mutant("onnx: SAME_UPPER pads above", "hwsim/workload/onnx/windows.py", 'if auto == "SAME_UPPER" else', 'if auto == "SAME_LOWER" else', "test_onnx::test_the_odd_row_of_padding_is_where_its_name_says"),
-    Mutant("onnx: a sequence is padded as a column", "hwsim/workload/onnx/windows.py", "pads = (0, option[0], 0, option[1]) if rank == 1 else option", "pads = (option[0], 0, option[1], 0) if rank == 1 else option", "test_onnx::test_a_convolution_of_a_sequence"),
+    Mutant("onnx: a sequence is padded as a column", "hwsim/workload/onnx/windows.py", "pads = (0, pads[0], 0, pads[1]) if rank == 1 else pads", "pads = (pads[0], 0, pads[1], 0) if rank == 1 else pads", "test_onnx::test_a_convolution_of_a_sequence"),
     Mutant("tflite: strides of rows and columns change places", "hwsim/workload/tflite/parameters.py", 'strides = options["stride_h"], options["stride_w"]', 'strides = options["stride_w"], options["stride_h"]', "test_tflite::test_traces"),
     Mutant("tflite: a product of batches is not transposed", "hwsim/workload/tflite/products.py", 'op.options.get("adj_x"), op.options.get("adj_y")', 'op.options.get("adj_y"), op.options.get("adj_x")', "test_tflite::test_products_of_batches_are_transposed_as_the_file_says"),
     Mutant("csv: strides of rows and columns change places", "hwsim/workload/topology.py", 'for side in ("height", "width")', 'for side in ("width", "height")', "test_workload_table::test_scale_sim_strides_of_rows_and_columns"),

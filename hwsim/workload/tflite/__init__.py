@@ -12,7 +12,8 @@ from hwsim.message import Message, sentence
 from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
-from hwsim.workload.tflite.file import Operator, Quantization, Tensor, read_tables
+from hwsim.workload.tflite.file import read_tables
+from hwsim.workload.tflite.graph import Operator, Quantization, Tensor
 from hwsim.workload.tflite.input_shapes import open_sizes, resized
 from hwsim.workload.tflite.operators import MAKERS
 

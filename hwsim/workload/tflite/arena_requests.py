@@ -9,7 +9,7 @@ from hwsim.workload.buffers import BEFORE_INPUT, INPUT_TIME, ArenaRequests, Buff
 from hwsim.workload.cmsis_nn import VARIANTS, Variant, average_pool, convolution
 from hwsim.workload.layer import Layer
 from hwsim.workload.product import geometry_of
-from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
 
 __all__ = ["SCRATCH", "arena_requests"]
 

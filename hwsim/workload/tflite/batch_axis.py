@@ -15,7 +15,7 @@ import numpy as np
 from hwsim.message import Message
 from hwsim.workload.batch_axis import BatchAxis, MixedError, Place, batch_note, gathered, mixed_note
 from hwsim.workload.layer import Shape
-from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
 
 __all__ = ["SHAPE_OPERATORS", "one_input"]
 

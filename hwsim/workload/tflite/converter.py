@@ -22,7 +22,7 @@ from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.arena_requests import arena_requests
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS, one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
-from hwsim.workload.tflite.file import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
 from hwsim.workload.tflite.subgraphs import inlined
 
 __all__ = ["Converter", "Maker", "Values"]

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.workload.tflite.file import Budget, Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.graph import Budget, Operator, Tensor, TfliteFile
 
 __all__ = ["Mask", "channels_of", "dead_channels", "dead_counts", "nonzero"]
 

@@ -11,7 +11,7 @@ from hwsim.errors import InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
-from hwsim.workload.tflite.file import Operator, TfliteFile
+from hwsim.workload.tflite.graph import Operator, TfliteFile
 
 __all__ = ["open_sizes", "resized"]
 

@@ -18,7 +18,7 @@ from hwsim.workload.layers import (
     Softmax,
 )
 from hwsim.workload.tflite.converter import Converter, Maker, Values
-from hwsim.workload.tflite.file import Operator
+from hwsim.workload.tflite.graph import Operator
 from hwsim.workload.tflite.parameters import axes_of, fused_activation
 from hwsim.workload.tflite.products import fully_connected, product
 from hwsim.workload.tflite.recurrent import RECURRENT, recurrent, svdf

@@ -6,7 +6,7 @@ from hwsim.errors import InputError
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.tflite.converter import Converter, Values
 from hwsim.workload.tflite.dead_channels import dead_counts
-from hwsim.workload.tflite.file import Operator
+from hwsim.workload.tflite.graph import Operator
 
 __all__ = ["axes_of", "dead_of", "fused_activation", "has_bias", "window_of"]
 

@@ -10,7 +10,7 @@ from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import BatchedMatmul, Conv2d, DataMovement, Gemm
 from hwsim.workload.tflite.converter import Converter, Values
 from hwsim.workload.tflite.dead_channels import channels_of
-from hwsim.workload.tflite.file import Operator, Tensor
+from hwsim.workload.tflite.graph import Operator, Tensor
 from hwsim.workload.tflite.parameters import fused_activation, has_bias
 
 __all__ = ["fully_connected", "product"]

@@ -9,7 +9,7 @@ from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import Concat, Conv2d, DataMovement, Gemm, Lstm, Rnn
 from hwsim.workload.tflite.converter import Converter, Values
-from hwsim.workload.tflite.file import Operator, Tensor
+from hwsim.workload.tflite.graph import Operator, Tensor
 from hwsim.workload.tflite.parameters import fused_activation, has_bias
 
 __all__ = ["RECURRENT", "recurrent", "svdf"]

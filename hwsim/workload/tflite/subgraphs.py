@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hwsim.message import Message
-from hwsim.workload.tflite.file import MAX_OPERATORS, MAX_TENSORS, Graph, Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.file import MAX_OPERATORS, MAX_TENSORS
+from hwsim.workload.tflite.graph import Graph, Operator, Tensor, TfliteFile
 
 __all__ = ["CONTROL", "inlined"]
 

@@ -7,7 +7,7 @@ from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import Conv2d, Conv3d, DataMovement, Elementwise, Pool2d
 from hwsim.workload.tflite.converter import Converter, Values
-from hwsim.workload.tflite.file import Operator
+from hwsim.workload.tflite.graph import Operator
 from hwsim.workload.tflite.parameters import dead_of, fused_activation, has_bias, window_of
 
 __all__ = ["convolution", "depthwise_convolution", "pool", "transposed_convolution", "volume_convolution"]
