@@ -9,33 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import call
 from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import TypeAdapter
 
 import hwsim
-from hwsim import cli
 from hwsim.cli.schema import machine_schema
 from hwsim.energy import table_names
 from hwsim.machines import machine_folder, machine_names
 from hwsim.machines.registry import kinds
 
 GOOD = (machine_folder() / "systolic_ws.yaml").read_text(encoding="utf-8")
-
-
-def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, standard output, standard error."""
-    before = sys.argv
-    sys.argv = ["hwsim", *map(str, words)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = before
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
 
 
 def test_run_prints_layers_energy_and_totals(capsys) -> None:

@@ -1,11 +1,11 @@
 """TFLite files: every layer of the reference tables, dead channels that are dead, and no input that breaks the reader."""
 
 import hashlib
-import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+from commands import call
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 pytest.importorskip("tflite")
@@ -15,7 +15,6 @@ from tflite_builder import Op, T, add, build, conv, fc
 from tflite_networks import TRACES, each_model, each_origin, model_path
 
 import hwsim
-from hwsim import cli
 from hwsim.errors import HwsimWarning, InputError
 from hwsim.message import sentence
 from hwsim.workload import BatchedMatmul, Conv2d, Elementwise, Embedding, Gemm, Lstm, Opaque, Pool2d, load_workload
@@ -747,18 +746,6 @@ def test_the_file_of_a_network_changed(tmp_path, origin, data):
 
 
 # The command
-
-
-def call(capsys, *words):
-    sys.argv = ["hwsim", *map(str, words)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
 
 
 @each_origin

@@ -39,6 +39,15 @@ def interpreter(path):
     )  # fmt: skip
 
 
+def run_on_ones(path, place, shape):
+    """The interpreter after a run of a network with one input, at this place, that is all ones."""
+    runs = interpreter(path)
+    runs.allocate_tensors()
+    runs.set_tensor(place, np.ones(shape, np.float32))
+    runs.invoke()
+    return runs
+
+
 def written(tmp_path, tensors, operators, inputs, outputs):
     path = tmp_path / "net.tflite"
     path.write_bytes(build(tensors, operators, inputs, outputs))
@@ -279,10 +288,7 @@ def test_several_images_of_a_transposed_convolution(tmp_path):
         Op("SUM", [5, 6], [7], "ReducerOptions", {"KeepDims": True}),
     ]
     path = written(tmp_path, tensors, operators, [2], [7])
-    runs = interpreter(path)
-    runs.allocate_tensors()
-    runs.set_tensor(2, np.ones((3, 4, 3, 5), np.float32))
-    runs.invoke()
+    runs = run_on_ones(path, 2, (3, 4, 3, 5))
     model = read_model(path)
     assert model.workload.macs == int(runs.get_tensor(3).sum())
     assert model.workload.weights == 3 * 9 * 5
@@ -304,10 +310,7 @@ def test_images_that_are_no_batch_are_rows_of_one_stored_array(tmp_path):
         Op("BATCH_TO_SPACE_ND", [6, 1, 2], [7], "BatchToSpaceNDOptions", {}),
     ]
     path = written(tmp_path, tensors, operators, [0], [7])
-    runs = interpreter(path)
-    runs.allocate_tensors()
-    runs.set_tensor(0, np.ones((1, 8, 6, 3), np.float32))
-    runs.invoke()
+    runs = run_on_ones(path, 0, (1, 8, 6, 3))
     model = read_model(path)
     assert model.workload.macs == int(runs.get_tensor(7).sum())
     assert model.workload.weights == 5 * 27

@@ -6,17 +6,16 @@ Figures are those of github.com/Accelergy-Project/timeloop-accelergy-exercises a
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import call
 from hypothesis import given, settings, strategies as st
 
 import hwsim
-from hwsim import cli
 from hwsim.errors import InputError
 from hwsim.timeloop import read_files
 
@@ -202,24 +201,11 @@ def write_design(folder: Path, name: str, old: bool) -> list[Path]:
     return paths
 
 
-def run(capsys, *arguments):
-    """Exit code, output and errors of the command line."""
-    sys.argv = ["hwsim", *map(str, arguments)]
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
-
-
 @pytest.mark.parametrize("old", [False, True], ids=["v0.4", "v0.3"])
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_published_design(capsys, tmp_path, name, old):
     """Cycles before fill and drain are Timeloop's, its energy is within 0.5 %."""
-    code, _, err = run(capsys, "import", *write_design(tmp_path, name, old), "-o", tmp_path / "out")
+    code, _, err = call(capsys, "import", *write_design(tmp_path, name, old), "-o", tmp_path / "out")
     assert (code, err) == (0, "")
     workload = hwsim.load_workload(tmp_path / "out" / "workload.yaml")
     machine = hwsim.load_machine(tmp_path / "out" / "machine.yaml")
@@ -296,7 +282,7 @@ def test_problems_of_the_exercises_form(capsys, tmp_path):
     (tmp_path / "problem_base.yaml").write_text(BASE)
     for number in range(1, 4):
         (tmp_path / "net" / f"{number:03}.yaml").write_text(LAYER.replace("M: 7", f"M: {number}, G: {number}"))
-    code, _, err = run(
+    code, _, err = call(
         capsys, "import", *sorted((tmp_path / "net").iterdir()), "-o", tmp_path / "net.yaml", "--name", "net"
     )
     assert (code, err) == (0, "")
@@ -481,16 +467,16 @@ def test_damaged_files_read_or_are_an_input_error(tmp_path_factory, data):
 
 def test_where_the_output_goes(capsys, tmp_path):
     paths = write_design(tmp_path, "00-model-conv1d-1level", False)
-    code, out, err = run(capsys, "import", *paths, "-o", "-")
+    code, out, err = call(capsys, "import", *paths, "-o", "-")
     assert (code, out) == (2, "")
     assert "make a machine and a workload: name a folder" in err
-    code, out, _ = run(capsys, "import", paths[0], "-o", "-")
+    code, out, _ = call(capsys, "import", paths[0], "-o", "-")
     assert code == 0
     assert "conv: layer" in out
-    code, out, err = run(capsys, "import", paths[3], paths[2], "-o", "-")
+    code, out, err = call(capsys, "import", paths[3], paths[2], "-o", "-")
     assert code == 0
     assert out.startswith("kind: pe_array")
-    code, _, err = run(capsys, "import", paths[0], "model.onnx", "-o", "-")
+    code, _, err = call(capsys, "import", paths[0], "model.onnx", "-o", "-")
     assert code == 2
     assert "only .yaml files of Timeloop can be several" in err
 
