@@ -14,8 +14,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, OneOf, Positive, Size, Spec, check, current
-from hwsim.machines.mcu.features import CLASSES, DEFAULTS, SIGNAL, TERMS
+from hwsim.machines.mcu.features import CLASSES, DEFAULTS, SIGNAL, TERMS, number_format
 from hwsim.message import Message
+from hwsim.workload import Layer
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
@@ -171,6 +172,11 @@ class McuLibrary(Spec):
     def runs(self) -> tuple[str, ...]:
         """The number formats that there are kernels for."""
         return ("int8", *self.formats)
+
+    def format_of(self, layer: Layer) -> str:
+        """The number format whose kernels run a layer; those without products are run in any, at the cost of int8."""
+        name = number_format(layer)
+        return name if name in self.runs else "int8"
 
     def kernels(self, number_format: str = "int8") -> McuLibrary:
         """The library whose kernels run a number format: this one, or the one that it falls back to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
 from pathlib import Path
@@ -14,6 +14,7 @@ from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.mcu.advice import layer_options
 from hwsim.machines.mcu.features import (
     BOUNDS,
     CLASSES,
@@ -27,15 +28,16 @@ from hwsim.machines.mcu.features import (
     stored_bytes,
 )
 from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
+from hwsim.machines.mcu.notes import assumptions, format_notes, power_notes
 from hwsim.machines.mcu.spec import McuSpec, PowerSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.precision import in_precision, precision_notes
-from hwsim.message import Message, Row
+from hwsim.message import Message
 from hwsim.units import format_si
 from hwsim.workload import Layer, Workload
-from hwsim.workload.number_format import DTYPES, weight_formats
+from hwsim.workload.number_format import weight_formats
 from hwsim.workload.product import Stream
 
 if TYPE_CHECKING:
@@ -49,12 +51,6 @@ _DRAWN = "part of the board power, which is priced by time"
 
 def _column(part: str, unit: str) -> str:
     return f"{part.removesuffix(' stage')}_{unit}"
-
-
-def _format(layer: Layer, library: McuLibrary) -> str:
-    """The number format whose kernels run a layer; those without products are run in any, at the cost of int8."""
-    name = number_format(layer)
-    return name if name in library.runs else "int8"
 
 
 def _runs(library: McuLibrary) -> str:
@@ -238,7 +234,7 @@ class Mcu(Machine):
     ) -> dict[str, float]:
         """Cycles of a layer by what they are spent on, unscaled; under another library if one is given."""
         kernels = library or self.library
-        costs = self.unit_cycles(_format(layer, kernels), kernels)
+        costs = self.unit_cycles(kernels.format_of(layer), kernels)
         drop = self.library.drops if drop is None else drop
         cycles = dict.fromkeys(_STAGES, 0.0)
         for term, units in features(layer, drop).items():
@@ -304,7 +300,7 @@ class Mcu(Machine):
         if any(term in SIGNAL for term in units):
             return "floating-point code for signals"
         kind = next((CLASSES[term] for term in units if term.endswith("_mac")), "simple")
-        dtype = _format(layer, self.library)
+        dtype = self.library.format_of(layer)
         name = self.library.kernels(dtype).name
         return f"{kind} kernel of {name}" if dtype == "int8" else f"{dtype} {kind} kernel of {name} (estimated)"
 
@@ -312,7 +308,7 @@ class Mcu(Machine):
         """The kernels' format, for layers without MACs; those with MACs are refused where there is none."""
         x = layer.lower(1)
         signal = isinstance(x, Stream) and x.spectrum is not None
-        return None if layer.macs or signal else _format(layer, self.library)
+        return None if layer.macs or signal else self.library.format_of(layer)
 
     def planned_on(self) -> dict[str, Any]:
         """Power is the price of time; no plan depends on it, but for the clock that it was measured at."""
@@ -338,7 +334,7 @@ class Mcu(Machine):
     def _why(self, layer: Layer, units: dict[str, float], cycles: dict[str, int], batch: int) -> tuple[Message, ...]:
         total = sum(cycles.values()) or 1
         shares = {part: n / total for part, n in sorted(cycles.items(), key=lambda p: -p[1]) if n}
-        unit = self.unit_cycles(_format(layer, self.library))
+        unit = self.unit_cycles(self.library.format_of(layer))
         costs = [f"{n * batch:,.6g} {t} x {unit[t]:.4g}" for t, n in units.items()]
         return (
             Message("mcu.cycles", "cycles: {shares:.0%}", {"shares": shares}),
@@ -351,7 +347,7 @@ class Mcu(Machine):
         cycle_pj = self._cycle_pj
         if cycle_pj is None:
             return ()
-        unit, joules = self.unit_cycles(_format(layer, self.library)), cycle_pj * 1e-12 * self.scale
+        unit, joules = self.unit_cycles(self.library.format_of(layer)), cycle_pj * 1e-12 * self.scale
         energies = {term: unit[term] * joules for term in features(layer, self.library.drops)}
         energies["byte of weights"] = self.spec.flash.weight_byte * joules
         template = "estimated energy per unit, at {cycle_pj:.4g} pJ per cycle: {energy_j:si J}"
@@ -359,23 +355,11 @@ class Mcu(Machine):
 
     def _assumptions(self) -> tuple[Message, ...]:
         """What cycle counts were scaled by: the core, the clock, a measured network."""
-        messages = [scaled] if (scaled := self.library.scaled(self.spec.core)) else []
-        at, clock, measured = self.spec.power.at, self.spec.clock_hz(self.core_clock), self.spec.measured
-        if at is not None and at != clock:
-            template = (
-                "at {clock_hz:si Hz} the cycle counts are those measured at {measured_hz:si Hz}; "
-                "if the flash wait states differ, set flash.weight_byte"
-            )
-            messages.append(Message("mcu.clock", template, {"clock_hz": float(clock), "measured_hz": float(at)}))
-        if measured is not None:
-            template = "scaled by {scale:.4g} to match the {latency_s:si s} measured for {workload}"
-            values = {"scale": self.scale, "latency_s": float(measured.latency), "workload": measured.workload}
-            messages.append(Message("mcu.measured", template, values))
-        return tuple(messages)
+        return assumptions(self.spec, self.library, self.spec.clock_hz(self.core_clock), self.scale)
 
     def format_of(self, layer: Layer) -> str:
         """The format of the kernel."""
-        return _format(layer, self.library)
+        return self.library.format_of(layer)
 
     def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
         """Core and family of cores, library and format; costs that are assumed for a core are another library's."""
@@ -392,7 +376,7 @@ class Mcu(Machine):
         values = {"library": library.name, "core": self.spec.core, "source": library.source}
         template = "library {library} on {core}: {source}"
         messages = [Message("mcu.library", template, values), *precision_notes(self.spec.precision)]
-        messages += [*self._assumptions(), *self._format_notes(workload)]
+        messages += [*self._assumptions(), *format_notes(library, workload)]
         lowered = ((layer.op, layer.lower(1)) for layer in workload)
         unknown = list(dict.fromkeys(op for op, x in lowered if isinstance(x, Stream) and x.kind == "opaque"))
         if unknown:
@@ -407,7 +391,8 @@ class Mcu(Machine):
         shares = {part: n / total for part, n in sorted(cycles.items(), key=lambda p: -p[1])}
         template = "share of time, and estimated share of energy: {shares:.0%}"
         messages.append(Message("mcu.shares", template, {"shares": shares}))
-        return (*messages, *self._power_note())
+        clock = self.spec.clock_hz(self.core_clock)
+        return (*messages, *power_notes(self.spec, clock, self.active_w, self.supply_factor))
 
     def idle_keys(self) -> dict[str, Message | str]:
         """What says where flash.weight_byte is from."""
@@ -424,40 +409,6 @@ class Mcu(Machine):
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
             return Message("unused.dense_kernels", "kernels of {library} are dense", {"library": self.library.name})
         return super().why_unused(property)
-
-    def _format_notes(self, workload: Workload) -> Iterator[Message]:
-        """Whose kernels run what is not int8, and how far to trust them."""
-        library = self.library
-        for dtype in dict.fromkeys(_format(layer, library) for layer in workload if layer.macs):
-            if dtype == "int8":
-                continue
-            kernels = library.kernels(dtype)
-            how, origin = (o.formats[dtype] for o in (library, kernels))
-            values = {
-                "format": dtype, "library": kernels.name,
-                "source": [how.source] if kernels is library else [how.source, origin.source],
-            }  # fmt: skip
-            template = "{format} layers run on kernels of {library}, whose costs are estimated: {source}"
-            yield Message("mcu.format", template, values)
-
-    def _power_note(self) -> Iterator[Message]:
-        """Active power, and what it was scaled from: another clock, another supply."""
-        power, clock = self.spec.power, self.spec.clock_hz(self.core_clock)
-        if self.active_w is None:
-            return
-        values = {"power_w": self.active_w, "source": self.spec.energy.static_source}
-        changes = []
-        if power.at is not None and power.at != clock:
-            changes.append("from {measured_hz:si Hz} to {clock_hz:si Hz}")
-            values |= {"measured_hz": float(power.at), "clock_hz": float(clock)}
-        if self.supply_factor != 1.0 and power.measured_supply is not None and power.supply is not None:
-            changes.append("from {measured_v:g} V to {supply_v:g} V at the same current (linear regulator)")
-            values |= {"measured_v": float(power.measured_supply), "supply_v": float(power.supply)}
-        scaled = f"scaled {' and '.join(changes)}; " if changes else ""
-        if power.spread is not None:
-            scaled += "published runs spread by {spread:.0%}; "
-            values["spread"] = power.spread
-        yield Message("mcu.power", f"power: {{power_w:si W}}, {scaled}{{source}}", values)
 
     def memory_bytes(self) -> int:
         """Bytes of RAM."""
@@ -479,7 +430,7 @@ class Mcu(Machine):
             raise InputError([Fault(workload.name, fault.path, fault.message) for fault in error.faults]) from None
 
     def _scratch_kernels(self, layer: Layer) -> str:
-        return self.library.scratch_kernels(_format(layer, self.library), self.spec.core)
+        return self.library.scratch_kernels(self.library.format_of(layer), self.spec.core)
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """RAM: the arena of activations, library and what is reserved. Flash: weights, biases, the library's code."""
@@ -499,47 +450,13 @@ class Mcu(Machine):
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """What the layer would cost with dead channels kept or dropped, in other formats, and under each library."""
-        layer, batch, mine = plan.workload[name], plan.batch, self.library
-        rate = float(self.spec.clock_hz(self.core_clock))
+        layer, batch, rate = plan.workload[name], plan.batch, float(self.spec.clock_hz(self.core_clock))
 
-        def latency(library: McuLibrary, drop: bool, variant: Layer = layer) -> float:
+        def latency(library: McuLibrary, drop: bool, variant: Layer) -> float:
             return sum(self._cycles(variant, batch, library, drop).values()) * self.scale / rate
 
-        now, dead = latency(mine, mine.drops), 1 - layer.macs_live / layer.macs if layer.macs else 0.0
-
-        def row(kind: str, choice: str, seconds: float | None, current: bool, *remarks: str) -> Row:
-            change = seconds / now - 1 if seconds is not None and now else None
-            words = ", ".join([*filter(None, remarks), *(["current"] if current else [])])
-            return {kind: choice, "latency_s": seconds, "change": change, "remark": words}
-
-        messages = [*self._unit_energies(layer)]
-        if dead:
-            rows = [row("dead channels", word, latency(mine, drop), drop == mine.drops)
-                    for word, drop in (("computed", False), ("dropped", True))]  # fmt: skip
-            template = "with dead channels ({share:.0%} of its MACs) computed or dropped:"
-            messages.append(Message("mcu.dead_channel_options", template, {"share": dead}, rows=tuple(rows)))
-        if layer.macs and layer.weights:
-            rows = []
-            for dtype in (name for name in DTYPES if any(name in other.runs for other in self._libraries())):
-                if dtype not in mine.runs:
-                    rows.append(row("format", dtype, None, False, "not supported"))
-                    continue
-                other = layer.with_dtype(input=dtype, weight=weight_formats(dtype)[0], output=dtype)
-                estimate = f"estimate; {mine.kernels(dtype).name} kernels" if dtype != "int8" else ""
-                seconds = latency(mine, mine.drops, other)
-                rows.append(row("format", dtype, seconds, _format(layer, mine) == dtype, estimate))
-            messages.append(Message("mcu.formats", "by number format, with {library}:", {"library": mine.name},
-                                    rows=tuple(rows)))  # fmt: skip
-        kind = number_format(layer)
-        able = [library for library in self._libraries() if kind in library.runs or not layer.macs]
-        by_time = sorted((latency(library, library.drops), library.name, library) for library in able)
-        rows = []
-        for seconds, choice, library in by_time:
-            drops = "drops dead channels" if library.drops and dead else ""
-            scaled = "scaled to this core" if library.scaled(self.spec.core) else ""
-            rows.append(row("library", choice, seconds, choice == mine.name, drops, scaled))
-        messages.append(Message("mcu.libraries", "by library, on {core}:", {"core": self.spec.core}, rows=tuple(rows)))
-        return tuple(messages)
+        options = layer_options(layer, self.library, self._libraries(), self.spec.core, latency)
+        return (*self._unit_energies(layer), *options)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The flash, where the core waits for it."""
