@@ -91,13 +91,13 @@ def _timeloop(files: tuple[str, ...], output: str, name: str, source: str) -> No
     from hwsim.timeloop import read_files
     from hwsim.workload.trace_text import trace_text
 
-    found = read_files([Path(file) for file in files], name)
+    design = read_files([Path(file) for file in files], name)
     texts: dict[str, str] = {}
-    if found.machine is not None:
-        machine = found.machine | ({"source": source} if source else {})
+    if design.machine is not None:
+        machine = design.machine | ({"source": source} if source else {})
         texts["machine.yaml"] = yaml.safe_dump(machine, sort_keys=False, allow_unicode=True, width=110)
-    if found.workload is not None:
-        workload = found.workload
+    if design.workload is not None:
+        workload = design.workload
         texts["workload.yaml"] = trace_text(workload.replace([], source=source or workload.source))
     if len(texts) == 1:
         write(next(iter(texts.values())), output)
@@ -107,4 +107,4 @@ def _timeloop(files: tuple[str, ...], output: str, name: str, source: str) -> No
         Path(output).mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
             write(text, str(Path(output, file)))
-    _tell(found.notes)
+    _tell(design.notes)

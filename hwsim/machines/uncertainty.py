@@ -267,7 +267,8 @@ def conditions_of(plan: NetworkPlan, seconds: Sequence[float]) -> list[dict[str,
     """
     machine, layers = plan.machine, plan.layers
     own = machine.folder != machine_folder()
-    name = ", ".join(["your own machine" if own else machine.name, *_changes(machine, own)])
+    changes = _changes(machine, own)
+    name = ", ".join(["your own machine" if own else machine.name, *changes])
     timed = list(zip(layers, seconds, strict=True))
     timed = [(layer, time) for layer, time in timed if layer.macs] or timed
     formats = shares((machine.format_of(layer) for layer, _ in timed), (time for _, time in timed))
@@ -278,10 +279,9 @@ def conditions_of(plan: NetworkPlan, seconds: Sequence[float]) -> list[dict[str,
     matter = [first, *(one for one in others if formats[one] >= MATTERS)]
     conditions: list[dict[str, str | int]] = []
     for one in matter:
-        kind = dict(machine.conditions(plan, one))
-        if ", " in name:  # another machine than the one that was calibrated
-            kind.pop("machine", None)
-        conditions.append({"machine": name, **kind, **layer_class})
+        # With other keys it is another machine than the one that was calibrated.
+        changed = {"machine": name} if changes else {}
+        conditions.append({"machine": name, **machine.conditions(plan, one), **changed, **layer_class})
     return conditions
 
 

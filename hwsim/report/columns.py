@@ -85,11 +85,11 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 def meaning(column: str) -> str | None:
     """What a column means; None for one that nobody described."""
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for group in COLUMNS.values():
         for names, text in group.items():
-            found |= {name: text for name in names.split(", ") if fnmatchcase(column, name)}
-    return found.get(column) or next(iter(found.values()), None)
+            meanings |= {name: text for name in names.split(", ") if fnmatchcase(column, name)}
+    return meanings.get(column) or next(iter(meanings.values()), None)
 
 
 def columns_markdown() -> str:

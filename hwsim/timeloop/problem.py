@@ -93,8 +93,8 @@ def read_problem(source: Source, name: str, dtype: str = "int8") -> Problem:
         )
     title = str(problem.get("name") or shape.get("name") or name)
     try:
-        found = _layer(title, inputs, outputs[0], sizes, dtype)
-        return replace(found, layer=_sparse(source, instance, found))
+        dense = _layer(title, inputs, outputs[0], sizes, dtype)
+        return replace(dense, layer=_sparse(source, instance, dense))
     except InputError as error:
         raise InputError(
             [
@@ -104,17 +104,17 @@ def read_problem(source: Source, name: str, dtype: str = "int8") -> Problem:
         ) from None
 
 
-def _sparse(source: Source, instance: dict[str, Any], found: Problem) -> Layer:
+def _sparse(source: Source, instance: dict[str, Any], dense: Problem) -> Layer:
     """The layer with the densities of the instance; of a distribution, its mean."""
     path = ("problem", "instance", "densities")
     tensors = {"ifmap": "input", "weight": "weight", "ofmap": "output"}
     shares: dict[str, dict[str, float]] = {}
     for name, value in source.mapping(instance.get("densities") or {}, path).items():
-        if name not in found.tensors:
-            raise source.fault((*path, name), f"{name!r} is not a data space{nearest(name, found.tensors)}")
+        if name not in dense.tensors:
+            raise source.fault((*path, name), f"{name!r} is not a data space{nearest(name, dense.tensors)}")
         share = value.get("density") if isinstance(value, dict) else value
-        shares[tensors[found.tensors[name]]] = {"density": source.number(share, (*path, name))}
-    return found.layer.with_tensors(**shares) if shares else found.layer
+        shares[tensors[dense.tensors[name]]] = {"density": source.number(share, (*path, name))}
+    return dense.layer.with_tensors(**shares) if shares else dense.layer
 
 
 def _coefficients(source: Source, shape: dict[str, Any], instance: dict[str, Any]) -> dict[str, int]:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["covered", "live_taps"]
+__all__ = ["ceil_positions", "covered", "live_taps"]
+
+
+def ceil_positions(room: int, stride: int, end: int) -> int:
+    """Positions of a window that may hang over the end, as PyTorch and onnxruntime have them.
+
+    `room` is what the padded input has beyond the window, `end` where the padding after the values begins: no window
+    starts there.
+
+    >>> ceil_positions(2, 2, 4), ceil_positions(3, 2, 5), ceil_positions(3, 4, 4)
+    (2, 3, 1)
+    """
+    positions = -(-room // stride) + 1
+    return positions - 1 if positions > 1 and (positions - 1) * stride >= end else positions
 
 
 def live_taps(size: int, window: int, stride: int, before: int, out: int, dilation: int = 1) -> int:

@@ -8,6 +8,7 @@ from hwsim.workload.layer import Converted, Pair, Shape, kind, whole
 from hwsim.workload.layers.window import Window
 from hwsim.workload.line import Line, Values, axes
 from hwsim.workload.product import Stream
+from hwsim.workload.taps import ceil_positions
 
 __all__ = ["Pool2d"]
 
@@ -71,10 +72,7 @@ class Pool2d(Window):
 
     def _positions(self, size: int, before: int, after: int, window: int, stride: int) -> int:
         room = size + before + after - window
-        if not self.ceil:
-            return room // stride + 1
-        positions = -(-room // stride) + 1
-        return positions - 1 if positions > 1 and (positions - 1) * stride >= size + before else positions
+        return ceil_positions(room, stride, size + before) if self.ceil else room // stride + 1
 
     @property
     def p(self) -> int:

@@ -11,6 +11,7 @@ from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.equation import axes_of
+from hwsim.workload.taps import ceil_positions
 
 __all__ = ["own_outputs"]
 
@@ -42,8 +43,7 @@ def _pool(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
         room = size + before + after - (reach - 1) * gap - 1
         if room < 0 or step < 1:
             return None
-        places = -(-room // step) + 1
-        sizes.append(places - 1 if places > 1 and (places - 1) * step >= size + before else places)
+        sizes.append(ceil_positions(room, step, size + before))
     shape = (*shapes[0][:2], *sizes)
     return (shape, ""), (shape, "int64")
 
