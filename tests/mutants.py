@@ -169,6 +169,11 @@ def copy(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT, folder / "hwsim", ignore=left_out))
 
 
+def builds() -> bool:
+    """Whether compiled files can be built here: by Cython, and a setuptools of `hwsim/_build.py`."""
+    return all(map(find_spec, ("Cython", "setuptools", "setuptools.modified")))
+
+
 def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the copy, on the modules of the copy."""
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH", ""))))
@@ -210,7 +215,7 @@ def main() -> int:
     parser.add_argument("--seed", default="0", help="of the draw")
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if any(fnmatch(mutant.name, name) for name in options.names)]
-    if find_spec("Cython") is None or find_spec("setuptools") is None:
+    if not builds():
         built = [mutant for mutant in chosen if mutant.file.endswith(".pyx")]
         chosen = [mutant for mutant in chosen if mutant not in built]
         if built:
