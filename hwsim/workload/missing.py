@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from hwsim.message import Message
+from hwsim.workload.layer import Layer
+from hwsim.workload.layers.opaque import Opaque
 
-__all__ = ["Missing"]
+__all__ = ["Missing", "bytes_alone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +44,22 @@ class Missing:
             "byte_share": self.byte_share,
         }
         return Message("import.missing", template, values, "warning")
+
+
+def bytes_alone(layers: Collection[Layer], of_weights: int) -> Message | None:
+    """What a user should know of rows of operators without a model, which count bytes alone; None if there are none."""
+    rows = [layer for layer in layers if isinstance(layer, Opaque)]
+    if not rows:
+        return None
+    template = "rows of bytes alone, without multiply-accumulates: {rows:,} of {of_rows:,}, with {weights:,} of "
+    template += "{of_weights:,} stored weights ({share:.1%}): {layers}"
+    weights = sum(layer.weights for layer in rows)
+    values = {
+        "rows": len(rows),
+        "of_rows": len(layers),
+        "weights": weights,
+        "of_weights": of_weights,
+        "share": weights / of_weights if of_weights else 0.0,
+        "layers": [layer.name for layer in rows[:3]] + (["..."] if len(rows) > 3 else []),
+    }
+    return Message("import.bytes_alone", template, values, "warning")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from hwsim.errors import excerpt
 from hwsim.workload.layer import Converted, Layer, Shape, ShapeField, ShapesField, kind
 from hwsim.workload.layers.elementwise import MAX_OPERANDS
 from hwsim.workload.line import Line, Values
+from hwsim.workload.product import Stream, StreamKind
 
 __all__ = ["Opaque"]
 
@@ -30,13 +32,17 @@ class Opaque(Layer):
     to : sequence of int
         The shape of the output.
     stored : int
-        Constants that it reads: they count as weights, for what they take in memory.
+        Constants that it has: they count as weights, for what they take in memory.
+    idle : int
+        How many of those an inference does not read, such as the weights of a branch that does not run. If it is
+        all of them, the row moves nothing.
     """
 
     type: str
     shapes: ShapesField = Converted(())
     to: ShapeField = Converted(())
     stored: int = 0
+    idle: int = 0
 
     _lines: ClassVar[tuple[Line, ...]] = (
         Line(
@@ -47,7 +53,7 @@ class Opaque(Layer):
             read=_read,
         ),
     )
-    _counts: ClassVar[tuple[str, ...]] = ("stored",)
+    _counts: ClassVar[tuple[str, ...]] = ("stored", "idle")
 
     def _settle(self) -> list[str]:
         faults: list[str] = []
@@ -58,6 +64,8 @@ class Opaque(Layer):
             return [*faults, f"shapes must be a list of 1 to {MAX_OPERANDS} shapes, not {excerpt(shapes)}"]
         self._put("shapes", tuple(self._shape("shapes", shape, faults) for shape in shapes))
         self._put("to", self._shape("to", self.to, faults))
+        if self.idle > self.stored:
+            faults.append(f"idle must be at most the {self.stored} stored, not {self.idle}")
         return faults
 
     def _input_shape(self) -> Shape:
@@ -83,3 +91,12 @@ class Opaque(Layer):
     def weights(self) -> int:
         """Stored constants."""
         return self.stored
+
+    def lower(self, batch: int) -> Stream:
+        """What it moves, with the constants that it reads; nothing if all that it has is idle."""
+        kind: StreamKind = "view" if 0 < self.stored == self.idle else "opaque"
+        return replace(self._stream(batch, kind), stored=self.stored - self.idle)
+
+    def weights_read(self, batch: int) -> int:
+        """All but the idle ones."""
+        return self.stored - self.idle

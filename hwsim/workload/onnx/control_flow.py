@@ -19,6 +19,7 @@ from hwsim.message import Message
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.constant_values import ConstantValues
 from hwsim.workload.onnx.graph import Tensor
+from hwsim.workload.onnx.lowering import FREE
 from hwsim.workload.onnx.records import MAX_OPERATORS, Operator, Subgraph, ValueInfo, text
 
 __all__ = ["BRANCH", "INLINED", "ControlFlow"]
@@ -27,7 +28,7 @@ __all__ = ["BRANCH", "INLINED", "ControlFlow"]
 INLINED = ("If", "Loop", "Scan")
 
 #: Operators that loops stand for, at most; a loop of more has one trip.
-MAX_UNROLLED = 4000
+MAX_UNROLLED = 8000
 #: A row for the stored weights of a branch that does not run.
 BRANCH = "Branch"
 _MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
@@ -55,6 +56,8 @@ class ControlFlow:
         self.count = count
         self.bodies = 0
         self.unrolled = 0
+        #: Operators of trips that would be too many to count, at least, by the loop.
+        self.uncounted: dict[str, int] = {}
         #: Constants that an operator of a body writes, by the operator and what it reads: once for all trips.
         self.constant_results: dict[tuple[int, tuple[str, ...]], list[str]] = {}
 
@@ -157,7 +160,7 @@ class ControlFlow:
             self.inference.values.learn(step, np.asarray(trips, np.int64))
             flag = self.name(operator, f"condition {trips}")
             self.inference.values.learn(flag, np.asarray(True))
-            size = len(self.inference.ops)
+            first = len(self.inference.ops)
             results = self.instance(operator, body, dict(zip(body.inputs, (step, flag, *state))), trips)
             state = results[1 : 1 + carried]
             for stack, name in zip(stacks, results[1 + carried :]):
@@ -165,13 +168,16 @@ class ControlFlow:
             trips += 1
             condition = self.truth(results[0])
             known = known and condition is not None
-            if not known or not self.room(len(self.inference.ops) - size, max((most or 0) - trips, 0)):
-                known = known and (condition is False or trips == most)
+            size = sum(op.code not in FREE for op in self.inference.ops[first:])
+            if not known or not self.room(size, 1 if most is None else most - trips):
+                if known and condition and trips != most:
+                    self.uncounted[str(operator)] = size * (1 if most is None else most - trips)
+                    known = False
                 break
         self.finish(operator, trips, most, known)
         self.alias(operator, state, operator.outputs[:carried])
         for stack, out in zip(stacks, operator.outputs[carried:]):
-            self.stack(operator, stack, out, 0)
+            self.stack(operator, stack, out, 0, most if str(operator) in self.uncounted else None)
         return True
 
     def scan(self, operator: Operator) -> bool:
@@ -196,7 +202,7 @@ class ControlFlow:
         stacks: list[list[str]] = [[] for _ in operator.outputs[carried:]]
         known = True
         while trips < most:
-            size = len(self.inference.ops)
+            first = len(self.inference.ops)
             index = self.name(operator, f"trip {trips}")
             self.inference.values.learn(index, np.asarray(trips, np.int64))
             parts = []
@@ -208,14 +214,16 @@ class ControlFlow:
             for stack, name in zip(stacks, results[carried:]):
                 stack.append(name)
             trips += 1
-            if not self.room(len(self.inference.ops) - size, most - trips):
+            size = sum(op.code not in FREE for op in self.inference.ops[first:])
+            if not self.room(size, most - trips):
                 known = trips == most
+                self.uncounted |= {} if known else {str(operator): size * (most - trips)}
                 break
         self.finish(operator, trips, most, known)
         self.alias(operator, state, operator.outputs[:carried])
         outputs = _integers(operator, "scan_output_axes", len(stacks))
         for stack, out, axis in zip(stacks, operator.outputs[carried:], outputs):
-            self.stack(operator, stack, out, axis)
+            self.stack(operator, stack, out, axis, most)
         return True
 
     def room(self, size: int, trips: int) -> bool:
@@ -236,8 +244,8 @@ class ControlFlow:
             values["most"] = most
         self.inference.warnings.append(Message("import.trips", template, values, "warning"))
 
-    def stack(self, operator: Operator, names: list[str], out: str, axis: int) -> None:
-        """Join the parts that the trips wrote along a new axis."""
+    def stack(self, operator: Operator, names: list[str], out: str, axis: int, trips: int | None) -> None:
+        """Join the parts that the trips wrote along a new axis, of as many as there are trips if that is constant."""
         tensors = [self.inference.tensors.get(name) for name in names]
         if not out:
             return
@@ -254,8 +262,13 @@ class ControlFlow:
             self.add("Reshape", [name, sizes], parts[-1])
         if len(parts) > 1:
             self.add("Concat", parts, out, axis=axis % len(shape))
-        else:
+        elif trips is None or trips == 1:
             self.add("Identity", parts, out)
+        else:
+            shape[axis % len(shape)] = trips
+            sizes = self.name(operator, f"sizes of {out}")
+            self.inference.values.learn(sizes, np.asarray(shape, np.int64))
+            self.add("Expand", [*parts, sizes], out)
 
     # Bodies
 

@@ -96,12 +96,14 @@ class Converter(Builder[str]):
 
     def missing(self, ops: Sequence[Op]) -> Missing | None:
         """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it."""
-        if not self.omissions:
+        uncounted = self.graph.uncounted
+        if not self.omissions and not uncounted:
             return None
-        examples = list(map(str, self.omissions[:3]))
-        template = "left out, because the shapes of their inputs or outputs are unknown: {examples}"
-        template += " and {more} more" if len(self.omissions) > 3 else ""
-        self.warn("unknown_shapes", template, examples=examples, more=len(self.omissions) - 3)
+        if self.omissions:
+            examples = list(map(str, self.omissions[:3]))
+            template = "left out, because the shapes of their inputs or outputs are unknown: {examples}"
+            template += " and {more} more" if len(self.omissions) > 3 else ""
+            self.warn("unknown_shapes", template, examples=examples, more=len(self.omissions) - 3)
         omitted = {op.index for op in self.omissions}
         all_, kept = (
             {
@@ -113,10 +115,16 @@ class Converter(Builder[str]):
             for group in (ops, [op for op in ops if op.index not in omitted])
         )
         lost = sum(size for key, size in all_.items() if key not in kept)
-        missing = Missing(len(omitted), len(ops), lost, sum(all_.values()))
+        trips = min(sum(uncounted.values()), 2**63 - 1 - len(ops))
+        missing = Missing(len(omitted) + trips, len(ops) + trips, lost, sum(all_.values()))
         weighted = next((op for op in self.omissions if self.has_weights(op)), None)
         if not self.allow_missing and (weighted or max(missing.operator_share, missing.byte_share) > 0.5):
             unknown = self.graph.unknown
+            if not weighted and trips > len(omitted):
+                raise InputError(
+                    f"{max(uncounted, key=uncounted.__getitem__)} has more trips than are counted one by one; "
+                    f"--allow-missing reads one of them ({missing.message()})"
+                )
             first = weighted or self.omissions[0]
             cause = next(unknown[name] for name in (*first.inputs, *first.captures, *first.outputs) if name in unknown)
             what = "has stored weights and would be in no row" if weighted else "and what follows would be in no row"

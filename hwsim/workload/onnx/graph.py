@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hwsim.message import Message
 from hwsim.workload.layer import Shape
@@ -39,3 +39,5 @@ class Graph:
     unknown: dict[str, str]
     warnings: list[Message]
     opset: int
+    #: Operators of trips that are not counted, by the loop.
+    uncounted: dict[str, int] = field(default_factory=dict)

@@ -222,7 +222,8 @@ def _idle(c: Converter, op: Op, name: str) -> Layer:
     operand, out = c.operands(op)[0], c.output(op)
     constants = [c.constants[item] for item in op.inputs[1:]]
     stored = [(constant.elements, c.storage_spec(constant)) for constant in constants]
-    return c.opaque(name, "branch", [(c.shape(operand), c.spec(operand))], (c.shape(out), c.spec(out)), stored)
+    row = c.opaque(name, "branch", [(c.shape(operand), c.spec(operand))], (c.shape(out), c.spec(out)), stored)
+    return row.with_(idle=row.weights)
 
 
 def _each(names: dict[str, Any] | tuple[str, ...], make: Maker, kind: str = "computed") -> dict[str, tuple[str, Maker]]:

@@ -87,7 +87,7 @@ class _Inference:
         inputs = [value.name for value in self.file.inputs]
         return Graph(
             self.ops, self.tensors, self.values.constants, inputs, self.file.outputs, self.unknown, self.warnings,
-            self.file.opsets.get("", 1),
+            self.file.opsets.get("", 1), self.control_flow.uncounted,
         )  # fmt: skip
 
     def take(self, operator: Operator) -> None:
