@@ -53,7 +53,7 @@ class OnnxRequantization:
         if channels in self._forms:
             return self._forms[channels]
         dtype = self.output()
-        scale = np.ascontiguousarray(channel_values("scale", self.scale, channels, "number"), dtype=np.float32)
+        scale = np.require(channel_values("scale", self.scale, channels, "number"), np.float32, ("C", "A"))
         _positive("scale", scale)
         self._forms[channels] = (1, scale, None, None, zero_point("zero", self.zero, dtype), *limits(dtype))
         return self._forms[channels]
