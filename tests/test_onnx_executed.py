@@ -263,6 +263,9 @@ CASES |= {
         f"{MS}/QAttention", Given(bits8(1, 10, 64)), bits8(64, 192), stored(192), np.array([0.1], F), np.array([0.1], F), None,
         np.array([3], np.uint8), np.array([3], np.uint8), macs=projected, weights=64 * 192, num_heads=8,
     ),
+    "FusedConv with a sum": Case(
+        f"{MS}/FusedConv", (1, 6, 9, 7), stored(10, 6, 3, 3), stored(10), (1, 10, 7, 5), macs=conv, weights=540, activation="Relu"
+    ),
     "FusedMatMul": Case(f"{MS}/FusedMatMul", (1, 3, 7, 11), (1, 3, 5, 11), macs=product, transB=1),
     "MatMulNBits": Case(
         f"{MS}/MatMulNBits", (1, 7, 64), nbits(7, 64, 31), np.ones(62, F), macs=product, weights=64 * 31, K=64, N=31, bits=4, block_size=32
