@@ -50,7 +50,7 @@ def test_a_short_tail_is_told_everywhere(tmp_path, capsys):
         net = hwsim.load_workload(path)
     assert (net.missing.operators, net.missing.of_operators) == (2, 5)
     assert (net.missing.bytes, net.missing.of_bytes) == (0, 3 * 81 * 4)
-    said = "in no row: 2 of 5 operators (40.0%) and 0 B of 972 B stored (0.0%) of the model file"
+    said = "not counted: 2 of 5 operators (40.0%) and 0 B of 972 B stored (0.0%) of the model file"
     code, out, _ = run(capsys, "run", "systolic_ws", path)
     assert (code, said in out) == (0, True)
     data = json.loads(run(capsys, "run", "systolic_ws", path, "--json", "-")[1])
@@ -72,7 +72,7 @@ def test_a_trace_remembers(tmp_path, capsys):
 
 def test_most_of_a_network_is_not_left_out(tmp_path, capsys):
     path = save(tmp_path, mystery(["Relu", "Tanh"]))
-    with pytest.raises(InputError, match=r"in no row: 3 of 4 operators \(75.0%\)"):
+    with pytest.raises(InputError, match=r"not counted: 3 of 4 operators \(75.0%\)"):
         read_model(path)
     code, out, err = run(capsys, "run", "systolic_ws", path)
     assert (code, out) == (2, "")
@@ -91,7 +91,7 @@ def test_stored_weights_are_not_left_out(tmp_path):
     with pytest.raises(InputError) as caught:
         read_model(path)
     told = str(caught.value)
-    assert "operator 10, Conv 'last' has stored weights and would be in no row" in told
+    assert "operator 10, Conv 'last' has stored weights and would not count" in told
     option = told.split("--shape ")[1].split(",", maxsplit=1)[0]
     assert option == "mystery_out=1x3x56x56"
     whole = read_model(path, shape=parse_shapes([option])).workload
@@ -112,6 +112,25 @@ def test_a_second_output_without_a_shape_loses_nothing(tmp_path):
     found = read_model(save(tmp_path, model))
     assert found.workload.macs == 7 * 16 * 5
     assert found.workload.missing is None
+
+
+def test_an_operator_without_a_model_that_has_weights_is_refused_or_told(tmp_path):
+    """Its bytes are a row, but its MACs are not known; without weights it is a row with a warning."""
+    g = Graph()
+    x = g.input("x", [1, 7, 16])
+    y = g.op("Attend", x, g.weight("w", 16, 5), domain="my", name="attend")
+    g.output(g.op("MatMul", y, g.weight("v", 5, 3), name="last"), [1, 7, 3])
+    model = g.model(domains=["my"], check=False)
+    model.graph.value_info.add().CopyFrom(model.graph.output[0])
+    model.graph.value_info[0].name = y
+    model.graph.value_info[0].type.tensor_type.shape.dim[2].dim_value = 5
+    with pytest.raises(InputError, match=r"operator 0, my.Attend 'attend' has stored weights and no model"):
+        read_model(save(tmp_path, model))
+    found = read_model(save(tmp_path, model), allow_missing=True)
+    assert found.workload.macs == 7 * 5 * 3
+    assert found.workload.weights == 16 * 5 + 5 * 3
+    assert (found.workload.missing.operators, found.workload.missing.of_operators) == (1, 2)
+    assert found.workload.missing.bytes == 0  # stored in a row
 
 
 def test_nothing_is_missing_of_a_whole_file(tmp_path):

@@ -1,4 +1,4 @@
-"""The part of a model file that is in no layer of its network."""
+"""The part of a model file that its network does not count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["Missing"]
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How many operators of a file, and bytes of stored values that they read, are in no layer, and of how many."""
+    """How many operators of a file, and bytes of stored values that they read, do not count, and of how many.
+
+    They are in no layer, or in one without MACs.
+    """
 
     operators: int
     of_operators: int
@@ -30,7 +33,9 @@ class Missing:
 
     def message(self) -> Message:
         """What a user should know."""
-        template = "in no row: {operators:,} of {of_operators:,} operators ({operator_share:.1%}) and {bytes:size} of "
+        template = (
+            "not counted: {operators:,} of {of_operators:,} operators ({operator_share:.1%}) and {bytes:size} of "
+        )
         template += "{of_bytes:size} stored ({byte_share:.1%}) of the model file"
         values = {
             "operators": self.operators,

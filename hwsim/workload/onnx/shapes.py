@@ -202,6 +202,13 @@ class _Inference:
                 return {out: (np.broadcast_shapes(first, self.tensors[op.inputs[1]].shape or ()), "bool")}, ""
             except ValueError:
                 return {}, "its inputs do not fit each other"
+        if op.code == "OneHot" and first is not None and (depth := self.values.of(op.input(1))) is not None:
+            axis = int(op.options.get("axis", -1))
+            if not -len(first) - 1 <= axis <= len(first) or depth.size != 1:
+                raise InputError(f"axis must be one of {len(first) + 1}, not {axis}", path=str(op))
+            axis %= len(first) + 1
+            dtype = self.tensors[op.inputs[2]].dtype if op.input(2) in self.tensors else ""
+            return {out: ((*first[:axis], int(depth.ravel()[0]), *first[axis:]), dtype)}, ""
         if op.code == "Split" and first is not None:
             return self.of_split(op, first)
         if op.code == "LayerNormalization" and first is not None:
