@@ -15,6 +15,7 @@ from hwsim.message import Message
 from hwsim.report.report import Report
 from hwsim.report.result import LayerResult
 from hwsim.workload import Workload
+from hwsim.workload.missing import bytes_alone
 
 __all__ = ["simulate"]
 
@@ -140,8 +141,8 @@ def _simulate(network: NetworkPlan) -> Report:
         )
     peak = workload.peak_activation_bytes(batch, machine.activation_bits(workload))
     memories = machine.memories(workload, batch)
-    missing = () if workload.missing is None else (workload.missing.message(),)
-    notes = (*missing, *workload.lowering_notes(batch), *machine.notes(network), *prices.notes)
+    lost = (workload.missing.message() if workload.missing else None, bytes_alone(workload.layers, workload.weights))
+    notes = (*filter(None, lost), *workload.lowering_notes(batch), *machine.notes(network), *prices.notes)
     if not network.whole:
         template = "totals are of {part} of the {whole} layers; memory is that of the whole network"
         notes = (Message("run.selection", template, {"part": len(network), "whole": len(workload)}), *notes)

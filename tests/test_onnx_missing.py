@@ -50,7 +50,7 @@ def test_a_short_tail_is_told_everywhere(tmp_path, capsys):
         net = hwsim.load_workload(path)
     assert (net.missing.operators, net.missing.of_operators) == (2, 5)
     assert (net.missing.bytes, net.missing.of_bytes) == (0, 3 * 81 * 4)
-    said = "not counted: 2 of 5 operators (40.0%) and 0 B of 972 B stored (0.0%) of the model file"
+    said = "in no row: 2 of 5 operators (40.0%) and 0 B of 972 B stored (0.0%) of the model file"
     code, out, _ = run(capsys, "run", "systolic_ws", path)
     assert (code, said in out) == (0, True)
     data = json.loads(run(capsys, "run", "systolic_ws", path, "--json", "-")[1])
@@ -72,7 +72,7 @@ def test_a_trace_remembers(tmp_path, capsys):
 
 def test_most_of_a_network_is_not_left_out(tmp_path, capsys):
     path = save(tmp_path, mystery(["Relu", "Tanh"]))
-    with pytest.raises(InputError, match=r"not counted: 3 of 4 operators \(75.0%\)"):
+    with pytest.raises(InputError, match=r"in no row: 3 of 4 operators \(75.0%\)"):
         read_model(path)
     code, out, err = run(capsys, "run", "systolic_ws", path)
     assert (code, out) == (2, "")
@@ -91,7 +91,7 @@ def test_stored_weights_are_not_left_out(tmp_path):
     with pytest.raises(InputError) as caught:
         read_model(path)
     told = str(caught.value)
-    assert "operator 10, Conv 'last' has stored weights and would not count" in told
+    assert "operator 10, Conv 'last' has stored weights and would be in no row" in told
     option = told.split("--shape ")[1].split(",", maxsplit=1)[0]
     assert option == "mystery_out=1x3x56x56"
     whole = read_model(path, shape=parse_shapes([option])).workload
@@ -129,8 +129,10 @@ def test_an_operator_without_a_model_that_has_weights_is_refused_or_told(tmp_pat
     found = read_model(save(tmp_path, model), allow_missing=True)
     assert found.workload.macs == 7 * 5 * 3
     assert found.workload.weights == 16 * 5 + 5 * 3
-    assert (found.workload.missing.operators, found.workload.missing.of_operators) == (1, 2)
-    assert found.workload.missing.bytes == 0  # stored in a row
+    assert found.workload.missing is None
+    report = hwsim.simulate(hwsim.load_machine("systolic_ws"), found.workload)
+    (told,) = (note for note in report.messages if note.code == "import.bytes_alone")
+    assert (told.values["rows"], told.values["weights"]) == (1, 16 * 5)
 
 
 def test_nothing_is_missing_of_a_whole_file(tmp_path):

@@ -58,6 +58,13 @@ def _vector(b, values, dtype):
     return b.CreateNumpyVector(np.ascontiguousarray(values, dtype))
 
 
+def _value(b, value):
+    """A field of a table: text and bytes are stored apart."""
+    if isinstance(value, str):
+        return b.CreateString(value)
+    return _vector(b, np.frombuffer(value, np.uint8), np.uint8) if isinstance(value, bytes | bytearray) else value
+
+
 def _tables(b, offsets):
     b.StartVector(4, len(offsets), 4)
     for offset in reversed(offsets):
@@ -73,11 +80,11 @@ def _table(b, name, **fields):
     return getattr(tflite, f"{name}End")(b)
 
 
-def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=None, others=()) -> bytes:
+def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=None, others=(), signatures=()) -> bytes:
     """The bytes of a file.
 
     `offsets` is a plan of the arena, an offset for each tensor or -1; `others` are tensors, operators, inputs and
-    outputs of further subgraphs.
+    outputs of further subgraphs; `signatures` are the names of the first subgraphs.
     """
     b = flatbuffers.Builder(1024)
     buffers, codes = [_table(b, "Buffer")], []
@@ -90,7 +97,15 @@ def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=N
         metadata = _table(b, "Metadata", Name=name, Buffer=len(buffers))
         buffers.append(_table(b, "Buffer", Data=_vector(b, words, np.uint8)))
         metadata = _tables(b, [metadata])
-    fields = {"OperatorCodes": _tables(b, codes), "Subgraphs": _tables(b, graphs), "Metadata": metadata}
+    names = [b.CreateString(name) for name in signatures]
+    keys = [_table(b, "SignatureDef", SignatureKey=name, SubgraphIndex=place) for place, name in enumerate(names)]
+    signed = _tables(b, keys) if keys else None
+    fields = {
+        "OperatorCodes": _tables(b, codes),
+        "SignatureDefs": signed,
+        "Subgraphs": _tables(b, graphs),
+        "Metadata": metadata,
+    }
     root = _table(b, "Model", Version=version, Buffers=_tables(b, buffers), **fields)
     b.Finish(root, b"TFL3")
     return bytes(b.Output())
@@ -128,10 +143,13 @@ def _graph(b, buffers, codes, tensors, operators, inputs, outputs):
                 b, "OperatorCode", BuiltinCode=number, DeprecatedBuiltinCode=old, CustomCode=custom, Version=op.version
             )
         )
-        options = _table(b, op.kind, **op.options) if op.kind else None
-        kind = getattr(tflite.BuiltinOptions, op.kind) if op.kind else None
+        values = {key: _value(b, value) for key, value in op.options.items()}
+        options = _table(b, op.kind, **values) if op.kind else None
+        second = hasattr(tflite.BuiltinOptions2, op.kind)
+        union = "BuiltinOptions2" if second else "BuiltinOptions"
+        kind = getattr(getattr(tflite, union), op.kind) if op.kind else None
         reads, writes = _vector(b, op.inputs, np.int32), _vector(b, op.outputs, np.int32)
-        fields = {"BuiltinOptionsType": kind, "BuiltinOptions": options}
+        fields = {f"{union}Type": kind, union: options}
         ops.append(_table(b, "Operator", OpcodeIndex=len(codes) - 1, Inputs=reads, Outputs=writes, **fields))
     tables, steps = _tables(b, made), _tables(b, ops)
     ends = {"Inputs": _vector(b, inputs, np.int32), "Outputs": _vector(b, outputs, np.int32)}

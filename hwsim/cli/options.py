@@ -70,7 +70,7 @@ _missing_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_set_missing,
-    help="Read an .onnx too if operators with weights, or over half of it, do not count.",
+    help="Read a model file too if operators with weights, or over half of it, are in no row.",
 )
 
 

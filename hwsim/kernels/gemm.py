@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import hwsim.kernels._int8 as _int8
 import hwsim.kernels._wide as _wide
+from hwsim.errors import excerpt
 from hwsim.kernels.checks import EIGHT_BITS, FLIP, array, channel_zeros, raw, require, vector, zero_point
 from hwsim.kernels.counts import LoopCounts
 from hwsim.kernels.int4 import unpack_int4
@@ -117,7 +118,11 @@ def _product(
     """The product and its counts (zeros unless counted)."""
     m, (k, n) = a.shape[0], b.shape
     _meet(a.shape, k)
-    require(isinstance(threads, int) and threads >= 1, "threads", f"must be an integer of at least 1, got {threads!r}")
+    require(
+        isinstance(threads, int) and threads >= 1,
+        "threads",
+        f"must be an integer of at least 1, got {excerpt(threads)}",
+    )
     start, zeros = b.start(a, a_zero, b_zero, bias)
     out = np.empty((m, n), np.int32)
     if not m or not n:

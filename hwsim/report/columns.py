@@ -66,7 +66,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "energy_error_expected, energy_error_expected_95": "The same of the energy.",
         "error_measured, energy_error_measured": "Whether anything near was measured.",
         "error_basis": "Which measured values are near, or what was not measured.",
-        "missing_operators, missing_bytes": "Shares of a model file's operators and stored bytes that are not counted.",
+        "missing_operators, missing_bytes": "Shares of a model file's operators and stored bytes that are in no row.",
         "library_name": "Kernel library.",
         "latency_s_ratio, energy_pj_ratio": "Value over that of the first run of the same layers.",
         "feasible": "Whether the point meets the constraints of the sweep.",

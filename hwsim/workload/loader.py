@@ -69,7 +69,7 @@ def load_workload(
         Of an ``.onnx`` or ``.tflite`` file: shapes by the name of an input, as ``{"ids": (1, 128)}``; of an ``.onnx``
         file also sizes by the name of a symbolic dimension, as ``{"batch": 1, "sequence": 128}``.
     allow_missing : bool
-        Read an ``.onnx`` file too if operators with stored weights, or more than half of it, are in no layer.
+        Read a model file too if operators with stored weights, or more than half of it, are in no layer.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def read_model(
     if path.suffix.lower() == ".tflite":
         from hwsim.workload import tflite
 
-        return tflite.read_model(path, name, shape=shape)
+        return tflite.read_model(path, name, shape=shape, allow_missing=allow_missing)
     raise InputError(f"must be a {' or '.join(_MODELS)} file, not {path.suffix or 'one with no suffix'!r}", str(path))
 
 

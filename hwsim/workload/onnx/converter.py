@@ -96,12 +96,15 @@ class Converter(Builder[str]):
         return self.network(name, inputs, alike=True, source=source, digest=self.file.digest, missing=missing)
 
     def missing(self, ops: Sequence[Op]) -> Missing | None:
-        """What is not counted; raises InputError if it is much, or has weights, and the user did not allow it.
+        """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it.
 
-        It is in no row, or, of an operator without a model, in one that has its stored weights but no MACs.
+        So does an operator without a model that has stored weights: its row has them, but no MACs.
         """
         uncounted = self.graph.uncounted
-        if not self.omissions and not uncounted and not self.unmodeled:
+        if not self.allow_missing and self.unmodeled:
+            first, why = self.unmodeled[0]
+            raise InputError(f"{first} has stored weights and no model ({why}); --allow-missing reads it without MACs")
+        if not self.omissions and not uncounted:
             return None
         if self.omissions:
             examples = list(map(str, self.omissions[:3]))
@@ -120,14 +123,8 @@ class Converter(Builder[str]):
         )
         lost = sum(size for key, size in all_.items() if key not in kept)
         trips = min(sum(uncounted.values()), 2**63 - 1 - len(ops))
-        missing = Missing(len(omitted) + len(self.unmodeled) + trips, len(ops) + trips, lost, sum(all_.values()))
+        missing = Missing(len(omitted) + trips, len(ops) + trips, lost, sum(all_.values()))
         weighted = next((op for op in self.omissions if self.has_weights(op)), None)
-        if not self.allow_missing and self.unmodeled and not weighted:
-            first, why = self.unmodeled[0]
-            raise InputError(
-                f"{first} has stored weights and no model ({why}); --allow-missing reads it without its MACs "
-                f"({missing.message()})"
-            )
         if not self.allow_missing and (weighted or max(missing.operator_share, missing.byte_share) > 0.5):
             unknown = self.graph.unknown
             if not weighted and trips > len(omitted):
@@ -137,7 +134,7 @@ class Converter(Builder[str]):
                 )
             first = weighted or self.omissions[0]
             cause = next(unknown[name] for name in (*first.inputs, *first.captures, *first.outputs) if name in unknown)
-            what = "has stored weights and would not count" if weighted else "and what follows would not count"
+            what = "has stored weights and would be in no row" if weighted else "and what follows would be in no row"
             raise InputError(
                 f"{first} {what}: {cause}; give {shape_option(self.graph, self.omissions)}, or --allow-missing to read "
                 f"the rest ({missing.message()})"

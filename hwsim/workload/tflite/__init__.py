@@ -70,7 +70,13 @@ class Model:
         return f"<Model {self.name}: {len(self.operators)} operators, {self.file_bytes:,} bytes>"
 
 
-def read_model(path: str | Path, name: str = "", *, shape: Mapping[str, int | Sequence[int]] | None = None) -> Model:
+def read_model(
+    path: str | Path,
+    name: str = "",
+    *,
+    shape: Mapping[str, int | Sequence[int]] | None = None,
+    allow_missing: bool = False,
+) -> Model:
     """Read a ``.tflite`` file.
 
     Parameters
@@ -80,6 +86,8 @@ def read_model(path: str | Path, name: str = "", *, shape: Mapping[str, int | Se
         The name of the workload (default: that of the file).
     shape : mapping, optional
         Shapes by the name of an input, as ``{"ids": (1, 128)}``, instead of those of the file.
+    allow_missing : bool
+        Read the file too if operators with stored weights, or more than half of it, are in no layer.
 
     Raises
     ------
@@ -90,7 +98,7 @@ def read_model(path: str | Path, name: str = "", *, shape: Mapping[str, int | Se
     file = read_tables(path)
     try:
         resized_file = resized(file, shape or {})
-        converter = Converter(resized_file, MAKERS)
+        converter = Converter(resized_file, MAKERS, allow_missing)
         converter.warnings[:0] = [] if shape else open_sizes(file)
         workload = converter.workload(name or path.stem)
     except InputError as error:

@@ -16,6 +16,7 @@ from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import Concat, DataMovement
+from hwsim.workload.missing import Missing
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
 from hwsim.workload.tensor import TensorSpec
@@ -25,7 +26,7 @@ from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
 from hwsim.workload.tflite.subgraphs import inlined
 
-__all__ = ["Converter", "Maker", "Values"]
+__all__ = ["OF_VARIABLES", "Converter", "Maker", "Values"]
 
 Values: TypeAlias = dict[str, Any]
 #: Makes the layer that stands for an operator, or adds several rows itself and returns None.
@@ -45,6 +46,8 @@ _READS_WEIGHTS = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN",
     "BIDIRECTIONAL_SEQUENCE_RNN", "RNN", "LSTM",
 }  # fmt: skip
+#: Operators on variables by their handles, and what sets them when the model is loaded.
+OF_VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 _LONGEST = 80
 _MOST_IMAGES = 64
 #: A network that Vela compiled for an Ethos-U is one custom operator.
@@ -57,10 +60,12 @@ class Converter(Builder[int]):
     Shapes are without the batch and images have their channels first, as everywhere in hwsim.
     """
 
-    def __init__(self, file: TfliteFile, makers: Mapping[str, Maker]) -> None:
+    def __init__(self, file: TfliteFile, makers: Mapping[str, Maker], allow_missing: bool = False) -> None:
         super().__init__(file.inputs)
-        self.whole, self.makers = file, makers
-        file, notes = inlined(file)
+        self.whole, self.makers, self.allow_missing = file, makers, allow_missing
+        file, notes, self.lost_graphs = inlined(file)
+        self.lost: list[Operator] = []
+        self.folded: set[int] = set()
         self.file = file
         self.warnings.extend(notes)
         self.tensors = list(file.tensors)
@@ -91,9 +96,40 @@ class Converter(Builder[int]):
             for op in self.file.operators:
                 self._operator(op)
         source = f"{name}.tflite, {self.file.bytes} bytes"
+        missing = self.missing()
         shapes = [self.shape(self.tensors[index]) for index in self.file.inputs]
         requests = self.requests if not self.batched else None
-        return self.network(name, shapes, source=source, digest=self.file.digest, requests=requests)
+        digest = self.file.digest
+        return self.network(name, shapes, source=source, digest=digest, requests=requests, missing=missing)
+
+    def missing(self) -> Missing | None:
+        """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it."""
+        lost: list[tuple[Sequence[Tensor], Operator]] = [(self.tensors, op) for op in self.lost]
+        lost += [(graph.tensors, op) for graph in self.lost_graphs for op in graph.operators]
+        if not lost:
+            return None
+        kept = [op for op in self.file.operators if op.index not in self.folded | {op.index for op in self.lost}]
+        stored = {
+            constant.buffer: constant.data.size
+            for op in kept
+            for index in op.inputs
+            if (constant := self.constants.get(index)) is not None and constant.data is not None
+        }
+        gone = {
+            tensors[index].buffer: data.size
+            for tensors, op in lost
+            for index in op.inputs
+            if index >= 0 and (data := tensors[index].data) is not None and tensors[index].buffer not in stored
+        }
+        size = sum(gone.values())
+        missing = Missing(len(lost), len(kept) + len(lost), size, sum(stored.values()) + size)
+        weighted = next((op for tensors, op in lost if _has_weights(tensors, op)), None)
+        if not self.allow_missing and (weighted or max(missing.operator_share, missing.byte_share) > 0.5):
+            what = f"{weighted} has stored weights and" if weighted else f"{lost[0][1]} and others"
+            why = "it writes no tensor" if self.lost else "hwsim can't put its subgraph in the place of what runs it"
+            reads = f"--allow-missing reads the rest ({missing.message()})"
+            raise InputError(f"{what} would be in no row: {why}; {reads}")
+        return missing
 
     @cached_property
     def requests(self) -> ArenaRequests:
@@ -106,13 +142,24 @@ class Converter(Builder[int]):
     def _fold(self) -> None:
         """Fold operators on constants: TFLite runs them once, when the model is loaded.
 
-        Shapes are constants too, with what is computed of them.
+        Shapes are constants too, with what is computed of them. States are where something else is read beside them:
+        what is computed of them alone runs with every input.
         """
         of_shapes: set[int] = set()
+        states = {tensor.index for tensor in self.tensors if tensor.variable}
         for op in self.file.operators:
             is_shape = op.code in SHAPE_OPERATORS and not op.custom
             if not is_shape and any(index >= 0 and index not in self.constants for index in op.inputs):
                 continue
+            if op.code not in OF_VARIABLES and (read := states & {*op.inputs}):
+                for index in read:
+                    del self.constants[index]
+                    self.producers[index] = INPUT
+                states -= read
+                continue
+            self.folded.add(op.index)
+            if op.code == "READ_VARIABLE":
+                states.update(op.outputs)
             for place, index in enumerate(op.outputs):
                 tensor = self.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
@@ -120,7 +167,7 @@ class Converter(Builder[int]):
                 self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
             if is_shape or of_shapes & {*op.inputs}:
                 of_shapes.update(op.outputs)
-            elif op.code not in ("DEQUANTIZE", "DENSIFY", "VAR_HANDLE", "READ_VARIABLE"):
+            elif op.code not in ("DEQUANTIZE", "DENSIFY", *OF_VARIABLES):
                 self._left_out(op, "constant", "reads constants alone")
 
     def _shared(self) -> dict[int, str]:
@@ -140,8 +187,16 @@ class Converter(Builder[int]):
         operands = self.operands(op)
         if not operands or (op.outputs and all(index in self.constants for index in op.outputs)):
             return
+        if not op.outputs and op.code == "ASSIGN_VARIABLE":
+            tensor = operands[-1]
+            shape, spec = self.shape(tensor), self.spec(tensor)
+            name = self.layers[op.index] = f"assign_variable_{op.index}"
+            copy = DataMovement(name, shape=shape, to=shape, type="copy", input=spec, output=spec)
+            self.row(copy, [self.producers[tensor.index]])
+            return
         if not op.outputs:
             self._left_out(op, "no_output", "writes no tensor")
+            self.lost.append(op)
             return
         prefix = _SHORT.get(op.code) or "".join(char if char.isalnum() else "_" for char in op.code.lower())[:60]
         name = self.layers[op.index] = f"{prefix}_{op.index}"
@@ -346,3 +401,10 @@ class Converter(Builder[int]):
             sizes = " x ".join(map(str, out.shape))
             raise InputError(f"output must have {math.prod(shape)} values by its input and options, not {sizes}")
         return layer
+
+
+def _has_weights(tensors: Sequence[Tensor], op: Operator) -> bool:
+    """Whether an operator reads a stored matrix of numbers."""
+    stored = [tensors[index] for index in op.inputs if index >= 0 and tensors[index].data is not None]
+    matrices = [tensor for tensor in stored if len([size for size in tensor.shape if size > 1]) > 1]
+    return any(tensor.dtype not in ("int32", "int64", "bool", "string") for tensor in matrices)

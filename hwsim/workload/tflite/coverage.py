@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from hwsim.workload.fate import Fate
 from hwsim.workload.tflite.arena_requests import SCRATCH
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
+from hwsim.workload.tflite.converter import OF_VARIABLES
 from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
 from hwsim.workload.tflite.recurrent import RECURRENT
-from hwsim.workload.tflite.subgraphs import CONTROL
+from hwsim.workload.tflite.subgraphs import BRANCHES, CALLS
 
 __all__ = ["operator_fates", "scratch_operators"]
 
@@ -43,7 +44,9 @@ def _fates() -> Iterable[Fate]:
     yield Fate("no MACs; an operation a value", _STREAM, tuple(ACTIVATIONS))
     yield Fate("no MACs; five operations a value", _STREAM, ("SOFTMAX", "LOG_SOFTMAX", *_of("NORMALIZATION")))
     yield Fate("no MACs", _MOVED, (*MOVES, "CONCATENATION", "PACK"))
-    yield Fate("of the branch with more MACs, of one trip of a loop, with a warning", "the operators inside", CONTROL)
+    yield Fate("of the branch with more MACs, of one trip of a loop, with a warning", "the operators inside", BRANCHES)
+    yield Fate("of the subgraph that it runs", "the operators inside", CALLS)
+    yield Fate("no MACs", "a copy where a variable is written; else no layer", OF_VARIABLES)
     yield Fate("none: a constant, with what is computed of it", "no layer", SHAPE_OPERATORS)
 
 
@@ -55,12 +58,11 @@ def operator_fates(names: Iterable[str]) -> list[Fate]:
     """The operators of TFLite by how they are counted and priced; last, those of `names` without a model."""
     fates = [Fate(fate.counted, fate.priced, tuple(sorted(fate.operators))) for fate in _fates()]
     modeled = [name for fate in fates for name in fate.operators]
-    if sorted(modeled) != sorted((*MAKERS, *SHAPE_OPERATORS, *CONTROL)):
-        raise AssertionError(
-            f"each operator must be in one row: {sorted({*modeled} ^ {*MAKERS, *SHAPE_OPERATORS, *CONTROL})}"
-        )
-    others = {name if not name.startswith("STABLEHLO_") else "STABLEHLO_..." for name in names}
-    unknown = tuple(sorted(others - set(modeled) - {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}))
+    readable = (*MAKERS, *SHAPE_OPERATORS, *BRANCHES, *CALLS, *OF_VARIABLES)
+    if sorted(modeled) != sorted(readable):
+        raise AssertionError(f"each operator must be in one row: {sorted({*modeled} ^ {*readable})}")
+    others = {name if not name.startswith("STABLEHLO_") else "STABLEHLO_..." for name in {*names} - {*modeled}}
+    unknown = tuple(sorted(others - {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}))
     return [*fates, Fate("no MACs; stored constants as weights", "bytes read and written, and a warning", unknown)]
 
 

@@ -61,6 +61,8 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "IF": ("IfOptions", ("ThenSubgraphIndex", "ElseSubgraphIndex")),
     "WHILE": ("WhileOptions", ("CondSubgraphIndex", "BodySubgraphIndex")),
     "CALL_ONCE": ("CallOnceOptions", ("InitSubgraphIndex",)),
+    "CALL": ("CallOptions", ("Subgraph",)),
+    "STABLEHLO_COMPOSITE": ("StableHLOCompositeOptions", ("DecompositionSubgraphIndex",)),
     "RNN": ("RNNOptions", _FUSED),
     "UNIDIRECTIONAL_SEQUENCE_RNN": _SEQUENCE,
     "BIDIRECTIONAL_SEQUENCE_RNN": ("BidirectionalSequenceRNNOptions", (*_FUSED, "TimeMajor", "MergeOutputs")),
@@ -131,7 +133,7 @@ class _Reader:
         return TfliteFile(
             self.path, digest, len(self.raw), _text(description), subgraphs,
             self.tensors, self.operators, self.inputs, self.outputs, self.budget, offsets, held,
-            tuple(others),
+            tuple(others), self.signatures(subgraphs),
         )  # fmt: skip
 
     def graph(self, graph: Any) -> Graph:
@@ -145,6 +147,14 @@ class _Reader:
         self.inputs = self.references(graph, "Inputs", "the subgraph", False)
         self.outputs = self.references(graph, "Outputs", "the subgraph", False)
         return Graph(self.tensors, self.operators, self.inputs, self.outputs)
+
+    def signatures(self, subgraphs: int) -> dict[int, str]:
+        """Names of the subgraphs that programs call."""
+        count = self.count("signatures", self.model.SignatureDefsLength(), MAX_OPERATORS)
+        tables = [self.model.SignatureDefs(index) for index in range(count)]
+        self.budget.spend(sum(len(table.SignatureKey() or b"") for table in tables))
+        names = {table.SubgraphIndex(): _text(table.SignatureKey()) for table in tables}
+        return {index: name for index, name in names.items() if 0 <= index < subgraphs}
 
     def offsets(self) -> tuple[int, ...]:
         """The plan of the arena that a compiler left in the file's metadata: version, subgraph, count, offsets."""
@@ -271,11 +281,12 @@ class _Reader:
         if code not in _OPTIONS:
             return {}
         kind, fields = _OPTIONS[code]
-        union = table.BuiltinOptions()
+        place = "BuiltinOptions2" if hasattr(self.tflite.BuiltinOptions2, kind) else "BuiltinOptions"
+        union, type_ = getattr(table, place)(), getattr(table, f"{place}Type")()
         options = getattr(self.tflite, kind)()
-        if table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind) or union is None:
-            if table.BuiltinOptionsType() != 0 or "Padding" in fields:
-                raise InputError(f"must have {kind}, not options of type {table.BuiltinOptionsType()}", path=owner)
+        if type_ != getattr(getattr(self.tflite, place), kind) or union is None:
+            if type_ != 0 or "Padding" in fields:
+                raise InputError(f"must have {kind}, not options of type {type_}", path=owner)
             return {}
         options.Init(union.Bytes, union.Pos)
         values: dict[str, int | float | str] = {}

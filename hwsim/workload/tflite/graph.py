@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -126,6 +126,7 @@ class TfliteFile:
 
     `offsets` has the place of each tensor in the arena where the file plans it itself (-1: it leaves it open).
     `held` are the tensors that operators read and nothing writes: memory of a custom operator, as Vela's scratch.
+    `signatures` are the names of the subgraphs that programs call, by the subgraph's index.
     """
 
     path: str
@@ -141,3 +142,4 @@ class TfliteFile:
     offsets: tuple[int, ...] = ()
     held: frozenset[int] = frozenset()
     others: tuple[Graph, ...] = ()
+    signatures: Mapping[int, str] = field(default_factory=dict)

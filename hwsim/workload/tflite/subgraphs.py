@@ -3,34 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hwsim.message import Message
 from hwsim.workload.tflite.file import MAX_OPERATORS, MAX_TENSORS
 from hwsim.workload.tflite.graph import Graph, Operator, Tensor, TfliteFile
 
-__all__ = ["CONTROL", "inlined"]
+__all__ = ["BRANCHES", "CALLS", "inlined"]
 
 MAX_DEPTH = 8
-#: Operators in whose place a subgraph is counted.
-CONTROL = ("IF", "WHILE")
+#: Operators of which one of several subgraphs is counted.
+BRANCHES = ("IF", "WHILE")
+#: Operators that run one subgraph.
+CALLS = ("CALL", "STABLEHLO_COMPOSITE")
 #: Operators whose weights say what a branch costs.
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
-def inlined(file: TfliteFile) -> tuple[TfliteFile, list[Message]]:
-    """The file with the costlier branch of each IF, and one trip of each WHILE, in its place; and notes."""
+def inlined(file: TfliteFile) -> tuple[TfliteFile, list[Message], list[Graph]]:
+    """The file with subgraphs in the place of what runs them; notes; and the subgraphs that are in no row.
+
+    Of an IF it is the costlier branch, of a WHILE one trip. What CALL_ONCE runs, the other branch, and what other
+    signatures run are no part of an inference.
+    """
     if not file.others:
-        return file, []
+        return file, [], []
     inliner = _Inliner(file)
     inliner.graph(file.operators, list(range(len(file.tensors))), 0)
     tensors = tuple(replace(tensor, index=index) for index, tensor in enumerate(inliner.tensors))
-    missing = len(file.others) - len(inliner.read)
-    if missing:
+    inside = _reached(file, (place for op in file.operators for place in _places(op)))
+    signatures = sorted(index for index in file.signatures if index and index not in inside)
+    if signatures:
+        template = "the file has {networks} networks; the first, {first}, is read, and not {others}"
+        others = [repr(file.signatures[index]) for index in signatures]
+        first = repr(file.signatures.get(0, ""))
+        values = {"networks": len(others) + 1, "first": first, "others": others}
+        inliner.notes.append(Message("import.signatures", template, values, "warning"))
+    known = inliner.counted | _reached(file, (*inliner.aside, *signatures))
+    lost = {*range(1, len(file.others) + 1)} - known | _reached(file, inliner.left)
+    if lost:
         template = "{subgraphs} of its subgraphs are not counted"
-        inliner.notes.append(Message("import.subgraphs", template, {"subgraphs": missing}, "warning"))
-    return replace(file, tensors=tensors, operators=tuple(inliner.operators)), inliner.notes
+        inliner.notes.append(Message("import.subgraphs", template, {"subgraphs": len(lost)}, "warning"))
+    graphs = [file.others[index - 1] for index in sorted(lost)]
+    return replace(file, tensors=tensors, operators=tuple(inliner.operators)), inliner.notes, graphs
+
+
+def _places(op: Operator) -> list[int]:
+    """Indices of the subgraphs that an operator runs."""
+    if op.custom or op.code not in (*BRANCHES, *CALLS, "CALL_ONCE"):
+        return []
+    return [int(index) for index in op.options.values()]
+
+
+def _reached(file: TfliteFile, start: Iterable[int]) -> set[int]:
+    """The subgraphs that run if these do."""
+    reached: set[int] = set()
+    after = [*start]
+    while after:
+        index = after.pop()
+        if 0 < index <= len(file.others) and index not in reached:
+            reached.add(index)
+            after.extend(place for op in file.others[index - 1].operators for place in _places(op))
+    return reached
 
 
 class _Inliner:
@@ -40,41 +75,50 @@ class _Inliner:
         self.operators: list[Operator] = []
         self.notes: list[Message] = []
         self.count = len(file.operators)
-        #: Subgraphs that are counted, or that are conditions and initializers.
-        self.read: set[int] = set()
+        #: Subgraphs in the place of an operator, and those that are conditions, initializers and other branches.
+        self.counted: set[int] = set()
+        self.aside: set[int] = set()
+        #: Those that can't be in the place of their operator.
+        self.left: set[int] = set()
 
     def graph(self, operators: Sequence[Operator], places: list[int], depth: int) -> None:
         """Add operators whose tensors have these places."""
         for op in operators:
             inputs = tuple(places[index] if index >= 0 else -1 for index in op.inputs)
             outputs = tuple(places[index] for index in op.outputs)
-            branch = self.branch(op, depth)
-            if branch is not None and self.fits(branch, op):
+            at = self.subgraph(op, depth)
+            if at and self.fits(self.others[at - 1], op):
+                self.tell(op, at)
+                branch = self.others[at - 1]
                 inner = self.place(branch, inputs[1:] if op.code == "IF" else inputs, outputs)
                 self.graph(branch.operators, inner, depth + 1)
                 continue
+            if op.code != "CALL_ONCE":
+                self.left.update(_places(op))
             index = op.index if not depth else self.count
             self.count += bool(depth)
             self.operators.append(replace(op, index=index, inputs=inputs, outputs=outputs))
 
-    def branch(self, op: Operator, depth: int) -> Graph | None:
-        """The subgraph that stands for an operator; None if there is none, or too many."""
-        if op.custom or op.code not in (*CONTROL, "CALL_ONCE") or depth > MAX_DEPTH:
-            return None
-        places = [int(index) for index in op.options.values()]
-        if not places or not all(0 < index <= len(self.others) for index in places):
-            return None
-        self.read.update(places)
+    def subgraph(self, op: Operator, depth: int) -> int:
+        """The index of the subgraph that stands for an operator; 0 if there is none, or it is too deep."""
+        places = _places(op)
+        if not places or depth > MAX_DEPTH or not all(0 < index <= len(self.others) for index in places):
+            return 0
         if op.code == "CALL_ONCE":
-            return None
-        graphs = [self.others[index - 1] for index in places]
+            self.aside.update(places)
+            return 0
+        return places[1] if op.code == "WHILE" else max(places, key=lambda index: _cost(self.others[index - 1]))
+
+    def tell(self, op: Operator, at: int) -> None:
+        """Note which subgraph is counted, and why."""
+        self.counted.add(at)
+        self.aside.update({*_places(op)} - {at})
         if op.code == "WHILE":
             template = "one trip of {operator} is counted: how many there are depends on values"
             self.notes.append(Message("import.loop", template, {"operator": str(op)}, "warning"))
-            return graphs[1]
-        template = "of {operator}, the branch with more multiply-accumulates is counted"
-        self.notes.append(Message("import.branch", template, {"operator": str(op)}, "warning"))
-        return max(graphs, key=_cost)
+        elif op.code == "IF":
+            template = "of {operator}, the branch with more multiply-accumulates is counted"
+            self.notes.append(Message("import.branch", template, {"operator": str(op)}, "warning"))
 
     def fits(self, graph: Graph, op: Operator) -> bool:
         """Whether a subgraph has the operands of its operator, and there is room for it."""
