@@ -499,3 +499,12 @@ def test_a_mapping_may_be_that_of_a_pattern(tmp_path):
     assert "no such layer" not in str(hwsim.simulate(planned).messages)
     with pytest.raises(InputError, match=r"mappings.a\*: a1: node 2: 'for K by 64': the tile must be at least 1"):
         plan({"a*": [line.replace("K by 2", "K by 64") for line in nest]})["a1"]
+
+
+@pytest.mark.parametrize("text", ["'.'", "'1.5.2'", "'1e'"])
+def test_text_that_is_almost_a_number(tmp_path, text):
+    paths = write_design(tmp_path, "eyeriss_like", False)
+    arch = tmp_path / "arch.yaml"
+    arch.write_text(arch.read_text().replace("read_bandwidth: 16", f"read_bandwidth: {text}"))
+    with pytest.raises(InputError, match=r"attributes: must be a number, not '.*'; expressions are not evaluated"):
+        read_files(paths)

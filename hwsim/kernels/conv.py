@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import hwsim.kernels._int8 as _int8
+from hwsim.errors import excerpt
 from hwsim.kernels.checks import EIGHT_BITS, FLIP, array, channel_zeros, name, raw, require, vector, zero_point
 from hwsim.kernels.counts import LoopCounts
 from hwsim.kernels.gemm import aligned
@@ -120,12 +121,12 @@ def _conv(
         require(
             layout is None or (isinstance(layout, str) and layout == w.layout),
             "layout",
-            f"{rule} ({w.layout}), got {layout!r}",
+            f"{rule} ({w.layout}), got {excerpt(layout)}",
         )
         require(
             groups is None or (isinstance(groups, (int, np.integer)) and groups == w.groups),
             "groups",
-            f"{rule} ({w.groups}), got {groups!r}",
+            f"{rule} ({w.groups}), got {excerpt(groups)}",
         )
         packed = w
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.errors import excerpt
 from hwsim.kernels.checks import name, pair, require
 
 __all__ = ["LAYOUTS", "Geometry", "geometry"]
@@ -57,7 +58,7 @@ def padding(argument: Ints) -> tuple[int, int, int, int]:
         numbers = (*numbers, *numbers)
     good = len(numbers) == 4 and all(isinstance(x, (int, np.integer)) and x >= 0 for x in numbers)
     rule = "must be one, two (vertical, horizontal) or four (top, left, bottom, right) integers of at least 0"
-    require(good, "pad", f"{rule}, got {argument!r}")
+    require(good, "pad", f"{rule}, got {excerpt(argument)}")
     top, left, bottom, right = (int(x) for x in numbers)
     return top, left, bottom, right
 
@@ -102,7 +103,7 @@ def _geometry(
     require(min(shape) > 0, "x", f"must have no empty dim, got shape {shape}")
     require(min(filters) > 0, "w", f"must have no empty dim, got {k} filters of {depth} x {r} x {s}")
     whole = isinstance(groups, (int, np.integer)) and groups >= 1
-    require(whole, "groups", f"must be an integer of at least 1, got {groups!r}")
+    require(whole, "groups", f"must be an integer of at least 1, got {excerpt(groups)}")
     fits = f"must divide the input channels ({c}) and the output channels ({k}), got {groups}"
     require(c % groups == 0 and k % groups == 0, "groups", fits)
     message = f"filters must have {c // groups} input channels ({c} of x in {groups} groups), got {depth}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import hwsim.kernels._int8 as _int8
-from hwsim.errors import InputError, nearest
+from hwsim.errors import InputError, excerpt, nearest
 
 __all__ = ["ISAS", "available", "force_isa", "isa", "isa_number"]
 
@@ -26,7 +26,7 @@ def _valid_name(name: str, source: str) -> str:
     """A name that exists and that runs here."""
     if name not in ISAS:
         rule = f"the instruction set must be one of {', '.join(ISAS)}"
-        raise InputError(f"{rule}, got {name!r}{nearest(name, ISAS)}", source)
+        raise InputError(f"{rule}, got {excerpt(name)}{nearest(name, ISAS)}", source)
     if name not in available():
         raise InputError(f"this processor runs {', '.join(available())}, not {name}", source)
     return name

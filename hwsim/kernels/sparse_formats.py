@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.errors import excerpt
 from hwsim.kernels.checks import array, integer, require
 
 __all__ = [
@@ -286,16 +287,18 @@ def _compress(
         lengths = np.bincount(owner, minlength=len(lines))
     else:
         relative_bits = integer("relative_bits", relative_bits, 1, 16)
-        message = f"must be left out or equal to relative_bits ({relative_bits}), got {index_bits!r}"
+        message = f"must be left out or equal to relative_bits ({relative_bits}), got {excerpt(index_bits)}"
         require(index_bits in {None, relative_bits}, "index_bits", message)
         indices, sources, lengths = _runs(lines, relative_bits)
         values = np.where(sources < 0, 0, lines.ravel()[sources]) if lines.size else lines.ravel()
         least = relative_bits
-    require(index_bits is None or index_bits >= least, "index_bits", f"must be at least {least}, got {index_bits!r}")
+    require(
+        index_bits is None or index_bits >= least, "index_bits", f"must be at least {least}, got {excerpt(index_bits)}"
+    )
     pointers = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     most = _width(values.size + 1)
     enough = pointer_bits is None or pointer_bits >= most
-    require(enough, "pointer_bits", f"must be at least {most}, got {pointer_bits!r}")
+    require(enough, "pointer_bits", f"must be at least {most}, got {excerpt(pointer_bits)}")
     return Compressed(
         _shape(matrix),
         values.astype(matrix.dtype),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hwsim.kernels._winograd as _winograd
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.kernels.checks import array, pair, require, zero_point
 from hwsim.kernels.geometry import Geometry, Ints, geometry
 from hwsim.kernels.isa import isa_number
@@ -314,7 +314,7 @@ def winograd_int8(
     require(
         m is None or (isinstance(m, int) and m == packed.m),
         "m",
-        f"must be that of the packed filters ({packed.m}), got {m!r}",
+        f"must be that of the packed filters ({packed.m}), got {excerpt(m)}",
     )
     z, zero = _valid_filters(x, packed.w, packed.m, pad, x_zero)
     if not exact:
@@ -353,7 +353,7 @@ def winograd_quantized(
     """
     z, zero = _valid_filters(x, w, m, pad, x_zero)
     data_bits, weight_bits = pair("bits", bits, 1)
-    rule = f"must be one or two integers in 2..16 (inputs, weights), got {bits!r}"
+    rule = f"must be one or two integers in 2..16 (inputs, weights), got {excerpt(bits)}"
     require(2 <= data_bits <= 16 and 2 <= weight_bits <= 16, "bits", rule)
     data, filters, inverse = TRANSFORMS[m]
     a, down, across = m + 2, -(-z.p // m), -(-z.q // m)

@@ -88,12 +88,14 @@ def schedule_of(every: str, duration: str, capture: str, jitter: str, burst: int
     every_s, duration_s = quantity("every", every, "time"), quantity("duration", duration, "time")
     capture_s, jitter_s = quantity("capture", capture, "time"), quantity("jitter", jitter, "time")
     if not every_s:
-        raise InputError(f"every must be more than zero, not {every!r}")
+        raise InputError(f"every must be more than zero, not {excerpt(every)}")
     if duration_s < every_s:
-        raise InputError(f"duration must be at least a period of {every}, not {duration!r}")
+        raise InputError(f"duration must be at least a period of {every}, not {excerpt(duration)}")
     if whole(burst) is None or not 1 <= burst <= MAX_UNEQUAL:
         raise InputError(f"burst must be from 1 to {MAX_UNEQUAL:,} inputs, not {excerpt(burst)}")
     if capture_s * burst + jitter_s > every_s or jitter_s == every_s:
         times = f"{burst} captures" if burst > 1 else "capture"
-        raise InputError(f"{times} and jitter must fit in a period of {every}, not {capture!r} and {jitter!r}")
+        raise InputError(
+            f"{times} and jitter must fit in a period of {every}, not {excerpt(capture)} and {excerpt(jitter)}"
+        )
     return Schedule(every_s, duration_s, capture_s, jitter_s, burst)

@@ -58,7 +58,7 @@ class Source(Document):
 
     def number(self, value: object, path: Path_) -> float:
         """A number that is not negative."""
-        if isinstance(value, str) and re.fullmatch(r"[0-9.]+([eE][-+]?[0-9]+)?", value):
+        if isinstance(value, str) and re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", value):
             value = float(value)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e18:
             raise self.fault(path, f"must be a number, not {excerpt(value)}; expressions are not evaluated")

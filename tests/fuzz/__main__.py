@@ -33,6 +33,8 @@ KINDS = {
     "scale-sim": ("table_csv", "scale_sim_case"),
     "onnx": ("onnx_file", "case"),
     "tflite": ("tflite_file", "case"),
+    "timeloop": ("imported", "timeloop_case"),
+    "cfg": ("imported", "scale_sim_case"),
     "sweep": ("sweep_yaml", "case"),
     "report": ("saved_report", "case"),
     "options": ("options", "case"),
