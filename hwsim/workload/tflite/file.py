@@ -279,6 +279,7 @@ class _Reader:
                 custom = table.CustomCode()
                 self.budget.spend(len(custom or b""))
                 name = _text(custom) or name
+                name = f"custom {name}" if name in self.codes.values() and name != "CUSTOM" else name
             self.operator_codes[index] = name, int(table.Version()), custom_code
         return self.operator_codes[index]
 
