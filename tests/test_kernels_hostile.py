@@ -13,7 +13,7 @@ import pytest
 
 from hwsim import kernels
 from hwsim.errors import HwsimError
-from hwsim.kernels import instructions, sparse, sparse_formats, winograd
+from hwsim.kernels import checks, instructions, sparse, sparse_formats, winograd
 
 warnings.simplefilter("ignore", PendingDeprecationWarning)  # of numpy.matrix
 A = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
@@ -126,3 +126,28 @@ def test_hostile_arguments_are_refused_by_name(kernel: Callable[..., Any], argum
                 assert str(error), (name, value)
             except Exception as error:
                 raise AssertionError(f"{name}={value!r:.80}: {type(error).__name__}: {error}") from error
+
+
+def _odd_address(values: np.ndarray) -> np.ndarray:
+    """The same values one byte beside a multiple of their size."""
+    room = np.zeros(values.nbytes + 64, np.uint8)
+    start = 1 - room.ctypes.data % 64 + 64 * (room.ctypes.data % 64 > 1)
+    moved = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    moved[...] = values
+    assert not moved.flags.aligned
+    return moved
+
+
+def test_values_at_odd_addresses_are_moved() -> None:
+    """C may not read a halfword or a word from there: a processor without unaligned loads would stop.
+
+    Results are right on a processor that has them; `python -m tests.sanitize -k odd` ends at a read that is not aligned.
+    """
+    wide = A.astype(np.int16) * 257
+    assert checks.array("a", _odd_address(wide), ("int16",), 2).flags.aligned
+    np.testing.assert_array_equal(kernels.gemm_int16(_odd_address(wide), A), wide.astype(np.int64) @ A)
+    floats = A.astype(np.float32)
+    np.testing.assert_array_equal(kernels.gemm_fp32(_odd_address(floats), _odd_address(floats)), floats @ floats)
+    words = np.arange(16, dtype=np.uint32).reshape(4, 4) * 0x01020304
+    expected = instructions.smlad(ACC, words, words)[0]
+    np.testing.assert_array_equal(instructions.smlad(ACC, _odd_address(words), _odd_address(words))[0], expected)

@@ -51,11 +51,11 @@ def require(holds: bool, path: str, message: str) -> None:
 
 
 def array(path: str, argument: object, dtypes: Sequence[str], ndim: int) -> Array:
-    """A C-contiguous array of one of the types and of so many dims."""
+    """A C-contiguous array of one of the types and of so many dims; a copy where its values lie at odd addresses."""
     is_plain = not isinstance(argument, (np.matrix, np.ma.MaskedArray))  # one stays 2-D, of the other the mask is lost
     is_valid_type = isinstance(argument, np.ndarray) and is_plain and _NAMES.get(argument.dtype) in dtypes
     if isinstance(argument, np.ndarray) and is_valid_type and argument.ndim == ndim and argument.flags.c_contiguous:
-        return argument
+        return argument if argument.flags.aligned else argument.copy()  # C reads whole words
     rule = f"must be a C-contiguous {ndim}-D array of {' or '.join(dtypes)}"
     if not isinstance(argument, np.ndarray) or not is_plain:
         raise InputError(f"{rule}, got {type(argument).__name__}", path=path)

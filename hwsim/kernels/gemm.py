@@ -218,8 +218,8 @@ def gemm_int16(
     a: NDArray[np.int16], b: NDArray[Any], *, a_zero: ArrayLike = 0, b_zero: ArrayLike = 0
 ) -> NDArray[np.int64]:
     """int16 a (m x k) times int8 or int16 b (k x n) with int64 sums, as TFLite's 16x8 kernels keep them."""
-    array("a", a, ("int16",), 2)
-    array("b", b, ("int8", "int16"), 2)
+    a = array("a", a, ("int16",), 2)
+    b = array("b", b, ("int8", "int16"), 2)
     _meet(a.shape, b.shape[0])
     az, bz = zero_point("a_zero", a_zero, a.dtype), zero_point("b_zero", b_zero, b.dtype)
     out = np.empty((a.shape[0], b.shape[1]), np.int64)
@@ -229,8 +229,8 @@ def gemm_int16(
 
 def gemm_fp32(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """The reference: each result starts at 0 and takes its products in the order of k, each product and sum rounded."""
-    array("a", a, ("float32",), 2)
-    array("b", b, ("float32",), 2)
+    a = array("a", a, ("float32",), 2)
+    b = array("b", b, ("float32",), 2)
     _meet(a.shape, b.shape[0])
     out = np.empty((a.shape[0], b.shape[1]), np.float32)
     _wide.gemm_fp32(a, b, out)

@@ -158,7 +158,8 @@ def smlad(acc: Array, x: Array, y: Array) -> tuple[Int32, NDArray[np.bool_]]:
     if not acc.shape == x.shape == y.shape:
         raise InputError(f"acc, x and y must have one shape, got {acc.shape}, {x.shape} and {y.shape}")
     out, q = acc.flatten(), np.zeros(acc.size, np.uint8)
-    _instructions.smlad(np.ascontiguousarray(x).ravel(), np.ascontiguousarray(y).ravel(), out, q)
+    x, y = (np.require(words, requirements=("C", "A")) for words in (x, y))
+    _instructions.smlad(x.ravel(), y.ravel(), out, q)
     return out.reshape(acc.shape), q.astype(bool).reshape(acc.shape)
 
 

@@ -65,13 +65,13 @@ def conv2d_int16(
     layout: str = "NHWC",
 ) -> NDArray[np.int64]:
     """TFLite's 16x8: int16 activations and int8 filters, both symmetric, with int64 sums and bias."""
-    array("x", x, ("int16",), 4)
+    x = array("x", x, ("int16",), 4)
     array("w", w, ("int8",), 4)
     filters = _filters(w, layout)
     z = geometry(x.shape, filters, stride=stride, pad=pad, dilation=dilation, groups=groups, layout=layout)
     out = _by_rows(x, w, z, 0, np.empty(z.output, np.int64), gemm_int16)
     if bias is not None:
-        array("bias", bias, ("int64",), 1)
+        bias = array("bias", bias, ("int64",), 1)
         require(bias.shape == (filters[0],), "bias", f"must have {filters[0]} values, got {bias.size}")
         out += bias if z.nhwc else bias.reshape(-1, 1, 1)
     return out
@@ -89,8 +89,8 @@ def conv2d_fp32(
     layout: str = "NCHW",
 ) -> NDArray[np.float32]:
     """The reference: products are added in the order (filter row, filter column, channel), each rounded, then bias."""
-    array("x", x, ("float32",), 4)
-    array("w", w, ("float32",), 4)
+    x = array("x", x, ("float32",), 4)
+    w = array("w", w, ("float32",), 4)
     filters = _filters(w, layout)
     z = geometry(x.shape, filters, stride=stride, pad=pad, dilation=dilation, groups=groups, layout=layout)
     out = _by_rows(x, w, z, 0.0, np.empty(z.output, np.float32), gemm_fp32)

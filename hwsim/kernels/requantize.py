@@ -53,7 +53,7 @@ class OnnxRequantization:
         if channels in self._forms:
             return self._forms[channels]
         dtype = self.output()
-        scale = np.ascontiguousarray(channel_values("scale", self.scale, channels, "number"), dtype=np.float32)
+        scale = np.require(channel_values("scale", self.scale, channels, "number"), np.float32, ("C", "A"))
         _positive("scale", scale)
         self._forms[channels] = (1, scale, None, None, zero_point("zero", self.zero, dtype), *limits(dtype))
         return self._forms[channels]
@@ -195,7 +195,7 @@ def _axis(acc: NDArray[Any], axis: int) -> None:
 def _apply(acc: NDArray[Any], how: OnnxRequantization | TfliteRequantization, axis: int) -> NDArray[Any]:
     """8-bit results; the channels are along `axis`."""
     require(isinstance(acc, np.ndarray) and acc.ndim > 0, "acc", "must be an array of at least one dim")
-    array("acc", acc, ("int32",), acc.ndim)
+    acc = array("acc", acc, ("int32",), acc.ndim)
     _axis(acc, axis)
     axis %= acc.ndim
     channels = acc.shape[axis]
@@ -268,7 +268,7 @@ def requantize_tflite(
     """
     if not (isinstance(acc, np.ndarray) and acc.dtype == np.int64):
         return _apply(acc, TfliteRequantization(multiplier, shift, zero, lo, hi, dtype or "int8", rounding), axis)
-    array("acc", acc, ("int64",), acc.ndim)
+    acc = array("acc", acc, ("int64",), acc.ndim)
     _axis(acc, axis)
     require(dtype is None or np.dtype(dtype) == np.int16, "dtype", f"must be int16 for int64 accumulators, got {dtype}")
     _within("acc", acc, -(2**47), 2**47 - 1)  # required by TFLite

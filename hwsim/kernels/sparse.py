@@ -157,8 +157,8 @@ def conv2d_sparse(
 
     Filters become a matrix of C R S rows and K columns, inputs one of N P Q rows, as an im2col buffer holds them.
     """
-    array("x", x, TYPES, 4)
-    array("w", w, TYPES, 4)
+    x = array("x", x, TYPES, 4)
+    w = array("w", w, TYPES, 4)
     patches, shape = _patches(x, w, stride, pad, dilation, 0)
     filters = np.ascontiguousarray(w.reshape(len(w), -1).T)
     output, counts = gemm_sparse(patches, encode(filters), skip_activations=skip_activations)
