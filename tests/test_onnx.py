@@ -853,3 +853,15 @@ def test_elementwise_spreads_as_numpy_does():
     wide = Elementwise("e", shape=(8, 4, 5))
     assert all(wide.accepts(shape, 1) for shape in ((8, 1, 1), (4, 5), (5,), (1,), (8, 4, 5), (160,), (1, 1, 5)))
     assert not any(wide.accepts(shape, 1) for shape in ((7, 1, 1), (5, 4), (8, 4, 4)))
+
+
+def test_the_shape_of_a_scalar_is_an_empty_constant(tmp_path):
+    """As Paddle's exporter writes it: the second axis of the input, as a scalar, is that of a later shape."""
+    g = Graph()
+    x = g.input("x", [1, 31, 16])
+    size = g.op("Slice", g.op("Shape", x), *(g.constant(f"at{i}", np.array([i])) for i in (1, 2)))
+    size = g.op("Reshape", size, g.constant("scalar", np.zeros(0, np.int64)))
+    size = g.op("Unsqueeze", size, g.constant("zero", np.array([0])))
+    rows = g.op("Reshape", x, g.op("Concat", size, g.constant("rest", np.array([16])), axis=0))
+    g.output(g.op("MatMul", rows, g.weight("w", 16, 7)), [31, 7])
+    assert read(tmp_path, g.model(check=False)).workload.macs == 31 * 16 * 7

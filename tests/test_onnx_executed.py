@@ -413,6 +413,7 @@ CASES |= {
     "a DynamicQuantizeLinear": Case("DynamicQuantizeLinear", X, outputs=3, macs=none),
     "a Trilu": Case("Trilu", X, macs=none),
     "a CenterCropPad": Case("CenterCropPad", X, np.array([5, 5]), opset=18, macs=none, axes=[2, 3]),
+    "a Concat of rows": Case("Concat", (1, 3, 7), (1, 3, 7), (2, 3, 7), macs=none, axis=0),
     "a Concat": Case("Concat", X, (1, 4, 9, 7), macs=none, axis=1),
     "a Compress": Case("Compress", X, Given(np.ones(9, np.bool_)), macs=none, axis=2),
     "a ReverseSequence": Case("ReverseSequence", (9, 3, 7), np.array([4, 5, 9]), macs=none),
