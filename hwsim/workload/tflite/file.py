@@ -57,6 +57,10 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DIV": ("DivOptions", _FUSED),
     "L2_NORMALIZATION": ("L2NormOptions", _FUSED),
     "CONCATENATION": ("ConcatenationOptions", (*_FUSED, "Axis")),
+    "STRIDED_SLICE": (
+        "StridedSliceOptions",
+        ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
+    ),
     "PACK": ("PackOptions", ("Axis", "ValuesCount")),
     "UNPACK": ("UnpackOptions", ("Axis", "Num")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
