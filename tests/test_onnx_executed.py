@@ -303,6 +303,11 @@ CASES |= {
         f"{MS}/FusedConv", (1, 6, 9, 7), stored(10, 6, 3, 3), stored(10), (1, 10, 7, 5), macs=conv, weights=540, activation="Relu"
     ),
     "FusedMatMul": Case(f"{MS}/FusedMatMul", (1, 3, 7, 11), (1, 3, 5, 11), macs=product, transB=1),
+    "FusedMatMul with the batch inside": Case(
+        f"{MS}/FusedMatMul", (2, 3, 7), (2, 3, 7), macs=lambda run: 3 * 2 * 2 * 7, transB=1, transBatchA=1, transBatchB=1
+    ),
+    "FusedMatMul with a vector": Case(f"{MS}/FusedMatMul", (2, 3, 7), stored(7), macs=lambda run: 42, weights=7, transA=0),
+    "FusedGemm with an activation": Case(f"{MS}/FusedGemm", (3, 7), stored(7, 5), stored(5), macs=product, weights=35, activation="Softplus"),
     "MatMulNBits": Case(
         f"{MS}/MatMulNBits", (1, 7, 64), nbits(7, 64, 31), np.ones(62, F), macs=product, weights=64 * 31, K=64, N=31, bits=4, block_size=32
     ),

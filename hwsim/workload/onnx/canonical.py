@@ -213,7 +213,8 @@ def _fused_activation(op: Op) -> None:
     name = str(op.options.pop("activation", "") or "")
     functions = {
         "Relu": "relu", "Clip": "clip", "LeakyRelu": "leaky_relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
-        "HardSigmoid": "hardsigmoid", "": "none",
+        "HardSigmoid": "hardsigmoid", "Elu": "elu", "Selu": "selu", "Softplus": "softplus", "Softsign": "softsign",
+        "ThresholdedRelu": "relu", "": "none",
     }  # fmt: skip
     if name not in functions:
         raise InputError(f"activation must be one of {', '.join(filter(None, functions))}, not {excerpt(name, 40)}")
