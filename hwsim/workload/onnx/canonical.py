@@ -254,6 +254,7 @@ QUANTIZED: dict[str, tuple[str, Change]] = {
     f"{MS}QLinearSoftmax": ("Softmax", _unary),
     f"{MS}QLinearAveragePool": ("AveragePool", _unary),
     f"{MS}QLinearGlobalAveragePool": ("GlobalAveragePool", _unary),
+    f"{MS}NhwcMaxPool": ("MaxPool", _same),
     f"{MS}QLinearReduceMean": ("ReduceMean", _unary),
     f"{MS}QLinearWhere": ("Where", _where),
     f"{MS}QLinearConcat": ("Concat", _concat),
