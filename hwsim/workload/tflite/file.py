@@ -57,6 +57,10 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DIV": ("DivOptions", _FUSED),
     "L2_NORMALIZATION": ("L2NormOptions", _FUSED),
     "CONCATENATION": ("ConcatenationOptions", (*_FUSED, "Axis")),
+    "STRIDED_SLICE": (
+        "StridedSliceOptions",
+        ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
+    ),
     "PACK": ("PackOptions", ("Axis", "ValuesCount")),
     "UNPACK": ("UnpackOptions", ("Axis", "Num")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
@@ -279,6 +283,7 @@ class _Reader:
                 custom = table.CustomCode()
                 self.budget.spend(len(custom or b""))
                 name = _text(custom) or name
+                name = f"custom {name}" if name in self.codes.values() and name != "CUSTOM" else name
             self.operator_codes[index] = name, int(table.Version()), custom_code
         return self.operator_codes[index]
 
