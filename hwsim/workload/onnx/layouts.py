@@ -25,8 +25,8 @@ from hwsim.workload.onnx.records import OnnxFile, Operator
 __all__ = ["Layouts"]
 
 _BLOCKED = f"{MS}nchwc."
-#: Operators with the channels last, by their plain form.
-_LAST = {f"{MS}NhwcMaxPool": "MaxPool"}
+#: Operators that have no other layout than the channels last.
+_LAST = {f"{MS}NhwcMaxPool"}
 #: Operators on each value, whatever its place is.
 _ANYWHERE = {
     *(code for code in UNARY if code != "PRelu"), "Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Pow", "Cast",
@@ -164,7 +164,7 @@ class Layouts:
                 self.first[name] = name
         options = {key: value for key, value in operator.options.items() if key not in changes}
         options |= {key: value for key, value in changes.items() if value is not None}
-        return [self.changed(operator, _LAST.get(operator.code, operator.code), inputs, outputs, options), *after]
+        return [self.changed(operator, operator.code, inputs, outputs, options), *after]
 
     # Channels in blocks
 
