@@ -50,8 +50,13 @@ _READS_WEIGHTS = {
 OF_VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 _LONGEST = 80
 _MOST_IMAGES = 64
-#: A network that Vela compiled for an Ethos-U is one custom operator.
-_COMPILED = "ethos-u"
+#: A network that is compiled for an accelerator is one custom operator.
+_COMPILED = {
+    "ethos-u": "Vela compiled for an Ethos-U",
+    "edgetpu-custom-op": "is compiled for an Edge TPU",
+    "NeutronGraph": "is compiled for a Neutron NPU of NXP",
+    "vsi-npu": "is compiled for an NPU of VeriSilicon",
+}
 
 
 class Converter(Builder[int]):
@@ -202,7 +207,7 @@ class Converter(Builder[int]):
         name = self.layers[op.index] = f"{prefix}_{op.index}"
         inputs = tuple(self.producers[tensor.index] for tensor in operands)
         try:
-            layer = self._layer(op, name, operands)
+            layer = self._layer(op, name)
         except InputError as error:
             messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
             raise InputError([Fault("", str(op), message) for message in messages]) from None
@@ -242,12 +247,12 @@ class Converter(Builder[int]):
         self.put(DataMovement(name, shape=shape, to=to, input=spec, output=spec), (producer,))
         return [*inputs[:place], name, *inputs[place + 1 :]]
 
-    def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer | None:
+    def _layer(self, op: Operator, name: str) -> Layer | None:
         maker = self.makers.get(op.code)
         count = len(self.nodes)
         try:
-            if op.code == _COMPILED:
-                raise UnmodeledError("a block that Vela compiled for an Ethos-U: the network inside is not read")
+            if op.code in _COMPILED:
+                raise UnmodeledError(f"a block that {_COMPILED[op.code]}: the network inside is not read")
             if maker is None:
                 raise UnmodeledError("hwsim does not know it")
             return maker(self, op, name)
@@ -259,6 +264,11 @@ class Converter(Builder[int]):
             why = error.faults[0].message
         del self.nodes[count:]
         self.opaque_warning(name, op.code, why)
+        return self.bytes_row(op, name)
+
+    def bytes_row(self, op: Operator, name: str) -> Layer:
+        """A row of what an operator reads and writes."""
+        operands = self.operands(op)
         read = (self.constants[i] for i in dict.fromkeys(op.inputs) if i in self.constants)
         constants = [tensor for tensor in read if tensor.data is not None]
         out = self.tensors[op.outputs[0]]
