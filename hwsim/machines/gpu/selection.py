@@ -93,6 +93,10 @@ class Selection:
     @cached_property
     def words(self) -> dict[str, float]:
         """Microseconds by what a user could give more of; idle SMs of the last wave apart from limits of full ones."""
+        if self.vector:
+            limits = self.timer.vector_terms(self.products, self.unit)
+            own = {name: float(value[0]) * self.work.times for name, value in limits.items()}
+            return {"launch": self.floor, "L2": own["L2"], "dram": own["dram"], "issue": own["issue"] + own["steps"]}
         terms, tile = self.terms, self.tile
         core = {"L2": terms["l2"], "shared memory": terms["shared"], "dram": max(terms["dram"], terms["step"])}
         tensor = self.unit.instruction.unit == "tensor"

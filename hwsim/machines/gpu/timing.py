@@ -291,17 +291,25 @@ class Timer:
         """Copies of the weights between two uses of one; 0: they come from DRAM."""
         return 0 if unit.menu.once else self.harness.reuse
 
-    def _vector(self, p: Products, unit: Unit) -> Floats:
+    def vector_terms(self, p: Products, unit: Unit) -> dict[str, Floats]:
+        """Microseconds of each limit of the kernel of few rows, and of what it issues after them."""
         vector, c, chip = unit.menu.vector, unit.constants, self.chip(unit)
         assert vector is not None
         weights = p.b * p.n * p.k * p.bytes_w
         reuse = self._reuse(unit)
         hot = 1 / (1 + (reuse * weights / (c.l2_kept * chip.l2)) ** 6) if reuse else 0.0
-        dram = weights * (1 - hot) / (c.dram_share * chip.dram)
-        l2 = weights / (c.l2_share * 64 * chip.sms * chip.clock)
-        step = vector.step / chip.clock
-        core = (dram**6 + l2**6 + (step * p.k / 1024) ** 6) ** (1 / 6)
-        time: Floats = unit.floor + core + step * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms)
+        each = vector.step if vector.columns is None else vector.columns
+        return {
+            "dram": weights * (1 - hot) / (c.dram_share * chip.dram),
+            "L2": weights / (c.l2_share * 64 * chip.sms * chip.clock),
+            "steps": vector.step / chip.clock * p.k / 1024,
+            "issue": each / chip.clock * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms),
+        }
+
+    def _vector(self, p: Products, unit: Unit) -> Floats:
+        terms = self.vector_terms(p, unit)
+        core = (terms["dram"] ** 6 + terms["L2"] ** 6 + terms["steps"] ** 6) ** (1 / 6)
+        time: Floats = unit.floor + core + terms["issue"]
         return time
 
     def times(self, m: ArrayLike, n: ArrayLike, k: ArrayLike, types: Types, unit: Unit) -> Floats:
