@@ -443,3 +443,22 @@ def test_values_of_shapes_stay_small(tmp_path):
     read_model(path)
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
+
+
+def test_parts_of_different_sizes_are_not_joined(tmp_path):
+    """Two spectra of one sound have as many frames as each other at one length alone; the interpreter refuses others."""
+    window = {"Padding": 1, "StrideW": 1, "FilterHeight": 1, "FilterWidth": 1, "FusedActivationFunction": 0}
+    tensors = [floats(1, 12, 1, 3), floats(1, 6, 1, 3), floats(1, 6, 1, 3), floats(1, 6, 1, 6)]
+    operators = [
+        Op("MAX_POOL_2D", [0], [1], "Pool2DOptions", window | {"StrideH": 2}),
+        Op("AVERAGE_POOL_2D", [0], [2], "Pool2DOptions", window | {"StrideH": 2, "FilterHeight": 2}),
+        Op("CONCATENATION", [1, 2], [3], "ConcatenationOptions", {"Axis": 3}),
+    ]
+    path = written(tmp_path, tensors, operators, [0], [3])
+    assert read_model(path, shape={"t0": (1, 14, 1, 3)}).tensors[3].shape == (1, 7, 1, 6)
+    runs = interpreter(path)
+    runs.resize_tensor_input(0, (1, 13, 1, 3))
+    with pytest.raises(RuntimeError):
+        runs.allocate_tensors()
+    with pytest.raises(InputError, match="operator 2, CONCATENATION: its output has no shape that follows"):
+        read_model(path, shape={"t0": (1, 13, 1, 3)})

@@ -321,9 +321,10 @@ def _reduce(s: _Shapes, op: Operator) -> list[Shape]:
 def _concat(s: _Shapes, op: Operator) -> list[Shape]:
     shapes = [s.new(index) for index in op.inputs]
     axis = int(op.options.get("axis", 0)) % len(shapes[0])
-    if any(len(shape) != len(shapes[0]) for shape in shapes):
+    if len({(*shape[:axis], -1, *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError
-    return [tuple(sum(sizes) if place == axis else max(sizes) for place, sizes in enumerate(zip(*shapes)))]
+    first = shapes[0]
+    return [(*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])]
 
 
 def _pack(s: _Shapes, op: Operator) -> list[Shape]:
