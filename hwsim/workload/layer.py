@@ -215,7 +215,10 @@ class Layer:
         shapes = {"input": self._input_shape(), "weight": self._weight_shape(), "output": self._output_shape()}
         for name, shape in shapes.items():
             try:
-                self._put(name, TensorType(shape, TensorSpec.of(self.__dict__[name])))
+                spec = TensorSpec.of(self.__dict__[name])
+                if spec.mask is not None or spec.nonzeros:
+                    spec = spec.counted(shape, self._channels(name, shape))
+                self._put(name, TensorType(shape, spec))
             except InputError as error:
                 faults.extend(f"{name}: {fault.message}" for fault in error.faults)
             if math.prod(shape) > MAX_COUNT:
@@ -223,6 +226,14 @@ class Layer:
         if not faults and max(self.macs, self.inputs, self.ops) > MAX_COUNT:
             faults.append(f"macs must be fewer than 2^63, not {self.macs}")
         return faults
+
+    def _channels(self, tensor: str, shape: Shape) -> int:
+        """Channels that the values of a tensor are counted by; raises InputError where there is no such count."""
+        raise InputError(f"nonzeros and mask are of convolutions and matrix products, not of {self.op}")
+
+    def nonzeros(self, tensor: str) -> tuple[int, ...]:
+        """Values that are not zero in each input channel of ``input`` or ``weight``; none where that is not known."""
+        return ()
 
     def _input_shape(self) -> Shape:
         raise NotImplementedError

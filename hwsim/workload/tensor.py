@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hwsim.errors import InputError, excerpt, nearest
+from hwsim.errors import InputError, excerpt, items_of, nearest
 from hwsim.workload.number_format import DTYPES, NAMES, SIGNS
+
+if TYPE_CHECKING:
+    from hwsim.workload.mask import Mask
 
 __all__ = ["FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
 
@@ -41,6 +44,11 @@ class TensorSpec:
         Whether 8-bit integers have a sign; None: as the kernels that run them like it best.
     array : str
         Of weights: the name of the stored array, where several layers read the same one. Empty: the layer's own.
+    nonzeros : tuple of int
+        Values that are not zero in each input channel (of an output: in each of its channels), where they are known;
+        the density follows from them. Empty: not known.
+    mask : Mask or None
+        Which values are not zero, where that is known; counts and density follow from it.
     """
 
     dtype: str = "int8"
@@ -49,6 +57,8 @@ class TensorSpec:
     format: str = "dense"
     signed: bool | None = None
     array: str = ""
+    nonzeros: tuple[int, ...] = ()
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         for field in ("dtype", "pattern", "format", "array"):
@@ -87,6 +97,41 @@ class TensorSpec:
             raise InputError(f"pattern must be '2:4' where the format is, not {pattern!r}")
         object.__setattr__(self, "density", float(density))
         object.__setattr__(self, "pattern", pattern)
+        counts = items_of(self.nonzeros)
+        if counts is None or not all(isinstance(count, int) and 0 <= count < 2**40 for count in counts):
+            raise InputError(
+                f"nonzeros must be a list of how many values of each channel are not zero, not {excerpt(self.nonzeros)}"
+            )
+        object.__setattr__(self, "nonzeros", tuple(map(int, counts)))
+        if self.mask is not None:
+            from hwsim.workload.mask import Mask  # numpy is not needed without masks
+
+            if not isinstance(self.mask, Mask):
+                raise InputError(f"mask must be a Mask, not {excerpt(self.mask)}")
+
+    def counted(self, shape: tuple[int, ...], channels: int) -> TensorSpec:
+        """The spec of a tensor of a shape, its density from the mask or the counts where it has them.
+
+        Raises
+        ------
+        InputError
+            If they are not those of such a tensor.
+        """
+        if self.mask is None and not self.nonzeros:
+            return self
+        size = prod(shape)
+        if self.mask is not None:
+            if self.mask.shape != shape:
+                raise InputError(f"mask must have the shape of the tensor, {list(shape)}, not {list(self.mask.shape)}")
+            total = self.mask.nonzeros
+        else:
+            if len(self.nonzeros) != channels:
+                raise InputError(f"nonzeros must be of {channels} channels, not {len(self.nonzeros)}")
+            if max(self.nonzeros) > size // channels:
+                raise InputError(f"nonzeros of a channel must be at most {size // channels}, not {max(self.nonzeros)}")
+            total = sum(self.nonzeros)
+        pattern = self.pattern if self.pattern != "dense" or total == size else "random"
+        return replace(self, density=total / size if size else 1.0, pattern=pattern)
 
     @property
     def bits(self) -> int:
@@ -122,8 +167,8 @@ class TensorSpec:
         if not isinstance(changes, Mapping):
             return TensorSpec.of(changes)
         kept = {"dtype": self.name, "format": self.format, "array": self.array}
-        if "density" not in changes and "pattern" not in changes:  # a new density chooses its own pattern
-            kept |= {"density": self.density, "pattern": self.pattern}  # type: ignore[dict-item]
+        if not {"density", "pattern", "nonzeros", "mask"} & changes.keys():  # a new density chooses its own pattern
+            kept |= {"density": self.density, "pattern": self.pattern, "nonzeros": self.nonzeros, "mask": self.mask}  # type: ignore[dict-item]
         return TensorSpec.of({**kept, **changes})
 
 
@@ -167,7 +212,7 @@ class TensorType:
     @property
     def elements(self) -> int:
         """How many values it has."""
-        return math.prod(self.shape)
+        return prod(self.shape)
 
     def bytes(self, batch: int = 1) -> int:
         """Bytes of `batch` such tensors stored densely and packed, rounded up to whole bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
@@ -91,7 +92,29 @@ class _Reader:
                 network = network.replace([layer.with_dtype(**dtypes) for layer in network])
         else:
             network = self.expanded()
-        return self.with_densities(network)
+        return self.with_masks(self.with_densities(network))
+
+    def with_masks(self, network: Workload) -> Workload:
+        """The network with the masks of its file of masks, each by the name of a layer."""
+        if self.spec.masks is None:
+            return network
+        from hwsim.workload.mask import read_masks
+
+        path = Path(self.document.name).parent / self.spec.masks
+        changed: dict[str, Layer] = {}
+        faults: list[Fault] = []
+        for key, mask in read_masks(path).items():
+            name, _, tensor = key.rpartition(".") if key.endswith((".weight", ".input")) else (key, "", "weight")
+            if name not in network.names:
+                faults.append(Fault(str(path), key, f"must be the mask of a layer{hint(name, network.names)}"))
+                continue
+            try:
+                changed[name] = changed.get(name, network[name]).with_tensors(**{tensor: {"mask": mask}})
+            except InputError as error:
+                faults.extend(Fault(str(path), key, fault.message) for fault in error.faults)
+        if faults:
+            raise InputError(faults)
+        return network.replace(changed.values())
 
     def expanded(self) -> Workload:
         spec = self.spec

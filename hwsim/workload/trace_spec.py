@@ -115,6 +115,7 @@ Argument: TypeAlias = Annotated[
         {"type": ["integer", "string", "boolean", "array"]},
     ),
 ]
+Counts: TypeAlias = Annotated[Any, _Value("a list of integers", _is_ints, _INTS)]
 From: TypeAlias = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]],
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
@@ -132,6 +133,7 @@ class TensorChange(Spec):
     array: str | None = Field(
         None, max_length=200, description="the stored array, where the weights of several layers are one"
     )
+    nonzeros: Counts | None = Field(None, description="values of each input channel that are not zero")
 
 
 def _tensor(value: object) -> object:
@@ -252,6 +254,13 @@ class WorkloadSpec(Spec):
     blocks: dict[str, list[Any]] = Field({}, description="lines to use again")
     layers: list[Any] = Field([], description="one line a layer, each after those it reads")
     density: dict[str, Densities] = Field({}, description="shares of values that are not zero, by layer or pattern")
+    masks: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="an .npz file whose arrays are not zero where weights are: "
+        "by the name of a layer, or as LAYER.weight and LAYER.input",
+    )
 
 
 def line_specs() -> tuple[type[LayerSpec | UseSpec], ...]:

@@ -73,7 +73,7 @@ def trace_text(workload: Workload) -> str:
                 given["array"] = spec.array
             if given:
                 line[tensor] = given if len(given) > 1 else next(iter(given.values())) if "dtype" in given else given
-            if (change := _density(spec)) is not None:
+            if (change := _density(spec, layer.nonzeros(tensor))) is not None:
                 densities.setdefault(layer.name, {})[tensor] = change
         text.append(f"  - {_shown(line)}\n")
         before, shapes[layer.name] = layer.name, layer.output.shape
@@ -88,9 +88,11 @@ def _has(layer: Layer, tensor: str) -> bool:
     return tensor != "weight" or layer.weights > 0
 
 
-def _density(spec: TensorSpec) -> Any:
+def _density(spec: TensorSpec, nonzeros: tuple[int, ...]) -> Any:
     if spec == TensorSpec(spec.name, format=spec.format, array=spec.array):
         return None
+    if nonzeros:
+        return {"nonzeros": list(nonzeros)}
     if spec == TensorSpec(spec.name, spec.density, format=spec.format, array=spec.array):
         return spec.density
     return {"density": spec.density, "pattern": spec.pattern}

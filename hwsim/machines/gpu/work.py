@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from hwsim.machines.csr import CsrProduct
 from hwsim.workload import Layer
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Geometry, Product, geometry_of
 
-__all__ = ["TiledProduct", "StreamingKernel", "Types", "half", "layer_kind", "layer_work", "memory_bits", "wanted_type"]
+__all__ = [
+    "TiledProduct",
+    "StreamingKernel",
+    "Types",
+    "half",
+    "layer_kind",
+    "layer_work",
+    "memory_bits",
+    "two_of_four",
+    "wanted_type",
+]
 
 _DIRECT_CHANNELS = 8  # channels of a group below which a grouped convolution is no product worth a tile
 
@@ -56,18 +67,27 @@ class TiledProduct:
 
 @dataclass(frozen=True, slots=True)
 class StreamingKernel:
-    """Bytes that are read and written, and MACs done in passing on CUDA cores; no kernel at all if it only renames."""
+    """Bytes that are read and written, and MACs done in passing on CUDA cores; no kernel at all if it only renames.
+
+    `csr` are weights that only their values are stored of.
+    """
 
     read: int
     written: int
     algorithm: str
     macs: int = 0
     kernels: int = 1
+    csr: CsrProduct | None = None
 
 
 def layer_kind(layer: Layer) -> str:
     """What a library tells apart: ``conv`` or ``gemm``."""
     return "gemm" if geometry_of(layer.lower(1)) is None else "conv"
+
+
+def two_of_four(layer: Layer) -> bool:
+    """Whether the weights are stored as two of every four."""
+    return layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
 
 
 def memory_bits(dtype: str) -> int:

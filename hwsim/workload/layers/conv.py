@@ -154,6 +154,20 @@ class Conv2d(Window):
     def _weight_shape(self) -> Shape:
         return (self.k, self.c // self.groups, self.r, self.s)
 
+    def _channels(self, tensor: str, shape: Shape) -> int:
+        return self.k if tensor == "output" else self.c
+
+    def nonzeros(self, tensor: str) -> tuple[int, ...]:
+        """Values that are not zero in each input channel of ``input`` or ``weight``, by the mask or as counted."""
+        spec = getattr(self, tensor).spec
+        if spec.mask is None or tensor == "output":
+            return tuple(spec.nonzeros)
+        mask = spec.mask.array
+        if tensor == "weight":  # filters of a group by its channels
+            grouped = mask.reshape(self.groups, self.k // self.groups, self.c // self.groups, -1)
+            return tuple(grouped.sum((1, 3)).ravel().tolist())
+        return tuple(mask.reshape(self.c, -1).sum(1).tolist())
+
     def _output_shape(self) -> Shape:
         return (self.k, self.p, self.q)
 

@@ -104,6 +104,16 @@ class Gemm(Layer):
     def _weight_shape(self) -> Shape:
         return (self.k, self.n)
 
+    def _channels(self, tensor: str, shape: Shape) -> int:
+        return self.n if tensor == "output" else self.k
+
+    def nonzeros(self, tensor: str) -> tuple[int, ...]:
+        """Values that are not zero in each input feature of ``input`` or ``weight``, by the mask or as counted."""
+        spec = getattr(self, tensor).spec
+        if spec.mask is None or tensor == "output":
+            return tuple(spec.nonzeros)
+        return tuple(spec.mask.array.sum(1 if tensor == "weight" else 0).tolist())
+
     def _output_shape(self) -> Shape:
         return (self.m, self.n)
 

@@ -135,11 +135,11 @@ class _Shapes:
         if op.code in SHAPE_OPERATORS:
             shape = self.new(op.inputs[0])
             return [np.array(shape if op.code == "SHAPE" else len(shape))]
-        read = [self.number(index) for index in op.inputs if index >= 0]
-        known = [values for values in read if values is not None]
-        if len(known) < len(op.inputs) or not known or not op.outputs:
-            return None
         try:
+            read = [self.number(index) for index in op.inputs if index >= 0]
+            known = [values for values in read if values is not None]
+            if len(known) < len(op.inputs) or not known or not op.outputs:
+                return None
             return computed(op, known, self.file.tensors[op.outputs[0]].dtype)
         except (LookupError, TypeError, ValueError, ArithmeticError):
             return None
@@ -289,6 +289,12 @@ def _filled(s: _Shapes, op: Operator) -> list[Shape]:
     return [tuple(s.values(op.inputs[1 if op.code == "BROADCAST_TO" else 0]))]
 
 
+def _range(s: _Shapes, op: Operator) -> list[Shape]:
+    """As many values as there are steps from the start to before the limit."""
+    (start,), (limit,), (step,) = (s.values(index) for index in op.inputs)
+    return [(max(-(-(limit - start) // step), 0),)]
+
+
 def _spectrum(s: _Shapes, op: Operator) -> list[Shape]:
     """The real transform of the last two axes."""
     rows, columns = s.values(op.inputs[1])
@@ -315,9 +321,10 @@ def _reduce(s: _Shapes, op: Operator) -> list[Shape]:
 def _concat(s: _Shapes, op: Operator) -> list[Shape]:
     shapes = [s.new(index) for index in op.inputs]
     axis = int(op.options.get("axis", 0)) % len(shapes[0])
-    if any(len(shape) != len(shapes[0]) for shape in shapes):
+    if len({(*shape[:axis], -1, *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError
-    return [tuple(sum(sizes) if place == axis else max(sizes) for place, sizes in enumerate(zip(*shapes)))]
+    first = shapes[0]
+    return [(*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])]
 
 
 def _pack(s: _Shapes, op: Operator) -> list[Shape]:
@@ -426,6 +433,7 @@ RULES: dict[str, Rule] = {
     "CONCATENATION": _concat,
     "STRIDED_SLICE": _cut,
     "RFFT2D": _spectrum,
+    "RANGE": _range,
     **_each(_filled, "FILL", "BROADCAST_TO"),
     "PACK": _pack,
     "UNPACK": _unpack,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -30,7 +31,11 @@ _REDUCED: dict[str, Callable[..., Any]] = {
 
 def computed(op: Operator, read: Sequence[Array], dtype: str) -> list[Array] | None:
     """The outputs of an operator on these values; None if they are no integers, or it is none of shapes."""
-    if any(values.size > MAX_VALUES or values.dtype.kind not in "iub" for values in read):
+    if sum(values.size for values in read) > MAX_VALUES or any(values.dtype.kind not in "iub" for values in read):
+        return None
+    if op.code in _VALUEWISE and math.prod(np.broadcast_shapes(*(values.shape for values in read))) > MAX_VALUES:
+        return None
+    if op.code == "GATHER" and read[0].size * read[1].size > MAX_VALUES:
         return None
     with np.errstate(all="ignore"):
         outputs = _outputs(op, read)

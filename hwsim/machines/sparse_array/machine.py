@@ -1,0 +1,334 @@
+"""The sparse array: walks a layer as it deals it, and says where the cycles go that multiply nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
+from typing import ClassVar
+
+from hwsim.engine.program import Pipeline, Program, Stage, spread
+from hwsim.errors import Fault, InputError
+from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.memory import MemoryUse
+from hwsim.machines.plan import Action, LayerPlan, Traffic
+from hwsim.machines.precision import in_precision, is_value, precision_notes
+from hwsim.machines.sparse_array.draw import expected_fillers
+from hwsim.machines.sparse_array.grid import walk_grid
+from hwsim.machines.sparse_array.plane import walk_plane
+from hwsim.machines.sparse_array.rows import walk_rows
+from hwsim.machines.sparse_array.spec import SparseArraySpec
+from hwsim.machines.sparse_array.walk import STALLS, Walk
+from hwsim.machines.sparse_array.work import Work, work_of
+from hwsim.message import Message
+from hwsim.workload import Layer, TensorType, Workload
+from hwsim.workload.number_format import DTYPES
+from hwsim.workload.product import Stream
+
+__all__ = ["SparseArray"]
+
+_BOUNDS = {
+    "compute": "compute",
+    "imbalance": "load imbalance",
+    "empty": "empty columns",
+    "fragments": "fragments of the multipliers",
+    "fillers": "fillers",
+    "outside": "products for no output",
+    "handover": "psum port",
+}
+_TILES = 64
+_NOTHING = Program({}, ())
+
+
+class SparseArray(Machine):
+    """An array of processing elements that compute on compressed operands.
+
+    Attributes
+    ----------
+    spec : SparseArraySpec
+        The machine file.
+    """
+
+    kind: ClassVar[str] = "sparse_array"
+    spec_class: ClassVar[type[SparseArraySpec]] = SparseArraySpec
+    no_nests: ClassVar[Message | None] = Message(
+        "explain.sparse_array", "walked entry by entry: which are multiplied depends on where the zeros are"
+    )
+    spec: SparseArraySpec
+
+    @property
+    def core_clock(self) -> str:
+        """The clock of the array."""
+        return self.spec.array.clock
+
+    def converted(self, network: Workload) -> Workload:
+        """The network in the file's `precision`."""
+        return in_precision(network, self.spec.precision)
+
+    def parts(self) -> dict[str, int]:
+        """PEs, and bytes of each memory that has a size."""
+        sizes = self._sizes()
+        return {"pe": self.spec.array.pes} | sizes
+
+    def _sizes(self) -> dict[str, int]:
+        copies = {"pe": self.spec.array.pes, "chip": 1}
+        return {
+            name: int(memory.size) * copies[memory.per]
+            for name, memory in self.spec.memories.items()
+            if memory.size is not None
+        }
+
+    def sram_bytes(self) -> dict[str, int]:
+        """Bytes of each memory, of one of them if each PE has its own."""
+        return {name: int(m.size) for name, m in self.spec.memories.items() if m.size is not None}
+
+    def bits(self, layer: Layer) -> int:
+        """Bits of a word of the array; raises InputError where a layer has wider values."""
+        word = self.spec.word_bits
+        for kind in (layer.input, layer.weight, layer.output):
+            if kind.elements and kind.bits > word and (layer.macs or is_value(kind.dtype)):
+                formats = [name for name, form in DTYPES.items() if form.sort == "integer" and form.bits <= word]
+                able = max(formats, key=lambda name: DTYPES[name].bits)
+                message = (
+                    f"{self.spec.name} computes on words of {word} bits, but {kind.dtype} has {kind.bits}: "
+                    f"quantize the network, or run it as if it were with --set precision={able}"
+                )
+                raise InputError([Fault("", layer.name, message)])
+        return word
+
+    def stored_bits(self, tensor: TensorType, rows: int = 0) -> float:
+        """Expected bits of a tensor as the array stores it: values with the run of zeros before each.
+
+        `rows` are the values of a piece within which runs are counted; 0: of the whole tensor.
+        """
+        array = self.spec.array
+        size = rows or tensor.elements
+        kept = tensor.elements * tensor.density
+        pieces = tensor.elements / size if size else 0
+        fillers = expected_fillers(size, tensor.density, array.index_bits) * pieces
+        return (kept + fillers) * (self.spec.word_bits + array.index_bits)
+
+    def _weight_bits(self, layer: Layer) -> float:
+        array = self.spec.array
+        value = array.value_bits or self.spec.word_bits
+        work = work_of(layer, 1)
+        if work is None or not work.stored:
+            return 0.0
+        piece = max(1, -(-work.rows // array.pes)) if array.deal == "rows" else layer.weight.elements
+        fillers = expected_fillers(piece, layer.weight.density, array.index_bits) * layer.weight.elements / piece
+        return (layer.weights * layer.weight.density + fillers) * (value + array.index_bits)
+
+    def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
+        """Whether all weights fit, where there is no memory outside the chip to bring them from."""
+        if self.spec.outer is not None:
+            return ()
+        name = self.spec.home("weight")
+        assert name is not None
+        need = sum(self._weight_bits(layer) for layer in workload)
+        return (MemoryUse(name, self._sizes()[name], (("weights", ceil(need / 8)),)),)
+
+    def _plan(self, layer: Layer, batch: int) -> LayerPlan:
+        work = work_of(layer, batch)
+        if work is None:
+            x = layer.lower(batch)
+            in_place = isinstance(x, Stream) and x.kind in ("concat", "view")
+            bound = "in place" if in_place else "not modeled"
+            return LayerPlan(
+                layer, batch, bound, _NOTHING, {}, macs=0, macs_live=0, macs_executed=0, compute_cycles=0,
+                peak_macs_per_cycle=self.spec.array.pes * self.spec.array.lanes, dram_bytes=0, bounds={"": bound},
+            )  # fmt: skip
+        self.bits(layer)
+        walk = self._walk(work)
+        return self._lowered(work, walk)
+
+    def _walk(self, work: Work) -> Walk:
+        array = self.spec.array
+        seed = zlib.crc32(repr((array.deal, work.rows, work.columns, work.matrices)).encode())
+        if not work.input_density or not work.weight_density:
+            return Walk(0, 0, 0, 0, 0, 0, 0, exact=True)
+        if array.deal == "rows":
+            return walk_rows(work, array, seed)
+        if array.deal == "plane":
+            return walk_plane(work, array, seed)
+        entry = self.spec.word_bits + array.index_bits
+        return walk_grid(work, self.spec, (entry, entry, self.spec.psum_bits), seed)
+
+    def _lowered(self, work: Work, walk: Walk) -> LayerPlan:
+        spec, array, layer, batch = self.spec, self.spec.array, work.layer, work.batch
+        counted, known = work.effectual()
+        effectual = round(counted)
+        counts, word_bits = self._counts(work, walk)
+        loads, stores, dram_bytes = self._outside(work)
+        for (memory, tensor, action), words in loads.items() | stores.items():
+            counts[memory, tensor, action] = words
+        cycles = walk.whole_cycles
+        parts = walk.parts(array.pes, array.lanes, counted)
+        resources = {"array": 1}
+        stages, totals = [Stage("compute", "array")], [self.timebase.ticks(array.clock, cycles)]
+        if spec.outer is not None:
+            rate = spec.memories[spec.outer].bandwidth
+            assert rate is not None
+            speed = rate.bytes_per_second(spec.clock_hz(spec.memories[spec.outer].clock), 8)
+
+            def ticks(words: Mapping[Action, int]) -> int:
+                size = sum(number * word_bits[f"{key[0]}.{key[1]}"] / 8 for key, number in words.items())
+                return ceil(Fraction(ceil(size)) / speed * self.timebase.rate_hz)
+
+            stages = [Stage("load", spec.outer), *stages, Stage("store", spec.outer)]
+            totals = [ticks(loads), *totals, ticks(stores)]
+            resources[spec.outer] = 1
+        lost = max(parts, key=lambda part: parts[part] if part != "compute" else -1.0)
+        bound = _BOUNDS[lost] if parts[lost] > parts["compute"] else "compute"
+        outer = spec.outer or ""
+        slots = array.pes * array.lanes
+        columns: dict[str, float | int | str] = {
+            "skipped_macs": work.macs - effectual,
+            "stored_entries": round(walk.entries),
+            "load_balance": walk.busy / (array.pes * walk.cycles) if walk.cycles else 1.0,
+            "cycles_spread_pct": 100 * walk.spread,
+        }
+        return LayerPlan(
+            layer,
+            batch,
+            f"{array.deal} dealt to {array.rows} x {array.cols} PEs, compressed",
+            Program(resources, (Pipeline("walk", tuple(stages), spread(_TILES, *totals)),) if any(totals) else ()),
+            {action: number for action, number in counts.items() if number},
+            macs=work.macs,
+            macs_live=layer.macs_live * batch,
+            macs_executed=effectual,
+            compute_cycles=cycles,
+            peak_macs_per_cycle=slots,
+            dram_bytes=dram_bytes,
+            bounds={"load": outer, "compute": bound, "store": outer},
+            compute_bounds=tuple(_BOUNDS.values()),
+            word_bits=word_bits,
+            cycles={"compute": cycles} | {part: round(parts[part]) for part in STALLS},
+            columns=columns,
+            why=self._why(walk, parts, known),
+        )
+
+    def _why(self, walk: Walk, parts: Mapping[str, float], known: bool) -> tuple[Message, ...]:
+        values: dict[str, float | int | str] = {name: round(cycles) for name, cycles in parts.items()}
+        template = (
+            "of {total} cycles {compute} multiply values that are not zero; imbalance {imbalance}, empty columns "
+            "{empty}, fragments {fragments}, fillers {fillers}, products for no output {outside}, psum port {handover}"
+        )
+        notes = [Message("sparse.cycles", template, values | {"total": walk.whole_cycles})]
+        if known and not walk.exact:
+            notes.append(Message("sparse.counted", "multiplications are counted from masks or counts of channels", {}))
+        if walk.exact:
+            notes.append(Message("sparse.exact", "cycles are counted entry by entry: it is known which are zero", {}))
+        else:
+            notes.append(
+                Message(
+                    "sparse.expected",
+                    "expected of masks at random; over the draws cycles differ by {spread:.1f} % (standard deviation)",
+                    {"spread": 100 * walk.spread},
+                )
+            )
+        return tuple(notes)
+
+    def _counts(self, work: Work, walk: Walk) -> tuple[dict[Action, int], dict[str, float]]:
+        """Multiplications and words of the memories on the chip."""
+        spec, layer = self.spec, work.layer
+        array = spec.array
+        word = spec.word_bits
+        entry = (array.value_bits or word) + array.index_bits
+        words = {"weight": walk.entries, "ifmap": walk.inputs, "pointer": 2 * walk.columns, "psum": walk.products}
+        bits = {"weight": entry, "ifmap": word, "pointer": 16, "psum": spec.psum_bits, "ofmap": word}
+        counts: dict[Action, int] = {("mac", "", layer.input.dtype): round(walk.products)}
+        widths: dict[str, float] = dict.fromkeys(("ifmap", "weight", "ofmap"), float(word))
+        for tensor in ("ifmap", "weight", "pointer", "psum", "ofmap"):
+            for name, memory in spec.memories.items():
+                if tensor in memory.holds:
+                    widths[f"{name}.{tensor}"] = bits[tensor]
+            home = spec.home(tensor)
+            if home is not None and home != spec.outer and tensor in words:
+                counts[home, tensor, "update" if tensor == "psum" else "read"] = round(words[tensor])
+        home = spec.home("ofmap")
+        if home is not None and home != spec.outer:
+            kept = layer.output.elements * layer.output.density * work.batch
+            counts[home, "ofmap", "fill"] = round(kept)
+        if spec.outer is not None:
+            for tensor in ("ifmap", "ofmap"):
+                widths[f"{spec.outer}.{tensor}"] = word + array.index_bits
+        return counts, widths
+
+    def _outside(self, work: Work) -> tuple[dict[Action, int], dict[Action, int], int]:
+        """Words of the memory outside the chip: weights of each inference, and activations that do not stay on it."""
+        spec, layer, outer = self.spec, work.layer, self.spec.outer
+        if outer is None:
+            return {}, {}, 0
+        word = spec.word_bits + spec.array.index_bits
+        width = {
+            "ifmap": word,
+            "weight": (spec.array.value_bits or spec.word_bits) + spec.array.index_bits,
+            "ofmap": word,
+        }
+        entries = {
+            "ifmap": self.stored_bits(layer.input) / width["ifmap"],
+            "weight": self._weight_bits(layer) / width["weight"],
+            "ofmap": self.stored_bits(layer.output) / width["ofmap"],
+        }
+        sizes = self._sizes()
+        stays = True
+        need: dict[str, float] = {}
+        for tensor in ("ifmap", "ofmap"):
+            home = spec.home(tensor)
+            if home is None or home == outer:
+                stays = False
+            else:
+                need[home] = need.get(home, 0.0) + entries[tensor] * width[tensor] / 8
+        stays = stays and all(amount <= sizes[home] for home, amount in need.items())
+        once = 1 if work.geometry is None and work.batch > 1 and spec.array.deal != "plane" else work.batch
+        loads = {(outer, "weight", "read"): round(entries["weight"] * once)}
+        stores: dict[Action, int] = {}
+        if not work.stored:
+            loads[outer, "weight", "read"] = round(self.stored_bits(layer.weight) / width["weight"] * work.batch)
+        if not stays:
+            loads[outer, "ifmap", "read"] = round(entries["ifmap"] * work.batch)
+            stores[outer, "ofmap", "update"] = round(entries["ofmap"] * work.batch)
+        moved = sum(number * width[tensor] for (_, tensor, _), number in (loads | stores).items())
+        return loads, stores, ceil(moved / 8)
+
+    def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
+        """The memory outside the chip."""
+        outer = self.spec.outer
+        if outer is None:
+            return ()
+        memory = self.spec.memories[outer]
+        assert memory.bandwidth is not None
+        speed = memory.bandwidth.bytes_per_second(self.spec.clock_hz(memory.clock), 8)
+        return (Traffic(outer, plan.dram_bytes, float(speed)),)
+
+    def why_unused(self, property: str) -> Message | str:
+        """What a sparse array does not use."""
+        if not property:
+            return Message("unused.sparse_no_unit", "there is no unit for layers without MACs")
+        name = property.rpartition(".")[2]
+        if name == "format":
+            values = {"bits": self.spec.array.index_bits}
+            return Message(
+                "unused.sparse_format", "stored as values and runs of {bits} bits, whatever the format", values
+            )
+        if name == "pattern":
+            return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
+        if property.startswith("dead"):
+            return Message("unused.dead_channels", "dead channels are computed like any others")
+        if property == "activation":
+            return Message("unused.activation", "it is applied at no cost as outputs leave the array")
+        return super().why_unused(property)
+
+    def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """Whether what is printed is counted or expected."""
+        names = [name for name in plan.names if plan[name].macs and plan[name].columns.get("cycles_spread_pct")]
+        widest = max((float(plan[name].columns["cycles_spread_pct"]) for name in names), default=0.0)
+        expected = Message(
+            "sparse.masks",
+            "{layers} of {all} layers have densities and no masks: their cycles are expected of zeros at random, and "
+            "differ between masks by up to {spread:.1f} % (standard deviation); pruned filters are often clustered, "
+            "which takes longer",
+            {"layers": len(names), "all": sum(1 for name in plan.names if plan[name].macs), "spread": widest},
+        )
+        return (*precision_notes(self.spec.precision), *((expected,) if names else ()))

@@ -1,0 +1,114 @@
+"""Where the values of a tensor are not zero: whole masks, and counts a channel, which are often all that is known."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import ArrayLike, NDArray
+
+from hwsim.errors import InputError, excerpt
+from hwsim.files import read_bytes
+
+__all__ = ["Mask", "read_masks"]
+
+MAX_FILE_BYTES = 2**30
+MAX_VALUES = 2**32
+"""Of all arrays of a file together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which values of a tensor are not zero, a bit each.
+
+    Two masks are equal if their shapes and bits are.
+    """
+
+    shape: tuple[int, ...]
+    bits: bytes
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> Mask:
+        """The mask of an array of numbers: what is not zero is kept."""
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"a mask must be an array of numbers, not of {array.dtype}")
+        return cls(tuple(map(int, array.shape)), np.packbits(array != 0).tobytes())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape and bits."""
+        return hashlib.sha256(repr(self.shape).encode() + self.bits).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and (self is other or (self.shape, self.bits) == (other.shape, other.bits))
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Mask {'x'.join(map(str, self.shape))}, {self.nonzeros:,} not zero>"
+
+    @cached_property
+    def nonzeros(self) -> int:
+        """How many values are not zero."""
+        return int(np.unpackbits(np.frombuffer(self.bits, np.uint8)).sum(dtype=np.int64))
+
+    @property
+    def array(self) -> NDArray[np.bool_]:
+        """The mask as an array."""
+        size = math.prod(self.shape)
+        return np.unpackbits(np.frombuffer(self.bits, np.uint8), count=size).astype(bool).reshape(self.shape)
+
+
+def read_masks(path: Path) -> dict[str, Mask]:
+    """Read the masks of an ``.npz`` file by the names of its arrays; values that are not zero are kept.
+
+    Raises
+    ------
+    InputError
+        For a file that is no archive of numeric arrays, or too large.
+    """
+    where = str(path)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(read_bytes(path, MAX_FILE_BYTES)))
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        masks: dict[str, Mask] = {}
+        left = MAX_VALUES
+        for name in names:
+            with archive.open(name) as stream:
+                shape, dtype = _header(stream, f"array {excerpt(name)}")
+                left -= math.prod(shape)
+                if left < 0 or math.prod(shape) * dtype.itemsize > MAX_FILE_BYTES:
+                    raise InputError(f"must have at most {MAX_VALUES:,} values, and 1 GiB an array")
+                raw = stream.read(math.prod(shape) * dtype.itemsize)
+            if len(raw) < math.prod(shape) * dtype.itemsize:
+                raise InputError(f"array {excerpt(name)} is cut short")
+            masks[name.removesuffix(".npy")] = Mask.of(np.frombuffer(raw, dtype).reshape(shape))
+    except InputError as error:
+        raise InputError([replace(fault, where=fault.where or where) for fault in error.faults]) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"must be an .npz file of arrays: {excerpt(str(error), 120)}", where) from None
+    if not masks:
+        raise InputError("must be an .npz file with at least one array", where)
+    return masks
+
+
+def _header(stream: Any, label: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(stream)
+    reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    if reader is None:
+        raise InputError(f"{label} is of a format that is not known, {version}")
+    shape, fortran, dtype = reader(stream)
+    if dtype.kind not in "biuf" or fortran:
+        raise InputError(f"{label} must be of numbers in C order, not {dtype}")
+    return tuple(map(int, shape)), dtype
