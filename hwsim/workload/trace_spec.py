@@ -75,6 +75,10 @@ def _is_ints(value: object) -> bool:
     return isinstance(value, list) and 0 < len(value) <= 64 and all(_is_int(item) for item in value)
 
 
+def _is_counts(value: object) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= 2**20 and all(_is_int(item) for item in value)
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -115,7 +119,7 @@ Argument: TypeAlias = Annotated[
         {"type": ["integer", "string", "boolean", "array"]},
     ),
 ]
-Counts: TypeAlias = Annotated[Any, _Value("a list of integers", _is_ints, _INTS)]
+Counts: TypeAlias = Annotated[Any, _Value("a list of integers", _is_counts, _INTS)]
 From: TypeAlias = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]],
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),

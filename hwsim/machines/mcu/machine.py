@@ -407,7 +407,8 @@ class Mcu(Machine):
             template = "{library} computes dead channels like any others"
             return Message("unused.dead_channels", template, {"library": self.library.name})
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return Message("unused.dense_kernels", "kernels of {library} are dense", {"library": self.library.name})
+            template = "kernels of {library} are dense: zeros save no time, and flash only if the image is compressed"
+            return Message("unused.dense_kernels", template, {"library": self.library.name})
         return super().why_unused(property)
 
     def memory_bytes(self) -> int:
