@@ -135,6 +135,31 @@ def test_nodes_that_were_renamed_end_at_their_own_operator() -> None:
     assert done["fc/MatMulAddFusion"] == {"fc", "bias"}
 
 
+def test_conversions_belong_to_the_rows_that_they_serve() -> None:
+    """A copied conversion to the conversion, one that was added to the node before, one of weights to their reader."""
+    file = (
+        node("add", "Add", "x y", "s"), node("scale_dq", "DequantizeLinear", "q", "scale"),
+        node("s_q", "QuantizeLinear", "s", "i"), node("s_dq", "DequantizeLinear", "i", "r"),
+        node("norm", "LayerNormalization", "r scale", "n"), node("sum", "Add", "n r", "t"), node("plus", "Add", "t x", "z"),
+    )  # fmt: skip
+    ran = (
+        node("add", "Add", "x y", "s"), node("s_q", "QuantizeLinear", "s", "i"), node("s_dq", "DequantizeLinear", "i", "r"),
+        node("s_dq/duplicated", "DequantizeLinear", "i", "r2"), node("scale_dq", "DequantizeLinear", "q", "scale"),
+        node("norm", "LayerNormalization", "r scale", "n"), node("sum", "Add", "n r2", "t"),
+        node("t_q", "QuantizeLinear", "t", "ti"), node("plus", "Add", "t x", "z"),
+    )  # fmt: skip
+    done = cover(ran, file)
+    assert done["s_dq/duplicated"] == {"s_dq"}
+    assert done["t_q"] == {"sum"}
+    layers = {name: name for name in ("add", "s_q", "s_dq", "norm", "sum", "plus")}
+    parts = parts_of(file, layers)
+    assert parts == {"scale_dq": "norm"}
+    rows = groups(layers.values(), [item.name for item in ran], done, layers, parts)
+    assert Group(("s_dq",), ("s_dq", "s_dq/duplicated")) in rows
+    assert Group(("norm",), ("scale_dq", "norm")) in rows
+    assert all(group.layers for group in rows)
+
+
 def test_a_gate_is_its_own_kernel_and_layouts_belong_to_the_layer_that_needs_them() -> None:
     file = (
         node("conv", "Conv", "x w", "c"), node("gate", "Sigmoid", "c", "g"), node("silu", "Mul", "c g", "s"),

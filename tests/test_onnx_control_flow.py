@@ -166,6 +166,34 @@ def test_a_loop_without_an_end_ends(tmp_path):
     assert "import.trips" in codes(found)
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_the_first_trip_of_a_constant_state_counts(tmp_path, scan):
+    """h = h R + x of h = 0 in seven trips: a runtime computes none of them before it runs the network."""
+    nodes = [
+        helper.make_node("MatMul", ["h", "r"], ["hr"], name="state"),
+        helper.make_node("Add", ["hr", "p" if scan else "x"], ["next"]),
+        helper.make_node("Identity", ["r0"], ["r1"]),
+    ]
+    ends = [value("h", [3, 16]), value("r0", [16, 16])], [value("next", [3, 16]), value("r1", [16, 16])]
+    g = Graph()
+    x = g.input("x", [7, 3, 16] if scan else [3, 16])
+    zero, r = g.constant("h0", np.zeros((3, 16), np.float32)), g.weight("r", 16, 16)
+    if scan:
+        body = helper.make_graph(nodes, "cell", [*ends[0], value("p", [3, 16])], ends[1])
+        h, _ = g.op("Scan", zero, r, x, body=body, num_scan_inputs=1, outputs=2, name="rnn")
+    else:
+        nodes.append(helper.make_node("Identity", ["on"], ["go on"]))
+        flag, trip = value("on", [], TensorProto.BOOL), value("i", [], TensorProto.INT64)
+        body = helper.make_graph(
+            nodes, "cell", [trip, flag, *ends[0]], [value("go on", [], TensorProto.BOOL), *ends[1]]
+        )
+        h, _ = g.op("Loop", g.constant("trips", np.array(7)), "", zero, r, body=body, outputs=2, name="rnn")
+    g.output(g.op("Relu", h), [3, 16])
+    found = read(tmp_path, g.model(check=False))
+    assert found.workload.macs == 7 * 3 * 16 * 16
+    assert found.workload.weights == 16 * 16
+
+
 def test_a_scan_has_a_trip_for_each_step(tmp_path):
     """A cell h = tanh(x W + h R) over 11 steps of a batch of one."""
     nodes = [

@@ -114,6 +114,27 @@ def test_a_second_output_without_a_shape_loses_nothing(tmp_path):
     assert found.workload.missing is None
 
 
+def test_an_operator_without_a_model_that_has_weights_is_refused_or_told(tmp_path):
+    """Its bytes are a row, but its MACs are not known; without weights it is a row with a warning."""
+    g = Graph()
+    x = g.input("x", [1, 7, 16])
+    y = g.op("Attend", x, g.weight("w", 16, 5), domain="my", name="attend")
+    g.output(g.op("MatMul", y, g.weight("v", 5, 3), name="last"), [1, 7, 3])
+    model = g.model(domains=["my"], check=False)
+    model.graph.value_info.add().CopyFrom(model.graph.output[0])
+    model.graph.value_info[0].name = y
+    model.graph.value_info[0].type.tensor_type.shape.dim[2].dim_value = 5
+    with pytest.raises(InputError, match=r"operator 0, my.Attend 'attend' has stored weights and no model"):
+        read_model(save(tmp_path, model))
+    found = read_model(save(tmp_path, model), allow_missing=True)
+    assert found.workload.macs == 7 * 5 * 3
+    assert found.workload.weights == 16 * 5 + 5 * 3
+    assert found.workload.missing is None
+    report = hwsim.simulate(hwsim.load_machine("systolic_ws"), found.workload)
+    (told,) = (note for note in report.messages if note.code == "import.bytes_alone")
+    assert (told.values["rows"], told.values["weights"]) == (1, 16 * 5)
+
+
 def test_nothing_is_missing_of_a_whole_file(tmp_path):
     g = Graph()
     g.output(g.op("Relu", g.input("x", [1, 4])))

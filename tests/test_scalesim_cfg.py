@@ -94,3 +94,13 @@ def test_a_topology_on_a_configuration(tmp_path):
     )
     plan = machine(tmp_path, 32, 32, "os").plan(hwsim.load_workload(tmp_path / "topology.csv"))
     assert plan["Conv1"].compute_cycles == -(-3025 // 32) * 3 * (32 + 32 + 363 - 2)
+
+
+def test_a_file_of_version_1(tmp_path):
+    """Buffers without a unit, which are kB too, a name in quotes, and no bandwidth."""
+    text = CFG.partition("Bandwidth")[0].replace("SzkB", "Sz").replace("an array", '"an array"')
+    path = tmp_path / "scale.cfg"
+    path.write_text(text.format(rows=31, cols=17, flow="os"))
+    spec = hwsim.load_machine(path).spec
+    assert (spec.name, spec.array.rows, spec.dataflow) == ("an_array", 31, "output_stationary")
+    assert int(spec.memories["sram"].split["weight"]) == 64 * 1024

@@ -255,9 +255,9 @@ def test_unknown_operators_are_rows_with_their_bytes(tmp_path):
         "my_op_1_1", type="my_op_1", shapes=[(12, 2, 2), (3, 4, 4)], to=(1, 7), stored=15, weight="int16"
     )
     assert (net.macs, net.weights) == (0, 15)
-    assert model.warnings[1].code == "import.opaque"
-    assert model.warnings[1].values == {"operator": "My/Op:1", "reason": "hwsim does not know it"}
-    assert model.warnings[1].layers == ("my_op_1_1",)
+    assert model.warnings[0].code == "import.opaque"
+    assert model.warnings[0].values == {"operator": "My/Op:1", "reason": "hwsim does not know it"}
+    assert model.warnings[0].layers == ("my_op_1_1",)
     with pytest.warns(HwsimWarning) as caught:
         assert load_workload(tmp_path / "net.tflite") == net
     assert [str(item.message) for item in caught] == [

@@ -205,3 +205,36 @@ def test_what_reads_only_variables_runs_with_every_input(tmp_path):
     net = read_model(save(tmp_path, tensors, operators, [0], [7])).workload
     assert net.macs == 17 * 17 + 31 * 17
     assert net.weights == 17 * 17 + 31 * 17
+
+
+def test_values_that_are_chosen_are_a_row_of_bytes(tmp_path):
+    """The best of 31 scores: no product is lost, so no warning."""
+    tensors = [
+        floats(1, 31),
+        T((), "INT32", np.array(5, np.int32), scale=None),
+        floats(1, 5),
+        T((1, 5), "INT32", scale=None),
+    ]
+    model = read_model(save(tmp_path, tensors, [Op("TOPK_V2", [0, 1], [2, 3], "TopKV2Options", {})], [0], [2, 3]))
+    assert not model.warnings
+    assert next(iter(model.workload)).op == "topk_v2"
+
+
+def test_a_custom_operator_is_not_the_one_that_it_is_called(tmp_path):
+    """Somebody's own CONV_2D has no stride that hwsim knows."""
+    raw = build([floats(1, 9, 9, 3), ones(5, 3, 3, 3), floats(1, 7, 7, 5)], [Op("CONV_2E", [0, 1], [2])], [0], [2])
+    path = tmp_path / "net.tflite"
+    path.write_bytes(raw.replace(b"CONV_2E", b"CONV_2D"))
+    model = read_model(path)
+    assert model.workload.macs == 0
+    assert str(model.warnings[0]).startswith("custom CONV_2D has no model")
+
+
+def test_a_transposed_convolution_of_mediapipe(tmp_path):
+    """The last layer of its selfie segmentation: each of 127 x 31 places by four taps, 17 channels, 3 filters."""
+    tensors = [floats(1, 127, 31, 17), ones(3, 2, 2, 17), ones(3), floats(1, 254, 62, 3)]
+    model = read_model(save(tmp_path, tensors, [Op("Convolution2DTransposeBias", [0, 1, 2], [3])], [0], [3]))
+    assert model.workload.macs == 127 * 31 * 2 * 2 * 17 * 3
+    assert model.workload.weights == 3 * 4 * 17
+    assert model.workload.graph
+    assert not model.warnings

@@ -20,9 +20,11 @@ __all__ = ["cfg_text", "read_cfg"]
 
 _ARRAY = "architecture_presets"
 _BUFFERS = {"ifmap": "ifmapsramszkb", "weight": "filtersramszkb", "ofmap": "ofmapsramszkb"}
+#: Names of version 1, whose files say nothing of bandwidths.
+_OLD = {key: key.removesuffix("kb") for key in _BUFFERS.values()}
 _READ = {
     "general": {"run_name"},
-    _ARRAY: {"arrayheight", "arraywidth", "dataflow", "bandwidth", *_BUFFERS.values()},
+    _ARRAY: {"arrayheight", "arraywidth", "dataflow", "bandwidth", *_BUFFERS.values(), *_OLD.values()},
     "run_presets": {"interfacebandwidth"},
 }
 _NO_STALL = 10**6
@@ -58,13 +60,19 @@ class _Config:
 
     def text(self, section: str, key: str) -> str:
         """A value; raises InputError where there is none."""
-        keys = dict(self._parser.items(section)) if self._parser.has_section(section) else {}
+        keys = self.keys(section)
         if not keys.get(key):
             raise InputError(f"[{section}] must give {key}{nearest(key, keys)}", self.where(section))
-        return keys[key].strip()
+        return keys[key].strip().strip("\"'") or "_"
+
+    def keys(self, section: str) -> dict[str, str]:
+        """The keys of a section; none if it is missing."""
+        return dict(self._parser.items(section)) if self._parser.has_section(section) else {}
 
     def integer(self, section: str, key: str) -> int:
         """A positive integer."""
+        keys = self.keys(section)
+        key = key if key in keys or _OLD.get(key) not in keys else _OLD[key]
         text = self.text(section, key)
         if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
             raise InputError(f"must be a positive integer, not {excerpt(text)}", self.where(section, key), key)
@@ -111,7 +119,8 @@ def read_cfg(path: Path) -> Document:
     rows, cols = (get(config.integer, _ARRAY, key) for key in ("arrayheight", "arraywidth"))
     buffers = {tensor: get(config.integer, _ARRAY, key) for tensor, key in _BUFFERS.items()}
     flow = get(config.word, _ARRAY, "dataflow", ("ws", "os", "is"))
-    mode = get(config.word, "run_presets", "interfacebandwidth", ("USER", "CALC"))
+    old = set(_OLD.values()) <= set(config.keys(_ARRAY)) and not config.keys("run_presets")
+    mode = "CALC" if old else get(config.word, "run_presets", "interfacebandwidth", ("USER", "CALC"))
     bandwidth, source = _NO_STALL, "InterfaceBandwidth CALC: no stall is counted"
     if mode == "USER":
         bandwidth, source = get(_bandwidth, config) or (1, "")

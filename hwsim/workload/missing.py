@@ -62,4 +62,4 @@ def bytes_alone(layers: Collection[Layer], of_weights: int) -> Message | None:
         "share": weights / of_weights if of_weights else 0.0,
         "layers": [layer.name for layer in rows[:3]] + (["..."] if len(rows) > 3 else []),
     }
-    return Message("import.bytes_alone", template, values, "warning")
+    return Message("import.bytes_alone", template, values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 __all__ = ["DTYPES", "NAMES", "SIGNS", "NumberFormat", "format_of", "type_bits", "weight_formats", "wider_format"]
@@ -75,6 +76,7 @@ SIGNS: dict[str, tuple[str, bool]] = {"uint8": ("int8", False), "sint8": ("int8"
 NAMES: Collection[str] = ChainMap[str, object](SIGNS, DTYPES)  # type: ignore[arg-type]  # read only
 
 
+@lru_cache(256)
 def format_of(file_type: str, file_format: Literal["onnx", "tflite"]) -> str | None:
     """The number format of a type of ONNX or TFLite; None where none has as many bits."""
     return next((name for name, kind in DTYPES.items() if file_type in getattr(kind, file_format)), None)

@@ -37,6 +37,9 @@ _FUSIONS = {"QuickGelu"}
 
 _MOVES = {"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 """Kernels that compute nothing: the node before them computes the output."""
+_CONVERSIONS = {"DequantizeLinear", "QuantizeLinear"}
+_COPY = "/duplicated"
+"""What onnxruntime appends to the name of a conversion that it copies for each reader."""
 
 
 def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
@@ -53,16 +56,23 @@ def cover(runtime: Sequence[GraphNode], file: Sequence[GraphNode]) -> Covering:
             upto = ran.op if is_renamed and ran.op not in _FUSIONS else ""
             covers[ran.name] |= _above(roots[ran.name], roots_in_use, writer, upto)
     _absorb(runtime, file, writer, covers)
-    _adopt(runtime, covers)
+    _adopt(runtime, file, covers)
     return {name: frozenset(names) for name, names in covers.items()}
 
 
-def _adopt(runtime: Sequence[GraphNode], covers: dict[str, set[str]]) -> None:
-    """Give changes of layout to the node whose layout they serve: its input or its output is moved."""
+def _adopt(runtime: Sequence[GraphNode], file: Sequence[GraphNode], covers: dict[str, set[str]]) -> None:
+    """Give changes of layout and type to the node that they serve: its input or its output is moved.
+
+    A copy of a conversion does what the conversion does.
+    """
     maker = {output: ran for ran in runtime for output in ran.outputs}
     reader = {tensor: ran for ran in reversed(runtime) for tensor in ran.inputs}
+    names = {node.name for node in file}
     for ran in runtime:
-        if covers[ran.name] or ran.op not in _MOVES:
+        if covers[ran.name] or ran.op not in _MOVES | _CONVERSIONS:
+            continue
+        if (whole := ran.name.partition(_COPY)[0]) != ran.name and whole in names:
+            covers[ran.name] = {whole}
             continue
         before = next((maker[tensor] for tensor in ran.inputs if tensor in maker), None)
         after = next((reader[tensor] for tensor in ran.outputs if tensor in reader), None)
@@ -151,13 +161,20 @@ class Group:
 
 
 def parts_of(file: Sequence[GraphNode], layer_of: Mapping[str, str]) -> dict[str, str]:
-    """Name of a node of the file that is no layer -> the layer of the node before it."""
+    """Name of a node of the file that is no layer -> the layer before it, or behind one that reads constants."""
     writer = {output: node.name for node in file for output in node.outputs}
     parts: dict[str, str] = {}
     for node in file:
         before = next((writer[tensor] for tensor in node.inputs if tensor in writer), "")
         layer = layer_of.get(before) or parts.get(before)
         if node.name not in layer_of and layer:
+            parts[node.name] = layer
+    reader = {tensor: node.name for node in reversed(file) for tensor in node.inputs}
+    for node in reversed(file):
+        behind = next((reader[tensor] for tensor in node.outputs if tensor in reader), "")
+        layer = layer_of.get(behind) or parts.get(behind)
+        of_constants = not any(tensor in writer for tensor in node.inputs)
+        if node.name and node.name not in layer_of and layer and of_constants:
             parts[node.name] = layer
     return parts
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from hwsim.workload.builder import UnmodeledError
 from hwsim.workload.layer import Shape
-from hwsim.workload.layers import Attention, Concat, DataMovement, Elementwise, Gemm
+from hwsim.workload.layers import Attention, Concat, DataMovement, Elementwise, Gemm, Softmax
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter
+from hwsim.workload.onnx.einsum import Term, contract
 
 __all__ = ["attention", "group_query", "masked_multi_head", "multi_head", "own_attention", "rotary"]
 
@@ -134,8 +135,8 @@ def _turn(c: Converter, op: Op, name: str, parts: _Heads, place: int) -> str:
 def _apart(c: Converter, op: Op, heads: int, shared: int) -> _Heads:
     """Query, key and value as tensors of their own."""
     query, key, value = (op.input(place) for place in range(3))
-    if any(item not in c.producers for item in (query, key, value)):
-        raise UnmodeledError("its query, key or value is stored, or packed with another")
+    if any(item not in c.producers and item not in c.constants for item in (query, key, value)):
+        raise UnmodeledError("its query, key or value is packed with another")
     shapes = [c.tensors[item].shape or () for item in (query, key, value)]
     ranks = [len(shape) for shape in shapes]
     if ranks[0] == 4:
@@ -180,6 +181,9 @@ def _biased(c: Converter, op: Op, name: str, parts: _Heads) -> _Heads:
     """Query, key and value with the stored biases of their projections."""
     names = []
     for word, source, rows in zip(("query", "key", "value"), parts.names, parts.rows):
+        if source in c.constants:
+            names.append(source)
+            continue
         spec, key = c.spec(c.tensors[source]), f"{word} bias"
         names.append(c.between(op, key, rows, c.tensors[source].dtype))
         addition = Elementwise(c.unique(f"{name}_{word}_bias"), shape=rows, n=1, input=spec, output=spec)
@@ -189,6 +193,9 @@ def _biased(c: Converter, op: Op, name: str, parts: _Heads) -> _Heads:
 
 def _attend(c: Converter, op: Op, name: str, parts: _Heads, past: tuple[int, int], causal: bool, window: int) -> None:
     """The attention, and what its cache becomes."""
+    if any(item in c.constants for item in parts.names):
+        _products(c, op, name, parts, any(op.input(place) for place in past))
+        return
     stored = c.tensors[op.input(past[0])].shape or () if op.input(past[0]) else ()
     cached = stored[-2] if len(stored) in (4, 5) else 0
     context = cached + parts.keys
@@ -206,6 +213,29 @@ def _attend(c: Converter, op: Op, name: str, parts: _Heads, past: tuple[int, int
         if tensor and tensor in c.used and tensor not in c.constants:
             width = parts.dim if place == 1 else parts.value_dim
             _append(c, op, f"{name}_{('key', 'value')[place - 1]}_cache", parts, place, past, cached, width)
+
+
+def _products(c: Converter, op: Op, name: str, parts: _Heads, cached: bool) -> None:
+    """The attention of a stored query, or to stored keys or values: two products and a softmax."""
+    if cached or all(item in c.constants for item in parts.names[:2]):
+        raise UnmodeledError("its query and keys are stored, or it has a cache too")
+    share = parts.heads // parts.shared
+    sizes = {
+        "b": parts.batch, "g": parts.shared, "h": share, "q": parts.queries, "k": parts.keys, "d": parts.dim,
+        "v": parts.value_dim,
+    }  # fmt: skip
+    query, key, value = (
+        Term(item, tuple(label for label in labels if sizes[label] > 1))
+        for item, labels in zip(parts.names, ("bghqd", "bgkd", "bgkv"))
+    )
+    first, second = (key, query) if query.name in c.constants else (query, key)
+    scores = contract(c, op, c.unique(f"{name}_scores"), first, second, set("bghqk"), sizes)
+    spec, shape = c.spec(c.tensors[scores.name]), tuple(sizes[label] for label in scores.labels) or (1,)
+    axis = scores.labels.index("k") - len(shape) if "k" in scores.labels else -1
+    weights = c.between(op, "weights", shape)
+    c.row(Softmax(c.unique(f"{name}_softmax"), shape=shape, axis=axis, input=spec, output=spec), [scores.name], weights)
+    result = contract(c, op, name, Term(weights, scores.labels), value, set("bghqv"), sizes)
+    c.producers[c.output(op).name] = c.producers[result.name]
 
 
 def _append(

@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from hwsim.errors import InputError
 from hwsim.workload.batch_axis import BatchAxis, MixedError, Place, gathered
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import MS, Op
+from hwsim.workload.onnx.equation import axes_of
 from hwsim.workload.onnx.graph import Graph
 from hwsim.workload.onnx.lowering import UNARY
 
@@ -293,21 +295,18 @@ def _recurrent(w: GraphAxis, op: Op) -> Places:
 
 
 def _einsum(w: GraphAxis, op: Op) -> Place:
-    """The letter of the batch stands in every operand that has it, and in the result."""
-    equation = str(op.options.get("equation", "")).replace(" ", "")
-    terms, arrow, out = equation.partition("->")
-    letters = terms.split(",")
-    if "." in equation or not arrow or len(letters) != len(op.inputs):
-        raise MixedError("may mix along it")
-    batch = {
-        (letter[place.axis], place.inner) for name, letter in zip(op.inputs, letters) if (place := w.places.get(name))
-    }
+    """The axis of the batch stands in every operand that has it, and in the result."""
+    try:
+        terms, out, _ = axes_of(str(op.options.get("equation", "")), [w.shape(name) for name in op.inputs])
+    except InputError:
+        raise MixedError("may mix along it") from None
+    batch = {(term[place.axis], place.inner) for name, term in zip(op.inputs, terms) if (place := w.places.get(name))}
     ((own, inner),) = batch if len(batch) == 1 else {("", 1)}
-    if not own or own not in out or any(letter.count(own) > 1 for letter in letters):
+    if own not in out or any(term.count(own) > 1 for term in terms):
         raise MixedError("sums over it")
-    for name, letter in zip(op.inputs, letters):
-        if name not in w.places and own in letter:
-            w.alike(name, letter.index(own), inner)
+    for name, term in zip(op.inputs, terms):
+        if name not in w.places and own in term:
+            w.alike(name, term.index(own), inner)
     return Place(out.index(own), inner)
 
 

@@ -37,6 +37,9 @@ class ConstantValues:
         if name not in self.arrays:
             constant = self.constants.get(name)
             kind = numpy_type(constant.dtype) if constant is not None else None
+            if constant is not None and kind is not None and not constant.elements:
+                self.arrays[name] = np.zeros(constant.shape, kind)  # such as the shape of a scalar
+                return self.arrays[name]
             values = constant.values(MAX_VALUES) if constant is not None and kind is not None else None
             if values is None or kind is None:
                 return None

@@ -22,7 +22,7 @@ from hwsim.workload.onnx.graph import Tensor
 from hwsim.workload.onnx.lowering import FREE
 from hwsim.workload.onnx.records import MAX_OPERATORS, Operator, Subgraph, ValueInfo, text
 
-__all__ = ["BRANCH", "INLINED", "ControlFlow"]
+__all__ = ["BRANCH", "INLINED", "START", "ControlFlow"]
 
 #: Operators that run a body.
 INLINED = ("If", "Loop", "Scan")
@@ -31,6 +31,8 @@ INLINED = ("If", "Loop", "Scan")
 MAX_UNROLLED = 8000
 #: A row for the stored weights of a branch that does not run.
 BRANCH = "Branch"
+#: A row for the first state of a loop, if that is constant: no trip is computed before the network runs.
+START = "Start"
 _MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN")
 
 
@@ -151,7 +153,7 @@ class ControlFlow:
             return False
         most = self.whole(inputs[0]) if inputs[0] else None
         condition = self.truth(inputs[1]) if inputs[1] else True
-        state = list(inputs[2:])
+        state = self.start(operator, body, inputs[2:], zip(body.inputs[2:], body.outputs[1:]))
         stacks: list[list[str]] = [[] for _ in operator.outputs[carried:]]
         known = condition is not None and (most is not None or not inputs[0])
         trips = 0
@@ -198,7 +200,7 @@ class ControlFlow:
         if len(lengths) != 1:
             return False
         most = lengths.pop()
-        state, trips = list(operator.inputs[:carried]), 0
+        state, trips = self.start(operator, body, operator.inputs[:carried], zip(body.inputs, body.outputs)), 0
         stacks: list[list[str]] = [[] for _ in operator.outputs[carried:]]
         known = True
         while trips < most:
@@ -225,6 +227,37 @@ class ControlFlow:
         for stack, out, axis in zip(stacks, operator.outputs[carried:], outputs):
             self.stack(operator, stack, out, axis, most)
         return True
+
+    def start(
+        self, operator: Operator, body: Subgraph, names: Sequence[str], states: Iterable[tuple[str, str]]
+    ) -> list[str]:
+        """The first states of a loop, whose names in its body and after a trip are `states`.
+
+        Constant real ones that a trip changes become tensors, so that the products of the first trip count.
+        """
+        tensors, constants = self.inference.tensors, self.inference.values.constants
+        dynamic = [
+            tensors[name]
+            for name in (*operator.inputs, *operator.captures)
+            if name in tensors and name not in constants and tensors[name].shape and name not in self.inference.unknown
+        ]
+        if not dynamic or not any(inner.code in _MULTIPLYING for inner in body.operators):
+            return list(names)
+        source = min(dynamic, key=lambda tensor: tensor.elements).name
+        same = {inner.outputs[0]: inner.inputs[0] for inner in body.operators if inner.code == "Identity"}
+        first: dict[str, str] = {}
+        for name, (before, after) in zip(names, states):
+            while after in same:
+                after = same.pop(after)
+            constant = constants.get(name)
+            if constant is None or constant.elements < 2 or constant.dtype[:5] != "float" or before == after:
+                continue
+            if name not in first:
+                first[name] = out = self.name(operator, f"first {name}")
+                tensors[out] = Tensor(out, constant.dtype, constant.shape)
+                label = f"{operator.name or operator.code.lower()}/start"
+                self.inference.ops.append(Op(self.index(), START, START, label, [source], [out], {}, operator.proto))
+        return [first.get(name, name) for name in names]
 
     def room(self, size: int, trips: int) -> bool:
         """Whether more trips of so many operators may be taken."""

@@ -65,6 +65,7 @@ class Converter(Builder[str]):
         self.shapes: dict[str, Shape] = {}
         self.dead: dict[str, ChannelValues] = {}
         self.omissions: list[Op] = []
+        self.unmodeled: list[tuple[Op, str]] = []
         self.shared: dict[int, str] = {}
         self.used = set(graph.outputs)
         self.reshapes: dict[tuple[str, Shape], str] = {}
@@ -95,8 +96,14 @@ class Converter(Builder[str]):
         return self.network(name, inputs, alike=True, source=source, digest=self.file.digest, missing=missing)
 
     def missing(self, ops: Sequence[Op]) -> Missing | None:
-        """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it."""
+        """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it.
+
+        So does an operator without a model that has stored weights: its row has them, but no MACs.
+        """
         uncounted = self.graph.uncounted
+        if not self.allow_missing and self.unmodeled:
+            first, why = self.unmodeled[0]
+            raise InputError(f"{first} has stored weights and no model ({why}); --allow-missing reads it without MACs")
         if not self.omissions and not uncounted:
             return None
         if self.omissions:
@@ -198,6 +205,8 @@ class Converter(Builder[str]):
                 raise
             why = error.faults[0].message
         del self.nodes[count:]
+        if self.has_weights(op):
+            self.unmodeled.append((op, why))
         self.opaque_warning(name, op.source, why)
         out = self.tensors[results[0]]
         constants = [self.constants[item] for item in dict.fromkeys(op.inputs) if item in self.constants]

@@ -29,7 +29,7 @@ from hwsim.workload.onnx.attention import (
 )
 from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.composites import embed_norm, skip_group_norm, skip_norm
-from hwsim.workload.onnx.control_flow import BRANCH
+from hwsim.workload.onnx.control_flow import BRANCH, START
 from hwsim.workload.onnx.converter import Converter, Maker, Values, snake
 from hwsim.workload.onnx.einsum import einsum
 from hwsim.workload.onnx.experts import mixture
@@ -213,7 +213,7 @@ def _concat(c: Converter, op: Op, name: str) -> Layer:
         at = axis  # features keep an axis of size 1 in place of the batch
     if at < 0 or any(len(tensor.shape or ()) != rank for tensor in operands):
         raise UnmodeledError(f"it joins along axis {axis}")
-    parts = tuple(c.shape(tensor)[at] for tensor in operands)
+    parts = tuple((tensor.shape or ())[axis] for tensor in operands)
     return c.check_output(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
 
 
@@ -224,6 +224,14 @@ def _idle(c: Converter, op: Op, name: str) -> Layer:
     stored = [(constant.elements, c.storage_spec(constant)) for constant in constants]
     row = c.opaque(name, "branch", [(c.shape(operand), c.spec(operand))], (c.shape(out), c.spec(out)), stored)
     return row.with_(idle=row.weights)
+
+
+def _start(c: Converter, op: Op, name: str) -> Layer:
+    """A loop's first state, which is constant: a copy that the loop may overwrite."""
+    source, out = c.operands(op)[0], c.output(op)
+    return DataMovement(
+        name, shape=c.shape(source), to=c.shape(out), type="pad", input=c.spec(source), output=c.spec(out)
+    )
 
 
 def _each(names: dict[str, Any] | tuple[str, ...], make: Maker, kind: str = "computed") -> dict[str, tuple[str, Maker]]:
@@ -267,4 +275,4 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "Concat": ("moved", _concat),
 }
 #: Those, and rows that stand for no operator of a file.
-ROW_MAKERS: dict[str, tuple[str, Maker]] = MAKERS | {BRANCH: ("computed", _idle)}
+ROW_MAKERS: dict[str, tuple[str, Maker]] = MAKERS | {BRANCH: ("computed", _idle), START: ("moved", _start)}

@@ -74,6 +74,21 @@ def _few_bits(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
     return (((*shapes[0][:-1], int(op.options.get("N", 0))), ""),) if shapes[0] else None
 
 
+def _attention(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
+    """The output, keys and values with those of the past before them, and the scores."""
+    query, key, value = (*shapes, (), (), ())[:3]
+    heads = query[1] if len(query) == 4 else int(op.options.get("q_num_heads", 0))
+    shared = key[1] if len(key) == 4 else int(op.options.get("kv_num_heads", 0))
+    if not len(query) == len(key) == len(value) or len(query) not in (3, 4) or min(heads, shared) < 1:
+        return None
+    old = shapes[4][2] if len(shapes) > 4 and len(shapes[4]) == 4 else 0
+    dim, width = (shape[-1] // (1 if len(shape) == 4 else shared) for shape in (key, value))
+    batch, positions, context = query[0], query[-2], old + key[-2]
+    out = (batch, heads, positions, width) if len(query) == 4 else (batch, positions, heads * width)
+    caches = ((batch, shared, context, dim), ""), ((batch, shared, context, width), "")
+    return (out, ""), *caches, ((batch, heads, positions, context), "")
+
+
 def _own_attention(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
     """The output, and keys and values in one cache."""
     if len(shapes) < 2 or len(shapes[0]) != 3 or len(shapes[1]) != 2:
@@ -159,6 +174,7 @@ def _einsum(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _binary),
+    "Attention": _attention,
     "Einsum": _einsum,
     "MaxPool": _pool,
     "AveragePool": _pool,

@@ -19,6 +19,7 @@ from hwsim.workload.onnx.constant_values import ConstantValues
 from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.control_flow import ControlFlow
 from hwsim.workload.onnx.graph import Graph, Tensor
+from hwsim.workload.onnx.layouts import Layouts
 from hwsim.workload.onnx.lowering import UNARY
 from hwsim.workload.onnx.own_rules import own_outputs
 from hwsim.workload.onnx.records import OnnxFile, Operator, text
@@ -70,6 +71,7 @@ class _Inference:
         self.value_info = dict(file.value_info)
         self.ops: list[Op] = []
         self.control_flow = ControlFlow(self, 1 + max((op.index for op in file.operators), default=0))
+        self.layouts = Layouts(self, file, self.control_flow.index)
         for value in file.inputs:
             shape = inputs[value.name]
             self.tensors[value.name] = Tensor(value.name, value.dtype or "float", shape)
@@ -96,13 +98,14 @@ class _Inference:
             self.rules.check_arity(operator)
             if self.control_flow.expand(operator):
                 return
-            op = canonical(operator)
-            self.operator(op)
+            for plain in self.layouts.plain(operator):
+                op = canonical(plain)
+                self.operator(op)
+                self.ops.append(op)
         except InputError as error:
             if error.faults[0].path:
                 raise
             raise InputError(error.faults[0].message, path=str(operator)) from None
-        self.ops.append(op)
 
     def operator(self, op: Op) -> None:
         self.values.dequantize(op)
@@ -199,6 +202,13 @@ class _Inference:
                 return {out: (np.broadcast_shapes(first, self.tensors[op.inputs[1]].shape or ()), "bool")}, ""
             except ValueError:
                 return {}, "its inputs do not fit each other"
+        if op.code == "OneHot" and first is not None and (depth := self.values.of(op.input(1))) is not None:
+            axis = int(op.options.get("axis", -1))
+            if not -len(first) - 1 <= axis <= len(first) or depth.size != 1:
+                raise InputError(f"axis must be one of {len(first) + 1}, not {axis}", path=str(op))
+            axis %= len(first) + 1
+            dtype = self.tensors[op.inputs[2]].dtype if op.input(2) in self.tensors else ""
+            return {out: ((*first[:axis], int(depth.ravel()[0]), *first[axis:]), dtype)}, ""
         if op.code == "Split" and first is not None:
             return self.of_split(op, first)
         if op.code == "LayerNormalization" and first is not None:

@@ -202,7 +202,7 @@ class Converter(Builder[int]):
         name = self.layers[op.index] = f"{prefix}_{op.index}"
         inputs = tuple(self.producers[tensor.index] for tensor in operands)
         try:
-            layer = self._layer(op, name, operands)
+            layer = self._layer(op, name)
         except InputError as error:
             messages = dict.fromkeys(fault.message for fault in error.faults)  # rows and columns can be wrong alike
             raise InputError([Fault("", str(op), message) for message in messages]) from None
@@ -242,7 +242,7 @@ class Converter(Builder[int]):
         self.put(DataMovement(name, shape=shape, to=to, input=spec, output=spec), (producer,))
         return [*inputs[:place], name, *inputs[place + 1 :]]
 
-    def _layer(self, op: Operator, name: str, operands: list[Tensor]) -> Layer | None:
+    def _layer(self, op: Operator, name: str) -> Layer | None:
         maker = self.makers.get(op.code)
         count = len(self.nodes)
         try:
@@ -259,6 +259,11 @@ class Converter(Builder[int]):
             why = error.faults[0].message
         del self.nodes[count:]
         self.opaque_warning(name, op.code, why)
+        return self.bytes_row(op, name)
+
+    def bytes_row(self, op: Operator, name: str) -> Layer:
+        """A row of what an operator reads and writes."""
+        operands = self.operands(op)
         read = (self.constants[i] for i in dict.fromkeys(op.inputs) if i in self.constants)
         constants = [tensor for tensor in read if tensor.data is not None]
         out = self.tensors[op.outputs[0]]

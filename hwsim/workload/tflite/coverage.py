@@ -8,7 +8,7 @@ from hwsim.workload.fate import Fate
 from hwsim.workload.tflite.arena_requests import SCRATCH
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.converter import OF_VARIABLES
-from hwsim.workload.tflite.operators import ACTIVATIONS, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
+from hwsim.workload.tflite.operators import ACTIVATIONS, BYTES, ELEMENTWISE, MAKERS, MOVES, REDUCTIONS
 from hwsim.workload.tflite.recurrent import RECURRENT
 from hwsim.workload.tflite.subgraphs import BRANCHES, CALLS
 
@@ -25,7 +25,7 @@ def _fates() -> Iterable[Fate]:
     yield Fate("outputs x taps x input channels of a group", "a GEMM by im2col", ("CONV_3D",))
     yield Fate(
         "inputs x taps x filters", "a pointwise convolution to all taps, a pass that sums them, one for the bias",
-        ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"),
+        ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "Convolution2DTransposeBias"),
     )  # fmt: skip
     yield Fate("rows x inputs x outputs", "a GEMM with stored weights, or of two activations", ("FULLY_CONNECTED",))
     yield Fate(
@@ -44,6 +44,7 @@ def _fates() -> Iterable[Fate]:
     yield Fate("no MACs; an operation a value", _STREAM, tuple(ACTIVATIONS))
     yield Fate("no MACs; five operations a value", _STREAM, ("SOFTMAX", "LOG_SOFTMAX", *_of("NORMALIZATION")))
     yield Fate("no MACs", _MOVED, (*MOVES, "CONCATENATION", "PACK"))
+    yield Fate("no MACs; stored constants as weights", "bytes read and written", BYTES)
     yield Fate("of the branch with more MACs, of one trip of a loop, with a warning", "the operators inside", BRANCHES)
     yield Fate("of the subgraph that it runs", "the operators inside", CALLS)
     yield Fate("no MACs", "a copy where a variable is written; else no layer", OF_VARIABLES)

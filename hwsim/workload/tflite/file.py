@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from hwsim.errors import InputError
 from hwsim.files import read_bytes
 from hwsim.workload.tflite.graph import Budget, Graph, Operator, Quantization, Tensor, TfliteFile, bits_of
+from hwsim.workload.tflite.wire import Table
 
 __all__ = ["read_tables"]
 
@@ -26,6 +28,11 @@ MAX_NAME = 200
 VERSION = 3
 
 Array: TypeAlias = NDArray[Any]
+_NO_SCALE = np.zeros(0, np.float32)
+#: Fields of a subgraph and of the model.
+_TENSORS, _BUFFERS = 0, 4
+#: Fields of subgraphs and of operators alike.
+_REFERENCES = {"inputs": 1, "outputs": 2}
 #: Exceptions of flatbuffers and numpy if a table is out of bounds or invalid.
 _BROKEN = (struct.error, TypeError, ValueError, IndexError, OverflowError, AssertionError)
 
@@ -90,6 +97,12 @@ def read_tables(path: Path) -> TfliteFile:
         raise InputError("must be a whole TFLite file; a table of it leads outside or is cut off", str(path)) from None
 
 
+@lru_cache(256)
+def _key(field: str) -> str:
+    """The name of an option in the schema: ``stride_h`` of ``StrideH``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field).lower()
+
+
 def _text(raw: bytes | None) -> str:
     """Text of the file, printable and of limited length."""
     text = (raw or b"")[:MAX_NAME].decode("utf-8", "replace")
@@ -103,6 +116,7 @@ class _Reader:
         self.tflite = tflite
         self.budget = Budget(len(raw))
         self.reference_count = 0
+        self.buffer_tables: list[Table] = []
         self.types = {value: name.lower() for name, value in _constants(tflite.TensorType)}
         self.codes = {value: name for name, value in _constants(tflite.BuiltinOperator)}
         self.enums: dict[str, dict[int, str]] = {
@@ -117,6 +131,8 @@ class _Reader:
         subgraphs = self.count("subgraphs", model.SubgraphsLength(), MAX_OPERATORS)
         if not subgraphs:
             raise InputError("must have a subgraph")
+        count = model.BuffersLength()
+        self.buffer_tables = Table(self.raw, model._tab.Pos).tables(_BUFFERS) if count else []
         self.buffers: dict[int, NDArray[np.uint8] | None] = {}
         self.operator_codes: dict[int, tuple[str, int, bool]] = {}
         self.counts = [0, 0]
@@ -142,10 +158,11 @@ class _Reader:
         self.counts[1] += graph.OperatorsLength()
         self.count("tensors", self.counts[0], MAX_TENSORS)
         self.count("operators", self.counts[1], MAX_OPERATORS)
-        self.tensors = tuple(self.tensor(i, graph.Tensors(i)) for i in range(graph.TensorsLength()))
+        table = Table(self.raw, graph._tab.Pos)
+        self.tensors = tuple(self.tensor(index, tensor) for index, tensor in enumerate(table.tables(_TENSORS)))
         self.operators = tuple(self.operator(i, graph.Operators(i)) for i in range(graph.OperatorsLength()))
-        self.inputs = self.references(graph, "Inputs", "the subgraph", False)
-        self.outputs = self.references(graph, "Outputs", "the subgraph", False)
+        self.inputs = self.references(table, "inputs", "the subgraph", False)
+        self.outputs = self.references(table, "outputs", "the subgraph", False)
         return Graph(self.tensors, self.operators, self.inputs, self.outputs)
 
     def signatures(self, subgraphs: int) -> dict[int, str]:
@@ -178,69 +195,67 @@ class _Reader:
             raise InputError(f"must have at most {most} {what}, not {number}")
         return number
 
-    def vector(self, table: Any, name: str) -> Array:
-        """A vector of a table as a view into the file."""
-        length = getattr(table, f"{name}Length")()
-        if not length:
-            return np.zeros(0, np.int64)
-        values: Array = getattr(table, f"{name}AsNumpy")()
-        self.budget.spend(values.nbytes)
-        return values
-
-    def references(self, table: Any, name: str, owner: str, may_be_none: bool) -> tuple[int, ...]:
-        vector = self.vector(table, name)
+    def references(self, table: Table, name: str, owner: str, may_be_none: bool) -> tuple[int, ...]:
+        """Tensors that a subgraph or an operator names."""
+        vector = self.values(table, _REFERENCES[name], "<i4")
         self.reference_count += vector.size
         self.count("inputs and outputs of operators", self.reference_count, MAX_REFERENCES)
         indices = tuple(vector.tolist())
         for index in indices:
             if not (-may_be_none <= index < len(self.tensors)):
-                message = f"{name.lower()} must be among its {len(self.tensors)} tensors, not {index}"
+                message = f"{name} must be among its {len(self.tensors)} tensors, not {index}"
                 raise InputError(message, path=owner)
         return indices
 
     def buffer(self, index: int) -> NDArray[np.uint8] | None:
         """The bytes of a buffer, None if it is empty; large files keep them after the tables."""
         if index not in self.buffers:
-            if not 0 <= index < self.model.BuffersLength():
-                raise InputError(f"buffer must be among its {self.model.BuffersLength()}, not {index}")
-            table = self.model.Buffers(index)
-            if (start := table.Offset()) > 1:
-                if start + table.Size() > len(self.raw):
+            if not 0 <= index < len(self.buffer_tables):
+                raise InputError(f"buffer must be among its {len(self.buffer_tables)}, not {index}")
+            table = self.buffer_tables[index]
+            if (start := table.unsigned(1, 8)) > 1:
+                size = table.unsigned(2, 8)
+                if start + size > len(self.raw):
                     raise InputError(f"buffer {index} must end within the {len(self.raw)} bytes of the file")
-                data = np.frombuffer(self.raw, np.uint8, table.Size(), start)
+                data = np.frombuffer(self.raw, np.uint8, size, start)
             else:
-                data = np.zeros(0, np.uint8) if not table.DataLength() else table.DataAsNumpy()
+                data = table.vector(0, "u1")
             self.buffers[index] = data if data.size else None
         return self.buffers[index]
 
-    def tensor(self, index: int, table: Any) -> Tensor:
+    def values(self, table: Table, field: int, dtype: str) -> Array:
+        """A vector of a table as a view into the file."""
+        values = table.vector(field, dtype)
+        self.budget.spend(values.nbytes)
+        return values
+
+    def tensor(self, index: int, table: Table) -> Tensor:
         owner = f"tensor {index}"
-        shape = tuple(self.vector(table, "Shape")[: MAX_RANK + 1].tolist())
+        shape = tuple(self.values(table, 0, "<i4")[: MAX_RANK + 1].tolist())
         if len(shape) > MAX_RANK or any(size < 0 for size in shape):
             message = f"shape must be at most {MAX_RANK} sizes, none of them negative, not {shape}"
             raise InputError(message, path=owner)
-        if table.Type() not in self.types:
-            raise InputError(f"type must be one of TFLite's, not {table.Type()}", path=owner)
-        dtype = self.types[table.Type()]
-        data = self.buffer(table.Buffer())
-        sparse = table.Sparsity() is not None
-        name = table.Name()
-        self.budget.spend(len(name or b""))
-        quantization = self.quantization(owner, shape, table.Quantization())
-        is_variable, place = bool(table.IsVariable()), table.Buffer()
-        signature = tuple(self.vector(table, "ShapeSignature")[: MAX_RANK + 1].tolist())
+        if (kind := table.unsigned(1, 1)) not in self.types:
+            raise InputError(f"type must be one of TFLite's, not {kind}", path=owner)
+        dtype, place = self.types[kind], table.unsigned(2, 4)
+        data = self.buffer(place)
+        name = self.values(table, 3, "u1")[:MAX_NAME].tobytes()
+        quantization = self.quantization(owner, shape, table.table(4))
+        is_variable, sparse = bool(table.unsigned(5, 1)), bool(table.place(6))
+        signature = tuple(self.values(table, 7, "<i4")[: MAX_RANK + 1].tolist())
         tensor = Tensor(index, _text(name), shape, dtype, quantization, is_variable, sparse, data, place, signature)
         if data is not None and bits_of(dtype) and not sparse and tensor.bytes != data.size:
             message = f"must have {tensor.bytes} bytes, as a {dtype} of shape {shape} has, not {data.size}"
             raise InputError(message, path=owner)
         return tensor
 
-    def quantization(self, owner: str, shape: tuple[int, ...], table: Any) -> Quantization | None:
-        if table is None or not table.ScaleLength():
+    def quantization(self, owner: str, shape: tuple[int, ...], table: Table | None) -> Quantization | None:
+        scale = _NO_SCALE if table is None else self.values(table, 2, "<f4")
+        if table is None or not scale.size:
             return None
-        scale, zero = self.vector(table, "Scale"), self.vector(table, "ZeroPoint")
+        zero = self.values(table, 3, "<i8")
         # Old converters give a bias the axis of the weights; it has one.
-        axis = 0 if len(shape) == 1 else int(table.QuantizedDimension())
+        axis = 0 if len(shape) == 1 else table.integer(6)
         zero = zero if zero.size else np.zeros(scale.size, np.int64)
         if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
             raise InputError(f"must have one scale, or one for each index of axis {axis}, not {scale.size}", path=owner)
@@ -264,6 +279,7 @@ class _Reader:
                 custom = table.CustomCode()
                 self.budget.spend(len(custom or b""))
                 name = _text(custom) or name
+                name = f"custom {name}" if name in self.codes.values() and name != "CUSTOM" else name
             self.operator_codes[index] = name, int(table.Version()), custom_code
         return self.operator_codes[index]
 
@@ -272,8 +288,9 @@ class _Reader:
         owner = f"operator {index}, {code}"
         if not 1 <= version <= 1000:
             raise InputError(f"version must be from 1 to 1000, not {version}", path=owner)
-        inputs = self.references(table, "Inputs", owner, True)
-        outputs = self.references(table, "Outputs", owner, False)
+        own = Table(self.raw, table._tab.Pos)
+        inputs = self.references(own, "inputs", owner, True)
+        outputs = self.references(own, "outputs", owner, False)
         options = {} if custom else self.options(code, owner, table)
         return Operator(index, code, version, inputs, outputs, options, custom)
 
@@ -292,7 +309,7 @@ class _Reader:
         values: dict[str, int | float | str] = {}
         for field in fields:
             value = getattr(options, field)()
-            key = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field).lower()
+            key = _key(field)
             if field in self.enums:
                 if value not in self.enums[field]:
                     raise InputError(f"{key} must be one of TFLite's, not {value}", path=owner)

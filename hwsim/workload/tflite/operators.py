@@ -30,7 +30,7 @@ from hwsim.workload.tflite.windows import (
     volume_convolution,
 )
 
-__all__ = ["ACTIVATIONS", "ELEMENTWISE", "MAKERS", "MOVES", "REDUCTIONS"]
+__all__ = ["ACTIVATIONS", "BYTES", "ELEMENTWISE", "MAKERS", "MOVES", "REDUCTIONS"]
 
 #: Tensors combined value by value, with the name that layers use.
 ELEMENTWISE = {
@@ -57,6 +57,15 @@ MOVES = {
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TILE", "BROADCAST_TO"), "resize"),
     **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT"), "copy"),
 }  # fmt: skip
+#: Operators that choose, place or make values, and multiply none.
+BYTES = (
+    "BROADCAST_ARGS", "BUCKETIZE", "COMPLEX_ABS", "CUMSUM", "DYNAMIC_UPDATE_SLICE", "EMBEDDING_LOOKUP_SPARSE", "FILL",
+    "HASHTABLE_FIND", "HASHTABLE_LOOKUP", "IMAG", "MATRIX_DIAG", "MATRIX_SET_DIAG", "MULTINOMIAL",
+    "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "ONE_HOT", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "RANGE",
+    "REAL", "SCATTER_ND", "SEGMENT_SUM", "SPARSE_TO_DENSE", "TFLite_Detection_PostProcess", "TOPK_V2", "UNIQUE",
+    "UNSORTED_SEGMENT_MAX", "UNSORTED_SEGMENT_MIN", "UNSORTED_SEGMENT_PROD", "UNSORTED_SEGMENT_SUM", "WHERE",
+    "ZEROS_LIKE",
+)  # fmt: skip
 #: Reductions along axes, with the pool that they count as.
 REDUCTIONS = {
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_PROD"), "avg"),
@@ -161,6 +170,11 @@ def _gather(c: Converter, op: Operator, name: str) -> Layer:
     return c.check_output(op, Embedding(name, rows=rows, dim=dim, tokens=tokens, **c.types(op, table)))
 
 
+def _bytes(c: Converter, op: Operator, name: str) -> Layer:
+    """A row of what an operator of the table of moves reads and writes."""
+    return c.bytes_row(op, name)
+
+
 def _each(names: Iterable[str], make: Maker) -> dict[str, Maker]:
     return dict.fromkeys(names, make)
 
@@ -176,6 +190,7 @@ MAKERS: dict[str, Maker] = {
     "CONV_3D": volume_convolution,
     "TRANSPOSE_CONV": _on_images(transposed_convolution, 2),
     "CONV_3D_TRANSPOSE": transposed_convolution,
+    "Convolution2DTransposeBias": _on_images(transposed_convolution),
     "FULLY_CONNECTED": fully_connected,
     "BATCH_MATMUL": product,
     "SVDF": svdf,
@@ -191,4 +206,5 @@ MAKERS: dict[str, Maker] = {
     "CONCATENATION": _concat,
     "PACK": _pack,
     **_each(("GATHER", "EMBEDDING_LOOKUP"), _gather),
+    **_each(BYTES, _bytes),
 }

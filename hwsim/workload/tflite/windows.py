@@ -66,17 +66,20 @@ def volume_convolution(c: Converter, op: Operator, name: str) -> Layer:
 
 
 def transposed_convolution(c: Converter, op: Operator, name: str) -> None:
-    """TRANSPOSE_CONV, CONV_3D_TRANSPOSE: a product of each position with all taps of all filters, and sums in place."""
-    is_volume = op.code == "CONV_3D_TRANSPOSE"
-    weights, shape = c.weights(op, 5 if is_volume else 4, 2), c.volume(op, 2) if is_volume else c.image(op, 2)
+    """TRANSPOSE_CONV and its like: a product of each position with all taps of all filters, and sums in place.
+
+    MediaPipe's operator reads the image first and no shape of the output.
+    """
+    is_volume, at, bias_at = op.code == "CONV_3D_TRANSPOSE", *((0, 2) if op.custom else (2, 3))
+    weights, shape = c.weights(op, 5 if is_volume else 4, at), c.volume(op, at) if is_volume else c.image(op, at)
     k, channels = weights.shape[3 if is_volume else 0], weights.shape[-1]
     out = c.tensors[op.outputs[0]]
     if channels != shape["c"] or len(out.shape) != len(weights.shape) or out.shape[-1] != k:
         raise InputError(f"weights must be of {shape['c']} inputs and of the outputs, not {weights.shape}")
     columns: Values = {"k": weights.elements // channels, "bias": False, **c.types(op, weights)}
     layer: Layer = Conv3d(name, **shape, **columns) if is_volume else Conv2d(name, **shape, **columns)
-    c.row(layer, [c.producers[op.inputs[2]]])
-    spec, to, bias, activation = c.spec(out), c.shape(out), has_bias(c, op, k, 3), fused_activation(op)
+    c.row(layer, [c.producers[op.inputs[at]]])
+    spec, to, bias, activation = c.spec(out), c.shape(out), has_bias(c, op, k, bias_at), fused_activation(op)
     fold = DataMovement(f"{name}_fold", type="resize", shape=layer.output.shape, to=to, input=spec, output=spec)
     if not bias and activation == "none":
         c.row(fold, [name], op.outputs[0])
