@@ -1,11 +1,13 @@
 """Compressed networks: published rates and sizes, formulas by hand, real codes that decode to what they were."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import call
 from hypothesis import given, settings, strategies as st
 
 import hwsim
@@ -14,12 +16,15 @@ from hwsim.compression.codebook import share
 from hwsim.compression.huffman import HuffmanCode, code_lengths
 from hwsim.compression.low_rank import tensor_train, train_matrix
 from hwsim.compression.pruning import pruning_mask
-from hwsim.compression.sizes import PARTS, expected_size, file_bytes, filler_rate, run_lengths
+from hwsim.compression.sizes import PARTS, file_bytes, filler_rate, run_lengths, stored_size
 from hwsim.errors import InputError
 from hwsim.workload.coding import Coding
 from hwsim.workload.factors import train_numbers
 from hwsim.workload.recipe import Prune
 from hwsim.workload.tensor import TensorSpec, TensorType
+from hwsim.workload.trace import read_trace
+from hwsim.workload.trace_text import trace_text
+from hwsim.yaml_source import parse_yaml
 
 DATA = Path(__file__).parent / "data"
 with (DATA / "deep_compression.csv").open() as file:
@@ -31,7 +36,7 @@ def stored(row: dict[str, str], coded: tuple[str, ...], density: float | None = 
     coding = Coding(int(float(row["weight_bits_PQ"])), int(row["index_bits_PQ"]), coded)
     share = float(row["kept_pct"]) / 100 if density is None else density
     tensor = TensorType((int(row["weights"]),), TensorSpec("fp32", share, format="csc", coding=coding))
-    size = expected_size(tensor)
+    size = stored_size(tensor)
     return 100 * (size.weight_bits - size.bits["tables"]) / (32 * tensor.elements)
 
 
@@ -58,10 +63,10 @@ def test_random_masks_are_the_upper_bound_of_coded_runs() -> None:
         coding = Coding(int(float(row["weight_bits_PQ"])), int(row["index_bits_PQ"]), ("indices",))
         density = float(row["kept_pct"]) / 100
         tensor = TensorType((int(row["weights"]),), TensorSpec("fp32", density, format="csc", coding=coding))
-        assert expected_size(tensor).about["index_bits"] >= 0.99 * float(row["index_bits_PQH"])
+        assert stored_size(tensor).about["index_bits"] >= 0.99 * float(row["index_bits_PQH"])
 
 
-HAN2015 = {  # shares of weights that are kept: Han et al., NIPS 2015, tables 3 to 6
+HAN2015 = {  # shares of weights that are kept: Han et al., NIPS 2015
     "lenet_300_100": ({"ip1": 8, "ip2": 9, "ip3": 26}, {"ip*": 6}, {"ip*": 5}, 40),
     "lenet5_caffe": ({"conv1": 66, "conv2": 12, "ip1": 8, "ip2": 19}, {"conv*": 8, "ip*": 5}, {"*": 5}, 39),
     "alexnet_caffe": (
@@ -305,3 +310,176 @@ def test_hostile_recipes_are_one_line() -> None:
         with pytest.raises(InputError) as caught:
             hwsim.compress("lenet_300_100", recipe)  # type: ignore[arg-type]
         assert len(str(caught.value).splitlines()) == 1
+
+
+ALL_METHODS = ("--prune", "0.3", "--share", "fc*=5bit", "--index", "4bit", "--huffman")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A convolution, a matrix that is stored transposed and one that is not, with Laplacian weights."""
+    onnx = pytest.importorskip("onnx")
+    helper, arrays, kinds = onnx.helper, onnx.numpy_helper, onnx.TensorProto
+    rng = np.random.default_rng(0)
+
+    def weights(name: str, *shape: int) -> object:
+        return arrays.from_array(rng.laplace(size=shape).astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c"], name="conv1", pads=[1] * 4),
+        helper.make_node("Flatten", ["c"], ["f"]),
+        helper.make_node("Gemm", ["f", "w1"], ["g"], name="fc1", transB=1),
+        helper.make_node("MatMul", ["g", "w2"], ["y"], name="fc2"),
+    ]
+    ports = [helper.make_tensor_value_info(n, kinds.FLOAT, s) for n, s in (("x", [1, 4, 7, 5]), ("y", [1, 10]))]
+    stored = [weights("w0", 12, 4, 3, 3), weights("w1", 31, 12 * 35), weights("w2", 31, 10)]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], stored)
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_the_weights_of_a_model_are_compressed_and_written(capsys, model: Path, tmp_path: Path) -> None:
+    """The file that is written has what stored values decode to; its zeros are those of the masks, to the value."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).normal(size=(3, 4, 7, 5)).astype(np.float32))
+    written = tmp_path / "small.onnx"
+    options = (*ALL_METHODS, "--calibrate", tmp_path / "data.npz", "-o", written)
+    code, out, _ = call(capsys, "compress", model, *options)
+    assert code == 0
+    assert "counted" in out
+    assert "output 0 on 3 inputs" in out
+    before, after = (
+        {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer} for p in (model, written)
+    )
+    packed = hwsim.compress(
+        model, {"*": {"prune": {"density": 0.3}, "index": {"bits": 4}, "huffman": True}, "fc*": {"share": {"bits": 5}}}
+    )
+    for name, layer in (("w0", "conv1"), ("w1", "fc1"), ("w2", "fc2")):
+        values = packed.weights[layer].T if name == "w1" else packed.weights[layer]
+        assert (after[name] == values.astype(np.float32)).all()
+        assert np.count_nonzero(after[name]) == round(0.3 * before[name].size)
+        assert len(np.unique(after[name])) <= 33 or layer == "conv1"
+        assert packed.workload[layer].weight.spec.mask.nonzeros == np.count_nonzero(after[name])
+    kept = before["w0"] * (after["w0"] != 0)
+    assert (after["w0"] == kept).all()  # pruned, not shared
+
+
+def test_masks_and_traces_are_read_again(capsys, model: Path, tmp_path: Path) -> None:
+    assert call(capsys, "compress", model, *ALL_METHODS, "-o", tmp_path / "small.npz")[0] == 0
+    (tmp_path / "masked.yaml").write_text("name: masked\nsource: test\nbase: m.onnx\nmasks: small.npz\n")
+    packed = hwsim.compress(model, {"*": {"prune": {"density": 0.3}}})
+    masked = hwsim.load_workload(tmp_path / "masked.yaml")
+    for layer in ("conv1", "fc1", "fc2"):
+        assert masked[layer].weight.spec.mask == packed.workload[layer].weight.spec.mask
+    assert call(capsys, "compress", model, *ALL_METHODS, "-o", tmp_path / "small.yaml")[0] == 0
+    trace = hwsim.load_workload(tmp_path / "small.yaml")
+    assert trace["fc1"].weight.spec.coding == Coding(5, 4, ("values", "indices"))
+    assert trace["fc1"].weight.density == packed.workload["fc1"].weight.density
+
+
+def test_arrays_alone_and_arrays_of_a_workload(capsys, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    arrays = {
+        "ip1": rng.laplace(size=(784, 300)),
+        "ip2": rng.laplace(size=(100, 300)),
+        "ip3": rng.laplace(size=(100, 10)),
+    }
+    np.savez(tmp_path / "w.npz", **arrays)
+    code, out, _ = call(capsys, "compress", tmp_path / "w.npz", "--prune", "0.1", "--json", "-")
+    assert code == 0
+    assert json.loads(out)["expected"] is False
+    code, out, _ = call(
+        capsys, "compress", "lenet_300_100", "--weights", tmp_path / "w.npz", "--binary", "ip*", "--csv", "-"
+    )
+    assert code == 0
+    rows = list(csv.DictReader(out.splitlines()))
+    assert {row["layer"] for row in rows} == {"ip1", "ip2", "ip3"}
+    ip1 = {row["part"]: float(row["bytes"]) for row in rows if row["layer"] == "ip1"}
+    assert ip1["values"] == 784 * 300 / 8
+    assert ip1["codebook"] == 4 * 300
+
+
+def test_machines_say_why_they_gain_nothing(capsys) -> None:
+    """EIE skips both operands' zeros; a microcontroller saves flash alone; a GPU nothing without 2:4."""
+    machines = "eie,nucleo_l4r5zi,eyeriss_v1,a100"
+    code, out, _ = call(
+        capsys,
+        "compress",
+        "lenet_300_100",
+        "--prune",
+        "0.08",
+        "--share",
+        "6bit",
+        "--index",
+        "5bit",
+        "--on",
+        machines,
+        "--json",
+        "-",
+    )
+    assert code == 0
+    runs = {run["machine"]: run for run in json.loads(out)["machines"]}
+    change = {
+        (name, key): run["before"][key] / run["after"][key]
+        for name, run in runs.items()
+        for key in ("held_bytes", "latency_s", "energy_pj")
+    }
+    assert change["eie", "latency_s"] > 3
+    assert change["eie", "held_bytes"] > 10
+    assert change["nucleo_l4r5zi", "held_bytes"] > 7
+    for name in ("nucleo_l4r5zi", "eyeriss_v1", "a100"):
+        assert change[name, "latency_s"] == change[name, "energy_pj"] == 1
+        assert any("weight.density" in reason["text"] for reason in runs[name]["reasons"])
+    for name in ("eyeriss_v1", "a100"):
+        assert change[name, "held_bytes"] == 1
+
+
+def test_flash_holds_compressed_weights_in_their_format_alone() -> None:
+    """Zeros save flash only where a format leaves them out."""
+    machine = hwsim.load_machine("nucleo_l4r5zi")
+
+    def flash(network: hwsim.Workload) -> int:
+        return dict(machine.memories(network, 1)[1].parts)["weights"]
+
+    dense, pruned = hwsim.load_workload("lenet_300_100"), hwsim.load_workload("lenet_300_100_pruned")
+    assert flash(dense) == flash(pruned)
+    packed = hwsim.compress(pruned, {"ip*": {"share": {"bits": 6}, "index": {"bits": 5}, "huffman": True}})
+    saved = flash(dense) - flash(packed.workload)
+    assert saved == pytest.approx(266_200 - packed.weight_bytes, abs=3)
+
+
+def test_the_compression_of_a_trace(tmp_path: Path) -> None:
+    """Patterns of layers, the later one first; what a trace says of compression is what `compress` makes of it."""
+    (tmp_path / "net.yaml").write_text(
+        "name: net\nsource: test\nbase: alexnet_caffe\ndensity: {'*': {input: 0.5}}\ncompression:\n"
+        "  'conv*': {prune: {density: 0.35}, share: {bits: 8}, index: {bits: 4}, huffman: [values, indices]}\n"
+        "  conv3: {low_rank: {filters: 31}}\n"
+        "  fc8: {prune: {pattern: '2:4'}}\n"
+    )  # fmt: skip
+    network = hwsim.load_workload(tmp_path / "net.yaml")
+    assert network["conv3_1"].k == network["conv3"].c == 31
+    assert network["conv1"].weight.density == 0.35
+    assert network["conv1"].weight.spec.coding == Coding(8, 4, ("values", "indices"))
+    assert (network["fc8"].weight.pattern, network["fc8"].weight.format) == ("2:4", "2:4")
+    assert network["fc7"].input.density == 0.5
+    assert read_trace(parse_yaml(trace_text(network), "again.yaml"), hwsim.load_workload) == network
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--prune", "banana"], ["--prune", "ip*=nan"], ["--prune", "ip*=1e999"], ["--share", "ip*=99bit"], ["--index", "x"],
+        ["--svd", "ip1=0"], ["--tensor-train", "ip1=3x3,4x4,2"], ["--prune", "=0.3"], ["--low-rank", "ip1=3"], [],
+        ["--prune", "zz*=0.3"], ["--huffman", "--on", "nothing"], ["--huffman", "--calibrate", "x.npz"],
+        ["--huffman", "-o", "x.npz"], ["--huffman", "-o", "x.exe"], ["--huffman", "--weights", "none.npz"],
+        ["--prune", "block0x4:0.5"], ["--prune", "4:2"], ["--share", "\x1b=3bit"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_hostile_options_are_told_in_a_line(capsys, words: list[str]) -> None:
+    code, out, err = call(capsys, "compress", "lenet_300_100", *words)
+    assert code == 2
+    assert not out
+    assert len([line for line in err.splitlines() if line]) == 1

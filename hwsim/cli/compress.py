@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwsim.cli.completion import names
-from hwsim.cli.options import allows_missing, console_of, shape_option, shapes_of, write
+from hwsim.cli.options import allows_missing, batch_option, console_of, shape_option, shapes_of, write
 from hwsim.errors import InputError, excerpt, printable
-from hwsim.files import csv_text
+from hwsim.files import csv_text, write_file
+
+if TYPE_CHECKING:
+    from hwsim.compression.calibration import OutputChange
+    from hwsim.compression.compressed import Compressed
 
 __all__ = ["compress"]
 
@@ -86,6 +91,15 @@ def _recipes(options: list[tuple[str, str, tuple[str, ...], Callable[[str], obje
     return dict(sorted(recipes.items(), key=lambda item: item[0] != "*"))
 
 
+def _changes(packed: Compressed, data: str) -> tuple[OutputChange, ...]:
+    from hwsim.compression.calibration import output_changes
+    from hwsim.compression.output import model_bytes
+
+    if packed.path is None or packed.path.suffix.lower() != ".onnx":
+        raise InputError("--calibrate must come with an .onnx model, which onnxruntime runs")
+    return output_changes(packed.path, model_bytes(packed, "--calibrate"), Path(data))
+
+
 @click.command()
 @click.argument("model", shell_complete=names("workloads"))
 @click.option(
@@ -115,9 +129,12 @@ def _recipes(options: list[tuple[str, str, tuple[str, ...], Callable[[str], obje
 )
 @click.option("--weights", "weights", metavar="FILE", help="Weights of a named workload: an .npz by layer.")
 @shape_option
+@click.option("--on", "machines", multiple=True, metavar="MACHINE[,...]", help="What these machines gain.")
+@batch_option
 @click.option(
     "-o", "--output", metavar="FILE", help="Write masks and codes (.npz), a trace (.yaml) or a model (.onnx)."
 )
+@click.option("--calibrate", metavar="FILE", help="Arrays by input (.npz): change of an .onnx model's outputs.")
 @click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write a row per layer and part as CSV.")
 def compress(
@@ -133,7 +150,10 @@ def compress(
     ternaries: tuple[str, ...],
     weights: str | None,
     shapes: tuple[str, ...],
+    machines: tuple[str, ...],
+    batch: int,
     output: str | None,
+    calibrate: str | None,
     json_file: str | None,
     csv_file: str | None,
 ) -> None:
@@ -147,10 +167,13 @@ def compress(
       hwsim compress lenet_300_100 --prune 'ip*=0.08' --share 'ip*=6bit' --index 5bit --huffman
       hwsim compress alexnet_caffe --prune 'conv*=0.37' --prune 'fc*=0.09' --share 8bit --share 'fc*=5bit' --index 4bit
       hwsim compress vgg16 --tensor-train 'fc6=4x4x4x4x4x4,2x7x8x8x7x4,2'
+      hwsim compress alexnet_pruned --share 5bit --index 4bit --huffman --on eie,scnn,eyeriss_v1,a100
       hwsim compress model.onnx --prune 2:4 -o pruned.onnx
     """
     from hwsim import compress as run
+    from hwsim.machines import load_machine
     from hwsim.report.compressed import compressed_document, print_compressed
+    from hwsim.report.gains import gains_of, print_gains
 
     recipes = _recipes(
         [
@@ -172,10 +195,19 @@ def compress(
             "a method must be given: --prune, --share, --index, --huffman, --low-rank, --svd, --tensor-train, "
             "--binary or --ternary"
         )
+    loaded = [load_machine(name) for text in machines for name in text.split(",")]
     packed = run(model, recipes, weights=weights, shape=shapes_of(shapes), allow_missing=allows_missing())
+    notes = [change.message() for change in _changes(packed, calibrate)] if calibrate else []
+    if output:
+        from hwsim.compression.output import file_of
+
+        raw = file_of(packed, Path(output))
+        write_file(Path(output), lambda path: path.write_bytes(raw))
+    gains = gains_of(packed, loaded, batch)
     if json_file:
-        write(json.dumps(compressed_document(packed), indent=1) + "\n", json_file)
+        write(json.dumps(compressed_document(packed, gains, notes), indent=1) + "\n", json_file)
     if csv_file:
         write(csv_text(packed.sizes), csv_file)
     if "-" not in (json_file, csv_file):
-        print_compressed(packed, console_of())
+        print_compressed(packed, console_of(), notes)
+        print_gains(gains, console_of())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Weights:
     network: Workload
     arrays: Mapping[str, Array]
     path: Path | None = None
+    operators: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -118,7 +119,7 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
             weights[name] = shaped(network[name], array)
         except InputError:  # of a form that the layer does not have them in: sizes are expected
             continue
-    return Weights(network, weights, path)
+    return Weights(network, weights, path, model.layers)
 
 
 def _tflite_arrays(model: Any) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hwsim.compression.arrays import Weights, read_weights, weights_of
 from hwsim.compression.encoding import Encoded, encode
 from hwsim.compression.low_rank import factors_of
-from hwsim.compression.sizes import PARTS, StoredSize, expected_size
+from hwsim.compression.sizes import PARTS, StoredSize, stored_size
 from hwsim.errors import InputError, excerpt
 from hwsim.message import Message
 from hwsim.workload import Workload, load_workload
@@ -76,6 +76,10 @@ class Compressed:
     arrays : Mapping
         What is stored, by layer and name.
     notes : tuple of Message
+    source : Weights
+        What was compressed.
+    chosen : Mapping
+        The recipe of each layer.
     """
 
     workload: Workload
@@ -84,6 +88,18 @@ class Compressed:
     weights: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     arrays: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
     notes: tuple[Message, ...] = ()
+    source: Weights | None = None
+    chosen: Mapping[str, Recipe] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the weights are of."""
+        return None if self.source is None else self.source.path
+
+    @property
+    def operators(self) -> Mapping[int, str]:
+        """The layer of each operator of that file, by the operator's index."""
+        return {} if self.source is None else self.source.operators
 
     def __repr__(self) -> str:
         return f"<Compressed {self.workload.name}: {self.ratio:.1f} times smaller than fp32>"
@@ -179,6 +195,8 @@ def compress(
         {name: item.weights for name, item in encoded.items()},
         {name: item.arrays for name, item in encoded.items()},
         _notes(layers, chosen, network, asked),
+        source,
+        chosen,
     )
 
 
@@ -228,7 +246,7 @@ def _layers(
                 encoded[name] = item
                 layer, size = item.layer, item.size
             else:
-                size = expected_size(layer.weight, layer.biases)
+                size = stored_size(layer.weight, layer.biases)
             size.bits["bias"] = FP32_BITS * biases
             weights, spec = origin.weights if not number else 0, layer.weight.spec
             layers.append(CompressedLayer(name, weights, biases, layer.weights, spec.density, spec.format, size))

@@ -12,7 +12,7 @@ from hwsim.compression.binary import binarize, ternarize
 from hwsim.compression.codebook import share
 from hwsim.compression.huffman import HuffmanCode
 from hwsim.compression.pruning import pruning_mask
-from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, expected_size, run_lengths
+from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, run_lengths, stored_size
 from hwsim.errors import HwsimError, InputError
 from hwsim.workload import Layer, TensorType
 from hwsim.workload.coding import Coding
@@ -58,7 +58,7 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
     if recipe.binary or recipe.ternary:
         codes, scales = binarize(rows) if recipe.binary else ternarize(rows)
         out = codes * (scales[:, None] if recipe.binary else scales[np.where(codes > 0, 1, 0)])
-        size = expected_size(layer.weight, layer.biases)
+        size = stored_size(layer.weight, layer.biases)
         parts = StoredSize(size.bits, float(np.count_nonzero(codes)), expected=False)
         return Encoded(layer, _as_layer(out, shape), parts, {"codes": _as_layer(codes, shape), "scales": scales})
     mask = rows != 0 if recipe.prune is None else _pruned(rows, shape, recipe.prune) & (rows != 0)
@@ -81,8 +81,10 @@ def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> 
 
 def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
     """The layer with the mask of its weights; of a kind that has none, with their density."""
+    if mask.all():
+        return layer
     pattern = layer.weight.pattern
-    pattern = "random" if pattern == "dense" and not mask.all() else pattern
+    pattern = "random" if pattern == "dense" else pattern
     try:
         return layer.with_tensors(weight={"mask": Mask.of(mask), "pattern": pattern})
     except InputError:
@@ -149,7 +151,7 @@ def _stored(
         stream = np.where(entries.places < 0, 0.0, np.append(out, 0.0)[entries.places])
         _same(entries.decode(stream, flat.size), out)
     else:
-        parts["runs"] = expected_size(tensor).bits["runs"]
+        parts["runs"] = stored_size(tensor).bits["runs"]
         if match is not None:  # every group stores its N values, zeros among them
             parts["values"] = flat.size * int(match[1]) / int(match[2]) * bits
     parts["fillers"] = filler_bits

@@ -20,9 +20,10 @@ from hwsim.compression.storage import expected_bits
 from hwsim.kernels.sparse_formats import runs_of
 from hwsim.workload import TensorType
 from hwsim.workload.coding import Coding
+from hwsim.workload.mask import Mask
 from hwsim.workload.tensor import N_OF_M
 
-__all__ = ["PARTS", "Entries", "StoredSize", "expected_size", "file_bytes", "filler_rate", "run_lengths", "run_odds"]
+__all__ = ["PARTS", "Entries", "StoredSize", "stored_size", "file_bytes", "filler_rate", "run_lengths", "run_odds"]
 
 #: What a compressed layer is stored as.
 PARTS = ("values", "runs", "fillers", "codebook", "tables", "bias")
@@ -80,14 +81,19 @@ def run_odds(density: float, run_bits: int) -> NDArray[np.float64]:
     return out
 
 
-def expected_size(tensor: TensorType, biases: int = 0) -> StoredSize:
-    """Expected size of a tensor of weights with its coding, zeros at random, and of fp32 biases."""
+def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
+    """Size of a tensor of weights with its coding, and of fp32 biases: zeros as its mask has them, or at random."""
     coding, bits = tensor.spec.coding or Coding(), tensor.bits
     n, density = tensor.elements, tensor.density
     kept = n * density
     parts = dict.fromkeys(PARTS, 0.0)
     parts["bias"] = 32.0 * biases
     rate = filler_rate(density, coding.run_bits) if coding.run_bits else 0.0
+    odds = run_odds(density, coding.run_bits) if coding.run_bits else np.ones(1)
+    if coding.run_bits and tensor.spec.mask is not None:
+        runs = run_lengths(_filters_first(tensor.spec.mask), coding.run_bits).runs
+        rate = len(runs) / kept - 1 if kept else 0.0
+        odds = np.bincount(runs, minlength=1 << coding.run_bits) / max(1, len(runs))
     entries = _stored(tensor, coding) * (1 + rate)
     value = float(coding.shared_bits or bits)
     if coding.shared_bits:
@@ -98,13 +104,11 @@ def expected_size(tensor: TensorType, biases: int = 0) -> StoredSize:
         parts["codebook"] = TABLE_VALUE_BITS * (filters if tensor.dtype == "binary" else 2.0)
     if "values" in coding.huffman and coding.shared_bits:
         zeros = (1 - density) if entries >= n else rate / (1 + rate)
-        odds = _shared_odds(coding.shared_bits, density, max(2, round(kept)), zeros)
-        lengths = code_lengths(odds)
-        value = float((odds * lengths).sum())
-        parts["tables"] += TABLE_BITS * len(odds)
+        shares = _shared_odds(coding.shared_bits, density, max(2, round(kept)), zeros)
+        value = float((shares * code_lengths(shares)).sum())
+        parts["tables"] += TABLE_BITS * len(shares)
     index = float(coding.run_bits)
     if coding.run_bits and "indices" in coding.huffman:
-        odds = run_odds(density, coding.run_bits)
         index = float((odds * code_lengths(odds)).sum())
         parts["tables"] += TABLE_BITS * len(odds)
     fillers = entries * rate / (1 + rate)
@@ -169,6 +173,12 @@ def file_bytes(
     table = TABLE_VALUE_BITS // 8
     codes, runs = -(-entries * shared_bits // 8), -(-entries * run_bits // 8)
     return head + (table << shared_bits) + table * filters + codes + (runs if coded_runs is None else coded_runs)
+
+
+def _filters_first(mask: Mask) -> NDArray[np.bool_]:
+    """The mask in the order in which weights are stored: a filter after the other."""
+    array = mask.array
+    return (array.T if array.ndim == 2 else array).ravel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from hwsim.compression.compressed import Compressed, CompressedLayer
 from hwsim.compression.sizes import PARTS
-from hwsim.message import sentence
+from hwsim.message import Message, sentence
+from hwsim.report.gains import Gain
 from hwsim.report.terminal import Column, print_columns, wrapped
 from hwsim.units import format_size
 
@@ -20,7 +21,7 @@ def _bits(size: float, weights: int) -> str:
     return f"{size / weights:.2f}" if weights else ""
 
 
-def print_compressed(packed: Compressed, console: Console) -> None:
+def print_compressed(packed: Compressed, console: Console, notes: Sequence[Message] = ()) -> None:
     """Print what each layer is stored as, and the totals."""
     layers = packed.layers
     names = [layer.name for layer in layers] + ["all"]
@@ -55,7 +56,7 @@ def print_compressed(packed: Compressed, console: Console) -> None:
         f"{packed.ratio:.1f} times smaller; with fp32 biases {packed.whole_ratio:.1f} times",
         soft_wrap=True,
     )
-    for note in packed.notes:
+    for note in (*notes, *packed.notes):
         wrapped(console, f"note: {sentence(note, len(layers))}")
 
 
@@ -75,7 +76,9 @@ def _layer(layer: CompressedLayer) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compressed_document(packed: Compressed) -> dict[str, Any]:
+def compressed_document(
+    packed: Compressed, gains: Sequence[Gain] = (), notes: Sequence[Message] = ()
+) -> dict[str, Any]:
     """Everything as plain data."""
     return {
         "workload": packed.workload.name,
@@ -86,5 +89,6 @@ def compressed_document(packed: Compressed) -> dict[str, Any]:
         "bias_bytes": packed.bias_bytes,
         "expected": packed.expected,
         "layers": [_layer(layer) for layer in packed.layers],
-        "notes": [note.to_dict() for note in packed.notes],
+        "notes": [note.to_dict() for note in (*notes, *packed.notes)],
+        "machines": [gain.to_dict() for gain in gains],
     }

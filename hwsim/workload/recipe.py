@@ -166,16 +166,12 @@ def recipes_of(given: object) -> dict[str, Recipe]:
         except ValidationError as error:
             for item in error.errors(include_url=False):
                 path = ".".join(map(str, (name, *item["loc"])))
-                message = item["msg"].removeprefix("Value error, ")
+                message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
                 if item["type"] == "extra_forbidden":
-                    message = "unknown key" + nearest(item["loc"][-1], list(Recipe.model_fields))
-                faults.append(
-                    Fault(
-                        "",
-                        excerpt(path, 120),
-                        f"{message}, not {excerpt(item['input'])}" if "must" not in message else message,
-                    )
-                )
+                    message = f"unknown key{nearest(item['loc'][-1], list(Recipe.model_fields))}"
+                elif item["type"] != "value_error":
+                    message += f", not {excerpt(item['input'])}"
+                faults.append(Fault("", excerpt(path, 120), message))
     if faults:
         raise InputError(faults)
     return recipes
@@ -262,7 +258,8 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
     shared = recipe.share.bits if recipe.share is not None else 0
     block = tuple(recipe.prune.block) if recipe.prune is not None and pattern == "block" else (1, 1)
     coding = Coding(shared, runs, tuple(item for item in CODED if item in recipe.huffman), block)  # type: ignore[arg-type]
-    change["format"] = _format(density, pattern, coding, change.get("dtype", spec.dtype))
+    if spec.format == "dense" or recipe.prune is not None or coding.run_bits or shared:
+        change["format"] = _format(density, pattern, coding, change.get("dtype", spec.dtype))
     if coding != Coding():
         change["coding"] = coding
     return layer.with_tensors(weight=change)
