@@ -21,15 +21,7 @@ DATA = DOCS.parent.parent / "shared" / "data" / "gpu"
 DEEPBENCH = {"library": "cudnn-7", "harness": "deepbench"}
 EAGER = {"library": "cudnn-7", "harness": "eager"}
 PCIE40 = {"power.board": "250 W", "memories.dram.bandwidth": "1555 GB/s"}
-PCIE80 = {"power.board": "300 W", "memories.dram.bandwidth": "1935 GB/s"}
-LOOP_A100 = {"harness": "loop", "power.board": "300 W", "memories.dram.bandwidth": "1935 GB/s"}
-LOOP_H100 = {
-    "harness": "loop",
-    "sms": "114",
-    "clocks.sm": "1755 MHz",
-    "memories.dram.bandwidth": "2039 GB/s",
-    "power.board": "350 W",
-}
+LOOP = {"harness": "loop"}
 TITAN = {"clocks.sm": "1597 MHz", "memories.dram.bandwidth": "480 GB/s"}
 
 
@@ -47,6 +39,7 @@ class Case:
     set: dict[str, str] = field(default_factory=dict)
     fitted: bool = True
     left_out: str = ""
+    weights: str = "dense"
 
     @property
     def label(self) -> str:
@@ -80,16 +73,26 @@ CASES = [
         "gtx1080ti", "int8", "int32", "deepbench_gemm", "TitanX-Pascal", "int8", "gemm", {**DEEPBENCH, **TITAN}, False
     ),
     Case("a100", "fp16", "fp16", "llmcompass_gemm", "A100-SXM4-80GB", "fp16", "gemm", {"launch": "24 us"}, False),
-    Case("a100", "bf16", "bf16", "gemm_2_4", "A100", "BF16", set=LOOP_A100, left_out="6.7"),
-    Case("a100", "fp16", "fp16", "gemm_2_4", "A100", "FP16", set=LOOP_A100, fitted=False),
-    Case("a100", "int8", "int32", "gemm_2_4", "A100", "INT8", set=LOOP_A100, fitted=False),
-    Case("h100", "bf16", "bf16", "gemm_2_4", "H100", "BF16", set=LOOP_H100, left_out="9.2"),
-    Case("h100", "fp8", "bf16", "gemm_2_4", "H100", "FP8", set=LOOP_H100),
-    Case("h100", "int8", "int32", "gemm_2_4", "H100", "INT8", set=LOOP_H100, fitted=False),
-    Case("rtx_4090", "bf16", "bf16", "gemm_2_4", "RTX4090", "BF16", set={"harness": "loop"}, left_out="8.1"),
-    Case("rtx_4090", "fp16", "fp16", "gemm_2_4", "RTX4090", "FP16", set={"harness": "loop"}, fitted=False),
-    Case("rtx_4090", "fp8", "bf16", "gemm_2_4", "RTX4090", "FP8", set={"harness": "loop"}, left_out="8.4"),
-    Case("rtx_4090", "int8", "int32", "gemm_2_4", "RTX4090", "INT8", set={"harness": "loop"}, left_out="15"),
+    Case("a100_pcie", "bf16", "bf16", "gemm_2_4", "A100", "BF16", set=LOOP, left_out="6.7"),
+    Case("a100_pcie", "fp16", "fp16", "gemm_2_4", "A100", "FP16", set=LOOP, fitted=False),
+    Case("a100_pcie", "int8", "int32", "gemm_2_4", "A100", "INT8", set=LOOP),
+    Case("h100_pcie", "bf16", "bf16", "gemm_2_4", "H100", "BF16", set=LOOP, left_out="9.2"),
+    Case("h100_pcie", "fp8", "bf16", "gemm_2_4", "H100", "FP8", set=LOOP),
+    Case("h100_pcie", "int8", "int32", "gemm_2_4", "H100", "INT8", set=LOOP, fitted=False),
+    Case("rtx_4090", "bf16", "bf16", "gemm_2_4", "RTX4090", "BF16", set=LOOP, left_out="8.1"),
+    Case("rtx_4090", "fp16", "fp16", "gemm_2_4", "RTX4090", "FP16", set=LOOP, fitted=False),
+    Case("rtx_4090", "fp8", "bf16", "gemm_2_4", "RTX4090", "FP8", set=LOOP, left_out="8.4"),
+    Case("rtx_4090", "int8", "int32", "gemm_2_4", "RTX4090", "INT8", set=LOOP, left_out="15"),
+    Case("a100_pcie", "bf16", "bf16", "gemm_2_4", "A100", "BF16", set=LOOP, left_out="6.5", weights="2:4"),
+    Case("a100_pcie", "fp16", "fp16", "gemm_2_4", "A100", "FP16", set=LOOP, fitted=False, weights="2:4"),
+    Case("a100_pcie", "int8", "bf16", "gemm_2_4", "A100", "INT8", set=LOOP, left_out="4.2", weights="2:4"),
+    Case("h100_pcie", "bf16", "bf16", "gemm_2_4", "H100", "BF16", set=LOOP, left_out="7.4", weights="2:4"),
+    Case("h100_pcie", "fp8", "bf16", "gemm_2_4", "H100", "FP8", set=LOOP, left_out="8.0", weights="2:4"),
+    Case("h100_pcie", "int8", "bf16", "gemm_2_4", "H100", "INT8", set=LOOP, left_out="7.9", weights="2:4"),
+    Case("rtx_4090", "bf16", "bf16", "gemm_2_4", "RTX4090", "BF16", set=LOOP, left_out="8.1", weights="2:4"),
+    Case("rtx_4090", "fp16", "fp16", "gemm_2_4", "RTX4090", "FP16", set=LOOP, fitted=False, weights="2:4"),
+    Case("rtx_4090", "fp8", "bf16", "gemm_2_4", "RTX4090", "FP8", set=LOOP, left_out="9.0", weights="2:4"),
+    Case("rtx_4090", "int8", "bf16", "gemm_2_4", "RTX4090", "INT8", set=LOOP, left_out="10", weights="2:4"),
     Case(
         "a100",
         "fp32",
@@ -102,14 +105,14 @@ CASES = [
         False,
     ),
     Case(
-        "a100",
+        "a100_pcie",
         "fp32",
         "fp32",
         "neusight_fp32_gemm",
         "NVIDIA A100 80GB PCIe",
         "fp32_simt",
         "linear",
-        {**EAGER, **PCIE80},
+        EAGER,
         False,
     ),
     Case(
@@ -158,9 +161,9 @@ def convolution(row: object, dtype: str, output: str) -> hwsim.Conv2d:
 
 def predicted(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured seconds of each row."""
-    if case.file == "gemm_2_4":  # dense times
+    if case.file == "gemm_2_4":
         rows = pd.read_csv(DATA.parent / "sparse" / "gemm_2_4.csv", comment="#").rename(columns={"dtype": "precision"})
-        rows = rows.assign(latency_ms=rows.dense_us * 1e-3)
+        rows = rows.assign(latency_ms=(rows.dense_us if case.weights == "dense" else rows.sparse_us) * 1e-3)
     else:
         rows = pd.read_csv(DATA / f"{case.file}.csv", comment="#")
     chosen = (rows.device == case.device) & (rows.precision == case.precision)
@@ -173,7 +176,8 @@ def predicted(case: Case) -> tuple[np.ndarray, np.ndarray]:
         turned = hwsim.load_machine(case.machine, set={**case.set, "weights": "rows"})
         plain, other = (m.gemm_times(rows.N, rows.M, rows.K, case.dtype, case.output) for m in (machine, turned))
         return np.where(rows.transA == "T", other, plain), rows.time_ms.to_numpy() * 1e-3
-    return machine.gemm_times(rows.M, rows.N, rows.K, case.dtype, case.output), rows.latency_ms.to_numpy() * 1e-3
+    times = machine.gemm_times(rows.M, rows.N, rows.K, case.dtype, case.output, weight_format=case.weights)
+    return times, rows.latency_ms.to_numpy() * 1e-3
 
 
 @cache
@@ -195,7 +199,8 @@ def table(found: list[tuple[Case, np.ndarray, np.ndarray]]) -> str:
     ]
     for case, ours, theirs in found:
         error = np.abs(ours / theirs - 1)
-        what = f"{case.file}: {case.device} {case.precision} {case.op}".rstrip()
+        weights = "" if case.weights == "dense" else f", {case.weights} weights"
+        what = f"{case.file}: {case.device} {case.precision} {case.op}".rstrip() + weights
         out = f"{case.left_out} %" if case.left_out else ""
         cells = (
             what, f"`{case.machine}`", case.label, str(len(ours)), f"{error.mean():.1%}", f"{np.median(error):.1%}",
@@ -256,7 +261,8 @@ def picture(name: str, found: list[tuple[Case, np.ndarray, np.ndarray]], dots: i
         points = zip(np.log10(theirs[some]), np.log10(ours[some]), strict=True)
         path = "".join(f"M{left + (x - low) * scale:.0f} {top + size - (y - low) * scale:.0f}h0" for x, y in points)
         out.append(f'<path d="{path}" stroke="{colors[i]}" stroke-width="3" stroke-linecap="round" opacity="0.5"/>')
-        label = f"{case.precision} {case.op or 'gemm'}" + ("" if case.fitted else ", not fitted")
+        weights = "" if case.weights == "dense" else f" {case.weights}"
+        label = f"{case.precision} {case.op or 'gemm'}{weights}" + ("" if case.fitted else ", not fitted")
         error = np.abs(ours / theirs - 1).mean()
         out.append(
             f'<text x="{left + size + 10}" y="{top + 14 + 16 * i}" fill="{colors[i]}">{label}: {error:.1%}</text>'

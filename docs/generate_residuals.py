@@ -219,7 +219,7 @@ def gpus() -> Iterator[Row]:
         machine = hwsim.load_machine(case.machine, set=case.set)
         layer = hwsim.Gemm("g", m=64, n=64, k=64, input=case.dtype, weight=case.dtype, output=case.output)
         ran = conditions(hwsim.simulate(machine, hwsim.Workload("one", [layer])))
-        ran["network"] = f"{case.device} {case.file}"
+        ran["network"] = f"{case.device} {case.file}" + ("" if case.weights == "dense" else f", {case.weights} weights")
         errors = np.quantile(np.log(theirs / ours), (np.arange(QUANTILES) + 0.5) / QUANTILES)
         apart = ("shape",) if case.fitted else ("shape", "machine")
         values = len(ours) / QUANTILES

@@ -232,7 +232,7 @@ def test_a_directory_and_a_binary_file(capsys, tmp_path: Path) -> None:
         (["run", "eyeriss_v1", "alexnet", "--set", "clocks.core=fast"], "--set clocks.core"),
         (["run", "eyeriss_v1", "alexnet", "--layers", "konv*"], "konv*"),
         (["explain", "eyeriss_v1", "alexnet", "conv9"], "nearest: 'conv5'"),
-        (["show", "eyeris"], "nearest: 'eyeriss_v1'"),
+        (["show", "eyeriss_v1x"], "nearest: 'eyeriss_v1'"),
         (["validate", "systolic_ws"], "no published measurement"),
         (["run", "systolic_ws", "lenet5_caffe", "--json", "/no/such/dir/x.json"], "cannot be written"),
     ],

@@ -362,3 +362,9 @@ def test_a_network_that_caches_hold_is_told_to_have_no_slanted_roof() -> None:
     network = hwsim.load_workload("mobilenet_v2_1.0_224")
     page = hwsim.simulate(hwsim.load_machine("epyc_zen5", set={"threads": 4}), network).to_html()
     assert "all data stays in caches" in page
+
+
+def test_a_memory_faster_than_any_number_has_no_roof() -> None:
+    """A knee of zero operations a byte has no place on a logarithmic axis."""
+    machine = hwsim.load_machine("rp2040", set={"flash.weight_byte": 1e-308})
+    assert "<svg" in hwsim.simulate(machine, hwsim.load_workload("kws")).to_html()

@@ -84,7 +84,12 @@ def test_work_is_conserved_and_time_respects_every_lower_bound(name: str, layer:
     result = one(machine, layer, batch).results[0]
     plan, spec = result.plan, machine.spec
     assert plan.macs == layer.macs * batch
-    assert sum(n for (component, tensor, _), n in plan.counts.items() if component == "mac" and not tensor) == plan.macs
+    multiplied = sum(n for (component, tensor, _), n in plan.counts.items() if component == "mac" and not tensor)
+    if spec.kind == "sparse_array":  # padding is skipped, and planes have products for no output
+        assert plan.macs_executed + plan.columns["skipped_macs"] == plan.macs
+        assert multiplied >= plan.macs_executed
+    else:
+        assert multiplied == plan.macs
     assert plan.macs_executed <= plan.macs
     assert all(isinstance(n, int) and n >= 0 for n in plan.counts.values())
     assert isinstance(result.cycles, int)

@@ -303,6 +303,11 @@ CASES |= {
         f"{MS}/FusedConv", (1, 6, 9, 7), stored(10, 6, 3, 3), stored(10), (1, 10, 7, 5), macs=conv, weights=540, activation="Relu"
     ),
     "FusedMatMul": Case(f"{MS}/FusedMatMul", (1, 3, 7, 11), (1, 3, 5, 11), macs=product, transB=1),
+    "FusedMatMul with the batch inside": Case(
+        f"{MS}/FusedMatMul", (2, 3, 7), (2, 3, 7), macs=lambda run: 3 * 2 * 2 * 7, transB=1, transBatchA=1, transBatchB=1
+    ),
+    "FusedMatMul with a vector": Case(f"{MS}/FusedMatMul", (2, 3, 7), stored(7), macs=lambda run: 42, weights=7, transA=0),
+    "FusedGemm with an activation": Case(f"{MS}/FusedGemm", (3, 7), stored(7, 5), stored(5), macs=product, weights=35, activation="Softplus"),
     "MatMulNBits": Case(
         f"{MS}/MatMulNBits", (1, 7, 64), nbits(7, 64, 31), np.ones(62, F), macs=product, weights=64 * 31, K=64, N=31, bits=4, block_size=32
     ),
@@ -413,6 +418,9 @@ CASES |= {
     "a DynamicQuantizeLinear": Case("DynamicQuantizeLinear", X, outputs=3, macs=none),
     "a Trilu": Case("Trilu", X, macs=none),
     "a CenterCropPad": Case("CenterCropPad", X, np.array([5, 5]), opset=18, macs=none, axes=[2, 3]),
+    "a Concat of tensors and constants": Case("Concat", (1, 3, 7), stored(1, 5, 7), (1, 2, 7), stored(1, 1, 7), macs=none, axis=1),
+    "a mean along several axes": Case("ReduceMean", (3, 5, 7, 2, 4), macs=none, axes=[1, 3]),
+    "a maximum along all but the channels": Case("ReduceMax", (3, 5, 7, 4), macs=none, axes=[0, 2, 3], keepdims=0),
     "a Concat of rows": Case("Concat", (1, 3, 7), (1, 3, 7), (2, 3, 7), macs=none, axis=0),
     "a Concat": Case("Concat", X, (1, 4, 9, 7), macs=none, axis=1),
     "a Compress": Case("Compress", X, Given(np.ones(9, np.bool_)), macs=none, axis=2),
@@ -549,9 +557,9 @@ def test_equations_that_fit_nothing_are_named_or_are_rows(tmp_path, equation, sh
         assert read_model(tmp_path / "net.onnx").workload.macs >= 0
 
 
-#: Operators that onnxruntime has no kernel for on processors, or that stand in `test_onnx.py` in networks.
+#: Operators that onnxruntime has no kernel for on processors, or that stand in other tests in networks.
 ELSEWHERE = {
-    "com.microsoft.BiasAdd", "com.microsoft.GroupNorm", "com.microsoft.SkipGroupNorm", "CumProd", "TensorScatter",
+    "com.microsoft.BiasAdd", "com.microsoft.GroupNorm", "com.microsoft.NhwcMaxPool", "com.microsoft.SkipGroupNorm", "CumProd", "TensorScatter",
     "BitCast", "com.microsoft.DecoderMaskedMultiHeadAttention", "Upsample", "GRU", "RNN", "LSTM", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze",
 }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """TFLite operators against an execution: products that ran are counted, and shapes of resized inputs are the same."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -368,3 +370,95 @@ def test_subgraphs_that_run_each_other_end(tmp_path):
     model = read_model(path)
     assert model.workload.macs == 0
     assert "import.opaque" in {warning.code for warning in model.warnings}
+
+
+@pytest.mark.parametrize("target", [(1, -1, 31), (-1, 31)])
+def test_sizes_that_are_computed_inside(tmp_path, target):
+    """Frames of a sound: how many there are is computed of its length, and the file has 1 in their place."""
+    placeholder = tuple(abs(size) for size in target)
+    lead = [T((), "INT32", np.array(1, np.int32), scale=None)] * (len(target) - 2)
+    tensors = [
+        floats(1, 217), T((2,), "INT32", scale=None), T((), "INT32", np.array(1, np.int32), scale=None),
+        T((), "INT32", scale=None), T((), "INT32", np.array(31, np.int32), scale=None), T((), "INT32", scale=None),
+        T((len(target),), "INT32", scale=None), T(placeholder, "FLOAT32", scale=None, signature=target), ones(17, 31),
+        T((*placeholder[:-1], 17), "FLOAT32", scale=None, signature=(*target[:-1], 17)), *lead,
+    ]  # fmt: skip
+    sizes = [*range(10, 10 + len(lead)), 5, 4]
+    operators = [
+        Op("SHAPE", [0], [1], "ShapeOptions", {"OutType": 2}),
+        Op("GATHER", [1, 2], [3], "GatherOptions", {"Axis": 0}),
+        Op("FLOOR_DIV", [3, 4], [5], "FloorDivOptions", {}),
+        Op("PACK", sizes, [6], "PackOptions", {"Axis": 0, "ValuesCount": len(sizes)}),
+        Op("RESHAPE", [0, 6], [7], "ReshapeOptions", {}),
+        Op("FULLY_CONNECTED", [7, 8, -1], [9], "FullyConnectedOptions", PLAIN | {"KeepNumDims": len(target) == 3}),
+    ]
+    path = written(tmp_path, tensors, operators, [0], [9])
+    runs = run_on_ones(path, 0, (1, 217))
+    model = read_model(path)
+    assert model.tensors[9].shape == runs.get_tensor(9).shape
+    assert model.workload.macs == int(runs.get_tensor(9).sum()) == 7 * 31 * 17
+    assert not model.warnings
+
+
+def test_sizes_that_no_rule_gives_are_told(tmp_path):
+    """An operator of somebody's own makes as many rows as it likes."""
+    tensors = [floats(1, 31), T((1, 1, 31), "FLOAT32", scale=None, signature=(1, -1, 31)), ones(17, 31)]
+    tensors += [T((1, 1, 17), "FLOAT32", scale=None, signature=(1, -1, 17))]
+    dense = Op("FULLY_CONNECTED", [1, 2, -1], [3], "FullyConnectedOptions", PLAIN | {"KeepNumDims": True})
+    model = read_model(written(tmp_path, tensors, [Op("Rows", [0], [1]), dense], [0], [3]))
+    assert model.warnings[0].code == "import.open_inside"
+    assert model.workload.macs == 31 * 17
+
+
+def test_more_steps_than_are_kept_as_values(tmp_path):
+    """A range as long as the input, of which the length alone is followed."""
+    one, none = (T((), "INT32", np.array(value, np.int32), scale=None) for value in (1, 0))
+    tensors = [
+        floats(1, 5003), T((2,), "INT32", scale=None), one, T((), "INT32", scale=None), none,
+        T((1,), "INT32", scale=None, signature=(-1,)), floats(1, 5003),
+    ]  # fmt: skip
+    operators = [
+        Op("SHAPE", [0], [1], "ShapeOptions", {"OutType": 2}),
+        Op("GATHER", [1, 2], [3], "GatherOptions", {"Axis": 0}),
+        Op("RANGE", [4, 3, 2], [5], "RangeOptions", {}),
+        Op("LOGISTIC", [0], [6]),
+    ]
+    path = written(tmp_path, tensors, operators, [0], [6, 5])
+    runs = run_on_ones(path, 0, (1, 5003))
+    assert read_model(path).tensors[5].shape == runs.get_tensor(5).shape == (5003,)
+
+
+def test_values_of_shapes_stay_small(tmp_path):
+    """Sums of a column and a row, each twice as long as the last: what is no shape is not computed."""
+    tensors, operators, at = [floats(1, 4096), T((1, 1), "INT32", scale=None)], [], 1
+    operators.append(Op("RANK", [0], [1], "RankOptions", {}))
+    for size in (2**power for power in range(1, 27)):
+        tensors.append(T((1, size), "INT32", scale=None, signature=(1, -1)))
+        operators.append(Op("CONCATENATION", [at, at], [len(tensors) - 1], "ConcatenationOptions", {"Axis": 1}))
+        at = len(tensors) - 1
+    tensors.append(floats(1, 4096))
+    operators.append(Op("LOGISTIC", [0], [len(tensors) - 1]))
+    path = written(tmp_path, tensors, operators, [0], [len(tensors) - 1])
+    tracemalloc.start()
+    read_model(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_parts_of_different_sizes_are_not_joined(tmp_path):
+    """Two spectra of one sound have as many frames as each other at one length alone; the interpreter refuses others."""
+    window = {"Padding": 1, "StrideW": 1, "FilterHeight": 1, "FilterWidth": 1, "FusedActivationFunction": 0}
+    tensors = [floats(1, 12, 1, 3), floats(1, 6, 1, 3), floats(1, 6, 1, 3), floats(1, 6, 1, 6)]
+    operators = [
+        Op("MAX_POOL_2D", [0], [1], "Pool2DOptions", window | {"StrideH": 2}),
+        Op("AVERAGE_POOL_2D", [0], [2], "Pool2DOptions", window | {"StrideH": 2, "FilterHeight": 2}),
+        Op("CONCATENATION", [1, 2], [3], "ConcatenationOptions", {"Axis": 3}),
+    ]
+    path = written(tmp_path, tensors, operators, [0], [3])
+    assert read_model(path, shape={"t0": (1, 14, 1, 3)}).tensors[3].shape == (1, 7, 1, 6)
+    runs = interpreter(path)
+    runs.resize_tensor_input(0, (1, 13, 1, 3))
+    with pytest.raises(RuntimeError):
+        runs.allocate_tensors()
+    with pytest.raises(InputError, match="operator 2, CONCATENATION: its output has no shape that follows"):
+        read_model(path, shape={"t0": (1, 13, 1, 3)})

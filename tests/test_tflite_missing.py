@@ -238,3 +238,13 @@ def test_a_transposed_convolution_of_mediapipe(tmp_path):
     assert model.workload.weights == 3 * 4 * 17
     assert model.workload.graph
     assert not model.warnings
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("ethos-u", "Vela compiled for an Ethos-U"), ("edgetpu-custom-op", "is compiled for an Edge TPU")],
+)
+def test_a_compiled_network_is_named(tmp_path, code, said):
+    tensors = [T((1, 96, 96, 3)), T((1, 5))]
+    model = read_model(save(tmp_path, tensors, [Op(code, [0], [1])], [0], [1]))
+    assert f"a block that {said}: the network inside is not read" in str(model.warnings[0])

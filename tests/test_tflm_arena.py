@@ -2,6 +2,7 @@
 
 import re
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,72 @@ def test_the_plan_of_a_compiler_is_kept(tmp_path, capfd):
         path = tmp_path / "net.tflite"
         path.write_bytes(build(tensors, operators, [0], [4], offsets=offsets))
         assert plan_model(read_model(path)).bytes == recorded(path, capfd)
+
+
+def dense(*sizes):
+    """A subgraph of dense layers between these sizes."""
+    tensors, operators = [floats((1, sizes[0]))], []
+    for size, to in pairwise(sizes):
+        tensors += [floats((to, size), np.ones((to, size), np.float32)), floats((1, to))]
+        operators.append(fc([len(tensors) - 3, len(tensors) - 2, -1], [len(tensors) - 1]))
+    return tensors, operators, [0], [len(tensors) - 1]
+
+
+def test_branches_lie_in_the_same_arena(tmp_path, capfd):
+    """Both branches of a choice are planned, the wider one beside what the network holds meanwhile."""
+    flag = T((1,), "BOOL", np.ones(1, np.bool_), scale=None)
+    choose = Op("IF", [1, 2], [3], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2})
+    tensors = [floats((1, 31)), flag, floats((1, 31)), floats((1, 31)), floats((1, 31))]
+    operators = [Op("LOGISTIC", [0], [2]), choose, Op("ADD", [2, 3], [4], "AddOptions", {})]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, operators, [0], [4], others=[dense(31, 127, 257, 31), dense(31, 512, 31)]))
+    assert plan_model(read_model(path)).bytes == recorded(path, capfd) > 4 * 512
+
+
+def test_a_loop_lies_in_the_same_arena(tmp_path, capfd):
+    less = Op("LESS", [0, 1], [2], "LessOptions", {})
+    condition = (
+        [floats((1, 1)), floats((1, 1), np.ones((1, 1), np.float32)), T((1, 1), "BOOL", scale=None)],
+        [less],
+        [0],
+        [2],
+    )
+    body = dense(1, 127, 31, 1)
+    loop = Op("WHILE", [1], [2], "WhileOptions", {"CondSubgraphIndex": 1, "BodySubgraphIndex": 2})
+    tensors = [floats((1, 1)), floats((1, 1)), floats((1, 1))]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, [Op("LOGISTIC", [0], [1]), loop], [0], [2], others=[condition, body]))
+    assert plan_model(read_model(path)).bytes == recorded(path, capfd)
+
+
+def test_variables_have_memory_of_their_own(tmp_path, capfd):
+    """A streaming network: its ring of frames is a variable, which a second subgraph sets; handles need no arena."""
+    shared = {"SharedName": "ring"}
+    zeros = floats((1, 93), np.zeros((1, 93), np.float32))
+    first = [T((), "RESOURCE", scale=None), zeros], [
+        Op("VAR_HANDLE", [], [0], "VarHandleOptions", shared), Op("ASSIGN_VARIABLE", [0, 1], []),
+    ], [], []  # fmt: skip
+    tensors = [
+        floats((1, 31)),
+        T((), "RESOURCE", scale=None),
+        floats((1, 93)),
+        floats((1, 124)),
+        ints(0, 31),
+        ints(1, 124),
+    ]
+    tensors += [ints(1, 1), floats((1, 93)), floats((17, 124), np.ones((17, 124), np.float32)), floats((1, 17))]
+    operators = [
+        Op("CALL_ONCE", [], [], "CallOnceOptions", {"InitSubgraphIndex": 1}),
+        Op("VAR_HANDLE", [], [1], "VarHandleOptions", shared),
+        Op("READ_VARIABLE", [1], [2]),
+        Op("CONCATENATION", [2, 0], [3], "ConcatenationOptions", {"Axis": 1}),
+        Op("STRIDED_SLICE", [3, 4, 5, 6], [7], "StridedSliceOptions", {}),
+        Op("ASSIGN_VARIABLE", [1, 7], []),
+        fc([3, 8, -1], [9]),
+    ]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, operators, [0], [9], others=[first]))
+    model = read_model(path)
+    assert plan_model(model).bytes == recorded(path, capfd)
+    assert model.requests.variable_bytes == 93 * 4
+    assert not model.warnings

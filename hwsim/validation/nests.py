@@ -8,7 +8,7 @@ counted in the closed form.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
 from hwsim.message import Message
 from hwsim.report.quantity import counted
+from hwsim.validation.check import LayerCheck
+from hwsim.validation.compressed import check_compressed
 from hwsim.validation.tensors import Bytes, Sums, layer_tensors
 from hwsim.workload import Layer
 
@@ -33,50 +35,6 @@ __all__ = ["LayerCheck", "print_checks", "validate_layers"]
 
 Progress = Callable[[str, int, int], None]
 """Callback with the layer, its executed MACs, and its total MACs."""
-
-
-@dataclass(frozen=True)
-class LayerCheck:
-    """What became of one layer.
-
-    Attributes
-    ----------
-    macs, gated : int
-        MACs that were executed; those of them with an operand of zero.
-    seconds : float
-        Time of the execution alone.
-    compared : int
-        Measured counts compared with the closed form.
-    priced, own : int
-        Counts of words that the plan prices, and those of them that are the nest's own (the others follow a convention
-        of the machine, such as compressed DRAM words or words that gated MACs leave unread).
-    sampled : bool
-        Whether the dims were cut.
-    difference : str or None
-        The first error.
-    skipped : Message or None
-        The reason why the layer was not run.
-    refused : bool
-        Whether it was not run although it has a nest.
-    """
-
-    name: str
-    op: str
-    macs: int = 0
-    gated: int = 0
-    seconds: float = 0.0
-    compared: int = 0
-    priced: int = 0
-    own: int = 0
-    sampled: bool = False
-    difference: str | None = None
-    skipped: Message | None = None
-    refused: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.difference is None and not self.refused
 
 
 def validate_layers(
@@ -94,6 +52,9 @@ def validate_layers(
         raise InputError(f"a sample must be at least 1, not {sample}")
     for name, plan in zip(network.names, network, strict=True):
         layer = network.workload[name]
+        if network.machine.kind == "sparse_array":
+            yield check_compressed(network.machine, layer, sample)
+            continue
         if not plan.nests:
             why = network.machine.no_nests or _no_nest(layer)
             yield LayerCheck(layer.name, layer.op, skipped=why)

@@ -11,7 +11,7 @@ from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.selection import Selection
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind
+from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind, two_of_four
 from hwsim.machines.plan import Action
 from hwsim.message import Message
 from hwsim.workload import Layer
@@ -102,13 +102,13 @@ def plan_product(
     timer: Timer, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
 ) -> GpuKernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
-    sparse = layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
-    unit = timer.unit(types.math, layer_kind(layer), sparse)
+    unit, dense = (timer.unit(types.math, layer_kind(layer), sparse) for sparse in (two_of_four(layer), False))
     assert unit is not None
+    assert dense is not None
     selection = Selection.of(timer, work, unit, types, read, slow)
     t, terms, words, tile = selection.gemms.timing, selection.terms, selection.words, selection.tile
     bound = max(words, key=lambda word: words[word])
-    macs, peak = layer.macs * batch, timer.peak(unit.math, unit.sparse)
+    macs, peak = layer.macs * batch, timer.peak(unit.math, unit.skip)
     dram = int(t.dram_bytes[0]) * work.times
     ideal = macs / (peak * timer.clock)
     seconds, waves = selection.phases.total / timer.rate_hz, int(t.waves[0])
@@ -130,8 +130,8 @@ def plan_product(
     }
     second, _ = unit.kernels.tiles[int(t.second[0])]
     instruction = {
-        "instruction": unit.instruction.name,
-        "shape": "x".join(map(str, unit.instruction.tile)),
+        "instruction": unit.name,
+        "shape": "x".join(map(str, unit.shape)),
         "unit": unit.instruction.unit,
         "format": types.math,
     }
@@ -151,6 +151,12 @@ def plan_product(
         ),
         Message("gpu.time", "time by cause: {time_s:si s}", {"time_s": _seconds(words)}),
     ]
+    if unit.sparse:
+        without = Selection.of(timer, work, dense, types, read, slow)
+        share = unit.weight_bytes(types.w) / dense.weight_bytes(types.w)
+        values = {"share": share, "dense_s": without.us * 1e-6}
+        template = "2:4 weights are {share:.0%} of the bytes of dense ones, whose kernels would take {dense_s:si s}"
+        why.append(Message("gpu.sparse", template, values))
     padding = 1 - work.b * work.m * work.n * work.unpadded / (
         selection.tiles * tile.rows * tile.columns * ceil(work.k / selection.split)
     )
@@ -172,7 +178,7 @@ def plan_product(
     if types.converted:
         names = {"format": types.converted, "math": types.math}
         why.append(Message("gpu.converted", "{format} weights are converted to {math} when read", names))
-    mac_count = round(macs / unit.sparse)
+    mac_count = round(macs / unit.skip)
     # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
     even = work.b * work.times * work.m * work.n * work.unpadded == macs
     nested = even and not work.winograd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.spec import EnergySpec
-from hwsim.errors import Fault, InputError
+from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
@@ -21,7 +22,7 @@ from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan, total_energy
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, wanted_type
+from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, two_of_four, wanted_type
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
@@ -220,7 +221,14 @@ class Gpu(Machine):
         return {"draw_w": self.timer.draw_w(plan.load) + float(self.spec.power.idle)}
 
     def gemm_times(
-        self, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "bf16", output: str | None = None
+        self,
+        m: ArrayLike,
+        n: ArrayLike,
+        k: ArrayLike,
+        dtype: str = "bf16",
+        output: str | None = None,
+        *,
+        weight_format: str = "dense",
     ) -> NDArray[np.float64]:
         """Seconds of many products of an m x k by a k x n matrix, without a plan for each.
 
@@ -232,6 +240,8 @@ class Gpu(Machine):
             Of both operands.
         output : str, optional
             Of the result: `dtype` for 16 bits and more, ``bf16`` below.
+        weight_format : str
+            ``dense`` or ``2:4``.
 
         Returns
         -------
@@ -242,7 +252,16 @@ class Gpu(Machine):
 
         out = output or (dtype if memory_bits(dtype) >= 16 else "bf16")
         types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=dtype, output=out))
-        return self.timer.times(m, n, k, types)
+        if weight_format not in (valid := ("dense", "2:4")):
+            near = nearest(weight_format, valid)
+            raise InputError(f"weight_format must be 'dense' or '2:4', not {excerpt(weight_format)}{near}")
+        unit = self.timer.unit(types.math, sparse=weight_format == "2:4")
+        assert unit is not None
+        if weight_format == "2:4" and not unit.sparse:
+            formats = ", ".join(self._sparse_formats()) or "none"
+            message = f"{self.name} must have kernels for 2:4 weights in {types.math} under {self.library_name}"
+            raise InputError(f"{message}: it has them for {formats}")
+        return self.timer.times(m, n, k, types, unit)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """Device memory."""
@@ -260,6 +279,12 @@ class Gpu(Machine):
                 harness.fitted.get(f"floors.{generation.name}"),
             )
         ]
+        for math, instruction in generation.instructions.items():
+            if instruction.sparse_gain is not None and math in self.spec.sm.macs:
+                fitted = generation.fitted.get(f"instructions.{math}.sparse_gain")
+                where = "2:4 kernels over dense ones; not measured: that of the values of equal width"
+                name, value = f"{generation.name} {math}: sparse_gain", f"{instruction.sparse_gain:.4g}"
+                constants.append(Constant(name, value, generation.source if fitted else where, fitted))
         for unit, kind in generation.constants.items():
             where = kind.source or generation.source
             values = kind.model_dump(exclude={"source", "fitted"})
@@ -271,7 +296,7 @@ class Gpu(Machine):
         for menu in library.menus:
             if generation.name in menu.generations:
                 own = menu.constants | ({"vector.step": float(menu.vector.step)} if menu.vector else {})
-                head = f"{library.name} {', '.join(menu.types)}"
+                head = f"{library.name} {', '.join(menu.types)}{' of 2:4 weights' if menu.sparse else ''}"
                 constants += [
                     Constant(f"{head}: {name}", f"{value:.4g}", menu.source, menu.fitted) for name, value in own.items()
                 ]
@@ -288,7 +313,7 @@ class Gpu(Machine):
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """Device memory: weights, the most activations at a time, and the context."""
-        weights = stored_once((layer, -(-layer.weights * self.types(layer).w // 8)) for layer in workload)
+        weights = stored_once((layer, self._weight_bytes(layer)) for layer in workload)
         weights += sum(4 * layer.biases for layer in workload)
         # Weights are shared by streams.
         live = workload.peak_activation_bytes(batch, self.activation_bits(workload)) * self.spec.streams
@@ -296,6 +321,11 @@ class Gpu(Machine):
         residents = (("key and value cache", cache),) if cache else ()
         parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
+
+    def _weight_bytes(self, layer: Layer) -> int:
+        types = self.types(layer)
+        unit = self.timer.unit(types.math, layer_kind(layer), two_of_four(layer)) if layer.macs else None
+        return ceil(layer.weights * (types.w / 8 if unit is None else unit.weight_bytes(types.w)))
 
     def format_of(self, layer: Layer) -> str:
         """The type of the MACs."""
@@ -349,9 +379,18 @@ class Gpu(Machine):
         if property == "dtype":
             return library
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            template = "kernels of {library} are dense, except for weights in format 2:4 on sparse tensor cores"
-            return Message("unused.dense_kernels", template, {"library": library})
+            template = "kernels of {library} on {generation} are dense"
+            if self._sparse_formats():
+                template += ", except for weights in pattern and format 2:4"
+            values = {"library": library, "generation": self.timer.generation.name}
+            return Message("unused.dense_kernels", template, values)
         return super().why_unused(property)
+
+    def _sparse_formats(self) -> list[str]:
+        """Number formats that have kernels for 2:4 weights."""
+        formats = [math for math in self.spec.sm.macs if math in self.timer.generation.instructions]
+        units = {math: self.timer.unit(math, sparse=True) for math in formats}
+        return [math for math, unit in units.items() if unit is not None and unit.sparse]
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
         """What fills the last wave: the rows that the same waves would have held."""

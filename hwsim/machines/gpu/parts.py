@@ -89,19 +89,24 @@ class Constants(Spec):
 
 
 class GpuInstruction(Spec):
-    """What multiplies: its name, the m, n and k of one, which unit it runs on and whether it skips 2:4 zeros."""
+    """What multiplies: its name, the m, n and k of one, and which unit it runs on.
+
+    `sparse_gain` is the rate of its 2:4 kernels over that of dense ones, as measured: at most 2, since half of the MACs
+    are left; none: it does not skip 2:4 zeros.
+    """
 
     name: str
     tile: Shape3
     unit: Literal["cuda", "dp4a", "tensor"]
-    sparse: bool = False
+    sparse_gain: Annotated[float, Field(ge=1, le=2)] | None = None
 
 
 class Generation(Spec):
     """A generation of SMs: instructions, constants of each unit, prices at its node.
 
     `synchronous_rate` is the share of the rate that mma.sync reaches where wgmma reaches all; `camping` how much longer
-    DRAM takes for weights whose rows are an odd number of KiB apart, 3 or more.
+    DRAM takes for weights whose rows are an odd number of KiB apart, 3 or more. `random` is the energy of a MAC of
+    random values over that of a network's, half of whose activations ReLU makes zero.
     """
 
     name: Name
@@ -112,6 +117,8 @@ class Generation(Spec):
     synchronous_rate_source: str | None = None
     camping: Annotated[float, Field(ge=1, le=10)] = 1.0
     camping_source: str | None = None
+    random: dict[str, Factor] = {}
+    random_source: str | None = None
     instructions: dict[str, GpuInstruction]
     constants: dict[Literal["cuda", "dp4a", "tensor"], Constants]
     prices: dict[str, PriceSpec]
@@ -120,6 +127,7 @@ class Generation(Spec):
     @model_validator(mode="after")
     def _check_names(self) -> Generation:
         check_types("instructions", self.instructions)
+        check_types("random", self.random)
         return self
 
 
@@ -170,6 +178,8 @@ class KernelSet(Spec):
     is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8). Columns that are no
     multiple of `aligned` take the first tile; kernels that were timed `once`, in a single run of an
     engine, read all weights from DRAM and end before the power controller reacts, unless the harness is sustained.
+    `sparse` ones are for weights in format 2:4. Tiles run one after the other in almost ``square`` blocks, or in order
+    of the ``columns``: all weights pass for each few rows.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -184,6 +194,8 @@ class KernelSet(Spec):
     pick: Literal["best", "profiled", "rows"] = "best"
     synchronous: bool = False
     once: bool = False
+    sparse: bool = False
+    raster: Literal["square", "columns"] = "square"
     launch: Time | None = None
     vector: Vector | None = None
     quantize: Factor | None = None
@@ -232,10 +244,10 @@ class GpuLibrary(Spec):
     launch_at: Time | None = None
     fitted: str | None = None
 
-    def menu(self, dtype: str, generation: str, layer: str = "gemm") -> KernelSet | None:
-        """The kernel set for a number format, generation and kind of layer, or None."""
+    def menu(self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False) -> KernelSet | None:
+        """The kernel set for a number format, generation and kind of layer, of 2:4 weights or not; or None."""
         fitting = (m for m in self.menus if dtype in m.types and generation in m.generations and layer in m.layers)
-        return next(fitting, None)
+        return next((m for m in fitting if m.sparse == sparse), None)
 
 
 class LaunchMode(Spec):
@@ -243,7 +255,7 @@ class LaunchMode(Spec):
 
     `floors` are by generation, and so are the `shortest` kernels that were measured. `reuse` is how many copies of the
     weights are gone through before one is used again (0: they always come from DRAM); `sustained` says that runs are
-    long enough for the power cap to hold throughout.
+    long enough for the power cap to hold throughout, `random` that the values are random numbers.
     """
 
     name: Name
@@ -252,6 +264,7 @@ class LaunchMode(Spec):
     shortest: dict[str, Time] = {}
     reuse: Annotated[int, Field(ge=0, le=1000)] = 0
     sustained: bool = False
+    random: bool = False
     fitted: dict[str, str] = {}
 
 

@@ -37,7 +37,7 @@ class Selection:
         one = np.ones(1)
         products = Products(
             one * work.b, one * work.m, one * work.n, one * work.k, one * work.image, one * (work.read + read),
-            types.a / 8, types.w / 8 / unit.sparse * (1.125 if unit.sparse > 1 else 1), types.o / 8,
+            types.a / 8, unit.weight_bytes(types.w), types.o / 8,
         )  # fmt: skip
         return cls(timer, work, unit, products, timer.products(products, unit, slow))
 
@@ -146,8 +146,8 @@ class Selection:
         p, unit, work, tile, split = self.products, self.unit, self.work, self.tile, self.split
         times, step, timing = work.times, unit.menu.step, self.gemms.timing
         ks = max(ceil(ceil(work.k / split) / step), 1 + (split > 1)) * step
-        run = round(macs / unit.sparse)
-        one = unit.instruction.tile
+        run = round(macs / unit.skip)
+        one = unit.shape
         mma_count = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
         grid = -(-work.m // tile.rows), -(-work.n // tile.columns)
         # Rows outside the product are not fetched.
@@ -161,8 +161,8 @@ class Selection:
         counts: dict[Action, int] = {
             ("mac", "", unit.math): run,
             ("mac", "", "skipped"): macs - run,
-            ("instruction", "", unit.instruction.name): mma_count,
-            ("shared", "operands", "read"): round(run * shared_bytes(p, unit)),
+            ("instruction", "", unit.name): mma_count,
+            ("shared", "operands", "read"): round(macs * shared_bytes(p, unit)),
             ("shared", "ifmap", "fill"): rows,
             ("shared", "weight", "fill"): columns,
             ("l2", "ifmap", "read"): rows,

@@ -163,9 +163,11 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     l2 = l2_bytes / l2_rate
     shared = per_sm * by / (_PORT * f)
     step = waves * ks * (c.step / 64 / f)
-    # What a wave covers is an almost square block of tiles; operands that L2 cannot keep are fetched for each block.
+    # What a wave covers is an almost square block of tiles, or all columns of as many rows as it has tiles for;
+    # operands that L2 cannot keep are fetched for each block.
     cover = np.clip(sms * q / s, 1, gm * gn)
-    wide = np.clip(np.sqrt(cover * tn / tm), 1, gm)
+    side = cover / gn if ker.menu.raster == "columns" else np.sqrt(cover * tn / tm)
+    wide = np.clip(side, 1, gm)
     deep = np.clip(cover / wide, 1, gn)
     wide = np.clip(cover / deep, 1, gm)
     again = image + weights > capacity

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +26,7 @@ from hwsim.machines.gpu.parts import (
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
 from hwsim.machines.gpu.work import Types
+from hwsim.workload.compression import least_bits
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
 
@@ -34,7 +36,10 @@ _PJ_PER_US = 1e-6  # watts
 
 @dataclass(frozen=True)
 class Unit:
-    """Unit for one number format: instruction, MACs per cycle and SM, kernel set, constants, floor in microseconds."""
+    """Unit for one number format: instruction, MACs per cycle and SM, kernel set, constants, floor in microseconds.
+
+    `gain` is how much faster than dense ones its kernels multiply; above 1 for 2:4 weights alone.
+    """
 
     math: str
     instruction: GpuInstruction
@@ -43,7 +48,32 @@ class Unit:
     kernels: Kernels
     constants: Constants
     floor: float
-    sparse: float
+    gain: float = 1.0
+
+    @property
+    def sparse(self) -> bool:
+        """Whether its kernels leave the zeros of 2:4 weights out."""
+        return self.menu.sparse
+
+    @property
+    def skip(self) -> int:
+        """MACs of the layer for each one that is executed."""
+        return 2 if self.sparse else 1
+
+    @property
+    def name(self) -> str:
+        """Its instruction, with the mark of a sparse one."""
+        return self.instruction.name.replace(".", ".SP.", 1) if self.sparse else self.instruction.name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and depth of an instruction: one meets twice as many 2:4 weights."""
+        m, n, k = self.instruction.tile
+        return m, n, k * self.skip
+
+    def weight_bytes(self, bits: int) -> float:
+        """Bytes of a weight in memory, zeros and places included."""
+        return least_bits("2:4" if self.sparse else "dense", 1, 1 / self.skip, bits) / 8
 
 
 @dataclass(frozen=True)
@@ -70,6 +100,10 @@ class Timer:
             raise ValueError(f"sm.macs names {missing[0]!r}, which {self.generation.name} has no instruction for{near}")
         self.constants = {unit: self._constants(unit) for unit in self.generation.constants}
         self.prices = {**self.generation.prices, **spec.prices}
+        for math, more in (self.generation.random if self.harness.random else {}).items():
+            price = self.prices.get(f"mac.{math}")
+            if price is not None and f"mac.{math}" not in spec.prices:
+                self.prices[f"mac.{math}"] = price.model_copy(update={"times": price.times * more})
 
     def _constants(self, unit: Literal["cuda", "dp4a", "tensor"]) -> Constants:
         """Generation defaults, overridden by the machine file."""
@@ -92,10 +126,10 @@ class Timer:
         """The nearest whole number of ticks."""
         return round(microseconds * 1e-6 * self.rate_hz)
 
-    def peak(self, math: str, sparse: float = 1.0) -> int:
+    def peak(self, math: str, skip: int = 1) -> int:
         """MACs of all SMs in a cycle; on the CUDA cores if they have no unit for the number format."""
         macs = self.spec.sm.macs
-        return int(self.spec.sms * macs.get(math, macs.get("fp32", 1)) * sparse)
+        return int(self.spec.sms * macs.get(math, macs.get("fp32", 1)) * skip)
 
     @cached_property
     def dram(self) -> float:
@@ -131,16 +165,20 @@ class Timer:
         return launch * self.floor / self._of_harness("floors")
 
     def unit(self, math: str, layer: str = "gemm", sparse: bool = False) -> Unit | None:
-        """The unit for a number format, or None; `sparse`: weights have a 2:4 pattern that may be skipped."""
+        """The unit for a number format, or None; `sparse`: for weights in format 2:4, if there are kernels for them."""
         key = (math, layer, sparse)
         if key not in self._units:
-            menu = self.library.menu(math, self.generation.name, layer)
+            menu = self.library.menu(math, self.generation.name, layer, sparse)
+            if menu is None and sparse:
+                return self.unit(math, layer)
             if menu is None:
                 return None
             runs = menu.runs or math
             instruction, macs = self.generation.instructions.get(runs), self.spec.sm.macs.get(runs)
             if instruction is None or macs is None:
                 return None
+            if sparse and instruction.sparse_gain is None:
+                return self.unit(math, layer)
             constants = self.constants.get(instruction.unit)
             if constants is None:
                 raise InputError(
@@ -149,13 +187,13 @@ class Timer:
             if menu.constants:
                 constants = constants.model_copy(update=menu.constants)
             floor = self._launch(menu)
-            gain = 2.0 if sparse and instruction.sparse else 1.0
+            gain = instruction.sparse_gain or 1.0 if sparse else 1.0
             self._units[key] = Unit(runs, instruction, macs, menu, Kernels(menu), constants, floor, gain)
         return self._units[key]
 
     def chip(self, unit: Unit) -> Chip:
         """The data sheet for one unit."""
-        macs = unit.macs * unit.sparse
+        macs = unit.macs * unit.gain
         ahead = self.generation.asynchronous and unit.instruction.unit == "tensor"
         if ahead and unit.menu.synchronous:
             macs *= self.generation.synchronous_rate
@@ -223,11 +261,10 @@ class Timer:
 
     def amounts(self, p: Products, unit: Unit, timing: TileTiming) -> dict[str, Floats]:
         """Counts of each priced action: MACs, instructions, bytes at each level."""
-        macs = p.b * p.m * p.n * p.k / unit.sparse
-        one = unit.instruction.tile
+        macs = p.b * p.m * p.n * p.k
         return {
-            f"mac.{unit.math}": macs,
-            "instruction": macs / (one[0] * one[1] * one[2]),
+            f"mac.{unit.math}": macs / unit.skip,
+            "instruction": macs / prod(unit.shape),
             "l2": timing.l2_bytes,
             "shared": timing.l2_bytes + macs * shared_bytes(p, unit),
             "dram": timing.dram_bytes,
@@ -267,19 +304,17 @@ class Timer:
         time: Floats = unit.floor + core + step * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms)
         return time
 
-    def times(self, m: ArrayLike, n: ArrayLike, k: ArrayLike, types: Types, **more: Any) -> Floats:
+    def times(self, m: ArrayLike, n: ArrayLike, k: ArrayLike, types: Types, unit: Unit) -> Floats:
         """Seconds of many products; see `Gpu.gemm_times`."""
-        unit = self.unit(types.math, **more)
-        assert unit is not None
         sizes = np.broadcast_arrays(*(np.asarray(x, float) for x in (m, n, k)))
         ms, ns, ks = (np.ravel(x) for x in sizes)
         ones = np.ones_like(ms)
         image, none = ms * ks * types.a / 8, 0 * ones
-        p = Products(ones, ms, ns, ks, image, none, types.a / 8, types.w / 8, types.o / 8)
+        p = Products(ones, ms, ns, ks, image, none, types.a / 8, unit.weight_bytes(types.w), types.o / 8)
         seconds: Floats = (self.products(p, unit).time * 1e-6).reshape(sizes[0].shape)
         return seconds
 
 
 def shared_bytes(p: Products, unit: Unit) -> float:
-    """Bytes that a MAC reads of shared memory: operands of a warp's 64 x 64 part of a tile are used 64 times."""
+    """Bytes that a MAC of the layer reads of shared memory: operands of a warp's 64 x 64 part are used 64 times."""
     return (p.bytes_a + p.bytes_w) / 64 * (1.0 if unit.instruction.unit == "tensor" else 8.0)

@@ -9,7 +9,17 @@ from hwsim.workload import Layer
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Geometry, Product, geometry_of
 
-__all__ = ["TiledProduct", "StreamingKernel", "Types", "half", "layer_kind", "layer_work", "memory_bits", "wanted_type"]
+__all__ = [
+    "TiledProduct",
+    "StreamingKernel",
+    "Types",
+    "half",
+    "layer_kind",
+    "layer_work",
+    "memory_bits",
+    "two_of_four",
+    "wanted_type",
+]
 
 _DIRECT_CHANNELS = 8  # channels of a group below which a grouped convolution is no product worth a tile
 
@@ -68,6 +78,11 @@ class StreamingKernel:
 def layer_kind(layer: Layer) -> str:
     """What a library tells apart: ``conv`` or ``gemm``."""
     return "gemm" if geometry_of(layer.lower(1)) is None else "conv"
+
+
+def two_of_four(layer: Layer) -> bool:
+    """Whether the weights are stored as two of every four."""
+    return layer.weight.pattern == "2:4" and layer.weight.format == "2:4"
 
 
 def memory_bits(dtype: str) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -68,17 +69,31 @@ def _handover(spec: SparseArraySpec) -> int:
     return int(ports[-1]) if ports else 2**31
 
 
-def _column(filters: int, density: float, lanes: int) -> float:
-    """Expected cycles of an ifmap value: the mean of ceil(w / F) over w of Binomial(filters, density)."""
+@lru_cache(4096)
+def _column(filters: int, density: float, lanes: int) -> tuple[float, float]:
+    """Mean and mean square of the cycles of an ifmap value: of ceil(w / F) over w of Binomial(filters, density)."""
     if density >= 1 or filters * density > 4096:
-        return math.ceil(filters * density / lanes)
+        cycles = math.ceil(filters * density / lanes)
+        return cycles, cycles**2
     k = np.arange(filters + 1, dtype=float)
-    if density <= 0:
-        return 0.0
     gamma = np.vectorize(math.lgamma, otypes=[float])
     logs = math.lgamma(filters + 1) - gamma(k + 1) - gamma(filters - k + 1)
     pmf = np.exp(logs + k * math.log(density) + (filters - k) * math.log1p(-density))
-    return float((pmf * np.ceil(k / lanes)).sum())
+    steps = np.ceil(k / lanes)
+    return float((pmf * steps).sum()), float((pmf * steps**2).sum())
+
+
+def _slowest(values: int, kept: float, column: tuple[float, float], most: int, pes: int, meet: str) -> float:
+    """About what the slowest of so many PEs takes for a window: the mean and sqrt(2 ln PEs) standard deviations."""
+    mean, square = column
+    spread = kept * square - (kept * mean) ** 2 if meet == "window" else kept**2 * (square - mean**2)
+    slowest = values * kept * mean + math.sqrt(max(0.0, values * spread) * 2 * math.log(pes))
+    return min(slowest, float(values * most))
+
+
+def _kept(work: Work) -> float:
+    """Share of the values of a window that are multiplied; a depthwise layer skips those on padding alone."""
+    return work.inside * (1.0 if work.geometry is not None and work.geometry.depthwise else work.input_density)
 
 
 def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> Tile:
@@ -87,7 +102,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
     channels, rows, taps = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
     holds = {tensor: _words(spec, tensor, size) for tensor, size in zip(("ifmap", "weight", "psum"), bits)}
     positions, lanes, port = work.vectors, pes.multipliers[0], _handover(spec)
-    density, kept = work.weight_density, work.input_density
+    density, kept = work.weight_density, _kept(work)
     most_channels = min(channels, max(1, holds["ifmap"] // taps))
     best: tuple[float, Tile] | None = None
     sizes = sorted({min(work.rows, holds["psum"], size) for size in (*range(1, 65), *range(80, 1025, 16), 2**30)})
@@ -97,7 +112,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
         if filters * taps * density > holds["weight"] and filters > 1:
             continue
         pieces = -(-channels // tile_channels) * rows * -(-work.rows // filters) * work.matrices
-        window = tile_channels * taps * kept * _column(filters, density, lanes) + -(-filters // port)
+        column, hand = _column(filters, density, lanes), -(-filters // port)
         useful = {
             1,
             *(min(positions, max(1, wave * pes.pes // pieces)) for wave in range(1, 33)),
@@ -106,9 +121,11 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
         for strips in sorted(useful):
             windows = -(-positions // strips)
             waves = -(-(pieces * strips) // pes.pes)
+            active = min(pes.pes, pieces * strips)
+            window = _slowest(tile_channels * taps, kept, column, -(-filters // lanes), active, pes.meet) + hand
             cost = waves * windows * window
             if best is None or cost < best[0]:
-                best = cost, Tile(tile_channels, filters, pieces, strips, windows, waves, min(pes.pes, pieces * strips))
+                best = cost, Tile(tile_channels, filters, pieces, strips, windows, waves, active)
     assert best is not None
     return best[1]
 
@@ -126,24 +143,23 @@ def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], see
     for _ in range(DRAWS):
         columns = draw.entries(tile.filters, work.weight_density, 16, (tile.active, values))
         steps = -(-columns // lanes)
-        kept = draw.mask((windows, tile.active, values), work.input_density)
+        kept = draw.mask((windows, tile.active, values), _kept(work))
         cycles = (kept * steps).sum(axis=2)
         spread_of.append(float(cycles.mean(axis=0).max() if pes.meet == "group" else cycles.max(axis=1).mean()))
         per_window.append(spread_of[-1] + -(-tile.filters // port))
         worked += float(cycles.mean()) / DRAWS
-    counted, known = work.effectual()
-    expected = work.macs * work.weight_density * work.input_density
+    counted, _ = work.effectual()
+    expected = work.macs * work.weight_density * _kept(work)
     more = counted / expected if expected else 1.0
-    if z is not None and z.depthwise:  # ifmap zeros are not skipped
-        more = 1.0 / work.input_density if work.input_density else 1.0
     times = tile.waves * tile.windows
     hand = -(-tile.filters // port)
     average = float(np.mean(spread_of)) * more * times + hand * times
     active = tile.active * times
     busy = min(active * (worked * more + hand), average * pes.pes)
-    exact = known or work.weight_density == work.input_density == 1
+    exact = work.weight_density == work.input_density == 1
     return Walk(
-        average, busy, counted, counted, counted, float(active * values), active * values * work.input_density,
+        average, busy, counted, counted, counted, float(active * values),
+        active * values * _kept(work),
         handover=float(active * hand),
         spread=0.0 if exact or not average else float(np.std(per_window) / np.mean(per_window)), exact=exact,
     )  # fmt: skip

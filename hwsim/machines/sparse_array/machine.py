@@ -9,10 +9,11 @@ from math import ceil
 from typing import ClassVar
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
+from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan, Traffic
-from hwsim.machines.precision import in_precision, precision_notes
+from hwsim.machines.precision import in_precision, is_value, precision_notes
 from hwsim.machines.sparse_array.draw import expected_fillers
 from hwsim.machines.sparse_array.grid import walk_grid
 from hwsim.machines.sparse_array.plane import walk_plane
@@ -22,6 +23,7 @@ from hwsim.machines.sparse_array.walk import STALLS, Walk
 from hwsim.machines.sparse_array.work import Work, work_of
 from hwsim.message import Message
 from hwsim.workload import Layer, TensorType, Workload
+from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Stream
 
 __all__ = ["SparseArray"]
@@ -32,10 +34,10 @@ _BOUNDS = {
     "empty": "empty columns",
     "fragments": "fragments of the multipliers",
     "fillers": "fillers",
+    "outside": "products for no output",
     "handover": "psum port",
 }
 _TILES = 64
-_PSUM_BITS = 20
 _NOTHING = Program({}, ())
 
 
@@ -81,6 +83,20 @@ class SparseArray(Machine):
         """Bytes of each memory, of one of them if each PE has its own."""
         return {name: int(m.size) for name, m in self.spec.memories.items() if m.size is not None}
 
+    def bits(self, layer: Layer) -> int:
+        """Bits of a word of the array; raises InputError where a layer has wider values."""
+        word = self.spec.word_bits
+        for kind in (layer.input, layer.weight, layer.output):
+            if kind.elements and kind.bits > word and (layer.macs or is_value(kind.dtype)):
+                formats = [name for name, form in DTYPES.items() if form.sort == "integer" and form.bits <= word]
+                able = max(formats, key=lambda name: DTYPES[name].bits)
+                message = (
+                    f"{self.spec.name} computes on words of {word} bits, but {kind.dtype} has {kind.bits}: "
+                    f"quantize the network, or run it as if it were with --set precision={able}"
+                )
+                raise InputError([Fault("", layer.name, message)])
+        return word
+
     def stored_bits(self, tensor: TensorType, rows: int = 0) -> float:
         """Expected bits of a tensor as the array stores it: values with the run of zeros before each.
 
@@ -91,11 +107,11 @@ class SparseArray(Machine):
         kept = tensor.elements * tensor.density
         pieces = tensor.elements / size if size else 0
         fillers = expected_fillers(size, tensor.density, array.index_bits) * pieces
-        return (kept + fillers) * (tensor.bits + array.index_bits)
+        return (kept + fillers) * (self.spec.word_bits + array.index_bits)
 
     def _weight_bits(self, layer: Layer) -> float:
         array = self.spec.array
-        value = array.value_bits or layer.weight.bits
+        value = array.value_bits or self.spec.word_bits
         work = work_of(layer, 1)
         if work is None or not work.stored:
             return 0.0
@@ -126,6 +142,7 @@ class SparseArray(Machine):
                 layer, batch, bound, _NOTHING, {}, macs=0, macs_live=0, macs_executed=0, compute_cycles=0,
                 peak_macs_per_cycle=self.spec.array.pes * self.spec.array.lanes, dram_bytes=0, bounds={"": bound},
             )  # fmt: skip
+        self.bits(layer)
         walk = self._walk(work)
         return self._lowered(work, walk)
 
@@ -138,8 +155,8 @@ class SparseArray(Machine):
             return walk_rows(work, array, seed)
         if array.deal == "plane":
             return walk_plane(work, array, seed)
-        bits = (work.layer.input.bits + array.index_bits, work.layer.weight.bits + array.index_bits, _PSUM_BITS)
-        return walk_grid(work, self.spec, bits, seed)
+        entry = self.spec.word_bits + array.index_bits
+        return walk_grid(work, self.spec, (entry, entry, self.spec.psum_bits), seed)
 
     def _lowered(self, work: Work, walk: Walk) -> LayerPlan:
         spec, array, layer, batch = self.spec, self.spec.array, work.layer, work.batch
@@ -150,7 +167,7 @@ class SparseArray(Machine):
         for (memory, tensor, action), words in loads.items() | stores.items():
             counts[memory, tensor, action] = words
         cycles = walk.whole_cycles
-        parts = walk.parts(array.pes, array.lanes)
+        parts = walk.parts(array.pes, array.lanes, counted)
         resources = {"array": 1}
         stages, totals = [Stage("compute", "array")], [self.timebase.ticks(array.clock, cycles)]
         if spec.outer is not None:
@@ -170,7 +187,7 @@ class SparseArray(Machine):
         outer = spec.outer or ""
         slots = array.pes * array.lanes
         columns: dict[str, float | int | str] = {
-            "effectual_macs": effectual,
+            "skipped_macs": work.macs - effectual,
             "stored_entries": round(walk.entries),
             "load_balance": walk.busy / (array.pes * walk.cycles) if walk.cycles else 1.0,
             "cycles_spread_pct": 100 * walk.spread,
@@ -199,11 +216,13 @@ class SparseArray(Machine):
         values: dict[str, float | int | str] = {name: round(cycles) for name, cycles in parts.items()}
         template = (
             "of {total} cycles {compute} multiply values that are not zero; imbalance {imbalance}, empty columns "
-            "{empty}, fragments {fragments}, fillers {fillers}, psum port {handover}"
+            "{empty}, fragments {fragments}, fillers {fillers}, products for no output {outside}, psum port {handover}"
         )
         notes = [Message("sparse.cycles", template, values | {"total": walk.whole_cycles})]
+        if known and not walk.exact:
+            notes.append(Message("sparse.counted", "multiplications are counted from masks or counts of channels", {}))
         if walk.exact:
-            notes.append(Message("sparse.exact", "counted from masks or counts of channels", {}))
+            notes.append(Message("sparse.exact", "cycles are counted entry by entry: it is known which are zero", {}))
         else:
             notes.append(
                 Message(
@@ -218,11 +237,12 @@ class SparseArray(Machine):
         """Multiplications and words of the memories on the chip."""
         spec, layer = self.spec, work.layer
         array = spec.array
-        entry = (array.value_bits or layer.weight.bits) + array.index_bits
+        word = spec.word_bits
+        entry = (array.value_bits or word) + array.index_bits
         words = {"weight": walk.entries, "ifmap": walk.inputs, "pointer": 2 * walk.columns, "psum": walk.products}
-        bits = {"weight": entry, "ifmap": layer.input.bits, "pointer": 16, "psum": 32, "ofmap": layer.output.bits}
+        bits = {"weight": entry, "ifmap": word, "pointer": 16, "psum": spec.psum_bits, "ofmap": word}
         counts: dict[Action, int] = {("mac", "", layer.input.dtype): round(walk.products)}
-        widths: dict[str, float] = {}
+        widths: dict[str, float] = dict.fromkeys(("ifmap", "weight", "ofmap"), float(word))
         for tensor in ("ifmap", "weight", "pointer", "psum", "ofmap"):
             for name, memory in spec.memories.items():
                 if tensor in memory.holds:
@@ -235,8 +255,8 @@ class SparseArray(Machine):
             kept = layer.output.elements * layer.output.density * work.batch
             counts[home, "ofmap", "fill"] = round(kept)
         if spec.outer is not None:
-            for tensor, kind in (("ifmap", layer.input), ("weight", layer.weight), ("ofmap", layer.output)):
-                widths[f"{spec.outer}.{tensor}"] = kind.bits + array.index_bits
+            for tensor in ("ifmap", "ofmap"):
+                widths[f"{spec.outer}.{tensor}"] = word + array.index_bits
         return counts, widths
 
     def _outside(self, work: Work) -> tuple[dict[Action, int], dict[Action, int], int]:
@@ -244,14 +264,15 @@ class SparseArray(Machine):
         spec, layer, outer = self.spec, work.layer, self.spec.outer
         if outer is None:
             return {}, {}, 0
+        word = spec.word_bits + spec.array.index_bits
         width = {
-            "ifmap": layer.input.bits + spec.array.index_bits,
-            "weight": layer.weight.bits + spec.array.index_bits,
-            "ofmap": layer.output.bits + spec.array.index_bits,
+            "ifmap": word,
+            "weight": (spec.array.value_bits or spec.word_bits) + spec.array.index_bits,
+            "ofmap": word,
         }
         entries = {
             "ifmap": self.stored_bits(layer.input) / width["ifmap"],
-            "weight": self._weight_bits(layer) / ((spec.array.value_bits or layer.weight.bits) + spec.array.index_bits),
+            "weight": self._weight_bits(layer) / width["weight"],
             "ofmap": self.stored_bits(layer.output) / width["ofmap"],
         }
         sizes = self._sizes()

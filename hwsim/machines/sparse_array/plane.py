@@ -12,12 +12,14 @@ Layers without a plane are dealt by outputs: a PE multiplies each ifmap value by
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from math import ceil
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hwsim.machines.sparse_array.coding import coded_entries
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
 from hwsim.machines.sparse_array.spec import SparsePesSpec
 from hwsim.machines.sparse_array.walk import Walk
@@ -26,6 +28,7 @@ from hwsim.workload.product import Geometry
 
 __all__ = ["filters_of_group", "tiles", "walk_plane"]
 
+Ints = NDArray[np.int64]
 DRAWS = 3
 _MOST_CHANNELS, _MOST_GROUPS, _MOST_MATRICES = 2048, 1024, 64
 
@@ -45,82 +48,138 @@ def filters_of_group(z: Geometry, pes: SparsePesSpec) -> int:
     return min(filters, pes.most_filters or filters, z.filters)
 
 
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """Values of a tile and taps of a filter that meet under a stride: those at one offset of both.
+
+    Attributes
+    ----------
+    top, left : int
+    taps : int
+        Of a filter.
+    areas : array
+        Values of each PE's tile.
+    """
+
+    top: int
+    left: int
+    taps: int
+    areas: Ints
+
+
+class _Entries:
+    """Stored entries of tiles and filters: of the masks where they are known, else drawn."""
+
+    def __init__(self, work: Work, z: Geometry, pes: SparsePesSpec, draw: Draw) -> None:
+        self.work, self.z, self.pes, self.draw = work, z, pes, draw
+        ifmap, weight = work.layer.input.spec.mask, work.layer.weight.spec.mask
+        self.ifmap_mask = None if ifmap is None else ifmap.array.reshape(z.groups, z.channels, z.h, z.w)
+        self.weight_mask = None if weight is None else weight.array.reshape(z.groups, z.filters, z.channels, z.r, z.s)
+        self.exact = self.ifmap_mask is not None and self.weight_mask is not None
+        known = self.ifmap_mask is not None or self.weight_mask is not None
+        self.channels = z.channels if known else min(z.channels, _MOST_CHANNELS)
+        self.matrices = z.groups if known else min(z.groups, _MOST_MATRICES)
+        self.groups = 2**31 if known else _MOST_GROUPS
+        self.phases = []
+        for top, left in product(range(z.stride[0]), range(z.stride[1])):
+            taps = len(range(top, z.r, z.stride[0])) * len(range(left, z.s, z.stride[1]))
+            rows = [len(range(top, size, z.stride[0])) for size in tiles(z.h, pes.rows)]
+            cols = [len(range(left, size, z.stride[1])) for size in tiles(z.w, pes.cols)]
+            if taps:
+                self.phases.append(_Phase(top, left, taps, np.outer(rows, cols).ravel()))
+
+    def ifmap(self, matrix: int, phase: _Phase) -> Ints:
+        """Entries of each channel in each PE's tile."""
+        z, pes = self.z, self.pes
+        entries = np.zeros((self.channels, pes.pes), np.int64)
+        if self.ifmap_mask is None:
+            for area in sorted(set(phase.areas.tolist()) - {0}):
+                own = np.flatnonzero(phase.areas == area)
+                shape = (self.channels, len(own))
+                entries[:, own] = self.draw.entries(area, self.work.input_density, pes.index_bits, shape)
+            return entries
+        high, wide = -(-z.h // pes.rows), -(-z.w // pes.cols)
+        for pe in np.flatnonzero(phase.areas):
+            row, col = divmod(int(pe), pes.cols)
+            rows = slice(row * high + phase.top, (row + 1) * high, z.stride[0])
+            cols = slice(col * wide + phase.left, (col + 1) * wide, z.stride[1])
+            tile = self.ifmap_mask[matrix, :, rows, cols].reshape(z.channels, -1)
+            entries[:, pe] = coded_entries(tile, pes.index_bits)[0]
+        return entries
+
+    def weights(self, matrix: int, phase: _Phase, first: int, filters: int, number: int) -> Ints:
+        """Entries of each channel in so many groups of filters, from the first on."""
+        z, bits = self.z, self.pes.index_bits
+        if self.weight_mask is None:
+            shape = (number, self.channels)
+            return self.draw.entries(filters * phase.taps, self.work.weight_density, bits, shape)
+        own = self.weight_mask[matrix, first : first + number * filters]
+        own = own[:, :, phase.top :: z.stride[0], phase.left :: z.stride[1]]
+        own = own.reshape(number, filters, z.channels, -1).transpose(0, 2, 1, 3)
+        entries = coded_entries(own.reshape(number * z.channels, -1), bits)[0]
+        return entries.reshape(number, z.channels)
+
+
 def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     """Walk a layer."""
     z = work.geometry
     if z is None or z.h * z.w == 1:
         return _walk_outputs(work, pes, seed)
-    draw = Draw(seed)
+    stored = _Entries(work, z, pes, Draw(seed))
     each = filters_of_group(z, pes)
     whole_groups, rest = divmod(z.filters, each)
-    groups = [(each, whole_groups)] + ([(rest, 1)] if rest else [])
-    channels = min(z.channels, _MOST_CHANNELS)
-    matrices = min(z.groups, _MOST_MATRICES)
-    more = z.channels / channels * z.groups / matrices
+    groups = [(0, each, whole_groups)] + ([(whole_groups * each, rest, 1)] if rest else [])
+    more = z.channels / stored.channels * z.groups / stored.matrices
     f, i = pes.multipliers
-    phases = []
-    for top, left in product(range(z.stride[0]), range(z.stride[1])):
-        taps = len(range(top, z.r, z.stride[0])) * len(range(left, z.s, z.stride[1]))
-        rows = [len(range(top, size, z.stride[0])) for size in tiles(z.h, pes.rows)]
-        cols = [len(range(left, size, z.stride[1])) for size in tiles(z.w, pes.cols)]
-        if taps:
-            phases.append((taps, np.outer(rows, cols).ravel()))
     totals = []
-    sums = np.zeros(6)
-    for _ in range(DRAWS):
+    sums = np.zeros(5)
+    exact = stored.exact or work.weight_density == work.input_density == 1
+    draws = 1 if exact else DRAWS
+    for _ in range(draws):
         cycles = 0.0
-        for _ in range(matrices):
-            values = []
-            for _, areas in phases:
-                entries = np.zeros((channels, len(areas)), np.int64)
-                for area in sorted(set(areas.tolist()) - {0}):
-                    own = np.flatnonzero(areas == area)
-                    entries[:, own] = draw.entries(area, work.input_density, pes.index_bits, (channels, len(own)))
-                values.append(entries)
-            for filters, number in groups:
-                drawn = min(number, _MOST_GROUPS)
+        for matrix in range(stored.matrices):
+            values = [stored.ifmap(matrix, phase) for phase in stored.phases]
+            for first, filters, number in groups:
+                drawn = min(number, stored.groups)
+                scale = number / drawn
                 steps = np.zeros((drawn, pes.pes))
-                per_channel = np.zeros((drawn, channels))
-                for (taps, _), entries in zip(phases, values):
-                    weights = draw.entries(filters * taps, work.weight_density, pes.index_bits, (drawn, channels))
+                per_channel = np.zeros((drawn, stored.channels))
+                for phase, entries in zip(stored.phases, values):
+                    weights = stored.weights(matrix, phase, first, filters, drawn)
                     slots_a, slots_w = -(-entries // i), -(-weights // f)
                     worked = slots_w @ slots_a
                     steps += worked
-                    if pes.meet == "channel":
-                        per_channel += slots_w * slots_a.max(axis=1)
-                    scale = number / drawn
+                    per_channel += slots_w * slots_a.max(axis=1)
                     sums[0] += worked.sum() * scale
                     sums[1] += (weights @ entries).sum() * scale
                     sums[2] += (weights @ slots_a).sum() * scale  # each vector of weights for each of the ifmap
-                    sums[3] += drawn * channels * scale
+                    sums[3] += drawn * stored.channels * scale
                     sums[4] += entries.sum() * number
                 if pes.meet == "channel":
-                    cycles += per_channel.sum() * number / drawn
+                    cycles += per_channel.sum() * scale
                 elif pes.meet == "never":
-                    cycles += steps.sum(axis=0).max() * number / drawn
+                    cycles += steps.sum(axis=0).max() * scale
                 else:
-                    cycles += steps.max(axis=1).sum() * number / drawn
+                    cycles += steps.max(axis=1).sum() * scale
         totals.append(cycles * more)
-    busy, products, weights, columns, inputs, _ = sums * more / DRAWS
-    exact = work.weight_density == work.input_density == 1
-    share = _share_of_values(work, pes, phases, each)
+    busy, products, weights_read, columns, inputs = (float(total) for total in sums * more / draws)
+    share = _share_of_values(work, pes, stored.phases[0], each)
     average = float(np.mean(totals))
     one = Walk(
-        average, float(busy), float(products), float(products * share), float(weights), float(columns), float(inputs),
+        average, busy, products, products * share, weights_read, columns, inputs,
         spread=0.0 if exact or not average else float(np.std(totals) / average), exact=exact,
     )  # fmt: skip
     return one.times(work.batch)
 
 
-def _share_of_values(work: Work, pes: SparsePesSpec, phases: list[tuple[int, Any]], filters: int) -> float:
+def _share_of_values(work: Work, pes: SparsePesSpec, phase: _Phase, filters: int) -> float:
     """Share of the products that are of values, not fillers, in expectation."""
 
     def share(values: float, density: float) -> float:
         kept = values * density
         return kept / (kept + expected_fillers(ceil(values), density, pes.index_bits)) if kept else 1.0
 
-    taps, areas = phases[0]
-    return share(filters * taps, work.weight_density) * share(float(areas.max()), work.input_density)
+    return share(filters * phase.taps, work.weight_density) * share(float(phase.areas.max()), work.input_density)
 
 
 def _walk_outputs(work: Work, pes: SparsePesSpec, seed: int) -> Walk:

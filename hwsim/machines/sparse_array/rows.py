@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.machines.sparse_array.coding import coded_entries
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
 from hwsim.machines.sparse_array.spec import SparsePesSpec
 from hwsim.machines.sparse_array.walk import Walk
@@ -60,13 +61,7 @@ def slice_entries(mask: NDArray[np.bool_], pes: int, index_bits: int) -> tuple[I
     entries = np.zeros((columns, pes), np.int64)
     fillers = np.zeros((columns, pes), np.int64)
     for pe in range(min(pes, rows)):
-        column, place = np.nonzero(mask[:, pe::pes])
-        before = np.full(len(place), -1)
-        same = column[1:] == column[:-1]
-        before[1:][same] = place[:-1][same]
-        cuts = (place - before - 1) >> index_bits
-        fillers[:, pe] = np.bincount(column, cuts, columns)
-        entries[:, pe] = np.bincount(column, minlength=columns) + fillers[:, pe]
+        entries[:, pe], fillers[:, pe] = coded_entries(mask[:, pe::pes], index_bits)
     return entries, fillers
 
 
@@ -93,7 +88,7 @@ def walk_rows(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
         weight, inputs = masks
         entries, fillers = slice_entries(weight, number, pes.index_bits)
         exact = inputs is not None
-        kept = inputs if inputs is not None else draw.mask((DRAWS, work.columns), work.input_density)
+        kept = inputs if inputs is not None else draw.mask((DRAWS, work.columns), work.input_density * work.inside)
         cycles = np.array([queued_cycles(iter([tally(entries[row][None])]), pes.queue, pes.meet)[0] for row in kept])
         sums[3] = sum(fillers[row].sum() for row in kept)
         live = int(np.count_nonzero(kept))

@@ -101,7 +101,7 @@ class SparseMemorySpec(Spec):
 
 
 class SparseArraySpec(MachineSpec):
-    """An array that computes on compressed operands.
+    """An array that computes on compressed operands, in words of `word_bits`.
 
     `precision` is the number format that all layers run in; ``workload``: each in that of its tensors.
     """
@@ -109,6 +109,8 @@ class SparseArraySpec(MachineSpec):
     kind: Literal["sparse_array"]
     array: SparsePesSpec
     memories: Annotated[dict[Name, SparseMemorySpec], Field(min_length=1, max_length=8)]
+    word_bits: Annotated[int, Field(gt=0, le=64, strict=True)]
+    psum_bits: Annotated[int, Field(gt=0, le=64, strict=True)] = 32
     precision: Precision = "workload"
 
     @model_validator(mode="after")

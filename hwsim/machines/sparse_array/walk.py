@@ -7,7 +7,7 @@ from math import ceil
 
 __all__ = ["STALLS", "Walk"]
 
-STALLS = ("imbalance", "empty", "fragments", "fillers", "handover")
+STALLS = ("imbalance", "empty", "fragments", "fillers", "outside", "handover")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Walk:
     products : float
         Multiplications, fillers among them.
     effectual : float
-        Multiplications of two values that are not zero.
+        Multiplications of two values that are not zero, those for no output among them.
     empty : float
         Cycles of all PEs on columns without a weight.
     handover : float
@@ -57,11 +57,17 @@ class Walk:
         names = ("cycles", "busy", "products", "effectual", "entries", "columns", "inputs", "empty", "handover")
         return replace(self, **{name: getattr(self, name) * number for name in names})
 
-    def parts(self, pes: int, lanes: int) -> dict[str, float]:
-        """The cycles by what they are for: ``compute`` and `STALLS`, which add up to all of them."""
+    def parts(self, pes: int, lanes: int, effectual: float) -> dict[str, float]:
+        """The cycles by what they are for: ``compute`` and `STALLS`, which add up to all of them.
+
+        `effectual` multiplications are those that a layer needs; a product of planes has others too, of values and
+        weights that meet for no output.
+        """
         slots = pes * lanes
+        needed = min(effectual, self.effectual)
         return {
-            "compute": self.effectual / slots,
+            "compute": needed / slots,
+            "outside": (self.effectual - needed) / slots,
             "imbalance": self.cycles - self.busy / pes,
             "empty": self.empty / pes,
             "fragments": (self.busy - self.empty - self.handover) / pes - self.products / slots,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hwsim.workload import Layer
 from hwsim.workload.product import Geometry, Product
+from hwsim.workload.taps import live_taps
 
 __all__ = ["Work", "work_of"]
 
@@ -36,6 +37,16 @@ class Work:
         return self.matrices * self.rows * self.columns * self.vectors
 
     @property
+    def inside(self) -> float:
+        """Share of the multiply-accumulates that read the image, not its padding."""
+        z = self.geometry
+        if z is None or not any(z.pad):
+            return 1.0
+        rows = live_taps(z.h, z.r, z.stride[0], z.pad[0], z.p, z.dilation[0])
+        cols = live_taps(z.w, z.s, z.stride[1], z.pad[1], z.q, z.dilation[1])
+        return rows * cols / (z.p * z.q * z.r * z.s)
+
+    @property
     def weight_density(self) -> float:
         """Share of the weights that are not zero."""
         return self.layer.weight.density
@@ -48,7 +59,7 @@ class Work:
     @property
     def live_columns(self) -> int:
         """Values of a vector that are not zero: their mean, and at least one if there are any."""
-        return max(round(self.columns * self.input_density), int(self.input_density > 0))
+        return max(round(self.columns * self.input_density * self.inside), int(self.input_density * self.inside > 0))
 
     def column_masks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None] | None:
         """Masks of the one matrix as (columns, rows), and of its vectors if they are known too; None without any."""
@@ -68,15 +79,31 @@ class Work:
         """
         layer, geometry = self.layer, self.geometry
         if geometry is not None and geometry.depthwise:
-            known = layer.weight.spec.mask is not None or bool(layer.nonzeros("weight"))
-            return self.macs * self.weight_density, known
+            if (mask := layer.weight.spec.mask) is not None:
+                return _pairs(geometry, np.ones(layer.input.shape, bool), mask.array) * float(self.batch), True
+            known = bool(layer.nonzeros("weight"))
+            return self.macs * self.weight_density * self.inside, known
+        if geometry is not None and layer.input.spec.mask is not None and layer.weight.spec.mask is not None:
+            return _pairs(geometry, layer.input.spec.mask.array, layer.weight.spec.mask.array) * float(self.batch), True
         inputs, weights = layer.nonzeros("input"), layer.nonzeros("weight")
         if inputs and weights and layer.input.elements and layer.weight.elements:
             pairs = sum(a * b for a, b in zip(inputs, weights, strict=True))
             all_pairs = layer.input.elements * layer.weight.elements / len(inputs)
             whole = geometry is None or (geometry.taps == 1 and geometry.stride == (1, 1) and not any(geometry.pad))
-            return pairs / all_pairs * self.macs, whole
-        return self.macs * self.weight_density * self.input_density, False
+            return pairs / all_pairs * self.macs * self.inside, whole
+        return self.macs * self.weight_density * self.input_density * self.inside, False
+
+
+def _pairs(z: Geometry, ifmap: NDArray[np.bool_], weight: NDArray[np.bool_]) -> int:
+    """Pairs of a value and a weight that are not zero and meet for an output: sums over channels and taps."""
+    weights = weight.reshape(z.groups, z.filters, z.channels, z.r, z.s).sum(1).reshape(z.c, z.r, z.s)
+    total = 0
+    for r, s in np.ndindex(z.r, z.s):
+        rows = [y for p in range(z.p) if 0 <= (y := p * z.stride[0] + r * z.dilation[0] - z.pad[0]) < z.h]
+        cols = [x for q in range(z.q) if 0 <= (x := q * z.stride[1] + s * z.dilation[1] - z.pad[1]) < z.w]
+        if rows and cols:
+            total += int((ifmap[:, rows][:, :, cols].sum((1, 2)) * weights[:, r, s]).sum())
+    return total
 
 
 def work_of(layer: Layer, batch: int) -> Work | None:

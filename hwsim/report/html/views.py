@@ -35,7 +35,8 @@ def add_roofline(page: Page, report: RunResult) -> None:
         flows = machine.traffic(r.plan)
         cache_hits += bool(flows) and not any(traffic.bytes for traffic in flows)
         for traffic in flows:
-            if traffic.bytes:
+            # A memory faster than any number has no roof.
+            if traffic.bytes and traffic.bytes_per_s > 0 and peak / traffic.bytes_per_s > 0:
                 roofs[traffic.memory] = Roof(traffic.memory, traffic.bytes_per_s, False)
                 intensity = r.plan.macs_executed / traffic.bytes
                 points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))

@@ -213,7 +213,8 @@ def _fused_activation(op: Op) -> None:
     name = str(op.options.pop("activation", "") or "")
     functions = {
         "Relu": "relu", "Clip": "clip", "LeakyRelu": "leaky_relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
-        "HardSigmoid": "hardsigmoid", "": "none",
+        "HardSigmoid": "hardsigmoid", "Elu": "elu", "Selu": "selu", "Softplus": "softplus", "Softsign": "softsign",
+        "ThresholdedRelu": "relu", "": "none",
     }  # fmt: skip
     if name not in functions:
         raise InputError(f"activation must be one of {', '.join(filter(None, functions))}, not {excerpt(name, 40)}")
@@ -253,6 +254,7 @@ QUANTIZED: dict[str, tuple[str, Change]] = {
     f"{MS}QLinearSoftmax": ("Softmax", _unary),
     f"{MS}QLinearAveragePool": ("AveragePool", _unary),
     f"{MS}QLinearGlobalAveragePool": ("GlobalAveragePool", _unary),
+    f"{MS}NhwcMaxPool": ("MaxPool", _same),
     f"{MS}QLinearReduceMean": ("ReduceMean", _unary),
     f"{MS}QLinearWhere": ("Where", _where),
     f"{MS}QLinearConcat": ("Concat", _concat),

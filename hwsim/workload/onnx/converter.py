@@ -182,9 +182,10 @@ class Converter(Builder[str]):
         for place, tensor in enumerate(results):
             if place and tensor not in self.producers and tensor in self.used and tensor in self.tensors:
                 first, out = operands[0], self.tensors[tensor]
-                shapes = self.shape(first), self.shape(out)
-                part = self.unique(f"{name}_{place}")
-                self.part(part, tensor, self.producers[first.name], *shapes, self.spec(first), self.spec(out))
+                sizes: Values = {"shape": self.shape(first), "to": self.shape(out)}
+                types: Values = {"input": self.spec(first), "output": self.spec(out)}
+                part = DataMovement(self.unique(f"{name}_{place}"), type="slice", **sizes, **types)
+                self.row(part, [first.name], tensor)
         if len(self.nodes) > count + 1:
             self.rows.append((name, *(node.layer.name for node in self.nodes[count:])))
 

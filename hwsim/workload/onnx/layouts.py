@@ -25,8 +25,8 @@ from hwsim.workload.onnx.records import OnnxFile, Operator
 __all__ = ["Layouts"]
 
 _BLOCKED = f"{MS}nchwc."
-#: Operators with the channels last, by their plain form.
-_LAST = {f"{MS}NhwcMaxPool": "MaxPool"}
+#: Operators that have no other layout than the channels last.
+_LAST = {f"{MS}NhwcMaxPool"}
 #: Operators on each value, whatever its place is.
 _ANYWHERE = {
     *(code for code in UNARY if code != "PRelu"), "Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Pow", "Cast",
@@ -35,6 +35,8 @@ _ANYWHERE = {
 }  # fmt: skip
 #: Operators along one axis.
 _ALONG = {"Concat": 0, f"{MS}QLinearConcat": 0, "Softmax": -1, "LogSoftmax": -1, "Split": 0}
+#: Attributes of pools that old opsets do not have: 0 is what they do.
+_NEWER = {"ceil_mode", "storage_order", "count_include_pad"}
 _FUSED = f"{MS}FusedConv"
 
 
@@ -54,13 +56,21 @@ class Layouts:
         self.index = index
         #: Of each tensor of the file with its channels last, the one with them first.
         self.first: dict[str, str] = {}
+        #: Tensors with their channels in blocks.
+        self.blocks: set[str] = set()
 
     def plain(self, operator: Operator) -> list[Operator]:
         """The plain operators that do what this one does; mostly itself."""
         if operator.code == _FUSED and len(operator.inputs) > 3:
             return self.fused(operator, operator.inputs[:3], {})
         if operator.code.startswith(_BLOCKED):
-            return self.blocked(operator, operator.code.removeprefix(_BLOCKED))
+            code = operator.code.removeprefix(_BLOCKED)
+            self.blocks.update(operator.outputs if code != "ReorderOutput" else ())
+            return self.blocked(operator, code)
+        if any(name in self.blocks for name in operator.inputs):
+            self.blocks.update(operator.outputs)
+            if operator.code == "Reshape":  # the axis of a block apart from the others, and back
+                return [self.changed(operator, "Identity", operator.inputs[:1], operator.outputs, {})]
         if not self.active:
             return [operator]
         if _channels_last(operator) and operator.inputs[0] in self.inference.tensors:
@@ -164,7 +174,7 @@ class Layouts:
                 self.first[name] = name
         options = {key: value for key, value in operator.options.items() if key not in changes}
         options |= {key: value for key, value in changes.items() if value is not None}
-        return [self.changed(operator, _LAST.get(operator.code, operator.code), inputs, outputs, options), *after]
+        return [self.changed(operator, operator.code, inputs, outputs, options), *after]
 
     # Channels in blocks
 
@@ -191,10 +201,14 @@ class Layouts:
         if code == "Upsample":
             key = f"scales of {operator.index}"
             self.inference.values.learn(key, np.asarray((1, 1, *operator.options.get("scales", ())[2:]), np.float32))
-            names = [inputs[0], *([""] if self.opset > 10 else []), key]
+            region = f"region of {operator.index}" if self.opset in (11, 12) else ""
+            if region:
+                self.inference.values.learn(region, np.zeros(0, np.float32))
+            names = [inputs[0], *([region] if self.opset > 10 else []), key]
             mode = {"mode": operator.options.get("mode", "nearest")}
             return [self.changed(operator, "Resize" if self.opset > 9 else code, names, operator.outputs, mode)]
-        return [self.changed(operator, code, inputs, operator.outputs, operator.options)]
+        options = {key: value for key, value in operator.options.items() if value or key not in _NEWER}
+        return [self.changed(operator, code, inputs, operator.outputs, options)]
 
     def convolution(self, operator: Operator, weights: Constant, channels: int) -> list[Operator]:
         """A convolution without the filters and channels that pad blocks."""

@@ -94,30 +94,44 @@ def _bytes(c: Converter, op: Op, name: str) -> Layer:
     )  # fmt: skip
 
 
-def _reduce(c: Converter, op: Op, name: str) -> Layer:
-    """A reduction along neighboring axes is a pool over them."""
+def _reduce(c: Converter, op: Op, name: str) -> Layer | None:
+    """A reduction along neighboring axes is a pool over them; of others, one pool after the other, the last first."""
     source = c.input_tensor(op, 0)
     shape = source.shape or ()
     axes: list[int] | None = (
         [int(op.options.get("axis", 0))] if op.code.startswith("Arg") else c.integers(op, "axes", 1)
     )
-    if not axes and op.options.get("noop_with_empty_axes"):
-        raise UnmodeledError("it reduces along no axis")
     places = sorted({axis % max(len(shape), 1) for axis in axes or range(len(shape))})
     places = [place for place in places if place or shape[0] != 1]
-    if not places or places != list(range(places[0], places[-1] + 1)):
-        raise UnmodeledError(f"it reduces along axes {places}")
-    before, inside, after = shape[: places[0]], shape[places[0] : places[-1] + 1], shape[places[-1] + 1 :]
-    if before and before[0] == 1:
-        before = before[1:]
+    if not places or (not axes and op.options.get("noop_with_empty_axes")):  # each value alone
+        sizes: Values = {"shape": c.shape(source), "to": c.shape(c.output(op))}
+        return c.check_output(op, DataMovement(name, type="copy", **sizes, **c.types(op)))
     options: Values = {"type": REDUCED[op.code], **c.types(op)}
     if len(shape) == 4 and places == [2, 3]:
         return c.check_output(op, Pool2d(name, **c.image(source), **options))
+    reads, firsts = source.name, [place for place in places if place - 1 not in places]
+    for number, first in reversed(list(enumerate(firsts))):
+        end = max(place for place in places if place < (firsts + [len(shape)])[number + 1]) + 1
+        sizes = _run(shape[:first], shape[first:end], shape[end:])
+        if not number:
+            layer = c.check_output(op, Pool2d(name, **sizes, **options))
+            if len(firsts) == 1:
+                return layer
+            c.row(layer, [reads], c.output(op).name)
+            return None
+        shape = (*shape[:first], *shape[end:])
+        target = c.between(op, f"axes from {first}", shape[1:] if shape[:1] == (1,) else shape)
+        c.row(Pool2d(c.unique(f"{name}_{number}"), **sizes, **options), [reads], target)
+        reads = target
+    return None
+
+
+def _run(before: Shape, inside: Shape, after: Shape) -> Values:
+    """The sizes of a pool along some neighboring axes, with those before and behind them."""
     rows, columns = math.prod(inside), math.prod(after)
-    sizes: Values = {"c": math.prod(before), "h": rows, "w": columns, "r": rows, "s": 1, "stride": (rows, 1)}
     if columns == 1:  # along the last axis: a row of values each
-        sizes |= {"h": 1, "w": rows, "r": 1, "s": rows, "stride": (1, rows)}
-    return c.check_output(op, Pool2d(name, **sizes, **options))
+        return {"c": math.prod(before), "h": 1, "w": rows, "r": 1, "s": rows, "stride": (1, rows)}
+    return {"c": math.prod(before), "h": rows, "w": columns, "r": rows, "s": 1, "stride": (rows, 1)}
 
 
 def _elementwise(c: Converter, op: Op, name: str) -> Layer:
@@ -199,14 +213,12 @@ def _block_rows(c: Converter, op: Op, name: str) -> Layer:
     return c.check_output(op, Embedding(name, rows=table.shape[0], dim=dim, tokens=tokens, **types))
 
 
-def _concat(c: Converter, op: Op, name: str) -> Layer:
+def _concat(c: Converter, op: Op, name: str) -> Layer | None:
     operands, out = c.operands(op), c.output(op)
     shape, rank = c.shape(out), len(out.shape or ())
     if len(operands) == 1:
         # The other parts are constants, in place when the network starts.
         return DataMovement(name, shape=c.shape(operands[0]), to=shape, type="pad", **c.types(op))
-    if len(operands) < len(op.inputs):
-        raise UnmodeledError("it joins several tensors and constants")
     axis = int(op.options.get("axis", 0)) % max(rank, 1)
     at = axis - (rank - len(shape))
     if (out.shape or ())[0] == 1 and rank == 2:
@@ -214,7 +226,14 @@ def _concat(c: Converter, op: Op, name: str) -> Layer:
     if at < 0 or any(len(tensor.shape or ()) != rank for tensor in operands):
         raise UnmodeledError(f"it joins along axis {axis}")
     parts = tuple((tensor.shape or ())[axis] for tensor in operands)
-    return c.check_output(op, Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op)))
+    layer = Concat(name, before=shape[:at], parts=parts, rest=shape[at + 1 :], **c.types(op))
+    if len(operands) == len(op.inputs):
+        return c.check_output(op, layer)
+    joined = c.between(op, "joined", layer.output.shape, out.dtype)
+    c.row(layer.with_(name=c.unique(f"{name}_tensors")), [tensor.name for tensor in operands], joined)
+    pad = DataMovement(name, shape=layer.output.shape, to=shape, type="pad", **c.types(op))
+    c.row(pad, [joined], out.name)
+    return None
 
 
 def _idle(c: Converter, op: Op, name: str) -> Layer:

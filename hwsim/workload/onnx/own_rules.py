@@ -13,7 +13,7 @@ from hwsim.workload.onnx.canonical import MS, Op
 from hwsim.workload.onnx.equation import axes_of
 from hwsim.workload.taps import ceil_positions
 
-__all__ = ["own_outputs"]
+__all__ = ["factors", "own_outputs", "packs"]
 
 #: Shape and type of each output in turn; a type of "" is that of the first input, "2" that of input 2.
 Outputs: TypeAlias = Sequence[tuple[Shape, str]]
@@ -57,17 +57,29 @@ def _binary(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
 
 
 def _fused_matmul(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
-    if len(shapes) < 2 or min(map(len, shapes[:2])) < 2:
+    if len(shapes) < 2 or not all(shapes[:2]):
         return None
-    left, right = (
-        (*shape[:-2], shape[-1], shape[-2]) if op.options.get(key) else shape
-        for shape, key in zip(shapes, ("transA", "transB"))
-    )
+    left, right = factors(op, shapes)
+    vectors = [len(shape) == 1 for shape in (left, right)]
+    left, right = (1, *left) if vectors[0] else left, (*right, 1) if vectors[1] else right
     try:
         lead = np.broadcast_shapes(left[:-2], right[:-2])
     except ValueError:
         raise InputError(f"must multiply as many matrices as there are others, not {left} by {right}") from None
-    return (((*lead, left[-2], right[-1]), ""),)
+    ends = (() if vectors[0] else left[-2:-1]) + (() if vectors[1] else right[-1:])
+    return (((*map(int, lead), *ends), ""),)
+
+
+def factors(op: Op, shapes: Sequence[Shape]) -> tuple[Shape, Shape]:
+    """The shapes of both factors of a product after the transpositions that it is told."""
+    turned = []
+    for shape, side in zip(shapes, "AB"):
+        if op.options.get(f"transBatch{side}") and len(shape) > 2:
+            shape = (*shape[1:-1], shape[0], shape[-1])
+        if op.options.get(f"trans{side}") and len(shape) > 1:
+            shape = (*shape[:-2], shape[-1], shape[-2])
+        turned.append(shape)
+    return turned[0], turned[1]
 
 
 def _few_bits(op: Op, shapes: Sequence[Shape]) -> Outputs | None:

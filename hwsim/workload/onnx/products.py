@@ -14,6 +14,7 @@ from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter, Values
 from hwsim.workload.onnx.einsum import Term, contract
 from hwsim.workload.onnx.lowering import channels
+from hwsim.workload.onnx.own_rules import factors
 from hwsim.workload.onnx.parameters import has_bias
 from hwsim.workload.tflite.dead_channels import dead_counts
 
@@ -67,12 +68,9 @@ def _dense(c: Converter, op: Op, name: str, m: int, k: int, n: int) -> Layer:
 def product(c: Converter, op: Op, name: str) -> Layer | None:
     """MatMul, and a Gemm of two activations."""
     shapes = [c.input_tensor(op, place).shape or () for place in (0, 1)]
-    turns = [op.options.get(key) for key in ("transA", "transB")]
     if not all(shapes):
         raise InputError("must multiply tensors with an axis")
-    left, right = (
-        (*shape[:-2], shape[-1], shape[-2]) if turn and len(shape) > 1 else shape for shape, turn in zip(shapes, turns)
-    )
+    left, right = factors(op, shapes)
     left = (1, *left) if len(left) == 1 else left
     right = (*right, 1) if len(right) == 1 else right
     m, k, n = left[-2], left[-1], right[-1]

@@ -14,7 +14,7 @@ from hwsim.workload.network import Workload
 from hwsim.workload.tflite.converter import Converter
 from hwsim.workload.tflite.file import read_tables
 from hwsim.workload.tflite.graph import Operator, Quantization, Tensor
-from hwsim.workload.tflite.input_shapes import open_sizes, resized
+from hwsim.workload.tflite.input_shapes import open_sizes, resized, settled
 from hwsim.workload.tflite.operators import MAKERS
 
 __all__ = ["Model", "Operator", "Quantization", "Tensor", "read_model"]
@@ -97,9 +97,9 @@ def read_model(
     path = Path(path)
     file = read_tables(path)
     try:
-        resized_file = resized(file, shape or {})
+        resized_file, notes = (resized(file, shape), []) if shape else settled(file)
         converter = Converter(resized_file, MAKERS, allow_missing)
-        converter.warnings[:0] = [] if shape else open_sizes(file)
+        converter.warnings[:0] = [] if shape else [*open_sizes(file), *notes]
         workload = converter.workload(name or path.stem)
     except InputError as error:
         faults = [Fault(str(path), fault.path, fault.message) for fault in error.faults]

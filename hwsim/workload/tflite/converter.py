@@ -50,8 +50,13 @@ _READS_WEIGHTS = {
 OF_VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 _LONGEST = 80
 _MOST_IMAGES = 64
-#: A network that Vela compiled for an Ethos-U is one custom operator.
-_COMPILED = "ethos-u"
+#: A network that is compiled for an accelerator is one custom operator.
+_COMPILED = {
+    "ethos-u": "Vela compiled for an Ethos-U",
+    "edgetpu-custom-op": "is compiled for an Edge TPU",
+    "NeutronGraph": "is compiled for a Neutron NPU of NXP",
+    "vsi-npu": "is compiled for an NPU of VeriSilicon",
+}
 
 
 class Converter(Builder[int]):
@@ -246,8 +251,8 @@ class Converter(Builder[int]):
         maker = self.makers.get(op.code)
         count = len(self.nodes)
         try:
-            if op.code == _COMPILED:
-                raise UnmodeledError("a block that Vela compiled for an Ethos-U: the network inside is not read")
+            if op.code in _COMPILED:
+                raise UnmodeledError(f"a block that {_COMPILED[op.code]}: the network inside is not read")
             if maker is None:
                 raise UnmodeledError("hwsim does not know it")
             return maker(self, op, name)

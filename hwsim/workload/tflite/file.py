@@ -57,6 +57,10 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DIV": ("DivOptions", _FUSED),
     "L2_NORMALIZATION": ("L2NormOptions", _FUSED),
     "CONCATENATION": ("ConcatenationOptions", (*_FUSED, "Axis")),
+    "STRIDED_SLICE": (
+        "StridedSliceOptions",
+        ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask", "Offset"),
+    ),
     "PACK": ("PackOptions", ("Axis", "ValuesCount")),
     "UNPACK": ("UnpackOptions", ("Axis", "Num")),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
@@ -68,6 +72,7 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "IF": ("IfOptions", ("ThenSubgraphIndex", "ElseSubgraphIndex")),
     "WHILE": ("WhileOptions", ("CondSubgraphIndex", "BodySubgraphIndex")),
     "CALL_ONCE": ("CallOnceOptions", ("InitSubgraphIndex",)),
+    "VAR_HANDLE": ("VarHandleOptions", ("Container", "SharedName")),
     "CALL": ("CallOptions", ("Subgraph",)),
     "STABLEHLO_COMPOSITE": ("StableHLOCompositeOptions", ("DecompositionSubgraphIndex",)),
     "RNN": ("RNNOptions", _FUSED),
@@ -314,6 +319,9 @@ class _Reader:
                 if value not in self.enums[field]:
                     raise InputError(f"{key} must be one of TFLite's, not {value}", path=owner)
                 value = self.enums[field][value]
+            if value is None or isinstance(value, bytes):
+                self.budget.spend(len(value or b""))
+                value = _text(value)
             values[key] = value
         return values
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
+
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.message import Message
 from hwsim.workload.layer import MAX_SIZE, Shape, whole
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS
 from hwsim.workload.tflite.graph import Operator, TfliteFile
+from hwsim.workload.tflite.shape_values import MAX_VALUES, Array, computed, strided_slice
 
-__all__ = ["open_sizes", "resized"]
+__all__ = ["open_sizes", "resized", "settled"]
 
 #: The shapes of an operator's outputs.
 Rule: TypeAlias = "Callable[[_Shapes, Operator], list[Shape]]"
@@ -55,6 +58,29 @@ def resized(file: TfliteFile, shape: Mapping[str, int | Sequence[int]]) -> Tflit
     return _Shapes(file, shapes).run()
 
 
+def settled(file: TfliteFile) -> tuple[TfliteFile, list[Message]]:
+    """The file with the shapes that it leaves open inside, where those of its inputs are known; and notes.
+
+    A converter writes 1 where a size is computed when the network runs, as the frames of a spectrum are.
+    """
+    if open_sizes(file) or not any(_is_open(file, index) for op in file.operators for index in op.outputs):
+        return file, []
+    try:
+        return _Shapes(file, {}, inside=True).run(), []
+    except InputError as error:
+        fault = error.faults[0]
+        template = "it leaves sizes open inside, which are read as the file has them: {operator}: {reason}"
+        values = {"operator": fault.path, "reason": fault.message}
+        return file, [Message("import.open_inside", template, values, "warning")]
+
+
+def _is_open(file: TfliteFile, index: int) -> bool:
+    """Whether a tensor has an open size that is no batch: one has the first of several axes, if an input has it."""
+    signature = file.tensors[index].signature
+    has_batch = any(file.tensors[place].signature[:1] == (-1,) for place in file.inputs)
+    return any(size < 0 for size in (signature[1:] if has_batch and len(signature) > 1 else signature))
+
+
 def _sizes(given: object) -> Shape | None:
     """A shape of sizes from 1 to 2^31; None if it is none."""
     sizes = [whole(size) for size in (given if isinstance(given, (list, tuple)) else [given])]
@@ -65,13 +91,18 @@ def _sizes(given: object) -> Shape | None:
 class _Shapes:
     """Shapes of the tensors that differ from those of the file."""
 
-    def __init__(self, file: TfliteFile, shapes: Mapping[int, Shape]) -> None:
-        self.file = file
+    def __init__(self, file: TfliteFile, shapes: Mapping[int, Shape], inside: bool = False) -> None:
+        self.file, self.inside = file, inside
+        self.numbers: dict[int, Array] = {}
         self.shapes = {index: shape for index, shape in shapes.items() if shape != file.tensors[index].shape}
 
     def run(self) -> TfliteFile:
         for op in self.file.operators:
-            if op.code in SHAPE_OPERATORS or not any(index in self.shapes for index in op.inputs):
+            if (numbers := self.computed(op)) is not None:
+                self.numbers |= dict(zip(op.outputs, numbers))
+                self.shapes |= {index: self.numbers[index].shape for index in op.outputs if index in self.numbers}
+                continue
+            if op.code in SHAPE_OPERATORS or not self.differs(op):
                 continue
             try:
                 outputs = RULES.get(op.code, _keeps)(self, op)
@@ -81,12 +112,46 @@ class _Shapes:
                 if len(shape) != len(self.old(index)) or any(not 0 < size <= MAX_SIZE for size in shape):
                     raise InputError(f"its output would be of shape {shape}", path=str(op))
                 if shape != self.old(index):
+                    signature = self.file.tensors[index].signature
+                    if self.inside and any(a > 0 and a != b for a, b in zip(signature, shape)):
+                        raise InputError(f"its output would be of shape {shape}, not {signature}", path=str(op))
                     self.shapes[index] = shape
         tensors = [
             replace(tensor, shape=self.shapes[tensor.index]) if tensor.index in self.shapes else tensor
             for tensor in self.file.tensors
         ]
         return replace(self.file, tensors=tuple(tensors))
+
+    def differs(self, op: Operator) -> bool:
+        """Whether the shapes of an operator's outputs may not be those of the file."""
+        if any(index in self.shapes or index in self.numbers for index in op.inputs):
+            return True
+        return self.inside and any(_is_open(self.file, index) for index in op.outputs)
+
+    def computed(self, op: Operator) -> list[Array] | None:
+        """The values of an operator on shapes and constants; None if they are unknown or many."""
+        if op.custom:
+            return None
+        if op.code in SHAPE_OPERATORS:
+            shape = self.new(op.inputs[0])
+            return [np.array(shape if op.code == "SHAPE" else len(shape))]
+        try:
+            read = [self.number(index) for index in op.inputs if index >= 0]
+            known = [values for values in read if values is not None]
+            if len(known) < len(op.inputs) or not known or not op.outputs:
+                return None
+            return computed(op, known, self.file.tensors[op.outputs[0]].dtype)
+        except (LookupError, TypeError, ValueError, ArithmeticError):
+            return None
+
+    def number(self, index: int) -> Array | None:
+        """The values of a tensor, if they are few and known."""
+        tensor = self.file.tensors[index]
+        if not tensor.elements and index not in self.numbers:
+            return np.zeros(tensor.shape, np.int64)
+        if index in self.numbers or tensor.data is None or tensor.elements > MAX_VALUES:
+            return self.numbers.get(index)
+        return tensor.values() if tensor.dtype in ("int32", "int64", "bool") else None
 
     def old(self, index: int) -> Shape:
         return self.file.tensors[index].shape
@@ -95,11 +160,11 @@ class _Shapes:
         return self.shapes.get(index, self.old(index))
 
     def values(self, index: int) -> list[int]:
-        """The integers of a constant."""
-        tensor = self.file.tensors[index]
-        if tensor.data is None or tensor.elements > 64:
+        """The integers of a constant, or of what is computed of shapes."""
+        values = self.number(index)
+        if values is None or values.size > 64:
             raise ValueError
-        return [int(value) for value in tensor.values().ravel()]
+        return [int(value) for value in values.ravel()]
 
 
 def _same(s: _Shapes, op: Operator) -> list[Shape]:
@@ -120,7 +185,9 @@ def _broadcast(s: _Shapes, op: Operator) -> list[Shape]:
 
 def _keeps(s: _Shapes, op: Operator) -> list[Shape]:
     """An axis that the file leaves as it is has the new size of the first changed input; others stay."""
-    source = next(index for index in op.inputs if index in s.shapes)
+    source = next((index for index in op.inputs if index in s.shapes), None)
+    if source is None:
+        raise ValueError
     old, new, outputs = s.old(source), s.new(source), []
     for index in op.outputs:
         out = s.old(index)
@@ -182,10 +249,13 @@ def _reshape(s: _Shapes, op: Operator) -> list[Shape]:
     """Where the target is written in the file, the axis that stands for the changed ones changes with them."""
     old, new, out = s.old(op.inputs[0]), s.new(op.inputs[0]), s.old(op.outputs[0])
     total = math.prod(new)
-    if len(op.inputs) > 1 and s.file.tensors[op.inputs[1]].data is not None and -1 in (to := s.values(op.inputs[1])):
-        rest = -math.prod(to)
-        if total % rest == 0:
+    if len(op.inputs) > 1 and s.number(op.inputs[1]) is not None:
+        to = s.values(op.inputs[1])
+        rest = abs(math.prod(to))
+        if -1 in to and rest and total % rest == 0:
             return [tuple(total // rest if size == -1 else size for size in to)]
+        if math.prod(to) == total:
+            return [tuple(to)]
     spare = [axis for axis, size in enumerate(s.file.tensors[op.outputs[0]].signature) if size < 0]
     if len(spare) == 2 and not spare[0] and new:
         out, spare = (new[0], *out[1:]), spare[1:]
@@ -203,6 +273,32 @@ def _reshape(s: _Shapes, op: Operator) -> list[Shape]:
     if len(fits) != 1:
         raise ValueError
     return [tuple(size * ratio[0] // ratio[1] if axis == fits[0] else size for axis, size in enumerate(out))]
+
+
+def _cut(s: _Shapes, op: Operator) -> list[Shape]:
+    """A part of each axis, from begin to end."""
+    ends = [s.number(index) for index in op.inputs[1:4]]
+    if any(values is None for values in ends):
+        return _keeps(s, op)
+    index = strided_slice(op, [values for values in ends if values is not None])
+    return [np.broadcast_to(np.int8(0), s.new(op.inputs[0]))[index].shape]
+
+
+def _filled(s: _Shapes, op: Operator) -> list[Shape]:
+    """A shape that is computed."""
+    return [tuple(s.values(op.inputs[1 if op.code == "BROADCAST_TO" else 0]))]
+
+
+def _range(s: _Shapes, op: Operator) -> list[Shape]:
+    """As many values as there are steps from the start to before the limit."""
+    (start,), (limit,), (step,) = (s.values(index) for index in op.inputs)
+    return [(max(-(-(limit - start) // step), 0),)]
+
+
+def _spectrum(s: _Shapes, op: Operator) -> list[Shape]:
+    """The real transform of the last two axes."""
+    rows, columns = s.values(op.inputs[1])
+    return [(*s.new(op.inputs[0])[:-2], rows, columns // 2 + 1)]
 
 
 def _transpose(s: _Shapes, op: Operator) -> list[Shape]:
@@ -225,9 +321,10 @@ def _reduce(s: _Shapes, op: Operator) -> list[Shape]:
 def _concat(s: _Shapes, op: Operator) -> list[Shape]:
     shapes = [s.new(index) for index in op.inputs]
     axis = int(op.options.get("axis", 0)) % len(shapes[0])
-    if any(len(shape) != len(shapes[0]) for shape in shapes):
+    if len({(*shape[:axis], -1, *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError
-    return [tuple(sum(sizes) if place == axis else max(sizes) for place, sizes in enumerate(zip(*shapes)))]
+    first = shapes[0]
+    return [(*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])]
 
 
 def _pack(s: _Shapes, op: Operator) -> list[Shape]:
@@ -334,6 +431,10 @@ RULES: dict[str, Rule] = {
         "ARG_MIN",
     ),
     "CONCATENATION": _concat,
+    "STRIDED_SLICE": _cut,
+    "RFFT2D": _spectrum,
+    "RANGE": _range,
+    **_each(_filled, "FILL", "BROADCAST_TO"),
     "PACK": _pack,
     "UNPACK": _unpack,
     **_each(_gather, "GATHER", "EMBEDDING_LOOKUP"),

@@ -1,0 +1,161 @@
+"""Execution of layers on compressed int8 tensors: what a sparse array multiplies and reads, counted by the kernels.
+
+Each layer gets seeded tensors with its masks, or zeros at random of its densities, and is planned again with the masks
+of these very tensors. The kernels then walk the compressed tensors: the output must be that of the dense product, and
+the multiplications and stored entries that they count those that are priced.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.errors import InputError
+from hwsim.kernels.sparse import conv2d_sparse, gemm_sparse
+from hwsim.kernels.sparse_formats import encode_csr
+from hwsim.machines import LayerPlan, Machine
+from hwsim.message import Message
+from hwsim.validation.check import LayerCheck
+from hwsim.workload import Conv2d, Gemm, Layer, TensorType
+from hwsim.workload.mask import Mask
+from hwsim.workload.product import Geometry, Product
+
+__all__ = ["check_compressed"]
+
+Bytes = NDArray[np.int8]
+_MOST = 2**29
+"""Values of an im2col buffer, and of all tensors of a layer."""
+
+
+def check_compressed(machine: Machine, layer: Layer, sample: int | None = None) -> LayerCheck:
+    """Execute one layer of a sparse array, for one inference."""
+    x = layer.lower(1)
+    if not isinstance(x, Product) or not x.macs:
+        return LayerCheck(layer.name, layer.op, skipped=Message("nests.no_macs", "{op} has no MACs", {"op": layer.op}))
+    own, sampled = _part(layer, x, sample)
+    if own is None:
+        reason = Message(
+            "compressed.product", "products of activations, or steps of a recurrent layer, are not executed"
+        )
+        return LayerCheck(layer.name, layer.op, skipped=reason)
+    z = own.lower(1).geometry  # type: ignore[union-attr]
+    size = own.input.elements + own.weight.elements + own.outputs
+    if z is not None:
+        size += z.p * z.q * z.taps * z.channels
+    if size > _MOST:
+        message = f"tensors of an executed layer must have at most {_MOST:,} values, not {size:,}; --sample runs a part"
+        return LayerCheck(
+            layer.name, layer.op, macs=own.macs, skipped=Message("compressed.size", message), refused=True
+        )
+    generator = np.random.default_rng(crc32(layer.name.encode()))
+    ifmap, weight = (_values(generator, own.input), _values(generator, own.weight))
+    try:
+        own = own.with_tensors(input={"mask": Mask.of(ifmap)}, weight={"mask": Mask.of(weight)})
+    except InputError:  # a kind without channels to count
+        return LayerCheck(layer.name, layer.op, skipped=Message("compressed.kind", "{op} has no masks", {"op": own.op}))
+    plan = machine.plan(own)
+    start = perf_counter()
+    measured, difference = _run(machine, plan, z, ifmap, weight)
+    seconds = perf_counter() - start
+    priced = {"multiplications": plan.macs_executed}
+    if "stored entries" in measured:
+        priced["stored entries"] = int(plan.columns["stored_entries"])
+    for name, number in priced.items():
+        if difference is None and measured[name] != number:
+            difference = f"{name}: {number:,} are priced, {measured[name]:,} were measured"
+    zeros = own.macs - measured["multiplications"]
+    return LayerCheck(
+        layer.name, layer.op, own.macs, zeros, seconds, len(measured), len(priced), len(priced), sampled, difference
+    )
+
+
+def _part(layer: Layer, x: Product, sample: int | None) -> tuple[Layer | None, bool]:
+    """The layer without its batch, or with each size cut to the sample; None for what is no such layer."""
+    if not x.stored or x.steps > 1 or x.spread or (x.b > 1 and x.geometry is None):
+        return None, False
+    z = x.geometry
+    tensors = {"input": layer.input.spec, "weight": layer.weight.spec, "output": layer.output.spec}
+    sizes = (x.m, x.k, x.n) if z is None else (z.channels, z.filters, z.h, z.w)
+    if sample is None or max(sizes) <= sample:
+        return layer, False
+    plain = {name: {"dtype": spec.dtype, "density": spec.density} for name, spec in tensors.items()}
+    ifmap, weight, ofmap = plain.values()
+    if z is None:
+        m, k, n = (min(size, sample) for size in sizes)
+        return Gemm(layer.name, m=m, k=k, n=n, bias=False, input=ifmap, weight=weight, output=ofmap), True
+    groups = min(z.groups, sample)
+    h, w = max(min(z.h, sample), z.r * z.dilation[0]), max(min(z.w, sample), z.s * z.dilation[1])
+    c, k = groups * min(z.channels, sample), groups * min(z.filters, sample)
+    return Conv2d(
+        layer.name, c=c, h=h, w=w, k=k, r=z.r, s=z.s, stride=z.stride, pad=z.pad, dilation=z.dilation, groups=groups,
+        depthwise=z.depthwise, bias=False, input=ifmap, weight=weight, output=ofmap,
+    ), True  # fmt: skip
+
+
+def _values(generator: np.random.Generator, kind: TensorType) -> Bytes:
+    """Values from -127 to 127, zero where the mask says so, or at random."""
+    values = generator.integers(1, 128, kind.shape, dtype=np.int8)
+    values *= generator.integers(0, 2, kind.shape, dtype=np.int8) * 2 - 1
+    mask = kind.spec.mask
+    values *= mask.array if mask is not None else generator.random(kind.shape, dtype=np.float32) < kind.density
+    return values
+
+
+def _run(
+    machine: Machine, plan: LayerPlan, z: Geometry | None, ifmap: Bytes, weight: Bytes
+) -> tuple[dict[str, int], str | None]:
+    """Counts of the kernels, and what is wrong with the output."""
+    array = machine.spec.array
+    if z is None:
+        output = np.zeros((ifmap.shape[0], weight.shape[1]), np.int64)
+        multiplied = entries = 0
+        pes = array.pes if array.deal == "rows" else 1
+        for pe in range(min(pes, weight.shape[1])):
+            own = np.ascontiguousarray(weight[:, pe::pes])
+            coded = encode_csr(own, relative_bits=array.index_bits)
+            output[:, pe::pes], counts = gemm_sparse(encode_csr(ifmap), coded)
+            multiplied += counts.executed
+            entries += counts.weight_reads
+        expected = np.rint(ifmap.astype(np.float64) @ weight.astype(np.float64)).astype(np.int64)
+        measured = {"multiplications": multiplied}
+        if array.deal == "rows":
+            measured["stored entries"] = entries
+        return measured, _difference(output, expected)
+    multiplied, wrong = 0, None
+    image = ifmap.reshape(z.groups, z.channels, z.h, z.w)
+    filters = weight.reshape(z.groups, z.filters, z.channels, z.r, z.s)
+    for own_image, own_filters in zip(image, filters):
+        images, counts = conv2d_sparse(own_image[None], own_filters, stride=z.stride, pad=z.pad, dilation=z.dilation)
+        multiplied += _depthwise(z, own_filters) if z.depthwise else counts.executed
+        wrong = wrong or _difference(images[0], _direct(z, own_image, own_filters))
+    return {"multiplications": multiplied}, wrong
+
+
+def _depthwise(z: Geometry, filters: Bytes) -> int:
+    """Multiplications of a depthwise layer, which skips weights alone: counted on an image without a zero."""
+    ones = np.ones((1, z.channels, z.h, z.w), np.int8)
+    _, counts = conv2d_sparse(ones, filters, stride=z.stride, pad=z.pad, dilation=z.dilation)
+    return counts.executed
+
+
+def _direct(z: Geometry, image: Bytes, filters: Bytes) -> NDArray[np.int64]:
+    """The convolution of one group, tap by tap."""
+    top, left, bottom, right = z.pad
+    padded = np.pad(image.astype(np.float64), ((0, 0), (top, bottom), (left, right)))
+    output = np.zeros((z.filters, z.p * z.q))
+    for r, s in np.ndindex(z.r, z.s):
+        rows = slice(r * z.dilation[0], r * z.dilation[0] + (z.p - 1) * z.stride[0] + 1, z.stride[0])
+        cols = slice(s * z.dilation[1], s * z.dilation[1] + (z.q - 1) * z.stride[1] + 1, z.stride[1])
+        output += filters[:, :, r, s].astype(np.float64) @ padded[:, rows, cols].reshape(z.channels, -1)
+    return np.rint(output).astype(np.int64).reshape(z.filters, z.p, z.q)
+
+
+def _difference(output: NDArray[np.integer], expected: NDArray[np.int64]) -> str | None:
+    wrong = np.argwhere(output != expected)
+    if not len(wrong):
+        return None
+    at = tuple(map(int, wrong[0]))
+    return f"the output at {at} must be {expected[at]:,}, not {output[at]:,} ({len(wrong):,} words differ)"

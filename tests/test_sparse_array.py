@@ -1,0 +1,385 @@
+"""Arrays that compute on compressed operands: published cycles, sums by hand, real encoders, laws."""
+
+from __future__ import annotations
+
+import csv
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import hwsim
+from hwsim.engine import simulate as run_program
+from hwsim.engine.program import Pipeline, Program, Run, Stage
+from hwsim.errors import InputError
+from hwsim.kernels.sparse_formats import encode_csc
+from hwsim.machines.sparse_array.draw import Draw, expected_fillers
+from hwsim.machines.sparse_array.rows import queued_cycles, slice_entries
+from hwsim.validation.nests import validate_layers
+from hwsim.workload.mask import Mask
+
+DATA = Path(__file__).parent / "data" / "sparse"
+
+
+def fc(k, n, weight, ifmap, **more):
+    return hwsim.Gemm("fc", m=1, k=k, n=n, bias=False, weight={"density": weight}, input={"density": ifmap}, **more)
+
+
+def layer_of(machine, layer, batch=1):
+    if isinstance(machine, str):
+        machine = hwsim.load_machine(machine)
+    return hwsim.simulate(machine, hwsim.Workload("w", [layer], graph=False), batch).layers.iloc[0]
+
+
+MACHINES = ("eie", "scnn", "eyeriss_v2")
+LAYERS = {
+    "conv": hwsim.Conv2d("x", c=31, h=17, w=23, k=37, r=3, pad=1),
+    "strided": hwsim.Conv2d("x", c=3, h=31, w=31, k=7, r=7, stride=2),
+    "depthwise": hwsim.Conv2d("x", c=127, h=9, w=9, k=127, r=3, groups=127, pad=1),
+    "one": hwsim.Conv2d("x", c=1, h=1, w=1, k=1, r=1),
+    "fc": hwsim.Gemm("x", m=1, k=257, n=127),
+    "rows": hwsim.Gemm("x", m=13, k=31, n=257),
+}
+
+
+# ---- EIE: Han et al., ISCA 2016, table IV (64 PEs, 800 MHz): actual us, load balance
+EIE = {"Alex-6": (9216, 4096, 0.09, 0.351, 30.3, 0.927), "Alex-7": (4096, 4096, 0.09, 0.353, 12.2, 0.959)}
+ALEX_8 = (4096, 1000, 0.25, 0.375, 9.9, 0.899)
+
+
+@pytest.mark.parametrize("name", EIE)
+def test_eie_takes_the_published_time(name):
+    k, n, weight, ifmap, us, balance = EIE[name]
+    row = layer_of("eie", fc(k, n, weight, ifmap))
+    assert row.latency_s * 1e6 == pytest.approx(us, rel=0.08)
+    assert row.load_balance == pytest.approx(balance, abs=0.05)
+    assert row.energy_pj / 1e6 == pytest.approx(0.59 * us, rel=0.12)  # 0.59 W (table II)
+
+
+def test_eie_is_too_fast_where_the_published_densities_disagree():
+    """Alex-8: 10 % of the products are left, though 25 % x 37.5 % are 9.4 %; what is published is 18 % longer."""
+    k, n, weight, ifmap, us, balance = ALEX_8
+    row = layer_of("eie", fc(k, n, weight, ifmap))
+    assert row.latency_s * 1e6 == pytest.approx(us, rel=0.2)
+    assert row.load_balance == pytest.approx(balance, abs=0.05)
+
+
+def test_eie_of_256_pes():
+    """At 28 nm and 1.2 GHz, 426,230 frames/s of Alex-7 (table V)."""
+    machine = hwsim.load_machine("eie", set={"array.rows": 16, "array.cols": 16, "clocks.core": "1.2 GHz"})
+    assert 1 / layer_of(machine, fc(4096, 4096, 0.09, 0.353)).latency_s == pytest.approx(426_230, rel=0.08)
+
+
+def test_wrong_models_of_eie_are_apart():
+    """No fillers: 15 % fewer cycles; a queue of one or a barrier: many more; free empty columns: fewer on few rows."""
+
+    def cycles(layer, **changes):
+        machine = hwsim.load_machine("eie", set={f"array.{key}": value for key, value in changes.items()})
+        return layer_of(machine, layer).compute_cycles
+
+    alex, narrow = fc(9216, 4096, 0.09, 0.351), fc(4096, 600, 0.1, 1.0)
+    assert cycles(alex, index_bits=16) < 0.88 * cycles(alex)
+    assert 1.15 * cycles(alex) < cycles(alex, queue=1) < cycles(alex, meet="channel")
+    assert cycles(alex, meet="channel") > 1.6 * cycles(alex)
+    assert cycles(narrow, empty=0) < 0.9 * cycles(narrow)
+
+
+def test_fillers_of_a_slice_by_hand():
+    """Slices of 3 values, runs of 1 bit: a filler stands for two zeros before a value, at place 2 only."""
+    density = 0.25
+    assert expected_fillers(3, density, 1) == pytest.approx(density * (1 - density) ** 2)
+    # Of long slices: f = (1-d)^z / (1 - (1-d)^z) a value.
+    z = 0.91**16
+    assert expected_fillers(10**6, 0.09, 4) / (0.09 * 10**6) == pytest.approx(z / (1 - z), rel=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(1, 70), st.sampled_from([1, 2, 3, 7, 64]), st.sampled_from([1, 2, 4]),
+    st.floats(0, 1), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_slices_have_the_entries_that_the_encoder_stores(columns, rows, pes, bits, density, seed):
+    mask = np.random.default_rng(seed).random((columns, rows)) < density
+    entries, fillers = slice_entries(mask, pes, bits)
+    for pe in range(min(pes, rows)):
+        own = np.ascontiguousarray(mask[:, pe::pes].T.astype(np.int8))
+        coded = encode_csc(own, relative_bits=bits)
+        assert entries[:, pe].tolist() == np.diff(coded.pointers).tolist()
+        assert fillers[:, pe].sum() == np.count_nonzero(coded.values == 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 9))
+def test_a_queue_is_a_pipeline_of_the_engine(work, depth):
+    """Of one PE: a broadcast a cycle into a buffer of D values and the one at work."""
+    tiles = tuple(Run(1, (1, cycles)) for cycles in work)
+    pipeline = Pipeline("walk", (Stage("broadcast", "bus", depth + 1), Stage("multiply", "pe")), tiles)
+    end = run_program(Program({"bus": 1, "pe": 1}, (pipeline,))).end
+    cycles = queued_cycles(iter([np.array(work)[None, :, None]]), depth, "never")
+    assert end == 1 + cycles[0]  # the engine counts the first broadcast
+
+
+@pytest.mark.parametrize("shape", [(31, 127), (257, 65), (128, 1), (1, 300)])
+def test_masks_give_exact_counts(shape):
+    """Compared with a walk by hand; the report says that it is exact."""
+    columns, rows = shape
+    generator = np.random.default_rng(7)
+    weight, ifmap = generator.random(shape) < 0.3, generator.random(columns) < 0.5
+    layer = hwsim.Gemm(
+        "fc", m=1, k=columns, n=rows, bias=False, weight={"mask": Mask.of(weight)}, input={"mask": Mask.of(ifmap[None])}
+    )
+    plan = hwsim.load_machine("eie").plan(layer)
+    effectual = int(weight[ifmap].sum())
+    assert plan.macs_executed == effectual
+    assert plan.counts.get(("mac", "", "int8"), 0) == int(slice_entries(weight, 64, 4)[0][ifmap].sum())
+    assert plan.columns["cycles_spread_pct"] == 0
+    finish, starts, sent = np.zeros(64, int), [], -1
+    for j in np.flatnonzero(ifmap):
+        steps = np.maximum(slice_entries(weight, 64, 4)[0][j], 1)
+        sent = max(sent + 1, starts[-8].max() if len(starts) >= 8 else 0)
+        starts.append(np.maximum(finish, sent))
+        finish = starts[-1] + steps
+    assert plan.compute_cycles == finish.max()
+
+
+def test_a_density_is_the_mean_of_masks():
+    generator = np.random.default_rng(3)
+    cycles = []
+    for _ in range(6):
+        masks = {"weight": generator.random((512, 777)) < 0.1, "input": generator.random((1, 512)) < 0.4}
+        changes = {tensor: {"mask": Mask.of(mask)} for tensor, mask in masks.items()}
+        cycles.append(hwsim.load_machine("eie").plan(hwsim.Gemm("fc", m=1, k=512, n=777, **changes)).compute_cycles)
+    expected = hwsim.load_machine("eie").plan(fc(512, 777, 0.1, 0.4)).compute_cycles
+    assert expected == pytest.approx(np.mean(cycles), rel=0.04)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 300), st.integers(1, 300), st.floats(0.01, 1), st.floats(0.01, 1), st.sampled_from([1, 3, 8]),
+)  # fmt: skip
+def test_bounds_of_the_walk(k, n, weight, ifmap, queue):
+    """Never less than the mean work of the PEs, never more than a barrier at each value."""
+    free = layer_of(hwsim.load_machine("eie", set={"array.queue": queue}), fc(k, n, weight, ifmap))
+    barrier = layer_of(hwsim.load_machine("eie", set={"array.meet": "channel"}), fc(k, n, weight, ifmap))
+    assert free.compute_cycles <= barrier.compute_cycles
+    assert free.load_balance <= 1
+    parts = ("imbalance", "empty", "fragments", "fillers", "outside", "handover")
+    useful = free.macs_executed / 64
+    assert useful + sum(free[f"{part}_cycles"] for part in parts) == pytest.approx(free.compute_cycles, abs=4)
+
+
+# ---- SCNN: Parashar et al., ISCA 2017: speed-up over a dense array of 1,024 multipliers
+#: Share of the weights that are kept and of the outputs that are not zero, in % (Han et al., NIPS 2015, tables 4 and 5).
+HAN = {
+    "alexnet": {"conv1": (84, 88), "conv2": (38, 52), "conv3": (35, 37), "conv4": (37, 40), "conv5": (37, 34)},
+    "vgg16": {
+        "conv1_1": (58, 53), "conv1_2": (22, 89), "conv2_1": (34, 80), "conv2_2": (36, 81), "conv3_1": (53, 68),
+        "conv3_2": (24, 70), "conv3_3": (42, 64), "conv4_1": (32, 51), "conv4_2": (27, 45), "conv4_3": (34, 34),
+        "conv5_1": (35, 32), "conv5_2": (29, 29), "conv5_3": (36, 19),
+    },
+}  # fmt: skip
+
+
+def han(network):
+    """Densities of a layer's ifmap, by what the layer before gives, and of its weights."""
+    given = [1.0, *(outputs / 100 for _, outputs in HAN[network].values())]
+    return {name: (ifmap, kept / 100) for (name, (kept, _)), ifmap in zip(HAN[network].items(), given)}
+
+
+def dense_cycles(layer):
+    return (
+        math.ceil(layer.q / 8) * math.ceil(layer.p / 8) * layer.r * layer.s * (layer.c // layer.groups) * layer.k / 16
+    )
+
+
+def speed_up(network, densities, machine="scnn"):
+    layers = [layer for layer in hwsim.load_workload(network) if isinstance(layer, hwsim.Conv2d)]
+    given = [densities[x.name] if isinstance(densities, dict) else densities for x in layers]
+    layers = [layer.with_density(input=a, weight=w) for layer, (a, w) in zip(layers, given)]
+    array = hwsim.load_machine(machine) if isinstance(machine, str) else machine
+    plan = array.plan(hwsim.Workload("w", layers, graph=False))
+    return sum(map(dense_cycles, layers)) / sum(layer.compute_cycles for layer in plan)
+
+
+@pytest.mark.parametrize(("network", "published"), [("alexnet", 2.37), ("vgg16", 3.52)])
+def test_scnn_gains_what_is_published(network, published):
+    assert speed_up(network, han(network)) == pytest.approx(published, rel=0.1)
+
+
+@pytest.mark.parametrize(("density", "published"), [(1.0, 0.79), (0.85, 1.0), (0.1, 24)])
+def test_scnn_over_the_density_of_googlenet(density, published):
+    """Fillers of both operands, and PEs that meet at a group, not at each channel."""
+    assert speed_up("googlenet", (density, density)) == pytest.approx(published, rel=0.05)
+
+
+def test_wrong_models_of_scnn_are_apart():
+    few = {"array.meet": "channel"}, {"array.index_bits": 16}
+    barrier, fillers = (speed_up("googlenet", (0.1, 0.1), hwsim.load_machine("scnn", set=change)) for change in few)
+    assert barrier < 0.5 * 24
+    assert fillers > 1.15 * 24
+
+
+@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 2)])
+def test_planes_of_masks_by_hand(stride, groups):
+    """Every tile, phase, group of filters and channel is walked in plain loops."""
+    generator = np.random.default_rng(11)
+    c, h, w, k, r = 4, 17, 19, 24, 3
+    weight, ifmap = generator.random((k, c // groups, r, r)) < 0.3, generator.random((c, h, w)) < 0.4
+    layer = hwsim.Conv2d(
+        "c", c=c, h=h, w=w, k=k, r=r, stride=stride, groups=groups, bias=False,
+        weight={"mask": Mask.of(weight)}, input={"mask": Mask.of(ifmap)},
+    )  # fmt: skip
+
+    def coded(values):  # the encoder's own count
+        return encode_csc(np.array(values, np.int8)[:, None], relative_bits=4).values.size if len(values) else 0
+
+    plan = hwsim.load_machine("scnn").plan(layer)
+    high, wide = math.ceil(h / 8), math.ceil(w / 8)
+    height, width = (math.ceil(size / stride) + math.ceil(r / stride) - 1 for size in (high, wide))
+    filters = min(2 ** int(math.log2(1024 // (height * width))), 64, k // groups)
+    total = 0
+    for g in range(groups):
+        for first in range(g * k // groups, (g + 1) * k // groups, filters):
+            last = min(first + filters, (g + 1) * k // groups)
+            steps = np.zeros((8, 8))
+            for pe in np.ndindex(8, 8):
+                for channel in range(c // groups):
+                    rows, cols = (slice(at * n, (at + 1) * n) for at, n in zip(pe, (high, wide)))
+                    tile = ifmap[g * c // groups + channel, rows, cols]
+                    for top, left in np.ndindex(stride, stride):
+                        a = coded(tile[top::stride, left::stride].ravel())
+                        b = coded(weight[first:last, channel, top::stride, left::stride].ravel())
+                        steps[pe] += math.ceil(a / 4) * math.ceil(b / 4)
+            total += steps.max()
+    assert plan.compute_cycles == total
+    assert plan.columns["cycles_spread_pct"] == 0
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
+def test_what_is_priced_is_what_the_kernels_count(name, density):
+    layers = [layer.with_density(input=density, weight=density).named(kind) for kind, layer in LAYERS.items()]
+    plan = hwsim.load_machine(name).plan(hwsim.Workload("w", layers, graph=False))
+    checks = list(validate_layers(plan))
+    assert [check.difference for check in checks] == [None] * len(layers)
+    assert all(check.own == check.priced >= 1 for check in checks)
+    assert sum(check.macs for check in checks) == sum(layer.macs for layer in layers)
+
+
+# ---- Eyeriss v2: Chen et al., JETCAS 2019; PE cycles are the multiplications that are left
+def counts(layer):
+    """Non-zeros of each channel, counted from the published masks (Sparseloop's artifact, MICRO 2022)."""
+    with (DATA / "eyeriss_v2_channels.csv").open() as stream:
+        rows = {row[1]: [int(count) for count in row[2].split()] for row in csv.reader(stream) if row[0] == layer}
+    return rows["ifmap"], rows["weight"]
+
+
+@pytest.mark.parametrize(
+    ("name", "c", "hw", "k", "cycles"), [("L07", 64, 32, 64, 1_702_140), ("L13", 128, 8, 256, 1_144_158)]
+)
+def test_multiplications_of_sparse_mobilenet_are_exact_by_counts(name, c, hw, k, cycles):
+    """Sum over channels of ifmap values by weights that are not zero; the product of densities is 1 to 7 % short."""
+    ifmap, weight = counts(name)
+    layer = hwsim.Conv2d(name, c=c, h=hw, w=hw, k=k, r=1, input={"nonzeros": ifmap}, weight={"nonzeros": weight})
+    assert layer_of("eyeriss_v2", layer).macs_executed == cycles
+    plain = layer.with_density(input=layer.input.density, weight=layer.weight.density)
+    assert layer_of("eyeriss_v2", plain).macs_executed == pytest.approx(cycles, rel=0.07)
+    assert layer_of("eyeriss_v2", plain).macs_executed < cycles
+
+
+@pytest.mark.parametrize(
+    ("c", "hw", "kept", "cycles"), [(16, 64, 133, 544_768), (128, 8, 1152, 73_728), (256, 8, 1939, 124_096)]
+)
+def test_depthwise_layers_of_sparse_mobilenet_skip_weights_alone(c, hw, kept, cycles):
+    """Counted without padding, as published: all positions by the weights that are kept."""
+    nonzeros = [kept // c + (channel < kept % c) for channel in range(c)]
+    layer = hwsim.Conv2d(
+        "dw", c=c, h=hw + 2, w=hw + 2, k=c, r=3, groups=c, input={"density": 0.7}, weight={"nonzeros": nonzeros}
+    )
+    assert layer_of("eyeriss_v2", layer).macs_executed == cycles
+
+
+def test_masks_count_by_channel_whatever_their_order():
+    """Of a grouped convolution with taps: each weight meets the channel that it belongs to."""
+    generator = np.random.default_rng(5)
+    mask, ifmap = generator.random((6, 2, 3, 3)) < 0.4, generator.random((4, 7, 7)) < 0.5
+    layer = hwsim.Conv2d(
+        "c", c=4, h=7, w=7, k=6, r=3, groups=2, weight={"mask": Mask.of(mask)}, input={"mask": Mask.of(ifmap)}
+    )
+    by_hand = [int(mask[3 * g : 3 * g + 3, c].sum()) for g in range(2) for c in range(2)]
+    assert list(layer.nonzeros("weight")) == by_hand
+    assert list(layer.nonzeros("input")) == ifmap.sum((1, 2)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("network", "published", "limit"), [("mobilenet_v1_0.5_128", 1282.1, 0.1), ("alexnet_caffe", 102.1, 0.1)]
+)
+def test_eyeriss_v2_runs_dense_networks_as_published(network, published, limit):
+    """Inferences a second, nothing fitted (table III); DRAM is not counted there."""
+    machine = hwsim.load_machine("eyeriss_v2", set={"precision": "int8"})
+    network = hwsim.load_workload(network)
+    dense = network.replace([x.with_density(input=1.0, weight=1.0) for x in network if x.macs])
+    cycles = sum(plan.compute_cycles for plan in machine.plan(dense))
+    assert 200e6 / cycles == pytest.approx(published, rel=limit)
+
+
+# ---- laws over the three
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("name", MACHINES)
+def test_fewer_values_never_take_longer(name, kind):
+    """Within the spread of masks; products left are the layer's by both densities, and padding is none."""
+    cycles = []
+    for density in (0.03, 0.1, 0.3, 0.6, 1.0):
+        row = layer_of(name, LAYERS[kind].with_density(input=density, weight=density))
+        cycles.append(row.compute_cycles)
+        assert row.macs_executed <= row.macs * density * (1 if kind == "depthwise" else density) + 1
+    assert all(b >= 0.97 * a - 3 for a, b in pairwise(cycles))
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_batch_takes_as_many_times_as_long(name, kind):
+    one, seven = (layer_of(name, LAYERS[kind].with_density(input=0.4, weight=0.3), batch) for batch in (1, 7))
+    assert 0.9 * one.compute_cycles - 1 <= seven.compute_cycles / 7 <= 1.1 * one.compute_cycles + 1
+    assert seven.macs_executed == pytest.approx(7 * one.macs_executed, abs=7)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_nothing_left_takes_no_cycles(name):
+    row = layer_of(name, LAYERS["fc"].with_density(weight=0.0))
+    assert (row.compute_cycles, row.macs_executed) == (0, 0)
+
+
+def test_weights_that_do_not_fit_are_told():
+    report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", [hwsim.Gemm("fc", m=1, k=9216, n=4096)]))
+    assert not report.summary.fits
+    report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", [fc(9216, 4096, 0.09, 1.0)]))
+    assert report.summary.fits
+
+
+def test_draws_are_the_same_everywhere():
+    """By a generator whose numbers never change: legacy RandomState, and tables of our own."""
+    assert Draw(1).entries(64, 0.1, 4, (6,)).tolist() == [7, 9, 0, 6, 5, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"array.meet": "window"}, r"meet must be never or channel where deal is rows, not window"),
+        ({"array.multipliers": [1, 2]}, r"multipliers must take one ifmap value a cycle"),
+        ({"array.accumulators": 3}, r"accumulators and most_filters are of deal: plane"),
+        ({"memories.spmat.holds": ["pointer"]}, r"memories must hold ifmap, weight and ofmap; none holds weight"),
+        ({"memories.act.clock": "cor"}, r"memories.act.clock names clock 'cor', which is not defined; nearest: 'core'"),
+    ],
+)
+def test_faults_of_a_file(change, message):
+    with pytest.raises(InputError, match=message):
+        hwsim.load_machine("eie", set=change)
+
+
+def test_wider_words_than_the_array_has():
+    with pytest.raises(InputError, match=r"eyeriss_v2 computes on words of 8 bits, but int16 has 16: quantize"):
+        layer_of("eyeriss_v2", hwsim.Gemm("fc", m=1, k=3, n=3, input="int16", weight="int16", output="int16"))
