@@ -32,7 +32,8 @@ class SharedValues:
 def share(values: NDArray[Any], bits: int) -> SharedValues:
     """Cluster values around at most ``2**bits`` centers, which start evenly between the least and the largest value.
 
-    Each value then has the nearest center. Centers that no value has stay where they are.
+    Each value then has the nearest center. Centers that no value has stay where they are. Values of which there are no
+    more than centers are kept as they are.
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
     if not flat.size:
@@ -42,6 +43,11 @@ def share(values: NDArray[Any], bits: int) -> SharedValues:
     ordered = flat[order]
     sums = np.concatenate(([0.0], np.cumsum(ordered)))
     centers = np.linspace(ordered[0], ordered[-1], 1 << bits)
+    distinct = ordered[np.flatnonzero(np.diff(ordered, prepend=-np.inf))]
+    if distinct.size <= centers.size:
+        centers[: distinct.size], centers[distinct.size :] = distinct, distinct[-1]
+        codes = np.searchsorted(distinct, flat)
+        return SharedValues(centers, codes, np.bincount(codes, minlength=centers.size))
     limit = _MOVED * float(flat.var())
     for _ in range(_PASSES):
         edges = _edges(ordered, centers)

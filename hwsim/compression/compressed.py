@@ -184,13 +184,14 @@ def compress(
         if not isinstance(weights, Mapping | str | Path):
             raise InputError(f"weights must be arrays by layer or a path to an .npz file, not {excerpt(weights)}")
         arrays |= weights_of(network, weights)
+        network = _with_zeros(network, arrays)
     chosen = layer_recipes(network, asked)
     packed = compressed_network(network, asked)
     encoded, layers = _layers(network, packed, chosen, arrays)
     changed = packed.replace([item.layer for item in encoded.values()]) if encoded else packed
     return Compressed(
         changed,
-        network,
+        source.network,
         tuple(layers),
         {name: item.weights for name, item in encoded.items()},
         {name: item.arrays for name, item in encoded.items()},
@@ -211,6 +212,12 @@ def _source(workload: Workload | str | Path, shape: Mapping[str, Any] | None, al
             raise InputError("shape can be given for .onnx and .tflite files alone", str(path))
         return read_weights(path, shape, allow_missing)
     return Weights(load_workload(workload, shape=shape, allow_missing=allow_missing), {})
+
+
+def _with_zeros(network: Workload, arrays: Mapping[str, NDArray[Any]]) -> Workload:
+    """The network with the densities of arrays that have zeros: they were pruned before."""
+    kept = {name: np.count_nonzero(array) / array.size for name, array in arrays.items()}
+    return network.replace([network[name].with_density(weight=share) for name, share in kept.items() if share < 1])
 
 
 def _layers(
