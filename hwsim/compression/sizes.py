@@ -95,7 +95,8 @@ def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
         rate = len(runs) / kept - 1 if kept else 0.0
         odds = np.bincount(runs, minlength=1 << coding.run_bits) / max(1, len(runs))
     entries = _stored(tensor, coding) * (1 + rate)
-    value = float(coding.shared_bits or bits)
+    fillers = entries * rate / (1 + rate)
+    value = filler = float(coding.shared_bits or bits)
     if coding.shared_bits:
         parts["codebook"] = float(TABLE_VALUE_BITS * (1 << coding.shared_bits))
     elif tensor.dtype in ("binary", "ternary"):
@@ -105,18 +106,29 @@ def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
     if "values" in coding.huffman and coding.shared_bits:
         zeros = (1 - density) if entries >= n else rate / (1 + rate)
         shares = _shared_odds(coding.shared_bits, density, max(2, round(kept)), zeros)
-        value = float((shares * code_lengths(shares)).sum())
+        lengths = code_lengths(shares)
+        value, filler = _mean_lengths(shares, lengths, zeros if fillers else 0.0)
         parts["tables"] += TABLE_BITS * len(shares)
-    index = float(coding.run_bits)
+    index = last = float(coding.run_bits)
     if coding.run_bits and "indices" in coding.huffman:
-        index = float((odds * code_lengths(odds)).sum())
+        index, last = _mean_lengths(odds, code_lengths(odds), rate / (1 + rate))
         parts["tables"] += TABLE_BITS * len(odds)
-    fillers = entries * rate / (1 + rate)
     parts["values"] = (entries - fillers) * value
-    parts["fillers"] = fillers * (value + index)
+    parts["fillers"] = fillers * (filler + last)
     parts["runs"] = (entries - fillers) * index if coding.run_bits else _index_bits(tensor)
-    about = {"value_bits": value, "index_bits": index, "entries": entries}
+    share = fillers / entries if entries else 0.0
+    about = {
+        "value_bits": value * (1 - share) + filler * share, "index_bits": index * (1 - share) + last * share,
+        "entries": entries,
+    }  # fmt: skip
     return StoredSize(parts, kept, fillers, about=about)
+
+
+def _mean_lengths(odds: NDArray[np.float64], lengths: NDArray[np.int64], fillers: float) -> tuple[float, float]:
+    """Bits of a code on average without fillers, which are a share of the last symbol's, and those of a filler's."""
+    last = float(lengths[-1])
+    whole = float((odds * lengths).sum())
+    return (whole - fillers * last) / (1 - fillers) if fillers < 1 else last, last
 
 
 def _stored(tensor: TensorType, coding: Coding) -> float:

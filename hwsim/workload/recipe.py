@@ -187,7 +187,8 @@ def layer_recipes(network: Workload, recipes: Mapping[str, Recipe]) -> dict[str,
     """
     chosen: dict[str, Recipe] = {}
     faults: list[Fault] = []
-    able = [layer.name for layer in network if layer.weights]
+    # Scales and offsets of a normalization are no matrix.
+    able = [layer.name for layer in network if layer.weights and len(layer.weight.shape) > 1]
     for pattern, recipe in recipes.items():
         matches = selects([pattern], network.names)
         names = [name for name in able if matches(name)]
