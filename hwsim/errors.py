@@ -10,7 +10,8 @@ from typing import Any
 from unicodedata import category
 
 __all__ = [
-    "Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "excerpt", "items_of", "nearest", "printable",
+    "Fault", "HwsimError", "HwsimWarning", "InputError", "MappingError", "excerpt", "items_of", "nearest", "one_line",
+    "printable",
 ]  # fmt: skip
 
 MAX_FAULTS = 100
@@ -28,6 +29,11 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() or char in "\n\t" or category(char) == "Zs" else _escaped(char) for char in text
     )
+
+
+def one_line(text: object) -> str:
+    """A path or another text of a user as a part of one printed line: line ends and tabs are escaped too."""
+    return printable(str(text)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def excerpt(value: object, most: int = 60) -> str:

@@ -6,10 +6,14 @@ written appears whole or not at all, and never in place of a file that was read.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import stat
+import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,12 +25,19 @@ from hwsim.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MAX_TEXT_BYTES", "FileView", "csv_cell", "csv_text", "read_bytes", "read_text", "write_file", "write_text"]
+__all__ = [
+    "MAX_TEXT_BYTES", "FileView", "check_target", "csv_cell", "csv_text", "keep", "read_bytes", "read_text",
+    "write_file", "write_text",
+]  # fmt: skip
 
 MAX_TEXT_BYTES = 8 * 2**20
 _BLOCK = 2**16
 _inputs: dict[tuple[int, int], Path] = {}
 """The files that this process has read, by device and inode."""
+_kept: set[str] = set()
+"""Paths that are not written, whether there is a file or not."""
+_READER_S = 10.0
+_LINKS = 40
 
 
 def _size(count: int) -> str:
@@ -135,6 +146,15 @@ class FileView:
         return digest.hexdigest()
 
 
+def keep(path: Path, *, beside: tuple[str, ...] = ()) -> None:
+    """Write nothing in place of a file that a library opens by itself, nor of those that it has beside it."""
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        _inputs[status.st_dev, status.st_ino] = Path(os.path.abspath(path))
+    with suppress(ValueError):
+        _kept.update(os.path.realpath(path) + suffix for suffix in ("", *beside))
+
+
 def _is_input(status: os.stat_result) -> bool:
     """Whether a file was read, by whatever name; inodes of files that are gone are used again."""
     key = (status.st_dev, status.st_ino)
@@ -150,8 +170,85 @@ def _forget(path: Path) -> None:
         del _inputs[key]
 
 
+def _descriptor(path: Path) -> int | None:
+    """The open descriptor that a path stands for, as /dev/stdout; None if it names a file."""
+    folders = {os.path.realpath("/proc/self/fd"), os.path.realpath("/dev/fd")}
+    here = os.path.abspath(path)
+    for _ in range(_LINKS):
+        folder, name = os.path.split(here)
+        if name.isascii() and name.isdigit() and len(name) < 10 and os.path.realpath(folder) in folders:
+            return int(name)
+        if not os.path.islink(here):
+            break
+        here = os.path.normpath(os.path.join(os.path.realpath(folder), os.readlink(here)))
+    return None
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def check_target(path: Path) -> None:
+    """Raise InputError if a file cannot be written here, before the work that it is the result of."""
+    try:
+        if _descriptor(path) is None:
+            _target(path)
+    except (OSError, ValueError) as error:
+        raise _refused("written", path, error) from None
+
+
+def _target(path: Path) -> tuple[Path, os.stat_result | None]:
+    """The file that is written, behind links, and its status if there is one."""
+    path = Path(os.path.realpath(path))
+    status = _status(path)
+    if str(path) in _kept or (status is not None and _is_input(status)):
+        raise InputError("must not be an input of this command: it would be replaced", str(path))
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        raise InputError("cannot be written: it is a directory", str(path))
+    if status is None or stat.S_ISREG(status.st_mode):
+        folder = path.parent.stat()
+        reason = None if stat.S_ISDIR(folder.st_mode) else errno.ENOTDIR
+        if reason is None and not os.access(path.parent, os.W_OK | os.X_OK):
+            reason = errno.EACCES
+        if reason is not None:
+            raise OSError(reason, os.strerror(reason))
+    return path, status
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of a device, or of a pipe that has a reader: it gets some seconds to come."""
+    end = time.monotonic() + _READER_S
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            os.set_blocking(handle, True)
+            return handle
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > end:
+                raise OSError(errno.ENXIO, "it is a pipe that nothing reads") from None
+        time.sleep(0.02)
+
+
+def _pour(write: Callable[[Path], object], handle: int) -> None:
+    """Let `write` fill a temporary file, and copy it to a descriptor, where whatever was written before stays."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    with tempfile.TemporaryDirectory(prefix="hwsim-") as folder:
+        write(temporary := Path(folder) / "output")
+        with temporary.open("rb") as source, os.fdopen(handle, "wb", closefd=False) as target:
+            shutil.copyfileobj(source, target)
+
+
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then put it in its place; a full disk leaves the old file as it was.
+
+    A device, a pipe, or an open descriptor such as /dev/stdout has no old content to keep: it is written to.
 
     Raises
     ------
@@ -159,15 +256,20 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         If it cannot be written, or is one of the files that were read.
     """
     try:
-        path = path.resolve() if path.is_symlink() else path
-        status = path.stat() if path.exists() else None
-        if status is not None and not stat.S_ISREG(status.st_mode):
-            if stat.S_ISDIR(status.st_mode):
-                raise InputError("cannot be written: it is a directory", str(path))
-            write(path)  # a device or a pipe has no old content to keep
+        if (handle := _descriptor(path)) is not None:
+            if _is_input(os.fstat(handle)):
+                raise InputError("must not be an input of this command", str(path))
+            with suppress(BrokenPipeError):  # as of `hwsim list | head`
+                _pour(write, handle)
             return
-        if status is not None and _is_input(status):
-            raise InputError("must not be an input of this command: it would be replaced", str(path))
+        path, status = _target(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            handle = _opened(path)
+            try:
+                _pour(write, handle)
+            finally:
+                os.close(handle)
+            return
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:60]}.", dir=path.parent)
         os.close(handle)
         temporary = Path(name)

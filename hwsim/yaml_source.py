@@ -38,7 +38,7 @@ MAX_DEPTH = 40
 
 Path_ = tuple[str | int, ...]
 
-_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)\Z")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(_[0-9]{3})+)\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?\Z")
 _QUOTED = re.compile(r'"([^"]+)"(?:\.(.+))?\Z')
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}

@@ -239,7 +239,7 @@ def test_the_command_replays_and_cuda_is_the_file_in_this_folder(
         hwsim.load_machine("cuda")
     result = CliRunner().invoke(cli, ["calibrate", "--device", "cuda", "--replay", str(PUBLISHED)])
     assert result.exit_code == 0, result.output
-    assert "written to cuda.yaml" in result.output
+    assert "written: cuda.yaml" in result.output
     assert kind_of("cuda") == "machine"  # as in hwsim compare cuda NETWORK
     report = hwsim.simulate(hwsim.load_machine("cuda"), hwsim.Workload("one", [hwsim.Gemm("fc", m=64, n=512, k=512)]))
     assert report.summary.latency_s > 2e-6

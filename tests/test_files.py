@@ -253,3 +253,163 @@ def test_a_side_of_two_thousand_million_is_planned_at_once(machine: str, shape: 
     with suppress(HwsimError):
         hwsim.simulate(hwsim.load_machine(machine), hwsim.Workload("w", [layer]))
     assert process_time() - begin < 10
+
+
+def test_an_output_to_an_open_descriptor_keeps_what_was_written(tmp_path: Path) -> None:
+    """`--csv /dev/stdout >> keep.log` is no new file at the place of keep.log."""
+    (tmp_path / "mine.yaml").write_text(TRACE.format(name="mine"))
+    keep = tmp_path / "keep.log"
+    keep.write_text("important\n")
+    shell = f"{sys.executable} -c 'from hwsim.cli import main; main()' run systolic_ws mine.yaml --csv"
+    for place in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        subprocess.run(["bash", "-c", f"{shell} {place} >> keep.log"], cwd=tmp_path, timeout=120, check=True)
+    text = keep.read_text()
+    assert text.startswith("important\nlayer,op,")
+    assert text.count("layer,op,") == text.count("mine on systolic_ws") == 3
+
+
+def test_a_loop_of_links_is_a_line(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(InputError, match="loop: cannot be written: Too many levels of symbolic links"):
+        write_text(loop, "x")
+    assert loop.is_symlink()
+
+
+def test_a_pipe_without_a_reader_does_not_wait_forever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwsim import files
+
+    monkeypatch.setattr(files, "_READER_S", 0.1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="cannot be written: it is a pipe that nothing reads"):
+        write_text(pipe, "x")
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        monkeypatch.setattr(files, "_READER_S", 20)
+        write_text(pipe, "x" * 100_003)
+        assert reader.communicate(timeout=60)[0] == "x" * 100_003
+
+
+def test_outputs_are_checked_before_the_work(tmp_path: Path, capsys) -> None:
+    from commands import call
+
+    twice = str(tmp_path / "a"), f"{tmp_path}/./a"
+    for words, message in (
+        (("--json", ""), "--json must name a file"),
+        (("--json", twice[0], "--csv", twice[1]), "--json and --csv must not write to one file"),
+        (("--json", "-", "--csv", "-"), "--json and --csv must not write to one file"),
+        (("--html", tmp_path / "absent" / "x"), "absent/x: cannot be written: No such file or directory"),
+        (("--trace", tmp_path), "it is a directory"),
+    ):
+        code, out, err = call(capsys, "run", "systolic_ws", "no such network", *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+    code, _, err = call(capsys, "calibrate", "--quick", "-o", tmp_path / "absent" / "x")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot be written" in err
+    for command in ("sweep", "explore"):
+        assert call(capsys, command, "x.yaml", "-o", "")[::2] == (
+            2, "hwsim: -o must name a folder for the results, as -o results\n"
+        )  # fmt: skip
+
+
+def test_a_stream_of_errors_that_is_full_keeps_the_exit_code(tmp_path: Path) -> None:
+    for words in (["run", "eyeriss_v1", "absent.yaml"], ["no_such_command"]):
+        command = [sys.executable, "-c", "from hwsim.cli import main; main()", *words]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, cwd=tmp_path, timeout=120, check=False)
+        assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_pipe_that_is_closed_early_is_no_fault() -> None:
+    """The schema is longer than a pipe holds."""
+    code = "from hwsim.cli import main; main()"
+    command = [sys.executable, "-c", code, "schema", "machine"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "{\n"
+        run.stdout.close()
+        assert (run.wait(timeout=120), run.stderr.read()) == (0, "")
+
+
+@pytest.mark.slow
+def test_control_c_is_silent_while_the_commands_load() -> None:
+    code = "import os, sys, signal\n" \
+        "class Stop:\n" \
+        "    def find_spec(self, name, *_):\n" \
+        "        if name == sys.argv[2]: os.kill(os.getpid(), signal.SIGINT)\n" \
+        "sys.meta_path.insert(0, Stop())\n" \
+        "from hwsim.cli import main; main()"  # fmt: skip
+    for module in ("click", "hwsim.cli.commands", "hwsim.cli.validate", "hwsim.report.catalogue"):
+        command = [sys.executable, "-c", code, "list", "machines"]
+        done = subprocess.run(
+            [*command[:2], code.replace("sys.argv[2]", repr(module)), *command[3:]],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", ""), module
+
+
+@pytest.mark.parametrize("words", [{}, {"COMP_WORDS": "hwsim run", "COMP_CWORD": "abc"}])
+def test_completion_without_the_variables_of_a_shell_is_a_line(capsys, monkeypatch, words: dict[str, str]) -> None:
+    from commands import call
+
+    monkeypatch.setenv("_HWSIM_COMPLETE", "bash_complete")
+    for name, value in words.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = call(capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "must come with COMP_WORDS and COMP_CWORD" in err
+
+
+def test_data_of_python_that_holds_itself_or_has_methods_of_its_own() -> None:
+    class Hostile(dict):
+        def __iter__(self):
+            raise RuntimeError
+
+        items = __iter__
+
+    class Text(str):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+        __eq__ = __repr__
+        __hash__ = str.__hash__
+
+    loop: list[object] = []
+    loop += [loop] * 10
+    circle: dict[str, object] = {}
+    circle["a"] = circle
+    for value in (loop, circle, Hostile(a=1)):
+        with pytest.raises(InputError, match="--set memories: must"):
+            hwsim.load_machine("eyeriss_v1", set={"memories": value})
+    with pytest.raises(InputError, match="set must be values by dotted key"):
+        hwsim.load_machine("eyeriss_v1", set=Hostile(a=1))
+    layer = hwsim.Gemm(Text("a"), m=1, n=1, k=1, input=Text("int8"))
+    network = hwsim.Workload(Text("n"), [(layer, [Text("input")])])
+    assert hwsim.simulate(hwsim.load_machine("systolic_ws"), network).summary.macs == 1
+    assert type(layer.name) is type(layer.input.spec.dtype) is type(network.inputs["a"][0]) is str
+
+
+def test_what_set_cannot_read_is_told_with_its_key(capsys) -> None:
+    from commands import call
+
+    for change, message in (
+        ("memories.glb=null", "--set memories.glb: must not be empty"),
+        ("array.rows=1_0", "array.rows: must be a valid integer, not '1_0'"),
+    ):
+        code, _, err = call(capsys, "run", "eyeriss_v1", "kws", "--set", change)
+        assert code == 2
+        assert message in err
+
+
+@pytest.mark.parametrize("machine", ["eyeriss_v1", "nucleo_l4r5zi", "xeon_8280", "a100"])
+def test_machines_and_reports_are_copied_and_pickled(machine: str) -> None:
+    import copy
+    import pickle
+
+    report = hwsim.simulate(hwsim.load_machine(machine), hwsim.load_workload("kws"))
+    text = report.to_json()
+    assert pickle.loads(pickle.dumps(report)).to_json() == copy.deepcopy(report).to_json() == text
+    again = pickle.loads(pickle.dumps(report.machine))
+    assert hwsim.simulate(again, hwsim.load_workload("kws")).to_json() == text

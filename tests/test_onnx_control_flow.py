@@ -160,6 +160,20 @@ def test_trips_that_nobody_knows_or_can_run_are_one(tmp_path, trips):
     assert time.monotonic() - start < 10
 
 
+def test_a_loop_that_computes_nothing_is_bounded_and_loses_nothing(tmp_path):
+    """A billion trips that pass their state on."""
+    flag, trip = value("on", [], TensorProto.BOOL), value("i", [], TensorProto.INT64)
+    nodes = [helper.make_node("Identity", ["on"], ["go on"]), helper.make_node("Identity", ["h"], ["next"])]
+    ends = [trip, flag, value("h", [3, 16])], [value("go on", [], TensorProto.BOOL), value("next", [3, 16])]
+    g = Graph()
+    x = g.op("Relu", g.input("x", [3, 16]))
+    body = helper.make_graph(nodes, "body", *ends)
+    g.output(g.op("Relu", g.op("Loop", g.constant("trips", np.array(10**9)), "", x, body=body)), [3, 16])
+    found = read(tmp_path, g.model(check=False)).workload
+    assert [layer.op for layer in found] == ["relu", "relu"]
+    assert found.missing is None
+
+
 def test_a_loop_without_an_end_ends(tmp_path):
     found = read(tmp_path, looped(""))
     assert found.workload.macs <= 8000 * 3 * 16 * 16

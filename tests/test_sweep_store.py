@@ -314,3 +314,57 @@ def test_a_point_whose_worker_died_is_simulated_again(tmp_path: Path) -> None:
     store.add([("0" * 64, Outcome(0, None, None, "no room either"))])
     assert store.lookup(["0" * 64])["0" * 64].error == "no room either"
     store.close()
+
+
+def test_no_output_is_written_in_place_of_a_store(tmp_path: Path, capsys) -> None:
+    """Nor of the files that SQLite has beside it, of a store to salvage, or of a table of the same command."""
+    from commands import call
+
+    out = tmp_path / "out"
+    (tmp_path / "sw.yaml").write_text("name: sw\nmachines: eyeriss_v1\nworkloads: kws\nbatch: [1, 2]\n")
+    assert call(capsys, "sweep", tmp_path / "sw.yaml", "-o", out)[0] == 0
+    before = (out / "store.sqlite").read_bytes()
+    (tmp_path / "old.sqlite").write_bytes(before)
+    (tmp_path / "hard.html").hardlink_to(out / "store.sqlite")
+    (tmp_path / "soft.html").symlink_to(out / "store.sqlite")
+    pages = [out / "store.sqlite", out / "store.sqlite-wal", out / "store.sqlite-shm", tmp_path / "hard.html",
+             tmp_path / "soft.html"]  # fmt: skip
+    for command, option in (("sweep", "--html"), ("explore", "--json"), ("explore", "--html")):
+        for page in pages:
+            code, _, err = call(capsys, command, tmp_path / "sw.yaml", "-o", out, option, page)
+            assert code == 2
+            assert "must not be an input of this command" in err
+            assert (out / "store.sqlite").read_bytes() == before
+    code, _, err = call(
+        capsys, "sweep", tmp_path / "sw.yaml", "-o", tmp_path / "new", "--salvage", tmp_path / "old.sqlite",
+        "--html", tmp_path / "old.sqlite",
+    )  # fmt: skip
+    assert (code, (tmp_path / "old.sqlite").read_bytes()) == (2, before)
+    for command, option, page in (("sweep", "--html", "sw.csv"), ("explore", "--json", "sw.front.csv")):
+        code, _, err = call(capsys, command, tmp_path / "sw.yaml", "-o", out, option, out / page)
+        assert code == 2
+        assert "must not be a table that this command writes" in err
+        assert (out / page).read_text().startswith("point,")
+
+
+def test_names_of_files_that_a_terminal_would_run(tmp_path: Path, capsys) -> None:
+    from commands import call
+
+    sweep = "name: sw\nmachines: eyeriss_v1\nworkloads: {workloads}\nbatch: 1\n"
+    trace = "name: n\nsource: mine\ninput: [1, 8]\nlayers:\n  - {fc: f, n: 3}\n"
+    for place, name in enumerate(("a\x1b]0;pwn\x07.yaml", "=b\nc.yaml", "a\u202eb.yaml")):
+        folder = tmp_path / f"f{place}"
+        folder.mkdir()
+        (folder / name).write_text(trace)
+        path = tmp_path / f"sw{place}.yaml"
+        path.write_text(sweep.format(workloads=f'["f{place}/*.yaml"]'))
+        for command in ("sweep", "explore"):
+            code, out, err = call(capsys, command, path, "-o", tmp_path / "out")
+            assert (code, out) == (2, "")
+            assert "must match files whose names are lines of printable text" in err
+    path.write_text(sweep.format(workloads="kws"))
+    for command in ("sweep", "explore"):
+        code, out, err = call(capsys, command, path, "-o", tmp_path / "o\x1b]0;x\x07\ny")
+        assert code == 0
+        assert "\x1b" not in out + err
+        assert "o\\x1b]0;x\\x07\\ny/sw" in out.splitlines()[-1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hwsim.cli.options import console_of, write
+from hwsim.cli.options import console_of, output_option, print_written, write
 from hwsim.errors import InputError
+from hwsim.files import check_target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,10 +37,9 @@ def _print(calibration: Calibration, console: Console) -> None:
 
 
 @click.command()
-@click.option(
+@output_option(
     "-o",
     "--output",
-    metavar="FILE",
     help="Output file, '-' for standard output (default: host.yaml, with --device cuda: cuda.yaml).",
 )
 @click.option(
@@ -56,7 +57,7 @@ def _print(calibration: Calibration, console: Console) -> None:
     type=click.Choice(["torch", "cupy"]),
     help="With --device cuda: library that runs the kernels (default: torch if installed, else cupy).",
 )
-@click.option("--record", metavar="FILE", help="With --device cuda: also write every timing to a file.")
+@output_option("--record", help="With --device cuda: also write every timing to a file.")
 @click.option(
     "--replay", metavar="FILE", help="With --device cuda: read the timings from such a file instead of measuring."
 )
@@ -97,12 +98,14 @@ def calibrate(
     conflicts = [name for name, value in (of_cpu if device == "cuda" else of_cuda).items() if value is not None]
     if conflicts:
         raise InputError(f"{', '.join(conflicts)} must be left out with --device {device}")
+    output = output or ("cuda.yaml" if device == "cuda" else "host.yaml")
+    if output != "-":
+        check_target(Path(output))
     if device == "cuda":
         from hwsim.cli.cuda import calibrate_cuda
 
-        calibrate_cuda(output or "cuda.yaml", quick, through, replay, record)
+        calibrate_cuda(output, quick, through, replay, record)
         return
-    output = output or "host.yaml"
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from hwsim.calibration import (
@@ -139,4 +142,4 @@ def calibrate(
         for line in fit.lines():
             console.print(line)
     if output != "-":
-        click.echo(f"written to {output}")
+        print_written(console, [output])

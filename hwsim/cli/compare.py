@@ -16,6 +16,7 @@ from hwsim.cli.options import (
     changes_of,
     console_of,
     layers_option,
+    output_option,
     set_option,
     shape_option,
     shapes_of,
@@ -116,10 +117,10 @@ def _entries(
     metavar="N",
     help="With --measure: number of runs (default: ten seconds).",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write a row per run as CSV; with --measure, per layer.")
-@click.option("--layer-csv", metavar="FILE", help="Write the layers of all runs as CSV ('-': standard output).")
-@click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML page with charts.")
+@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@output_option("--csv", "csv_file", help="Write a row per run as CSV; with --measure, per layer.")
+@output_option("--layer-csv", help="Write the layers of all runs as CSV ('-': standard output).")
+@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
 def compare(
     arguments: tuple[str, ...],
     batch: int,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from hwsim.cli.options import console_of, write
+from hwsim.cli.options import console_of, print_written, write
 from hwsim.errors import InputError
 
 __all__ = ["calibrate_cuda"]
@@ -55,4 +55,4 @@ def calibrate_cuda(
     for line in document.lines:
         console.print(line, highlight=False)
     if output != "-":
-        console.print(f"written to {output}", highlight=False)
+        print_written(console, [output])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from hwsim.cli.options import console_of, write
+from hwsim.cli.options import check_page, console_of, output_option, print_written, write
+from hwsim.errors import InputError, one_line
 
 __all__ = ["explore"]
 
@@ -39,8 +40,8 @@ _INTERVAL_S = 10.0
     help="auto, exhaustive, model, nsga2, tpe or random.",
 )  # fmt: skip
 @click.option("--workers", type=int, metavar="N", help="Number of worker processes (default: all cores).")
-@click.option("--json", "json_file", metavar="FILE", help="Write the front as JSON ('-': standard output).")
-@click.option("--html", "html_file", metavar="FILE", help="Write an HTML page with the front, charts and tables.")
+@output_option("--json", "json_file", help="Write the front as JSON ('-': standard output).")
+@output_option("--html", "html_file", help="Write an HTML page with the front, charts and tables.")
 def explore(
     file: str,
     folder: str | None,
@@ -67,6 +68,10 @@ def explore(
     from hwsim.exploration import explore as run
     from hwsim.exploration.terminal import print_exploration
 
+    if folder == "":
+        raise InputError("-o must name a folder for the results, as -o results")
+    for page in (html_file, json_file):
+        check_page(page, folder)
     progress = _Bar() if sys.stderr.isatty() else _Lines()
     with progress:
         try:
@@ -84,9 +89,12 @@ def explore(
         except KeyboardInterrupt:
             if folder is None:
                 raise
-            click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
+            where = one_line(folder)
+            click.echo(f"\nhwsim: stopped; finished points are in {where}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
     files = exploration.write(Path(folder)) if folder is not None else []
+    for page in (html_file, json_file):
+        check_page(page, folder, files)
     if html_file:
         write(exploration.page(), html_file)
         files.append(Path(html_file))
@@ -98,7 +106,7 @@ def explore(
     console = console_of()
     print_exploration(exploration, console)
     if files:
-        console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
+        print_written(console, files)
 
 
 class _Lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from hwsim.cli.completion import names
-from hwsim.errors import InputError, printable
-from hwsim.files import write_text
+from hwsim.errors import InputError, one_line, printable
+from hwsim.files import check_target, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,11 +27,14 @@ __all__ = [
     "allows_missing",
     "batch_option",
     "changes_of",
+    "check_page",
     "console_of",
     "layers_option",
     "machine_argument",
     "network_of",
+    "output_option",
     "plan_of",
+    "print_written",
     "set_option",
     "shape_option",
     "shapes_of",
@@ -81,6 +85,27 @@ def shape_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 batch_option = click.option("--batch", default=1, show_default=True, metavar="N", help="Batch size.")
 layers_option = click.option("--layers", metavar="PATTERN", help="Show only the layers whose name matches, as 'conv*'.")
+
+
+def _output(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse, before the work, a file that cannot be written or that another option writes too."""
+    if value is None or context.resilient_parsing:
+        return value
+    name = parameter.opts[-1]
+    if not value:
+        raise InputError(f"{name} must name a file, or be '-' for standard output")
+    if value != "-" and not any(option.name == "folder" for option in context.command.params):
+        check_target(Path(value))
+    outputs: dict[str, str] = context.meta.setdefault("hwsim.outputs", {})
+    other = outputs.setdefault("-" if value == "-" else os.path.realpath(value), name)
+    if other != name and (value == "-" or not Path(value).is_char_device()):
+        raise InputError(f"{other} and {name} must not write to one file", value)
+    return value
+
+
+def output_option(*names: str, **settings: Any) -> Callable[..., Any]:
+    """An option that names a file to write."""
+    return click.option(*names, metavar="FILE", callback=_output, **settings)
 
 
 class _Plain:
@@ -168,6 +193,24 @@ def simulate(plan: NetworkPlan) -> Report:
         finally:
             bar.stop()
     return hwsim.simulate(plan)
+
+
+def check_page(file: str | None, folder: str | None, tables: Sequence[Path] = ()) -> None:
+    """Refuse a page in place of an input, or of a table that the command writes too; its folder may be made yet."""
+    if file is None or file == "-":
+        return
+    path = os.path.realpath(file)
+    if folder is None or os.path.dirname(path) != os.path.realpath(folder) or os.path.isdir(folder):
+        check_target(Path(file))
+    if path in map(os.path.realpath, tables):
+        raise InputError("must not be a table that this command writes", file)
+
+
+def print_written(console: Console, files: Sequence[Path | str]) -> None:
+    """Tell which files were written."""
+    from rich.text import Text
+
+    console.print(Text("written: " + ", ".join(map(one_line, files))), soft_wrap=True)
 
 
 def write(text: str, target: str) -> None:

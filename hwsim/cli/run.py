@@ -11,6 +11,7 @@ from hwsim.cli.options import (
     console_of,
     layers_option,
     machine_argument,
+    output_option,
     plan_of,
     set_option,
     shape_option,
@@ -30,13 +31,12 @@ __all__ = ["run"]
 @set_option
 @layers_option
 @shape_option
-@click.option("--json", "json_file", metavar="FILE", help="Write everything as JSON ('-': standard output).")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write the layers as CSV ('-': standard output).")
-@click.option("--html", "html_file", metavar="FILE", help="Write a self-contained HTML report with charts.")
-@click.option(
+@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@output_option("--csv", "csv_file", help="Write the layers as CSV ('-': standard output).")
+@output_option("--html", "html_file", help="Write a self-contained HTML report with charts.")
+@output_option(
     "--trace",
     "trace_file",
-    metavar="FILE",
     help="Write a Perfetto trace of the run, with --every of the duty cycle.",
 )
 @click.option("--every", metavar="TIME", help="Simulate a duty cycle with one inference per period, as '1 s'.")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwsim.cli.options import console_of, write
-from hwsim.errors import InputError
+from hwsim.cli.options import check_page, console_of, output_option, print_written, write
+from hwsim.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from hwsim.sweeps.runner import Estimate
@@ -32,7 +32,7 @@ _INTERVAL_S = 10.0
     "--salvage", "damaged", metavar="FILE", help="Take the results of a damaged store whose checksums hold, then run."
 )
 @click.option("--parquet", is_flag=True, help="Also write the table as Parquet.")
-@click.option("--html", "html_file", metavar="FILE", help="Write an HTML page with the front, charts and tables.")
+@output_option("--html", "html_file", help="Write an HTML page with the front, charts and tables.")
 @click.option("--dry-run", is_flag=True, help="Check the file, print the number of points and a time estimate.")
 def sweep(
     file: str,
@@ -63,7 +63,7 @@ def sweep(
     """
     from hwsim.sweeps.sweep import Sweep, shard_of
 
-    if folder is None and not dry_run:
+    if not (folder or dry_run):
         raise InputError("-o must name a folder for the results, as -o results")
     if workers is not None and cluster is not None:
         raise InputError("--workers and --cluster must not be given together: a cluster has its own workers")
@@ -77,9 +77,12 @@ def sweep(
         damaged=None if damaged is None else Path(damaged),
     )
     with sweep_run.runner:
+        check_page(html_file, folder, sweep_run.tables(Path(folder), parquet) if folder else ())
         if damaged is not None:
             count, points = sweep_run.salvaged, len(sweep_run.numbers)
-            click.echo(f"{damaged}: {count:,} sound results of {points:,} points; the rest is simulated", err=True)
+            click.echo(
+                f"{one_line(damaged)}: {count:,} sound results of {points:,} points; the rest is simulated", err=True
+            )
         estimate = sweep_run.estimate()
         _announce(sweep_run, estimate)
         if dry_run:
@@ -87,7 +90,8 @@ def sweep(
         try:
             _run(sweep_run)
         except KeyboardInterrupt:
-            click.echo(f"\nhwsim: stopped; finished points are in {folder}. Repeat the command to resume.", err=True)
+            where = one_line(folder)
+            click.echo(f"\nhwsim: stopped; finished points are in {where}. Repeat the command to resume.", err=True)
             raise SystemExit(130) from None
     if sweep_run.runner.deaths:
         click.echo(f"workers died {sweep_run.runner.deaths} times; their points were simulated again", err=True)
@@ -103,7 +107,7 @@ def sweep(
     for note in sweep_run.notes():
         for line in textwrap.wrap(str(note), 100, subsequent_indent="  "):
             click.echo(line)
-    console.print("written: " + ", ".join(map(str, files)), soft_wrap=True)
+    print_written(console, files)
 
 
 def _announce(sweep_run: Sweep, estimate: Estimate) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from math import gcd, lcm
-from types import MappingProxyType
 
 __all__ = ["Timebase"]
 
@@ -45,7 +44,7 @@ class Timebase:
                 f"The common multiple of all clocks must be at most 10**18 Hz, not {rate} Hz ({listing}). "
                 "Round the frequencies to what the data sheet says."
             )
-        self.clocks: Mapping[str, Fraction] = MappingProxyType(rates)
+        self.clocks: Mapping[str, Fraction] = rates
         """Frequency of each clock in Hz."""
         self.rate_hz = rate
         """Ticks in a second. A whole number unless a clock is slower than 1 Hz or runs at a fraction of it."""

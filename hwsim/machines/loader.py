@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import hwsim
-from hwsim.errors import Fault, InputError, excerpt, nearest
+from hwsim.errors import Fault, HwsimError, InputError, excerpt, nearest
 from hwsim.fields import check
 from hwsim.machines.base import Machine
 from hwsim.machines.registry import kinds
 from hwsim.machines.scalesim import read_cfg
-from hwsim.yaml_source import Document, parse_yaml, read_yaml
+from hwsim.yaml_source import MAX_DEPTH, MAX_NODES, Document, parse_yaml, read_yaml
 
 __all__ = [
     "HERE",
@@ -81,10 +81,8 @@ def machine_document(name: str | Path, changes: Mapping[str, object] | None = No
         raise InputError([Fault(document.name, "base", f"machines must build on at most {_BASE_DEPTH} others")])
     if not isinstance(document.data, dict):
         raise InputError([Fault(document.where(()), "", "must be a mapping of keys to values")])
-    if changes is not None and not (isinstance(changes, Mapping) and all(isinstance(key, str) for key in changes)):
-        raise InputError(f"set must be values by dotted key, as {{'clocks.core': '250 MHz'}}, not {excerpt(changes)}")
-    if changes:
-        document.override({key: _value(value) for key, value in changes.items()})
+    if changes is not None:
+        document.override(_values(changes))
     return document
 
 
@@ -92,15 +90,46 @@ def _read(path: Path) -> Document:
     return read_cfg(path) if path.suffix.lower() == ".cfg" else read_yaml(path)
 
 
-def _value(value: object) -> object:
-    """A value from the command line means what it would mean in the file; numbers of numpy are plain ones."""
-    if isinstance(value, Mapping):
-        return {key: _value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_value(item) for item in value]
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
-    return parse_yaml(value, "--set").data if isinstance(value, str) and value.strip() else value
+def _values(changes: object) -> dict[str, object]:
+    """Changes by dotted key as plain data; raises InputError for what is no mapping, or cannot be read as one."""
+    try:
+        items = dict(changes.items()) if isinstance(changes, Mapping) else {None: None}
+    except Exception:  # a mapping of the caller's own
+        items = {None: None}
+    if not all(isinstance(key, str) for key in items):
+        raise InputError(f"set must be values by dotted key, as {{'clocks.core': '250 MHz'}}, not {excerpt(changes)}")
+    return {str.__str__(key): _Plain(f"--set {str.__str__(key)}").of(value) for key, value in items.items()}
+
+
+class _Plain:
+    """A value from the command line, as it would be in the file; numbers of numpy are plain ones.
+
+    Lists and mappings of Python may hold themselves, and may be of a class with methods of its own.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.left = MAX_NODES
+
+    def of(self, value: object, depth: int = 0) -> object:
+        self.left -= 1
+        if depth > MAX_DEPTH or self.left < 0:
+            raise InputError(f"must have at most {MAX_NODES} values, nested at most {MAX_DEPTH} deep", self.where)
+        try:
+            if isinstance(value, Mapping):
+                return {key: self.of(item, depth + 1) for key, item in value.items()}
+            if isinstance(value, list | tuple):
+                return [self.of(item, depth + 1) for item in value]
+            if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+                return value.tolist()
+        except HwsimError:
+            raise
+        except Exception:
+            raise InputError(f"must be plain data, not {excerpt(value)}", self.where) from None
+        if not isinstance(value, str):
+            return value
+        text = str.__str__(value)
+        return parse_yaml(text, self.where).data if text.strip() else text
 
 
 def load_machine(name: str | Path, set: Mapping[str, object] | None = None) -> Machine:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from hwsim.errors import Fault, InputError, excerpt, nearest
+from hwsim.errors import Fault, InputError, excerpt, nearest, one_line
 from hwsim.files import read_bytes
 from hwsim.machines import Machine, host_path, kinds, locate, machine_document, machine_names, read_machine
 from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
@@ -265,8 +265,10 @@ def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
     Raises
     ------
     InputError
-        If none matches.
+        If none matches, or the name of one is not a line of printable text.
     """
+    if one_line(text) != text:
+        raise InputError(f"must be a line of printable text, not {excerpt(text)}")
     is_path = "/" in text or Path(text).suffix in (".yaml", ".yml", ".csv", ".tflite", ".onnx")
     if not is_path:
         if not any(mark in text for mark in "*?["):
@@ -287,4 +289,7 @@ def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
         return {text: folder / text}
     if not matches:
         raise InputError(f"must match some {what}; {text!r} matches none")
+    for label in matches:
+        if one_line(label) != label:
+            raise InputError(f"must match files whose names are lines of printable text, not {excerpt(label)}")
     return matches

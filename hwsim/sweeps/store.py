@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import HwsimError, HwsimWarning
+from hwsim.files import keep
 from hwsim.message import Message
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.record import COLUMNS, is_whole, outcome_of, row_of
@@ -29,6 +30,7 @@ _PAGE_BYTES = 2**14
 """Of a new store: a quarter holds the longest row without a page of its own, and a result has 1 kB of totals."""
 TABLE = "CREATE TABLE results (key TEXT PRIMARY KEY, result TEXT, layers BLOB, error TEXT, checksum BLOB) WITHOUT ROWID"
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM results"
+_BESIDE = ("-wal", "-shm", "-journal")
 _NO_STORE = "is not a store of hwsim, or its header is damaged; it was not changed"
 DIED = "the worker died"
 """Prefix of the error of a point whose worker was killed; the next sweep repeats the point."""
@@ -240,11 +242,15 @@ class Store:
 
 
 def connection(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a store, which is not believed: texts come as bytes, and no function runs that its schema names."""
+    """Open a store, which is not believed: texts come as bytes, and no function runs that its schema names.
+
+    No output of this process is written in its place, or in that of the files that SQLite has beside it.
+    """
     address = f"{path.absolute().as_uri()}?mode={mode}"
     db = sqlite3.connect(address, timeout=_BUSY_S, isolation_level=None, uri=True)
     db.text_factory = bytes  # a damaged text is no UTF-8
     db.execute("PRAGMA trusted_schema=OFF")
+    keep(path, beside=_BESIDE)
     return db
 
 

@@ -102,21 +102,24 @@ class Sweep:
         """One row per point, with the metrics of the file or all totals."""
         return frame_of(self.results, self.outcomes, everything)
 
-    def write(self, folder: Path, parquet: bool = False) -> list[Path]:
-        """Write the tables; returns the files."""
+    def tables(self, folder: Path, parquet: bool = False) -> list[Path]:
+        """The files that `write` writes: CSV, then the same as Parquet."""
         part = "" if self.shard is None else f"-{self.shard[0]}-of-{self.shard[1]}"
         name = "".join("_" if char in "/\\" else char for char in self.space.name)
-        files = [folder / f"{name}{part}.csv"]
-        totals = self.results.totals(self.outcomes)
+        ends = [".csv", ".layers.csv"] if self.results.per_layer else [".csv"]
+        files = [folder / f"{name}{part}{end}" for end in ends]
+        return files + [path.with_suffix(".parquet") for path in files if parquet]
+
+    def write(self, folder: Path, parquet: bool = False) -> list[Path]:
+        """Write the tables; returns the files."""
+        files, totals = self.tables(folder, parquet), self.results.totals(self.outcomes)
         write_csv(self.results.point_columns(totals), self.results.rows(self.outcomes, totals), files[0])
         if self.results.per_layer:
-            files.append(folder / f"{name}{part}.layers.csv")
-            write_csv(self.results.layer_columns, self.results.layer_rows(self.outcomes), files[-1])
+            write_csv(self.results.layer_columns, self.results.layer_rows(self.outcomes), files[1])
         if parquet:
             frames = [self.frame()] + ([layers_of(self.results, self.outcomes)] if self.results.per_layer else [])
-            for frame, path in zip(frames, list(files), strict=True):
-                files.append(path.with_suffix(".parquet"))
-                write_parquet(frame, files[-1])
+            for frame, path in zip(frames, files[len(frames) :], strict=True):
+                write_parquet(frame, path)
         return files
 
     def notes(self) -> tuple[Message, ...]:

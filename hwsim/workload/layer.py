@@ -150,6 +150,9 @@ class Layer:
 
     def __post_init__(self) -> None:
         faults: list[str] = []
+        for name in ("name", *self._names):
+            if isinstance(value := getattr(self, name), str):
+                self._put(name, str.__str__(value))  # a class of the caller's own may have methods of its own
         if not isinstance(self.name, str) or not 1 <= len(self.name.strip()) <= 200 or not self.name.isprintable():
             raise InputError(f"the name of a layer must be 1 to 200 printable characters, not {excerpt(self.name)}")
         for name, low in [(f, 1) for f in self._sizes] + [(f, 0) for f in self._counts]:

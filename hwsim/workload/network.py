@@ -127,7 +127,7 @@ class Workload:
                 raise InputError(f"a network must have at most {MAX_LAYERS} layers", path=printable(excerpt(name)))
         if not isinstance(name, str) or not name:
             raise InputError(f"the name of a network must be text, not {excerpt(name)}")
-        name = printable(name)
+        name = printable(str.__str__(name))
         if not nodes:
             raise InputError("a network must have at least one layer", path=name)
         for what, text in (("source", source), ("digest", digest)):
@@ -411,7 +411,7 @@ def _node(item: object) -> Node:
         names = (item[1],) if isinstance(item[1], str) else tuple(item[1]) if isinstance(item[1], Sequence) else ()
         if not all(isinstance(name, str) for name in names) or not isinstance(item[1], Sequence):
             raise InputError(f"inputs must be names of layers, not {excerpt(item[1])}", path=item[0].name)
-        return Node(item[0], names)
+        return Node(item[0], tuple(map(str.__str__, names)))
     raise InputError(f"a network must be made of layers or (layer, names of its inputs), not {excerpt(item, 80)}")
 
 

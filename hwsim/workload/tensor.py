@@ -65,6 +65,9 @@ class TensorSpec:
     coding: Coding | None = None
 
     def __post_init__(self) -> None:
+        for field in ("dtype", "pattern", "format", "array"):
+            if isinstance(text := getattr(self, field), str) and type(text) is not str:
+                object.__setattr__(self, field, str.__str__(text))  # a class of the caller's own has its own methods
         if isinstance(self.dtype, str) and self.dtype in SIGNS:
             for field, value in zip(("dtype", "signed"), SIGNS[self.dtype], strict=True):
                 object.__setattr__(self, field, value)

@@ -37,7 +37,7 @@ def energy_of(spec: CpuSpec) -> EnergySpec:
     tdp = spec.tdp if spec.tdp is not None else spec.sustained_clock and spec.sustained_clock.tdp
     prices = {f"mac.{dtype}": PriceSpec(entry=_entry(dtype)) for dtype in run_formats()}
     nothing = PriceSpec(energy="0 pJ", source="not run")
-    prices |= {"mac.padding": nothing, "registers": PriceSpec(entry="register_32b")}
+    prices |= {"mac.padding": nothing, "mac.skipped": nothing, "registers": PriceSpec(entry="register_32b")}
     for name in ("l1", "l2", "l3"):
         size = spec.memories[name].size
         prices[name] = PriceSpec(sram=f"{int(size or 2**15)} B", bits=64)

@@ -19,9 +19,10 @@ from hwsim.machines.cpu.energy import energy_of
 from hwsim.machines.cpu.kernel import Kernel, kernel_of
 from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, load_library
 from hwsim.machines.cpu.placement import Placement
-from hwsim.machines.cpu.planner import plan_of
+from hwsim.machines.cpu.planner import csr_plan, plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
 from hwsim.machines.cpu.work import fused, signs_of
+from hwsim.machines.csr import csr_product
 from hwsim.machines.limits import check_size
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
@@ -227,6 +228,10 @@ class Cpu(Machine):
         if self.spec.precision != "workload":
             dtype = kernel.model.dtype
             kernel = replace(kernel, layer=layer.with_dtype(input=dtype, weight=dtype, output=dtype))
+        csr, dtype = self.spec.csr, kernel.model.dtype
+        product = csr_product(layer, batch, 32) if csr is not None and dtype == "fp32" else None
+        if csr is not None and product is not None and self.spec.stream_count == 1:
+            return csr_plan(kernel, csr, product, self.hz, partial(self.timebase.ticks, self.core_clock))
         return plan_of(kernel, context, self.spec, partial(self.timebase.ticks, self.core_clock))
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:
@@ -359,7 +364,10 @@ class Cpu(Machine):
         if property == "dtype":
             return self.library.name
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return Message("unused.dense_kernels", "kernels of {library} are dense", {"library": self.library.name})
+            template = "kernels of {library} are dense"
+            if self.spec.csr is not None:
+                template += ", except for fp32 weights in format csr of fully connected layers, with batch size 1"
+            return Message("unused.dense_kernels", template, {"library": self.library.name})
         if property == "activation":
             template = "{library} applies it with a lookup table while scaling the outputs"
             return Message("unused.activation", template, {"library": self.library.name})

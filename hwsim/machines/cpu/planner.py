@@ -15,13 +15,14 @@ from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.program import STARTING, program_of
 from hwsim.machines.cpu.spec import CpuSpec
 from hwsim.machines.cpu.work import Share
+from hwsim.machines.csr import CsrProduct, CsrSpec
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.mapping import Mapping as LoopNest, Problem, counts
 from hwsim.message import Message
 from hwsim.units import format_count
 from hwsim.workload.product import Product
 
-__all__ = ["plan_of"]
+__all__ = ["csr_plan", "plan_of"]
 
 
 def plan_of(kernel: Kernel, context: CpuContext, spec: CpuSpec, ticks: Callable[[int], int]) -> LayerPlan:
@@ -74,6 +75,43 @@ def plan_of(kernel: Kernel, context: CpuContext, spec: CpuSpec, ticks: Callable[
         columns=_columns(first, context.shared, len(shares)),
         why=_why(kernel, spec, _by_bound(first, context.shared, bounds)),
         streams=context.streams,
+    )
+
+
+def csr_plan(kernel: Kernel, csr: CsrSpec, product: CsrProduct, hz: float, ticks: Callable[[int], int]) -> LayerPlan:
+    """The plan of a product of weights in CSR format: a call, and a pass over what is stored."""
+    layer, model = kernel.layer, kernel.model
+    cycles = {"call": ceil(float(csr.call) * hz), "dram": ceil(product.bytes / csr.bytes_per_s * hz)}
+    macs = layer.macs * kernel.batch
+    actions: dict[Action, int] = {
+        ("mac", "", model.dtype): product.nonzeros,
+        ("mac", "", "skipped"): macs - product.nonzeros,
+        ("dram", "weight", "read"): -(-product.bytes // model.word),
+        ("core", "", "cycle"): sum(cycles.values()),
+    }
+    values = {
+        "nonzeros": product.nonzeros,
+        "stored_bytes": product.bytes,
+        "dense_bytes": layer.weights * model.word,
+    }
+    template = "CSR: {nonzeros:,} values in {stored_bytes:,} B; {dense_bytes:,} B dense"
+    bits = 8 * model.word
+    return LayerPlan(
+        layer,
+        kernel.batch,
+        f"CSR product in {model.label}, {csr.library}",
+        program_of([cycles], 0, ticks, lambda resource, threads: threads),
+        {key: n for key, n in actions.items() if n},
+        macs=macs,
+        macs_live=layer.macs_live * kernel.batch,
+        macs_executed=product.nonzeros,
+        compute_cycles=0,
+        peak_macs_per_cycle=max(1, ceil(model.peak)),
+        dram_bytes=product.bytes,
+        bounds=BOUNDS | {"": "fused"},
+        word_bits={"ifmap": bits, "weight": bits, "ofmap": bits},
+        columns=_columns(cycles, 0, 1),
+        why=(Message("csr.stored", template, values),),
     )
 
 

@@ -13,6 +13,7 @@ from hwsim.fields import Bandwidth, Frequency, Length, Name, Positive, Power, Si
 from hwsim.machines.cpu.core import CpuCore, Dtype, core_document, core_named, load_core, rule, run_formats, sequence_of
 from hwsim.machines.cpu.library import COSTS, SIGNS, Cost
 from hwsim.machines.cpu.sustained import SustainedSpec, sustained_hz
+from hwsim.machines.csr import CsrSpec
 from hwsim.machines.spec import MachineSpec
 from hwsim.units import Rate
 
@@ -75,6 +76,8 @@ class CpuSpec(MachineSpec):
         The sequence to use for a number format, where the fastest that the core has is not wanted.
     rates : dict
         Measured MACs a cycle of one core by number format, instead of what the ports allow.
+    csr : CsrSpec or None
+        What fp32 weights in CSR format take; None: they are run dense.
     costs : dict
         Costs of the library that were measured here.
     """
@@ -94,6 +97,7 @@ class CpuSpec(MachineSpec):
     instructions: dict[Dtype, Name] = {}
     rates: dict[Dtype, Annotated[float, Field(gt=0, le=1e6)]] = {}
     memories: dict[Literal["l1", "l2", "l3", "dram"], CpuMemorySpec]
+    csr: CsrSpec | None = None
     costs: Annotated[
         dict[str, Cost | Annotated[dict[str, Cost], BeforeValidator(current)]], BeforeValidator(current)
     ] = {}

@@ -11,7 +11,7 @@ from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.selection import Selection
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind, two_of_four
+from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind
 from hwsim.machines.plan import Action
 from hwsim.message import Message
 from hwsim.workload import Layer
@@ -45,50 +45,66 @@ def plan_stream(
     """A kernel that streams: DRAM, or L2 where all of it is kept there; MACs done in passing on CUDA cores."""
     if not work.kernels:
         return plan_nothing(timer, layer, batch, work.algorithm)
-    spec = timer.spec
+    spec, floor = timer.spec, timer.floor
     c = timer.constants["cuda"]
     total_bytes = work.read + work.written + read
     l2 = total_bytes / (c.l2_share * 64 * spec.sms * timer.clock)
     in_l2 = total_bytes <= c.l2_kept * timer.l2 / 2
     dram = 0.0 if in_l2 else total_bytes / (c.dram_share * timer.dram)
+    executed = layer.macs * batch
+    if work.csr is not None:
+        assert spec.csr is not None
+        floor, in_l2, executed = float(spec.csr.call) * 1e6, False, work.csr.nonzeros
+        dram = work.csr.bytes / spec.csr.bytes_per_s * 1e6
     rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) else 1)
     issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
     core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * slow
-    words = {"launch": timer.floor, "dram": dram, "L2": l2, "issue": issue}
+    words = {"launch": floor, "dram": dram, "L2": l2, "issue": issue}
     bound = max(words, key=lambda word: words[word])
     counts: dict[Action, int] = {}
     if layer.macs:
-        counts["mac", "", "fp32"] = layer.macs * batch
-        counts["instruction", "", "FFMA"] = -(-layer.macs * batch // 32)
-    for tensor, action, n in (("ifmap", "read", work.read + read), ("ofmap", "write", work.written)):
+        counts["mac", "", "fp32"] = executed
+        counts["mac", "", "skipped"] = layer.macs * batch - executed
+        counts["instruction", "", "FFMA"] = -(-executed // 32)
+    stored = 0 if work.csr is None else work.csr.bytes
+    moves = (("ifmap", "read", work.read + read - stored), ("weight", "read", stored), ("ofmap", "write", work.written))
+    for tensor, action, n in moves:
         counts["l2", tensor, action] = n
         counts["dram", tensor, action] = 0 if in_l2 else n
-    launch, multiply = timer.ticks(timer.floor), timer.ticks(core)
+    launch, multiply = timer.ticks(floor), timer.ticks(core)
     phases = Phases(launch, multiply, 0, 0, min(timer.ticks(l2), multiply), min(timer.ticks(dram), multiply))
     total = 0 if in_l2 else total_bytes
-    amounts = (("l2", float(total_bytes)), ("dram", float(total)), ("mac.fp32", float(layer.macs * batch)))
+    amounts = (("l2", float(total_bytes)), ("dram", float(total)), ("mac.fp32", float(executed)))
     seconds = phases.total / timer.rate_hz
     columns: Columns = {
-        "kernel": work.algorithm, "kernel_s": seconds, "launch_s": timer.floor * 1e-6,
+        "kernel": work.algorithm, "kernel_s": seconds, "launch_s": floor * 1e-6,
         "l2_s": l2 * 1e-6, "dram_s": dram * 1e-6,
     }  # fmt: skip
-    why = (
+    why: tuple[Message, ...] = (
         Message(
             "gpu.streaming",
             "{moved_bytes:,} B in {memory}; {time_s:si s}",
             {"moved_bytes": total_bytes, "memory": "L2" if in_l2 else "DRAM", "time_s": _seconds(words)},
         ),
     )
+    if work.csr is not None:
+        values = {
+            "nonzeros": work.csr.nonzeros,
+            "stored_bytes": work.csr.bytes,
+            "dense_bytes": layer.weights * types.w // 8,
+        }
+        template = "CSR: {nonzeros:,} values in {stored_bytes:,} B; {dense_bytes:,} B dense"
+        why += (Message("csr.stored", template, values),)
     peak = max(timer.peak(types.math), int(rate * spec.sms))
     demand = layer.lower(batch)
     nest = stream_nest(demand, types) if isinstance(demand, Product) else (None, None)
     return GpuKernelPlan(
         layer, batch, work.algorithm, lower(phases), {key: n for key, n in counts.items() if n},
-        macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
+        macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=executed,
         compute_cycles=ceil(issue * timer.clock), peak_macs_per_cycle=peak,
         dram_bytes=total, bounds=_bounds(bound), problem=nest[0], mapping=nest[1], columns=columns, why=why,
         limits={word: us * 1e-6 for word, us in words.items()},
-        load=Load(phases, core, min(l2, core), min(dram, core), timer.floor + core, amounts, slow), seconds=seconds,
+        load=Load(phases, core, min(l2, core), min(dram, core), floor + core, amounts, slow), seconds=seconds,
         on_chip_energy=1 / slow,
     )  # fmt: skip
 
@@ -102,7 +118,7 @@ def plan_product(
     timer: Timer, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
 ) -> GpuKernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
-    unit, dense = (timer.unit(types.math, layer_kind(layer), sparse) for sparse in (two_of_four(layer), False))
+    unit, dense = timer.unit_of(layer, types.math), timer.unit(types.math, layer_kind(layer))
     assert unit is not None
     assert dense is not None
     selection = Selection.of(timer, work, unit, types, read, slow)
@@ -157,6 +173,10 @@ def plan_product(
         values = {"share": share, "dense_s": without.us * 1e-6}
         template = "2:4 weights are {share:.0%} of the bytes of dense ones, whose kernels would take {dense_s:si s}"
         why.append(Message("gpu.sparse", template, values))
+    if unit.dual is not None:
+        values = {"steps": unit.dual.steps, "products": unit.dual.products}
+        template = "both operands skip zeros: {steps:.0%} of the steps remain, with {products:.0%} of the MACs"
+        why.append(Message("gpu.dual", template, values))
     padding = 1 - work.b * work.m * work.n * work.unpadded / (
         selection.tiles * tile.rows * tile.columns * ceil(work.k / selection.split)
     )
@@ -178,7 +198,7 @@ def plan_product(
     if types.converted:
         names = {"format": types.converted, "math": types.math}
         why.append(Message("gpu.converted", "{format} weights are converted to {math} when read", names))
-    mac_count = round(macs / unit.skip)
+    mac_count = round(macs * unit.executed)
     # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
     even = work.b * work.times * work.m * work.n * work.unpadded == macs
     nested = even and not work.winograd

@@ -15,6 +15,7 @@ from hwsim.energy.origin import EnergyOrigin
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.csr import csr_product
 from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
 from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
@@ -22,7 +23,15 @@ from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan, total_energy
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import TiledProduct, Types, layer_kind, layer_work, memory_bits, two_of_four, wanted_type
+from hwsim.machines.gpu.work import (
+    StreamingKernel,
+    TiledProduct,
+    Types,
+    layer_kind,
+    layer_work,
+    memory_bits,
+    wanted_type,
+)
 from hwsim.machines.limits import MAX_MACS, check_size
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
@@ -118,6 +127,17 @@ class Gpu(Machine):
             pad = min(pad, 4)
         return layer_work(layer, batch, types, pad, types.math in library.winograd)
 
+    def _csr_work(self, layer: Layer, batch: int, types: Types) -> StreamingKernel | None:
+        """A layer that the library runs from weights in CSR format, by one stream."""
+        csr = self.spec.csr
+        if csr is None or types.math != "fp32" or self.spec.streams > 1:
+            return None
+        product = csr_product(layer, batch, types.w)
+        if product is None:
+            return None
+        image, output = (-(-values * bits // 8) for values, bits in ((layer.inputs, types.a), (layer.outputs, types.o)))
+        return StreamingKernel(product.bytes + image, output, f"CSR product of {csr.library}", csr=product)
+
     def planned_on(self) -> dict[str, Any]:
         """Prices act on plans only through the clock under the power cap, which is part of each layer's context."""
         data = super().planned_on()
@@ -139,7 +159,7 @@ class Gpu(Machine):
         if context.host:
             return plan_nothing(self.timer, layer, batch, f"fused into {context.host}")
         types = self.types(layer)
-        work = self._work(layer, batch, types)
+        work = self._csr_work(layer, batch, types) or self._work(layer, batch, types)
         if not isinstance(work, TiledProduct):
             return plan_stream(self.timer, layer, batch, types, work, context.read, context.slow)
         return plan_product(self.timer, layer, batch, types, work, context.read, context.slow)
@@ -313,7 +333,7 @@ class Gpu(Machine):
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """Device memory: weights, the most activations at a time, and the context."""
-        weights = stored_once((layer, self._weight_bytes(layer)) for layer in workload)
+        weights = stored_once((layer, self._weight_bytes(layer, batch)) for layer in workload)
         weights += sum(4 * layer.biases for layer in workload)
         # Weights are shared by streams.
         live = workload.peak_activation_bytes(batch, self.activation_bits(workload)) * self.spec.streams
@@ -322,9 +342,11 @@ class Gpu(Machine):
         parts = (("weights", weights), ("activations", live), *residents, ("context", _CONTEXT))
         return (MemoryUse("device memory", self.memory_bytes(), parts),)
 
-    def _weight_bytes(self, layer: Layer) -> int:
+    def _weight_bytes(self, layer: Layer, batch: int) -> int:
         types = self.types(layer)
-        unit = self.timer.unit(types.math, layer_kind(layer), two_of_four(layer)) if layer.macs else None
+        if (work := self._csr_work(layer, batch, types)) is not None and work.csr is not None:
+            return work.csr.bytes
+        unit = self.timer.unit_of(layer, types.math) if layer.macs else None
         return ceil(layer.weights * (types.w / 8 if unit is None else unit.weight_bytes(types.w)))
 
     def format_of(self, layer: Layer) -> str:
@@ -382,6 +404,8 @@ class Gpu(Machine):
             template = "kernels of {library} on {generation} are dense"
             if self._sparse_formats():
                 template += ", except for weights in pattern and format 2:4"
+            if self.spec.csr is not None:
+                template += ", except for fp32 weights in format csr of fully connected layers, with batch size 1"
             values = {"library": library, "generation": self.timer.generation.name}
             return Message("unused.dense_kernels", template, values)
         return super().why_unused(property)

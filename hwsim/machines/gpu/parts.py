@@ -162,11 +162,13 @@ def _tiles(spec: Any) -> Any:
 class Vector(Spec):
     """The kernel of few rows: no tiles, each thread reads its share of the weights.
 
-    It takes at least `step` cycles for 1024 of the inner dimension, and as much for 64 columns of an SM and 4 rows.
+    It takes at least `step` cycles for 1024 of the inner dimension, and `columns` (default: as much) for 64 columns of
+    an SM and 4 rows.
     """
 
     rows: Positive
     step: Cycles
+    columns: Cycles | None = None
     fitted: str | None = None
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, Positive, Power, Size, Spec, Time
+from hwsim.machines.csr import CsrSpec
 from hwsim.machines.gpu.parts import Constants, check_types, value_types
 from hwsim.machines.spec import MachineSpec
 
@@ -18,8 +19,12 @@ CONSTANTS = [name for name in Constants.model_fields if name not in ("source", "
 
 
 class SmSpec(Spec):
-    """A multiprocessor: MACs a cycle of each type (dense), registers, the L1 and what of it can be shared memory."""
+    """A multiprocessor: MACs a cycle of each type (dense), registers, the L1 and what of it can be shared memory.
 
+    `sparse: dual` are tensor cores that skip the zeros of both operands (`hwsim.machines.gpu.dual`).
+    """
+
+    sparse: Literal["dual"] | None = None
     macs: Annotated[dict[str, Positive], Field(min_length=1)]
     registers: Size
     l1: Size
@@ -61,7 +66,7 @@ class GpuSpec(MachineSpec):
     `precision` is the type that every layer runs in (``workload``: each its own); `weights` says how the weights of a
     product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
     output). `streams` is how many inferences run in parallel, each on a stream of its own: a GPU keeps 128 kernels at
-    a time at most (CUDA programming guide, resident grids of a device).
+    a time at most (CUDA programming guide, resident grids of a device). `csr` is what fp32 weights in CSR format take.
     """
 
     kind: Literal["gpu"]
@@ -77,6 +82,7 @@ class GpuSpec(MachineSpec):
     launch: Time | None = None
     constants: dict[Literal["cuda", "dp4a", "tensor"], dict[str, float]] = {}
     spread: dict[str, float] = {}
+    csr: CsrSpec | None = None
     precision: str = "workload"
     weights: Literal["columns", "rows"] = "columns"
     streams: Annotated[int, Field(ge=1, le=128)] = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,6 +16,7 @@ from hwsim.compression.storage import least_bits
 from hwsim.engine.clock import Timebase
 from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
+from hwsim.machines.gpu.dual import Dual, dual_of
 from hwsim.machines.gpu.parts import (
     Constants,
     GpuInstruction,
@@ -26,7 +27,8 @@ from hwsim.machines.gpu.parts import (
 )
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
-from hwsim.machines.gpu.work import Types
+from hwsim.machines.gpu.work import Types, layer_kind, two_of_four
+from hwsim.workload import Layer
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
 
@@ -49,6 +51,7 @@ class Unit:
     constants: Constants
     floor: float
     gain: float = 1.0
+    dual: Dual | None = None
 
     @property
     def sparse(self) -> bool:
@@ -57,8 +60,18 @@ class Unit:
 
     @property
     def skip(self) -> int:
-        """MACs of the layer for each one that is executed."""
+        """MACs of the layer for each one that an instruction does."""
         return 2 if self.sparse else 1
+
+    @property
+    def executed(self) -> float:
+        """The share of MACs that are executed."""
+        return (self.dual.products if self.dual else 1.0) / self.skip
+
+    @property
+    def issued(self) -> float:
+        """The share of instructions that are issued."""
+        return self.dual.steps if self.dual else 1.0
 
     @property
     def name(self) -> str:
@@ -73,7 +86,13 @@ class Unit:
 
     def weight_bytes(self, bits: int) -> float:
         """Bytes of a weight in memory, zeros and places included."""
+        if self.dual:
+            return self.dual.bytes(True, bits)
         return least_bits("2:4" if self.sparse else "dense", 1, 1 / self.skip, bits) / 8
+
+    def input_bytes(self, bits: int) -> float:
+        """Bytes of an activation in memory."""
+        return self.dual.bytes(False, bits) if self.dual else bits / 8
 
 
 @dataclass(frozen=True)
@@ -191,6 +210,14 @@ class Timer:
             self._units[key] = Unit(runs, instruction, macs, menu, Kernels(menu), constants, floor, gain)
         return self._units[key]
 
+    def unit_of(self, layer: Layer, math: str) -> Unit | None:
+        """The unit that multiplies a layer in a number format, with the zeros that it skips; None: there is none."""
+        unit = self.unit(math, layer_kind(layer), two_of_four(layer))
+        if unit is None or unit.sparse or self.spec.sm.sparse != "dual" or unit.instruction.unit != "tensor":
+            return unit
+        dual = dual_of(layer)
+        return replace(unit, gain=unit.gain / dual.steps, dual=dual)
+
     def chip(self, unit: Unit) -> Chip:
         """The data sheet for one unit."""
         macs = unit.macs * unit.gain
@@ -263,8 +290,8 @@ class Timer:
         """Counts of each priced action: MACs, instructions, bytes at each level."""
         macs = p.b * p.m * p.n * p.k
         return {
-            f"mac.{unit.math}": macs / unit.skip,
-            "instruction": macs / prod(unit.shape),
+            f"mac.{unit.math}": macs * unit.executed,
+            "instruction": macs * unit.issued / prod(unit.shape),
             "l2": timing.l2_bytes,
             "shared": timing.l2_bytes + macs * shared_bytes(p, unit),
             "dram": timing.dram_bytes,
@@ -291,17 +318,25 @@ class Timer:
         """Copies of the weights between two uses of one; 0: they come from DRAM."""
         return 0 if unit.menu.once else self.harness.reuse
 
-    def _vector(self, p: Products, unit: Unit) -> Floats:
+    def vector_terms(self, p: Products, unit: Unit) -> dict[str, Floats]:
+        """Microseconds of each limit of the kernel of few rows, and of what it issues after them."""
         vector, c, chip = unit.menu.vector, unit.constants, self.chip(unit)
         assert vector is not None
         weights = p.b * p.n * p.k * p.bytes_w
         reuse = self._reuse(unit)
         hot = 1 / (1 + (reuse * weights / (c.l2_kept * chip.l2)) ** 6) if reuse else 0.0
-        dram = weights * (1 - hot) / (c.dram_share * chip.dram)
-        l2 = weights / (c.l2_share * 64 * chip.sms * chip.clock)
-        step = vector.step / chip.clock
-        core = (dram**6 + l2**6 + (step * p.k / 1024) ** 6) ** (1 / 6)
-        time: Floats = unit.floor + core + step * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms)
+        each = vector.step if vector.columns is None else vector.columns
+        return {
+            "dram": weights * (1 - hot) / (c.dram_share * chip.dram),
+            "L2": weights / (c.l2_share * 64 * chip.sms * chip.clock),
+            "steps": vector.step / chip.clock * p.k / 1024,
+            "issue": each / chip.clock * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms),
+        }
+
+    def _vector(self, p: Products, unit: Unit) -> Floats:
+        terms = self.vector_terms(p, unit)
+        core = (terms["dram"] ** 6 + terms["L2"] ** 6 + terms["steps"] ** 6) ** (1 / 6)
+        time: Floats = unit.floor + core + terms["issue"]
         return time
 
     def times(self, m: ArrayLike, n: ArrayLike, k: ArrayLike, types: Types, unit: Unit) -> Floats:

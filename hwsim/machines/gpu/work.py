@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from hwsim.machines.csr import CsrProduct
 from hwsim.workload import Layer
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Geometry, Product, geometry_of
@@ -66,13 +67,17 @@ class TiledProduct:
 
 @dataclass(frozen=True, slots=True)
 class StreamingKernel:
-    """Bytes that are read and written, and MACs done in passing on CUDA cores; no kernel at all if it only renames."""
+    """Bytes that are read and written, and MACs done in passing on CUDA cores; no kernel at all if it only renames.
+
+    `csr` are weights that only their values are stored of.
+    """
 
     read: int
     written: int
     algorithm: str
     macs: int = 0
     kernels: int = 1
+    csr: CsrProduct | None = None
 
 
 def layer_kind(layer: Layer) -> str:

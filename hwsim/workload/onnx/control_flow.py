@@ -27,7 +27,7 @@ __all__ = ["BRANCH", "INLINED", "START", "ControlFlow"]
 #: Operators that run a body.
 INLINED = ("If", "Loop", "Scan")
 
-#: Operators that loops stand for, at most; a loop of more has one trip.
+#: Operators that loops stand for, at most, and as many that compute nothing; a loop of more has one trip.
 MAX_UNROLLED = 8000
 #: A row for the stored weights of a branch that does not run.
 BRANCH = "Branch"
@@ -57,7 +57,7 @@ class ControlFlow:
         self.inference = inference
         self.count = count
         self.bodies = 0
-        self.unrolled = 0
+        self.unrolled = self.idle = 0
         #: Operators of trips that would be too many to count, at least, by the loop.
         self.uncounted: dict[str, int] = {}
         #: Constants that an operator of a body writes, by the operator and what it reads: once for all trips.
@@ -170,9 +170,9 @@ class ControlFlow:
             trips += 1
             condition = self.truth(results[0])
             known = known and condition is not None
-            size = sum(op.code not in FREE for op in self.inference.ops[first:])
-            if not known or not self.room(size, 1 if most is None else most - trips):
-                if known and condition and trips != most:
+            size, room = self.room(first, 1 if most is None else most - trips)
+            if not known or not room:
+                if known and condition and trips != most and size:
                     self.uncounted[str(operator)] = size * (1 if most is None else most - trips)
                     known = False
                 break
@@ -216,10 +216,10 @@ class ControlFlow:
             for stack, name in zip(stacks, results[carried:]):
                 stack.append(name)
             trips += 1
-            size = sum(op.code not in FREE for op in self.inference.ops[first:])
-            if not self.room(size, most - trips):
+            size, room = self.room(first, most - trips)
+            if not room:
                 known = trips == most
-                self.uncounted |= {} if known else {str(operator): size * (most - trips)}
+                self.uncounted |= {} if known or not size else {str(operator): size * (most - trips)}
                 break
         self.finish(operator, trips, most, known)
         self.alias(operator, state, operator.outputs[:carried])
@@ -259,10 +259,14 @@ class ControlFlow:
                 self.inference.ops.append(Op(self.index(), START, START, label, [source], [out], {}, operator.proto))
         return [first.get(name, name) for name in names]
 
-    def room(self, size: int, trips: int) -> bool:
-        """Whether more trips of so many operators may be taken."""
+    def room(self, first: int, trips: int) -> tuple[int, bool]:
+        """How many operators that compute the last trip has, and whether more trips like it may be taken."""
+        added, constants = self.inference.ops[first:], self.inference.values.constants
+        size = sum(op.code not in FREE and not all(name in constants for name in op.outputs) for op in added)
         self.unrolled += size
-        return self.unrolled + size * trips <= MAX_UNROLLED
+        self.idle += len(added) - size
+        idle = self.idle + (len(added) - size) * trips
+        return size, self.unrolled + size * trips <= MAX_UNROLLED and idle <= MAX_UNROLLED
 
     def finish(self, operator: Operator, trips: int, most: int | None, known: bool) -> None:
         """Tell how many trips are counted."""
