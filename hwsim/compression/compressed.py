@@ -276,9 +276,7 @@ def _notes(
         notes.append(
             Message(
                 "compression.expected",
-                "sizes are expected of shape, density and bits: zeros at random, weights with the quantiles of a "
-                "Laplace distribution; zeros of trained layers are clustered, which makes more fillers and shorter "
-                "Huffman codes",
+                "expected of zeros at random and Laplacian weights; trained zeros cluster: more fillers, shorter codes",
                 layers=expected,
             )
         )

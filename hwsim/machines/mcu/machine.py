@@ -409,9 +409,9 @@ class Mcu(Machine):
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
             template = "kernels of {library} are dense"
             if property == "weight.format":
-                template += ": flash holds the format, and what decodes it is not modeled"
+                template += "; flash holds it, decoding is not modeled"
             elif property == "weight.density":
-                template += ": zeros are stored in flash unless a format leaves them out"
+                template += "; in flash, dense formats store zeros"
             return Message("unused.dense_kernels", template, {"library": self.library.name})
         return super().why_unused(property)
 
