@@ -18,6 +18,7 @@ from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField, Sizes
 from hwsim.workload.line import LINES, Line
 from hwsim.workload.number_format import NAMES
+from hwsim.workload.recipe import Recipe
 from hwsim.workload.tensor import FORMATS
 
 __all__ = ["LayerSpec", "UseSpec", "WorkloadSpec", "kinds", "line_specs", "parameter", "workload_spec"]
@@ -76,7 +77,7 @@ def _is_ints(value: object) -> bool:
 
 
 def _is_counts(value: object) -> bool:
-    return isinstance(value, list) and 0 < len(value) <= 2**20 and all(_is_int(item) for item in value)
+    return isinstance(value, list) and 0 < len(value) <= 2**20 and all(map(_is_int, value))
 
 
 def _listed(value: object) -> object:
@@ -258,6 +259,7 @@ class WorkloadSpec(Spec):
     blocks: dict[str, list[Any]] = Field({}, description="lines to use again")
     layers: list[Any] = Field([], description="one line a layer, each after those it reads")
     density: dict[str, Densities] = Field({}, description="shares of values that are not zero, by layer or pattern")
+    compression: dict[str, Recipe] = Field({}, description="how weights are compressed, by layer or pattern")
     masks: str | None = Field(
         None,
         min_length=1,
