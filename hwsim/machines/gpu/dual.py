@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
 
+from hwsim.compression.storage import least_bits
 from hwsim.workload import Layer
-from hwsim.workload.compression import least_bits
 
 __all__ = ["Dual", "dual_of"]
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsim.compression.storage import least_bits
 from hwsim.engine.clock import Timebase
 from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
@@ -28,7 +29,6 @@ from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
 from hwsim.machines.gpu.work import Types, layer_kind, two_of_four
 from hwsim.workload import Layer
-from hwsim.workload.compression import least_bits
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
 
