@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 # Module -> public names that it holds.
 _NAMES = {
+    "hwsim.compression.compressed": "Compressed compress",
     "hwsim.errors": "HwsimError HwsimWarning InputError MappingError",
     "hwsim.exploration.exploration": "Exploration",
     "hwsim.exploration.search": "explore",
@@ -28,6 +29,7 @@ _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.sp
 _LAYERS = "hwsim.workload.layers"  # its names, the kinds of layer, are public too
 
 if TYPE_CHECKING:
+    from hwsim.compression.compressed import Compressed as Compressed, compress as compress
     from hwsim.errors import (
         HwsimError as HwsimError,
         HwsimWarning as HwsimWarning,

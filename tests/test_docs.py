@@ -89,7 +89,7 @@ def test_accuracy_tables_are_current(generate) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["examples.md", "workloads.md", "hardware.md", "mapping.md"])
+@pytest.mark.parametrize("page", ["examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md"])
 def test_examples_are_current(generate, page: str) -> None:
     """Each command of the page runs, and prints what is shown; `python docs/generate.py` writes it."""
     shown = (ROOT / "docs" / page).read_text(encoding="utf-8")
@@ -222,3 +222,9 @@ def test_machine_files_are_short_and_sourced(path: Path) -> None:
     assert spec.source
     assert all(memory.source for memory in getattr(spec, "memories", {}).values() if memory.per == "chip")
     assert len(spec.fitted) <= 10
+
+
+def test_python_of_compression_runs(capsys) -> None:
+    (code,) = blocks((ROOT / "docs" / "compression.md").read_text(encoding="utf-8"), "python")
+    exec(compile(code, "compression.md", "exec"), {})
+    assert "codebook" in capsys.readouterr().out

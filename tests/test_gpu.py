@@ -13,6 +13,7 @@ from hypothesis import given, settings, strategies as st
 from tables import BESIDE, DATA
 
 import hwsim
+from hwsim.machines.gpu.dual import Dual
 from hwsim.machines.gpu.parts import Constants, KernelSet
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, time_products
 from hwsim.report.breakdown import binding
@@ -443,6 +444,61 @@ def test_gemm_times_of_two_of_four_are_those_of_the_layer(name: str) -> None:
         assert plan["kernel_s"] == pytest.approx(float(machine.gemm_times(m, n, k, weight_format="2:4")), abs=1e-9)
 
 
+#: Cycles of a dual-side sparse tensor core by the densities of both operands: Wang et al., ISCA 2021, digitized by the
+#: Sparseloop artifact (Wu et al., MICRO 2022).
+DUAL = {(1.0, 1.0): 4600, (1.0, 0.4): 2500, (0.9, 1.0): 4160, (0.5, 1.0): 2690, (0.5, 0.4): 1480}
+
+
+def test_steps_of_a_dual_side_sparse_core_are_those_published() -> None:
+    errors = [4600 * Dual(*densities).steps / cycles - 1 for densities, cycles in DUAL.items()]
+    assert np.abs(errors).mean() < 0.05
+    assert np.abs(errors).max() < 0.12
+    products = [4600 * Dual(*densities).products / cycles - 1 for densities, cycles in DUAL.items()]
+    assert min(products) < -0.35  # whole steps are skipped, not single products
+
+
+@settings(max_examples=40, deadline=None)
+@given(*(st.floats(0, 1) for _ in range(3)))
+def test_laws_of_a_dual_side_sparse_core(a: float, w: float, more: float) -> None:
+    dual = Dual(a, w)
+    assert dual.products <= dual.steps <= 1 + 1e-12
+    assert dual.steps <= Dual(max(a, more), w).steps * (1 + 1e-12)
+    assert dual.steps <= Dual(a, max(w, more)).steps * (1 + 1e-12)
+    for bits in (4, 8, 16):
+        assert dual.bytes(True, bits) <= bits / 8
+    assert Dual(1, 1).steps == pytest.approx(1)
+    # A single value that is not zero still takes a step of 8 by 16 of 32 by 32.
+    assert Dual(1e-4, 1.0).steps == pytest.approx(32e-4 / 4, rel=0.01)
+    assert Dual(1.0, 1e-4).steps == pytest.approx(32e-4 / 2, rel=0.01)
+
+
+def test_a_dual_side_sparse_gpu_skips_zeros_of_both_operands() -> None:
+    machine, dense = hwsim.load_machine("v100", set={"sm.sparse": "dual"}), hwsim.load_machine("v100")
+
+    def layer(a: float, w: float, m: int = 4096) -> hwsim.Gemm:
+        tensors = [{"dtype": "fp16", "density": density} for density in (a, w)]
+        return hwsim.Gemm("g", m=m, n=4096, k=4096, input=tensors[0], weight=tensors[1], output="fp16")
+
+    full = machine.plan(layer(1, 1))
+    assert full.seconds == dense.plan(layer(1, 1)).seconds
+    for a, w in ((1, 0.4), (0.5, 1), (0.5, 0.4)):
+        plan = machine.plan(layer(a, w))
+        assert plan.columns["tensor_s"] / full.columns["tensor_s"] == pytest.approx(Dual(a, w).steps, rel=0.06)
+        assert plan.macs_executed == pytest.approx(a * w * plan.macs, rel=1e-6)
+        assert plan.dram_bytes < full.dram_bytes
+        assert not one(machine, layer(a, w)).unused
+        assert dense.plan(layer(a, w)).seconds == full.seconds
+        assert "weight.density" in {item.property for item in one(dense, layer(0.5, 0.4)).unused}
+    # Few rows wait for the weights: their bytes fall, with a bit for each.
+    few, all_of_it = (machine.plan(layer(1, w, 1)) for w in (0.25, 1))
+    assert few.counts["dram", "weight", "read"] / all_of_it.counts["dram", "weight", "read"] == pytest.approx(
+        5 / 16, rel=0.01
+    )
+    # fp32 runs on the CUDA cores, which skip nothing.
+    fp32 = hwsim.Gemm("g", m=64, n=64, k=64, input="fp32", weight={"dtype": "fp32", "density": 0.3}, output="fp32")
+    assert machine.plan(fp32).macs_executed == fp32.macs
+
+
 def test_weights_of_eight_bits_beside_bf16_are_half_the_traffic() -> None:
     machine = hwsim.load_machine("a100")
     wide, narrow = (
@@ -720,8 +776,15 @@ def test_the_docs_print_the_latency_of_one_inference(name: str) -> None:
 GPUS = [name for name in hwsim.machine_names() if hwsim.load_machine(name).spec.kind == "gpu"]
 
 
-# Kernels that are several times slower than those of a few rows more: measured on P100 and GTX 1080 Ti.
-OWN_ROWS = {("p100", "fp32"): 1.43, ("gtx1080ti", "fp32"): 1.12, ("p4", "int8"): 1.14}
+# Kernels that are several times slower than those of a few rows more: measured on P100 and GTX 1080 Ti. One row of
+# few columns waits for the latency of each step on TITAN X and Tegra K1: measured with 1000, carried to fewer.
+OWN_ROWS = {
+    ("p100", "fp32"): 1.43,
+    ("gtx1080ti", "fp32"): 1.12,
+    ("p4", "int8"): 1.14,
+    ("titan_x", "fp32"): 1.29,
+    ("tegra_k1", "fp32"): 3.72,
+}
 
 
 @pytest.mark.slow

@@ -28,7 +28,6 @@ from hwsim.kernels.sparse_formats import (
     encode_csr,
     encode_rlc,
 )
-from hwsim.workload.compression import rlc_bits, rlc_encode
 
 Array = NDArray[Any]
 Encoder = Callable[[Array], Format]
@@ -123,14 +122,6 @@ def test_a_column_of_eie_by_hand() -> None:
     assert packed.values.tolist() == [1, 2, 0, 3]
     assert packed.indices.tolist() == [2, 0, 15, 2]
     assert packed.pointers.tolist() == [0, 4]
-
-
-@given(shapes, densities, seeds)
-def test_rlc_is_the_stream_that_the_workload_prices(shape: Any, density: float, seed: int) -> None:
-    matrix = draw(np.random.default_rng(seed), shape[1:], density, np.int16)
-    packed = encode_rlc(matrix)
-    assert packed.words() == rlc_encode(matrix)
-    assert packed.size_bits == rlc_bits(matrix)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ PACKAGE = Path(hwsim.__file__).parent
 LAYERS = [
     {"errors", "units", "message", "files", "yaml_source", "fields"},
     {"workload"},
-    {"mapping", "kernels", "engine", "energy"},
+    {"mapping", "kernels", "engine", "energy", "compression"},
     {"machines", "timeloop"},
     {"simulation", "report", "scenario"},
     {"validation", "sweeps", "exploration", "calibration", "cli"},

@@ -44,6 +44,14 @@ ZEROS = {
     },
 }  # fmt: skip
 
+# Weights and MACs that are left of all, rounded to percent: Han et al., NIPS 2015.
+PRUNED = {
+    "lenet_300_100_pruned": (8, 8),
+    "lenet5_pruned": (8, 16),
+    "alexnet_pruned": (11, 30),
+    "vgg16_pruned": (7.5, 21),
+}
+
 each = pytest.mark.parametrize("name", PUBLISHED)
 
 
@@ -144,3 +152,22 @@ def test_every_layer_of_the_reference_tables(name):
 def test_reference_tables_are_traces_of_the_same_layers(name):
     trace, net = load_workload(DATA / "networks" / f"{name}.csv"), load_workload(name)
     assert (trace.macs, trace.weights, trace.graph) == (net.macs, net.weights, False)
+
+
+@pytest.mark.parametrize("name", PRUNED)
+def test_pruned_networks_keep_what_was_published(name):
+    """The densities of each layer add to the published totals, those of the paper rounded to a percent each."""
+    layers = [layer for layer in load_workload(name) if layer.weights]
+    kept = sum(layer.weights * layer.weight.density for layer in layers) / sum(layer.weights for layer in layers)
+    left = sum(layer.macs * layer.weight.density * layer.input.density for layer in layers)
+    weights, macs = PRUNED[name]
+    assert 100 * kept == pytest.approx(weights, abs=0.8)
+    assert 100 * left / sum(layer.macs for layer in layers) == pytest.approx(macs, abs=2.5)
+
+
+def test_bert_with_2_4_weights_keeps_half_of_its_projections():
+    layers = [layer for layer in load_workload("bert_base_2_4") if isinstance(layer, Gemm)]
+    assert len(layers) == 72
+    assert {(layer.weight.density, layer.weight.pattern, layer.weight.format) for layer in layers} == {
+        (0.5, "2:4", "2:4")
+    }

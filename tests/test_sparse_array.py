@@ -372,12 +372,31 @@ def test_draws_are_the_same_everywhere():
         ({"array.multipliers": [1, 2]}, r"multipliers must take one ifmap value a cycle"),
         ({"array.accumulators": 3}, r"accumulators and most_filters are of deal: plane"),
         ({"memories.spmat.holds": ["pointer"]}, r"memories must hold ifmap, weight and ofmap; none holds weight"),
+        ({"memories.act.size": "0.1 B"}, r"memories.act: size must be at least 1 B"),
+        ({"array.queue": 65536}, r"queue: must be .*1024"),
         ({"memories.act.clock": "cor"}, r"memories.act.clock names clock 'cor', which is not defined; nearest: 'core'"),
     ],
 )
 def test_faults_of_a_file(change, message):
     with pytest.raises(InputError, match=message):
         hwsim.load_machine("eie", set=change)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        hwsim.Gemm("x", m=1, k=2**20, n=2**20),
+        hwsim.Conv2d("x", c=2**20, h=7, w=7, k=2**20, r=3, groups=2**20, pad=1),
+        hwsim.Conv2d("x", c=3, h=10_000, w=10_000, k=3, r=5000, stride=2500),
+    ],
+    ids=["wide", "deep", "strided"],
+)
+def test_a_part_of_what_is_too_large_to_draw_stands_for_all(name, layer):
+    """Cycles are within what all multipliers, and one of them, would take."""
+    row = layer_of(name, layer.with_density(input=0.3, weight=0.3))
+    slots = hwsim.load_machine(name).spec.array.pes * hwsim.load_machine(name).spec.array.lanes
+    assert row.macs_executed / slots <= row.compute_cycles < row.macs
 
 
 def test_wider_words_than_the_array_has():

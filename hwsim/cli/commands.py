@@ -18,6 +18,7 @@ from hwsim.cli.calibrate import calibrate
 from hwsim.cli.catalogue import list_, schema, show
 from hwsim.cli.compare import compare
 from hwsim.cli.completion import completion
+from hwsim.cli.compress import compress
 from hwsim.cli.explain import explain
 from hwsim.cli.explore import explore
 from hwsim.cli.importer import import_
@@ -71,7 +72,7 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, explain, sweep, explore, validate, calibrate, list_, show, import_, schema, completion,
+    run, compare, explain, sweep, explore, validate, compress, calibrate, list_, show, import_, schema, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

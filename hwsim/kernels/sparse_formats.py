@@ -29,6 +29,7 @@ __all__ = [
     "encode_csc",
     "encode_csr",
     "encode_rlc",
+    "runs_of",
 ]
 
 Array = NDArray[Any]
@@ -225,7 +226,7 @@ def encode_rlc(matrix: Array, *, run_bits: int = 5, value_bits: int = 16) -> Rlc
     fits = isinstance(value_bits, (int, np.integer)) and _bits(matrix) <= value_bits <= WORD_BITS - 1 - run_bits
     require(bool(fits), "value_bits", wide)
     flat = matrix.reshape(1, -1)
-    runs, sources, _ = _runs(flat, run_bits)
+    runs, sources, _ = runs_of(flat, run_bits)
     values = np.where(sources < 0, 0, flat.ravel()[sources]) if flat.size else flat.ravel()
     if flat.size and not runs.size:  # an empty stream still sends a pair
         runs, values = np.zeros(1, np.int64), np.zeros(1, matrix.dtype)
@@ -289,7 +290,7 @@ def _compress(
         relative_bits = integer("relative_bits", relative_bits, 1, 16)
         message = f"must be left out or equal to relative_bits ({relative_bits}), got {excerpt(index_bits)}"
         require(index_bits in {None, relative_bits}, "index_bits", message)
-        indices, sources, lengths = _runs(lines, relative_bits)
+        indices, sources, lengths = runs_of(lines, relative_bits)
         values = np.where(sources < 0, 0, lines.ravel()[sources]) if lines.size else lines.ravel()
         least = relative_bits
     require(
@@ -312,7 +313,7 @@ def _compress(
     )
 
 
-def _runs(lines: Array, bits: int) -> tuple[Indices, Indices, Indices]:
+def runs_of(lines: Array, bits: int) -> tuple[Indices, Indices, Indices]:
     """Runs of zeros before each stored value, where that lies (-1: a zero that cuts a run), and how many a line has."""
     owner, places = np.nonzero(lines)
     before = np.full(owner.size, -1)

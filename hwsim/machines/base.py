@@ -150,6 +150,10 @@ class Machine(Hardware):
         """What a network needs of each bounded memory, where the kind has more than `memory_bytes`."""
         return ()
 
+    def stored_weight_bits(self, layer: Layer) -> float | None:
+        """Bits of a layer's weights in the memory that they are read from, where the kind has its own format."""
+        return None
+
     def arena(self, workload: Workload, batch: int = 1) -> Arena | None:
         """Where the activations of a network lie in memory over time, where the kind plans that."""
         return None

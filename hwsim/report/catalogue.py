@@ -17,7 +17,7 @@ from hwsim.machines.loader import HERE
 from hwsim.report.quantity import counted
 from hwsim.report.terminal import Column, print_columns
 from hwsim.units import format_si, format_size
-from hwsim.workload import Layer, load_workload, workload_names
+from hwsim.workload import Layer, Workload, load_workload, workload_names
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["kind_of", "matches", "print_machines", "print_tables", "print_workloads", "show_any"]
@@ -112,6 +112,7 @@ def show_any(
         Column("output", [_shape(layer, "output") for layer in network], least=12),
         Column("MACs", [f"{layer.macs:,}" for layer in network], right=True),
         Column("weights", [f"{layer.weights:,}" for layer in network], right=True),
+        *_stored(network),
     ]
     print_columns(console, columns)
     peak = format_size(network.peak_activation_bytes(1))
@@ -175,6 +176,15 @@ def _kind_of_file(path: Path) -> str:
         if not path.is_file():
             return "workload"
     return "workload"  # a circle of bases
+
+
+def _stored(network: Workload) -> list[Column]:
+    """The share of weights that is kept, and how they are stored, if any are pruned or in another format."""
+    specs = [layer.weight.spec if layer.weights else None for layer in network]
+    kept = [f"{spec.density:.3g}" if spec is not None and spec.density < 1 else "" for spec in specs]
+    forms = [spec.format if spec is not None and spec.format != "dense" else "" for spec in specs]
+    columns = {"kept": kept, "stored as": forms}
+    return [Column(name, cells, right=name == "kept") for name, cells in columns.items() if any(cells)]
 
 
 def _shape(layer: Layer, tensor: str) -> str:

@@ -7,6 +7,7 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwsim.errors import InputError, excerpt
 from hwsim.files import read_bytes
 
-__all__ = ["Mask", "read_masks"]
+__all__ = ["Mask", "each_array", "read_masks"]
 
 MAX_FILE_BYTES = 2**30
 MAX_VALUES = 2**32
@@ -78,11 +79,16 @@ def read_masks(path: Path) -> dict[str, Mask]:
     InputError
         For a file that is no archive of numeric arrays, or too large.
     """
+    return {name: Mask.of(array) for name, array in each_array(path)}
+
+
+def each_array(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of an ``.npz`` file, one after the other, with their names; nothing in the file is executed."""
     where = str(path)
+    number = 0
     try:
         archive = zipfile.ZipFile(io.BytesIO(read_bytes(path, MAX_FILE_BYTES)))
         names = [name for name in archive.namelist() if name.endswith(".npy")]
-        masks: dict[str, Mask] = {}
         left = MAX_VALUES
         for name in names:
             with archive.open(name) as stream:
@@ -93,14 +99,14 @@ def read_masks(path: Path) -> dict[str, Mask]:
                 raw = stream.read(math.prod(shape) * dtype.itemsize)
             if len(raw) < math.prod(shape) * dtype.itemsize:
                 raise InputError(f"array {excerpt(name)} is cut short")
-            masks[name.removesuffix(".npy")] = Mask.of(np.frombuffer(raw, dtype).reshape(shape))
+            number += 1
+            yield name.removesuffix(".npy"), np.frombuffer(raw, dtype).reshape(shape)
     except InputError as error:
         raise InputError([replace(fault, where=fault.where or where) for fault in error.faults]) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise InputError(f"must be an .npz file of arrays: {excerpt(str(error), 120)}", where) from None
-    if not masks:
+    if not number:
         raise InputError("must be an .npz file with at least one array", where)
-    return masks
 
 
 def _header(stream: Any, label: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

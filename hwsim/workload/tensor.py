@@ -9,19 +9,20 @@ from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hwsim.errors import InputError, excerpt, items_of, nearest
+from hwsim.workload.coding import Coding
 from hwsim.workload.number_format import DTYPES, NAMES, SIGNS
 
 if TYPE_CHECKING:
     from hwsim.workload.mask import Mask
 
-__all__ = ["FORMATS", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
+__all__ = ["FORMATS", "N_OF_M", "PATTERNS", "TensorLike", "TensorSpec", "TensorType"]
 
 #: Where the zeros are; an ``N:M`` pattern (N of every M values may differ from zero) is taken too.
 PATTERNS = ("dense", "random", "channel", "block", "2:4")
 #: How the values are stored.
 FORMATS = ("dense", "rlc", "csr", "csc", "bitmask", "2:4", "codebook")
 
-_N_OF_M = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)\Z")
+N_OF_M = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class TensorSpec:
         the density follows from them. Empty: not known.
     mask : Mask or None
         Which values are not zero, where that is known; counts and density follow from it.
+    coding : Coding or None
+        How stored values are coded beyond their format.
     """
 
     dtype: str = "int8"
@@ -59,6 +62,7 @@ class TensorSpec:
     array: str = ""
     nonzeros: tuple[int, ...] = ()
     mask: Mask | None = None
+    coding: Coding | None = None
 
     def __post_init__(self) -> None:
         for field in ("dtype", "pattern", "format", "array"):
@@ -75,7 +79,7 @@ class TensorSpec:
             raise InputError(f"density must be a share from 0 to 1, not {excerpt(density)}")
         pattern = self.pattern or ("dense" if density == 1 else "random")
         limit = 1.0
-        if match := _N_OF_M.match(pattern) if isinstance(pattern, str) else None:
+        if match := N_OF_M.match(pattern) if isinstance(pattern, str) else None:
             limit = int(match[1]) / int(match[2])
             if limit >= 1:
                 raise InputError(f"pattern must keep fewer values than there are, as '2:4', not {pattern!r}")
@@ -108,6 +112,8 @@ class TensorSpec:
 
             if not isinstance(self.mask, Mask):
                 raise InputError(f"mask must be a Mask, not {excerpt(self.mask)}")
+        if self.coding is not None and not isinstance(self.coding, Coding):
+            raise InputError(f"coding must be a Coding, not {excerpt(self.coding)}")
 
     def counted(self, shape: tuple[int, ...], channels: int) -> TensorSpec:
         """The spec of a tensor of a shape, its density from the mask or the counts where it has them.
@@ -166,9 +172,9 @@ class TensorSpec:
             changes = {"dtype": changes}
         if not isinstance(changes, Mapping):
             return TensorSpec.of(changes)
-        kept = {"dtype": self.name, "format": self.format, "array": self.array}
+        kept: dict[str, Any] = {"dtype": self.name, "format": self.format, "array": self.array, "coding": self.coding}
         if not {"density", "pattern", "nonzeros", "mask"} & changes.keys():  # a new density chooses its own pattern
-            kept |= {"density": self.density, "pattern": self.pattern, "nonzeros": self.nonzeros, "mask": self.mask}  # type: ignore[dict-item]
+            kept |= {"density": self.density, "pattern": self.pattern, "nonzeros": self.nonzeros, "mask": self.mask}
         return TensorSpec.of({**kept, **changes})
 
 

@@ -24,6 +24,9 @@ MAX_DEPTH = 8
 #: By this name the layers of a block read what the block is given.
 BLOCK_INPUT = "in"
 
+#: Ends of names of arrays that are not masks.
+_CODES = (".codes", ".codebook", ".runs", ".value_lengths", ".run_lengths", ".scales")
+
 Place = tuple[str | int, ...]
 
 
@@ -92,7 +95,20 @@ class _Reader:
                 network = network.replace([layer.with_dtype(**dtypes) for layer in network])
         else:
             network = self.expanded()
-        return self.with_masks(self.with_densities(network))
+        return self.with_masks(self.compressed(self.with_densities(network)))
+
+    def compressed(self, network: Workload) -> Workload:
+        """The network with the formats of its recipes of compression."""
+        if not self.spec.compression:
+            return network
+        from hwsim.workload.recipe import compressed_network
+
+        try:
+            return compressed_network(network, self.spec.compression)
+        except InputError as error:
+            place: Place = ("compression",)
+            faults = [Fault(self.document.where(place), "compression", _told(fault)) for fault in error.faults]
+            raise InputError(faults) from None
 
     def with_masks(self, network: Workload) -> Workload:
         """The network with the masks of its file of masks, each by the name of a layer."""
@@ -104,6 +120,8 @@ class _Reader:
         changed: dict[str, Layer] = {}
         faults: list[Fault] = []
         for key, mask in read_masks(path).items():
+            if key.endswith(_CODES) and key not in network.names:  # what `hwsim compress` writes beside masks
+                continue
             name, _, tensor = key.rpartition(".") if key.endswith((".weight", ".input")) else (key, "", "weight")
             if name not in network.names:
                 faults.append(Fault(str(path), key, f"must be the mask of a layer{hint(name, network.names)}"))
@@ -278,6 +296,11 @@ class _Reader:
         if faults:
             raise InputError(faults)
         return network.replace(changed.values()) if changed else network
+
+
+def _told(fault: Fault) -> str:
+    """The message of a fault with the layer that it is about."""
+    return f"{fault.path}: {fault.message}" if fault.path else fault.message
 
 
 def _parameters(lines: Sequence[LayerSpec | UseSpec]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from hwsim.fields import Name, Share, Spec
 from hwsim.workload.layer import OptionalInt, Pads, Pair, ShapeField, ShapesField, Sizes
 from hwsim.workload.line import LINES, Line
 from hwsim.workload.number_format import NAMES
+from hwsim.workload.recipe import Recipe
 from hwsim.workload.tensor import FORMATS
 
 __all__ = ["LayerSpec", "UseSpec", "WorkloadSpec", "kinds", "line_specs", "parameter", "workload_spec"]
@@ -75,6 +76,10 @@ def _is_ints(value: object) -> bool:
     return isinstance(value, list) and 0 < len(value) <= 64 and all(_is_int(item) for item in value)
 
 
+def _is_counts(value: object) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= 2**20 and all(map(_is_int, value))
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -115,7 +120,7 @@ Argument: TypeAlias = Annotated[
         {"type": ["integer", "string", "boolean", "array"]},
     ),
 ]
-Counts: TypeAlias = Annotated[Any, _Value("a list of integers", _is_ints, _INTS)]
+Counts: TypeAlias = Annotated[Any, _Value("a list of integers", _is_counts, _INTS)]
 From: TypeAlias = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]],
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
@@ -254,6 +259,7 @@ class WorkloadSpec(Spec):
     blocks: dict[str, list[Any]] = Field({}, description="lines to use again")
     layers: list[Any] = Field([], description="one line a layer, each after those it reads")
     density: dict[str, Densities] = Field({}, description="shares of values that are not zero, by layer or pattern")
+    compression: dict[str, Recipe] = Field({}, description="how weights are compressed, by layer or pattern")
     masks: str | None = Field(
         None,
         min_length=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from hwsim.errors import InputError, excerpt
@@ -67,7 +67,7 @@ def trace_text(workload: Workload) -> str:
             spec = getattr(layer, tensor).spec
             default = own.get(tensor, defaults[tensor])
             given = {"dtype": spec.name} if spec.name != default else {}
-            if spec.format != "dense":
+            if spec.format not in ("dense", "2:4"):
                 given["format"] = spec.format
             if spec.array:
                 given["array"] = spec.array
@@ -77,6 +77,10 @@ def trace_text(workload: Workload) -> str:
                 densities.setdefault(layer.name, {})[tensor] = change
         text.append(f"  - {_shown(line)}\n")
         before, shapes[layer.name] = layer.name, layer.output.shape
+    recipes = {layer.name: _recipe(layer.weight.spec) for layer in workload if layer.weight.spec.coding is not None}
+    if recipes:
+        text.append("compression:\n")
+        text.extend(f"  {_shown(name)}: {_shown(given)}\n" for name, given in recipes.items())
     if densities:
         text.append("density:\n")
         text.extend(f"  {_shown(name)}: {_shown(given)}\n" for name, given in densities.items())
@@ -88,11 +92,31 @@ def _has(layer: Layer, tensor: str) -> bool:
     return tensor != "weight" or layer.weights > 0
 
 
+def _recipe(spec: TensorSpec) -> Values:
+    """What gives a tensor its coding, its density apart."""
+    coding = spec.coding
+    assert coding is not None
+    given: Values = {}
+    if coding.block != (1, 1):
+        given["prune"] = {"density": spec.density, "pattern": "block", "block": list(coding.block)}
+    if coding.shared_bits:
+        given["share"] = {"bits": coding.shared_bits}
+    if coding.run_bits:
+        given["index"] = {"bits": coding.run_bits}
+    if coding.huffman:
+        given["huffman"] = list(coding.huffman)
+    return given
+
+
 def _density(spec: TensorSpec, nonzeros: tuple[int, ...]) -> Any:
+    if spec.format == "2:4":  # it exists in its own pattern alone
+        return {"density": spec.density, "pattern": spec.pattern, "format": spec.format}
+    spec = replace(spec, coding=None)
     if spec == TensorSpec(spec.name, format=spec.format, array=spec.array):
         return None
     if nonzeros:
-        return {"nonzeros": list(nonzeros)}
+        known = {} if spec.pattern in ("dense", "random") else {"pattern": spec.pattern}
+        return {"nonzeros": list(nonzeros), **known}
     if spec == TensorSpec(spec.name, spec.density, format=spec.format, array=spec.array):
         return spec.density
     return {"density": spec.density, "pattern": spec.pattern}

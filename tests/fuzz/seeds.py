@@ -47,7 +47,7 @@ layers:
 SMALL = 4000
 MACHINES = (
     "eyeriss_v1", "eyeriss_isca16", "systolic_ws", "systolic_os", "nvdla_256", "tpu_v1", "arduino_nano33ble", "esp32",
-    "nucleo_l4r5zi", "xeon_8280", "cortex_a72", "epyc_zen5", "a100", "gtx1080ti", "t4",
+    "nucleo_l4r5zi", "xeon_8280", "cortex_a72", "epyc_zen5", "a100", "gtx1080ti", "t4", "eie", "scnn", "eyeriss_v2",
 )  # fmt: skip
 
 

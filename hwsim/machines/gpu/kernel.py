@@ -11,7 +11,7 @@ from hwsim.machines.gpu.lower import Phases, lower, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.selection import Selection
 from hwsim.machines.gpu.timing import Timer
-from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind, two_of_four
+from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, layer_kind
 from hwsim.machines.plan import Action
 from hwsim.message import Message
 from hwsim.workload import Layer
@@ -118,7 +118,7 @@ def plan_product(
     timer: Timer, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
 ) -> GpuKernelPlan:
     """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
-    unit, dense = (timer.unit(types.math, layer_kind(layer), sparse) for sparse in (two_of_four(layer), False))
+    unit, dense = timer.unit_of(layer, types.math), timer.unit(types.math, layer_kind(layer))
     assert unit is not None
     assert dense is not None
     selection = Selection.of(timer, work, unit, types, read, slow)
@@ -173,6 +173,10 @@ def plan_product(
         values = {"share": share, "dense_s": without.us * 1e-6}
         template = "2:4 weights are {share:.0%} of the bytes of dense ones, whose kernels would take {dense_s:si s}"
         why.append(Message("gpu.sparse", template, values))
+    if unit.dual is not None:
+        values = {"steps": unit.dual.steps, "products": unit.dual.products}
+        template = "both operands skip zeros: {steps:.0%} of the steps remain, with {products:.0%} of the MACs"
+        why.append(Message("gpu.dual", template, values))
     padding = 1 - work.b * work.m * work.n * work.unpadded / (
         selection.tiles * tile.rows * tile.columns * ceil(work.k / selection.split)
     )
@@ -194,7 +198,7 @@ def plan_product(
     if types.converted:
         names = {"format": types.converted, "math": types.math}
         why.append(Message("gpu.converted", "{format} weights are converted to {math} when read", names))
-    mac_count = round(macs / unit.skip)
+    mac_count = round(macs * unit.executed)
     # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
     even = work.b * work.times * work.m * work.n * work.unpadded == macs
     nested = even and not work.winograd

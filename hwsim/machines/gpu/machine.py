@@ -30,7 +30,6 @@ from hwsim.machines.gpu.work import (
     layer_kind,
     layer_work,
     memory_bits,
-    two_of_four,
     wanted_type,
 )
 from hwsim.machines.limits import MAX_MACS, check_size
@@ -347,7 +346,7 @@ class Gpu(Machine):
         types = self.types(layer)
         if (work := self._csr_work(layer, batch, types)) is not None and work.csr is not None:
             return work.csr.bytes
-        unit = self.timer.unit(types.math, layer_kind(layer), two_of_four(layer)) if layer.macs else None
+        unit = self.timer.unit_of(layer, types.math) if layer.macs else None
         return ceil(layer.weights * (types.w / 8 if unit is None else unit.weight_bytes(types.w)))
 
     def format_of(self, layer: Layer) -> str:

@@ -35,9 +35,11 @@ class Selection:
     def of(cls, timer: Timer, work: TiledProduct, unit: Unit, types: Types, read: int, slow: float) -> Selection:
         """What the library selects; fused layers `read` in addition, the power cap makes the clock so much `slow`er."""
         one = np.ones(1)
+        each = unit.input_bytes(types.a)
+        image = work.image * each * 8 / types.a
         products = Products(
-            one * work.b, one * work.m, one * work.n, one * work.k, one * work.image, one * (work.read + read),
-            types.a / 8, unit.weight_bytes(types.w), types.o / 8,
+            one * work.b, one * work.m, one * work.n, one * work.k, one * image, one * (work.read + read),
+            each, unit.weight_bytes(types.w), types.o / 8,
         )  # fmt: skip
         return cls(timer, work, unit, products, timer.products(products, unit, slow))
 
@@ -150,7 +152,7 @@ class Selection:
         p, unit, work, tile, split = self.products, self.unit, self.work, self.tile, self.split
         times, step, timing = work.times, unit.menu.step, self.gemms.timing
         ks = max(ceil(ceil(work.k / split) / step), 1 + (split > 1)) * step
-        run = round(macs / unit.skip)
+        run = round(macs * unit.executed)
         one = unit.shape
         mma_count = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
         grid = -(-work.m // tile.rows), -(-work.n // tile.columns)
@@ -165,7 +167,7 @@ class Selection:
         counts: dict[Action, int] = {
             ("mac", "", unit.math): run,
             ("mac", "", "skipped"): macs - run,
-            ("instruction", "", unit.name): mma_count,
+            ("instruction", "", unit.name): ceil(mma_count * unit.issued),
             ("shared", "operands", "read"): round(macs * shared_bytes(p, unit)),
             ("shared", "ifmap", "fill"): rows,
             ("shared", "weight", "fill"): columns,

@@ -19,8 +19,12 @@ CONSTANTS = [name for name in Constants.model_fields if name not in ("source", "
 
 
 class SmSpec(Spec):
-    """A multiprocessor: MACs a cycle of each type (dense), registers, the L1 and what of it can be shared memory."""
+    """A multiprocessor: MACs a cycle of each type (dense), registers, the L1 and what of it can be shared memory.
 
+    `sparse: dual` are tensor cores that skip the zeros of both operands (`hwsim.machines.gpu.dual`).
+    """
+
+    sparse: Literal["dual"] | None = None
     macs: Annotated[dict[str, Positive], Field(min_length=1)]
     registers: Size
     l1: Size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsim.compression.storage import least_bits
 from hwsim.engine.clock import Timebase
 from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
+from hwsim.machines.gpu.dual import Dual, dual_of
 from hwsim.machines.gpu.parts import (
     Constants,
     GpuInstruction,
@@ -25,8 +27,8 @@ from hwsim.machines.gpu.parts import (
 )
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
-from hwsim.machines.gpu.work import Types
-from hwsim.workload.compression import least_bits
+from hwsim.machines.gpu.work import Types, layer_kind, two_of_four
+from hwsim.workload import Layer
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
 
@@ -49,6 +51,7 @@ class Unit:
     constants: Constants
     floor: float
     gain: float = 1.0
+    dual: Dual | None = None
 
     @property
     def sparse(self) -> bool:
@@ -57,8 +60,18 @@ class Unit:
 
     @property
     def skip(self) -> int:
-        """MACs of the layer for each one that is executed."""
+        """MACs of the layer for each one that an instruction does."""
         return 2 if self.sparse else 1
+
+    @property
+    def executed(self) -> float:
+        """The share of MACs that are executed."""
+        return (self.dual.products if self.dual else 1.0) / self.skip
+
+    @property
+    def issued(self) -> float:
+        """The share of instructions that are issued."""
+        return self.dual.steps if self.dual else 1.0
 
     @property
     def name(self) -> str:
@@ -73,7 +86,13 @@ class Unit:
 
     def weight_bytes(self, bits: int) -> float:
         """Bytes of a weight in memory, zeros and places included."""
+        if self.dual:
+            return self.dual.bytes(True, bits)
         return least_bits("2:4" if self.sparse else "dense", 1, 1 / self.skip, bits) / 8
+
+    def input_bytes(self, bits: int) -> float:
+        """Bytes of an activation in memory."""
+        return self.dual.bytes(False, bits) if self.dual else bits / 8
 
 
 @dataclass(frozen=True)
@@ -191,6 +210,14 @@ class Timer:
             self._units[key] = Unit(runs, instruction, macs, menu, Kernels(menu), constants, floor, gain)
         return self._units[key]
 
+    def unit_of(self, layer: Layer, math: str) -> Unit | None:
+        """The unit that multiplies a layer in a number format, with the zeros that it skips; None: there is none."""
+        unit = self.unit(math, layer_kind(layer), two_of_four(layer))
+        if unit is None or unit.sparse or self.spec.sm.sparse != "dual" or unit.instruction.unit != "tensor":
+            return unit
+        dual = dual_of(layer)
+        return replace(unit, gain=unit.gain / dual.steps, dual=dual)
+
     def chip(self, unit: Unit) -> Chip:
         """The data sheet for one unit."""
         macs = unit.macs * unit.gain
@@ -263,8 +290,8 @@ class Timer:
         """Counts of each priced action: MACs, instructions, bytes at each level."""
         macs = p.b * p.m * p.n * p.k
         return {
-            f"mac.{unit.math}": macs / unit.skip,
-            "instruction": macs / prod(unit.shape),
+            f"mac.{unit.math}": macs * unit.executed,
+            "instruction": macs * unit.issued / prod(unit.shape),
             "l2": timing.l2_bytes,
             "shared": timing.l2_bytes + macs * shared_bytes(p, unit),
             "dram": timing.dram_bytes,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from hwsim.compression.sizes import stored_size
 from hwsim.workload import Layer
 from hwsim.workload.cmsis_nn import VARIANTS, average_pool, convolution
 from hwsim.workload.number_format import weight_formats
@@ -122,10 +123,16 @@ def weight_bytes(layer: Layer, drop: bool) -> int:
 
 
 def stored_bytes(layers: Iterable[Layer], drop: bool) -> int:
-    """Bytes of weights and biases of all layers; an array that several of them read is stored once."""
+    """Bytes of weights and biases of all layers; an array that several of them read is stored once.
+
+    Weights in a format that is not dense are as large as that makes them, whatever the kernels read.
+    """
     total, arrays = 0, set()
     for layer in layers:
         array, size = layer.weight.spec.array, weight_bytes(layer, drop)
+        if layer.weights and (layer.weight.format != "dense" or layer.weight.spec.coding is not None):
+            dense = -(-layer.weights * layer.weight.bits // 8)
+            size += math.ceil(stored_size(layer.weight).weight_bits / 8) - dense
         if array in arrays and array:
             size -= -(-layer.weights * layer.weight.bits // 8)
         arrays.add(array)

@@ -409,7 +409,12 @@ class Mcu(Machine):
             template = "{library} computes dead channels like any others"
             return Message("unused.dead_channels", template, {"library": self.library.name})
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return Message("unused.dense_kernels", "kernels of {library} are dense", {"library": self.library.name})
+            template = "kernels of {library} are dense"
+            if property == "weight.format":
+                template += "; flash holds it, decoding is not modeled"
+            elif property == "weight.density":
+                template += "; in flash, dense formats store zeros"
+            return Message("unused.dense_kernels", template, {"library": self.library.name})
         return super().why_unused(property)
 
     def memory_bytes(self) -> int:

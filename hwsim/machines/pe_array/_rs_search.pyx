@@ -231,7 +231,7 @@ cdef inline i64 bit_length(double value) noexcept nogil:
 
 
 cdef inline double size_of(Code* c, i64 rows, i64 columns) noexcept nogil:
-    """Expected bytes of a matrix, as `hwsim.workload.compression` has them."""
+    """Expected bytes of a matrix, as `hwsim.compression.storage` has them."""
     cdef double values = <double>rows * columns, nonzero = values * c.density, bits, pairs, index
     if c.form == LINEAR:
         return rint(values * c.rate * GRID) / GRID

@@ -11,6 +11,7 @@ from functools import cached_property
 from math import ceil
 from typing import Literal
 
+from hwsim.compression.storage import expected_bits
 from hwsim.energy.price import Prices, dynamic_energy
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, HwsimError, InputError
@@ -20,7 +21,6 @@ from hwsim.machines.precision import is_value
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer, TensorType
-from hwsim.workload.compression import expected_bits
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import Document
 

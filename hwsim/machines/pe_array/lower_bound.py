@@ -13,6 +13,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
+from hwsim.compression.storage import least_bits, rlc_least_bytes
 from hwsim.energy import word_width
 from hwsim.machines.lower_bound import LowerBound
 from hwsim.machines.pe_array.array import Array
@@ -22,7 +23,6 @@ from hwsim.machines.pe_array.systolic import fold_cycles, folds_of
 from hwsim.machines.pe_array.work import GemmWork, as_gemm, mac_actions, resting_words
 from hwsim.machines.plan import Action
 from hwsim.workload import Layer
-from hwsim.workload.compression import least_bits, rlc_least_bytes
 from hwsim.workload.product import geometry_of
 from hwsim.workload.taps import covered
 

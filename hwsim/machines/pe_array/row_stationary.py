@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import ceil
 
+from hwsim.compression.storage import expected_bits, rlc_expected_bytes
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError
 from hwsim.machines.pe_array.array import Array
@@ -34,7 +35,6 @@ from hwsim.machines.plan import Action, LayerPlan, Part
 from hwsim.mapping import Counts, Policy, Problem, conv_problem, counts
 from hwsim.message import Message
 from hwsim.workload import Layer
-from hwsim.workload.compression import expected_bits, rlc_expected_bytes
 from hwsim.workload.product import geometry_of
 
 __all__ = ["limits_of", "plan_row_stationary"]

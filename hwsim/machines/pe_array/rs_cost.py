@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.compression.storage import least_bits, rlc_least_bytes, rlc_pairs
 from hwsim.errors import HwsimError
 from hwsim.machines.pe_array._rs_search import cheapest, price_of
 from hwsim.machines.pe_array.array import Array, layer_operand
@@ -24,7 +25,6 @@ from hwsim.machines.pe_array.work import ConvWork, effectual_share, mac_actions,
 from hwsim.mapping.chains import multiples
 from hwsim.mapping.problem import distinct
 from hwsim.workload import Layer
-from hwsim.workload.compression import least_bits, rlc_least_bytes, rlc_pairs
 
 __all__ = ["OBJECTIVES", "Rates", "byte_ticks", "choose_cheapest", "choose_within", "cost_of", "rates_of"]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 __all__ = ["Draw", "expected_fillers"]
 
 _MOST_TERMS = 4096
+_WIDEST, _QUANTILES = 2**14, 2**12
 
 
 def expected_fillers(values: int, density: float, index_bits: int) -> float:
@@ -32,27 +34,32 @@ def expected_fillers(values: int, density: float, index_bits: int) -> float:
 
 
 @lru_cache(1024)
-def _cumulative(values: int, density: float, index_bits: int) -> tuple[int, NDArray[np.float64]]:
-    """First number of entries and the cumulative distribution from there on."""
-    mean = values * density
-    fillers = expected_fillers(values, density, index_bits)
+def _distribution(values: int, density: float, index_bits: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Numbers of entries of a slice, and their cumulative distribution; quantiles of a normal one for a wide range."""
+    mean, fillers = values * density, expected_fillers(values, density, index_bits)
     spread = math.sqrt(mean * (1 - density))
+    if 18 * spread + 18 > _WIDEST or fillers > _WIDEST:
+        shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+        normal = np.array([NormalDist().inv_cdf(share) for share in shares])
+        entries = np.rint(mean + fillers + math.hypot(spread, math.sqrt(fillers)) * normal).astype(np.int64)
+        return np.maximum(entries, 0), np.arange(1, _QUANTILES + 1) / _QUANTILES
     low = max(0, math.floor(mean - 9 * spread - 9))
     high = min(values, math.ceil(mean + 9 * spread + 9))
     if 0 < density < 1:
         k = np.arange(low, high + 1, dtype=float)
-        gamma = np.vectorize(math.lgamma, otypes=[float])
-        logs = math.lgamma(values + 1) - gamma(k + 1) - gamma(values - k + 1)
+        logs = math.lgamma(values + 1) - _log_factorials(k) - _log_factorials(values - k)
         pmf = np.exp(logs + k * math.log(density) + (values - k) * math.log1p(-density))
     else:
         low, pmf = round(mean), np.ones(1)
     if fillers > 0:
-        most = math.ceil(fillers + 9 * math.sqrt(fillers) + 9)
-        k = np.arange(most + 1, dtype=float)
-        gamma = np.vectorize(math.lgamma, otypes=[float])
-        pmf = np.convolve(pmf, np.exp(k * math.log(fillers) - fillers - gamma(k + 1)))
+        k = np.arange(math.ceil(fillers + 9 * math.sqrt(fillers) + 9) + 1, dtype=float)
+        pmf = np.convolve(pmf, np.exp(k * math.log(fillers) - fillers - _log_factorials(k)))
     cumulative = np.cumsum(pmf)
-    return low, cumulative / cumulative[-1]
+    return low + np.arange(len(pmf)), cumulative / cumulative[-1]
+
+
+def _log_factorials(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([math.lgamma(number + 1) for number in numbers])
 
 
 class Draw:
@@ -63,11 +70,10 @@ class Draw:
 
     def entries(self, values: int, density: float, index_bits: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """Stored entries of slices of so many values each."""
-        low, cumulative = _cumulative(values, density, index_bits)
-        if len(cumulative) == 1:
-            return np.full(shape, low, np.int64)
-        uniform = self._state.random_sample(shape)
-        return low + np.searchsorted(cumulative, uniform, side="right").astype(np.int64)
+        numbers, cumulative = _distribution(values, density, index_bits)
+        if len(numbers) == 1:
+            return np.full(shape, numbers[0], np.int64)
+        return numbers[np.searchsorted(cumulative, self._state.random_sample(shape), side="right")]
 
     def choice(self, among: int, number: int) -> NDArray[np.int64]:
         """So many of the first integers, in order."""

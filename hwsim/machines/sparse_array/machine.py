@@ -119,6 +119,10 @@ class SparseArray(Machine):
         fillers = expected_fillers(piece, layer.weight.density, array.index_bits) * layer.weight.elements / piece
         return (layer.weights * layer.weight.density + fillers) * (value + array.index_bits)
 
+    def stored_weight_bits(self, layer: Layer) -> float:
+        """Values with the runs of zeros before them."""
+        return self._weight_bits(layer)
+
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """Whether all weights fit, where there is no memory outside the chip to bring them from."""
         if self.spec.outer is not None:

@@ -30,7 +30,7 @@ __all__ = ["filters_of_group", "tiles", "walk_plane"]
 
 Ints = NDArray[np.int64]
 DRAWS = 3
-_MOST_CHANNELS, _MOST_GROUPS, _MOST_MATRICES = 2048, 1024, 64
+_MOST_CHANNELS, _MOST_GROUPS, _MOST_MATRICES, _MOST_PHASES = 2048, 1024, 64, 16
 
 
 def tiles(size: int, parts: int) -> list[int]:
@@ -81,12 +81,15 @@ class _Entries:
         self.matrices = z.groups if known else min(z.groups, _MOST_MATRICES)
         self.groups = 2**31 if known else _MOST_GROUPS
         self.phases = []
-        for top, left in product(range(z.stride[0]), range(z.stride[1])):
+        tops, lefts = (range(min(step, taps)) for step, taps in zip(z.stride, (z.r, z.s)))
+        # Of a stride of many values some phases stand for all.
+        drawn = product(tops[:: -(-len(tops) // _MOST_PHASES)], lefts[:: -(-len(lefts) // _MOST_PHASES)])
+        for top, left in drawn if not known else product(tops, lefts):
             taps = len(range(top, z.r, z.stride[0])) * len(range(left, z.s, z.stride[1]))
             rows = [len(range(top, size, z.stride[0])) for size in tiles(z.h, pes.rows)]
             cols = [len(range(left, size, z.stride[1])) for size in tiles(z.w, pes.cols)]
-            if taps:
-                self.phases.append(_Phase(top, left, taps, np.outer(rows, cols).ravel()))
+            self.phases.append(_Phase(top, left, taps, np.outer(rows, cols).ravel()))
+        self.more = z.channels / self.channels * z.groups / self.matrices * len(tops) * len(lefts) / len(self.phases)
 
     def ifmap(self, matrix: int, phase: _Phase) -> Ints:
         """Entries of each channel in each PE's tile."""
@@ -129,7 +132,6 @@ def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     each = filters_of_group(z, pes)
     whole_groups, rest = divmod(z.filters, each)
     groups = [(0, each, whole_groups)] + ([(whole_groups * each, rest, 1)] if rest else [])
-    more = z.channels / stored.channels * z.groups / stored.matrices
     f, i = pes.multipliers
     totals = []
     sums = np.zeros(5)
@@ -161,8 +163,8 @@ def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
                     cycles += steps.sum(axis=0).max() * scale
                 else:
                     cycles += steps.max(axis=1).sum() * scale
-        totals.append(cycles * more)
-    busy, products, weights_read, columns, inputs = (float(total) for total in sums * more / draws)
+        totals.append(cycles * stored.more)
+    busy, products, weights_read, columns, inputs = (float(total) for total in sums * stored.more / draws)
     share = _share_of_values(work, pes, stored.phases[0], each)
     average = float(np.mean(totals))
     one = Walk(

@@ -41,7 +41,7 @@ class SparsePesSpec(Spec):
     multipliers: Annotated[list[Lanes], Field(min_length=2, max_length=2)] = [1, 1]
     deal: Literal["rows", "plane", "grid"]
     meet: Literal["never", "group", "channel", "window"]
-    queue: Annotated[int, Field(gt=0, le=65536, strict=True)] = 8
+    queue: Annotated[int, Field(gt=0, le=1024, strict=True)] = 8
     empty: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
     index_bits: Annotated[int, Field(gt=0, le=16, strict=True)] = 4
     value_bits: Annotated[int, Field(gt=0, le=64, strict=True)] | None = None
@@ -94,6 +94,8 @@ class SparseMemorySpec(Spec):
     def _consistent(self) -> SparseMemorySpec:
         if self.size is None and self.bandwidth is None:
             raise ValueError("a memory must have a size, or a bandwidth if it is the outermost")
+        if self.size is not None and self.size < 1:
+            raise ValueError("size must be at least 1 B")
         for tensor in self.ports:
             if tensor not in self.holds:
                 raise ValueError(f"ports names {tensor}, which this memory does not hold{nearest(tensor, self.holds)}")

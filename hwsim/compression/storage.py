@@ -1,4 +1,6 @@
-"""Compressed formats: the exact size in bits of real values, and the expected size from a density.
+"""Compressed formats: the expected size in bits of a tensor, from its shape, its density and the bits of a value.
+
+`hwsim.kernels.sparse_formats` encodes real matrices in them, with the exact size; `sizes` has those of weights.
 
 Run-length compression as on the Eyeriss chip (Chen et al., ISSCC 2016, fig. 14.5.2): a 64-bit word holds three pairs of
 a 5-bit run of zeros and a 16-bit value, and one bit that ends the stream.
@@ -9,18 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 __all__ = [
-    "RLC_MAX_RUN",
     "RLC_PAIRS",
     "RLC_WORD_BITS",
     "expected_bits",
     "least_bits",
-    "rlc_bits",
-    "rlc_decode",
-    "rlc_encode",
     "rlc_expected_bytes",
     "rlc_least_bytes",
     "rlc_pairs",
@@ -28,7 +23,6 @@ __all__ = [
 
 RLC_WORD_BITS = 64
 RLC_PAIRS = 3
-RLC_MAX_RUN = 31
 RLC_RUN_BITS = 5
 CODEBOOK_INDEX_BITS = 4
 
@@ -78,56 +72,6 @@ def rlc_pairs(values: int, density: float) -> float:
     if density >= 1:
         return float(values)
     return values * density / -math.expm1(32 * math.log1p(-density)) if density > 0 else 0.0
-
-
-def rlc_encode(values: ArrayLike) -> list[int]:
-    """Pack a stream of 16-bit values into 64-bit words.
-
-    A run longer than 31 is cut by a pair whose value is zero, which stands for a zero itself. Zeros at the end are left
-    out, since the receiver knows the length. The last word's unused pairs are zero and its top bit is set.
-
-    Raises
-    ------
-    ValueError
-        If a value is not an integer of 16 bits.
-    """
-    flat = np.asarray(values).ravel()
-    if flat.size and (flat.dtype.kind not in "iu" or int(flat.min()) < -(2**15) or int(flat.max()) > 2**16 - 1):
-        raise ValueError("values must be integers of 16 bits")
-    pairs: list[tuple[int, int]] = []
-    run = 0
-    for value in np.trim_zeros(flat, "b").tolist():
-        if value == 0 and run < RLC_MAX_RUN:
-            run += 1
-        else:
-            pairs.append((run, value & 0xFFFF))
-            run = 0
-    if flat.size and not pairs:
-        pairs.append((0, 0))
-    words = []
-    for start in range(0, len(pairs), RLC_PAIRS):
-        word = 0
-        for place, (zeros, value) in enumerate(pairs[start : start + RLC_PAIRS]):
-            word |= (zeros << 16 | value) << (21 * place)
-        words.append(word)
-    if words:
-        words[-1] |= 1 << 63
-    return words
-
-
-def rlc_decode(words: list[int], count: int) -> list[int]:
-    """The `count` unsigned 16-bit values of a stream that `rlc_encode` packed."""
-    values: list[int] = []
-    for word in words:
-        for place in range(RLC_PAIRS):
-            pair = word >> (21 * place) & 0x1FFFFF
-            values += [0] * (pair >> 16) + [pair & 0xFFFF]
-    return (values + [0] * (count - len(values)))[:count]
-
-
-def rlc_bits(values: ArrayLike) -> int:
-    """Exact size in bits of a stream of 16-bit values."""
-    return RLC_WORD_BITS * len(rlc_encode(values))
 
 
 def rlc_expected_bytes(rows: int, row: int, density: float, raw_bytes: float = 2.0) -> float:

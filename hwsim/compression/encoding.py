@@ -1,0 +1,188 @@
+"""Real weights, compressed: pruned, shared, indexed and coded, decoded again and compared bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.compression.binary import binarize, ternarize
+from hwsim.compression.codebook import share
+from hwsim.compression.huffman import HuffmanCode
+from hwsim.compression.pruning import pruning_mask
+from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, run_lengths, stored_size
+from hwsim.errors import HwsimError, InputError
+from hwsim.workload import Layer, TensorType
+from hwsim.workload.coding import Coding
+from hwsim.workload.mask import Mask
+from hwsim.workload.recipe import Prune, Recipe
+from hwsim.workload.tensor import N_OF_M
+
+__all__ = ["Encoded", "encode"]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The weights of a layer as they are stored.
+
+    Attributes
+    ----------
+    layer : Layer
+        With the density, the mask and the coding of the weights.
+    weights : array
+        What the stored values decode to, in the layer's shape.
+    size : StoredSize
+        Counted.
+    arrays : dict
+        What is stored, by name: ``mask``, ``codes``, ``codebook``, ``runs``, and lengths of codes.
+    """
+
+    layer: Layer
+    weights: NDArray[np.float64]
+    size: StoredSize
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
+    """Compress the weights of a layer, which has the formats of the recipe already (`compressed_layer`).
+
+    Raises
+    ------
+    HwsimError
+        Should the stored values not decode to the compressed weights.
+    """
+    shape = layer.weight.shape
+    rows = _filters_first(weights, shape)
+    if recipe.binary or recipe.ternary:
+        codes, scales = binarize(rows) if recipe.binary else ternarize(rows)
+        out = codes * (scales[:, None] if recipe.binary else scales[np.where(codes > 0, 1, 0)])
+        size = stored_size(layer.weight, layer.biases)
+        parts = StoredSize(size.bits, float(np.count_nonzero(codes)), expected=False)
+        return Encoded(layer, _as_layer(out, shape), parts, {"codes": _as_layer(codes, shape), "scales": scales})
+    mask = rows != 0 if recipe.prune is None else _pruned(rows, shape, recipe.prune) & (rows != 0)
+    pruned = np.where(mask, rows, 0.0)
+    coded = _masked(layer, _as_layer(mask, shape))
+    arrays: dict[str, NDArray[Any]] = {"mask": _as_layer(mask, shape)}
+    size, values = _stored(coded.weight, pruned, mask, layer.biases, arrays)
+    return Encoded(coded, _as_layer(values, shape), size, arrays)
+
+
+def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> NDArray[np.bool_]:
+    """Which weights are kept; those of an N:M group are neighbors in input channels, at one position of a filter."""
+    if not prune.groups[1] or len(shape) != 4:
+        return pruning_mask(rows, prune)
+    filters, channels, high, wide = shape
+    last = rows.reshape(shape).transpose(0, 2, 3, 1)
+    mask = pruning_mask(last.reshape(filters, -1), prune)
+    return mask.reshape(filters, high, wide, channels).transpose(0, 3, 1, 2).reshape(rows.shape)
+
+
+def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
+    """The layer with the mask of its weights; of a kind that has none, with their density."""
+    if mask.all():
+        return layer
+    pattern = layer.weight.pattern
+    pattern = "random" if pattern == "dense" else pattern
+    try:
+        return layer.with_tensors(weight={"mask": Mask.of(mask), "pattern": pattern})
+    except InputError:
+        return layer.with_tensors(weight={"density": float(mask.mean()), "pattern": pattern})
+
+
+def _stored(
+    tensor: TensorType, rows: NDArray[np.float64], mask: NDArray[np.bool_], biases: int, arrays: dict[str, NDArray[Any]]
+) -> tuple[StoredSize, NDArray[np.float64]]:
+    """The size of stored weights part by part, and what they decode to."""
+    coding = tensor.spec.coding or Coding()
+    match = N_OF_M.match(tensor.pattern)
+    compressed = bool(coding.run_bits) or tensor.format in ("csr", "csc", "bitmask", "rlc") or match is not None
+    if tensor.pattern == "channel":
+        compressed = True
+    keeps_zeros = not compressed
+    parts = dict.fromkeys(PARTS, 0.0)
+    parts["bias"] = 32.0 * biases
+    kept = int(mask.sum())
+    flat, flags = rows.ravel(), mask.ravel()
+    chosen = np.ones(flat.size, dtype=bool) if keeps_zeros else flags
+    entries = run_lengths(flags, coding.run_bits) if coding.run_bits else None
+    out = flat
+    symbols: NDArray[np.int64] | None = None
+    bits = tensor.bits
+    if coding.shared_bits:
+        shared = share(flat[flags] if compressed or not flags.all() else flat, coding.shared_bits)
+        parts["codebook"] = float(TABLE_VALUE_BITS * (1 << coding.shared_bits))
+        out = np.zeros(flat.size)
+        out[flags] = shared.decode()
+        codes = np.full(flat.size, 1 << coding.shared_bits, dtype=np.int64)  # of a stored zero, where there are any
+        codes[flags] = shared.codes
+        symbols = codes[chosen]
+        if entries is not None:
+            symbols = np.append(codes, 1 << coding.shared_bits)[entries.places]
+        arrays["codebook"], arrays["codes"], bits = (
+            shared.table.astype(np.float32),
+            symbols.astype(np.uint16),
+            coding.shared_bits,
+        )
+        out = out.astype(np.float32).astype(np.float64)
+    stored = len(entries.runs) if entries is not None else int(chosen.sum())
+    fillers = stored - kept if entries is not None else 0
+    value_bits, filler_bits = float((stored - fillers) * bits), float(fillers * bits)
+    if "values" in coding.huffman and symbols is not None and stored:
+        code, counts = _coded(symbols, (1 << coding.shared_bits) + 1, "values")
+        whole = code.bits(counts)
+        filler_bits = float(fillers * code.lengths[-1]) if fillers else 0.0
+        value_bits = whole - filler_bits
+        parts["tables"] += code.table_bits
+        arrays["value_lengths"] = code.lengths.astype(np.uint8)
+    parts["values"] = value_bits
+    if entries is not None:
+        arrays["runs"] = entries.runs.astype(np.uint16)
+        index_bits, filler_index = float((stored - fillers) * coding.run_bits), float(fillers * coding.run_bits)
+        if "indices" in coding.huffman and stored:
+            code, counts = _coded(entries.runs, 1 << coding.run_bits, "indices")
+            filler_index = float(fillers * code.lengths[-1])
+            index_bits = code.bits(counts) - filler_index
+            parts["tables"] += code.table_bits
+            arrays["run_lengths"] = code.lengths.astype(np.uint8)
+        parts["runs"] = index_bits
+        filler_bits += filler_index
+        stream = np.where(entries.places < 0, 0.0, np.append(out, 0.0)[entries.places])
+        _same(entries.decode(stream, flat.size), out)
+    else:
+        parts["runs"] = stored_size(tensor).bits["runs"]
+        if match is not None:  # every group stores its N values, zeros among them
+            parts["values"] = flat.size * int(match[1]) / int(match[2]) * bits
+    parts["fillers"] = filler_bits
+    about = {"entries": float(stored)}
+    if stored:
+        about["value_bits"] = value_bits / max(1, stored - fillers)
+        about["index_bits"] = parts["runs"] / max(1, stored - fillers)
+    return StoredSize(parts, float(kept), float(fillers), expected=False, about=about), out.reshape(rows.shape)
+
+
+def _coded(symbols: NDArray[np.int64], count: int, what: str) -> tuple[HuffmanCode, NDArray[np.int64]]:
+    """The Huffman code of a stream, which is written, read back and compared."""
+    counts = np.bincount(symbols, minlength=count).astype(np.int64)
+    if not counts[-1] and what == "values":  # no stored zero: its symbol has no code
+        counts = counts[:-1]
+    code = HuffmanCode.of(counts.astype(np.float64))
+    stream = code.encode(symbols)
+    _same(code.decode(stream, symbols.size), symbols)
+    return code, counts
+
+
+def _same(decoded: NDArray[Any], before: NDArray[Any]) -> None:
+    if not np.array_equal(decoded, before):
+        raise HwsimError("compressed weights did not decode to what they were")
+
+
+def _filters_first(weights: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """A filter a row: of a matrix of inputs x outputs its transpose."""
+    array = np.asarray(weights, dtype=np.float64).reshape(shape)
+    return np.ascontiguousarray(array.T) if len(shape) == 2 else array.reshape(shape[0], -1)
+
+
+def _as_layer(rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    return np.ascontiguousarray(rows.T) if len(shape) == 2 else rows.reshape(shape)
