@@ -124,13 +124,20 @@ def test_dead_channels_are_zero_when_the_network_runs(name, origin):
             assert (values == converter.file.tensors[index].quantization.zero_point[0]).all()
 
 
+def by_density(network):
+    """The network without the zeros of each channel: built models have as many zeros, elsewhere."""
+    kept = [layer.with_tensors(weight={"density": layer.weight.density}) for layer in network]
+    return hwsim.Workload(network.name, kept)
+
+
 @each_model
 def test_traces(name, origin):
     """The files in workloads/ hold what the models hold."""
     path = model_path(name, origin)
     model = read_model(path, TRACES[name])
     trace = load_workload(TRACES[name])
-    assert trace == model.workload
+    assert origin == "built" or trace == model.workload
+    assert list(by_density(trace)) == list(by_density(model.workload))
     assert model.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
     assert origin == "built" or trace.digest == model.digest
     assert trace.macs_live == model.workload.macs_live
@@ -199,8 +206,9 @@ def test_a_graph(tmp_path):
     weights = model.tensors[1].values()
     assert net["conv_0"] == Conv2d(
         "conv_0", c=3, h=4, w=4, k=8, r=3, stride=2, pad="same", activation="relu",
-        weight={"density": np.count_nonzero(weights) / weights.size},
+        weight={"nonzeros": np.count_nonzero(weights, axis=(0, 1, 2)).tolist()},
     )  # fmt: skip
+    assert net["conv_0"].weight.density == np.count_nonzero(weights) / weights.size
     assert net["conv_0"].pad == (0, 0, 1, 1)  # SAME puts the odd row last
     assert (net["dwconv_1"].groups, net["dwconv_1"].bias) == (8, False)
     assert net["fc_3"] == Gemm("fc_3", n=5, k=32, bias=False, window=(2, 2))
@@ -757,7 +765,7 @@ def test_import_writes_a_trace(capsys, tmp_path, origin):
     code, out, _ = call(capsys, "import", path, "-o", "-", "--name", "vww", "--source", "a camera")
     assert code == 0
     assert 'source: "a camera"' in out
-    assert read_trace(parse_yaml(out), load_workload) == load_workload("vww")
+    assert list(by_density(read_trace(parse_yaml(out), load_workload))) == list(by_density(load_workload("vww")))
 
 
 def test_import_says_what_is_lost_and_what_is_wrong(capsys, tmp_path):

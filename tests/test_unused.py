@@ -324,6 +324,13 @@ def test_a_message_a_reason() -> None:
     assert [m.layers for m in unused_messages(dead)] == [("a", "b")], "one fact is one message"
 
 
+def test_a_microcontroller_says_what_zeros_could_save() -> None:
+    report = one("nucleo_l4r5zi", LAYERS["gemm"].with_density(weight=0.09))
+    (item,) = (item for item in report.unused if item.property == "weight.density")
+    assert str(item.reason).endswith("are dense; in flash, dense formats store zeros")
+    assert report.summary.latency_s == one("nucleo_l4r5zi", LAYERS["gemm"]).summary.latency_s
+
+
 def test_the_notes_and_the_json_of_a_run_have_it() -> None:
     report = one("xeon_8280", LAYERS["gemm"].with_density(weight=0.09))
     text = "gemm: no effect of weight.density 0.09 (kernels of openvino-2024.3 are dense)"

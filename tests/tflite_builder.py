@@ -19,6 +19,7 @@ class T:
     axis: int = 0
     variable: bool = False
     signature: object = None
+    sparsity: object = None  # order of the axes, blocked axes, and of each level a size or (segments, indices)
 
 
 @dataclass
@@ -111,6 +112,23 @@ def build(tensors, operators, inputs, outputs, version=3, subgraphs=1, offsets=N
     return bytes(b.Output())
 
 
+def _sparsity(b, order, blocked, levels):
+    """A SparsityParameters table; a sparse level has vectors of the type of its arrays."""
+    kinds = {"int32": ("Int32Vector", 1), "uint16": ("Uint16Vector", 2), "uint8": ("Uint8Vector", 3)}
+    made = []
+    for level in levels:
+        if isinstance(level, int):
+            made.append(_table(b, "DimensionMetadata", Format=0, DenseSize=level))
+            continue
+        fields = {}
+        for name, values in zip(("ArraySegments", "ArrayIndices"), level):
+            table, kind = kinds[values.dtype.name]
+            fields |= {f"{name}Type": kind, name: _table(b, table, Values=_vector(b, values, values.dtype))}
+        made.append(_table(b, "DimensionMetadata", Format=1, **fields))
+    order, blocked = _vector(b, order, np.int32), _vector(b, blocked, np.int32)
+    return _table(b, "SparsityParameters", TraversalOrder=order, BlockMap=blocked, DimMetadata=_tables(b, made))
+
+
 def _graph(b, buffers, codes, tensors, operators, inputs, outputs):
     """A subgraph; its constants and operator codes are added to those of the file."""
     made = []
@@ -129,6 +147,8 @@ def _graph(b, buffers, codes, tensors, operators, inputs, outputs):
         shape, name = _vector(b, tensor.shape, np.int32), b.CreateString(f"t{index}")
         kind = getattr(tflite.TensorType, tensor.type) if isinstance(tensor.type, str) else tensor.type
         fields = {"Shape": shape, "Name": name, "Type": kind, "Buffer": place, "Quantization": quantization}
+        if tensor.sparsity is not None:
+            fields["Sparsity"] = _sparsity(b, *tensor.sparsity)
         if tensor.signature is not None:
             fields["ShapeSignature"] = _vector(b, tensor.signature, np.int32)
         made.append(_table(b, "Tensor", **fields, IsVariable=tensor.variable or None))

@@ -115,7 +115,8 @@ def _density(spec: TensorSpec, nonzeros: tuple[int, ...]) -> Any:
     if spec == TensorSpec(spec.name, format=spec.format, array=spec.array):
         return None
     if nonzeros:
-        return {"nonzeros": list(nonzeros)}
+        known = {} if spec.pattern in ("dense", "random") else {"pattern": spec.pattern}
+        return {"nonzeros": list(nonzeros), **known}
     if spec == TensorSpec(spec.name, spec.density, format=spec.format, array=spec.array):
         return spec.density
     return {"density": spec.density, "pattern": spec.pattern}

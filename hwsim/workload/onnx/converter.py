@@ -25,6 +25,7 @@ from hwsim.workload.onnx.lowering import FREE, STORED, WEIGHTED, lower
 from hwsim.workload.onnx.records import OnnxFile, text
 from hwsim.workload.onnx.shape_hints import shape_option
 from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.zeros import Axes, counted, few_channels, kept_of
 
 __all__ = ["Converter", "Maker", "Values", "snake"]
 
@@ -69,6 +70,7 @@ class Converter(Builder[str]):
         self.shared: dict[int, str] = {}
         self.used = set(graph.outputs)
         self.reshapes: dict[tuple[str, Shape], str] = {}
+        self.weight_specs: dict[tuple[int, Axes], TensorSpec] = {}
 
     def workload(self, name: str) -> Workload:
         """The network."""
@@ -365,8 +367,8 @@ class Converter(Builder[str]):
             raise InputError(f"values must have at most 64 bits, not be {dtype or 'of an unknown type'}")
         return TensorSpec(name)
 
-    def types(self, op: Op, weights: Constant | None = None) -> Values:
-        """The number formats of a layer's tensors; that of weights has their density."""
+    def types(self, op: Op, weights: Constant | None = None, axes: Axes | None = None) -> Values:
+        """The number formats of a layer's tensors; that of weights has their density, by channels with `axes`."""
         first = self.operand_spec(op, self.operands(op)[0])
         types: Values = {"input": first, "output": self.spec(self.output(op))}
         if op.source in (f"{MS}DynamicQuantizeMatMul", f"{MS}DynamicQuantizeLSTM"):
@@ -374,8 +376,19 @@ class Converter(Builder[str]):
         if weights is not None:
             density = weights.density
             name, array = self.storage_spec(weights).name, self.shared.get(id(weights), "")
-            types["weight"] = TensorSpec(name, 1.0 if density is None else density, array=array)
+            spec = TensorSpec(name, 1.0 if density is None else density, array=array)
+            types["weight"] = spec if axes is None else self._counted(weights, spec, axes)
         return types
+
+    def _counted(self, weights: Constant, spec: TensorSpec, axes: Axes) -> TensorSpec:
+        """The format of weights with the values of each channel that are not zero, where some are."""
+        if spec.density == 1 or not few_channels(weights.shape, axes):
+            return spec
+        key = id(weights), axes
+        if key not in self.weight_specs:
+            mask = weights.mask()
+            self.weight_specs[key] = spec if mask is None else counted(spec, kept_of(mask, axes))
+        return self.weight_specs[key]
 
     def dead_in(self, op: Op, axis: int, channels: int) -> np.ndarray | None:
         """Mask of the dead input channels of an operator; a negative axis counts from the end."""

@@ -62,7 +62,11 @@ def _dense(c: Converter, op: Op, name: str, m: int, k: int, n: int) -> Layer:
         options["window"] = producer[1:]
     if not op.options.get("transA"):
         options |= dead_counts(c.dead_in(op, -1, k), c.dead_out(op, -1, n), k, 1)
-    return c.check_output(op, Gemm(name, **options, **c.types(op, c.constant(op, 1))))
+    weights = c.constant(op, 1)
+    ones = max(0, 0 if weights is None else len(weights.shape) - 2)
+    axes = "t" * ones + ("oi" if op.options.get("transB") else "io")
+    matrix = weights is not None and len(weights.shape) >= 2
+    return c.check_output(op, Gemm(name, **options, **c.types(op, weights, (axes, 1) if matrix else None)))
 
 
 def product(c: Converter, op: Op, name: str) -> Layer | None:

@@ -77,7 +77,8 @@ def convolution(c: Converter, op: Op, name: str) -> Layer | None:
     window = _window(op, image, r, s, rank)
     if full[0] > 1:
         image, window = _stack(full[0], image, window, r)
-    layer = c.check_output(op, Conv2d(name, **image, **options, **window, **dead, **c.types(op, c.constant(op, 1))))
+    types = c.types(op, c.constant(op, 1), ("oi" + "t" * rank, groups))
+    layer = c.check_output(op, Conv2d(name, **image, **options, **window, **dead, **types))
     if math.prod(full) == math.prod(layer.input.shape):
         return layer
     stacked(c, op, name, layer, "images")

@@ -25,6 +25,7 @@ from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS, one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
 from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
 from hwsim.workload.tflite.subgraphs import inlined
+from hwsim.workload.zeros import Axes, counted, few_channels, kept_of
 
 __all__ = ["OF_VARIABLES", "Converter", "Maker", "Values"]
 
@@ -49,6 +50,8 @@ _READS_WEIGHTS = {
 #: Operators on variables by their handles, and what sets them when the model is loaded.
 OF_VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 _LONGEST = 80
+#: Sparse weights are unpacked up to so many values for each that is stored, and so many of a file.
+_LOOSEST, _MOST_UNPACKED = 64, 2**28
 _MOST_IMAGES = 64
 #: A network that is compiled for an accelerator is one custom operator.
 _COMPILED = {
@@ -81,7 +84,8 @@ class Converter(Builder[int]):
         }
         self.shapes: dict[str, Shape] = {}
         self.formats: dict[str, TensorSpec] = {}
-        self.weight_specs: dict[int, TensorSpec] = {}
+        self.weight_specs: dict[tuple[int, Axes | None], TensorSpec] = {}
+        self.unpacked = 0
         read = {index for op in file.operators for index in op.inputs}
         self.used = read | set(file.outputs)
         self._fold()
@@ -380,29 +384,47 @@ class Converter(Builder[int]):
             raise InputError(f"values must have at most 64 bits, not be {tensor.dtype}")
         return TensorSpec(name)
 
-    def types(self, op: Operator, weights: Tensor | None = None) -> Values:
-        """The number formats of a layer's tensors; that of weights has their density."""
+    def types(self, op: Operator, weights: Tensor | None = None, axes: Axes | None = None) -> Values:
+        """The number formats of a layer's tensors; that of weights has their density, by channels with `axes`."""
         output = self.tensors[op.outputs[0]]
         types: Values = {"input": self.spec(self.operands(op)[0]), "output": self.spec(output)}
         if weights is not None:
-            types["weight"] = self.weight_spec(weights)
+            types["weight"] = self.weight_spec(weights, axes)
         return types
 
-    def weight_spec(self, weights: Tensor) -> TensorSpec:
-        """The number format, the density and the stored array of weights."""
-        if weights.index not in self.weight_specs:
-            self.weight_specs[weights.index] = self._weight_spec(weights)
-        return self.weight_specs[weights.index]
+    def weight_spec(self, weights: Tensor, axes: Axes | None = None) -> TensorSpec:
+        """The number format, the density and the stored array of weights; with `axes` what each channel has."""
+        key = weights.index, axes
+        if key not in self.weight_specs:
+            self.weight_specs[key] = self._weight_spec(weights, axes)
+        return self.weight_specs[key]
 
-    def _weight_spec(self, weights: Tensor) -> TensorSpec:
+    def _weight_spec(self, weights: Tensor, axes: Axes | None) -> TensorSpec:
         spec = self.spec(weights)
         if weights.data is None or not weights.elements:
             return spec
         if weights.sparse:
             stored = weights.data.size * 8 // max(spec.bits, 1)
-            return TensorSpec(spec.dtype, min(stored / weights.elements, 1.0), format="csr")
-        density = int(np.count_nonzero(nonzero(weights, self.file.budget))) / weights.elements
-        return TensorSpec(spec.dtype, density, array=self.shared.get(weights.buffer, ""))
+            spec = TensorSpec(spec.dtype, min(stored / weights.elements, 1.0), format="csr")
+            self.unpacked += weights.elements
+            if (
+                axes is None
+                or not few_channels(weights.shape, axes)
+                or weights.elements > _LOOSEST * max(stored, 2**10)
+                or self.unpacked > _MOST_UNPACKED
+            ):
+                return spec
+            try:
+                kept = weights.sparse.kept(weights.shape, stored)
+            except InputError as error:
+                raise InputError(error.faults[0].message, path=f"tensor {weights.index}") from None
+            blocks = len(weights.sparse.blocked) > 0
+            return counted(replace(spec, pattern="block") if blocks else spec, kept_of(kept, axes))
+        mask = nonzero(weights, self.file.budget)
+        density = int(np.count_nonzero(mask)) / weights.elements
+        spec = TensorSpec(spec.dtype, density, array=self.shared.get(weights.buffer, ""))
+        few = axes is not None and density < 1 and few_channels(weights.shape, axes)
+        return counted(spec, kept_of(mask, axes)) if few and axes is not None else spec
 
     def check_output(self, op: Operator, layer: Layer) -> Layer:
         """The layer, if its output has as many values as the tensor in the file."""

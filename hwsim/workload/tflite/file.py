@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hwsim.errors import InputError
 from hwsim.files import read_bytes
 from hwsim.workload.tflite.graph import Budget, Graph, Operator, Quantization, Tensor, TfliteFile, bits_of
+from hwsim.workload.tflite.sparsity import Sparsity, read_sparsity
 from hwsim.workload.tflite.wire import Table
 
 __all__ = ["read_tables"]
@@ -246,13 +247,25 @@ class _Reader:
         data = self.buffer(place)
         name = self.values(table, 3, "u1")[:MAX_NAME].tobytes()
         quantization = self.quantization(owner, shape, table.table(4))
-        is_variable, sparse = bool(table.unsigned(5, 1)), bool(table.place(6))
+        is_variable, sparse = bool(table.unsigned(5, 1)), self.sparsity(owner, table.table(6))
         signature = tuple(self.values(table, 7, "<i4")[: MAX_RANK + 1].tolist())
         tensor = Tensor(index, _text(name), shape, dtype, quantization, is_variable, sparse, data, place, signature)
         if data is not None and bits_of(dtype) and not sparse and tensor.bytes != data.size:
             message = f"must have {tensor.bytes} bytes, as a {dtype} of shape {shape} has, not {data.size}"
             raise InputError(message, path=owner)
         return tensor
+
+    def sparsity(self, owner: str, table: Table | None) -> Sparsity | None:
+        if table is None:
+            return None
+        try:
+            sparsity = read_sparsity(table)
+        except InputError as error:
+            raise InputError(error.faults[0].message, path=owner) from None
+        if sparsity is not None:
+            vectors = [vector for level in sparsity.levels for vector in (level.segments, level.indices)]
+            self.budget.spend(sum(vector.nbytes for vector in vectors if vector is not None))
+        return sparsity
 
     def quantization(self, owner: str, shape: tuple[int, ...], table: Table | None) -> Quantization | None:
         scale = _NO_SCALE if table is None else self.values(table, 2, "<f4")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError
 from hwsim.workload.number_format import type_bits
+from hwsim.workload.tflite.sparsity import Sparsity
 
 __all__ = ["Budget", "Graph", "Operator", "Quantization", "Tensor", "TfliteFile", "bits_of"]
 
@@ -51,8 +52,8 @@ class Quantization:
 class Tensor:
     """A tensor of the file: shape with the batch, channels last.
 
-    `data` are the bytes of a constant; constants of one `buffer` are one stored array. `signature` is the shape with -1
-    for the sizes that are open.
+    `data` are the bytes of a constant, those of a `sparse` one its stored values; constants of one `buffer` are one
+    stored array. `signature` is the shape with -1 for the sizes that are open.
     """
 
     index: int
@@ -61,7 +62,7 @@ class Tensor:
     dtype: str
     quantization: Quantization | None = None
     variable: bool = False
-    sparse: bool = False
+    sparse: Sparsity | None = None
     data: NDArray[np.uint8] | None = None
     buffer: int = 0
     signature: tuple[int, ...] = ()

@@ -38,7 +38,7 @@ def fully_connected(c: Converter, op: Operator, name: str) -> Layer:
     image = c.shape(c.input_tensor(op, 0))
     if len(image) == 3 and math.prod(image) == k:
         options["window"] = image[1:]
-    return c.check_output(op, Gemm(name, **options, **dead, **c.types(op, weights)))
+    return c.check_output(op, Gemm(name, **options, **dead, **c.types(op, weights, ("oi", 1))))
 
 
 def _computed(c: Converter, op: Operator, name: str, sizes: Values) -> Layer:

@@ -23,7 +23,8 @@ def convolution(c: Converter, op: Operator, name: str) -> Layer:
     dead = dead_of(c, op, image["c"], k, groups)
     options: Values = {"k": k, "r": r, "s": s, "groups": groups}
     options |= {"bias": has_bias(c, op, k), "activation": fused_activation(op)}
-    return c.check_output(op, Conv2d(name, **image, **options, **window_of(op), **dead, **c.types(op, weights)))
+    types = c.types(op, weights, ("otti", groups))
+    return c.check_output(op, Conv2d(name, **image, **options, **window_of(op), **dead, **types))
 
 
 def depthwise_convolution(c: Converter, op: Operator, name: str) -> Layer:
@@ -36,7 +37,8 @@ def depthwise_convolution(c: Converter, op: Operator, name: str) -> Layer:
     dead = dead_of(c, op, image["c"], k, image["c"])
     options: Values = {"k": k, "r": r, "s": s, "groups": image["c"], "depthwise": True}
     options |= {"bias": has_bias(c, op, k), "activation": fused_activation(op)}
-    return c.check_output(op, Conv2d(name, **image, **options, **window_of(op), **dead, **c.types(op, weights)))
+    types = c.types(op, weights, ("itto", image["c"]))
+    return c.check_output(op, Conv2d(name, **image, **options, **window_of(op), **dead, **types))
 
 
 def volume_convolution(c: Converter, op: Operator, name: str) -> Layer:
