@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -10,7 +11,17 @@ from tflite_networks import TRACES, each_model, model_path
 import hwsim
 from hwsim.errors import InputError
 from hwsim.workload import Conv2d, DataMovement, Elementwise, Gemm, Pool2d, Workload, load_workload
-from hwsim.workload.arena import Arena, Block, Buffer, plan, plan_model, plan_workload
+from hwsim.workload.arena import (
+    Arena,
+    Block,
+    Buffer,
+    _held,
+    _placed,
+    _placed_in_rows,
+    plan,
+    plan_model,
+    plan_workload,
+)
 from hwsim.workload.buffers import BEFORE_INPUT, INPUT_TIME
 from hwsim.workload.tflite import read_model
 
@@ -210,3 +221,26 @@ def test_a_report_has_its_arena_as_plain_data() -> None:
     ends = (block["offset"] + block["bytes"] for block in data["blocks"] if block["first"] <= full <= block["last"])
     assert max(ends) == data["bytes"]
     assert hwsim.simulate(hwsim.load_machine("systolic_ws"), hwsim.load_workload("vww")).arena is None
+
+
+def test_lists_and_arrays_place_alike() -> None:
+    """Few buffers at once, as of a chain, are placed by lists; many by arrays."""
+    random = Random(31)
+    for _ in range(1009):
+        count = random.randint(1, 13)
+        buffers = []
+        for _ in range(count):
+            first = random.randrange(-1, 9)
+            place = random.choice([-1, -1, -1, 0, 64, 100])
+            size = random.choice([0, 1, 16, 17, 127, 1000])
+            buffers.append(Buffer("b", size, first, random.randrange(first, 9), False, place))
+        sizes = [-(-buffer.bytes // 16) * 16 for buffer in buffers]
+        order = sorted(range(count), key=lambda i: (buffers[i].offset < 0, -sizes[i]))
+        rows = _placed_in_rows(buffers, sizes, order)
+        assert _placed(buffers, sizes, order, _held(buffers)) == rows
+
+
+def test_a_machine_plans_an_arena_once() -> None:
+    machine, network = hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("kws")
+    assert machine.arena(network) is machine.arena(network)
+    assert [machine.arena(network, batch).bytes for batch in (1, 2)] == [16_000 + 1_152, 2 * 16_000 + 1_152]

@@ -1,5 +1,7 @@
 """Every column of a table is described, and docs/columns.md has what the code says."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import hwsim
 from hwsim.report.columns import columns_markdown, meaning
 from hwsim.report.comparison import Comparison
 from hwsim.report.groups import entry_of
+from hwsim.report.json_text import json_text
 from hwsim.scenario import duty_cycle
 from hwsim.sweeps.record import TOTALS
 
@@ -37,3 +40,16 @@ def test_sweeps_and_duty_cycles_too() -> None:
 def test_docs_have_what_the_code_says() -> None:
     page = Path(__file__).parent.parent / "docs" / "columns.md"
     assert f"begin -->\n{columns_markdown()}\n<!--" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, "a\nb", [1, [2.5, {"a": "é"}], []], {"a": [{"b": 1e-9, "c": None}], "d": {}, "e": (True,)}]
+)
+def test_the_text_of_json_is_that_of_the_standard_library(value) -> None:
+    assert json_text(value) == json.dumps(value, indent=1)
+
+
+def test_json_has_no_nan() -> None:
+    for value in (math.nan, [math.inf], {"a": [{"b": math.nan}]}):
+        with pytest.raises(ValueError, match="JSON"):
+            json_text(value)

@@ -5,9 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from random import Random
 
 import pytest
+import rich.console
 from rich.console import Console
+from rich.text import Text
 from test_html import report
 
 import hwsim
@@ -160,3 +163,39 @@ def test_a_run_imports_no_page() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not [name for name in loaded if name.startswith(("hwsim.report.html", "pandas", "hwsim.report.comparison"))]
+
+
+def test_a_table_without_colors_is_that_with_colors() -> None:
+    """Tables in pipes, and long ones, are laid out here, as rich takes half a millisecond a row."""
+    random = Random(31)
+    texts = ["", "a", "日本語テキスト", "x" * 31, "é1", " lead", "trail ", "a b c", Text("red", style="red")]
+    for _ in range(257):
+        rows = random.choice([1, 2, 7])
+        columns = [
+            Column(
+                random.choice(["", "name", "a longer name"]), [random.choice(texts) for _ in range(rows)],
+                right=random.random() < 0.5, rank=random.randrange(3), least=random.choice([None, 1, 3]),
+                most=random.choice([None, 5, 12]),
+            )
+            for _ in range(random.randint(1, 5))
+        ]  # fmt: skip
+        shares = [random.random() for _ in range(rows)] if random.random() < 0.5 else None
+        width = random.choice([20, 40, 79, 1000])
+        plain, colors = terminal(width), terminal(width)
+        colors._color_system = rich.console.ColorSystem.STANDARD
+        for console in (plain, colors):
+            print_columns(console, columns, shares)
+        assert lines(plain) == lines(colors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("run", "eyeriss_v1"), ("show",)], ids=lambda words: words[0])
+def test_twenty_thousand_layers_take_seconds(tmp_path, words) -> None:
+    """The most layers that a network may have, each with a row of the table: 5 s, where the table alone took 10."""
+    lines = "".join(f"  - {{fc: f{i}, n: 10}}\n" for i in range(20_000))
+    (tmp_path / "long.yaml").write_text(f"name: long\nsource: mine\ninput: [1, 8]\nlayers:\n{lines}")
+    command = [sys.executable, "-c", "from hwsim.cli import main; main()", *words, "long.yaml"]
+    before = os.times().children_user
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
+    assert "f19999 " in done.stdout
+    assert os.times().children_user - before < 12

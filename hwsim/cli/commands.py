@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -29,6 +30,8 @@ from hwsim.errors import HwsimError, printable
 __all__ = ["cli", "run_command"]
 
 _COMPLETE = "_HWSIM_COMPLETE"
+_COLLECT = 200_000, 100, 1000
+"""Objects between collections: a network of 20,000 layers has millions, which live to the end."""
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -83,6 +86,7 @@ def run_command() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may lack a character
+    gc.set_threshold(*_COLLECT)
     try:
         try:
             cli.main(prog_name="hwsim", standalone_mode=False)

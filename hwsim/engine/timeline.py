@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.engine.activity import Activity, Names, PipelineSpan, Record, ResourceTotals, StageKey, StageTotals
@@ -47,15 +47,13 @@ def concatenate(parts: Iterable[tuple[str, Timeline]], timebase: Timebase | None
         for pipeline, span in timeline.pipelines.items():
             if f"{name}/{pipeline}" in pipelines:
                 raise ValueError(f"Names of timelines must differ, {name!r} was given twice")
-            pipelines[f"{name}/{pipeline}"] = replace(span, start=span.start + end, end=span.end + end)
+            pipelines[f"{name}/{pipeline}"] = PipelineSpan(span.start + end, span.end + end, span.tiles)
         for (pipeline, stage), totals in timeline.stages.items():
-            stages[f"{name}/{pipeline}", stage] = replace(
-                totals,
-                pipeline=f"{name}/{pipeline}",
-                start=totals.start + end,
-                end=totals.end + end,
-                blocked={(f"{name}/{by}", stage_): ticks for (by, stage_), ticks in totals.blocked.items()},
-            )
+            blocked = {(f"{name}/{by}", stage_): ticks for (by, stage_), ticks in totals.blocked.items()}
+            stages[f"{name}/{pipeline}", stage] = StageTotals(
+                f"{name}/{pipeline}", totals.stage, totals.resource, totals.tiles, totals.start + end, totals.end + end,
+                totals.busy, totals.input, totals.output, blocked,
+            )  # fmt: skip
         for resource, usage in timeline.resources.items():
             busy[resource] += usage.busy
             servers[resource] = max(usage.servers, servers.get(resource, 0))

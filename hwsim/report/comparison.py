@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from hwsim.files import csv_cell
 from hwsim.message import Message, merged
 from hwsim.report.comparability import comparability
 from hwsim.report.groups import Entry, Group, entry_of, grouped, ratio
+from hwsim.report.json_text import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """The comparison as JSON text."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        return json_text(self.to_dict())
 
     def _failed_rows(self) -> list[dict[str, Any]]:
         return [{"run": entry.label, "workload": entry.workload, "error": entry.error} for entry in self.failed]

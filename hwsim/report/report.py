@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files import csv_text, write_text
+from hwsim.report.json_text import json_text
 from hwsim.report.result import RunResult
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Report(RunResult):
 
     def to_json(self, more: Mapping[str, Any] | None = None) -> str:
         """The report as JSON text, with the keys of `more` added."""
-        return json.dumps(self.to_dict() | dict(more or {}), indent=1, allow_nan=False)
+        return json_text(self.to_dict() | dict(more or {}))
 
     def to_html(self, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
         """The report as one self-contained HTML document: charts, the bottleneck of each layer, and all sources.

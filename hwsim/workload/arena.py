@@ -7,8 +7,9 @@ at the same time. Sizes are rounded up to 16 bytes. Fragments make it more than 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -33,6 +34,8 @@ __all__ = [
 
 ALIGNMENT_BYTES = 16
 MAX_BYTES = 2**62
+_NEIGHBORS = 64
+"""Buffers that live at once, on average, up to which lists of them are faster than arrays of all."""
 
 #: Bytes that a layer's kernel wants for itself while it runs, in one buffer or several.
 Scratch: TypeAlias = Mapping[str, int | Sequence[int]]
@@ -102,11 +105,12 @@ class Arena:
         ``name``, ``live_bytes``) and ``blocks`` (``name``, ``first`` and ``last`` operator by index, both counted in,
         ``offset``, ``bytes``, ``scratch``).
         """
+        names = [field.name for field in fields(Block)]
         return {
             "bytes": self.bytes,
             "peak": self.peak,
             "operators": [{"name": name, "live_bytes": live} for name, live in zip(self.operators, self.live)],
-            "blocks": [asdict(block) for block in self.blocks],
+            "blocks": [{name: getattr(block, name) for name in names} for block in self.blocks],
         }
 
     def to_text(self, rows: int = 16) -> str:
@@ -139,14 +143,54 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
         raise InputError(f"buffers must have fewer than 2^62 bytes together, not {sum(sizes):.3g}")
     fixed = [index for index, buffer in enumerate(requests) if buffer.offset >= 0]
     free = [index for index in reversed(range(len(requests))) if requests[index].offset < 0]
+    order = [*fixed, *sorted(free, key=lambda i: -sizes[i])]
+    held = _held(requests)
+    offsets = _placed_in_rows(requests, sizes, order) if held is None else _placed(requests, sizes, order, held)
+    end = max((offset + size for offset, size in zip(offsets, sizes)), default=0)
+    of_operators = (item for item in zip(requests, offsets, sizes) if item[0].last >= 0)
+    blocks = (Block(b.name, max(b.first, 0), b.last, offset, size, b.scratch) for b, offset, size in of_operators)
+    return Arena(tuple(operators), tuple(blocks), end)
+
+
+def _held(requests: Sequence[Buffer]) -> dict[int, list[int]] | None:
+    """Empty lists for what each operator holds, if few buffers live at once, as in a chain; else None."""
+    most = _NEIGHBORS * len(requests)
+    if any(b.first > b.last for b in requests) or sum(b.last - b.first + 1 for b in requests) > most:
+        return None
+    counts = Counter(op for b in requests for op in range(b.first, b.last + 1))
+    return {op: [] for op in counts} if sum(n * n for n in counts.values()) <= most else None
+
+
+def _placed(
+    requests: Sequence[Buffer], sizes: Sequence[int], order: Sequence[int], held: dict[int, list[int]]
+) -> list[int]:
+    """Offsets, by a list of what each operator holds."""
+    offsets = [max(buffer.offset, 0) for buffer in requests]
+    for index in order:
+        buffer = requests[index]
+        lists = [held[op] for op in range(buffer.first, buffer.last + 1)]
+        if buffer.offset < 0:
+            floor = 0
+            for other in sorted({other for some in lists for other in some}, key=offsets.__getitem__):
+                if offsets[other] - floor >= sizes[index]:
+                    break
+                floor = max(floor, offsets[other] + sizes[other])
+            offsets[index] = floor
+        for some in lists:
+            some.append(index)
+    return offsets
+
+
+def _placed_in_rows(requests: Sequence[Buffer], sizes: Sequence[int], order: Sequence[int]) -> list[int]:
+    """Offsets, by arrays of all buffers, for networks in which many live at once."""
     # Those that have their place, in ascending order of offset: offset, end, first, last.
     grid = np.zeros((4, len(requests)), np.int64)
     offsets = [max(buffer.offset, 0) for buffer in requests]
-    for count, index in enumerate([*fixed, *sorted(free, key=lambda i: -sizes[i])]):
+    for count, index in enumerate(order):
         buffer, size = requests[index], sizes[index]
         starts, ends, firsts, lasts = grid[:, :count]
         if buffer.offset < 0:
-            alive = (firsts <= buffer.last) & (lasts >= buffer.first)
+            alive = np.flatnonzero((firsts <= buffer.last) & (lasts >= buffer.first))
             # Before each neighbor there is a gap from the highest end so far; after the last there is no limit.
             floor = np.maximum.accumulate(np.concatenate([[0], ends[alive]]))
             gaps = np.flatnonzero(starts[alive] - floor[:-1] >= size)
@@ -155,9 +199,7 @@ def plan(buffers: Iterable[Buffer], operators: Sequence[str]) -> Arena:
         at = int(np.searchsorted(starts, offset, side="right"))
         grid[:, at + 1 : count + 1] = grid[:, at:count].copy()
         grid[:, at] = offset, offset + size, buffer.first, buffer.last
-    held = (item for item in zip(requests, offsets, sizes) if item[0].last >= 0)
-    blocks = (Block(b.name, max(b.first, 0), b.last, offset, size, b.scratch) for b, offset, size in held)
-    return Arena(tuple(operators), tuple(blocks), int(grid[1].max(initial=0)))
+    return offsets
 
 
 def plan_workload(workload: Workload, scratch: Scratch | None = None, batch: int = 1, kernels: str = "") -> Arena:

@@ -247,9 +247,14 @@ def _binding(page: Page, report: RunResult) -> None:
         less = f", the slowest {len(most):,} of {len(ran):,}" if len(most) < len(ran) else ""
         page.table(columns, map(row, most), fold=f"All {len(ran):,} layers{less}")
     slowest: dict[tuple[str, ...], LayerResult] = {}
+    seen: set[int] = set()
     for r in sorted(ran, key=lambda r: -r.latency_s):
-        slowest.setdefault(tuple(map(str, r.plan.why)) or (r.plan.algorithm,), r)
-    for r in list(slowest.values())[:_SLOWEST]:
+        if len(slowest) == _SLOWEST:
+            break
+        if not r.plan.why or id(r.plan.why) not in seen:  # layers that are alike share what is said of them
+            seen.add(id(r.plan.why))
+            slowest.setdefault(tuple(map(str, r.plan.why)) or (r.plan.algorithm,), r)
+    for r in slowest.values():
         advice = report.machine.advice(report.plan, r.name)
         if r.plan.why or advice:
             page.add(f"<h3>{escape(f'{r.name}: {r.latency_s / total:.0%} of the time, {r.plan.algorithm}')}</h3>")
