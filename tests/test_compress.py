@@ -483,3 +483,79 @@ def test_hostile_options_are_told_in_a_line(capsys, words: list[str]) -> None:
     assert code == 2
     assert not out
     assert len([line for line in err.splitlines() if line]) == 1
+
+
+def test_patterns_of_real_zeros_are_recognized() -> None:
+    """What was pruned elsewhere: whole filters, blocks, 2:4 among input channels; zeros at random are none of these."""
+    rng = np.random.default_rng(9)
+    network = hwsim.Workload("net", [hwsim.Conv2d("c", c=32, h=7, w=7, k=48, r=3, weight="fp32")], graph=False)
+    array = rng.laplace(size=(48, 32, 3, 3))
+    for prune, pattern in (
+        ({"density": 0.3}, "random"),
+        ({"pattern": "2:4"}, "2:4"),
+        ({"density": 0.5, "pattern": "channel"}, "channel"),
+        ({"density": 0.4, "pattern": "block", "block": [4, 8]}, "block"),
+    ):
+        pruned = hwsim.compress(network, {"c": {"prune": prune}}, weights={"c": array}).weights["c"]
+        again = hwsim.compress(network, {"c": {"share": {"bits": 8}}}, weights={"c": pruned})
+        assert again.workload["c"].weight.pattern == pattern, prune
+        assert ((again.weights["c"] != 0) == (pruned != 0)).all()
+    matrix = hwsim.Workload("net", [hwsim.Gemm("fc", k=64, n=40, weight="fp32")], graph=False)
+    blocks = {"fc": {"prune": {"density": 0.25, "pattern": "block", "block": [8, 8]}}}
+    pruned = hwsim.compress(matrix, blocks, weights={"fc": rng.laplace(size=(64, 40))}).weights["fc"]
+    again = hwsim.compress(matrix, {"fc": {"huffman": True}}, weights={"fc": pruned})
+    assert again.workload["fc"].weight.spec.coding == Coding(huffman=("values", "indices"), block=(8, 8))
+    assert again.weight_bytes == (10 * 64 * 32 + 40) / 8
+
+
+@settings(max_examples=60)
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.integers(1, 8), st.integers(1, 8), st.integers(1, 8))
+def test_more_zeros_and_fewer_bits_never_store_more(a: float, b: float, c: int, d: int, runs: int) -> None:
+    """Law 7, for pruned and shared weights with fillers."""
+    (sparse, full), (narrow, wide) = sorted((a, b)), sorted((c, d))
+
+    def size(density: float, bits: int) -> float:
+        spec = TensorSpec("fp32", density, format="csc", coding=Coding(bits, runs if density < 1 else 0))
+        return stored_size(TensorType((127, 257), spec)).weight_bits
+
+    if full < 1:
+        assert size(sparse, narrow) <= size(full, wide) * (1 + 1e-9)
+
+
+def test_a_known_mask_is_counted() -> None:
+    """The runs of a mask, without the weights themselves."""
+    rng = np.random.default_rng(8)
+    network = hwsim.Workload("net", [hwsim.Gemm("fc", k=127, n=31, bias=False, weight="int8")], graph=False)
+    array = rng.integers(1, 100, (127, 31)) * (rng.random((127, 31)) < 0.1)
+    exact = hwsim.compress(network, {"fc": {"index": {"bits": 3}, "huffman": ["indices"]}}, weights={"fc": array})
+    known = hwsim.compress(exact.workload, {"fc": {"index": {"bits": 3}, "huffman": ["indices"]}})
+    assert not known.expected
+    assert known.weight_bytes == pytest.approx(exact.weight_bytes)
+
+
+def test_codebooks_of_arrays_have_sixteen_entries() -> None:
+    """Eyeriss with a codebook for weights in DRAM takes weights of 4-bit codes, and leaves others dense."""
+    machine = hwsim.load_machine("eyeriss_v1", set={"memories.dram.formats": "{weight: [codebook]}"})
+    network = hwsim.Workload(
+        "net", [hwsim.Conv2d("c", c=32, h=14, w=14, k=64, r=3, weight="int16", input="int16")], graph=False
+    )
+
+    def moved(bits: int) -> int:
+        return hwsim.simulate(
+            machine, hwsim.compress(network, {"c": {"share": {"bits": bits}}}).workload
+        ).summary.dram_bytes
+
+    dense = hwsim.simulate(machine, network).summary.dram_bytes
+    assert moved(8) == dense
+    assert moved(4) < dense
+
+
+def test_a_later_method_takes_the_place_of_one_that_it_excludes() -> None:
+    """All layers pruned and shared, but one binary; another of low rank as it is not for all."""
+    recipes = {"*": {"prune": {"density": 0.1}, "share": {"bits": 4}, "index": {"bits": 4}}, "ip2": {"binary": True}}
+    packed = hwsim.compress("lenet_300_100", recipes)
+    assert packed.workload["ip1"].weight.density == 0.1
+    assert packed.workload["ip2"].weight.dtype == "binary"
+    assert (packed.workload["ip2"].weight.density, packed.workload["ip2"].weight.spec.coding) == (1, None)
+    ranks = hwsim.compress("lenet_300_100", {"*": {"svd": {"rank": 7}}, "ip2": {"svd": {"rank": 3}}})
+    assert [layer.stored for layer in ranks.layers] == [784 * 7, 7 * 300, 300 * 3, 3 * 100, 100 * 7, 7 * 10]

@@ -133,6 +133,10 @@ def _tflite_arrays(model: Any) -> dict[str, Array]:
         if tensor.data is None or name not in model.workload:
             continue
         values = np.asarray(tensor.values())
+        zero = None if tensor.quantization is None or values.dtype.kind == "f" else tensor.quantization.zero_point
+        if zero is not None and zero.any():
+            axis = tensor.quantization.axis
+            values = values.astype(np.int64) - zero.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
         if values.ndim == 4:
             values = values.transpose(3, 0, 1, 2) if op.code == "DEPTHWISE_CONV_2D" else values.transpose(0, 3, 1, 2)
         arrays[name] = values

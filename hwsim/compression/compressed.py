@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from hwsim.compression.arrays import Weights, read_weights, weights_of
 from hwsim.compression.encoding import Encoded, encode
 from hwsim.compression.low_rank import factors_of
+from hwsim.compression.patterns import pattern_of
+from hwsim.compression.pruning import grouped
 from hwsim.compression.sizes import PARTS, StoredSize, stored_size
 from hwsim.errors import InputError, excerpt
 from hwsim.message import Message
 from hwsim.workload import Workload, load_workload
+from hwsim.workload.coding import Coding
 from hwsim.workload.recipe import Recipe, compressed_network, layer_recipes, recipes_of
 
 if TYPE_CHECKING:
@@ -195,7 +198,7 @@ def compress(
         tuple(layers),
         {name: item.weights for name, item in encoded.items()},
         {name: item.arrays for name, item in encoded.items()},
-        _notes(layers, chosen, network, asked),
+        _notes(layers, chosen, network, packed, asked),
         source,
         chosen,
     )
@@ -215,9 +218,22 @@ def _source(workload: Workload | str | Path, shape: Mapping[str, Any] | None, al
 
 
 def _with_zeros(network: Workload, arrays: Mapping[str, NDArray[Any]]) -> Workload:
-    """The network with the densities of arrays that have zeros: they were pruned before."""
-    kept = {name: np.count_nonzero(array) / array.size for name, array in arrays.items()}
-    return network.replace([network[name].with_density(weight=share) for name, share in kept.items() if share < 1])
+    """The network with the zeros of arrays that were pruned before: densities, and patterns that are recognized."""
+    changed = []
+    for name, array in arrays.items():
+        layer = network[name]
+        mask = np.asarray(array) != 0
+        if mask.all():
+            continue
+        pattern = pattern_of(grouped(mask))
+        spec: dict[str, Any] = {"density": float(mask.mean()), "pattern": pattern.name, "format": "dense"}
+        if pattern.name == "2:4":
+            spec["format"] = "2:4"
+        elif pattern.name == "block":
+            coding = layer.weight.spec.coding or Coding()
+            spec |= {"coding": replace(coding, block=pattern.block), "format": "bitmask"}
+        changed.append(layer.with_tensors(weight=spec))
+    return network.replace(changed)
 
 
 def _layers(
@@ -261,7 +277,11 @@ def _layers(
 
 
 def _notes(
-    layers: list[CompressedLayer], chosen: Mapping[str, Recipe], network: Workload, asked: Mapping[str, Recipe]
+    layers: list[CompressedLayer],
+    chosen: Mapping[str, Recipe],
+    network: Workload,
+    packed: Workload,
+    asked: Mapping[str, Recipe],
 ) -> tuple[Message, ...]:
     notes: list[Message] = []
     groups = any(recipe.prune is not None and recipe.prune.groups[1] for recipe in asked.values())
@@ -280,6 +300,15 @@ def _notes(
                 layers=expected,
             )
         )
+    plain = tuple(
+        layer.name
+        for layer in layers
+        if (coding := packed[layer.name].weight.spec.coding) is not None
+        and "values" in coding.huffman and not coding.shared_bits and not coding.run_bits
+    )  # fmt: skip
+    if plain:
+        template = "no Huffman codes: they are of shared values and of runs, and there are neither"
+        notes.append(Message("compression.huffman", template, layers=plain))
     windows = tuple(
         name
         for name, recipe in chosen.items()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwsim.compression.binary import binarize, ternarize
 from hwsim.compression.codebook import share
 from hwsim.compression.huffman import HuffmanCode
-from hwsim.compression.pruning import pruning_mask
+from hwsim.compression.pruning import grouped, pruning_mask, ungrouped
 from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, run_lengths, stored_size
 from hwsim.errors import HwsimError, InputError
 from hwsim.workload import Layer, TensorType
@@ -70,13 +70,10 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
 
 
 def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> NDArray[np.bool_]:
-    """Which weights are kept; those of an N:M group are neighbors in input channels, at one position of a filter."""
-    if not prune.groups[1] or len(shape) != 4:
-        return pruning_mask(rows, prune)
-    filters, channels, high, wide = shape
-    last = rows.reshape(shape).transpose(0, 2, 3, 1)
-    mask = pruning_mask(last.reshape(filters, -1), prune)
-    return mask.reshape(filters, high, wide, channels).transpose(0, 3, 1, 2).reshape(rows.shape)
+    """Which weights are kept; neighbors are input channels at one position of a filter."""
+    mask = pruning_mask(grouped(_as_layer(rows, shape)), prune)
+    kept: NDArray[np.bool_] = _filters_first(ungrouped(mask, shape), shape) != 0
+    return kept
 
 
 def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:

@@ -20,6 +20,8 @@ MAX_FILE_BYTES = 2**31 - 1
 _PLACES = {
     "Conv": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3,
 }  # fmt: skip
+#: Which input of an operator has the zero point of its weights.
+_ZEROS = {"DequantizeLinear": 2, "QLinearConv": 5, "QLinearMatMul": 5, "ConvInteger": 3, "MatMulInteger": 3}
 _SAME = ("Identity", "DequantizeLinear", "Cast")
 
 
@@ -45,6 +47,17 @@ def _model(path: Path) -> Any:
         raise InputError(f"must be an ONNX model: {str(error)[:120]}", str(path)) from None
 
 
+def _zero_point(node: Any, constants: Mapping[str, Any]) -> int:
+    """The zero point of an operator's weights, where it is one number for all of them."""
+    from onnx import numpy_helper
+
+    place = _ZEROS.get(node.op_type)
+    if place is None or len(node.input) <= place or node.input[place] not in constants:
+        return 0
+    values = np.unique(numpy_helper.to_array(constants[node.input[place]]))
+    return int(values[0]) if values.size == 1 else 0
+
+
 def onnx_weights(path: Path, layers: Mapping[int, str]) -> dict[str, Stored]:
     """Weights by the names of layers, of the operators whose index has a layer."""
     from onnx import numpy_helper
@@ -59,6 +72,7 @@ def onnx_weights(path: Path, layers: Mapping[int, str]) -> dict[str, Stored]:
         if place is None or len(node.input) <= place:
             continue
         source, transposed = node.input[place], False
+        zero = _zero_point(node, constants)
         if node.op_type == "Gemm":
             transposed = any(item.name == "transB" and item.i for item in node.attribute)
         for _ in range(8):
@@ -66,17 +80,19 @@ def onnx_weights(path: Path, layers: Mapping[int, str]) -> dict[str, Stored]:
             if source in constants or maker is None or maker.op_type not in (*_SAME, "Transpose"):
                 break
             transposed ^= maker.op_type == "Transpose"
+            zero = zero or _zero_point(maker, constants)
             source = maker.input[0]
         if source not in constants:
             continue
         try:
             array = numpy_helper.to_array(constants[source])
+            if zero and array.dtype.kind in "iu":
+                array = array.astype(np.int64) - int(zero)
         except Exception:  # external data, or a type that numpy lacks
             continue
         if array.dtype.kind in "iuf":
-            found[name] = Stored(
-                np.ascontiguousarray(array.T) if transposed and array.ndim == 2 else array, source, transposed
-            )
+            turned = np.ascontiguousarray(array.T) if transposed and array.ndim == 2 else array
+            found[name] = Stored(turned, source, transposed)
     return found
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwsim.workload.recipe import Prune
 
-__all__ = ["pruning_mask"]
+__all__ = ["grouped", "pruning_mask", "ungrouped"]
 
 Bools = NDArray[np.bool_]
 
@@ -38,11 +38,29 @@ def pruning_mask(matrix: NDArray[Any], prune: Prune) -> Bools:
     return _largest(size.ravel(), prune.kept).reshape(size.shape)
 
 
+def grouped(weights: NDArray[Any]) -> NDArray[Any]:
+    """Weights of a layer as filters (rows) by inputs; neighbors are input channels at one position of a filter."""
+    if weights.ndim == 2:  # inputs x outputs
+        return weights.T
+    last = np.moveaxis(weights, 1, -1)
+    return last.reshape(len(last), -1)
+
+
+def ungrouped(rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The weights in the shape of the layer again."""
+    if len(shape) == 2:
+        return rows.T
+    return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+
+
 def _largest(values: NDArray[np.float64], share: float) -> Bools:
     """The largest values, so many as their share rounds to; of equal ones those that come first."""
     kept = round(values.size * share)
-    mask = np.zeros(values.size, dtype=bool)
-    mask[np.argsort(-values, kind="stable")[:kept]] = True
+    if kept in (0, values.size):
+        return np.full(values.size, bool(kept))
+    limit = np.partition(values, values.size - kept)[values.size - kept]
+    mask: Bools = values > limit
+    mask[np.flatnonzero(values == limit)[: kept - int(mask.sum())]] = True
     return mask
 
 

@@ -121,7 +121,8 @@ def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
         "value_bits": value * (1 - share) + filler * share, "index_bits": index * (1 - share) + last * share,
         "entries": entries,
     }  # fmt: skip
-    return StoredSize(parts, kept, fillers, about=about)
+    drawn = bool(coding.huffman and coding.shared_bits) or (density < 1 and tensor.spec.mask is None)
+    return StoredSize(parts, kept, fillers, expected=drawn, about=about)
 
 
 def _mean_lengths(odds: NDArray[np.float64], lengths: NDArray[np.int64], fillers: float) -> tuple[float, float]:

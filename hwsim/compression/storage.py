@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 __all__ = [
+    "CODEBOOK_INDEX_BITS",
     "RLC_PAIRS",
     "RLC_WORD_BITS",
     "expected_bits",

@@ -17,6 +17,7 @@ from hwsim.workload.coding import CODED, Coding
 from hwsim.workload.factors import factorize
 from hwsim.workload.layer import Layer
 from hwsim.workload.network import Node, Workload, hint, selects
+from hwsim.workload.number_format import DTYPES
 from hwsim.workload.tensor import N_OF_M
 
 __all__ = ["Block", "LowRank", "Prune", "Recipe", "compressed_network", "layer_recipes", "recipes_of"]
@@ -26,6 +27,10 @@ RunBits = Annotated[int, Field(ge=1, le=16, strict=True)]
 Block = Annotated[int, Field(ge=1, le=4096, strict=True)]
 Rank = Annotated[int, Field(ge=1, le=2**20, strict=True)]
 Mode = Annotated[int, Field(ge=1, le=2**20, strict=True)]
+
+
+_PRUNED = 0.95
+"""Share of weights that are not zero above which zeros count as chance: runs of them are not worth an index."""
 
 
 class Prune(Spec):
@@ -141,9 +146,24 @@ class Recipe(Spec):
         return not (self.low_rank is None and self.svd is None and self.tensor_train is None)
 
     def over(self, other: Recipe) -> Recipe:
-        """This recipe, and of another what this one leaves out."""
-        given = {**other.model_dump(exclude_unset=True), **self.model_dump(exclude_unset=True)}
-        return Recipe.model_validate(given)
+        """This recipe, and of another what this one leaves out and what goes with it."""
+        own = self.model_dump(exclude_unset=True)
+        names = {name for name in own if getattr(self, name)}
+        for one, two in _EXCLUSIVE:
+            for group, others in ((one, two), (two, one)):
+                if names & group:
+                    own = dict.fromkeys(others - names) | own
+        given = {**other.model_dump(exclude_unset=True), **own}
+        return Recipe.model_validate({name: value for name, value in given.items() if value is not None})
+
+
+#: Methods that exclude each other: one for some layers takes the place of another for all.
+_EXCLUSIVE = (
+    ({"binary", "ternary"}, {"prune", "share", "index"}),
+    ({"binary"}, {"ternary"}),
+    ({"low_rank"}, {"svd", "tensor_train"}),
+    ({"svd"}, {"tensor_train"}),
+)
 
 
 def recipes_of(given: object) -> dict[str, Recipe]:
@@ -255,10 +275,18 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
         if recipe.prune.kept == 1:
             change |= {"pattern": ""}
     density, pattern = change.get("density", spec.density), change.get("pattern", spec.pattern)
-    runs = recipe.index.bits if recipe.index is not None and density < 1 and pattern == "random" else 0
-    shared = recipe.share.bits if recipe.share is not None else 0
-    block = tuple(recipe.prune.block) if recipe.prune is not None and pattern == "block" else (1, 1)
-    coding = Coding(shared, runs, tuple(item for item in CODED if item in recipe.huffman), block)  # type: ignore[arg-type]
+    before = spec.coding or Coding()
+    runs = recipe.index.bits if recipe.index is not None else before.run_bits
+    shared = recipe.share.bits if recipe.share is not None else before.shared_bits
+    block = before.block if recipe.prune is None else tuple(recipe.prune.block)
+    coding = Coding(
+        shared,
+        runs
+        if pattern == "random" and density < (1.0 if recipe.prune is not None or spec.density < _PRUNED else 0)
+        else 0,
+        tuple(item for item in CODED if item in (*recipe.huffman, *before.huffman)),
+        block if pattern == "block" else (1, 1),  # type: ignore[arg-type]
+    )
     if spec.format == "dense" or recipe.prune is not None or coding.run_bits or shared:
         change["format"] = _format(density, pattern, coding, change.get("dtype", spec.dtype))
     if coding != Coding():
@@ -272,6 +300,7 @@ def _format(density: float, pattern: str, coding: Coding, dtype: str) -> str:
         return "2:4"
     if coding.run_bits:
         return "csc"
-    if density < 1 and pattern in ("random", "block") and dtype != "ternary":
+    bits = coding.shared_bits or DTYPES[dtype].bits
+    if pattern == "block" or (pattern == "random" and 1 + density * bits < bits and dtype != "ternary"):
         return "bitmask"
     return "codebook" if coding.shared_bits else "dense"

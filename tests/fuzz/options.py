@@ -17,6 +17,12 @@ SETS = (
 )  # fmt: skip
 TIMES = ("1 s", "10 ms", "1 h", "1 day", "10 us", "0 s", "1e-21 s", "1e9 s")
 BATTERIES = ("CR2032", "2xAA", "1000 mAh 3.7 V", "1e9 mAh 1 V", "0 mAh 1 V")
+METHODS = {
+    "--prune": ("0.3", "ip*=0.09", "2:4", "channel:0.5", "block4x4:0.25"), "--share": ("5bit", "ip*=4bit"), "--index": ("4bit",),
+    "--svd": ("ip2=7",), "--low-rank": ("conv2=5",), "--tensor-train": ("ip1=4x75,28x28,2",), "--binary": ("ip*",),
+    "--ternary": ("conv*",), "--on": ("eie", "a100,kws"), "--weights": ("absent.npz", "/dev/zero"), "--calibrate": ("x.npz",),
+    "--batch": ("1", "3"), "-o": ("x.npz", "/dev/null/x.yaml"),
+}  # fmt: skip
 WORKLOADS = ("lenet5_caffe", "lenet_300_100", "kws")
 
 
@@ -38,7 +44,9 @@ def _set(draw: Random, machine: str) -> str:
 def case(draw: Random, folder: Path) -> Case:
     """One command with one to three options."""
     machine, workload = draw.choice(MACHINES), draw.choice(WORKLOADS)
-    command = draw.choice(("run", "run", "run", "explain", "compare", "show", "list", "schema", "validate", "sweep"))
+    command = draw.choice(
+        ("run", "run", "run", "explain", "compare", "show", "list", "schema", "validate", "sweep", "compress")
+    )
     words = [command]
     if command in ("run", "explain"):
         words += [machine if draw.random() < 0.9 else _hostile(draw, MACHINES), workload]
@@ -65,6 +73,10 @@ def case(draw: Random, folder: Path) -> Case:
                 words += ["--every", draw.choice(TIMES)]
     elif command == "compare":
         words += [f"{machine}+{_set(draw, machine)}", machine, workload]
+    elif command == "compress":
+        words += [workload if draw.random() < 0.9 else _hostile(draw, WORKLOADS)]
+        for option in draw.sample(sorted(METHODS), draw.choice((1, 2, 3))):
+            words += [option, _hostile(draw, METHODS[option])]
     elif command in ("show", "list", "schema"):
         words.append(_hostile(draw, (*MACHINES, *WORKLOADS, "machines", "workloads", "machine", "sweep")))
     elif command == "validate":

@@ -11,7 +11,7 @@ from functools import cached_property
 from math import ceil
 from typing import Literal
 
-from hwsim.compression.storage import expected_bits
+from hwsim.compression.storage import CODEBOOK_INDEX_BITS, expected_bits
 from hwsim.energy.price import Prices, dynamic_energy
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, HwsimError, InputError
@@ -125,7 +125,10 @@ class Array:
 
     def storage(self, layer: Layer, memory: MemorySpec, tensor: Tensor) -> str:
         """The format in which a memory stores a tensor: the chip's own code, or the network's where it takes that."""
-        form = layer_operand(layer, tensor).format
+        kind = layer_operand(layer, tensor)
+        form = kind.format
+        if form == "codebook" and kind.spec.coding is not None and kind.spec.coding.shared_bits != CODEBOOK_INDEX_BITS:
+            form = "dense"  # codebooks of arrays have 16 entries
         return memory.compress.get(tensor) or (form if form in memory.formats.get(tensor, ()) else "dense")
 
     def stored_widths(self, layer: Layer) -> dict[str, float]:
