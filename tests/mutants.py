@@ -106,6 +106,13 @@ MUTANTS = [
     Mutant("capacity: partial sums are as narrow as outputs", "hwsim/mapping/capacity.py", ".sum_bits if memory in wide", ".bits if memory in wide", "test_mapping_search::test_the_search_is_brute_force_on_small_problems"),
     # The cost and the search.
     Mutant("cost: edp is a sum", "hwsim/mapping/search.py", '"edp": energy * ticks', '"edp": energy + ticks', "test_mapping_search::test_the_objective_is_what_its_name_says"),
+    Mutant("sparse array: a run is cut a zero too late", "hwsim/machines/sparse_array/coding.py", "(place - before - 1) >> index_bits", "(place - before - 2) >> index_bits", "test_sparse_array"),
+    Mutant("sparse array: empty columns take no cycle", "hwsim/machines/sparse_array/rows.py", "np.maximum(-(-entries // lanes), pes.empty)", "-(-entries // lanes)", "test_sparse_array"),
+    Mutant("sparse array: a broadcast waits for the fastest PE", "hwsim/machines/sparse_array/rows.py", "room = starts[count % queue].max(axis=1)", "room = starts[count % queue].min(axis=1)", "test_sparse_array"),
+    Mutant("sparse array: planes wait for the mean PE", "hwsim/machines/sparse_array/plane.py", "cycles += steps.max(axis=1).sum() * scale", "cycles += steps.mean(axis=1).sum() * scale", "test_sparse_array"),
+    Mutant("sparse array: padding is multiplied", "hwsim/machines/sparse_array/work.py", "return rows * cols / (z.p * z.q * z.r * z.s)", "return 1.0", "test_sparse_array"),
+    Mutant("sparse array: weights of the channels are in reverse", "hwsim/workload/layers/conv.py", "grouped.sum((1, 3)).ravel().tolist()", "grouped.sum((1, 3)).ravel().tolist()[::-1]", "test_sparse_array"),
+    Mutant("compressed: entries of all columns count", "hwsim/validation/compressed.py", "entries += counts.weight_reads", "entries += coded.values.size", "test_sparse_array"),
     Mutant("cost: edp of the search is a sum", "hwsim/mapping/_search.pyx", "key[0] = energy * ticks", "key[0] = energy + ticks", NEST),
     Mutant("cost: drains need no bandwidth", "hwsim/machines/pe_array/spatial.py", "every = [counter for counter, part in _counters(array, problem) if part == name]", "every = [counter for counter, part in _counters(array, problem) if part == name and counter[2] != 'drain']", "test_spatial::test_a_bandwidth_is_of_all_that_moves_in_and_out"),
     Mutant("cost: a port moves nothing out", "hwsim/machines/pe_array/spatial.py", '(("fill", "update"), ("read", "drain")):', '(("fill", "update"),):', "test_spatial::test_a_narrow_port_binds"),

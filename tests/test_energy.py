@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 import hwsim
 from hwsim.energy import energy_factor, load_table, scale_energy, table_names
+from hwsim.energy.price import word_width
 from hwsim.energy.scaling import NODES, neighbors
 from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_names
@@ -123,7 +124,7 @@ def test_energy_is_counts_times_prices_plus_static_power_times_time(name: str) -
     prices = machine.prices
     for result in report.results:
         parts = [
-            count * prices.of(component, action).of_word(result.plan.word_bits.get(tensor))
+            count * prices.of(component, action).of_word(word_width(result.plan.word_bits, component, tensor))
             for (component, tensor, action), count in result.plan.counts.items()
             if count
         ]

@@ -339,6 +339,14 @@ def test_fewer_values_never_take_longer(name, kind):
     assert all(b >= 0.97 * a - 3 for a, b in pairwise(cycles))
 
 
+@pytest.mark.parametrize("name", MACHINES)
+def test_padding_is_not_multiplied(name):
+    """Three taps over n values with one of padding at each end read 3 n - 2 values."""
+    row = layer_of(name, LAYERS["conv"])
+    assert row.macs_executed == 31 * 37 * (3 * 17 - 2) * (3 * 23 - 2) < row.macs
+    assert row.macs_executed + row.skipped_macs == row.macs
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_batch_takes_as_many_times_as_long(name, kind):

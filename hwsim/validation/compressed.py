@@ -7,6 +7,7 @@ the multiplications and stored entries that they count those that are priced.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 from zlib import crc32
 
@@ -30,8 +31,22 @@ _MOST = 2**29
 """Values of an im2col buffer, and of all tensors of a layer."""
 
 
-def check_compressed(machine: Machine, layer: Layer, sample: int | None = None) -> LayerCheck:
-    """Execute one layer of a sparse array, for one inference."""
+def check_compressed(machine: Machine, layer: Layer, batch: int = 1, sample: int | None = None) -> LayerCheck:
+    """Execute one layer of a sparse array, inference by inference."""
+    checks = [_check(machine, layer, number, sample) for number in range(batch)]
+    first = checks[0]
+    if first.skipped is not None:
+        return first
+    return replace(
+        first,
+        macs=sum(check.macs for check in checks),
+        gated=sum(check.gated for check in checks),
+        seconds=sum(check.seconds for check in checks),
+        difference=next((check.difference for check in checks if check.difference is not None), None),
+    )
+
+
+def _check(machine: Machine, layer: Layer, number: int, sample: int | None) -> LayerCheck:
     x = layer.lower(1)
     if not isinstance(x, Product) or not x.macs:
         return LayerCheck(layer.name, layer.op, skipped=Message("nests.no_macs", "{op} has no MACs", {"op": layer.op}))
@@ -50,7 +65,7 @@ def check_compressed(machine: Machine, layer: Layer, sample: int | None = None) 
         return LayerCheck(
             layer.name, layer.op, macs=own.macs, skipped=Message("compressed.size", message), refused=True
         )
-    generator = np.random.default_rng(crc32(layer.name.encode()))
+    generator = np.random.default_rng(crc32(f"{layer.name} {number}".encode()))
     ifmap, weight = (_values(generator, own.input), _values(generator, own.weight))
     try:
         own = own.with_tensors(input={"mask": Mask.of(ifmap)}, weight={"mask": Mask.of(weight)})
@@ -63,9 +78,9 @@ def check_compressed(machine: Machine, layer: Layer, sample: int | None = None) 
     priced = {"multiplications": plan.macs_executed}
     if "stored entries" in measured:
         priced["stored entries"] = int(plan.columns["stored_entries"])
-    for name, number in priced.items():
-        if difference is None and measured[name] != number:
-            difference = f"{name}: {number:,} are priced, {measured[name]:,} were measured"
+    for name, amount in priced.items():
+        if difference is None and measured[name] != amount:
+            difference = f"{name}: {amount:,} are priced, {measured[name]:,} were measured"
     zeros = own.macs - measured["multiplications"]
     return LayerCheck(
         layer.name, layer.op, own.macs, zeros, seconds, len(measured), len(priced), len(priced), sampled, difference

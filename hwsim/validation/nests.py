@@ -53,7 +53,7 @@ def validate_layers(
     for name, plan in zip(network.names, network, strict=True):
         layer = network.workload[name]
         if network.machine.kind == "sparse_array":
-            yield check_compressed(network.machine, layer, sample)
+            yield check_compressed(network.machine, layer, network.batch, sample)
             continue
         if not plan.nests:
             why = network.machine.no_nests or _no_nest(layer)

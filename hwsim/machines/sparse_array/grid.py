@@ -101,7 +101,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
     z, pes = work.geometry, spec.array
     channels, rows, taps = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
     holds = {tensor: _words(spec, tensor, size) for tensor, size in zip(("ifmap", "weight", "psum"), bits)}
-    positions, lanes, port = work.vectors, pes.multipliers[0], _handover(spec)
+    positions, lanes, port = math.ceil(work.vectors), pes.multipliers[0], _handover(spec)
     density, kept = work.weight_density, _kept(work)
     most_channels = min(channels, max(1, holds["ifmap"] // taps))
     best: tuple[float, Tile] | None = None

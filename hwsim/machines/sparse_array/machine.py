@@ -213,11 +213,10 @@ class SparseArray(Machine):
         )
 
     def _why(self, walk: Walk, parts: Mapping[str, float], known: bool) -> tuple[Message, ...]:
-        values: dict[str, float | int | str] = {name: round(cycles) for name, cycles in parts.items()}
-        template = (
-            "of {total} cycles {compute} multiply values that are not zero; imbalance {imbalance}, empty columns "
-            "{empty}, fragments {fragments}, fillers {fillers}, products for no output {outside}, psum port {handover}"
-        )
+        lost = {name: round(parts[name]) for name in STALLS if round(parts[name])}
+        values: dict[str, float | int | str] = {"compute": round(parts["compute"]), **lost}
+        template = "of {total} cycles {compute} multiply values that are not zero"
+        template += "; " * bool(lost) + ", ".join(f"{_BOUNDS[name]} {{{name}}}" for name in lost)
         notes = [Message("sparse.cycles", template, values | {"total": walk.whole_cycles})]
         if known and not walk.exact:
             notes.append(Message("sparse.counted", "multiplications are counted from masks or counts of channels", {}))

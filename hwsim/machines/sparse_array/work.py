@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,10 @@ __all__ = ["Work", "work_of"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`matrices` matrices of weights, `rows` outputs by `columns` inputs each, times `vectors` ifmap vectors each.
+    """`matrices` matrices of weights, `rows` outputs by `columns` inputs each, times ifmap vectors.
 
     A convolution is the matrix of its filters, its vectors are windows of the ifmap, and `matrices` are its groups.
+    `macs` are the multiply-accumulates of the batch, zeros too.
     """
 
     layer: Layer
@@ -27,14 +27,14 @@ class Work:
     matrices: int
     rows: int
     columns: int
-    vectors: int
+    macs: int
     geometry: Geometry | None
     stored: bool
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of the batch, zeros too."""
-        return self.matrices * self.rows * self.columns * self.vectors
+    def vectors(self) -> float:
+        """Vectors of a matrix: their mean, where some have fewer than others."""
+        return self.macs / (self.matrices * self.rows * self.columns)
 
     @property
     def inside(self) -> float:
@@ -111,5 +111,4 @@ def work_of(layer: Layer, batch: int) -> Work | None:
     x = layer.lower(batch)
     if not isinstance(x, Product) or not x.macs:
         return None
-    vectors = math.ceil(x.macs / (x.b * x.steps * x.n * x.k)) if x.spread else x.m
-    return Work(layer, batch, x.b * x.steps, x.n, x.k, vectors, x.geometry, x.stored)
+    return Work(layer, batch, x.b * x.steps, x.n, x.k, x.macs, x.geometry, x.stored)
