@@ -559,3 +559,29 @@ def test_a_later_method_takes_the_place_of_one_that_it_excludes() -> None:
     assert (packed.workload["ip2"].weight.density, packed.workload["ip2"].weight.spec.coding) == (1, None)
     ranks = hwsim.compress("lenet_300_100", {"*": {"svd": {"rank": 7}}, "ip2": {"svd": {"rank": 3}}})
     assert [layer.stored for layer in ranks.layers] == [784 * 7, 7 * 300, 300 * 3, 3 * 100, 100 * 7, 7 * 10]
+
+
+def test_real_weights_of_low_rank() -> None:
+    """A convolution by 1x1 filters over fewer filters is the nearest of its rank; a train's products are its matrix."""
+    rng = np.random.default_rng(6)
+    network = hwsim.Workload(
+        "net", [hwsim.Conv2d("c", c=5, h=9, w=7, k=31, r=3, weight="fp32"), hwsim.Gemm("fc", k=24, n=30, weight="fp32")],
+        graph=False,
+    )  # fmt: skip
+    filters, matrix = rng.normal(size=(31, 5, 3, 3)), rng.normal(size=(24, 30))
+    recipes = {"c": {"low_rank": {"filters": 7}}, "fc": {"tensor_train": {"modes": [[2, 3, 5], [4, 3, 2]], "rank": 30}}}
+    packed = hwsim.compress(network, recipes, weights={"c": filters, "fc": matrix})
+    assert not packed.expected
+    product = packed.weights["c"].reshape(31, 7) @ packed.weights["c_1"].reshape(7, -1)
+    values = np.linalg.svd(filters.reshape(31, -1), compute_uv=False)
+    assert np.linalg.norm(filters.reshape(31, -1) - product) == pytest.approx(math.sqrt((values[7:] ** 2).sum()))
+    x = rng.normal(size=24)
+    state = x.reshape(1, 1, 4, 3, 2)  # outputs so far, rank, input modes to come
+    for number, (out, mode) in enumerate(zip((2, 3, 5), (4, 3, 2)), 1):
+        core = packed.weights[f"fc_{number}"]
+        rank = core.shape[0] // mode
+        state = state.reshape(state.shape[0], rank, mode, -1).transpose(0, 3, 1, 2)
+        done, rest = state.shape[:2]
+        state = (state.reshape(done * rest, rank * mode) @ core).reshape(done, rest, out, -1)
+        state = state.transpose(0, 2, 3, 1).reshape(done * out, -1, rest)
+    assert np.allclose(state.ravel(), x @ matrix)

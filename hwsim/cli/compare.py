@@ -23,7 +23,7 @@ from hwsim.cli.options import (
     simulate,
     write,
 )
-from hwsim.errors import HwsimError, InputError
+from hwsim.errors import HwsimError, InputError, excerpt, nearest
 from hwsim.files import csv_text
 
 if TYPE_CHECKING:
@@ -92,6 +92,28 @@ def _entries(
     return entries
 
 
+def _with_accuracies(entries: list[Entry], accuracies: tuple[str, ...]) -> list[Entry]:
+    """The entries with the accuracy of their networks."""
+    from dataclasses import replace
+
+    names = {entry.workload for entry in entries}
+    given: dict[str, float] = {}
+    for text in accuracies:
+        name, _, value = text.rpartition("=")
+        try:
+            percent = float(value.removesuffix("%"))
+        except ValueError:
+            percent = -1.0
+        if not name or not 0 <= percent <= 100:
+            raise InputError(f"--accuracy must be WORKLOAD=PERCENT, as ic=85.3, not {excerpt(text)}")
+        if name not in names:
+            raise InputError(
+                f"--accuracy must name a workload of the comparison, not {excerpt(name)}{nearest(name, names)}"
+            )
+        given[name] = percent
+    return [replace(entry, accuracy=given.get(entry.workload), run_on=entry.label) for entry in entries]
+
+
 @click.command()
 @click.argument("arguments", metavar="ITEM...", nargs=-1, required=True, shell_complete=items)
 @batch_option
@@ -101,6 +123,13 @@ def _entries(
 @click.option("--every", metavar="TIME", help="Duty cycle of each board with one inference per period, as '1 s'.")
 @click.option(
     "--battery", metavar="NAME", help="With --every: battery life of each board, as CR2032 or '1000 mAh 3.7 V'."
+)
+@click.option(
+    "--accuracy",
+    "accuracies",
+    multiple=True,
+    metavar="WORKLOAD=PERCENT",
+    help="Accuracy of a network, as of a student and its teacher; may be repeated.",
 )
 @click.option(
     "--measure",
@@ -129,6 +158,7 @@ def compare(
     shapes: tuple[str, ...],
     every: str | None,
     battery: str | None,
+    accuracies: tuple[str, ...],
     measure: str | None,
     threads: int | None,
     device: str | None,
@@ -151,14 +181,15 @@ def compare(
       hwsim compare nucleo_l4r5zi stm32u575 kws --every '10 s' --battery 2xAA
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
+      hwsim compare nucleo_l4r5zi ic_large ic --accuracy ic_large=87 --accuracy ic=85
       hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2
       hwsim compare cuda mobilenet.onnx --measure onnxruntime --device cuda
     """
     if measure is not None:
         from hwsim.cli.runtime import compare_with_runtime
 
-        conflicts = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
-        conflicts |= {"--every": every, "--battery": battery}
+        conflicts: dict[str, object] = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
+        conflicts |= {"--every": every, "--battery": battery, "--accuracy": accuracies}
         if names := [name for name, value in conflicts.items() if value]:
             raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json and --csv")
         if device == "cuda" and threads:
@@ -213,7 +244,8 @@ def compare(
         for name in names_of["workload"]
     ]
     reports = [read_entry(path) for path in names_of["report"]]
-    comparison = Comparison.of(_entries(machines, workloads, reports, batch, layers, every, battery))
+    entries = _entries(machines, workloads, reports, batch, layers, every, battery)
+    comparison = Comparison.of(_with_accuracies(entries, accuracies))
     if json_file:
         write(comparison.to_json(), json_file)
     if csv_file:
