@@ -461,3 +461,34 @@ def test_in_a_browser(tmp_path: Path) -> None:
         assert chart["outside"] == []
     assert not opened.found["wide"]
     assert not any(math.isnan(value or 0) for value in opened.found["sorted"])
+
+
+def test_a_student_beside_its_teacher(capsys) -> None:
+    """Accuracies are the user's; time and energy of networks with different layers stand side by side on each machine."""
+    words = (
+        "compare",
+        "nucleo_l4r5zi",
+        "stm32h7a3",
+        "ic_large",
+        "kws",
+        "--accuracy",
+        "ic_large=87",
+        "--accuracy",
+        "kws=91.5%",
+    )
+    code, out, _ = call(capsys, *words)
+    assert code == 0
+    lines = out.splitlines()
+    for machine in ("nucleo_l4r5zi", "stm32h7a3"):
+        start = lines.index(f"networks on {machine}, accuracy as given")
+        assert lines[start + 2].split()[:2] == ["ic_large", "87.00%"]
+        assert lines[start + 3].split()[:3] == ["kws", "91.50%", "+4.50"]
+    code, out, _ = call(capsys, *words, "--json", "-")
+    assert {run["workload"]: run["accuracy_pct"] for run in json.loads(out)["runs"]} == {"ic_large": 87, "kws": 91.5}
+
+
+@pytest.mark.parametrize("value", ["kws=101", "kws=nan", "kws", "=3", "kvs=3", "kws=-1"])
+def test_accuracies_are_percent_of_a_workload(capsys, value: str) -> None:
+    code, _, err = call(capsys, "compare", "nucleo_l4r5zi", "ic", "kws", "--accuracy", value)
+    assert code == 2
+    assert "--accuracy must" in err

@@ -17,6 +17,7 @@ from hwsim.compression.huffman import HuffmanCode, code_lengths
 from hwsim.compression.low_rank import tensor_train, train_matrix
 from hwsim.compression.pruning import pruning_mask
 from hwsim.compression.sizes import PARTS, file_bytes, filler_rate, run_lengths, stored_size
+from hwsim.compression.storage import expected_bits
 from hwsim.errors import InputError
 from hwsim.workload.coding import Coding
 from hwsim.workload.factors import train_numbers
@@ -559,3 +560,50 @@ def test_a_later_method_takes_the_place_of_one_that_it_excludes() -> None:
     assert (packed.workload["ip2"].weight.density, packed.workload["ip2"].weight.spec.coding) == (1, None)
     ranks = hwsim.compress("lenet_300_100", {"*": {"svd": {"rank": 7}}, "ip2": {"svd": {"rank": 3}}})
     assert [layer.stored for layer in ranks.layers] == [784 * 7, 7 * 300, 300 * 3, 3 * 100, 100 * 7, 7 * 10]
+
+
+def test_real_weights_of_low_rank() -> None:
+    """A convolution by 1x1 filters over fewer filters is the nearest of its rank; a train's products are its matrix."""
+    rng = np.random.default_rng(6)
+    network = hwsim.Workload(
+        "net", [hwsim.Conv2d("c", c=5, h=9, w=7, k=31, r=3, weight="fp32"), hwsim.Gemm("fc", k=24, n=30, weight="fp32")],
+        graph=False,
+    )  # fmt: skip
+    filters, matrix = rng.normal(size=(31, 5, 3, 3)), rng.normal(size=(24, 30))
+    recipes = {"c": {"low_rank": {"filters": 7}}, "fc": {"tensor_train": {"modes": [[2, 3, 5], [4, 3, 2]], "rank": 30}}}
+    packed = hwsim.compress(network, recipes, weights={"c": filters, "fc": matrix})
+    assert not packed.expected
+    product = packed.weights["c"].reshape(31, 7) @ packed.weights["c_1"].reshape(7, -1)
+    values = np.linalg.svd(filters.reshape(31, -1), compute_uv=False)
+    assert np.linalg.norm(filters.reshape(31, -1) - product) == pytest.approx(math.sqrt((values[7:] ** 2).sum()))
+    x = rng.normal(size=24)
+    state = x.reshape(1, 1, 4, 3, 2)  # outputs so far, rank, input modes to come
+    for number, (out, mode) in enumerate(zip((2, 3, 5), (4, 3, 2)), 1):
+        core = packed.weights[f"fc_{number}"]
+        rank = core.shape[0] // mode
+        state = state.reshape(state.shape[0], rank, mode, -1).transpose(0, 3, 1, 2)
+        done, rest = state.shape[:2]
+        state = (state.reshape(done * rest, rank * mode) @ core).reshape(done, rest, out, -1)
+        state = state.transpose(0, 2, 3, 1).reshape(done * out, -1, rest)
+    assert np.allclose(state.ravel(), x @ matrix)
+
+
+def test_csr_where_a_library_runs_it(capsys) -> None:
+    """A processor whose library has CSR kernels gains by fully connected layers in that format, in fp32, and no other."""
+    prune = ("compress", "alexnet_caffe", "--prune", "fc*=0.09", "--on", "core_i7_5930k+precision=fp32", "--json", "-")
+    gains = {}
+    for form in ("csr", "bitmask"):
+        code, out, _ = call(capsys, *prune, "--format", f"fc*={form}")
+        assert code == 0
+        (run,) = json.loads(out)["machines"]
+        gains[form] = run["before"]["latency_s"] / run["after"]["latency_s"]
+        small = run["before"]["held_bytes"] / run["after"]["held_bytes"]
+        assert (small > 4) == (form == "csr")
+    assert gains["csr"] > 1.3
+    assert gains["bitmask"] == 1
+    packed = hwsim.compress(
+        "lenet_300_100", {"*": {"index": {"bits": 4}, "prune": {"density": 0.1}}, "ip2": {"format": "csr"}}
+    )
+    assert (packed.workload["ip1"].weight.format, packed.workload["ip2"].weight.format) == ("csc", "csr")
+    csr = expected_bits("csr", (300, 100), 0.1, 8) / 8
+    assert sum(size for part, size in packed.layers[1].bytes.items() if part != "bias") == pytest.approx(csr)

@@ -413,3 +413,17 @@ def test_machines_and_reports_are_copied_and_pickled(machine: str) -> None:
     assert pickle.loads(pickle.dumps(report)).to_json() == copy.deepcopy(report).to_json() == text
     again = pickle.loads(pickle.dumps(report.machine))
     assert hwsim.simulate(again, hwsim.load_workload("kws")).to_json() == text
+
+
+def test_a_concatenation_of_many_parts_is_read_at_once(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    parts = 30_011
+    node = onnx.helper.make_node("Concat", ["x"] * parts, ["y"], axis=0)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph([node], "g", [value("x", 1, [1, 3])], [value("y", 1, [parts, 3])])
+    (tmp_path / "x.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    begin = process_time()
+    (layer,) = hwsim.load_workload(tmp_path / "x.onnx")
+    assert process_time() - begin < 10
+    assert (layer.output.shape, len(layer.operands)) == ((parts, 3), parts)
+    assert layer.likeness == layer.with_(name="other").likeness

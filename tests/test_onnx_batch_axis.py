@@ -159,6 +159,59 @@ def batched(name, b):
     return g.model()
 
 
+def repeated(name, b):
+    """A network with a constant that has the same values for each of a batch of `b`, and the feeds of a run."""
+    g = Graph(opset=23)
+    x = g.input("x", [b, 16, 31])
+    feeds = {"x": np.ones((b, 16, 31), np.float32)}
+
+    def same(*shape):
+        return g.constant("c", np.repeat(g.draw.standard_normal((1, *shape), np.float32), b, axis=0))
+
+    if name == "stored rows":
+        g.output(g.op("MatMul", same(5, 16), x))
+    elif name == "tiled":
+        g.output(g.op("MatMul", g.op("Tile", g.weight("w", 1, 5, 16), g.constant("n", np.array([b, 1, 1]))), x))
+    elif name == "expanded, of many values":
+        c = g.op("Expand", g.weight("w", 1, 127, 16), g.constant("n", np.array([b, 127, 16])))
+        g.output(g.op("MatMul", c, x))
+    elif name == "filled":
+        g.output(g.op("MatMul", g.op("ConstantOfShape", g.constant("n", np.array([b, 127, 16]))), x))
+    elif name == "of heads":
+        x = g.op("Reshape", x, g.constant("split", np.array([b, 4, 4, 31])))
+        g.output(g.op("MatMul", same(4, 5, 4), x))
+    elif name == "heads in the batch":
+        x = g.op("Reshape", x, g.constant("split", np.array([4 * b, 4, 31])))
+        w = g.constant("c", np.tile(g.draw.standard_normal((4, 5, 4), np.float32), (b, 1, 1)))
+        g.output(g.op("Reshape", g.op("MatMul", w, x), g.constant("join", np.array([b, 20, 31]))))
+    elif name == "einsum":
+        g.output(g.op("Einsum", same(5, 16), x, equation="bqd,bdk->bqk"))
+    else:
+        assert name == "stored query"
+        k = g.op("Reshape", x, g.constant("keys", np.array([b, 31, 16])))
+        g.output(g.op("Attention", same(5, 16), k, k, q_num_heads=2, kv_num_heads=2))
+    model = g.model(check=False)
+    model.ir_version = 10
+    return model, feeds
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "weights"),
+    [
+        ("stored rows", 5 * 16 * 31, 80), ("tiled", 5 * 16 * 31, 80), ("einsum", 5 * 16 * 31, 80),
+        ("expanded, of many values", 127 * 16 * 31, 127 * 16), ("filled", 127 * 16 * 31, 127 * 16),
+        ("of heads", 4 * 5 * 4 * 31, 80), ("heads in the batch", 4 * 5 * 4 * 31, 80),
+        ("stored query", 2 * 5 * 16 * 31, 80),
+    ],
+)  # fmt: skip
+def test_a_constant_that_is_the_same_for_each_of_a_batch_counts_once(tmp_path, name, macs, weights):
+    model, feeds = repeated(name, 7)
+    runtime_tensors(model, feeds)  # onnxruntime takes the file
+    found = read(tmp_path, model)
+    assert (found.workload.macs, found.workload.weights) == (macs, weights)
+    assert [w.code for w in found.warnings if "batch" in w.code] == ["import.batch"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

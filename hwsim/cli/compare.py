@@ -23,7 +23,7 @@ from hwsim.cli.options import (
     simulate,
     write,
 )
-from hwsim.errors import HwsimError, InputError
+from hwsim.errors import HwsimError, InputError, excerpt, nearest
 from hwsim.files import csv_text
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from hwsim.report.groups import Entry
     from hwsim.workload import Workload
 
-__all__ = ["compare"]
+__all__ = ["OWN", "compare"]
 
 _MOST = 64
-_OWN = re.compile(r'\+(?=[A-Za-z_][\w."-]*=)')
+OWN = re.compile(r'\+(?=[A-Za-z_][\w."-]*=)')
+"""Between the name of a machine and its overrides in ``NAME+KEY=VALUE``."""
 _LABEL = re.compile(r'^(?:[^=]*\.)?((?:"[^"]*"|[^.="]*)\.(?:"[^"]*"|[^.="]*)=)')
 """Start of an override in ``NAME+KEY=VALUE``."""
 
@@ -43,7 +44,7 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     """A machine with its label, from ``NAME+KEY=VALUE+KEY=VALUE``; its own overrides take precedence."""
     import hwsim
 
-    name, *own = _OWN.split(item)
+    name, *own = OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
     # A label has the last two names of a key: memories.glb.size is glb.size.
     overrides = [_LABEL.sub(r"\1", change) for change in own]
@@ -56,7 +57,7 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
 
     items: list[str] = []
     for argument in arguments:
-        name, *own = _OWN.split(argument)
+        name, *own = OWN.split(argument)
         if set("*?[").isdisjoint(name):
             items.append(argument)
             continue
@@ -92,6 +93,28 @@ def _entries(
     return entries
 
 
+def _with_accuracies(entries: list[Entry], accuracies: tuple[str, ...]) -> list[Entry]:
+    """The entries with the accuracy of their networks."""
+    from dataclasses import replace
+
+    names = {entry.workload for entry in entries}
+    given: dict[str, float] = {}
+    for text in accuracies:
+        name, _, value = text.rpartition("=")
+        try:
+            percent = float(value.removesuffix("%"))
+        except ValueError:
+            percent = -1.0
+        if not name or not 0 <= percent <= 100:
+            raise InputError(f"--accuracy must be WORKLOAD=PERCENT, as ic=85.3, not {excerpt(text)}")
+        if name not in names:
+            raise InputError(
+                f"--accuracy must name a workload of the comparison, not {excerpt(name)}{nearest(name, names)}"
+            )
+        given[name] = percent
+    return [replace(entry, accuracy=given.get(entry.workload), run_on=entry.label) for entry in entries]
+
+
 @click.command()
 @click.argument("arguments", metavar="ITEM...", nargs=-1, required=True, shell_complete=items)
 @batch_option
@@ -101,6 +124,13 @@ def _entries(
 @click.option("--every", metavar="TIME", help="Duty cycle of each board with one inference per period, as '1 s'.")
 @click.option(
     "--battery", metavar="NAME", help="With --every: battery life of each board, as CR2032 or '1000 mAh 3.7 V'."
+)
+@click.option(
+    "--accuracy",
+    "accuracies",
+    multiple=True,
+    metavar="WORKLOAD=PERCENT",
+    help="Accuracy of a network, as of a student and its teacher; may be repeated.",
 )
 @click.option(
     "--measure",
@@ -129,6 +159,7 @@ def compare(
     shapes: tuple[str, ...],
     every: str | None,
     battery: str | None,
+    accuracies: tuple[str, ...],
     measure: str | None,
     threads: int | None,
     device: str | None,
@@ -151,14 +182,15 @@ def compare(
       hwsim compare nucleo_l4r5zi stm32u575 kws --every '10 s' --battery 2xAA
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
+      hwsim compare nucleo_l4r5zi ic_large ic --accuracy ic_large=87 --accuracy ic=85
       hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2
       hwsim compare cuda mobilenet.onnx --measure onnxruntime --device cuda
     """
     if measure is not None:
         from hwsim.cli.runtime import compare_with_runtime
 
-        conflicts = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
-        conflicts |= {"--every": every, "--battery": battery}
+        conflicts: dict[str, object] = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
+        conflicts |= {"--every": every, "--battery": battery, "--accuracy": accuracies}
         if names := [name for name, value in conflicts.items() if value]:
             raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json and --csv")
         if device == "cuda" and threads:
@@ -190,7 +222,7 @@ def compare(
 
     names_of: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in _expanded(arguments):
-        if (kind := kind_of(_OWN.split(item)[0])) not in names_of:
+        if (kind := kind_of(OWN.split(item)[0])) not in names_of:
             raise InputError(f"the ITEMs must be machines, workloads or saved reports, not the {kind} {item!r}")
         names_of[kind].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):
@@ -213,7 +245,8 @@ def compare(
         for name in names_of["workload"]
     ]
     reports = [read_entry(path) for path in names_of["report"]]
-    comparison = Comparison.of(_entries(machines, workloads, reports, batch, layers, every, battery))
+    entries = _entries(machines, workloads, reports, batch, layers, every, battery)
+    comparison = Comparison.of(_with_accuracies(entries, accuracies))
     if json_file:
         write(comparison.to_json(), json_file)
     if csv_file:

@@ -65,6 +65,7 @@ class Comparison:
             for entry in group.entries:
                 row = {"run": entry.label, "base": group.base.label, **entry.summary}
                 row |= {f"{name}_ratio": ratio(entry.total(name), group.base.total(name)) for name in _RATIOS}
+                row |= {} if entry.accuracy is None else {"accuracy_pct": entry.accuracy}
                 row |= {"energy_error_measured": error["measured"]} if (error := entry.errors.get("energy")) else {}
                 rows.append(row | {"bound": entry.bound} | _memory_columns(entry) | _cycle_columns(entry))
         return rows

@@ -32,12 +32,44 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         if len(group.entries) > 1:
             console.print()
             _layers(group, console)
+    _networks(comparison.entries, console)
     if comparison.messages:
         console.print()
     for message in comparison.messages:
         wrapped(console, f"WARNING: {message}" if message.severity == "warning" else str(message))
     for entry in comparison.failed:
         console.print(Text(f"{entry.workload} on {entry.label}: {entry.error}", style="red"), soft_wrap=True)
+
+
+def _networks(entries: Sequence[Entry], console: Console) -> None:
+    """Networks whose accuracy was given side by side on each machine, as a student and its teacher."""
+    machines: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.accuracy is not None:
+            machines.setdefault(entry.run_on or entry.label, []).append(entry)
+    for label, nets in machines.items():
+        if len(nets) < 2:
+            continue
+        base = nets[0]
+        console.print()
+        console.print(Text(f"networks on {label}, accuracy as given", style="bold"))
+        points = ["" if net is base else f"{(net.accuracy or 0) - (base.accuracy or 0):+.2f}" for net in nets]
+        parts = [
+            [
+                Column("accuracy", [f"{net.accuracy:.2f}%" for net in nets], right=True),
+                Column("points", points, right=True),
+            ],
+            *(
+                [Column(name, [show(net.total(key)) for net in nets], right=True),
+                 Column("ratio", [_ratio(net.total(key), base.total(key)) for net in nets], right=True)]
+                for name, key, show in (("time", "latency_s", _seconds), ("energy", "energy_pj", energy))
+            ),
+        ]  # fmt: skip
+        print_folded(console, Column("network", [net.workload for net in nets], least=12, most=_LABEL), parts)
+
+
+def _seconds(value: float) -> str:
+    return format_si(value, "s")
 
 
 def _ratio(value: float, base: float) -> str:

@@ -35,6 +35,10 @@ class Entry:
         Libraries that the machine could run on instead.
     errors : mapping
         The expected error of latency and energy, as `ExpectedError` has it; empty in older reports.
+    accuracy : float or None
+        Percent that the network gets right, as the user says.
+    run_on : str
+        The label before that of the group; its own if empty.
     """
 
     label: str
@@ -48,6 +52,8 @@ class Entry:
     libraries: tuple[str, ...] = ()
     errors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     error: str = ""
+    accuracy: float | None = None
+    run_on: str = ""
 
     def word(self, column: str) -> str:
         """A total that is a word; empty where there is none."""

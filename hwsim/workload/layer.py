@@ -256,8 +256,8 @@ class Layer:
 
     @property
     def likeness(self) -> tuple[object, ...]:
-        """All but the name: layers that agree in it run alike."""
-        return (type(self), *(value for field, value in vars(self).items() if field != "name"))
+        """All but the name, and what is kept of other fields: layers that agree in it run alike."""
+        return (type(self), *(value for field, value in vars(self).items() if field != "name" and field[0] != "_"))
 
     def named(self, name: str) -> Self:
         """A copy under another name, which is that of a layer already: nothing is checked again."""

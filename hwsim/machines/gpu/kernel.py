@@ -51,13 +51,14 @@ def plan_stream(
     l2 = total_bytes / (c.l2_share * 64 * spec.sms * timer.clock)
     in_l2 = total_bytes <= c.l2_kept * timer.l2 / 2
     dram = 0.0 if in_l2 else total_bytes / (c.dram_share * timer.dram)
+    rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) else 1)
+    issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
     executed = layer.macs * batch
     if work.csr is not None:
         assert spec.csr is not None
         floor, in_l2, executed = float(spec.csr.call) * 1e6, False, work.csr.nonzeros
         dram = work.csr.bytes / spec.csr.bytes_per_s * 1e6
-    rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) else 1)
-    issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
+        issue = timer.row_latency(types.math, work.csr.nonzeros / layer.outputs)
     core = (dram**6 + l2**6 + issue**6) ** (1 / 6) * slow
     words = {"launch": floor, "dram": dram, "L2": l2, "issue": issue}
     bound = max(words, key=lambda word: words[word])

@@ -333,6 +333,12 @@ class Timer:
             "issue": each / chip.clock * p.b * p.n * (p.m + 3) / 4 / (64 * chip.sms),
         }
 
+    def row_latency(self, math: str, values: float) -> float:
+        """Microseconds that a row of so many values takes one after the other, as in the kernel of few rows."""
+        unit = self.unit(math)
+        vector = unit.menu.vector if unit is not None else None
+        return 0.0 if vector is None else vector.step / self.clock * values / 1024
+
     def _vector(self, p: Products, unit: Unit) -> Floats:
         terms = self.vector_terms(p, unit)
         core = (terms["dram"] ** 6 + terms["L2"] ** 6 + terms["steps"] ** 6) ** (1 / 6)

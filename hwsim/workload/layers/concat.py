@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 from hwsim.errors import InputError, excerpt
@@ -75,6 +76,11 @@ class Concat(Layer):
     @property
     def operands(self) -> tuple[Shape, ...]:
         """The shape of each part."""
+        return self._operands
+
+    @cached_property
+    def _operands(self) -> tuple[Shape, ...]:
+        # Of many parts, each asks for its own.
         return tuple((*self.before, part, *self.rest) for part in self.parts)
 
     def lower(self, batch: int) -> Stream:

@@ -36,9 +36,19 @@ class GraphAxis(BatchAxis[str]):
     def __init__(self, graph: Graph, batch: int, places: Mapping[str, Place]) -> None:
         super().__init__(batch, places)
         self.graph = graph
+        #: Where operators read constants that are the same for each of the batch, by index of the operator.
+        self.copies: dict[int, dict[str, Place]] = {}
+        self._alike: dict[str, Place] = {}
+
+    def alike(self, key: str, axis: int, inner: int) -> None:
+        super().alike(key, axis, inner)
+        if 0 <= axis < len(self.shape(key)) and self.shape(key)[axis] > 1:
+            self._alike[key] = Place(axis, inner)
 
     def put_all(self, op: Op, result: Places) -> None:
-        """Note where the batch lies in the outputs of an operator."""
+        """Note where the batch lies in the outputs of an operator, and in the constants that it reads."""
+        if self._alike:
+            self.copies[op.index], self._alike = self._alike, {}
         for place, name in zip([result] * len(op.outputs) if isinstance(result, Place) else result, op.outputs):
             if place is not None and name and name not in self.graph.constants:
                 self.put(name, place)
@@ -46,7 +56,17 @@ class GraphAxis(BatchAxis[str]):
     def one(self) -> Graph:
         """The graph of one of the batch."""
         own = {name: replace(self.graph.tensors[name], shape=self.shape_of_one(name)) for name in self.places}
-        return replace(self.graph, tensors=dict(self.graph.tensors) | own)
+        constants, tensors = dict(self.graph.constants), dict(self.graph.tensors) | own
+        ops = []
+        for op in self.graph.ops:
+            parts = {}
+            for name, place in self.copies.get(op.index, {}).items():
+                parts[name] = part = f"{name} (of one along axis {place.axis})"
+                if part not in constants:
+                    constants[part] = constants[name].of_one(place.axis, self.batch, place.inner)
+                    tensors[part] = replace(tensors[name], name=part, shape=constants[part].shape)
+            ops.append(replace(op, inputs=[parts.get(name, name) for name in op.inputs]) if parts else op)
+        return replace(self.graph, ops=ops, constants=constants, tensors=tensors)
 
     # What the rules ask for
 
@@ -281,6 +301,20 @@ def _leading(w: GraphAxis, op: Op) -> Place:
     return place
 
 
+def _attends(past: int) -> Rule:
+    """Attention, whose keys and values of the past are two inputs from `past` on."""
+
+    def rule(w: GraphAxis, op: Op) -> Place:
+        place = _leading(w, op)
+        for at in (0, 1, 2, past, past + 1):
+            name = op.input(at)
+            if name and name not in w.places and len(w.shape(name)) > 2:
+                w.alike(name, 0, place.inner)
+        return place
+
+    return rule
+
+
 def _recurrent(w: GraphAxis, op: Op) -> Places:
     """Steps along the first axis, or along the second with the layout that has the batch first."""
     w.alone(op, (1, 2, 3, 7))
@@ -352,9 +386,12 @@ RULES: dict[str, Rule] = {
     "Trilu": _square,
     **_each(_product, ("MatMul", "Gemm", f"{MS}FusedMatMul")),
     **_each(_tokens, (f"{MS}MatMulNBits", f"{MS}MatMulBnb4")),
+    "Attention": _attends(4),
+    f"{MS}MultiHeadAttention": _attends(6),
+    f"{MS}DecoderMaskedMultiHeadAttention": _attends(5),
+    f"{MS}GroupQueryAttention": _attends(3),
     **_each(_leading, (
-        "Attention", f"{MS}MultiHeadAttention", f"{MS}Attention", f"{MS}GroupQueryAttention", "RotaryEmbedding",
-        f"{MS}RotaryEmbedding", f"{MS}DecoderMaskedMultiHeadAttention", f"{MS}EmbedLayerNormalization",
+        f"{MS}Attention", "RotaryEmbedding", f"{MS}RotaryEmbedding", f"{MS}EmbedLayerNormalization",
         f"{MS}GroupNorm", f"{MS}SkipGroupNorm", "DeformConv", "GridSample", "AffineGrid", "Col2Im",
     )),
     **_each(_recurrent, ("LSTM", "GRU", "RNN", f"{MS}DynamicQuantizeLSTM")),

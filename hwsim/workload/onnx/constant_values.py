@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -114,6 +115,16 @@ class ConstantValues:
             if op.code == "Transpose":
                 order = op.options.get("perm") or tuple(reversed(range(len(first.shape))))
                 result = first.rearrange(shape, lambda values: values.transpose(order))
+        elif first is not None and op.code == "Expand":
+            result = first.rearrange(shape, lambda values: np.broadcast_to(values, shape))
+        elif first is not None and op.code == "Tile" and len(first.shape) == len(shape):
+            counts = [size // max(own, 1) for size, own in zip(shape, first.shape)]
+            result = first.rearrange(shape, lambda values: np.tile(values, counts))
+        elif op.code == "ConstantOfShape":
+            value = op.options.get("value")
+            same = value.values(1) if isinstance(value, Constant) else np.zeros(1, np.float32)
+            if same is not None:
+                result = replace(result, real=lambda: np.broadcast_to(same, shape))
         self.constants[out.name] = result
 
     def literal(self, op: Op, out: str) -> bool:

@@ -114,6 +114,13 @@ class Constant:
             self.density_of or self,
         )  # fmt: skip
 
+    def of_one(self, axis: int, batch: int, inner: int) -> Constant:
+        """The values for one of a batch: `axis` has ``outer * batch * inner`` values, the same for each."""
+        before, size, after = self.shape[:axis], self.shape[axis], self.shape[axis + 1 :]
+        parts = (math.prod(before), size // (batch * inner), batch, inner * math.prod(after))
+        shape = (*before, size // batch, *after)
+        return self.rearrange(shape, lambda values: values.reshape(parts)[:, :, 0].reshape(shape))
+
     def cast(self, dtype: str) -> Constant:
         """The same values cast to another type when the model is loaded."""
         return Constant(self.shape, dtype, self.storage_dtype, self.read, self.real, self.density_of or self)

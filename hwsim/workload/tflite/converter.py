@@ -179,7 +179,7 @@ class Converter(Builder[int]):
                 tensor = self.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
-                self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
+                self.constants[index] = self.constants.get(op.inputs[0], tensor) if is_widened else tensor
             if is_shape or of_shapes & {*op.inputs}:
                 of_shapes.update(op.outputs)
             elif op.code not in ("DEQUANTIZE", "DENSIFY", *OF_VARIABLES):
