@@ -211,7 +211,8 @@ def _message(item: Any, document: Document, path: tuple[str | int, ...], context
             parent = parent[part]
         quotes = document.where(path).startswith("--set ") and "prices" in path
         hint = f'; a key with a dot is in quotes, as prices."{".".join(map(str, path[-2:]))}"' if quotes else ""
-        return f"unknown key{nearest(path[-1], context.get(id(parent), []))}{hint}"
+        near = nearest(path[-1], context.get(id(parent), []), "`hwsim schema` has all")
+        return f"unknown key{near}{hint}"
     if kind == "missing":
         return "must be given"
     if kind == "value_error":
