@@ -17,6 +17,7 @@ from hwsim.compression.huffman import HuffmanCode, code_lengths
 from hwsim.compression.low_rank import tensor_train, train_matrix
 from hwsim.compression.pruning import pruning_mask
 from hwsim.compression.sizes import PARTS, file_bytes, filler_rate, run_lengths, stored_size
+from hwsim.compression.storage import expected_bits
 from hwsim.errors import InputError
 from hwsim.workload.coding import Coding
 from hwsim.workload.factors import train_numbers
@@ -585,3 +586,24 @@ def test_real_weights_of_low_rank() -> None:
         state = (state.reshape(done * rest, rank * mode) @ core).reshape(done, rest, out, -1)
         state = state.transpose(0, 2, 3, 1).reshape(done * out, -1, rest)
     assert np.allclose(state.ravel(), x @ matrix)
+
+
+def test_csr_where_a_library_runs_it(capsys) -> None:
+    """A processor whose library has CSR kernels gains by fully connected layers in that format, in fp32, and no other."""
+    prune = ("compress", "alexnet_caffe", "--prune", "fc*=0.09", "--on", "core_i7_5930k+precision=fp32", "--json", "-")
+    gains = {}
+    for form in ("csr", "bitmask"):
+        code, out, _ = call(capsys, *prune, "--format", f"fc*={form}")
+        assert code == 0
+        (run,) = json.loads(out)["machines"]
+        gains[form] = run["before"]["latency_s"] / run["after"]["latency_s"]
+        small = run["before"]["held_bytes"] / run["after"]["held_bytes"]
+        assert (small > 4) == (form == "csr")
+    assert gains["csr"] > 1.3
+    assert gains["bitmask"] == 1
+    packed = hwsim.compress(
+        "lenet_300_100", {"*": {"index": {"bits": 4}, "prune": {"density": 0.1}}, "ip2": {"format": "csr"}}
+    )
+    assert (packed.workload["ip1"].weight.format, packed.workload["ip2"].weight.format) == ("csc", "csr")
+    csr = expected_bits("csr", (300, 100), 0.1, 8) / 8
+    assert sum(size for part, size in packed.layers[1].bytes.items() if part != "bias") == pytest.approx(csr)

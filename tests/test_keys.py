@@ -286,3 +286,9 @@ def test_a_value_that_refuses_to_be_text_is_an_input_error() -> None:
 
     with pytest.raises(hwsim.InputError):
         hwsim.load_machine("epyc_zen4", set={"threads": Mute()})
+
+
+def test_an_unknown_key_of_a_value_that_may_be_a_word() -> None:
+    """A core may be a name, or its description: keys of the latter have no place of their own."""
+    with pytest.raises(hwsim.InputError, match="unknown key 'a'"):
+        hwsim.load_machine("cortex_a72", set={"core": {"a": 1}})

@@ -329,7 +329,7 @@ def branch(size, layers):
     return tensors, operators, [0], [len(tensors) - 1]
 
 
-def test_the_costlier_branch_is_counted(tmp_path):
+def test_the_branch_that_runs_is_counted_and_both_are_stored(tmp_path):
     """A condition chooses between one layer and three, after a layer of the network."""
     tensors = [floats(1, 31), ones(31, 31), floats(1, 31), T((1,), "BOOL", np.ones(1, np.bool_), scale=None)]
     tensors += [floats(1, 31)]
@@ -339,24 +339,55 @@ def test_the_costlier_branch_is_counted(tmp_path):
     ]
     path = tmp_path / "net.tflite"
     path.write_bytes(build(tensors, operators, [0], [4], others=[branch(31, 1), branch(31, 3)]))
-    runs = interpreter(path)
-    runs.allocate_tensors()
-    runs.set_tensor(0, np.ones((1, 31), np.float32))
-    runs.invoke()
+    runs = run_on_ones(path, 0, (1, 31))
+    assert runs.get_tensor(4).tolist() == [[31.0**2] * 31]  # two layers
     model = read_model(path)
-    assert model.workload.macs == model.workload.weights == 4 * 31 * 31
+    assert model.workload.macs == 2 * 31 * 31
+    assert model.workload.weights == 5 * 31 * 31
     assert model.workload.graph
-    assert [warning.code for warning in model.warnings] == ["import.branch"]
+    assert not model.warnings
 
 
-def test_one_trip_of_a_loop_is_counted(tmp_path):
-    condition = [floats(1, 31), T((1,), "BOOL", np.zeros(1, np.bool_), scale=None)], [], [0], [1]
+def test_the_costlier_branch_is_counted_where_values_choose(tmp_path):
+    tensors = [T((1,), "BOOL", scale=None), floats(1, 31), floats(1, 31)]
+    choose = Op("IF", [0, 1], [2], "IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2})
+    path = tmp_path / "net.tflite"
+    path.write_bytes(build(tensors, [choose], [0, 1], [2], others=[branch(31, 1), branch(31, 3)]))
+    model = read_model(path)
+    assert (model.workload.macs, model.workload.weights) == (3 * 31 * 31, 4 * 31 * 31)
+    assert "import.branch" in [warning.code for warning in model.warnings]
+
+
+def test_one_trip_of_a_loop_is_counted_with_its_condition(tmp_path):
+    """The condition compares the one output of a layer with zero."""
+    zero = T((1, 1), "FLOAT32", np.zeros((1, 1), np.float32), scale=None)
+    tensors = [floats(1, 31), ones(1, 31), floats(1, 1), zero, T((1, 1), "BOOL", scale=None)]
+    layer = Op("FULLY_CONNECTED", [0, 1, -1], [2], "FullyConnectedOptions", PLAIN)
+    condition = tensors, [layer, Op("LESS", [2, 3], [4], "LessOptions", {})], [0], [4]
     operators = [Op("WHILE", [0], [1], "WhileOptions", {"CondSubgraphIndex": 1, "BodySubgraphIndex": 2})]
     path = tmp_path / "net.tflite"
     path.write_bytes(build([floats(1, 31), floats(1, 31)], operators, [0], [1], others=[condition, branch(31, 2)]))
     model = read_model(path)
-    assert model.workload.macs == 2 * 31 * 31
+    assert model.workload.macs == model.workload.weights == 31 + 2 * 31 * 31
+    assert model.workload.missing is None
     assert [warning.code for warning in model.warnings] == ["import.loop"]
+
+
+@pytest.mark.parametrize("stored", ["first", "second"])
+def test_a_stored_factor_that_is_the_same_for_each_of_a_batch_counts_once(tmp_path, stored):
+    """A batch of 7, each times one 5 x 16 or 31 x 5 matrix, of which the file stores seven."""
+    if stored == "first":
+        shapes, out = [(7, 5, 16), (7, 16, 31)], (7, 5, 31)
+    else:
+        shapes, out = [(7, 16, 31), (7, 31, 5)], (7, 16, 5)
+    place = 0 if stored == "first" else 1
+    factors = [ones(*shape) if at == place else floats(*shape) for at, shape in enumerate(shapes)]
+    operators = [Op("BATCH_MATMUL", [0, 1], [2], "BatchMatMulOptions", {})]
+    path = written(tmp_path, [*factors, floats(*out)], operators, [1 - place], [2])
+    runs = run_on_ones(path, 1 - place, shapes[1 - place])
+    net = read_model(path).workload
+    assert net.macs * 7 == int(runs.get_tensor(2).sum())
+    assert net.weights == (5 * 16 if stored == "first" else 31 * 5)
 
 
 def test_subgraphs_that_run_each_other_end(tmp_path):

@@ -384,3 +384,11 @@ def test_any_values_make_a_layer_or_an_input_error(kind, data):
         layer = kind("x", **values)
         assert layer.macs >= 0
         assert layer.outputs >= 1
+
+
+@pytest.mark.parametrize(
+    "pad", [np.array([1, 2]), np.array([1, 2, 3, 4]), np.array(["same"])], ids=["two", "four", "text"]
+)
+def test_a_pad_that_is_an_array_is_refused(pad: object) -> None:
+    with pytest.raises(hwsim.InputError, match="pad must be"):
+        hwsim.Conv2d("c", c=1, h=5, w=5, k=1, r=3, pad=pad)

@@ -16,7 +16,7 @@ import hwsim
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.file import read_tables
 from hwsim.workload.trace_text import trace_text
-from hwsim.workload.zeros import counted, kept_of, pattern_of
+from hwsim.workload.zeros import counted, few_channels, kept_of, pattern_of
 
 
 def levels_of(mask, order, blocked, block, sparse, width):
@@ -127,6 +127,13 @@ def test_wrong_sparsity_is_told(tmp_path: Path, change) -> None:
     path = tflite_file(tmp_path / "m.tflite", mask, change(*sparsity), np.ones(len(places)))
     with pytest.raises(hwsim.InputError, match=r"m\.tflite: .*sparsity must"):
         hwsim.load_workload(str(path))
+
+
+def test_groups_that_do_not_divide_the_outputs_are_not_counted() -> None:
+    assert few_channels((12, 3, 3, 5), ("otti", 2))
+    assert not any(few_channels((12, 3, 3, 5), ("otti", groups)) for groups in (0, 5, 7))
+    assert not few_channels((12, 3, 3), ("otti", 1))
+    assert not few_channels((1, 4097), ("oi", 1))
 
 
 def draw(shape, density, seed=0):

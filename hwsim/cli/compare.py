@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from hwsim.report.groups import Entry
     from hwsim.workload import Workload
 
-__all__ = ["compare"]
+__all__ = ["OWN", "compare"]
 
 _MOST = 64
-_OWN = re.compile(r'\+(?=[A-Za-z_][\w."-]*=)')
+OWN = re.compile(r'\+(?=[A-Za-z_][\w."-]*=)')
+"""Between the name of a machine and its overrides in ``NAME+KEY=VALUE``."""
 _LABEL = re.compile(r'^(?:[^=]*\.)?((?:"[^"]*"|[^.="]*)\.(?:"[^"]*"|[^.="]*)=)')
 """Start of an override in ``NAME+KEY=VALUE``."""
 
@@ -43,7 +44,7 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     """A machine with its label, from ``NAME+KEY=VALUE+KEY=VALUE``; its own overrides take precedence."""
     import hwsim
 
-    name, *own = _OWN.split(item)
+    name, *own = OWN.split(item)
     machine = hwsim.load_machine(name, set=changes | changes_of(tuple(own)))
     # A label has the last two names of a key: memories.glb.size is glb.size.
     overrides = [_LABEL.sub(r"\1", change) for change in own]
@@ -56,7 +57,7 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
 
     items: list[str] = []
     for argument in arguments:
-        name, *own = _OWN.split(argument)
+        name, *own = OWN.split(argument)
         if set("*?[").isdisjoint(name):
             items.append(argument)
             continue
@@ -221,7 +222,7 @@ def compare(
 
     names_of: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in _expanded(arguments):
-        if (kind := kind_of(_OWN.split(item)[0])) not in names_of:
+        if (kind := kind_of(OWN.split(item)[0])) not in names_of:
             raise InputError(f"the ITEMs must be machines, workloads or saved reports, not the {kind} {item!r}")
         names_of[kind].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):

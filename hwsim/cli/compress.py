@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsim.cli.compare import OWN
 from hwsim.cli.completion import names
-from hwsim.cli.options import allows_missing, batch_option, console_of, shape_option, shapes_of, write
+from hwsim.cli.options import allows_missing, batch_option, changes_of, console_of, shape_option, shapes_of, write
 from hwsim.errors import InputError, excerpt, printable
 from hwsim.files import csv_text, write_file
 
 if TYPE_CHECKING:
     from hwsim.compression.calibration import OutputChange
     from hwsim.compression.compressed import Compressed
+    from hwsim.machines import Machine
 
 __all__ = ["compress"]
 
@@ -91,6 +93,14 @@ def _recipes(options: list[tuple[str, str, tuple[str, ...], Callable[[str], obje
     return dict(sorted(recipes.items(), key=lambda item: item[0] != "*"))
 
 
+def _loaded(item: str) -> Machine:
+    """A machine, as ``NAME`` or ``NAME+KEY=VALUE``."""
+    from hwsim.machines import load_machine
+
+    name, *own = OWN.split(item)
+    return load_machine(name, set=changes_of(tuple(own)))
+
+
 def _changes(packed: Compressed, data: str) -> tuple[OutputChange, ...]:
     from hwsim.compression.calibration import output_changes
     from hwsim.compression.output import model_bytes
@@ -111,6 +121,13 @@ def _changes(packed: Compressed, data: str) -> tuple[OutputChange, ...]:
 )
 @click.option("--share", "shares", multiple=True, metavar="[PATTERN=]BITS", help="Weight sharing, as 'fc*=5bit'.")
 @click.option("--index", "indices", multiple=True, metavar="[PATTERN=]BITS", help="Runs of zeros of so many bits.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="[PATTERN=]NAME",
+    help="In place of runs: bitmask, csr, csc, dense.",
+)
 @click.option("--huffman", is_flag=True, help="Huffman codes of shared values and of runs.")
 @click.option(
     "--low-rank", "ranks", multiple=True, metavar="PATTERN=FILTERS", help="Convolutions as filters and a 1x1."
@@ -142,6 +159,7 @@ def compress(
     prunes: tuple[str, ...],
     shares: tuple[str, ...],
     indices: tuple[str, ...],
+    formats: tuple[str, ...],
     huffman: bool,
     ranks: tuple[str, ...],
     svds: tuple[str, ...],
@@ -168,10 +186,10 @@ def compress(
       hwsim compress alexnet_caffe --prune 'conv*=0.37' --prune 'fc*=0.09' --share 8bit --share 'fc*=5bit' --index 4bit
       hwsim compress vgg16 --tensor-train 'fc6=4x4x4x4x4x4,2x7x8x8x7x4,2'
       hwsim compress alexnet_pruned --share 5bit --index 4bit --huffman --on eie,scnn,eyeriss_v1,a100
+      hwsim compress alexnet_caffe --prune 'fc*=0.09' --format 'fc*=csr' --on core_i7_5930k+precision=fp32
       hwsim compress model.onnx --prune 2:4 -o pruned.onnx
     """
     from hwsim import compress as run
-    from hwsim.machines import load_machine
     from hwsim.report.compressed import compressed_document, print_compressed
     from hwsim.report.gains import gains_of, print_gains
 
@@ -180,6 +198,7 @@ def compress(
             ("prune", "--prune", prunes, _prune),
             ("share", "--share", shares, lambda text: _bits(text, "--share")),
             ("index", "--index", indices, lambda text: _bits(text, "--index")),
+            ("format", "--format", formats, str),
             ("low_rank", "--low-rank", ranks, lambda text: {"filters": _number(text, "--low-rank", "'conv2=64'")}),
             ("svd", "--svd", svds, lambda text: {"rank": _number(text, "--svd", "'fc6=64'")}),
             ("tensor_train", "--tensor-train", trains, _train),
@@ -192,10 +211,10 @@ def compress(
         recipes["*"]["huffman"] = True
     if not recipes:
         raise InputError(
-            "a method must be given: --prune, --share, --index, --huffman, --low-rank, --svd, --tensor-train, "
-            "--binary or --ternary"
+            "a method must be given: --prune, --share, --index, --format, --huffman, --low-rank, --svd, "
+            "--tensor-train, --binary or --ternary"
         )
-    loaded = [load_machine(name) for text in machines for name in text.split(",")]
+    loaded = {item: _loaded(item) for text in machines for item in text.split(",")}
     packed = run(model, recipes, weights=weights, shape=shapes_of(shapes), allow_missing=allows_missing())
     notes = [change.message() for change in _changes(packed, calibrate)] if calibrate else []
     if output:

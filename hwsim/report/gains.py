@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,15 +68,15 @@ class Gain:
         )
 
 
-def gains_of(packed: Compressed, machines: Sequence[Machine], batch: int = 1) -> tuple[Gain, ...]:
-    """Simulate the network before and after on each machine."""
+def gains_of(packed: Compressed, machines: Mapping[str, Machine], batch: int = 1) -> tuple[Gain, ...]:
+    """Simulate the network before and after on each machine, by its label."""
     gains: list[Gain] = []
-    for machine in machines:
+    for label, machine in machines.items():
         try:
             before, after = (simulate(machine.plan(w, batch)) for w in (packed.original, packed.workload))
-            gains.append(Gain(machine.name, _cost(before), _cost(after), _reasons(after)))
+            gains.append(Gain(label, _cost(before), _cost(after), _reasons(after)))
         except HwsimError as error:
-            gains.append(Gain(machine.name, None, None, error="; ".join(str(error).splitlines()[:3])))
+            gains.append(Gain(label, None, None, error="; ".join(str(error).splitlines()[:3])))
     return tuple(gains)
 
 
@@ -100,6 +100,9 @@ def _held(report: Report) -> float:
         arrays.add(array)
         if (stored := report.machine.stored_weight_bits(layer)) is not None:
             total += stored / 8
+            continue
+        if stored_bytes := [why.values["stored_bytes"] for why in plan.why if why.code == "csr.stored"]:
+            total += stored_bytes[0]
             continue
         words = [bits for key, bits in plan.word_bits.items() if key == "weight" or key.endswith(".weight")]
         total += layer.weights * (words[0] if words else layer.weight.bits) / 8

@@ -7,6 +7,7 @@ the weights are there, `hwsim.compression` does the work on them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -119,6 +120,7 @@ class Recipe(Spec):
     prune: Prune | None = None
     share: Shared | None = None
     index: Index | None = None
+    format: Literal["dense", "bitmask", "csr", "csc"] | None = None
     huffman: Annotated[
         list[Literal["values", "indices"]],
         BeforeValidator(_coded, json_schema_input_type=bool | str | list[str]),
@@ -136,6 +138,8 @@ class Recipe(Spec):
             raise ValueError("weights must be binary or ternary, not both")
         if (self.binary or self.ternary) and (self.prune or self.share):
             raise ValueError("binary and ternary weights must be neither pruned nor shared")
+        if self.format is not None and self.index is not None:
+            raise ValueError("format must be left out where index is given: runs of zeros are one")
         if sum(item is not None for item in (self.low_rank, self.svd, self.tensor_train)) > 1:
             raise ValueError("only one of low_rank, svd and tensor_train must be given")
         return self
@@ -159,6 +163,7 @@ class Recipe(Spec):
 
 #: Methods that exclude each other: one for some layers takes the place of another for all.
 _EXCLUSIVE = (
+    ({"format"}, {"index"}),
     ({"binary", "ternary"}, {"prune", "share", "index"}),
     ({"binary"}, {"ternary"}),
     ({"low_rank"}, {"svd", "tensor_train"}),
@@ -287,7 +292,9 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
         tuple(item for item in CODED if item in (*recipe.huffman, *before.huffman)),
         block if pattern == "block" else (1, 1),  # type: ignore[arg-type]
     )
-    if spec.format == "dense" or recipe.prune is not None or coding.run_bits or shared:
+    if recipe.format is not None and pattern != "2:4":
+        change["format"], coding = recipe.format, replace(coding, run_bits=0)
+    elif spec.format == "dense" or recipe.prune is not None or coding.run_bits or shared:
         change["format"] = _format(density, pattern, coding, change.get("dtype", spec.dtype))
     if coding != Coding():
         change["coding"] = coding

@@ -26,8 +26,11 @@ _BLOCKS = ((1, 2), (2, 1))  # of outputs x inputs; larger blocks consist of thes
 
 
 def few_channels(shape: tuple[int, ...], axes: Axes) -> bool:
-    """Whether weights have few enough input channels to count the values of each."""
+    """Whether weights are of whole groups, with few enough input channels to count the values of each."""
     letters, groups = axes
+    outputs = math.prod(size for size, letter in zip(shape, letters) if letter == "o")
+    if len(shape) != len(letters) or groups < 1 or outputs % groups:
+        return False
     return groups * math.prod(size for size, letter in zip(shape, letters) if letter == "i") <= MAX_CHANNELS
 
 

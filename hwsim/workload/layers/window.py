@@ -38,11 +38,11 @@ class Window(Layer):
         dilation = self._integers("dilation", self.dilation, 2, 1, faults)
         pad: object = self.__dict__["pad"]
         pads: tuple[int, ...]
-        if pad == "same":
+        if isinstance(pad, str) and pad == "same":
             rows = _same(self.h, (self.r - 1) * dilation[0] + 1, stride[0])
             cols = _same(self.w, (self.s - 1) * dilation[1] + 1, stride[1])
             pads = rows[0], cols[0], rows[1], cols[1]
-        elif pad == "valid":
+        elif isinstance(pad, str) and pad == "valid":
             pads = (0, 0, 0, 0)
         elif isinstance(pad, str):
             faults.append(f"pad must be 1, 2 or 4 integers, 'same' or 'valid', not {excerpt(pad)}")

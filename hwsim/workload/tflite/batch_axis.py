@@ -15,7 +15,7 @@ import numpy as np
 from hwsim.message import Message
 from hwsim.workload.batch_axis import BatchAxis, MixedError, Place, batch_note, gathered, mixed_note
 from hwsim.workload.layer import Shape
-from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile, bits_of
 
 __all__ = ["SHAPE_OPERATORS", "one_input"]
 
@@ -49,6 +49,8 @@ class _Walk(BatchAxis[int]):
     ) -> None:
         super().__init__(batch, places)
         self.file, self.constants = file, constants
+        #: Constants that an operator reads as the same for each of the batch, by operator and tensor, and where.
+        self.repeated: dict[tuple[int, int], Place] = {}
 
     def run(self) -> str | None:
         """Follow the batch through all operators; returns why it is none, or None."""
@@ -75,9 +77,28 @@ class _Walk(BatchAxis[int]):
         tensors = list(self.file.tensors)
         for index in self.places:
             tensors[index] = replace(tensors[index], shape=self.shape_of_one(index))
-        return replace(self.file, tensors=tuple(tensors))
+        parts: dict[tuple[int, int], int] = {}
+        for (reader, index), place in self.repeated.items():
+            parts[reader, index] = len(tensors)
+            tensors.append(_part(self.constants[index], place, self.batch, len(tensors)))
+        operators = (
+            replace(op, inputs=tuple(parts.get((op.index, index), index) for index in op.inputs))
+            for op in self.file.operators
+        )
+        return replace(self.file, tensors=tuple(tensors), operators=tuple(operators) if parts else self.file.operators)
 
     # What the rules ask for
+
+    def repeat(self, op: Operator, index: int, place: Place) -> None:
+        """Check that a factor of a product is the same for each of the batch: one of the batch reads one part."""
+        self.alike(index, place.axis, place.inner)
+        if place.axis < 0 or (size := self.shape(index)[place.axis]) == 1:
+            return
+        steps, constant = self.file.tensors[index].quantization, self.constants[index]
+        scaled = steps is not None and steps.axis == place.axis and steps.scale.size == size
+        if scaled or bits_of(constant.dtype) % 8:
+            raise MixedError("reads other values for each index of it")
+        self.repeated[op.index, index] = place
 
     def shape(self, key: int) -> Shape:
         return self.file.tensors[key].shape
@@ -103,6 +124,16 @@ class _Walk(BatchAxis[int]):
         if constant is None or constant.elements > 64:
             raise MixedError("may mix along it")
         return [] if constant.data is None else [int(value) for value in constant.values().ravel()]
+
+
+def _part(constant: Tensor, place: Place, batch: int, index: int) -> Tensor:
+    """What one of the batch reads of a constant that is the same for each, as an array of its own."""
+    shape = list(constant.shape)
+    shape[place.axis] //= batch
+    rest = math.prod(shape[place.axis + 1 :]) * bits_of(constant.dtype) // 8
+    assert constant.data is not None
+    data = constant.data.reshape(-1, shape[place.axis] // place.inner, batch, place.inner * rest)[:, :, 0]
+    return replace(constant, index=index, shape=tuple(shape), data=data.ravel(), buffer=-1 - constant.index)
 
 
 def _spread(w: _Walk, op: Operator) -> Place:
@@ -228,7 +259,7 @@ def _product(w: _Walk, op: Operator) -> Place:
     place = places.pop()
     for index in op.inputs[:2]:
         if index not in w.places and place.axis < rank - 2:
-            w.alike(index, place.axis - (rank - len(w.shape(index))), place.inner)
+            w.repeat(op, index, Place(place.axis - (rank - len(w.shape(index))), place.inner))
         elif index in w.places and place.axis >= rank - 2 and all(other in w.places for other in op.inputs[:2]):
             raise MixedError("pairs each index of it with every other")
     return place

@@ -15,7 +15,7 @@ from hwsim.errors import Fault, InputError
 from hwsim.workload.buffers import ArenaRequests
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
-from hwsim.workload.layers import Concat, DataMovement
+from hwsim.workload.layers import Concat, DataMovement, Opaque
 from hwsim.workload.missing import Missing
 from hwsim.workload.network import INPUT, Workload
 from hwsim.workload.number_format import format_of
@@ -23,7 +23,7 @@ from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.tflite.arena_requests import arena_requests
 from hwsim.workload.tflite.batch_axis import SHAPE_OPERATORS, one_input
 from hwsim.workload.tflite.dead_channels import Mask, dead_channels, nonzero
-from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile
+from hwsim.workload.tflite.graph import Operator, Tensor, TfliteFile, bits_of
 from hwsim.workload.tflite.subgraphs import inlined
 from hwsim.workload.zeros import Axes, counted, few_channels, kept_of
 
@@ -71,7 +71,8 @@ class Converter(Builder[int]):
     def __init__(self, file: TfliteFile, makers: Mapping[str, Maker], allow_missing: bool = False) -> None:
         super().__init__(file.inputs)
         self.whole, self.makers, self.allow_missing = file, makers, allow_missing
-        file, notes, self.lost_graphs = inlined(file)
+        self.inlined = inlined(file)
+        file, notes = self.inlined.file, self.inlined.notes
         self.lost: list[Operator] = []
         self.folded: set[int] = set()
         self.file = file
@@ -91,9 +92,12 @@ class Converter(Builder[int]):
         self._fold()
         self.file, notes = one_input(file, self.constants)
         self.batched = self.file is not file
+        self.constants |= {tensor.index: tensor for tensor in self.file.tensors[len(file.tensors) :]}
         self.warnings.extend(notes)
         self.tensors = list(self.file.tensors)
         self.shared = self._shared()
+        #: Buffers that operators read.
+        self.stored = {self.constants[index].buffer for index in read if index in self.constants}
         if len(file.inputs) == 1:
             self.shapes[INPUT] = self.shape(self.file.tensors[file.inputs[0]])
         self.dead: Mapping[int, Mask] = {}
@@ -102,8 +106,10 @@ class Converter(Builder[int]):
         """The network."""
         with np.errstate(all="ignore"):
             self.dead = dead_channels(self.file, self.constants)
-            for op in self.file.operators:
+            for place, op in enumerate(self.file.operators):
+                self._idle(place)
                 self._operator(op)
+            self._idle(len(self.file.operators))
         source = f"{name}.tflite, {self.file.bytes} bytes"
         missing = self.missing()
         shapes = [self.shape(self.tensors[index]) for index in self.file.inputs]
@@ -114,7 +120,7 @@ class Converter(Builder[int]):
     def missing(self) -> Missing | None:
         """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it."""
         lost: list[tuple[Sequence[Tensor], Operator]] = [(self.tensors, op) for op in self.lost]
-        lost += [(graph.tensors, op) for graph in self.lost_graphs for op in graph.operators]
+        lost += [(graph.tensors, op) for graph in self.inlined.lost for op in graph.operators]
         if not lost:
             return None
         kept = [op for op in self.file.operators if op.index not in self.folded | {op.index for op in self.lost}]
@@ -173,7 +179,7 @@ class Converter(Builder[int]):
                 tensor = self.tensors[index]
                 # A float16 model widens its weights by DEQUANTIZE: they are stored, and counted, as float16.
                 is_widened = op.code in ("DEQUANTIZE", "DENSIFY") and place == 0 and op.inputs
-                self.constants[index] = self.constants[op.inputs[0]] if is_widened else tensor
+                self.constants[index] = self.constants.get(op.inputs[0], tensor) if is_widened else tensor
             if is_shape or of_shapes & {*op.inputs}:
                 of_shapes.update(op.outputs)
             elif op.code not in ("DEQUANTIZE", "DENSIFY", *OF_VARIABLES):
@@ -224,6 +230,23 @@ class Converter(Builder[int]):
                 out, first = self.tensors[index], operands[0]
                 shapes = self.shape(first), self.shape(out)
                 self.part(f"{name}_{place}", index, inputs[0], *shapes, self.spec(first), self.spec(out))
+
+    def _idle(self, place: int) -> None:
+        """Add rows for the weights of branches that do not run, before the operator at `place`."""
+        for idle in (idle for idle in self.inlined.idle if idle.place == place):
+            counts: dict[TensorSpec, int] = {}
+            for tensor in idle.weights():
+                if tensor.buffer not in self.stored and bits_of(tensor.dtype):
+                    spec = self.spec(tensor)
+                    counts[spec] = counts.get(spec, 0) + tensor.elements
+                    self.stored.add(tensor.buffer)
+            reads = [self.tensors[index] for index in idle.inputs if index in self.producers]
+            for number, (weight, count) in enumerate(counts.items() if reads else (), 1):
+                name = idle.name if number == 1 else f"{idle.name}_{number}"
+                shape, spec = self.shape(reads[0]), self.spec(reads[0])
+                types = {"input": spec, "weight": weight, "output": spec}
+                row = Opaque(name, type="branch", shapes=(shape,), to=shape, stored=count, idle=count, **types)
+                self.put(row, [self.producers[reads[0].index]])
 
     def _left_out(self, op: Operator, code: str, reason: str) -> None:
         self.warn(code, f"{{operator}} {reason} and is left out", f"operator {op.index}", operator=op.code)

@@ -45,7 +45,11 @@ def _fates() -> Iterable[Fate]:
     yield Fate("no MACs; five operations a value", _STREAM, ("SOFTMAX", "LOG_SOFTMAX", *_of("NORMALIZATION")))
     yield Fate("no MACs", _MOVED, (*MOVES, "CONCATENATION", "PACK"))
     yield Fate("no MACs; stored constants as weights", "bytes read and written", BYTES)
-    yield Fate("of the branch with more MACs, of one trip of a loop, with a warning", "the operators inside", BRANCHES)
+    yield Fate(
+        "of the branch that runs or has more MACs; of one trip of a loop, with its condition",
+        "the operators inside",
+        BRANCHES,
+    )
     yield Fate("of the subgraph that it runs", "the operators inside", CALLS)
     yield Fate("no MACs", "a copy where a variable is written; else no layer", OF_VARIABLES)
     yield Fate("none: a constant, with what is computed of it", "no layer", SHAPE_OPERATORS)

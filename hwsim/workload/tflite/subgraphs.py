@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from hwsim.message import Message
 from hwsim.workload.tflite.file import MAX_OPERATORS, MAX_TENSORS
 from hwsim.workload.tflite.graph import Graph, Operator, Tensor, TfliteFile
 
-__all__ = ["BRANCHES", "CALLS", "inlined"]
+__all__ = ["BRANCHES", "CALLS", "Idle", "Inlined", "inlined"]
 
 MAX_DEPTH = 8
 #: Operators of which one of several subgraphs is counted.
@@ -21,14 +21,42 @@ CALLS = ("CALL", "STABLEHLO_COMPOSITE")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
-def inlined(file: TfliteFile) -> tuple[TfliteFile, list[Message], list[Graph]]:
-    """The file with subgraphs in the place of what runs them; notes; and the subgraphs that are in no row.
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Subgraphs that an IF does not run, before the operator at `place`; `inputs` are the tensors that it reads."""
 
-    Of an IF it is the costlier branch, of a WHILE one trip. What CALL_ONCE runs, the other branch, and what other
-    signatures run are no part of an inference.
+    name: str
+    place: int
+    inputs: tuple[int, ...]
+    graphs: tuple[Graph, ...]
+
+    def weights(self) -> Iterable[Tensor]:
+        """The stored matrices that they read."""
+        for graph in self.graphs:
+            for index in (index for op in graph.operators for index in op.inputs if index >= 0):
+                tensor = graph.tensors[index]
+                if tensor.data is not None and len(tensor.shape) > 1:
+                    yield tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Inlined:
+    """The file with subgraphs in line; notes; the subgraphs that are in no row; the branches that do not run."""
+
+    file: TfliteFile
+    notes: list[Message] = field(default_factory=list)
+    lost: list[Graph] = field(default_factory=list)
+    idle: list[Idle] = field(default_factory=list)
+
+
+def inlined(file: TfliteFile) -> Inlined:
+    """Put subgraphs in the place of what runs them.
+
+    Of an IF it is the branch that a constant condition chooses, else the costlier one; of a WHILE one trip, with its
+    condition. What CALL_ONCE runs, and what other signatures run, is no part of an inference.
     """
     if not file.others:
-        return file, [], []
+        return Inlined(file)
     inliner = _Inliner(file)
     inliner.graph(file.operators, list(range(len(file.tensors))), 0)
     tensors = tuple(replace(tensor, index=index) for index, tensor in enumerate(inliner.tensors))
@@ -46,7 +74,17 @@ def inlined(file: TfliteFile) -> tuple[TfliteFile, list[Message], list[Graph]]:
         template = "{subgraphs} of its subgraphs are not counted"
         inliner.notes.append(Message("import.subgraphs", template, {"subgraphs": len(lost)}, "warning"))
     graphs = [file.others[index - 1] for index in sorted(lost)]
-    return replace(file, tensors=tensors, operators=tuple(inliner.operators)), inliner.notes, graphs
+    idle = [
+        Idle(
+            name,
+            place,
+            inputs,
+            tuple(file.others[index - 1] for index in sorted(_reached(file, others) - inliner.counted)),
+        )
+        for name, place, inputs, others in inliner.idle
+    ]
+    file = replace(file, tensors=tensors, operators=tuple(inliner.operators))
+    return Inlined(file, inliner.notes, graphs, idle)
 
 
 def _places(op: Operator) -> list[int]:
@@ -75,21 +113,26 @@ class _Inliner:
         self.operators: list[Operator] = []
         self.notes: list[Message] = []
         self.count = len(file.operators)
-        #: Subgraphs in the place of an operator, and those that are conditions, initializers and other branches.
+        #: Subgraphs in the place of an operator, and those that are initializers and other branches.
         self.counted: set[int] = set()
         self.aside: set[int] = set()
         #: Those that can't be in the place of their operator.
         self.left: set[int] = set()
+        #: Of each IF its name, the operators before it, what it reads, and the branches that do not run.
+        self.idle: list[tuple[str, int, tuple[int, ...], set[int]]] = []
 
     def graph(self, operators: Sequence[Operator], places: list[int], depth: int) -> None:
         """Add operators whose tensors have these places."""
         for op in operators:
             inputs = tuple(places[index] if index >= 0 else -1 for index in op.inputs)
             outputs = tuple(places[index] for index in op.outputs)
-            at = self.subgraph(op, depth)
-            if at and self.fits(self.others[at - 1], op):
-                self.tell(op, at)
+            condition = self.truth(inputs[0]) if op.code == "IF" and inputs else None
+            at = self.subgraph(op, depth, condition)
+            if at and self.fits(self.others[at - 1], op, len(outputs)):
+                self.tell(op, at, condition, inputs)
                 branch = self.others[at - 1]
+                if op.code == "WHILE":
+                    self.condition(op, inputs, depth)
                 inner = self.place(branch, inputs[1:] if op.code == "IF" else inputs, outputs)
                 self.graph(branch.operators, inner, depth + 1)
                 continue
@@ -99,7 +142,24 @@ class _Inliner:
             self.count += bool(depth)
             self.operators.append(replace(op, index=index, inputs=inputs, outputs=outputs))
 
-    def subgraph(self, op: Operator, depth: int) -> int:
+    def truth(self, index: int) -> bool | None:
+        """The value of a condition, if it is a constant of the file."""
+        tensor = self.tensors[index] if index >= 0 else None
+        if tensor is None or tensor.data is None or tensor.variable or tensor.sparse or tensor.data.size != 1:
+            return None
+        return bool(tensor.data[0])
+
+    def condition(self, op: Operator, inputs: tuple[int, ...], depth: int) -> None:
+        """Add the operators of a loop's condition, which runs before each trip."""
+        at = _places(op)[0]
+        condition = self.others[at - 1]
+        if self.fits(condition, op, 1):
+            self.counted.add(at)
+            self.graph(condition.operators, self.place(condition, inputs, ()), depth + 1)
+        else:
+            self.left.add(at)
+
+    def subgraph(self, op: Operator, depth: int, condition: bool | None) -> int:
         """The index of the subgraph that stands for an operator; 0 if there is none, or it is too deep."""
         places = _places(op)
         if not places or depth > MAX_DEPTH or not all(0 < index <= len(self.others) for index in places):
@@ -107,23 +167,31 @@ class _Inliner:
         if op.code == "CALL_ONCE":
             self.aside.update(places)
             return 0
-        return places[1] if op.code == "WHILE" else max(places, key=lambda index: _cost(self.others[index - 1]))
+        if op.code == "WHILE":
+            return places[1]
+        if condition is not None:
+            return places[not condition]
+        return max(places, key=lambda index: _cost(self.others[index - 1]))
 
-    def tell(self, op: Operator, at: int) -> None:
+    def tell(self, op: Operator, at: int, condition: bool | None, inputs: tuple[int, ...]) -> None:
         """Note which subgraph is counted, and why."""
         self.counted.add(at)
-        self.aside.update({*_places(op)} - {at})
         if op.code == "WHILE":
             template = "one trip of {operator} is counted: how many there are depends on values"
             self.notes.append(Message("import.loop", template, {"operator": str(op)}, "warning"))
         elif op.code == "IF":
+            others = {*_places(op)} - {at}
+            self.aside.update(others)
+            self.idle.append((f"if_{op.index}_other", len(self.operators), inputs, others))
+            if condition is not None:
+                return
             template = "of {operator}, the branch with more multiply-accumulates is counted"
             self.notes.append(Message("import.branch", template, {"operator": str(op)}, "warning"))
 
-    def fits(self, graph: Graph, op: Operator) -> bool:
-        """Whether a subgraph has the operands of its operator, and there is room for it."""
+    def fits(self, graph: Graph, op: Operator, outputs: int) -> bool:
+        """Whether a subgraph has the operands of its operator and so many outputs, and there is room for it."""
         operands = len(op.inputs) - (op.code == "IF")
-        same = len(graph.inputs) == operands == len({*graph.inputs}) and len(graph.outputs) == len(op.outputs)
+        same = len(graph.inputs) == operands == len({*graph.inputs}) and len(graph.outputs) == outputs
         size = len(self.tensors) + len(graph.tensors), self.count + len(graph.operators)
         return same and min(op.inputs, default=0) >= 0 and size[0] <= MAX_TENSORS and size[1] <= MAX_OPERATORS
 
