@@ -196,13 +196,12 @@ def _attend(c: Converter, op: Op, name: str, parts: _Heads, past: tuple[int, int
     """The attention, and what its cache becomes."""
     if any(item in c.constants for item in parts.names):
         _products(c, op, name, parts, any(op.input(place) for place in past))
-        sizes = {"queries": parts.queries, "context": parts.keys, "heads": 1, "dim": 1}
-        if causal and (seen := Attention("mask", **sizes, causal=True, start=0, window=window).attended):
-            template = (
-                "{operator}: its query, keys or values are stored: all {pairs:,} pairs of positions are counted, "
-            )
+        if causal:
+            queries, keys = parts.queries, parts.keys
+            mask = Attention("mask", queries=queries, context=keys, heads=1, dim=1, causal=True, start=0, window=window)
+            template = "{operator}: its query, keys or values are stored: all {pairs:,} pairs of positions count, "
             template += "of which its mask leaves {seen:,}"
-            c.warn("stored_mask", template, operator=str(op), pairs=parts.queries * parts.keys, seen=seen)
+            c.warn("stored_mask", template, operator=str(op), pairs=queries * keys, seen=mask.attended)
         return
     context, cached, start = _positions(c, op, parts, past)
     query, key, out = c.tensors[parts.names[0]], c.tensors[parts.names[1]], c.output(op)
