@@ -865,3 +865,42 @@ def test_the_shape_of_a_scalar_is_an_empty_constant(tmp_path):
     rows = g.op("Reshape", x, g.op("Concat", size, g.constant("rest", np.array([16])), axis=0))
     g.output(g.op("MatMul", rows, g.weight("w", 16, 7)), [31, 7])
     assert read(tmp_path, g.model(check=False)).workload.macs == 31 * 16 * 7
+
+
+def twice(name):
+    """A network that reads one stored matrix of 257 x 127 twice, each time in its own way."""
+    g = Graph()
+    kind = {"casts": np.float16, "scales": np.int8}.get(name, np.float32)
+    w = g.constant("table", g.draw.integers(-9, 9, (257, 127)).astype(kind))
+    x = g.input("x", [1, 7, 127])
+    if name == "embedding":
+        x = g.op("Gather", w, g.input("ids", [1, 7], TensorProto.INT64), name="embedding")
+        x = g.op("Reshape", x, g.constant("rows", np.array([7, 127])))
+        del g.inputs[0]
+        g.output(g.op("Gemm", x, w, transB=1, name="head"))
+        return g.model()
+    scale = g.constant("scale", np.array(0.1, np.float32))
+    turned = []
+    for part in "ab":
+        own = w
+        if name == "casts":
+            own = g.op("Cast", w, to=TensorProto.FLOAT, name=f"cast {part}")
+        if name == "scales":
+            own = g.op("DequantizeLinear", w, scale, name=f"scale {part}")
+        turned.append(g.op("Transpose", own, perm=[1, 0], name=f"turn {part}"))
+    for part, own in zip("ab", turned):
+        g.output(g.op("MatMul", x, own, name=part))
+    return g.model()
+
+
+@pytest.mark.parametrize("name", ["embedding", "casts", "scales", "transpositions"])
+def test_an_array_that_is_read_in_several_ways_is_stored_once(tmp_path, name):
+    model = twice(name)
+    feeds = {"ids": np.ones((1, 7), np.int64)} if name == "embedding" else {"x": np.ones((1, 7, 127), np.float32)}
+    runtime_tensors(model, feeds)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    net = read_model(tmp_path / "net.onnx").workload
+    assert net.macs == 7 * 257 * 127 * (1 if name == "embedding" else 2)
+    assert net.weights == 257 * 127
+    assert {layer.weight.spec.array for layer in net if layer.weights} == {"table"}
+    assert {layer.weight.bits for layer in net if layer.weights} == {{"casts": 16, "scales": 8}.get(name, 32)}

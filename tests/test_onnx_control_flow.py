@@ -284,3 +284,42 @@ def test_a_batch_goes_through_a_body(tmp_path):
     for item in (*model.graph.input, *model.graph.output):
         item.type.tensor_type.shape.dim[0].dim_value = 5
     assert read(tmp_path, model).workload.macs == 7 * 3 * 16 * 16
+
+
+def turned(x, k, n):
+    """A branch with a product whose matrix is transposed in it."""
+    nodes = [
+        helper.make_node("Transpose", ["v"], ["w"], perm=[1, 0]),
+        helper.make_node("MatMul", [x, "w"], ["y"], name="fc"),
+    ]
+    return helper.make_graph(nodes, "turned", [], [value("y", ["n", "m"])], [stored("v", n, k)])
+
+
+@pytest.mark.parametrize("sizes", [(3, 31), (128, 257)])
+def test_a_matrix_that_an_idle_branch_transposes_is_stored_once(tmp_path, sizes):
+    small, large = sizes
+    g = Graph()
+    x, flag = g.op("Relu", g.input("x", [1, 16]), name="before"), g.input("flag", [], TensorProto.BOOL)
+    x = g.op("If", flag, then_branch=turned(x, 16, small), else_branch=dense("large", x, 16, large), name="choice")
+    g.output(g.op("Relu", x), [1, "m"])
+    found = read(tmp_path, g.model(check=False))
+    assert (found.workload.macs, found.workload.weights) == (16 * large, 16 * (small + large))
+
+
+def test_an_idle_branch_of_each_trip_is_stored_once(tmp_path):
+    g = Graph()
+    x, flag = g.op("Relu", g.input("x", [1, 31])), g.input("flag", [], TensorProto.BOOL)
+    branches = {"then_branch": turned("state", 31, 31), "else_branch": dense("wide", "state", 31, 31)}
+    branches["else_branch"].node.append(helper.make_node("MatMul", ["ywide", "wwide"], ["twice"], name="again"))
+    del branches["else_branch"].output[:]
+    branches["else_branch"].output.append(value("twice", [1, 31]))
+    nodes = [
+        helper.make_node("If", [flag], ["next"], name="choice", **branches),
+        helper.make_node("Identity", ["on"], ["go on"]),
+    ]
+    outs = [value("go on", [], TensorProto.BOOL), value("next", [1, 31])]
+    ins = [value("i", [], TensorProto.INT64), value("on", [], TensorProto.BOOL), value("state", [1, 31])]
+    y = g.op("Loop", g.constant("trips", np.array(5)), "", x, body=helper.make_graph(nodes, "body", ins, outs))
+    g.output(y, [1, 31])
+    found = read(tmp_path, g.model(check=False))
+    assert (found.workload.macs, found.workload.weights) == (5 * 2 * 31 * 31, 2 * 31 * 31)

@@ -184,11 +184,11 @@ CASES |= {
 }  # fmt: skip
 
 
-def pairs(queries, context, causal=False, window=0):
-    """Pairs of a query and a position that it attends to, one by one."""
+def pairs(queries, context, causal=False, window=0, start=None):
+    """Pairs of a query and a position that it attends to, one by one; the first query is at `start`."""
     total = 0
     for query in range(queries):
-        seen = context - queries + query + 1 if causal else context
+        seen = min((context - queries if start is None else start) + query + 1, context) if causal else context
         total += min(seen, window) if window else seen
     return total
 
@@ -261,6 +261,32 @@ CASES |= {
     "causal attention with a cache": Case(
         "Attention", (1, 4, 3, 8), (1, 4, 3, 8), (1, 4, 3, 8), None, (1, 4, 31, 8), (1, 4, 31, 8), opset=23, outputs=3,
         macs=attention(4, 4, causal=True), is_causal=1,
+    ),
+    "causal attention, fewer queries than keys": Case(
+        "Attention", (1, 1, 5, 16), (1, 1, 6, 16), (1, 1, 6, 16), opset=23, macs=attention(1, causal=True, start=0), is_causal=1
+    ),
+    "causal attention, more queries than keys": Case(
+        "Attention", (1, 1, 6, 16), (1, 1, 3, 16), (1, 1, 3, 16), opset=23, macs=attention(1, causal=True, start=0), is_causal=1
+    ),
+    "causal attention, fewer queries than new keys": Case(
+        "Attention", (1, 1, 5, 16), (1, 1, 6, 16), (1, 1, 6, 16), None, (1, 1, 3, 16), (1, 1, 3, 16), opset=23, outputs=3,
+        macs=attention(1, 4, causal=True, start=3), is_causal=1,
+    ),
+    "causal attention, more queries than new keys": Case(
+        "Attention", (1, 1, 5, 16), (1, 1, 2, 16), (1, 1, 2, 16), None, (1, 1, 8, 16), (1, 1, 8, 16), opset=23, outputs=3,
+        macs=attention(1, 4, causal=True, start=8), is_causal=1,
+    ),
+    "causal MultiHeadAttention, fewer queries than keys": Case(
+        f"{MS}/MultiHeadAttention", (1, 5, 16), (1, 6, 16), (1, 6, 16), macs=attention(2, causal=True, start=0), num_heads=2,
+        unidirectional=1,
+    ),
+    "GroupQueryAttention with room in its cache": Case(
+        f"{MS}/GroupQueryAttention", (3, 1, 64), (3, 1, 32), (3, 1, 32), (3, 2, 128, 16), (3, 2, 128, 16),
+        Given(np.array([30] * 3, np.int32)), np.array([31], np.int32), outputs=3, macs=lambda run: 3 * 4 * 31 * 32, **GQA,
+    ),
+    "attention to a cache with room": Case(
+        "Attention", (1, 2, 1, 16), (1, 2, 128, 16), (1, 2, 128, 16), None, None, None, np.array([31]), opset=24,
+        macs=lambda run: 2 * 31 * 32,
     ),
     "attention of a stored query": Case(
         "Attention", stored(1, 10, 64), (1, 12, 16), (1, 12, 32), opset=23, macs=attention(8), weights=640, q_num_heads=8, kv_num_heads=2
@@ -479,13 +505,18 @@ def feeds_of(case, model):
 
 
 #: What the oldest onnxruntime has no kernel for.
-NEWER = {"deformable convolution", "Einsum of one, a sum", "a mixture of experts of four bits"}
+NEWER = {
+    "deformable convolution",
+    "Einsum of one, a sum",
+    "a mixture of experts of four bits",
+    "attention to a cache with room",
+}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_macs_are_those_of_the_shapes_that_ran(tmp_path, name):
-    if name in NEWER and onnx_opset_version() < 23:
-        pytest.skip("needs an onnxruntime of the time of opset 23")
+    if name in NEWER and onnx_opset_version() < max(23, CASES[name].opset):
+        pytest.skip("needs an onnxruntime of the time of opset 23 or later")
     case = CASES[name]
     model = case.model()
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
@@ -522,6 +553,28 @@ def test_packed_heads_that_the_processor_has_no_kernel_for(tmp_path, shapes, pos
     net = read_model(tmp_path / "net.onnx").workload
     assert net.macs == 2 * positions * keys * 64
     assert net["op"].output.shape == (positions, 64)
+
+
+def test_the_room_of_a_shared_cache_is_not_attended(tmp_path):
+    """One new position behind 30 in a buffer of 128, by the operator's definition: processors have no kernel."""
+    g = Graph()
+    names = [g.input(name, [1, 1, 16]) for name in "qkv"]
+    past = [g.input(name, [1, 2, 128, 8]) for name in ("keys", "values")]
+    length = g.constant("length", np.array([30], np.int32))
+    out = g.op("DecoderMaskedMultiHeadAttention", *names, "", "", *past, length, domain=MS, outputs=3, num_heads=2,
+               past_present_share_buffer=1, name="op")  # fmt: skip
+    for name in out:
+        g.output(name)
+    (tmp_path / "net.onnx").write_bytes(g.model(domains=[MS], check=False).SerializeToString())
+    net = read_model(tmp_path / "net.onnx").workload
+    assert (net.macs, [layer.name for layer in net]) == (2 * 31 * 16, ["op"])
+
+
+def test_stored_keys_say_what_a_causal_mask_leaves(tmp_path):
+    case = Case("Attention", (1, 1, 5, 16), stored(1, 1, 5, 16), stored(1, 1, 5, 16), macs=none, opset=23, is_causal=1)
+    (tmp_path / "net.onnx").write_bytes(case.model().SerializeToString())
+    (told,) = (w for w in read_model(tmp_path / "net.onnx").warnings if w.code == "import.stored_mask")
+    assert (told.values["pairs"], told.values["seen"]) == (25, 15)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 10, 12, 13])

@@ -30,8 +30,8 @@ def attentions(draw: st.DrawFn, window: int = 40) -> Attention:
 
 
 def mask(layer: Attention) -> np.ndarray:
-    """Which positions each query attends to, by definition: its own place is context - queries + i."""
-    place = np.arange(layer.queries)[:, None] + layer.context - layer.queries
+    """Which positions each query attends to, by definition: its own place is start + i."""
+    place = np.arange(layer.queries)[:, None] + layer.start
     position = np.arange(layer.context)[None, :]
     seen = position <= place if layer.causal else position >= 0 * place
     return seen & (position > place - layer.window) if layer.window else seen
@@ -44,6 +44,14 @@ def test_attended_positions_are_those_of_the_mask(layer):
     assert layer.span == seen.any(axis=0).sum()
     assert layer.macs == layer.heads * seen.sum() * (layer.dim + layer.value_dim)
     assert layer.ops == 5 * layer.heads * seen.sum()
+
+
+@given(attentions(), st.integers(0, 40), st.integers(1, 40))
+def test_queries_may_be_anywhere_in_the_context(layer, start, context):
+    start = min(start, context + layer.window - 2) if layer.window else start
+    layer = layer.with_(causal=True, start=start, context=context, cached=context)
+    assert layer.attended == mask(layer).sum()
+    assert layer.inputs == layer.input.elements + layer.span * layer.kv_heads * (layer.dim + layer.value_dim)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def _rows(shape: Shape, values: Values, keys: tuple[str, ...]) -> int | None:
 class Attention(Layer):
     """Softmax(Q K^T) V of `heads` heads, with `queries` new positions against the `context` positions there are.
 
-    A mask says which positions a query attends to. Where `causal`, the queries are the last positions of the context,
-    and query i attends to the first context - queries + i + 1. A `window` of w leaves the last w of these.
+    A mask says which positions a query attends to. Where `causal`, query i is position start + i, and attends to it
+    and to those before it, as far as the context has them. A `window` of w leaves the last w of these.
 
     `macs` and `ops` are those of the attended positions, exactly. Machines plan the layer as its `sublayers`, products
     that know no mask: they run the rectangle of all queries and all positions that some query attends to, and the run
@@ -61,6 +61,8 @@ class Attention(Layer):
     cached : int
         Positions whose keys and values are in a cache from before. The others are outputs of two other layers, of
         which this one reads them. Those before the queries where `causal`, else none, by default.
+    start : int
+        The position of the first query, where `causal`. By default the queries are the last positions of the context.
     input, weight, output
         Types of the queries, of keys and values, and of the output. Scores have that of the queries.
 
@@ -80,6 +82,7 @@ class Attention(Layer):
     causal: bool = False
     window: int = 0
     cached: OptionalInt = Converted(None)
+    start: OptionalInt = Converted(None)
 
     _lines: ClassVar[tuple[Line, ...]] = (
         Line(
@@ -95,6 +98,7 @@ class Attention(Layer):
                 "value_dim": "values of a value of one head; dim if left out",
                 "window": "the last positions that a query attends to; 0: all",
                 "cached": "positions whose keys and values are cached in memory",
+                "start": "the position of the first query where causal; the queries are the last ones if left out",
             },
             read=_read,
         ),
@@ -110,10 +114,17 @@ class Attention(Layer):
         self._optional("value_dim", self.dim, 1, faults)
         if self.heads % kv_heads:
             faults.append(f"kv_heads must divide heads, {self.heads}, not {kv_heads}")
-        if self.causal and self.context < self.queries:
+        if self.causal and self.context < self.queries and self.start is None:
             faults.append(f"context must be at least queries, {self.queries}, where causal, not {self.context}")
         if self.window and not self.causal:
             faults.append(f"window must be 0 where causal is not true, not {self.window}")
+        last = max(0, self.context - self.queries)
+        if self._optional("start", last, 0, faults) != last and not self.causal:
+            faults.append(f"start must be left out where causal is not true, not {self.start}")
+        if self.window and self.start > (most := self.context + self.window - 2):
+            faults.append(
+                f"start must be at most {most}, so that the first query attends to a position, not {self.start}"
+            )
         cached = self._optional("cached", max(0, self.context - self.queries) if self.causal else 0, 0, faults)
         least = self.context - self.span
         if not faults and not least <= cached <= self.context:
@@ -139,18 +150,25 @@ class Attention(Layer):
 
     @property
     def span(self) -> int:
-        """Positions that some query attends to: all, or with a window the last of them."""
-        return min(self.context, self.queries + self.window - 1) if self.window else self.context
+        """Positions that are read: all, or with a window those from the first that some query attends to."""
+        return self.context - max(0, self.start + 1 - self.window) if self.window else self.context
 
     @property
     def attended(self) -> int:
         """Pairs of a query and a position that it attends to."""
         if not self.causal:
             return self.queries * self.context
-        first, last = self.context - self.queries + 1, self.context  # positions of the first and the last query
-        window = self.window or last
-        growing = min(max(window - first, 0), self.queries)  # queries that see fewer positions than the window has
-        return growing * (2 * first + growing - 1) // 2 + (self.queries - growing) * min(window, last)
+        seen = self._positions(self.start)
+        return seen - self._positions(self.start - self.window) if self.window else seen
+
+    def _positions(self, start: int) -> int:
+        """Positions of the context before or at each query, if the first query is at `start`: their sum."""
+
+        def until(place: int) -> int:
+            inside = min(max(place, 0), self.context)
+            return inside * (inside + 1) // 2 + max(place - self.context, 0) * self.context
+
+        return until(start + self.queries) - until(start)
 
     @property
     def macs(self) -> int:

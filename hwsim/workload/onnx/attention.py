@@ -11,6 +11,7 @@ from hwsim.workload.layers import Attention, Concat, DataMovement, Elementwise, 
 from hwsim.workload.onnx.canonical import Op
 from hwsim.workload.onnx.converter import Converter
 from hwsim.workload.onnx.einsum import Term, contract
+from hwsim.workload.onnx.own_rules import shares, valid_positions
 
 __all__ = ["attention", "group_query", "masked_multi_head", "multi_head", "own_attention", "rotary"]
 
@@ -195,24 +196,44 @@ def _attend(c: Converter, op: Op, name: str, parts: _Heads, past: tuple[int, int
     """The attention, and what its cache becomes."""
     if any(item in c.constants for item in parts.names):
         _products(c, op, name, parts, any(op.input(place) for place in past))
+        if causal:
+            queries, keys = parts.queries, parts.keys
+            mask = Attention("mask", queries=queries, context=keys, heads=1, dim=1, causal=True, start=0, window=window)
+            template = "{operator}: its query, keys or values are stored: all {pairs:,} pairs of positions count, "
+            template += "of which its mask leaves {seen:,}"
+            c.warn("stored_mask", template, operator=str(op), pairs=queries * keys, seen=mask.attended)
         return
-    stored = c.tensors[op.input(past[0])].shape or () if op.input(past[0]) else ()
-    cached = stored[-2] if len(stored) in (4, 5) else 0
-    context = cached + parts.keys
-    causal = causal and parts.queries <= context and (cached > 0 or parts.queries == parts.keys)
+    context, cached, start = _positions(c, op, parts, past)
     query, key, out = c.tensors[parts.names[0]], c.tensors[parts.names[1]], c.output(op)
     layer = Attention(
         name, queries=parts.queries, context=context, heads=parts.batch * parts.heads,
         kv_heads=parts.batch * parts.shared, dim=parts.dim, value_dim=parts.value_dim, causal=causal,
-        window=window if causal else 0, cached=cached, input=c.spec(query), weight=c.spec(key), output=c.spec(out),
+        window=window if causal else 0, cached=cached, start=start if causal else None,
+        input=c.spec(query), weight=c.spec(key), output=c.spec(out),
     )  # fmt: skip
     c.check_output(op, layer)
-    c.row(layer, parts.names, out.name)
+    c.row(layer, parts.names[: len(layer.operands)], out.name)
     for place in (1, 2):
         tensor = op.outputs[place] if place < len(op.outputs) else ""
         if tensor and tensor in c.used and tensor not in c.constants:
             width = parts.dim if place == 1 else parts.value_dim
             _append(c, op, f"{name}_{('key', 'value')[place - 1]}_cache", parts, place, past, cached, width)
+
+
+def _positions(c: Converter, op: Op, parts: _Heads, past: tuple[int, int]) -> tuple[int, int, int]:
+    """Positions of keys, those of them that are cached, and the position of the first query."""
+    shape = c.tensors[op.input(past[0])].shape or () if op.input(past[0]) else ()
+    room = shape[-2] if len(shape) in (4, 5) else 0
+    valid = valid_positions(
+        op, parts.keys, lambda name: c.constants[name].values(1024) if name in c.constants else None
+    )
+    if valid is not None and op.code == "Attention":  # the keys are those of a cache, new ones with them
+        context = min(valid, parts.keys)
+        return context, context, max(context - parts.queries, 0)
+    context = room if room and shares(op) else room + parts.keys
+    if valid is not None:
+        context = max(min(valid, context), parts.keys)
+    return context, context - parts.keys, context - parts.keys
 
 
 def _products(c: Converter, op: Op, name: str, parts: _Heads, cached: bool) -> None:
@@ -245,6 +266,9 @@ def _append(
     tensor, new, old = c.tensors[op.outputs[place]], parts.names[place], op.input(past[place - 1])
     if tensor.elements == c.tensors[new].elements:
         c.producers[tensor.name] = c.producers[new]
+        return
+    if old in c.producers and tensor.elements == c.tensors[old].elements:  # the buffer, written in place
+        c.producers[tensor.name] = c.producers[old]
         return
     spec, rows = c.spec(tensor), parts.batch * parts.shared
     whole = Concat(

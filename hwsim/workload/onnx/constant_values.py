@@ -78,6 +78,8 @@ class ConstantValues:
             if small is not None and kind is not None:
                 with np.errstate(all="ignore"):
                     self.learn(out, small.astype(kind), dtype)
+                storage = first.storage_dtype
+                self.constants[out] = replace(self.constants[out], storage_dtype=storage, origin=first.origin or first)
             else:
                 self.constants[out] = first.cast(dtype or first.dtype)
                 self.tensors[out] = Tensor(out, dtype or first.dtype, first.shape)
@@ -95,6 +97,10 @@ class ConstantValues:
             for name, value in zip(op.outputs, results):
                 if name:
                     self.learn(name, value)
+            if first is not None and op.code in (*_MOVED, "Transpose"):
+                self.constants[out] = replace(
+                    self.constants[out], storage_dtype=first.storage_dtype, origin=first.origin or first
+                )
             return True
         return False
 

@@ -50,6 +50,8 @@ class Constant:
         Returns the real values, or None.
     density_of : Constant or None
         A constant with the same density that is nearer to the file.
+    origin : Constant or None
+        The constant of the file that it is computed from: its values in another order, shape or type.
     """
 
     shape: Shape
@@ -59,6 +61,12 @@ class Constant:
     real: Reader | None = None
     density_of: Constant | None = None
     zeros: float | None = None
+    origin: Constant | None = None
+
+    @property
+    def stored(self) -> Constant:
+        """The constant of the file with these values, if it has as many."""
+        return self.origin if self.origin is not None and self.origin.elements == self.elements else self
 
     @property
     def elements(self) -> int:
@@ -111,7 +119,7 @@ class Constant:
             shape, self.dtype, self.storage_dtype,
             None if read is None else lambda: change(read().reshape(self.shape)),
             None if real is None else lambda: change(real().reshape(self.shape)),
-            self.density_of or self,
+            self.density_of or self, origin=self.origin or self,
         )  # fmt: skip
 
     def of_one(self, axis: int, batch: int, inner: int) -> Constant:
@@ -123,7 +131,15 @@ class Constant:
 
     def cast(self, dtype: str) -> Constant:
         """The same values cast to another type when the model is loaded."""
-        return Constant(self.shape, dtype, self.storage_dtype, self.read, self.real, self.density_of or self)
+        return Constant(
+            self.shape,
+            dtype,
+            self.storage_dtype,
+            self.read,
+            self.real,
+            self.density_of or self,
+            origin=self.origin or self,
+        )
 
     def dequantize(self, scale: Constant, zero: Constant | None, axis: int, block: int = 0) -> Constant:
         """``scale * (stored - zero)``, with one pair per tensor, per index of `axis` or per block along it."""
@@ -145,16 +161,16 @@ class Constant:
         scales = scale.values() if fits else None
         zeros = np.zeros((1,) * rank) if zero is None else zero.values()
         if zeros is None or read is None or real is None or not fits:
-            return Constant(self.shape, scale.dtype, self.storage_dtype)
+            return Constant(self.shape, scale.dtype, self.storage_dtype, origin=self.origin or self)
         if zeros.size > 1 and zeros.size != scale.elements:
-            return Constant(self.shape, scale.dtype, self.storage_dtype)
+            return Constant(self.shape, scale.dtype, self.storage_dtype, origin=self.origin or self)
         offset = spread(zeros)
         plain = not zeros.any()
         return Constant(
             self.shape, scale.dtype, self.storage_dtype,
             read if plain else lambda: _offset(read().reshape(self.shape), offset),
             None if scales is None else lambda: (real().reshape(self.shape) - offset) * spread(scales),
-            (self.density_of or self) if plain else None,
+            (self.density_of or self) if plain else None, origin=self.origin or self,
         )  # fmt: skip
 
 

@@ -60,6 +60,8 @@ class ControlFlow:
         self.unrolled = self.idle = 0
         #: Operators of trips that would be too many to count, at least, by the loop.
         self.uncounted: dict[str, int] = {}
+        #: Constants of branches that do not run, by identity.
+        self.idle_arrays: set[int] = set()
         #: Constants that an operator of a body writes, by the operator and what it reads: once for all trips.
         self.constant_results: dict[tuple[int, tuple[str, ...]], list[str]] = {}
 
@@ -102,18 +104,20 @@ class ControlFlow:
         warnings.append(Message("import.branch", template, {"operator": str(operator)}, "warning"))
         self.alias(operator, outputs, operator.outputs)
         if len(trials) == 2:
-            self.store(operator, {name for op in ops for name in op.inputs}, trials[0][0])
+            self.store(operator, trials[0][0])
         return True
 
-    def store(self, operator: Operator, read: set[str], idle: Iterable[Op]) -> None:
-        """Add a row for the weights of the branch that does not run."""
+    def store(self, operator: Operator, idle: Sequence[Op]) -> None:
+        """Add a row for the matrices of the file that the branch that does not run reads: once for all trips."""
         constants = self.inference.values.constants
-        names = dict.fromkeys(
-            name
-            for op in idle
-            for name in op.inputs
-            if name in constants and len(constants[name].shape) > 1 and name not in read
-        )
+        computed = {name for op in idle for name in op.outputs}
+        computed.update(name for names in self.constant_results.values() for name in names)
+        names: list[str] = []
+        for name in (name for op in idle for name in op.inputs if name in constants and name not in computed):
+            stored = constants[name].stored
+            if len(stored.shape) > 1 and id(stored) not in self.idle_arrays:
+                self.idle_arrays.add(id(stored))
+                names.append(name)
         if names and operator.inputs[0] not in self.inference.unknown:
             out = self.name(operator, "other")
             self.inference.tensors[out] = Tensor(out, "bool", (1,))

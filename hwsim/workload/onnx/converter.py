@@ -67,6 +67,8 @@ class Converter(Builder[str]):
         self.dead: dict[str, ChannelValues] = {}
         self.omissions: list[Op] = []
         self.unmodeled: list[tuple[Op, str]] = []
+        #: How many operators read a constant of the file as weights, and the names of those that several read.
+        self.readers: Counter[int] = Counter()
         self.shared: dict[int, str] = {}
         self.used = set(graph.outputs)
         self.reshapes: dict[tuple[str, Shape], str] = {}
@@ -76,9 +78,14 @@ class Converter(Builder[str]):
         """The network."""
         ops = lower(self.graph)
         self.used |= {item for op in ops for item in (*op.inputs, *op.captures)}
-        readers = (item for op in ops if op.code in STORED for item in {*op.inputs} if item in self.constants)
+        names = {id(constant): item for item, constant in reversed(self.constants.items())}
+        self.readers = Counter(
+            key for op in ops if op.code in (*STORED, "Gather") and self.results(op) for key in self.stored(op)
+        )
         self.shared = {
-            id(self.constants[item]): text(item)[:_LONGEST] for item, count in Counter(readers).items() if count > 1
+            key: text(names.get(key, f"array {place}"))[:_LONGEST]
+            for place, (key, count) in enumerate(self.readers.items())
+            if count > 1
         }
         with np.errstate(all="ignore"):
             self.dead = dead_channels(self.graph, ops)
@@ -115,12 +122,7 @@ class Converter(Builder[str]):
             self.warn("unknown_shapes", template, examples=examples, more=len(self.omissions) - 3)
         omitted = {op.index for op in self.omissions}
         all_, kept = (
-            {
-                id(constant): constant.bytes
-                for op in group
-                for item in op.inputs
-                if (constant := self.constants.get(item)) is not None
-            }
+            {key: constant.bytes for op in group for key, constant in self.stored(op).items()}
             for group in (ops, [op for op in ops if op.index not in omitted])
         )
         lost = sum(size for key, size in all_.items() if key not in kept)
@@ -143,6 +145,15 @@ class Converter(Builder[str]):
             )
         return missing
 
+    def results(self, op: Op) -> list[str]:
+        """What an operator writes that is no constant."""
+        return [name for name in op.outputs if name and name not in self.constants]
+
+    def stored(self, op: Op) -> dict[int, Constant]:
+        """The constants of the file that an operator reads, by identity."""
+        constants = [self.constants[item].stored for item in op.inputs if item in self.constants]
+        return {id(constant): constant for constant in constants}
+
     def has_weights(self, op: Op) -> bool:
         """Whether an operator multiplies by a stored matrix."""
         stored = [constant for item in op.inputs if (constant := self.constants.get(item)) is not None]
@@ -161,7 +172,7 @@ class Converter(Builder[str]):
     def operator(self, op: Op) -> None:
         operands = self.operands(op)
         unknown = self.graph.unknown
-        results = [name for name in op.outputs if name and name not in self.constants]
+        results = self.results(op)
         if cause := next((name for name in (*op.inputs, *op.captures, *results[:1]) if name in unknown), None):
             self.omissions.append(op)
             for name in results:
@@ -375,7 +386,7 @@ class Converter(Builder[str]):
             types["input"] = TensorSpec("uint8")  # quantized as they are read
         if weights is not None:
             density = weights.density
-            name, array = self.storage_spec(weights).name, self.shared.get(id(weights), "")
+            name, array = self.storage_spec(weights).name, self.shared.get(id(weights.stored), "")
             spec = TensorSpec(name, 1.0 if density is None else density, array=array)
             types["weight"] = spec if axes is None else self._counted(weights, spec, axes)
         return types

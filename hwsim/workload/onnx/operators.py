@@ -236,10 +236,12 @@ def _concat(c: Converter, op: Op, name: str) -> Layer | None:
     return None
 
 
-def _idle(c: Converter, op: Op, name: str) -> Layer:
-    """The stored weights of a branch that does not run: a row that reads the condition."""
+def _idle(c: Converter, op: Op, name: str) -> Layer | None:
+    """The stored weights of a branch that does not run, and of no other row: a row that reads the condition."""
     operand, out = c.operands(op)[0], c.output(op)
-    constants = [c.constants[item] for item in op.inputs[1:]]
+    constants = [constant for key, constant in c.stored(op).items() if key not in c.readers]
+    if not constants:
+        return None
     stored = [(constant.elements, c.storage_spec(constant)) for constant in constants]
     row = c.opaque(name, "branch", [(c.shape(operand), c.spec(operand))], (c.shape(out), c.spec(out)), stored)
     return row.with_(idle=row.weights)

@@ -10,23 +10,54 @@ import numpy as np
 from hwsim.errors import InputError
 from hwsim.workload.layer import Shape
 from hwsim.workload.onnx.canonical import MS, Op
+from hwsim.workload.onnx.constants import Array
 from hwsim.workload.onnx.equation import axes_of
 from hwsim.workload.taps import ceil_positions
 
-__all__ = ["factors", "own_outputs", "packs"]
+__all__ = ["factors", "own_outputs", "packs", "shares", "valid_positions"]
 
 #: Shape and type of each output in turn; a type of "" is that of the first input, "2" that of input 2.
 Outputs: TypeAlias = Sequence[tuple[Shape, str]]
 Rule: TypeAlias = Callable[[Op, Sequence[Shape]], Outputs | None]
+#: The values of a small constant.
+Lookup: TypeAlias = Callable[[str], Array | None]
+#: Inputs with the number of valid positions of keys, and how many it lacks; None: the new ones.
+_LENGTHS: Mapping[str, Sequence[tuple[int, int | None]]] = {
+    "Attention": ((6, 0),),
+    f"{MS}GroupQueryAttention": ((5, 1), (6, 0)),
+    f"{MS}MultiHeadAttention": ((8, None),),
+    f"{MS}DecoderMaskedMultiHeadAttention": ((7, None),),
+}
 
 
-def own_outputs(op: Op, shapes: Sequence[Shape]) -> Mapping[str, tuple[Shape, str]] | None:
+def own_outputs(op: Op, shapes: Sequence[Shape], values: Lookup) -> Mapping[str, tuple[Shape, str]] | None:
     """Shape and type of each output by the shapes of the inputs; None if ONNX's own rule holds or there is none."""
     rule = RULES.get(op.code)
     outputs = rule(op, shapes) if rule is not None else None
     if outputs is None:
         return None
+    if op.code in _PAST and len(outputs) == 3:
+        past = shapes[_PAST[op.code]] if len(shapes) > _PAST[op.code] else ()
+        room = past[2] if len(past) == 4 else 0
+        valid = valid_positions(op, shapes[0][1], values)
+        if room and (shares(op) or (valid is not None and valid <= room)):  # written in place
+            outputs = [outputs[0], *(((*shape[:2], room, shape[3]), item) for shape, item in outputs[1:])]
     return {name: output for name, output in zip(op.outputs, outputs) if name}
+
+
+def shares(op: Op) -> bool:
+    """Whether new keys are written into the buffer of the past."""
+    own = op.code == f"{MS}MultiHeadAttention" and bool(op.input(8))
+    return own or bool(op.options.get("past_present_share_buffer"))
+
+
+def valid_positions(op: Op, keys: int, values: Lookup) -> int | None:
+    """How many positions of keys are valid, `keys` new ones with them, if a constant tells; buffers may have more."""
+    for place, more in _LENGTHS.get(op.code, ()):
+        lengths = values(op.input(place)) if op.input(place) else None
+        if lengths is not None and lengths.size:
+            return max(int(lengths.max()) + (keys if more is None else more), 1)
+    return None
 
 
 def _pool(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
@@ -184,6 +215,8 @@ def _einsum(op: Op, shapes: Sequence[Shape]) -> Outputs | None:
     return ((tuple(sizes[label] for label in result), ""),)
 
 
+#: The input with the keys of the past.
+_PAST = {f"{MS}GroupQueryAttention": 3, f"{MS}MultiHeadAttention": 6, f"{MS}DecoderMaskedMultiHeadAttention": 5}
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _binary),
     "Attention": _attention,

@@ -218,7 +218,7 @@ class _Inference:
             ones = (*first[: axis % len(first)], *(1,) * (len(first) - axis % len(first)))
             return {name: (shape, "") for name, shape in zip(op.outputs, (first, ones, ones))}, ""
         shapes = [self.tensors[name].shape or () if name else () for name in op.inputs]
-        if shapes and (own := own_outputs(op, shapes)) is not None:
+        if shapes and (own := own_outputs(op, shapes, self.values.of)) is not None:
             types = {item: self.tensors[op.inputs[int(item)]].dtype for _, item in own.values() if item.isdigit()}
             return {name: (shape, types.get(item, item)) for name, (shape, item) in own.items()}, ""
         return self.rules.infer(op, self.tensors, self.small)
