@@ -96,8 +96,8 @@ class MappingError(HwsimError):
     """A mapping that cannot exist on the given problem or memories."""
 
 
-def nearest(given: object, valid: Iterable[str]) -> str:
-    """Say which valid name is nearest to what was given, or list the few there are."""
+def nearest(given: object, valid: Iterable[str], listed: str = "") -> str:
+    """Say which valid name is nearest to what was given, or list the few there are; `listed` says where all are."""
     names = sorted(set(islice(valid, 1000)))  # more than that is no list to search for a slip of the pen
     if not names:
         return ""
@@ -105,4 +105,6 @@ def nearest(given: object, valid: Iterable[str]) -> str:
     if close:
         return f"; nearest: {close[0]!r}"
     shown = ", ".join(repr(name) for name in names[:12])
-    return f"; valid: {shown}" + (", ..." if len(names) > 12 else "")
+    if len(names) > 12:
+        shown += f" and {len(names) - 12} more" + (f": {listed}" if listed else "")
+    return f"; valid: {shown}"

@@ -213,7 +213,8 @@ def _message(item: Any, document: Document, path: tuple[str | int, ...], context
         hint = f'; a key with a dot is in quotes, as prices."{".".join(map(str, path[-2:]))}"' if quotes else ""
         if not path:  # of a value that may be a word too, a key has no place of its own
             return f"unknown key {excerpt(item['loc'][-1] if item['loc'] else given)}"
-        return f"unknown key{nearest(path[-1], context.get(id(parent), []))}{hint}"
+        near = nearest(path[-1], context.get(id(parent), []), "`hwsim schema` has all")
+        return f"unknown key{near}{hint}"
     if kind == "missing":
         return "must be given"
     if kind == "value_error":

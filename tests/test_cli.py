@@ -263,3 +263,37 @@ def test_a_damaged_machine_file_loads_or_is_told(tmp_path: Path, at: int, junk: 
         hwsim.load_machine(path)
     except hwsim.HwsimError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run eyeriss_v1 {xlsx}", "not '.xlsx'; save the table as CSV"),
+        ("show {tsv}", "must be a .yaml, .csv, .onnx, .tflite, .cfg or .json file, not '.tsv'; save the table as CSV"),
+        ("import {tsv} -o -", "must be a .onnx, .tflite, .csv, .cfg or .yaml file, not '.tsv'; save the table as CSV"),
+        ("run kws nucleo_l4r5zi", "the machine comes before the workload: nucleo_l4r5zi kws"),
+        ("run nosuch kws", "more: `hwsim list machines` has all"),
+        ("run eyeriss_v1 nosuch", "more: `hwsim list workloads` has all"),
+        ("run eyeriss_v1 alexnet --layers zzz", "more: `hwsim show` lists the layers"),
+        ("show {timeloop}", "is a file of Timeloop: `hwsim import "),
+        ("import {timeloop} -o -", "put those of the shape 'cnn-layer' here: Timeloop has them in problem-shapes/"),
+        ("run {timeloop} kws", "is a file of Timeloop: `hwsim import "),
+    ],
+)
+def test_errors_say_what_to_do(capsys, tmp_path, words, message):
+    files = {name: tmp_path / f"a.{name}" for name in ("xlsx", "tsv")} | {"timeloop": tmp_path / "a.yaml"}
+    for path in files.values():
+        path.write_text("problem:\n  shape: cnn-layer\n")
+    code, _, err = call(capsys, *words.format(**files).split())
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(("machine", "able"), [("eyeriss_v1", "int16"), ("nucleo_l4r5zi", "int8")])
+def test_the_precision_that_an_error_suggests_runs(capsys, tmp_path, machine, able):
+    path = tmp_path / "a.csv"
+    path.write_text("name,type,c,k,input,weight,output\na,fc,31,17,fp16,fp16,fp16\nb,fc,17,5,fp32,fp32,fp32\n")
+    code, _, err = call(capsys, "run", machine, path)
+    assert code == 2
+    assert f"--set precision={able}" in err
+    assert call(capsys, "run", machine, path, "--set", f"precision={able}")[0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,20 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert code == 0
     assert "truncated to the sample" in out
     assert "skipped: pool has no loop nest" in out
+
+
+def test_names_that_begin_alike_stay_apart_and_what_is_not_verified_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A depthwise layer of NVDLA reads more from DRAM than its nest: the tiles of its weights are padded."""
+    path = tmp_path / "a.csv"
+    long = "a_network/of_layers/whose_names_begin_alike"
+    path.write_text(f"name,type,c,h,k,r\n{long}/first,conv,7,9,5,3\n{long}/second,dwconv,7,9,7,3\n")
+    code, out, _ = call(capsys, monkeypatch, "validate", "nvdla_256", str(path))
+    assert code == 0
+    assert "alike/first " in out
+    assert "alike/second " in out
+    assert "priced by a rule of the machine, not as the words that the nest moves: " in out
 
 
 def test_the_command_fails_where_something_differs(

@@ -116,6 +116,34 @@ def test_text_after_the_last_comma_is_a_comment():
         assert list(read(text)) == list(read(SCALE_CONV))
 
 
+def test_swapped_headers_are_read_by_place_with_a_warning():
+    """SCALE-Sim reads columns by their place."""
+    header, line = (
+        "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, {}, Strides,\n",
+        "a,31,31,3,3,5,7,1,",
+    )
+    right = read(header.format("Channels, Num Filter") + line)
+    with pytest.warns(
+        HwsimWarning, match="read by place, not by name: 'Num Filter' as channels, 'Channels' as num fil"
+    ):
+        swapped = read(header.format("Num Filter, Channels") + line)
+    assert [*swapped] == [*right]
+    assert (right["a"].c, right["a"].k) == (5, 7)
+
+
+def test_columns_that_a_type_does_not_have_are_named():
+    """A fully connected layer reads its whole image; a filter of another size or a stride is no part of it."""
+    head = "name,type,c,h,w,k,r,s,stride\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = read(head + "whole,fc,7,3,5,31,3,5,1\nlstm,lstm,31,1,1,17,1,1,1\n")
+    assert net["whole"].macs == 7 * 3 * 5 * 31
+    with pytest.warns(HwsimWarning, match="t.csv: a: a layer of type fc has no r, stride: "):
+        assert read(head + "a,fc,7,3,3,31,2,3,2\n").macs == 7 * 9 * 31
+    with pytest.warns(HwsimWarning, match="t.csv: l: a layer of type lstm has no h: "):
+        read("name,type,c,h,k\nl,lstm,31,5,17\n")
+
+
 def test_equal_names_are_numbered():
     net = read("Layer, M, N, K,\na, 1, 2, 3,\na_2, 4, 5, 6,\na, 7, 8, 9,\na, 1, 1, 1,\n")
     assert [(layer.name, layer.macs) for layer in net] == [("a", 6), ("a_2", 120), ("a_3", 504), ("a_4", 1)]
@@ -186,7 +214,14 @@ def test_scale_sim_sparsity():
     [
         ("", ["t.csv:1: column 'name' must be given"]),
         ("name,C,K\n", ["t.csv: must have a line for each layer below the header"]),
-        ("name,C,K,chanels\n", ["t.csv:1: column must be one of the known ones, not 'chanels'; valid: .*"]),
+        (
+            "name,C,K,chanels\n",
+            [
+                "t.csv:1: column must be one of the known ones, not 'chanels'",
+                "t.csv:1: the columns are net, .*, steps",
+            ],
+        ),
+        ("layer,C,K\n", ["t.csv:1: column must be .*, not 'layer'; nearest: 'name'", "t.csv:1: column 'name' must .*"]),
         ("name,C,K,C\n", ["t.csv:1: column 'c' must be given once"]),
         ("name,C,K\na,3,x\n", ["t.csv:2: a: k must be an integer, not 'x'"]),
         ("name,C,K\na,3,\n", ["t.csv:2: a: k must be given"]),
@@ -203,7 +238,10 @@ def test_scale_sim_sparsity():
         ("name;C;K\na;10.000;3\n", ["t.csv:2: a: c must be an integer; '10.000' may be 10 or 10000: write that"]),
         ("Layer,M,N,K,\na,1,2,3,x,\n", ["t.csv:2: column 5 must be a sparsity N:M, not 'x'; its header names none"]),
         ("tile,M,N,K\n1,2,3\n", ["t.csv:2: k must be given"]),
-        ("M,tile,N,K\n1,2,3,4\n", ["t.csv:1: columns before m, n and k must be a name, not 'tile'"]),
+        (
+            "M,tile,N,K\n1,2,3,4\n",
+            ["t.csv:1: a table with columns m, n and k is of GEMMs: only their name may be before .*, not 'tile'"],
+        ),
         (SCALE_CONV.splitlines()[0] + "Batch size,\na,8,8,3,3,4,8,1,0,\n", ["t.csv:2: a: d must be .*"]),
         ('name,C,K\n"a,3,4\n', ["t.csv:3: must be CSV: unexpected end of data"]),
     ],

@@ -266,7 +266,7 @@ def test_names_and_paths(tmp_path):
         load_workload("alexnett")
     with pytest.raises(InputError, match=r"absent\.yaml: cannot be read: No such file"):
         load_workload(tmp_path / "absent.yaml")
-    with pytest.raises(InputError, match=r"must be a .yaml, .yml, .csv, .onnx, .tflite file, not '.txt'"):
+    with pytest.raises(InputError, match=r"must be a .yaml, .yml, .csv, .onnx or .tflite file, not '.txt'"):
         load_workload(tmp_path / "absent.txt")
     with pytest.raises(InputError, match=r"absent\.csv: shape can be given for .onnx and .tflite files alone"):
         load_workload(tmp_path / "absent.csv", shape={"batch": 1})

@@ -65,9 +65,10 @@ def import_(files: tuple[str, ...], output: str, name: str, source: str, shapes:
 
 def _trace(file: str, name: str, source: str, shapes: tuple[str, ...]) -> str:
     """The text of a trace."""
-    from hwsim.workload.loader import load_workload, read_model
+    from hwsim.workload.loader import check_suffix, load_workload, read_model
     from hwsim.workload.trace_text import trace_text
 
+    check_suffix(Path(file), (".onnx", ".tflite", ".csv", ".cfg", ".yaml"))
     if Path(file).suffix.lower() == ".csv":
         network = load_workload(file, shape=shapes_of(shapes))
     else:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from hwsim.cli.completion import names
-from hwsim.errors import InputError, one_line, printable
+from hwsim.errors import HwsimError, InputError, one_line, printable
 from hwsim.files import check_target, write_text
 
 if TYPE_CHECKING:
@@ -165,11 +165,24 @@ def allows_missing() -> bool:
     return bool(click.get_current_context().meta.get("hwsim.allow_missing"))
 
 
+def _check_order(machine: str, workload: str) -> None:
+    """Refuse a workload in the place of the machine where the machine is in that of the workload."""
+    from hwsim.report.catalogue import kind_of
+
+    try:
+        swapped = kind_of(machine) == "workload" and kind_of(workload) == "machine"
+    except HwsimError:  # what reads them says it
+        return
+    if swapped:
+        raise InputError(f"the machine comes before the workload: {workload} {machine}")
+
+
 def plan_of(
     machine: str, workload: str, batch: int, changes: tuple[str, ...], shapes: tuple[str, ...] = ()
 ) -> NetworkPlan:
     import hwsim
 
+    _check_order(machine, workload)
     network = network_of(workload, shapes)
     return hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
 

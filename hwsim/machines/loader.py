@@ -11,6 +11,7 @@ from hwsim.fields import check
 from hwsim.machines.base import Machine
 from hwsim.machines.registry import kinds
 from hwsim.machines.scalesim import read_cfg
+from hwsim.workload.loader import check_no_timeloop
 from hwsim.yaml_source import MAX_DEPTH, MAX_NODES, Document, parse_yaml, read_yaml
 
 __all__ = [
@@ -59,7 +60,7 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
         hint = (
             "; a path must end in .yaml, or in .cfg for one of SCALE-Sim"
             if "/" in text
-            else nearest(text, machine_names())
+            else nearest(text, machine_names(), "`hwsim list machines` has all")
         )
         raise InputError(f"no machine is called {text!r}{hint}")
     return path
@@ -157,6 +158,7 @@ def load_machine(name: str | Path, set: Mapping[str, object] | None = None) -> M
 
 def read_machine(document: Document, folder: Path) -> Machine:
     """Make the machine that a document describes, which lay in `folder`; raises InputError with all faults."""
+    check_no_timeloop(document)
     kind = document.data.get("kind")
     if not isinstance(kind, str) or kind not in kinds():
         where = document.where(("kind",))

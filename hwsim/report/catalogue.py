@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from os.path import isfile
 from pathlib import Path
 
 import yaml
@@ -18,6 +19,7 @@ from hwsim.report.quantity import counted
 from hwsim.report.terminal import Column, print_columns
 from hwsim.units import format_si, format_size
 from hwsim.workload import Layer, Workload, load_workload, workload_names
+from hwsim.workload.loader import check_suffix
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["kind_of", "matches", "print_machines", "print_tables", "print_workloads", "show_any"]
@@ -152,8 +154,12 @@ def kind_of(name: str) -> str:
     if name in workload_names() or suffix in (".csv", ".onnx", ".tflite"):
         return "workload"
     if suffix not in (".yaml", ".yml"):
+        if isfile(name):
+            check_suffix(Path(name), (".yaml", ".csv", ".onnx", ".tflite", ".cfg", ".json"))
         choices = [*machine_names(), *workload_names(), *table_names()]
-        raise InputError(f"no machine, workload or cost table is called {name!r}{nearest(name, choices)}")
+        raise InputError(
+            f"no machine, workload or cost table is called {name!r}{nearest(name, choices, '`hwsim list` has all')}"
+        )
     return _kind_of_file(Path(name))
 
 

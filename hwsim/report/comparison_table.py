@@ -11,7 +11,7 @@ from rich.text import Text
 from hwsim.report.comparison import Comparison
 from hwsim.report.groups import Entry, Group, ratio
 from hwsim.report.quantity import battery_life, cycle_setting, energy, shown
-from hwsim.report.terminal import WIDTH, Column, print_folded, wrapped
+from hwsim.report.terminal import WIDTH, Column, print_folded, shortened, wrapped
 from hwsim.units import format_si, format_size
 
 __all__ = ["print_comparison"]
@@ -152,7 +152,7 @@ def _layers(group: Group, console: Console) -> None:
     """Times of each layer; only ratios where there are many runs, and nothing where there are very many."""
     names = [name for name in group.layers if any(entry.value(name, "latency_s") > 0 for entry in group.entries)]
     first = [group.base.value(name, "latency_s") for name in names]
-    key = Column("layer", names, most=22)
+    key = Column("layer", [shortened(name, 22) for name in names])
     base = [Column("1", [_time(t) for t in first], right=True)]
     room = min(console.width, WIDTH) - key.width - 2
     others = group.entries[1:]

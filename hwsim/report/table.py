@@ -13,7 +13,7 @@ from hwsim.report.breakdown import energy_parts
 from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, shown, title
 from hwsim.report.result import LayerResult, RunResult
-from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
+from hwsim.report.terminal import WIDTH, Column, print_columns, shortened, wrapped
 from hwsim.report.uncertainty import error_messages
 from hwsim.units import format_si, format_size
 
@@ -44,7 +44,7 @@ def _print_layers(results: Sequence[LayerResult], measurements: dict[str, dict[s
     longest = max(r.latency_s for r in results)
     total = math.fsum(r.latency_s for r in results)
     columns = [
-        Column("layer", [r.name for r in results], most=_NAME),
+        Column("layer", [shortened(r.name, _NAME) for r in results]),
         Column("MACs", [count(r.plan.macs) for r in results], right=True, rank=2),
         Column("cycles", [count(r.cycles) for r in results], right=True, rank=3),
         Column("time", [format_si(r.latency_s, "s") for r in results], right=True),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["WIDTH", "Column", "bar", "print_columns", "print_folded", "wrapped"]
+__all__ = ["WIDTH", "Column", "bar", "print_columns", "print_folded", "shortened", "wrapped"]
 
 #: Columns of a terminal that a table of results takes at most, in a pipe too.
 WIDTH = 100
@@ -114,6 +114,12 @@ def _plain(cell: str | Text) -> str:
     if isinstance(cell, str):
         return cell if cell.isprintable() else Text(cell).plain
     return cell.plain
+
+
+def shortened(name: str, most: int) -> str:
+    """A name in so many characters: long ones without their middle, since names of layers often begin alike."""
+    start = most // 3
+    return name if len(name) <= most else f"{name[:start]}…{name[start + 1 - most :]}"
 
 
 def _fitted(text: str, size: int, right: bool) -> str:

@@ -69,9 +69,10 @@ def read_problem(source: Source, name: str, dtype: str = "int8") -> Problem:
     problem = source.mapping(source.data["problem"], path)
     shape = problem.get("shape")
     if not isinstance(shape, dict):
-        raise source.fault(
-            (*path, "shape"), "must be a mapping with dimensions and data_spaces (a named shape has none)"
-        )
+        message = "must be a mapping with dimensions and data_spaces"
+        if isinstance(shape, str):
+            message += f"; put those of the shape {excerpt(shape)} here: Timeloop has them in problem-shapes/"
+        raise source.fault((*path, "shape"), message)
     instance = source.mapping(problem.get("instance", {}), (*path, "instance"))
     dims = source.words(shape.get("dimensions"), (*path, "shape", "dimensions"))
     if not dims or len(dims) > 20 or len(set(dims)) < len(dims):

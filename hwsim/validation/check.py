@@ -32,6 +32,8 @@ class LayerCheck:
         The reason why the layer was not run.
     refused : bool
         Whether it was not run although it has a nest.
+    apart : tuple of str
+        Counts that are priced and are not the nest's own.
     """
 
     name: str
@@ -46,6 +48,7 @@ class LayerCheck:
     difference: str | None = None
     skipped: Message | None = None
     refused: bool = False
+    apart: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -21,8 +21,9 @@ from hwsim.kernels.nest import LARGEST_BYTES, Count, Execution, execute, tensor_
 from hwsim.machines import LayerPlan, Machine, NetworkPlan
 from hwsim.machines.plan import Part
 from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, counts
-from hwsim.message import Message
+from hwsim.message import Message, layer_names
 from hwsim.report.quantity import counted
+from hwsim.report.terminal import shortened
 from hwsim.validation.check import LayerCheck
 from hwsim.validation.compressed import check_compressed
 from hwsim.validation.tensors import Bytes, Sums, layer_tensors
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LayerCheck", "print_checks", "validate_layers"]
 
 Progress = Callable[[str, int, int], None]
+_NAME = 24
 """Callback with the layer, its executed MACs, and its total MACs."""
 
 
@@ -194,7 +196,8 @@ def _check_prices(
     for key in own:
         if difference is None and measured.get(key, 0) not in (words[key], words[key] + gated):
             difference = f"{' '.join(key)}: {words[key]:,} are priced, {measured.get(key, 0):,} were measured"
-    return replace(check, priced=len(words), own=len(own), difference=difference)
+    apart = tuple(" ".join(filter(None, key)) for key in words if key not in own)
+    return replace(check, priced=len(words), own=len(own), apart=apart, difference=difference)
 
 
 def _difference(
@@ -242,19 +245,19 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("layer", no_wrap=True, max_width=24, overflow="ellipsis")
-    for name in ("MACs", "with a zero", "time", "MAC/s", "counts", "counts verified"):
+    table.add_column("layer", no_wrap=True)
+    for name in ("MACs", "zero operand", "time", "MAC/s", "counts", "prices verified"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("result")
     checks = list(checks)
     for check in checks:
         if check.skipped is not None:
             result = f"{'[red]refused[/red]' if check.refused else 'skipped'}: {escape(str(check.skipped))}"
-            table.add_row(escape(check.name), *[""] * 6, result)
+            table.add_row(escape(shortened(check.name, _NAME)), *[""] * 6, result)
             continue
         result = "equal" if check.difference is None else "[red]different[/red]"
         table.add_row(
-            escape(check.name),
+            escape(shortened(check.name, _NAME)),
             f"{check.macs:,}",
             f"{check.gated / check.macs:.1%}",
             f"{check.seconds:.2f} s",
@@ -271,6 +274,15 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
         f"{counted(len(ran), 'layer')} executed ({macs:,} MACs in {seconds:.1f} s), {len(checks) - len(ran)} skipped, "
         f"{len(wrong)} wrong"
     )
+    apart: dict[str, list[str]] = {}
+    for check in ran:
+        for name in check.apart:
+            apart.setdefault(name, []).append(check.name)
+    if apart:
+        names = "; ".join(f"{name} of {layer_names(layers, len(ran))}" for name, layers in apart.items())
+        console.print(
+            escape(f"priced by a rule of the machine, not as the words that the nest moves: {names}"), soft_wrap=True
+        )
     if first := next((check for check in checks if check.difference is not None), None):
         console.print(escape(f"{first.name}: {first.difference}"), soft_wrap=True)
     return not wrong

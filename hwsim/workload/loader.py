@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Protocol
 
@@ -17,12 +18,18 @@ from hwsim.workload.table import read_table
 from hwsim.workload.trace import read_trace
 from hwsim.yaml_source import Document, parse_yaml
 
-__all__ = ["ModelFile", "library", "load_workload", "read_model", "trace_document", "workload_names"]
+__all__ = [
+    "ModelFile", "check_no_timeloop", "check_suffix", "library", "load_workload", "read_model", "trace_document",
+    "workload_names",
+]  # fmt: skip
 
 MAX_BASES = 8
 _MODELS = (".onnx", ".tflite")
 _TRACES = (".yaml", ".yml", ".csv")
 _SUFFIXES = (*_TRACES, *_MODELS)
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".tsv", ".tab", ".txt")
+#: Keys of the files of Timeloop, which hwsim has none of.
+_TIMELOOP = ("problem", "architecture", "mapping", "ERT", "ERT_summary", "sparse_optimizations")
 
 
 def library(folder: str) -> Path:
@@ -110,15 +117,35 @@ def read_model(
 ) -> ModelFile:
     """Read an ``.onnx`` or ``.tflite`` file: the network with its metadata."""
     path = Path(path)
+    check_suffix(path, _MODELS)
     if path.suffix.lower() == ".onnx":
         from hwsim.workload import onnx
 
         return onnx.read_model(path, name, shape=shape, allow_missing=allow_missing)
-    if path.suffix.lower() == ".tflite":
-        from hwsim.workload import tflite
+    from hwsim.workload import tflite
 
-        return tflite.read_model(path, name, shape=shape, allow_missing=allow_missing)
-    raise InputError(f"must be a {' or '.join(_MODELS)} file, not {path.suffix or 'one with no suffix'!r}", str(path))
+    return tflite.read_model(path, name, shape=shape, allow_missing=allow_missing)
+
+
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a file whose name has another suffix; of a table that a spreadsheet writes, say how to save it."""
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        hint = "; save the table as CSV" if suffix in _SHEETS else ""
+        allowed = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise InputError(f"must be a {allowed} file, not {suffix or 'one with no suffix'!r}{hint}", str(path))
+
+
+def check_no_timeloop(document: Document) -> None:
+    """Refuse a file of Timeloop in the place of one of hwsim's own."""
+    data = document.data
+    if (
+        isinstance(data, dict)
+        and not {"kind", "base", "layers"} & data.keys()
+        and any(key in data for key in _TIMELOOP)
+    ):
+        message = f"is a file of Timeloop: `hwsim import {document.name} -o FILE.yaml` makes a file that hwsim runs"
+        raise InputError(message, document.name)
 
 
 def _model(path: Path, shape: Mapping[str, int | Sequence[int]] | None = None, allow_missing: bool = False) -> Workload:
@@ -149,15 +176,17 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     path = Path(text)
     suffix = path.suffix.lower()
     if isinstance(name_or_path, Path) or suffix in _SUFFIXES or "/" in text or "\\" in text:
-        if suffix not in _SUFFIXES:
-            raise InputError(f"must be a {', '.join(_SUFFIXES)} file, not {suffix or 'one with no suffix'!r}", text)
+        check_suffix(path, _SUFFIXES)
         if bases:
             path = search[0] / path
     else:
         paths = _workload_paths(search)
         if text not in paths:
+            if isfile(text) or suffix in _SHEETS:
+                check_suffix(path, _SUFFIXES)
             raise InputError(
-                f"must be a known workload or a path to a file, not {excerpt(text, 80)}{nearest(text, paths)}"
+                f"must be a known workload or a path to a file, not {excerpt(text, 80)}"
+                + nearest(text, paths, "`hwsim list workloads` has all")
             )
         path = paths[text]
     try:
@@ -171,6 +200,7 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
     if path.suffix.lower() == ".csv":
         return read_table(read_sheet_text(path), str(path), path.stem)
     document = parse_yaml(read_text(path), str(path))
+    check_no_timeloop(document)
     nearby = [path.parent, *search]
     try:
         return read_trace(document, lambda base: _load(base, nearby, (*bases, real_path)))

@@ -31,7 +31,7 @@ _NO_BITS: Mapping[str, int] = {}
 
 def hint(name: object, names: Collection[str]) -> str:
     """The name nearest to what was given; nothing among very many names, where looking for it takes seconds."""
-    return nearest(name, names) if len(names) <= 1000 else ""
+    return nearest(name, names, "`hwsim show` lists the layers") if len(names) <= 1000 else ""
 
 
 def selects(patterns: Sequence[str], names: Collection[str]) -> Callable[[str], bool]:

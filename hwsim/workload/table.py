@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, nearest
-from hwsim.message import Message, sentence
+from hwsim.message import Message, merged, sentence
 from hwsim.workload.layer import Layer
 from hwsim.workload.line import LINES, TENSORS, Line, Values
 from hwsim.workload.network import MAX_FAULTS, MAX_LAYERS, Workload
@@ -24,7 +24,13 @@ COMMON = (
 )  # fmt: skip
 #: Other names of types.
 ALIASES = {"pwconv": "conv"}
-_MOST = 3
+#: What columns of other tools hold, by the name of ours.
+_MEANINGS = {
+    "layer": "name", "layer name": "name", "op": "type", "kind": "type", "channels": "c", "filters": "k",
+    "height": "h", "width": "w",
+}  # fmt: skip
+#: What cells of columns that a type of layer does not have may be.
+_NEUTRAL = ("", "0", "1", "valid", "same", "-")
 
 
 def own_columns() -> tuple[str, ...]:
@@ -68,22 +74,19 @@ def read_table(text: str, file: str, name: str) -> Workload:
         raise InputError(faults[:MAX_FAULTS])
     if not layers:
         raise InputError("must have a line for each layer below the header", file)
-    if form.comments:
-        values = {"lines": len(form.comments), "texts": list(dict.fromkeys(map(excerpt, form.comments)))[:_MOST]}
-        message = Message(
-            "import.comments", "text after the last comma of {lines:count line} is not read: {texts}", values
-        )
+    for message in merged(form.notes()):
         warnings.warn(f"{file}: {sentence(message)}", HwsimWarning, stacklevel=3)
     return Workload(name, layers, graph=False, source=file)
 
 
 class _Form(Protocol):
-    """A form of tables: the layer of each line, and the texts of its lines that are no part of it."""
-
-    comments: list[str]
+    """A form of tables: the layer of each line, and what a user should know of them."""
 
     def layer(self, line: SheetLine) -> Layer:
         """The layer of a line; raises InputError."""
+
+    def notes(self) -> list[Message]:
+        """What lines hold that is no part of their layers."""
 
 
 def _numbered(layer: Layer, names: dict[str, int]) -> Layer:
@@ -115,28 +118,52 @@ class _OwnTable:
 
     def __init__(self, columns: list[str], decimals: str) -> None:
         self.columns, self.decimals = columns, decimals
-        self.comments: list[str] = []
+        self._notes: list[Message] = []
         valid = own_columns()
         faults = []
+        loose = False
         for index, column in enumerate(columns):
             if column not in valid:
-                near = nearest(column, valid)
+                meaning = _MEANINGS.get(column.replace("_", " "))
+                near = f"; nearest: {meaning!r}" if meaning else nearest(column, valid)
+                if "valid" in near:
+                    loose, near = True, ""
                 faults.append(Fault("", "", f"column must be one of the known ones, not {excerpt(column)}{near}"))
             elif column in columns[:index]:
                 faults.append(Fault("", "", f"column {column!r} must be given once"))
         if "name" not in columns:
             faults.append(Fault("", "", "column 'name' must be given"))
+        if loose:
+            faults.append(Fault("", "", f"the columns are {', '.join(valid)}"))
         if faults:
             raise InputError(faults[:MAX_FAULTS])
+
+    def notes(self) -> list[Message]:
+        """Columns that layers have no use for."""
+        return self._notes
 
     def layer(self, line: SheetLine) -> Layer:
         """The layer of a line."""
         if len(line.cells) > len(self.columns):
             raise InputError(f"must have at most {len(self.columns)} cells, as the header, not {len(line.cells)}")
-        return _own(Row(dict(zip(self.columns, line.cells)), self.decimals))
+        row = Row(dict(zip(self.columns, line.cells)), self.decimals)
+        layer, kind = _own(row)
+        if unread := _unread(row, kind):
+            template = "a layer of type {type} has no {columns}: what the table gives is not read"
+            values = {"type": kind.key, "columns": unread}
+            self._notes.append(Message("import.columns", template, values, "warning", (layer.name,)))
+        return layer
 
 
-def _own(row: Row) -> Layer:
+def _unread(row: Row, line: Line) -> list[str]:
+    """Columns that a type of layer does not have, where their cells say more than a default does."""
+    columns = [c for c in row.cells if c not in COMMON and c not in line.columns.split()]
+    if line.key == "fc":  # as a convolution of the whole image
+        columns = [c for c in columns if (c, row.text(c)) not in (("r", row.text("h")), ("s", row.text("w")))]
+    return [column for column in columns if row.text(column).lower() not in _NEUTRAL]
+
+
+def _own(row: Row) -> tuple[Layer, Line]:
     name = row.text("name")
     type_ = row.text("type", "conv").lower()
     rows = {line.key: line for line in LINES.values() if line.row}
@@ -151,7 +178,7 @@ def _own(row: Row) -> Layer:
         value = getattr(layer, column, 0)
         if hasattr(layer, column) and row.integer(column, value) != value:
             raise InputError(f"{column} must be {value} by the shape, not {row.text(column)}", path=name)
-    return layer
+    return layer, types[type_]
 
 
 def _made(name: str, line: Line, row: Row) -> Layer:

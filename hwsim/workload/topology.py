@@ -11,6 +11,7 @@ import re
 from typing import ClassVar
 
 from hwsim.errors import InputError, excerpt
+from hwsim.message import Message
 from hwsim.workload.layer import Layer
 from hwsim.workload.layers import BatchedMatmul, Conv2d, Conv3d, Gemm
 from hwsim.workload.row import Row
@@ -31,6 +32,7 @@ _OPTIONS = {
     "batch": "batch size",
     "b": "batch size",
 }
+_MOST = 3
 _RATIO = re.compile(r"([0-9]{1,2}):([0-9]{1,2})\Z")
 
 
@@ -55,6 +57,14 @@ class _Form:
         self.needed = len(places)
         self.comments: list[str] = []
         """Texts after the last separator of a line."""
+
+    def notes(self) -> list[Message]:
+        """What a user should know of what was read."""
+        if not self.comments:
+            return []
+        values = {"lines": len(self.comments), "texts": list(dict.fromkeys(map(excerpt, self.comments)))[:_MOST]}
+        template = "text after the last comma of {lines:count line} is not read: {texts}"
+        return [Message("import.comments", template, values)]
 
     def row(self, line: SheetLine) -> Row:
         """The cells of a line by column."""
@@ -99,11 +109,25 @@ class Topology(_Form):
         words = [_word(cell) for cell in header.cells[7:9]]
         strides = ("stride height", "stride width") if words == ["strideheight", "stridewidth"] else ("strides",)
         super().__init__(header, _PLACES[:7] + strides, decimals)
+        own = {_word(place).rstrip("s"): place for place in self.columns[: self.needed]}
+        heads = [_word(cell).rstrip("s") for cell in header.cells[: self.needed]]
+        self.swapped = [
+            f"{cell!r} as {place}"
+            for place, cell, head in zip(self.columns, header.cells, heads)
+            if own.get(head, place) != place and heads.count(head) == 1
+        ]
 
     @staticmethod
     def named(columns: list[str]) -> bool:
         """Whether a header is that of such a topology."""
         return any(_word(column).startswith(("ifmap", "filter", "numfilter")) for column in columns)
+
+    def notes(self) -> list[Message]:
+        """What a user should know of what was read."""
+        if not self.swapped:
+            return super().notes()
+        template = "the columns of a SCALE-Sim topology are read by place, not by name: {columns}"
+        return [Message("import.by_place", template, {"columns": self.swapped}, "warning"), *super().notes()]
 
     def layer(self, line: SheetLine) -> Layer:
         """The layer of a line; a batch is the slices of a convolution whose filters have one."""
@@ -139,7 +163,10 @@ class GemmTable(_Form):
             places[0] = "name"
         odd = [cell for cell in places if cell not in ("name", *"mnk") and cell not in _OPTIONS]
         if odd:
-            raise InputError(f"columns before m, n and k must be a name, not {excerpt(odd[0])}")
+            raise InputError(
+                "a table with columns m, n and k is of GEMMs: only their name may be before these, in the first "
+                f"column, not {excerpt(odd[0])}"
+            )
         super().__init__(header, tuple(_OPTIONS.get(cell, cell) for cell in places), decimals)
         self.lines = 0
 

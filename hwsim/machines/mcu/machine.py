@@ -293,6 +293,7 @@ class Mcu(Machine):
         able.sort(key=lambda other: sum(self._cycles(layer, 1, other, other.drops).values()))
         others = list({other.family: other.name for other in reversed(able)}.values())[::-1][:3]
         message = f"{library.name} runs {_runs(library)}, not {kind}: quantize the network to int8 after training"
+        message += ", run it as if it were with --set precision=int8" if "int8" in library.runs else ""
         if others:
             message += f", or name a library that runs it, fastest first: {', '.join(others)}"
         raise InputError([Fault("", layer.name, message)])

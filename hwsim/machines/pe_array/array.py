@@ -111,8 +111,7 @@ class Array:
             able = max(formats, key=lambda name: DTYPES[name].bits)
             message = (
                 f"{self.spec.name} computes on words of {word} bits, but {dtype} has {max(own)}: quantize the network, "
-                f"run it as if it were with --set precision={able}, or widen the words with "
-                f"--set word_bits={max(own)}"
+                f"or run it as if it were with --set precision={able}"
             )
             raise InputError([Fault("", layer.name, message)])
         return (words[0], words[1], words[2])
