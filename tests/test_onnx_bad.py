@@ -456,4 +456,6 @@ def test_bad_files_end_commands_with_two(tmp_path, capsys):
     sys.argv = ["hwsim", "import", "weights.h5", "-o", "-"]
     with pytest.raises(SystemExit):
         cli.main()
-    assert capsys.readouterr().err == "hwsim: weights.h5: must be a .onnx, .tflite, .csv, .cfg or .yaml file, not '.h5'\n"
+    assert (
+        capsys.readouterr().err == "hwsim: weights.h5: must be a .onnx, .tflite, .csv, .cfg or .yaml file, not '.h5'\n"
+    )

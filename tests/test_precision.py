@@ -44,7 +44,9 @@ def test_indices_stay_and_the_network_itself_is_left_alone() -> None:
 
 
 def test_words_that_are_too_short_name_the_way_out() -> None:
-    with pytest.raises(InputError, match=r"words of 16 bits, but fp32 has 32: .* or run it as if it were with --set precision=int16"):
+    with pytest.raises(
+        InputError, match=r"words of 16 bits, but fp32 has 32: .* or run it as if it were with --set precision=int16"
+    ):
         hwsim.simulate(hwsim.load_machine("eyeriss_v1"), network("fp32"))
     with pytest.raises(InputError, match=r"precision: must be one of|precision"):
         hwsim.load_machine("eyeriss_v1", set={"precision": "int7"})
