@@ -637,3 +637,41 @@ def test_a_size_that_is_a_question_mark_has_no_name(tmp_path):
     (tmp_path / "net.onnx").write_bytes(g.model(check=False).SerializeToString())
     net = read_model(tmp_path / "net.onnx", shape={"x": (1, 3, 31, 127)}).workload
     assert net["relu"].output.shape == (3, 31, 127)
+
+
+@pytest.mark.parametrize("place", [5, 6])
+def test_states_that_do_not_fit_are_refused(tmp_path, place):
+    def case(hidden):
+        states = [None, None, None, None]
+        states[place - 3] = (1, 3, hidden)
+        weights = stored(1, 20, 13), stored(1, 20, 5)
+        return Case("LSTM", (31, 3, 13), *weights, *states, macs=gates(4), outputs=3, hidden_size=5).model()
+
+    (tmp_path / "net.onnx").write_bytes(case(5).SerializeToString())
+    assert read_model(tmp_path / "net.onnx").workload.macs == 31 * 3 * 20 * 18
+    (tmp_path / "net.onnx").write_bytes(case(7).SerializeToString())
+    with pytest.raises(InputError, match=r"its state must be 1 x \d x 5, not 1 x \d x 7"):
+        read_model(tmp_path / "net.onnx")
+
+
+def test_a_sparse_constant_is_a_matrix(tmp_path):
+    g = Graph()
+    values = helper.make_tensor("v", 1, [3], [1.0, 2.0, 3.0])
+    places = helper.make_tensor("i", 7, [3], [0, 9, 130])
+    w = g.op("Constant", sparse_value=helper.make_sparse_tensor(values, places, [31, 7]), name="w")
+    g.output(g.op("MatMul", g.input("x", [1, 31]), w, name="op"))
+    model = g.model(check=False)
+    runtime_tensors(model, {"x": np.ones((1, 31), np.float32)})
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    net = read_model(tmp_path / "net.onnx").workload
+    assert (net.macs, net.weights) == (31 * 7, 31 * 7)
+    assert net["op"].weight.density == pytest.approx(3 / (31 * 7))
+
+
+def test_scales_of_blocks_are_a_note(tmp_path):
+    """A scale of 4 bytes for each block of 32 of the 31 columns, and a zero point of half a byte."""
+    packed, scales, zeros = nbits(1, 128, 31), np.ones((31 * 4,), F), np.zeros((31 * 2,), np.uint8)
+    case = Case(f"{MS}/MatMulNBits", (1, 128), packed, scales, zeros, macs=none, K=128, N=31, bits=4, block_size=32)
+    (tmp_path / "net.onnx").write_bytes(case.model().SerializeToString())
+    (told,) = (w for w in read_model(tmp_path / "net.onnx").warnings if w.code == "import.scales")
+    assert told.values == {"bytes": 31 * 4 * 4 + 31 * 2}

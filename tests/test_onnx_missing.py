@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from onnx_builder import Graph
 from test_onnx import read, run as run_command, save
 
@@ -141,3 +141,40 @@ def test_nothing_is_missing_of_a_whole_file(tmp_path):
     assert read(tmp_path, g.model()).workload.missing is None
     flags = g.constant("unused", np.ones(9, np.float32)), TensorProto.FLOAT
     assert read(tmp_path, g.model()).workload.missing is None, flags
+
+
+def test_a_body_with_stored_weights_and_no_model_is_refused(tmp_path):
+    """A Scan of opset 8, whose first axis is a batch."""
+    g = Graph(opset=8)
+    nodes = [
+        helper.make_node("MatMul", ["a", "u"], ["t"]),
+        helper.make_node("Add", ["t", "h"], ["next"]),
+        helper.make_node("Identity", ["next"], ["y"]),
+    ]
+    ins, outs = ([helper.make_tensor_value_info(name, 1, shape) for name, shape in sizes] for sizes in (
+        [("h", [1, 7]), ("a", [1, 31])], [("next", [1, 7]), ("y", [1, 7])],
+    ))  # fmt: skip
+    body = helper.make_graph(nodes, "body", ins, outs, [numpy_helper.from_array(np.ones((31, 7), np.float32), "u")])
+    reads = g.input("h", [1, 1, 7]), g.input("x", [1, 11, 1, 31])
+    last, steps = g.op("Scan", "", *reads, body=body, num_scan_inputs=1, outputs=2, name="scan")
+    g.output(last, [1, 1, 7])
+    g.output(steps, [1, 11, 1, 7])
+    (tmp_path / "net.onnx").write_bytes(g.model(check=False).SerializeToString())
+    with pytest.raises(InputError, match="Scan 'scan' has stored weights and"):
+        read_model(tmp_path / "net.onnx")
+
+
+def test_operands_that_fit_no_size_are_told_as_such(tmp_path):
+    """A detector that halves and doubles its maps takes sizes of a multiple alone; no shape of a result mends that."""
+    g = Graph()
+    x = g.input("x", [1, 3, "height", "width"])
+    for name in ("one", "two", "three"):
+        x = g.op("Conv", x, g.weight(name, 3, 3, 3, 3), pads=[1] * 4, strides=[2, 2])
+    once = g.op("Conv", x, g.weight("four", 3, 3, 3, 3), pads=[1] * 4, strides=[2, 2])
+    twice = g.op("Resize", once, "", g.constant("scales", np.array([1, 1, 2, 2], np.float32)), mode="nearest")
+    g.output(g.op("Conv", g.op("Add", x, twice, name="sum"), g.weight("last", 3, 3, 3, 3)), [1, 3, "h", "w"])
+    (tmp_path / "net.onnx").write_bytes(g.model(check=False).SerializeToString())
+    assert read_model(tmp_path / "net.onnx", shape={"height": 128, "width": 256}).workload.macs
+    message = "Add 'sum' reads 1x3x16x33 and 1x3x16x34, which do not fit each other, with x=1x3x127x257;"
+    with pytest.raises(InputError, match=message):
+        read_model(tmp_path / "net.onnx", shape={"height": 127, "width": 257})

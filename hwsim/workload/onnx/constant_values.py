@@ -136,7 +136,7 @@ class ConstantValues:
     def literal(self, op: Op, out: str) -> bool:
         """Add the value of a Constant."""
         for key, value in op.options.items():
-            if key == "value" and isinstance(value, Constant):
+            if key in ("value", "sparse_value") and isinstance(value, Constant):
                 self.constants[out] = value
                 self.tensors[out] = Tensor(out, value.dtype, value.shape)
                 return True

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hwsim.errors import Fault, InputError
+from hwsim.message import Message
 from hwsim.workload.builder import Builder, UnmodeledError
 from hwsim.workload.layer import Layer, Shape
 from hwsim.workload.layers import DataMovement
@@ -23,7 +24,7 @@ from hwsim.workload.onnx.dead_channels import ChannelValues, dead_channels, mask
 from hwsim.workload.onnx.graph import Graph, Tensor
 from hwsim.workload.onnx.lowering import FREE, STORED, WEIGHTED, lower
 from hwsim.workload.onnx.records import OnnxFile, text
-from hwsim.workload.onnx.shape_hints import shape_option
+from hwsim.workload.onnx.shape_hints import misfit, shape_option
 from hwsim.workload.tensor import TensorSpec
 from hwsim.workload.zeros import Axes, counted, few_channels, kept_of
 
@@ -34,6 +35,11 @@ Values: TypeAlias = dict[str, Any]
 Maker: TypeAlias = "Callable[[Converter, Op, str], Layer | None]"
 
 _LONGEST = 80
+#: Inputs that are scales and zero points of weights in blocks.
+_SCALES = {
+    f"{MS}MatMulNBits": (2, 3), f"{MS}MatMulBnb4": (2,), f"{MS}GatherBlockQuantized": (2, 3),
+    f"{MS}QMoE": (3, 6, 9, 11, 12, 13), "DequantizeLinear": (1, 2),
+}  # fmt: skip
 
 
 def snake(code: str) -> str:
@@ -92,6 +98,7 @@ class Converter(Builder[str]):
         for op in ops:
             self.operator(op)
         missing = self.missing(ops)
+        self.tell_scales()
         if self.file.external:
             template = "the values of {constants} constants are in external files and are not read: they count as dense"
             self.warn("external", template, constants=len(self.file.external))
@@ -103,6 +110,20 @@ class Converter(Builder[str]):
             raise InputError("must have an input")
         source = f"{name}.onnx, {self.file.bytes} bytes"
         return self.network(name, inputs, alike=True, source=source, digest=self.file.digest, missing=missing)
+
+    def tell_scales(self) -> None:
+        """Add a note of what the scales and zero points of weights in blocks take, which are in no layer."""
+        constants = {
+            id(constant): constant.stored
+            for op in self.graph.ops
+            for place in _SCALES.get(op.code, ())
+            if (op.code != "DequantizeLinear" or op.options.get("block_size"))
+            and (constant := self.constants.get(op.input(place))) is not None
+        }
+        if constants:
+            size = sum(constant.bytes for constant in constants.values())
+            template = "the scales and zero points of weights in blocks, {bytes:size}, are in no layer"
+            self.warnings.append(Message("import.scales", template, {"bytes": size}))
 
     def missing(self, ops: Sequence[Op]) -> Missing | None:
         """What is in no row; raises InputError if it is much, or has weights, and the user did not allow it.
@@ -137,6 +158,8 @@ class Converter(Builder[str]):
                     f"--allow-missing reads one of them ({missing.message()})"
                 )
             first = weighted or self.omissions[0]
+            if (sizes := misfit(self.graph, self.omissions)) is not None:
+                raise InputError(f"{sizes}; the network may take inputs of other sizes alone: give them with --shape")
             cause = next(unknown[name] for name in (*first.inputs, *first.captures, *first.outputs) if name in unknown)
             what = "has stored weights and would be in no row" if weighted else "and what follows would be in no row"
             raise InputError(
@@ -150,13 +173,18 @@ class Converter(Builder[str]):
         return [name for name in op.outputs if name and name not in self.constants]
 
     def stored(self, op: Op) -> dict[int, Constant]:
-        """The constants of the file that an operator reads, by identity."""
-        constants = [self.constants[item].stored for item in op.inputs if item in self.constants]
+        """The constants of the file that an operator and its bodies read, by identity."""
+        names = (*op.inputs, *op.captures)
+        constants = [self.constants[item].stored for item in names if item in self.constants]
+        bodies = list(op.subgraphs)
+        for body in bodies:
+            constants += body.constants.values()
+            bodies += [inner for operator in body.operators for inner in operator.subgraphs]
         return {id(constant): constant for constant in constants}
 
     def has_weights(self, op: Op) -> bool:
         """Whether an operator multiplies by a stored matrix."""
-        stored = [constant for item in op.inputs if (constant := self.constants.get(item)) is not None]
+        stored = self.stored(op).values()
         kind = self.makers.get(op.code, ("unknown",))[0]
         return (op.code in WEIGHTED and bool(stored)) or (
             kind != "moved"
@@ -223,13 +251,12 @@ class Converter(Builder[str]):
             self.unmodeled.append((op, why))
         self.opaque_warning(name, op.source, why)
         out = self.tensors[results[0]]
-        constants = [self.constants[item] for item in dict.fromkeys(op.inputs) if item in self.constants]
         row = self.opaque(
             name,
             snake(op.source),
             [(self.shape(tensor), self.spec(tensor)) for tensor in operands],
             (self.shape(out), self.spec(out)),
-            [(constant.elements, self.storage_spec(constant)) for constant in constants],
+            [(constant.elements, self.storage_spec(constant)) for constant in self.stored(op).values()],
         )
         self.row(row, [tensor.name for tensor in operands], results[0])
 

@@ -169,7 +169,7 @@ class _Reader:
         operators = []
         for index, node in enumerate(self.within_limits(graph.node)):
             operator = self.operator(index, node)
-            value = operator.options.get("value")
+            value = operator.options.get("value") or operator.options.get("sparse_value")
             if operator.code == "Constant" and isinstance(value, Constant) and len(operator.outputs) == 1:
                 constants[operator.outputs[0]] = value
             else:
@@ -199,6 +199,8 @@ class _Reader:
             return tuple(item.floats if kind == "FLOATS" else item.ints)
         if kind == "TENSOR":
             return self.constant(item.t, f"{owner}: attribute {text(item.name)!r}")
+        if kind == "SPARSE_TENSOR":
+            return self.sparse(item.sparse_tensor, f"{owner}: attribute {text(item.name)!r}")
         if kind == "GRAPH":
             subgraphs.append(self.subgraph(item.g))
             return subgraphs[-1]

@@ -36,6 +36,8 @@ def recurrent(c: Converter, op: Op, name: str) -> None:
     if len(shape) != 3 or shape[2] != size:
         raise UnmodeledError(f"it reads {shape} with weights of {size} inputs")
     whole, sequences = (shape[1], shape[0]) if op.options.get("layout") else shape[:2]
+    for place in (5, 6) if op.code == "LSTM" else (5,):
+        _check_state(c, op, place, (directions, sequences, hidden))
     steps = _steps(c, op, whole)
     options: Values = {"input_size": size, "hidden_size": hidden, "steps": steps, "sequences": sequences}
     if op.input(7):
@@ -66,6 +68,20 @@ def recurrent(c: Converter, op: Op, name: str) -> None:
             part = c.unique(f"{name}_last{place if place > 1 else ''}")
             to = (1, directions * hidden) if sequences == 1 else (directions, sequences, hidden)
             c.part(part, tensor, reads, _both(steps, sequences, directions, hidden), to, spec, spec)
+
+
+def _check_state(c: Converter, op: Op, place: int, sizes: Shape) -> None:
+    """Check that a state before the first step has the sizes of directions, sequences and hidden values."""
+    shape = c.tensors[op.input(place)].shape if op.input(place) in c.tensors else None
+    if op.options.get("layout"):
+        sizes = (sizes[1], sizes[0], sizes[2])
+    if shape is None or shape == sizes:
+        return
+    batch = 0 if op.options.get("layout") else 1  # constant states may be those of a whole batch
+    constant = op.input(place) in c.constants and len(shape) == 3
+    if not constant or [*shape[:batch], *shape[batch + 1 :]] != [*sizes[:batch], *sizes[batch + 1 :]]:
+        given, needed = (" x ".join(map(str, item)) for item in (shape, sizes))
+        raise UnmodeledError(f"its state must be {needed}, not {given}")
 
 
 def _steps(c: Converter, op: Op, whole: int) -> int:
