@@ -11,7 +11,7 @@ import hwsim
 from hwsim.errors import HwsimError, InputError
 from hwsim.machines import machine_folder
 from hwsim.machines.mcu import Mcu, library_names, load_library
-from hwsim.machines.mcu.features import TERMS, features, scratch_bytes, weight_bytes
+from hwsim.machines.mcu.features import TERMS, features, scratch_bytes, stored_bytes, weight_bytes
 from hwsim.machines.mcu.library import load_core
 from hwsim.message import Message
 from hwsim.report.published import measurements_of
@@ -712,3 +712,11 @@ def test_advice_tells_what_to_change_first() -> None:
 def test_a_measured_workload_must_exist(board) -> None:
     with pytest.raises(HwsimError, match="must be a known workload"):
         cycles(board(measured="nothing 5 ms"), hwsim.Gemm("g", n=2, k=2))
+
+
+def test_dead_channels_of_a_compressed_layer_leave_the_rest_of_its_flash() -> None:
+    """Half of the outputs are dead: half of the stored weights, and 128 biases of four bytes, are left."""
+    whole = hwsim.Gemm("f1", m=1, k=256, n=256, weight={"density": 0.3, "format": "csc"})
+    half = whole.with_(dead_out=128)
+    stored = stored_bytes([whole], drop=True) - 4 * 256
+    assert stored_bytes([half], drop=True) == pytest.approx(stored / 2 + 4 * 128, abs=1)

@@ -148,7 +148,7 @@ def test_masks_give_exact_counts(shape):
 def test_a_density_is_the_mean_of_masks():
     generator = np.random.default_rng(3)
     cycles = []
-    for _ in range(6):
+    for _ in range(24):
         masks = {"weight": generator.random((512, 777)) < 0.1, "input": generator.random((1, 512)) < 0.4}
         changes = {tensor: {"mask": Mask.of(mask)} for tensor, mask in masks.items()}
         cycles.append(hwsim.load_machine("eie").plan(hwsim.Gemm("fc", m=1, k=512, n=777, **changes)).compute_cycles)
@@ -410,3 +410,12 @@ def test_a_part_of_what_is_too_large_to_draw_stands_for_all(name, layer):
 def test_wider_words_than_the_array_has():
     with pytest.raises(InputError, match=r"eyeriss_v2 computes on words of 8 bits, but int16 has 16: quantize"):
         layer_of("eyeriss_v2", hwsim.Gemm("fc", m=1, k=3, n=3, input="int16", weight="int16", output="int16"))
+
+
+def test_few_values_are_drawn_often_enough():
+    """64 filters of 27 weights on 5 % of 3 x 3 channels: mostly nothing, and 15 cycles on average."""
+    row = layer_of(
+        "scnn", hwsim.Conv2d("c", c=1, h=3, w=3, k=64, r=3, stride=2, input={"density": 0.05}, weight={"density": 0.9})
+    )
+    assert row.compute_cycles > 0
+    assert row.cycles_spread_pct > 0

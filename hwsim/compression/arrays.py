@@ -123,7 +123,7 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
 
 
 def _tflite_arrays(model: Any) -> dict[str, Array]:
-    """Weights of convolutions and matrices: OHWI to OIHW, 1HWC to C1HW."""
+    """Weights of convolutions and matrices: OHWI to OIHW, 1HWC to C1HW, outputs by inputs to inputs by outputs."""
     arrays: dict[str, Array] = {}
     for index, name in model.layers.items():
         op = model.operators[index]
@@ -139,7 +139,9 @@ def _tflite_arrays(model: Any) -> dict[str, Array]:
             values = values.astype(np.int64) - zero.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
         if values.ndim == 4:
             values = values.transpose(3, 0, 1, 2) if op.code == "DEPTHWISE_CONV_2D" else values.transpose(0, 3, 1, 2)
-        arrays[name] = values
+        elif op.code == "FULLY_CONNECTED":
+            values = values.T
+        arrays[name] = np.ascontiguousarray(values)
     return arrays
 
 

@@ -93,6 +93,8 @@ def each_array(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         for name in names:
             with archive.open(name) as stream:
                 shape, dtype = _header(stream, f"array {excerpt(name)}")
+                if min(shape, default=1) < 0:
+                    raise InputError(f"array {excerpt(name)} must have no negative size, not {list(shape)}")
                 left -= math.prod(shape)
                 if left < 0 or math.prod(shape) * dtype.itemsize > MAX_FILE_BYTES:
                     raise InputError(f"must have at most {MAX_VALUES:,} values, and 1 GiB an array")

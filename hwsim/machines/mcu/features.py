@@ -113,30 +113,34 @@ def live_macs(layer: Layer, drop: bool) -> int:
 
 def weight_bytes(layer: Layer, drop: bool) -> int:
     """Bytes of weights and biases that are stored; biases have 32 bits, beside 16-bit inputs 64."""
+    return sum(_weight_parts(layer, drop))
+
+
+def _weight_parts(layer: Layer, drop: bool) -> tuple[int, int]:
+    """Bytes of dense weights, and of biases."""
     weights, biases = layer.weights, layer.biases
     if drop and layer.macs:
         weights = -(-weights * layer.macs_live // layer.macs)
         x = layer.lower(1)
         if biases and isinstance(x, Product) and not x.recurrent and not x.spread:
             biases = _live_out(x, x.geometry, drop)
-    return -(-weights * layer.weight.bits // 8) + (8 if number_format(layer).startswith("int16") else 4) * biases
+    return -(-weights * layer.weight.bits // 8), (8 if number_format(layer).startswith("int16") else 4) * biases
 
 
 def stored_bytes(layers: Iterable[Layer], drop: bool) -> int:
     """Bytes of weights and biases of all layers; an array that several of them read is stored once.
 
-    Weights in a format that is not dense are as large as that makes them, whatever the kernels read.
+    Weights in a format that is not dense are as large as that makes them, whatever the kernels read, and those of
+    channels that are left out as much less.
     """
     total, arrays = 0, set()
     for layer in layers:
-        array, size = layer.weight.spec.array, weight_bytes(layer, drop)
-        if layer.weights and (layer.weight.format != "dense" or layer.weight.spec.coding is not None):
-            dense = -(-layer.weights * layer.weight.bits // 8)
-            size += math.ceil(stored_size(layer.weight).weight_bits / 8) - dense
-        if array in arrays and array:
-            size -= -(-layer.weights * layer.weight.bits // 8)
+        array, (weights, biases) = layer.weight.spec.array, _weight_parts(layer, drop)
+        if weights and (layer.weight.format != "dense" or layer.weight.spec.coding is not None):
+            share = weights / _weight_parts(layer, False)[0]
+            weights = math.ceil(stored_size(layer.weight).weight_bits / 8 * share)
+        total += biases + (0 if array and array in arrays else weights)
         arrays.add(array)
-        total += max(size, 0)
     return total
 
 

@@ -29,7 +29,9 @@ from hwsim.workload.product import Geometry
 __all__ = ["filters_of_group", "tiles", "walk_plane"]
 
 Ints = NDArray[np.int64]
-DRAWS = 3
+DRAWS, MOST_DRAWS = 3, 32
+_FEW = 2**12
+"""Entries of an ifmap below which more are drawn: few numbers say little."""
 _MOST_CHANNELS, _MOST_GROUPS, _MOST_MATRICES, _MOST_PHASES = 2048, 1024, 64, 16
 
 
@@ -136,7 +138,8 @@ def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     totals = []
     sums = np.zeros(5)
     exact = stored.exact or work.weight_density == work.input_density == 1
-    draws = 1 if exact else DRAWS
+    few = stored.channels * stored.matrices * pes.pes <= _FEW
+    draws = 1 if exact else MOST_DRAWS if few else DRAWS
     for _ in range(draws):
         cycles = 0.0
         for matrix in range(stored.matrices):

@@ -24,7 +24,9 @@ from hwsim.machines.sparse_array.work import Work
 __all__ = ["queued_cycles", "slice_entries", "walk_rows"]
 
 Ints = NDArray[np.int64]
-DRAWS = 4
+DRAWS, MOST_DRAWS = 4, 32
+_FEW = 2**16
+"""Numbers of a vector below which more vectors are drawn: few numbers say little."""
 _BLOCK = 2**19
 _MOST = 2**25
 """Numbers drawn for a layer; of a longer one the first columns are drawn, and the rest goes on like them."""
@@ -97,7 +99,8 @@ def walk_rows(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
         exact = work.weight_density in (0.0, 1.0) and work.input_density in (0.0, 1.0)
         whole = work.live_columns
         live_columns = min(whole, max(64, _MOST // (DRAWS * number)))
-        runs, scale = (1 if exact else DRAWS), whole / live_columns if live_columns else 1.0
+        draws = DRAWS if live_columns * number > _FEW else MOST_DRAWS
+        runs, scale = (1 if exact else draws), whole / live_columns if live_columns else 1.0
         step = max(1, _BLOCK // (runs * number))
 
         def blocks() -> Iterator[Ints]:
