@@ -292,3 +292,8 @@ def test_an_unknown_key_of_a_value_that_may_be_a_word() -> None:
     """A core may be a name, or its description: keys of the latter have no place of their own."""
     with pytest.raises(hwsim.InputError, match="unknown key 'a'"):
         hwsim.load_machine("cortex_a72", set={"core": {"a": 1}})
+
+
+def test_a_share_that_leaves_no_bandwidth_is_refused() -> None:
+    with pytest.raises(hwsim.InputError, match="efficiency: must be"):
+        hwsim.load_machine("eyeriss_v1", set={"memories.dram.efficiency": 1e-308})

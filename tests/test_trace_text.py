@@ -45,6 +45,8 @@ ONE_OF_EACH = [
     Attention("at", queries=3, context=7, heads=4, kv_heads=2, dim=3, causal=True, window=2, weight="fp8"),
     Attention("cross", context=7, heads=4, dim=3, value_dim=5, cached=7),
     Attention("most", queries=3, context=7, heads=4, dim=3, causal=True, cached=5),
+    Attention("early", queries=5, context=6, heads=4, dim=3, causal=True, start=0, cached=0),
+    Attention("late", queries=6, context=3, heads=4, dim=3, causal=True, start=0, cached=0),
     ExpertGemm("eg", tokens=3, experts=5, topk=2, n=4, k=6, type="down", bias=True, activation="gelu"),
     Moe("mix", tokens=3, hidden=6, intermediate=5, experts=4, topk=2),
     Moe(

@@ -60,7 +60,7 @@ class MemorySpec(Spec):
     bandwidth: Bandwidth | None = None
     ports: dict[Tensor, Bandwidth] = {}
     clock: Name = "core"
-    efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
+    efficiency: Annotated[float, Field(ge=1e-6, le=1)] = 1.0
     compress: dict[Tensor, Literal["rlc", "bitmask", "csr", "csc"]] = {}
     formats: dict[Tensor, Annotated[list[StoredFormat], Field(min_length=1)]] = {}
     source: str | None = None
