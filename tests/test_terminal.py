@@ -139,7 +139,7 @@ def test_completion_names_machines_workloads_and_layers() -> None:
         )
         return {line.partition(",")[2] for line in done.stdout.splitlines()}
 
-    assert complete("comp") == {"compare", "completion"}
+    assert complete("comp") == {"compare", "completion", "compress"}
     assert complete("run", "nucleo") == {name for name in machine_names() if name.startswith("nucleo")}
     assert complete("explain", "eyeriss_v1", "alexnet", "conv") == {f"conv{i}" for i in range(1, 6)}
     assert complete("run", "") == set(machine_names())

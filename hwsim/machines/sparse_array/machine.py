@@ -52,6 +52,7 @@ class SparseArray(Machine):
 
     kind: ClassVar[str] = "sparse_array"
     spec_class: ClassVar[type[SparseArraySpec]] = SparseArraySpec
+    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "grouped convolutions", "matrix products"})
     no_nests: ClassVar[Message | None] = Message(
         "explain.sparse_array", "walked entry by entry: which are multiplied depends on where the zeros are"
     )
@@ -240,7 +241,8 @@ class SparseArray(Machine):
         entry = (array.value_bits or word) + array.index_bits
         words = {"weight": walk.entries, "ifmap": walk.inputs, "pointer": 2 * walk.columns, "psum": walk.products}
         bits = {"weight": entry, "ifmap": word, "pointer": 16, "psum": spec.psum_bits, "ofmap": word}
-        counts: dict[Action, int] = {("mac", "", layer.input.dtype): round(walk.products)}
+        effectual = round(work.effectual()[0])
+        counts: dict[Action, int] = {("mac", "", layer.input.dtype): max(effectual, round(walk.products))}
         widths: dict[str, float] = dict.fromkeys(("ifmap", "weight", "ofmap"), float(word))
         for tensor in ("ifmap", "weight", "pointer", "psum", "ofmap"):
             for name, memory in spec.memories.items():
