@@ -24,8 +24,8 @@ __all__ = ["computing_files", "model_digest", "model_revision"]
 #: Modules and packages that results come from; machines and workloads stand in the key of each result, resolved.
 _COMPUTING = (
     "errors.py", "fields.py", "files.py", "message.py", "units.py", "yaml_source.py", "workload", "kernels",
-    "compression", "mapping", "engine", "energy", "machines", "simulation.py", "report/json_text.py", "report/quantity.py",
-    "report/report.py", "report/result.py", "report/unused.py", "sweeps/evaluation.py",
+    "compression", "mapping", "engine", "energy", "machines", "simulation.py", "report/json_text.py",
+    "report/quantity.py", "report/report.py", "report/result.py", "report/unused.py", "sweeps/evaluation.py",
 )  # fmt: skip
 _SUFFIXES = (".py", ".so", ".pyd", ".yaml", ".csv")
 
