@@ -106,7 +106,7 @@ MUTANTS = [
     Mutant("capacity: partial sums are as narrow as outputs", "hwsim/mapping/capacity.py", ".sum_bits if memory in wide", ".bits if memory in wide", "test_mapping_search::test_the_search_is_brute_force_on_small_problems"),
     # The cost and the search.
     Mutant("cost: edp is a sum", "hwsim/mapping/search.py", '"edp": energy * ticks', '"edp": energy + ticks', "test_mapping_search::test_the_objective_is_what_its_name_says"),
-    Mutant("sparse array: a run is cut a zero too late", "hwsim/machines/sparse_array/coding.py", "(place - before - 1) >> index_bits", "(place - before - 2) >> index_bits", "test_sparse_array"),
+    Mutant("sparse array: a run is cut a zero too late", "hwsim/kernels/sparse_formats.py", "    cuts = gaps // span\n", "    cuts = np.maximum(gaps - 1, 0) // span\n", "test_sparse_array"),
     Mutant("sparse array: empty columns take no cycle", "hwsim/machines/sparse_array/rows.py", "np.maximum(-(-entries // lanes), pes.empty)", "-(-entries // lanes)", "test_sparse_array"),
     Mutant("sparse array: a broadcast waits for the fastest PE", "hwsim/machines/sparse_array/rows.py", "room = starts[count % queue].max(axis=1)", "room = starts[count % queue].min(axis=1)", "test_sparse_array"),
     Mutant("sparse array: planes wait for the mean PE", "hwsim/machines/sparse_array/plane.py", "cycles += steps.max(axis=1).sum() * scale", "cycles += steps.mean(axis=1).sum() * scale", "test_sparse_array"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,8 +105,16 @@ def test_fillers_of_a_slice_by_hand():
     st.floats(0, 1), st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_slices_have_the_entries_that_the_encoder_stores(columns, rows, pes, bits, density, seed):
+    """And those of a walk value by value: a filler at the 2^b-th zero of a run, if a value comes after it."""
     mask = np.random.default_rng(seed).random((columns, rows)) < density
     entries, fillers = slice_entries(mask, pes, bits)
+    for column, pe in np.ndindex(columns, pes):
+        run = waiting = kept = cut = 0
+        for value in mask[column, pe::pes]:
+            run, waiting = (0, waiting + 1) if not value and run == 2**bits - 1 else (run + 1, waiting)
+            if value:
+                kept, cut, run, waiting = kept + 1, cut + waiting, 0, 0
+        assert (entries[column, pe], fillers[column, pe]) == (kept + cut, cut)
     for pe in range(min(pes, rows)):
         own = np.ascontiguousarray(mask[:, pe::pes].T.astype(np.int8))
         coded = encode_csc(own, relative_bits=bits)
@@ -419,3 +430,20 @@ def test_few_values_are_drawn_often_enough():
     )
     assert row.compute_cycles > 0
     assert row.cycles_spread_pct > 0
+
+
+@pytest.mark.slow
+def test_the_same_input_gives_the_same_bytes():
+    """Whatever order Python's hashes have."""
+    code = """if True:
+        import hwsim
+        layer = hwsim.Conv2d("c", c=64, h=112, w=112, k=64, r=3)  # its activations do not stay on the chip
+        print(hwsim.simulate(hwsim.load_machine("scnn"), hwsim.Workload("w", [layer])).to_json())
+    """
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "123"
+    }
+    assert len(outputs) == 1

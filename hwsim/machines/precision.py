@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from hwsim.errors import Fault, InputError
 from hwsim.fields import OneOf
 from hwsim.message import Message
 from hwsim.workload import Workload
 from hwsim.workload.number_format import DTYPES
 
-__all__ = ["Precision", "in_precision", "is_value", "precision_notes"]
+__all__ = ["Precision", "in_precision", "is_value", "precision_notes", "too_wide"]
 
 _INDEX_BITS = 32
 """Integers as wide as these count or point; they are no values of a network."""
@@ -21,6 +22,17 @@ def is_value(dtype: str) -> bool:
     """Whether a number format is that of values, not of indices."""
     form = DTYPES[dtype]
     return form.sort == "float" or form.bits < _INDEX_BITS
+
+
+def too_wide(machine: str, layer: str, dtype: str, bits: int, word: int) -> InputError:
+    """The error of a layer with values of more bits than the words of a machine, and what to do."""
+    formats = [name for name, form in DTYPES.items() if form.sort == "integer" and form.bits <= word]
+    able = max(formats, key=lambda name: DTYPES[name].bits)
+    message = (
+        f"{machine} computes on words of {word} bits, but {dtype} has {bits}: quantize the network, "
+        f"or run it as if it were with --set precision={able}"
+    )
+    return InputError([Fault("", layer, message)])
 
 
 def in_precision(network: Workload, precision: str) -> Workload:

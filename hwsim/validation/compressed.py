@@ -18,15 +18,16 @@ from hwsim.errors import InputError
 from hwsim.kernels.sparse import conv2d_sparse, gemm_sparse
 from hwsim.kernels.sparse_formats import encode_csr
 from hwsim.machines import LayerPlan, Machine
+from hwsim.mapping import gemm_problem
 from hwsim.message import Message
 from hwsim.validation.check import LayerCheck
+from hwsim.validation.tensors import Bytes, convolution_of, draw_values, padded_image, reference
 from hwsim.workload import Conv2d, Gemm, Layer, TensorType
 from hwsim.workload.mask import Mask
 from hwsim.workload.product import Geometry, Product
 
 __all__ = ["check_compressed"]
 
-Bytes = NDArray[np.int8]
 _MOST = 2**29
 """Values of an im2col buffer, and of all tensors of a layer."""
 
@@ -61,10 +62,9 @@ def _check(machine: Machine, layer: Layer, number: int, sample: int | None) -> L
     if z is not None:
         size += z.p * z.q * z.taps * z.channels
     if size > _MOST:
-        message = f"tensors of an executed layer must have at most {_MOST:,} values, not {size:,}; --sample runs a part"
-        return LayerCheck(
-            layer.name, layer.op, macs=own.macs, skipped=Message("compressed.size", message), refused=True
-        )
+        template = "tensors of an executed layer must have at most {most} values, not {size}; --sample runs a part"
+        why = Message("compressed.size", template, {"most": _MOST, "size": size}, "error")
+        return LayerCheck(layer.name, layer.op, macs=own.macs, skipped=why, refused=True)
     generator = np.random.default_rng(crc32(f"{layer.name} {number}".encode()))
     ifmap, weight = (_values(generator, own.input), _values(generator, own.weight))
     try:
@@ -112,11 +112,10 @@ def _part(layer: Layer, x: Product, sample: int | None) -> tuple[Layer | None, b
 
 def _values(generator: np.random.Generator, kind: TensorType) -> Bytes:
     """Values from -127 to 127, zero where the mask says so, or at random."""
-    values = generator.integers(1, 128, kind.shape, dtype=np.int8)
-    values *= generator.integers(0, 2, kind.shape, dtype=np.int8) * 2 - 1
     mask = kind.spec.mask
-    values *= mask.array if mask is not None else generator.random(kind.shape, dtype=np.float32) < kind.density
-    return values
+    if mask is None:
+        return draw_values(generator, kind.shape, kind.density)
+    return draw_values(generator, kind.shape, 1.0) * mask.array
 
 
 def _run(
@@ -134,18 +133,20 @@ def _run(
             output[:, pe::pes], counts = gemm_sparse(encode_csr(ifmap), coded)
             multiplied += counts.executed
             entries += counts.weight_reads
-        expected = np.rint(ifmap.astype(np.float64) @ weight.astype(np.float64)).astype(np.int64)
+        expected = reference(gemm_problem(len(ifmap), weight.shape[1], len(weight)), {"ifmap": ifmap, "weight": weight})
         measured = {"multiplications": multiplied}
         if array.deal == "rows":
             measured["stored entries"] = entries
         return measured, _difference(output, expected)
-    multiplied, wrong = 0, None
-    image = ifmap.reshape(z.groups, z.channels, z.h, z.w)
+    image = ifmap.reshape(1, z.groups, z.channels, z.h, z.w)
     filters = weight.reshape(z.groups, z.filters, z.channels, z.r, z.s)
-    for own_image, own_filters in zip(image, filters):
-        images, counts = conv2d_sparse(own_image[None], own_filters, stride=z.stride, pad=z.pad, dilation=z.dilation)
-        multiplied += _depthwise(z, own_filters) if z.depthwise else counts.executed
-        wrong = wrong or _difference(images[0], _direct(z, own_image, own_filters))
+    problem = convolution_of(z, 1)
+    expected = reference(problem, {"ifmap": padded_image(z, problem, image), "weight": filters})
+    multiplied, wrong = 0, None
+    for group, own in enumerate(filters):
+        images, counts = conv2d_sparse(image[:, group], own, stride=z.stride, pad=z.pad, dilation=z.dilation)
+        multiplied += _depthwise(z, own) if z.depthwise else counts.executed
+        wrong = wrong or _difference(images, expected[:, group])
     return {"multiplications": multiplied}, wrong
 
 
@@ -154,18 +155,6 @@ def _depthwise(z: Geometry, filters: Bytes) -> int:
     ones = np.ones((1, z.channels, z.h, z.w), np.int8)
     _, counts = conv2d_sparse(ones, filters, stride=z.stride, pad=z.pad, dilation=z.dilation)
     return counts.executed
-
-
-def _direct(z: Geometry, image: Bytes, filters: Bytes) -> NDArray[np.int64]:
-    """The convolution of one group, tap by tap."""
-    top, left, bottom, right = z.pad
-    padded = np.pad(image.astype(np.float64), ((0, 0), (top, bottom), (left, right)))
-    output = np.zeros((z.filters, z.p * z.q))
-    for r, s in np.ndindex(z.r, z.s):
-        rows = slice(r * z.dilation[0], r * z.dilation[0] + (z.p - 1) * z.stride[0] + 1, z.stride[0])
-        cols = slice(s * z.dilation[1], s * z.dilation[1] + (z.q - 1) * z.stride[1] + 1, z.stride[1])
-        output += filters[:, :, r, s].astype(np.float64) @ padded[:, rows, cols].reshape(z.channels, -1)
-    return np.rint(output).astype(np.int64).reshape(z.filters, z.p, z.q)
 
 
 def _difference(output: NDArray[np.integer], expected: NDArray[np.int64]) -> str | None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["LayerCheck", "print_checks", "validate_layers"]
 
 Progress = Callable[[str, int, int], None]
-_NAME = 24
 """Callback with the layer, its executed MACs, and its total MACs."""
+_NAME = 24
 
 
 def validate_layers(

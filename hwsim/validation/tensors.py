@@ -10,7 +10,7 @@ from hwsim.mapping import Problem, conv_problem
 from hwsim.workload import Layer
 from hwsim.workload.product import Geometry, geometry_of
 
-__all__ = ["Bytes", "Sums", "layer_tensors", "reference"]
+__all__ = ["Bytes", "Sums", "convolution_of", "draw_values", "layer_tensors", "padded_image", "reference"]
 
 Bytes = NDArray[np.int8]
 Sums = NDArray[np.int64]
@@ -50,7 +50,7 @@ def _product(a: Bytes, b: Bytes) -> Sums:
     return np.concatenate(blocks)
 
 
-def _values(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> Bytes:
+def draw_values(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> Bytes:
     """Values from -127 to 127 of which about that share is not zero."""
     values = rng.integers(1, 128, shape, dtype=np.int8)
     values *= rng.integers(0, 2, shape, dtype=np.int8) * 2 - 1
@@ -69,15 +69,13 @@ def layer_tensors(layer: Layer, problem: Problem, batch: int | None, seed: int) 
     densities = {"ifmap": layer.input.density, "weight": layer.weight.density}
     shape = geometry_of(layer.lower(1))
     if shape is None or batch is None or tuple(problem.dims.values()) not in _shapes_of(shape, batch):
-        tensors = {name: _values(rng, shape, densities[name]) for name, shape in shapes.items()}
+        tensors = {name: draw_values(rng, shape, densities[name]) for name, shape in shapes.items()}
         return tensors, reference(problem, tensors)
     g, k, c = shape.groups, shape.filters, shape.channels
-    image = np.zeros((batch, g, c, *shape.padded), dtype=np.int8)
-    inside = image[:, :, :, shape.pad[0] : shape.pad[0] + shape.h, shape.pad[1] : shape.pad[1] + shape.w]
-    inside[:] = _values(rng, inside.shape, densities["ifmap"])
-    weight = _values(rng, (g, k, c, shape.r, shape.s), densities["weight"])
-    direct = _convolution(shape, batch)
-    whole = {"ifmap": image[tuple(map(slice, tensor_shape(direct.operand("ifmap"), direct)))], "weight": weight}
+    image = draw_values(rng, (batch, g, c, shape.h, shape.w), densities["ifmap"])
+    weight = draw_values(rng, (g, k, c, shape.r, shape.s), densities["weight"])
+    direct = convolution_of(shape, batch)
+    whole = {"ifmap": padded_image(shape, direct, image), "weight": weight}
     output = reference(direct, whole)
     if "P" in problem.dims:
         return whole, output
@@ -92,13 +90,20 @@ def layer_tensors(layer: Layer, problem: Problem, batch: int | None, seed: int) 
     )
 
 
-def _convolution(x: Geometry, batch: int) -> Problem:
+def padded_image(x: Geometry, problem: Problem, image: Bytes) -> Bytes:
+    """Images (batch, groups, channels, rows, columns) with padding around them, as far as the windows reach."""
+    top, left, bottom, right = x.pad
+    padded = np.pad(image, ((0, 0), (0, 0), (0, 0), (top, bottom), (left, right)))
+    return padded[tuple(map(slice, tensor_shape(problem.operand("ifmap"), problem)))]
+
+
+def convolution_of(x: Geometry, batch: int) -> Problem:
     """The problem of a convolution."""
     return conv_problem(batch, x.groups, x.filters, x.channels, x.p, x.q, x.r, x.s, x.stride, x.dilation)
 
 
 def _shapes_of(shape: Geometry, batch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The dims of a layer as a convolution, and as a product of matrices."""
-    direct = tuple(_convolution(shape, batch).dims.values())
+    direct = tuple(convolution_of(shape, batch).dims.values())
     n, g, k, c, p, q, r, s = direct
     return direct, (g, n * p * q, k, c * r * s)

@@ -14,14 +14,13 @@ from typing import Literal
 from hwsim.compression.storage import CODEBOOK_INDEX_BITS, expected_bits
 from hwsim.energy.price import Prices, dynamic_energy
 from hwsim.engine.clock import Timebase
-from hwsim.errors import Fault, HwsimError, InputError
+from hwsim.errors import HwsimError
 from hwsim.machines.pe_array.spec import TENSORS, MemorySpec, PeArraySpec, Tensor
 from hwsim.machines.plan import LayerPlan
-from hwsim.machines.precision import is_value
+from hwsim.machines.precision import is_value, too_wide
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer, TensorType
-from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import Document
 
 __all__ = ["STEPS_BIT", "Array", "Planner", "layer_operand"]
@@ -107,13 +106,7 @@ class Array:
         words = tuple(word if layer.macs or is_value(kind.dtype) else kind.bits for kind in kinds)
         if any(bits > size for bits, size in zip(own, words)):
             dtype = next(kind.dtype for kind in kinds if kind.bits > word)
-            formats = [name for name, form in DTYPES.items() if form.sort == "integer" and form.bits <= word]
-            able = max(formats, key=lambda name: DTYPES[name].bits)
-            message = (
-                f"{self.spec.name} computes on words of {word} bits, but {dtype} has {max(own)}: quantize the network, "
-                f"or run it as if it were with --set precision={able}"
-            )
-            raise InputError([Fault("", layer.name, message)])
+            raise too_wide(self.spec.name, layer.name, dtype, max(own), word)
         return (words[0], words[1], words[2])
 
     def accumulator_bits(self, layer: Layer) -> int:

@@ -11,13 +11,14 @@ the mean over positions e < L of the m-th filler before a value at e. Draws take
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Draw", "expected_fillers"]
+__all__ = ["Draw", "binomial", "expected_fillers"]
 
 _MOST_TERMS = 4096
 _WIDEST, _QUANTILES = 2**14, 2**12
@@ -46,9 +47,7 @@ def _distribution(values: int, density: float, index_bits: int) -> tuple[NDArray
     low = max(0, math.floor(mean - 9 * spread - 9))
     high = min(values, math.ceil(mean + 9 * spread + 9))
     if 0 < density < 1:
-        k = np.arange(low, high + 1, dtype=float)
-        logs = math.lgamma(values + 1) - _log_factorials(k) - _log_factorials(values - k)
-        pmf = np.exp(logs + k * math.log(density) + (values - k) * math.log1p(-density))
+        pmf = binomial(values, density, low, high)
     else:
         low, pmf = round(mean), np.ones(1)
     if fillers > 0:
@@ -56,6 +55,14 @@ def _distribution(values: int, density: float, index_bits: int) -> tuple[NDArray
         pmf = np.convolve(pmf, np.exp(k * math.log(fillers) - fillers - _log_factorials(k)))
     cumulative = np.cumsum(pmf)
     return low + np.arange(len(pmf)), cumulative / cumulative[-1]
+
+
+def binomial(values: int, density: float, low: int, high: int) -> NDArray[np.float64]:
+    """Odds of `low` to `high` values that are not zero, of a density between 0 and 1."""
+    k = np.arange(low, high + 1, dtype=float)
+    logs = math.lgamma(values + 1) - _log_factorials(k) - _log_factorials(values - k)
+    odds: NDArray[np.float64] = np.exp(logs + k * math.log(density) + (values - k) * math.log1p(-density))
+    return odds
 
 
 def _log_factorials(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,9 +82,15 @@ class Draw:
             return np.full(shape, numbers[0], np.int64)
         return numbers[np.searchsorted(cumulative, self._state.random_sample(shape), side="right")]
 
-    def choice(self, among: int, number: int) -> NDArray[np.int64]:
-        """So many of the first integers, in order."""
-        return np.sort(self._state.permutation(among)[:number])
+    def of_sizes(
+        self, sizes: Sequence[int], density: float, index_bits: int, shape: tuple[int, ...]
+    ) -> NDArray[np.int64]:
+        """Stored entries of slices of several sizes, a slice along the last axis: none where there are no values."""
+        entries = np.zeros((*shape, len(sizes)), np.int64)
+        for size in sorted(set(sizes) - {0}):
+            own = [place for place, other in enumerate(sizes) if other == size]
+            entries[..., own] = self.entries(size, density, index_bits, (*shape, len(own)))
+        return entries
 
     def mask(self, shape: tuple[int, ...], density: float) -> NDArray[np.bool_]:
         """Values that are not zero, each by itself."""

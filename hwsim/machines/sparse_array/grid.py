@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsim.machines.sparse_array.draw import Draw
+from hwsim.machines.sparse_array.draw import Draw, binomial
 from hwsim.machines.sparse_array.spec import SparseArraySpec
 from hwsim.machines.sparse_array.walk import Walk
 from hwsim.machines.sparse_array.work import Work
@@ -75,12 +75,9 @@ def _column(filters: int, density: float, lanes: int) -> tuple[float, float]:
     if density >= 1 or filters * density > 4096:
         cycles = math.ceil(filters * density / lanes)
         return cycles, cycles**2
-    k = np.arange(filters + 1, dtype=float)
-    gamma = np.vectorize(math.lgamma, otypes=[float])
-    logs = math.lgamma(filters + 1) - gamma(k + 1) - gamma(filters - k + 1)
-    pmf = np.exp(logs + k * math.log(density) + (filters - k) * math.log1p(-density))
-    steps = np.ceil(k / lanes)
-    return float((pmf * steps).sum()), float((pmf * steps**2).sum())
+    odds = binomial(filters, density, 0, filters)
+    steps = np.ceil(np.arange(filters + 1) / lanes)
+    return float((odds * steps).sum()), float((odds * steps**2).sum())
 
 
 def _slowest(values: int, kept: float, column: tuple[float, float], most: int, pes: int, meet: str) -> float:
@@ -133,33 +130,27 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
 def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], seed: int) -> Walk:
     """Walk a layer."""
     tile = best_tile(work, spec, bits)
-    z, pes = work.geometry, spec.array
-    taps = 1 if z is None else z.s
-    lanes, port = pes.multipliers[0], _handover(spec)
-    windows = min(tile.windows, _WINDOWS)
-    values = tile.channels * taps
+    pes, kept = spec.array, _kept(work)
+    values = tile.channels * (1 if work.geometry is None else work.geometry.s)
+    hand = -(-tile.filters // _handover(spec))
     draw = Draw(seed)
-    per_window, spread_of, worked = [], [], 0.0
+    slowest, worked = [], 0.0
     for _ in range(DRAWS):
         columns = draw.entries(tile.filters, work.weight_density, 16, (tile.active, values))
-        steps = -(-columns // lanes)
-        kept = draw.mask((windows, tile.active, values), _kept(work))
-        cycles = (kept * steps).sum(axis=2)
-        spread_of.append(float(cycles.mean(axis=0).max() if pes.meet == "group" else cycles.max(axis=1).mean()))
-        per_window.append(spread_of[-1] + -(-tile.filters // port))
+        steps = -(-columns // pes.multipliers[0])
+        live = draw.mask((min(tile.windows, _WINDOWS), tile.active, values), kept)
+        cycles = (live * steps).sum(axis=2)
+        slowest.append(float(cycles.mean(axis=0).max() if pes.meet == "group" else cycles.max(axis=1).mean()))
         worked += float(cycles.mean()) / DRAWS
-    counted, _ = work.effectual()
-    expected = work.macs * work.weight_density * _kept(work)
+    counted, _ = work.effectual
+    expected = work.macs * work.weight_density * kept
     more = counted / expected if expected else 1.0
     times = tile.waves * tile.windows
-    hand = -(-tile.filters // port)
-    average = float(np.mean(spread_of)) * more * times + hand * times
+    average = float(np.mean(slowest)) * more * times + hand * times
     active = tile.active * times
-    busy = min(active * (worked * more + hand), average * pes.pes)
     exact = work.weight_density == work.input_density == 1
     return Walk(
-        average, busy, counted, counted, counted, float(active * values),
-        active * values * _kept(work),
-        handover=float(active * hand),
-        spread=0.0 if exact or not average else float(np.std(per_window) / np.mean(per_window)), exact=exact,
+        average, min(active * (worked * more + hand), average * pes.pes), counted, counted, counted,
+        float(active * values), active * values * kept, handover=float(active * hand),
+        spread=0.0 if exact or not average else float(np.std(slowest) / (np.mean(slowest) + hand)), exact=exact,
     )  # fmt: skip

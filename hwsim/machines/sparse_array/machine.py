@@ -9,11 +9,10 @@ from math import ceil
 from typing import ClassVar
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
-from hwsim.errors import Fault, InputError
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan, Traffic
-from hwsim.machines.precision import in_precision, is_value, precision_notes
+from hwsim.machines.precision import in_precision, precision_notes, too_wide
 from hwsim.machines.sparse_array.draw import expected_fillers
 from hwsim.machines.sparse_array.grid import walk_grid
 from hwsim.machines.sparse_array.plane import walk_plane
@@ -23,7 +22,6 @@ from hwsim.machines.sparse_array.walk import STALLS, Walk
 from hwsim.machines.sparse_array.work import Work, work_of
 from hwsim.message import Message
 from hwsim.workload import Layer, TensorType, Workload
-from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Stream
 
 __all__ = ["SparseArray"]
@@ -84,45 +82,28 @@ class SparseArray(Machine):
         """Bytes of each memory, of one of them if each PE has its own."""
         return {name: int(m.size) for name, m in self.spec.memories.items() if m.size is not None}
 
-    def bits(self, layer: Layer) -> int:
-        """Bits of a word of the array; raises InputError where a layer has wider values."""
+    def _check_words(self, layer: Layer) -> None:
+        """Raise InputError where a layer has wider values than the array."""
         word = self.spec.word_bits
         for kind in (layer.input, layer.weight, layer.output):
-            if kind.elements and kind.bits > word and (layer.macs or is_value(kind.dtype)):
-                formats = [name for name, form in DTYPES.items() if form.sort == "integer" and form.bits <= word]
-                able = max(formats, key=lambda name: DTYPES[name].bits)
-                message = (
-                    f"{self.spec.name} computes on words of {word} bits, but {kind.dtype} has {kind.bits}: "
-                    f"quantize the network, or run it as if it were with --set precision={able}"
-                )
-                raise InputError([Fault("", layer.name, message)])
-        return word
+            if kind.elements and kind.bits > word:
+                raise too_wide(self.spec.name, layer.name, kind.dtype, kind.bits, word)
 
-    def stored_bits(self, tensor: TensorType, rows: int = 0) -> float:
-        """Expected bits of a tensor as the array stores it: values with the run of zeros before each.
+    def _entries(self, tensor: TensorType, piece: int = 0) -> float:
+        """Expected entries of a tensor, whose runs of zeros do not cross pieces of so many values; 0: none are cut."""
+        size = piece or tensor.elements
+        fillers = expected_fillers(size, tensor.density, self.spec.array.index_bits)
+        return tensor.elements * tensor.density + (fillers * tensor.elements / size if size else 0.0)
 
-        `rows` are the values of a piece within which runs are counted; 0: of the whole tensor.
-        """
-        array = self.spec.array
-        size = rows or tensor.elements
-        kept = tensor.elements * tensor.density
-        pieces = tensor.elements / size if size else 0
-        fillers = expected_fillers(size, tensor.density, array.index_bits) * pieces
-        return (kept + fillers) * (self.spec.word_bits + array.index_bits)
-
-    def _weight_bits(self, layer: Layer) -> float:
-        array = self.spec.array
-        value = array.value_bits or self.spec.word_bits
-        work = work_of(layer, 1)
+    def _weight_entries(self, layer: Layer) -> float:
+        array, work = self.spec.array, work_of(layer, 1)
         if work is None or not work.stored:
             return 0.0
-        piece = max(1, -(-work.rows // array.pes)) if array.deal == "rows" else layer.weight.elements
-        fillers = expected_fillers(piece, layer.weight.density, array.index_bits) * layer.weight.elements / piece
-        return (layer.weights * layer.weight.density + fillers) * (value + array.index_bits)
+        return self._entries(layer.weight, max(1, -(-work.rows // array.pes)) if array.deal == "rows" else 0)
 
     def stored_weight_bits(self, layer: Layer) -> float:
         """Values with the runs of zeros before them."""
-        return self._weight_bits(layer)
+        return self._weight_entries(layer) * self.spec.weight_entry_bits
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
         """Whether all weights fit, where there is no memory outside the chip to bring them from."""
@@ -130,7 +111,7 @@ class SparseArray(Machine):
             return ()
         name = self.spec.home("weight")
         assert name is not None
-        need = sum(self._weight_bits(layer) for layer in workload)
+        need = sum(self.stored_weight_bits(layer) for layer in workload)
         return (MemoryUse(name, self._sizes()[name], (("weights", ceil(need / 8)),)),)
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
@@ -143,9 +124,8 @@ class SparseArray(Machine):
                 layer, batch, bound, _NOTHING, {}, macs=0, macs_live=0, macs_executed=0, compute_cycles=0,
                 peak_macs_per_cycle=self.spec.array.pes * self.spec.array.lanes, dram_bytes=0, bounds={"": bound},
             )  # fmt: skip
-        self.bits(layer)
-        walk = self._walk(work)
-        return self._lowered(work, walk)
+        self._check_words(layer)
+        return self._lowered(work, self._walk(work))
 
     def _walk(self, work: Work) -> Walk:
         array = self.spec.array
@@ -156,25 +136,22 @@ class SparseArray(Machine):
             return walk_rows(work, array, seed)
         if array.deal == "plane":
             return walk_plane(work, array, seed)
-        entry = self.spec.word_bits + array.index_bits
-        return walk_grid(work, self.spec, (entry, entry, self.spec.psum_bits), seed)
+        bits = (self.spec.entry_bits, self.spec.weight_entry_bits, self.spec.psum_bits)
+        return walk_grid(work, self.spec, bits, seed)
 
     def _lowered(self, work: Work, walk: Walk) -> LayerPlan:
         spec, array, layer, batch = self.spec, self.spec.array, work.layer, work.batch
-        counted, known = work.effectual()
+        counted, known = work.effectual
         effectual = round(counted)
         counts, word_bits = self._counts(work, walk)
         loads, stores, dram_bytes = self._outside(work)
-        for (memory, tensor, action), words in loads.items() | stores.items():
-            counts[memory, tensor, action] = words
+        counts |= loads | stores
         cycles = walk.whole_cycles
         parts = walk.parts(array.pes, array.lanes, counted)
         resources = {"array": 1}
         stages, totals = [Stage("compute", "array")], [self.timebase.ticks(array.clock, cycles)]
         if spec.outer is not None:
-            rate = spec.memories[spec.outer].bandwidth
-            assert rate is not None
-            speed = rate.bytes_per_second(spec.clock_hz(spec.memories[spec.outer].clock), 8)
+            speed = self._outer_speed()
 
             def ticks(words: Mapping[Action, int]) -> int:
                 size = sum(number * word_bits[f"{key[0]}.{key[1]}"] / 8 for key, number in words.items())
@@ -183,8 +160,7 @@ class SparseArray(Machine):
             stages = [Stage("load", spec.outer), *stages, Stage("store", spec.outer)]
             totals = [ticks(loads), *totals, ticks(stores)]
             resources[spec.outer] = 1
-        lost = max(parts, key=lambda part: parts[part] if part != "compute" else -1.0)
-        bound = _BOUNDS[lost] if parts[lost] > parts["compute"] else "compute"
+        bound = _BOUNDS[max(("compute", *STALLS), key=parts.__getitem__)]
         outer = spec.outer or ""
         slots = array.pes * array.lanes
         columns: dict[str, float | int | str] = {
@@ -236,12 +212,10 @@ class SparseArray(Machine):
     def _counts(self, work: Work, walk: Walk) -> tuple[dict[Action, int], dict[str, float]]:
         """Multiplications and words of the memories on the chip."""
         spec, layer = self.spec, work.layer
-        array = spec.array
         word = spec.word_bits
-        entry = (array.value_bits or word) + array.index_bits
         words = {"weight": walk.entries, "ifmap": walk.inputs, "pointer": 2 * walk.columns, "psum": walk.products}
-        bits = {"weight": entry, "ifmap": word, "pointer": 16, "psum": spec.psum_bits, "ofmap": word}
-        effectual = round(work.effectual()[0])
+        bits = {"weight": spec.weight_entry_bits, "ifmap": word, "pointer": 16, "psum": spec.psum_bits, "ofmap": word}
+        effectual = round(work.effectual[0])
         counts: dict[Action, int] = {("mac", "", layer.input.dtype): max(effectual, round(walk.products))}
         widths: dict[str, float] = dict.fromkeys(("ifmap", "weight", "ofmap"), float(word))
         for tensor in ("ifmap", "weight", "pointer", "psum", "ofmap"):
@@ -257,7 +231,7 @@ class SparseArray(Machine):
             counts[home, "ofmap", "fill"] = round(kept)
         if spec.outer is not None:
             for tensor in ("ifmap", "ofmap"):
-                widths[f"{spec.outer}.{tensor}"] = word + array.index_bits
+                widths[f"{spec.outer}.{tensor}"] = spec.entry_bits
         return counts, widths
 
     def _outside(self, work: Work) -> tuple[dict[Action, int], dict[Action, int], int]:
@@ -265,17 +239,8 @@ class SparseArray(Machine):
         spec, layer, outer = self.spec, work.layer, self.spec.outer
         if outer is None:
             return {}, {}, 0
-        word = spec.word_bits + spec.array.index_bits
-        width = {
-            "ifmap": word,
-            "weight": (spec.array.value_bits or spec.word_bits) + spec.array.index_bits,
-            "ofmap": word,
-        }
-        entries = {
-            "ifmap": self.stored_bits(layer.input) / width["ifmap"],
-            "weight": self._weight_bits(layer) / width["weight"],
-            "ofmap": self.stored_bits(layer.output) / width["ofmap"],
-        }
+        width = {"ifmap": spec.entry_bits, "weight": spec.weight_entry_bits, "ofmap": spec.entry_bits}
+        entries = {"ifmap": self._entries(layer.input), "ofmap": self._entries(layer.output)}
         sizes = self._sizes()
         stays = True
         need: dict[str, float] = {}
@@ -286,11 +251,10 @@ class SparseArray(Machine):
             else:
                 need[home] = need.get(home, 0.0) + entries[tensor] * width[tensor] / 8
         stays = stays and all(amount <= sizes[home] for home, amount in need.items())
-        once = 1 if work.geometry is None and work.batch > 1 and spec.array.deal != "plane" else work.batch
-        loads = {(outer, "weight", "read"): round(entries["weight"] * once)}
+        times = 1 if work.stored and work.geometry is None and spec.array.deal != "plane" else work.batch
+        weights = self._weight_entries(layer) if work.stored else self._entries(layer.weight)
+        loads = {(outer, "weight", "read"): round(weights * times)}
         stores: dict[Action, int] = {}
-        if not work.stored:
-            loads[outer, "weight", "read"] = round(self.stored_bits(layer.weight) / width["weight"] * work.batch)
         if not stays:
             loads[outer, "ifmap", "read"] = round(entries["ifmap"] * work.batch)
             stores[outer, "ofmap", "update"] = round(entries["ofmap"] * work.batch)
@@ -300,12 +264,14 @@ class SparseArray(Machine):
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """The memory outside the chip."""
         outer = self.spec.outer
-        if outer is None:
-            return ()
-        memory = self.spec.memories[outer]
+        return () if outer is None else (Traffic(outer, plan.dram_bytes, float(self._outer_speed())),)
+
+    def _outer_speed(self) -> Fraction:
+        """Bytes a second of the memory outside the chip."""
+        assert self.spec.outer is not None
+        memory = self.spec.memories[self.spec.outer]
         assert memory.bandwidth is not None
-        speed = memory.bandwidth.bytes_per_second(self.spec.clock_hz(memory.clock), 8)
-        return (Traffic(outer, plan.dram_bytes, float(speed)),)
+        return memory.bandwidth.bytes_per_second(self.spec.clock_hz(memory.clock), 8)
 
     def why_unused(self, property: str) -> Message | str:
         """What a sparse array does not use."""

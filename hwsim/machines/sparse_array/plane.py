@@ -19,7 +19,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.machines.sparse_array.coding import coded_entries
+from hwsim.kernels.sparse_formats import runs_of
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
 from hwsim.machines.sparse_array.spec import SparsePesSpec
 from hwsim.machines.sparse_array.walk import Walk
@@ -96,20 +96,17 @@ class _Entries:
     def ifmap(self, matrix: int, phase: _Phase) -> Ints:
         """Entries of each channel in each PE's tile."""
         z, pes = self.z, self.pes
-        entries = np.zeros((self.channels, pes.pes), np.int64)
         if self.ifmap_mask is None:
-            for area in sorted(set(phase.areas.tolist()) - {0}):
-                own = np.flatnonzero(phase.areas == area)
-                shape = (self.channels, len(own))
-                entries[:, own] = self.draw.entries(area, self.work.input_density, pes.index_bits, shape)
-            return entries
+            areas, density = phase.areas.tolist(), self.work.input_density
+            return self.draw.of_sizes(areas, density, pes.index_bits, (self.channels,))
+        entries = np.zeros((self.channels, pes.pes), np.int64)
         high, wide = -(-z.h // pes.rows), -(-z.w // pes.cols)
         for pe in np.flatnonzero(phase.areas):
             row, col = divmod(int(pe), pes.cols)
             rows = slice(row * high + phase.top, (row + 1) * high, z.stride[0])
             cols = slice(col * wide + phase.left, (col + 1) * wide, z.stride[1])
             tile = self.ifmap_mask[matrix, :, rows, cols].reshape(z.channels, -1)
-            entries[:, pe] = coded_entries(tile, pes.index_bits)[0]
+            entries[:, pe] = runs_of(tile, pes.index_bits)[2]
         return entries
 
     def weights(self, matrix: int, phase: _Phase, first: int, filters: int, number: int) -> Ints:
@@ -121,7 +118,7 @@ class _Entries:
         own = self.weight_mask[matrix, first : first + number * filters]
         own = own[:, :, phase.top :: z.stride[0], phase.left :: z.stride[1]]
         own = own.reshape(number, filters, z.channels, -1).transpose(0, 2, 1, 3)
-        entries = coded_entries(own.reshape(number * z.channels, -1), bits)[0]
+        entries = runs_of(own.reshape(number * z.channels, -1), bits)[2]
         return entries.reshape(number, z.channels)
 
 
@@ -190,23 +187,19 @@ def _share_of_values(work: Work, pes: SparsePesSpec, phase: _Phase, filters: int
 def _walk_outputs(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     """Walk a layer whose outputs are dealt: of the I lanes for ifmap values one is in use."""
     draw = Draw(seed)
-    sizes = [len(range(pe, work.rows, pes.pes)) for pe in range(min(pes.pes, work.rows))]
-    sizes += [0] * (pes.pes - len(sizes))
+    sizes = work.dealt(pes.pes)
     live = work.live_columns
     columns = min(live, _MOST_CHANNELS)
     more = live / columns if columns else 1.0
     totals, busy, entries_sum = [], 0.0, 0.0
     for _ in range(DRAWS):
-        entries = np.zeros((columns, pes.pes), np.int64)
-        for size in sorted(set(sizes) - {0}):
-            own = [pe for pe, rows in enumerate(sizes) if rows == size]
-            entries[:, own] = draw.entries(size, work.weight_density, pes.index_bits, (columns, len(own)))
+        entries = draw.of_sizes(sizes, work.weight_density, pes.index_bits, (columns,))
         steps = -(-entries // pes.multipliers[0])
         per_pe = steps.sum(axis=0)
         totals.append(float(steps.max(axis=1).sum() if pes.meet == "channel" else per_pe.max(initial=0)) * more)
         busy += float(per_pe.sum()) * more / DRAWS
         entries_sum += float(entries.sum()) * more / DRAWS
-    kept = sum(sizes) * work.weight_density * live
+    kept = work.rows * work.weight_density * live
     average = float(np.mean(totals))
     exact = work.weight_density == work.input_density == 1
     one = Walk(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.machines.sparse_array.coding import coded_entries
+from hwsim.kernels.sparse_formats import runs_of
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
 from hwsim.machines.sparse_array.spec import SparsePesSpec
 from hwsim.machines.sparse_array.walk import Walk
@@ -46,13 +46,12 @@ def queued_cycles(blocks: Iterator[Ints], queue: int, meet: str) -> NDArray[np.f
         for j in range(columns):
             if meet == "channel":
                 finish = finish.max(axis=1, keepdims=True) + work[:, j]
-                count += 1
-                continue
-            room = starts[count % queue].max(axis=1) if count >= queue else 0
-            sent = np.maximum(sent + 1, room)
-            begin = np.maximum(finish, sent[:, None])
-            starts[count % queue] = begin
-            finish = begin + work[:, j]
+            else:
+                room = starts[count % queue].max(axis=1) if count >= queue else 0
+                sent = np.maximum(sent + 1, room)
+                begin = np.maximum(finish, sent[:, None])
+                starts[count % queue] = begin
+                finish = begin + work[:, j]
             count += 1
     return np.asarray(finish.max(axis=1), float)
 
@@ -63,7 +62,9 @@ def slice_entries(mask: NDArray[np.bool_], pes: int, index_bits: int) -> tuple[I
     entries = np.zeros((columns, pes), np.int64)
     fillers = np.zeros((columns, pes), np.int64)
     for pe in range(min(pes, rows)):
-        entries[:, pe], fillers[:, pe] = coded_entries(mask[:, pe::pes], index_bits)
+        own = mask[:, pe::pes]
+        entries[:, pe] = runs_of(own, index_bits)[2]
+        fillers[:, pe] = entries[:, pe] - own.sum(1)
     return entries, fillers
 
 
@@ -71,11 +72,7 @@ def walk_rows(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     """Walk one matrix by as many ifmap vectors as a layer has, one after the other."""
     number = pes.pes
     lanes = pes.multipliers[0]
-    slices = (
-        [len(range(pe, work.rows, number)) for pe in range(number)]
-        if number < work.rows
-        else ([1] * work.rows + [0] * (number - work.rows))
-    )
+    slices = work.dealt(number)
     vectors = work.vectors * work.matrices
     masks = work.column_masks()
     sums = np.zeros(4)  # busy, empty, entries, fillers of all draws
@@ -105,13 +102,8 @@ def walk_rows(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
 
         def blocks() -> Iterator[Ints]:
             for begin in range(0, live_columns, step):
-                shape = (runs, min(step, live_columns - begin), number)
-                entries = np.zeros(shape, np.int64)
-                for size in sorted(set(slices) - {0}):
-                    owners = [pe for pe, rows in enumerate(slices) if rows == size]
-                    part = (*shape[:2], len(owners))
-                    entries[:, :, owners] = draw.entries(size, work.weight_density, pes.index_bits, part)
-                yield tally(entries)
+                shape = (runs, min(step, live_columns - begin))
+                yield tally(draw.of_sizes(slices, work.weight_density, pes.index_bits, shape))
 
         cycles = queued_cycles(blocks(), pes.queue, pes.meet) * scale
         mean = sum(expected_fillers(rows, work.weight_density, pes.index_bits) for rows in slices)

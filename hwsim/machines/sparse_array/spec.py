@@ -135,6 +135,16 @@ class SparseArraySpec(MachineSpec):
         name, memory = next(iter(self.memories.items()))
         return name if memory.size is None else None
 
+    @property
+    def entry_bits(self) -> int:
+        """Bits of a stored activation with the run before it."""
+        return self.word_bits + self.array.index_bits
+
+    @property
+    def weight_entry_bits(self) -> int:
+        """Bits of a stored weight with the run before it."""
+        return (self.array.value_bits or self.word_bits) + self.array.index_bits
+
     def home(self, tensor: str) -> str | None:
         """The innermost memory that holds a tensor."""
         names = [name for name, memory in self.memories.items() if tensor in memory.holds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from hwsim.workload.taps import live_taps
 __all__ = ["Work", "work_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Work:
     """`matrices` matrices of weights, `rows` outputs by `columns` inputs each, times ifmap vectors.
 
@@ -61,6 +62,10 @@ class Work:
         """Values of a vector that are not zero: their mean, and at least one if there are any."""
         return max(round(self.columns * self.input_density * self.inside), int(self.input_density * self.inside > 0))
 
+    def dealt(self, pes: int) -> list[int]:
+        """Rows of each PE, where row i is of PE ``i mod pes``."""
+        return [len(range(pe, self.rows, pes)) for pe in range(pes)]
+
     def column_masks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None] | None:
         """Masks of the one matrix as (columns, rows), and of its vectors if they are known too; None without any."""
         weight, ifmap = self.layer.weight.spec.mask, self.layer.input.spec.mask
@@ -70,6 +75,7 @@ class Work:
         matrix = stored if self.geometry is None else stored.reshape(self.rows, self.columns).T
         return matrix, ifmap.array if ifmap is not None and self.geometry is None else None
 
+    @cached_property
     def effectual(self) -> tuple[float, bool]:
         """Multiplications of two values that are not zero, and whether they are counted: by channels where known.
 
@@ -78,13 +84,13 @@ class Work:
         of weights alone (Chen et al., JETCAS 2019).
         """
         layer, geometry = self.layer, self.geometry
-        if geometry is not None and geometry.depthwise:
-            if (mask := layer.weight.spec.mask) is not None:
-                return _pairs(geometry, np.ones(layer.input.shape, bool), mask.array) * float(self.batch), True
-            known = bool(layer.nonzeros("weight"))
-            return self.macs * self.weight_density * self.inside, known
-        if geometry is not None and layer.input.spec.mask is not None and layer.weight.spec.mask is not None:
-            return _pairs(geometry, layer.input.spec.mask.array, layer.weight.spec.mask.array) * float(self.batch), True
+        depthwise = geometry is not None and geometry.depthwise
+        ifmap, weight = layer.input.spec.mask, layer.weight.spec.mask
+        if geometry is not None and weight is not None and (depthwise or ifmap is not None):
+            image = np.ones(layer.input.shape, bool) if depthwise or ifmap is None else ifmap.array
+            return _pairs(geometry, image, weight.array) * float(self.batch), True
+        if depthwise:
+            return self.macs * self.weight_density * self.inside, bool(layer.nonzeros("weight"))
         inputs, weights = layer.nonzeros("input"), layer.nonzeros("weight")
         if inputs and weights and layer.input.elements and layer.weight.elements:
             pairs = sum(a * b for a, b in zip(inputs, weights, strict=True))
