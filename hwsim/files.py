@@ -34,7 +34,7 @@ MAX_TEXT_BYTES = 8 * 2**20
 _BLOCK = 2**16
 _inputs: dict[tuple[int, int], Path] = {}
 """The files that this process has read, by device and inode."""
-_kept: set[str] = set()
+_no_outputs: set[str] = set()
 """Paths that are not written, whether there is a file or not."""
 _READER_S = 10.0
 _LINKS = 40
@@ -152,7 +152,7 @@ def keep(path: Path, *, beside: tuple[str, ...] = ()) -> None:
         status = path.stat()
         _inputs[status.st_dev, status.st_ino] = Path(os.path.abspath(path))
     with suppress(ValueError):
-        _kept.update(os.path.realpath(path) + suffix for suffix in ("", *beside))
+        _no_outputs.update(os.path.realpath(path) + suffix for suffix in ("", *beside))
 
 
 def _is_input(status: os.stat_result) -> bool:
@@ -204,7 +204,7 @@ def _target(path: Path) -> tuple[Path, os.stat_result | None]:
     """The file that is written, behind links, and its status if there is one."""
     path = Path(os.path.realpath(path))
     status = _status(path)
-    if str(path) in _kept or (status is not None and _is_input(status)):
+    if str(path) in _no_outputs or (status is not None and _is_input(status)):
         raise InputError("must not be an input of this command: it would be replaced", str(path))
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise InputError("cannot be written: it is a directory", str(path))

@@ -95,7 +95,7 @@ def run_command() -> None:
     except click.exceptions.Abort:
         raise SystemExit(130) from None
     except click.ClickException as error:
-        with _told():
+        with _lossy_errors():
             error.show()
         raise SystemExit(error.exit_code) from None
     except HwsimError as error:
@@ -124,7 +124,7 @@ def run_command() -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _lossy_errors() -> Iterator[None]:
     """What cannot be told, as the stream of errors is full or gone, is lost; the exit code still says it."""
     try:
         yield
@@ -134,7 +134,7 @@ def _told() -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    with _told():
+    with _lossy_errors():
         click.echo(f"hwsim: {printable(line)}", err=True)
 
 

@@ -88,7 +88,7 @@ def _slowest(values: int, kept: float, column: tuple[float, float], most: int, p
     return min(slowest, float(values * most))
 
 
-def _kept(work: Work) -> float:
+def _live_share(work: Work) -> float:
     """Share of the values of a window that are multiplied; a depthwise layer skips those on padding alone."""
     return work.inside * (1.0 if work.geometry is not None and work.geometry.depthwise else work.input_density)
 
@@ -99,7 +99,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
     channels, rows, taps = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
     holds = {tensor: _words(spec, tensor, size) for tensor, size in zip(("ifmap", "weight", "psum"), bits)}
     positions, lanes, port = math.ceil(work.vectors), pes.multipliers[0], _handover(spec)
-    density, kept = work.weight_density, _kept(work)
+    density, kept = work.weight_density, _live_share(work)
     most_channels = min(channels, max(1, holds["ifmap"] // taps))
     best: tuple[float, Tile] | None = None
     sizes = sorted({min(work.rows, holds["psum"], size) for size in (*range(1, 65), *range(80, 1025, 16), 2**30)})
@@ -130,7 +130,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
 def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], seed: int) -> Walk:
     """Walk a layer."""
     tile = best_tile(work, spec, bits)
-    pes, kept = spec.array, _kept(work)
+    pes, kept = spec.array, _live_share(work)
     values = tile.channels * (1 if work.geometry is None else work.geometry.s)
     hand = -(-tile.filters // _handover(spec))
     draw = Draw(seed)

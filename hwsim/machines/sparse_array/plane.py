@@ -187,7 +187,7 @@ def _share_of_values(work: Work, pes: SparsePesSpec, phase: _Phase, filters: int
 def _walk_outputs(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     """Walk a layer whose outputs are dealt: of the I lanes for ifmap values one is in use."""
     draw = Draw(seed)
-    sizes = work.dealt(pes.pes)
+    sizes = work.rows_of_pes(pes.pes)
     live = work.live_columns
     columns = min(live, _MOST_CHANNELS)
     more = live / columns if columns else 1.0

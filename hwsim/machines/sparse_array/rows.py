@@ -72,7 +72,7 @@ def walk_rows(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     """Walk one matrix by as many ifmap vectors as a layer has, one after the other."""
     number = pes.pes
     lanes = pes.multipliers[0]
-    slices = work.dealt(number)
+    slices = work.rows_of_pes(number)
     vectors = work.vectors * work.matrices
     masks = work.column_masks()
     sums = np.zeros(4)  # busy, empty, entries, fillers of all draws

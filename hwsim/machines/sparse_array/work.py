@@ -62,7 +62,7 @@ class Work:
         """Values of a vector that are not zero: their mean, and at least one if there are any."""
         return max(round(self.columns * self.input_density * self.inside), int(self.input_density * self.inside > 0))
 
-    def dealt(self, pes: int) -> list[int]:
+    def rows_of_pes(self, pes: int) -> list[int]:
         """Rows of each PE, where row i is of PE ``i mod pes``."""
         return [len(range(pe, self.rows, pes)) for pe in range(pes)]
 
