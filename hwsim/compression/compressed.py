@@ -243,12 +243,12 @@ def _layers(
     encoded: dict[str, Encoded] = {}
     layers: list[CompressedLayer] = []
     owners: dict[str, str] = {}
-    names = list(packed.names)
+    rest = iter(packed.names)
     for name in network.names:  # the layers in place of one end with its name
-        end = names.index(name)
-        for part in names[: end + 1]:
+        for part in rest:
             owners[part] = name
-        names = names[end + 1 :]
+            if part == name:
+                break
     parts: dict[str, list[str]] = {}
     for layer in packed:
         if layer.weights:

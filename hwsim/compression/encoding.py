@@ -12,7 +12,7 @@ from hwsim.compression.binary import binarize, ternarize
 from hwsim.compression.codebook import share
 from hwsim.compression.huffman import HuffmanCode
 from hwsim.compression.pruning import grouped, pruning_mask, ungrouped
-from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, run_lengths, stored_size
+from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, filters_first, run_lengths, stored_size
 from hwsim.errors import HwsimError, InputError
 from hwsim.workload import Layer, TensorType
 from hwsim.workload.coding import Coding
@@ -54,7 +54,7 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
         Should the stored values not decode to the compressed weights.
     """
     shape = layer.weight.shape
-    rows = _filters_first(weights, shape)
+    rows = filters_first(np.asarray(weights, dtype=np.float64).reshape(shape))
     if recipe.binary or recipe.ternary:
         codes, scales = binarize(rows) if recipe.binary else ternarize(rows)
         out = codes * (scales[:, None] if recipe.binary else scales[np.where(codes > 0, 1, 0)])
@@ -72,7 +72,7 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
 def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> NDArray[np.bool_]:
     """Which weights are kept; neighbors are input channels at one position of a filter."""
     mask = pruning_mask(grouped(_as_layer(rows, shape)), prune)
-    kept: NDArray[np.bool_] = _filters_first(ungrouped(mask, shape), shape) != 0
+    kept: NDArray[np.bool_] = filters_first(ungrouped(mask, shape))
     return kept
 
 
@@ -94,15 +94,15 @@ def _stored(
     """The size of stored weights part by part, and what they decode to."""
     coding = tensor.spec.coding or Coding()
     match = N_OF_M.match(tensor.pattern)
-    compressed = bool(coding.run_bits) or tensor.format in ("csr", "csc", "bitmask", "rlc") or match is not None
-    if tensor.pattern == "channel":
-        compressed = True
-    keeps_zeros = not compressed
+    compressed = (
+        bool(coding.run_bits) or tensor.format in ("csr", "csc", "bitmask", "rlc") or match is not None
+        or tensor.pattern == "channel"
+    )  # fmt: skip
     parts = dict.fromkeys(PARTS, 0.0)
     parts["bias"] = 32.0 * biases
     kept = int(mask.sum())
     flat, flags = rows.ravel(), mask.ravel()
-    chosen = np.ones(flat.size, dtype=bool) if keeps_zeros else flags
+    chosen = flags if compressed else np.ones(flat.size, dtype=bool)
     entries = run_lengths(flags, coding.run_bits) if coding.run_bits else None
     out = flat
     symbols: NDArray[np.int64] | None = None
@@ -175,11 +175,6 @@ def _same(decoded: NDArray[Any], before: NDArray[Any]) -> None:
         raise HwsimError("compressed weights did not decode to what they were")
 
 
-def _filters_first(weights: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """A filter a row: of a matrix of inputs x outputs its transpose."""
-    array = np.asarray(weights, dtype=np.float64).reshape(shape)
-    return np.ascontiguousarray(array.T) if len(shape) == 2 else array.reshape(shape[0], -1)
-
-
 def _as_layer(rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """What `filters_first` made rows of, in the layer's shape again."""
     return np.ascontiguousarray(rows.T) if len(shape) == 2 else rows.reshape(shape)

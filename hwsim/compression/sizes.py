@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,12 @@ from hwsim.compression.storage import expected_bits
 from hwsim.kernels.sparse_formats import runs_of
 from hwsim.workload import TensorType
 from hwsim.workload.coding import Coding
-from hwsim.workload.mask import Mask
 from hwsim.workload.tensor import N_OF_M
 
-__all__ = ["PARTS", "Entries", "StoredSize", "stored_size", "file_bytes", "filler_rate", "run_lengths", "run_odds"]
+__all__ = [
+    "PARTS", "Entries", "StoredSize", "file_bytes", "filler_rate", "filters_first", "run_lengths", "run_odds",
+    "stored_size",
+]  # fmt: skip
 
 #: What a compressed layer is stored as.
 PARTS = ("values", "runs", "fillers", "codebook", "tables", "bias")
@@ -91,7 +94,7 @@ def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
     rate = filler_rate(density, coding.run_bits) if coding.run_bits else 0.0
     odds = run_odds(density, coding.run_bits) if coding.run_bits else np.ones(1)
     if coding.run_bits and tensor.spec.mask is not None:
-        runs = run_lengths(_filters_first(tensor.spec.mask), coding.run_bits).runs
+        runs = run_lengths(filters_first(tensor.spec.mask.array), coding.run_bits).runs
         rate = len(runs) / kept - 1 if kept else 0.0
         odds = np.bincount(runs, minlength=1 << coding.run_bits) / max(1, len(runs))
     entries = _stored(tensor, coding) * (1 + rate)
@@ -188,10 +191,9 @@ def file_bytes(
     return head + (table << shared_bits) + table * filters + codes + (runs if coded_runs is None else coded_runs)
 
 
-def _filters_first(mask: Mask) -> NDArray[np.bool_]:
-    """The mask in the order in which weights are stored: a filter after the other."""
-    array = mask.array
-    return (array.T if array.ndim == 2 else array).ravel()
+def filters_first(array: NDArray[Any]) -> NDArray[Any]:
+    """A filter a row, in the order in which weights are stored: of a matrix of inputs x outputs its transpose."""
+    return np.ascontiguousarray(array.T) if array.ndim == 2 else array.reshape(len(array), -1)
 
 
 @dataclass(frozen=True, slots=True)
