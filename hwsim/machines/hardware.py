@@ -17,7 +17,18 @@ from hwsim.message import Message
 from hwsim.workload import Layer
 from hwsim.yaml_source import Document
 
-__all__ = ["Hardware"]
+__all__ = ["Hardware", "unused_by_arrays"]
+
+
+def unused_by_arrays(property: str) -> Message | None:
+    """Why no array of processing elements uses a property; None of properties that one may use."""
+    if property.endswith(".pattern"):
+        return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
+    if property.startswith("dead"):
+        return Message("unused.dead_channels", "dead channels are computed like any others")
+    if property == "activation":
+        return Message("unused.activation", "it is applied at no cost as outputs leave the array")
+    return None
 
 
 class Hardware(ABC):

@@ -14,6 +14,7 @@ from hwsim.energy import Prices, word_width
 from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.hardware import unused_by_arrays
 from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.nearness import Level
 from hwsim.machines.pe_array.array import Array, Planner
@@ -159,13 +160,7 @@ class PeArray(Machine):
             if part != "output":
                 template = "array.zeros is {zeros}, " + "zero_operands is {operands}, " * (zeros != "compute")
             return Message("unused.zeros", template + "memories.{memory} stores {tensor} dense", values)
-        if name == "pattern":
-            return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
-        if property.startswith("dead"):
-            return Message("unused.dead_channels", "dead channels are computed like any others")
-        if property == "activation":
-            return Message("unused.activation", "it is applied at no cost as outputs leave the array")
-        return super().why_unused(property)
+        return unused_by_arrays(property) or super().why_unused(property)
 
     def lower_bound(self, layer: Layer, batch: int) -> LowerBound:
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""

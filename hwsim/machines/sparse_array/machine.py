@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
 from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.hardware import unused_by_arrays
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan, Traffic
 from hwsim.machines.precision import in_precision, precision_notes, too_wide
@@ -277,29 +278,25 @@ class SparseArray(Machine):
         """What a sparse array does not use."""
         if not property:
             return Message("unused.sparse_no_unit", "there is no unit for layers without MACs")
-        name = property.rpartition(".")[2]
-        if name == "format":
+        if property.endswith(".format"):
             values = {"bits": self.spec.array.index_bits}
             return Message(
                 "unused.sparse_format", "stored as values and runs of {bits} bits, whatever the format", values
             )
-        if name == "pattern":
-            return Message("unused.random_zeros", "zeros are assumed to be distributed at random")
-        if property.startswith("dead"):
-            return Message("unused.dead_channels", "dead channels are computed like any others")
-        if property == "activation":
-            return Message("unused.activation", "it is applied at no cost as outputs leave the array")
-        return super().why_unused(property)
+        return unused_by_arrays(property) or super().why_unused(property)
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """Whether what is printed is counted or expected."""
-        names = [name for name in plan.names if plan[name].macs and plan[name].columns.get("cycles_spread_pct")]
-        widest = max((float(plan[name].columns["cycles_spread_pct"]) for name in names), default=0.0)
+        multiplied = [layer for layer in plan if layer.macs]
+        spreads = [spread for layer in multiplied if (spread := float(layer.columns["cycles_spread_pct"]))]
+        notes = precision_notes(self.spec.precision)
+        if not spreads:
+            return notes
         expected = Message(
             "sparse.masks",
             "{layers} of {all} layers have densities and no masks: their cycles are expected of zeros at random, and "
             "differ between masks by up to {spread:.1f} % (standard deviation); pruned filters are often clustered, "
             "which takes longer",
-            {"layers": len(names), "all": sum(1 for name in plan.names if plan[name].macs), "spread": widest},
+            {"layers": len(spreads), "all": len(multiplied), "spread": max(spreads)},
         )
-        return (*precision_notes(self.spec.precision), *((expected,) if names else ()))
+        return (*notes, expected)
