@@ -9,8 +9,9 @@ from typing import Literal
 __all__ = ["Geometry", "Product", "Spectrum", "Stream", "StreamKind", "geometry_of"]
 
 StreamKind = Literal[
-    "view", "copy", "concat", "gather", "elementwise", "activation", "pool", "softmax", "norm", "spectrum", "opaque"
-]
+    "view", "copy", "concat", "gather", "elementwise", "activation", "pool", "softmax", "norm", "spectrum", "collective",
+    "opaque",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Stream:
     ----------
     kind : str
         ``view`` moves nothing, ``copy`` moves values, ``concat`` joins tensors, ``gather`` looks rows of a table up,
-        ``opaque`` is an operator that nobody knows.
+        ``collective`` exchanges values with other machines, ``opaque`` is an operator that nobody knows.
     inputs, outputs : int
         Values read and written.
     ops : int
@@ -161,6 +162,8 @@ class Stream:
         Of a frame of audio, one for each input.
     axis : str
         Of a softmax: ``last``; ``next`` to the last axis; ``far``, with others of more than one value between them.
+    ranks : int
+        Machines that take part in a collective.
     """
 
     kind: StreamKind
@@ -173,6 +176,7 @@ class Stream:
     activation: str = "none"
     spectrum: Spectrum | None = None
     axis: Literal["last", "next", "far"] = "last"
+    ranks: int = 1
 
 
 def geometry_of(x: Product | Stream) -> Geometry | None:
