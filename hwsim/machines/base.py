@@ -18,6 +18,7 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
+from hwsim.machines.serving import ServingSpec
 from hwsim.machines.spec import MachineSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
@@ -156,6 +157,11 @@ class Machine(Hardware):
 
     def arena(self, workload: Workload, batch: int = 1) -> Arena | None:
         """Where the activations of a network lie in memory over time, where the kind plans that."""
+        return None
+
+    @property
+    def serving(self) -> ServingSpec | None:
+        """What the library adds to the kernels of a step where it serves a model; None if nothing is known of it."""
         return None
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:

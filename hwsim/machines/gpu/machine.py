@@ -37,6 +37,7 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.resident import resident_weights, stored_once
+from hwsim.machines.serving import ServingSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 
@@ -90,6 +91,11 @@ class Gpu(Machine):
     def library_name(self) -> str:
         """The library of the kernels."""
         return self.timer.library.name
+
+    @property
+    def serving(self) -> ServingSpec | None:
+        """That of the library."""
+        return self.timer.library.serving
 
     def libraries(self) -> tuple[str, ...]:
         """Those that come with hwsim and have kernels for the generation."""

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
+from hwsim.machines.serving import ServingSpec
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
@@ -244,6 +245,7 @@ class GpuLibrary(Spec):
     pad: dict[str, Positive] = {}
     pad_stem: bool = True
     launch_at: Time | None = None
+    serving: ServingSpec | None = None
     fitted: str | None = None
 
     def menu(self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False) -> KernelSet | None:
