@@ -104,7 +104,8 @@ def llm(
 
             print_phase(served, report, memory, console_of(), prefill=phase == "prefill", fold=not every_layer)
     else:
-        input_tokens, output_tokens = input_tokens or 1024, output_tokens or 256
+        input_tokens = 1024 if input_tokens is None else input_tokens
+        output_tokens = 256 if output_tokens is None else output_tokens
         points = [served.at(n, input_tokens, output_tokens) for n in _numbers(concurrency or "1,4,16,64")]
         memory = served.memory(input_tokens + output_tokens, served.prefill(input_tokens))
         rows = [asdict(point) for point in points]

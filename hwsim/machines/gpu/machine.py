@@ -16,9 +16,10 @@ from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.csr import csr_product
+from hwsim.machines.gpu.collective import CollectiveSet, LinkSpec, collective_us
 from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
-from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
+from hwsim.machines.gpu.kernel import plan_collective, plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan, total_energy
@@ -40,6 +41,8 @@ from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.machines.serving import ServingSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
+from hwsim.workload.layers.collective import COLLECTIVES
+from hwsim.workload.product import Stream
 
 __all__ = ["Gpu"]
 
@@ -91,6 +94,11 @@ class Gpu(Machine):
     def library_name(self) -> str:
         """The library of the kernels."""
         return self.timer.library.name
+
+    @property
+    def has_links(self) -> bool:
+        """Whether the file has links, and the library collectives for them."""
+        return self.spec.links is not None
 
     @property
     def serving(self) -> ServingSpec | None:
@@ -164,6 +172,9 @@ class Gpu(Machine):
     def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> GpuKernelPlan:
         if context.host:
             return plan_nothing(self.timer, layer, batch, f"fused into {context.host}")
+        x = layer.lower(batch)
+        if isinstance(x, Stream) and x.kind == "collective":
+            return plan_collective(self.timer, layer, batch, *self._collective(x.function, layer.name), context.slow)
         types = self.types(layer)
         work = self._csr_work(layer, batch, types) or self._work(layer, batch, types)
         if not isinstance(work, TiledProduct):
@@ -288,6 +299,50 @@ class Gpu(Machine):
             message = f"{self.name} must have kernels for 2:4 weights in {types.math} under {self.library_name}"
             raise InputError(f"{message}: it has them for {formats}")
         return self.timer.times(m, n, k, types, unit)
+
+    def _collective(self, op: str, name: str = "") -> tuple[CollectiveSet, LinkSpec]:
+        """Algorithms and links of a collective; InputError without."""
+        own = self.timer.library.collective(op, self.timer.generation.name)
+        if self.spec.links is None:
+            raise InputError([Fault("", name, f"a collective must have links, which {self.name} has none of")])
+        if self.spec.streams > 1:
+            raise InputError([Fault("", name, f"collectives must have one stream, not {self.spec.streams}")])
+        if own is None:
+            able = [n for n in part_names("libraries") if load_library(n).collective(op, self.timer.generation.name)]
+            way = f": name another, as --set library={able[0]}" if able else ""
+            message = f"{self.timer.library.name} has no {op} on {self.timer.generation.name}{way}"
+            raise InputError([Fault("", name, message)])
+        return own, self.spec.links
+
+    def collective_times(self, op: str, bytes: ArrayLike, ranks: ArrayLike) -> NDArray[np.float64]:
+        """Seconds of many collectives between GPUs of this kind.
+
+        Parameters
+        ----------
+        op : str
+            ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``all_to_all``.
+        bytes, ranks : array-like
+            The message of one rank (of an all-gather the gathered tensor), and how many take part; broadcast.
+
+        Returns
+        -------
+        ndarray
+            One rank alone takes no time.
+        """
+        if op not in COLLECTIVES:
+            near = nearest(op, COLLECTIVES)
+            raise InputError(f"a collective must be one of {', '.join(COLLECTIVES)}, not {excerpt(op)}{near}")
+        own, link = self._collective(op)
+        try:
+            size, count = np.broadcast_arrays(np.asarray(bytes, float), np.asarray(ranks, float))
+        except (TypeError, ValueError):
+            raise InputError("bytes and ranks must be numbers, or arrays of shapes that fit") from None
+        if not (np.isfinite(size) & (size >= 0) & (count >= 1) & (count == np.floor(count))).all():
+            raise InputError("bytes must be at least 0, and ranks whole numbers of at least 1")
+        if count.size and count.max() > link.ranks:
+            raise InputError(f"ranks must be at most {link.ranks} on {self.name}, not {count.max():.0f}")
+        us, _ = collective_us(op, size, np.maximum(count, 2), own, link)
+        return np.where(count < 2, 0.0, us * 1e-6)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """Device memory."""

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
+from hwsim.machines.gpu.collective import CollectiveSet
 from hwsim.machines.serving import ServingSpec
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
@@ -202,6 +203,8 @@ class KernelSet(Spec):
     launch: Time | None = None
     vector: Vector | None = None
     quantize: Factor | None = None
+    weights: list[str] = []
+    dequantize: Factor | None = None
     constants: dict[str, float] = {}
     source: str
     fitted: str | None = None
@@ -246,12 +249,17 @@ class GpuLibrary(Spec):
     pad_stem: bool = True
     launch_at: Time | None = None
     serving: ServingSpec | None = None
+    collectives: list[CollectiveSet] = []
     fitted: str | None = None
 
     def menu(self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False) -> KernelSet | None:
         """The kernel set for a number format, generation and kind of layer, of 2:4 weights or not; or None."""
         fitting = (m for m in self.menus if dtype in m.types and generation in m.generations and layer in m.layers)
         return next((m for m in fitting if m.sparse == sparse), None)
+
+    def collective(self, op: str, generation: str) -> CollectiveSet | None:
+        """The algorithms of a collective in a generation, or None."""
+        return next((c for c in self.collectives if op in c.types and generation in c.generations), None)
 
 
 class LaunchMode(Spec):

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwsim.compression.storage import least_bits
 from hwsim.engine.clock import Timebase
+from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
 from hwsim.machines.gpu.dual import Dual, dual_of
@@ -119,6 +120,9 @@ class Timer:
             raise ValueError(f"sm.macs names {missing[0]!r}, which {self.generation.name} has no instruction for{near}")
         self.constants = {unit: self._constants(unit) for unit in self.generation.constants}
         self.prices = {**self.generation.prices, **spec.prices}
+        if spec.links is not None and "link" not in self.prices:
+            link = PriceSpec(energy=spec.links.energy, source=spec.links.energy_source)
+            self.prices["link"] = link
         for math, more in (self.generation.random if self.harness.random else {}).items():
             price = self.prices.get(f"mac.{math}")
             if price is not None and f"mac.{math}" not in spec.prices:
