@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from commands import call
 
-import hwsim
 from hwsim.errors import InputError
 from hwsim.serving import Served
 from hwsim.serving.table import with_library
@@ -141,9 +140,9 @@ def test_bad_sizes_are_refused() -> None:
         (lambda: load_llm("llama4_8b"), "'llama3_8b'"),
         (lambda: load_llm("model.onnx"), "hwsim run"),
     ]
-    for call, words in cases:
+    for make, words in cases:
         with pytest.raises(InputError) as error:
-            call()
+            make()
         assert words in str(error.value)
 
 
@@ -151,7 +150,10 @@ def test_bad_sizes_are_refused() -> None:
 def test_a_block_times_layers_is_the_whole(changes: dict[str, object]) -> None:
     """MACs by hand: products of weights, and both products of attention over the context."""
     model = small(ffn=258, **changes)
-    one, many = decode_network(small(ffn=258, layers=1, **changes), 31), decode_network(small(ffn=258, layers=7, **changes), 31)
+    one, many = (
+        decode_network(small(ffn=258, layers=1, **changes), 31),
+        decode_network(small(ffn=258, layers=7, **changes), 31),
+    )
     outside = 96 * 1009
     assert many.macs - outside == 7 * (one.macs - outside)
     matrices = 96 * (6 + 2 * 2) * 16 + 6 * 16 * 96 + (2 + model.gated) * 96 * 258
@@ -203,7 +205,10 @@ def test_energy_times_rate_is_power(name: str, concurrency: int) -> None:
 
 def test_more_of_anything_takes_no_less() -> None:
     served = Served(with_library("h100"), small(hidden=510, layers=2, ffn=1031))
-    for sizes in ([(b, 257) for b in (1, 2, 3, 7, 31, 64, 127, 256)], [(13, c) for c in (1, 2, 31, 63, 257, 1021, 4099)]):
+    for sizes in (
+        [(b, 257) for b in (1, 2, 3, 7, 31, 64, 127, 256)],
+        [(13, c) for c in (1, 2, 31, 63, 257, 1021, 4099)],
+    ):
         times = [served.decode(*size).summary.latency_s for size in sizes]
         assert times == sorted(times)
     prompts = [served.prefill(tokens).summary.latency_s for tokens in (2, 31, 127, 257, 1021, 2053)]
@@ -261,7 +266,9 @@ def test_the_command_writes_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_words_exit_2(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str) -> None:
     code, _, err = call(capsys, "llm", "h100", "llama3_8b", *words)
     assert code == 2
-    assert message in err.replace("input: must", "input must").replace("output: must", "output must").replace("context: must", "context must")
+    assert message in err.replace("input: must", "input must").replace("output: must", "output must").replace(
+        "context: must", "context must"
+    )
 
 
 def test_exit_1_where_not_one_sequence_fits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,9 @@ def _numbers(text: str) -> list[int]:
 @click.command()
 @machine_argument
 @click.argument("model", shell_complete=names("workloads/llm"))
-@click.option("--weights", default="bf16", show_default=True, metavar="FORMAT", help="bf16, fp16, fp8, w8a8, int8, int4.")
+@click.option(
+    "--weights", default="bf16", show_default=True, metavar="FORMAT", help="bf16, fp16, fp8, w8a8, int8, int4."
+)
 @click.option("--kv", default="", metavar="FORMAT", help="Of the key and value cache (default: that of activations).")
 @click.option("--activations", default="", metavar="FORMAT", help="Between layers (default: bf16).")
 @click.option("--tp", type=int, default=1, show_default=True, metavar="N", help="Devices that share each block.")
@@ -79,7 +81,7 @@ def llm(
     from hwsim.files import csv_text
     from hwsim.report.json_text import json_text
     from hwsim.serving import Served
-    from hwsim.serving.table import with_library
+    from hwsim.serving.table import table_of, with_library
     from hwsim.workload.transformer import Formats, load_llm
 
     serving = {"--in": input_tokens, "--out": output_tokens, "--concurrency": concurrency}
@@ -110,8 +112,7 @@ def llm(
         memory = served.memory(input_tokens + output_tokens, served.prefill(input_tokens))
         rows = [asdict(point) for point in points]
         data = {"model": served.model.model_dump(), "memory": asdict(memory), "points": rows}
-        table = csv_text(hwsim.llm(device, served.model, weights=weights, kv=kv, activations=activations, tp=tp,
-                                   input=input_tokens, output=output_tokens, concurrency=[p.concurrency for p in points]))  # fmt: skip
+        table = csv_text(table_of(points, memory))
         room = points[-1].fits
         if printed:
             from hwsim.report.served import print_served

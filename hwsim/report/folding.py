@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from hwsim.report.result import LayerResult
 
@@ -98,6 +97,11 @@ def folded(results: Sequence[LayerResult], apart: Callable[[str], object] = lamb
 
 def _pattern(one: str, other: str) -> str:
     """The name of two with a star for where they differ; that of the first where nothing is alike."""
-    start = len(commonprefix([one, other]))
-    end = len(commonprefix([one[start:][::-1], other[start:][::-1]]))
-    return f"{one[:start]}*{one[len(one) - end:]}" if start + end else one
+    start = _alike(one, other)
+    end = _alike(one[start:][::-1], other[start:][::-1])
+    return f"{one[:start]}*{one[len(one) - end :]}" if start + end else one
+
+
+def _alike(one: str, other: str) -> int:
+    """Characters that two texts begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))

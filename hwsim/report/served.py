@@ -52,16 +52,20 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
         then = served.decode(*size)
         sequences = served.memory(size[1]).sequences
         if sequences is not None and sequences < size[0]:
-            values = {"batch": size[0], "context": size[1], "sequences": sequences}
+            values: dict[str, object] = {"batch": size[0], "context": size[1], "sequences": sequences}
             template = "{batch:,} sequences at a context of {context:,} do not fit: {sequences:,} do"
             messages.append(Message(f"llm.twice_{what}_no_room", template, values))
             continue
         after = _kernels(then)
         name = max(after, key=lambda key: after[key][0] - before.get(key, (0.0, ""))[0])
         values = {
-            "batch": size[0], "context": size[1], "time_s": then.summary.latency_s, "kernel": name, "bound": after[name][1],
+            "batch": size[0],
+            "context": size[1],
+            "time_s": then.summary.latency_s,
+            "kernel": name,
+            "bound": after[name][1],
             "more": then.summary.latency_s / now.summary.latency_s - 1,
-        }  # fmt: skip
+        }
         template = (
             "{batch:,} sequences at a context of {context:,}: {time_s:si s} a step ({more:+.0%}); {kernel} grows most, "
             "bound by {bound}"
@@ -107,9 +111,7 @@ def _notes(report: Report) -> list[str]:
     return [str(message) for message in report.messages if not message.code.startswith("memory.")]
 
 
-def print_served(
-    served: Served, points: Sequence[ServedPoint], input: int, output: int, console: Console
-) -> None:
+def print_served(served: Served, points: Sequence[ServedPoint], input: int, output: int, console: Console) -> None:
     """Print the table over concurrency, where the energy goes, and the memory."""
     _heading(console, f"{served_title(served)}\n{input:,} tokens in, {output:,} out")
     queued = any(point.running < point.concurrency for point in points)
@@ -119,9 +121,15 @@ def print_served(
         Column("TTFT", [format_si(p.ttft_s, "s") for p in points], right=True),
         Column("TPOT", [format_si(p.tpot_s, "s") for p in points], right=True),
         Column("tokens/s", [f"{p.tokens_per_s:,.0f}" for p in points], right=True),
-        *([Column("a device", [f"{p.tokens_per_s_per_device:,.0f}" for p in points], right=True)] if served.tp > 1 else []),
+        *(
+            [Column("a device", [f"{p.tokens_per_s_per_device:,.0f}" for p in points], right=True)]
+            if served.tp > 1
+            else []
+        ),
         Column("energy/token", [energy(p.energy_per_token_pj) for p in points], right=True),
-        Column("power", ["unknown" if math.isnan(p.power_w) else format_si(p.power_w, "W") for p in points], right=True),
+        Column(
+            "power", ["unknown" if math.isnan(p.power_w) else format_si(p.power_w, "W") for p in points], right=True
+        ),
         Column("memory", [format_size(p.memory_bytes) for p in points], right=True),
     ]
     most = max(point.tokens_per_s for point in points)
@@ -131,7 +139,9 @@ def print_served(
     memory = served.memory(input + output, served.prefill(input))
     step, prompt = served.decode(last.running, input + output // 2), served.prefill(input)
     for title, report in (("a step of them", step), ("a prompt", prompt)):
-        _heading(console, f"{title}, {format_si(report.summary.latency_s, 's')}: {report.workload.name.partition(' ')[2]}")
+        _heading(
+            console, f"{title}, {format_si(report.summary.latency_s, 's')}: {report.workload.name.partition(' ')[2]}"
+        )
         print_layers([r for r in report.results if r.cycles or r.energy_pj != 0], {}, console, True)
         console.print()
     _heading(console, f"energy of a token at {last.concurrency:,}")

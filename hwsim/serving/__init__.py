@@ -4,8 +4,8 @@ Queues and percentiles of requests are no part of it: `Served.decode` and `Serve
 simulation of them would run.
 """
 
-from hwsim.serving.table import llm
 from hwsim.serving.memory import ServedMemory
 from hwsim.serving.served import Served, ServedPoint
+from hwsim.serving.table import llm
 
 __all__ = ["Served", "ServedMemory", "ServedPoint", "llm"]

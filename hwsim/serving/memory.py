@@ -64,7 +64,9 @@ class ServedMemory:
         }  # fmt: skip
         cache = "a sequence of {tokens:,} tokens has {sequence_bytes:size} of keys and values"
         if self.size_bytes is None or self.sequences is None:
-            return Message("llm.memory_unknown", f"{cache}; beside them {{parts:size}}: the memory is not known", values)
+            return Message(
+                "llm.memory_unknown", f"{cache}; beside them {{parts:size}}: the memory is not known", values
+            )
         values |= {"size_bytes": self.size_bytes, "share": self.share, "sequences": self.sequences}
         room = "{share:.0%} of {size_bytes:size} less {parts:size}"
         if not self.sequences:

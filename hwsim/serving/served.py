@@ -1,16 +1,16 @@
 """A model as a machine serves it: its steps, and what users wait for, in closed form.
 
-With c concurrent requests of `input` tokens that get `output` tokens each, and n of them running (all, or as many as the
-memory holds):
+With c concurrent requests of `input` tokens that get `output` tokens each, and n of them running (all, or as many as
+the memory holds):
 
     step    = one token of each of n sequences at a context of input + output / 2
     TPOT    = step + host + interference (n - 1) / output x prefill(input)
     TTFT    = first + prefill(input) (1 + queue (n - 1))
     request = TTFT + (output - 1) TPOT;   tokens a second = n output / request
 
-While a request is in its `output` steps, each of the n - 1 others starts over once on average, so that its prefill falls
-in between: `interference` is 1 if the library runs it at once. Energy is that of the steps and prefills, and the static
-power of every device for as long as a request takes.
+While a request is in its `output` steps, each of the n - 1 others starts over once on average, so that its prefill
+falls in between: `interference` is 1 if the library runs it at once. Energy is that of the steps and prefills,
+and the static power of every device for as long as a request takes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hwsim.serving.memory import ServedMemory
 from hwsim.simulation import simulate
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, prefill_network
 
-__all__ = ["MAX_TOKENS", "Served", "ServedPoint"]
+__all__ = ["MAX_TOKENS", "Offline", "Served", "ServedPoint"]
 
 MAX_TOKENS = 2**24
 _NONE = ServingSpec.model_validate({"host": "0 s", "first": "0 s", "source": "not measured: kernels alone"})
@@ -75,6 +75,26 @@ class ServedPoint:
     fits: bool
     energy_per_token_pj: float
     power_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The most tokens a second, where all requests are there from the start: prompts and answers in one step.
+
+    Attributes
+    ----------
+    sequences : int
+        Whose answers a step goes on with.
+    tokens : int
+        That a step computes, those of prompts among them.
+    step_s, tokens_per_s : float
+        Output tokens.
+    """
+
+    sequences: int
+    tokens: int
+    step_s: float
+    tokens_per_s: float
 
 
 class Served:
@@ -152,6 +172,31 @@ class Served:
             memory.need_bytes(running), fits, energy, energy * rate / 1e12,
         )  # fmt: skip
 
+    def offline(self, input: int, output: int, most: int = 8192) -> Offline:
+        """The best steady mixture of prompts and answers, with `most` tokens a step.
+
+        A step of b sequences has b new tokens and b input / output tokens of prompts in each product with weights;
+        attention and the head are those of the two parts.
+        """
+        check_count("output", output)
+        memory = self.memory(input + output, self.prefill(input))
+        room = memory.sequences if memory.sequences is not None else most
+        # Of sequences at all stages of their answers, the mean has half of it.
+        half = self.memory(input + (output + 1) // 2).sequence_bytes
+        room = max(1, room * memory.sequence_bytes // max(1, half))
+        limit = max(1, min(room, int(most / (1 + input / output))))
+        sizes = sorted({limit, *(round(limit / 1.3**power) for power in range(12)), 1} - {0})
+        prompt = _seconds(self.prefill(input), attention=True)
+        best = Offline(1, 1, math.inf, 0.0)
+        for size in sizes:
+            tokens = size + round(size * input / output)
+            step = _seconds(self.decode(tokens, 1), products=True) + size / output * prompt
+            step += _seconds(self.decode(size, input + output // 2), attention=True, head=True)
+            step += float(self.constants.host)
+            if size / step > best.tokens_per_s:
+                best = Offline(size, tokens, step, size / step)
+        return best
+
     def energy_parts(self, point: ServedPoint, input: int, output: int) -> Mapping[str, float]:
         """Energy of an output token by component, in pJ; all devices together."""
         parts: dict[str, float] = {}
@@ -170,9 +215,12 @@ class Served:
             return (Message("llm.kernels_alone", "no serving library was measured here: a step is its kernels alone"),)
         constants = self.constants
         values = {
-            "library": self.machine.library_name or "", "host_s": float(constants.host), "first_s": float(constants.first),
-            "interference": constants.interference, "queue": constants.queue,
-        }  # fmt: skip
+            "library": self.machine.library_name or "",
+            "host_s": float(constants.host),
+            "first_s": float(constants.first),
+            "interference": constants.interference,
+            "queue": constants.queue,
+        }
         template = (
             "{library}: {host_s:si s} of the host a step, {interference:.0%} of other prompts between two tokens; "
             "{first_s:si s} and {queue:.0%} of other prompts before the first"
@@ -183,3 +231,12 @@ class Served:
 def _dynamic(report: Report) -> float:
     """Energy in pJ without static power."""
     return report.summary.energy_pj - math.fsum(result.static_pj for result in report.results)
+
+
+def _seconds(report: Report, *, products: bool = False, attention: bool = False, head: bool = False) -> float:
+    """Time of attention, of the head, and of everything else."""
+    total = 0.0
+    for result in report.results:
+        part = attention if ".attention" in result.name else head if result.name == "head" else products
+        total += result.latency_s if part else 0.0
+    return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from hwsim.errors import InputError, excerpt
 from hwsim.machines import Machine, load_machine
 from hwsim.machines.loader import read_machine
-from hwsim.serving.served import Served
+from hwsim.serving.memory import ServedMemory
+from hwsim.serving.served import Served, ServedPoint
 from hwsim.workload.transformer import Formats, LlmSpec, load_llm
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["llm", "with_library"]
+__all__ = ["llm", "table_of", "with_library"]
 
 _DEFAULT = "tensorrt-llm"
 
@@ -76,23 +77,27 @@ def llm(
     Returns
     -------
     DataFrame
-        A row for each concurrency with the fields of `hwsim.serving.ServedPoint`, and the model's ``sequences`` that fit
-        and ``sequence_bytes``.
+        A row for each concurrency with the fields of `hwsim.serving.ServedPoint`, the ``sequences`` that fit, and the
+        ``sequence_bytes`` of their keys and values.
 
     Raises
     ------
     InputError
         For an unknown model or format, or ranks that do not divide the model.
     """
-    import pandas as pd
-
-    values = [concurrency] if isinstance(concurrency, int) or not isinstance(concurrency, Iterable) else list(concurrency)
+    values = (
+        [concurrency] if isinstance(concurrency, int) or not isinstance(concurrency, Iterable) else list(concurrency)
+    )
     if not values:
         raise InputError(f"concurrency must be a number or several, not {excerpt(concurrency)}")
     served = Served(with_library(machine, library), load_llm(model), Formats(weights, kv, activations), tp)
-    rows = []
-    for value in values:
-        point = served.at(value, input, output)
-        memory = served.memory(input + output, served.prefill(input))
-        rows.append(asdict(point) | {"sequences": memory.sequences, "sequence_bytes": memory.sequence_bytes})
-    return pd.DataFrame(rows)
+    points = [served.at(value, input, output) for value in values]
+    return table_of(points, served.memory(input + output, served.prefill(input)))
+
+
+def table_of(points: Sequence[ServedPoint], memory: ServedMemory) -> pd.DataFrame:
+    """A row for each point, with what a sequence takes of the memory and how many fit."""
+    import pandas as pd
+
+    more = {"sequences": memory.sequences, "sequence_bytes": memory.sequence_bytes}
+    return pd.DataFrame([asdict(point) | more for point in points])

@@ -9,9 +9,19 @@ from typing import Literal
 __all__ = ["Geometry", "Product", "Spectrum", "Stream", "StreamKind", "geometry_of"]
 
 StreamKind = Literal[
-    "view", "copy", "concat", "gather", "elementwise", "activation", "pool", "softmax", "norm", "spectrum", "collective",
+    "view",
+    "copy",
+    "concat",
+    "gather",
+    "elementwise",
+    "activation",
+    "pool",
+    "softmax",
+    "norm",
+    "spectrum",
+    "collective",
     "opaque",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,9 @@ class CollectiveSet(Spec):
 assert set(COLLECTIVES) == {"all_reduce", "all_gather", "reduce_scatter", "all_to_all"}
 
 
-def collective_us(op: str, size: Floats, ranks: Floats, own: CollectiveSet, link: LinkSpec) -> tuple[Floats, NDArray[np.int64]]:
+def collective_us(
+    op: str, size: Floats, ranks: Floats, own: CollectiveSet, link: LinkSpec
+) -> tuple[Floats, NDArray[np.int64]]:
     """Microseconds of collectives, and the algorithm of each by its place.
 
     Parameters

@@ -48,7 +48,9 @@ def plan_collective(
     x = layer.lower(batch)
     assert isinstance(x, Stream)
     if x.ranks > link.ranks:
-        raise InputError([Fault("", layer.name, f"ranks must be at most {link.ranks} on {timer.spec.name}, not {x.ranks}")])
+        raise InputError(
+            [Fault("", layer.name, f"ranks must be at most {link.ranks} on {timer.spec.name}, not {x.ranks}")]
+        )
     message = -(-x.outputs * layer.output.bits // 8)
     ranks = np.array([float(x.ranks)])
     us, place = collective_us(x.function, np.array([float(message)]), ranks, own, link)
@@ -59,7 +61,11 @@ def plan_collective(
     words = {"launch": start, "link": transfer}
     bound = max(words, key=lambda word: words[word])
     first, second = timer.ticks(start), timer.ticks(transfer)
-    counts: dict[Action, int] = {("link", "ofmap", "send"): sent, ("l2", "ofmap", "write"): message, ("l2", "ifmap", "read"): sent}
+    counts: dict[Action, int] = {
+        ("link", "ofmap", "send"): sent,
+        ("l2", "ofmap", "write"): message,
+        ("l2", "ifmap", "read"): sent,
+    }
     seconds = (first + second) / timer.rate_hz
     name = f"{x.function} ({algorithm.name.replace('_', '-')}) of {timer.library.name}"
     values = {"sent_bytes": sent, "ranks": x.ranks, "bandwidth": float(link.bandwidth.amount), "share": algorithm.share}

@@ -191,7 +191,7 @@ class Gpu(Machine):
             return {}
         key = ("fused", workload)
         if key not in self.cache.memo:
-            self.cache.memo[key] = fused_into(workload)
+            self.cache.memo[key] = fused_into(workload, self.timer.library.fuses_norms)
         into: dict[str, tuple[str, int]] = self.cache.memo[key]
         return into
 
@@ -265,6 +265,7 @@ class Gpu(Machine):
         dtype: str = "bf16",
         output: str | None = None,
         *,
+        weight: str | None = None,
         weight_format: str = "dense",
     ) -> NDArray[np.float64]:
         """Seconds of many products of an m x k by a k x n matrix, without a plan for each.
@@ -275,6 +276,8 @@ class Gpu(Machine):
             Sizes; they are broadcast.
         dtype : str
             Of both operands.
+        weight : str, optional
+            Of the weights, where they are narrower than activations of 16 bits: ``int4``, ``int8``.
         output : str, optional
             Of the result: `dtype` for 16 bits and more, ``bf16`` below.
         weight_format : str
@@ -288,11 +291,11 @@ class Gpu(Machine):
         from hwsim.workload import Gemm
 
         out = output or (dtype if memory_bits(dtype) >= 16 else "bf16")
-        types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=dtype, output=out))
+        types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=weight or dtype, output=out))
         if weight_format not in (valid := ("dense", "2:4")):
             near = nearest(weight_format, valid)
             raise InputError(f"weight_format must be 'dense' or '2:4', not {excerpt(weight_format)}{near}")
-        unit = self.timer.unit(types.math, sparse=weight_format == "2:4")
+        unit = self.timer.unit(types.math, sparse=weight_format == "2:4", weight=types.converted)
         assert unit is not None
         if weight_format == "2:4" and not unit.sparse:
             formats = ", ".join(self._sparse_formats()) or "none"

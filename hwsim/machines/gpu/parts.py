@@ -182,8 +182,10 @@ class KernelSet(Spec):
     is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8). Columns that are no
     multiple of `aligned` take the first tile; kernels that were timed `once`, in a single run of an
     engine, read all weights from DRAM and end before the power controller reacts, unless the harness is sustained.
-    `sparse` ones are for weights in format 2:4. Tiles run one after the other in almost ``square`` blocks, or in order
-    of the ``columns``: all weights pass for each few rows.
+    `sparse` ones are for weights in format 2:4. Those of `weights` narrower than the activations convert them as they
+    are read; each `group` of them along the inner dimension has a scale of 16 bits (none: each column has one). Tiles
+    run one after the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few
+    rows.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -204,7 +206,7 @@ class KernelSet(Spec):
     vector: Vector | None = None
     quantize: Factor | None = None
     weights: list[str] = []
-    dequantize: Factor | None = None
+    group: Positive | None = None
     constants: dict[str, float] = {}
     source: str
     fitted: str | None = None
@@ -220,6 +222,7 @@ class KernelSet(Spec):
             if name not in Constants.model_fields:
                 raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
         check_types("types", self.types)
+        check_types("weights", self.weights)
         return self
 
     def candidates(self) -> list[tuple[Tile, int]]:
@@ -243,6 +246,7 @@ class GpuLibrary(Spec):
     menus: Annotated[list[KernelSet], Field(min_length=1)]
     fallback: dict[str, list[str]] = {}
     fuses: bool = False
+    fuses_norms: bool = False
     fuses_source: str | None = None
     winograd: list[str] = []
     pad: dict[str, Positive] = {}
@@ -252,10 +256,17 @@ class GpuLibrary(Spec):
     collectives: list[CollectiveSet] = []
     fitted: str | None = None
 
-    def menu(self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False) -> KernelSet | None:
-        """The kernel set for a number format, generation and kind of layer, of 2:4 weights or not; or None."""
+    def menu(
+        self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False, weight: str = ""
+    ) -> KernelSet | None:
+        """The kernel set for a number format, generation and kind of layer, of 2:4 weights or not; or None.
+
+        `weight` is the format of narrower weights that it converts; "" is none.
+        """
         fitting = (m for m in self.menus if dtype in m.types and generation in m.generations and layer in m.layers)
-        return next((m for m in fitting if m.sparse == sparse), None)
+        return next(
+            (m for m in fitting if m.sparse == sparse and (weight in m.weights if weight else not m.weights)), None
+        )
 
     def collective(self, op: str, generation: str) -> CollectiveSet | None:
         """The algorithms of a collective in a generation, or None."""

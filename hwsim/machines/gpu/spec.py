@@ -67,8 +67,8 @@ class GpuSpec(MachineSpec):
     `precision` is the type that every layer runs in (``workload``: each its own); `weights` says how the weights of a
     product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
     output). `streams` is how many inferences run in parallel, each on a stream of its own: a GPU keeps 128 kernels at
-    a time at most (CUDA programming guide, resident grids of a device). `csr` is what fp32 weights in CSR format take. `links`
-    are those to other GPUs of the same kind.
+    a time at most (CUDA programming guide, resident grids of a device). `csr` is what fp32 weights in CSR format take.
+    `links` are those to other GPUs of the same kind.
     """
 
     kind: Literal["gpu"]

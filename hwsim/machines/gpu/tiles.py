@@ -159,8 +159,6 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
         eff = c.efficiency * (1 + 0.75 * c.small_tile) / (1 + 64 * c.small_tile * (tm + tn) / (tm * tn))
     by = (np.minimum(tm, m) * p.bytes_a + np.minimum(tn, n) * p.bytes_w) * ks
     mma = per_sm * tm * tn * ks / (chip.macs * eff * f)
-    if ker.menu.dequantize is not None:  # each tile converts its weights again, before they are multiplied
-        mma = mma + per_sm * tn * ks / (ker.menu.dequantize * f)
     l2_bytes = tiles * by
     l2 = l2_bytes / l2_rate
     shared = per_sm * by / (_PORT * f)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwsim.compression.storage import least_bits
-from hwsim.engine.clock import Timebase
 from hwsim.energy.spec import PriceSpec
+from hwsim.engine.clock import Timebase
 from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
 from hwsim.machines.gpu.dual import Dual, dual_of
@@ -28,7 +28,7 @@ from hwsim.machines.gpu.parts import (
 )
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
-from hwsim.machines.gpu.work import Types, layer_kind, two_of_four
+from hwsim.machines.gpu.work import Types, converted_weights, layer_kind, two_of_four
 from hwsim.workload import Layer
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
@@ -89,6 +89,8 @@ class Unit:
         """Bytes of a weight in memory, zeros and places included."""
         if self.dual:
             return self.dual.bytes(True, bits)
+        if self.menu.group is not None:
+            return (bits + 16 / self.menu.group) / 8
         return least_bits("2:4" if self.sparse else "dense", 1, 1 / self.skip, bits) / 8
 
     def input_bytes(self, bits: int) -> float:
@@ -113,7 +115,7 @@ class Timer:
         self.generation = load_generation(spec.generation, beside)
         self.library = load_library(spec.library, beside)
         self.harness = load_harness(spec.harness, beside)
-        self._units: dict[tuple[str, str, bool], Unit] = {}
+        self._units: dict[tuple[str, str, bool, str], Unit] = {}
         missing = [d for d in spec.sm.macs if d not in self.generation.instructions]
         if missing:
             near = nearest(missing[0], self.generation.instructions)
@@ -187,11 +189,16 @@ class Timer:
             launch *= self._of_harness("shortest" if self.harness.shortest else "floors") / (float(at) * 1e6)
         return launch * self.floor / self._of_harness("floors")
 
-    def unit(self, math: str, layer: str = "gemm", sparse: bool = False) -> Unit | None:
-        """The unit for a number format, or None; `sparse`: for weights in format 2:4, if there are kernels for them."""
-        key = (math, layer, sparse)
+    def unit(self, math: str, layer: str = "gemm", sparse: bool = False, weight: str = "") -> Unit | None:
+        """The unit for a number format, or None.
+
+        `sparse` is for weights in format 2:4, `weight` the format of narrower ones: if there are kernels for them.
+        """
+        key = (math, layer, sparse, weight)
         if key not in self._units:
-            menu = self.library.menu(math, self.generation.name, layer, sparse)
+            menu = self.library.menu(math, self.generation.name, layer, sparse, weight)
+            if menu is None and weight:
+                return self.unit(math, layer, sparse)
             if menu is None and sparse:
                 return self.unit(math, layer)
             if menu is None:
@@ -216,7 +223,7 @@ class Timer:
 
     def unit_of(self, layer: Layer, math: str) -> Unit | None:
         """The unit that multiplies a layer in a number format, with the zeros that it skips; None: there is none."""
-        unit = self.unit(math, layer_kind(layer), two_of_four(layer))
+        unit = self.unit(math, layer_kind(layer), two_of_four(layer), converted_weights(layer, self.spec.precision))
         if unit is None or unit.sparse or self.spec.sm.sparse != "dual" or unit.instruction.unit != "tensor":
             return unit
         dual = dual_of(layer)

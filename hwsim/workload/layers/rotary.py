@@ -89,7 +89,7 @@ class Rotary(Layer):
 
     @property
     def ops(self) -> int:
-        """Two products and a sum for each value of a query or key; of a normalized one also its square and a product."""
+        """Two products and a sum for each value of a query or key; of normalized ones three more."""
         return (6 if self.norm else 3) * self.tokens * (self.heads + self.kv_heads) * self.dim
 
     def lower(self, batch: int) -> Stream:

@@ -13,10 +13,9 @@ from hwsim.workload.transformer.model import LlmSpec
 
 __all__ = ["MODEL_TYPES", "read_config"]
 
-_ACTIVATIONS = {
-    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu", "gelu_fast": "gelu", "gelu_pytorch_tanh": "gelu",
-    "gelu_python": "gelu", "quick_gelu": "gelu", "relu": "relu",
-}  # fmt: skip
+_ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu"} | dict.fromkeys(
+    ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu"), "gelu"
+)
 
 Config = Mapping[str, Any]
 Sizes = dict[str, Any]
@@ -43,7 +42,11 @@ class _Reader:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 2**31:
-            what = "must be given" if value is None else f"must be a whole number of at least {least}, not {excerpt(value)}"
+            what = (
+                "must be given"
+                if value is None
+                else f"must be a whole number of at least {least}, not {excerpt(value)}"
+            )
             self.faults.append(Fault(self.path, key, what))
             return 1
         return value

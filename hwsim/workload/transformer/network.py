@@ -102,7 +102,13 @@ class Shard:
             raise InputError([Fault("", "tp", f"must divide the {getattr(m, what)} {what} of {m.name}, not {tp}")])
         if m.kv_heads % tp and tp % m.kv_heads:
             raise InputError(
-                [Fault("", "tp", f"must divide the {m.kv_heads} kv_heads of {m.name}, or be a multiple of them, not {tp}")]
+                [
+                    Fault(
+                        "",
+                        "tp",
+                        f"must divide the {m.kv_heads} kv_heads of {m.name}, or be a multiple of them, not {tp}",
+                    )
+                ]
             )
 
     @property
@@ -136,7 +142,9 @@ class _Builder:
         self.nodes.append(Node(layer, inputs))
         return layer.name
 
-    def gemm(self, name: str, source: str, k: int, n: int, bias: bool = False, function: str = "none", rows: int = 0) -> str:
+    def gemm(
+        self, name: str, source: str, k: int, n: int, bias: bool = False, function: str = "none", rows: int = 0
+    ) -> str:
         """A product by weights in their own format."""
         f = self.formats
         output = f.activations
@@ -232,7 +240,9 @@ class _Builder:
         for block in range(m.layers):
             x = self.block(block, x)
         if self.tokens > 1:  # only the last token of a sequence says which comes next
-            last = DataMovement("last", shape=(self.tokens, m.hidden), to=(1, m.hidden), type="slice", input=act, output=act)
+            last = DataMovement(
+                "last", shape=(self.tokens, m.hidden), to=(1, m.hidden), type="slice", input=act, output=act
+            )
             x = self.add(last, x)
         x = self.norm("norm", x, rows=1)
         weight: object = {"dtype": act, "array": "embed"} if m.tied and self.shard.tp == 1 else act
@@ -264,6 +274,6 @@ def decode_network(model: LlmSpec, context: int, formats: Formats | None = None,
 
 
 def prefill_network(model: LlmSpec, tokens: int, formats: Formats | None = None, tp: int = 1) -> Workload:
-    """All `tokens` tokens of a prompt at once, up to the first token that follows; parameters as of `decode_network`."""
+    """All `tokens` tokens of a prompt, up to the first that follows; other parameters as of `decode_network`."""
     builder = _Builder(Shard(model, tp), formats or Formats(), tokens, tokens)
     return builder.network(f"{model.name} prefill, {tokens:,} tokens")
