@@ -100,6 +100,7 @@ def llm(
         memory = served.memory(context, report)
         data: dict[str, Any] = {"model": served.model.model_dump(), "memory": asdict(memory), **report.to_dict()}
         table = report.to_csv() or ""
+        page = report.to_html() if html_file else ""
         room = memory.sequences is None or memory.sequences >= 1
         if printed:
             from hwsim.report.served import print_phase
@@ -113,6 +114,10 @@ def llm(
         rows = [asdict(point) for point in points]
         data = {"model": served.model.model_dump(), "memory": asdict(memory), "points": rows}
         table = csv_text(table_of(points, memory))
+        if html_file:
+            from hwsim.report.html.served import served_html
+
+            page = served_html(served, points, input_tokens, output_tokens, memory)
         room = points[-1].fits
         if printed:
             from hwsim.report.served import print_served
@@ -123,6 +128,6 @@ def llm(
     if csv_file:
         write(table, csv_file)
     if html_file:
-        raise InputError("not yet")
+        write(page, html_file)
     if not room:
         raise SystemExit(1)

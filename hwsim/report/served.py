@@ -18,7 +18,7 @@ from hwsim.serving.memory import ServedMemory
 from hwsim.serving.served import Served, ServedPoint
 from hwsim.units import format_si, format_size
 
-__all__ = ["growth", "print_phase", "print_served", "served_title"]
+__all__ = ["growth", "kernel_times", "print_phase", "print_served", "served_title"]
 
 
 def served_title(served: Served) -> str:
@@ -33,7 +33,7 @@ def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"), highlight=False)
 
 
-def _kernels(report: Report) -> dict[str, tuple[float, str]]:
+def kernel_times(report: Report) -> dict[str, tuple[float, str]]:
     """Time of each kernel of a step, all blocks together, and its bound."""
     times: dict[str, tuple[float, str]] = {}
     for row in folded(report.results):
@@ -46,7 +46,7 @@ def _kernels(report: Report) -> dict[str, tuple[float, str]]:
 def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
     """What holds a decode step back next: of twice the batch, and of twice the context."""
     now = served.decode(batch, context)
-    before = _kernels(now)
+    before = kernel_times(now)
     messages = []
     for what, size in (("batch", (2 * batch, context)), ("context", (batch, 2 * context))):
         then = served.decode(*size)
@@ -56,7 +56,7 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
             template = "{batch:,} sequences at a context of {context:,} do not fit: {sequences:,} do"
             messages.append(Message(f"llm.twice_{what}_no_room", template, values))
             continue
-        after = _kernels(then)
+        after = kernel_times(then)
         name = max(after, key=lambda key: after[key][0] - before.get(key, (0.0, ""))[0])
         values = {
             "batch": size[0],
