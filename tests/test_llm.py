@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import call
 
+import hwsim
 from hwsim.errors import InputError
 from hwsim.serving import Served
 from hwsim.serving.table import with_library
@@ -275,3 +276,37 @@ def test_exit_1_where_not_one_sequence_fits(capsys: pytest.CaptureFixture[str]) 
     code, out, _ = call(capsys, "llm", "h100", "llama3_70b", "--phase", "decode")
     assert code == 1
     assert "not even one fits" in out
+
+
+def test_steps_are_swept() -> None:
+    """A sweep of a model says of a step what the model says of it."""
+    frame = hwsim.sweep(
+        {
+            "machines": ["h100"],
+            "workloads": ["llama3_8b"],
+            "set": {"llm.batch": [1, 31], "llm.context": [127, 1021], "llm.weights": ["bf16", "int4"]},
+        }
+    )
+    assert len(frame) == 8
+    served = Served(with_library("h100"), load_llm("llama3_8b"), Formats("int4"))
+    row = frame[(frame["llm.batch"] == 31) & (frame["llm.context"] == 1021) & (frame["llm.weights"] == "int4")].iloc[0]
+    assert row.latency_s == served.decode(31, 1021).summary.latency_s
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("llm.contxt", 7, "llm.context"),
+        ("llm.context", 0, "whole number"),
+        ("llm.tp", 3, "must divide"),
+        ("llm.batch", 0, "whole numbers from 1"),
+        ("llm.weights", "int5", "must be one of"),
+        ("llm.phase", "both", "decode or prefill"),
+    ],
+)
+def test_bad_keys_of_a_sweep(key: str, value: object, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        hwsim.sweep({"machines": ["h100"], "workloads": ["llama3_8b"], "set": {key: [value]}})
+    assert words in str(error.value)
+    with pytest.raises(InputError):
+        hwsim.sweep({"machines": ["h100"], "workloads": ["bert_base"], "set": {"llm.context": [7]}})

@@ -12,7 +12,7 @@ from hwsim.workload.transformer.config import read_config
 from hwsim.workload.transformer.model import LlmSpec
 from hwsim.yaml_source import parse_yaml
 
-__all__ = ["llm_names", "load_llm"]
+__all__ = ["is_llm", "llm_names", "load_llm"]
 
 
 def llm_names() -> list[str]:
@@ -50,3 +50,17 @@ def load_llm(name_or_path: str | Path | LlmSpec) -> LlmSpec:
             raise InputError(f"must be a known model or a path to a .yaml or .json file, not {excerpt(text, 80)}{near}")
         path = library("workloads") / "llm" / f"{text}.yaml"
     return check(LlmSpec, parse_yaml(read_text(path), str(path)))
+
+
+def is_llm(name_or_path: str | Path) -> bool:
+    """Whether a name or path is a language model, and no network."""
+    path = Path(name_or_path)
+    if path.suffix.lower() == ".json":
+        return True
+    if path.suffix.lower() in (".yaml", ".yml"):
+        try:
+            data = parse_yaml(read_text(path), str(path)).data
+        except (InputError, OSError):
+            return False  # what reads it says why
+        return isinstance(data, dict) and data.get("kind") == "llm"
+    return str(name_or_path) in llm_names()
