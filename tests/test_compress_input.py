@@ -12,6 +12,7 @@ from hwsim.errors import InputError, nearest
 from hwsim.workload import mask as masks
 from hwsim.workload.mask import Mask, read_masks
 from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.zeros import counted, kept_of, pattern_of
 
 
 def network() -> hwsim.Workload:
@@ -284,3 +285,59 @@ def test_a_name_that_begins_so_is_nearest(given: str) -> None:
     assert nearest("vgg", names) == "; nearest: 'vgg16'"
     assert nearest("alexnetcaffe", names) == "; nearest: 'alexnet_caffe'"
     assert nearest("alexnett", names) == "; nearest: 'alexnet'"  # a slip, not the first letters of alexnet_torchvision
+
+
+def test_zeros_of_files_are_used(tmp_path: Path) -> None:
+    """Weights that were pruned elsewhere: runs of an .npz file are those of the same weights given to a network."""
+    matrix = drawn(32, 127) * (np.random.default_rng(2).random((32, 127)) < 0.2)
+    np.savez(tmp_path / "w.npz", fc=matrix)
+    recipe = {"fc": {"index": {"bits": 3}}}
+    alone = hwsim.compress(tmp_path / "w.npz", recipe)
+    beside = hwsim.compress(network(), recipe, weights={"fc": matrix})
+    assert alone.layers[0].size.bits == beside.layers[1].size.bits
+    nonzeros = np.count_nonzero(matrix)
+    assert alone.layers[0].size.bits["runs"] == 3 * nonzeros
+    assert (alone.weights["fc"] == matrix).all()
+
+
+@pytest.mark.parametrize("block", [(4, 1), (1, 4), (8, 8)], ids=str)
+def test_zeros_within_blocks_are_stored(block: tuple[int, int]) -> None:
+    """A block has one bit: its values are stored whole, zeros among them. 37 filters leave a smaller block at the edge."""
+    rng = np.random.default_rng(5)
+    high, wide = block
+    tiles = rng.random((-(-37 // high), 64 // wide)) < 0.5
+    blocks = np.kron(tiles, np.ones(block, bool))[:37]
+    few = rng.random((37, 64)) < 0.02
+    few[36] = False  # a block of one value would be gone
+    weights = rng.laplace(size=(37, 64)) * blocks * ~few
+    net = hwsim.Workload("net", [hwsim.Gemm("fc", k=64, n=37, bias=False, weight="fp32")], graph=False)
+    packed = hwsim.compress(net, {"fc": {"huffman": True}}, weights={"fc": weights.T})
+    assert packed.workload["fc"].weight.spec.coding.block == block
+    assert packed.layers[0].size.bits["values"] == 32 * np.count_nonzero(blocks)
+    assert packed.layers[0].size.bits["runs"] == tiles.size
+    assert packed.layers[0].size.kept == np.count_nonzero(weights)
+
+
+def test_zeros_within_channels_are_stored() -> None:
+    """31 filters of which 20 are left, and 4 of 5 channels: 20 x 4 x 9 values, zeros among them, and no index."""
+    rng = np.random.default_rng(5)
+    weights = rng.laplace(size=(31, 5, 3, 3)) * (rng.random((31, 5, 3, 3)) > 0.02)
+    weights[20:] = 0
+    weights[:, 2] = 0
+    packed = hwsim.compress(network(), {"c": {"huffman": True}}, weights={"c": weights})
+    size = packed.layers[0].size
+    assert packed.workload["c"].weight.pattern == "channel"
+    assert (size.weight_bits, size.kept) == (32 * 20 * 4 * 9, np.count_nonzero(weights))
+
+
+def test_one_of_four_runs_as_two_of_four() -> None:
+    """Sparse tensor cores take two of four, and may find one; storage of one of four is half as large."""
+    rng = np.random.default_rng(3)
+    mask = np.zeros((31, 32, 4), bool)
+    np.put_along_axis(mask, rng.integers(0, 4, (31, 32, 1)), True, axis=2)
+    kept = kept_of(mask.reshape(31, 128), ("oi", 1))
+    assert pattern_of(kept).name == "1:4"
+    assert counted(TensorSpec("int8", 0.25), kept).pattern == "2:4"
+    net = hwsim.Workload("net", [hwsim.Gemm("fc", k=128, n=31, bias=False, weight="fp16")], graph=False)
+    packed = hwsim.compress(net, {"fc": {"huffman": True}}, weights={"fc": mask.reshape(31, 128).T.astype(float)})
+    assert packed.layers[0].size.weight_bits == 31 * 32 * (16 + 2)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from hwsim.compression.arrays import Weights, read_weights, weights_of
 from hwsim.compression.encoding import Encoded, encode
 from hwsim.compression.low_rank import factors_of
-from hwsim.compression.patterns import pattern_of
-from hwsim.compression.pruning import grouped
+from hwsim.compression.pruning import layer_kept
 from hwsim.compression.sizes import PARTS, StoredSize, stored_size
 from hwsim.errors import InputError, excerpt
 from hwsim.message import Message
@@ -23,6 +22,7 @@ from hwsim.workload import Workload, load_workload
 from hwsim.workload.coding import Coding
 from hwsim.workload.recipe import Recipe, compressed_network, layer_recipes, recipes_of
 from hwsim.workload.tensor import N_OF_M
+from hwsim.workload.zeros import Pattern, pattern_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Compressed", "CompressedLayer", "compress"]
 
 FP32_BITS = 32
+_WORTH = 0.9
+"""Share of the places of N:M groups that have values, below which runs of zeros take less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def compress(
             raise InputError(f"weights must be arrays by layer or a path to an .npz file, not {excerpt(weights)}")
         own = weights_of(network, weights)
         arrays, notes = arrays | dict(own.arrays), (*notes, *own.notes)
-        network = _with_zeros(network, arrays)
+    network = _with_zeros(network, arrays)
     chosen = layer_recipes(network, asked)
     packed = compressed_network(network, asked)
     encoded, layers = _layers(network, packed, chosen, arrays)
@@ -227,13 +229,14 @@ def _with_zeros(network: Workload, arrays: Mapping[str, NDArray[Any]]) -> Worklo
         mask = np.asarray(array) != 0
         if mask.all():
             continue
-        pattern = pattern_of(grouped(mask))
-        spec: dict[str, Any] = {"density": float(mask.mean()), "pattern": pattern.name, "format": "dense"}
-        if pattern.name == "2:4":
-            spec["format"] = "2:4"
-        elif pattern.name == "block":
-            coding = layer.weight.spec.coding or Coding()
-            spec |= {"coding": replace(coding, block=pattern.block), "format": "bitmask"}
+        density = float(mask.mean()) if mask.size else 1.0
+        pattern = pattern_of(layer_kept(layer, mask))
+        groups = N_OF_M.match(pattern.name)
+        if groups and density < _WORTH * int(groups[1]) / int(groups[2]):
+            pattern = Pattern("random")
+        spec: dict[str, Any] = {"density": density, "pattern": pattern.name, "format": "dense"}
+        if pattern.name == "block":
+            spec["coding"] = replace(layer.weight.spec.coding or Coding(), block=pattern.block)
         changed.append(layer.with_tensors(weight=spec))
     return network.replace(changed)
 
