@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from hwsim.message import Message
 from hwsim.workload import Workload, load_workload
 from hwsim.workload.coding import Coding
 from hwsim.workload.recipe import Recipe, compressed_network, layer_recipes, recipes_of
+from hwsim.workload.tensor import N_OF_M
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,11 +183,12 @@ def compress(
     asked = recipes_of(recipes)
     source = _source(workload, shape, allow_missing)
     network = source.network
-    arrays = dict(source.arrays)
+    arrays, notes = dict(source.arrays), source.notes
     if weights is not None:
         if not isinstance(weights, Mapping | str | Path):
             raise InputError(f"weights must be arrays by layer or a path to an .npz file, not {excerpt(weights)}")
-        arrays |= weights_of(network, weights)
+        own = weights_of(network, weights)
+        arrays, notes = arrays | dict(own.arrays), (*notes, *own.notes)
         network = _with_zeros(network, arrays)
     chosen = layer_recipes(network, asked)
     packed = compressed_network(network, asked)
@@ -198,7 +200,7 @@ def compress(
         tuple(layers),
         {name: item.weights for name, item in encoded.items()},
         {name: item.arrays for name, item in encoded.items()},
-        _notes(layers, chosen, network, packed, asked),
+        (*notes, *_notes(layers, chosen, network, packed, asked)),
         source,
         chosen,
     )
@@ -276,6 +278,32 @@ def _layers(
     return encoded, layers
 
 
+#: Why a pattern takes no runs of zeros, no other format and no Huffman codes of values.
+_PLACES = {
+    "N:M": "groups of {pattern} have N values and their places in the group",
+    "channel": "filters that are left out take no index",
+    "block": "blocks have a bit each",
+    "dense": "no weights are pruned",
+}
+
+
+def _unused(chosen: Mapping[str, Recipe], packed: Workload) -> Iterator[Message]:
+    """What a recipe asks for and the pattern of the zeros has no place for."""
+    unused: dict[tuple[str, str], list[str]] = {}
+    for name, recipe in chosen.items():
+        spec = packed[f"{name}_1" if recipe.factored else name].weight.spec
+        coding, groups = spec.coding or Coding(), N_OF_M.match(spec.pattern)
+        if recipe.index is not None and not coding.run_bits:
+            unused.setdefault(("index", spec.pattern), []).append(name)
+        if recipe.format is not None and (groups or spec.pattern == "channel"):
+            unused.setdefault(("format", spec.pattern), []).append(name)
+        if groups and "values" in recipe.huffman and coding.shared_bits:
+            unused.setdefault(("huffman of values", spec.pattern), []).append(name)
+    for (key, pattern), names in unused.items():
+        template = "no effect of {key}: " + _PLACES.get("N:M" if N_OF_M.match(pattern) else pattern, _PLACES["dense"])
+        yield Message("compression.unused", template, {"key": key, "pattern": pattern}, layers=tuple(names))
+
+
 def _notes(
     layers: list[CompressedLayer],
     chosen: Mapping[str, Recipe],
@@ -309,6 +337,7 @@ def _notes(
     if plain:
         template = "no Huffman codes: they are of shared values and of runs, and there are neither"
         notes.append(Message("compression.huffman", template, layers=plain))
+    notes += _unused(chosen, packed)
     windows = tuple(
         name
         for name, recipe in chosen.items()

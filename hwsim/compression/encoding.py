@@ -126,7 +126,7 @@ def _stored(
     stored = len(entries.runs) if entries is not None else int(chosen.sum())
     fillers = stored - kept if entries is not None else 0
     value_bits, filler_bits = float((stored - fillers) * bits), float(fillers * bits)
-    if "values" in coding.huffman and symbols is not None and stored:
+    if "values" in coding.huffman and symbols is not None and stored and match is None:
         code, counts = _coded(symbols, (1 << coding.shared_bits) + 1, "values")
         whole = code.bits(counts)
         filler_bits = float(fillers * code.lengths[-1]) if fillers else 0.0

@@ -30,6 +30,7 @@ def factorize(
     if filters:
         if not isinstance(layer, Conv2d) or layer.groups != 1:
             raise _fault(layer, f"low_rank is of convolutions of one group, not of {layer.op}")
+        _within(layer, "filters of low_rank", filters, min(layer.k, layer.weights // layer.k))
         first = layer.with_(name=f"{layer.name}_1", k=filters, bias=False, activation="none", dead_out=0)
         first = first.with_tensors(output={"density": 1.0})
         last = Conv2d(
@@ -41,6 +42,7 @@ def factorize(
         raise _fault(layer, f"svd and tensor_train are of matrices (fc, gemm), not of {layer.op}")
     if modes is not None:
         return _train(layer, *modes, rank)
+    _within(layer, "rank of svd", rank, min(layer.k, layer.n))
     half = layer.with_(name=f"{layer.name}_1", n=rank, bias=False, activation="none", dead_out=0)
     half = half.with_tensors(output={"density": 1.0})
     whole = layer.with_(k=rank, window=1, dead_in=0, input=half.output.spec)
@@ -62,6 +64,8 @@ def _train(layer: Gemm, outputs: tuple[int, ...], inputs: tuple[int, ...], rank:
     for what, modes, size in (("output", outputs, layer.n), ("input", inputs, layer.k)):
         if math.prod(modes) != size:
             raise _fault(layer, f"{what} modes of tensor_train must multiply to {size}, not {math.prod(modes)}")
+    sizes = [math.prod(outputs[:i]) * math.prod(inputs[:i]) for i in range(1, len(outputs))]
+    _within(layer, "rank of tensor_train", rank, max(min(size, layer.n * layer.k // size) for size in sizes))
     ranks = (1, *[rank] * (len(outputs) - 1), 1)
     parts: list[Layer] = []
     spec = layer.input.spec
@@ -84,6 +88,12 @@ def _moved(core: Gemm, name: str, shape: tuple[int, ...], move: str) -> Layer:
     """The values in the order that a core reads."""
     spec = core.input.spec
     return DataMovement(name, shape=shape, to=core.input.shape, type=move, input=spec, output=spec)
+
+
+def _within(layer: Layer, what: str, rank: int, most: int) -> None:
+    """No matrix has a larger rank than it has rows or columns."""
+    if rank > most:
+        raise _fault(layer, f"{what} must be at most {most:,}, as no weights of this shape have more, not {rank:,}")
 
 
 def _fault(layer: Layer, message: str) -> InputError:
