@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.compression.arrays import Weights, read_weights, weights_of
-from hwsim.compression.encoding import Encoded, encode
+from hwsim.compression.encoding import Encoded, encode, masked
 from hwsim.compression.low_rank import factors_of
 from hwsim.compression.pruning import layer_kept
 from hwsim.compression.sizes import PARTS, StoredSize, stored_size
@@ -74,7 +75,7 @@ class Compressed:
     workload : Workload
         The compressed network, to simulate.
     original : Workload
-        The network before.
+        The network before, with the zeros of real weights.
     layers : tuple of CompressedLayer
         Those with weights.
     weights : Mapping
@@ -139,19 +140,22 @@ class Compressed:
 
     @property
     def ratio(self) -> float:
-        """Weights in fp32 over weights as stored; biases are in neither, as in published rates."""
-        return self.fp32_bytes / self.weight_bytes if self.weight_bytes else 1.0
+        """Weights in fp32 over stored weights, infinite if none is left; without biases, as published rates."""
+        return _ratio(self.fp32_bytes, self.weight_bytes)
 
     @property
     def whole_ratio(self) -> float:
         """The same with biases, which stay fp32."""
-        whole = self.weight_bytes + self.bias_bytes
-        return (self.fp32_bytes + self.bias_bytes) / whole if whole else 1.0
+        return _ratio(self.fp32_bytes + self.bias_bytes, self.weight_bytes + self.bias_bytes)
 
     @property
     def expected(self) -> bool:
         """Whether any size is expected, not counted."""
         return any(layer.size.expected for layer in self.layers)
+
+
+def _ratio(before: float, after: float) -> float:
+    return before / after if after else math.inf if before else 1.0
 
 
 def compress(
@@ -191,6 +195,7 @@ def compress(
             raise InputError(f"weights must be arrays by layer or a path to an .npz file, not {excerpt(weights)}")
         own = weights_of(network, weights)
         arrays, notes = arrays | dict(own.arrays), (*notes, *own.notes)
+    original = network.replace([masked(network[name], array != 0) for name, array in arrays.items()])
     network = _with_zeros(network, arrays)
     chosen = layer_recipes(network, asked)
     packed = compressed_network(network, asked)
@@ -198,7 +203,7 @@ def compress(
     changed = packed.replace([item.layer for item in encoded.values()]) if encoded else packed
     return Compressed(
         changed,
-        source.network,
+        original,
         tuple(layers),
         {name: item.weights for name, item in encoded.items()},
         {name: item.arrays for name, item in encoded.items()},
@@ -287,10 +292,11 @@ _PLACES = {
     "channel": "filters that are left out take no index",
     "block": "blocks have a bit each",
     "dense": "no weights are pruned",
+    "more zeros": "more weights are zero already",
 }
 
 
-def _unused(chosen: Mapping[str, Recipe], packed: Workload) -> Iterator[Message]:
+def _unused(chosen: Mapping[str, Recipe], network: Workload, packed: Workload) -> Iterator[Message]:
     """What a recipe asks for and the pattern of the zeros has no place for."""
     unused: dict[tuple[str, str], list[str]] = {}
     for name, recipe in chosen.items():
@@ -300,6 +306,9 @@ def _unused(chosen: Mapping[str, Recipe], packed: Workload) -> Iterator[Message]
             unused.setdefault(("index", spec.pattern), []).append(name)
         if recipe.format is not None and (groups or spec.pattern == "channel"):
             unused.setdefault(("format", spec.pattern), []).append(name)
+        prune, density = recipe.prune, network[name].weight.density
+        if prune is not None and prune.pattern == "random" and prune.kept >= density and density < 1:
+            unused.setdefault(("prune", "more zeros"), []).append(name)
         if groups and "values" in recipe.huffman and coding.shared_bits:
             unused.setdefault(("huffman of values", spec.pattern), []).append(name)
     for (key, pattern), names in unused.items():
@@ -340,12 +349,13 @@ def _notes(
     if plain:
         template = "no Huffman codes: they are of shared values and of runs, and there are neither"
         notes.append(Message("compression.huffman", template, layers=plain))
-    notes += _unused(chosen, packed)
+    notes += _unused(chosen, network, packed)
     windows = tuple(
         name
         for name, recipe in chosen.items()
         if recipe.prune is not None and recipe.prune.kept < 1 and recipe.prune.pattern not in ("channel",)
-        and len(network[name].weight.shape) == 4 and network[name].weight.shape[2:] == (3, 3)
+        and getattr(network[name], "stride", None) == (1, 1) and network[name].weight.shape[1:] != (1, 3, 3)
+        and network[name].weight.shape[2:] == (3, 3)
     )  # fmt: skip
     if windows:
         notes.append(

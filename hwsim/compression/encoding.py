@@ -21,7 +21,7 @@ from hwsim.workload.recipe import Prune, Recipe
 from hwsim.workload.tensor import N_OF_M
 from hwsim.workload.zeros import Pattern, stored_places
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "encode", "masked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
         return Encoded(layer, _as_layer(out, shape), parts, {"codes": _as_layer(codes, shape), "scales": scales})
     mask = rows != 0 if recipe.prune is None else _pruned(rows, shape, recipe.prune) & (rows != 0)
     pruned = np.where(mask, rows, 0.0)
-    coded = _masked(layer, _as_layer(mask, shape))
+    coded = masked(layer, _as_layer(mask, shape))
     arrays: dict[str, NDArray[Any]] = {"mask": _as_layer(mask, shape)}
     spec = coded.weight.spec
     block = spec.coding.block if spec.coding is not None else (1, 1)
@@ -80,7 +80,7 @@ def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> 
     return kept
 
 
-def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
+def masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
     """The layer with the mask of its weights; of a kind that has none, with their density."""
     if mask.all():
         return layer
