@@ -1,5 +1,6 @@
 """Compression of what users bring: arrays of other layouts, quantized models, recipes that leave no room for each other."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hwsim.errors import InputError, nearest
 from hwsim.workload import mask as masks
 from hwsim.workload.mask import Mask, read_masks
 from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.zeros import counted, kept_of, pattern_of
 
 
 def network() -> hwsim.Workload:
@@ -284,3 +286,112 @@ def test_a_name_that_begins_so_is_nearest(given: str) -> None:
     assert nearest("vgg", names) == "; nearest: 'vgg16'"
     assert nearest("alexnetcaffe", names) == "; nearest: 'alexnet_caffe'"
     assert nearest("alexnett", names) == "; nearest: 'alexnet'"  # a slip, not the first letters of alexnet_torchvision
+
+
+def test_zeros_of_files_are_used(tmp_path: Path) -> None:
+    """Weights that were pruned elsewhere: runs of an .npz file are those of the same weights given to a network."""
+    matrix = drawn(32, 127) * (np.random.default_rng(2).random((32, 127)) < 0.2)
+    np.savez(tmp_path / "w.npz", fc=matrix)
+    recipe = {"fc": {"index": {"bits": 3}}}
+    alone = hwsim.compress(tmp_path / "w.npz", recipe)
+    beside = hwsim.compress(network(), recipe, weights={"fc": matrix})
+    assert alone.layers[0].size.bits == beside.layers[1].size.bits
+    nonzeros = np.count_nonzero(matrix)
+    assert alone.layers[0].size.bits["runs"] == 3 * nonzeros
+    assert (alone.weights["fc"] == matrix).all()
+
+
+@pytest.mark.parametrize("block", [(4, 1), (1, 4), (8, 8)], ids=str)
+def test_zeros_within_blocks_are_stored(block: tuple[int, int]) -> None:
+    """A block has one bit: its values are stored whole, zeros among them. 37 filters leave a smaller block at the edge."""
+    rng = np.random.default_rng(5)
+    high, wide = block
+    tiles = rng.random((-(-37 // high), 64 // wide)) < 0.5
+    blocks = np.kron(tiles, np.ones(block, bool))[:37]
+    few = rng.random((37, 64)) < 0.02
+    few[36] = False  # a block of one value would be gone
+    weights = rng.laplace(size=(37, 64)) * blocks * ~few
+    net = hwsim.Workload("net", [hwsim.Gemm("fc", k=64, n=37, bias=False, weight="fp32")], graph=False)
+    packed = hwsim.compress(net, {"fc": {"huffman": True}}, weights={"fc": weights.T})
+    assert packed.workload["fc"].weight.spec.coding.block == block
+    assert packed.layers[0].size.bits["values"] == 32 * np.count_nonzero(blocks)
+    assert packed.layers[0].size.bits["runs"] == tiles.size
+    assert packed.layers[0].size.kept == np.count_nonzero(weights)
+
+
+def test_zeros_within_channels_are_stored() -> None:
+    """31 filters of which 20 are left, and 4 of 5 channels: 20 x 4 x 9 values, zeros among them, and no index."""
+    rng = np.random.default_rng(5)
+    weights = rng.laplace(size=(31, 5, 3, 3)) * (rng.random((31, 5, 3, 3)) > 0.02)
+    weights[20:] = 0
+    weights[:, 2] = 0
+    packed = hwsim.compress(network(), {"c": {"huffman": True}}, weights={"c": weights})
+    size = packed.layers[0].size
+    assert packed.workload["c"].weight.pattern == "channel"
+    assert (size.weight_bits, size.kept) == (32 * 20 * 4 * 9, np.count_nonzero(weights))
+
+
+def test_one_of_four_runs_as_two_of_four() -> None:
+    """Sparse tensor cores take two of four, and may find one; storage of one of four is half as large."""
+    rng = np.random.default_rng(3)
+    mask = np.zeros((31, 32, 4), bool)
+    np.put_along_axis(mask, rng.integers(0, 4, (31, 32, 1)), True, axis=2)
+    kept = kept_of(mask.reshape(31, 128), ("oi", 1))
+    assert pattern_of(kept).name == "1:4"
+    assert counted(TensorSpec("int8", 0.25), kept).pattern == "2:4"
+    net = hwsim.Workload("net", [hwsim.Gemm("fc", k=128, n=31, bias=False, weight="fp16")], graph=False)
+    packed = hwsim.compress(net, {"fc": {"huffman": True}}, weights={"fc": mask.reshape(31, 128).T.astype(float)})
+    assert packed.layers[0].size.weight_bits == 31 * 32 * (16 + 2)
+
+
+def test_pruning_brings_no_weights_back(tmp_path: Path) -> None:
+    """Half of the weights of a layer of which 9 % are left: 9 %, and a note; a fifth of them: fewer."""
+    packed = hwsim.compress("alexnet_pruned", {"fc*": {"prune": {"density": 0.5}}, "fc8": {"prune": {"density": 0.2}}})
+    assert [packed.workload[name].weight.density for name in ("fc6", "fc7", "fc8")] == [0.09, 0.09, 0.2]
+    (note,) = (note for note in packed.notes if note.code == "compression.unused")
+    assert (str(note), note.layers) == ("no effect of prune: more weights are zero already", ("fc6", "fc7"))
+    halves = hwsim.compress("alexnet_pruned", {"fc6": {"prune": {"pattern": "2:4"}}})
+    assert (halves.workload["fc6"].weight.density, halves.workload["fc6"].weight.pattern) == (0.09, "2:4")
+    filters = hwsim.compress("alexnet_pruned", {"fc6": {"prune": {"density": 0.5, "pattern": "channel"}}})
+    assert filters.workload["fc6"].weight.density == 0.045
+    np.savez(tmp_path / "w.npz", fc=drawn(32, 127) * (np.random.default_rng(2).random((32, 127)) < 0.2))
+    whole = hwsim.compress(tmp_path / "w.npz", {"fc": {"prune": {"density": 1}, "index": {"bits": 4}}})
+    assert whole.workload["fc"].weight.density == pytest.approx(0.2, abs=0.02)
+    assert whole.layers[0].size.bits["runs"] == 4 * whole.layers[0].size.kept
+
+
+def test_layers_without_any_weight_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All zeros, no zeros, one weight, one channel, and an array that is no layer."""
+    np.savez(
+        tmp_path / "odd.npz", a=drawn(31, 127), b=drawn(257, 1, 3, 3), c=drawn(1, 1, 1, 1), z=np.zeros((31, 257)),
+        one=np.ones((127, 31)), bias=np.ones(3),
+    )  # fmt: skip
+    words = ("compress", tmp_path / "odd.npz", "--index", "4bit", "--huffman")
+    code, out, _ = call(capsys, *words, "--prune", "0")
+    assert code == 0
+    assert "70.9 KiB in fp32, 0 B as stored: none is left" in out
+    assert "left out: 'bias'" in out
+    code, out, _ = call(capsys, *words, "--prune", "0", "--json", "-")
+    assert json.loads(out)["ratio"] is None
+    code, out, _ = call(capsys, *words, "--share", "4bit", "--csv", "-")
+    parts = [line.split(",") for line in out.splitlines()]
+    assert [float(row[2]) for row in parts if row[:2] == ["one", "values"]] == [-(-127 * 31 / 8)]  # a bit each
+
+
+def test_both_runs_have_the_zeros_of_real_weights() -> None:
+    """A layer that is not touched costs the same before and after, though its zeros are known after encoding."""
+    kernel = drawn(64, 1, 3, 3)
+    kernel[5, 0, 1, 1] = 0
+    net = hwsim.Workload(
+        "net",
+        [
+            hwsim.Conv2d("dw", c=64, h=25, w=5, k=64, r=3, pad=1, groups=64),
+            hwsim.Conv2d("pw", c=64, h=25, w=5, k=31, r=1),
+        ],
+    )
+    packed = hwsim.compress(net, {"pw": {"share": {"bits": 4}}}, weights={"dw": kernel})
+    before, after = (
+        hwsim.simulate(hwsim.load_machine("eie"), network).layers.cycles[0]
+        for network in (packed.original, packed.workload)
+    )
+    assert before == after

@@ -43,6 +43,14 @@ def read_arrays(path: Path) -> dict[str, Array]:
     return dict(each_array(path))
 
 
+def _left_out(arrays: Mapping[str, Array], network: Workload) -> tuple[Message, ...]:
+    """Arrays that are no weights of two or four axes, such as biases."""
+    names = [excerpt(name) for name in arrays if name not in network]
+    template = "arrays that are neither matrices nor filters of 4 axes are left out: {names}"
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return (Message("compression.left_out", template, {"names": shown}),) if names else ()
+
+
 def network_of_arrays(name: str, arrays: Mapping[str, Array]) -> Workload:
     """A plain trace of the arrays: matrices of inputs x outputs, and filters at one position."""
     layers: list[Layer] = []
@@ -131,7 +139,8 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
     if suffix == ".npz":
         arrays = read_arrays(path)
         network = network_of_arrays(str(path), arrays)
-        return replace(_weights_of(network, {n: a for n, a in arrays.items() if n in network}, str(path)), path=path)
+        weights = _weights_of(network, {n: a for n, a in arrays.items() if n in network}, str(path))
+        return replace(weights, path=path, notes=_left_out(arrays, network))
     model: Any = read_model(path, shape=shape, allow_missing=allow_missing)
     if suffix == ".onnx":
         stored = onnx_weights(path, model.layers)
@@ -139,7 +148,7 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
     else:
         arrays = _tflite_arrays(model)
     network = model.workload
-    weights: dict[str, Array] = {}
+    fitting: dict[str, Array] = {}
     notes: list[Message] = []
     for name, array in arrays.items():
         try:
@@ -147,7 +156,7 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
         except InputError as error:
             raise InputError([Fault(str(path), name, fault.message) for fault in error.faults]) from None
         try:
-            weights[name] = shaped(network[name], array)
+            fitting[name] = shaped(network[name], array)
         except InputError as error:
             template = "sizes are expected: the array in the file is not that of the layer ({why})"
             notes.append(Message("compression.form", template, {"why": error.faults[0].message}, layers=(name,)))
@@ -160,7 +169,7 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
             "sizes are expected: weights of such operators are not read, nor those in other files or computed ones"
         )
         notes.append(Message("compression.unread", template, layers=tuple(dict.fromkeys(unread))))
-    return Weights(network, weights, path, model.layers, tuple(notes))
+    return Weights(network, fitting, path, model.layers, tuple(notes))
 
 
 def _tflite_arrays(model: Any) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwsim.compression.binary import binarize, ternarize
 from hwsim.compression.codebook import share
 from hwsim.compression.huffman import HuffmanCode
-from hwsim.compression.pruning import grouped, pruning_mask, ungrouped
+from hwsim.compression.pruning import grouped, layer_kept, pruning_mask, ungrouped
 from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, filters_first, run_lengths, stored_size
 from hwsim.errors import HwsimError, InputError
 from hwsim.workload import Layer, TensorType
@@ -19,8 +19,9 @@ from hwsim.workload.coding import Coding
 from hwsim.workload.mask import Mask
 from hwsim.workload.recipe import Prune, Recipe
 from hwsim.workload.tensor import N_OF_M
+from hwsim.workload.zeros import Pattern, stored_places
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "encode", "masked"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +64,12 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
         return Encoded(layer, _as_layer(out, shape), parts, {"codes": _as_layer(codes, shape), "scales": scales})
     mask = rows != 0 if recipe.prune is None else _pruned(rows, shape, recipe.prune) & (rows != 0)
     pruned = np.where(mask, rows, 0.0)
-    coded = _masked(layer, _as_layer(mask, shape))
+    coded = masked(layer, _as_layer(mask, shape))
     arrays: dict[str, NDArray[Any]] = {"mask": _as_layer(mask, shape)}
-    size, values = _stored(coded.weight, pruned, mask, layer.biases, arrays)
+    spec = coded.weight.spec
+    block = spec.coding.block if spec.coding is not None else (1, 1)
+    stored = stored_places(layer_kept(coded, arrays["mask"]), Pattern(spec.pattern, block)).reshape(mask.shape)
+    size, values = _stored(coded.weight, pruned, mask, stored, layer.biases, arrays)
     return Encoded(coded, _as_layer(values, shape), size, arrays)
 
 
@@ -76,7 +80,7 @@ def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> 
     return kept
 
 
-def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
+def masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
     """The layer with the mask of its weights; of a kind that has none, with their density."""
     if mask.all():
         return layer
@@ -89,9 +93,13 @@ def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
 
 
 def _stored(
-    tensor: TensorType, rows: NDArray[np.float64], mask: NDArray[np.bool_], biases: int, arrays: dict[str, NDArray[Any]]
-) -> tuple[StoredSize, NDArray[np.float64]]:
-    """The size of stored weights part by part, and what they decode to."""
+    tensor: TensorType, rows: NDArray[np.float64], mask: NDArray[np.bool_], places: NDArray[np.bool_], biases: int,
+    arrays: dict[str, NDArray[Any]],
+) -> tuple[StoredSize, NDArray[np.float64]]:  # fmt: skip
+    """The size of stored weights part by part, and what they decode to.
+
+    `places` are those that the pattern holds: weights of channels and blocks that are zero themselves are stored.
+    """
     coding = tensor.spec.coding or Coding()
     match = N_OF_M.match(tensor.pattern)
     compressed = (
@@ -102,7 +110,7 @@ def _stored(
     parts["bias"] = 32.0 * biases
     kept = int(mask.sum())
     flat, flags = rows.ravel(), mask.ravel()
-    chosen = flags if compressed else np.ones(flat.size, dtype=bool)
+    chosen = places.ravel() if compressed else np.ones(flat.size, dtype=bool)
     entries = run_lengths(flags, coding.run_bits) if coding.run_bits else None
     out = flat
     symbols: NDArray[np.int64] | None = None

@@ -19,7 +19,7 @@ from hwsim.workload.factors import factorize
 from hwsim.workload.layer import Layer
 from hwsim.workload.network import Node, Workload, hint, selects
 from hwsim.workload.number_format import DTYPES
-from hwsim.workload.tensor import N_OF_M
+from hwsim.workload.tensor import N_OF_M, TensorSpec
 
 __all__ = ["Block", "LowRank", "Prune", "Recipe", "compressed_network", "layer_recipes", "recipes_of"]
 
@@ -282,9 +282,7 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
     if recipe.binary or recipe.ternary:
         change = {"dtype": "binary" if recipe.binary else "ternary", "format": "dense"}
     if recipe.prune is not None:
-        change |= {"density": recipe.prune.kept, "pattern": recipe.prune.pattern}
-        if recipe.prune.kept == 1:
-            change |= {"pattern": ""}
+        change |= _pruned(spec, recipe.prune)
     density, pattern = change.get("density", spec.density), change.get("pattern", spec.pattern)
     before = spec.coding or Coding()
     runs = recipe.index.bits if recipe.index is not None else before.run_bits
@@ -308,6 +306,17 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
     if coding != Coding():
         change["coding"] = coding
     return layer.with_tensors(weight=change)
+
+
+def _pruned(spec: TensorSpec, prune: Prune) -> dict[str, Any]:
+    """Density and pattern after weights that may have zeros already are pruned."""
+    if prune.pattern == "random" and prune.kept >= spec.density:  # those that would be pruned are zero
+        return {}
+    if prune.pattern == "random" or spec.density == 1:
+        return {"density": prune.kept, "pattern": prune.pattern if prune.kept < 1 else ""}
+    if prune.groups[1]:
+        return {"density": min(prune.kept, spec.density), "pattern": prune.pattern}
+    return {"density": prune.kept * spec.density, "pattern": "random"}  # zeros at random within what is kept
 
 
 def _format(density: float, pattern: str, coding: Coding, dtype: str) -> str:
