@@ -129,8 +129,51 @@ def test_a_queue_is_a_pipeline_of_the_engine(work, depth):
     tiles = tuple(Run(1, (1, cycles)) for cycles in work)
     pipeline = Pipeline("walk", (Stage("broadcast", "bus", depth + 1), Stage("multiply", "pe")), tiles)
     end = run_program(Program({"bus": 1, "pe": 1}, (pipeline,))).end
-    cycles = queued_cycles(iter([np.array(work)[None, :, None]]), depth, "never")
+    cycles = queued_cycles((np.array([[w]]) for w in work), depth)
     assert end == 1 + cycles[0]  # the engine counts the first broadcast
+
+
+def broadcast_program(work, depth):
+    """Every broadcast and every PE's share of it, for the engine.
+
+    Value j is issued a cycle after value j - 1 was sent. It is sent once each PE has a slot for it: D slots and the
+    value at work, so value j - D - 1 is done everywhere.
+    """
+    columns, pes = work.shape
+
+    def done(j):
+        return tuple(f"work {j} {pe}" for pe in range(pes)) if j >= 0 else ()
+
+    pipelines = []
+    for j in range(columns):
+        issued = (f"issue {j - 1}", *done(j - depth - 2)) if j else ()
+        pipelines.append(Pipeline(f"issue {j}", (Stage("issue", "bus"),), (Run(1, (1,)),), issued))
+        for pe in range(pes):
+            own = (f"work {j - 1} {pe}",) if j else ()
+            after = (f"issue {j}", *own, *done(j - depth - 1))
+            stages = (Stage("multiply", f"pe {pe}"),)
+            pipelines.append(Pipeline(f"work {j} {pe}", stages, (Run(1, (int(work[j, pe]),)),), after))
+    return Program({"bus": 1} | {f"pe {pe}": 1 for pe in range(pes)}, tuple(pipelines))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8])
+@pytest.mark.parametrize(("columns", "pes"), [(1, 3), (13, 2), (31, 3), (17, 7)])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_queues_of_several_pes_are_programs_of_the_engine(columns, pes, depth, seed):
+    """A slow PE holds the broadcast back, and so all others."""
+    work = np.random.default_rng(seed).geometric(0.4, (columns, pes))
+    end = run_program(broadcast_program(work, depth)).end
+    cycles = queued_cycles((row[None] for row in work), depth)
+    assert end == 1 + cycles[0]  # the engine counts the first issue
+
+
+def test_vectors_of_several_lengths_are_walked_as_each_alone():
+    generator = np.random.default_rng(2)
+    lengths = [31, 30, 30, 7, 1]
+    work = [generator.geometric(0.3, (length, 5)) for length in lengths]
+    alone = [queued_cycles((row[None] for row in one), 3)[0] for one in work]
+    together = queued_cycles((np.array([one[j] for one in work if len(one) > j]) for j in range(31)), 3)
+    assert together.tolist() == alone
 
 
 @pytest.mark.parametrize("shape", [(31, 127), (257, 65), (128, 1), (1, 300)])
@@ -156,15 +199,65 @@ def test_masks_give_exact_counts(shape):
     assert plan.compute_cycles == finish.max()
 
 
-def test_a_density_is_the_mean_of_masks():
-    generator = np.random.default_rng(3)
-    cycles = []
-    for _ in range(24):
-        masks = {"weight": generator.random((512, 777)) < 0.1, "input": generator.random((1, 512)) < 0.4}
-        changes = {tensor: {"mask": Mask.of(mask)} for tensor, mask in masks.items()}
-        cycles.append(hwsim.load_machine("eie").plan(hwsim.Gemm("fc", m=1, k=512, n=777, **changes)).compute_cycles)
-    expected = hwsim.load_machine("eie").plan(fc(512, 777, 0.1, 0.4)).compute_cycles
-    assert expected == pytest.approx(np.mean(cycles), rel=0.04)
+def masks_of(layer, weight, ifmap, seed):
+    """The layer with zeros at random of these densities."""
+    generator = np.random.default_rng(seed)
+    masks = {
+        "weight": generator.random(layer.weight.shape) < weight,
+        "input": generator.random(layer.input.shape) < ifmap,
+    }
+    return layer.with_tensors(**{tensor: {"mask": Mask.of(mask)} for tensor, mask in masks.items()})
+
+
+RANDOM = {
+    "narrow": (hwsim.Gemm("x", m=1, k=31, n=127, bias=False), 0.1, 0.3),
+    "fc": (hwsim.Gemm("x", m=1, k=512, n=777, bias=False), 0.1, 0.4),
+    "rows": (hwsim.Gemm("x", m=13, k=31, n=257, bias=False), 0.3, 0.3),
+    "windows": (hwsim.Conv2d("x", c=3, h=9, w=9, k=131, r=3, pad=1, bias=False), 0.3, 0.4),
+    "groups": (hwsim.Conv2d("x", c=6, h=9, w=11, k=10, r=3, stride=2, groups=2, bias=False), 0.5, 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("name", ["eie", "scnn"])
+def test_a_density_is_the_mean_of_masks_and_its_spread_theirs(name, kind):
+    """Ifmap values of a vector are binomial too: a network of few values differs much from one image to the next."""
+    layer, weight, ifmap = RANDOM[kind]
+    machine = hwsim.load_machine(name)
+    plans = [machine.plan(masks_of(layer, weight, ifmap, seed)) for seed in range(100)]
+    assert not any(plan.columns["cycles_spread_pct"] for plan in plans)
+    cycles = np.array([plan.compute_cycles for plan in plans])
+    plan = machine.plan(layer.with_density(weight=weight, input=ifmap))
+    mean, spread = cycles.mean(), 100 * cycles.std(ddof=1) / cycles.mean()
+    known = 2 * cycles.std() / math.sqrt(len(cycles)) + 0.5  # as well as 100 masks tell it, in whole cycles
+    assert plan.compute_cycles == pytest.approx(mean, abs=0.01 * mean + known)
+    assert spread / 1.3 < plan.columns["cycles_spread_pct"] < 1.3 * spread
+
+
+@pytest.mark.parametrize("layer", [RANDOM["windows"][0], RANDOM["groups"][0]], ids=["padding", "groups"])
+def test_convolutions_of_masks_are_exact_on_eie(layer):
+    """Each window of the image is broadcast, value by value."""
+    known = masks_of(layer, 0.3, 0.5, 4)
+    plan = hwsim.load_machine("eie").plan(known)
+    z = layer.lower(1).geometry
+    ifmap = np.pad(known.input.spec.mask.array, ((0, 0), *[(z.pad[0], z.pad[0])] * 2))
+    weight = known.weight.spec.mask.array
+    total = multiplied = 0
+    for group in range(z.groups):
+        rows = weight[group * z.filters : (group + 1) * z.filters].reshape(z.filters, -1)
+        entries = slice_entries(rows.T, 64, 4)[0]
+        for p, q in np.ndindex(z.p, z.q):
+            window = ifmap[
+                group * z.channels : (group + 1) * z.channels,
+                p * z.stride[0] : p * z.stride[0] + z.r,
+                q * z.stride[1] : q * z.stride[1] + z.s,
+            ].ravel()
+            steps = np.maximum(entries[window], 1)
+            total += queued_cycles((row[None] for row in steps), 8).sum()
+            multiplied += entries[window].sum()
+    assert plan.compute_cycles == total
+    assert plan.counts["mac", "", "int8"] == multiplied
+    assert any(message.code == "sparse.exact" for message in plan.why)
 
 
 @settings(max_examples=15, deadline=None)

@@ -182,10 +182,10 @@ class KernelSet(Spec):
     is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8). Columns that are no
     multiple of `aligned` take the first tile; kernels that were timed `once`, in a single run of an
     engine, read all weights from DRAM and end before the power controller reacts, unless the harness is sustained.
-    `sparse` ones are for weights in format 2:4. Those of `weights` narrower than the activations convert them as they
-    are read; each `group` of them along the inner dimension has a scale of 16 bits (none: each column has one). Tiles
-    run one after the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few
-    rows.
+    `sparse` ones are for weights in format 2:4; the `slowest` that was measured took so many times what dense ones do,
+    and none is taken to be slower. Those of `weights` narrower than the activations convert them as they are read; each
+    `group` of them along the inner dimension has a scale of 16 bits (none: each column has one). Tiles run one after
+    the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few rows.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -201,6 +201,7 @@ class KernelSet(Spec):
     synchronous: bool = False
     once: bool = False
     sparse: bool = False
+    slowest: Annotated[float, Field(ge=1)] | None = None
     raster: Literal["square", "columns"] = "square"
     launch: Time | None = None
     vector: Vector | None = None

@@ -28,7 +28,7 @@ from hwsim.machines.gpu.parts import (
 )
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
-from hwsim.machines.gpu.work import Types, converted_weights, layer_kind, two_of_four
+from hwsim.machines.gpu.work import Types, converted_weights, layer_kind, memory_bits, two_of_four
 from hwsim.workload import Layer
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
@@ -41,7 +41,7 @@ _PJ_PER_US = 1e-6  # watts
 class Unit:
     """Unit for one number format: instruction, MACs per cycle and SM, kernel set, constants, floor in microseconds.
 
-    `gain` is how much faster than dense ones its kernels multiply; above 1 for 2:4 weights alone.
+    `gain` is how much faster than those of the `dense` unit its kernels multiply; above 1 for 2:4 weights alone.
     """
 
     math: str
@@ -53,6 +53,7 @@ class Unit:
     floor: float
     gain: float = 1.0
     dual: Dual | None = None
+    dense: Unit | None = None
 
     @property
     def sparse(self) -> bool:
@@ -218,7 +219,9 @@ class Timer:
                 constants = constants.model_copy(update=menu.constants)
             floor = self._launch(menu)
             gain = instruction.sparse_gain or 1.0 if sparse else 1.0
-            self._units[key] = Unit(runs, instruction, macs, menu, Kernels(menu), constants, floor, gain)
+            dense = self.unit(math, layer) if sparse else None
+            kernels = Kernels(menu)
+            self._units[key] = Unit(runs, instruction, macs, menu, kernels, constants, floor, gain, dense=dense)
         return self._units[key]
 
     def unit_of(self, layer: Layer, math: str) -> Unit | None:
@@ -291,6 +294,9 @@ class Timer:
         if unit.menu.quantize is not None:
             # Values a cycle and SM.
             time = time + p.b * p.m * p.k / (unit.menu.quantize * self.spec.sms * self.clock)
+        if unit.menu.slowest is not None and unit.dense is not None:
+            dense = replace(p, bytes_w=unit.dense.weight_bytes(memory_bits(unit.math)))
+            time = np.minimum(time, unit.menu.slowest * self.products(dense, unit.dense, 1.0).time)
         if slow is not None:
             return GemmTiming(timing, time * slow, np.full_like(time, slow))
         energy, off_chip = self.energy(self.amounts(p, unit, timing)), timing.dram_bytes * self.price("dram")
