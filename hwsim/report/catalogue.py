@@ -181,7 +181,7 @@ def kind_of(name: str) -> str:
             check_suffix(Path(name), (".yaml", ".csv", ".onnx", ".tflite", ".cfg", ".json"))
         choices = [*machine_names(), *workload_names(), *llm_names(), *table_names()]
         near = nearest(name, choices, "`hwsim list` has all")
-        raise InputError(f"no machine, workload, model or cost table is called {name!r}{near}")
+        raise InputError(f"no machine, workload or cost table is called {name!r}{near}")
     return _kind_of_file(Path(name))
 
 

@@ -21,6 +21,8 @@ from hwsim.units import format_si, format_size
 __all__ = ["print_energy_parts", "print_layers", "print_predictions", "print_report"]
 
 _NAME = 22
+_LONG = 50
+"""Rows of a table in which repeated blocks are printed once."""
 
 
 def _measured(results: Sequence[LayerResult], measurements: dict[str, dict[str, float]]) -> list[Column]:
@@ -46,7 +48,11 @@ def print_layers(
 ) -> None:
     """Print a row for each layer, or for all that repeated blocks have alike."""
     total = math.fsum(r.latency_s for r in results)
-    rows = folded(results, lambda name: repr(measurements.get(name))) if fold else [Row(r.name, r) for r in results]
+    rows = (
+        folded(results, lambda name: repr(measurements.get(name)))
+        if fold and len(results) > _LONG
+        else [Row(r.name, r) for r in results]
+    )
     results = [row.result for row in rows]
     shares = [row.times * row.result.latency_s for row in rows]
     longest = max(shares)
