@@ -395,3 +395,44 @@ def test_both_runs_have_the_zeros_of_real_weights() -> None:
         for network in (packed.original, packed.workload)
     )
     assert before == after
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"prune": {"density": 0.05}, "index": {"bits": 2}},
+        {"prune": {"density": 0.5}, "format": "dense"},
+        {"prune": {"density": 0.05}, "index": {"bits": 2}, "huffman": True},
+        {"prune": {"pattern": "2:4"}},
+        {},
+    ],
+    ids=str,
+)
+def test_every_code_has_a_value(recipe: dict[str, object]) -> None:
+    """3 bits tell 8 values apart, zero among them where zeros are stored; Huffman codes have one more symbol."""
+    packed = hwsim.compress(network(), {"fc": {"share": {"bits": 3}, **recipe}}, weights={"fc": drawn(32, 127)})
+    values = np.unique(packed.weights["fc"])
+    symbols = 9 if "huffman" in recipe else 8
+    assert len(values) <= symbols + (recipe.get("prune") == {"pattern": "2:4"})  # zeros of 2:4 are not stored
+    assert packed.arrays["fc"]["codes"].max() < symbols
+    assert len(values) >= 8 - (0 in values)
+
+
+def test_factors_of_a_matrix_with_zeros_have_none(tmp_path: Path) -> None:
+    """8 % of ip1 are left; its factors are full, stored dense and computed on whole."""
+    packed = hwsim.compress("lenet_300_100_pruned", {"ip1": {"svd": {"rank": 20}}})
+    assert [packed.workload[name].weight.density for name in ("ip1_1", "ip1")] == [1, 1]
+    assert packed.layers[0].size.weight_bits == 8 * 784 * 20
+    matrix = drawn(32, 127) * (np.random.default_rng(2).random((32, 127)) < 0.2)
+    np.savez(tmp_path / "w.npz", fc=matrix)
+    real = hwsim.compress(tmp_path / "w.npz", {"fc": {"svd": {"rank": 7}, "index": {"bits": 4}}})
+    assert sum(layer.size.weight_bits for layer in real.layers) == 32 * 7 * (32 + 127)
+
+
+def test_signs_have_no_zeros_and_ternary_weights_have_some(tmp_path: Path) -> None:
+    assert hwsim.compress("alexnet_pruned", {"fc6": {"binary": True}}).workload["fc6"].weight.density == 1
+    matrix = drawn(32, 127) * (np.random.default_rng(2).random((32, 127)) < 0.2)
+    packed = hwsim.compress(network(), {"fc": {"ternary": True}}, weights={"fc": matrix})
+    assert packed.workload["fc"].weight.spec.mask.nonzeros == np.count_nonzero(packed.weights["fc"])
+    signs = hwsim.compress(network(), {"fc": {"binary": True}}, weights={"fc": matrix})
+    assert signs.workload["fc"].weight.density == 1

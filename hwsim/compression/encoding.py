@@ -61,11 +61,12 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
         out = codes * (scales[:, None] if recipe.binary else scales[np.where(codes > 0, 1, 0)])
         size = stored_size(layer.weight, layer.biases)
         parts = StoredSize(size.bits, float(np.count_nonzero(codes)), expected=False)
-        return Encoded(layer, _as_layer(out, shape), parts, {"codes": _as_layer(codes, shape), "scales": scales})
+        arrays: dict[str, NDArray[Any]] = {"codes": _as_layer(codes, shape), "scales": scales}
+        return Encoded(masked(layer, arrays["codes"] != 0), _as_layer(out, shape), parts, arrays)
     mask = rows != 0 if recipe.prune is None else _pruned(rows, shape, recipe.prune) & (rows != 0)
     pruned = np.where(mask, rows, 0.0)
     coded = masked(layer, _as_layer(mask, shape))
-    arrays: dict[str, NDArray[Any]] = {"mask": _as_layer(mask, shape)}
+    arrays = {"mask": _as_layer(mask, shape)}
     spec = coded.weight.spec
     block = spec.coding.block if spec.coding is not None else (1, 1)
     stored = stored_places(layer_kept(coded, arrays["mask"]), Pattern(spec.pattern, block)).reshape(mask.shape)
@@ -83,7 +84,7 @@ def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> 
 def masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
     """The layer with the mask of its weights; of a kind that has none, with their density."""
     if mask.all():
-        return layer
+        return layer if layer.weight.density == 1 else layer.with_tensors(weight={"density": 1.0})
     pattern = layer.weight.pattern
     pattern = "random" if pattern == "dense" else pattern
     try:
@@ -115,26 +116,31 @@ def _stored(
     out = flat
     symbols: NDArray[np.int64] | None = None
     bits = tensor.bits
+    stored = len(entries.runs) if entries is not None else int(chosen.sum())
+    huffman = "values" in coding.huffman and match is None
     if coding.shared_bits:
-        shared = share(flat[flags] if compressed or not flags.all() else flat, coding.shared_bits)
+        # A stored zero has a code: one more in a Huffman code, one of the 2^bits where all have one width.
+        held = flat.size * int(match[1]) // int(match[2]) if match is not None else stored
+        spare = int(held > kept and not huffman)
+        zero = (1 << coding.shared_bits) - spare
+        shared = share(flat[flags], coding.shared_bits, spare)
         parts["codebook"] = float(TABLE_VALUE_BITS * (1 << coding.shared_bits))
         out = np.zeros(flat.size)
         out[flags] = shared.decode()
-        codes = np.full(flat.size, 1 << coding.shared_bits, dtype=np.int64)  # of a stored zero, where there are any
+        codes = np.full(flat.size, zero, dtype=np.int64)
         codes[flags] = shared.codes
         symbols = codes[chosen]
         if entries is not None:
-            symbols = np.append(codes, 1 << coding.shared_bits)[entries.places]
+            symbols = np.append(codes, zero)[entries.places]
         arrays["codebook"], arrays["codes"], bits = (
             shared.table.astype(np.float32),
             symbols.astype(np.uint16),
             coding.shared_bits,
         )
         out = out.astype(np.float32).astype(np.float64)
-    stored = len(entries.runs) if entries is not None else int(chosen.sum())
     fillers = stored - kept if entries is not None else 0
     value_bits, filler_bits = float((stored - fillers) * bits), float(fillers * bits)
-    if "values" in coding.huffman and symbols is not None and stored and match is None:
+    if huffman and symbols is not None and stored:
         code, counts = _coded(symbols, (1 << coding.shared_bits) + 1, "values")
         whole = code.bits(counts)
         filler_bits = float(fillers * code.lengths[-1]) if fillers else 0.0

@@ -281,6 +281,7 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
     change: dict[str, Any] = {}
     if recipe.binary or recipe.ternary:
         change = {"dtype": "binary" if recipe.binary else "ternary", "format": "dense"}
+        change |= {"density": 1.0, "pattern": ""} if recipe.binary else {}  # signs have no zero
     if recipe.prune is not None:
         change |= _pruned(spec, recipe.prune)
     density, pattern = change.get("density", spec.density), change.get("pattern", spec.pattern)
