@@ -20,7 +20,9 @@ from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.kernels.sparse_formats import encode_csc
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
+from hwsim.machines.sparse_array.grid import best_tile
 from hwsim.machines.sparse_array.rows import queued_cycles, slice_entries
+from hwsim.machines.sparse_array.work import work_of
 from hwsim.validation.nests import validate_layers
 from hwsim.workload.mask import Mask
 
@@ -219,7 +221,7 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("kind", RANDOM)
-@pytest.mark.parametrize("name", ["eie", "scnn"])
+@pytest.mark.parametrize("name", MACHINES)
 def test_a_density_is_the_mean_of_masks_and_its_spread_theirs(name, kind):
     """Ifmap values of a vector are binomial too: a network of few values differs much from one image to the next."""
     layer, weight, ifmap = RANDOM[kind]
@@ -404,6 +406,44 @@ def test_depthwise_layers_of_sparse_mobilenet_skip_weights_alone(c, hw, kept, cy
         "dw", c=c, h=hw + 2, w=hw + 2, k=c, r=3, groups=c, input={"density": 0.7}, weight={"nonzeros": nonzeros}
     )
     assert layer_of("eyeriss_v2", layer).macs_executed == cycles
+
+
+@pytest.mark.parametrize("number", [3, 31])
+@pytest.mark.parametrize("meet", ["window", "group"])
+@pytest.mark.parametrize(("stride", "groups", "depthwise"), [(1, 1, False), (2, 1, False), (1, 2, False), (1, 4, True)])
+def test_grids_of_masks_by_hand(stride, groups, depthwise, meet, number):
+    """Every PE of every wave and every window is walked in plain loops, over the tiles that were chosen."""
+    machine = hwsim.load_machine("eyeriss_v2", set={"array.rows": number, "array.cols": 1, "array.meet": meet})
+    c, k, h, r = 4, 4 if depthwise else 14, 7, 3
+    layer = hwsim.Conv2d("c", c=c, h=h, w=h, k=k, r=r, stride=stride, pad=1, groups=groups, bias=False)
+    known = masks_of(layer, 0.4, 0.5, 9)
+    weight, ifmap = known.weight.spec.mask.array, known.input.spec.mask.array | depthwise
+    image = np.pad(ifmap, ((0, 0), (1, 1), (1, 1)))
+    bits = (machine.spec.entry_bits, machine.spec.weight_entry_bits, machine.spec.psum_bits)
+    tile = best_tile(work_of(known, 1), machine.spec, bits)
+    assert (tile.taps, tile.strips > 1) == (3, number > 3)
+    own, filters = c // groups, k // groups
+    windows = [(p * stride, q * stride) for p, q in np.ndindex(layer.p, layer.q)]
+    pes = []  # the cycles of each PE in each of its windows
+    for strip, group in np.ndindex(tile.strips, groups):
+        for first in range(0, filters, tile.filters):
+            some = range(group * filters + first, group * filters + min(first + tile.filters, filters))
+            for channel in range(0, own, tile.channels):
+                for row in range(r):
+                    steps = []
+                    for y, x in windows[strip * tile.windows : (strip + 1) * tile.windows]:
+                        work = math.ceil(len(some) / 2)
+                        for j in range(channel, min(channel + tile.channels, own)):
+                            for tap in range(r):
+                                if image[group * own + j, y + row, x + tap]:
+                                    work += math.ceil(weight[some.start : some.stop, j, row, tap].sum() / 2)
+                        steps.append(work)
+                    pes.append(steps + [0] * (tile.windows - len(steps)))
+    waves = [np.array(pes[at : at + number]) for at in range(0, len(pes), number)]
+    total = sum(wave.sum(1).max() if meet == "group" else wave.max(0).sum() for wave in waves)
+    plan = machine.plan(known)
+    assert plan.compute_cycles == total
+    assert plan.columns["cycles_spread_pct"] == 0
 
 
 def test_masks_count_by_channel_whatever_their_order():
