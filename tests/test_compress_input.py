@@ -473,3 +473,11 @@ def test_batches_that_no_machine_plans_end_the_command(capsys: pytest.CaptureFix
     code, _, err = call(capsys, "compress", "lenet_300_100", "--prune", "0.1", "--on", "eie", "--batch", "0")
     assert code == 2
     assert "batch must be a whole number" in err
+
+
+def test_tables_can_be_larger_than_what_they_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """16 KiB of 4,096 shared values and a code of 12 bits each, for 1,000 weights of 4 B: 4.5 times larger."""
+    np.savez(tmp_path / "w.npz", fc=drawn(40, 25))
+    code, out, _ = call(capsys, "compress", tmp_path / "w.npz", "--share", "12bit")
+    assert code == 0
+    assert f"{(4 * 4096 + 1.5 * 1000) / 4000:.1f} times larger" in out

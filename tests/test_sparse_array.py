@@ -472,6 +472,58 @@ def test_weights_that_do_not_fit_are_told():
     assert report.summary.fits
 
 
+def test_pointers_and_activations_that_do_not_fit_are_told():
+    """A PE of EIE has 16,384 pointers, of which a layer takes one a column and one more; all PEs hold 65,536 values."""
+
+    def uses(*layers):
+        report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", list(layers), graph=False))
+        return report.summary.fits, {use.memory: use for use in report.memories}
+
+    fits, memories = uses(fc(16383, 127, 0.01, 1.0))
+    assert fits
+    assert memories["pointers"].need_bytes == memories["pointers"].size_bytes == 64 * 32 * 1024
+    fits, memories = uses(fc(16384, 127, 0.01, 1.0))
+    assert not fits
+    assert memories["pointers"].margin_bytes == -2 * 64
+    image = hwsim.Conv2d("wide", c=3, h=127, w=127, k=31, r=3, stride=2, bias=False, weight={"density": 0.1})
+    fits, memories = uses(fc(31, 7, 0.1, 1.0), image)
+    assert not fits
+    assert memories["act"].parts == (("activations of wide", 2 * (3 * 127 * 127 + 31 * 63 * 63)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "size", "message"),
+    [
+        ("eie", "act", "1 B", r"memories.act.size must be room for ifmap: at least 1 of 16 bits \(2 B\)"),
+        ("eie", "pointers", "3 B", r"pointer: at least 2 of 16 bits \(4 B\)"),
+        ("eie", "spmat", "1 B", None),
+        ("scnn", "accumulators", "3071 B", r"memories.accumulators.size .* psum: at least 1024 of 24 bits \(3072 B\)"),
+        ("scnn", "fifo", "9 B", r"memories.fifo.size must be room for weight: at least 4 of 20 bits \(10 B\)"),
+        ("eyeriss_v2", "psum_spad", "2 B", r"psum: at least 1 of 20 bits \(3 B\)"),
+        ("eyeriss_v2", "weight_spad", "2 B", r"weight: at least 2 of 12 bits \(3 B\)"),
+        ("eyeriss_v2", "ifmap_spad", "1 B", r"ifmap: at least 1 of 12 bits \(2 B\)"),
+    ],
+)
+def test_memories_without_room_for_a_step_are_refused(name, memory, size, message):
+    if message is None:  # a value of 4 bits and its run of 4
+        assert hwsim.load_machine(name, set={f"memories.{memory}.size": size})
+        return
+    with pytest.raises(InputError, match=message):
+        hwsim.load_machine(name, set={f"memories.{memory}.size": size})
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"), [("ifmap_spad", (2, 6, 24)), ("psum_spad", (3, 20, 80)), ("weight_spad", (3, 24, 288))]
+)
+def test_smaller_memories_of_a_grid_take_longer(memory, sizes):
+    """A row of a window that does not fit is done tap by tap, and hands its sums over each time."""
+    layer = hwsim.Conv2d("c", c=31, h=17, w=17, k=127, r=5, input={"density": 0.6}, weight={"density": 0.5})
+    machines = [hwsim.load_machine("eyeriss_v2", set={f"memories.{memory}.size": f"{size} B"}) for size in sizes]
+    cycles = [layer_of(machine, layer).compute_cycles for machine in machines]
+    assert cycles[0] > 1.3 * cycles[-1]
+    assert all(a >= 0.98 * b for a, b in pairwise(cycles))
+
+
 def test_draws_are_the_same_everywhere():
     """By a generator whose numbers never change: legacy RandomState, and tables of our own."""
     assert Draw(1).entries(64, 0.1, 4, (6,)).tolist() == [7, 9, 0, 6, 5, 4]

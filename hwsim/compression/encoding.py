@@ -176,7 +176,7 @@ def _stored(
 
 
 def _coded(symbols: NDArray[np.int64], count: int, what: str) -> tuple[HuffmanCode, NDArray[np.int64]]:
-    """The Huffman code of a stream, which is written, read back and compared, a part at a time: each bit takes words."""
+    """The Huffman code of a stream, which is written, read back and compared in parts, as each bit takes words."""
     counts = np.bincount(symbols, minlength=count).astype(np.int64)
     if not counts[-1] and what == "values":  # no stored zero: its symbol has no code
         counts = counts[:-1]

@@ -36,7 +36,8 @@ class Tile:
 
     Attributes
     ----------
-    channels, filters : int
+    channels, filters, taps : int
+        Of a row of the window as many taps as fit.
     pieces : int
         Tiles of weights that the layer has.
     strips : int
@@ -51,6 +52,7 @@ class Tile:
 
     channels: int
     filters: int
+    taps: int
     pieces: int
     strips: int
     windows: int
@@ -96,11 +98,12 @@ def _live_share(work: Work) -> float:
 def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> Tile:
     """The tile and strips of the fewest expected cycles; `bits` are those of an ifmap, a weight and a psum word."""
     z, pes = work.geometry, spec.array
-    channels, rows, taps = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
+    channels, rows, row = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
     holds = {tensor: _words(spec, tensor, size) for tensor, size in zip(("ifmap", "weight", "psum"), bits)}
     positions, lanes, port = math.ceil(work.vectors), pes.multipliers[0], _handover(spec)
     density, kept = work.weight_density, _live_share(work)
-    most_channels = min(channels, max(1, holds["ifmap"] // taps))
+    taps = min(row, holds["ifmap"], max(1, int(holds["weight"] / max(1e-9, density))))
+    most_channels = min(channels, holds["ifmap"] // taps)
     best: tuple[float, Tile] | None = None
     sizes = sorted({min(work.rows, holds["psum"], size) for size in (*range(1, 65), *range(80, 1025, 16), 2**30)})
     for filters in sizes:
@@ -108,7 +111,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
         tile_channels = min(most_channels, fits)
         if filters * taps * density > holds["weight"] and filters > 1:
             continue
-        pieces = -(-channels // tile_channels) * rows * -(-work.rows // filters) * work.matrices
+        pieces = -(-channels // tile_channels) * rows * -(-row // taps) * -(-work.rows // filters) * work.matrices
         column, hand = _column(filters, density, lanes), -(-filters // port)
         useful = {
             1,
@@ -122,7 +125,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
             window = _slowest(tile_channels * taps, kept, column, -(-filters // lanes), active, pes.meet) + hand
             cost = waves * windows * window
             if best is None or cost < best[0]:
-                best = cost, Tile(tile_channels, filters, pieces, strips, windows, waves, active)
+                best = cost, Tile(tile_channels, filters, taps, pieces, strips, windows, waves, active)
     assert best is not None
     return best[1]
 
@@ -131,7 +134,7 @@ def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], see
     """Walk a layer."""
     tile = best_tile(work, spec, bits)
     pes, kept = spec.array, _live_share(work)
-    values = tile.channels * (1 if work.geometry is None else work.geometry.s)
+    values = tile.channels * tile.taps
     hand = -(-tile.filters // _handover(spec))
     draw = Draw(seed)
     slowest, worked = [], 0.0
