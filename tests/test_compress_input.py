@@ -13,6 +13,7 @@ from hwsim.errors import InputError, nearest
 from hwsim.workload import mask as masks
 from hwsim.workload.mask import Mask, read_masks
 from hwsim.workload.tensor import TensorSpec
+from hwsim.workload.trace_text import trace_text
 from hwsim.workload.zeros import counted, kept_of, pattern_of
 
 
@@ -436,3 +437,47 @@ def test_signs_have_no_zeros_and_ternary_weights_have_some(tmp_path: Path) -> No
     assert packed.workload["fc"].weight.spec.mask.nonzeros == np.count_nonzero(packed.weights["fc"])
     signs = hwsim.compress(network(), {"fc": {"binary": True}}, weights={"fc": matrix})
     assert signs.workload["fc"].weight.density == 1
+
+
+def test_a_trace_of_pruned_weights_is_read_again(tmp_path: Path) -> None:
+    """Densities and patterns of blocks, channels, groups and random zeros are those that were written."""
+    rng = np.random.default_rng(4)
+    blocks = np.kron(rng.random((8, 4)) < 0.4, np.ones((4, 4)))
+    fours = np.zeros((32, 4, 4))
+    np.put_along_axis(fours, rng.random(fours.shape).argsort(2)[:, :, :2], 1, axis=2)
+    arrays = {
+        "random": rng.random((16, 32)) < 0.3,
+        "block": blocks.T,
+        "channel": np.ones((16, 32)) * (np.arange(32) % 3 > 0),
+    }
+    arrays["fours"] = fours.reshape(32, 16).T
+    np.savez(tmp_path / "w.npz", **{name: array * drawn(16, 32) for name, array in arrays.items()})
+    packed = hwsim.compress(tmp_path / "w.npz", {"*": {"share": {"bits": 3}}})
+    (tmp_path / "w.yaml").write_text(trace_text(packed.workload))
+    again = hwsim.load_workload(tmp_path / "w.yaml")
+    for layer in packed.workload:
+        before, after = layer.weight, again[layer.name].weight
+        assert (before.pattern, before.density, before.format) == (after.pattern, after.density, after.format), (
+            layer.name
+        )
+        assert before.spec.coding == after.spec.coding
+
+
+def test_names_of_weights_are_those_of_layers_that_have_some() -> None:
+    with pytest.raises(InputError) as caught:
+        hwsim.compress("lenet5_caffe", SHARED, weights={"zz": np.ones((3, 3))})
+    assert str(caught.value).endswith("valid: 'conv1', 'conv2', 'ip1', 'ip2'")
+
+
+def test_batches_that_no_machine_plans_end_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "compress", "lenet_300_100", "--prune", "0.1", "--on", "eie", "--batch", "0")
+    assert code == 2
+    assert "batch must be a whole number" in err
+
+
+def test_tables_can_be_larger_than_what_they_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """16 KiB of 4,096 shared values and a code of 12 bits each, for 1,000 weights of 4 B: 4.5 times larger."""
+    np.savez(tmp_path / "w.npz", fc=drawn(40, 25))
+    code, out, _ = call(capsys, "compress", tmp_path / "w.npz", "--share", "12bit")
+    assert code == 0
+    assert f"{(4 * 4096 + 1.5 * 1000) / 4000:.1f} times larger" in out

@@ -20,7 +20,9 @@ from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.kernels.sparse_formats import encode_csc
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
+from hwsim.machines.sparse_array.grid import best_tile
 from hwsim.machines.sparse_array.rows import queued_cycles, slice_entries
+from hwsim.machines.sparse_array.work import work_of
 from hwsim.validation.nests import validate_layers
 from hwsim.workload.mask import Mask
 
@@ -219,7 +221,7 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("kind", RANDOM)
-@pytest.mark.parametrize("name", ["eie", "scnn"])
+@pytest.mark.parametrize("name", MACHINES)
 def test_a_density_is_the_mean_of_masks_and_its_spread_theirs(name, kind):
     """Ifmap values of a vector are binomial too: a network of few values differs much from one image to the next."""
     layer, weight, ifmap = RANDOM[kind]
@@ -406,6 +408,44 @@ def test_depthwise_layers_of_sparse_mobilenet_skip_weights_alone(c, hw, kept, cy
     assert layer_of("eyeriss_v2", layer).macs_executed == cycles
 
 
+@pytest.mark.parametrize("number", [3, 31])
+@pytest.mark.parametrize("meet", ["window", "group"])
+@pytest.mark.parametrize(("stride", "groups", "depthwise"), [(1, 1, False), (2, 1, False), (1, 2, False), (1, 4, True)])
+def test_grids_of_masks_by_hand(stride, groups, depthwise, meet, number):
+    """Every PE of every wave and every window is walked in plain loops, over the tiles that were chosen."""
+    machine = hwsim.load_machine("eyeriss_v2", set={"array.rows": number, "array.cols": 1, "array.meet": meet})
+    c, k, h, r = 4, 4 if depthwise else 14, 7, 3
+    layer = hwsim.Conv2d("c", c=c, h=h, w=h, k=k, r=r, stride=stride, pad=1, groups=groups, bias=False)
+    known = masks_of(layer, 0.4, 0.5, 9)
+    weight, ifmap = known.weight.spec.mask.array, known.input.spec.mask.array | depthwise
+    image = np.pad(ifmap, ((0, 0), (1, 1), (1, 1)))
+    bits = (machine.spec.entry_bits, machine.spec.weight_entry_bits, machine.spec.psum_bits)
+    tile = best_tile(work_of(known, 1), machine.spec, bits)
+    assert (tile.taps, tile.strips > 1) == (3, number > 3)
+    own, filters = c // groups, k // groups
+    windows = [(p * stride, q * stride) for p, q in np.ndindex(layer.p, layer.q)]
+    pes = []  # the cycles of each PE in each of its windows
+    for strip, group in np.ndindex(tile.strips, groups):
+        for first in range(0, filters, tile.filters):
+            some = range(group * filters + first, group * filters + min(first + tile.filters, filters))
+            for channel in range(0, own, tile.channels):
+                for row in range(r):
+                    steps = []
+                    for y, x in windows[strip * tile.windows : (strip + 1) * tile.windows]:
+                        work = math.ceil(len(some) / 2)
+                        for j in range(channel, min(channel + tile.channels, own)):
+                            for tap in range(r):
+                                if image[group * own + j, y + row, x + tap]:
+                                    work += math.ceil(weight[some.start : some.stop, j, row, tap].sum() / 2)
+                        steps.append(work)
+                    pes.append(steps + [0] * (tile.windows - len(steps)))
+    waves = [np.array(pes[at : at + number]) for at in range(0, len(pes), number)]
+    total = sum(wave.sum(1).max() if meet == "group" else wave.max(0).sum() for wave in waves)
+    plan = machine.plan(known)
+    assert plan.compute_cycles == total
+    assert plan.columns["cycles_spread_pct"] == 0
+
+
 def test_masks_count_by_channel_whatever_their_order():
     """Of a grouped convolution with taps: each weight meets the channel that it belongs to."""
     generator = np.random.default_rng(5)
@@ -470,6 +510,58 @@ def test_weights_that_do_not_fit_are_told():
     assert not report.summary.fits
     report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", [fc(9216, 4096, 0.09, 1.0)]))
     assert report.summary.fits
+
+
+def test_pointers_and_activations_that_do_not_fit_are_told():
+    """A PE of EIE has 16,384 pointers, of which a layer takes one a column and one more; all PEs hold 65,536 values."""
+
+    def uses(*layers):
+        report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", list(layers), graph=False))
+        return report.summary.fits, {use.memory: use for use in report.memories}
+
+    fits, memories = uses(fc(16383, 127, 0.01, 1.0))
+    assert fits
+    assert memories["pointers"].need_bytes == memories["pointers"].size_bytes == 64 * 32 * 1024
+    fits, memories = uses(fc(16384, 127, 0.01, 1.0))
+    assert not fits
+    assert memories["pointers"].margin_bytes == -2 * 64
+    image = hwsim.Conv2d("wide", c=3, h=127, w=127, k=31, r=3, stride=2, bias=False, weight={"density": 0.1})
+    fits, memories = uses(fc(31, 7, 0.1, 1.0), image)
+    assert not fits
+    assert memories["act"].parts == (("activations of wide", 2 * (3 * 127 * 127 + 31 * 63 * 63)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "size", "message"),
+    [
+        ("eie", "act", "1 B", r"memories.act.size must be room for ifmap: at least 1 of 16 bits \(2 B\)"),
+        ("eie", "pointers", "3 B", r"pointer: at least 2 of 16 bits \(4 B\)"),
+        ("eie", "spmat", "1 B", None),
+        ("scnn", "accumulators", "3071 B", r"memories.accumulators.size .* psum: at least 1024 of 24 bits \(3072 B\)"),
+        ("scnn", "fifo", "9 B", r"memories.fifo.size must be room for weight: at least 4 of 20 bits \(10 B\)"),
+        ("eyeriss_v2", "psum_spad", "2 B", r"psum: at least 1 of 20 bits \(3 B\)"),
+        ("eyeriss_v2", "weight_spad", "2 B", r"weight: at least 2 of 12 bits \(3 B\)"),
+        ("eyeriss_v2", "ifmap_spad", "1 B", r"ifmap: at least 1 of 12 bits \(2 B\)"),
+    ],
+)
+def test_memories_without_room_for_a_step_are_refused(name, memory, size, message):
+    if message is None:  # a value of 4 bits and its run of 4
+        assert hwsim.load_machine(name, set={f"memories.{memory}.size": size})
+        return
+    with pytest.raises(InputError, match=message):
+        hwsim.load_machine(name, set={f"memories.{memory}.size": size})
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"), [("ifmap_spad", (2, 6, 24)), ("psum_spad", (3, 20, 80)), ("weight_spad", (3, 24, 288))]
+)
+def test_smaller_memories_of_a_grid_take_longer(memory, sizes):
+    """A row of a window that does not fit is done tap by tap, and hands its sums over each time."""
+    layer = hwsim.Conv2d("c", c=31, h=17, w=17, k=127, r=5, input={"density": 0.6}, weight={"density": 0.5})
+    machines = [hwsim.load_machine("eyeriss_v2", set={f"memories.{memory}.size": f"{size} B"}) for size in sizes]
+    cycles = [layer_of(machine, layer).compute_cycles for machine in machines]
+    assert cycles[0] > 1.3 * cycles[-1]
+    assert all(a >= 0.98 * b for a, b in pairwise(cycles))
 
 
 def test_draws_are_the_same_everywhere():

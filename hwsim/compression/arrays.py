@@ -89,7 +89,8 @@ def _weights_of(network: Workload, arrays: Mapping[str, object], where: str) -> 
     for key, value in arrays.items():
         name = key.removesuffix(".weight") if isinstance(key, str) else key
         if not isinstance(name, str) or name not in network or not network[name].weights:
-            near = hint(name, network.names) if isinstance(name, str) else ""
+            able = [layer.name for layer in network if layer.weights]
+            near = hint(name, able) if isinstance(name, str) else ""
             faults.append(Fault(where, excerpt(key), f"must be the weights of a layer of {network.name}{near}"))
             continue
         try:

@@ -23,6 +23,8 @@ from hwsim.workload.zeros import Pattern, stored_places
 
 __all__ = ["Encoded", "encode", "masked"]
 
+_BLOCK = 2**18
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -174,13 +176,14 @@ def _stored(
 
 
 def _coded(symbols: NDArray[np.int64], count: int, what: str) -> tuple[HuffmanCode, NDArray[np.int64]]:
-    """The Huffman code of a stream, which is written, read back and compared."""
+    """The Huffman code of a stream, which is written, read back and compared in parts, as each bit takes words."""
     counts = np.bincount(symbols, minlength=count).astype(np.int64)
     if not counts[-1] and what == "values":  # no stored zero: its symbol has no code
         counts = counts[:-1]
     code = HuffmanCode.of(counts.astype(np.float64))
-    stream = code.encode(symbols)
-    _same(code.decode(stream, symbols.size), symbols)
+    for start in range(0, symbols.size, _BLOCK):
+        part = symbols[start : start + _BLOCK]
+        _same(code.decode(code.encode(part), part.size), part)
     return code, counts
 
 

@@ -54,12 +54,16 @@ def print_compressed(packed: Compressed, console: Console, notes: Sequence[Messa
     print_columns(console, columns, width=_WIDTH)
     console.print(
         f"\nweights {format_size(packed.fp32_bytes)} in fp32, {format_size(packed.weight_bytes)} as stored: "
-        + (f"{packed.ratio:.1f} times smaller" if packed.weight_bytes else "none is left")
-        + (f"; with fp32 biases {packed.whole_ratio:.1f} times" if packed.bias_bytes else ""),
+        + (_change(packed.ratio) if packed.weight_bytes else "none is left")
+        + (f"; with fp32 biases {_change(packed.whole_ratio)}" if packed.bias_bytes else ""),
         soft_wrap=True,
     )
     for note in (*notes, *packed.notes):
         wrapped(console, f"note: {sentence(note, len(layers))}")
+
+
+def _change(ratio: float) -> str:
+    return f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / ratio:.1f} times larger"
 
 
 _RANKS = {"tables": 3, "codebook": 2, "bias": 4}

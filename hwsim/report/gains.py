@@ -13,6 +13,7 @@ from rich.console import Console
 from hwsim.compression.compressed import Compressed
 from hwsim.errors import HwsimError
 from hwsim.machines import Machine
+from hwsim.machines.limits import check_batch
 from hwsim.message import Message, sentence
 from hwsim.report.quantity import shown
 from hwsim.report.report import Report
@@ -71,6 +72,7 @@ class Gain:
 
 def gains_of(packed: Compressed, machines: Mapping[str, Machine], batch: int = 1) -> tuple[Gain, ...]:
     """Simulate the network before and after on each machine, by its label."""
+    check_batch(batch)
     gains: list[Gain] = []
     for label, machine in machines.items():
         try:

@@ -288,7 +288,8 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
     before = spec.coding or Coding()
     runs = recipe.index.bits if recipe.index is not None else before.run_bits
     shared = recipe.share.bits if recipe.share is not None else before.shared_bits
-    block = before.block if recipe.prune is None else tuple(recipe.prune.block)
+    prune = recipe.prune
+    block = tuple(prune.block) if prune is not None and prune.pattern == "block" else before.block
     fixed = bool(N_OF_M.match(pattern))  # values of N:M groups are found by their place, so they have one width
     coding = Coding(
         shared,
@@ -311,9 +312,9 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
 
 def _pruned(spec: TensorSpec, prune: Prune) -> dict[str, Any]:
     """Density and pattern after weights that may have zeros already are pruned."""
-    if prune.pattern == "random" and prune.kept >= spec.density:  # those that would be pruned are zero
+    if prune.pattern in ("random", spec.pattern) and prune.kept >= spec.density:  # what would be pruned is zero
         return {}
-    if prune.pattern == "random" or spec.density == 1:
+    if prune.pattern in ("random", spec.pattern) or spec.density == 1:
         return {"density": prune.kept, "pattern": prune.pattern if prune.kept < 1 else ""}
     if prune.groups[1]:
         return {"density": min(prune.kept, spec.density), "pattern": prune.pattern}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.machines.sparse_array.draw import Draw
 from hwsim.workload import Layer
 from hwsim.workload.product import Geometry, Product
 from hwsim.workload.taps import live_taps
@@ -88,12 +90,15 @@ class Work:
             return mask.array.reshape(self.matrices, self.columns, self.rows)
         return mask.array.reshape(self.matrices, self.rows, self.columns).swapaxes(1, 2)
 
-    def vector_masks(self) -> NDArray[np.bool_] | None:
-        """Masks of the vectors of an inference as (matrices, vectors, columns); None where they are not known."""
-        mask, z, layer = self.layer.input.spec.mask, self.geometry, self.layer
+    def vector_masks(self, skips: bool = True) -> NDArray[np.bool_] | None:
+        """Masks of the vectors of an inference as (matrices, vectors, columns); None where they are not known.
+
+        Where an array `skips` no zeros of the ifmap, all its values are in them.
+        """
+        mask, z, layer = self.layer.input.spec.mask if skips else None, self.geometry, self.layer
         vectors = self.vectors / self.batch
         size = self.matrices * int(vectors) * self.columns
-        if (mask is None and self.input_density < 1) or size > _MOST_VALUES or vectors != int(vectors):
+        if (mask is None and skips and self.input_density < 1) or size > _MOST_VALUES or vectors != int(vectors):
             return None
         if z is None:
             known = None if mask is None else mask.array
@@ -101,7 +106,18 @@ class Work:
             if known is None:
                 return np.broadcast_to(np.True_, shape)
             return known.reshape(shape) if known.size == size else None
-        image = np.ones(layer.input.shape, bool) if mask is None else mask.array
+        return self._windows(np.ones(layer.input.shape, bool) if mask is None else mask.array)
+
+    def drawn_vectors(self, draw: Draw) -> NDArray[np.bool_]:
+        """Vectors of an inference whose zeros are drawn, as (matrices, vectors, columns)."""
+        if self.geometry is None:
+            return draw.mask((self.matrices, ceil(self.vectors / self.batch), self.columns), self.input_density)
+        return self._windows(draw.mask(self.layer.input.shape, self.input_density))
+
+    def _windows(self, image: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Windows of an image as vectors."""
+        z = self.geometry
+        assert z is not None
         image = np.pad(image.reshape(z.c, z.h, z.w), ((0, 0), (z.pad[0], z.pad[2]), (z.pad[1], z.pad[3])))
         taps = [
             image[:, r * z.dilation[0] :: z.stride[0], s * z.dilation[1] :: z.stride[1]][:, : z.p, : z.q]
