@@ -483,6 +483,21 @@ def test_fewer_values_never_take_longer(name, kind):
     assert all(b >= 0.97 * a - 3 for a, b in pairwise(cycles))
 
 
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "one", "fc"])
+@pytest.mark.parametrize("name", MACHINES)
+def test_more_pes_and_multipliers_never_take_longer(name, kind):
+    """Within the spread of masks, from one PE and one multiplier on."""
+    layer = LAYERS[kind].with_density(input=0.3, weight=0.3)
+
+    def cycles(**changes):
+        machine = hwsim.load_machine(name, set={f"array.{key}": value for key, value in changes.items()})
+        return layer_of(machine, layer).compute_cycles
+
+    pes = [cycles(rows=rows, cols=cols) for rows, cols in ((1, 1), (1, 3), (4, 4), (12, 16))]
+    lanes = [cycles(multipliers=[filters, 1]) for filters in (1, 2, 4)]
+    assert all(b <= 1.03 * a + 1 for series in (pes, lanes) for a, b in pairwise(series))
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_padding_is_not_multiplied(name):
     """Three taps over n values with one of padding at each end read 3 n - 2 values."""
