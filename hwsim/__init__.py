@@ -21,6 +21,7 @@ _NAMES = {
     "hwsim.report.comparison": "compare",
     "hwsim.report.report": "Report",
     "hwsim.scenario": "duty_cycle",
+    "hwsim.serving.table": "llm",
     "hwsim.simulation": "simulate",
     "hwsim.sweeps.sweep": "sweep",
     "hwsim.workload": "Layer Workload load_workload workload_names",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from hwsim.report.comparison import compare as compare
     from hwsim.report.report import Report as Report
     from hwsim.scenario import duty_cycle as duty_cycle
+    from hwsim.serving.table import llm as llm
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep
     from hwsim.workload import (

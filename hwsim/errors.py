@@ -96,12 +96,25 @@ class MappingError(HwsimError):
     """A mapping that cannot exist on the given problem or memories."""
 
 
+def _begun(text: str, names: list[str]) -> list[str]:
+    """The shortest name that begins with a text of three letters or more, whatever the case and signs between words."""
+    plain = _plain(text)
+    return sorted((name for name in names if len(plain) > 2 and _plain(name).startswith(plain)), key=len)[:1]
+
+
+def _plain(text: str) -> str:
+    return "".join(filter(str.isalnum, str.lower(text)))
+
+
 def nearest(given: object, valid: Iterable[str], listed: str = "") -> str:
     """Say which valid name is nearest to what was given, or list the few there are; `listed` says where all are."""
     names = sorted(set(islice(valid, 1000)))  # more than that is no list to search for a slip of the pen
     if not names:
         return ""
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.6) if isinstance(given, str) else []
+    close: list[str] = []
+    if isinstance(given, str):
+        slip, like = (difflib.get_close_matches(given, names, n=1, cutoff=cutoff) for cutoff in (0.9, 0.6))
+        close = slip or _begun(given, names) or like
     if close:
         return f"; nearest: {close[0]!r}"
     shown = ", ".join(repr(name) for name in names[:12])

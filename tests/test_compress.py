@@ -570,7 +570,7 @@ def test_real_weights_of_low_rank() -> None:
         graph=False,
     )  # fmt: skip
     filters, matrix = rng.normal(size=(31, 5, 3, 3)), rng.normal(size=(24, 30))
-    recipes = {"c": {"low_rank": {"filters": 7}}, "fc": {"tensor_train": {"modes": [[2, 3, 5], [4, 3, 2]], "rank": 30}}}
+    recipes = {"c": {"low_rank": {"filters": 7}}, "fc": {"tensor_train": {"modes": [[2, 3, 5], [4, 3, 2]], "rank": 10}}}
     packed = hwsim.compress(network, recipes, weights={"c": filters, "fc": matrix})
     assert not packed.expected
     product = packed.weights["c"].reshape(31, 7) @ packed.weights["c_1"].reshape(7, -1)

@@ -1,6 +1,7 @@
 """GPUs: tiles and waves by hand, fallbacks and errors, and measured products of matrices."""
 
 import importlib.util
+import itertools
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -358,6 +359,8 @@ def test_two_of_four_weights_skip_half_of_the_macs() -> None:
         ("a100_pcie", "bf16", "bf16", 1.55),
         ("a100_pcie", "fp16", "fp16", 1.41),
         ("a100_pcie", "int8", "int32", 1.78),
+        ("h100_pcie", "int8", "int32", 1.49),
+        ("rtx_4090", "int8", "int32", 1.53),
         ("h100_pcie", "bf16", "bf16", 1.20),
         ("h100_pcie", "fp8", "bf16", 1.16),
         ("rtx_4090", "bf16", "bf16", 1.56),
@@ -393,6 +396,28 @@ def test_short_products_are_slower_with_two_of_four() -> None:
     layer = two_of_four(gemm(64, 2048, 2048))
     why = {message.code: message for message in a100.plan(layer).why}
     assert why["gpu.sparse"].values["dense_s"] < a100.plan(layer).columns["kernel_s"]
+
+
+#: The slowest 2:4 kernel of bcacdwk/vllmbench over the dense one of the same product, by generation.
+SLOWEST = {
+    ("ampere", "bf16"): 1 / 0.807, ("ampere", "fp16"): 1 / 0.807, ("ampere", "int8"): 1 / 0.962, ("ampere", "int4"): 1 / 0.962,
+    ("ada", "bf16"): 1 / 0.978, ("ada", "fp16"): 1 / 0.978, ("ada", "fp8"): 1 / 0.559, ("ada", "int8"): 1 / 0.693,
+    ("ada", "int4"): 1 / 0.693, ("hopper", "bf16"): 1 / 0.432, ("hopper", "fp16"): 1 / 0.432, ("hopper", "fp8"): 1 / 0.780,
+    ("hopper", "int8"): 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a10", "a100", "a100_pcie", "h100", "h100_pcie", "l4", "l40s", "rtx_4090"])
+def test_two_of_four_is_never_slower_than_the_slowest_that_was_measured(name: str) -> None:
+    """Short products gain nothing, and no product loses more than any that was measured; tall ones gain."""
+    machine = hwsim.load_machine(name)
+    sizes = np.array(list(itertools.product((1, 31, 127, 257, 4096), repeat=3))).T
+    formats = [dtype for dtype in ("bf16", "fp16", "fp8", "int8", "int4") if dtype in machine.spec.sm.macs]
+    for dtype in formats:
+        dense = machine.gemm_times(*sizes, dtype)
+        sparse = machine.gemm_times(*sizes, dtype, weight_format="2:4")
+        assert (sparse / dense).max() <= SLOWEST[machine.timer.generation.name, dtype] * 1.01, dtype
+        assert (sparse / dense)[-1] < 0.85, dtype  # 4096 cubed
 
 
 @settings(max_examples=60, deadline=None)

@@ -67,6 +67,7 @@ USES = {
     "power.regulator": "power.supply",
     "core": "names a microarchitecture",
     "efficient.core": "names a microarchitecture",
+    "links.*": "collectives of several ranks (test_llm.py)",
     "library": "names a library",
     "generation": "names a generation",
     "memories.l3.cores": "threads of several clusters with weights of their size",

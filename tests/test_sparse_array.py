@@ -20,7 +20,9 @@ from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import InputError
 from hwsim.kernels.sparse_formats import encode_csc
 from hwsim.machines.sparse_array.draw import Draw, expected_fillers
+from hwsim.machines.sparse_array.grid import best_tile
 from hwsim.machines.sparse_array.rows import queued_cycles, slice_entries
+from hwsim.machines.sparse_array.work import work_of
 from hwsim.validation.nests import validate_layers
 from hwsim.workload.mask import Mask
 
@@ -129,8 +131,51 @@ def test_a_queue_is_a_pipeline_of_the_engine(work, depth):
     tiles = tuple(Run(1, (1, cycles)) for cycles in work)
     pipeline = Pipeline("walk", (Stage("broadcast", "bus", depth + 1), Stage("multiply", "pe")), tiles)
     end = run_program(Program({"bus": 1, "pe": 1}, (pipeline,))).end
-    cycles = queued_cycles(iter([np.array(work)[None, :, None]]), depth, "never")
+    cycles = queued_cycles((np.array([[w]]) for w in work), depth)
     assert end == 1 + cycles[0]  # the engine counts the first broadcast
+
+
+def broadcast_program(work, depth):
+    """Every broadcast and every PE's share of it, for the engine.
+
+    Value j is issued a cycle after value j - 1 was sent. It is sent once each PE has a slot for it: D slots and the
+    value at work, so value j - D - 1 is done everywhere.
+    """
+    columns, pes = work.shape
+
+    def done(j):
+        return tuple(f"work {j} {pe}" for pe in range(pes)) if j >= 0 else ()
+
+    pipelines = []
+    for j in range(columns):
+        issued = (f"issue {j - 1}", *done(j - depth - 2)) if j else ()
+        pipelines.append(Pipeline(f"issue {j}", (Stage("issue", "bus"),), (Run(1, (1,)),), issued))
+        for pe in range(pes):
+            own = (f"work {j - 1} {pe}",) if j else ()
+            after = (f"issue {j}", *own, *done(j - depth - 1))
+            stages = (Stage("multiply", f"pe {pe}"),)
+            pipelines.append(Pipeline(f"work {j} {pe}", stages, (Run(1, (int(work[j, pe]),)),), after))
+    return Program({"bus": 1} | {f"pe {pe}": 1 for pe in range(pes)}, tuple(pipelines))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 8])
+@pytest.mark.parametrize(("columns", "pes"), [(1, 3), (13, 2), (31, 3), (17, 7)])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_queues_of_several_pes_are_programs_of_the_engine(columns, pes, depth, seed):
+    """A slow PE holds the broadcast back, and so all others."""
+    work = np.random.default_rng(seed).geometric(0.4, (columns, pes))
+    end = run_program(broadcast_program(work, depth)).end
+    cycles = queued_cycles((row[None] for row in work), depth)
+    assert end == 1 + cycles[0]  # the engine counts the first issue
+
+
+def test_vectors_of_several_lengths_are_walked_as_each_alone():
+    generator = np.random.default_rng(2)
+    lengths = [31, 30, 30, 7, 1]
+    work = [generator.geometric(0.3, (length, 5)) for length in lengths]
+    alone = [queued_cycles((row[None] for row in one), 3)[0] for one in work]
+    together = queued_cycles((np.array([one[j] for one in work if len(one) > j]) for j in range(31)), 3)
+    assert together.tolist() == alone
 
 
 @pytest.mark.parametrize("shape", [(31, 127), (257, 65), (128, 1), (1, 300)])
@@ -156,15 +201,65 @@ def test_masks_give_exact_counts(shape):
     assert plan.compute_cycles == finish.max()
 
 
-def test_a_density_is_the_mean_of_masks():
-    generator = np.random.default_rng(3)
-    cycles = []
-    for _ in range(24):
-        masks = {"weight": generator.random((512, 777)) < 0.1, "input": generator.random((1, 512)) < 0.4}
-        changes = {tensor: {"mask": Mask.of(mask)} for tensor, mask in masks.items()}
-        cycles.append(hwsim.load_machine("eie").plan(hwsim.Gemm("fc", m=1, k=512, n=777, **changes)).compute_cycles)
-    expected = hwsim.load_machine("eie").plan(fc(512, 777, 0.1, 0.4)).compute_cycles
-    assert expected == pytest.approx(np.mean(cycles), rel=0.04)
+def masks_of(layer, weight, ifmap, seed):
+    """The layer with zeros at random of these densities."""
+    generator = np.random.default_rng(seed)
+    masks = {
+        "weight": generator.random(layer.weight.shape) < weight,
+        "input": generator.random(layer.input.shape) < ifmap,
+    }
+    return layer.with_tensors(**{tensor: {"mask": Mask.of(mask)} for tensor, mask in masks.items()})
+
+
+RANDOM = {
+    "narrow": (hwsim.Gemm("x", m=1, k=31, n=127, bias=False), 0.1, 0.3),
+    "fc": (hwsim.Gemm("x", m=1, k=512, n=777, bias=False), 0.1, 0.4),
+    "rows": (hwsim.Gemm("x", m=13, k=31, n=257, bias=False), 0.3, 0.3),
+    "windows": (hwsim.Conv2d("x", c=3, h=9, w=9, k=131, r=3, pad=1, bias=False), 0.3, 0.4),
+    "groups": (hwsim.Conv2d("x", c=6, h=9, w=11, k=10, r=3, stride=2, groups=2, bias=False), 0.5, 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_density_is_the_mean_of_masks_and_its_spread_theirs(name, kind):
+    """Ifmap values of a vector are binomial too: a network of few values differs much from one image to the next."""
+    layer, weight, ifmap = RANDOM[kind]
+    machine = hwsim.load_machine(name)
+    plans = [machine.plan(masks_of(layer, weight, ifmap, seed)) for seed in range(100)]
+    assert not any(plan.columns["cycles_spread_pct"] for plan in plans)
+    cycles = np.array([plan.compute_cycles for plan in plans])
+    plan = machine.plan(layer.with_density(weight=weight, input=ifmap))
+    mean, spread = cycles.mean(), 100 * cycles.std(ddof=1) / cycles.mean()
+    known = 2 * cycles.std() / math.sqrt(len(cycles)) + 0.5  # as well as 100 masks tell it, in whole cycles
+    assert plan.compute_cycles == pytest.approx(mean, abs=0.01 * mean + known)
+    assert spread / 1.3 < plan.columns["cycles_spread_pct"] < 1.3 * spread
+
+
+@pytest.mark.parametrize("layer", [RANDOM["windows"][0], RANDOM["groups"][0]], ids=["padding", "groups"])
+def test_convolutions_of_masks_are_exact_on_eie(layer):
+    """Each window of the image is broadcast, value by value."""
+    known = masks_of(layer, 0.3, 0.5, 4)
+    plan = hwsim.load_machine("eie").plan(known)
+    z = layer.lower(1).geometry
+    ifmap = np.pad(known.input.spec.mask.array, ((0, 0), *[(z.pad[0], z.pad[0])] * 2))
+    weight = known.weight.spec.mask.array
+    total = multiplied = 0
+    for group in range(z.groups):
+        rows = weight[group * z.filters : (group + 1) * z.filters].reshape(z.filters, -1)
+        entries = slice_entries(rows.T, 64, 4)[0]
+        for p, q in np.ndindex(z.p, z.q):
+            window = ifmap[
+                group * z.channels : (group + 1) * z.channels,
+                p * z.stride[0] : p * z.stride[0] + z.r,
+                q * z.stride[1] : q * z.stride[1] + z.s,
+            ].ravel()
+            steps = np.maximum(entries[window], 1)
+            total += queued_cycles((row[None] for row in steps), 8).sum()
+            multiplied += entries[window].sum()
+    assert plan.compute_cycles == total
+    assert plan.counts["mac", "", "int8"] == multiplied
+    assert any(message.code == "sparse.exact" for message in plan.why)
 
 
 @settings(max_examples=15, deadline=None)
@@ -313,6 +408,44 @@ def test_depthwise_layers_of_sparse_mobilenet_skip_weights_alone(c, hw, kept, cy
     assert layer_of("eyeriss_v2", layer).macs_executed == cycles
 
 
+@pytest.mark.parametrize("number", [3, 31])
+@pytest.mark.parametrize("meet", ["window", "group"])
+@pytest.mark.parametrize(("stride", "groups", "depthwise"), [(1, 1, False), (2, 1, False), (1, 2, False), (1, 4, True)])
+def test_grids_of_masks_by_hand(stride, groups, depthwise, meet, number):
+    """Every PE of every wave and every window is walked in plain loops, over the tiles that were chosen."""
+    machine = hwsim.load_machine("eyeriss_v2", set={"array.rows": number, "array.cols": 1, "array.meet": meet})
+    c, k, h, r = 4, 4 if depthwise else 14, 7, 3
+    layer = hwsim.Conv2d("c", c=c, h=h, w=h, k=k, r=r, stride=stride, pad=1, groups=groups, bias=False)
+    known = masks_of(layer, 0.4, 0.5, 9)
+    weight, ifmap = known.weight.spec.mask.array, known.input.spec.mask.array | depthwise
+    image = np.pad(ifmap, ((0, 0), (1, 1), (1, 1)))
+    bits = (machine.spec.entry_bits, machine.spec.weight_entry_bits, machine.spec.psum_bits)
+    tile = best_tile(work_of(known, 1), machine.spec, bits)
+    assert (tile.taps, tile.strips > 1) == (3, number > 3)
+    own, filters = c // groups, k // groups
+    windows = [(p * stride, q * stride) for p, q in np.ndindex(layer.p, layer.q)]
+    pes = []  # the cycles of each PE in each of its windows
+    for strip, group in np.ndindex(tile.strips, groups):
+        for first in range(0, filters, tile.filters):
+            some = range(group * filters + first, group * filters + min(first + tile.filters, filters))
+            for channel in range(0, own, tile.channels):
+                for row in range(r):
+                    steps = []
+                    for y, x in windows[strip * tile.windows : (strip + 1) * tile.windows]:
+                        work = math.ceil(len(some) / 2)
+                        for j in range(channel, min(channel + tile.channels, own)):
+                            for tap in range(r):
+                                if image[group * own + j, y + row, x + tap]:
+                                    work += math.ceil(weight[some.start : some.stop, j, row, tap].sum() / 2)
+                        steps.append(work)
+                    pes.append(steps + [0] * (tile.windows - len(steps)))
+    waves = [np.array(pes[at : at + number]) for at in range(0, len(pes), number)]
+    total = sum(wave.sum(1).max() if meet == "group" else wave.max(0).sum() for wave in waves)
+    plan = machine.plan(known)
+    assert plan.compute_cycles == total
+    assert plan.columns["cycles_spread_pct"] == 0
+
+
 def test_masks_count_by_channel_whatever_their_order():
     """Of a grouped convolution with taps: each weight meets the channel that it belongs to."""
     generator = np.random.default_rng(5)
@@ -350,6 +483,21 @@ def test_fewer_values_never_take_longer(name, kind):
     assert all(b >= 0.97 * a - 3 for a, b in pairwise(cycles))
 
 
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "one", "fc"])
+@pytest.mark.parametrize("name", MACHINES)
+def test_more_pes_and_multipliers_never_take_longer(name, kind):
+    """Within the spread of masks, from one PE and one multiplier on."""
+    layer = LAYERS[kind].with_density(input=0.3, weight=0.3)
+
+    def cycles(**changes):
+        machine = hwsim.load_machine(name, set={f"array.{key}": value for key, value in changes.items()})
+        return layer_of(machine, layer).compute_cycles
+
+    pes = [cycles(rows=rows, cols=cols) for rows, cols in ((1, 1), (1, 3), (4, 4), (12, 16))]
+    lanes = [cycles(multipliers=[filters, 1]) for filters in (1, 2, 4)]
+    assert all(b <= 1.03 * a + 1 for series in (pes, lanes) for a, b in pairwise(series))
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_padding_is_not_multiplied(name):
     """Three taps over n values with one of padding at each end read 3 n - 2 values."""
@@ -377,6 +525,58 @@ def test_weights_that_do_not_fit_are_told():
     assert not report.summary.fits
     report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", [fc(9216, 4096, 0.09, 1.0)]))
     assert report.summary.fits
+
+
+def test_pointers_and_activations_that_do_not_fit_are_told():
+    """A PE of EIE has 16,384 pointers, of which a layer takes one a column and one more; all PEs hold 65,536 values."""
+
+    def uses(*layers):
+        report = hwsim.simulate(hwsim.load_machine("eie"), hwsim.Workload("w", list(layers), graph=False))
+        return report.summary.fits, {use.memory: use for use in report.memories}
+
+    fits, memories = uses(fc(16383, 127, 0.01, 1.0))
+    assert fits
+    assert memories["pointers"].need_bytes == memories["pointers"].size_bytes == 64 * 32 * 1024
+    fits, memories = uses(fc(16384, 127, 0.01, 1.0))
+    assert not fits
+    assert memories["pointers"].margin_bytes == -2 * 64
+    image = hwsim.Conv2d("wide", c=3, h=127, w=127, k=31, r=3, stride=2, bias=False, weight={"density": 0.1})
+    fits, memories = uses(fc(31, 7, 0.1, 1.0), image)
+    assert not fits
+    assert memories["act"].parts == (("activations of wide", 2 * (3 * 127 * 127 + 31 * 63 * 63)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "size", "message"),
+    [
+        ("eie", "act", "1 B", r"memories.act.size must be room for ifmap: at least 1 of 16 bits \(2 B\)"),
+        ("eie", "pointers", "3 B", r"pointer: at least 2 of 16 bits \(4 B\)"),
+        ("eie", "spmat", "1 B", None),
+        ("scnn", "accumulators", "3071 B", r"memories.accumulators.size .* psum: at least 1024 of 24 bits \(3072 B\)"),
+        ("scnn", "fifo", "9 B", r"memories.fifo.size must be room for weight: at least 4 of 20 bits \(10 B\)"),
+        ("eyeriss_v2", "psum_spad", "2 B", r"psum: at least 1 of 20 bits \(3 B\)"),
+        ("eyeriss_v2", "weight_spad", "2 B", r"weight: at least 2 of 12 bits \(3 B\)"),
+        ("eyeriss_v2", "ifmap_spad", "1 B", r"ifmap: at least 1 of 12 bits \(2 B\)"),
+    ],
+)
+def test_memories_without_room_for_a_step_are_refused(name, memory, size, message):
+    if message is None:  # a value of 4 bits and its run of 4
+        assert hwsim.load_machine(name, set={f"memories.{memory}.size": size})
+        return
+    with pytest.raises(InputError, match=message):
+        hwsim.load_machine(name, set={f"memories.{memory}.size": size})
+
+
+@pytest.mark.parametrize(
+    ("memory", "sizes"), [("ifmap_spad", (2, 6, 24)), ("psum_spad", (3, 20, 80)), ("weight_spad", (3, 24, 288))]
+)
+def test_smaller_memories_of_a_grid_take_longer(memory, sizes):
+    """A row of a window that does not fit is done tap by tap, and hands its sums over each time."""
+    layer = hwsim.Conv2d("c", c=31, h=17, w=17, k=127, r=5, input={"density": 0.6}, weight={"density": 0.5})
+    machines = [hwsim.load_machine("eyeriss_v2", set={f"memories.{memory}.size": f"{size} B"}) for size in sizes]
+    cycles = [layer_of(machine, layer).compute_cycles for machine in machines]
+    assert cycles[0] > 1.3 * cycles[-1]
+    assert all(a >= 0.98 * b for a, b in pairwise(cycles))
 
 
 def test_draws_are_the_same_everywhere():

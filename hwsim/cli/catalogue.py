@@ -13,13 +13,13 @@ __all__ = ["list_", "show", "schema"]
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["machines", "workloads", "tables"]), required=False)
+@click.argument("what", type=click.Choice(["machines", "workloads", "llm", "tables"]), required=False)
 def list_(what: str | None) -> None:
-    """List the machines, workloads and cost tables that come with hwsim."""
-    from hwsim.report.catalogue import print_machines, print_tables, print_workloads
+    """List the machines, workloads, language models and cost tables that come with hwsim."""
+    from hwsim.report.catalogue import print_llms, print_machines, print_tables, print_workloads
 
     console = console_of()
-    printers = {"machines": print_machines, "workloads": print_workloads, "tables": print_tables}
+    printers = {"machines": print_machines, "workloads": print_workloads, "llm": print_llms, "tables": print_tables}
     for place, name in enumerate(printers if what is None else [what]):
         if place:
             console.print()
@@ -31,7 +31,7 @@ def list_(what: str | None) -> None:
 @set_option
 @shape_option
 def show(name: str, changes: tuple[str, ...], shapes: tuple[str, ...]) -> None:
-    """Show a machine's description, a workload's layers, or a cost table's entries.
+    """Show a machine's description, a workload's or model's layers, or a cost table's entries.
 
     \b
     Examples:

@@ -22,6 +22,7 @@ from hwsim.cli.compress import compress
 from hwsim.cli.explain import explain
 from hwsim.cli.explore import explore
 from hwsim.cli.importer import import_
+from hwsim.cli.llm import llm
 from hwsim.cli.run import run
 from hwsim.cli.sweep import sweep
 from hwsim.cli.validate import validate
@@ -72,7 +73,7 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, explain, sweep, explore, validate, compress, calibrate, list_, show, import_, schema, completion,
+    run, compare, explain, llm, sweep, explore, validate, compress, calibrate, list_, show, import_, schema, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

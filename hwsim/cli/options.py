@@ -166,15 +166,19 @@ def allows_missing() -> bool:
 
 
 def _check_order(machine: str, workload: str) -> None:
-    """Refuse a workload in the place of the machine where the machine is in that of the workload."""
+    """Refuse a workload in the place of the machine where the machine is in that of the workload; and a model."""
     from hwsim.report.catalogue import kind_of
 
-    try:
-        swapped = kind_of(machine) == "workload" and kind_of(workload) == "machine"
-    except HwsimError:  # what reads them says it
-        return
-    if swapped:
+    kinds = []
+    for name in (machine, workload):
+        try:
+            kinds.append(kind_of(name))
+        except HwsimError:  # what reads it says why
+            kinds.append("")
+    if kinds == ["workload", "machine"]:
         raise InputError(f"the machine comes before the workload: {workload} {machine}")
+    if kinds[1] == "llm":
+        raise InputError(f"{workload} is a language model: hwsim llm {machine} {workload}")
 
 
 def plan_of(

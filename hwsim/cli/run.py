@@ -39,6 +39,7 @@ __all__ = ["run"]
     "trace_file",
     help="Write a Perfetto trace of the run, with --every of the duty cycle.",
 )
+@click.option("--all", "every_layer", is_flag=True, help="Print every layer; by default repeated blocks are one.")
 @click.option("--every", metavar="TIME", help="Simulate a duty cycle with one inference per period, as '1 s'.")
 @click.option("--battery", metavar="NAME", help="With --every: estimate battery life, for CR2032 or '1000 mAh 3.7 V'.")
 @click.option("--for", "duration", metavar="TIME", help="With --every: simulated time, as '12 h' (default: 1 day).")
@@ -58,6 +59,7 @@ def run(
     csv_file: str | None,
     html_file: str | None,
     trace_file: str | None,
+    every_layer: bool,
     every: str | None,
     battery: str | None,
     duration: str | None,
@@ -108,7 +110,7 @@ def run(
         from hwsim.report.table import print_report
 
         measurements = None if changes else measurements_of(report.machine.name, report.machine.folder)
-        print_report(report, console_of(), measurements)
+        print_report(report, console_of(), measurements, fold=not every_layer)
     if scenario is not None:
         # Standard output may be data for another program.
         for line in ("", *scenario.lines()):

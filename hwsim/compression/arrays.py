@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwsim.compression.initializers import onnx_weights
 from hwsim.errors import Fault, InputError, excerpt
+from hwsim.message import Message
 from hwsim.workload import Conv2d, Gemm, Layer, Workload
 from hwsim.workload.loader import read_model
 from hwsim.workload.mask import each_array
@@ -21,6 +21,10 @@ from hwsim.workload.network import hint
 __all__ = ["Weights", "network_of_arrays", "read_arrays", "weights_of"]
 
 Array = NDArray[Any]
+
+_LARGEST = float(np.finfo(np.float32).max)
+#: The order of axes, for weights that have the sizes of the layer in another.
+_ORDERS = {2: " (inputs, outputs)", 4: " (filters, inputs, rows, columns)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +35,20 @@ class Weights:
     arrays: Mapping[str, Array]
     path: Path | None = None
     operators: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[Message, ...] = ()
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an ``.npz`` file by name."""
     return dict(each_array(path))
+
+
+def _left_out(arrays: Mapping[str, Array], network: Workload) -> tuple[Message, ...]:
+    """Arrays that are no weights of two or four axes, such as biases."""
+    names = [excerpt(name) for name in arrays if name not in network]
+    template = "arrays that are neither matrices nor filters of 4 axes are left out: {names}"
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return (Message("compression.left_out", template, {"names": shown}),) if names else ()
 
 
 def network_of_arrays(name: str, arrays: Mapping[str, Array]) -> Workload:
@@ -54,49 +67,71 @@ def network_of_arrays(name: str, arrays: Mapping[str, Array]) -> Workload:
     return Workload(Path(name).stem, layers, graph=False, source=name)
 
 
-def weights_of(network: Workload, given: Mapping[str, object] | str | Path) -> dict[str, Array]:
+def weights_of(network: Workload, given: Mapping[str, object] | str | Path) -> Weights:
     """Arrays for layers of a network, of a mapping or of an ``.npz`` file, in the shapes of the layers.
 
-    A matrix of outputs x inputs is transposed.
+    A matrix of outputs x inputs is transposed, and a note says so.
 
     Raises
     ------
     InputError
         For an array that is of no layer, or not of its shape.
     """
-    where = "" if isinstance(given, Mapping) else str(given)
-    arrays = given if isinstance(given, Mapping) else read_arrays(Path(given))
+    if isinstance(given, Mapping):
+        return _weights_of(network, given, "")
+    return _weights_of(network, read_arrays(Path(given)), str(given))
+
+
+def _weights_of(network: Workload, arrays: Mapping[str, object], where: str) -> Weights:
     weights: dict[str, Array] = {}
+    turned: list[str] = []
     faults: list[Fault] = []
     for key, value in arrays.items():
         name = key.removesuffix(".weight") if isinstance(key, str) else key
         if not isinstance(name, str) or name not in network or not network[name].weights:
-            near = hint(name, network.names) if isinstance(name, str) else ""
+            able = [layer.name for layer in network if layer.weights]
+            near = hint(name, able) if isinstance(name, str) else ""
             faults.append(Fault(where, excerpt(key), f"must be the weights of a layer of {network.name}{near}"))
             continue
         try:
-            weights[name] = shaped(network[name], np.asarray(value))
+            array = checked(value)
+            shape = network[name].weight.shape
+            if len(shape) == 2 and shape != array.shape == shape[::-1]:
+                turned.append(name)
+                array = np.ascontiguousarray(array.T)
+            weights[name] = shaped(network[name], array)
         except InputError as error:
             faults += [Fault(where, excerpt(key), fault.message) for fault in error.faults]
     if faults:
         raise InputError(faults)
-    return weights
+    template = "matrices of outputs x inputs, transposed"
+    notes = (Message("compression.transposed", template, layers=tuple(turned)),) if turned else ()
+    return Weights(network, weights, notes=notes)
+
+
+def checked(value: object) -> Array:
+    """Weights as an array of finite numbers within the range of fp32, in which they are written."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"weights must be an array of numbers, its rows of one length, not {excerpt(value)}") from None
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise InputError(f"weights must be numbers of at most 64 bits, not {array.dtype}")
+    if not np.isfinite(array).all():
+        raise InputError("weights must be finite: there is a NaN or an infinity among them")
+    largest = max(map(abs, (float(array.min()), float(array.max())))) if array.size else 0.0
+    if largest > _LARGEST:
+        raise InputError(f"weights must be at most {_LARGEST:.4g}, the largest number of fp32, not {largest:.4g}")
+    return array
 
 
 def shaped(layer: Layer, array: Array) -> Array:
-    """An array in the shape of a layer's weights."""
+    """An array in the shape of a layer's weights; sizes of 1 may be left out."""
     shape = layer.weight.shape
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"weights must be numbers, not {array.dtype}")
-    if not np.isfinite(array).all():
-        raise InputError("weights must be finite")
-    if array.shape == shape:
-        return array
-    if len(shape) == 2 and array.shape == shape[::-1]:
-        return np.ascontiguousarray(array.T)
-    if array.size == math.prod(shape) and len(shape) != 2:
+    if [size for size in array.shape if size != 1] == [size for size in shape if size != 1]:
         return array.reshape(shape)
-    raise InputError(f"weights must have the shape {list(shape)}, not {list(array.shape)}")
+    order = _ORDERS.get(len(shape), "") if sorted(array.shape) == sorted(shape) else ""
+    raise InputError(f"weights must have the shape {list(shape)}{order}, not {list(array.shape)}")
 
 
 def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missing: bool = False) -> Weights:
@@ -105,7 +140,8 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
     if suffix == ".npz":
         arrays = read_arrays(path)
         network = network_of_arrays(str(path), arrays)
-        return Weights(network, weights_of(network, {n: a for n, a in arrays.items() if n in network}), path)
+        weights = _weights_of(network, {n: a for n, a in arrays.items() if n in network}, str(path))
+        return replace(weights, path=path, notes=_left_out(arrays, network))
     model: Any = read_model(path, shape=shape, allow_missing=allow_missing)
     if suffix == ".onnx":
         stored = onnx_weights(path, model.layers)
@@ -113,13 +149,28 @@ def read_weights(path: Path, shape: Mapping[str, Any] | None = None, allow_missi
     else:
         arrays = _tflite_arrays(model)
     network = model.workload
-    weights: dict[str, Array] = {}
+    fitting: dict[str, Array] = {}
+    notes: list[Message] = []
     for name, array in arrays.items():
         try:
-            weights[name] = shaped(network[name], array)
-        except InputError:  # of a form that the layer does not have them in: sizes are expected
-            continue
-    return Weights(network, weights, path, model.layers)
+            array = checked(array)
+        except InputError as error:
+            raise InputError([Fault(str(path), name, fault.message) for fault in error.faults]) from None
+        try:
+            fitting[name] = shaped(network[name], array)
+        except InputError as error:
+            template = "sizes are expected: the array in the file is not that of the layer ({why})"
+            notes.append(Message("compression.form", template, {"why": error.faults[0].message}, layers=(name,)))
+    unread = [
+        name for name in model.layers.values()
+        if name in network and name not in arrays and network[name].weights and len(network[name].weight.shape) > 1
+    ]  # fmt: skip
+    if unread:
+        template = (
+            "sizes are expected: weights of such operators are not read, nor those in other files or computed ones"
+        )
+        notes.append(Message("compression.unread", template, layers=tuple(dict.fromkeys(unread))))
+    return Weights(network, fitting, path, model.layers, tuple(notes))
 
 
 def _tflite_arrays(model: Any) -> dict[str, Array]:

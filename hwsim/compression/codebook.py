@@ -29,20 +29,21 @@ class SharedValues:
         return out
 
 
-def share(values: NDArray[Any], bits: int) -> SharedValues:
-    """Cluster values around at most ``2**bits`` centers, which start evenly between the least and the largest value.
+def share(values: NDArray[Any], bits: int, spare: int = 0) -> SharedValues:
+    """Cluster values around ``2**bits - spare`` centers, which start evenly between the least and the largest value.
 
     Each value then has the nearest center. Centers that no value has stay where they are. Values of which there are no
     more than centers are kept as they are.
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
+    number = (1 << bits) - spare
     if not flat.size:
         empty = np.zeros(0, dtype=np.int64)
-        return SharedValues(np.zeros(1 << bits), empty, np.zeros(1 << bits, dtype=np.int64))
+        return SharedValues(np.zeros(number), empty, np.zeros(number, dtype=np.int64))
     order = np.argsort(flat, kind="stable")
     ordered = flat[order]
     sums = np.concatenate(([0.0], np.cumsum(ordered)))
-    centers = np.linspace(ordered[0], ordered[-1], 1 << bits)
+    centers = np.linspace(ordered[0], ordered[-1], number)
     distinct = ordered[np.flatnonzero(np.diff(ordered, prepend=-np.inf))]
     if distinct.size <= centers.size:
         centers[: distinct.size], centers[distinct.size :] = distinct, distinct[-1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.compression.arrays import Weights, read_weights, weights_of
-from hwsim.compression.encoding import Encoded, encode
+from hwsim.compression.encoding import Encoded, encode, masked
 from hwsim.compression.low_rank import factors_of
-from hwsim.compression.patterns import pattern_of
-from hwsim.compression.pruning import grouped
+from hwsim.compression.pruning import layer_kept
 from hwsim.compression.sizes import PARTS, StoredSize, stored_size
 from hwsim.errors import InputError, excerpt
 from hwsim.message import Message
 from hwsim.workload import Workload, load_workload
 from hwsim.workload.coding import Coding
 from hwsim.workload.recipe import Recipe, compressed_network, layer_recipes, recipes_of
+from hwsim.workload.tensor import N_OF_M
+from hwsim.workload.zeros import Pattern, pattern_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Compressed", "CompressedLayer", "compress"]
 
 FP32_BITS = 32
+_WORTH = 0.9
+"""Share of the places of N:M groups that have values, below which runs of zeros take less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Compressed:
     workload : Workload
         The compressed network, to simulate.
     original : Workload
-        The network before.
+        The network before, with the zeros of real weights.
     layers : tuple of CompressedLayer
         Those with weights.
     weights : Mapping
@@ -136,19 +140,22 @@ class Compressed:
 
     @property
     def ratio(self) -> float:
-        """Weights in fp32 over weights as stored; biases are in neither, as in published rates."""
-        return self.fp32_bytes / self.weight_bytes if self.weight_bytes else 1.0
+        """Weights in fp32 over stored weights, infinite if none is left; without biases, as published rates."""
+        return _ratio(self.fp32_bytes, self.weight_bytes)
 
     @property
     def whole_ratio(self) -> float:
         """The same with biases, which stay fp32."""
-        whole = self.weight_bytes + self.bias_bytes
-        return (self.fp32_bytes + self.bias_bytes) / whole if whole else 1.0
+        return _ratio(self.fp32_bytes + self.bias_bytes, self.weight_bytes + self.bias_bytes)
 
     @property
     def expected(self) -> bool:
         """Whether any size is expected, not counted."""
         return any(layer.size.expected for layer in self.layers)
+
+
+def _ratio(before: float, after: float) -> float:
+    return before / after if after else math.inf if before else 1.0
 
 
 def compress(
@@ -182,23 +189,25 @@ def compress(
     asked = recipes_of(recipes)
     source = _source(workload, shape, allow_missing)
     network = source.network
-    arrays = dict(source.arrays)
+    arrays, notes = dict(source.arrays), source.notes
     if weights is not None:
         if not isinstance(weights, Mapping | str | Path):
             raise InputError(f"weights must be arrays by layer or a path to an .npz file, not {excerpt(weights)}")
-        arrays |= weights_of(network, weights)
-        network = _with_zeros(network, arrays)
+        own = weights_of(network, weights)
+        arrays, notes = arrays | dict(own.arrays), (*notes, *own.notes)
+    original = network.replace([masked(network[name], array != 0) for name, array in arrays.items()])
+    network = _with_zeros(network, arrays)
     chosen = layer_recipes(network, asked)
     packed = compressed_network(network, asked)
     encoded, layers = _layers(network, packed, chosen, arrays)
     changed = packed.replace([item.layer for item in encoded.values()]) if encoded else packed
     return Compressed(
         changed,
-        source.network,
+        original,
         tuple(layers),
         {name: item.weights for name, item in encoded.items()},
         {name: item.arrays for name, item in encoded.items()},
-        _notes(layers, chosen, network, packed, asked),
+        (*notes, *_notes(layers, chosen, network, packed, asked)),
         source,
         chosen,
     )
@@ -225,13 +234,14 @@ def _with_zeros(network: Workload, arrays: Mapping[str, NDArray[Any]]) -> Worklo
         mask = np.asarray(array) != 0
         if mask.all():
             continue
-        pattern = pattern_of(grouped(mask))
-        spec: dict[str, Any] = {"density": float(mask.mean()), "pattern": pattern.name, "format": "dense"}
-        if pattern.name == "2:4":
-            spec["format"] = "2:4"
-        elif pattern.name == "block":
-            coding = layer.weight.spec.coding or Coding()
-            spec |= {"coding": replace(coding, block=pattern.block), "format": "bitmask"}
+        density = float(mask.mean()) if mask.size else 1.0
+        pattern = pattern_of(layer_kept(layer, mask))
+        groups = N_OF_M.match(pattern.name)
+        if groups and density < _WORTH * int(groups[1]) / int(groups[2]):
+            pattern = Pattern("random")
+        spec: dict[str, Any] = {"density": density, "pattern": pattern.name, "format": "dense"}
+        if pattern.name == "block":
+            spec["coding"] = replace(layer.weight.spec.coding or Coding(), block=pattern.block)
         changed.append(layer.with_tensors(weight=spec))
     return network.replace(changed)
 
@@ -276,6 +286,36 @@ def _layers(
     return encoded, layers
 
 
+#: Why a pattern takes no runs of zeros, no other format and no Huffman codes of values.
+_PLACES = {
+    "N:M": "groups of {pattern} have N values and their places in the group",
+    "channel": "filters that are left out take no index",
+    "block": "blocks have a bit each",
+    "dense": "no weights are pruned",
+    "more zeros": "more weights are zero already",
+}
+
+
+def _unused(chosen: Mapping[str, Recipe], network: Workload, packed: Workload) -> Iterator[Message]:
+    """What a recipe asks for and the pattern of the zeros has no place for."""
+    unused: dict[tuple[str, str], list[str]] = {}
+    for name, recipe in chosen.items():
+        spec = packed[f"{name}_1" if recipe.factored else name].weight.spec
+        coding, groups = spec.coding or Coding(), N_OF_M.match(spec.pattern)
+        if recipe.index is not None and not coding.run_bits:
+            unused.setdefault(("index", spec.pattern), []).append(name)
+        if recipe.format is not None and (groups or spec.pattern == "channel"):
+            unused.setdefault(("format", spec.pattern), []).append(name)
+        prune, density = recipe.prune, network[name].weight.density
+        if prune is not None and prune.pattern == "random" and prune.kept >= density and density < 1:
+            unused.setdefault(("prune", "more zeros"), []).append(name)
+        if groups and "values" in recipe.huffman and coding.shared_bits:
+            unused.setdefault(("huffman of values", spec.pattern), []).append(name)
+    for (key, pattern), names in unused.items():
+        template = "no effect of {key}: " + _PLACES.get("N:M" if N_OF_M.match(pattern) else pattern, _PLACES["dense"])
+        yield Message("compression.unused", template, {"key": key, "pattern": pattern}, layers=tuple(names))
+
+
 def _notes(
     layers: list[CompressedLayer],
     chosen: Mapping[str, Recipe],
@@ -309,11 +349,13 @@ def _notes(
     if plain:
         template = "no Huffman codes: they are of shared values and of runs, and there are neither"
         notes.append(Message("compression.huffman", template, layers=plain))
+    notes += _unused(chosen, network, packed)
     windows = tuple(
         name
         for name, recipe in chosen.items()
         if recipe.prune is not None and recipe.prune.kept < 1 and recipe.prune.pattern not in ("channel",)
-        and len(network[name].weight.shape) == 4 and network[name].weight.shape[2:] == (3, 3)
+        and getattr(network[name], "stride", None) == (1, 1) and network[name].weight.shape[1:] != (1, 3, 3)
+        and network[name].weight.shape[2:] == (3, 3)
     )  # fmt: skip
     if windows:
         notes.append(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwsim.compression.binary import binarize, ternarize
 from hwsim.compression.codebook import share
 from hwsim.compression.huffman import HuffmanCode
-from hwsim.compression.pruning import grouped, pruning_mask, ungrouped
+from hwsim.compression.pruning import grouped, layer_kept, pruning_mask, ungrouped
 from hwsim.compression.sizes import PARTS, TABLE_VALUE_BITS, StoredSize, filters_first, run_lengths, stored_size
 from hwsim.errors import HwsimError, InputError
 from hwsim.workload import Layer, TensorType
@@ -19,8 +19,11 @@ from hwsim.workload.coding import Coding
 from hwsim.workload.mask import Mask
 from hwsim.workload.recipe import Prune, Recipe
 from hwsim.workload.tensor import N_OF_M
+from hwsim.workload.zeros import Pattern, stored_places
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "encode", "masked"]
+
+_BLOCK = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +63,16 @@ def encode(layer: Layer, weights: NDArray[Any], recipe: Recipe) -> Encoded:
         out = codes * (scales[:, None] if recipe.binary else scales[np.where(codes > 0, 1, 0)])
         size = stored_size(layer.weight, layer.biases)
         parts = StoredSize(size.bits, float(np.count_nonzero(codes)), expected=False)
-        return Encoded(layer, _as_layer(out, shape), parts, {"codes": _as_layer(codes, shape), "scales": scales})
+        arrays: dict[str, NDArray[Any]] = {"codes": _as_layer(codes, shape), "scales": scales}
+        return Encoded(masked(layer, arrays["codes"] != 0), _as_layer(out, shape), parts, arrays)
     mask = rows != 0 if recipe.prune is None else _pruned(rows, shape, recipe.prune) & (rows != 0)
     pruned = np.where(mask, rows, 0.0)
-    coded = _masked(layer, _as_layer(mask, shape))
-    arrays: dict[str, NDArray[Any]] = {"mask": _as_layer(mask, shape)}
-    size, values = _stored(coded.weight, pruned, mask, layer.biases, arrays)
+    coded = masked(layer, _as_layer(mask, shape))
+    arrays = {"mask": _as_layer(mask, shape)}
+    spec = coded.weight.spec
+    block = spec.coding.block if spec.coding is not None else (1, 1)
+    stored = stored_places(layer_kept(coded, arrays["mask"]), Pattern(spec.pattern, block)).reshape(mask.shape)
+    size, values = _stored(coded.weight, pruned, mask, stored, layer.biases, arrays)
     return Encoded(coded, _as_layer(values, shape), size, arrays)
 
 
@@ -76,10 +83,10 @@ def _pruned(rows: NDArray[np.float64], shape: tuple[int, ...], prune: Prune) -> 
     return kept
 
 
-def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
+def masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
     """The layer with the mask of its weights; of a kind that has none, with their density."""
     if mask.all():
-        return layer
+        return layer if layer.weight.density == 1 else layer.with_tensors(weight={"density": 1.0})
     pattern = layer.weight.pattern
     pattern = "random" if pattern == "dense" else pattern
     try:
@@ -89,9 +96,13 @@ def _masked(layer: Layer, mask: NDArray[np.bool_]) -> Layer:
 
 
 def _stored(
-    tensor: TensorType, rows: NDArray[np.float64], mask: NDArray[np.bool_], biases: int, arrays: dict[str, NDArray[Any]]
-) -> tuple[StoredSize, NDArray[np.float64]]:
-    """The size of stored weights part by part, and what they decode to."""
+    tensor: TensorType, rows: NDArray[np.float64], mask: NDArray[np.bool_], places: NDArray[np.bool_], biases: int,
+    arrays: dict[str, NDArray[Any]],
+) -> tuple[StoredSize, NDArray[np.float64]]:  # fmt: skip
+    """The size of stored weights part by part, and what they decode to.
+
+    `places` are those that the pattern holds: weights of channels and blocks that are zero themselves are stored.
+    """
     coding = tensor.spec.coding or Coding()
     match = N_OF_M.match(tensor.pattern)
     compressed = (
@@ -102,31 +113,36 @@ def _stored(
     parts["bias"] = 32.0 * biases
     kept = int(mask.sum())
     flat, flags = rows.ravel(), mask.ravel()
-    chosen = flags if compressed else np.ones(flat.size, dtype=bool)
+    chosen = places.ravel() if compressed else np.ones(flat.size, dtype=bool)
     entries = run_lengths(flags, coding.run_bits) if coding.run_bits else None
     out = flat
     symbols: NDArray[np.int64] | None = None
     bits = tensor.bits
+    stored = len(entries.runs) if entries is not None else int(chosen.sum())
+    huffman = "values" in coding.huffman and match is None
     if coding.shared_bits:
-        shared = share(flat[flags] if compressed or not flags.all() else flat, coding.shared_bits)
+        # A stored zero has a code: one more in a Huffman code, one of the 2^bits where all have one width.
+        held = flat.size * int(match[1]) // int(match[2]) if match is not None else stored
+        spare = int(held > kept and not huffman)
+        zero = (1 << coding.shared_bits) - spare
+        shared = share(flat[flags], coding.shared_bits, spare)
         parts["codebook"] = float(TABLE_VALUE_BITS * (1 << coding.shared_bits))
         out = np.zeros(flat.size)
         out[flags] = shared.decode()
-        codes = np.full(flat.size, 1 << coding.shared_bits, dtype=np.int64)  # of a stored zero, where there are any
+        codes = np.full(flat.size, zero, dtype=np.int64)
         codes[flags] = shared.codes
         symbols = codes[chosen]
         if entries is not None:
-            symbols = np.append(codes, 1 << coding.shared_bits)[entries.places]
+            symbols = np.append(codes, zero)[entries.places]
         arrays["codebook"], arrays["codes"], bits = (
             shared.table.astype(np.float32),
             symbols.astype(np.uint16),
             coding.shared_bits,
         )
         out = out.astype(np.float32).astype(np.float64)
-    stored = len(entries.runs) if entries is not None else int(chosen.sum())
     fillers = stored - kept if entries is not None else 0
     value_bits, filler_bits = float((stored - fillers) * bits), float(fillers * bits)
-    if "values" in coding.huffman and symbols is not None and stored:
+    if huffman and symbols is not None and stored:
         code, counts = _coded(symbols, (1 << coding.shared_bits) + 1, "values")
         whole = code.bits(counts)
         filler_bits = float(fillers * code.lengths[-1]) if fillers else 0.0
@@ -160,13 +176,14 @@ def _stored(
 
 
 def _coded(symbols: NDArray[np.int64], count: int, what: str) -> tuple[HuffmanCode, NDArray[np.int64]]:
-    """The Huffman code of a stream, which is written, read back and compared."""
+    """The Huffman code of a stream, which is written, read back and compared in parts, as each bit takes words."""
     counts = np.bincount(symbols, minlength=count).astype(np.int64)
     if not counts[-1] and what == "values":  # no stored zero: its symbol has no code
         counts = counts[:-1]
     code = HuffmanCode.of(counts.astype(np.float64))
-    stream = code.encode(symbols)
-    _same(code.decode(stream, symbols.size), symbols)
+    for start in range(0, symbols.size, _BLOCK):
+        part = symbols[start : start + _BLOCK]
+        _same(code.decode(code.encode(part), part.size), part)
     return code, counts
 
 

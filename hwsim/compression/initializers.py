@@ -20,18 +20,22 @@ MAX_FILE_BYTES = 2**31 - 1
 _PLACES = {
     "Conv": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3,
 }  # fmt: skip
-#: Which input of an operator has the zero point of its weights.
-_ZEROS = {"DequantizeLinear": 2, "QLinearConv": 5, "QLinearMatMul": 5, "ConvInteger": 3, "MatMulInteger": 3}
-_SAME = ("Identity", "DequantizeLinear", "Cast")
+#: Which input of an operator has the zero points of its weights, and the axis along which there are several.
+_ZEROS = {
+    "DequantizeLinear": (2, 1), "QLinearConv": (5, 0), "QLinearMatMul": (5, -1), "ConvInteger": (3, 0),
+    "MatMulInteger": (3, -1),
+}  # fmt: skip
+_BEFORE = ("Identity", "DequantizeLinear", "Cast", "Transpose")
+_DEPTH = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """Weights of a layer, the initializer that has them, and whether it has them transposed."""
+    """Weights of a layer, the initializer that has them, and which of its axes each axis of them is."""
 
     array: NDArray[Any]
     initializer: str
-    transposed: bool
+    order: tuple[int, ...]
 
 
 def _model(path: Path) -> Any:
@@ -47,53 +51,84 @@ def _model(path: Path) -> Any:
         raise InputError(f"must be an ONNX model: {str(error)[:120]}", str(path)) from None
 
 
-def _zero_point(node: Any, constants: Mapping[str, Any]) -> int:
-    """The zero point of an operator's weights, where it is one number for all of them."""
+def _constants(graph: Any) -> dict[str, Any]:
+    """Tensors of the file by name: initializers, and the values of Constant nodes."""
+    values = {
+        node.output[0]: item.t
+        for node in graph.node
+        if node.op_type == "Constant" and node.output
+        for item in node.attribute
+        if item.name == "value"
+    }
+    return values | {item.name: item for item in graph.initializer}
+
+
+def _attribute(node: Any, name: str, default: Any) -> Any:
+    from onnx import helper
+
+    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
+
+
+def _real(values: NDArray[Any], node: Any, constants: Mapping[str, Any]) -> NDArray[Any]:
+    """Stored integers less their zero points: one, one for each index of an axis, or one for each block along it."""
     from onnx import numpy_helper
 
-    place = _ZEROS.get(node.op_type)
-    if place is None or len(node.input) <= place or node.input[place] not in constants:
-        return 0
-    values = np.unique(numpy_helper.to_array(constants[node.input[place]]))
-    return int(values[0]) if values.size == 1 else 0
+    place, axis = _ZEROS.get(node.op_type, (0, 0))
+    if not place or len(node.input) <= place or not node.input[place] or values.dtype.kind not in "iu":
+        return values
+    zeros = numpy_helper.to_array(constants[node.input[place]]).astype(np.int64)
+    axis = _attribute(node, "axis", axis) % max(values.ndim, 1)
+    if zeros.size == 1:
+        zeros = zeros.reshape(())
+    elif zeros.ndim == 1:
+        zeros = zeros.reshape([-1 if place == axis else 1 for place in range(values.ndim)])
+    elif block := _attribute(node, "block_size", 0):
+        zeros = zeros.repeat(block, axis).take(range(values.shape[axis]), axis)
+    return values.astype(np.int64) - zeros
+
+
+def _read(node: Any, source: str, makers: Mapping[str, Any], constants: Mapping[str, Any]) -> Stored | None:
+    """The weights of an operator from the tensor of the file that they come from; None where they are computed."""
+    from onnx import numpy_helper
+
+    path: list[Any] = [node]
+    while source not in constants:
+        maker = makers.get(source)
+        if maker is None or maker.op_type not in _BEFORE or len(path) > _DEPTH:
+            return None
+        path.append(maker)
+        source = maker.input[0]
+    array = numpy_helper.to_array(constants[source])
+    order = tuple(range(array.ndim))
+    for step in reversed(path):
+        array = _real(array, step, constants)
+        turns = step.op_type == "Transpose" or (step.op_type == "Gemm" and _attribute(step, "transB", 0))
+        if turns:
+            axes = tuple(_attribute(step, "perm", range(array.ndim)[::-1]))
+            array, order = array.transpose(axes), tuple(order[axis] for axis in axes)
+    return Stored(np.ascontiguousarray(array), source, order)
 
 
 def onnx_weights(path: Path, layers: Mapping[int, str]) -> dict[str, Stored]:
-    """Weights by the names of layers, of the operators whose index has a layer."""
-    from onnx import numpy_helper
-
+    """Weights by the names of layers, of the operators whose index has a layer; not of those that are computed."""
     graph = _model(path).graph
-    constants = {item.name: item for item in graph.initializer}
+    constants = _constants(graph)
     makers = {name: node for node in graph.node for name in node.output}
-    found: dict[str, Stored] = {}
+    weights: dict[str, Stored] = {}
     for index, name in layers.items():
         node = graph.node[index]
         place = _PLACES.get(node.op_type)
         if place is None or len(node.input) <= place:
             continue
-        source, transposed = node.input[place], False
-        zero = _zero_point(node, constants)
-        if node.op_type == "Gemm":
-            transposed = any(item.name == "transB" and item.i for item in node.attribute)
-        for _ in range(8):
-            maker = makers.get(source)
-            if source in constants or maker is None or maker.op_type not in (*_SAME, "Transpose"):
-                break
-            transposed ^= maker.op_type == "Transpose"
-            zero = zero or _zero_point(maker, constants)
-            source = maker.input[0]
-        if source not in constants:
-            continue
         try:
-            array = numpy_helper.to_array(constants[source])
-            if zero and array.dtype.kind in "iu":
-                array = array.astype(np.int64) - int(zero)
-        except Exception:  # external data, or a type that numpy lacks
+            stored = _read(node, node.input[place], makers, constants)
+        except (
+            Exception
+        ):  # external data, a type that numpy lacks, or zero points that are computed or of another shape
             continue
-        if array.dtype.kind in "iuf":
-            turned = np.ascontiguousarray(array.T) if transposed and array.ndim == 2 else array
-            found[name] = Stored(turned, source, transposed)
-    return found
+        if stored is not None and stored.array.dtype.kind in "iuf":
+            weights[name] = stored
+    return weights
 
 
 def with_weights(path: Path, layers: Mapping[int, str], changed: Mapping[str, NDArray[Any]]) -> bytes:
@@ -108,7 +143,7 @@ def with_weights(path: Path, layers: Mapping[int, str], changed: Mapping[str, ND
 
     model = _model(path)
     stored = onnx_weights(path, layers)
-    constants = {item.name: item for item in model.graph.initializer}
+    constants = _constants(model.graph)
     for name, array in changed.items():
         item = stored[name]
         if item.array.dtype.kind != "f":
@@ -116,6 +151,6 @@ def with_weights(path: Path, layers: Mapping[int, str], changed: Mapping[str, ND
                 f"weights of {name} must be floats to be written to an .onnx file, not {item.array.dtype}", str(path)
             )
         values = array.reshape(item.array.shape).astype(item.array.dtype)
-        values = np.ascontiguousarray(values.T) if item.transposed and values.ndim == 2 else values
+        values = np.ascontiguousarray(values.transpose(np.argsort(item.order)))
         constants[item.initializer].CopyFrom(numpy_helper.from_array(values, item.initializer))
     return bytes(model.SerializeToString())

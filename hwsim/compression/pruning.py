@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.workload import Layer
 from hwsim.workload.recipe import Prune
+from hwsim.workload.zeros import Kept, kept_of
 
-__all__ = ["grouped", "pruning_mask", "ungrouped"]
+__all__ = ["grouped", "layer_kept", "pruning_mask", "ungrouped"]
 
 Bools = NDArray[np.bool_]
 
@@ -44,6 +46,14 @@ def grouped(weights: NDArray[Any]) -> NDArray[Any]:
         return weights.T
     last = np.moveaxis(weights, 1, -1)
     return last.reshape(len(last), -1)
+
+
+def layer_kept(layer: Layer, mask: Bools) -> Kept:
+    """The mask of a layer's weights as groups x outputs x inputs x taps."""
+    if mask.ndim == 2:
+        return kept_of(mask, ("io", 1))
+    groups = getattr(layer, "groups", 1)
+    return kept_of(mask, ("oi" + "t" * (mask.ndim - 2), groups if len(mask) % groups == 0 else 1))
 
 
 def ungrouped(rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -106,7 +106,7 @@ def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
         # One scale for each filter of binary weights (the first axis of a convolution), two for a ternary layer.
         filters = tensor.shape[0] if len(tensor.shape) > 2 else tensor.shape[-1]
         parts["codebook"] = TABLE_VALUE_BITS * (filters if tensor.dtype == "binary" else 2.0)
-    if "values" in coding.huffman and coding.shared_bits:
+    if "values" in coding.huffman and coding.shared_bits and not N_OF_M.match(tensor.pattern):
         zeros = (1 - density) if entries >= n else rate / (1 + rate)
         shares = _shared_odds(coding.shared_bits, density, max(2, round(kept)), zeros)
         lengths = code_lengths(shares)
@@ -124,7 +124,8 @@ def stored_size(tensor: TensorType, biases: int = 0) -> StoredSize:
         "value_bits": value * (1 - share) + filler * share, "index_bits": index * (1 - share) + last * share,
         "entries": entries,
     }  # fmt: skip
-    drawn = bool(coding.huffman and coding.shared_bits) or (density < 1 and tensor.spec.mask is None)
+    groups = N_OF_M.match(tensor.pattern)  # as many values as groups have places, whatever the zeros
+    drawn = not groups and (bool(coding.huffman and coding.shared_bits) or (density < 1 and tensor.spec.mask is None))
     return StoredSize(parts, kept, fillers, expected=drawn, about=about)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
-from hwsim.errors import InputError, excerpt
+from hwsim.errors import Fault, InputError, excerpt
 from hwsim.machines.hardware import Hardware
 from hwsim.machines.limits import check_batch, check_size
 from hwsim.machines.lower_bound import LowerBound
@@ -18,11 +18,13 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import LayerPlan, Traffic
 from hwsim.machines.plan_cache import PlanCache
+from hwsim.machines.serving import ServingSpec
 from hwsim.machines.spec import MachineSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 from hwsim.workload.arena import Arena
 from hwsim.workload.network import hint, selects
+from hwsim.workload.product import Stream
 from hwsim.yaml_source import Document
 
 __all__ = ["Machine", "NetworkPlan"]
@@ -101,10 +103,16 @@ class Machine(Hardware):
         plan = self.cache.layers.get(key)
         if plan is None:
             check_size(layer, batch, self.runs_whole(layer))
+            self._check_links(layer)
             plan = self._plan(layer, batch) if context is None else self._plan_in(layer, batch, context)
             self.cache.layers[key] = plan
             self.cache.planned += 1
         return plan.named(layer.name)
+
+    def _check_links(self, layer: Layer) -> None:
+        x = layer.lower(1)
+        if not self.has_links and isinstance(x, Stream) and x.kind == "collective":
+            raise InputError([Fault("", layer.name, f"a collective must have links, which {self.name} has none of")])
 
     def contexts(self, workload: Workload, batch: int) -> Sequence[Hashable]:
         """Network context of each layer; None for each if the kind plans layers independently."""
@@ -160,6 +168,16 @@ class Machine(Hardware):
 
     def arena(self, workload: Workload, batch: int = 1) -> Arena | None:
         """Where the activations of a network lie in memory over time, where the kind plans that."""
+        return None
+
+    @property
+    def has_links(self) -> bool:
+        """Whether it can exchange values with others of its kind."""
+        return False
+
+    @property
+    def serving(self) -> ServingSpec | None:
+        """What the library adds to the kernels of a step where it serves a model; None if nothing is known of it."""
         return None
 
     def advice(self, plan: NetworkPlan, name: str) -> tuple[Message, ...]:

@@ -1,4 +1,4 @@
-"""Catalogue of the built-in machines, workloads and cost tables, and the listing of one of them."""
+"""Catalogue of the built-in machines, workloads, language models and cost tables, and the listing of one of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from hwsim.report.terminal import Column, print_columns
 from hwsim.units import format_si, format_size
 from hwsim.workload import Layer, Workload, load_workload, workload_names
 from hwsim.workload.loader import check_suffix
+from hwsim.workload.transformer import decode_network, llm_names, load_llm
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["kind_of", "matches", "print_machines", "print_tables", "print_workloads", "show_any"]
+__all__ = ["kind_of", "matches", "print_llms", "print_machines", "print_tables", "print_workloads", "show_any"]
 
 _SUFFIXES = (".yaml", ".yml", ".cfg", ".csv", ".onnx", ".tflite", ".json")
 
@@ -46,6 +47,20 @@ def print_workloads(console: Console) -> None:
         Column("layers", [str(len(network.layers)) for network in networks.values()], right=True),
         Column("MACs", [f"{network.macs:,}" for network in networks.values()], right=True),
         Column("weights", [f"{network.weights:,}" for network in networks.values()], right=True),
+    ]
+    print_columns(console, columns)
+
+
+def print_llms(console: Console) -> None:
+    """The language models: name, parameters, blocks, and what a token takes of the cache in 16 bits."""
+    models = [load_llm(name) for name in llm_names()]
+    columns = [
+        Column("model", [model.name for model in models], least=12),
+        Column("parameters", [f"{model.counted_parameters:,}" for model in models], right=True),
+        Column("blocks", [str(model.layers) for model in models], right=True),
+        Column("hidden", [f"{model.hidden:,}" for model in models], right=True),
+        Column("heads", [f"{model.heads}/{model.kv_heads} x {model.head}" for model in models], right=True),
+        Column("cache a token", [format_size(2 * model.layers * model.kv_values) for model in models], right=True),
     ]
     print_columns(console, columns)
 
@@ -106,7 +121,13 @@ def show_any(
     if kind == "table":
         _show_table(load_table(name), console)
         return
-    network = load_workload(name, shape=shape, allow_missing=allow_missing)
+    if kind == "llm":
+        model = load_llm(name)
+        text = yaml.safe_dump(model.model_dump(), sort_keys=False, allow_unicode=True, width=110)
+        console.print(Syntax(text, "yaml", background_color="default") if console.is_terminal else text)
+        network = decode_network(model, 1)
+    else:
+        network = load_workload(name, shape=shape, allow_missing=allow_missing)
     columns = [
         Column("layer", [layer.name for layer in network], least=12),
         Column("op", [layer.op for layer in network]),
@@ -143,23 +164,24 @@ def matches(pattern: str) -> list[str]:
 
 
 def kind_of(name: str) -> str:
-    """What a name or path is of: ``machine``, ``workload``, ``table`` or ``report`` (one saved as JSON)."""
+    """What a name or path is of: ``machine``, ``workload``, ``llm``, ``table`` or ``report`` (one saved as JSON)."""
     suffix = Path(name).suffix.lower()
     if name in machine_names() or name in HERE or suffix == ".cfg":
         return "machine"
     if name in table_names():
         return "table"
+    if name in llm_names():
+        return "llm"
     if suffix == ".json":
-        return "report"
+        return "llm" if Path(name).name == "config.json" else "report"
     if name in workload_names() or suffix in (".csv", ".onnx", ".tflite"):
         return "workload"
     if suffix not in (".yaml", ".yml"):
         if isfile(name):
             check_suffix(Path(name), (".yaml", ".csv", ".onnx", ".tflite", ".cfg", ".json"))
-        choices = [*machine_names(), *workload_names(), *table_names()]
-        raise InputError(
-            f"no machine, workload or cost table is called {name!r}{nearest(name, choices, '`hwsim list` has all')}"
-        )
+        choices = [*machine_names(), *workload_names(), *llm_names(), *table_names()]
+        near = nearest(name, choices, "`hwsim list` has all")
+        raise InputError(f"no machine, workload or cost table is called {name!r}{near}")
     return _kind_of_file(Path(name))
 
 
@@ -171,7 +193,7 @@ def _kind_of_file(path: Path) -> str:
         if not number and {"entries", "node", "voltage"} <= keys:
             return "table"
         if "kind" in keys:
-            return "machine"
+            return "llm" if data["kind"] == "llm" else "machine"
         # Only a network lists layers.
         if {"layers", "density", "dtype"} & keys or "base" not in keys:
             return "workload"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,11 +54,16 @@ def print_compressed(packed: Compressed, console: Console, notes: Sequence[Messa
     print_columns(console, columns, width=_WIDTH)
     console.print(
         f"\nweights {format_size(packed.fp32_bytes)} in fp32, {format_size(packed.weight_bytes)} as stored: "
-        f"{packed.ratio:.1f} times smaller; with fp32 biases {packed.whole_ratio:.1f} times",
+        + (_change(packed.ratio) if packed.weight_bytes else "none is left")
+        + (f"; with fp32 biases {_change(packed.whole_ratio)}" if packed.bias_bytes else ""),
         soft_wrap=True,
     )
     for note in (*notes, *packed.notes):
         wrapped(console, f"note: {sentence(note, len(layers))}")
+
+
+def _change(ratio: float) -> str:
+    return f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / ratio:.1f} times larger"
 
 
 _RANKS = {"tables": 3, "codebook": 2, "bias": 4}
@@ -82,8 +88,8 @@ def compressed_document(
     """Everything as plain data."""
     return {
         "workload": packed.workload.name,
-        "ratio": packed.ratio,
-        "ratio_with_biases": packed.whole_ratio,
+        "ratio": packed.ratio if math.isfinite(packed.ratio) else None,
+        "ratio_with_biases": packed.whole_ratio if math.isfinite(packed.whole_ratio) else None,
         "fp32_bytes": packed.fp32_bytes,
         "weight_bytes": packed.weight_bytes,
         "bias_bytes": packed.bias_bytes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from hwsim.compression.compressed import Compressed
 from hwsim.errors import HwsimError
 from hwsim.machines import Machine
+from hwsim.machines.limits import check_batch
 from hwsim.message import Message, sentence
 from hwsim.report.quantity import shown
 from hwsim.report.report import Report
@@ -70,14 +72,25 @@ class Gain:
 
 def gains_of(packed: Compressed, machines: Mapping[str, Machine], batch: int = 1) -> tuple[Gain, ...]:
     """Simulate the network before and after on each machine, by its label."""
+    check_batch(batch)
     gains: list[Gain] = []
     for label, machine in machines.items():
         try:
             before, after = (simulate(machine.plan(w, batch)) for w in (packed.original, packed.workload))
             gains.append(Gain(label, _cost(before), _cost(after), _reasons(after)))
         except HwsimError as error:
-            gains.append(Gain(label, None, None, error="; ".join(str(error).splitlines()[:3])))
+            gains.append(Gain(label, None, None, error=_advice("; ".join(str(error).splitlines()[:3]), label)))
     return tuple(gains)
+
+
+def _advice(text: str, label: str) -> str:
+    """An error of a machine, with its advice of ``--set`` as ``--on`` takes it."""
+
+    def option(match: re.Match[str]) -> str:
+        others = [part for part in label.split("+") if not part.startswith(f"{match[1]}=")]
+        return "--on " + "+".join((*others, f"{match[1]}={match[2]}"))
+
+    return re.sub(r"--set ([\w.]+)=([\w.-]*\w)", option, text)
 
 
 def _cost(report: Report) -> Cost:
@@ -124,7 +137,10 @@ def print_gains(gains: Sequence[Gain], console: Console) -> None:
 
         def column(head: str, key: str) -> list[Column]:
             cells = [[_cell(key, getattr(cost, key)) for cost in pair if cost is not None] for pair in pairs]
-            change = [_change(*(getattr(cost, key) for cost in pair)) for pair in pairs]
+            change = [
+                "=" if one == two != "-" else _change(*(getattr(cost, key) for cost in pair))
+                for pair, (one, two) in zip(pairs, cells)
+            ]
             return [
                 Column(head, [one for one, _ in cells], right=True),
                 Column("after", [two for _, two in cells], right=True),
@@ -155,7 +171,9 @@ def _cell(key: str, value: float) -> str:
 
 
 def _change(before: float, after: float) -> str:
+    """How many times less, with the digits that tell it from 1."""
     if not after or not before or math.isnan(before):  # none, or unknown
         return ""
     factor = before / after
-    return "=" if abs(factor - 1) < 0.005 else f"{factor:.3g}x"
+    digits = -math.floor(math.log10(abs(factor - 1))) if factor != 1 else 0
+    return f"{factor:.{digits}f}x" if digits > 2 else f"{factor:.3g}x"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from hwsim.message import layer_names
 from hwsim.report.breakdown import energy_parts
+from hwsim.report.folding import Row, folded
 from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, shown, title
 from hwsim.report.result import LayerResult, RunResult
@@ -17,9 +18,11 @@ from hwsim.report.terminal import WIDTH, Column, print_columns, shortened, wrapp
 from hwsim.report.uncertainty import error_messages
 from hwsim.units import format_si, format_size
 
-__all__ = ["print_predictions", "print_report"]
+__all__ = ["print_energy_parts", "print_layers", "print_predictions", "print_report"]
 
 _NAME = 22
+_LONG = 50
+"""Rows of a table in which repeated blocks are printed once."""
 
 
 def _measured(results: Sequence[LayerResult], measurements: dict[str, dict[str, float]]) -> list[Column]:
@@ -40,11 +43,23 @@ def _measured(results: Sequence[LayerResult], measurements: dict[str, dict[str, 
     return [*columns, Column("measured", cells, right=True), Column("error", errors, right=True)]
 
 
-def _print_layers(results: Sequence[LayerResult], measurements: dict[str, dict[str, float]], console: Console) -> None:
-    longest = max(r.latency_s for r in results)
+def print_layers(
+    results: Sequence[LayerResult], measurements: dict[str, dict[str, float]], console: Console, fold: bool
+) -> None:
+    """Print a row for each layer, or for all that repeated blocks have alike."""
     total = math.fsum(r.latency_s for r in results)
+    rows = (
+        folded(results, lambda name: repr(measurements.get(name)))
+        if fold and len(results) > _LONG
+        else [Row(r.name, r) for r in results]
+    )
+    results = [row.result for row in rows]
+    shares = [row.times * row.result.latency_s for row in rows]
+    longest = max(shares)
+    repeated = any(row.times > 1 for row in rows)
     columns = [
-        Column("layer", [shortened(r.name, _NAME) for r in results]),
+        Column("layer", [shortened(row.name, _NAME) for row in rows]),
+        *([Column("", [f"x {row.times}" if row.times > 1 else "" for row in rows], right=True)] if repeated else []),
         Column("MACs", [count(r.plan.macs) for r in results], right=True, rank=2),
         Column("cycles", [count(r.cycles) for r in results], right=True, rank=3),
         Column("time", [format_si(r.latency_s, "s") for r in results], right=True),
@@ -52,9 +67,11 @@ def _print_layers(results: Sequence[LayerResult], measurements: dict[str, dict[s
         Column("util.", [f"{r.utilization:.0%}" for r in results], right=True, rank=1),
         Column("energy", [energy(r.energy_pj) for r in results], right=True),
         Column("bound by", [r.bound for r in results], least=8, most=20),
-        Column("share", [f"{r.latency_s / total:.0%}" if total else "" for r in results], right=True),
+        Column("share", [f"{share / total:.0%}" if total else "" for share in shares], right=True),
     ]
-    print_columns(console, columns, [r.latency_s / longest if longest else 0.0 for r in results], WIDTH)
+    print_columns(console, columns, [share / longest if longest else 0.0 for share in shares], WIDTH)
+    if repeated:
+        wrapped(console, "repeated blocks are printed once: the values are those of one layer, the share that of all")
 
 
 def _energies(report: RunResult) -> dict[str, float]:
@@ -67,8 +84,8 @@ def _energies(report: RunResult) -> dict[str, float]:
     return dict(sorted(totals.items(), key=lambda item: -item[1])) | unpriced
 
 
-def _print_energy(report: RunResult, console: Console) -> None:
-    energies = _energies(report)
+def print_energy_parts(energies: Mapping[str, float], console: Console) -> None:
+    """Print energy by component; NaN where a price is unknown."""
     total = math.fsum(e for e in energies.values() if not math.isnan(e))
     shares = [0.0 if math.isnan(pj) or not total else pj / total for pj in energies.values()]
     cells = ["" if math.isnan(pj) else f"{share:.1%}" for pj, share in zip(energies.values(), shares)]
@@ -88,8 +105,10 @@ def _idle(results: Sequence[LayerResult]) -> str:
     return f"no time: {'; '.join(f'{layer_names(names)} ({reason})' for reason, names in reasons.items())}"
 
 
-def print_report(report: RunResult, console: Console, measurements: Measurements | None = None) -> None:
-    """Print the layers, the energy by component and the totals of a run."""
+def print_report(
+    report: RunResult, console: Console, measurements: Measurements | None = None, fold: bool = True
+) -> None:
+    """Print the layers, the energy by component and the totals of a run; `fold`: repeated blocks once."""
     s = report.summary
     part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
     heading = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
@@ -99,13 +118,13 @@ def print_report(report: RunResult, console: Console, measurements: Measurements
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
     ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
     if ran:
-        _print_layers(ran, measured, console)
+        print_layers(ran, measured, console, fold)
     if idle:
         wrapped(console, _idle(idle))
     if ran:
         console.print()
         console.print(Text("energy by component", style="bold"), highlight=False)
-        _print_energy(report, console)
+        print_energy_parts(_energies(report), console)
     console.print()
     for line in [
         *_totals(report),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import HwsimError
 from hwsim.sweeps.revision import model_revision
+from hwsim.sweeps.sources import LlmSource
 from hwsim.sweeps.space import Space
 
 if TYPE_CHECKING:
@@ -70,12 +71,15 @@ class Evaluator:
         HwsimError
             If it cannot be simulated.
         """
+        from hwsim.serving.table import with_library
         from hwsim.simulation import simulate
 
         point = self.space.point(number)
         machine = self.space.machines[point.machine].machine(point.machine_changes)
-        self._share(machine)
         source = self.space.workloads[point.workload]
+        if isinstance(source, LlmSource) and "library" not in point.machine_changes:
+            machine = with_library(machine)
+        self._share(machine)
         plan = machine.plan(source.workload(point.workload_changes), point.batch)
         patterns = source.selection(point.workload_changes)
         return simulate(plan.select(*patterns) if patterns else plan)

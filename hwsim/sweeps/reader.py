@@ -9,8 +9,8 @@ from typing import Any
 from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.fields import check
 from hwsim.machines import Machine
-from hwsim.sweeps.sources import MachineSource, WorkloadSource, find
-from hwsim.sweeps.space import NETWORK, Parameter, Point, Space
+from hwsim.sweeps.sources import LLM, MachineSource, WorkloadSource, find
+from hwsim.sweeps.space import BATCH, NETWORK, Parameter, Point, Space, is_network_key
 from hwsim.sweeps.spec import SweepSpec, values_of
 from hwsim.workload import Workload
 from hwsim.yaml_source import Document, read_yaml
@@ -119,9 +119,12 @@ class Reader:
             if name in parameters:
                 self.fault(path, f"{name!r} must not be in 'set': it has its own key")
             parameters[name] = Parameter(name, values, self.document.where(path))
-        for value in parameters["batch"].values if "batch" in parameters else ():
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65536:
-                self.fault(("batch",), f"must be whole numbers from 1 to 65536, not {excerpt(value)}")
+        for name, path in (("batch", ("batch",)), (BATCH, ("set", BATCH))):
+            for value in parameters[name].values if name in parameters else ():
+                if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 65536:
+                    self.fault(path, f"must be whole numbers from 1 to 65536, not {excerpt(value)}")
+        if BATCH in parameters and self.spec.batch != 1:
+            self.fault(("set", BATCH), "must be left out where batch is given: it is the batch size")
         return parameters
 
     def _axes(self, parameters: dict[str, Parameter]) -> list[list[Parameter]]:
@@ -183,16 +186,16 @@ class Reader:
     def _try(self, values: dict[str, Any], keys: list[Parameter]) -> None:
         point = Point(0, values)
         own = {p.name: p for p in keys}
-        if any(not name.startswith(NETWORK) for name in own):
+        if any(not is_network_key(name) for name in own):
             for machine in self.machines.values():
                 try:
                     machine.machine(point.machine_changes)
                 except InputError as error:
                     self._report_all(error, own, "", machine.label)
                 for name, parameter in own.items():
-                    if not name.startswith(NETWORK) and (message := machine.unknown_key(name)):
+                    if not is_network_key(name) and (message := machine.unknown_key(name)):
                         self._report(parameter, message, machine.label)
-        if any(name.startswith(NETWORK) for name in own):
+        if any(is_network_key(name) for name in own):
             for workload in self.workloads.values():
                 try:
                     workload.workload(point.workload_changes)
@@ -202,7 +205,8 @@ class Reader:
     def _report_all(self, error: InputError, own: dict[str, Parameter], prefix: str, label: str) -> None:
         """Report faults of swept keys at their place in the sweep file; others may be due to this combination."""
         for fault in error.faults:
-            key = prefix + fault.where.removeprefix("--set ")
+            name = fault.where.removeprefix("--set ")
+            key = name if name.startswith(LLM) else prefix + name
             if fault.where.startswith("--set ") and key in own:
                 self._report(own[key], fault.message, label)
             elif prefix and not fault.where.startswith("--set "):
@@ -210,7 +214,7 @@ class Reader:
                     self._report(parameter, fault.message, label)
 
     def _report(self, parameter: Parameter, message: str, label: str) -> None:
-        many = len(self.workloads if parameter.name.startswith(NETWORK) else self.machines) > 1
+        many = len(self.workloads if is_network_key(parameter.name) else self.machines) > 1
         fault = Fault(parameter.where, f"set.{parameter.name}", message + (f" (for {label})" if many else ""))
         if fault not in self.faults:
             self.faults.append(fault)

@@ -19,11 +19,15 @@ from hwsim.errors import Fault, InputError, excerpt, nearest, one_line
 from hwsim.files import read_bytes
 from hwsim.machines import Machine, host_path, kinds, locate, machine_document, machine_names, read_machine
 from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
+from hwsim.workload.transformer import Formats, LlmSpec, decode_network, is_llm, llm_names, load_llm, prefill_network
 from hwsim.yaml_source import Document
 
-__all__ = ["MachineSource", "WorkloadSource", "find"]
+__all__ = ["LLM", "LlmSource", "MachineSource", "WorkloadSource", "find"]
 
 Changes = Mapping[str, Any]
+
+LLM = "llm."
+"""Prefix of keys of the step of a language model."""
 
 _CUT = "\0value "
 """No YAML text has a zero byte."""
@@ -184,6 +188,8 @@ class WorkloadSource:
     @classmethod
     def read(cls, label: str, name: str | Path) -> WorkloadSource:
         """The workload of a name or path."""
+        if is_llm(name):
+            return LlmSource.of_model(load_llm(name), label)
         network = load_workload(name)
         source = trace_document(name)
         if source is None:
@@ -238,6 +244,9 @@ class WorkloadSource:
     def _change(self, changes: dict[str, Any]) -> Workload:
         changes.pop("layers", None)
         network = self.network
+        if wrong := [key for key in changes if key.startswith(LLM)]:
+            faults = [Fault(f"--set {key}", "", "must be of a language model, as llama3_8b") for key in wrong]
+            raise InputError(faults)
         if changes:
             if self.base is not None:
                 for key in changes:
@@ -254,9 +263,53 @@ class WorkloadSource:
         return network
 
 
+@dataclass(frozen=True, eq=False)
+class LlmSource(WorkloadSource):
+    """A language model: the network of one of its steps, by the keys ``llm.phase``, ``llm.context`` and the others."""
+
+    model: LlmSpec | None = None
+
+    @classmethod
+    def of_model(cls, model: LlmSpec, label: str = "") -> LlmSource:
+        """The source of a model."""
+        network = decode_network(model, _STEP["context"])
+        return cls(label or model.name, network, Document(model.name, {"name": model.name}), None, model=model)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LlmSource, (self.label, self.network, self.document, None, {}, self.model)
+
+    def _change(self, changes: dict[str, Any]) -> Workload:
+        assert self.model is not None
+        changes.pop("layers", None)
+        step: dict[str, Any] = dict(_STEP)
+        for key, value in changes.items():
+            name = key.removeprefix(LLM)
+            if not key.startswith(LLM) or name not in _STEP:
+                near = nearest(key, [LLM + known for known in (*_STEP, "batch")])
+                raise InputError([Fault(f"--set {key}", "", f"must be a key of a language model{near}")])
+            step[name] = value
+        if step["phase"] not in ("decode", "prefill"):
+            wrong = f"must be decode or prefill, not {excerpt(step['phase'])}"
+            raise InputError([Fault(f"--set {LLM}phase", "", wrong)])
+        make = decode_network if step["phase"] == "decode" else prefill_network
+        try:
+            formats = Formats(step["weights"], step["kv"], step["activations"])
+            return make(self.model, step["context"], formats, step["tp"])
+        except InputError as error:
+            keys = {"tokens": "context"}
+            raise InputError(
+                [Fault(f"--set {LLM}{keys.get(fault.path, fault.path)}", "", fault.message) for fault in error.faults]
+            ) from None
+
+
+_STEP: dict[str, Any] = {
+    "phase": "decode", "context": 1024, "tp": 1, "weights": "bf16", "kv": "", "activations": "",
+}  # fmt: skip
+
+
 @lru_cache(maxsize=8)
 def _names(what: str) -> tuple[str, ...]:
-    return tuple(machine_names() if what == "machines" else workload_names())
+    return tuple(machine_names() if what == "machines" else (*workload_names(), *llm_names()))
 
 
 def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
@@ -269,7 +322,7 @@ def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
     """
     if one_line(text) != text:
         raise InputError(f"must be a line of printable text, not {excerpt(text)}")
-    is_path = "/" in text or Path(text).suffix in (".yaml", ".yml", ".csv", ".tflite", ".onnx")
+    is_path = "/" in text or Path(text).suffix in (".yaml", ".yml", ".csv", ".tflite", ".onnx", ".json")
     if not is_path:
         if not any(mark in text for mark in "*?["):
             if text not in _names(what):

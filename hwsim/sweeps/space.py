@@ -10,16 +10,25 @@ from typing import Any
 
 from hwsim.errors import InputError, excerpt
 from hwsim.sweeps.expression import Expression, Kind, measure
-from hwsim.sweeps.sources import MachineSource, WorkloadSource
+from hwsim.sweeps.sources import LLM, MachineSource, WorkloadSource
 from hwsim.sweeps.spec import MAX_VALUES, SweepSpec
 
-__all__ = ["MAX_PRODUCT", "NETWORK", "Parameter", "Point", "Space"]
+__all__ = ["BATCH", "MAX_PRODUCT", "NETWORK", "Parameter", "Point", "Space", "is_network_key"]
 
 MAX_PRODUCT = 2_000_000
 """Maximum size of a product that is filtered by conditions."""
 
 NETWORK = "workload."
 """Prefix of keys of the workload."""
+
+BATCH = "llm.batch"
+"""Sequences of a step of a language model: the batch size."""
+
+
+def is_network_key(name: str) -> bool:
+    """Whether a key is one of the workload: of its file, or of the step of a language model."""
+    return name.startswith((NETWORK, LLM))
+
 
 _BLOCK = 16
 """Neighboring points in one shard, since they share plans."""
@@ -77,18 +86,18 @@ class Point:
     @property
     def batch(self) -> int:
         """Batch size."""
-        return self.values["batch"]  # type: ignore[no-any-return]
+        return self.values.get(BATCH, self.values["batch"])  # type: ignore[no-any-return]
 
     @property
     def machine_changes(self) -> dict[str, Any]:
         """Keys of the machine and their values."""
         own = ("machine", "workload", "batch")
-        return {k: v for k, v in self.values.items() if k not in own and not k.startswith(NETWORK)}
+        return {k: v for k, v in self.values.items() if k not in own and not is_network_key(k)}
 
     @property
     def workload_changes(self) -> dict[str, Any]:
         """Keys of the workload and their values."""
-        return {k.removeprefix(NETWORK): v for k, v in self.values.items() if k.startswith(NETWORK)}
+        return {k.removeprefix(NETWORK): v for k, v in self.values.items() if is_network_key(k) and k != BATCH}
 
 
 class Space:

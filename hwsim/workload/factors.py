@@ -10,6 +10,7 @@ from hwsim.workload.layer import Layer
 from hwsim.workload.layers.conv import Conv2d
 from hwsim.workload.layers.gemm import Gemm
 from hwsim.workload.layers.movement import DataMovement
+from hwsim.workload.tensor import TensorSpec
 
 __all__ = ["factorize", "train_numbers"]
 
@@ -30,20 +31,24 @@ def factorize(
     if filters:
         if not isinstance(layer, Conv2d) or layer.groups != 1:
             raise _fault(layer, f"low_rank is of convolutions of one group, not of {layer.op}")
-        first = layer.with_(name=f"{layer.name}_1", k=filters, bias=False, activation="none", dead_out=0)
+        _within(layer, "filters of low_rank", filters, min(layer.k, layer.weights // layer.k))
+        weight = _dense(layer)
+        first = layer.with_(name=f"{layer.name}_1", k=filters, bias=False, activation="none", dead_out=0, weight=weight)
         first = first.with_tensors(output={"density": 1.0})
         last = Conv2d(
             layer.name, c=filters, h=layer.p, w=layer.q, k=layer.k, r=1, bias=layer.bias, activation=layer.activation,
-            dead_out=layer.dead_out, input=first.output.spec, weight=layer.weight.spec, output=layer.output.spec,
+            dead_out=layer.dead_out, input=first.output.spec, weight=weight, output=layer.output.spec,
         )  # fmt: skip
         return first, last
     if not isinstance(layer, Gemm):
         raise _fault(layer, f"svd and tensor_train are of matrices (fc, gemm), not of {layer.op}")
     if modes is not None:
         return _train(layer, *modes, rank)
-    half = layer.with_(name=f"{layer.name}_1", n=rank, bias=False, activation="none", dead_out=0)
+    _within(layer, "rank of svd", rank, min(layer.k, layer.n))
+    weight = _dense(layer)
+    half = layer.with_(name=f"{layer.name}_1", n=rank, bias=False, activation="none", dead_out=0, weight=weight)
     half = half.with_tensors(output={"density": 1.0})
-    whole = layer.with_(k=rank, window=1, dead_in=0, input=half.output.spec)
+    whole = layer.with_(k=rank, window=1, dead_in=0, input=half.output.spec, weight=weight)
     return half, whole
 
 
@@ -62,6 +67,8 @@ def _train(layer: Gemm, outputs: tuple[int, ...], inputs: tuple[int, ...], rank:
     for what, modes, size in (("output", outputs, layer.n), ("input", inputs, layer.k)):
         if math.prod(modes) != size:
             raise _fault(layer, f"{what} modes of tensor_train must multiply to {size}, not {math.prod(modes)}")
+    sizes = [math.prod(outputs[:i]) * math.prod(inputs[:i]) for i in range(1, len(outputs))]
+    _within(layer, "rank of tensor_train", rank, max(min(size, layer.n * layer.k // size) for size in sizes))
     ranks = (1, *[rank] * (len(outputs) - 1), 1)
     parts: list[Layer] = []
     spec = layer.input.spec
@@ -69,7 +76,7 @@ def _train(layer: Gemm, outputs: tuple[int, ...], inputs: tuple[int, ...], rank:
         rows = layer.m * math.prod(outputs[:i]) * math.prod(inputs[i + 1 :])
         core = Gemm(
             f"{layer.name}_{i + 1}", m=rows, k=ranks[i] * n, n=m * ranks[i + 1], bias=False,
-            input=spec, weight=layer.weight.spec, output=layer.output.spec.dtype,
+            input=spec, weight=_dense(layer), output=layer.output.spec.dtype,
         )  # fmt: skip
         before = parts[-1].output.shape if parts else layer.input.shape
         parts += [_moved(core, f"{layer.name}_{i}_order", before, "transpose" if parts else "reshape"), core]
@@ -84,6 +91,17 @@ def _moved(core: Gemm, name: str, shape: tuple[int, ...], move: str) -> Layer:
     """The values in the order that a core reads."""
     spec = core.input.spec
     return DataMovement(name, shape=shape, to=core.input.shape, type=move, input=spec, output=spec)
+
+
+def _dense(layer: Layer) -> TensorSpec:
+    """The number format of the weights: factors of a matrix that has zeros have none."""
+    return layer.weight.spec.merged({"density": 1.0, "format": "dense", "coding": None})
+
+
+def _within(layer: Layer, what: str, rank: int, most: int) -> None:
+    """No matrix has a larger rank than it has rows or columns."""
+    if rank > most:
+        raise _fault(layer, f"{what} must be at most {most:,}, as no weights of this shape have more, not {rank:,}")
 
 
 def _fault(layer: Layer, message: str) -> InputError:

@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
-from hwsim.errors import InputError, excerpt
+from hwsim.errors import Fault, InputError, excerpt
 from hwsim.files import read_bytes
 
 __all__ = ["Mask", "each_array", "read_masks"]
 
 MAX_FILE_BYTES = 2**30
-MAX_VALUES = 2**32
-"""Of all arrays of a file together."""
+MAX_BYTES = 2**31
+"""Of all arrays of a file together, unpacked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,8 @@ class Mask:
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
             raise InputError(f"a mask must be an array of numbers, not of {array.dtype}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError("a mask must be of finite numbers: there is a NaN or an infinity among them")
         return cls(tuple(map(int, array.shape)), np.packbits(array != 0).tobytes())
 
     @cached_property
@@ -79,7 +81,13 @@ def read_masks(path: Path) -> dict[str, Mask]:
     InputError
         For a file that is no archive of numeric arrays, or too large.
     """
-    return {name: Mask.of(array) for name, array in each_array(path)}
+    masks: dict[str, Mask] = {}
+    for name, array in each_array(path):
+        try:
+            masks[name] = Mask.of(array)
+        except InputError as error:
+            raise InputError([Fault(str(path), excerpt(name), fault.message) for fault in error.faults]) from None
+    return masks
 
 
 def each_array(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -89,20 +97,24 @@ def each_array(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(read_bytes(path, MAX_FILE_BYTES)))
         names = [name for name in archive.namelist() if name.endswith(".npy")]
-        left = MAX_VALUES
+        left = MAX_BYTES
+        declared = sum(archive.getinfo(name).file_size for name in names)
+        if declared > MAX_BYTES:
+            raise InputError(f"must have arrays of at most {MAX_BYTES // 2**30} GiB in all, not {declared / 2**30:.3g}")
         for name in names:
             with archive.open(name) as stream:
-                shape, dtype = _header(stream, f"array {excerpt(name)}")
+                shape, dtype, order = _header(stream, f"array {excerpt(name)}")
                 if min(shape, default=1) < 0:
                     raise InputError(f"array {excerpt(name)} must have no negative size, not {list(shape)}")
-                left -= math.prod(shape)
-                if left < 0 or math.prod(shape) * dtype.itemsize > MAX_FILE_BYTES:
-                    raise InputError(f"must have at most {MAX_VALUES:,} values, and 1 GiB an array")
-                raw = stream.read(math.prod(shape) * dtype.itemsize)
-            if len(raw) < math.prod(shape) * dtype.itemsize:
+                size = math.prod(shape) * dtype.itemsize
+                left -= size
+                if left < 0:
+                    raise InputError(f"must have arrays of at most {MAX_BYTES // 2**30} GiB in all, unpacked")
+                raw = stream.read(size)
+            if len(raw) < size:
                 raise InputError(f"array {excerpt(name)} is cut short")
             number += 1
-            yield name.removesuffix(".npy"), np.frombuffer(raw, dtype).reshape(shape)
+            yield name.removesuffix(".npy"), np.frombuffer(raw, dtype).reshape(shape, order=order)
     except InputError as error:
         raise InputError([replace(fault, where=fault.where or where) for fault in error.faults]) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
@@ -111,12 +123,13 @@ def each_array(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         raise InputError("must be an .npz file with at least one array", where)
 
 
-def _header(stream: Any, label: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(stream: Any, label: str) -> tuple[tuple[int, ...], np.dtype[Any], Literal["C", "F"]]:
+    """Shape, number format and order of the array that follows."""
     version = npy.read_magic(stream)
     reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if reader is None:
         raise InputError(f"{label} is of a format that is not known, {version}")
     shape, fortran, dtype = reader(stream)
-    if dtype.kind not in "biuf" or fortran:
-        raise InputError(f"{label} must be of numbers in C order, not {dtype}")
-    return tuple(map(int, shape)), dtype
+    if dtype.kind not in "biuf":
+        raise InputError(f"{label} must be of numbers, not of {dtype}")
+    return tuple(map(int, shape)), dtype, "F" if fortran else "C"

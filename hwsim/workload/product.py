@@ -9,7 +9,18 @@ from typing import Literal
 __all__ = ["Attended", "Geometry", "Product", "Spectrum", "Stream", "StreamKind", "geometry_of"]
 
 StreamKind = Literal[
-    "view", "copy", "concat", "gather", "elementwise", "activation", "pool", "softmax", "norm", "spectrum", "opaque"
+    "view",
+    "copy",
+    "concat",
+    "gather",
+    "elementwise",
+    "activation",
+    "pool",
+    "softmax",
+    "norm",
+    "spectrum",
+    "collective",
+    "opaque",
 ]
 
 
@@ -144,7 +155,7 @@ class Stream:
     ----------
     kind : str
         ``view`` moves nothing, ``copy`` moves values, ``concat`` joins tensors, ``gather`` looks rows of a table up,
-        ``opaque`` is an operator that nobody knows.
+        ``collective`` exchanges values with other machines, ``opaque`` is an operator that nobody knows.
     inputs, outputs : int
         Values read and written.
     ops : int
@@ -161,6 +172,8 @@ class Stream:
         Of a frame of audio, one for each input.
     axis : str
         Of a softmax: ``last``; ``next`` to the last axis; ``far``, with others of more than one value between them.
+    ranks : int
+        Machines that take part in a collective.
     """
 
     kind: StreamKind
@@ -173,6 +186,7 @@ class Stream:
     activation: str = "none"
     spectrum: Spectrum | None = None
     axis: Literal["last", "next", "far"] = "last"
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from hwsim.workload.factors import factorize
 from hwsim.workload.layer import Layer
 from hwsim.workload.network import Node, Workload, hint, selects
 from hwsim.workload.number_format import DTYPES
-from hwsim.workload.tensor import N_OF_M
+from hwsim.workload.tensor import N_OF_M, TensorSpec
 
 __all__ = ["Block", "LowRank", "Prune", "Recipe", "compressed_network", "layer_recipes", "recipes_of"]
 
@@ -114,6 +114,10 @@ def _coded(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+#: Methods that weights of one or two bits leave no room for.
+_WEIGHT_KEYS = ("prune", "share", "index", "format")
+
+
 class Recipe(Spec):
     """The compression of the layers that a pattern matches."""
 
@@ -136,8 +140,10 @@ class Recipe(Spec):
     def _consistent(self) -> Recipe:
         if self.binary and self.ternary:
             raise ValueError("weights must be binary or ternary, not both")
-        if (self.binary or self.ternary) and (self.prune or self.share):
-            raise ValueError("binary and ternary weights must be neither pruned nor shared")
+        if self.binary or self.ternary:
+            given = [name for name in _WEIGHT_KEYS if getattr(self, name) is not None]
+            if given:
+                raise ValueError(f"{' and '.join(given)} must be left out where weights are binary or ternary")
         if self.format is not None and self.index is not None:
             raise ValueError("format must be left out where index is given: runs of zeros are one")
         if sum(item is not None for item in (self.low_rank, self.svd, self.tensor_train)) > 1:
@@ -164,7 +170,7 @@ class Recipe(Spec):
 #: Methods that exclude each other: one for some layers takes the place of another for all.
 _EXCLUSIVE = (
     ({"format"}, {"index"}),
-    ({"binary", "ternary"}, {"prune", "share", "index"}),
+    ({"binary", "ternary"}, set(_WEIGHT_KEYS)),
     ({"binary"}, {"ternary"}),
     ({"low_rank"}, {"svd", "tensor_train"}),
     ({"svd"}, {"tensor_train"}),
@@ -275,30 +281,44 @@ def compressed_layer(layer: Layer, recipe: Recipe) -> Layer:
     change: dict[str, Any] = {}
     if recipe.binary or recipe.ternary:
         change = {"dtype": "binary" if recipe.binary else "ternary", "format": "dense"}
+        change |= {"density": 1.0, "pattern": ""} if recipe.binary else {}  # signs have no zero
     if recipe.prune is not None:
-        change |= {"density": recipe.prune.kept, "pattern": recipe.prune.pattern}
-        if recipe.prune.kept == 1:
-            change |= {"pattern": ""}
+        change |= _pruned(spec, recipe.prune)
     density, pattern = change.get("density", spec.density), change.get("pattern", spec.pattern)
     before = spec.coding or Coding()
     runs = recipe.index.bits if recipe.index is not None else before.run_bits
     shared = recipe.share.bits if recipe.share is not None else before.shared_bits
-    block = before.block if recipe.prune is None else tuple(recipe.prune.block)
+    prune = recipe.prune
+    block = tuple(prune.block) if prune is not None and prune.pattern == "block" else before.block
+    fixed = bool(N_OF_M.match(pattern))  # values of N:M groups are found by their place, so they have one width
     coding = Coding(
         shared,
         runs
         if pattern == "random" and density < (1.0 if recipe.prune is not None or spec.density < _PRUNED else 0)
         else 0,
-        tuple(item for item in CODED if item in (*recipe.huffman, *before.huffman)),
+        tuple(
+            item for item in CODED if item in (*recipe.huffman, *before.huffman) and not (fixed and item == "values")
+        ),
         block if pattern == "block" else (1, 1),  # type: ignore[arg-type]
     )
-    if recipe.format is not None and pattern != "2:4":
+    if recipe.format is not None and not fixed and pattern != "channel":
         change["format"], coding = recipe.format, replace(coding, run_bits=0)
     elif spec.format == "dense" or recipe.prune is not None or coding.run_bits or shared:
         change["format"] = _format(density, pattern, coding, change.get("dtype", spec.dtype))
     if coding != Coding():
         change["coding"] = coding
     return layer.with_tensors(weight=change)
+
+
+def _pruned(spec: TensorSpec, prune: Prune) -> dict[str, Any]:
+    """Density and pattern after weights that may have zeros already are pruned."""
+    if prune.pattern in ("random", spec.pattern) and prune.kept >= spec.density:  # what would be pruned is zero
+        return {}
+    if prune.pattern in ("random", spec.pattern) or spec.density == 1:
+        return {"density": prune.kept, "pattern": prune.pattern if prune.kept < 1 else ""}
+    if prune.groups[1]:
+        return {"density": min(prune.kept, spec.density), "pattern": prune.pattern}
+    return {"density": prune.kept * spec.density, "pattern": "random"}  # zeros at random within what is kept
 
 
 def _format(density: float, pattern: str, coding: Coding, dtype: str) -> str:

@@ -22,6 +22,9 @@ PATTERNS = ("dense", "random", "channel", "block", "2:4")
 #: How the values are stored.
 FORMATS = ("dense", "rlc", "csr", "csc", "bitmask", "2:4", "codebook")
 
+#: How far a density may be from the counts beside it: it may be rounded to a percent.
+_ROUNDED = 0.0051
+
 N_OF_M = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)\Z")
 
 
@@ -115,6 +118,13 @@ class TensorSpec:
         if self.coding is not None and not isinstance(self.coding, Coding):
             raise InputError(f"coding must be a Coding, not {excerpt(self.coding)}")
 
+    def agrees(self, density: float, share: float | None = None) -> None:
+        """Raise InputError if a density, rounded to a percent, is not that of the mask or of the counts."""
+        share = self.density if share is None else share
+        if abs(density - share) > _ROUNDED:
+            what = "mask" if self.mask is not None else "nonzeros"
+            raise InputError(f"density must be that of {what}, {share:.4g}, or be left out, not {density:.4g}")
+
     def counted(self, shape: tuple[int, ...], channels: int) -> TensorSpec:
         """The spec of a tensor of a shape, its density from the mask or the counts where it has them.
 
@@ -136,6 +146,8 @@ class TensorSpec:
             if max(self.nonzeros) > size // channels:
                 raise InputError(f"nonzeros of a channel must be at most {size // channels}, not {max(self.nonzeros)}")
             total = sum(self.nonzeros)
+        if self.density != 1:
+            self.agrees(self.density, total / size if size else 1.0)
         pattern = self.pattern if self.pattern != "dense" or total == size else "random"
         return replace(self, density=total / size if size else 1.0, pattern=pattern)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,9 @@ class _Reader:
                 continue
             try:
                 changed[name] = changed.get(name, network[name]).with_tensors(**{tensor: {"mask": mask}})
+                own = getattr(self.spec.density.get(name), tensor, None)
+                if own is not None and own.density is not None:
+                    _check_counts(changed[name], {tensor: {"density": own.density}})
             except InputError as error:
                 faults.extend(Fault(str(path), key, fault.message) for fault in error.faults)
         if faults:
@@ -290,12 +293,25 @@ class _Reader:
                         for key, value in given.items()
                         if key != "weight" or layer.weights or name in network
                     }
+                    if self.spec.base is None:  # what a base has is changed, and counts of the same file are not
+                        _check_counts(layer, own)
                     changed[layer.name] = layer.with_tensors(**own)
             except InputError as error:
                 faults.extend(self.placed(fault, place) for fault in error.faults)
         if faults:
             raise InputError(faults)
         return network.replace(changed.values()) if changed else network
+
+
+def _check_counts(layer: Layer, densities: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InputError for a density that is not that of the counts or of the mask of its tensor."""
+    for tensor, change in densities.items():
+        spec: TensorSpec = getattr(layer, tensor).spec
+        if "density" in change and (spec.nonzeros or spec.mask is not None):
+            try:
+                spec.agrees(change["density"])
+            except InputError as error:
+                raise InputError([Fault("", layer.name, f"{tensor}: {error.faults[0].message}")]) from None
 
 
 def _told(fault: Fault) -> str:

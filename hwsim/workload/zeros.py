@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from hwsim.workload.tensor import TensorSpec
 
-__all__ = ["MAX_CHANNELS", "Axes", "Kept", "counted", "few_channels", "kept_of", "pattern_of"]
+__all__ = [
+    "MAX_CHANNELS", "Axes", "Kept", "Pattern", "counted", "few_channels", "kept_of", "pattern_of", "stored_places",
+]  # fmt: skip
 
 #: Values that are not zero: groups x outputs of a group x inputs of a group x taps.
 Kept: TypeAlias = NDArray[np.bool_]
@@ -22,7 +25,13 @@ MAX_CHANNELS = 4096
 """Layers with more input channels have a density, and no counts."""
 _FULL = 0.95  # what is left of a block or a channel may have so few zeros of its own
 _CHANCE = 1e-6  # zeros at random look like 2:4 at most as often
-_BLOCKS = ((1, 2), (2, 1))  # of outputs x inputs; larger blocks consist of these
+_LEAST = 0.9  # of the places of N:M groups have values, or the zeros are no such pattern
+_GROUPS = ((1, 4), (2, 4), (4, 8))
+#: Outputs x inputs, the largest first.
+_BLOCKS = (
+    (16, 16), (8, 8), (4, 4), (16, 1), (1, 16), (8, 1), (1, 8), (4, 1), (1, 4), (2, 2), (2, 1), (1, 2),
+)  # fmt: skip
+_PAIRS = ((1, 2), (2, 1))
 
 
 def few_channels(shape: tuple[int, ...], axes: Axes) -> bool:
@@ -54,35 +63,69 @@ def counted(spec: TensorSpec, kept: Kept) -> TensorSpec:
     if total >= _FULL * kept.size:
         return spec
     nonzeros = np.count_nonzero(kept, axis=(1, 3)).ravel()
-    pattern = pattern_of(kept) if spec.pattern in ("dense", "random") else spec.pattern
+    pattern = spec.pattern if spec.pattern not in ("dense", "random") else pattern_of(kept).name
+    pattern = "2:4" if pattern == "1:4" else pattern  # as tensor cores run it
     return TensorSpec(
         spec.dtype, total / kept.size, pattern, spec.format, spec.signed, spec.array, tuple(nonzeros.tolist())
     )
 
 
-def pattern_of(kept: Kept) -> str:
-    """Whole channels, blocks of outputs x inputs, or two of every four inputs; else ``random``.
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern, as a `TensorSpec` calls it, and of blocks their outputs by inputs."""
 
-    Zeros are a pattern only where chance would not make it: 5 % of what a pattern leaves may be zero too.
+    name: str
+    block: tuple[int, int] = (1, 1)
+
+
+def pattern_of(kept: Kept) -> Pattern:
+    """Whole channels, blocks of outputs x inputs, or N of every M inputs; else ``random``.
+
+    Zeros are a pattern only where chance would not make it: 5 % of what a pattern leaves may be zero too. Two of four
+    may be less: sparse tensor cores run it all the same.
     """
     density = np.count_nonzero(kept) / max(kept.size, 1)
     if not 0 < density < _FULL:
-        return "random"
-    alive = kept.any(axis=(1, 3), keepdims=True) & kept.any(axis=(2, 3), keepdims=True)
-    if density >= _FULL * np.count_nonzero(np.broadcast_to(alive, kept.shape)) / kept.size:
-        return "channel"
-    _, outputs, inputs, _ = kept.shape
-    for rows, columns in _BLOCKS:
-        if outputs % rows == 0 and inputs % columns == 0:
-            if rows > 1:
-                blocks = kept[:, ::2] | kept[:, 1::2]
-            else:
-                blocks = kept[:, :, ::2] | kept[:, :, 1::2]
-            if density >= _FULL * np.count_nonzero(blocks) / blocks.size:
-                return "block"
-    if inputs % 4 == 0 and density <= 0.5:
-        fours = kept.reshape(*kept.shape[:2], inputs // 4, 4, -1).sum(axis=3)
-        chance = sum(math.comb(4, n) * density**n * (1 - density) ** (4 - n) for n in range(3))
-        if (fours <= 2).all() and fours.size * math.log(chance) < math.log(_CHANCE):
-            return "2:4"
-    return "random"
+        return Pattern("random")
+
+    def fits(pattern: Pattern) -> bool:
+        return bool(density >= _FULL * np.count_nonzero(stored_places(kept, pattern)) / kept.size)
+
+    if fits(channel := Pattern("channel")):
+        return channel
+    if any(fits(Pattern("block", pair)) for pair in _PAIRS):  # larger blocks consist of these
+        sizes = [block for block in _BLOCKS if _has_two(kept, block)]
+        return next((pattern for size in sizes if fits(pattern := Pattern("block", size))), Pattern("random"))
+    for keep, of in _GROUPS:
+        inputs = kept.shape[2]
+        if inputs % of or density > keep / of or (density < _LEAST * keep / of and (keep, of) != (2, 4)):
+            continue
+        counts = kept.reshape(*kept.shape[:2], inputs // of, of, -1).sum(axis=3)
+        chance = sum(math.comb(of, n) * density**n * (1 - density) ** (of - n) for n in range(keep + 1))
+        if (counts <= keep).all() and counts.size * math.log(chance) < math.log(_CHANCE):
+            return Pattern(f"{keep}:{of}")
+    return Pattern("random")
+
+
+def stored_places(kept: Kept, pattern: Pattern) -> Kept:
+    """What storage by a pattern holds: all values of a channel or of a block in which any is kept; else those kept."""
+    if pattern.name == "channel":
+        alive = kept.any(axis=(1, 3), keepdims=True) & kept.any(axis=(2, 3), keepdims=True)
+        return np.broadcast_to(alive, kept.shape)
+    if pattern.block == (1, 1):
+        return kept
+    groups, outputs, inputs, taps = kept.shape
+    rows = kept.transpose(0, 1, 3, 2).reshape(groups * outputs, taps * inputs)
+    places = rows
+    for axis, size in enumerate(pattern.block):
+        if size > 1:
+            places = np.logical_or.reduceat(places, np.arange(0, rows.shape[axis], size), axis=axis)
+            places = places.repeat(size, axis).take(range(rows.shape[axis]), axis)
+    return places.reshape(groups, outputs, taps, inputs).transpose(0, 1, 3, 2)
+
+
+def _has_two(kept: Kept, block: tuple[int, int]) -> bool:
+    """Whether the outputs and the inputs are two blocks at least."""
+    groups, outputs, inputs, _ = kept.shape
+    high, wide = block
+    return (high == 1 or groups * outputs >= 2 * high) and (wide == 1 or inputs >= 2 * wide)

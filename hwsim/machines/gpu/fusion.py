@@ -1,11 +1,11 @@
-"""Which layers a library does at the end of another's kernel, while the tile is still in registers."""
+"""Which layers a library does in another's kernel, while the values are still in registers."""
 
 from __future__ import annotations
 
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Product
 
-__all__ = ["fused_into"]
+__all__ = ["added_before", "fused_into"]
 
 
 def _is_tiled(layer: Layer) -> bool:
@@ -14,8 +14,10 @@ def _is_tiled(layer: Layer) -> bool:
     return isinstance(x, Product) and x.stored and not x.recurrent and not x.spread
 
 
-def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
-    """Layers that are done in the epilogue of another: name -> (layer that does it, operands that it reads for it).
+def fused_into(workload: Workload, norms: bool = False) -> dict[str, tuple[str, int]]:
+    """Layers that another's kernel does: name -> (layer that does it, tensors that it reads and writes for it).
+
+    With `norms`, an addition is done by the normalization after it, where there is one.
 
     An activation, or an addition of one more operand, joins the convolution or product before it where nobody else
     reads what that gives. Of two convolutions that are added, the later one adds.
@@ -26,9 +28,11 @@ def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
             readers.setdefault(producer, []).append(name)
     place = {layer.name: i for i, layer in enumerate(workload)}
     hosts: dict[str, tuple[str, int]] = {}
+    if norms:
+        hosts.update({name: (host, 2) for name, host in added_before(workload).items()})
     for layer in workload:
         x = layer.lower(1)
-        if isinstance(x, Product) or x.kind not in ("activation", "elementwise"):
+        if layer.name in hosts or isinstance(x, Product) or x.kind not in ("activation", "elementwise"):
             continue
         producers = workload.inputs[layer.name]
         if x.kind == "elementwise" and (x.function not in ("add", "mul", "sub") or x.operands != 2):
@@ -46,4 +50,24 @@ def fused_into(workload: Workload) -> dict[str, tuple[str, int]]:
             early = all(p == last or p not in place or place[p] < place[last] for p in others)
             if early:
                 hosts[layer.name] = (last, len(producers) - 1)
+    return hosts
+
+
+def added_before(workload: Workload) -> dict[str, str]:
+    """Additions that the normalization after them does: name -> normalization.
+
+    It reads both operands in place of the sum, and writes the sum too: the next addition reads it.
+    """
+    hosts: dict[str, str] = {}
+    for layer in workload:
+        x = layer.lower(1)
+        if isinstance(x, Product) or x.kind != "norm":
+            continue
+        producer = workload.inputs[layer.name][0] if workload.inputs[layer.name] else ""
+        if producer not in workload or producer in hosts:
+            continue
+        y = workload[producer].lower(1)
+        alike = workload[producer].output.elements == layer.output.elements
+        if not isinstance(y, Product) and (y.kind, y.function, y.operands) == ("elementwise", "add", 2) and alike:
+            hosts[producer] = layer.name
     return hosts

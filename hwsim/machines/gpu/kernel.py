@@ -6,8 +6,10 @@ from math import ceil
 
 import numpy as np
 
+from hwsim.errors import Fault, InputError
+from hwsim.machines.gpu.collective import CollectiveSet, LinkSpec, collective_us
 from hwsim.machines.gpu.demand import GpuKernelPlan, Load
-from hwsim.machines.gpu.lower import Phases, lower, nothing
+from hwsim.machines.gpu.lower import Phases, lower, lower_exchange, nothing
 from hwsim.machines.gpu.nest import stream_nest, tile_nest
 from hwsim.machines.gpu.selection import Selection
 from hwsim.machines.gpu.timing import Timer
@@ -15,9 +17,9 @@ from hwsim.machines.gpu.work import StreamingKernel, TiledProduct, Types, half, 
 from hwsim.machines.plan import Action
 from hwsim.message import Message
 from hwsim.workload import Layer
-from hwsim.workload.product import Product
+from hwsim.workload.product import Product, Stream
 
-__all__ = ["plan_nothing", "plan_product", "plan_stream"]
+__all__ = ["plan_collective", "plan_nothing", "plan_product", "plan_stream"]
 
 Columns = dict[str, float | int | str]
 _STAGES = ("launch", "multiply", "write back", "copy", "fetch", "reduce")
@@ -36,6 +38,50 @@ def plan_nothing(timer: Timer, layer: Layer, batch: int, why: str) -> GpuKernelP
         macs=layer.macs * batch, macs_live=layer.macs_live * batch, macs_executed=layer.macs * batch,
         compute_cycles=0, peak_macs_per_cycle=timer.peak("fp32"), dram_bytes=0, bounds={"": "fused"},
         columns={"kernel": why, "kernel_s": 0.0},
+    )  # fmt: skip
+
+
+def plan_collective(
+    timer: Timer, layer: Layer, batch: int, own: CollectiveSet, link: LinkSpec, slow: float = 1.0
+) -> GpuKernelPlan:
+    """A collective of a message from each rank: its algorithm, and what one rank sends."""
+    x = layer.lower(batch)
+    assert isinstance(x, Stream)
+    if x.ranks > link.ranks:
+        raise InputError(
+            [Fault("", layer.name, f"ranks must be at most {link.ranks} on {timer.spec.name}, not {x.ranks}")]
+        )
+    message = -(-x.outputs * layer.output.bits // 8)
+    ranks = np.array([float(x.ranks)])
+    us, place = collective_us(x.function, np.array([float(message)]), ranks, own, link)
+    algorithm = own.algorithms[int(place[0])]
+    sent = ceil(float(algorithm.volume(x.function, ranks)[0]) * message)
+    transfer = sent / (algorithm.share * float(link.bandwidth.amount) / 1e6)
+    start = float(us[0]) - transfer
+    words = {"launch": start, "link": transfer}
+    bound = max(words, key=lambda word: words[word])
+    first, second = timer.ticks(start), timer.ticks(transfer)
+    counts: dict[Action, int] = {
+        ("link", "ofmap", "send"): sent,
+        ("l2", "ofmap", "write"): message,
+        ("l2", "ifmap", "read"): sent,
+    }
+    seconds = (first + second) / timer.rate_hz
+    name = f"{x.function} ({algorithm.name.replace('_', '-')}) of {timer.library.name}"
+    values = {"sent_bytes": sent, "ranks": x.ranks, "bandwidth": float(link.bandwidth.amount), "share": algorithm.share}
+    template = "{sent_bytes:size} leave each of {ranks} ranks at {share:.0%} of {bandwidth:si B/s}"
+    why = (
+        Message("gpu.collective", template, values),
+        Message("gpu.time", "time by cause: {time_s:si s}", {"time_s": _seconds(words)}),
+    )
+    amounts = (("link", float(sent)), ("l2", float(sent + message)))
+    return GpuKernelPlan(
+        layer, batch, name, lower_exchange(first, second), {key: n for key, n in counts.items() if n},
+        macs=0, macs_live=0, macs_executed=0, compute_cycles=0, peak_macs_per_cycle=timer.peak("fp32"), dram_bytes=0,
+        bounds={"": bound, "launch": "launch", "exchange": "link"}, columns={"kernel": name, "kernel_s": seconds},
+        why=why, limits={word: time * 1e-6 for word, time in words.items()},
+        load=Load(Phases(first, second, 0, 0, 0, 0), transfer, 0.0, 0.0, float(us[0]), amounts, slow), seconds=seconds,
+        on_chip_energy=1.0,
     )  # fmt: skip
 
 

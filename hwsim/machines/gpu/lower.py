@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from hwsim.engine.program import Pipeline, Program, Stage, spread
 
-__all__ = ["Phases", "lower", "lower_concurrent", "nothing"]
+__all__ = ["Phases", "lower", "lower_concurrent", "lower_exchange", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,12 @@ def lower(phases: Phases) -> Program:
     if phases.reduce:
         pipelines.append(Pipeline("reduce", (Stage("reduce", "L2"),), spread(1, phases.reduce), after=("blocks",)))
     return Program(_RESOURCES, tuple(pipelines))
+
+
+def lower_exchange(start: int, transfer: int) -> Program:
+    """The program of a collective: it starts on all ranks, and then keeps the links busy."""
+    stages = (Stage("launch", "launch"), Stage("exchange", "links"))
+    return Program({"launch": 1, "links": 1}, (Pipeline("exchange", stages, spread(1, start, transfer)),))
 
 
 def lower_concurrent(phases: Phases, wait: int, own: dict[str, int], others: dict[str, int]) -> Program:

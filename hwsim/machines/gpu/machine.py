@@ -18,9 +18,10 @@ from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.csr import csr_product
 from hwsim.machines.gpu.attention import AttentionShapes
 from hwsim.machines.gpu.attention_plan import FusedAttention, plan_attention
+from hwsim.machines.gpu.collective import CollectiveSet, LinkSpec, collective_us
 from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
-from hwsim.machines.gpu.kernel import plan_nothing, plan_product, plan_stream
+from hwsim.machines.gpu.kernel import plan_collective, plan_nothing, plan_product, plan_stream
 from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, concurrent_plan, total_energy
@@ -39,10 +40,12 @@ from hwsim.machines.memory import MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Constant, LayerPlan, Traffic
 from hwsim.machines.resident import resident_weights, stored_once
+from hwsim.machines.serving import ServingSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
+from hwsim.workload.layers.collective import COLLECTIVES
 from hwsim.workload.number_format import DTYPES
-from hwsim.workload.product import Attended
+from hwsim.workload.product import Attended, Stream
 
 __all__ = ["Gpu"]
 
@@ -101,6 +104,16 @@ class Gpu(Machine):
     def library_name(self) -> str:
         """The library of the kernels."""
         return self.timer.library.name
+
+    @property
+    def has_links(self) -> bool:
+        """Whether the file has links, and the library collectives for them."""
+        return self.spec.links is not None
+
+    @property
+    def serving(self) -> ServingSpec | None:
+        """That of the library."""
+        return self.timer.library.serving
 
     def libraries(self) -> tuple[str, ...]:
         """Those that come with hwsim and have kernels for the generation."""
@@ -190,6 +203,9 @@ class Gpu(Machine):
     def _kernel(self, layer: Layer, batch: int, context: KernelContext) -> GpuKernelPlan:
         if context.host:
             return plan_nothing(self.timer, layer, batch, f"fused into {context.host}")
+        x = layer.lower(batch)
+        if isinstance(x, Stream) and x.kind == "collective":
+            return plan_collective(self.timer, layer, batch, *self._collective(x.function, layer.name), context.slow)
         types = self.types(layer)
         if (fused := self._fused_attention(layer)) is not None:
             return plan_attention(fused, layer, batch, types, context.slow)
@@ -208,7 +224,7 @@ class Gpu(Machine):
             return {}
         key = ("fused", workload)
         if key not in self.cache.memo:
-            self.cache.memo[key] = fused_into(workload)
+            self.cache.memo[key] = fused_into(workload, self.timer.library.fuses_norms)
         into: dict[str, tuple[str, int]] = self.cache.memo[key]
         return into
 
@@ -282,6 +298,7 @@ class Gpu(Machine):
         dtype: str = "bf16",
         output: str | None = None,
         *,
+        weight: str | None = None,
         weight_format: str = "dense",
     ) -> NDArray[np.float64]:
         """Seconds of many products of an m x k by a k x n matrix, without a plan for each.
@@ -292,6 +309,8 @@ class Gpu(Machine):
             Sizes; they are broadcast.
         dtype : str
             Of both operands.
+        weight : str, optional
+            Of the weights, where they are narrower than activations of 16 bits: ``int4``, ``int8``.
         output : str, optional
             Of the result: `dtype` for 16 bits and more, ``bf16`` below.
         weight_format : str
@@ -305,11 +324,11 @@ class Gpu(Machine):
         from hwsim.workload import Gemm
 
         out = output or (dtype if memory_bits(dtype) >= 16 else "bf16")
-        types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=dtype, output=out))
+        types = self.types(Gemm("gemm", n=1, k=1, input=dtype, weight=weight or dtype, output=out))
         if weight_format not in (valid := ("dense", "2:4")):
             near = nearest(weight_format, valid)
             raise InputError(f"weight_format must be 'dense' or '2:4', not {excerpt(weight_format)}{near}")
-        unit = self.timer.unit(types.math, sparse=weight_format == "2:4")
+        unit = self.timer.unit(types.math, sparse=weight_format == "2:4", weight=types.converted)
         assert unit is not None
         if weight_format == "2:4" and not unit.sparse:
             formats = ", ".join(self._sparse_formats()) or "none"
@@ -391,6 +410,50 @@ class Gpu(Machine):
             what = f"attention kernels for {math} queries with {cache} keys and values"
             raise InputError(f"{self.name} must have {what} under {self.library_name}: it has {formats}")
         return fused
+
+    def _collective(self, op: str, name: str = "") -> tuple[CollectiveSet, LinkSpec]:
+        """Algorithms and links of a collective; InputError without."""
+        own = self.timer.library.collective(op, self.timer.generation.name)
+        if self.spec.links is None:
+            raise InputError([Fault("", name, f"a collective must have links, which {self.name} has none of")])
+        if self.spec.streams > 1:
+            raise InputError([Fault("", name, f"collectives must have one stream, not {self.spec.streams}")])
+        if own is None:
+            able = [n for n in part_names("libraries") if load_library(n).collective(op, self.timer.generation.name)]
+            way = f": name another, as --set library={able[0]}" if able else ""
+            message = f"{self.timer.library.name} has no {op} on {self.timer.generation.name}{way}"
+            raise InputError([Fault("", name, message)])
+        return own, self.spec.links
+
+    def collective_times(self, op: str, bytes: ArrayLike, ranks: ArrayLike) -> NDArray[np.float64]:
+        """Seconds of many collectives between GPUs of this kind.
+
+        Parameters
+        ----------
+        op : str
+            ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``all_to_all``.
+        bytes, ranks : array-like
+            The message of one rank (of an all-gather the gathered tensor), and how many take part; broadcast.
+
+        Returns
+        -------
+        ndarray
+            One rank alone takes no time.
+        """
+        if op not in COLLECTIVES:
+            near = nearest(op, COLLECTIVES)
+            raise InputError(f"a collective must be one of {', '.join(COLLECTIVES)}, not {excerpt(op)}{near}")
+        own, link = self._collective(op)
+        try:
+            size, count = np.broadcast_arrays(np.asarray(bytes, float), np.asarray(ranks, float))
+        except (TypeError, ValueError):
+            raise InputError("bytes and ranks must be numbers, or arrays of shapes that fit") from None
+        if not (np.isfinite(size) & (size >= 0) & (count >= 1) & (count == np.floor(count))).all():
+            raise InputError("bytes must be at least 0, and ranks whole numbers of at least 1")
+        if count.size and count.max() > link.ranks:
+            raise InputError(f"ranks must be at most {link.ranks} on {self.name}, not {count.max():.0f}")
+        us, _ = collective_us(op, size, np.maximum(count, 2), own, link)
+        return np.where(count < 2, 0.0, us * 1e-6)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """Device memory."""

@@ -14,6 +14,8 @@ from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
 from hwsim.machines.gpu.attention_spec import DecodeKernel, PrefillKernel
+from hwsim.machines.gpu.collective import CollectiveSet
+from hwsim.machines.serving import ServingSpec
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
@@ -182,8 +184,10 @@ class KernelSet(Spec):
     is for; `runs` names the instruction, where it is not that of the type (``dp4a`` for int8). Columns that are no
     multiple of `aligned` take the first tile; kernels that were timed `once`, in a single run of an
     engine, read all weights from DRAM and end before the power controller reacts, unless the harness is sustained.
-    `sparse` ones are for weights in format 2:4. Tiles run one after the other in almost ``square`` blocks, or in order
-    of the ``columns``: all weights pass for each few rows.
+    `sparse` ones are for weights in format 2:4; the `slowest` that was measured took so many times what dense ones do,
+    and none is taken to be slower. Those of `weights` narrower than the activations convert them as they are read; each
+    `group` of them along the inner dimension has a scale of 16 bits (none: each column has one). Tiles run one after
+    the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few rows.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -199,10 +203,13 @@ class KernelSet(Spec):
     synchronous: bool = False
     once: bool = False
     sparse: bool = False
+    slowest: Annotated[float, Field(ge=1)] | None = None
     raster: Literal["square", "columns"] = "square"
     launch: Time | None = None
     vector: Vector | None = None
     quantize: Factor | None = None
+    weights: list[str] = []
+    group: Positive | None = None
     constants: dict[str, float] = {}
     source: str
     fitted: str | None = None
@@ -218,6 +225,7 @@ class KernelSet(Spec):
             if name not in Constants.model_fields:
                 raise ValueError(f"constants names {name!r}, which is none{nearest(name, Constants.model_fields)}")
         check_types("types", self.types)
+        check_types("weights", self.weights)
         return self
 
     def candidates(self) -> list[tuple[Tile, int]]:
@@ -246,11 +254,14 @@ class GpuLibrary(Spec):
     attention_of: Name | None = None
     fallback: dict[str, list[str]] = {}
     fuses: bool = False
+    fuses_norms: bool = False
     fuses_source: str | None = None
     winograd: list[str] = []
     pad: dict[str, Positive] = {}
     pad_stem: bool = True
     launch_at: Time | None = None
+    serving: ServingSpec | None = None
+    collectives: list[CollectiveSet] = []
     fitted: str | None = None
 
     @model_validator(mode="after")
@@ -266,6 +277,9 @@ class GpuLibrary(Spec):
             "fallback": base.fallback | self.fallback,
             "pad": base.pad | self.pad,
             "winograd": [*self.winograd, *base.winograd],
+            "collectives": [*self.collectives, *base.collectives],
+            "serving": self.serving or base.serving,
+            "fuses_norms": self.fuses_norms or base.fuses_norms,
             "attention": self.attention or base.attention,
             "attention_of": self.attention_of or (None if self.attention else base.attention_of),
         }
@@ -273,10 +287,21 @@ class GpuLibrary(Spec):
             own |= {"fuses": base.fuses, "fuses_source": base.fuses_source}
         return self.model_copy(update=own)
 
-    def menu(self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False) -> KernelSet | None:
-        """The kernel set for a number format, generation and kind of layer, of 2:4 weights or not; or None."""
+    def menu(
+        self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False, weight: str = ""
+    ) -> KernelSet | None:
+        """The kernel set for a number format, generation and kind of layer, of 2:4 weights or not; or None.
+
+        `weight` is the format of narrower weights that it converts; "" is none.
+        """
         fitting = (m for m in self.menus if dtype in m.types and generation in m.generations and layer in m.layers)
-        return next((m for m in fitting if m.sparse == sparse), None)
+        return next(
+            (m for m in fitting if m.sparse == sparse and (weight in m.weights if weight else not m.weights)), None
+        )
+
+    def collective(self, op: str, generation: str) -> CollectiveSet | None:
+        """The algorithms of a collective in a generation, or None."""
+        return next((c for c in self.collectives if op in c.types and generation in c.generations), None)
 
 
 class LaunchMode(Spec):

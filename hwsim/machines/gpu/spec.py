@@ -10,6 +10,7 @@ from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, Positive, Power, Size, Spec, Time
 from hwsim.machines.csr import CsrSpec
+from hwsim.machines.gpu.collective import LinkSpec
 from hwsim.machines.gpu.parts import Constants, check_types, value_types
 from hwsim.machines.spec import MachineSpec
 
@@ -67,6 +68,7 @@ class GpuSpec(MachineSpec):
     product lie in memory: by ``columns`` (n values for each of the inner dimension) or by ``rows`` (k values for each
     output). `streams` is how many inferences run in parallel, each on a stream of its own: a GPU keeps 128 kernels at
     a time at most (CUDA programming guide, resident grids of a device). `csr` is what fp32 weights in CSR format take.
+    `links` are those to other GPUs of the same kind.
     """
 
     kind: Literal["gpu"]
@@ -83,6 +85,7 @@ class GpuSpec(MachineSpec):
     constants: dict[Literal["cuda", "dp4a", "tensor"], dict[str, float]] = {}
     spread: dict[str, float] = {}
     csr: CsrSpec | None = None
+    links: LinkSpec | None = None
     precision: str = "workload"
     weights: Literal["columns", "rows"] = "columns"
     streams: Annotated[int, Field(ge=1, le=128)] = 1

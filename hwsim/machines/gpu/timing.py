@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwsim.compression.storage import least_bits
+from hwsim.energy.spec import PriceSpec
 from hwsim.engine.clock import Timebase
 from hwsim.errors import InputError, nearest
 from hwsim.machines.gpu.demand import Load
@@ -28,7 +29,7 @@ from hwsim.machines.gpu.parts import (
 )
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.tiles import Chip, Kernels, Products, TileTiming, time_products
-from hwsim.machines.gpu.work import Types, layer_kind, two_of_four
+from hwsim.machines.gpu.work import Types, converted_weights, layer_kind, memory_bits, two_of_four
 from hwsim.workload import Layer
 
 __all__ = ["GemmTiming", "Timer", "Unit", "shared_bytes"]
@@ -41,7 +42,7 @@ _PJ_PER_US = 1e-6  # watts
 class Unit:
     """Unit for one number format: instruction, MACs per cycle and SM, kernel set, constants, floor in microseconds.
 
-    `gain` is how much faster than dense ones its kernels multiply; above 1 for 2:4 weights alone.
+    `gain` is how much faster than those of the `dense` unit its kernels multiply; above 1 for 2:4 weights alone.
     """
 
     math: str
@@ -53,6 +54,7 @@ class Unit:
     floor: float
     gain: float = 1.0
     dual: Dual | None = None
+    dense: Unit | None = None
 
     @property
     def sparse(self) -> bool:
@@ -89,6 +91,8 @@ class Unit:
         """Bytes of a weight in memory, zeros and places included."""
         if self.dual:
             return self.dual.bytes(True, bits)
+        if self.menu.group is not None:
+            return (bits + 16 / self.menu.group) / 8
         return least_bits("2:4" if self.sparse else "dense", 1, 1 / self.skip, bits) / 8
 
     def input_bytes(self, bits: int) -> float:
@@ -114,13 +118,16 @@ class Timer:
         self.library = load_library(spec.library, beside)
         self.harness = load_harness(spec.harness, beside)
         self.attention_library = attention_library(self.library, beside)
-        self._units: dict[tuple[str, str, bool], Unit] = {}
+        self._units: dict[tuple[str, str, bool, str], Unit] = {}
         missing = [d for d in spec.sm.macs if d not in self.generation.instructions]
         if missing:
             near = nearest(missing[0], self.generation.instructions)
             raise ValueError(f"sm.macs names {missing[0]!r}, which {self.generation.name} has no instruction for{near}")
         self.constants = {unit: self._constants(unit) for unit in self.generation.constants}
         self.prices = {**self.generation.prices, **spec.prices}
+        if spec.links is not None and "link" not in self.prices:
+            link = PriceSpec(energy=spec.links.energy, source=spec.links.energy_source)
+            self.prices["link"] = link
         for math, more in (self.generation.random if self.harness.random else {}).items():
             price = self.prices.get(f"mac.{math}")
             if price is not None and f"mac.{math}" not in spec.prices:
@@ -192,11 +199,16 @@ class Timer:
             launch *= self._of_harness("shortest" if self.harness.shortest else "floors") / (float(at) * 1e6)
         return launch * self.floor / self._of_harness("floors")
 
-    def unit(self, math: str, layer: str = "gemm", sparse: bool = False) -> Unit | None:
-        """The unit for a number format, or None; `sparse`: for weights in format 2:4, if there are kernels for them."""
-        key = (math, layer, sparse)
+    def unit(self, math: str, layer: str = "gemm", sparse: bool = False, weight: str = "") -> Unit | None:
+        """The unit for a number format, or None.
+
+        `sparse` is for weights in format 2:4, `weight` the format of narrower ones: if there are kernels for them.
+        """
+        key = (math, layer, sparse, weight)
         if key not in self._units:
-            menu = self.library.menu(math, self.generation.name, layer, sparse)
+            menu = self.library.menu(math, self.generation.name, layer, sparse, weight)
+            if menu is None and weight:
+                return self.unit(math, layer, sparse)
             if menu is None and sparse:
                 return self.unit(math, layer)
             if menu is None:
@@ -216,12 +228,14 @@ class Timer:
                 constants = constants.model_copy(update=menu.constants)
             floor = self._launch(menu)
             gain = instruction.sparse_gain or 1.0 if sparse else 1.0
-            self._units[key] = Unit(runs, instruction, macs, menu, Kernels(menu), constants, floor, gain)
+            dense = self.unit(math, layer) if sparse else None
+            kernels = Kernels(menu)
+            self._units[key] = Unit(runs, instruction, macs, menu, kernels, constants, floor, gain, dense=dense)
         return self._units[key]
 
     def unit_of(self, layer: Layer, math: str) -> Unit | None:
         """The unit that multiplies a layer in a number format, with the zeros that it skips; None: there is none."""
-        unit = self.unit(math, layer_kind(layer), two_of_four(layer))
+        unit = self.unit(math, layer_kind(layer), two_of_four(layer), converted_weights(layer, self.spec.precision))
         if unit is None or unit.sparse or self.spec.sm.sparse != "dual" or unit.instruction.unit != "tensor":
             return unit
         dual = dual_of(layer)
@@ -289,6 +303,9 @@ class Timer:
         if unit.menu.quantize is not None:
             # Values a cycle and SM.
             time = time + p.b * p.m * p.k / (unit.menu.quantize * self.spec.sms * self.clock)
+        if unit.menu.slowest is not None and unit.dense is not None:
+            dense = replace(p, bytes_w=unit.dense.weight_bytes(memory_bits(unit.math)))
+            time = np.minimum(time, unit.menu.slowest * self.products(dense, unit.dense, 1.0).time)
         if slow is not None:
             return GemmTiming(timing, time * slow, np.full_like(time, slow))
         energy, off_chip = self.energy(self.amounts(p, unit, timing)), timing.dram_bytes * self.price("dram")

@@ -14,6 +14,7 @@ __all__ = [
     "TiledProduct",
     "StreamingKernel",
     "Types",
+    "converted_weights",
     "half",
     "layer_kind",
     "layer_work",
@@ -98,6 +99,11 @@ def memory_bits(dtype: str) -> int:
 def half(math: str) -> bool:
     """Whether it is multiplied in floats of 16 bits."""
     return math in DTYPES and DTYPES[math].half
+
+
+def converted_weights(layer: Layer, precision: str) -> str:
+    """The format of weights that kernels convert to the wider one of the activations; "" is none."""
+    return wanted_type(layer, precision).converted
 
 
 def wanted_type(layer: Layer, precision: str) -> Types:

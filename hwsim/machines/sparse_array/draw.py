@@ -18,10 +18,16 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Draw", "binomial", "expected_fillers"]
+__all__ = ["Draw", "binomial", "draws_of", "expected_fillers"]
 
+_DRAWS, _MOST_DRAWS, _NUMBERS = 16, 256, 2**19
 _MOST_TERMS = 4096
 _WIDEST, _QUANTILES = 2**14, 2**12
+
+
+def draws_of(numbers: int) -> int:
+    """How often so many numbers are drawn: the fewer, the more often, since few of them say little."""
+    return min(_MOST_DRAWS, max(_DRAWS, _NUMBERS // max(1, numbers)))
 
 
 def expected_fillers(values: int, density: float, index_bits: int) -> float:
@@ -91,6 +97,16 @@ class Draw:
             own = [place for place, other in enumerate(sizes) if other == size]
             entries[..., own] = self.entries(size, density, index_bits, (*shape, len(own)))
         return entries
+
+    def quantiles(self, values: int, density: float, number: int) -> NDArray[np.int64]:
+        """So many quantiles of the values that are not zero of a slice, in random order."""
+        numbers, cumulative = _distribution(values, density, 62)
+        own = numbers[np.searchsorted(cumulative, (np.arange(number) + 0.5) / number, side="right")]
+        return np.minimum(own[self._state.permutation(number)], values)
+
+    def places(self, values: int, number: int) -> NDArray[np.int64]:
+        """So many of the places of a slice, in order."""
+        return np.sort(self._state.permutation(values)[:number])
 
     def mask(self, shape: tuple[int, ...], density: float) -> NDArray[np.bool_]:
         """Values that are not zero, each by itself."""

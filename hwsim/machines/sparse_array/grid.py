@@ -14,10 +14,12 @@ the strips of output positions that a wave works on are those that take the fewe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.machines.sparse_array.draw import Draw, binomial
 from hwsim.machines.sparse_array.spec import SparseArraySpec
@@ -28,6 +30,13 @@ __all__ = ["Tile", "best_tile", "walk_grid"]
 
 DRAWS = 3
 _WINDOWS = 64
+_MOST_VALUES = 2**25
+"""Values of all windows that are walked where masks are known."""
+
+_FEWEST_DRAWS, _MOST_DRAWS, _NUMBERS = 4, 64, 2**22
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,8 @@ class Tile:
 
     Attributes
     ----------
-    channels, filters : int
+    channels, filters, taps : int
+        Of a row of the window as many taps as fit.
     pieces : int
         Tiles of weights that the layer has.
     strips : int
@@ -51,6 +61,7 @@ class Tile:
 
     channels: int
     filters: int
+    taps: int
     pieces: int
     strips: int
     windows: int
@@ -96,11 +107,12 @@ def _live_share(work: Work) -> float:
 def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> Tile:
     """The tile and strips of the fewest expected cycles; `bits` are those of an ifmap, a weight and a psum word."""
     z, pes = work.geometry, spec.array
-    channels, rows, taps = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
+    channels, rows, row = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
     holds = {tensor: _words(spec, tensor, size) for tensor, size in zip(("ifmap", "weight", "psum"), bits)}
     positions, lanes, port = math.ceil(work.vectors), pes.multipliers[0], _handover(spec)
     density, kept = work.weight_density, _live_share(work)
-    most_channels = min(channels, max(1, holds["ifmap"] // taps))
+    taps = min(row, holds["ifmap"], max(1, int(holds["weight"] / max(1e-9, density))))
+    most_channels = min(channels, holds["ifmap"] // taps)
     best: tuple[float, Tile] | None = None
     sizes = sorted({min(work.rows, holds["psum"], size) for size in (*range(1, 65), *range(80, 1025, 16), 2**30)})
     for filters in sizes:
@@ -108,7 +120,7 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
         tile_channels = min(most_channels, fits)
         if filters * taps * density > holds["weight"] and filters > 1:
             continue
-        pieces = -(-channels // tile_channels) * rows * -(-work.rows // filters) * work.matrices
+        pieces = -(-channels // tile_channels) * rows * -(-row // taps) * -(-work.rows // filters) * work.matrices
         column, hand = _column(filters, density, lanes), -(-filters // port)
         useful = {
             1,
@@ -122,16 +134,20 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
             window = _slowest(tile_channels * taps, kept, column, -(-filters // lanes), active, pes.meet) + hand
             cost = waves * windows * window
             if best is None or cost < best[0]:
-                best = cost, Tile(tile_channels, filters, pieces, strips, windows, waves, active)
+                best = cost, Tile(tile_channels, filters, taps, pieces, strips, windows, waves, active)
     assert best is not None
     return best[1]
 
 
 def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], seed: int) -> Walk:
     """Walk a layer."""
+    size = math.ceil(work.vectors / work.batch) * work.columns * work.matrices
     tile = best_tile(work, spec, bits)
+    counts = work.columns * work.matrices * -(-work.rows // tile.filters)
+    if max(size, counts, tile.pieces * -(-size // (work.columns * work.matrices))) <= _MOST_VALUES:
+        return _walk_layer(work, spec, bits, size, Draw(seed))
     pes, kept = spec.array, _live_share(work)
-    values = tile.channels * (1 if work.geometry is None else work.geometry.s)
+    values = tile.channels * tile.taps
     hand = -(-tile.filters // _handover(spec))
     draw = Draw(seed)
     slowest, worked = [], 0.0
@@ -148,9 +164,92 @@ def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], see
     times = tile.waves * tile.windows
     average = float(np.mean(slowest)) * more * times + hand * times
     active = tile.active * times
-    exact = work.weight_density == work.input_density == 1
     return Walk(
         average, min(active * (worked * more + hand), average * pes.pes), counted, counted, counted,
         float(active * values), active * values * kept, handover=float(active * hand),
-        spread=0.0 if exact or not average else float(np.std(slowest) / (np.mean(slowest) + hand)), exact=exact,
+        spread=float(np.std(slowest, ddof=1) / (np.mean(slowest) + hand)) if average else 0.0,
+    )  # fmt: skip
+
+
+def _walk_layer(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], size: int, draw: Draw) -> Walk:
+    """Walk masks where they are known, and draws of their densities where not; of a large batch a part."""
+    some = replace(work, batch=min(work.batch, max(1, _MOST_VALUES // size)))
+    some = replace(some, macs=work.macs * some.batch // work.batch)
+    tile = best_tile(some, spec, bits)
+    skips = work.geometry is None or not work.geometry.depthwise
+    weights, ifmap = some.weight_masks(), some.vector_masks(skips)
+    firsts = range(0, work.rows, tile.filters)
+    kept = None
+    if weights is not None:
+        sums = np.add.reduceat(weights, list(firsts), axis=2, dtype=np.int64)
+        kept = sums.transpose(0, 2, 1)
+    exact = kept is not None and ifmap is not None
+    numbers = size * some.batch + work.matrices * len(firsts) * work.columns
+    draws = 1 if exact else min(_MOST_DRAWS, max(_FEWEST_DRAWS, _NUMBERS // numbers))
+    sizes = [min(tile.filters, work.rows - first) for first in firsts]
+    walks = []
+    for _ in range(draws):
+        own = kept
+        if own is None:
+            shape = work.matrices, work.columns
+            own = draw.of_sizes(sizes, work.weight_density, 62, shape).transpose(0, 2, 1)
+        images = [ifmap if ifmap is not None else some.drawn_vectors(draw) for _ in range(some.batch)]
+        walks.append(_walk_masks(some, spec, tile, sizes, own, np.concatenate(images, axis=1)))
+    cycles = np.array([walk.cycles for walk in walks])
+    names = ("cycles", "busy", "products", "effectual", "entries", "columns", "inputs", "handover")
+    means = {name: float(np.mean([getattr(walk, name) for walk in walks])) for name in names}
+    mean = Walk(**means)  # type: ignore[arg-type]
+    deviation = float(cycles.std(ddof=1)) * math.sqrt(some.batch / work.batch) if draws > 1 else 0.0
+    spread = deviation / mean.cycles if mean.cycles else 0.0
+    counted, _ = some.effectual
+    if not exact and mean.products:  # counts of channels are known where masks are not
+        more, hand = counted / mean.products, float(tile.waves * tile.windows * -(-tile.filters // _handover(spec)))
+        slowest = max(0.0, mean.cycles - hand)
+        mean = replace(
+            mean, cycles=mean.cycles + (more - 1) * slowest, busy=mean.busy + (more - 1) * (mean.busy - mean.handover),
+            products=counted, effectual=counted, entries=counted,
+        )  # fmt: skip
+    return replace(mean.times(work.batch / some.batch), spread=spread, exact=exact)
+
+
+def _walk_masks(
+    work: Work, spec: SparseArraySpec, tile: Tile, sizes: list[int], kept: Ints, vectors: Bools
+) -> Walk:  # fmt: skip
+    """Walk weights kept of (matrices, tiles of filters, columns) by vectors of (matrices, vectors, columns).
+
+    Tiles of one strip come one after the other, since their sums are added; so many as there are PEs are a wave.
+    """
+    z, pes = work.geometry, spec.array
+    channels, rows, row = (work.columns, 1, 1) if z is None else (z.channels, z.r, z.s)
+    parts = [slice(first, first + tile.channels) for first in range(0, channels, tile.channels)]
+    taps = [slice(first, first + tile.taps) for first in range(0, row, tile.taps)]
+    columns = list(product(parts, range(rows), taps))
+    shape, positions = (channels, rows, row), min(vectors.shape[1], tile.strips * tile.windows)
+    cycles = np.zeros((work.matrices, len(sizes), len(columns), tile.strips * tile.windows), np.float32)
+    handed = np.zeros_like(cycles)
+    for matrix, (weights, values) in enumerate(zip(kept, vectors)):
+        steps = (-(-weights // pes.multipliers[0])).astype(np.float32).reshape(len(sizes), *shape)
+        live = values[:positions].astype(np.float32).reshape(positions, *shape)
+        for place, (part, r, tap) in enumerate(columns):
+            own = live[:, part, r, tap].reshape(positions, -1)
+            cycles[matrix, :, place, :positions] = steps[:, part, r, tap].reshape(len(sizes), -1) @ own.T
+    for place, filters in enumerate(sizes):
+        handed[:, place, :, :positions] = -(-filters // _handover(spec))
+    # (strips, tiles, windows): a wave after the other
+    order = (3, 0, 1, 2, 4)
+    split = (work.matrices, len(sizes), len(columns), tile.strips, tile.windows)
+    worked, hand = (
+        array.reshape(split).transpose(order).reshape(-1, tile.windows).astype(float) for array in (cycles, handed)
+    )
+    total = 0.0
+    for begin in range(0, len(worked), pes.pes):
+        wave = worked[begin : begin + pes.pes] + hand[begin : begin + pes.pes]
+        total += float(wave.sum(axis=1).max() if pes.meet == "group" else wave.max(axis=0).sum())
+    uses = vectors.sum(axis=1, dtype=np.int64)
+    products = float((uses * kept.sum(axis=1)).sum())
+    inputs = float(uses.sum()) * len(sizes)
+    passes = float(vectors.shape[1] * work.columns * work.matrices * len(sizes))
+    busy = float(worked.sum() + hand.sum())
+    return Walk(
+        total, busy, products, products, products, passes, inputs, handover=float(hand.sum())
     )  # fmt: skip

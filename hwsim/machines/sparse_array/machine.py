@@ -18,7 +18,7 @@ from hwsim.machines.sparse_array.draw import expected_fillers
 from hwsim.machines.sparse_array.grid import walk_grid
 from hwsim.machines.sparse_array.plane import walk_plane
 from hwsim.machines.sparse_array.rows import walk_rows
-from hwsim.machines.sparse_array.spec import SparseArraySpec
+from hwsim.machines.sparse_array.spec import POINTER_BITS, SparseArraySpec
 from hwsim.machines.sparse_array.walk import STALLS, Walk
 from hwsim.machines.sparse_array.work import Work, work_of
 from hwsim.message import Message
@@ -107,13 +107,36 @@ class SparseArray(Machine):
         return self._weight_entries(layer) * self.spec.weight_entry_bits
 
     def memories(self, workload: Workload, batch: int) -> tuple[MemoryUse, ...]:
-        """Whether all weights fit, where there is no memory outside the chip to bring them from."""
-        if self.spec.outer is not None:
-            return ()
-        name = self.spec.home("weight")
+        """What must be on the chip at a time: all of a network where there is no memory outside, else of one layer."""
+        uses = []
+        works = [work for layer in workload if (work := work_of(layer, 1)) is not None and work.stored]
+        resident = self.spec.outer is None
+        if resident:
+            need = sum(self.stored_weight_bits(work.layer) for work in works)
+            uses.append(self._use("weight", {"weights": need}))
+        if self.spec.array.deal == "rows" and self.spec.home("pointer") not in (None, self.spec.outer):
+            pointers = {f"pointers of {work.layer.name}": self._pointer_bits(work) for work in works}
+            largest = dict(sorted(pointers.items(), key=lambda item: -item[1])[:1])
+            uses.append(self._use("pointer", {"pointers": sum(pointers.values())} if resident else largest))
+        if resident and self.spec.home("ifmap") == self.spec.home("ofmap"):
+            live = {f"activations of {work.layer.name}": self._activation_bits(work) for work in works}
+            uses.append(self._use("ifmap", dict(sorted(live.items(), key=lambda item: -item[1])[:1])))
+        return tuple(use for use in uses if use.parts)
+
+    def _use(self, tensor: str, bits: Mapping[str, float]) -> MemoryUse:
+        name = self.spec.home(tensor)
         assert name is not None
-        need = sum(self.stored_weight_bits(layer) for layer in workload)
-        return (MemoryUse(name, self._sizes()[name], (("weights", ceil(need / 8)),)),)
+        return MemoryUse(name, self._sizes()[name], tuple((part, ceil(need / 8)) for part, need in bits.items()))
+
+    def _pointer_bits(self, work: Work) -> int:
+        """A pointer to each column of each matrix and behind the last one, in each PE."""
+        matrices = max(1, work.layer.weight.elements // (work.rows * work.columns))
+        return POINTER_BITS * matrices * (work.columns + 1) * self.spec.array.pes
+
+    def _activation_bits(self, work: Work) -> float:
+        """Values of a layer's ifmap and ofmap, zeros too: rows are summed in the places of the outputs."""
+        layer, spec = work.layer, self.spec
+        return layer.input.elements * spec.word_bits + layer.output.elements * max(spec.word_bits, spec.psum_bits)
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
         work = work_of(layer, batch)
@@ -215,7 +238,13 @@ class SparseArray(Machine):
         spec, layer = self.spec, work.layer
         word = spec.word_bits
         words = {"weight": walk.entries, "ifmap": walk.inputs, "pointer": 2 * walk.columns, "psum": walk.products}
-        bits = {"weight": spec.weight_entry_bits, "ifmap": word, "pointer": 16, "psum": spec.psum_bits, "ofmap": word}
+        bits = {
+            "weight": spec.weight_entry_bits,
+            "ifmap": word,
+            "pointer": POINTER_BITS,
+            "psum": spec.psum_bits,
+            "ofmap": word,
+        }
         effectual = round(work.effectual[0])
         counts: dict[Action, int] = {("mac", "", layer.input.dtype): max(effectual, round(walk.products))}
         widths: dict[str, float] = dict.fromkeys(("ifmap", "weight", "ofmap"), float(word))

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.kernels.sparse_formats import runs_of
-from hwsim.machines.sparse_array.draw import Draw, expected_fillers
+from hwsim.machines.sparse_array.draw import Draw, draws_of, expected_fillers
+from hwsim.machines.sparse_array.rows import walk_rows
 from hwsim.machines.sparse_array.spec import SparsePesSpec
 from hwsim.machines.sparse_array.walk import Walk
 from hwsim.machines.sparse_array.work import Work
@@ -29,9 +30,8 @@ from hwsim.workload.product import Geometry
 __all__ = ["filters_of_group", "tiles", "walk_plane"]
 
 Ints = NDArray[np.int64]
-DRAWS, MOST_DRAWS = 3, 32
-_FEW = 2**12
-"""Entries of an ifmap below which more are drawn: few numbers say little."""
+_OVERHEAD = 2**9
+"""Numbers that a draw of a phase of a group costs the time of."""
 _MOST_CHANNELS, _MOST_GROUPS, _MOST_MATRICES, _MOST_PHASES = 2048, 1024, 64, 16
 
 
@@ -126,7 +126,7 @@ def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     """Walk a layer."""
     z = work.geometry
     if z is None or z.h * z.w == 1:
-        return _walk_outputs(work, pes, seed)
+        return walk_rows(work, pes, seed)
     stored = _Entries(work, z, pes, Draw(seed))
     each = filters_of_group(z, pes)
     whole_groups, rest = divmod(z.filters, each)
@@ -135,8 +135,8 @@ def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     totals = []
     sums = np.zeros(5)
     exact = stored.exact or work.weight_density == work.input_density == 1
-    few = stored.channels * stored.matrices * pes.pes <= _FEW
-    draws = 1 if exact else MOST_DRAWS if few else DRAWS
+    steps_of_draw = stored.matrices * len(stored.phases) * len(groups)
+    draws = 1 if exact else draws_of(stored.channels * stored.matrices * pes.pes + _OVERHEAD * steps_of_draw)
     for _ in range(draws):
         cycles = 0.0
         for matrix in range(stored.matrices):
@@ -169,7 +169,7 @@ def walk_plane(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     average = float(np.mean(totals))
     one = Walk(
         average, busy, products, products * share, weights_read, columns, inputs,
-        spread=0.0 if exact or not average else float(np.std(totals) / average), exact=exact,
+        spread=0.0 if exact or not average else float(np.std(totals, ddof=1) / average), exact=exact,
     )  # fmt: skip
     return one.times(work.batch)
 
@@ -182,28 +182,3 @@ def _share_of_values(work: Work, pes: SparsePesSpec, phase: _Phase, filters: int
         return kept / (kept + expected_fillers(ceil(values), density, pes.index_bits)) if kept else 1.0
 
     return share(filters * phase.taps, work.weight_density) * share(float(phase.areas.max()), work.input_density)
-
-
-def _walk_outputs(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
-    """Walk a layer whose outputs are dealt: of the I lanes for ifmap values one is in use."""
-    draw = Draw(seed)
-    sizes = work.rows_of_pes(pes.pes)
-    live = work.live_columns
-    columns = min(live, _MOST_CHANNELS)
-    more = live / columns if columns else 1.0
-    totals, busy, entries_sum = [], 0.0, 0.0
-    for _ in range(DRAWS):
-        entries = draw.of_sizes(sizes, work.weight_density, pes.index_bits, (columns,))
-        steps = -(-entries // pes.multipliers[0])
-        per_pe = steps.sum(axis=0)
-        totals.append(float(steps.max(axis=1).sum() if pes.meet == "channel" else per_pe.max(initial=0)) * more)
-        busy += float(per_pe.sum()) * more / DRAWS
-        entries_sum += float(entries.sum()) * more / DRAWS
-    kept = work.rows * work.weight_density * live
-    average = float(np.mean(totals))
-    exact = work.weight_density == work.input_density == 1
-    one = Walk(
-        average, busy, entries_sum, min(kept, entries_sum), entries_sum, float(live * pes.pes), float(live),
-        spread=0.0 if exact or not average else float(np.std(totals) / average), exact=exact,
-    )  # fmt: skip
-    return one.times(work.vectors * work.matrices)

@@ -11,8 +11,9 @@ from hwsim.fields import Bandwidth, Name, Positive, Size, Spec
 from hwsim.machines.precision import Precision
 from hwsim.machines.spec import MachineSpec
 
-__all__ = ["SparseArraySpec", "SparseMemorySpec", "SparsePesSpec"]
+__all__ = ["POINTER_BITS", "SparseArraySpec", "SparseMemorySpec", "SparsePesSpec"]
 
+POINTER_BITS = 16
 Held = Literal["ifmap", "weight", "ofmap", "psum", "pointer"]
 Side = Annotated[int, Field(gt=0, le=64, strict=True)]
 Lanes = Annotated[int, Field(gt=0, le=64, strict=True)]
@@ -124,10 +125,27 @@ class SparseArraySpec(MachineSpec):
         for name, memory in list(self.memories.items())[1:]:
             if memory.size is None:
                 raise ValueError(f"memories.{name} must have a size: only the first may have none")
+        for name, memory in self.memories.items():
+            for tensor in memory.holds:
+                number, bits = self._least(tensor)
+                if memory.size is not None and memory.size * 8 < number * bits:
+                    least = f"{number} of {bits} bits ({-(-number * bits // 8)} B)"
+                    raise ValueError(f"memories.{name}.size must be room for {tensor}: at least {least}")
         held = {tensor for memory in self.memories.values() for tensor in memory.holds}
         if missing := [tensor for tensor in ("ifmap", "weight", "ofmap") if tensor not in held]:
             raise ValueError(f"memories must hold ifmap, weight and ofmap; none holds {missing[0]}")
         return self
+
+    def _least(self, tensor: Held) -> tuple[int, int]:
+        """Words of a tensor that a memory must hold for the multipliers to work at all, and the bits of one."""
+        filters, values = self.array.multipliers
+        return {
+            "ifmap": (values, self.entry_bits if self.array.deal == "grid" else self.word_bits),
+            "weight": (filters, self.weight_entry_bits),
+            "ofmap": (1, self.word_bits),
+            "psum": (self.array.accumulators or 1, self.psum_bits),
+            "pointer": (2, POINTER_BITS),
+        }[tensor]
 
     @property
     def outer(self) -> str | None:

@@ -77,5 +77,5 @@ class Walk:
 
     @property
     def whole_cycles(self) -> int:
-        """Cycles, rounded up; a bit above a whole number is rounding of the sum."""
-        return ceil(self.cycles - 1e-6)
+        """Cycles: a whole number where they are counted, the nearest one to what is expected."""
+        return max(round(self.cycles), ceil(min(1.0, self.cycles)))

@@ -20,7 +20,8 @@ __all__ = ["add_memory", "add_roofline", "add_timeline"]
 _STEPS = 300
 
 
-def add_roofline(page: Page, report: RunResult) -> None:
+def add_roofline(page: Page, report: RunResult, title: str = "Roofline") -> None:
+    """The layers of a run under the roofs of its machine."""
     machine = report.machine
     hz = float(machine.timebase.clocks[machine.core_clock])
     total = report.summary.latency_s
@@ -42,10 +43,10 @@ def add_roofline(page: Page, report: RunResult) -> None:
                 points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))
     if not points:
         if cache_hits:
-            page.section("Roofline")
+            page.section(title)
             page.text("No layer has traffic at a memory with a bandwidth limit: all data stays in caches.")
         return
-    page.section("Roofline")
+    page.section(title)
     near = max(points, key=lambda p: p.rate)
     description = (
         "Throughput over operational intensity, both logarithmic. Roofs: "
@@ -63,7 +64,7 @@ def add_roofline(page: Page, report: RunResult) -> None:
         caption += f" {counted(without, 'layer')} without MACs not shown."
     if cache_hits:
         caption += f" {counted(cache_hits, 'layer')} served from caches not shown."
-    page.chart(roofline("Roofline", description, list(roofs.values()), points, _mac_rate), caption)
+    page.chart(roofline(title, description, list(roofs.values()), points, _mac_rate), caption)
 
 
 def _mac_rate(rate: float) -> str:

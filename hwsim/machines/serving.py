@@ -1,0 +1,37 @@
+"""What a serving library adds to the kernels of a step: the host, and other requests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hwsim.fields import Share, Spec, Time
+
+__all__ = ["ServingSpec"]
+
+
+class ServingSpec(Spec):
+    """Constants of a serving library, as `hwsim.serving` uses them.
+
+    Attributes
+    ----------
+    host : Time
+        Of a step in which no kernel runs: scheduling, sampling, the next input.
+    interference : float
+        Share of the prefills of other requests that falls into the tokens of one.
+    first : Time
+        What the first token waits for besides its prefill.
+    queue : float
+        Share of the prefill of each other concurrent request that the first token waits for.
+    memory : float
+        Share of the device memory that weights, cache and activations may take.
+    """
+
+    host: Time
+    interference: Annotated[float, Field(ge=0, le=2)] = 1.0
+    first: Time
+    queue: Annotated[float, Field(ge=0, le=2)] = 0.0
+    memory: Share = 1.0
+    source: str
+    fitted: str | None = None

@@ -1,0 +1,107 @@
+"""Repeated blocks of a network as one: rows that several blocks have alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from hwsim.report.result import LayerResult
+
+__all__ = ["Fold", "Row", "folded", "folds"]
+
+_PERIOD = 400
+"""Layers of the longest block that is looked for."""
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """`times` blocks of `period` layers from `start` on, each like the first; a block of one time is no fold."""
+
+    start: int
+    period: int
+    times: int
+
+    @property
+    def stop(self) -> int:
+        """The first place after it."""
+        return self.start + self.period * self.times
+
+
+def folds(keys: Sequence[Hashable]) -> list[Fold]:
+    """Cover a sequence by blocks of two or more that repeat at least three times, and single items.
+
+    Of the blocks that begin at a place the one that covers most is taken, and of those the shortest.
+
+    >>> folds("xabababy")
+    [Fold(start=0, period=1, times=1), Fold(start=1, period=2, times=3), Fold(start=7, period=1, times=1)]
+    """
+    codes: dict[Hashable, int] = {}
+    numbers = [codes.setdefault(key, len(codes)) for key in keys]
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(numbers):
+        places.setdefault(number, []).append(place)
+    after = [0] * len(numbers)  # place of the same key in its list
+    for spots in places.values():
+        for index, place in enumerate(spots):
+            after[place] = index
+    parts: list[Fold] = []
+    place, size = 0, len(numbers)
+    while place < size:
+        best = Fold(place, 1, 1)
+        spots = places[numbers[place]]
+        for other in spots[after[place] + 1 : after[place] + 41]:
+            period = other - place
+            if period > _PERIOD:
+                break
+            alike = 0
+            while other + alike < size and numbers[place + alike] == numbers[other + alike]:
+                alike += 1
+            times = 1 + alike // period
+            if times >= 3 and period > 1 and period * times > best.period * best.times:
+                best = Fold(place, period, times)
+        parts.append(best)
+        place = best.stop
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table of layers: `times` layers that are alike, the first of which is `result`."""
+
+    name: str
+    result: LayerResult
+    times: int = 1
+
+
+def folded(results: Sequence[LayerResult], apart: Callable[[str], object] = lambda name: None) -> list[Row]:
+    """Rows of a table: one for all layers that repeated blocks have in the same place and with the same result.
+
+    `apart` tells layers apart by their name, such as by what was measured of them. Blocks whose names differ in numbers
+    alone are looked for first.
+    """
+    keys = [(r.op, r.plan.macs, r.latency_s, r.energy_pj, r.bound, apart(r.name)) for r in results]
+    parts = folds([(*key, _NUMBER.sub("#", r.name)) for key, r in zip(keys, results)])
+    if all(part.times == 1 for part in parts):
+        parts = folds(keys)
+    rows: list[Row] = []
+    for part in parts:
+        for place in range(part.start, part.start + part.period):
+            name = results[place].name
+            if part.times > 1:
+                name = _pattern(name, results[place + part.period].name)
+            rows.append(Row(name, results[place], part.times))
+    return rows
+
+
+def _pattern(one: str, other: str) -> str:
+    """The name of two with a star for where they differ; that of the first where nothing is alike."""
+    start = _alike(one, other)
+    end = _alike(one[start:][::-1], other[start:][::-1])
+    return f"{one[:start]}*{one[len(one) - end :]}" if start + end else one
+
+
+def _alike(one: str, other: str) -> int:
+    """Characters that two texts begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))

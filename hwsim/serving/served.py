@@ -1,0 +1,242 @@
+"""A model as a machine serves it: its steps, and what users wait for, in closed form.
+
+With c concurrent requests of `input` tokens that get `output` tokens each, and n of them running (all, or as many as
+the memory holds):
+
+    step    = one token of each of n sequences at a context of input + output / 2
+    TPOT    = step + host + interference (n - 1) / output x prefill(input)
+    TTFT    = first + prefill(input) (1 + queue (n - 1))
+    request = TTFT + (output - 1) TPOT;   tokens a second = n output / request
+
+While a request is in its `output` steps, each of the n - 1 others starts over once on average, so that its prefill
+falls in between: `interference` is 1 if the library runs it at once. Energy is that of the steps and prefills,
+and the static power of every device for as long as a request takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from hwsim.errors import Fault, InputError, excerpt
+from hwsim.machines import Machine
+from hwsim.machines.serving import ServingSpec
+from hwsim.message import Message
+from hwsim.report.report import Report
+from hwsim.serving.memory import ServedMemory
+from hwsim.simulation import simulate
+from hwsim.workload.transformer import Formats, LlmSpec, decode_network, prefill_network
+
+__all__ = ["MAX_TOKENS", "Offline", "Served", "ServedPoint"]
+
+MAX_TOKENS = 2**24
+_NONE = ServingSpec.model_validate({"host": "0 s", "first": "0 s", "source": "not measured: kernels alone"})
+
+
+def check_count(name: str, value: object, most: int = MAX_TOKENS) -> int:
+    """A whole number from 1 on; raises InputError for another."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InputError([Fault("", name, f"must be a whole number from 1 to {most:,}, not {excerpt(value)}")])
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPoint:
+    """What users and the operator see at one concurrency.
+
+    Attributes
+    ----------
+    concurrency, running : int
+        Requests at a time, and those of them whose cache fits the memory; others wait.
+    ttft_s, tpot_s, latency_s : float
+        Time to the first token, time of each further one, and of a request.
+    tokens_per_s, tokens_per_s_per_device : float
+        Output tokens.
+    step_s, prefill_s : float
+        Of one decode step of all running sequences, and of one prompt.
+    memory_bytes : int
+        Of each device.
+    energy_per_token_pj, power_w : float
+        Of all devices, per output token; their product with tokens a second is the power. NaN where a price is unknown.
+    """
+
+    concurrency: int
+    running: int
+    ttft_s: float
+    tpot_s: float
+    latency_s: float
+    tokens_per_s: float
+    tokens_per_s_per_device: float
+    step_s: float
+    prefill_s: float
+    memory_bytes: int
+    fits: bool
+    energy_per_token_pj: float
+    power_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The most tokens a second, where all requests are there from the start: prompts and answers in one step.
+
+    Attributes
+    ----------
+    sequences : int
+        Whose answers a step goes on with.
+    tokens : int
+        That a step computes, those of prompts among them.
+    step_s, tokens_per_s : float
+        Output tokens.
+    """
+
+    sequences: int
+    tokens: int
+    step_s: float
+    tokens_per_s: float
+
+
+class Served:
+    """A model on a machine, or on `tp` of them.
+
+    Parameters
+    ----------
+    machine : Machine
+    model : LlmSpec
+    formats : Formats, optional
+    tp : int
+        Devices that share each block.
+    """
+
+    def __init__(self, machine: Machine, model: LlmSpec, formats: Formats | None = None, tp: int = 1) -> None:
+        self.machine, self.model, self.formats, self.tp = machine, model, formats or Formats(), tp
+        self._reports: dict[tuple[str, int, int], Report] = {}
+
+    @property
+    def constants(self) -> ServingSpec:
+        """Those of the library; without them a step is its kernels alone."""
+        return self.machine.serving or _NONE
+
+    def decode(self, batch: int, context: int) -> Report:
+        """One step: a token of each of `batch` sequences at a context."""
+        check_count("batch", batch)
+        key = ("decode", batch, check_count("context", context))
+        if key not in self._reports:
+            network = decode_network(self.model, context, self.formats, self.tp)
+            self._reports[key] = simulate(self.machine, network, batch)
+        return self._reports[key]
+
+    def prefill(self, tokens: int, batch: int = 1) -> Report:
+        """The prompts of `batch` sequences of `tokens` tokens."""
+        key = ("prefill", check_count("batch", batch), check_count("input", tokens))
+        if key not in self._reports:
+            network = prefill_network(self.model, tokens, self.formats, self.tp)
+            self._reports[key] = simulate(self.machine, network, batch)
+        return self._reports[key]
+
+    def memory(self, tokens: int, report: Report | None = None) -> ServedMemory:
+        """What is held for sequences of up to `tokens` tokens; activations are those of a report."""
+        network = decode_network(self.model, tokens, self.formats, self.tp)
+        uses = self.machine.memories(network, 1)
+        parts = dict(uses[0].parts) if uses else {}
+        size = uses[0].size_bytes if uses else None
+        stored = {layer.weight.spec.array or layer.name: layer.weights * layer.weight.bits for layer in network}
+        weights = parts.get("weights", -(-sum(stored.values()) // 8))
+        activations = network.peak_activation_bytes(1) if report is None else report.peak_memory_bytes
+        share = self.constants.memory
+        kept = network.cache_bytes(1)
+        return ServedMemory(size, share, weights, parts.get("context", 0), activations, tokens, kept)
+
+    def at(self, concurrency: int, input: int, output: int) -> ServedPoint:
+        """What `concurrency` requests at a time see, each of `input` tokens that gets `output` tokens."""
+        check_count("concurrency", concurrency, 2**20)
+        check_count("output", output)
+        prompt = self.prefill(input)
+        memory = self.memory(input + output, prompt)
+        fits = memory.sequences is None or memory.sequences >= 1
+        running = concurrency if memory.sequences is None else max(1, min(concurrency, memory.sequences))
+        step = self.decode(running, input + output // 2)
+        constants = self.constants
+        step_s, prefill_s = step.summary.latency_s, prompt.summary.latency_s
+        tpot = step_s + float(constants.host) + constants.interference * (running - 1) / output * prefill_s
+        ttft = float(constants.first) + prefill_s * (1 + constants.queue * (running - 1))
+        # Those that do not fit wait for as many rounds of requests as are before them.
+        request = ttft + (output - 1) * tpot
+        rate = running * output / request
+        wait = (concurrency / running - 1) * request
+        dynamic = _dynamic(step) / running + _dynamic(prompt) / output
+        energy = self.tp * (dynamic + self.machine.prices.static_w * 1e12 / rate)
+        return ServedPoint(
+            concurrency, running, ttft + wait, tpot, request + wait, rate, rate / self.tp, step_s, prefill_s,
+            memory.need_bytes(running), fits, energy, energy * rate / 1e12,
+        )  # fmt: skip
+
+    def offline(self, input: int, output: int, most: int = 8192) -> Offline:
+        """The best steady mixture of prompts and answers, with `most` tokens a step.
+
+        A step of b sequences has b new tokens and b input / output tokens of prompts in each product with weights;
+        attention and the head are those of the two parts.
+        """
+        check_count("output", output)
+        memory = self.memory(input + output, self.prefill(input))
+        room = memory.sequences if memory.sequences is not None else most
+        # Of sequences at all stages of their answers, the mean has half of it.
+        half = self.memory(input + (output + 1) // 2).sequence_bytes
+        room = max(1, room * memory.sequence_bytes // max(1, half))
+        limit = max(1, min(room, int(most / (1 + input / output))))
+        sizes = sorted({limit, *(round(limit / 1.3**power) for power in range(12)), 1} - {0})
+        prompt = _seconds(self.prefill(input), attention=True)
+        best = Offline(1, 1, math.inf, 0.0)
+        for size in sizes:
+            tokens = size + round(size * input / output)
+            step = _seconds(self.decode(tokens, 1), products=True) + size / output * prompt
+            step += _seconds(self.decode(size, input + output // 2), attention=True, head=True)
+            step += float(self.constants.host)
+            if size / step > best.tokens_per_s:
+                best = Offline(size, tokens, step, size / step)
+        return best
+
+    def energy_parts(self, point: ServedPoint, input: int, output: int) -> Mapping[str, float]:
+        """Energy of an output token by component, in pJ; all devices together."""
+        parts: dict[str, float] = {}
+        step, prompt = self.decode(point.running, input + output // 2), self.prefill(input)
+        for report, times in ((step, 1 / point.running), (prompt, 1 / output)):
+            for name, energy in report.component_energy().items():
+                if name != "static":
+                    parts[name] = parts.get(name, 0.0) + self.tp * energy * times
+        parts["static"] = self.tp * self.machine.prices.static_w * 1e12 / point.tokens_per_s
+        return dict(sorted(parts.items(), key=lambda item: -item[1]))
+
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """What is assumed of the library."""
+        if self.machine.serving is None:
+            return (Message("llm.kernels_alone", "no serving library was measured here: a step is its kernels alone"),)
+        constants = self.constants
+        values = {
+            "library": self.machine.library_name or "",
+            "host_s": float(constants.host),
+            "first_s": float(constants.first),
+            "interference": constants.interference,
+            "queue": constants.queue,
+        }
+        template = (
+            "{library}: {host_s:si s} of the host a step, {interference:.0%} of other prompts between two tokens; "
+            "{first_s:si s} and {queue:.0%} of other prompts before the first"
+        )
+        return (Message("llm.library", template, values),)
+
+
+def _dynamic(report: Report) -> float:
+    """Energy in pJ without static power."""
+    return report.summary.energy_pj - math.fsum(result.static_pj for result in report.results)
+
+
+def _seconds(report: Report, *, products: bool = False, attention: bool = False, head: bool = False) -> float:
+    """Time of attention, of the head, and of everything else."""
+    total = 0.0
+    for result in report.results:
+        part = attention if ".attention" in result.name else head if result.name == "head" else products
+        total += result.latency_s if part else 0.0
+    return total
