@@ -164,11 +164,14 @@ def test_narrow_keys_and_values_are_read_narrow() -> None:
     assert narrow.summary.latency_s < wide.summary.latency_s
 
 
-@pytest.mark.parametrize(("pattern", "rows"), [("attn", 3), ("attn*", 3), ("attn.softmax", 1)])
-def test_explain_takes_the_layer_or_its_products(pattern: str, rows: int, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["hwsim", "explain", "h100", "llama3_8b_block_decode", pattern, "--batch", "3"])
+@pytest.mark.parametrize(
+    ("name", "pattern", "rows"),
+    [("v100", "attn", 3), ("v100", "attn*", 3), ("v100", "attn.softmax", 1), ("h100", "attn", 1)],
+)
+def test_explain_takes_the_layer_or_its_products(name: str, pattern: str, rows: int, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["hwsim", "explain", name, "llama3_8b_block_decode", pattern, "--batch", "3"])
     cli.main()
-    assert capsys.readouterr().out.count(") on h100, batch 3: ") == rows
+    assert capsys.readouterr().out.count(f") on {name}, batch 3: ") == rows
 
 
 def test_a_block_of_llama_takes_what_its_bytes_and_macs_do() -> None:

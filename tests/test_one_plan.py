@@ -182,7 +182,7 @@ def test_a_point_that_differs_in_a_price_plans_nothing_anew(kind: str) -> None:
 
 
 def test_a_composed_layer_is_named_by_its_products() -> None:
-    plan = hwsim.load_machine("h100").plan(hwsim.load_workload("llama3_8b_block_decode"), 3)
+    plan = hwsim.load_machine("v100").plan(hwsim.load_workload("llama3_8b_block_decode"), 3)
     with pytest.raises(
         InputError, match=r"^'attn' is planned as attn.scores, .*: name one of them, or select\('attn'\)$"
     ):

@@ -82,12 +82,16 @@ class Machine(Hardware):
         """
         batch = check_batch(batch)
         if isinstance(what, Layer):
-            check_size(what, batch)
+            check_size(what, batch, self.runs_whole(what))
             return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
         if not isinstance(what, Workload):
             raise InputError(f"a workload or a layer is planned, not {excerpt(what)}")
-        network = self.converted(what.lowered())
+        network = self.converted(what.lowered(self.runs_whole))
         return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
+
+    def runs_whole(self, layer: Layer) -> bool:
+        """Whether a composed layer is planned as it is, and not as its sublayers."""
+        return False
 
     def converted(self, network: Workload) -> Workload:
         """The network in the number formats that the machine runs it in, where its file says so."""
@@ -98,7 +102,7 @@ class Machine(Hardware):
         key = (batch, self.planned_by_name(layer.name), context, *layer.likeness)
         plan = self.cache.layers.get(key)
         if plan is None:
-            check_size(layer, batch)
+            check_size(layer, batch, self.runs_whole(layer))
             self._check_links(layer)
             plan = self._plan(layer, batch) if context is None else self._plan_in(layer, batch, context)
             self.cache.layers[key] = plan
@@ -210,8 +214,8 @@ class NetworkPlan:
     ----------
     machine : Machine
     workload : Workload
-        The whole network, whatever part of it is selected, with composed layers as their products
-        (`Workload.lowered`).
+        The whole network, whatever part of it is selected, with composed layers as their products where the machine
+        plans those (`Workload.lowered`).
     batch : int
         Batch size.
     names : tuple of str
@@ -297,7 +301,7 @@ class NetworkPlan:
         matches = selects(patterns, {*self.workload.names, *origin.names})
         names: set[str] = set()
         for layer in origin:
-            parts = [part.name for part, _ in layer.sublayers]
+            parts = [part.name for part, _ in layer.sublayers if layer.name not in self.workload]
             names.update(name for name in parts or (layer.name,) if matches(layer.name) or matches(name))
         names.intersection_update(self.names)
         if not names:

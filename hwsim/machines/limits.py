@@ -20,9 +20,9 @@ def check_batch(batch: object) -> int:
     return batch_size(batch, MAX_BATCH)
 
 
-def check_size(layer: Layer, batch: int) -> None:
-    """Refuse a layer whose counts would not fit, or which is planned as its sublayers: raises InputError."""
-    if layer.sublayers:
+def check_size(layer: Layer, batch: int, whole: bool = False) -> None:
+    """Refuse a layer whose counts would not fit, or which is not planned `whole`: raises InputError."""
+    if layer.sublayers and not whole:
         message = f"{layer.op} is planned as its products: plan a workload that has it, and select({layer.name!r})"
         raise InputError([Fault("", layer.name, message)])
     if layer.macs * batch > MAX_MACS:

@@ -29,6 +29,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "kernel": "Kernel or tile that runs the layer (GPUs).",
         "kernel_s, launch_s": "Time of the kernel, and of its launch (GPUs).",
         "tensor_s, l2_s, dram_s, store_s": "Time that MACs, L2, DRAM and storing the results take alone (GPUs).",
+        "exponential_s, cta_s": "Time of exponentials, and of what tiles begin and end with (attention on GPUs).",
         "waves, wave_fill": "Waves of tiles over the SMs, and how full these are on average (GPUs).",
         "peak_share": "Time at the peak rate of the unit over time (GPUs).",
         "macs_per_dram_byte, ridge_macs_per_byte": "MACs per byte from DRAM, and where DRAM ceases to be the bound.",

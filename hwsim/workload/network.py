@@ -162,7 +162,7 @@ class Workload:
             if origin is None:
                 self.input_shape = _check(by_name, inputs, order, self.input_shape)
         self._by_name = {layer: by_name[layer] for layer in order}
-        self._lowering: Workload | None = None
+        self._lowering: dict[frozenset[str], Workload] = {}
         self.origin: Workload = self if origin is None else origin
         #: Names of the layers that give each layer its operands (`INPUT`: the network's input); empty in a plain trace.
         self.inputs: Mapping[str, tuple[str, ...]] = {layer: inputs[layer] for layer in order}
@@ -250,15 +250,20 @@ class Workload:
             raise InputError(f"a layer of {self.name} must match {label}{near}")
         return Workload(self.name, selection, graph=False, source=self.source, missing=self.missing)
 
-    def lowered(self) -> Workload:
+    def lowered(self, whole: Callable[[Layer], bool] | None = None) -> Workload:
         """The network with each composed layer (`Layer.sublayers`) as the layers that it is planned as.
 
-        It is this network where there is none. Those that take its place are named after it: `attn.scores`.
+        It is this network where there is none. Those that take its place are named after it: `attn.scores`. Layers of
+        which `whole` is true stay as they are.
         """
-        if self._lowering is None and any(layer.sublayers for layer in self):
-            self._lowering = Workload(
+        composed = [layer for layer in self if layer.sublayers]
+        if not composed:
+            return self
+        stay = frozenset(layer.name for layer in composed if whole is not None and whole(layer))
+        if stay not in self._lowering:
+            self._lowering[stay] = Workload(
                 self.name,
-                lowered(self, self.inputs),
+                lowered(self, self.inputs, stay),
                 graph=self.graph,
                 source=self.source,
                 input_shape=self.input_shape,
@@ -267,12 +272,11 @@ class Workload:
                 origin=self,
                 requests=self.requests,
             )
-        self._lowering = self._lowering or self
-        return self._lowering
+        return self._lowering[stay]
 
     def lowering_notes(self, batch: int = 1) -> tuple[Message, ...]:
         """What a user should know of the layers that were lowered, of this network or the one that it is made of."""
-        return lowering_notes(self.origin, batch)
+        return lowering_notes(self.origin, batch, () if self.origin is self else self._by_name)
 
     def cache_bytes(self, batch: int = 1) -> int:
         """Bytes that are in memory from earlier inferences, such as the keys and values of earlier tokens."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-__all__ = ["Geometry", "Product", "Spectrum", "Stream", "StreamKind", "geometry_of"]
+__all__ = ["Attended", "Geometry", "Product", "Spectrum", "Stream", "StreamKind", "geometry_of"]
 
 StreamKind = Literal[
     "view",
@@ -187,6 +187,38 @@ class Stream:
     spectrum: Spectrum | None = None
     axis: Literal["last", "next", "far"] = "last"
     ranks: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attended(Stream):
+    """Attention, for machines that have a kernel for all of it; to others it is an operator that nobody knows.
+
+    Attributes
+    ----------
+    batch, queries, context : int
+        Sequences; positions that ask, the last of those that are asked where `causal`, and those that are asked.
+    heads, kv_heads, dim, value_dim : int
+        Heads of queries, heads of keys and values, values of a key and of a value of one head.
+    window : int
+        The last positions that a query attends to; 0: all.
+    causal : bool
+    new : int
+        Positions of the context that are no cached ones.
+    regular : bool
+        Whether the queries are the last positions, or all are asked by each.
+    """
+
+    batch: int = 1
+    queries: int = 1
+    context: int = 1
+    heads: int = 1
+    kv_heads: int = 1
+    dim: int = 1
+    value_dim: int = 1
+    window: int = 0
+    causal: bool = False
+    new: int = 0
+    regular: bool = True
 
 
 def geometry_of(x: Product | Stream) -> Geometry | None:

@@ -16,6 +16,8 @@ from hwsim.energy.spec import EnergySpec
 from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.csr import csr_product
+from hwsim.machines.gpu.attention import AttentionShapes
+from hwsim.machines.gpu.attention_plan import FusedAttention, plan_attention
 from hwsim.machines.gpu.collective import CollectiveSet, LinkSpec, collective_us
 from hwsim.machines.gpu.demand import GpuKernelPlan, KernelContext
 from hwsim.machines.gpu.fusion import fused_into
@@ -42,7 +44,8 @@ from hwsim.machines.serving import ServingSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 from hwsim.workload.layers.collective import COLLECTIVES
-from hwsim.workload.product import Stream
+from hwsim.workload.number_format import DTYPES
+from hwsim.workload.product import Attended, Stream
 
 __all__ = ["Gpu"]
 
@@ -50,6 +53,12 @@ _USE = ("library", "format", "streams", "kernels")
 _UNITS = {"step": " cycles", "split": " cycles", "wave": " cycles", "store": " B/cycle"}
 _CONTEXT = 500_000_000
 """Bytes of device memory that a CUDA context with its libraries takes; 0.3 to 0.6 GB by version."""
+
+
+_MOST = 2**31
+"""The largest size of an attention kernel."""
+_MOST_MACS = 2**58
+"""The most MACs of one, so that every count of it fits 64 bits."""
 
 
 class Gpu(Machine):
@@ -64,11 +73,11 @@ class Gpu(Machine):
     kind: ClassVar[str] = "gpu"
     spec_class: ClassVar[type[GpuSpec]] = GpuSpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
-    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "matrix products"})
+    measured_layers: ClassVar[frozenset[str]] = frozenset({"attention", "convolutions", "matrix products"})
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
         Level(("machine", "part", *_USE), "network", "networks on this GPU with this library"),
-        Level(("machine", *_USE), "shape", "single GEMMs and convolutions on this GPU with this library"),
-        Level(("generation", *_USE), "machine", "single GEMMs and convolutions on other GPUs of this generation"),
+        Level(("machine", *_USE), "shape", "single kernels on this GPU with this library"),
+        Level(("generation", *_USE), "machine", "single kernels on other GPUs of this generation"),
         Level((), "machine", "other GPUs", measured=False),
     )}  # fmt: skip
     run_keys: ClassVar[tuple[str, ...]] = ("harness", "library", "precision", "streams", "weights")
@@ -76,6 +85,7 @@ class Gpu(Machine):
 
     def _check(self) -> None:
         self.timer = Timer(self.spec, self.folder)
+        self._attention_kernels: dict[tuple[str, str, str], FusedAttention | None] = {}
         power = self.spec.power
         energy = EnergySpec(
             table="horowitz_45nm",
@@ -112,6 +122,25 @@ class Gpu(Machine):
             n for n in part_names("libraries") if any(mine in menu.generations for menu in load_library(n).menus)
         )
 
+    def runs_whole(self, layer: Layer) -> bool:
+        """Attention whose queries are the last positions, in formats that the library has a fused kernel for."""
+        return self._fused_attention(layer) is not None
+
+    def _fused_attention(self, layer: Layer) -> FusedAttention | None:
+        """The kernels that a layer of attention runs on as it is; None for other layers, or if there are none."""
+        x = layer.lower(1)
+        if not isinstance(x, Attended) or not x.regular:
+            return None
+        if (precision := self.spec.precision) != "workload":
+            return self._attention(precision, precision)
+        return self._attention(layer.input.dtype, layer.weight.dtype)
+
+    def _attention(self, math: str, cache: str) -> FusedAttention | None:
+        key = ("attention", math, cache)
+        if key not in self._attention_kernels:
+            self._attention_kernels[key] = FusedAttention.of(self.timer, math, cache)
+        return self._attention_kernels[key]
+
     @property
     def energy_origin(self) -> EnergyOrigin:
         """Idle power is the board's; most prices are estimates."""
@@ -120,6 +149,8 @@ class Gpu(Machine):
     def types(self, layer: Layer) -> Types:
         """Types of the MACs of a layer: its own or the fallback of the library; InputError without one."""
         own = wanted_type(layer, self.spec.precision)
+        if self.runs_whole(layer):
+            return replace(own, converted="")
         kind = layer_kind(layer)
         if not layer.macs or self.timer.unit(own.math, kind) is not None:
             return own
@@ -176,6 +207,8 @@ class Gpu(Machine):
         if isinstance(x, Stream) and x.kind == "collective":
             return plan_collective(self.timer, layer, batch, *self._collective(x.function, layer.name), context.slow)
         types = self.types(layer)
+        if (fused := self._fused_attention(layer)) is not None:
+            return plan_attention(fused, layer, batch, types, context.slow)
         work = self._csr_work(layer, batch, types) or self._work(layer, batch, types)
         if not isinstance(work, TiledProduct):
             return plan_stream(self.timer, layer, batch, types, work, context.read, context.slow)
@@ -246,7 +279,7 @@ class Gpu(Machine):
             return plan
         key = ("alone", batch, context, *layer.likeness)
         if key not in self.cache.memo:
-            check_size(layer, batch)
+            check_size(layer, batch, self.runs_whole(layer))
             self.cache.memo[key] = self._kernel(layer, batch, context)
         alone: GpuKernelPlan = self.cache.memo[key]
         return alone
@@ -302,6 +335,81 @@ class Gpu(Machine):
             message = f"{self.name} must have kernels for 2:4 weights in {types.math} under {self.library_name}"
             raise InputError(f"{message}: it has them for {formats}")
         return self.timer.times(m, n, k, types, unit)
+
+    def attention_times(
+        self,
+        batch: ArrayLike,
+        queries: ArrayLike,
+        context: ArrayLike,
+        heads: ArrayLike,
+        kv_heads: ArrayLike,
+        dim: ArrayLike,
+        dtype: str = "bf16",
+        kv_dtype: str | None = None,
+        causal: bool = True,
+        window: ArrayLike = 0,
+    ) -> NDArray[np.float64]:
+        """Seconds of many fused attention kernels, without a plan for each.
+
+        Parameters
+        ----------
+        batch, queries, context : array-like
+            Sequences; new positions of each, which are the last ones where `causal`; positions that are attended to,
+            new and cached ones. One query a sequence is decode, more are prefill.
+        heads, kv_heads, dim : array-like
+            Heads of queries, heads of keys and values, which divide them, and values of a head.
+        dtype : str
+            Of queries and result; the result of fp8 queries is bf16.
+        kv_dtype : str, optional
+            Of keys and values: `dtype` if left out.
+        causal : bool
+        window : array-like
+            The last positions that a query attends to; 0: all.
+
+        Returns
+        -------
+        ndarray
+            What `simulate` gives for `Attention` layers of these sizes with one stream, before it is rounded to ticks.
+
+        Examples
+        --------
+        >>> import hwsim
+        >>> h100 = hwsim.load_machine("h100", set={"library": "vllm"})
+        >>> seconds = h100.attention_times([1, 32], 1, 2048, heads=32, kv_heads=8, dim=128, kv_dtype="fp8")
+        >>> seconds.shape
+        (2,)
+        """
+        cache = dtype if kv_dtype is None else kv_dtype
+        fused = self._attention_of(dtype, cache)
+        sizes = {
+            "batch": batch, "queries": queries, "context": context, "heads": heads, "kv_heads": kv_heads, "dim": dim,
+            "window": window,
+        }  # fmt: skip
+        arrays = whole_sizes(sizes, least={"window": 0})
+        shape = arrays["batch"].shape
+        b, q, c, h, kv, d, w = (array.ravel() for array in arrays.values())
+        _check_attention(b, q, c, h, kv, d, w, causal)
+        bits, out = memory_bits(dtype), max(16, memory_bits(dtype))
+        x = AttentionShapes(
+            b, q, c, h, kv, d, d, w, np.minimum(q, c), causal, bits / 8, memory_bits(cache) / 8, out / 8
+        )
+        timing = fused.timing(x)
+        return (timing.time * fused.slowdown(x, timing) * 1e-6).reshape(shape)
+
+    def _attention_of(self, math: str, cache: str) -> FusedAttention:
+        """The attention kernels for these formats; InputError if there are none."""
+        for key, name in (("dtype", math), ("kv_dtype", cache)):
+            if name not in DTYPES:
+                raise InputError(f"{key} must be a number format, not {excerpt(name)}{nearest(name, DTYPES)}")
+        fused = self._attention(math, cache)
+        if fused is None:
+            kernels = FusedAttention.all_of(self.timer)
+            pairs = dict.fromkeys((t, c) for k in kernels for t in k.types for c in k.cache)
+            have = [f"{t} with {c}" for t, c in pairs if self._attention(t, c) is not None]
+            formats = ", ".join(have) or "none; name another library, as with --set library=vllm"
+            what = f"attention kernels for {math} queries with {cache} keys and values"
+            raise InputError(f"{self.name} must have {what} under {self.library_name}: it has {formats}")
+        return fused
 
     def _collective(self, op: str, name: str = "") -> tuple[CollectiveSet, LinkSpec]:
         """Algorithms and links of a collective; InputError without."""
@@ -377,6 +485,10 @@ class Gpu(Machine):
                 Constant(f"{generation.name} {unit}: {name}", f"{value:.4g}{_UNITS.get(name, '')}", where, fitted)
                 for name, value in values.items()
             ]
+        for kernel in FusedAttention.all_of(timer):
+            head = f"{timer.attention_library.name} {kernel.phase} attention, {', '.join(kernel.types)}"
+            where = "; ".join([kernel.source, *(f"{what}: {why}" for what, why in kernel.unmeasured.items())])
+            constants += [Constant(f"{head}: {name}", value, where, kernel.fitted) for name, value in kernel.fits()]
         for menu in library.menus:
             if generation.name in menu.generations:
                 own = menu.constants | ({"vector.step": float(menu.vector.step)} if menu.vector else {})
@@ -418,9 +530,15 @@ class Gpu(Machine):
         return self.types(layer).math
 
     def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
-        """Generation, library, format, streams, and whether it is a network or one layer."""
+        """Generation, library, format, streams, and whether it is a network or one layer.
+
+        The library is the one that has the kernels: that of attention where this is all there is.
+        """
         timer, part = self.timer, "network" if len(plan) > 1 else "kernel"
-        named = {"generation": timer.generation.name, "library": timer.library.name, "format": number_format}
+        library = timer.library.base or timer.library.name
+        if all(self.runs_whole(layer) for layer in plan.layers):
+            library = timer.attention_library.name
+        named = {"generation": timer.generation.name, "library": library, "format": number_format}
         return {**named, "part": part, "streams": self.spec.streams, "kernels": self._kernels(plan)}
 
     def _kernels(self, plan: NetworkPlan) -> str:
@@ -447,8 +565,33 @@ class Gpu(Machine):
                 "power of the network: simulate a layer by itself for its time alone"
             )
             notes.append(Message("gpu.network_power", template, power))
+        notes += self._attention_notes(workload)
         bits = {layer.name: self.types(layer).w for layer in workload}
         return (*notes, *resident_weights(plan, "L2", bits))
+
+    def _attention_notes(self, workload: Workload) -> list[Message]:
+        """Whose attention kernels these are, and what of them was not measured."""
+        layers = [layer for layer in workload if self.runs_whole(layer)]
+        notes = []
+        if layers and self.timer.attention_library.name != self.library_name:
+            values = {"library": self.library_name, "other": self.timer.attention_library.name}
+            notes.append(
+                Message("gpu.attention_library", "attention kernels of {library} are those of {other}", values)
+            )
+        unmeasured: dict[str, str] = {}
+        for layer in layers:
+            fused, x = self._fused_attention(layer), layer.lower(1)
+            assert fused is not None
+            assert isinstance(x, Attended)
+            unmeasured |= fused.unmeasured("decode" if x.queries == 1 else "prefill")
+            if x.causal and 1 < x.queries < x.context:
+                unmeasured["queries after a cached prefix"] = "tiles as without one, with a split context"
+        template = "attention: {what} not measured: {reason}"
+        notes += [
+            Message("gpu.attention_unmeasured", template, {"what": what, "reason": reason})
+            for what, reason in unmeasured.items()
+        ]
+        return notes
 
     def idle_keys(self) -> dict[str, Message | str]:
         """What of the data sheet no equation uses."""
@@ -500,6 +643,40 @@ class Gpu(Machine):
             return (Message("gpu.waves_at_best", template, {"fill": fill, "most": 4 * batch}),)
         template = "the waves are {fill:.0%} full: batch size {batch} takes {less:.0%} less time per input here"
         return (Message("gpu.wave_batch", template, {"fill": fill, "batch": size, "less": 1 - tries[size] / now}),)
+
+
+def whole_sizes(sizes: Mapping[str, ArrayLike], least: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+    """Sizes as whole numbers of one shape; InputError for one that is none, or less than 1 or what `least` says."""
+    arrays = dict(zip(sizes, np.broadcast_arrays(*(np.asarray(value) for value in sizes.values())), strict=True))
+    whole: dict[str, NDArray[np.int64]] = {}
+    for name, array in arrays.items():
+        low = least.get(name, 1)
+        if array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
+            raise InputError(f"{name} must be whole numbers, not {excerpt(sizes[name])}")
+        whole[name] = np.asarray(array, np.float64).astype(np.int64)
+        wrong = (whole[name] != array) | (array < low) | (array > _MOST)
+        if wrong.any():
+            raise InputError(
+                f"{name} must be whole numbers of {low} to {_MOST:,}, not {excerpt(array[wrong].flat[0].item())}"
+            )
+    return whole
+
+
+def _check_attention(
+    batch: NDArray[np.int64], queries: NDArray[np.int64], context: NDArray[np.int64], heads: NDArray[np.int64],
+    kv_heads: NDArray[np.int64], dim: NDArray[np.int64], window: NDArray[np.int64], causal: bool,
+) -> None:  # fmt: skip
+    """InputError for heads that do not share keys and values evenly, and for queries before the context."""
+    if (wrong := heads % kv_heads > 0).any():
+        raise InputError(f"kv_heads must divide heads, {heads[wrong][0]}, not {kv_heads[wrong][0]}")
+    if causal and (wrong := context < queries).any():
+        raise InputError(
+            f"context must be at least queries, {queries[wrong][0]}, where causal, not {context[wrong][0]}"
+        )
+    if (macs := 2.0 * batch * queries * context * heads * dim).max(initial=0) > _MOST_MACS:
+        raise InputError(f"a kernel must have at most 2^58 MACs, not {macs.max():.3g}")
+    if not causal and (window > 0).any():
+        raise InputError(f"window must be 0 where causal is not true, not {window[window > 0][0]}")
 
 
 def _seconds(plan: LayerPlan) -> float:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
+from hwsim.machines.gpu.attention_spec import DecodeKernel, PrefillKernel
 from hwsim.machines.gpu.collective import CollectiveSet
 from hwsim.machines.serving import ServingSpec
 from hwsim.workload.number_format import DTYPES
@@ -26,6 +27,7 @@ __all__ = [
     "GpuLibrary",
     "KernelSet",
     "Tile",
+    "attention_library",
     "check_types",
     "value_types",
     "load_generation",
@@ -239,12 +241,17 @@ class KernelSet(Spec):
 class GpuLibrary(Spec):
     """A library in one version: its kernels; what it makes of a type that it has none for; whether it fuses layers.
 
-    `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that.
+    `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that. `base` is
+    the library whose kernels, fallbacks and fusion come after its own. `attention` are its fused attention kernels,
+    `attention_of` is the library that has them in its place.
     """
 
     name: Name
     source: str
-    menus: Annotated[list[KernelSet], Field(min_length=1)]
+    base: Name | None = None
+    menus: list[KernelSet] = []
+    attention: list[Annotated[PrefillKernel | DecodeKernel, Field(discriminator="phase")]] = []
+    attention_of: Name | None = None
     fallback: dict[str, list[str]] = {}
     fuses: bool = False
     fuses_norms: bool = False
@@ -256,6 +263,29 @@ class GpuLibrary(Spec):
     serving: ServingSpec | None = None
     collectives: list[CollectiveSet] = []
     fitted: str | None = None
+
+    @model_validator(mode="after")
+    def _check_menus(self) -> GpuLibrary:
+        if not self.menus and self.base is None:
+            raise ValueError("menus must have a set of kernels, or base name another library")
+        return self
+
+    def after(self, base: GpuLibrary) -> GpuLibrary:
+        """This library, with what another has after its own."""
+        own: dict[str, Any] = {
+            "menus": [*self.menus, *base.menus],
+            "fallback": base.fallback | self.fallback,
+            "pad": base.pad | self.pad,
+            "winograd": [*self.winograd, *base.winograd],
+            "collectives": [*self.collectives, *base.collectives],
+            "serving": self.serving or base.serving,
+            "fuses_norms": self.fuses_norms or base.fuses_norms,
+            "attention": self.attention or base.attention,
+            "attention_of": self.attention_of or (None if self.attention else base.attention_of),
+        }
+        if not self.fuses:
+            own |= {"fuses": base.fuses, "fuses_source": base.fuses_source}
+        return self.model_copy(update=own)
 
     def menu(
         self, dtype: str, generation: str, layer: str = "gemm", sparse: bool = False, weight: str = ""
@@ -324,7 +354,13 @@ def load_generation(name: str, beside: Path | None = None) -> Generation:
 
 def load_library(name: str, beside: Path | None = None) -> GpuLibrary:
     """A library by name, or by path relative to `beside`."""
-    return _load(name, "libraries", "GPU library", GpuLibrary, beside)
+    library = _load(name, "libraries", "GPU library", GpuLibrary, beside)
+    return library if library.base is None else library.after(load_library(library.base, beside))
+
+
+def attention_library(library: GpuLibrary, beside: Path | None = None) -> GpuLibrary:
+    """The library whose attention kernels a library has: itself, or the one that it names."""
+    return library if library.attention_of is None else load_library(library.attention_of, beside)
 
 
 def load_harness(name: str, beside: Path | None = None) -> LaunchMode:

@@ -22,6 +22,7 @@ from hwsim.machines.gpu.parts import (
     Constants,
     GpuInstruction,
     KernelSet,
+    attention_library,
     load_generation,
     load_harness,
     load_library,
@@ -116,6 +117,7 @@ class Timer:
         self.generation = load_generation(spec.generation, beside)
         self.library = load_library(spec.library, beside)
         self.harness = load_harness(spec.harness, beside)
+        self.attention_library = attention_library(self.library, beside)
         self._units: dict[tuple[str, str, bool, str], Unit] = {}
         missing = [d for d in spec.sm.macs if d not in self.generation.instructions]
         if missing:
@@ -173,6 +175,13 @@ class Timer:
     def floor(self) -> float:
         """Microseconds of an empty kernel in this launch mode."""
         return float(self.spec.launch) * 1e6 if self.spec.launch is not None else self._of_harness("floors")
+
+    @cached_property
+    def longer_launch(self) -> float:
+        """How many microseconds longer than in a CUDA graph a launch takes; 0 where graphs have no floor."""
+        floors = load_harness("graph").floors
+        name = self.generation.name
+        return self.floor - float(floors[name]) * 1e6 if name in floors else 0.0
 
     def _of_harness(self, what: str) -> float:
         times, name = getattr(self.harness, what), self.generation.name

@@ -10,6 +10,7 @@ from hwsim.workload.layer import Converted, Layer, OptionalInt, Shape, Sublayer,
 from hwsim.workload.layers.matmul import BatchedMatmul
 from hwsim.workload.layers.pointwise import Softmax
 from hwsim.workload.line import Line, Values
+from hwsim.workload.product import Attended
 
 __all__ = ["Attention"]
 
@@ -189,6 +190,17 @@ class Attention(Layer):
         """Bytes of the keys and values that are in the cache and that some query attends to."""
         window = self.cached - (self.context - self.span)
         return -(-window * self.kv_heads * (self.dim + self.value_dim) * self.weight.bits * batch // 8)
+
+    def lower(self, batch: int) -> Attended:
+        """The whole of it, which few machines run as one kernel."""
+        context = min(self.context, self.start + self.queries) if self.causal else self.context
+        new = max(0, context - self.cached)
+        return Attended(
+            "opaque", self.inputs * batch, self.outputs * batch, self.ops * batch, operands=len(self.operands),
+            batch=batch, queries=self.queries, context=context, heads=self.heads, kv_heads=self.kv_heads,
+            dim=self.dim, value_dim=self.value_dim, window=self.window, causal=self.causal, new=new,
+            regular=not self.causal or self.start + self.queries == context,
+        )  # fmt: skip
 
     @property
     def sublayers(self) -> tuple[Sublayer, ...]:
