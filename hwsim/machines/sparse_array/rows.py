@@ -142,7 +142,7 @@ def _walk_drawn(work: Work, pes: SparsePesSpec, weights: Bools | None, ifmap: Bo
     alone = each == 1 and ifmap is None and weights is None  # each matrix has a vector of its own
     if ifmap is not None:
         rows = ifmap.reshape(-1, ifmap.shape[-1])[:, :columns]
-        each, live = min(each, len(rows)), np.count_nonzero(ifmap) / len(rows)
+        each, live = min(each, len(rows)), float(np.count_nonzero(ifmap) / len(rows))
         order = np.argsort(np.count_nonzero(rows, axis=1), kind="stable")
         some = [np.flatnonzero(rows[order[(2 * place + 1) * len(rows) // (2 * each)]]) for place in range(each)]
     else:
