@@ -41,6 +41,9 @@ def _numbers(text: str) -> list[int]:
 @click.option("--batch", type=int, metavar="N", help="With --phase: sequences (default: 1).")
 @click.option("--context", type=int, metavar="N", help="With --phase: tokens of a sequence (default: 1024).")
 @click.option("--library", default="", metavar="NAME", help="tensorrt-llm, vllm or sglang on a GPU.")
+@click.option(
+    "--offline", is_flag=True, help="Also the steady mixture of prompts and answers with most tokens a second."
+)
 @set_option
 @click.option("--all", "every_layer", is_flag=True, help="With --phase: print every layer, not one block.")
 @output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
@@ -60,6 +63,7 @@ def llm(
     batch: int | None,
     context: int | None,
     library: str,
+    offline: bool,
     changes: tuple[str, ...],
     every_layer: bool,
     json_file: str | None,
@@ -89,6 +93,8 @@ def llm(
     wrong, other = (serving, "without --phase") if phase else (alone, "with --phase")
     if given := [name for name, value in wrong.items() if value is not None]:
         raise InputError(f"{', '.join(given)} must be given {other}")
+    if offline and phase:
+        raise InputError("--offline must be given without --phase")
     if every_layer and not phase:
         raise InputError("--all must be given with --phase")
     device = with_library(hwsim.load_machine(machine, set=changes_of(changes)), library)
@@ -113,6 +119,9 @@ def llm(
         memory = served.memory(input_tokens + output_tokens, served.prefill(input_tokens))
         rows = [asdict(point) for point in points]
         data = {"model": served.model.model_dump(), "memory": asdict(memory), "points": rows}
+        best = served.offline(input_tokens, output_tokens) if offline else None
+        if best is not None:
+            data["offline"] = asdict(best)
         table = csv_text(table_of(points, memory))
         if html_file:
             from hwsim.report.html.served import served_html
@@ -122,7 +131,7 @@ def llm(
         if printed:
             from hwsim.report.served import print_served
 
-            print_served(served, points, input_tokens, output_tokens, console_of())
+            print_served(served, points, input_tokens, output_tokens, console_of(), best)
     if json_file:
         write(json_text(data), json_file)
     if csv_file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -68,20 +69,59 @@ def folds(keys: Sequence[Hashable]) -> list[Fold]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table of layers: `times` layers that are alike, the first of which is `result`."""
+    """A row of a table of layers: one, or those that repeated blocks have in the same place."""
 
     name: str
-    result: LayerResult
-    times: int = 1
+    results: tuple[LayerResult, ...]
+
+    @property
+    def times(self) -> int:
+        """How many layers it is of."""
+        return len(self.results)
+
+    @property
+    def total_s(self) -> float:
+        """Time of all of them."""
+        return math.fsum(result.latency_s for result in self.results)
+
+    @property
+    def latency_s(self) -> float:
+        """Mean time of one."""
+        return self.total_s / self.times
+
+    @property
+    def cycles(self) -> int:
+        """Mean cycles of one."""
+        return round(sum(result.cycles for result in self.results) / self.times)
+
+    @property
+    def energy_pj(self) -> float:
+        """Mean energy of one."""
+        return math.fsum(result.energy_pj for result in self.results) / self.times
+
+    @property
+    def utilization(self) -> float:
+        """Executed MACs over what the machine could have done in the time of all."""
+        if self.times == 1:
+            return self.results[0].utilization
+        return sum(r.utilization * r.cycles for r in self.results) / max(1, sum(r.cycles for r in self.results))
+
+    @property
+    def bound(self) -> str:
+        """What holds most of the time back."""
+        times: dict[str, float] = {}
+        for result in self.results:
+            times[result.bound] = times.get(result.bound, 0.0) + result.latency_s
+        return max(times, key=lambda bound: times[bound])
 
 
 def folded(results: Sequence[LayerResult], apart: Callable[[str], object] = lambda name: None) -> list[Row]:
-    """Rows of a table: one for all layers that repeated blocks have in the same place and with the same result.
+    """Rows of a table: one for all layers that repeated blocks have alike in the same place.
 
     `apart` tells layers apart by their name, such as by what was measured of them. Blocks whose names differ in numbers
     alone are looked for first.
     """
-    keys = [(r.op, r.plan.macs, r.latency_s, r.energy_pj, r.bound, apart(r.name)) for r in results]
+    keys = [(r.op, r.plan.macs, r.plan.layer.input.shape, r.plan.layer.output.shape, apart(r.name)) for r in results]
     parts = folds([(*key, _NUMBER.sub("#", r.name)) for key, r in zip(keys, results)])
     if all(part.times == 1 for part in parts):
         parts = folds(keys)
@@ -91,7 +131,7 @@ def folded(results: Sequence[LayerResult], apart: Callable[[str], object] = lamb
             name = results[place].name
             if part.times > 1:
                 name = _pattern(name, results[place + part.period].name)
-            rows.append(Row(name, results[place], part.times))
+            rows.append(Row(name, tuple(results[place : part.stop : part.period])))
     return rows
 
 

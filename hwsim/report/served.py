@@ -15,7 +15,7 @@ from hwsim.report.report import Report
 from hwsim.report.table import print_energy_parts, print_layers
 from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.serving.memory import ServedMemory
-from hwsim.serving.served import Served, ServedPoint
+from hwsim.serving.served import Offline, Served, ServedPoint
 from hwsim.units import format_si, format_size
 
 __all__ = ["growth", "kernel_times", "print_phase", "print_served", "served_title"]
@@ -38,8 +38,8 @@ def kernel_times(report: Report) -> dict[str, tuple[float, str]]:
     times: dict[str, tuple[float, str]] = {}
     for row in folded(report.results):
         name = row.name.rpartition(".")[2]
-        before, bound = times.get(name, (0.0, row.result.bound))
-        times[name] = (before + row.times * row.result.latency_s, bound)
+        before, bound = times.get(name, (0.0, row.bound))
+        times[name] = (before + row.total_s, bound)
     return times
 
 
@@ -82,8 +82,7 @@ def print_phase(
     batch = s.batch
     name = f"{report.workload.name.partition(' ')[2]}, batch {batch}"
     _heading(console, f"{served_title(served)}\n{name}")
-    ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
-    print_layers(ran, {}, console, fold)
+    print_layers(report.results, {}, console, fold)
     console.print()
     _heading(console, "energy by component")
     energies = {part: served.tp * pj for part, pj in report.component_energy().items()}
@@ -111,7 +110,14 @@ def _notes(report: Report) -> list[str]:
     return [str(message) for message in report.messages if not message.code.startswith("memory.")]
 
 
-def print_served(served: Served, points: Sequence[ServedPoint], input: int, output: int, console: Console) -> None:
+def print_served(
+    served: Served,
+    points: Sequence[ServedPoint],
+    input: int,
+    output: int,
+    console: Console,
+    offline: Offline | None = None,
+) -> None:
     """Print the table over concurrency, where the energy goes, and the memory."""
     _heading(console, f"{served_title(served)}\n{input:,} tokens in, {output:,} out")
     queued = any(point.running < point.concurrency for point in points)
@@ -142,12 +148,21 @@ def print_served(served: Served, points: Sequence[ServedPoint], input: int, outp
         _heading(
             console, f"{title}, {format_si(report.summary.latency_s, 's')}: {report.workload.name.partition(' ')[2]}"
         )
-        print_layers([r for r in report.results if r.cycles or r.energy_pj != 0], {}, console, True)
+        print_layers(report.results, {}, console, True)
         console.print()
     _heading(console, f"energy of a token at {last.concurrency:,}")
     print_energy_parts(served.energy_parts(last, input, output), console)
     console.print()
+    mixture = (
+        []
+        if offline is None
+        else [
+            f"offline: {offline.tokens_per_s:,.0f} tokens/s; a step of {format_si(offline.step_s, 's')} has "
+            f"{offline.tokens:,} tokens, {offline.sequences:,} of them of answers"
+        ]
+    )
     for line in (
+        *mixture,
         str(memory.message()),
         *map(str, growth(served, last.running, input + output // 2)),
         *map(str, served.messages),

@@ -46,32 +46,31 @@ def _measured(results: Sequence[LayerResult], measurements: dict[str, dict[str, 
 def print_layers(
     results: Sequence[LayerResult], measurements: dict[str, dict[str, float]], console: Console, fold: bool
 ) -> None:
-    """Print a row for each layer, or for all that repeated blocks have alike."""
+    """Print a row for each layer that takes time or energy, or for all that repeated blocks have alike."""
     total = math.fsum(r.latency_s for r in results)
-    rows = (
-        folded(results, lambda name: repr(measurements.get(name)))
-        if fold and len(results) > _LONG
-        else [Row(r.name, r) for r in results]
-    )
-    results = [row.result for row in rows]
-    shares = [row.times * row.result.latency_s for row in rows]
-    longest = max(shares)
+    ran = sum(bool(r.cycles or r.energy_pj != 0) for r in results)
+    if fold and ran > _LONG:
+        rows = folded(results, lambda name: repr(measurements.get(name)))
+    else:
+        rows = [Row(r.name, (r,)) for r in results]
+    rows = [row for row in rows if any(r.cycles or r.energy_pj != 0 for r in row.results)]
+    longest = max(row.total_s for row in rows)
     repeated = any(row.times > 1 for row in rows)
     columns = [
         Column("layer", [shortened(row.name, _NAME) for row in rows]),
         *([Column("", [f"x {row.times}" if row.times > 1 else "" for row in rows], right=True)] if repeated else []),
-        Column("MACs", [count(r.plan.macs) for r in results], right=True, rank=2),
-        Column("cycles", [count(r.cycles) for r in results], right=True, rank=3),
-        Column("time", [format_si(r.latency_s, "s") for r in results], right=True),
-        *_measured(results, measurements),
-        Column("util.", [f"{r.utilization:.0%}" for r in results], right=True, rank=1),
-        Column("energy", [energy(r.energy_pj) for r in results], right=True),
-        Column("bound by", [r.bound for r in results], least=8, most=20),
-        Column("share", [f"{share / total:.0%}" if total else "" for share in shares], right=True),
+        Column("MACs", [count(row.results[0].plan.macs) for row in rows], right=True, rank=2),
+        Column("cycles", [count(row.cycles) for row in rows], right=True, rank=3),
+        Column("time", [format_si(row.latency_s, "s") for row in rows], right=True),
+        *_measured([row.results[0] for row in rows], measurements),
+        Column("util.", [f"{row.utilization:.0%}" for row in rows], right=True, rank=1),
+        Column("energy", [energy(row.energy_pj) for row in rows], right=True),
+        Column("bound by", [row.bound for row in rows], least=8, most=20),
+        Column("share", [f"{row.total_s / total:.0%}" if total else "" for row in rows], right=True),
     ]
-    print_columns(console, columns, [share / longest if longest else 0.0 for share in shares], WIDTH)
+    print_columns(console, columns, [row.total_s / longest if longest else 0.0 for row in rows], WIDTH)
     if repeated:
-        wrapped(console, "repeated blocks are printed once: the values are those of one layer, the share that of all")
+        wrapped(console, "repeated blocks are printed once: values are means of one layer, the share is that of all")
 
 
 def _energies(report: RunResult) -> dict[str, float]:
@@ -118,7 +117,7 @@ def print_report(
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
     ran = [r for r in report.results if r.cycles or r.energy_pj != 0]
     if ran:
-        print_layers(ran, measured, console, fold)
+        print_layers(report.results, measured, console, fold)
     if idle:
         wrapped(console, _idle(idle))
     if ran:

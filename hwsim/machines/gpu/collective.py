@@ -119,7 +119,9 @@ def collective_us(
             edge = np.full(size.shape, float(algorithm.above))
             before = [time(a, edge) for a in known if a.upto is not None]
             us = np.maximum(us, np.minimum.reduce(before)) if before else us
-        legal = (size > float(algorithm.above or 0)) & (size <= float(algorithm.upto or np.inf))
+        legal = size <= float(algorithm.upto or np.inf)
+        if algorithm.above is not None:
+            legal &= size > float(algorithm.above)
         rows.append(np.where(legal, us, np.inf))
     table = np.stack(rows)
     best = table.argmin(0)
