@@ -205,6 +205,7 @@ def main() -> None:
     """Write the files."""
     residuals().main()
     gpu().main()
+    beside("generate_attention").main()
     put(DOCS.parent / "README.md", "accuracy", readme_table())
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
     for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md"):

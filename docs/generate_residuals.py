@@ -227,6 +227,22 @@ def gpus() -> Iterator[Row]:
             yield {"quantity": "latency", **ran, "shape": place, "values": values} | {
                 f"without {name}": error for name in apart
             }
+    yield from attention()
+
+
+def attention() -> Iterator[Row]:
+    """Attention kernels, each library on each GPU in each format as a number of quantiles."""
+    found = script("docs/generate_attention.py").results()
+    for name, library, dtype in sorted({(one.machine, one.library, f) for one in found for f in one.formats}):
+        machine = hwsim.load_machine(name, set={"library": library})
+        layer = hwsim.Attention("a", context=64, heads=8, dim=64, input=dtype, weight=dtype, output="bf16")
+        ran = conditions(hwsim.simulate(machine, hwsim.Workload("one", [layer], graph=False)))
+        ran["network"] = f"{name} attention"
+        own = [one for one in found if (one.machine, one.library) == (name, library)]
+        errors = np.concatenate([np.log(one.measured / one.predicted)[one.formats == dtype] for one in own])
+        for place, error in enumerate(np.quantile(errors, (np.arange(QUANTILES) + 0.5) / QUANTILES)):
+            values = len(errors) / QUANTILES
+            yield {"quantity": "latency", **ran, "shape": place, "values": values, "without shape": error}
 
 
 def arrays() -> Iterator[Row]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from hwsim.compression.sizes import run_lengths
 from hwsim.compression.storage import expected_bits, least_bits, rlc_expected_bytes
 from hwsim.kernels import sparse_formats
 
@@ -75,6 +76,14 @@ def test_expected_sizes_are_those_of_real_tensors(form: str, dtype: str, density
     assert expected_bits(form, (127, 257), np.count_nonzero(matrix) / matrix.size, bits) == pytest.approx(
         exact, rel=0.02
     )
+
+
+@pytest.mark.parametrize("density", [0.01, 0.09, 0.5, 1.0])
+@pytest.mark.parametrize("bits", [2, 4, 5])
+def test_runs_in_place_of_indices_are_one_stream(bits: int, density: float) -> None:
+    mask = np.random.default_rng(5).random((127, 257)) < density
+    exact = len(run_lengths(mask, bits).runs) * (16 + bits)
+    assert expected_bits("csc", mask.shape, float(mask.mean()), 16, bits) == pytest.approx(exact, rel=0.02)
 
 
 def test_a_2_4_tensor_keeps_half_of_its_values_with_their_places() -> None:

@@ -12,6 +12,7 @@ from hwsim.machines.pe_array.rs_cost import OBJECTIVES, choose_cheapest, cost_of
 from hwsim.machines.pe_array.rs_mapper import RsMapping, bands, choose, ragged, strips
 from hwsim.machines.pe_array.work import ConvWork, as_conv
 from hwsim.validation.nests import validate_layers
+from hwsim.workload.coding import Coding
 
 SIZES = (*range(1, 18), 31, 32, 33, 55, 62, 63, 64, 65, 96, 127, 128, 129, 174, 175, 224, 225, 241, 255, 256, 257)
 INT16 = {"input": "int16", "weight": "int16", "output": "int16"}
@@ -168,6 +169,8 @@ def test_the_search_ranks_by_the_bytes_of_a_format(form: str, tensor: str) -> No
     keys: list[dict[str, object]] = [{"memories.dram.compress": {}, "memories.dram.formats": {name: [form]}}]
     if form not in ("codebook", "2:4"):
         keys.append({"memories.dram.compress": {name: form}})
+    if form == "csc":
+        stored["coding"] = Coding(run_bits=4)
     for changes in keys:
         for objective in OBJECTIVES:
             for _ in range(3):

@@ -236,6 +236,57 @@ def test_a_density_is_the_mean_of_masks_and_its_spread_theirs(name, kind):
     assert spread / 1.3 < plan.columns["cycles_spread_pct"] < 1.3 * spread
 
 
+SHAPES = {
+    "depthwise": hwsim.Conv2d("x", c=31, h=25, w=5, k=31, r=3, groups=31, pad=1, bias=False),
+    "depthwise, stride": hwsim.Conv2d("x", c=7, h=17, w=17, k=7, r=3, groups=7, pad=1, stride=2, bias=False),
+    "depthwise, dilated": hwsim.Conv2d("x", c=17, h=13, w=13, k=17, r=3, groups=17, pad=2, dilation=2, bias=False),
+    "stride": hwsim.Conv2d("x", c=3, h=23, w=23, k=19, r=5, stride=2, pad=3, bias=False),
+    "dilated": hwsim.Conv2d("x", c=16, h=17, w=17, k=31, r=3, pad=4, dilation=4, bias=False),
+    "padding": hwsim.Conv2d("x", c=5, h=7, w=7, k=13, r=5, pad=4, bias=False),
+    "1 channel": hwsim.Conv2d("x", c=1, h=31, w=31, k=7, r=5, pad=2, bias=False),
+    "1 filter": hwsim.Conv2d("x", c=64, h=13, w=13, k=1, r=3, pad=1, bias=False),
+    "pointwise": hwsim.Conv2d("x", c=127, h=13, w=11, k=31, r=1, bias=False),
+    "matrix": hwsim.Gemm("x", m=31, k=127, n=61, bias=False),
+    "vector": hwsim.Gemm("x", m=1, k=257, n=127, bias=False),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_density_stands_for_masks_of_every_shape(name, kind):
+    """One operand known or none: cycles and counts are those of masks of both, on average."""
+    machine, layer = hwsim.load_machine(name), SHAPES[kind]
+    for weight, ifmap in ((0.3, 1.0), (0.9, 0.9), (0.3, 0.4), (1.0, 0.3)):
+        known = [masks_of(layer, weight, ifmap, seed) for seed in range(8)]
+        plans = [machine.plan(one) for one in known]
+        densities = {"weight": {"density": weight}, "input": {"density": ifmap}}
+        expected = machine.plan(layer.with_tensors(**densities))
+        for count in (lambda plan: plan.compute_cycles, lambda plan: sum(plan.counts.values())):
+            numbers = np.array([count(plan) for plan in plans])
+            chance = numbers.std(ddof=1)
+            assert count(expected) == pytest.approx(numbers.mean(), abs=0.03 * numbers.mean() + chance + 0.5)
+            for tensor, density in densities.items():
+                half = known[0].with_tensors(**{tensor: density | {"mask": None}})
+                found = count(machine.plan(half))
+                assert found == pytest.approx(numbers.mean(), abs=0.03 * numbers.mean() + 3 * chance + 0.5)
+
+
+def test_dense_windows_are_counted_whether_weights_are_dense_or_not():
+    """A depthwise layer of 64 channels of 25x5: a window reads (3 x 25 - 2)(3 x 5 - 2) of its 9 x 125 values."""
+    layer = hwsim.Conv2d("x", c=64, h=25, w=5, k=64, r=3, groups=64, pad=1, bias=False)
+    machine = hwsim.load_machine("eie")
+    for density in (1.0, 0.99, 0.3, 0.01):  # one row: an empty column takes as long as a weight
+        cycles = machine.plan(layer.with_density(weight=density)).compute_cycles
+        assert cycles == 64 * (3 * 25 - 2) * (3 * 5 - 2) == 60_736
+
+
+def test_few_values_of_short_vectors_are_not_lost():
+    """Of windows of 9 values at a density of 0.001, one in 111 broadcasts a value: 8,000 windows of them 72."""
+    layer = hwsim.Conv2d("x", c=64, h=27, w=7, k=64, r=3, groups=64, bias=False)
+    plan = hwsim.load_machine("eie").plan(layer.with_density(weight=0.5, input=0.001))
+    assert plan.compute_cycles == 72
+
+
 @pytest.mark.parametrize("layer", [RANDOM["windows"][0], RANDOM["groups"][0]], ids=["padding", "groups"])
 def test_convolutions_of_masks_are_exact_on_eie(layer):
     """Each window of the image is broadcast, value by value."""

@@ -11,6 +11,7 @@ from hwsim.machines import Machine
 from hwsim.machines.pe_array.spatial import cost_of
 from hwsim.machines.plan import LayerPlan
 from hwsim.mapping import batched_gemm_problem, check_capacity, counts, timing
+from hwsim.workload.coding import Coding
 
 FOUR_LEVELS = """\
 kind: pe_array
@@ -283,6 +284,11 @@ def test_weights_in_csr_take_their_bytes(folder: Path) -> None:
     size = 9000 * 15 + 301 * 14
     assert 0 <= plan.dram_bytes - (size / 8 + 300 + 120) <= 36000 / 64 / 8 + 1
     assert "main stores weight as csr: 3.88 bits a value, 8 if dense" in [str(message) for message in plan.why]
+    runs = layer.with_tensors(weight=weight | {"format": "csc", "coding": Coding(run_bits=2)})
+    stored["memories.main.formats"] = {"weight": ["bitmask", "csr", "csc"]}
+    plan = hwsim.load_machine(folder / "four.yaml", set=stored).plan(runs, 1)
+    size = 9000 * (1 + 0.75**4 / (1 - 0.75**4)) * (8 + 2)  # four zeros take a filler
+    assert 0 <= plan.dram_bytes - (size / 8 + 300 + 120) <= 36000 / 64 / 8 + 1
     other = layer.with_tensors(weight={"density": 0.25, "format": "rlc"})  # which it does not take
     machine = hwsim.load_machine(folder / "four.yaml", set=stored)
     assert machine.plan(other, 1).dram_bytes == dense.dram_bytes

@@ -229,7 +229,7 @@ def test_stored_residuals_are_those_of_the_models(residuals, kind: str) -> None:
 def test_measured_classes_of_layers_are_those_of_published_runs(residuals) -> None:
     """A class takes a fifth of the time of some published run; kernels of GPUs are products and convolutions."""
     found = {kind: set() for kind in kinds()}
-    found["gpu"] = {"convolutions", "matrix products"}
+    found["gpu"] = {"attention", "convolutions", "matrix products"}
     for runs in residuals.published().values():
         for run in runs:
             seconds = [result.latency_s for result in run.report.results]

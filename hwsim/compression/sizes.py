@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from hwsim.compression.codebook import share
 from hwsim.compression.huffman import TABLE_BITS, code_lengths
-from hwsim.compression.storage import expected_bits
+from hwsim.compression.storage import expected_bits, filler_rate
 from hwsim.kernels.sparse_formats import runs_of
 from hwsim.workload import TensorType
 from hwsim.workload.coding import Coding
 from hwsim.workload.tensor import N_OF_M
 
 __all__ = [
-    "PARTS", "Entries", "StoredSize", "file_bytes", "filler_rate", "filters_first", "run_lengths", "run_odds",
-    "stored_size",
+    "PARTS", "Entries", "StoredSize", "file_bytes", "filters_first", "run_lengths", "run_odds", "stored_size",
 ]  # fmt: skip
 
 #: What a compressed layer is stored as.
@@ -58,17 +57,6 @@ class StoredSize:
     def weight_bits(self) -> float:
         """All parts but biases."""
         return sum(bits for part, bits in self.bits.items() if part != "bias")
-
-
-def filler_rate(density: float, run_bits: int) -> float:
-    """Fillers for each value that is not zero, in an endless stream whose zeros fall at random.
-
-    A run reaches ``z = 2**run_bits`` zeros with the odds ``(1 - d)**z``, and again from there.
-    """
-    if not 0 < density < 1:
-        return 0.0
-    again = math.exp((1 << run_bits) * math.log1p(-density))
-    return again / (1 - again)
 
 
 def run_odds(density: float, run_bits: int) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ __all__ = [
     "RLC_PAIRS",
     "RLC_WORD_BITS",
     "expected_bits",
+    "filler_rate",
     "least_bits",
     "rlc_expected_bytes",
     "rlc_least_bytes",
@@ -28,17 +29,31 @@ RLC_RUN_BITS = 5
 CODEBOOK_INDEX_BITS = 4
 
 
-def expected_bits(form: str, shape: Sequence[int], density: float, bits: int) -> float:
+def filler_rate(density: float, run_bits: int) -> float:
+    """Fillers for each value that is not zero, in an endless stream whose zeros fall at random.
+
+    A run reaches ``z = 2**run_bits`` zeros with the odds ``(1 - d)**z``, and again from there.
+    """
+    if not 0 < density < 1:
+        return 0.0
+    again = math.exp((1 << run_bits) * math.log1p(-density))
+    return again / (1 - again)
+
+
+def expected_bits(form: str, shape: Sequence[int], density: float, bits: int, run_bits: int = 0) -> float:
     """Expected bits of a tensor in a format, as the encoders of `hwsim.kernels` store it, if zeros fall at random.
 
-    The first axis of the shape is the rows of the matrix, all others its columns. CSR and CSC have absolute indices. A
-    codebook has 16 entries; an RLC word of 64 bits holds as many pairs of a 5-bit run and a value as fit.
+    The first axis of the shape is the rows of the matrix, all others its columns. CSR and CSC have absolute indices and
+    pointers, or with `run_bits` runs of zeros over the whole tensor as one stream, cut by fillers. A codebook has 16
+    entries; an RLC word of 64 bits holds as many pairs of a 5-bit run and a value as fit.
     """
     rows, columns = shape[0], math.prod(shape[1:])
     values = rows * columns
     nonzero = values * density
     if not values:
         return 0.0
+    if form in ("csr", "csc") and run_bits:
+        return nonzero * (1 + filler_rate(density, run_bits)) * (bits + run_bits)
     if form in ("csr", "csc"):
         lines, width = (rows, columns) if form == "csr" else (columns, rows)
         pointer = max(1, math.ceil(nonzero).bit_length())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hwsim.workload import Layer
-from hwsim.workload.product import Stream
+from hwsim.workload.product import Attended, Stream
 
 __all__ = ["Conditions", "Level", "class_of", "shares"]
 
@@ -46,6 +46,8 @@ class Level:
 def class_of(layer: Layer) -> str:
     """The class of layers that a layer is one of, whose costs a model predicts alike well."""
     x = layer.lower(1)
+    if isinstance(x, Attended):
+        return "attention"
     if isinstance(x, Stream):
         return "spectra" if x.spectrum is not None else "layers without MACs"
     if x.recurrent:

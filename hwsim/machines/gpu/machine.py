@@ -73,11 +73,11 @@ class Gpu(Machine):
     kind: ClassVar[str] = "gpu"
     spec_class: ClassVar[type[GpuSpec]] = GpuSpec
     residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
-    measured_layers: ClassVar[frozenset[str]] = frozenset({"convolutions", "matrix products"})
+    measured_layers: ClassVar[frozenset[str]] = frozenset({"attention", "convolutions", "matrix products"})
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {"latency": (
         Level(("machine", "part", *_USE), "network", "networks on this GPU with this library"),
-        Level(("machine", *_USE), "shape", "single GEMMs and convolutions on this GPU with this library"),
-        Level(("generation", *_USE), "machine", "single GEMMs and convolutions on other GPUs of this generation"),
+        Level(("machine", *_USE), "shape", "single kernels on this GPU with this library"),
+        Level(("generation", *_USE), "machine", "single kernels on other GPUs of this generation"),
         Level((), "machine", "other GPUs", measured=False),
     )}  # fmt: skip
     run_keys: ClassVar[tuple[str, ...]] = ("harness", "library", "precision", "streams", "weights")
@@ -535,9 +535,15 @@ class Gpu(Machine):
         return self.types(layer).math
 
     def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
-        """Generation, library, format, streams, and whether it is a network or one layer."""
+        """Generation, library, format, streams, and whether it is a network or one layer.
+
+        The library is the one that has the kernels: that of attention where this is all there is.
+        """
         timer, part = self.timer, "network" if len(plan) > 1 else "kernel"
-        named = {"generation": timer.generation.name, "library": timer.library.name, "format": number_format}
+        library = timer.library.base or timer.library.name
+        if all(self.runs_whole(layer) for layer in plan.layers):
+            library = timer.attention_library.name
+        named = {"generation": timer.generation.name, "library": library, "format": number_format}
         return {**named, "part": part, "streams": self.spec.streams, "kernels": self._kernels(plan)}
 
     def _kernels(self, plan: NetworkPlan) -> str:

@@ -123,6 +123,11 @@ class Array:
             form = "dense"  # codebooks of arrays have 16 entries
         return memory.compress.get(tensor) or (form if form in memory.formats.get(tensor, ()) else "dense")
 
+    def run_bits(self, layer: Layer, memory: MemorySpec, tensor: Tensor) -> int:
+        """Bits of the runs of zeros that the network's own code of a tensor has; 0: none, or the chip's own code."""
+        coding = layer_operand(layer, tensor).spec.coding
+        return 0 if coding is None or tensor in memory.compress else coding.run_bits
+
     def stored_widths(self, layer: Layer) -> dict[str, float]:
         """Bits of a word, on average, by "memory.tensor" where a shared memory does not store it dense.
 
@@ -139,7 +144,8 @@ class Array:
                 form = self.storage(layer, memory, tensor)
                 if form == "dense" or not kind.elements:
                     continue
-                size = expected_bits(form, kind.shape, kind.density, bits) / kind.elements
+                size = expected_bits(form, kind.shape, kind.density, bits, self.run_bits(layer, memory, tensor))
+                size /= kind.elements
                 width = ceil((min(size, bits) if tensor in memory.compress else size) * STEPS_BIT) / STEPS_BIT
                 if width != bits:
                     widths[f"{name}.{tensor}"] = width

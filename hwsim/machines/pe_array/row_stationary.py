@@ -174,7 +174,8 @@ class _Chip:
             return raw
         if form == "rlc" and own:
             return rlc_expected_bytes(rows, row, density, bits / 8)
-        size = round(expected_bits(form, (rows, row), density, bits) / 8 * GRID) / GRID
+        runs = self.array.run_bits(self.layer, self.dram, tensor)
+        size = round(expected_bits(form, (rows, row), density, bits, runs) / 8 * GRID) / GRID
         return min(size, raw) if own else size
 
     def plan(self) -> LayerPlan:

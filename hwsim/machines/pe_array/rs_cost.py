@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.compression.storage import least_bits, rlc_least_bytes, rlc_pairs
+from hwsim.compression.storage import expected_bits, least_bits, rlc_least_bytes, rlc_pairs
 from hwsim.errors import HwsimError
 from hwsim.machines.pe_array._rs_search import cheapest, price_of
 from hwsim.machines.pe_array.array import Array, layer_operand
@@ -114,6 +114,8 @@ def _code_of(array: Array, layer: Layer, tensor: Tensor) -> Code:
     bits, own = array.bits(layer)[tensor == "weight"], tensor in outer.compress
     form, most = array.storage(layer, outer, tensor), bits / 8 if own else math.inf
     least = min(most, least_bits(form, 1, kind.density, bits) / 8)
+    if (runs := array.run_bits(layer, outer, tensor)) and form in ("csr", "csc"):
+        least, form = expected_bits(form, (1, 1), kind.density, bits, runs) / 8, "linear"
     rate = least
     if form == "rlc":
         rate = rlc_pairs(1, kind.density)

@@ -10,7 +10,8 @@ entries of its slice of column j:
 An array of planes (`hwsim.machines.sparse_array.plane`) deals layers without a plane in the same way, without queues.
 
 Where both masks are known each vector is walked. Where one is not, matrices of weights and vectors of the ifmap are
-drawn; the numbers of values of the vectors are the quantiles of their binomial distribution.
+drawn. Zeros of weights being anywhere, vectors differ in how many values they have: those that are walked have the
+quantiles of that number, of the known vectors or of its binomial distribution, and count for the mean of all.
 """
 
 from __future__ import annotations
@@ -105,11 +106,8 @@ def walk_rows(work: Work, pes: SparsePesSpec, seed: int) -> Walk:
     number = ifmap.shape[1]
     share = _MOST_WALKED / max(1, int(np.count_nonzero(ifmap)) * pes.pes)
     walked = max(1, int(number * share)) if share < 1 and not dense else number
-    vectors = [
-        (group, np.flatnonzero(values[place * number // walked]))
-        for group, values in enumerate(ifmap)
-        for place in range(walked)
-    ]
+    places = Draw(seed).places(number, walked) if walked < number else range(number)
+    vectors = [(group, np.flatnonzero(values[place])) for group, values in enumerate(ifmap) for place in places]
     one, cycles = _walk(_Columns(*_counted(weights, work, pes), vectors), pes)
     left = (1 - len(vectors) / (number * groups)) / len(vectors)  # of what some vectors say of all
     spread = math.sqrt(float(cycles.reshape(len(ifmap), walked).var(axis=1).mean()) * left)
@@ -144,10 +142,15 @@ def _walk_drawn(work: Work, pes: SparsePesSpec, weights: Bools | None, ifmap: Bo
     alone = each == 1 and ifmap is None and weights is None  # each matrix has a vector of its own
     if ifmap is not None:
         rows = ifmap.reshape(-1, ifmap.shape[-1])[:, :columns]
-        each = min(each, len(rows))
-        some = [np.flatnonzero(rows[place * len(rows) // each]) for place in range(each)]
+        each, live = min(each, len(rows)), float(np.count_nonzero(ifmap) / len(rows))
+        order = np.argsort(np.count_nonzero(rows, axis=1), kind="stable")
+        some = [np.flatnonzero(rows[order[(2 * place + 1) * len(rows) // (2 * each)]]) for place in range(each)]
     else:
-        lengths = draw.quantiles(columns, work.input_density * work.inside, matrices if alone else each).tolist()
+        density = work.input_density * work.inside
+        live = work.columns * density
+        lengths = draw.quantiles(columns, density, matrices if alone else each).tolist()
+        if not any(lengths):  # values are so few that most vectors have none
+            lengths[0] = 1
         some = [np.arange(length) if alone else draw.places(columns, length) for length in lengths]
     if weights is None:
         width = max(map(len, some)) if alone else columns
@@ -164,7 +167,8 @@ def _walk_drawn(work: Work, pes: SparsePesSpec, weights: Bools | None, ifmap: Bo
     own_weights = work.layer.weight.elements * (1 if work.stored else work.batch) / (work.rows * work.columns)
     variance = between / max(1.0, own_weights) + within / independent
     exact = work.weight_density in (0, 1) and work.input_density in (0, 1) and work.inside == 1
-    more = work.columns / columns  # a longer sum differs less: by the root of its length
+    walked = sum(len(own) for _, own in vectors) / len(vectors)
+    more = live / walked if walked else 1.0  # a longer sum differs less: by the root of its length
     return _of_all(one.times(more), work, math.sqrt(variance * more), exact=exact)
 
 
