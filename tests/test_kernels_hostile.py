@@ -18,6 +18,7 @@ from hwsim.kernels import checks, instructions, sparse, sparse_formats, winograd
 warnings.simplefilter("ignore", PendingDeprecationWarning)  # of numpy.matrix
 A = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
 SIGNS = np.where(A < 0, -1, 1).astype(np.int8)
+F = A.astype(np.float32)[None]
 X, W = np.ones((1, 4, 5, 5), np.int8), np.ones((4, 4, 3, 3), np.int8)
 WINDOW = {"stride": 1, "pad": 0, "dilation": 1}
 ACC = np.arange(-8, 8, dtype=np.int32).reshape(4, 4)
@@ -29,6 +30,14 @@ CALLS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (kernels.gemm_int4, {"a": A, "b": kernels.pack_int4(A), "n": 4, "a_zero": 0, "threads": 1}),
     (kernels.gemm_int16, {"a": A.astype(np.int16), "b": A, "a_zero": 0, "b_zero": 0}),
     (kernels.gemm_fp32, {"a": A.astype(np.float32), "b": A.astype(np.float32)}),
+    (
+        kernels.attention,
+        {"q": F, "k": F, "v": F, "causal": True, "window": 0, "start": None, "rows": 2, "columns": 3, "splits": 2,
+         "packed": True, "skips": True, "scale": None, "q_scale": 1.0, "k_scale": 1.0, "v_scale": 1.0, "fp8": "e4m3"},
+    ),
+    (kernels.attention, {"q": F, "k": A[None], "v": A[None], "scale": 0.5, "k_scale": 0.1, "start": None, "fp8": "e5m2"}),
+    (kernels.fp8_values, {"kind": "e4m3"}),
+    (kernels.quantize_fp8, {"values": F, "kind": "e5m2"}),
     (kernels.pack_b, {"b": A}),
     (kernels.pack_int4, {"values": A}),
     (kernels.unpack_int4, {"octets": kernels.pack_int4(A), "shape": (4, 4)}),
@@ -102,7 +111,8 @@ HOSTILE: list[Any] = [
     np.zeros((4, 0), np.int8), np.zeros((0, 0), np.int8), np.broadcast_to(np.int8(1), (4, 4)), read_only(A), read_only(X),
     np.lib.stride_tricks.as_strided(A, (2**31, 4), (0, 1)), np.ma.masked_array(A, A > 0), np.matrix(A),
     np.rec.array(A), np.zeros((1, 4, 0, 5), np.int8), X[:, :, ::2], X.transpose(0, 2, 3, 1), np.asfortranarray(X),
-    np.full((4, 4), 127, np.int8), np.full((4, 4), math.nan, np.float32), np.full((4, 4), 2**31 - 1, np.int32),
+    F[:, ::2], F[..., :2], F.transpose(0, 2, 1), np.full((1, 4, 4), math.inf, np.float32), np.full((1, 4, 4), 3e38, np.float32),
+    np.full((1, 4, 4), 0x7F, np.uint8), np.zeros((1, 0, 4), np.float32), read_only(F), np.full((4, 4), 127, np.int8), np.full((4, 4), math.nan, np.float32), np.full((4, 4), 2**31 - 1, np.int32),
 ]  # fmt: skip
 
 

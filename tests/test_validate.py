@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import hwsim
+import hwsim.validation.attention
 import hwsim.validation.nests
 from hwsim import cli
+from hwsim.kernels import attention
 from hwsim.kernels.nest import Execution, execute
 from hwsim.mapping import batched_gemm_problem, conv_problem
 from hwsim.validation.nests import LayerCheck, validate_layers
@@ -189,3 +191,58 @@ def test_options_need_both_arguments(capsys: pytest.CaptureFixture[str], monkeyp
     code, _, err = call(capsys, monkeypatch, "validate", "eyeriss_v1", "--sample", "8")
     assert code == 2
     assert "both MACHINE and WORKLOAD" in err
+
+
+ATTENTION = [
+    {"queries": 131, "context": 131, "heads": 14, "kv_heads": 2},
+    {"queries": 1, "context": 1031, "heads": 28, "kv_heads": 4},
+    {"queries": 31, "context": 257, "heads": 3, "kv_heads": 3},
+    {"queries": 97, "context": 127, "heads": 5, "kv_heads": 5, "causal": False},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["tensorrt-llm", "vllm", "sglang"])
+@pytest.mark.parametrize("formats", [("bf16", "bf16"), ("bf16", "fp8"), ("fp8", "fp8")])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_attention_runs_in_the_tiles_that_are_priced(library: str, formats: tuple[str, str], batch: int) -> None:
+    """Scores, exponentials, queries, keys and values of the tiles, blocks and splits of each library's kernels."""
+    for name in ("h100", "a100"):
+        machine = hwsim.load_machine(name, set={"library": library})
+        layers = [
+            hwsim.Attention(
+                str(i), dim=128, input=formats[0], weight=formats[1], output="bf16", **{"causal": True} | sizes
+            )
+            for i, sizes in enumerate(ATTENTION)
+        ]
+        layers = [layer for layer in layers if machine.runs_whole(layer)]
+        assert layers or formats != ("bf16", "bf16")
+        if not layers:
+            continue
+        plan = machine.plan(hwsim.Workload("attention", layers), batch)
+        for check, layer in zip(validate_layers(plan), layers, strict=True):
+            assert check.difference is None
+            assert (check.own, check.priced) == (6, 6)
+            assert check.macs - check.gated >= layer.macs / layer.kv_heads
+            assert bool(check.share) == (batch > 1)
+        for check in validate_layers(plan, sample=29):
+            assert check.passed
+            assert check.sampled
+
+
+@pytest.mark.parametrize("error", ["output", "scores"])
+def test_a_wrong_attention_is_told(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
+    def lie(*arguments: object, **options: object) -> object:
+        out, ran = attention(*arguments, **options)  # type: ignore[arg-type]
+        if error == "output":
+            out[1, 2, 3] += 0.001
+            return out, ran
+        return out, replace(ran, scores=ran.scores + 1)
+
+    monkeypatch.setattr(hwsim.validation.attention, "attention", lie)
+    layer = hwsim.Attention("a", queries=7, context=7, heads=2, dim=128, causal=True, input="bf16", weight="bf16")
+    told = next(validate_layers(hwsim.load_machine("h100").plan(hwsim.Workload("w", [layer])))).difference
+    assert told is not None
+    assert re.match(
+        "the output of head 1, query 2 at 3 must be .* to within" if error == "output" else "scores: ", told
+    )

@@ -67,8 +67,9 @@ def validate(
     installed, Winograd against direct convolution, operation counts against published ones.
 
     Execution runs the loop nest of each layer on seeded int8 data: the output must equal that of the layer, and every
-    word read, filled, updated or drained must equal the predicted counts. For a WORKLOAD.tflite the int8 graph runs too
-    on random input, and each operator is compared with TFLite's reference interpreter if ai-edge-litert is installed.
+    word read, filled, updated or drained must equal the predicted counts. Fused attention of GPUs runs in its tiles and
+    formats; its output must be exact to the roundings of float32. For a WORKLOAD.tflite the int8 graph runs too on
+    random input, and each operator is compared with TFLite's reference interpreter if ai-edge-litert is installed.
     Exit code 1: a prediction is outside its limit or an execution differs.
 
     \b

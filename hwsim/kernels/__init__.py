@@ -1,8 +1,9 @@
-"""Integer arithmetic on real tensors: what the priced layers compute, bit for bit.
+"""Arithmetic on real tensors: what the priced layers compute, integers bit for bit.
 
 `isa()` says which instruction set runs (HWSIM_ISA names another); every one gives the same bits.
 """
 
+from hwsim.kernels.attention import AttentionCounts, attention
 from hwsim.kernels.conv import (
     PackedConv,
     conv2d_int8,
@@ -11,6 +12,7 @@ from hwsim.kernels.conv import (
     pack_conv,
 )
 from hwsim.kernels.counts import LoopCounts
+from hwsim.kernels.fp8 import fp8_values, quantize_fp8
 from hwsim.kernels.gemm import (
     PackedB,
     count_gemm_int8,
@@ -37,12 +39,14 @@ from hwsim.kernels.requantize import (
 
 __all__ = [
     "ISAS",
+    "AttentionCounts",
     "LoopCounts",
     "OnnxRequantization",
     "PackedB",
     "PackedConv",
     "TfliteRequantization",
     "accumulator_bound",
+    "attention",
     "available",
     "conv2d_fp32",
     "conv2d_int8",
@@ -51,6 +55,7 @@ __all__ = [
     "count_gemm_int8",
     "depthwise_int8",
     "force_isa",
+    "fp8_values",
     "fully_connected_int8",
     "gemm_fp32",
     "gemm_int4",
@@ -61,6 +66,7 @@ __all__ = [
     "pack_b",
     "pack_conv",
     "pack_int4",
+    "quantize_fp8",
     "quantize_multiplier",
     "quantize_multipliers",
     "requantize_onnx",

@@ -34,6 +34,8 @@ class LayerCheck:
         Whether it was not run although it has a nest.
     apart : tuple of str
         Counts that are priced and are not the nest's own.
+    share : str
+        How much of a layer of like parts was executed, where it is not all.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LayerCheck:
     skipped: Message | None = None
     refused: bool = False
     apart: tuple[str, ...] = ()
+    share: str = ""
 
     @property
     def passed(self) -> bool:

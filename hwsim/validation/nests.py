@@ -24,6 +24,7 @@ from hwsim.mapping import Capacity, Loop, Mapping, Problem, check_capacity, coun
 from hwsim.message import Message, layer_names
 from hwsim.report.quantity import counted
 from hwsim.report.terminal import shortened
+from hwsim.validation.attention import check_attention, is_fused
 from hwsim.validation.check import LayerCheck
 from hwsim.validation.compressed import check_compressed
 from hwsim.validation.tensors import Bytes, Sums, layer_tensors
@@ -56,6 +57,9 @@ def validate_layers(
         layer = network.workload[name]
         if network.machine.kind == "sparse_array":
             yield check_compressed(network.machine, layer, network.batch, sample)
+            continue
+        if is_fused(network.machine, layer):
+            yield check_attention(network.machine, layer, plan, sample)
             continue
         if not plan.nests:
             why = network.machine.no_nests or _no_nest(layer)
@@ -264,7 +268,7 @@ def print_checks(checks: Iterable[LayerCheck], console: Console) -> bool:
             f"{check.macs / max(check.seconds, 1e-9) / 1e6:,.0f} M",
             str(check.compared),
             "" if check.sampled else f"{check.own} of {check.priced}",
-            result + (", truncated to the sample" if check.sampled else ""),
+            result + (", truncated to the sample" if check.sampled else f", {check.share}" if check.share else ""),
         )
     console.print(table)
     ran = [check for check in checks if check.skipped is None]
