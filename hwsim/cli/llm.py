@@ -29,7 +29,7 @@ def _numbers(text: str) -> list[int]:
 @machine_argument
 @click.argument("model", shell_complete=names("workloads/llm"))
 @click.option(
-    "--weights", default="bf16", show_default=True, metavar="FORMAT", help="bf16, fp16, fp8, w8a8, int8, int4."
+    "--weights", default="", metavar="FORMAT", help="bf16, fp16, fp8, w8a8, int8, int4 (default: bf16, else fp16)."
 )
 @click.option("--kv", default="", metavar="FORMAT", help="Of the key and value cache (default: that of activations).")
 @click.option("--activations", default="", metavar="FORMAT", help="Between layers (default: bf16).")
@@ -85,8 +85,8 @@ def llm(
     from hwsim.files import csv_text
     from hwsim.report.json_text import json_text
     from hwsim.serving import Served
-    from hwsim.serving.table import table_of, with_library
-    from hwsim.workload.transformer import Formats, load_llm
+    from hwsim.serving.table import formats_on, table_of, with_library
+    from hwsim.workload.transformer import load_llm
 
     serving = {"--in": input_tokens, "--out": output_tokens, "--concurrency": concurrency}
     alone = {"--batch": batch, "--context": context}
@@ -98,7 +98,7 @@ def llm(
     if every_layer and not phase:
         raise InputError("--all must be given with --phase")
     device = with_library(hwsim.load_machine(machine, set=changes_of(changes)), library)
-    served = Served(device, load_llm(model), Formats(weights, kv, activations), tp)
+    served = Served(device, load_llm(model), formats_on(device, weights, kv, activations), tp)
     printed = "-" not in (json_file, csv_file, html_file)
     if phase:
         batch, context = (1 if batch is None else batch), (1024 if context is None else context)

@@ -176,6 +176,11 @@ class Machine(Hardware):
         return False
 
     @property
+    def float_format(self) -> str:
+        """The number format of language models that were not quantized."""
+        return "bf16"
+
+    @property
     def serving(self) -> ServingSpec | None:
         """What the library adds to the kernels of a step where it serves a model; None if nothing is known of it."""
         return None

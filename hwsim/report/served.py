@@ -29,6 +29,10 @@ def served_title(served: Served) -> str:
     return f"{served.model.name} on {where}{library}: weights {formats.weights}, cache {formats.kv}"
 
 
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
 def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"), highlight=False)
 
@@ -52,8 +56,10 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
         then = served.decode(*size)
         sequences = served.memory(size[1]).sequences
         if sequences is not None and sequences < size[0]:
+            if not served.memory(context).sequences:
+                return ()  # the memory is said already
             values: dict[str, object] = {"batch": size[0], "context": size[1], "sequences": sequences}
-            template = "{batch:,} sequences at a context of {context:,} do not fit: {sequences:,} do"
+            template = "{batch:count sequence} at a context of {context:,}: too much, {sequences:,} fit"
             messages.append(Message(f"llm.twice_{what}_no_room", template, values))
             continue
         after = kernel_times(then)
@@ -67,8 +73,8 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
             "more": then.summary.latency_s / now.summary.latency_s - 1,
         }
         template = (
-            "{batch:,} sequences at a context of {context:,}: {time_s:si s} a step ({more:+.0%}); {kernel} grows most, "
-            "bound by {bound}"
+            "{batch:count sequence} at a context of {context:,}: {time_s:si s} a step ({more:+.0%}); {kernel} grows "
+            "most, bound by {bound}"
         )
         messages.append(Message(f"llm.twice_{what}", template, values))
     return tuple(messages)
@@ -92,10 +98,10 @@ def print_phase(
     rate = tokens / s.latency_s
     each = served.tp * s.energy_pj / tokens
     kind = "prompt tokens" if prefill else "tokens"
-    share = f" ({rate / served.tp:,.0f} each device)" if served.tp > 1 else ""
+    share = f" ({_rate(rate / served.tp)} each device)" if served.tp > 1 else ""
     power = "unknown" if math.isnan(each) else format_si(each * rate * 1e-12, "W")
     for line in (
-        f"{'prefill' if prefill else 'step'} {format_si(s.latency_s, 's')}: {rate:,.0f} {kind}/s{share}",
+        f"{'prefill' if prefill else 'step'} {format_si(s.latency_s, 's')}: {_rate(rate)} {kind}/s{share}",
         f"energy {energy(each)} per token; power {power}",
         str(memory.message()),
         *(map(str, growth(served, batch, memory.tokens)) if not prefill else ()),
@@ -126,9 +132,9 @@ def print_served(
         *([Column("running", [f"{p.running:,}" for p in points], right=True)] if queued else []),
         Column("TTFT", [format_si(p.ttft_s, "s") for p in points], right=True),
         Column("TPOT", [format_si(p.tpot_s, "s") for p in points], right=True),
-        Column("tokens/s", [f"{p.tokens_per_s:,.0f}" for p in points], right=True),
+        Column("tokens/s", [_rate(p.tokens_per_s) for p in points], right=True),
         *(
-            [Column("a device", [f"{p.tokens_per_s_per_device:,.0f}" for p in points], right=True)]
+            [Column("a device", [_rate(p.tokens_per_s_per_device) for p in points], right=True)]
             if served.tp > 1
             else []
         ),

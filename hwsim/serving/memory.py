@@ -55,13 +55,16 @@ class ServedMemory:
 
     def message(self) -> Message:
         """How many sequences fit, and why."""
+        parts = (
+            ("weights", self.weights_bytes),
+            ("activations", self.activations_bytes),
+            ("context", self.context_bytes),
+        )
         values = {
             "tokens": self.tokens,
             "sequence_bytes": self.sequence_bytes,
-            "parts": {
-                "weights": self.weights_bytes, "activations": self.activations_bytes, "context": self.context_bytes,
-            },
-        }  # fmt: skip
+            "parts": {name: size for name, size in parts if size},
+        }
         cache = "a sequence of {tokens:,} tokens has {sequence_bytes:size} of keys and values"
         if self.size_bytes is None or self.sequences is None:
             return Message(

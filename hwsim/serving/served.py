@@ -105,12 +105,14 @@ class Served:
     machine : Machine
     model : LlmSpec
     formats : Formats, optional
+        Default: what the machine runs of models that were not quantized.
     tp : int
         Devices that share each block.
     """
 
     def __init__(self, machine: Machine, model: LlmSpec, formats: Formats | None = None, tp: int = 1) -> None:
-        self.machine, self.model, self.formats, self.tp = machine, model, formats or Formats(), tp
+        self.machine, self.model, self.tp = machine, model, tp
+        self.formats = formats or Formats(machine.float_format)
         self._reports: dict[tuple[str, int, int], Report] = {}
 
     @property

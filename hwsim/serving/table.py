@@ -18,7 +18,7 @@ from hwsim.workload.transformer import Formats, LlmSpec, load_llm
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["llm", "table_of", "with_library"]
+__all__ = ["formats_on", "llm", "table_of", "with_library"]
 
 _DEFAULT = "tensorrt-llm"
 
@@ -40,11 +40,17 @@ def with_library(machine: str | Path | Machine, library: str = "") -> Machine:
     return read_machine(document, machine.folder)
 
 
+def formats_on(machine: Machine, weights: str = "", kv: str = "", activations: str = "") -> Formats:
+    """Formats with those of the machine where none are given."""
+    half = machine.float_format
+    return Formats(weights or activations or half, kv, activations or ("" if weights in ("fp16", "fp32") else half))
+
+
 def llm(
     machine: str | Path | Machine,
     model: str | Path | LlmSpec,
     *,
-    weights: str = "bf16",
+    weights: str = "",
     kv: str = "",
     activations: str = "",
     tp: int = 1,
@@ -63,6 +69,7 @@ def llm(
         A name in ``workloads/llm``, a YAML file, or a ``config.json`` of Hugging Face.
     weights : str
         ``bf16``, ``fp16``, ``fp32``, ``fp8`` and ``w8a8`` (activations too), ``int8`` and ``int4`` (weights alone).
+        Default: ``bf16``, or ``fp16`` on a GPU without it.
     kv, activations : str
         Formats of the cache and between layers.
     tp : int
@@ -90,7 +97,8 @@ def llm(
     )
     if not values:
         raise InputError(f"concurrency must be a number or several, not {excerpt(concurrency)}")
-    served = Served(with_library(machine, library), load_llm(model), Formats(weights, kv, activations), tp)
+    device = with_library(machine, library)
+    served = Served(device, load_llm(model), formats_on(device, weights, kv, activations), tp)
     points = [served.at(value, input, output) for value in values]
     return table_of(points, served.memory(input + output, served.prefill(input)))
 

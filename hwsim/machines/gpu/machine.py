@@ -111,6 +111,11 @@ class Gpu(Machine):
         return self.spec.links is not None
 
     @property
+    def float_format(self) -> str:
+        """The first of bf16, fp16 and fp32 that the SMs have instructions for."""
+        return next((name for name in ("bf16", "fp16") if name in self.spec.sm.macs), "fp32")
+
+    @property
     def serving(self) -> ServingSpec | None:
         """That of the library."""
         return self.timer.library.serving

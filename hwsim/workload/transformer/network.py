@@ -35,7 +35,7 @@ WEIGHTS = {
     "w8a8": ("int8", "int8"),
 }
 CACHES = ("bf16", "fp16", "fp32", "fp8", "int8")
-ACTIVATIONS = ("bf16", "fp16", "fp32")
+ACTIVATIONS = ("bf16", "fp16", "fp32", "int8")
 #: Weights of int4 along the inner dimension that share a scale of 16 bits.
 GROUP = 128
 
@@ -51,7 +51,8 @@ class Formats:
     kv : str
         Of the cache; "" as the activations.
     activations : str
-        Between layers; "" is ``bf16``, or the format of the weights where it is one of 16 or 32 bits.
+        Between layers; "" is ``bf16``, or the format of the weights where it is one of 16 or 32 bits. ``int8`` is for
+        machines that have nothing else.
     """
 
     weights: str = "bf16"
@@ -60,7 +61,7 @@ class Formats:
 
     def __post_init__(self) -> None:
         faults = []
-        default = self.weights if self.weights in ACTIVATIONS else "bf16"
+        default = self.weights if self.weights in ("fp16", "fp32") else "bf16"
         object.__setattr__(self, "activations", self.activations or default)
         object.__setattr__(self, "kv", self.kv or self.activations)
         for name, valid in (("weights", tuple(WEIGHTS)), ("kv", CACHES), ("activations", ACTIVATIONS)):
