@@ -48,19 +48,19 @@ def errors(machine: hwsim.Gpu, rows: list[dict[str, str]]) -> NDArray[np.float64
     return np.array(times) * 1e6 / np.array([float(row["latency_us"]) for row in rows]) - 1
 
 
-# Mean and median error of 800 rows each, of which these are 64 with the worst: docs/gpu.md.
+# Mean, median and largest error of 64 rows each, evenly spaced by their error among 800 with the worst: docs/gpu.md.
 BOUNDS = {
-    ("a100", "tensorrt-llm", "prefill"): (0.07, 0.05),
-    ("a100", "vllm", "prefill"): (0.11, 0.06),
-    ("a100", "sglang", "prefill"): (0.07, 0.05),
-    ("h100", "tensorrt-llm", "prefill"): (0.10, 0.08),
-    ("h100", "vllm", "prefill"): (0.13, 0.09),
-    ("h100", "sglang", "prefill"): (0.14, 0.08),
-    ("a100", "vllm", "decode"): (0.13, 0.07),
-    ("a100", "sglang", "decode"): (0.09, 0.06),
-    ("h100", "tensorrt-llm", "decode"): (0.14, 0.10),
-    ("h100", "vllm", "decode"): (0.14, 0.10),
-    ("h100", "sglang", "decode"): (0.13, 0.09),
+    ("a100", "tensorrt-llm", "prefill"): (0.07, 0.05, 0.5),
+    ("a100", "vllm", "prefill"): (0.09, 0.05, 0.65),
+    ("a100", "sglang", "prefill"): (0.06, 0.04, 0.55),
+    ("h100", "tensorrt-llm", "prefill"): (0.10, 0.08, 0.5),
+    ("h100", "vllm", "prefill"): (0.11, 0.08, 0.6),
+    ("h100", "sglang", "prefill"): (0.14, 0.09, 0.95),
+    ("a100", "vllm", "decode"): (0.13, 0.07, 0.95),
+    ("a100", "sglang", "decode"): (0.08, 0.05, 0.45),
+    ("h100", "tensorrt-llm", "decode"): (0.14, 0.10, 0.75),
+    ("h100", "vllm", "decode"): (0.13, 0.09, 0.9),
+    ("h100", "sglang", "decode"): (0.12, 0.08, 1.35),
 }
 
 
@@ -68,11 +68,11 @@ BOUNDS = {
 def test_published_times(key: tuple[str, str, str]) -> None:
     rows = published()[key]
     error = np.abs(errors(gpu(*key[:2]), rows))
-    mean, median = BOUNDS[key]
+    mean, median, worst = BOUNDS[key]
     assert len(rows) >= 60
     assert error.mean() < mean
     assert np.median(error) < median
-    assert error.max() < 0.95
+    assert error.max() < worst
 
 
 def shape(draw: st.DrawFn) -> dict[str, int]:

@@ -232,7 +232,7 @@ def prefill(k: PrefillKernel, x: AttentionShapes, chip: AttentionChip, combine_u
     dram_us = k.memory * moved / chip.dram * (1 - hot / 2)
     least = x.kv_bytes / chip.dram * (1 - 1 / (1 + (x.kv_bytes / (_L2_KEPT * chip.l2)) ** 6))
     dram_us = np.maximum(dram_us, least)
-    token = k.token * x.batch * x.new / chip.sms / chip.clock
+    token = k.token * x.batch * x.new * np.minimum(1, x.kv_heads * x.width / 2 / k.threads) / chip.sms / chip.clock
 
     busy = np.minimum(core, work) / chip.clock
     each = total * x.batch * heads * block / chip.sms / chip.clock
@@ -293,7 +293,7 @@ def decode(k: DecodeKernel, x: AttentionShapes, chip: AttentionChip) -> Attentio
     splits = np.minimum(np.array(SPLITS)[best], whole)
     combine = np.where(best > 0, combine_us, 0.0)
 
-    overhead = n * k.cta / chip.sms / chip.clock
+    overhead = (n * k.cta * (1 + k.width * (x.width / 256 - 1)) + x.batch * k.sequence) / chip.sms / chip.clock
     if k.shared:
         overhead = overhead * (1 + k.shared * inside * x.width / 2048)
     launch = np.maximum(0, k.launch_us + chip.launch) + combine

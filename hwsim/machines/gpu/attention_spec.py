@@ -129,7 +129,9 @@ class PrefillKernel(AttentionKernel):
     cta, windowed : float
         Cycles that a tile begins and ends with; how much more that is with a window.
     token : float
-        Cycles of a multiprocessor to write a position to the cache, whatever its size.
+        Cycles of a multiprocessor to write a position to the cache, by a threadblock of its own.
+    threads : int
+        The most threads of such a block, one a value: smaller ones take less.
     skips : bool
         Whether blocks before the window are left out; else their scores are masked.
     """
@@ -146,6 +148,7 @@ class PrefillKernel(AttentionKernel):
     cta: Cycles
     windowed: Annotated[float, Field(ge=0, le=10)] = 0.0
     token: Cycles = 0.0
+    threads: Positive = 1
     skips: bool = True
 
     def rows(self, dim: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -176,6 +179,10 @@ class DecodeKernel(AttentionKernel):
         Share of L2 that keeps the cache from one run to the next.
     cta, shared : float
         Cycles that a multiprocessor takes for a threadblock besides; how much more for 1024 values of queries.
+    width : float
+        The part of `cta` that goes with the size of a head; it is that of heads of 128.
+    sequence : float
+        Cycles that a multiprocessor takes for a sequence besides.
     combine : Time
         Of the sum over the parts of a split context.
     narrow : Time
@@ -198,6 +205,8 @@ class DecodeKernel(AttentionKernel):
     kept: Annotated[float, Field(gt=0, le=1)]
     cta: Cycles
     shared: Annotated[float, Field(ge=0, le=100)] = 0.0
+    width: Annotated[float, Field(ge=0, le=1)] = 0.0
+    sequence: Cycles = 0.0
     combine: Time
     narrow: Time | None = None
     sized: Annotated[dict[Positive, Time], BeforeValidator(_by_number)] = {}
