@@ -588,6 +588,22 @@ def test_real_weights_of_low_rank() -> None:
     assert np.allclose(state.ravel(), x @ matrix)
 
 
+def test_what_fits_only_when_compressed_is_said(capsys, tmp_path) -> None:
+    """A Cortex-M4 has 2 MiB of flash for 4.6 MiB of fp32 weights; CSR of a dense matrix has an index more a value."""
+    for name, k, n in (("large", 9472, 127), ("small", 1600, 257)):
+        trace = f"name: {name}\nsource: made up\ninput: [{k}, 1, 1]\ndtype: fp32\nlayers:\n  - {{fc: ip, n: {n}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(trace, encoding="utf-8")
+    for name, options, said in (
+        ("large", ("--prune", "0.09", "--index", "4bit"), "the network fits its memory only when compressed"),
+        ("large", ("--prune", "0.9", "--index", "4bit"), "the network does not fit its memory"),
+        ("small", ("--prune", "0.999", "--format", "csr"), "the network fits its memory only uncompressed"),
+        ("small", ("--prune", "0.5", "--index", "4bit"), ""),
+    ):
+        code, out, _ = call(capsys, "compress", str(tmp_path / f"{name}.yaml"), *options, "--on", "nucleo_l4r5zi")
+        assert code == 0
+        assert f"nucleo_l4r5zi: {said}" in out if said else "fits" not in out
+
+
 def test_csr_where_a_library_runs_it(capsys) -> None:
     """A processor whose library has CSR kernels gains by fully connected layers in that format, in fp32, and no other."""
     prune = ("compress", "alexnet_caffe", "--prune", "fc*=0.09", "--on", "core_i7_5930k+precision=fp32", "--json", "-")

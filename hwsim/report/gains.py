@@ -155,8 +155,10 @@ def print_gains(gains: Sequence[Gain], console: Console) -> None:
     for gain in gains:
         if gain.error:
             wrapped(console, f"{gain.machine}: {gain.error}")
-        if gain.after is not None and not gain.after.fits:
-            wrapped(console, f"{gain.machine}: the network does not fit its memory")
+        if gain.before is not None and gain.after is not None and not (gain.before.fits and gain.after.fits):
+            only = "fits its memory only when compressed" if gain.after.fits else "fits its memory only uncompressed"
+            fits = only if gain.before.fits or gain.after.fits else "does not fit its memory"
+            wrapped(console, f"{gain.machine}: the network {fits}")
         for reason in () if gain.whole else gain.reasons:
             wrapped(console, f"{gain.machine}: {sentence(reason)}")
 

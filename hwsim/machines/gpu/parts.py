@@ -255,6 +255,7 @@ class GpuLibrary(Spec):
     fallback: dict[str, list[str]] = {}
     fuses: bool = False
     fuses_norms: bool = False
+    fuses_rotary: bool = False
     fuses_source: str | None = None
     winograd: list[str] = []
     pad: dict[str, Positive] = {}
@@ -284,6 +285,7 @@ class GpuLibrary(Spec):
             "collectives": [*self.collectives, *base.collectives],
             "serving": self.serving or base.serving,
             "fuses_norms": self.fuses_norms or base.fuses_norms,
+            "fuses_rotary": self.fuses_rotary or base.fuses_rotary,
             "attention": self.attention or base.attention,
             "attention_of": self.attention_of or (None if self.attention else base.attention_of),
         }
