@@ -24,6 +24,8 @@ class ServingSpec(Spec):
         What the first token waits for besides its prefill.
     queue : float
         Share of the prefill of each other concurrent request that the first token waits for.
+    requests : (int, int)
+        The least and the most concurrent requests that were measured.
     memory : float
         Share of the device memory that weights, cache and activations may take.
     """
@@ -32,6 +34,10 @@ class ServingSpec(Spec):
     interference: Annotated[float, Field(ge=0, le=2)] = 1.0
     first: Time
     queue: Annotated[float, Field(ge=0, le=2)] = 0.0
+    requests: Annotated[list[Annotated[int, Field(ge=1, le=2**20, strict=True)]], Field(min_length=2, max_length=2)] = [
+        1,
+        2**20,
+    ]
     memory: Share = 1.0
     source: str
     fitted: str | None = None
