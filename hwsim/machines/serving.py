@@ -11,6 +11,13 @@ from hwsim.fields import Share, Spec, Time
 __all__ = ["ServingSpec"]
 
 
+class ServingError(Spec):
+    """Mean error of the time per output token on measured rows."""
+
+    tpot: Share
+    rows: Annotated[int, Field(ge=1, strict=True)]
+
+
 class ServingSpec(Spec):
     """Constants of a serving library, as `hwsim.serving` uses them.
 
@@ -26,6 +33,8 @@ class ServingSpec(Spec):
         Share of the prefill of each other concurrent request that the first token waits for.
     requests : (int, int)
         The least and the most concurrent requests that were measured.
+    errors : mapping
+        Mean error of the time per output token by machine, and on how many measured rows.
     memory : float
         Share of the device memory that weights, cache and activations may take.
     """
@@ -38,6 +47,7 @@ class ServingSpec(Spec):
         1,
         2**20,
     ]
+    errors: dict[str, ServingError] = {}
     memory: Share = 1.0
     source: str
     fitted: str | None = None

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from hwsim.errors import Fault, InputError, excerpt
 from hwsim.machines import Machine
-from hwsim.machines.serving import ServingSpec
+from hwsim.machines.serving import ServingError, ServingSpec
 from hwsim.message import Message
 from hwsim.report.report import Report
 from hwsim.serving.memory import ServedMemory
@@ -211,13 +211,16 @@ class Served:
 
     def messages(self, tokens: int = 0, requests: Sequence[int] = ()) -> tuple[Message, ...]:
         """What is assumed of the library, and what of these tokens and requests is beyond what is known."""
-        messages = [self._library_message()]
+        template = "energy per token is by the prices of the machine: no measurement of it was fitted"
+        messages = [self._library_message(), Message("llm.energy", template, {})]
+        if (errors := self.constants.errors) and requests:
+            messages.append(_error_message(self.machine.name, errors))
         if self.machine.serving is not None and requests:
             least, most = self.constants.requests
             outside = sorted({n for n in requests if not least <= n <= most})
             if outside:
                 values: dict[str, object] = {"requests": outside, "least": least, "most": most}
-                template = "{requests} requests at a time are extrapolated: {least} to {most} were measured"
+                template = "extrapolated to {requests} requests at a time: {least} to {most} were measured"
                 messages.append(Message("llm.extrapolated", template, values))
         if self.model.context and tokens > self.model.context:
             values = {"tokens": tokens, "model": self.model.name, "context": self.model.context}
@@ -241,6 +244,16 @@ class Served:
             "{first_s:si s} and {queue:.0%} of other prompts before the first"
         )
         return Message("llm.library", template, values)
+
+
+def _error_message(machine: str, errors: Mapping[str, ServingError]) -> Message:
+    """How far served models were from their measured time per output token."""
+    name = machine if machine in errors else next(iter(errors))
+    values = {"machine": name, "error": errors[name].tpot, "rows": errors[name].rows}
+    template = "TPOT of {rows} served models on {machine}: mean error {error:.1%}"
+    if name != machine:
+        return Message("llm.error_elsewhere", template + "; none was measured on this machine", values)
+    return Message("llm.error", template, values)
 
 
 def _dynamic(report: Report) -> float:
