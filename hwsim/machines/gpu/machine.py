@@ -430,7 +430,10 @@ class Gpu(Machine):
             kernels = FusedAttention.all_of(self.timer)
             pairs = dict.fromkeys((t, c) for k in kernels for t in k.types for c in k.cache)
             have = [f"{t} with {c}" for t, c in pairs if self._attention(t, c) is not None]
-            formats = ", ".join(have) or "none; name another library, as with --set library=vllm"
+            formats, generation = ", ".join(have), self.timer.generation.name
+            if not have:
+                able = [n for n in part_names("libraries") if load_library(n).attends(generation)]
+                formats = "none" + (f"; name another library, as with --set library={able[0]}" if able else "")
             what = f"attention kernels for {math} queries with {cache} keys and values"
             raise InputError(f"{self.name} must have {what} under {self.library_name}: it has {formats}")
         return fused

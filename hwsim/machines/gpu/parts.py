@@ -271,6 +271,10 @@ class GpuLibrary(Spec):
             raise ValueError("menus must have a set of kernels, or base name another library")
         return self
 
+    def attends(self, generation: str) -> bool:
+        """Whether it has attention kernels of its own for a generation."""
+        return any(generation in kernel.generations for kernel in self.attention)
+
     def after(self, base: GpuLibrary) -> GpuLibrary:
         """This library, with what another has after its own."""
         own: dict[str, Any] = {
