@@ -20,7 +20,7 @@ from tests.mutants import copy
 FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
 TESTS = (
     "test_kernels_int8", "test_kernels_hostile", "test_kernels_sparse", "test_kernels_winograd",
-    "test_kernels_instructions", "test_kernels_attention", "test_nest", "test_counts_by_hand",
+    "test_kernels_instructions", "test_kernels_attention", "test_kernels_grouped", "test_nest", "test_counts_by_hand",
 )  # fmt: skip
 BUILD = f"""
 from pathlib import Path

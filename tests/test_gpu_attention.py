@@ -143,6 +143,20 @@ def test_shared_heads_take_no_longer_and_more_of_them_no_less(
 
 
 @pytest.mark.parametrize(("name", "library"), EACH)
+@given(x=shapes, formats=FORMATS, times=st.integers(2, 5))
+@settings(max_examples=60, deadline=None)
+def test_more_heads_that_share_take_no_less(
+    name: str, library: str, x: dict[str, int], formats: tuple[str, str], times: int
+) -> None:
+    """TensorRT-LLM has another decode kernel for two heads than for one, which takes less."""
+    if library == "tensorrt-llm" and x["heads"] == x["kv_heads"]:
+        x = x | {"heads": 3 * x["heads"]}
+    machine, x = gpu(name, library), x | {"window": 0}
+    more = x | {"heads": times * x["heads"]}
+    assert seconds(machine, more, formats) >= seconds(machine, x, formats) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("name", "library"), EACH)
 @given(x=shapes)
 @settings(max_examples=40, deadline=None)
 def test_a_window_takes_no_longer_than_none(name: str, library: str, x: dict[str, int]) -> None:
@@ -233,6 +247,16 @@ def test_bad_sizes_are_told(changes: dict[str, object], message: str) -> None:
     sizes = {"batch": 3, "queries": 1, "context": 2048, "heads": 32, "kv_heads": 8, "dim": 128} | changes
     with pytest.raises(InputError, match=message):
         gpu("h100").attention_times(**sizes)
+
+
+def test_who_has_kernels_is_told() -> None:
+    assert gpu("h100", "vllm-fp8").attention_times(3, 1, 257, 8, 1, 64) == gpu("h100", "vllm").attention_times(
+        3, 1, 257, 8, 1, 64
+    )
+    with pytest.raises(InputError, match=r"under cudnn-7: it has none; name another library, as with --set library=sg"):
+        gpu("a100", "cudnn-7").attention_times(3, 1, 257, 8, 1, 64)
+    with pytest.raises(InputError, match=r"v100 must have attention kernels .* under tensorrt: it has none$"):
+        gpu("v100").attention_times(3, 1, 257, 8, 1, 64)
 
 
 def test_a_hundred_thousand_shapes() -> None:

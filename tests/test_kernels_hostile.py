@@ -38,6 +38,12 @@ CALLS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (kernels.attention, {"q": F, "k": A[None], "v": A[None], "scale": 0.5, "k_scale": 0.1, "start": None, "fp8": "e5m2"}),
     (kernels.fp8_values, {"kind": "e4m3"}),
     (kernels.quantize_fp8, {"values": F, "kind": "e5m2"}),
+    (
+        kernels.gemm_int4_grouped,
+        {"a": F[0], "b": np.zeros((4, 1, 8), np.uint8), "scales": F[0, :, :1].copy(), "zeros": None, "group": 16},
+    ),
+    (kernels.pack_int4_grouped, {"values": np.zeros((4, 4), np.uint8), "group": 16}),
+    (kernels.quantize_groups, {"a": F[0], "group": 32}),
     (kernels.pack_b, {"b": A}),
     (kernels.pack_int4, {"values": A}),
     (kernels.unpack_int4, {"octets": kernels.pack_int4(A), "shape": (4, 4)}),

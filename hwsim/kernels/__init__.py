@@ -23,6 +23,7 @@ from hwsim.kernels.gemm import (
     gemm_int16,
     pack_b,
 )
+from hwsim.kernels.grouped import gemm_int4_grouped, pack_int4_grouped, quantize_groups
 from hwsim.kernels.int4 import pack_int4, unpack_int4
 from hwsim.kernels.isa import ISAS, available, force_isa, isa
 from hwsim.kernels.overflow import accumulator_bound
@@ -59,6 +60,7 @@ __all__ = [
     "fully_connected_int8",
     "gemm_fp32",
     "gemm_int4",
+    "gemm_int4_grouped",
     "gemm_int8",
     "gemm_int16",
     "isa",
@@ -66,7 +68,9 @@ __all__ = [
     "pack_b",
     "pack_conv",
     "pack_int4",
+    "pack_int4_grouped",
     "quantize_fp8",
+    "quantize_groups",
     "quantize_multiplier",
     "quantize_multipliers",
     "requantize_onnx",

@@ -86,12 +86,16 @@ class Machine(Hardware):
             return self.plan(Workload(what.name, [what], graph=False), batch)[what.name]
         if not isinstance(what, Workload):
             raise InputError(f"a workload or a layer is planned, not {excerpt(what)}")
-        network = self.converted(what.lowered(self.runs_whole))
+        network = self.converted(self.merged(what, batch).lowered(self.runs_whole))
         return NetworkPlan(self, network, batch, self.contexts(network, batch), self.hosts(network))
 
     def runs_whole(self, layer: Layer) -> bool:
         """Whether a composed layer is planned as it is, and not as its sublayers."""
         return False
+
+    def merged(self, network: Workload, batch: int) -> Workload:
+        """The network with one layer for several that are one kernel here, in a batch of this size."""
+        return network
 
     def converted(self, network: Workload) -> Workload:
         """The network in the number formats that the machine runs it in, where its file says so."""

@@ -45,20 +45,24 @@ def small(rng: np.random.Generator, low: int, high: int) -> int:
 # ---- onnxruntime ----
 
 
-def onnx_run(operator: str, inputs: dict[str, Array], attributes: dict[str, Any], output: str) -> Array:
+def onnx_run(
+    operator: str, inputs: dict[str, Array], attributes: dict[str, Any], output: str, domain: str = ""
+) -> Array:
     """One node on the CPU provider: the first input is data, all others are constants, as in a real network."""
     onnx, ort = import_module("onnx"), import_module("onnxruntime")
     helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
     names = [name for name, value in inputs.items() if value is not None]
     first = names[0]
     graph = helper.make_graph(
-        [helper.make_node(operator, list(inputs), ["out"], **attributes)],
+        [helper.make_node(operator, list(inputs), ["out"], domain=domain, **attributes)],
         "one",
         [helper.make_tensor_value_info(first, kind(inputs[first].dtype), inputs[first].shape)],
         [helper.make_tensor_value_info("out", kind(np.dtype(output)), None)],
         [onnx.numpy_helper.from_array(inputs[name], name) for name in names[1:]],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)], ir_version=8
+    )
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -75,6 +79,26 @@ def matmul_integer(cases: int) -> Iterator[Case]:
         a_zero, b_zero = some(rng, a.dtype.name), some(rng, b.dtype.name, (n,) if seed % 2 else ())
         expected = onnx_run("MatMulInteger", {"a": a, "b": b, "az": a_zero, "bz": b_zero}, {}, "int32")
         yield seed, kernels.gemm_int8(a, b, a_zero=a_zero, b_zero=b_zero), expected
+
+
+def matmul_nbits(cases: int) -> Iterator[Case]:
+    """MatMulNBits of 4 bits that computes in int8, with zero points in every second case."""
+    for seed, rng in seeds("MatMulNBits", cases):
+        group = int(rng.choice([16, 32, 64, 128, 256]))
+        m, n, groups = small(rng, 1, 9), small(rng, 1, 70), small(rng, 1, 11)
+        k = groups * group - (small(rng, 0, group - 1) if seed % 3 else 0)
+        a = (rng.standard_normal((m, k)) * 10.0 ** rng.integers(-3, 3)).astype(np.float32)
+        b = kernels.pack_int4_grouped(rng.integers(0, 16, (n, k)).astype(np.uint8), group)
+        scales = scale(rng, (n, groups))
+        inputs: dict[str, Array] = {"a": a, "b": b, "scales": scales}
+        zeros = None
+        if seed % 2:
+            zeros = rng.integers(0, 16, (n, groups)).astype(np.uint8)
+            padded = np.pad(zeros, ((0, 0), (0, groups % 2)))
+            inputs["zeros"] = (padded[:, 0::2] | padded[:, 1::2] << 4).reshape(n, -1)
+        attributes = {"K": k, "N": n, "bits": 4, "block_size": group, "accuracy_level": 4}
+        expected = onnx_run("MatMulNBits", inputs, attributes, "float32", "com.microsoft")
+        yield seed, kernels.gemm_int4_grouped(a, b, scales, zeros, group=group), expected
 
 
 def conv_case(rng: np.random.Generator) -> tuple[dict[str, Any], tuple[int, int, int, int], tuple[int, int, int, int]]:
@@ -326,6 +350,7 @@ def tflite_sixteen_by_eight(cases: int) -> Iterator[Case]:
 
 OPERATORS: dict[str, Callable[[int], Iterator[Case]]] = {
     "onnxruntime MatMulInteger": matmul_integer,
+    "onnxruntime MatMulNBits": matmul_nbits,
     "onnxruntime ConvInteger": conv_integer,
     "onnxruntime QLinearConv": qlinear_conv,
     "onnxruntime QLinearMatMul": qlinear_matmul,

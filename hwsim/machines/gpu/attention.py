@@ -168,20 +168,23 @@ def _tiles(x: AttentionShapes, rows: Ints, group: Ints, blocks: Ints) -> tuple[I
     """Tiles of `rows` rows, of `group` heads by queries; blocks that they go through together, and the longest.
 
     Tile j holds the queries before the last j rows / group. With a window a tile goes through the blocks of its window
-    and of its own queries, or of half a block where these are fewer.
+    and of its own queries, or of half a block where these are fewer. The longest is one that holds a single head.
     """
     tiles = -(-x.queries * group // rows)
     whole = -(-x.context // blocks)
-    own = np.maximum(-(-rows // group), blocks // 2)
-    most = np.where(x.window > 0, -(-(x.window + own) // blocks), whole)
-    most = np.minimum(most, whole)
+
+    def most_of(own: Ints) -> Ints:
+        span = x.window + np.maximum(np.minimum(own, x.queries), blocks // 2)
+        return np.where(x.window > 0, np.minimum(-(-span // blocks), whole), whole)
+
+    most, longest = most_of(-(-rows // group)), most_of(rows)
     if not x.causal:
         return tiles, tiles * whole, whole
     full = np.clip(-(-(x.context - (most - 1) * blocks) * group // rows), 0, tiles)
     rest = tiles - full
     # The others, from the first queries on: ends at (context group - j rows) / group, in whole blocks.
     first = x.context * group - (tiles - 1) * rows
-    return tiles, full * most + floor_sum(rest, group * blocks, rows, first + group * blocks - 1), most
+    return tiles, full * most + floor_sum(rest, group * blocks, rows, first + group * blocks - 1), longest
 
 
 def prefill(k: PrefillKernel, x: AttentionShapes, chip: AttentionChip, combine_us: float = 0.0) -> AttentionTiming:

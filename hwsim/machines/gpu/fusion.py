@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.workload import Layer, Workload
-from hwsim.workload.product import Product
+from hwsim.workload.product import Attended, Product, Stream
 
 __all__ = ["added_before", "fused_into"]
 
@@ -14,10 +14,11 @@ def _is_tiled(layer: Layer) -> bool:
     return isinstance(x, Product) and x.stored and not x.recurrent and not x.spread
 
 
-def fused_into(workload: Workload, norms: bool = False) -> dict[str, tuple[str, int]]:
+def fused_into(workload: Workload, norms: bool = False, rotary: bool = False) -> dict[str, tuple[str, int]]:
     """Layers that another's kernel does: name -> (layer that does it, tensors that it reads and writes for it).
 
-    With `norms`, an addition is done by the normalization after it, where there is one.
+    With `norms`, an addition is done by the normalization after it, where there is one; with `rotary`, queries and keys
+    are turned by the attention after it.
 
     An activation, or an addition of one more operand, joins the convolution or product before it where nobody else
     reads what that gives. Of two convolutions that are added, the later one adds.
@@ -30,6 +31,8 @@ def fused_into(workload: Workload, norms: bool = False) -> dict[str, tuple[str, 
     hosts: dict[str, tuple[str, int]] = {}
     if norms:
         hosts.update({name: (host, 2) for name, host in added_before(workload).items()})
+    if rotary:
+        hosts.update({name: (host, 0) for name, host in _turned_in(workload, readers).items()})
     for layer in workload:
         x = layer.lower(1)
         if layer.name in hosts or isinstance(x, Product) or x.kind not in ("activation", "elementwise"):
@@ -50,6 +53,18 @@ def fused_into(workload: Workload, norms: bool = False) -> dict[str, tuple[str, 
             early = all(p == last or p not in place or place[p] < place[last] for p in others)
             if early:
                 hosts[layer.name] = (last, len(producers) - 1)
+    return hosts
+
+
+def _turned_in(workload: Workload, readers: dict[str, list[str]]) -> dict[str, str]:
+    """Rotary embeddings that the attention after them does: its kernel was measured with them."""
+    hosts: dict[str, str] = {}
+    for layer in workload:
+        x = layer.lower(1)
+        if isinstance(x, Stream) and x.function == "rotary" and len(readers.get(layer.name, ())) == 1:
+            reader = readers[layer.name][0]
+            if isinstance(workload[reader].lower(1), Attended):
+                hosts[layer.name] = reader
     return hosts
 
 

@@ -43,6 +43,7 @@ from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.machines.serving import ServingSpec
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
+from hwsim.workload.attention_pattern import with_attention
 from hwsim.workload.layers.collective import COLLECTIVES
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Attended, Stream
@@ -126,6 +127,23 @@ class Gpu(Machine):
         return tuple(
             n for n in part_names("libraries") if any(mine in menu.generations for menu in load_library(n).menus)
         )
+
+    def merged(self, network: Workload, batch: int) -> Workload:
+        """The network with a layer of attention for two products around a softmax, where that is the faster kernel."""
+        if not self.timer.library.fuses or self.spec.streams > 1:
+            return network
+        key = ("merged", network, batch)
+        if key not in self.cache.memo:
+            self.cache.memo[key] = with_attention(network, lambda layer: self._is_faster_whole(layer, batch))
+        merged: Workload = self.cache.memo[key]
+        return merged
+
+    def _is_faster_whole(self, layer: Layer, batch: int) -> bool:
+        """Whether attention takes less time as one kernel than as its products and softmax."""
+        if not self.runs_whole(layer):
+            return False
+        parts = [self.layer_plan(part, batch) for part, _ in layer.sublayers]
+        return _seconds(self.layer_plan(layer, batch)) < sum(map(_seconds, parts))
 
     def runs_whole(self, layer: Layer) -> bool:
         """Attention whose queries are the last positions, in formats that the library has a fused kernel for."""
@@ -225,11 +243,12 @@ class Gpu(Machine):
 
     def _fused(self, workload: Workload) -> dict[str, tuple[str, int]]:
         """What `fused_into` says, where the library fuses; the contexts and the hosts of a plan both ask for it."""
-        if not self.timer.library.fuses or not workload.graph or len(workload) == 1:
+        library = self.timer.library
+        if not library.fuses or not workload.graph or len(workload) == 1:
             return {}
         key = ("fused", workload)
         if key not in self.cache.memo:
-            self.cache.memo[key] = fused_into(workload, self.timer.library.fuses_norms)
+            self.cache.memo[key] = fused_into(workload, library.fuses_norms, library.fuses_rotary)
         into: dict[str, tuple[str, int]] = self.cache.memo[key]
         return into
 
@@ -411,7 +430,10 @@ class Gpu(Machine):
             kernels = FusedAttention.all_of(self.timer)
             pairs = dict.fromkeys((t, c) for k in kernels for t in k.types for c in k.cache)
             have = [f"{t} with {c}" for t, c in pairs if self._attention(t, c) is not None]
-            formats = ", ".join(have) or "none; name another library, as with --set library=vllm"
+            formats, generation = ", ".join(have), self.timer.generation.name
+            if not have:
+                able = [n for n in part_names("libraries") if load_library(n).attends(generation)]
+                formats = "none" + (f"; name another library, as with --set library={able[0]}" if able else "")
             what = f"attention kernels for {math} queries with {cache} keys and values"
             raise InputError(f"{self.name} must have {what} under {self.library_name}: it has {formats}")
         return fused

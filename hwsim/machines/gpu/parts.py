@@ -255,6 +255,7 @@ class GpuLibrary(Spec):
     fallback: dict[str, list[str]] = {}
     fuses: bool = False
     fuses_norms: bool = False
+    fuses_rotary: bool = False
     fuses_source: str | None = None
     winograd: list[str] = []
     pad: dict[str, Positive] = {}
@@ -270,6 +271,10 @@ class GpuLibrary(Spec):
             raise ValueError("menus must have a set of kernels, or base name another library")
         return self
 
+    def attends(self, generation: str) -> bool:
+        """Whether it has attention kernels of its own for a generation."""
+        return any(generation in kernel.generations for kernel in self.attention)
+
     def after(self, base: GpuLibrary) -> GpuLibrary:
         """This library, with what another has after its own."""
         own: dict[str, Any] = {
@@ -280,6 +285,7 @@ class GpuLibrary(Spec):
             "collectives": [*self.collectives, *base.collectives],
             "serving": self.serving or base.serving,
             "fuses_norms": self.fuses_norms or base.fuses_norms,
+            "fuses_rotary": self.fuses_rotary or base.fuses_rotary,
             "attention": self.attention or base.attention,
             "attention_of": self.attention_of or (None if self.attention else base.attention_of),
         }

@@ -94,4 +94,4 @@ class Rotary(Layer):
 
     def lower(self, batch: int) -> Stream:
         """A pass over the values."""
-        return self._stream(batch, "elementwise", "rotary")
+        return self._stream(batch, "elementwise", "normalized rotary" if self.norm else "rotary")
