@@ -9,7 +9,7 @@ import pytest
 from commands import call
 
 import hwsim
-from hwsim.errors import InputError
+from hwsim.errors import HwsimWarning, InputError
 from hwsim.serving import Served
 from hwsim.serving.table import with_library
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, llm_names, load_llm, prefill_network
@@ -126,6 +126,24 @@ def test_bad_configs_are_refused(values: object, words: str, tmp_path: Path) -> 
         load_llm(config(tmp_path, values))
     assert words in str(error.value)
     assert "config.json" in str(error.value)
+
+
+def test_what_a_config_has_besides_is_told(tmp_path: Path) -> None:
+    llama = CONFIGS["llama3_8b"]
+    with pytest.warns(HwsimWarning, match="quantized"):
+        load_llm(config(tmp_path, llama | {"quantization_config": {"quant_method": "awq", "bits": 4}}))
+    with pytest.raises(InputError, match="experts are not modeled"):
+        load_llm(config(tmp_path, llama | {"num_local_experts": 8}))
+
+
+def test_what_was_not_measured_is_told() -> None:
+    served = Served(with_library("h100", "vllm"), load_llm("llama2_70b"))
+    texts = " ".join(map(str, served.messages(5000, [1, 16])))
+    assert "extrapolated to 1 requests at a time: 4 to 128 were measured" in texts
+    assert "5,000 tokens are more than the 4,096" in texts
+    assert "extrapolated" not in " ".join(map(str, served.messages(4096, [4, 128])))
+    alone = Served(hwsim.load_machine("epyc_zen5"), small())
+    assert "kernels alone" in str(alone.messages(7, [1])[0])
 
 
 def test_bad_sizes_are_refused() -> None:

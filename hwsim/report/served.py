@@ -105,7 +105,7 @@ def print_phase(
         f"energy {energy(each)} per token; power {power}",
         str(memory.message()),
         *(map(str, growth(served, batch, memory.tokens)) if not prefill else ()),
-        *map(str, served.messages),
+        *map(str, served.messages(memory.tokens)),
         *_notes(report),
     ):
         wrapped(console, line)
@@ -171,7 +171,7 @@ def print_served(
         *mixture,
         str(memory.message()),
         *map(str, growth(served, last.running, input + output // 2)),
-        *map(str, served.messages),
+        *map(str, served.messages(input + output, [point.running for point in points])),
         *dict.fromkeys((*_notes(step), *_notes(prompt))),
     ):
         wrapped(console, line)

@@ -16,13 +16,12 @@ and the static power of every device for as long as a request takes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from hwsim.errors import Fault, InputError, excerpt
 from hwsim.machines import Machine
-from hwsim.machines.serving import ServingSpec
+from hwsim.machines.serving import ServingError, ServingSpec
 from hwsim.message import Message
 from hwsim.report.report import Report
 from hwsim.serving.memory import ServedMemory
@@ -210,11 +209,28 @@ class Served:
         parts["static"] = self.tp * self.machine.prices.static_w * 1e12 / point.tokens_per_s
         return dict(sorted(parts.items(), key=lambda item: -item[1]))
 
-    @cached_property
-    def messages(self) -> tuple[Message, ...]:
-        """What is assumed of the library."""
+    def messages(self, tokens: int = 0, requests: Sequence[int] = ()) -> tuple[Message, ...]:
+        """What is assumed of the library, and what of these tokens and requests is beyond what is known."""
+        template = "energy per token is by the prices of the machine: no measurement of it was fitted"
+        messages = [self._library_message(), Message("llm.energy", template, {})]
+        if (errors := self.constants.errors) and requests:
+            messages.append(_error_message(self.machine.name, errors))
+        if self.machine.serving is not None and requests:
+            least, most = self.constants.requests
+            outside = sorted({n for n in requests if not least <= n <= most})
+            if outside:
+                values: dict[str, object] = {"requests": outside, "least": least, "most": most}
+                template = "extrapolated to {requests} requests at a time: {least} to {most} were measured"
+                messages.append(Message("llm.extrapolated", template, values))
+        if self.model.context and tokens > self.model.context:
+            values = {"tokens": tokens, "model": self.model.name, "context": self.model.context}
+            template = "{tokens:,} tokens are more than the {context:,} that {model} was made for"
+            messages.append(Message("llm.beyond_context", template, values, "warning"))
+        return tuple(messages)
+
+    def _library_message(self) -> Message:
         if self.machine.serving is None:
-            return (Message("llm.kernels_alone", "no serving library was measured here: a step is its kernels alone"),)
+            return Message("llm.kernels_alone", "no serving library was measured here: a step is its kernels alone")
         constants = self.constants
         values = {
             "library": self.machine.library_name or "",
@@ -227,7 +243,17 @@ class Served:
             "{library}: {host_s:si s} of the host a step, {interference:.0%} of other prompts between two tokens; "
             "{first_s:si s} and {queue:.0%} of other prompts before the first"
         )
-        return (Message("llm.library", template, values),)
+        return Message("llm.library", template, values)
+
+
+def _error_message(machine: str, errors: Mapping[str, ServingError]) -> Message:
+    """How far served models were from their measured time per output token."""
+    name = machine if machine in errors else next(iter(errors))
+    values = {"machine": name, "error": errors[name].tpot, "rows": errors[name].rows}
+    template = "TPOT of {rows} served models on {machine}: mean error {error:.1%}"
+    if name != machine:
+        return Message("llm.error_elsewhere", template + "; none was measured on this machine", values)
+    return Message("llm.error", template, values)
 
 
 def _dynamic(report: Report) -> float:

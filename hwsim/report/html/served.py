@@ -24,7 +24,7 @@ def served_html(served: Served, points: Sequence[ServedPoint], input: int, outpu
     machine = served.machine
     about = f"{input:,} tokens in, {output:,} out. {machine.name}: {machine.spec.description or machine.kind}."
     page = Page(served_title(served), about)
-    _summary(page, served, points, memory)
+    _summary(page, served, points, memory, input + output)
     _concurrency(page, served, points, input, output)
     _contexts(page, served, points[-1], input, output)
     step = served.decode(points[-1].running, input + output // 2)
@@ -33,7 +33,7 @@ def served_html(served: Served, points: Sequence[ServedPoint], input: int, outpu
     return page.document()
 
 
-def _summary(page: Page, served: Served, points: Sequence[ServedPoint], memory: ServedMemory) -> None:
+def _summary(page: Page, served: Served, points: Sequence[ServedPoint], memory: ServedMemory, tokens: int) -> None:
     first, best = points[0], max(points, key=lambda point: point.tokens_per_s)
     page.tiles(
         [
@@ -48,7 +48,7 @@ def _summary(page: Page, served: Served, points: Sequence[ServedPoint], memory: 
             ),
         ]
     )
-    for message in (memory.message(), *served.messages):
+    for message in (memory.message(), *served.messages(tokens, [point.running for point in points])):
         page.text(str(message), "bad" if message.severity == "error" else "soft")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwsim.errors import Fault, InputError, excerpt, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, excerpt, nearest
 from hwsim.files import read_text
 from hwsim.workload.transformer.model import LlmSpec
 
@@ -185,9 +186,13 @@ def read_config(path: str | Path) -> LlmSpec:
         why = f": it has {_OTHERS[kind]}" if isinstance(kind, str) and kind in _OTHERS else nearest(kind, MODEL_TYPES)
         what = "must be given" if kind is None else f"must be one of {', '.join(MODEL_TYPES)}, not {excerpt(kind)}{why}"
         raise InputError([Fault(str(path), "model_type", what)])
-    if config.get("quantization_config"):
-        # The weights of the file may be of few bits; the format is what the user asks for.
-        config = {key: value for key, value in config.items() if key != "quantization_config"}
+    if isinstance(own := config.get("quantization_config"), dict):
+        method = excerpt(own.get("quant_method"), 40)
+        text = f"{path.name}: its weights are quantized ({method}); their format is that of --weights, not the file's"
+        warnings.warn(text, HwsimWarning, stacklevel=2)
+    for key in ("num_local_experts", "num_experts", "n_routed_experts"):
+        if isinstance(config.get(key), int) and config[key] > 1:
+            raise InputError([Fault(str(path), key, f"must be at most 1, not {config[key]}: experts are not modeled")])
     reader = _Reader(config, str(path))
     sizes = MODEL_TYPES[kind](reader)
     if reader.faults:
