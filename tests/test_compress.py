@@ -588,6 +588,29 @@ def test_real_weights_of_low_rank() -> None:
     assert np.allclose(state.ravel(), x @ matrix)
 
 
+def test_no_weights_left_take_tables_alone() -> None:
+    """Nothing is stored but codebooks and tables of codes, whatever the bits of runs."""
+    for bits in (1, 4, 5, 16):
+        recipe = {"*": {"prune": {"density": 0}, "index": {"bits": bits}, "share": {"bits": 4}, "huffman": True}}
+        sizes = hwsim.compress("lenet_300_100", recipe).sizes.groupby("part").bytes.sum()
+        assert (sizes["values"], sizes["runs"], sizes["fillers"]) == (0, 0, 0)
+        assert sizes["codebook"] == 3 * 16 * 4
+        assert sizes["tables"] > 0
+
+
+def test_recipes_are_swept_on_the_layers_of_a_base(tmp_path) -> None:
+    """Of no weights, of some and of all, an array that skips zeros takes no time, some and all of it."""
+    path = tmp_path / "pruned.yaml"
+    recipe = "compression: {'ip*': {prune: {density: 0.3}}}"
+    path.write_text(f"name: pruned\nsource: made up\nbase: lenet_300_100\n{recipe}\n", encoding="utf-8")
+    densities = [0.0, 1e-6, 0.1, 1.0]
+    changes = {"workload.compression.ip*.prune.density": densities}
+    frame = hwsim.sweep({"machines": ["eie"], "workloads": [str(path)], "set": changes})
+    dense = hwsim.simulate(hwsim.load_machine("eie"), hwsim.load_workload("lenet_300_100")).summary.latency_s
+    none, few, some, everything = frame.latency_s
+    assert none == 0 < few < some < everything == dense
+
+
 def test_what_fits_only_when_compressed_is_said(capsys, tmp_path) -> None:
     """A Cortex-M4 has 2 MiB of flash for 4.6 MiB of fp32 weights; CSR of a dense matrix has an index more a value."""
     for name, k, n in (("large", 9472, 127), ("small", 1600, 257)):

@@ -261,6 +261,7 @@ def test_a_density_stands_for_masks_of_every_shape(name, kind):
         plans = [machine.plan(one) for one in known]
         densities = {"weight": {"density": weight}, "input": {"density": ifmap}}
         expected = machine.plan(layer.with_tensors(**densities))
+        assert name == "scnn" or not expected.cycles["outside"]  # tiles of planes alone multiply for no output
         for count in (lambda plan: plan.compute_cycles, lambda plan: sum(plan.counts.values())):
             numbers = np.array([count(plan) for plan in plans])
             chance = numbers.std(ddof=1)

@@ -63,8 +63,8 @@ def run_odds(density: float, run_bits: int) -> NDArray[np.float64]:
     """How often each run 0, 1, ... is stored where zeros fall at random; that of fillers is the last."""
     z = 1 << run_bits
     runs = np.arange(z)
-    if density >= 1:
-        return np.where(runs == 0, 1.0, 0.0)
+    if not 0 < density < 1:
+        return np.where(runs == (0 if density else z - 1), 1.0, 0.0)
     log = math.log1p(-density)
     odds = density * np.exp(runs * log) / -math.expm1(z * log)
     odds[-1] += filler_rate(density, run_bits)

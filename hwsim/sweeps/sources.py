@@ -250,11 +250,11 @@ class WorkloadSource:
         if changes:
             if self.base is not None:
                 for key in changes:
-                    if key.split(".")[0] not in ("dtype", "density", "name", "source"):
+                    if key.split(".")[0] not in ("dtype", "density", "compression", "name", "source"):
                         origin = self.document.data["base"]
                         message = (
-                            f"must be dtype, density or layers, as the layers come from the base file {origin!r}: "
-                            "sweep that file to change more"
+                            f"must be dtype, density, compression or layers, as the layers come from the base file "
+                            f"{origin!r}: sweep that file to change more"
                         )
                         raise InputError([Fault(f"--set {key}", "", message)])
             document = Document(self.document.name, self.document.data, self.document.marks)

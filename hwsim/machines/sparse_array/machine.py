@@ -171,7 +171,8 @@ class SparseArray(Machine):
         loads, stores, dram_bytes = self._outside(work)
         counts |= loads | stores
         cycles = walk.whole_cycles
-        parts = walk.parts(array.pes, array.lanes, counted)
+        # Planes alone multiply for no output; elsewhere counts differ from those of the draws by chance.
+        parts = walk.parts(array.pes, array.lanes, counted if array.deal == "plane" else walk.effectual)
         resources = {"array": 1}
         stages, totals = [Stage("compute", "array")], [self.timebase.ticks(array.clock, cycles)]
         if spec.outer is not None:
