@@ -150,6 +150,22 @@ def test_splits_add_tiles_and_sums_and_nothing_else() -> None:
     assert (split.scores, split.kv_words) == (one.scores, one.kv_words)
 
 
+def test_rows_without_a_score_in_a_block_are_not_nan() -> None:
+    """The first block of a tile of eight queries with a window of two is masked for all but the first two of them."""
+    q, k, v = ones(1, 1, 8, 8)
+    out, _ = attention(q, k, v, causal=True, window=2, rows=8, columns=2)
+    split, _ = attention(q, k, v, causal=True, window=2, rows=8, columns=2, splits=4)
+    expected, bound = attention_reference(q, k, v, 2**-0.5, 8, causal=True, window=2)
+    assert np.all(np.abs(out - expected) <= bound)
+    assert np.all(np.abs(split - expected) <= bound)
+
+
+def test_one_array_may_be_queries_keys_and_values() -> None:
+    x = ones(2, 2, 31, 31)[0]
+    out, _ = attention(x, x, x, rows=8, columns=16)
+    np.testing.assert_array_equal(out, attention(x, x.copy(), x.copy(), rows=8, columns=16)[0])
+
+
 def test_large_scores_do_not_overflow() -> None:
     """Scores of 10^6 have exponentials that no float holds; relative to the maximum they are at most 1."""
     q, k, v = ones(1, 1, 5, 64)
@@ -190,7 +206,16 @@ def test_fp8_values_and_rounding_are_those_of_ml_dtypes(kind: str) -> None:
         ),
         ({"window": 2}, "window: must be 0 where causal is not true, got 2"),
         ({"start": 0}, "start: must be left out where causal is not true"),
-        ({"rows": 2**20, "columns": 2**20}, "rows: must be fewer"),
+        (
+            {
+                "rows": 4096,
+                "columns": 4096,
+                "q": np.zeros((2, 4, 9000), np.float32),
+                "k": np.zeros((2, 6, 9000), np.float32),
+            },
+            "rows: must be fewer",
+        ),
+        ({"rows": 0}, "rows: must be 1 to 4096, got 0"),
         ({"scale": np.inf}, "scale: must be a finite number"),
         ({"v_scale": 0}, "v_scale: must be a positive finite number"),
         ({"q": np.zeros((2, 8, 4), np.float32).transpose(0, 2, 1)}, "q: must be a C-contiguous 3-D array"),

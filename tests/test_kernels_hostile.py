@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hwsim import kernels
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, excerpt
 from hwsim.kernels import checks, instructions, sparse, sparse_formats, winograd
 
 warnings.simplefilter("ignore", PendingDeprecationWarning)  # of numpy.matrix
@@ -108,8 +108,13 @@ def read_only(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return values
 
 
+class _Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
 HOSTILE: list[Any] = [
-    None, True, 0, -1, 3, 2**31, 2**63, 2**70, -(2**40), 1.5, math.nan, math.inf, "x", b"x", "", [], {}, set(), object(),
+    10**5000, _Unprintable(), None, True, 0, -1, 3, 2**31, 2**63, 2**70, -(2**40), 1.5, math.nan, math.inf, "x", b"x", "", [], {}, set(), object(),
     [1], (1,), [1, 2], (1, 2, 3), (1, 2, 3, 4), (2**30, 2**30), (2**31, 2**31), (2**20,) * 4, (-1, 1), [[1], [1, 2]],
     np.int64(2), np.float32(0.5), np.array(3), np.array([1, 2]), np.array([]), np.array(["x"]),
     A.T, A[::2], A[:, ::2], A[::-1], A[:, 1:], A.astype(">i2"), A.astype(object), A.astype(complex), A.astype(bool),
@@ -141,7 +146,7 @@ def test_hostile_arguments_are_refused_by_name(kernel: Callable[..., Any], argum
             except HwsimError as error:
                 assert str(error), (name, value)
             except Exception as error:
-                raise AssertionError(f"{name}={value!r:.80}: {type(error).__name__}: {error}") from error
+                raise AssertionError(f"{name}={excerpt(value)}: {type(error).__name__}: {error}") from error
 
 
 def _odd_address(values: np.ndarray) -> np.ndarray:

@@ -19,8 +19,10 @@ __all__ = ["AttentionCounts", "attention"]
 Array = NDArray[Any]
 
 _TYPES = ("float32", "int8", "uint8")
-_LARGEST = 2**28
+_LARGEST = 2**26
 """Floats of all buffers of a tile."""
+_LARGEST_TILE = 2**12
+"""Rows and columns; those of GPUs have at most some hundreds."""
 _LARGEST_DIM = 2**17 - 1
 """Values of a head whose products of int8 fit int32: 2^14 (2^17 - 1) < 2^31."""
 
@@ -192,7 +194,7 @@ def attention(
         require(not window or first <= most, "start", f"{rule}, got {first}")
     else:
         require(start is None, "start", f"must be left out where causal is not true, got {excerpt(start)}")
-    rows, columns = integer("rows", rows, 1, 2**20), integer("columns", columns, 1, 2**20)
+    rows, columns = integer("rows", rows, 1, _LARGEST_TILE), integer("columns", columns, 1, _LARGEST_TILE)
     splits = min(integer("splits", splits, 1, 2**20), -(-context // columns))
     buffers = rows * (dim + columns) + columns * (dim + value_dim) + splits * rows * (value_dim + 2)
     rule = f"must be fewer: the buffers of a tile of {rows} rows by {columns} columns and {splits} splits"
@@ -205,7 +207,9 @@ def attention(
     factor *= scales[0] * scales[1]
     products = dim * largest[0] * largest[1]
     limit = float(np.finfo(np.float32).max) / 4  # a difference of two scores fits too
-    require(products * max(1.0, abs(factor)) <= limit, "q", f"must have scores below {limit:.3g}")
+    require(
+        abs(factor) <= limit and products * max(1.0, abs(factor)) <= limit, "q", f"must have scores below {limit:.3g}"
+    )
     require(context * largest[2] * max(1.0, scales[2]) <= limit, "v", f"must have sums below {limit:.3g}")
 
     out = np.empty((heads, queries, value_dim), np.float32)

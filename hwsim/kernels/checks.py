@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 
 __all__ = [
     "EIGHT_BITS",
@@ -76,7 +76,7 @@ def zero_point(path: str, argument: object, dtype: np.dtype[Any]) -> int:
         return argument
     rule = f"must be an integer in {low}..{high}, as the values are {dtype}"
     value = np.asarray(argument) if not isinstance(argument, (list, tuple, dict)) else np.empty(0)
-    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{rule}, got {argument!r:.60}")
+    require(value.size == 1 and np.issubdtype(value.dtype, np.integer), path, f"{rule}, got {excerpt(argument)}")
     number = int(value.reshape(())[()])
     require(low <= number <= high, path, f"{rule}, got {number}")
     return number
@@ -89,8 +89,8 @@ def values_of(path: str, argument: object) -> Array:
     except (TypeError, ValueError):  # a list of lists of different lengths
         values = np.empty(0, object)
     is_number = values.dtype.kind in "iuf"
-    require(is_number or not values.size, path, f"must be a number, or an array of numbers, got {argument!r:.60}")
-    require(values.dtype != object, path, f"must be a number, or an array of numbers, got {argument!r:.60}")
+    require(is_number or not values.size, path, f"must be a number, or an array of numbers, got {excerpt(argument)}")
+    require(values.dtype != object, path, f"must be a number, or an array of numbers, got {excerpt(argument)}")
     require(values.size <= 2**24, path, f"must be at most 2**24 numbers, got shape {values.shape}")
     return values
 
@@ -129,14 +129,14 @@ def vector(path: str, argument: object, count: int) -> NDArray[np.int32]:
 def integer(path: str, argument: object, least: int, most: int) -> int:
     """One whole number within limits."""
     whole = isinstance(argument, (int, np.integer)) and bool(least <= argument <= most)
-    require(whole, path, f"must be {least} to {most}, got {argument!r:.60}")
+    require(whole, path, f"must be {least} to {most}, got {excerpt(argument)}")
     return int(argument)  # type: ignore[call-overload, no-any-return]
 
 
 def name(path: str, argument: object, names: Sequence[str]) -> None:
     """One of some names."""
     is_name = isinstance(argument, str) and argument in names
-    require(is_name, path, f"must be {', '.join(names[:-1])} or {names[-1]}, got {argument!r:.60}")
+    require(is_name, path, f"must be {', '.join(names[:-1])} or {names[-1]}, got {excerpt(argument)}")
 
 
 def pair(path: str, argument: int | Sequence[int], least: int) -> tuple[int, int]:
@@ -144,5 +144,5 @@ def pair(path: str, argument: int | Sequence[int], least: int) -> tuple[int, int
     numbers = tuple(argument) if isinstance(argument, Sequence) else (argument, argument)
     rule = f"must be an integer or a pair of integers, each at least {least} and below 2**31"
     valid = len(numbers) == 2 and all(isinstance(x, (int, np.integer)) and least <= x < 2**31 for x in numbers)
-    require(valid, path, f"{rule}, got {argument!r:.60}")
+    require(valid, path, f"{rule}, got {excerpt(argument)}")
     return int(numbers[0]), int(numbers[1])

@@ -56,8 +56,8 @@ def padding(argument: Ints) -> tuple[int, int, int, int]:
     numbers: tuple[Any, ...] = tuple(argument) if isinstance(argument, Sequence) else (argument,) * 4
     if len(numbers) == 2:
         numbers = (*numbers, *numbers)
-    good = len(numbers) == 4 and all(isinstance(x, (int, np.integer)) and x >= 0 for x in numbers)
-    rule = "must be one, two (vertical, horizontal) or four (top, left, bottom, right) integers of at least 0"
+    good = len(numbers) == 4 and all(isinstance(x, (int, np.integer)) and 0 <= x < 2**31 for x in numbers)
+    rule = "must be one, two (vertical, horizontal) or four (top, left, bottom, right) integers of 0 to 2**31 - 1"
     require(good, "pad", f"{rule}, got {excerpt(argument)}")
     top, left, bottom, right = (int(x) for x in numbers)
     return top, left, bottom, right
@@ -104,7 +104,7 @@ def _geometry(
     require(min(filters) > 0, "w", f"must have no empty dim, got {k} filters of {depth} x {r} x {s}")
     whole = isinstance(groups, (int, np.integer)) and groups >= 1
     require(whole, "groups", f"must be an integer of at least 1, got {excerpt(groups)}")
-    fits = f"must divide the input channels ({c}) and the output channels ({k}), got {groups}"
+    fits = f"must divide the input channels ({c}) and the output channels ({k}), got {excerpt(groups)}"
     require(c % groups == 0 and k % groups == 0, "groups", fits)
     message = f"filters must have {c // groups} input channels ({c} of x in {groups} groups), got {depth}"
     require(depth * groups == c, "w", message)

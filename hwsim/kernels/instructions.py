@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hwsim.kernels._instructions as _instructions
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.kernels.checks import require
 
 __all__ = [
@@ -144,9 +144,9 @@ def vpaddd(a: Array, b: Array) -> Int32:
 def sxtb16(word: int, rotate: Literal[0, 8, 16, 24] = 0) -> int:
     """Cortex-M ``SXTB16``: bytes 0 and 2 of the rotated word, each extended to a halfword."""
     if not isinstance(rotate, int) or rotate not in (0, 8, 16, 24):
-        raise InputError(f"rotate must be 0, 8, 16 or 24, got {rotate!r:.60}")
+        raise InputError(f"rotate must be 0, 8, 16 or 24, got {excerpt(rotate)}")
     if not isinstance(word, (int, np.integer)) or not 0 <= word < 2**32:
-        raise InputError(f"word must be an unsigned integer of 32 bits, got {word!r:.60}")
+        raise InputError(f"word must be an unsigned integer of 32 bits, got {excerpt(word)}")
     return _instructions.sxtb16(int(word), rotate)
 
 
@@ -226,7 +226,7 @@ def gemm_pmaddubsw(
     if native and not _instructions.has_avx2():
         raise InputError("native vpmaddubsw must have a processor with AVX2")
     if not isinstance(max_events, (int, np.integer)) or not 0 <= max_events < 2**30:
-        raise InputError(f"max_events must be zero or more, got {max_events!r:.60}")
+        raise InputError(f"max_events must be zero or more, got {excerpt(max_events)}")
     max_events = int(max_events)
     _tile(tile)
     start = np.zeros(b.shape[1], np.int64)
@@ -303,7 +303,7 @@ def gemm_smlad(
     _matrices(a, (np.int8,), b, (np.int8,))
     _tile(tile)
     if not isinstance(offset, (int, np.integer)) or not -(2**15) + 128 <= offset < 2**15 - 128:
-        raise InputError(f"offset must keep the sum with a byte in 16 bits, got {offset!r:.60}")
+        raise InputError(f"offset must keep the sum with a byte in 16 bits, got {excerpt(offset)}")
     m, k, n = len(a), a.shape[1], b.shape[1]
     acc = np.zeros((m, n), np.int32)
     if start is not None:
@@ -382,11 +382,11 @@ def gemm_hmma(
     _matrices(a, (np.float16,), b, (np.float16,))
     rows, columns, step = _shape(shape, HMMA_SHAPES)
     if not isinstance(block, (int, np.integer)) or block < 1 or step % block:
-        raise InputError(f"block must divide the {step} products of {shape}, got {block!r:.60}")
+        raise InputError(f"block must divide the {step} products of {shape}, got {excerpt(block)}")
     if not isinstance(rounding, str) or rounding not in ("nearest", "truncate"):
-        raise InputError(f"rounding must be 'nearest' or 'truncate', got {rounding!r:.60}")
+        raise InputError(f"rounding must be 'nearest' or 'truncate', got {excerpt(rounding)}")
     if not isinstance(extra_bits, (int, np.integer)) or not 0 <= extra_bits <= 24:
-        raise InputError(f"extra_bits must be 0 to 24, got {extra_bits!r:.60}")
+        raise InputError(f"extra_bits must be 0 to 24, got {excerpt(extra_bits)}")
     acc = _start(c, (len(a), b.shape[1]), np.float32)
     wide_a, wide_b = a.astype(np.float32, order="C"), np.ascontiguousarray(b.T).astype(np.float32)
     _instructions.gemm_hmma(wide_a, wide_b, acc, block, rounding == "truncate", extra_bits)
@@ -435,7 +435,7 @@ def _tiles(
     """Run a four-way dot product over register tiles: output, tally, vectors of outputs."""
     _tile(tile)
     if type(lanes) is not int or lanes not in (1, 4, 8, 16):
-        raise InputError(f"lanes must be 4, 8 or 16, got {lanes!r:.60}")
+        raise InputError(f"lanes must be 4, 8 or 16, got {excerpt(lanes)}")
     packed = _packed(b, lanes)
     acc = _accumulators(start, len(a), len(packed), lanes)
     tally = np.zeros(6, np.int64)
@@ -541,13 +541,13 @@ def _tile(tile: tuple[int, int]) -> None:
     """Hold that a register tile has outputs."""
     two = isinstance(tile, (tuple, list)) and len(tile) == 2
     if not two or not all(isinstance(size, (int, np.integer)) and 1 <= size < 2**31 for size in tile):
-        raise InputError(f"tile must be two numbers of 1 or more, got {tile!r:.60}")
+        raise InputError(f"tile must be two numbers of 1 or more, got {excerpt(tile)}")
 
 
 def _shape(shape: str, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
     """Rows, columns and products of an mma instruction."""
     if not isinstance(shape, str) or shape not in shapes:
-        raise InputError(f"shape must be one of {', '.join(shapes)}, got {shape!r:.60}")
+        raise InputError(f"shape must be one of {', '.join(shapes)}, got {excerpt(shape)}")
     return shapes[shape]
 
 

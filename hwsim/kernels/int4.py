@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.kernels.checks import array, integer, require
 
 __all__ = ["pack_int4", "unpack_int4"]
@@ -31,7 +31,7 @@ def pack_int4(values: NDArray[np.int8]) -> NDArray[np.uint8]:
 def unpack_int4(octets: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.int8]:
     """The int8 array of that shape which `pack_int4` packed."""
     array("octets", octets, ("uint8",), 1)
-    require(isinstance(shape, tuple), "shape", f"must be a tuple of integers, got {shape!r:.60}")
+    require(isinstance(shape, tuple), "shape", f"must be a tuple of integers, got {excerpt(shape)}")
     shape = tuple(integer("shape", size, 0, 2**62) for size in shape)
     count = prod(shape)
     need = (count + 1) // 2

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.kernels.checks import INT32_MAX, limits
 
 __all__ = ["accumulator_bound", "require_no_overflow"]
@@ -34,9 +34,9 @@ def accumulator_bound(k: int, a_range: Range, b_range: Range) -> int:
     for name, ends in (("a_range", a_range), ("b_range", b_range)):
         two = isinstance(ends, (tuple, list)) and len(ends) == 2 and all(isinstance(x, (int, np.integer)) for x in ends)
         if not two or ends[0] > ends[1]:
-            raise InputError(f"must be (smallest, largest), got {ends!r:.60}", path=name)
+            raise InputError(f"must be (smallest, largest), got {excerpt(ends)}", path=name)
     if not isinstance(k, (int, np.integer)) or k < 0:
-        raise InputError(f"must be an integer of at least 0, got {k!r:.60}", path="k")
+        raise InputError(f"must be an integer of at least 0, got {excerpt(k)}", path="k")
     return k * max(abs(a * b) for a in a_range for b in b_range)
 
 

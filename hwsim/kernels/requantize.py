@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import hwsim.kernels._int8 as _int8
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt
 from hwsim.kernels.checks import array, channel_values, limits, name, require, values_of, zero_point
 from hwsim.kernels.isa import isa_number
 
@@ -113,8 +113,8 @@ def _positive(path: str, scale: NDArray[np.float32]) -> None:
 def _eight_bits(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         result = np.dtype(dtype)
-    except (TypeError, ValueError):
-        raise InputError(f"must be int8 or uint8, got {dtype!r:.60}", path="dtype") from None
+    except Exception:  # numpy names the object in its own error, which an object may refuse
+        raise InputError(f"must be int8 or uint8, got {excerpt(dtype)}", path="dtype") from None
     if dtype is None or result not in (np.int8, np.uint8):
         raise InputError(f"must be int8 or uint8, got {result}", path="dtype")
     return result
@@ -124,7 +124,9 @@ def _bounds(lo: int | None, hi: int | None, dtype: np.dtype[Any]) -> tuple[int, 
     least, most = limits(dtype)
     low, high = least if lo is None else lo, most if hi is None else hi
     whole = all(isinstance(bound, (int, np.integer)) for bound in (low, high))
-    message = f"must hold {least} <= lo <= hi <= {most}, as the results are {dtype}, got lo={lo}, hi={hi}"
+    message = (
+        f"must hold {least} <= lo <= hi <= {most}, as the results are {dtype}, got lo={excerpt(lo)}, hi={excerpt(hi)}"
+    )
     require(whole and least <= low <= high <= most, "lo", message)
     return low, high
 
@@ -168,7 +170,8 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
         (multiplier, shift); (0, 0) where it is too small to matter (shift below -31).
     """
     is_number = isinstance(real, (int, float, np.integer, np.floating)) and 0 < real < inf
-    require(is_number, "real", f"must be finite and above 0, got {real!s:.60}")
+    require(is_number, "real", f"must be finite and above 0, got {excerpt(real)}")
+    require(real < 2**30, "real", f"must be below 2**30, got {excerpt(real)}")
     fraction, shift = frexp(real)
     multiplier = int(fraction * 2**31 + 0.5)  # exact: the product has at most 53 bits, and half rounds away from zero
     if multiplier == 2**31:
@@ -176,7 +179,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
         shift += 1
     if shift < -31:
         return 0, 0
-    require(shift <= 30, "real", f"must be below 2**30, got {real}")
+    require(shift <= 30, "real", f"must be below 2**30, got {excerpt(real)}")
     return multiplier, shift
 
 
@@ -189,7 +192,7 @@ def quantize_multipliers(reals: ArrayLike) -> tuple[NDArray[np.int32], NDArray[n
 
 def _axis(acc: NDArray[Any], axis: int) -> None:
     exists = isinstance(axis, (int, np.integer)) and -acc.ndim <= axis < acc.ndim
-    require(exists, "axis", f"must be an axis of shape {acc.shape}, got {axis!r:.60}")
+    require(exists, "axis", f"must be an axis of shape {acc.shape}, got {excerpt(axis)}")
 
 
 def _apply(acc: NDArray[Any], how: OnnxRequantization | TfliteRequantization, axis: int) -> NDArray[Any]:

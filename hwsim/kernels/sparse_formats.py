@@ -222,7 +222,7 @@ def encode_rlc(matrix: Array, *, run_bits: int = 5, value_bits: int = 16) -> Rlc
     """Keep runs of zeros and values, as the Eyeriss chip does; trailing zeros are implied by the shape."""
     matrix = _matrix(matrix)
     run_bits = integer("run_bits", run_bits, 1, 31)
-    wide = f"must hold the {_bits(matrix)} bits of {matrix.dtype}, and fit 63 with run_bits, got {value_bits!r:.60}"
+    wide = f"must hold the {_bits(matrix)} bits of {matrix.dtype}, and fit 63 with run_bits, got {excerpt(value_bits)}"
     fits = isinstance(value_bits, (int, np.integer)) and _bits(matrix) <= value_bits <= WORD_BITS - 1 - run_bits
     require(bool(fits), "value_bits", wide)
     flat = matrix.reshape(1, -1)

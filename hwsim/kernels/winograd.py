@@ -375,7 +375,7 @@ def winograd_quantized(
 
 def _valid_size(m: object) -> None:
     """Hold that F(m x m, 3 x 3) is there."""
-    require(isinstance(m, int) and m in TRANSFORMS, "m", f"must be 2 or 4, got {m!r:.60}")
+    require(isinstance(m, int) and m in TRANSFORMS, "m", f"must be 2 or 4, got {excerpt(m)}")
 
 
 def _valid_filters(x: Array, w: Array, m: int, pad: Ints, x_zero: int) -> tuple[Geometry, int]:

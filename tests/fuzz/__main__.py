@@ -39,6 +39,7 @@ KINDS = {
     "report": ("saved_report", "case"),
     "options": ("options", "case"),
     "api": ("python_api", "case"),
+    "kernel": ("kernel_call", "case"),
 }
 PER_PROCESS = 4000
 """Cases after which a new process begins: what hwsim remembers between them is bounded, and memory is that of few."""
