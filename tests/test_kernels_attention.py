@@ -61,7 +61,7 @@ TYPES = [("float32", "float32"), ("int8", "int8"), ("fp8", "fp8"), ("fp8", "floa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kv_dtype", "q_dtype"), TYPES)
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_outputs_are_exact_to_rounding_and_counts_those_of_the_formula(
     kv_dtype: str, q_dtype: str, data: st.DataObject
