@@ -145,13 +145,13 @@ def _run(
     multiplied, wrong = 0, None
     for group, own in enumerate(filters):
         images, counts = conv2d_sparse(image[:, group], own, stride=z.stride, pad=z.pad, dilation=z.dilation)
-        multiplied += _depthwise(z, own) if z.depthwise else counts.executed
+        multiplied += _depthwise(z, own) if z.depthwise and array.deal == "grid" else counts.executed
         wrong = wrong or _difference(images, expected[:, group])
     return {"multiplications": multiplied}, wrong
 
 
 def _depthwise(z: Geometry, filters: Bytes) -> int:
-    """Multiplications of a depthwise layer, which skips weights alone: counted on an image without a zero."""
+    """Multiplications of a depthwise layer of a grid, which skips weights alone: on an image without a zero."""
     ones = np.ones((1, z.channels, z.h, z.w), np.int8)
     _, counts = conv2d_sparse(ones, filters, stride=z.stride, pad=z.pad, dilation=z.dilation)
     return counts.executed

@@ -100,8 +100,8 @@ def _slowest(values: int, kept: float, column: tuple[float, float], most: int, p
 
 
 def _live_share(work: Work) -> float:
-    """Share of the values of a window that are multiplied; a depthwise layer skips those on padding alone."""
-    return work.inside * (1.0 if work.geometry is not None and work.geometry.depthwise else work.input_density)
+    """Share of the values of a window that are multiplied; where no zeros are skipped, all but those on padding."""
+    return work.inside * (work.input_density if work.skips else 1.0)
 
 
 def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> Tile:
@@ -141,6 +141,8 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
 
 def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], seed: int) -> Walk:
     """Walk a layer."""
+    if not work.stored:  # products of two activations are matrices of their own for each input of the batch
+        work = replace(work, batch=1)
     size = math.ceil(work.vectors / work.batch) * work.columns * work.matrices
     tile = best_tile(work, spec, bits)
     counts = work.columns * work.matrices * -(-work.rows // tile.filters)
@@ -176,8 +178,7 @@ def _walk_layer(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], s
     some = replace(work, batch=min(work.batch, max(1, _MOST_VALUES // size)))
     some = replace(some, macs=work.macs * some.batch // work.batch)
     tile = best_tile(some, spec, bits)
-    skips = work.geometry is None or not work.geometry.depthwise
-    weights, ifmap = some.weight_masks(), some.vector_masks(skips)
+    weights, ifmap = some.weight_masks(), some.vector_masks()
     firsts = range(0, work.rows, tile.filters)
     kept = None
     if weights is not None:

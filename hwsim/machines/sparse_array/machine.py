@@ -139,7 +139,7 @@ class SparseArray(Machine):
         return layer.input.elements * spec.word_bits + layer.output.elements * max(spec.word_bits, spec.psum_bits)
 
     def _plan(self, layer: Layer, batch: int) -> LayerPlan:
-        work = work_of(layer, batch)
+        work = work_of(layer, batch, self.spec.array.deal)
         if work is None:
             x = layer.lower(batch)
             in_place = isinstance(x, Stream) and x.kind in ("concat", "view")

@@ -25,7 +25,8 @@ class Work:
     """`matrices` matrices of weights, `rows` outputs by `columns` inputs each, times ifmap vectors.
 
     A convolution is the matrix of its filters, its vectors are windows of the ifmap, and `matrices` are its groups.
-    `macs` are the multiply-accumulates of the batch, zeros too.
+    `macs` are the multiply-accumulates of the batch, zeros too. The array `skips` zeros of the ifmap, or those of the
+    weights alone.
     """
 
     layer: Layer
@@ -36,6 +37,7 @@ class Work:
     macs: int
     geometry: Geometry | None
     stored: bool
+    skips: bool = True
 
     @property
     def vectors(self) -> float:
@@ -90,15 +92,15 @@ class Work:
             return mask.array.reshape(self.matrices, self.columns, self.rows)
         return mask.array.reshape(self.matrices, self.rows, self.columns).swapaxes(1, 2)
 
-    def vector_masks(self, skips: bool = True) -> NDArray[np.bool_] | None:
+    def vector_masks(self) -> NDArray[np.bool_] | None:
         """Masks of the vectors of an inference as (matrices, vectors, columns); None where they are not known.
 
-        Where an array `skips` no zeros of the ifmap, all its values are in them.
+        Where an array skips no zeros of the ifmap, all its values are in them.
         """
-        mask, z, layer = self.layer.input.spec.mask if skips else None, self.geometry, self.layer
+        mask, z, layer = self.layer.input.spec.mask if self.skips else None, self.geometry, self.layer
         vectors = self.vectors / self.batch
         size = self.matrices * int(vectors) * self.columns
-        if (mask is None and skips and self.input_density < 1) or size > _MOST_VALUES or vectors != int(vectors):
+        if (mask is None and self.skips and self.input_density < 1) or size > _MOST_VALUES or vectors != int(vectors):
             return None
         if z is None:
             known = None if mask is None else mask.array
@@ -131,16 +133,14 @@ class Work:
         """Multiplications of two values that are not zero, and whether they are counted: by channels where known.
 
         Values of a channel that are not zero meet all that are left of its weights:
-        sum over c of ``nnz_ifmap(c) nnz_weight(c)``, scaled to what the shape computes. A depthwise layer skips zeros
-        of weights alone (Chen et al., JETCAS 2019).
+        sum over c of ``nnz_ifmap(c) nnz_weight(c)``, scaled to what the shape computes.
         """
         layer, geometry = self.layer, self.geometry
-        depthwise = geometry is not None and geometry.depthwise
         ifmap, weight = layer.input.spec.mask, layer.weight.spec.mask
-        if geometry is not None and weight is not None and (depthwise or ifmap is not None):
-            image = np.ones(layer.input.shape, bool) if depthwise or ifmap is None else ifmap.array
+        if geometry is not None and weight is not None and (not self.skips or ifmap is not None):
+            image = np.ones(layer.input.shape, bool) if not self.skips or ifmap is None else ifmap.array
             return _pairs(geometry, image, weight.array) * float(self.batch), True
-        if depthwise:
+        if not self.skips:
             return self.macs * self.weight_density * self.inside, bool(layer.nonzeros("weight"))
         inputs, weights = layer.nonzeros("input"), layer.nonzeros("weight")
         if inputs and weights and layer.input.elements and layer.weight.elements:
@@ -172,9 +172,13 @@ def _pairs(z: Geometry, ifmap: NDArray[np.bool_], weight: NDArray[np.bool_]) -> 
     return total
 
 
-def work_of(layer: Layer, batch: int) -> Work | None:
-    """The layer as matrices and vectors; None where it has no MACs."""
+def work_of(layer: Layer, batch: int, deal: str = "") -> Work | None:
+    """The layer as matrices and vectors; None where it has no MACs.
+
+    A ``grid`` skips zeros of the weights alone in depthwise layers (Chen et al., JETCAS 2019).
+    """
     x = layer.lower(batch)
     if not isinstance(x, Product) or not x.macs:
         return None
-    return Work(layer, batch, x.b * x.steps, x.n, x.k, x.macs, x.geometry, x.stored)
+    skips = deal != "grid" or x.geometry is None or not x.geometry.depthwise
+    return Work(layer, batch, x.b * x.steps, x.n, x.k, x.macs, x.geometry, x.stored, skips)
