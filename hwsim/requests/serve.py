@@ -149,8 +149,11 @@ def _number(name: str, value: object, least: float, above: bool = True) -> float
     must = f"{name} must be a number {'of more than' if above else 'of at least'} {least:g}"
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
         raise InputError(f"{must}, not {excerpt(value)}")
-    number = float(value) if abs(value) < _BELIEVABLE else math.inf
-    if not math.isfinite(number) or number < least or (above and number == least):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < least or (above and number == least) or number > _BELIEVABLE:
         raise InputError(f"{must}, not {number:g}")
     return number
 
