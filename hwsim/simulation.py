@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
+from pathlib import Path
 from typing import overload
 
 from hwsim.energy import dynamic_energy
 from hwsim.engine import Timeline, simulate as run_program
 from hwsim.engine.program import Program
 from hwsim.errors import Fault, HwsimError, InputError
-from hwsim.machines import Machine, NetworkPlan, PlanCache
+from hwsim.machines import Machine, NetworkPlan, PlanCache, load_machine
 from hwsim.message import Message
 from hwsim.report.report import Report
 from hwsim.report.result import LayerResult
-from hwsim.workload import Workload
+from hwsim.workload import Workload, load_workload
 from hwsim.workload.missing import bytes_alone
 
 __all__ = ["simulate"]
@@ -61,18 +62,21 @@ def simulate(machine: NetworkPlan) -> Report: ...
 
 
 @overload
-def simulate(machine: Machine, workload: Workload, batch: int = 1) -> Report: ...
+def simulate(machine: Machine | str | Path, workload: Workload | str | Path, batch: int = 1) -> Report: ...
 
 
-def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, batch: int | None = None) -> Report:
+def simulate(
+    machine: Machine | NetworkPlan | str | Path, workload: Workload | str | Path | None = None, batch: int | None = None
+) -> Report:
     """Run a network on a machine.
 
     Parameters
     ----------
-    machine : Machine or NetworkPlan
-        From `hwsim.load_machine`; or a plan of ``machine.plan(workload, batch)``, which is all that is needed.
-    workload : Workload
-        From `hwsim.load_workload`, or made of layers.
+    machine : Machine, str, Path or NetworkPlan
+        From `hwsim.load_machine`, or its name or file; or a plan of ``machine.plan(workload, batch)``, which is all
+        that is needed.
+    workload : Workload, str or Path
+        From `hwsim.load_workload`, or its name or file, or made of layers.
     batch : int
         Batch size; 1 by default.
 
@@ -84,12 +88,21 @@ def simulate(machine: Machine | NetworkPlan, workload: Workload | None = None, b
     Raises
     ------
     InputError
-        If a layer cannot run on the machine, or an action has no price.
+        If a layer cannot run on the machine, an action has no price, or a name is of nothing.
+
+    Examples
+    --------
+    >>> simulate("eyeriss_v1", "alexnet", batch=4)
+    <Report alexnet on eyeriss_v1, batch 4: 14 layers, 361 ms, 93.2 mJ>
     """
     if isinstance(machine, NetworkPlan):
         if workload is not None or batch is not None:
             raise InputError("a plan has its workload and batch size already: give simulate the plan alone")
         return _simulate(machine)
+    if isinstance(machine, str | Path):
+        machine = load_machine(machine)
+    if isinstance(workload, str | Path):
+        workload = load_workload(workload)
     if not isinstance(machine, Machine) or not isinstance(workload, Workload):
         raise InputError("simulate must have a machine and a workload, or a plan of both")
     return _simulate(machine.plan(workload, 1 if batch is None else batch))

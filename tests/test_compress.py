@@ -646,3 +646,22 @@ def test_csr_where_a_library_runs_it(capsys) -> None:
     assert (packed.workload["ip1"].weight.format, packed.workload["ip2"].weight.format) == ("csc", "csr")
     csr = expected_bits("csr", (300, 100), 0.1, 8) / 8
     assert sum(size for part, size in packed.layers[1].bytes.items() if part != "bias") == pytest.approx(csr)
+
+
+def test_a_density_by_pattern_that_masks_take_the_place_of_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", fc=np.eye(31, 127, dtype=bool))
+    text = """
+name: net
+source: a test
+graph: false
+masks: m.npz
+density: {"*": {weight: 0.9}}
+layers:
+  - {fc: fc, n: 127, k: 31}
+  - {fc: last, n: 12, k: 127}
+"""
+    (tmp_path / "net.yaml").write_text(text, encoding="utf-8")
+    with pytest.warns(hwsim.HwsimWarning, match=r"density\.\*\.weight is not used in fc: masks"):
+        network = hwsim.load_workload(tmp_path / "net.yaml")
+    assert network["fc"].weight.density == 31 / (31 * 127)
+    assert network["last"].weight.density == 0.9

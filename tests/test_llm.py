@@ -362,3 +362,22 @@ def test_bad_keys_of_a_sweep(key: str, value: object, words: str) -> None:
     assert words in str(error.value)
     with pytest.raises(InputError):
         hwsim.sweep({"machines": ["h100"], "workloads": ["bert_base"], "set": {"llm.context": [7]}})
+
+
+def test_a_library_that_was_named_stays() -> None:
+    assert with_library("h100").library_name == "tensorrt-llm"
+    assert with_library("h100", "vllm").library_name == "vllm"
+    assert with_library(hwsim.load_machine("h100", set={"library": "trtllm-w8a8"})).library_name == "trtllm-w8a8"
+    assert with_library("epyc_zen5").library_name == "onnxruntime-1.31"
+    with pytest.raises(InputError, match="streams: must be 1"):
+        Served(hwsim.load_machine("h100", set={"streams": 4}), small())
+    with pytest.raises(InputError, match="leave library out"):
+        with_library("eyeriss_v1", "vllm")
+
+
+def test_long_contexts_run() -> None:
+    """A million tokens of Llama 3 8B: 128 GiB of cache."""
+    served = Served(with_library("h200"), load_llm("llama3_8b"))
+    report = served.decode(1, 2**20)
+    assert report.summary.latency_s > 2**20 * 131072 / 4.8e12
+    assert served.memory(2**20).sequences == 0

@@ -15,7 +15,10 @@ import hwsim.validation.nests
 from hwsim import cli
 from hwsim.kernels import attention
 from hwsim.kernels.nest import Execution, execute
+from hwsim.machines.gpu.attention import AttentionShapes
+from hwsim.machines.gpu.attention_plan import FusedAttention
 from hwsim.mapping import batched_gemm_problem, conv_problem
+from hwsim.validation.attention import attention_formula, attention_nest
 from hwsim.validation.nests import LayerCheck, validate_layers
 from hwsim.validation.tensors import layer_tensors, reference
 
@@ -228,6 +231,44 @@ def test_attention_runs_in_the_tiles_that_are_priced(library: str, formats: tupl
         for check in validate_layers(plan, sample=29):
             assert check.passed
             assert check.sampled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["tensorrt-llm", "vllm", "sglang"])
+@pytest.mark.parametrize("name", ["h100", "a100", "l40s"])
+def test_exponentials_that_are_priced_are_those_of_the_tiles(name: str, library: str) -> None:
+    """Of random shapes: all that the tiles run; a prefill with a window is priced as if each of its tiles were full."""
+    machine = hwsim.load_machine(name, set={"library": library})
+    fused = FusedAttention.of(machine.timer, "bf16", "bf16")
+    assert fused is not None
+    rng, number = np.random.default_rng([len(library), len(name)]), 200
+    kv_heads, context = rng.integers(1, 9, number), rng.integers(1, 3000, number)
+    queries = np.where(rng.random(number) < 0.4, 1, np.minimum(context, rng.integers(1, 3000, number)))
+    window, dim = rng.integers(1, 3500, number) * rng.integers(0, 2, number), rng.choice([40, 64, 96, 128, 192], number)
+    heads = kv_heads * rng.integers(1, 9, number)
+    shapes = AttentionShapes(
+        np.ones(number, np.int64), queries, context, heads, kv_heads, dim, dim, window, queries, True, 2, 2, 2
+    )
+    timing = fused.timing(shapes)
+    equal = 0
+    for i in np.flatnonzero(timing.kernel >= 0):
+        kernel = fused.kernels[int(timing.kernel[i])]
+        tile = int(timing.rows[i]), int(kernel.blocks(dim[i : i + 1] * 1.0)[0]), int(timing.splits[i])
+        nest = attention_nest(kernel, *tile, True, int(window[i]))
+        sizes = {
+            "heads": heads,
+            "kv_heads": kv_heads,
+            "queries": queries,
+            "context": context,
+            "dim": dim,
+            "value_dim": dim,
+        }
+        runs = attention_formula(**{size: int(values[i]) for size, values in sizes.items()}, **nest).exponentials
+        priced = int(timing.exponentials[i])
+        assert runs <= priced <= 2 * runs
+        assert priced == runs or (window[i] and queries[i] > 1)
+        equal += priced == runs
+    assert equal > 0.85 * number
 
 
 @pytest.mark.parametrize("error", ["output", "scores"])

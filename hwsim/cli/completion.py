@@ -10,7 +10,7 @@ import click
 import hwsim
 from hwsim.errors import HwsimError, InputError
 
-__all__ = ["completion", "items", "layers_of", "names", "shown"]
+__all__ = ["completion", "items", "layers_of", "names", "shown", "words"]
 
 
 def _stems(folder: str) -> list[str]:
@@ -34,6 +34,11 @@ def names(*folders: str) -> Any:
         return matches or _file(prefix)
 
     return complete
+
+
+def words(*choices: str) -> Any:
+    """Shell completion for some words."""
+    return lambda _context, _parameter, prefix: [word for word in choices if word.startswith(prefix)]
 
 
 def layers_of(context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:

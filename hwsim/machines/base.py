@@ -54,6 +54,10 @@ class Machine(Hardware):
         self.host = host
         super().__init__(spec, folder, document)
 
+    def __repr__(self) -> str:
+        about = self.spec.description or self.kind
+        return f"<{type(self).__name__} {self.name}: {about}>"
+
     @overload
     def plan(self, what: Workload, batch: int = 1) -> NetworkPlan: ...
 

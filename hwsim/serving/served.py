@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hwsim.errors import Fault, InputError, excerpt
+from hwsim.errors import Fault, InputError
 from hwsim.machines import Machine
 from hwsim.machines.serving import ServingError, ServingSpec
 from hwsim.message import Message
@@ -29,20 +29,13 @@ from hwsim.report.report import Report
 from hwsim.serving.memory import ServedMemory
 from hwsim.simulation import simulate
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, prefill_network
+from hwsim.workload.transformer.network import MAX_TOKENS, count_of
 
-__all__ = ["MAX_TOKENS", "Offline", "Served", "ServedPoint"]
+__all__ = ["Offline", "Served", "ServedPoint"]
 
-MAX_TOKENS = 2**24
 _AT_ONCE = 8192
 """Tokens of prompts in one step, as servers have it by default."""
 _NONE = ServingSpec.model_validate({"host": "0 s", "first": "0 s", "source": "not measured: kernels alone"})
-
-
-def check_count(name: str, value: object, most: int = MAX_TOKENS) -> int:
-    """A whole number from 1 on; raises InputError for another."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InputError([Fault("", name, f"must be a whole number from 1 to {most:,}, not {excerpt(value)}")])
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +107,8 @@ class Served:
     """
 
     def __init__(self, machine: Machine, model: LlmSpec, formats: Formats | None = None, tp: int = 1) -> None:
+        if machine.kind == "gpu" and getattr(machine.spec, "streams", 1) != 1:
+            raise InputError([Fault("", "streams", "must be 1: requests that run at a time share each step")])
         self.machine, self.model, self.tp = machine, model, tp
         self.formats = formats or Formats(machine.float_format)
         self._reports: dict[tuple[str, int, int], Report] = {}
@@ -125,8 +120,8 @@ class Served:
 
     def decode(self, batch: int, context: int) -> Report:
         """One step: a token of each of `batch` sequences at a context."""
-        check_count("batch", batch)
-        key = ("decode", batch, check_count("context", context))
+        batch, context = count_of("batch", batch, MAX_TOKENS), count_of("context", context, MAX_TOKENS)
+        key = ("decode", batch, context)
         if key not in self._reports:
             network = decode_network(self.model, context, self.formats, self.tp)
             self._reports[key] = simulate(self.machine, network, batch)
@@ -134,7 +129,8 @@ class Served:
 
     def prefill(self, tokens: int, batch: int = 1) -> Report:
         """The prompts of `batch` sequences of `tokens` tokens."""
-        key = ("prefill", check_count("batch", batch), check_count("input", tokens))
+        batch, tokens = count_of("batch", batch, MAX_TOKENS), count_of("input", tokens, MAX_TOKENS)
+        key = ("prefill", batch, tokens)
         if key not in self._reports:
             network = prefill_network(self.model, tokens, self.formats, self.tp)
             self._reports[key] = simulate(self.machine, network, batch)
@@ -175,8 +171,8 @@ class Served:
 
     def at(self, concurrency: int, input: int, output: int) -> ServedPoint:
         """What `concurrency` requests at a time see, each of `input` tokens that gets `output` tokens."""
-        check_count("concurrency", concurrency, 2**20)
-        check_count("output", output)
+        concurrency = count_of("concurrency", concurrency, MAX_TOKENS)
+        input, output = count_of("input", input, MAX_TOKENS), count_of("output", output, MAX_TOKENS)
         prompt = self.prefill(input)
         memory = self.memory(input + output, prompt)
         fits = memory.sequences is None or memory.sequences >= 1
@@ -207,7 +203,7 @@ class Served:
         A step that gives b tokens has b / output prompts, whose last tokens give the first of each answer, and the
         others continue: so many tokens are in each product with weights; attention is that of the two parts.
         """
-        check_count("output", output)
+        input, output = count_of("input", input, MAX_TOKENS), count_of("output", output, MAX_TOKENS)
         memory = self.memory(input + output, self.prefill(input))
         room = memory.sequences if memory.sequences is not None else most
         # Of sequences at all stages of their answers, the mean has half of it.

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["formats_on", "llm", "table_of", "with_library"]
 
 _DEFAULT = "tensorrt-llm"
+_OF = "tensorrt"
+"""The library of networks in whose place it serves models."""
 
 
 def with_library(machine: str | Path | Machine, library: str = "") -> Machine:
-    """A machine with the library that serves models: the one named, else its own if that serves, else TensorRT-LLM."""
+    """A machine with the library that serves models: the one named, else TensorRT-LLM in place of TensorRT."""
     if not isinstance(machine, Machine):
         machine = load_machine(machine)
     if not library:
-        if machine.serving is not None or machine.kind != "gpu" or _DEFAULT not in machine.libraries():
+        if machine.library_name != _OF or _DEFAULT not in machine.libraries():
             return machine
         library = _DEFAULT
     if machine.library_name == library:
@@ -92,9 +94,7 @@ def llm(
     InputError
         For an unknown model or format, or ranks that do not divide the model.
     """
-    values = (
-        [concurrency] if isinstance(concurrency, int) or not isinstance(concurrency, Iterable) else list(concurrency)
-    )
+    values = [concurrency] if not isinstance(concurrency, Iterable) else list(concurrency)
     if not values:
         raise InputError(f"concurrency must be a number or several, not {excerpt(concurrency)}")
     device = with_library(machine, library)

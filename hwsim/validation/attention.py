@@ -27,7 +27,7 @@ from hwsim.validation.check import LayerCheck
 from hwsim.workload import Layer
 from hwsim.workload.product import Attended
 
-__all__ = ["attention_formula", "attention_reference", "check_attention", "is_fused"]
+__all__ = ["attention_formula", "attention_nest", "attention_reference", "check_attention", "is_fused"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -180,7 +180,8 @@ def check_attention(machine: Machine, layer: Layer, plan: LayerPlan, sample: int
     shapes = shapes_of(x, types)
     timing = fused.timing(shapes)
     kernel = fused.kernels[int(timing.kernel[0])]
-    nest = _nest(kernel, x, int(timing.rows[0]), int(kernel.blocks(shapes.width / 2)[0]), int(timing.splits[0]))
+    tile = int(timing.rows[0]), int(kernel.blocks(shapes.width / 2)[0]), int(timing.splits[0])
+    nest = attention_nest(kernel, *tile, x.causal, x.window)
     own = x if sample is None else _cut(x, sample)
     sampled = own != replace(x, batch=1) and sample is not None
     sizes: dict[str, Any] = {"queries": own.queries, "context": own.context, "dim": own.dim, "value_dim": own.value_dim}
@@ -220,9 +221,11 @@ def check_attention(machine: Machine, layer: Layer, plan: LayerPlan, sample: int
     return _check_prices(check, plan, _priced(kernel, x, types, fused.math, AttentionCounts(**measured)))
 
 
-def _nest(kernel: PrefillKernel | DecodeKernel, x: Attended, rows: int, columns: int, splits: int) -> dict[str, Any]:
-    """The tiles of a kernel: rows of a decode kernel fill instructions of eight."""
-    nest = {"causal": x.causal, "window": x.window, "columns": columns, "splits": splits}
+def attention_nest(
+    kernel: PrefillKernel | DecodeKernel, rows: int, columns: int, splits: int, causal: bool, window: int
+) -> dict[str, Any]:
+    """How a kernel of a library runs, for `attention`: rows of a decode kernel fill instructions of eight."""
+    nest = {"causal": causal, "window": window, "columns": columns, "splits": splits}
     if isinstance(kernel, PrefillKernel):
         return nest | {"rows": rows, "packed": kernel.packed, "skips": kernel.skips}
     return nest | {"rows": -(-rows // 8) * 8 if rows > 1 else 1, "packed": kernel.group > 1}

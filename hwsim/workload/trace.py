@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.errors import Fault, InputError, nearest
+from hwsim.errors import Fault, HwsimWarning, InputError, nearest
+from hwsim.message import layer_names
 from hwsim.workload.line import LINES, Shape, Values
 from hwsim.workload.missing import Missing
 from hwsim.workload.network import INPUT, MAX_FAULTS, MAX_LAYERS, Node, Workload, hint, selects
@@ -135,7 +137,26 @@ class _Reader:
                 faults.extend(Fault(str(path), key, fault.message) for fault in error.faults)
         if faults:
             raise InputError(faults)
+        self._tell_masked(changed)
         return network.replace(changed.values())
+
+    def _tell_masked(self, layers: Mapping[str, Layer]) -> None:
+        """Warn of densities by pattern that masks take the place of."""
+        told: dict[str, list[str]] = {}
+        for pattern, densities in self.spec.density.items():
+            matches = selects([pattern], layers)
+            for name, layer in layers.items():
+                for tensor in ("input", "weight") if pattern not in layers and matches(name) else ():
+                    own, spec = getattr(densities, tensor, None), getattr(layer, tensor).spec
+                    if own is None or own.density is None or spec.mask is None:
+                        continue
+                    try:
+                        spec.agrees(own.density)
+                    except InputError:
+                        told.setdefault(f"density.{pattern}.{tensor}", []).append(name)
+        for key, names in told.items():
+            text = f"{self.document.name}: {key} is not used in {layer_names(names)}: masks say where zeros are"
+            warnings.warn(text, HwsimWarning, stacklevel=2)
 
     def expanded(self) -> Workload:
         spec = self.spec

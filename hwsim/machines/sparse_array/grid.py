@@ -141,6 +141,8 @@ def best_tile(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int]) -> 
 
 def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], seed: int) -> Walk:
     """Walk a layer."""
+    if not work.stored:  # products of two activations are matrices of their own for each input of the batch
+        work = replace(work, batch=1)
     size = math.ceil(work.vectors / work.batch) * work.columns * work.matrices
     tile = best_tile(work, spec, bits)
     counts = work.columns * work.matrices * -(-work.rows // tile.filters)

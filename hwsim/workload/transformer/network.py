@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwsim.errors import Fault, InputError, excerpt, nearest
-from hwsim.workload.layer import Layer
+from hwsim.workload.layer import Layer, whole
 from hwsim.workload.layers.attention import Attention
 from hwsim.workload.layers.collective import Collective
 from hwsim.workload.layers.elementwise import Elementwise
@@ -22,7 +22,18 @@ from hwsim.workload.layers.rotary import Rotary
 from hwsim.workload.network import INPUT, Node, Workload
 from hwsim.workload.transformer.model import LlmSpec
 
-__all__ = ["ACTIVATIONS", "CACHES", "GROUP", "WEIGHTS", "Formats", "Shard", "decode_network", "prefill_network"]
+__all__ = [
+    "ACTIVATIONS",
+    "CACHES",
+    "GROUP",
+    "MAX_TOKENS",
+    "WEIGHTS",
+    "Formats",
+    "Shard",
+    "count_of",
+    "decode_network",
+    "prefill_network",
+]
 
 #: Formats of weights -> formats of weights and activations that are multiplied; no activations: those of the model.
 WEIGHTS = {
@@ -36,8 +47,18 @@ WEIGHTS = {
 }
 CACHES = ("bf16", "fp16", "fp32", "fp8", "int8")
 ACTIVATIONS = ("bf16", "fp16", "fp32", "int8")
+#: Tokens of a sequence.
+MAX_TOKENS = 2**20
 #: Weights of int4 along the inner dimension that share a scale of 16 bits.
 GROUP = 128
+
+
+def count_of(name: str, value: object, most: int) -> int:
+    """A whole number from 1 on; raises InputError for another."""
+    number = whole(value)
+    if number is None or not 1 <= number <= most:
+        raise InputError([Fault("", name, f"must be a whole number from 1 to {most:,}, not {excerpt(value)}")])
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +116,8 @@ class Shard:
     tp: int = 1
 
     def __post_init__(self) -> None:
-        m, tp = self.model, self.tp
-        if isinstance(tp, bool) or not isinstance(tp, int) or not 1 <= tp <= 1024:
-            raise InputError([Fault("", "tp", f"must be a whole number from 1 to 1024, not {excerpt(tp)}")])
+        m, tp = self.model, count_of("tp", self.tp, 1024)
+        object.__setattr__(self, "tp", tp)
         if m.heads % tp or m.ffn % tp:
             what = "heads" if m.heads % tp else "ffn"
             raise InputError([Fault("", "tp", f"must divide the {getattr(m, what)} {what} of {m.name}, not {tp}")])
@@ -132,11 +152,9 @@ class _Builder:
     """Nodes of one step of `tokens` tokens a sequence, against `context` tokens, these included."""
 
     def __init__(self, shard: Shard, formats: Formats, tokens: int, context: int) -> None:
-        for name, value in (("tokens", tokens), ("context", context)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**24:
-                raise InputError([Fault("", name, f"must be a whole number from 1 to 2^24, not {excerpt(value)}")])
         self.shard, self.model, self.formats = shard, shard.model, formats
-        self.tokens, self.context = tokens, context
+        self.tokens = count_of("tokens", tokens, MAX_TOKENS)
+        self.context = count_of("context", context, MAX_TOKENS)
         self.nodes: list[Node] = []
 
     def add(self, layer: Layer, *inputs: str) -> str:

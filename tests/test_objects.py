@@ -1,0 +1,79 @@
+"""Machines, networks, plans and reports as objects of Python: names in their place, copies, text."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hwsim
+from hwsim.errors import InputError
+from hwsim.machines import machine_folder
+
+#: A machine of each kind with a network that it runs.
+KINDS = {
+    "eyeriss_v1": "lenet5_caffe",
+    "systolic_ws": "kws",
+    "epyc_zen5": "kws",
+    "h100": "bert_base",
+    "nucleo_l4r5zi": "kws",
+    "eie": "lenet_300_100_pruned",
+}
+
+
+def pickled(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.deepcopy])
+@pytest.mark.parametrize("name", KINDS)
+def test_copies_answer_alike(name: str, copied: Callable[[Any], Any]) -> None:
+    machine, network = hwsim.load_machine(name), hwsim.load_workload(KINDS[name])
+    report = hwsim.simulate(machine, network, batch=3)
+    assert hwsim.simulate(copied(machine), copied(network), 3).summary == report.summary
+    assert hwsim.simulate(copied(machine.plan(network, 3))).summary == report.summary
+    twin = copied(report)
+    assert twin.summary == report.summary
+    assert twin.layers.equals(report.layers)
+    assert copied(report.timeline).end == report.timeline.end
+
+
+def test_names_and_paths_stand_for_what_they_name() -> None:
+    machine, network = hwsim.load_machine("eyeriss_v1"), hwsim.load_workload("alexnet")
+    expected = hwsim.simulate(machine, network, batch=4).summary
+    assert hwsim.simulate("eyeriss_v1", "alexnet", batch=4).summary == expected
+    assert hwsim.simulate(machine_folder() / "eyeriss_v1.yaml", network, 4).summary == expected
+    assert hwsim.simulate(machine, "alexnet", 4).summary == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("eyeris_v1", "alexnet"), "eyeriss_v1"),
+        (("eyeriss_v1", "alexnett"), "alexnet"),
+        (("eyeriss_v1",), "a machine and a workload"),
+        (("alexnet", "eyeriss_v1"), "no machine is called 'alexnet'"),
+        ((3, "alexnet"), "a machine and a workload"),
+        (("h100", "llama3_8b"), "llama3_8b"),
+        ((Path("missing.yaml"), "alexnet"), "missing.yaml"),
+    ],
+)
+def test_other_names_are_refused(arguments: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(InputError) as error:
+        hwsim.simulate(*arguments)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_text_says_what_it_is(name: str) -> None:
+    machine, network = hwsim.load_machine(name), hwsim.load_workload(KINDS[name])
+    assert name in repr(machine)
+    assert network.name in repr(network)
+    plan = machine.plan(network)
+    for value in (plan, hwsim.simulate(plan)):
+        assert name in repr(value)
+        assert network.name in repr(value)
