@@ -359,3 +359,12 @@ def test_every_rank_draws_its_idle_power() -> None:
     parts = served.energy_parts(point, 127, 31)
     assert sum(parts.values()) == pytest.approx(point.energy_per_token_pj, rel=1e-9)
     assert parts["static"] == pytest.approx(2 * idle * 1e12 / point.tokens_per_s)
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "h100"), ("explain", "h100"), ("validate", "h100"), ("compare", "h100", "a100")]
+)
+def test_other_commands_say_which_one_runs_a_model(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, _, err = call(capsys, *words, "llama3_8b", *(["head"] if words[0] == "explain" else []))
+    assert code == 2
+    assert "hwsim llm" in err
