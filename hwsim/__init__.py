@@ -20,6 +20,8 @@ _NAMES = {
     "hwsim.mapping": "Counts Mapping",
     "hwsim.report.comparison": "compare",
     "hwsim.report.report": "Report",
+    "hwsim.requests.load": "Load",
+    "hwsim.requests.serve": "serve",
     "hwsim.scenario": "duty_cycle",
     "hwsim.serving.table": "llm",
     "hwsim.simulation": "simulate",
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from hwsim.mapping import Counts as Counts, Mapping as Mapping
     from hwsim.report.comparison import compare as compare
     from hwsim.report.report import Report as Report
+    from hwsim.requests.load import Load as Load
+    from hwsim.requests.serve import serve as serve
     from hwsim.scenario import duty_cycle as duty_cycle
     from hwsim.serving.table import llm as llm
     from hwsim.simulation import simulate as simulate

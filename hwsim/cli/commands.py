@@ -24,6 +24,7 @@ from hwsim.cli.explore import explore
 from hwsim.cli.importer import import_
 from hwsim.cli.llm import llm
 from hwsim.cli.run import run
+from hwsim.cli.serve import serve
 from hwsim.cli.sweep import sweep
 from hwsim.cli.validate import validate
 from hwsim.errors import HwsimError, printable
@@ -73,7 +74,8 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, explain, llm, sweep, explore, validate, compress, calibrate, list_, show, import_, schema, completion,
+    run, compare, explain, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_, schema,
+    completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -27,6 +27,7 @@ __all__ = [
     "allows_missing",
     "batch_option",
     "changes_of",
+    "check_order",
     "check_page",
     "console_of",
     "layers_option",
@@ -165,7 +166,7 @@ def allows_missing() -> bool:
     return bool(click.get_current_context().meta.get("hwsim.allow_missing"))
 
 
-def _check_order(machine: str, workload: str) -> None:
+def check_order(machine: str, workload: str) -> None:
     """Refuse a workload in the place of the machine where the machine is in that of the workload; and a model."""
     from hwsim.report.catalogue import kind_of
 
@@ -186,7 +187,7 @@ def plan_of(
 ) -> NetworkPlan:
     import hwsim
 
-    _check_order(machine, workload)
+    check_order(machine, workload)
     network = network_of(workload, shapes)
     return hwsim.load_machine(machine, set=changes_of(changes)).plan(network, batch)
 

@@ -1,0 +1,147 @@
+"""How long a batch takes, by its size and by how many streams are busy: from plans of the machine, planned once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hwsim.errors import InputError
+from hwsim.machines import Machine
+from hwsim.machines.loader import read_machine
+from hwsim.requests.arrivals import TICKS_PER_S
+from hwsim.simulation import simulate
+from hwsim.workload import Workload
+
+__all__ = ["ServiceTimes", "Share", "shares_of"]
+
+_GPU_STREAMS = (1, 2, 4)
+_EXACT, _EXACT_BUSY = 8, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How the machine is divided: streams, and the threads of each where it has threads."""
+
+    streams: int
+    threads: int | None = None
+
+    def changes(self, busy: int) -> dict[str, object]:
+        """What it sets of the machine while so many of its streams run."""
+        threads: dict[str, object] = {} if self.threads is None else {"threads": self.threads}
+        return {"streams": busy, **threads}
+
+
+def shares_of(machine: Machine, streams: int | None = None) -> list[Share]:
+    """The ways to divide a machine: those of so many streams, else of those that it says, else all worth a trial.
+
+    On a processor these are from all cores of a socket for each stream down to one; on a GPU one, two and four streams.
+    """
+    keys = type(machine.spec).model_fields
+    if "streams" not in keys:
+        if streams is not None and streams != 1:
+            raise InputError(f"streams must be 1: {machine.name} runs one batch at a time, not {streams}")
+        return [Share(1)]
+    spec: Any = machine.spec
+    own = streams if streams is not None else None if spec.streams == 1 else spec.streams
+    if "threads" not in keys:
+        return [Share(int(own))] if own is not None else [Share(number) for number in _GPU_STREAMS]
+    all_cores = spec.cores * spec.sockets
+    if own is not None:
+        number = spec.all_cores if own == "all" else int(own)
+        if number > spec.all_cores:
+            raise InputError(f"streams must be at most the {spec.all_cores} cores of {machine.name}, not {number}")
+        threads = spec.threads if spec.threads != "all" else max(1, min(spec.cores, all_cores // number))
+        return [Share(number, threads)]
+    if spec.threads != "all":
+        return [Share(max(1, all_cores // spec.threads), spec.threads)]
+    threads = {spec.cores, *(2**power for power in range(spec.cores.bit_length()))}
+    threads |= {spec.cores // parts for parts in (2, 3, 4) if spec.cores % parts == 0}
+    return [Share(spec.cores // number * spec.sockets, number) for number in sorted(threads) if number <= spec.cores]
+
+
+class ServiceTimes:
+    """Seconds of a batch on one of several streams.
+
+    Each size up to 8, then four in an octave are planned, and of busy streams each up to 4, then two in an octave;
+    between them the time is interpolated. The plan of `busy` streams has that many: the machine says how they contend.
+
+    Parameters
+    ----------
+    machine : Machine
+    workload : Workload
+    share : Share
+    """
+
+    def __init__(self, machine: Machine, workload: Workload, share: Share) -> None:
+        self.machine, self.workload, self.share = machine, workload, share
+        self._machines: dict[int, Machine] = {}
+        self._planned: dict[tuple[int, int], float] = {}
+        self._fits: dict[int, bool] = {}
+        self._ticks: dict[tuple[int, int], int] = {}
+
+    @cached_property
+    def divides(self) -> bool:
+        """Whether the machine has streams at all."""
+        return "streams" in type(self.machine.spec).model_fields
+
+    def _with(self, busy: int) -> Machine:
+        if not self.divides:
+            return self.machine
+        if busy not in self._machines:
+            document = copy.deepcopy(self.machine.document)
+            document.override(self.share.changes(busy))
+            self._machines[busy] = read_machine(document, self.machine.folder)
+        return self._machines[busy]
+
+    def _plan(self, batch: int, busy: int) -> float:
+        key = batch, busy
+        if key not in self._planned:
+            summary = simulate(self._with(busy), self.workload, batch).summary
+            self._planned[key] = summary.latency_s
+            if busy == self.share.streams:
+                self._fits[batch] = summary.fits
+            if not summary.latency_s > 0:
+                raise InputError(f"{self.workload.name} must take time on {self.machine.name}, it takes none")
+        return self._planned[key]
+
+    def fits(self, batch: int) -> bool:
+        """Whether a batch of every stream fits the memory."""
+        self._plan(batch, self.share.streams)
+        return self._fits[batch]
+
+    def seconds(self, batch: int, busy: int) -> float:
+        """Time of a batch while so many streams run."""
+        return _between(batch, _EXACT, lambda size: self._of(size, busy))
+
+    def _of(self, batch: int, busy: int) -> float:
+        return _between(busy, _EXACT_BUSY, lambda number: self._plan(batch, number), self.share.streams)
+
+    def ticks(self, batch: int, busy: int) -> int:
+        """The same in ticks."""
+        key = batch, busy
+        if (ticks := self._ticks.get(key)) is None:
+            ticks = self._ticks[key] = max(1, round(self.seconds(batch, busy) * TICKS_PER_S))
+        return ticks
+
+    def per_s(self, batch: int) -> float:
+        """Samples a second with every stream busy with batches of a size."""
+        return self.share.streams * batch / self.seconds(batch, self.share.streams)
+
+    @property
+    def plans(self) -> int:
+        """How many plans were made."""
+        return len(self._planned)
+
+
+def _between(number: int, exact: int, value: Callable[[int], float], most: int | None = None) -> float:
+    """The value at a number: its own, or interpolated between those that have one; `most`, the last, has one."""
+    step = 2 ** (number.bit_length() - exact.bit_length() + 1) if number > exact else 1
+    low = number // step * step
+    if number in (low, most):
+        return value(number)
+    high = low + step if most is None else min(low + step, most)
+    a, b = value(low), value(high)
+    return a + (b - a) * (number - low) / (high - low)

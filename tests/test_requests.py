@@ -1,0 +1,300 @@
+"""Requests on a machine: laws of queues on the event log, formulas by hand, MLPerf's scenarios, hostile input."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import call
+from hypothesis import given, settings, strategies as st
+
+import hwsim
+from hwsim.errors import InputError
+from hwsim.requests.arrivals import TICKS_PER_S, poisson, read_trace
+from hwsim.requests.load import Latencies, percentile_of
+from hwsim.requests.station import Policy, Records, run_closed, run_open
+
+MS = TICKS_PER_S // 1000
+
+
+def fixed(batch: int, busy: int) -> int:
+    return MS
+
+
+def shared(batch: int, busy: int) -> int:
+    """A batch costs less than its samples one by one, and streams slow each other down."""
+    return (700 + 100 * batch) * (1 + busy) * MS // 1000
+
+
+def area(records: Records) -> int:
+    """The integral of the number in the system over time, from the steps of the log alone."""
+    ends = [end for end in records.ends if end >= 0]
+    steps = sorted([(t, 1) for t, end in zip(records.arrivals, records.ends) if end >= 0] + [(t, -1) for t in ends])
+    total = inside = before = 0
+    for time, step in steps:
+        total += inside * (time - before)
+        before, inside = time, inside + step
+    assert inside == 0
+    return total
+
+
+POLICIES = st.builds(
+    Policy,
+    streams=st.sampled_from([1, 2, 3, 7]),
+    most=st.sampled_from([1, 2, 5, 31]),
+    wait=st.sampled_from([0, MS // 3, 2 * MS]),
+    deadline=st.sampled_from([None, 0, MS, 7 * MS]),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(policy=POLICIES, rate=st.sampled_from([20.0, 700.0, 3001.0, 20000.0]), seed=st.integers(0, 5))
+def test_laws_of_the_event_log(policy: Policy, rate: float, seed: int) -> None:
+    times = poisson(rate, 257, seed)
+    records = run_open(times, shared, policy)
+    log = Latencies(records)
+    done = np.array(records.ends) >= 0
+    assert list(records.arrivals) == times.tolist()
+    assert len(times) == done.sum() + records.drops, "arrivals are completions and drops: nobody is left"
+    assert sum(size * number for size, number in records.batches.items()) == done.sum()
+    assert max(records.batches, default=1) <= policy.most
+    arrivals, starts, ends = (np.array(row)[done] for row in (records.arrivals, records.starts, records.ends))
+    assert area(records) == int((ends - arrivals).sum()), "Little's law, exactly"
+    assert (np.diff(starts) >= 0).all(), "first come, first served"
+    if policy.deadline is not None:
+        assert (starts - arrivals <= policy.deadline).all()
+    else:
+        assert not records.drops
+    # While a stream is free, nobody waits longer than the policy says.
+    for arrival, start in zip(arrivals, starts, strict=True):
+        due = arrival + policy.wait
+        if start > due:
+            busy = _streams_busy(records, due, start)
+            assert busy == policy.streams
+    assert 0 <= log.utilization(policy.streams) <= 1 + 1e-9
+
+
+def _streams_busy(records: Records, since: int, until: int) -> int:
+    """The least number of batches that ran at a time in an interval (a batch: samples with one start and one end)."""
+    batches = {(a, b) for a, b in zip(records.starts, records.ends) if b >= 0}
+    # Several batches of one start and end are counted by their size.
+    count: dict[tuple[int, int], int] = {}
+    for pair in zip(records.starts, records.ends):
+        if pair[1] >= 0:
+            count[pair] = count.get(pair, 0) + 1
+    most = max(records.batches)
+    number = {pair: -(-count[pair] // most) for pair in batches}
+    moments = {since, *(time for pair in batches for time in pair if since < time < until)}
+    return min(sum(n for (a, b), n in number.items() if a <= moment < b) for moment in moments)
+
+
+def _batch_means(values: np.ndarray, parts: int = 40) -> tuple[float, float]:
+    """Mean of a correlated series and three standard errors of it."""
+    means = values[: len(values) // parts * parts].reshape(parts, -1).mean(axis=1)
+    return float(means.mean()), float(3 * means.std(ddof=1) / math.sqrt(parts))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", [0.3, 0.7, 0.85])
+def test_wait_of_one_stream_is_that_of_pollaczek_and_khinchine(load: float) -> None:
+    """M/D/1: W = rho s / (2 (1 - rho))."""
+    records = run_open(poisson(load * 1000, 60_000, 7), fixed, Policy())
+    waits = (np.array(records.starts) - np.array(records.arrivals)) / MS
+    mean, error = _batch_means(waits)
+    assert mean == pytest.approx(load / (2 * (1 - load)), abs=error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("streams", "load"), [(1, 0.6), (3, 0.8), (7, 0.7), (31, 0.9)])
+def test_wait_of_several_streams_is_that_of_erlang(streams: int, load: float) -> None:
+    """M/M/c: W = C(c, a) s / (c - a), with C by Erlang's recursion."""
+    offered = streams * load
+    blocked = 1.0
+    for servers in range(1, streams + 1):
+        blocked = offered * blocked / (servers + offered * blocked)
+    waiting = blocked / (1 - load * (1 - blocked))
+    draw = np.random.default_rng(3)
+    records = run_open(poisson(offered * 1000, 60_000, 7), fixed, Policy(streams), work=draw.standard_exponential)
+    waits = (np.array(records.starts) - np.array(records.arrivals)) / MS
+    mean, error = _batch_means(waits)
+    assert mean == pytest.approx(waiting / (streams - offered), abs=error)
+
+
+def test_streams_that_share_slow_each_other_down_while_they_overlap() -> None:
+    """Two batches of 1 s alone and 2 s together; the second begins half way through the first."""
+
+    def service(batch: int, busy: int) -> int:
+        return busy * TICKS_PER_S
+
+    half = TICKS_PER_S // 2
+    records = run_open(np.array([0, half]), service, Policy(2))
+    # From 0.5 s on each has half of the machine: the first ends at 1.5 s, the other has half of its work left.
+    assert list(records.ends) == [3 * half, 4 * half]
+
+
+def test_a_batch_waits_to_fill_and_no_longer() -> None:
+    records = run_open(np.array([0, MS, 2 * MS, 40 * MS]), fixed, Policy(1, 3, 5 * MS))
+    assert list(records.starts) == [2 * MS, 2 * MS, 2 * MS, 45 * MS]
+    assert dict(records.batches) == {3: 1, 1: 1}
+
+
+def test_a_query_past_its_deadline_is_dropped() -> None:
+    records = run_open(np.array([0, 1, 2]), fixed, Policy(deadline=MS - 2))
+    assert list(records.ends) == [MS, -1, 2 * MS] or records.drops == 1
+    assert records.drops == 1
+    log = Latencies(records)
+    assert math.isinf(percentile_of(log.ordered_s, 99))
+
+
+def test_a_query_ends_with_the_last_of_its_samples() -> None:
+    records = run_closed(1, 5, 8, fixed, Policy(3))
+    log = Latencies(records, 8)
+    assert log.ordered_s.tolist() == [0.003] * 5, "8 samples on 3 streams: three rounds"
+    assert log.per_s == pytest.approx(1 / 0.003)
+
+
+def test_percentile_is_the_least_latency_that_so_many_do_not_exceed() -> None:
+    values = np.arange(1, 101)
+    assert [percentile_of(values, p) for p in (0.5, 1, 50, 90, 99, 99.5, 100)] == [1, 1, 50, 90, 99, 100, 100]
+
+
+def test_latency_grows_with_load() -> None:
+    """One seed is one set of random numbers: with batches of one, each query waits no less at a higher rate."""
+    logs = [Latencies(run_open(poisson(rate, 20_001, 1), fixed, Policy(3))) for rate in (100, 1000, 2000, 2900, 3500)]
+    p99 = [percentile_of(log.ordered_s, 99) for log in logs]
+    assert p99 == sorted(p99)
+    assert p99[0] < 1.05e-3
+    assert p99[-1] > 0.5
+
+
+PE = hwsim.Workload("w", [hwsim.Gemm("g", m=31, n=127, k=257, input="int8", weight="int8")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a100", "xeon_8280", "nucleo_l4r5zi", "eyeriss_v1", "systolic_ws"])
+def test_scenarios_of_every_kind_of_machine(name: str) -> None:
+    machine = hwsim.load_machine(name)
+    alone = hwsim.serve(machine, PE, "single")
+    expected = hwsim.simulate(machine, PE).summary.latency_s
+    assert alone.result_s == pytest.approx(expected, rel=1e-6)
+    several = hwsim.serve(machine, PE, "multi", queries=31)
+    assert several.result_s >= several.choices[0].alone_s * (1 - 1e-9)
+    offline = hwsim.serve(machine, PE, "offline")
+    assert offline.queries_per_s <= offline.offline_per_s * (1 + 1e-9)
+    bound = 40 * alone.result_s
+    server = hwsim.serve(machine, PE, "server", bound, queries=3001)
+    assert server.queries_per_s <= server.offline_per_s
+    assert server.result_s <= bound
+    row = server.latency_s.set_index("percentile").latency_s
+    assert row.is_monotonic_increasing
+    assert row[99.0] == server.result_s
+
+
+@pytest.mark.slow
+def test_without_load_a_query_takes_what_one_inference_takes() -> None:
+    machine = hwsim.load_machine("a100")
+    network = hwsim.load_workload("mobilenet_v2_1.0_224")
+    load = hwsim.serve(machine, network, rate_per_s=0.01, queries=257)
+    assert load.result_s == pytest.approx(hwsim.simulate(machine, network).summary.latency_s, rel=1e-6)
+    assert load.drops == 0
+
+
+@pytest.mark.slow
+def test_a_looser_bound_never_allows_less() -> None:
+    rates = [hwsim.serve("nucleo_l4r5zi", "kws", bound_s=b, queries=5003).queries_per_s for b in (0.09, 0.15, 0.4, 2)]
+    assert rates == sorted(rates)
+
+
+def test_one_seed_gives_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["serve", "nucleo_l4r5zi", "kws", "--bound", "200 ms", "--queries", 2003, "--json", "-"]
+    code, first, _ = call(capsys, *words, "--seed", 5)
+    assert code == 0
+    assert call(capsys, *words, "--seed", 5)[1] == first
+    assert call(capsys, *words, "--seed", 6)[1] != first
+    data = json.loads(first)
+    assert data["scenario"] == "server"
+    assert data["messages"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "at least one arrival"),
+        ("arrival_s\n", "at least one arrival"),
+        ("0\n2\n1\n", "in order"),
+        ("0\n-1\n", "at least 0 s"),
+        ("0\nnan\n", "at least 0 s"),
+        ("0\ninf\n", "at least 0 s"),
+        ("0\nsoon\n", "'soon'"),
+        ("1e300\n", "at most"),
+    ],
+)
+def test_a_bad_trace_is_refused(text: str, wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    code, out, err = call(capsys, "serve", "nucleo_l4r5zi", "kws", "--trace", path)
+    assert code == 2
+    assert not out
+    assert wrong in err
+
+
+def test_a_trace_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("arrival_s,who\n0,a\n0,b\n1.5,c\n")
+    assert read_trace(path).tolist() == [0, 0, 3 * TICKS_PER_S // 2]
+    code, out, _ = call(capsys, "serve", "nucleo_l4r5zi", "kws", "--trace", path)
+    assert code == 0
+    assert "p99" in out
+    load = hwsim.serve("nucleo_l4r5zi", "kws", trace=[0, 0, 1.5])
+    one = hwsim.simulate(hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("kws")).summary.latency_s
+    assert load.log.ordered_s == pytest.approx([one, one, 2 * one])
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--bound", "1 ms"], "at least what one inference takes"),
+        (["--scenario", "server"], "must have a bound"),
+        (["--rate", "0"], "more than 0"),
+        (["--rate", "nan"], "more than 0"),
+        (["--rate", "-3"], "more than 0"),
+        (["--rate", "1e-9"], "long"),
+        (["--bound", "15"], "the unit is missing"),
+        (["--bound", "90 ms", "--percentile", "101"], "at most 100"),
+        (["--bound", "90 ms", "--percentile", "0"], "more than 0"),
+        (["--bound", "90 ms", "--queries", "0"], "whole number"),
+        (["--bound", "90 ms", "--max-batch", "0"], "whole number"),
+        (["--bound", "90 ms", "--streams", "2"], "one batch at a time"),
+        (["--bound", "90 ms", "--seed", "-1"], "seed"),
+        (["--scenario", "single", "--rate", "3"], "one of"),
+        (["--scenario", "offline", "--bound", "3 s"], "no bound"),
+        (["--scenario", "single", "--max-wait", "3 s"], "leave"),
+        (["--bound", "90 ms", "--max-wait", "-3 s"], "zero"),
+        (["--trace", "/nowhere.csv"], "cannot be read"),
+    ],
+)
+def test_bad_options_are_refused(words: list[str], wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "serve", "nucleo_l4r5zi", "kws", *words)
+    assert code == 2
+    assert not out
+    assert wrong in err
+
+
+def test_a_language_model_is_sent_to_its_own_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "serve", "h100", "llama3_8b", "--rate", 3)
+    assert code == 2
+    assert "hwsim llm h100 llama3_8b" in err
+
+
+def test_python_refuses_what_is_no_number() -> None:
+    for words in ({"bound_s": True}, {"bound_s": "15 ms"}, {"rate_per_s": 10**400}, {"trace": ["x"]}, {"trace": []}):
+        with pytest.raises(InputError):
+            hwsim.serve("nucleo_l4r5zi", "kws", **words)
+    with pytest.raises(InputError, match="server"):
+        hwsim.serve("nucleo_l4r5zi", "kws", "servr")
+    with pytest.raises(InputError, match="streams"):
+        hwsim.serve("xeon_8380", "kws", rate_per_s=3, streams=0)
