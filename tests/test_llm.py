@@ -381,3 +381,24 @@ def test_long_contexts_run() -> None:
     report = served.decode(1, 2**20)
     assert report.summary.latency_s > 2**20 * 131072 / 4.8e12
     assert served.memory(2**20).sequences == 0
+
+
+def test_every_rank_draws_its_idle_power() -> None:
+    """Power of several devices: at least the idle power of each; their energy by parts is that of a token."""
+    model = small(heads=6, kv_heads=6, ffn=258, hidden=510, head=64)
+    served = Served(with_library("h100"), model, tp=2)
+    point = served.at(7, 127, 31)
+    idle = float(served.machine.spec.power.idle)  # type: ignore[attr-defined]
+    assert point.power_w > 2 * idle
+    parts = served.energy_parts(point, 127, 31)
+    assert sum(parts.values()) == pytest.approx(point.energy_per_token_pj, rel=1e-9)
+    assert parts["static"] == pytest.approx(2 * idle * 1e12 / point.tokens_per_s)
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "h100"), ("explain", "h100"), ("validate", "h100"), ("compare", "h100", "a100")]
+)
+def test_other_commands_say_which_one_runs_a_model(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, _, err = call(capsys, *words, "llama3_8b", *(["head"] if words[0] == "explain" else []))
+    assert code == 2
+    assert "hwsim llm" in err
