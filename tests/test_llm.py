@@ -237,6 +237,40 @@ def test_more_of_anything_takes_no_less() -> None:
     assert [p.tokens_per_s for p in points] == sorted(p.tokens_per_s for p in points)
 
 
+@pytest.mark.parametrize("output", [1, 2, 7, 131])
+@pytest.mark.parametrize("tokens", [1, 31, 1021])
+def test_requests_wait_for_the_prompts_of_all(tokens: int, output: int) -> None:
+    """Also short answers take the time and the power of their prompts; served ones are no more than offline."""
+    for library in ("tensorrt-llm", "sglang"):
+        served = Served(with_library("h100", library), small(hidden=510, layers=2, ffn=1031))
+        best = served.offline(tokens, output)
+        board = float(served.machine.spec.power.board)  # type: ignore[attr-defined]
+        points = [served.at(c, tokens, output) for c in (1, 2, 5, 31, 127, 509)]
+        for point in points:
+            prompts = output * served.prompts_s(point.running / output, tokens)
+            assert point.latency_s >= prompts + (output - 1) * point.step_s
+            assert point.power_w <= board * 1.001
+            assert point.tokens_per_s <= best.tokens_per_s
+        for name in ("ttft_s", "tpot_s", "tokens_per_s"):
+            values = [getattr(point, name) for point in points]
+            assert values == sorted(values)
+
+
+def test_prompts_run_together_as_far_as_a_step_has_tokens() -> None:
+    """At 1,024 tokens a prompt, 8 run together; a prompt of 8,191 alone."""
+    served = Served(with_library("h100"), small())
+    one, eight = served.prefill(1024).summary.latency_s, served.prefill(1024, 8).summary.latency_s
+    for count, time in ((0.5, one / 2), (1, one), (4.5, (one + eight) / 2), (8, eight), (20, 2.5 * eight)):
+        assert served.prompts_s(count, 1024) == pytest.approx(time)
+    assert served.prompts_s(7, 8191) == pytest.approx(7 * served.prefill(8191).summary.latency_s)
+
+
+def test_a_prompt_longer_than_a_step_runs_in_several() -> None:
+    served = Served(with_library("h100"), small())
+    best = served.offline(2**19, 2)
+    assert 0 < best.tokens_per_s <= 2 / served.prompts_s(1, 2**19) * 1.1
+
+
 def test_what_does_not_fit_waits() -> None:
     """Llama 3 8B with 8,192 tokens a request: 1 GiB of cache each."""
     served = Served(with_library("h100"), load_llm("llama3_8b"))
@@ -347,3 +381,24 @@ def test_long_contexts_run() -> None:
     report = served.decode(1, 2**20)
     assert report.summary.latency_s > 2**20 * 131072 / 4.8e12
     assert served.memory(2**20).sequences == 0
+
+
+def test_every_rank_draws_its_idle_power() -> None:
+    """Power of several devices: at least the idle power of each; their energy by parts is that of a token."""
+    model = small(heads=6, kv_heads=6, ffn=258, hidden=510, head=64)
+    served = Served(with_library("h100"), model, tp=2)
+    point = served.at(7, 127, 31)
+    idle = float(served.machine.spec.power.idle)  # type: ignore[attr-defined]
+    assert point.power_w > 2 * idle
+    parts = served.energy_parts(point, 127, 31)
+    assert sum(parts.values()) == pytest.approx(point.energy_per_token_pj, rel=1e-9)
+    assert parts["static"] == pytest.approx(2 * idle * 1e12 / point.tokens_per_s)
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "h100"), ("explain", "h100"), ("validate", "h100"), ("compare", "h100", "a100")]
+)
+def test_other_commands_say_which_one_runs_a_model(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, _, err = call(capsys, *words, "llama3_8b", *(["head"] if words[0] == "explain" else []))
+    assert code == 2
+    assert "hwsim llm" in err

@@ -223,7 +223,8 @@ def compare(
     names_of: dict[str, list[str]] = {"machine": [], "workload": [], "report": []}
     for item in _expanded(arguments):
         if (kind := kind_of(OWN.split(item)[0])) not in names_of:
-            raise InputError(f"the ITEMs must be machines, workloads or saved reports, not the {kind} {item!r}")
+            what = "language model (see hwsim llm)" if kind == "llm" else kind
+            raise InputError(f"the ITEMs must be machines, workloads or saved reports, not the {what} {item!r}")
         names_of[kind].append(item)
     for here, missing in (("machine", "workload"), ("workload", "machine")):
         if names_of[here] and not names_of[missing]:

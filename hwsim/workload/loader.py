@@ -184,6 +184,8 @@ def _load(name_or_path: str | Path, search: list[Path], bases: tuple[Path, ...])
         if text not in paths:
             if isfile(text) or suffix in _SHEETS:
                 check_suffix(path, _SUFFIXES)
+            if f"{text}.yaml" in {model.name for model in (library("workloads") / "llm").glob("*.yaml")}:
+                raise InputError(f"{text} is a language model: hwsim llm MACHINE {text}")
             raise InputError(
                 f"must be a known workload or a path to a file, not {excerpt(text, 80)}"
                 + nearest(text, paths, "`hwsim list workloads` has all")
