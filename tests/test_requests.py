@@ -220,6 +220,49 @@ def test_one_seed_gives_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> No
     assert data["messages"]
 
 
+#: MLPerf Inference, closed division, ResNet-50: mlcommons/inference_results_v0.7 31060d57 closed/DellEMC/results/
+#: R640_6248R_VMwarevSphere7.0_openvino, samples a second of Server (p99 14.95 ms of 15 ms) and Offline.
+SERVER_6248R, OFFLINE_6248R = 1798.38, 2402.52
+#: 90th percentile of SingleStream in ms on an A100-SXM-80GB: inference_results_v1.1 7fc43356 closed/NVIDIA/results/
+#: DGX-A100_A100-SXM-80GBx1_TRT and inference_results_v2.1 91f7859b closed/Alibaba/results/A100-SXM-80GBx1_TRT.
+SINGLE_A100 = (0.4648, 0.3983)
+
+
+@pytest.mark.slow
+def test_a_tuned_processor_keeps_its_ratio_of_server_to_offline() -> None:
+    """The plans are 23 % faster than that submission; the queue is compared at the same ratio of inference to bound."""
+    machine, network = hwsim.load_machine("xeon_6248r"), hwsim.load_workload("resnet50_v1_5")
+    offline = hwsim.serve(machine, network, "offline", queries=2003).offline_per_s
+    bound = 0.015 * OFFLINE_6248R / offline
+    load = hwsim.serve(machine, network, "server", bound, queries=50_021)
+    assert load.queries_per_s / load.offline_per_s == pytest.approx(SERVER_6248R / OFFLINE_6248R, abs=0.05)
+    assert load.threads in (2, 4)
+    (alone,) = (choice for choice in load.choices if choice.threads == 1)
+    assert alone.reason is not None
+    assert alone.loaded_s > bound, "one thread for each stream has more throughput and is too slow"
+    assert alone.offline_per_s == load.offline_per_s
+
+
+def test_a_query_on_a_gpu_takes_longer_than_its_plan() -> None:
+    """Calls and copies are not in a plan; with 0.1 ms for them the prediction is among the submissions."""
+    plan = hwsim.serve("a100", "resnet50_v1_5", "single").result_s * 1e3
+    assert 0.6 * max(SINGLE_A100) < plan < min(SINGLE_A100)
+    around = hwsim.serve("a100", "resnet50_v1_5", "single", call_s=1e-4).result_s * 1e3
+    assert around == pytest.approx(plan + 0.1, rel=1e-6)
+    assert min(SINGLE_A100) < around < max(SINGLE_A100)
+
+
+def test_the_page_has_the_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "load.html"
+    words = ["serve", "nucleo_l4r5zi", "kws", "--bound", "200 ms", "--queries", 2003]
+    code, out, _ = call(capsys, *words, "--html", page)
+    assert code == 0
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert out.splitlines()[1].split()[0] in text
+    assert "bound 200 ms" in text
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [

@@ -149,6 +149,8 @@ class Load:
     seed: int
     policy: Policy
     threads: int | None
+    call_s: float
+    copy_s: float
     queries_per_s: float
     offline_per_s: float
     result_s: float
@@ -220,6 +222,8 @@ class Load:
             "max_batch": policy.most,
             "max_wait_s": policy.wait / TICKS_PER_S,
             "deadline_s": None if policy.deadline is None else policy.deadline / TICKS_PER_S,
+            "call_s": self.call_s,
+            "copy_s": self.copy_s,
             "queries_per_s": self.queries_per_s,
             "offline_per_s": self.offline_per_s,
             "result_s": _finite(self.result_s),

@@ -41,7 +41,8 @@ _BATCHES = 3
 """The most batch sizes that are tried for each number of streams."""
 _NEAR = 0.004
 """Of the offline rate: how near to the highest rate the search ends."""
-_LOW = 0.01
+_LOW, _HIGH = 0.01, 1 - _NEAR
+"""Of the offline rate: the search is between these. At all of it no queue is stationary, however short the run."""
 _BELIEVABLE = 1e15
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -82,6 +83,8 @@ def serve(
     max_batch: int | None = None,
     max_wait_s: float = 0.0,
     deadline_s: float | None = None,
+    call_s: float = 0.0,
+    copy_s: float = 0.0,
     queries: int | None = None,
     seed: int = 0,
     tell: Tell = lambda what: None,
@@ -112,6 +115,9 @@ def serve(
         How long a free stream waits for a batch to fill.
     deadline_s : float
         A query that would begin later after its arrival is dropped.
+    call_s, copy_s : float
+        Of each batch, and of each of its samples, besides the plan: calls, copies over the host link. They keep the
+        stream busy.
     queries : int
         How many are simulated.
     seed : int
@@ -138,7 +144,10 @@ def serve(
         workload = load_workload(workload)
     if streams is not None and (whole(streams) is None or streams < 1):
         raise InputError(f"streams must be a whole number of at least 1, not {excerpt(streams)}")
-    ways = [_Way(ServiceTimes(machine, workload, share), task) for share in shares_of(machine, streams)]
+    around = _number("call", call_s, 0, False), _number("copy", copy_s, 0, False)
+    if sum(around) > 1e5:
+        raise InputError(f"call and copy must be of a believable size, not {sum(around):g} s")
+    ways = [_Way(ServiceTimes(machine, workload, share, *around), task) for share in shares_of(machine, streams)]
     if task.scenario == "single" and streams is None:
         ways = ways[-1:] if ways[-1].share.streams <= ways[0].share.streams else ways[:1]
     return _Search(machine, workload, task, ways).load()
@@ -364,9 +373,8 @@ class _Search:
                 template = "one inference takes {time_s:si s} with every stream busy, more than the bound"
                 values = {"time_s": loaded}
             return replace(choice, reason=Message("requests.bound", template, values)), None
-        if best is not None and choice.offline_per_s <= (best.queries_per_s or 0.0):
+        if best is not None and _HIGH * choice.offline_per_s <= (best.queries_per_s or 0.0):
             return replace(choice, reason=_slower(choice, best)), None
-
         trial = min(task.queries, _TRIAL)
         low = _LOW if best is None else (best.queries_per_s or 0.0) / choice.offline_per_s
         latency = self._at(low * choice.offline_per_s, way, choice, trial)[0]
@@ -374,7 +382,7 @@ class _Search:
             template = "{latency_s:si s} at p{percentile:g} with {rate:.4g} queries/s already"
             values = {"latency_s": latency, "percentile": task.percentile, "rate": low * choice.offline_per_s}
             return replace(choice, latency_s=latency, reason=Message("requests.late", template, values)), None
-        rate, latency, log = self._highest(way, choice, trial, low, 1.0)
+        rate, latency, log = self._highest(way, choice, trial, low, max(low, _HIGH))
         if log is None:
             rate = low * choice.offline_per_s
             latency, log = self._at(rate, way, choice, trial)
@@ -435,6 +443,8 @@ class _Search:
             samples=task.samples,
             seed=task.seed,
             policy=policy,
+            call_s=way.times.call_s,
+            copy_s=way.times.copy_s,
             threads=way.share.threads,
             queries_per_s=rate,
             offline_per_s=max(choice.offline_per_s for choice in choices),
@@ -513,6 +523,7 @@ def _messages(load: Load, way: _Way) -> list[Message]:
                 "requests.grid", "times of batches above 8 and of more than 4 streams are interpolated between plans"
             )
         )
-    template = "times are those of the plan of a batch: copies to the machine, calls and the network are not in them"
-    messages.append(Message("requests.harness", template))
+    if not (way.times.call_s or way.times.copy_s):
+        template = "times are those of plans: calls and copies to the machine are not in them (call, copy)"
+        messages.append(Message("requests.around", template))
     return messages
