@@ -106,6 +106,7 @@ def test_configs_give_the_published_parameters(name: str, tmp_path: Path) -> Non
 BAD = [
     ("{", "must be JSON"),
     ("[1]", "must be a mapping"),
+    ('{"model_type": "llama", "hidden_size": 96, "hidden_size": 192}', "is there twice"),
     ({}, "model_type: must be given"),
     ({"model_type": "lama"}, "'llama'"),
     ({"model_type": "mixtral"}, "it has experts"),

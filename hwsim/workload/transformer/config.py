@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,15 @@ MODEL_TYPES: dict[str, Callable[[_Reader], Sizes]] = {
 }  # fmt: skip
 
 
+def _mapping(pairs: list[tuple[str, Any]]) -> Config:
+    """A mapping of keys that are there once; raises ValueError for another."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{excerpt(twice, 40)} is there twice")
+    return values
+
+
 def read_config(path: str | Path) -> LlmSpec:
     """Read the sizes of a model from its ``config.json``.
 
@@ -176,7 +186,7 @@ def read_config(path: str | Path) -> LlmSpec:
     """
     path = Path(path)
     try:
-        config = json.loads(read_text(path))
+        config = json.loads(read_text(path), object_pairs_hook=_mapping)
     except (ValueError, RecursionError) as error:
         raise InputError([Fault(str(path), "", f"must be JSON: {excerpt(str(error), 120)}")]) from None
     if not isinstance(config, dict):
