@@ -271,6 +271,16 @@ def test_a_prompt_longer_than_a_step_runs_in_several() -> None:
     assert 0 < best.tokens_per_s <= 2 / served.prompts_s(1, 2**19) * 1.1
 
 
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("epyc_zen5", "fp32"), ("cortex_a72", "fp32"), ("xeon_8480", "bf16"), ("stm32h7a3", "fp32"), ("h100", "bf16")],
+)
+def test_a_format_that_the_machine_runs_is_the_default(name: str, weights: str) -> None:
+    table = hwsim.llm(name, small(layers=1), input=31, output=7)
+    assert table.tokens_per_s[0] > 0
+    assert hwsim.load_machine(name).float_format == weights
+
+
 def test_what_does_not_fit_waits() -> None:
     """Llama 3 8B with 8,192 tokens a request: 1 GiB of cache each."""
     served = Served(with_library("h100"), load_llm("llama3_8b"))
