@@ -77,6 +77,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 @shape_option
 @output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
 @output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@output_option("--timeline", "timeline_file", help="Write a Perfetto trace of the first 20,000 samples.")
 def serve(
     machine: str,
     workload: str,
@@ -97,6 +98,7 @@ def serve(
     shapes: tuple[str, ...],
     json_file: str | None,
     html_file: str | None,
+    timeline_file: str | None,
 ) -> None:
     """Predict the latency of requests under load, and the load that a bound of the latency allows.
 
@@ -139,7 +141,11 @@ def serve(
         from hwsim.report.html.requests import load_html
 
         write(load_html(load), html_file)
-    if "-" not in (json_file, html_file):
+    if timeline_file:
+        from hwsim.requests.timeline import timeline_json
+
+        write(timeline_json(load), timeline_file)
+    if "-" not in (json_file, html_file, timeline_file):
         from hwsim.report.requests import print_load
 
         print_load(load, console_of())

@@ -43,6 +43,8 @@ _NEAR = 0.004
 """Of the offline rate: how near to the highest rate the search ends."""
 _LOW, _HIGH = 0.01, 1 - _NEAR
 """Of the offline rate: the search is between these. At all of it no queue is stationary, however short the run."""
+_FULL = 0.99
+"""Of the offline rate: no longer bound allows more than what is left."""
 _BELIEVABLE = 1e15
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -326,7 +328,10 @@ class _Search:
         elif task.scenario == "server" and task.queries > _TRIAL:
             best, log = self._confirmed(best, way)
             choices[0] = best
-        return self._load(best, way, log, choices)
+        limited = task.scenario == "server" and (best.queries_per_s or 0.0) < _FULL * best.offline_per_s
+        more = self._more(best, way) if limited else []
+        load = self._load(best, way, log, choices)
+        return replace(load, messages=(*load.messages[:1], *more, *load.messages[1:])) if more else load
 
     def _better(self, one: Choice, other: Choice) -> bool:
         if self.task.scenario in ("server", "offline"):
@@ -428,6 +433,32 @@ class _Search:
             rate = low * best.offline_per_s
         return replace(best, queries_per_s=rate, latency_s=latency), log
 
+    def _more(self, best: Choice, way: _Way) -> list[Message]:
+        """What a longer bound and, with batches, a longer wait would change, over runs of the length of a trial."""
+        task = self.task
+        bound = task.bound_s or math.inf
+        tries = {"bound": replace(task, bound_s=1.1 * bound)}
+        if best.max_batch > 1:
+            tries["wait"] = replace(task, wait=task.wait + round(bound / 10 * TICKS_PER_S))
+        trial, top = min(task.queries, _TRIAL), _HIGH * best.offline_per_s
+        rates = {}
+        for name, other in {"": task, **tries}.items():
+            task.tell(f"what {name or 'the trial'} would change" if name else "the trial again")
+            search = _Search(self.machine, self.workload, other, ())
+            rates[name] = search._highest(_Way(way.times, other), best, trial, 0.0, top / best.offline_per_s)[0]
+        templates = {
+            "bound": "a bound 10 % longer: {change:+.1%} queries/s",
+            "wait": "free streams that wait up to {more_s:si s} longer for a full batch: {change:+.1%} queries/s",
+        }
+        return [
+            Message(
+                f"requests.more_{name}",
+                templates[name],
+                {"change": rates[name] / rates[""] - 1 if rates[""] else 0.0, "more_s": bound / 10},
+            )
+            for name in tries
+        ]
+
     def _load(self, best: Choice, way: _Way, log: Latencies, choices: Sequence[Choice]) -> Load:
         task = self.task
         policy = way.policy(best.max_batch)
@@ -489,7 +520,7 @@ def _messages(load: Load, way: _Way) -> list[Message]:
     best = load.choices[0]
     if load.scenario == "server":
         share = load.queries_per_s / load.offline_per_s
-        if load.queries_per_s >= 0.99 * load.offline_per_s:
+        if load.queries_per_s >= _FULL * load.offline_per_s:
             template = "limited by throughput: {share:.0%} of offline, streams busy {busy:.0%} of the time"
         else:
             template = (
