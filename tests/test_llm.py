@@ -237,6 +237,50 @@ def test_more_of_anything_takes_no_less() -> None:
     assert [p.tokens_per_s for p in points] == sorted(p.tokens_per_s for p in points)
 
 
+@pytest.mark.parametrize("output", [1, 2, 7, 131])
+@pytest.mark.parametrize("tokens", [1, 31, 1021])
+def test_requests_wait_for_the_prompts_of_all(tokens: int, output: int) -> None:
+    """Also short answers take the time and the power of their prompts; served ones are no more than offline."""
+    for library in ("tensorrt-llm", "sglang"):
+        served = Served(with_library("h100", library), small(hidden=510, layers=2, ffn=1031))
+        best = served.offline(tokens, output)
+        board = float(served.machine.spec.power.board)  # type: ignore[attr-defined]
+        points = [served.at(c, tokens, output) for c in (1, 2, 5, 31, 127, 509)]
+        for point in points:
+            prompts = output * served.prompts_s(point.running / output, tokens)
+            assert point.latency_s >= prompts + (output - 1) * point.step_s
+            assert point.power_w <= board * 1.001
+            assert point.tokens_per_s <= best.tokens_per_s
+        for name in ("ttft_s", "tpot_s", "tokens_per_s"):
+            values = [getattr(point, name) for point in points]
+            assert values == sorted(values)
+
+
+def test_prompts_run_together_as_far_as_a_step_has_tokens() -> None:
+    """At 1,024 tokens a prompt, 8 run together; a prompt of 8,191 alone."""
+    served = Served(with_library("h100"), small())
+    one, eight = served.prefill(1024).summary.latency_s, served.prefill(1024, 8).summary.latency_s
+    for count, time in ((0.5, one / 2), (1, one), (4.5, (one + eight) / 2), (8, eight), (20, 2.5 * eight)):
+        assert served.prompts_s(count, 1024) == pytest.approx(time)
+    assert served.prompts_s(7, 8191) == pytest.approx(7 * served.prefill(8191).summary.latency_s)
+
+
+def test_a_prompt_longer_than_a_step_runs_in_several() -> None:
+    served = Served(with_library("h100"), small())
+    best = served.offline(2**19, 2)
+    assert 0 < best.tokens_per_s <= 2 / served.prompts_s(1, 2**19) * 1.1
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("epyc_zen5", "fp32"), ("cortex_a72", "fp32"), ("xeon_8480", "bf16"), ("stm32h7a3", "fp32"), ("h100", "bf16")],
+)
+def test_a_format_that_the_machine_runs_is_the_default(name: str, weights: str) -> None:
+    table = hwsim.llm(name, small(layers=1), input=31, output=7)
+    assert table.tokens_per_s[0] > 0
+    assert hwsim.load_machine(name).float_format == weights
+
+
 def test_what_does_not_fit_waits() -> None:
     """Llama 3 8B with 8,192 tokens a request: 1 GiB of cache each."""
     served = Served(with_library("h100"), load_llm("llama3_8b"))

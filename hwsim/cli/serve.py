@@ -67,11 +67,17 @@ def _progress() -> Iterator[Callable[[str], None]]:
     "--max-wait", default="0 s", metavar="TIME", help="For a batch to fill while a stream is free (default: 0)."
 )
 @click.option("--deadline", metavar="TIME", help="Drop a query that would begin later after its arrival.")
+@click.option(
+    "--call", default="0 s", metavar="TIME", help="Of each batch besides its plan: calls, launch (default: 0)."
+)
+@click.option("--copy", default="0 s", metavar="TIME", help="Of each sample besides the plan: copies (default: 0).")
 @click.option("--queries", type=int, metavar="N", help="How many are simulated.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the arrivals.")
 @set_option
 @shape_option
 @output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@output_option("--timeline", "timeline_file", help="Write a Perfetto trace of the first 20,000 samples.")
 def serve(
     machine: str,
     workload: str,
@@ -84,11 +90,15 @@ def serve(
     max_batch: int | None,
     max_wait: str,
     deadline: str | None,
+    call: str,
+    copy: str,
     queries: int | None,
     seed: int,
     changes: tuple[str, ...],
     shapes: tuple[str, ...],
     json_file: str | None,
+    html_file: str | None,
+    timeline_file: str | None,
 ) -> None:
     """Predict the latency of requests under load, and the load that a bound of the latency allows.
 
@@ -98,7 +108,8 @@ def serve(
     Examples:
       hwsim serve xeon_8380 resnet50_v1_5 --scenario server --bound '15 ms'
       hwsim serve a100 bert_base --rate 5000 --max-batch 32 --max-wait '2 ms'
-      hwsim serve a100 resnet50_v1_5 --scenario offline
+      hwsim serve a100 resnet50_v1_5 --scenario single --call '120 us'
+      hwsim serve a100 resnet50_v1_5 --bound '15 ms' --html load.html
       hwsim serve nucleo_l4r5zi kws --trace arrivals.csv --deadline '100 ms' --json load.json
     """
     import hwsim
@@ -118,13 +129,23 @@ def serve(
             max_batch=max_batch,
             max_wait_s=_seconds("--max-wait", max_wait) or 0.0,
             deadline_s=_seconds("--deadline", deadline),
+            call_s=_seconds("--call", call) or 0.0,
+            copy_s=_seconds("--copy", copy) or 0.0,
             queries=queries,
             seed=seed,
             tell=tell,
         )
     if json_file:
         write(json_text(load.to_dict()), json_file)
-    if json_file != "-":
+    if html_file:
+        from hwsim.report.html.requests import load_html
+
+        write(load_html(load), html_file)
+    if timeline_file:
+        from hwsim.requests.timeline import timeline_json
+
+        write(timeline_json(load), timeline_file)
+    if "-" not in (json_file, html_file, timeline_file):
         from hwsim.report.requests import print_load
 
         print_load(load, console_of())

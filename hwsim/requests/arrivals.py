@@ -14,8 +14,8 @@ from hwsim.files import read_text
 __all__ = ["MOST_QUERIES", "TICKS_PER_S", "poisson", "read_trace", "trace_of"]
 
 TICKS_PER_S = 10**12
-MOST_QUERIES = 10_000_000
-_MOST_BYTES = 256 * 2**20
+MOST_QUERIES = 4_000_000
+_MOST_BYTES = 64 * 2**20
 _MOST_SECONDS = 10**6
 """Some days: in ticks, with room for queues behind them, they fit 64 bits."""
 _HEADS = ("arrival_s", "time_s", "s")

@@ -19,6 +19,7 @@ from hwsim.requests.service import ServiceTimes, Share, shares_of
 from hwsim.requests.station import Policy, run_closed, run_open
 from hwsim.workload import Workload, load_workload
 from hwsim.workload.layer import whole
+from hwsim.workload.transformer import llm_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -41,7 +42,10 @@ _BATCHES = 3
 """The most batch sizes that are tried for each number of streams."""
 _NEAR = 0.004
 """Of the offline rate: how near to the highest rate the search ends."""
-_LOW = 0.01
+_LOW, _HIGH = 0.01, 1 - _NEAR
+"""Of the offline rate: the search is between these. At all of it no queue is stationary, however short the run."""
+_FULL = 0.99
+"""Of the offline rate: no longer bound allows more than what is left."""
 _BELIEVABLE = 1e15
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
@@ -82,6 +86,8 @@ def serve(
     max_batch: int | None = None,
     max_wait_s: float = 0.0,
     deadline_s: float | None = None,
+    call_s: float = 0.0,
+    copy_s: float = 0.0,
     queries: int | None = None,
     seed: int = 0,
     tell: Tell = lambda what: None,
@@ -112,6 +118,9 @@ def serve(
         How long a free stream waits for a batch to fill.
     deadline_s : float
         A query that would begin later after its arrival is dropped.
+    call_s, copy_s : float
+        Of each batch, and of each of its samples, besides the plan: calls, copies over the host link. They keep the
+        stream busy.
     queries : int
         How many are simulated.
     seed : int
@@ -134,11 +143,16 @@ def serve(
     task = replace(task, tell=tell)
     if not isinstance(machine, Machine):
         machine = load_machine(machine)
+    if not isinstance(workload, Workload) and str(workload) in llm_names():
+        raise InputError(f"{workload} is a language model, whose requests are not simulated: use hwsim.llm")
     if not isinstance(workload, Workload):
         workload = load_workload(workload)
     if streams is not None and (whole(streams) is None or streams < 1):
         raise InputError(f"streams must be a whole number of at least 1, not {excerpt(streams)}")
-    ways = [_Way(ServiceTimes(machine, workload, share), task) for share in shares_of(machine, streams)]
+    around = _number("call", call_s, 0, False), _number("copy", copy_s, 0, False)
+    if sum(around) > 1e5:
+        raise InputError(f"call and copy must be of a believable size, not {sum(around):g} s")
+    ways = [_Way(ServiceTimes(machine, workload, share, *around), task) for share in shares_of(machine, streams)]
     if task.scenario == "single" and streams is None:
         ways = ways[-1:] if ways[-1].share.streams <= ways[0].share.streams else ways[:1]
     return _Search(machine, workload, task, ways).load()
@@ -317,7 +331,10 @@ class _Search:
         elif task.scenario == "server" and task.queries > _TRIAL:
             best, log = self._confirmed(best, way)
             choices[0] = best
-        return self._load(best, way, log, choices)
+        limited = task.scenario == "server" and (best.queries_per_s or 0.0) < _FULL * best.offline_per_s
+        more = self._more(best, way) if limited else []
+        load = self._load(best, way, log, choices)
+        return replace(load, messages=(*load.messages[:1], *more, *load.messages[1:])) if more else load
 
     def _better(self, one: Choice, other: Choice) -> bool:
         if self.task.scenario in ("server", "offline"):
@@ -364,9 +381,8 @@ class _Search:
                 template = "one inference takes {time_s:si s} with every stream busy, more than the bound"
                 values = {"time_s": loaded}
             return replace(choice, reason=Message("requests.bound", template, values)), None
-        if best is not None and choice.offline_per_s <= (best.queries_per_s or 0.0):
+        if best is not None and _HIGH * choice.offline_per_s <= (best.queries_per_s or 0.0):
             return replace(choice, reason=_slower(choice, best)), None
-
         trial = min(task.queries, _TRIAL)
         low = _LOW if best is None else (best.queries_per_s or 0.0) / choice.offline_per_s
         latency = self._at(low * choice.offline_per_s, way, choice, trial)[0]
@@ -374,7 +390,7 @@ class _Search:
             template = "{latency_s:si s} at p{percentile:g} with {rate:.4g} queries/s already"
             values = {"latency_s": latency, "percentile": task.percentile, "rate": low * choice.offline_per_s}
             return replace(choice, latency_s=latency, reason=Message("requests.late", template, values)), None
-        rate, latency, log = self._highest(way, choice, trial, low, 1.0)
+        rate, latency, log = self._highest(way, choice, trial, low, max(low, _HIGH))
         if log is None:
             rate = low * choice.offline_per_s
             latency, log = self._at(rate, way, choice, trial)
@@ -420,6 +436,32 @@ class _Search:
             rate = low * best.offline_per_s
         return replace(best, queries_per_s=rate, latency_s=latency), log
 
+    def _more(self, best: Choice, way: _Way) -> list[Message]:
+        """What a longer bound and, with batches, a longer wait would change, over runs of the length of a trial."""
+        task = self.task
+        bound = task.bound_s or math.inf
+        tries = {"bound": replace(task, bound_s=1.1 * bound)}
+        if best.max_batch > 1:
+            tries["wait"] = replace(task, wait=task.wait + round(bound / 10 * TICKS_PER_S))
+        trial, top = min(task.queries, _TRIAL), _HIGH * best.offline_per_s
+        rates = {}
+        for name, other in {"": task, **tries}.items():
+            task.tell(f"what {name or 'the trial'} would change" if name else "the trial again")
+            search = _Search(self.machine, self.workload, other, ())
+            rates[name] = search._highest(_Way(way.times, other), best, trial, 0.0, top / best.offline_per_s)[0]
+        templates = {
+            "bound": "a bound 10 % longer: {change:+.1%} queries/s",
+            "wait": "free streams that wait up to {more_s:si s} longer for a full batch: {change:+.1%} queries/s",
+        }
+        return [
+            Message(
+                f"requests.more_{name}",
+                templates[name],
+                {"change": rates[name] / rates[""] - 1 if rates[""] else 0.0, "more_s": bound / 10},
+            )
+            for name in tries
+        ]
+
     def _load(self, best: Choice, way: _Way, log: Latencies, choices: Sequence[Choice]) -> Load:
         task = self.task
         policy = way.policy(best.max_batch)
@@ -435,6 +477,8 @@ class _Search:
             samples=task.samples,
             seed=task.seed,
             policy=policy,
+            call_s=way.times.call_s,
+            copy_s=way.times.copy_s,
             threads=way.share.threads,
             queries_per_s=rate,
             offline_per_s=max(choice.offline_per_s for choice in choices),
@@ -479,7 +523,7 @@ def _messages(load: Load, way: _Way) -> list[Message]:
     best = load.choices[0]
     if load.scenario == "server":
         share = load.queries_per_s / load.offline_per_s
-        if load.queries_per_s >= 0.99 * load.offline_per_s:
+        if load.queries_per_s >= _FULL * load.offline_per_s:
             template = "limited by throughput: {share:.0%} of offline, streams busy {busy:.0%} of the time"
         else:
             template = (
@@ -491,7 +535,7 @@ def _messages(load: Load, way: _Way) -> list[Message]:
             "bound_s": load.bound_s,
         }  # fmt: skip
         messages.append(Message("requests.limit", template, values))
-    elif load.scenario in ("rate", "trace") and load.utilization > 0.98:
+    elif load.scenario in ("rate", "trace") and load.utilization > 0.98 and load.policy.deadline is None:
         template = "overloaded: streams busy {busy:.0%} of the time, and the queue grows with the length of the run"
         messages.append(Message("requests.overload", template, {"busy": load.utilization}, "warning"))
     if load.bound_s is not None and load.result_s > load.bound_s:
@@ -499,9 +543,9 @@ def _messages(load: Load, way: _Way) -> list[Message]:
         template = "{late:.2%} of the queries are later than {bound_s:si s} or dropped"
         messages.append(Message("requests.late_share", template, {"late": late, "bound_s": load.bound_s}, "warning"))
     if load.drops:
-        template = "{drops:count query} dropped of {queries:,}: it would have begun after the deadline"
+        template = "{drops:,} of {queries:,} queries dropped: they would have begun after the deadline"
         values = {"drops": load.drops, "queries": load.queries}
-        messages.append(Message("requests.drops", template.replace("query}", "drop}"), values, "warning"))
+        messages.append(Message("requests.drops", template, values, "warning"))
     if not load.fits:
         template = "{streams:count stream} with batches of {batch} do not fit the memory"
         messages.append(
@@ -513,6 +557,7 @@ def _messages(load: Load, way: _Way) -> list[Message]:
                 "requests.grid", "times of batches above 8 and of more than 4 streams are interpolated between plans"
             )
         )
-    template = "times are those of the plan of a batch: copies to the machine, calls and the network are not in them"
-    messages.append(Message("requests.harness", template))
+    if not (way.times.call_s or way.times.copy_s):
+        template = "times are those of plans: calls and copies to the machine are not in them (call, copy)"
+        messages.append(Message("requests.around", template))
     return messages

@@ -73,10 +73,15 @@ class ServiceTimes:
     machine : Machine
     workload : Workload
     share : Share
+    call_s, copy_s : float
+        Of a batch and of each of its samples besides the plan.
     """
 
-    def __init__(self, machine: Machine, workload: Workload, share: Share) -> None:
+    def __init__(
+        self, machine: Machine, workload: Workload, share: Share, call_s: float = 0.0, copy_s: float = 0.0
+    ) -> None:
         self.machine, self.workload, self.share = machine, workload, share
+        self.call_s, self.copy_s = call_s, copy_s
         self._machines: dict[int, Machine] = {}
         self._planned: dict[tuple[int, int], float] = {}
         self._fits: dict[int, bool] = {}
@@ -114,7 +119,7 @@ class ServiceTimes:
 
     def seconds(self, batch: int, busy: int) -> float:
         """Time of a batch while so many streams run."""
-        return _between(batch, _EXACT, lambda size: self._of(size, busy))
+        return self.call_s + batch * self.copy_s + _between(batch, _EXACT, lambda size: self._of(size, busy))
 
     def _of(self, batch: int, busy: int) -> float:
         return _between(busy, _EXACT_BUSY, lambda number: self._plan(batch, number), self.share.streams)

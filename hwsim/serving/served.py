@@ -4,13 +4,15 @@ With c concurrent requests of `input` tokens that get `output` tokens each, and 
 the memory holds):
 
     step    = one token of each of n sequences at a context of input + output / 2
-    TPOT    = step + host + interference (n - 1) / output x prefill(input)
-    TTFT    = first + prefill(input) (1 + queue (n - 1))
+    TPOT    = step + host + interference x (prompts(n / output) - prompts(1) / output)
+    TTFT    = first + prompts(1) + queue x (prompts(n) - prompts(1))
     request = TTFT + (output - 1) TPOT;   tokens a second = n output / request
 
-While a request is in its `output` steps, each of the n - 1 others starts over once on average, so that its prefill
-falls in between: `interference` is 1 if the library runs it at once. Energy is that of the steps and prefills,
-and the static power of every device for as long as a request takes.
+prompts(k) is the time of k prompts, up to 8,192 tokens of them at a time. While a request is in its `output` steps,
+each of the n - 1 others starts over once on average, so that its prefill falls in between: `interference` is 1 if the
+library runs it at once. A request takes at least the time of the prompts of all: with few output tokens TTFT is more
+than `queue` says. Energy is that of the prompts, of the output - 1 steps, and the static power of every device for as
+long as a request takes.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from hwsim.workload.transformer.network import MAX_TOKENS, count_of
 
 __all__ = ["Offline", "Served", "ServedPoint"]
 
+_AT_ONCE = 8192
+"""Tokens of prompts in one step, as servers have it by default."""
 _NONE = ServingSpec.model_validate({"host": "0 s", "first": "0 s", "source": "not measured: kernels alone"})
 
 
@@ -145,6 +149,26 @@ class Served:
         kept = network.cache_bytes(1)
         return ServedMemory(size, share, weights, parts.get("context", 0), activations, tokens, kept)
 
+    def _prompts(self, count: float, input: int) -> tuple[tuple[float, Report], ...]:
+        """So many prompts as multiples of one alone and of as many as run at a time."""
+        together = min(max(1, _AT_ONCE // input), 2**16)
+        if count <= 1 or together == 1:
+            return ((count, self.prefill(input)),)
+        if count >= together:
+            return ((count / together, self.prefill(input, together)),)
+        share = (count - 1) / (together - 1)
+        return ((1 - share, self.prefill(input)), (share, self.prefill(input, together)))
+
+    def prompts_s(self, count: float, input: int) -> float:
+        """Time of so many prompts (a mean: any number from 0), which run up to 8,192 tokens at a time."""
+        return math.fsum(times * report.summary.latency_s for times, report in self._prompts(count, input))
+
+    def _per_token(self, running: int, input: int, output: int) -> tuple[tuple[float, Report], ...]:
+        """How much of each step an output token takes: of the decode step, and of prompts."""
+        count = max(1.0, running / output)
+        prompts = ((times / count / output, report) for times, report in self._prompts(count, input))
+        return (((output - 1) / output / running, self.decode(running, input + output // 2)), *prompts)
+
     def at(self, concurrency: int, input: int, output: int) -> ServedPoint:
         """What `concurrency` requests at a time see, each of `input` tokens that gets `output` tokens."""
         concurrency = count_of("concurrency", concurrency, MAX_TOKENS)
@@ -156,24 +180,28 @@ class Served:
         step = self.decode(running, input + output // 2)
         constants = self.constants
         step_s, prefill_s = step.summary.latency_s, prompt.summary.latency_s
-        tpot = step_s + float(constants.host) + constants.interference * (running - 1) / output * prefill_s
-        ttft = float(constants.first) + prefill_s * (1 + constants.queue * (running - 1))
+        others_s = self.prompts_s(running / output, input) - prefill_s / output
+        tpot = step_s + float(constants.host) + constants.interference * others_s
+        queue_s = constants.queue * (self.prompts_s(running, input) - prefill_s)
+        # What of the others' prompts does not run between the tokens of a request runs before its first.
+        left_s = (output - (output - 1) * min(1.0, constants.interference)) * others_s
+        ttft = float(constants.first) + prefill_s + max(queue_s, left_s)
         # Those that do not fit wait for as many rounds of requests as are before them.
         request = ttft + (output - 1) * tpot
         rate = running * output / request
         wait = (concurrency / running - 1) * request
-        dynamic = _dynamic(step) / running + _dynamic(prompt) / output
+        dynamic = math.fsum(times * _dynamic(report) for times, report in self._per_token(running, input, output))
         energy = self.tp * (dynamic + self.machine.prices.static_w * 1e12 / rate)
         return ServedPoint(
             concurrency, running, ttft + wait, tpot, request + wait, rate, rate / self.tp, step_s, prefill_s,
             memory.need_bytes(running), fits, energy, energy * rate / 1e12,
         )  # fmt: skip
 
-    def offline(self, input: int, output: int, most: int = 8192) -> Offline:
+    def offline(self, input: int, output: int, most: int = _AT_ONCE) -> Offline:
         """The best steady mixture of prompts and answers, with `most` tokens a step.
 
-        A step of b sequences has b new tokens and b input / output tokens of prompts in each product with weights;
-        attention and the head are those of the two parts.
+        A step that gives b tokens has b / output prompts, whose last tokens give the first of each answer, and the
+        others continue: so many tokens are in each product with weights; attention is that of the two parts.
         """
         input, output = count_of("input", input, MAX_TOKENS), count_of("output", output, MAX_TOKENS)
         memory = self.memory(input + output, self.prefill(input))
@@ -181,14 +209,19 @@ class Served:
         # Of sequences at all stages of their answers, the mean has half of it.
         half = self.memory(input + (output + 1) // 2).sequence_bytes
         room = max(1, room * memory.sequence_bytes // max(1, half))
-        limit = max(1, min(room, int(most / (1 + input / output))))
+        each = (input + output - 1) / output
+        limit = max(1, min(room, int(most / each)))
         sizes = sorted({limit, *(round(limit / 1.3**power) for power in range(12)), 1} - {0})
-        prompt = _seconds(self.prefill(input), attention=True)
         best = Offline(1, 1, math.inf, 0.0)
         for size in sizes:
-            tokens = size + round(size * input / output)
-            step = _seconds(self.decode(tokens, 1), products=True) + size / output * prompt
-            step += _seconds(self.decode(size, input + output // 2), attention=True, head=True)
+            tokens = round(size * each)
+            chunks = -(-tokens // most)  # a prompt longer than a step takes several
+            step = chunks * _seconds(self.decode(-(-tokens // chunks), 1), products=True)
+            step += _seconds(self.decode(size, input + output // 2), head=True)
+            if further := round(size * (1 - 1 / output)):
+                step += _seconds(self.decode(further, input + output // 2), attention=True)
+            prompts = self._prompts(size / output, input)
+            step += math.fsum(times * _seconds(report, attention=True) for times, report in prompts)
             step += float(self.constants.host)
             if size / step > best.tokens_per_s:
                 best = Offline(size, tokens, step, size / step)
@@ -197,8 +230,7 @@ class Served:
     def energy_parts(self, point: ServedPoint, input: int, output: int) -> Mapping[str, float]:
         """Energy of an output token by component, in pJ; all devices together."""
         parts: dict[str, float] = {}
-        step, prompt = self.decode(point.running, input + output // 2), self.prefill(input)
-        for report, times in ((step, 1 / point.running), (prompt, 1 / output)):
+        for times, report in self._per_token(point.running, input, output):
             for name, energy in report.component_energy().items():
                 if name != "static":
                     parts[name] = parts.get(name, 0.0) + self.tp * energy * times

@@ -35,6 +35,7 @@ KINDS = {
     "tflite": ("tflite_file", "case"),
     "timeloop": ("imported", "timeloop_case"),
     "cfg": ("imported", "scale_sim_case"),
+    "llm": ("llm_file", "case"),
     "sweep": ("sweep_yaml", "case"),
     "report": ("saved_report", "case"),
     "options": ("options", "case"),

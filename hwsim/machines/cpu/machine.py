@@ -109,6 +109,13 @@ class Cpu(Machine):
         """The clock of the cores in Hz."""
         return self.spec.hz
 
+    @property
+    def float_format(self) -> str:
+        """The first of bf16, fp16 and fp32 that the library runs on the core."""
+        core = core_named(self.spec.core)
+        able = [name for name in self.library.types if core.best(name) is not None]
+        return next((name for name in ("bf16", "fp16") if name in able), "fp32")
+
     def dtype_of(self, layer: Layer) -> str:
         """The number format of a layer: `precision` of the file, else that of its weights or inputs."""
         if self.spec.precision != "workload":

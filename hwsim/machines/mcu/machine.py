@@ -285,6 +285,11 @@ class Mcu(Machine):
             why=self._why(layer, units, part_cycles, batch),
         )
 
+    @property
+    def float_format(self) -> str:
+        """Libraries have kernels of fp32, or of int8 alone."""
+        return "fp32" if "fp32" in self.library.runs else "int8"
+
     def _check_dtype(self, layer: Layer) -> None:
         kind, library = number_format(layer), self.library
         if not layer.macs or kind in library.runs:
