@@ -367,10 +367,20 @@ def test_bad_options_are_refused(words: list[str], wrong: str, capsys: pytest.Ca
     assert wrong in err
 
 
+def test_an_overload_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["serve", "nucleo_l4r5zi", "kws", "--rate", 100, "--queries", 503]
+    assert "WARNING: overloaded" in call(capsys, *words)[1]
+    out = call(capsys, *words, "--deadline", "100 ms")[1]
+    assert " of 503 queries dropped" in out
+    assert "overloaded" not in out
+
+
 def test_a_language_model_is_sent_to_its_own_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "serve", "h100", "llama3_8b", "--rate", 3)
     assert code == 2
     assert "hwsim llm h100 llama3_8b" in err
+    with pytest.raises(InputError, match="language model"):
+        hwsim.serve("h100", "llama3_8b", rate_per_s=3)
 
 
 def test_python_refuses_what_is_no_number() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S
 from hwsim.requests.station import Policy, Records
+from hwsim.units import format_si
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ class Point:
     mean_batch: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Load:
     """Requests on a machine.
 
@@ -159,10 +160,17 @@ class Load:
     mean_batch: float
     batches: Mapping[int, int]
     fits: bool
-    log: Latencies = field(repr=False)
+    log: Latencies
     choices: tuple[Choice, ...] = ()
     curve: tuple[Point, ...] = ()
     messages: tuple[Message, ...] = ()
+
+    def __repr__(self) -> str:
+        latency = "dropped" if math.isinf(self.result_s) else format_si(self.result_s, "s")
+        return (
+            f"<{type(self).__name__} {self.scenario}, {self.workload} on {self.machine}: {self.queries_per_s:,.4g}/s, "
+            f"p{self.percentile:g} {latency}>"
+        )
 
     @property
     def streams(self) -> int:

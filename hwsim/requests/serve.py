@@ -19,6 +19,7 @@ from hwsim.requests.service import ServiceTimes, Share, shares_of
 from hwsim.requests.station import Policy, run_closed, run_open
 from hwsim.workload import Workload, load_workload
 from hwsim.workload.layer import whole
+from hwsim.workload.transformer import llm_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -142,6 +143,8 @@ def serve(
     task = replace(task, tell=tell)
     if not isinstance(machine, Machine):
         machine = load_machine(machine)
+    if not isinstance(workload, Workload) and str(workload) in llm_names():
+        raise InputError(f"{workload} is a language model, whose requests are not simulated: use hwsim.llm")
     if not isinstance(workload, Workload):
         workload = load_workload(workload)
     if streams is not None and (whole(streams) is None or streams < 1):
@@ -532,7 +535,7 @@ def _messages(load: Load, way: _Way) -> list[Message]:
             "bound_s": load.bound_s,
         }  # fmt: skip
         messages.append(Message("requests.limit", template, values))
-    elif load.scenario in ("rate", "trace") and load.utilization > 0.98:
+    elif load.scenario in ("rate", "trace") and load.utilization > 0.98 and load.policy.deadline is None:
         template = "overloaded: streams busy {busy:.0%} of the time, and the queue grows with the length of the run"
         messages.append(Message("requests.overload", template, {"busy": load.utilization}, "warning"))
     if load.bound_s is not None and load.result_s > load.bound_s:
@@ -540,9 +543,9 @@ def _messages(load: Load, way: _Way) -> list[Message]:
         template = "{late:.2%} of the queries are later than {bound_s:si s} or dropped"
         messages.append(Message("requests.late_share", template, {"late": late, "bound_s": load.bound_s}, "warning"))
     if load.drops:
-        template = "{drops:count query} dropped of {queries:,}: it would have begun after the deadline"
+        template = "{drops:,} of {queries:,} queries dropped: they would have begun after the deadline"
         values = {"drops": load.drops, "queries": load.queries}
-        messages.append(Message("requests.drops", template.replace("query}", "drop}"), values, "warning"))
+        messages.append(Message("requests.drops", template, values, "warning"))
     if not load.fits:
         template = "{streams:count stream} with batches of {batch} do not fit the memory"
         messages.append(
