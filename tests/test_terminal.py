@@ -24,6 +24,7 @@ from hwsim.report.table import print_predictions, print_report
 from hwsim.report.terminal import Column, bar, print_columns
 from hwsim.validation.predictions import of_machine
 from hwsim.workload import workload_names
+from hwsim.workload.transformer import llm_names
 
 
 def terminal(width: int) -> Console:
@@ -145,7 +146,8 @@ def test_completion_names_machines_workloads_and_layers() -> None:
     assert complete("run", "") == set(machine_names())
     assert complete("run", "eyeriss_v1", "") == set(workload_names())
     assert complete("compare", "") == {*machine_names(), *workload_names()}
-    assert complete("show", "") == {*machine_names(), *workload_names(), *table_names()}
+    assert complete("show", "") == {*machine_names(), *workload_names(), *llm_names(), *table_names()}
+    assert complete("llm", "h100", "llama") == {name for name in llm_names() if name.startswith("llama")}
     assert complete("list", "t") == {"tables"}
 
 
@@ -192,6 +194,8 @@ def test_a_table_without_colors_is_that_with_colors() -> None:
 @pytest.mark.parametrize("words", [("run", "eyeriss_v1"), ("show",)], ids=lambda words: words[0])
 def test_twenty_thousand_layers_take_seconds(tmp_path, words) -> None:
     """The most layers that a network may have, each with a row of the table: 5 s, where the table alone took 10."""
+    if words[0] == "run":
+        words = (*words, "--all")
     lines = "".join(f"  - {{fc: f{i}, n: 10}}\n" for i in range(20_000))
     (tmp_path / "long.yaml").write_text(f"name: long\nsource: mine\ninput: [1, 8]\nlayers:\n{lines}")
     command = [sys.executable, "-c", "from hwsim.cli import main; main()", *words, "long.yaml"]

@@ -75,6 +75,10 @@ def _log_factorials(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([math.lgamma(number + 1) for number in numbers])
 
 
+_MOST_PERMUTED = 2**22
+"""Places of a slice that are all put in random order."""
+
+
 class Draw:
     """Draws of entries that are the same on every machine and for every version of numpy."""
 
@@ -106,7 +110,13 @@ class Draw:
 
     def places(self, values: int, number: int) -> NDArray[np.int64]:
         """So many of the places of a slice, in order."""
-        return np.sort(self._state.permutation(values)[:number])
+        if values <= _MOST_PERMUTED or 2 * number > values:
+            return np.sort(self._state.permutation(values)[:number])
+        places: NDArray[np.int64] = np.zeros(0, np.int64)
+        while len(places) < number:  # few of very many: most differ at once
+            more = (self._state.random_sample(number) * values).astype(np.int64)
+            places = np.unique(np.concatenate([places, more]))
+        return np.sort(self._state.permutation(places)[:number])
 
     def mask(self, shape: tuple[int, ...], density: float) -> NDArray[np.bool_]:
         """Values that are not zero, each by itself."""

@@ -175,7 +175,8 @@ def walk_grid(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], see
 
 def _walk_layer(work: Work, spec: SparseArraySpec, bits: tuple[int, int, int], size: int, draw: Draw) -> Walk:
     """Walk masks where they are known, and draws of their densities where not; of a large batch a part."""
-    some = replace(work, batch=min(work.batch, max(1, _MOST_VALUES // size)))
+    pieces = best_tile(work, spec, bits).pieces * -(-size // (work.columns * work.matrices))
+    some = replace(work, batch=min(work.batch, max(1, _MOST_VALUES // max(size, pieces))))
     some = replace(some, macs=work.macs * some.batch // work.batch)
     tile = best_tile(some, spec, bits)
     weights, ifmap = some.weight_masks(), some.vector_masks()
@@ -227,30 +228,31 @@ def _walk_masks(
     columns = list(product(parts, range(rows), taps))
     shape, positions = (channels, rows, row), min(vectors.shape[1], tile.strips * tile.windows)
     cycles = np.zeros((work.matrices, len(sizes), len(columns), tile.strips * tile.windows), np.float32)
-    handed = np.zeros_like(cycles)
     for matrix, (weights, values) in enumerate(zip(kept, vectors)):
         steps = (-(-weights // pes.multipliers[0])).astype(np.float32).reshape(len(sizes), *shape)
         live = values[:positions].astype(np.float32).reshape(positions, *shape)
         for place, (part, r, tap) in enumerate(columns):
             own = live[:, part, r, tap].reshape(positions, -1)
             cycles[matrix, :, place, :positions] = steps[:, part, r, tap].reshape(len(sizes), -1) @ own.T
-    for place, filters in enumerate(sizes):
-        handed[:, place, :, :positions] = -(-filters // _handover(spec))
     # (strips, tiles, windows): a wave after the other
-    order = (3, 0, 1, 2, 4)
     split = (work.matrices, len(sizes), len(columns), tile.strips, tile.windows)
-    worked, hand = (
-        array.reshape(split).transpose(order).reshape(-1, tile.windows).astype(float) for array in (cycles, handed)
-    )
-    total = 0.0
+    worked = cycles.reshape(split).transpose(3, 0, 1, 2, 4).reshape(-1, tile.windows)
+    port = _handover(spec)
+    each = np.tile(np.repeat([-(-filters // port) for filters in sizes], len(columns)), work.matrices * tile.strips)
+    full = np.arange(tile.strips * tile.windows).reshape(tile.strips, tile.windows) < positions
+    strip = np.arange(len(worked)) // (len(worked) // tile.strips)
+    total = handed = 0.0
     for begin in range(0, len(worked), pes.pes):
-        wave = worked[begin : begin + pes.pes] + hand[begin : begin + pes.pes]
+        part = slice(begin, begin + pes.pes)
+        hand = each[part, None] * full[strip[part]]
+        wave = worked[part].astype(float) + hand
         total += float(wave.sum(axis=1).max() if pes.meet == "group" else wave.max(axis=0).sum())
+        handed += float(hand.sum())
     uses = vectors.sum(axis=1, dtype=np.int64)
     products = float((uses * kept.sum(axis=1)).sum())
     inputs = float(uses.sum()) * len(sizes)
     passes = float(vectors.shape[1] * work.columns * work.matrices * len(sizes))
-    busy = float(worked.sum() + hand.sum())
+    busy = float(worked.sum(dtype=float)) + handed
     return Walk(
-        total, busy, products, products, products, passes, inputs, handover=float(hand.sum())
+        total, busy, products, products, products, passes, inputs, handover=handed
     )  # fmt: skip

@@ -36,6 +36,8 @@ Bools = NDArray[np.bool_]
 VECTORS = 8
 _MOST = 2**24
 """Numbers drawn for a layer; of a longer one the first columns are drawn, and the rest goes on like them."""
+_MOST_COLUMNS = 2**17
+"""Columns of dense weights that are walked."""
 _MOST_ENTRIES = 2**26
 """Entries of known weights; of more groups some stand for all."""
 _MOST_WALKED = 2**28
@@ -137,7 +139,9 @@ def _walk_drawn(work: Work, pes: SparsePesSpec, weights: Bools | None, ifmap: Bo
         each, matrices = 1 if independent < 2 else min(VECTORS, math.ceil(work.vectors)), draws
         columns = min(columns, max(64, _MOST // (draws * pes.pes)))
     else:
-        weights = weights[:: -(-len(weights) // draws)]
+        if work.layer.weight.spec.mask is None:  # dense: so many columns say what all do
+            columns = min(columns, _MOST_COLUMNS)
+        weights = weights[:: -(-len(weights) // draws), :columns]
         each, matrices = -(-draws // len(weights)), len(weights)
     alone = each == 1 and ifmap is None and weights is None  # each matrix has a vector of its own
     if ifmap is not None:
