@@ -113,7 +113,7 @@ MUTANTS = [
     Mutant("sparse array: padding is multiplied", "hwsim/machines/sparse_array/work.py", "return rows * cols / (z.p * z.q * z.r * z.s)", "return 1.0", "test_sparse_array"),
     Mutant("sparse array: weights of the channels are in reverse", "hwsim/workload/layers/conv.py", "grouped.sum((1, 3)).ravel().tolist()", "grouped.sum((1, 3)).ravel().tolist()[::-1]", "test_sparse_array"),
     Mutant("compressed: entries of all columns count", "hwsim/validation/compressed.py", "entries += counts.weight_reads", "entries += coded.values.size", "test_sparse_array"),
-    Mutant("llm: own prompt falls between tokens", "hwsim/serving/served.py", "constants.interference * (running - 1) / output", "constants.interference * running / output", "test_llm_served"),
+    Mutant("llm: prompts of others take no time", "hwsim/serving/served.py", "float(constants.host) + constants.interference * others_s", "float(constants.host)", "test_llm_served"),
     Mutant("llm: every rank has all heads", "hwsim/workload/transformer/network.py", "return self.model.heads // self.tp", "return self.model.heads", "test_llm"),
     Mutant("llm: a window keeps all tokens", "hwsim/workload/transformer/model.py", "return bool(self.window) and block % self.window_every == 0", "return False", "test_llm"),
     Mutant("llm: all of the memory is free", "hwsim/serving/memory.py", "int(self.size_bytes * self.share)", "int(self.size_bytes)", "test_llm"),

@@ -135,7 +135,7 @@ def test_a_plan_is_made_once_and_knows_its_network() -> None:
     with pytest.raises(InputError, match=r"^simulate must have a machine and a workload"):
         hwsim.simulate(machine, plan)  # type: ignore[call-overload]
     with pytest.raises(InputError, match=r"^simulate must have a machine and a workload"):
-        hwsim.simulate("eyeriss_v1", "alexnet")  # type: ignore[call-overload]
+        hwsim.simulate(3, "alexnet")  # type: ignore[call-overload]
     assert repr(plan["conv3"]).startswith("<LayerPlan conv3, batch 4: ")
     assert repr(hwsim.simulate(part)).startswith("<Report alexnet on eyeriss_v1, batch 4: 6 of 14 layers, ")
     for batch in (0, -1, 65537, 1.5, True, "4"):
