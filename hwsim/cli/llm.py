@@ -126,8 +126,8 @@ def llm(
         batch, context = (1 if batch is None else batch), (1024 if context is None else context)
         report = served.decode(batch, context) if phase == "decode" else served.prefill(context, batch)
         memory = served.memory(context, report)
-        data: dict[str, Any] = {"model": served.model.model_dump(), "memory": asdict(memory), **report.to_dict()}
-        table = report.to_csv() or ""
+        data: dict[str, Any] = report.to_dict() if json_file else {}
+        table = (report.to_csv() or "") if csv_file else ""
         page = report.to_html() if html_file else ""
         room = memory.sequences is None or memory.sequences >= 1
         if printed:
@@ -139,12 +139,11 @@ def llm(
         output_tokens = 256 if output_tokens is None else output_tokens
         points = [served.at(n, input_tokens, output_tokens) for n in _numbers(concurrency or "1,4,16,64")]
         memory = served.memory(input_tokens + output_tokens, served.prefill(input_tokens))
-        rows = [asdict(point) for point in points]
-        data = {"model": served.model.model_dump(), "memory": asdict(memory), "points": rows}
+        data = {"points": [asdict(point) for point in points]}
         best = served.offline(input_tokens, output_tokens) if offline else None
         if best is not None:
             data["offline"] = asdict(best)
-        table = csv_text(table_of(points, memory))
+        table = csv_text(table_of(points, memory)) if csv_file else ""
         if html_file:
             from hwsim.report.html.served import served_html
 
@@ -155,7 +154,8 @@ def llm(
 
             print_served(served, points, input_tokens, output_tokens, console_of(), best)
     if json_file:
-        write(json_text(data), json_file)
+        own = {"model": served.model.model_dump(), "memory": asdict(memory)}
+        write(json_text(own | data), json_file)
     if csv_file:
         write(table, csv_file)
     if html_file:

@@ -53,7 +53,6 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
     before = kernel_times(now)
     messages = []
     for what, size in (("batch", (2 * batch, context)), ("context", (batch, 2 * context))):
-        then = served.decode(*size)
         sequences = served.memory(size[1]).sequences
         if sequences is not None and sequences < size[0]:
             if not served.memory(context).sequences:
@@ -62,6 +61,7 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
             template = "{batch:count sequence} at a context of {context:,}: too much, {sequences:,} fit"
             messages.append(Message(f"llm.twice_{what}_no_room", template, values))
             continue
+        then = served.decode(*size)
         after = kernel_times(then)
         name = max(after, key=lambda key: after[key][0] - before.get(key, (0.0, ""))[0])
         values = {

@@ -28,6 +28,7 @@ from hwsim.message import Message
 from hwsim.report.report import Report
 from hwsim.serving.memory import ServedMemory
 from hwsim.simulation import simulate
+from hwsim.workload import Workload
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, prefill_network
 from hwsim.workload.transformer.network import MAX_TOKENS, count_of
 
@@ -112,19 +113,25 @@ class Served:
         self.machine, self.model, self.tp = machine, model, tp
         self.formats = formats or Formats(machine.float_format)
         self._reports: dict[tuple[str, int, int], Report] = {}
+        self._steps: dict[int, Workload] = {}
 
     @property
     def constants(self) -> ServingSpec:
         """Those of the library; without them a step is its kernels alone."""
         return self.machine.serving or _NONE
 
+    def _step(self, context: int) -> Workload:
+        """The network of a decode step, made once for a context: its time and its memory are asked for apart."""
+        if context not in self._steps:
+            self._steps[context] = decode_network(self.model, context, self.formats, self.tp)
+        return self._steps[context]
+
     def decode(self, batch: int, context: int) -> Report:
         """One step: a token of each of `batch` sequences at a context."""
         batch, context = count_of("batch", batch, MAX_TOKENS), count_of("context", context, MAX_TOKENS)
         key = ("decode", batch, context)
         if key not in self._reports:
-            network = decode_network(self.model, context, self.formats, self.tp)
-            self._reports[key] = simulate(self.machine, network, batch)
+            self._reports[key] = simulate(self.machine, self._step(context), batch)
         return self._reports[key]
 
     def prefill(self, tokens: int, batch: int = 1) -> Report:
@@ -138,7 +145,7 @@ class Served:
 
     def memory(self, tokens: int, report: Report | None = None) -> ServedMemory:
         """What is held for sequences of up to `tokens` tokens; activations are those of a report."""
-        network = decode_network(self.model, tokens, self.formats, self.tp)
+        network = self._step(tokens)
         uses = self.machine.memories(network, 1)
         parts = dict(uses[0].parts) if uses else {}
         size = uses[0].size_bytes if uses else None

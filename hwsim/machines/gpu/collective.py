@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from hwsim.fields import Bandwidth, Energy, Name, Size, Spec, Time
+from hwsim.fields import Bandwidth, Energy, Name, OneOf, Size, Spec, Time
 from hwsim.workload.layers.collective import COLLECTIVES
 
 __all__ = ["Algorithm", "CollectiveSet", "LinkSpec", "collective_us"]
@@ -74,14 +74,11 @@ class Algorithm(Spec):
 class CollectiveSet(Spec):
     """The algorithms of a library for some collectives and generations."""
 
-    types: Annotated[list[Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]], Field(min_length=1)]
+    types: Annotated[list[Annotated[str, OneOf(COLLECTIVES)]], Field(min_length=1)]
     generations: Annotated[list[Name], Field(min_length=1)]
     algorithms: Annotated[list[Algorithm], Field(min_length=1)]
     source: str
     fitted: str | None = None
-
-
-assert set(COLLECTIVES) == {"all_reduce", "all_gather", "reduce_scatter", "all_to_all"}
 
 
 def collective_us(

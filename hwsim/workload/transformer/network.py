@@ -25,7 +25,6 @@ from hwsim.workload.transformer.model import LlmSpec
 __all__ = [
     "ACTIVATIONS",
     "CACHES",
-    "GROUP",
     "MAX_TOKENS",
     "WEIGHTS",
     "Formats",
@@ -49,8 +48,6 @@ CACHES = ("bf16", "fp16", "fp32", "fp8", "int8")
 ACTIVATIONS = ("bf16", "fp16", "fp32", "int8")
 #: Tokens of a sequence.
 MAX_TOKENS = 2**20
-#: Weights of int4 along the inner dimension that share a scale of 16 bits.
-GROUP = 128
 
 
 def count_of(name: str, value: object, most: int) -> int:
