@@ -413,3 +413,15 @@ def test_other_commands_say_which_one_runs_a_model(capsys: pytest.CaptureFixture
     code, _, err = call(capsys, *words, "llama3_8b", *(["head"] if words[0] == "explain" else []))
     assert code == 2
     assert "hwsim llm" in err
+
+
+def test_the_longest_context_prints_to_the_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = call(capsys, "llm", "h200", "llama3_8b", "--kv", "fp8", "--phase", "decode", "--context", 2**20)
+    assert (code, err) == (0, "")
+    assert out.count("grows most") == 0  # neither a second sequence nor a longer one
+    assert "too much" in out
+    page = tmp_path / "long.html"
+    code, _, err = call(
+        capsys, "llm", "h200", "phi3_mini", "--in", 2**19, "--concurrency", 1, "--html", page, "--kv", "fp8"
+    )
+    assert "Kernels over context" in page.read_text(encoding="utf-8"), err

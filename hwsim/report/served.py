@@ -17,6 +17,7 @@ from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
 from hwsim.serving.memory import ServedMemory
 from hwsim.serving.served import Offline, Served, ServedPoint
 from hwsim.units import format_si, format_size
+from hwsim.workload.transformer.network import MAX_TOKENS
 
 __all__ = ["growth", "kernel_times", "print_phase", "print_served", "served_title"]
 
@@ -53,6 +54,8 @@ def growth(served: Served, batch: int, context: int) -> tuple[Message, ...]:
     before = kernel_times(now)
     messages = []
     for what, size in (("batch", (2 * batch, context)), ("context", (batch, 2 * context))):
+        if max(size) > MAX_TOKENS:
+            continue  # longer than what can be asked for
         sequences = served.memory(size[1]).sequences
         if sequences is not None and sequences < size[0]:
             if not served.memory(context).sequences:

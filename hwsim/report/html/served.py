@@ -13,6 +13,7 @@ from hwsim.report.served import growth, kernel_times, served_title
 from hwsim.serving.memory import ServedMemory
 from hwsim.serving.served import Served, ServedPoint
 from hwsim.units import format_si, format_size
+from hwsim.workload.transformer.network import MAX_TOKENS
 
 __all__ = ["served_html"]
 
@@ -96,7 +97,7 @@ def _contexts(page: Page, served: Served, point: ServedPoint, input: int, output
     now = input + output // 2
     contexts: list[int] = []
     for power in range(-3, _CONTEXTS - 3):
-        context = max(1, math.ceil(now * 2.0**power))
+        context = min(max(1, math.ceil(now * 2.0**power)), MAX_TOKENS)
         room = served.memory(context).sequences
         if room is None or room >= point.running or not contexts:
             contexts.append(context)
