@@ -239,3 +239,14 @@ def test_sparse_models_of_mediapipe(name: str, tmp_path: Path) -> None:
     nonzeros = [sum(layer.nonzeros("weight")) for layer in layers]
     assert (len(layers), sum(layer.weights for layer in layers), sum(nonzeros)) == MODELS[name]
     assert {layer.weight.pattern for layer in layers} == {"random"}
+
+
+def test_a_sparse_tensor_with_few_zeros_is_counted(tmp_path: Path) -> None:
+    """One zero of 32: less than 5 %, but the file says where it is."""
+    mask = np.ones((4, 1, 1, 8), bool)
+    mask[2, 0, 0, 3] = False
+    sparsity, places = levels_of(mask, (0, 1, 2, 3), (), (), {3}, "int32")
+    path = tflite_file(tmp_path / "m.tflite", mask, sparsity, np.ones(len(places)))
+    (layer,) = (layer for layer in hwsim.load_workload(str(path)) if layer.macs)
+    assert layer.nonzeros("weight") == (4, 4, 4, 3, 4, 4, 4, 4)
+    assert layer.weight.density == 31 / 32

@@ -52,15 +52,16 @@ def kept_of(mask: NDArray[np.bool_], axes: Axes) -> Kept:
     return turned.reshape(groups, sizes[0] // groups, sizes[1], sizes[2])
 
 
-def counted(spec: TensorSpec, kept: Kept) -> TensorSpec:
+def counted(spec: TensorSpec, kept: Kept, *, sparse: bool = False) -> TensorSpec:
     """A spec with the counts of each input channel and the pattern; as it is, where less than 5 % of it is zero.
 
-    Some int8 weights of real networks are zero: those few are chance, and a density says enough of them.
+    Some int8 weights of real networks are zero: those few are chance, and a density says enough of them. What a file
+    stores as a `sparse` tensor is no chance, however few its zeros are.
 
     The order of `kept` is that of the layer: the inputs of the first group come first.
     """
     total = int(np.count_nonzero(kept))
-    if total >= _FULL * kept.size:
+    if total >= (1.0 if sparse else _FULL) * kept.size:
         return spec
     nonzeros = np.count_nonzero(kept, axis=(1, 3)).ravel()
     pattern = spec.pattern if spec.pattern not in ("dense", "random") else pattern_of(kept).name

@@ -442,7 +442,7 @@ class Converter(Builder[int]):
             except InputError as error:
                 raise InputError(error.faults[0].message, path=f"tensor {weights.index}") from None
             blocks = len(weights.sparse.blocked) > 0
-            return counted(replace(spec, pattern="block") if blocks else spec, kept_of(kept, axes))
+            return counted(replace(spec, pattern="block") if blocks else spec, kept_of(kept, axes), sparse=True)
         mask = nonzero(weights, self.file.budget)
         density = int(np.count_nonzero(mask)) / weights.elements
         spec = TensorSpec(spec.dtype, density, array=self.shared.get(weights.buffer, ""))
