@@ -11,7 +11,7 @@ from hwsim.report.breakdown import binding, waits
 from hwsim.report.messages import table
 from hwsim.report.quantity import counted, energy, shown
 from hwsim.report.result import LayerResult, RunResult
-from hwsim.report.terminal import Column, print_columns, wrapped
+from hwsim.report.terminal import Column, heading, print_columns, wrapped
 from hwsim.units import format_si
 
 __all__ = ["print_explanation"]
@@ -25,7 +25,7 @@ def print_explanation(report: RunResult, console: Console) -> None:
 
 def _heading(console: Console, text: str) -> None:
     console.print()
-    console.print(Text(text, style="bold"), highlight=False)
+    heading(console, text)
 
 
 def _explain(report: RunResult, result: LayerResult, console: Console) -> None:

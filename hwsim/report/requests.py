@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
-from hwsim.report.terminal import Column, print_columns, wrapped
+from hwsim.report.terminal import Column, heading, print_columns, wrapped
 from hwsim.requests.load import Choice, Load
-from hwsim.units import format_count, format_si
+from hwsim.requests.service import ways
+from hwsim.units import format_si
 
-__all__ = ["best_of_streams", "headline", "load_title", "print_load", "rate", "seconds", "ways"]
+__all__ = ["best_of_streams", "headline", "load_title", "print_load", "rate", "seconds"]
 
 
 def rate(per_s: float | None) -> str:
@@ -23,12 +23,6 @@ def rate(per_s: float | None) -> str:
 def seconds(value: float | None) -> str:
     """A time; that of a dropped query has no end."""
     return "" if value is None else "dropped" if math.isinf(value) else format_si(value, "s", 4)
-
-
-def ways(streams: int, threads: int | None) -> str:
-    """Streams and their threads."""
-    text = format_count(streams, "stream")
-    return text if threads is None else f"{text} x {format_count(threads, 'thread')}"
 
 
 def load_title(load: Load) -> str:
@@ -64,7 +58,7 @@ def best_of_streams(choices: Sequence[Choice]) -> list[Choice]:
 
 def print_load(load: Load, console: Console) -> None:
     """Print the result."""
-    console.print(Text(load_title(load), style="bold"), highlight=False)
+    heading(console, load_title(load))
     batches = f"batches of {load.mean_batch:.3g} in the mean, at most {load.max_batch}"
     for line in (
         headline(load),

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from hwsim.message import Message
 from hwsim.report.folding import folded
 from hwsim.report.quantity import energy
 from hwsim.report.report import Report
 from hwsim.report.table import print_energy_parts, print_layers
-from hwsim.report.terminal import WIDTH, Column, print_columns, wrapped
+from hwsim.report.terminal import WIDTH, Column, heading, print_columns, wrapped
 from hwsim.serving.memory import ServedMemory
 from hwsim.serving.served import Offline, Served, ServedPoint
 from hwsim.units import format_si, format_size
@@ -32,10 +31,6 @@ def served_title(served: Served) -> str:
 
 def _rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
-
-
-def _heading(console: Console, text: str) -> None:
-    console.print(Text(text, style="bold"), highlight=False)
 
 
 def kernel_times(report: Report) -> dict[str, tuple[float, str]]:
@@ -90,10 +85,10 @@ def print_phase(
     s = report.summary
     batch = s.batch
     name = f"{report.workload.name.partition(' ')[2]}, batch {batch}"
-    _heading(console, f"{served_title(served)}\n{name}")
+    heading(console, f"{served_title(served)}\n{name}")
     print_layers(report.results, {}, console, fold)
     console.print()
-    _heading(console, "energy by component")
+    heading(console, "energy by component")
     energies = {part: served.tp * pj for part, pj in report.component_energy().items()}
     print_energy_parts(dict(sorted(energies.items(), key=lambda item: -item[1])), console)
     console.print()
@@ -128,7 +123,7 @@ def print_served(
     offline: Offline | None = None,
 ) -> None:
     """Print the table over concurrency, where the energy goes, and the memory."""
-    _heading(console, f"{served_title(served)}\n{input:,} tokens in, {output:,} out")
+    heading(console, f"{served_title(served)}\n{input:,} tokens in, {output:,} out")
     queued = any(point.running < point.concurrency for point in points)
     columns = [
         Column("requests", [f"{p.concurrency:,}" for p in points], right=True),
@@ -154,12 +149,12 @@ def print_served(
     memory = served.memory(input + output, served.prefill(input))
     step, prompt = served.decode(last.running, input + output // 2), served.prefill(input)
     for title, report in (("a step of them", step), ("a prompt", prompt)):
-        _heading(
+        heading(
             console, f"{title}, {format_si(report.summary.latency_s, 's')}: {report.workload.name.partition(' ')[2]}"
         )
         print_layers(report.results, {}, console, True)
         console.print()
-    _heading(console, f"energy of a token at {last.concurrency:,}")
+    heading(console, f"energy of a token at {last.concurrency:,}")
     print_energy_parts(served.energy_parts(last, input, output), console)
     console.print()
     mixture = (

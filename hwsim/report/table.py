@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from hwsim.message import layer_names
 from hwsim.report.breakdown import energy_parts
@@ -14,7 +13,7 @@ from hwsim.report.folding import Row, folded
 from hwsim.report.published import Measurements, Prediction
 from hwsim.report.quantity import count, counted, energy, pace, shown, title
 from hwsim.report.result import LayerResult, RunResult
-from hwsim.report.terminal import WIDTH, Column, print_columns, shortened, wrapped
+from hwsim.report.terminal import WIDTH, Column, heading, print_columns, shortened, wrapped
 from hwsim.report.uncertainty import error_messages
 from hwsim.units import format_si, format_size
 
@@ -110,8 +109,7 @@ def print_report(
     """Print the layers, the energy by component and the totals of a run; `fold`: repeated blocks once."""
     s = report.summary
     part = "" if report.plan.whole else f", {len(report.plan)} of {len(report.workload)} layers"
-    heading = f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}"
-    console.print(Text(heading, style="bold"), highlight=False)
+    heading(console, f"{report.workload.name} on {report.machine.name}, batch {s.batch}{part}")
     measured = measurements.rows(s.workload, s.batch) if measurements else {}
     free = {item.layer for item in report.unused if item.what == "free"}  # listed in the notes
     idle = [r for r in report.results if not r.cycles and r.energy_pj == 0 and r.name not in free]
@@ -122,7 +120,7 @@ def print_report(
         wrapped(console, _idle(idle))
     if ran:
         console.print()
-        console.print(Text("energy by component", style="bold"), highlight=False)
+        heading(console, "energy by component")
         print_energy_parts(_energies(report), console)
     console.print()
     for line in [

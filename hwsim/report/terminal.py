@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["WIDTH", "Column", "bar", "print_columns", "print_folded", "shortened", "wrapped"]
+__all__ = ["WIDTH", "Column", "bar", "heading", "print_columns", "print_folded", "shortened", "wrapped"]
 
 #: Columns of a terminal that a table of results takes at most, in a pipe too.
 WIDTH = 100
@@ -159,3 +159,8 @@ def wrapped(console: Console, text: str, indent: str = "") -> None:
     wrapper = textwrap.TextWrapper(width, indent, f"{indent}  ", break_on_hyphens=False)
     for line in wrapper.wrap(text) or [""]:
         console.print(Text(line), soft_wrap=True)
+
+
+def heading(console: Console, text: str) -> None:
+    """Print a line in bold."""
+    console.print(Text(text, style="bold"), highlight=False)

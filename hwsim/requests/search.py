@@ -15,7 +15,7 @@ from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S, Ticks, poisson
 from hwsim.requests.limits import FULL, load_messages
 from hwsim.requests.load import Choice, Latencies, Load, Point, percentile_of
-from hwsim.requests.service import ServiceTimes, Share
+from hwsim.requests.service import ServiceTimes, ways
 from hwsim.requests.station import Policy, run_closed, run_open
 from hwsim.requests.task import MOST_BATCH, SAMPLES, Task
 from hwsim.workload import Workload
@@ -40,6 +40,10 @@ class Way:
 
     def __init__(self, times: ServiceTimes, task: Task) -> None:
         self.times, self.task, self.share = times, task, times.share
+
+    @property
+    def words(self) -> str:
+        return ways(self.share.streams, self.share.threads)
 
     @property
     def alone_s(self) -> float:
@@ -97,14 +101,14 @@ class Search:
             )
         trials: list[tuple[Choice, Way]] = []
         for way in self.ways:
-            task.tell(f"plans for {_words(way.share)}")
+            task.tell(f"plans for {way.words}")
             trials += [(way.choice(most), way) for most in way.batches()]
         trials.sort(key=lambda trial: -trial[0].offline_per_s)
         attempt = {"server": self._server, "offline": self._offline}.get(task.scenario, self._latency)
         results: list[tuple[Choice, Way, Latencies | None]] = []
         best: Choice | None = None
         for choice, way in trials:
-            task.tell(f"{_words(way.share)}, batches of at most {choice.max_batch}")
+            task.tell(f"{way.words}, batches of at most {choice.max_batch}")
             done, log = attempt(choice, way, best)
             results.append((done, way, log))
             if log is not None and (best is None or self._better(done, best)):
@@ -296,11 +300,6 @@ class Search:
             p50, p90, p99 = (percentile_of(log.ordered_s, p) for p in (50, 90, 99))
             points.append(Point(rate, p50, p90, p99, log.utilization(best.streams), log.mean_batch))
         return tuple(points)
-
-
-def _words(share: Share) -> str:
-    streams = f"{share.streams} stream{'s' * (share.streams != 1)}"
-    return streams if share.threads is None else f"{streams} x {share.threads} thread{'s' * (share.threads != 1)}"
 
 
 def _slower(choice: Choice, best: Choice) -> Message:

@@ -13,9 +13,10 @@ from hwsim.machines import Machine
 from hwsim.machines.loader import read_machine
 from hwsim.requests.arrivals import TICKS_PER_S
 from hwsim.simulation import simulate
+from hwsim.units import format_count
 from hwsim.workload import Workload
 
-__all__ = ["ServiceTimes", "Share", "shares_of"]
+__all__ = ["ServiceTimes", "Share", "shares_of", "ways"]
 
 _GPU_STREAMS = (1, 2, 4)
 _EXACT, _EXACT_BUSY = 8, 4
@@ -150,3 +151,9 @@ def _between(number: int, exact: int, value: Callable[[int], float], most: int |
     high = low + step if most is None else min(low + step, most)
     a, b = value(low), value(high)
     return a + (b - a) * (number - low) / (high - low)
+
+
+def ways(streams: int, threads: int | None) -> str:
+    """Streams and their threads."""
+    text = format_count(streams, "stream")
+    return text if threads is None else f"{text} x {format_count(threads, 'thread')}"

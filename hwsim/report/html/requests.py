@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from hwsim.report.html.charts import WIDTH, Chart, Legend, Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.html.svg import Scale, Svg, color
-from hwsim.report.requests import headline, load_title, rate, seconds, ways
+from hwsim.report.requests import headline, load_title, rate, seconds
 from hwsim.requests.load import Load
+from hwsim.requests.service import ways
 from hwsim.units import format_si
 
 __all__ = ["load_html"]
