@@ -38,6 +38,8 @@ class Machine(Hardware):
 
     can_host: ClassVar[bool] = False
     """Whether the kind runs any layer, and so those that another machine has no unit for."""
+    part_key: ClassVar[str] = "host"
+    """The key of the file that names another machine, which is read with this one."""
     has_spectra: ClassVar[bool] = False
     """Whether it counts the transform and logarithms of a spectrum of audio; a note says so if not."""
     residuals: ClassVar[Path | None] = None
