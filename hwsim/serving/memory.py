@@ -49,6 +49,14 @@ class ServedMemory:
             return None
         return max(0, int(self.size_bytes * self.share) - self.fixed_bytes) // max(1, self.sequence_bytes)
 
+    @property
+    def cache_tokens(self) -> int | None:
+        """Tokens that the cache holds, at least a sequence; None where the memory is not known."""
+        if self.size_bytes is None:
+            return None
+        room = max(0, int(self.size_bytes * self.share) - self.fixed_bytes)
+        return max(self.tokens, room * self.tokens // max(1, self.sequence_bytes))
+
     def need_bytes(self, sequences: int) -> int:
         """All that so many sequences need."""
         return self.fixed_bytes + sequences * self.sequence_bytes
