@@ -118,7 +118,7 @@ MUTANTS = [
     Mutant("llm: a full cache takes more", "hwsim/serving/batching.py", "self._used + running + kept > self.capacity", "self._used > self.capacity", "test_token_load"),
     Mutant("llm: every rank has all heads", "hwsim/workload/transformer/network.py", "return self.model.heads // self.tp", "return self.model.heads", "test_llm"),
     Mutant("llm: a window keeps all tokens", "hwsim/workload/transformer/model.py", "return bool(self.window) and block % self.window_every == 0", "return False", "test_llm"),
-    Mutant("llm: all of the memory is free", "hwsim/serving/memory.py", "int(self.size_bytes * self.share)", "int(self.size_bytes)", "test_llm"),
+    Mutant("llm: all of the memory is free", "hwsim/serving/memory.py", "int((self.size_bytes or 0) * self.share)", "int(self.size_bytes or 0)", "test_llm"),
     Mutant("llm: static power of one rank", "hwsim/serving/served.py", "energy = self.tp * (dynamic + self.machine.prices.static_w * 1e12 / rate)", "energy = self.tp * dynamic + self.machine.prices.static_w * 1e12 / rate", "test_llm"),
     Mutant("collective: a ring moves each byte once", "hwsim/machines/gpu/collective.py", "else 2 * (ranks - 1) / ranks", "else (ranks - 1) / ranks", "test_collectives"),
     Mutant("gpu: groups have no scales", "hwsim/machines/gpu/timing.py", "(bits + 16 / self.menu.group) / 8", "bits / 8", "test_weight_only"),
