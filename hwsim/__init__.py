@@ -26,6 +26,7 @@ _NAMES = {
     "hwsim.serving.table": "llm",
     "hwsim.simulation": "simulate",
     "hwsim.sweeps.sweep": "sweep",
+    "hwsim.training.step": "train",
     "hwsim.workload": "Layer Workload load_workload workload_names",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from hwsim.serving.table import llm as llm
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep
+    from hwsim.training.step import train as train
     from hwsim.workload import (
         Layer as Layer,
         Workload as Workload,

@@ -38,6 +38,8 @@ class Machine(Hardware):
 
     can_host: ClassVar[bool] = False
     """Whether the kind runs any layer, and so those that another machine has no unit for."""
+    part_key: ClassVar[str] = "host"
+    """The key of the file that names another machine, which is read with this one."""
     residuals: ClassVar[Path | None] = None
     """The table of errors against measured values, if there are any."""
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {}

@@ -57,6 +57,7 @@ def with_attention(network: Workload, fits: Callable[[Layer], bool]) -> Workload
         input_shape=network.input_shape,
         digest=network.digest,
         missing=network.missing,
+        batch_norm=network.batch_norm,
     )
 
 

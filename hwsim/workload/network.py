@@ -95,6 +95,8 @@ class Workload:
         The network that `lowered` made this of, whose shapes have been checked; itself if left out.
     requests : ArenaRequests, optional
         What the model file asks of the arena of its interpreter.
+    batch_norm : bool
+        Whether the bias of each convolution is a batch normalization that was folded into it: training has that apart.
 
     Examples
     --------
@@ -117,6 +119,7 @@ class Workload:
         missing: Missing | None = None,
         origin: Workload | None = None,
         requests: ArenaRequests | None = None,
+        batch_norm: bool = False,
     ) -> None:
         nodes: list[Node] = []
         if not isinstance(layers, Iterable) or getattr(layers, "ndim", 1) == 0:
@@ -139,6 +142,7 @@ class Workload:
         self.source = source
         self.digest = digest
         self.requests = requests
+        self.batch_norm = batch_norm
         self.missing = missing
         self.graph = any(node.inputs for node in nodes) if graph is None else graph
         by_name: dict[str, Layer] = {}
@@ -205,7 +209,7 @@ class Workload:
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        return (self.name, self.graph, self.input_shape, self.layers, tuple(self.inputs.values()))
+        return (self.name, self.graph, self.batch_norm, self.input_shape, self.layers, tuple(self.inputs.values()))
 
     def __repr__(self) -> str:
         return f"<Workload {self.name}: {len(self)} layers, {self.macs:,} MACs, {self.weights:,} weights>"
@@ -248,7 +252,9 @@ class Workload:
             label = " or ".join(map(repr, patterns))
             near = hint(patterns[0] if patterns else "", self._by_name)
             raise InputError(f"a layer of {self.name} must match {label}{near}")
-        return Workload(self.name, selection, graph=False, source=self.source, missing=self.missing)
+        return Workload(
+            self.name, selection, graph=False, source=self.source, missing=self.missing, batch_norm=self.batch_norm
+        )
 
     def lowered(self, whole: Callable[[Layer], bool] | None = None) -> Workload:
         """The network with each composed layer (`Layer.sublayers`) as the layers that it is planned as.
@@ -271,6 +277,7 @@ class Workload:
                 missing=self.missing,
                 origin=self,
                 requests=self.requests,
+                batch_norm=self.batch_norm,
             )
         return self._lowering[stay]
 
@@ -303,6 +310,7 @@ class Workload:
             missing=self.missing,
             origin=None if self.origin is self else self.origin,
             requests=self.requests if stays else None,
+            batch_norm=self.batch_norm,
         )
 
     def _sizes(self, batch: int, bits: Mapping[str, int]) -> dict[str, int]:

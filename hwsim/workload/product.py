@@ -108,6 +108,10 @@ class Product:
         The function that is fused into it.
     dead_in, dead_out : int
         Channels or features that a compiler can leave out.
+    role : str
+        Of what it is the gradient: of the ``input`` or the ``weight`` of a layer; "": it is a forward pass.
+    of : Geometry or None
+        The convolution that it is the gradient of.
     """
 
     batch: int
@@ -126,6 +130,8 @@ class Product:
     activation: str = "none"
     dead_in: int = 0
     dead_out: int = 0
+    role: Literal["", "input", "weight"] = ""
+    of: Geometry | None = None
 
     def __post_init__(self) -> None:
         outputs = prod((self.b, self.m, self.n, self.steps))

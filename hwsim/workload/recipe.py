@@ -259,7 +259,7 @@ def compressed_network(network: Workload, recipes: Mapping[str, Recipe]) -> Work
         return network.replace([node.layer for node in nodes])
     return Workload(
         network.name, nodes, graph=network.graph, source=network.source, input_shape=network.input_shape,
-        missing=network.missing,
+        missing=network.missing, batch_norm=network.batch_norm,
     )  # fmt: skip
 
 

@@ -178,6 +178,7 @@ class _Reader:
                 input_shape=spec.input if spec.graph else None,
                 digest=spec.digest or "",
                 missing=None if spec.missing is None else Missing(**spec.missing.model_dump()),
+                batch_norm=spec.batch_norm == "folded",
             )
         except InputError as error:
             raise InputError([self.placed(item, self.places.get(item.path, ())) for item in error.faults]) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeAlias, Union
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, Union
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
 from pydantic_core import CoreSchema, core_schema
@@ -254,6 +254,9 @@ class WorkloadSpec(Spec):
         None, min_length=1, max_length=1000, description="another workload, by name or path, whose layers these are"
     )
     graph: bool = Field(True, strict=True, description="false: layers are an unordered list without dataflow edges")
+    batch_norm: Literal["folded"] | None = Field(
+        None, description="`folded`: the bias of each convolution is a batch normalization, which training has apart"
+    )
     input: list[int] | None = Field(None, min_length=1, max_length=8, description="its shape: [3, 224, 224]")
     dtype: Annotated[Dtypes, BeforeValidator(_dtypes, json_schema_input_type=str | Dtypes)] | None = None
     blocks: dict[str, list[Any]] = Field({}, description="lines to use again")

@@ -46,6 +46,8 @@ def trace_text(workload: Workload) -> str:
         head["digest"] = workload.digest
     if workload.missing is not None:
         head["missing"] = asdict(workload.missing)
+    if workload.batch_norm:
+        head["batch_norm"] = "folded"
     if not workload.graph:
         head["graph"] = False
     elif workload.input_shape is not None:

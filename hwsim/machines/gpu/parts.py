@@ -193,7 +193,7 @@ class KernelSet(Spec):
     types: Annotated[list[str], Field(min_length=1)]
     generations: Annotated[list[Name], Field(min_length=1)]
     tiles: Annotated[list[Tile], BeforeValidator(_tiles, json_schema_input_type=dict[str, Any]), Field(min_length=1)]
-    layers: list[Literal["gemm", "conv"]] = ["gemm", "conv"]
+    layers: list[Literal["gemm", "conv", "dgrad", "wgrad"]] = ["gemm", "conv", "dgrad", "wgrad"]
     runs: str | None = None
     transpose: bool = False
     splits: list[Positive] = [1]

@@ -82,8 +82,11 @@ class StreamingKernel:
 
 
 def layer_kind(layer: Layer) -> str:
-    """What a library tells apart: ``conv`` or ``gemm``."""
-    return "gemm" if geometry_of(layer.lower(1)) is None else "conv"
+    """What a library tells apart: ``conv``, its gradients ``dgrad`` and ``wgrad``, or ``gemm``."""
+    x = layer.lower(1)
+    if isinstance(x, Product) and x.of is not None:
+        return "dgrad" if x.role == "input" else "wgrad"
+    return "gemm" if geometry_of(x) is None else "conv"
 
 
 def two_of_four(layer: Layer) -> bool:
@@ -148,6 +151,8 @@ def layer_work(
     if isinstance(x, Product):
         if x.geometry is not None:
             return _conv(layer, x.geometry, batch, types, pad, winograd)
+        if x.of is not None:
+            return _gradient(layer, x, x.of, batch, types, pad, winograd)
         name = "step GEMM" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
         rows = x.macs // (x.steps * x.n * x.k)
         values = rows * x.k if x.recurrent or not x.stored else min(rows * x.k, layer.inputs * batch)
@@ -183,3 +188,26 @@ def _conv(
     if prod(shape.stride) > 1 and shape.taps == 1:
         pixels = min(pixels, _bytes(outputs * shape.groups * k, types.a))
     return TiledProduct(shape.groups, outputs, filters, k, pixels, "implicit GEMM", inner=channels * shape.taps)
+
+
+def _gradient(
+    layer: Layer, x: Product, shape: Geometry, batch: int, types: Types, pad: int, winograd: bool
+) -> TiledProduct | StreamingKernel:
+    """The gradient of a convolution: of its inputs one over the output map, of its weights a product."""
+    outputs = _bytes(batch * shape.k * shape.p * shape.q, types.a)
+    image = _bytes(batch * shape.c * shape.h * shape.w, types.w if x.role == "weight" else types.o)
+    if shape.groups > 1 and min(shape.channels, shape.filters) < _DIRECT_CHANNELS:
+        read = outputs + (image if x.role == "weight" else 0)
+        written = _bytes(x.b * x.m * x.n, types.o) if x.role == "weight" else image
+        return StreamingKernel(read, written, "direct grouped convolution", x.macs)
+    if x.role == "weight":
+        taps = shape.taps * _up(shape.channels, pad)
+        pixels = batch * shape.p * shape.q
+        return TiledProduct(
+            shape.groups, shape.filters, taps, pixels, outputs, "weight gradient", inner=pixels, read=0,
+        )  # fmt: skip
+    k = _up(shape.filters, pad) * shape.taps
+    rows = batch * shape.p * shape.q
+    return TiledProduct(
+        shape.groups, rows, shape.channels, k, outputs, "input gradient", inner=shape.filters * shape.taps
+    )

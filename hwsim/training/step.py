@@ -1,0 +1,391 @@
+"""One training step on one device: the passes of each layer on the plans of the machine, memory and energy."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import InputError, excerpt
+from hwsim.machines import Machine, load_machine
+from hwsim.machines.limits import check_batch
+from hwsim.machines.loader import read_machine
+from hwsim.message import Message
+from hwsim.report.result import LayerResult
+from hwsim.simulation import simulate
+from hwsim.training.gradient import MemoryPass, input_gradient, weight_gradient
+from hwsim.training.memory import TrainingMemory
+from hwsim.training.passes import Moves, moves_of, needs_gradient, norm_parameters
+from hwsim.training.recipe import TrainingRecipe, recipe_of
+from hwsim.workload import Layer, Workload, load_workload
+from hwsim.workload.network import INPUT
+from hwsim.workload.product import Product
+
+__all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
+
+_KINDS = ("gpu", "cpu")
+_PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
+
+
+@dataclass(frozen=True, slots=True)
+class StepLayer:
+    """One layer of a step, all inputs of a batch; in the order of the forward pass.
+
+    The backward pass goes through the layers in reverse; the gradient of a layer's parameters is there when its
+    `weight_gradient_s` is over, which comes last.
+
+    Attributes
+    ----------
+    name, op : str
+    macs : int
+        Of all three products.
+    forward_s, input_gradient_s, weight_gradient_s : float
+        The products.
+    forward_passes_s, backward_passes_s : float
+        Passes over memory: normalization, activation, addition, pooling, layout.
+    saved_bytes : int
+        Activations that the layer keeps for the backward pass.
+    gradient_bytes, weight_count : int
+        Of its parameters.
+    output_bytes : int
+        Of what it gives to the layers after it.
+    bound : str
+        What limits most of its time.
+    energy_pj : float
+    """
+
+    name: str
+    op: str
+    macs: int
+    forward_s: float
+    input_gradient_s: float
+    weight_gradient_s: float
+    forward_passes_s: float
+    backward_passes_s: float
+    saved_bytes: int
+    gradient_bytes: int
+    weight_count: int
+    output_bytes: int
+    bound: str
+    energy_pj: float
+
+    @property
+    def forward_total_s(self) -> float:
+        """Of the forward pass, passes over memory included."""
+        return self.forward_s + self.forward_passes_s
+
+    @property
+    def backward_total_s(self) -> float:
+        """Of the backward pass, passes over memory included."""
+        return self.input_gradient_s + self.weight_gradient_s + self.backward_passes_s
+
+    @property
+    def seconds(self) -> float:
+        """Of both."""
+        return self.forward_total_s + self.backward_total_s
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A training step of a batch on one device.
+
+    Attributes
+    ----------
+    machine, workload : str
+    batch : int
+        Inputs that go through the network at once; a step has `recipe.accumulate` of them.
+    recipe : TrainingRecipe
+    layers : tuple of StepLayer
+        Of one batch.
+    host_s : float
+        By which the host, which launches the kernels, makes a batch longer than they are.
+    recompute_s : float
+        Of computing activations again, for a batch.
+    update_s : float
+    update_pj, static_w : float
+        Energy of the update; power that is drawn all the time, which is part of every energy.
+    memory : TrainingMemory
+    """
+
+    machine: str
+    workload: str
+    batch: int
+    recipe: TrainingRecipe
+    layers: tuple[StepLayer, ...]
+    host_s: float
+    recompute_s: float
+    recompute_pj: float
+    update_s: float
+    update_pj: float
+    static_w: float
+    memory: TrainingMemory
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def forward_s(self) -> float:
+        """The forward pass of a batch."""
+        return math.fsum(layer.forward_total_s for layer in self.layers)
+
+    @property
+    def backward_s(self) -> float:
+        """The backward pass of a batch."""
+        return math.fsum(layer.backward_total_s for layer in self.layers)
+
+    @property
+    def batch_s(self) -> float:
+        """Both passes of a batch."""
+        return self.forward_s + self.backward_s + self.recompute_s + self.host_s
+
+    @property
+    def step_s(self) -> float:
+        """From one update to the next."""
+        return self.recipe.accumulate * self.batch_s + self.update_s
+
+    @property
+    def samples(self) -> int:
+        """Inputs of a step."""
+        return self.recipe.accumulate * self.batch
+
+    @property
+    def samples_per_s(self) -> float:
+        """Inputs a second."""
+        return self.samples / self.step_s
+
+    @property
+    def energy_pj(self) -> float:
+        """Of a step, static power included."""
+        each = math.fsum(layer.energy_pj for layer in self.layers) + self.recompute_pj
+        return self.recipe.accumulate * (each + self.host_s * self.static_w * 1e12) + self.update_pj
+
+    @property
+    def power_w(self) -> float:
+        """Mean power."""
+        return self.energy_pj * 1e-12 / self.step_s
+
+    @property
+    def macs(self) -> int:
+        """Of a step."""
+        return self.recipe.accumulate * sum(layer.macs for layer in self.layers)
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Of all parameters."""
+        return sum(layer.gradient_bytes for layer in self.layers)
+
+    @property
+    def weight_count(self) -> int:
+        """Parameters."""
+        return sum(layer.weight_count for layer in self.layers)
+
+    def schedule(self, samples: int, epochs: float = 1) -> tuple[float, float]:
+        """Hours and kWh of so many epochs of so many samples."""
+        seconds = samples * epochs / self.samples_per_s
+        return seconds / 3600, seconds / 3600 * self.power_w / 1000
+
+
+def trained_on(machine: str | Path | Machine, recipe: TrainingRecipe) -> Machine:
+    """A machine with what a recipe asks of its file; InputError for a kind that trains nothing here."""
+    if not isinstance(machine, Machine):
+        machine = load_machine(machine)
+    if machine.kind not in _KINDS:
+        raise InputError(f"training must be on a GPU or a processor, and {machine.name} is of kind {machine.kind}")
+    if machine.kind == "gpu" and getattr(machine.spec, "streams", 1) != 1:
+        raise InputError(f"training must have one stream on {machine.name}")
+    changes: dict[str, object] = {}
+    if recipe.precision == "tf32":
+        if machine.kind != "gpu":
+            raise InputError(f"precision must be fp32 on {machine.name}: tf32 is of GPUs")
+        changes["precision"] = "tf32"
+    if not changes:
+        return machine
+    document = copy.deepcopy(machine.document)
+    document.override(changes)
+    return read_machine(document, machine.folder)
+
+
+def _half(machine: Machine, recipe: TrainingRecipe) -> str:
+    """The format of activations."""
+    if not recipe.mixed:
+        return "fp32"
+    return recipe.half or "fp16"
+
+
+def _converted(layer: Layer, dtype: str, first: str) -> Layer:
+    """A layer in the format of training; what it reads that is no number to compute with stays as it is."""
+    if layer.op == "embedding":
+        return layer.with_dtype(weight=dtype, output=dtype)
+    return layer.with_dtype(input=dtype, weight=dtype, output=dtype)
+
+
+def training_step(
+    machine: str | Path | Machine,
+    workload: str | Path | Workload,
+    batch: int = 1,
+    recipe: TrainingRecipe | None = None,
+) -> Step:
+    """The step of a network on a machine.
+
+    Parameters
+    ----------
+    machine : Machine, str or Path
+    workload : Workload, str or Path
+    batch : int
+        Inputs of a batch.
+    recipe : TrainingRecipe, optional
+
+    Raises
+    ------
+    InputError
+        For a machine of a kind that trains nothing, or a layer that it has no kernel for.
+    """
+    recipe = recipe or TrainingRecipe()
+    batch = check_batch(batch)
+    machine = trained_on(machine, recipe)
+    if isinstance(workload, str | Path):
+        workload = load_workload(workload)
+    if not isinstance(workload, Workload):
+        raise InputError(f"a workload must be a network, its name or its file, not {excerpt(workload)}")
+    dtype = _half(machine, recipe)
+    network = workload.lowered()
+    network = network.replace([_converted(layer, dtype, "") for layer in network])
+    moves = moves_of(network, recipe)
+    parts = list(_parts(network, moves, dtype))
+    plain = Workload(f"{workload.name} in training", [part for _, _, part in parts], graph=False)
+    results = simulate(machine, plain, batch).results
+    params = {layer.name: norm_parameters(network, layer) for layer in network}
+    update_s, update_pj = _update(machine, recipe, sum(params.values()))
+    rows: dict[str, dict[str, list[LayerResult]]] = {layer.name: {part: [] for part in _PARTS} for layer in network}
+    for (name, part, _), result in zip(parts, results, strict=True):
+        rows[name][part].append(result)
+    bytes_each = {"fp32": 4}.get(dtype, 2)
+    saved = _saved(moves)
+    layers = tuple(
+        _step_layer(
+            layer, rows[layer.name], saved.get(layer.name, 0) * batch * bytes_each, params[layer.name], recipe,
+            layer.outputs * batch * bytes_each,
+        )
+        for layer in network
+    )  # fmt: skip
+    again = [layer.forward_total_s for layer in layers] if recipe.recompute else []
+    shares = [row for name in rows for part in ("forward", "forward_passes") for row in rows[name][part]]
+    again_pj = math.fsum(row.energy_pj for row in shares) if recipe.recompute else 0.0
+    memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, sum(params.values()))
+    return Step(
+        machine.name, workload.name, batch, recipe, layers, 0.0, math.fsum(again), again_pj, update_s, update_pj,
+        machine.prices.static_w, memory,
+    )  # fmt: skip
+
+
+def _parts(network: Workload, moves: dict[str, Moves], dtype: str) -> Iterator[tuple[str, str, Layer]]:
+    """Every kernel of a step: its layer, the part that it is of, and what it asks of the machine."""
+    wanted = needs_gradient(network)
+    names = network.names
+    for place, layer in enumerate(network):
+        x = layer.lower(1)
+        own = moves[layer.name]
+        if isinstance(x, Product):
+            before = network.inputs[layer.name] if network.graph else names[place - 1 : place] if place else ()
+            yield layer.name, "forward", _bare(layer)
+            inputs = any(name in wanted for name in before)
+            if inputs and (gradient := input_gradient(layer)) is not None:
+                yield layer.name, "input_gradient", gradient
+            if (x.stored or inputs) and (gradient := weight_gradient(layer)) is not None:
+                yield layer.name, "weight_gradient", gradient
+        for part, passes in (("forward_passes", own.forward), ("backward_passes", own.backward)):
+            for number, (what, read, written) in enumerate(passes):
+                name = f"{layer.name}.{part[:-7]}{number} {what}"[:200]
+                yield (
+                    layer.name,
+                    part,
+                    MemoryPass(name, read=max(1, read), written=max(1, written), input=dtype, output=dtype),
+                )
+
+
+def _bare(layer: Layer) -> Layer:
+    """A product without the activation, which is a pass of its own."""
+    return layer.with_(activation="none") if getattr(layer, "activation", "none") != "none" else layer
+
+
+def _saved(moves: dict[str, Moves]) -> dict[str, int]:
+    """Values that are kept for the backward pass, by the layer that writes them."""
+    tensors: dict[str, int] = {}
+    for own in moves.values():
+        tensors |= own.saved
+    saved: dict[str, int] = {}
+    for name, size in tensors.items():
+        owner = name if name in moves or name == INPUT else name.rpartition(".")[0]
+        saved[owner] = saved.get(owner, 0) + size
+    return saved
+
+
+def _update(machine: Machine, recipe: TrainingRecipe, params: int) -> tuple[float, float]:
+    """Seconds and energy of the update of all parameters."""
+    layer = MemoryPass(
+        "update",
+        read=-(-recipe.update_bytes * params // 8),
+        written=-(-recipe.update_bytes * params // 8),
+        input="fp32",
+        output="fp32",
+    )
+    summary = simulate(machine, Workload("update", [layer], graph=False), 1).summary
+    return summary.latency_s, summary.energy_pj
+
+
+def _step_layer(
+    layer: Layer, rows: dict[str, list[LayerResult]], saved: int, params: int, recipe: TrainingRecipe, out: int
+) -> StepLayer:
+    seconds = {part: math.fsum(row.latency_s for row in rows[part]) for part in _PARTS}
+    everything = [row for part in _PARTS for row in rows[part]]
+    bounds: dict[str, float] = {}
+    for row in everything:
+        bounds[row.bound] = bounds.get(row.bound, 0.0) + row.latency_s
+    return StepLayer(
+        layer.name, layer.op, sum(row.plan.macs for row in everything), seconds["forward"], seconds["input_gradient"],
+        seconds["weight_gradient"], seconds["forward_passes"], seconds["backward_passes"], saved,
+        params * recipe.gradient_bytes, params, out, max(bounds, key=lambda word: bounds[word]) if bounds else "",
+        math.fsum(row.energy_pj for row in everything),
+    )  # fmt: skip
+
+
+def _memory(
+    machine: Machine,
+    network: Workload,
+    recipe: TrainingRecipe,
+    layers: Sequence[StepLayer],
+    saved: dict[str, int],
+    batch: int,
+    bytes_each: int,
+    params: int,
+) -> TrainingMemory:
+    size = machine.memory_bytes()
+    uses = machine.memories(network, 1)
+    context = dict(uses[0].parts).get("context", 0) if uses else 0
+    kept = sum(layer.saved_bytes for layer in layers) + saved.get(INPUT, 0) * batch * bytes_each
+    working = max((layer.inputs + layer.outputs) * batch * bytes_each for layer in network)
+    return TrainingMemory(
+        size, recipe.weight_bytes * params, recipe.gradient_bytes * params, 4 * recipe.update.state * params, kept,
+        working, context,
+    )  # fmt: skip
+
+
+def train(machine: str | Path | Machine, workload: str | Path | Workload, batch: int = 1, **recipe: Any) -> Step:
+    """Predict a training step of a network on one device.
+
+    Parameters
+    ----------
+    machine : Machine, str or Path
+        A GPU or a processor, or its name or file.
+    workload : Workload, str or Path
+    batch : int
+    **recipe
+        Fields of `hwsim.training.TrainingRecipe`: ``precision="mixed"``, ``optimizer="lamb"``, ``accumulate=4``, ...
+
+    Returns
+    -------
+    Step
+        Times of each layer, samples a second, memory, energy.
+    """
+    return training_step(machine, workload, batch, recipe_of(recipe))

@@ -1,0 +1,152 @@
+"""Training on one device: gradients as layers, executed; laws of a step; memory; what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import hwsim
+from hwsim.errors import InputError
+from hwsim.training import TrainingRecipe, input_gradient, training_step, weight_gradient
+from hwsim.training.passes import norm_parameters
+from hwsim.workload import Conv2d, Gemm, Layer, Workload
+from hwsim.workload.product import Product
+
+
+def product(layer: Layer | None, batch: int) -> Product:
+    assert layer is not None
+    x = layer.lower(batch)
+    assert isinstance(x, Product)
+    return x
+
+
+def columns(image: np.ndarray, conv: Conv2d) -> np.ndarray:
+    """Windows of an image (channels, rows, columns) by output position: positions x groups x (channels, taps)."""
+    top, left, bottom, right = conv.pad
+    padded = np.pad(image, ((0, 0), (top, bottom), (left, right)))
+    windows = np.empty((conv.p, conv.q, conv.c, conv.r, conv.s))
+    for p in range(conv.p):
+        for q in range(conv.q):
+            rows = p * conv.stride[0] + conv.dilation[0] * np.arange(conv.r)
+            cols = q * conv.stride[1] + conv.dilation[1] * np.arange(conv.s)
+            windows[p, q] = padded[:, rows[:, None], cols[None, :]]
+    return windows.reshape(conv.p * conv.q, conv.groups, -1)
+
+
+def forward(images: np.ndarray, weights: np.ndarray, conv: Conv2d) -> np.ndarray:
+    filters = weights.reshape(conv.groups, conv.k // conv.groups, -1)
+    out = [np.einsum("pgx,gkx->gkp", columns(image, conv), filters).reshape(conv.k, -1) for image in images]
+    return np.stack(out)
+
+
+def numerical(function, at: np.ndarray) -> np.ndarray:
+    """Derivative of a linear function, value by value."""
+    zero = function(np.zeros_like(at))
+    gradient = np.empty(at.size)
+    for i in range(at.size):
+        unit = np.zeros(at.size)
+        unit[i] = 1.0
+        gradient[i] = function(unit.reshape(at.shape)) - zero
+    return gradient.reshape(at.shape)
+
+
+CONVOLUTIONS = [
+    Conv2d("plain", c=3, h=5, w=4, k=2, r=3),
+    Conv2d("stride and pad", c=2, h=7, w=6, k=3, r=3, stride=2, pad=1),
+    Conv2d("uneven", c=1, h=6, w=5, k=2, r=2, s=3, stride=(2, 1), pad=(0, 1, 1, 0)),
+    Conv2d("dilation", c=2, h=7, w=7, k=2, r=3, dilation=2, pad=2),
+    Conv2d("groups", c=4, h=4, w=5, k=6, r=3, groups=2, pad=1),
+    Conv2d("depthwise", c=3, h=5, w=5, k=3, r=3, groups=3, stride=2),
+    Conv2d("pointwise", c=5, h=3, w=3, k=4, r=1, stride=2),
+]
+
+
+@pytest.mark.parametrize("conv", CONVOLUTIONS, ids=lambda conv: conv.name)
+def test_gradients_of_a_convolution_are_its_derivatives(conv: Conv2d) -> None:
+    """The products that are priced, of their sizes, executed: they are the derivatives of the forward pass."""
+    rng, batch = np.random.default_rng(31), 3
+    images = rng.integers(-3, 4, (batch, conv.c, conv.h, conv.w)).astype(float)
+    weights = rng.integers(-3, 4, (conv.k, conv.c // conv.groups, conv.r, conv.s)).astype(float)
+    above = rng.integers(-3, 4, (batch, conv.k, conv.p * conv.q)).astype(float)
+    by_group = above.reshape(batch, conv.groups, -1, conv.p * conv.q)
+
+    x = product(weight_gradient(conv), batch)
+    left = by_group.transpose(1, 2, 0, 3).reshape(conv.groups, -1, batch * conv.p * conv.q)
+    right = np.stack([columns(image, conv) for image in images]).reshape(batch * conv.p * conv.q, conv.groups, -1)
+    right = right.transpose(1, 0, 2)
+    assert left.shape == (x.b, x.m, x.k)
+    assert right.shape == (x.b, x.k, x.n)
+    assert x.macs == x.b * x.m * x.n * x.k == conv.macs * batch
+    loss = numerical(lambda w: float((forward(images, w, conv) * above).sum()), weights)
+    assert np.array_equal((left @ right).reshape(weights.shape), loss)
+
+    x = product(input_gradient(conv), batch)
+    left = by_group.transpose(1, 0, 3, 2).reshape(conv.groups, batch * conv.p * conv.q, -1)
+    right = weights.reshape(conv.groups, conv.k // conv.groups, -1)
+    assert left.shape == (x.b, x.m, x.k)
+    assert right.shape == (x.b, x.k, x.n)
+    assert x.macs == x.b * x.m * x.n * x.k == conv.macs * batch
+    spread = (left @ right).reshape(conv.groups, batch, conv.p * conv.q, -1)
+    places = columns(np.arange(1, conv.c * conv.h * conv.w + 1).reshape(conv.c, conv.h, conv.w), conv)
+    summed = np.zeros((batch, conv.c * conv.h * conv.w + 1))
+    for image in range(batch):
+        np.add.at(summed[image], places.astype(int), spread[:, image].transpose(1, 0, 2))
+    one = numerical(lambda im: float((forward(im, weights, conv) * above).sum()), images)
+    assert np.array_equal(summed[:, 1:].reshape(images.shape), one)
+
+
+def test_gradients_of_a_product() -> None:
+    fc, batch = Gemm("fc", m=7, n=31, k=127), 5
+    dx, dw = product(input_gradient(fc), batch), product(weight_gradient(fc), batch)
+    assert (dx.m, dx.n, dx.k) == (35, 127, 31)
+    assert (dw.m, dw.n, dw.k) == (127, 31, 35)
+    assert dx.macs == dw.macs == fc.macs * batch
+    assert input_gradient(hwsim.Softmax("s", shape=(31,))) is None
+
+
+@pytest.mark.parametrize(
+    ("network", "batch"), [("resnet50_v1_5", 31), ("vgg16", 3), ("googlenet", 7), ("bert_base", 1)]
+)
+def test_macs_of_a_step_are_three_forward_passes_less_the_first_gradient(network: str, batch: int) -> None:
+    """The first layer needs no gradient of its inputs; each other product has both gradients."""
+    workload = hwsim.load_workload(network)
+    step = training_step("v100", workload, batch)
+    first = next(layer for layer in workload if layer.macs)
+    spared = first.macs if network != "bert_base" else 0  # the table of words comes before the first product
+    assert step.macs == batch * (3 * workload.macs - spared)
+
+
+def test_parameters_are_those_published() -> None:
+    """Each folded batch normalization has a scale and an offset: torchvision's counts."""
+    for name, params in (("resnet50_v1_5", 25_557_032), ("vgg16", 138_357_544)):
+        workload = hwsim.load_workload(name)
+        assert sum(norm_parameters(workload, layer) for layer in workload) == params
+
+
+def test_laws_of_accumulation_and_recomputation() -> None:
+    one = training_step("v100", "resnet50_v1_5", 31)
+    four = training_step("v100", "resnet50_v1_5", 31, TrainingRecipe(accumulate=4))
+    again = training_step("v100", "resnet50_v1_5", 31, TrainingRecipe(recompute=True))
+    assert four.step_s - four.update_s == pytest.approx(4 * (one.step_s - one.update_s))
+    assert four.samples_per_s > one.samples_per_s
+    assert again.step_s - one.step_s == pytest.approx(one.forward_s)
+    assert again.memory.saved_bytes <= one.memory.saved_bytes
+
+
+def test_a_step_is_the_sum_of_its_layers() -> None:
+    step = training_step("p100", "alexnet", 127)
+    assert step.step_s == pytest.approx(math.fsum(layer.seconds for layer in step.layers) + step.host_s + step.update_s)
+    assert step.gradient_bytes == 4 * step.weight_count == 4 * hwsim.load_workload("alexnet").params
+
+
+def test_other_kinds_of_machine_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match="eyeriss_v1 is of kind pe_array"):
+        training_step("eyeriss_v1", "alexnet")
+
+
+def test_a_processor_trains() -> None:
+    step = hwsim.train("xeon_8280", Workload("n", [Conv2d("a", c=3, h=31, w=31, k=17, r=3)]), 7)
+    assert step.layers[0].input_gradient_s == 0.0
+    assert step.layers[0].weight_gradient_s > 0.0
