@@ -12,7 +12,6 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
 from setuptools.modified import newer_group
 
-
 LIMITED_API = [("Py_LIMITED_API", "0x030b0000"), ("CYTHON_LIMITED_API", "1")]
 """The stable interface of Python 3.11: what is compiled once runs on it and on every later Python."""
 
