@@ -27,6 +27,8 @@ from hwsim.workload.product import Product
 __all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
 
 _KINDS = ("gpu", "cpu")
+_PART = 2**30
+"""Values that one pass of the update reads; more are as many passes."""
 _PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
 
 
@@ -323,14 +325,13 @@ def _saved(moves: dict[str, Moves]) -> dict[str, int]:
 
 def _update(machine: Machine, recipe: TrainingRecipe, params: int) -> tuple[float, float]:
     """Seconds and energy of the update of all parameters."""
-    layer = MemoryPass(
-        "update",
-        read=-(-recipe.update_bytes * params // 8),
-        written=-(-recipe.update_bytes * params // 8),
-        input="fp32",
-        output="fp32",
-    )
-    summary = simulate(machine, Workload("update", [layer], graph=False), 1).summary
+    if not params:
+        return 0.0, 0.0
+    values = -(-recipe.update_bytes * params // 8)
+    parts = -(-values // _PART)
+    each = -(-values // parts)
+    layer = MemoryPass("update", read=each, written=each, input="fp32", output="fp32")
+    summary = simulate(machine, Workload("update", [layer], graph=False), parts).summary
     return summary.latency_s, summary.energy_pj
 
 
