@@ -14,7 +14,7 @@ __all__ = ["kinds"]
 
 @cache
 def kinds() -> dict[str, type[Machine]]:
-    """Every known kind of machine by its name; a plug-in that cannot be loaded is a warning, and its kind is unknown."""
+    """Every known kind of machine by its name; a plug-in that cannot be loaded is left out with a warning."""
     from hwsim.machines.cluster import Cluster
     from hwsim.machines.cpu import Cpu
     from hwsim.machines.gpu import Gpu
