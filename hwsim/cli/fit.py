@@ -85,7 +85,7 @@ def _verdict(row: Fit) -> str:
     if row.fits:
         return "fits"
     times = f"{row.times_too_large:.3g}" if row.times_too_large < 1000 else f"{row.times_too_large:,.0f}"
-    return f"{format_size(row.short_bytes)} too much ({times} x)"
+    return f"lacks {format_size(row.short_bytes)} ({times} x)"
 
 
 def _life(row: Fit) -> str:
@@ -116,9 +116,10 @@ def _print(rows: list[Fit], every: str, battery: str, console: Console) -> None:
         Column("latency", ["" if row.latency_s is None else format_si(row.latency_s, "s") for row in rows], right=True),
         Column("error", errors, right=True),
         Column("energy", ["unknown" if row.energy_pj is None else energy(row.energy_pj) for row in rows], right=True),
-        Column(f"{battery}, every {every}", [_life(row) for row in rows], right=True),
+        Column("battery life", [_life(row) for row in rows], right=True),
         Column("", [_verdict(row) for row in rows]),
     ]
     print_columns(console, columns)
     good = sum(row.fits for row in rows)
     console.print(f"\nfits {good} of {len(rows)} boards; the latency of others is as if it fitted")
+    console.print(f"battery life: {battery}, an inference every {every}")
