@@ -137,8 +137,10 @@ MUTANTS = [
     Mutant("energy: an SRAM beyond the table costs as the last one", "hwsim/energy/table.py", "    x = math.log(size_bytes)", "    x = min(math.log(size_bytes), logs[-1][0])", "test_energy::test_sram_reads_grow_with_size_and_in_proportion_to_width"),
     # The arena of TFLM.
     Mutant("arena: of equal buffers the first comes first", "hwsim/workload/arena.py", "key=lambda i: -sizes[i]", "key=lambda i: (-sizes[i], i)", "test_arena::test_known_arenas"),
-    Mutant("arena: a tensor is gone while its last reader runs", "hwsim/workload/arena.py", "(lasts >= buffer.first)", "(lasts > buffer.first)", "test_arena::test_known_arenas"),
-    Mutant("arena: a gap must be wider than its buffer", "hwsim/workload/arena.py", ">= size)", "> size)", "test_arena::test_known_arenas"),
+    Mutant("arena: a tensor is gone while its last reader runs", "hwsim/workload/arena.py", "(lasts >= buffer.first)", "(lasts > buffer.first)", "test_arena::test_lists_and_arrays_place_alike"),
+    Mutant("arena: a tensor is not held by its last reader", "hwsim/workload/arena.py", "lists = [held[op] for op in range(buffer.first, buffer.last + 1)]", "lists = [held[op] for op in range(buffer.first, max(buffer.last, buffer.first + 1))]", "test_arena::test_known_arenas"),
+    Mutant("arena: a gap must be wider than its buffer", "hwsim/workload/arena.py", ">= size)", "> size)", "test_arena::test_lists_and_arrays_place_alike"),
+    Mutant("arena: a gap must be wider than its buffer, by lists", "hwsim/workload/arena.py", "floor >= sizes[index]", "floor > sizes[index]", "test_arena::test_known_arenas"),
     Mutant("arena: buffers are aligned to 8 bytes", "hwsim/workload/arena.py", "ALIGNMENT_BYTES = 16", "ALIGNMENT_BYTES = 8", "test_arena::test_a_shortcut_is_kept"),
     # The store.
     Mutant("store: results of a batch size are those of another", "hwsim/sweeps/evaluation.py", "{point.batch} {model_revision()}", "{model_revision()}", "test_sweep_run::test_a_sweep_that_is_told_twice_simulates_once"),

@@ -166,7 +166,7 @@ def test_a_table_has_its_rows_and_columns(low_rank) -> None:
     assert list(net) == [low_rank("a", n=31, k=127, rank=5, bias=False), Gemm("b", n=31, k=127)]
 
 
-@pytest.mark.parametrize("machine_kind", sorted(machine_kinds()))
+@pytest.mark.parametrize("machine_kind", sorted(set(machine_kinds()) - {"cluster"}))
 def test_every_kind_of_machine_runs_it(low_rank, machine_kind: str) -> None:
     machine = next(item for item in map(hwsim.load_machine, machine_names()) if item.kind == machine_kind)
     layer = low_rank("a", m=31, n=127, k=257, rank=11)

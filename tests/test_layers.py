@@ -15,7 +15,7 @@ LAYERS = [
     {"workload"},
     {"mapping", "kernels", "engine", "energy", "compression"},
     {"machines", "timeloop"},
-    {"simulation", "report", "scenario", "serving", "requests", "training"},
+    {"simulation", "report", "scenario", "serving", "requests", "training", "parallel"},
     {"validation", "sweeps", "exploration", "calibration", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

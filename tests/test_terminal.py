@@ -15,7 +15,7 @@ from test_html import report
 
 import hwsim
 from hwsim.energy import table_names
-from hwsim.machines import load_machine, machine_names
+from hwsim.machines import cluster_names, load_machine, machine_names
 from hwsim.report.catalogue import print_machines, print_workloads, show_any
 from hwsim.report.comparison_table import print_comparison
 from hwsim.report.explain import print_explanation
@@ -146,7 +146,7 @@ def test_completion_names_machines_workloads_and_layers() -> None:
     assert complete("run", "") == set(machine_names())
     assert complete("run", "eyeriss_v1", "") == set(workload_names())
     assert complete("compare", "") == {*machine_names(), *workload_names()}
-    assert complete("show", "") == {*machine_names(), *workload_names(), *llm_names(), *table_names()}
+    assert complete("show", "") == {*machine_names(), *cluster_names(), *workload_names(), *llm_names(), *table_names()}
     assert complete("llm", "h100", "llama") == {name for name in llm_names() if name.startswith("llama")}
     assert complete("list", "t") == {"tables"}
 

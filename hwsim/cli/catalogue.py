@@ -13,13 +13,19 @@ __all__ = ["list_", "show", "schema"]
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["machines", "workloads", "llm", "tables"]), required=False)
+@click.argument("what", type=click.Choice(["machines", "clusters", "workloads", "llm", "tables"]), required=False)
 def list_(what: str | None) -> None:
-    """List the machines, workloads, language models and cost tables that come with hwsim."""
-    from hwsim.report.catalogue import print_llms, print_machines, print_tables, print_workloads
+    """List the machines, clusters, workloads, language models and cost tables that come with hwsim."""
+    from hwsim.report.catalogue import print_clusters, print_llms, print_machines, print_tables, print_workloads
 
     console = console_of()
-    printers = {"machines": print_machines, "workloads": print_workloads, "llm": print_llms, "tables": print_tables}
+    printers = {
+        "machines": print_machines,
+        "clusters": print_clusters,
+        "workloads": print_workloads,
+        "llm": print_llms,
+        "tables": print_tables,
+    }
     for place, name in enumerate(printers if what is None else [what]):
         if place:
             console.print()

@@ -53,7 +53,7 @@ def layers_of(context: click.Context, _parameter: click.Parameter, prefix: str) 
 #: Shell completion for machines, workloads and files.
 items = names("arch_configs", "workloads")
 #: Shell completion for what `hwsim show` shows: cost tables too.
-shown = names("arch_configs", "workloads", "workloads/llm", "energy/tables")
+shown = names("arch_configs", "arch_configs/clusters", "workloads", "workloads/llm", "energy/tables")
 
 
 @click.command()

@@ -1,9 +1,11 @@
 """Machines: what each kind of hardware is, and how a layer runs on it."""
 
 from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.cluster import Cluster
 from hwsim.machines.cpu import Cpu
 from hwsim.machines.gpu import Gpu
 from hwsim.machines.loader import (
+    cluster_names,
     host_path,
     load_machine,
     locate,
@@ -20,6 +22,7 @@ from hwsim.machines.plan_cache import PlanCache
 from hwsim.machines.registry import kinds
 
 __all__ = [
+    "Cluster",
     "Cpu",
     "Gpu",
     "LayerPlan",
@@ -29,6 +32,7 @@ __all__ = [
     "NetworkPlan",
     "PeArray",
     "PlanCache",
+    "cluster_names",
     "host_path",
     "kinds",
     "load_machine",

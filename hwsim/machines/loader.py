@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hwsim
 from hwsim.errors import Fault, HwsimError, InputError, excerpt, nearest
@@ -16,6 +17,7 @@ from hwsim.yaml_source import MAX_DEPTH, MAX_NODES, Document, parse_yaml, read_y
 
 __all__ = [
     "HERE",
+    "cluster_names",
     "host_path",
     "load_machine",
     "locate",
@@ -43,6 +45,11 @@ def machine_names() -> list[str]:
     return sorted(path.stem for path in machine_folder().glob("*.yaml"))
 
 
+def cluster_names() -> list[str]:
+    """Names of the clusters that come with hwsim."""
+    return sorted(path.stem for path in (machine_folder() / "clusters").glob("*.yaml"))
+
+
 def locate(name: str | Path, beside: Path | None = None) -> Path:
     """The file of a machine by its name, or by its path, relative to `beside` if that is given."""
     if not isinstance(name, str | Path):
@@ -56,11 +63,13 @@ def locate(name: str | Path, beside: Path | None = None) -> Path:
         path = Path(f"{text}.yaml")
         if not path.is_file():
             raise InputError(f"{path} is not in this folder: `{HERE[text]}` measures this machine and writes the file")
+    elif text in cluster_names():
+        path = machine_folder() / "clusters" / f"{text}.yaml"
     elif text not in machine_names():
         hint = (
             "; a path must end in .yaml, or in .cfg for one of SCALE-Sim"
             if "/" in text
-            else nearest(text, machine_names(), "`hwsim list machines` has all")
+            else nearest(text, [*machine_names(), *cluster_names()], "`hwsim list machines` has all")
         )
         raise InputError(f"no machine is called {text!r}{hint}")
     return path
@@ -167,8 +176,8 @@ def read_machine(document: Document, folder: Path) -> Machine:
         )
     machine_class = kinds()[kind]
     spec = check(machine_class.spec_class, document)
-    name = getattr(spec, "host", None)
-    return machine_class(spec, folder, document, None if name is None else _read_host(name, folder, document))
+    name = getattr(spec, machine_class.part_key, None)
+    return machine_class(spec, folder, document, None if name is None else _read_part(spec, name, folder, document))
 
 
 def host_path(name: str, folder: Path) -> Path:
@@ -177,17 +186,22 @@ def host_path(name: str, folder: Path) -> Path:
     return path if path.exists() else locate(name)
 
 
-def _read_host(name: str, folder: Path, document: Document) -> Machine:
-    """The host that a machine names; raises InputError where it cannot be one."""
+def _read_part(spec: Any, name: str, folder: Path, document: Document) -> Machine:
+    """The machine that another names, its host or device; raises InputError where it cannot be one."""
+    key = kinds()[spec.kind].part_key
     try:
         path = host_path(name, folder)
-        host = machine_document(path)
-        kind = kinds().get(str(host.data.get("kind")))
+        part = machine_document(path, spec.device_set if key == "device" else None)
+        kind = kinds().get(str(part.data.get("kind")))
+        if key == "device":
+            if kind is not None and kind.part_key == key:
+                raise InputError(f"must be a machine that runs networks, not {name!r} of kind {kind.kind}")
+            return read_machine(part, path.parent)
         if kind is not None and not kind.can_host:
             able = " or ".join(sorted(other.kind for other in kinds().values() if other.can_host))
             raise InputError(f"must be a machine of kind {able}, not {name!r} of kind {kind.kind}")
-        return read_machine(host, path.parent).as_host()
+        return read_machine(part, path.parent).as_host()
     except InputError as error:
-        where = document.where(("host",))
-        faults = [fault if fault.where else Fault(where, "host", fault.message) for fault in error.faults]
+        where = document.where((key,))
+        faults = [fault if fault.where else Fault(where, key, fault.message) for fault in error.faults]
         raise InputError(faults) from None

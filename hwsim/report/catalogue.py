@@ -13,7 +13,7 @@ from rich.syntax import Syntax
 
 from hwsim.energy import CostTable, load_table, table_names
 from hwsim.errors import InputError, nearest
-from hwsim.machines import load_machine, machine_document, machine_names
+from hwsim.machines import Cluster, cluster_names, load_machine, machine_document, machine_names
 from hwsim.machines.loader import HERE
 from hwsim.report.quantity import counted
 from hwsim.report.terminal import Column, print_columns
@@ -23,7 +23,16 @@ from hwsim.workload.loader import check_suffix
 from hwsim.workload.transformer import decode_network, llm_names, load_llm
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["kind_of", "matches", "print_llms", "print_machines", "print_tables", "print_workloads", "show_any"]
+__all__ = [
+    "kind_of",
+    "matches",
+    "print_clusters",
+    "print_llms",
+    "print_machines",
+    "print_tables",
+    "print_workloads",
+    "show_any",
+]
 
 _SUFFIXES = (".yaml", ".yml", ".cfg", ".csv", ".onnx", ".tflite", ".json")
 
@@ -35,6 +44,18 @@ def print_machines(console: Console) -> None:
         Column("machine", list(specs)),
         Column("kind", [spec.kind for spec in specs.values()]),
         Column("description", [spec.description or spec.source for spec in specs.values()], least=20),
+    ]
+    print_columns(console, columns)
+
+
+def print_clusters(console: Console) -> None:
+    """The clusters: name, devices of a node, nodes and what they are."""
+    clusters = [cluster for name in cluster_names() if isinstance(cluster := load_machine(name), Cluster)]
+    columns = [
+        Column("cluster", [cluster.name for cluster in clusters]),
+        Column("devices", [f"{cluster.spec.devices} x {cluster.spec.device}" for cluster in clusters]),
+        Column("nodes", [str(cluster.spec.nodes) for cluster in clusters], right=True),
+        Column("description", [cluster.spec.description or cluster.spec.source for cluster in clusters], least=20),
     ]
     print_columns(console, columns)
 
@@ -166,7 +187,7 @@ def matches(pattern: str) -> list[str]:
 def kind_of(name: str) -> str:
     """What a name or path is of: ``machine``, ``workload``, ``llm``, ``table`` or ``report`` (one saved as JSON)."""
     suffix = Path(name).suffix.lower()
-    if name in machine_names() or name in HERE or suffix == ".cfg":
+    if name in machine_names() or name in cluster_names() or name in HERE or suffix == ".cfg":
         return "machine"
     if name in table_names():
         return "table"
@@ -179,7 +200,7 @@ def kind_of(name: str) -> str:
     if suffix not in (".yaml", ".yml"):
         if isfile(name):
             check_suffix(Path(name), (".yaml", ".csv", ".onnx", ".tflite", ".cfg", ".json"))
-        choices = [*machine_names(), *workload_names(), *llm_names(), *table_names()]
+        choices = [*machine_names(), *cluster_names(), *workload_names(), *llm_names(), *table_names()]
         near = nearest(name, choices, "`hwsim list` has all")
         raise InputError(f"no machine, workload or cost table is called {name!r}{near}")
     return _kind_of_file(Path(name))
@@ -199,7 +220,11 @@ def _kind_of_file(path: Path) -> str:
             return "workload"
         base = data["base"]
         if not isinstance(base, str) or Path(base).suffix.lower() not in (".yaml", ".yml"):
-            return "machine" if base in machine_names() or str(base).lower().endswith(".cfg") else "workload"
+            return (
+                "machine"
+                if base in (*machine_names(), *cluster_names()) or str(base).lower().endswith(".cfg")
+                else "workload"
+            )
         path = path.parent / base
         if not path.is_file():
             return "workload"

@@ -17,7 +17,16 @@ from pydantic import BaseModel
 
 from hwsim.errors import Fault, InputError, excerpt, nearest, one_line
 from hwsim.files import read_bytes
-from hwsim.machines import Machine, host_path, kinds, locate, machine_document, machine_names, read_machine
+from hwsim.machines import (
+    Machine,
+    cluster_names,
+    host_path,
+    kinds,
+    locate,
+    machine_document,
+    machine_names,
+    read_machine,
+)
 from hwsim.workload import Workload, load_workload, read_trace, trace_document, workload_names
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, is_llm, llm_names, load_llm, prefill_network
 from hwsim.yaml_source import Document
@@ -101,7 +110,7 @@ class MachineSource:
 
     def _contents(self, key: str, value: object) -> str:
         """Digest of the file, or of the machine, that a value references; empty if it references none."""
-        if key == "host" and isinstance(value, str):
+        if key in ("host", "device") and isinstance(value, str):
             with suppress(InputError):  # the point that has it tells why
                 path = host_path(value, self.folder)
                 return f"{value}={MachineSource(value, machine_document(path), path.parent.absolute()).digest({})}\n"
@@ -309,7 +318,7 @@ _STEP: dict[str, Any] = {
 
 @lru_cache(maxsize=8)
 def _names(what: str) -> tuple[str, ...]:
-    return tuple(machine_names() if what == "machines" else (*workload_names(), *llm_names()))
+    return tuple((*machine_names(), *cluster_names()) if what == "machines" else (*workload_names(), *llm_names()))
 
 
 def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
@@ -330,7 +339,8 @@ def find(what: str, text: str, folder: Path) -> dict[str, str | Path]:
                     f"must be a known {what[:-1]} or a path to a file, not {text!r}{nearest(text, _names(what))}"
                 )
             return {text: text}
-        matches: dict[str, str | Path] = {name: name for name in _names(what) if fnmatchcase(name, text)}
+        known = machine_names() if what == "machines" else _names(what)
+        matches: dict[str, str | Path] = {name: name for name in known if fnmatchcase(name, text)}
     elif any(mark in text for mark in "*?["):
         root = Path(text).anchor or str(folder)
         pattern = str(Path(text).relative_to(root)) if Path(text).is_absolute() else text

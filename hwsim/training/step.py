@@ -31,6 +31,8 @@ _NOTES = ("gpu.library", "gpu.network_power", "cpu.library")
 _WITHOUT_GRADIENTS = ("tensorrt", "cublas-7")
 _INFERENCE = ("graph", "loop", "steady")
 """Launch modes of inference, which machine files have."""
+_PART = 2**30
+"""Values that one pass of the update reads; more are as many passes."""
 _PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
 
 
@@ -333,14 +335,13 @@ def _saved(moves: dict[str, Moves]) -> dict[str, int]:
 
 def _update(machine: Machine, recipe: TrainingRecipe, params: int) -> tuple[float, float]:
     """Seconds and energy of the update of all parameters."""
-    layer = MemoryPass(
-        "update",
-        read=-(-recipe.update_bytes * params // 8),
-        written=-(-recipe.update_bytes * params // 8),
-        input="fp32",
-        output="fp32",
-    )
-    summary = simulate(machine, Workload("update", [layer], graph=False), 1).summary
+    if not params:
+        return 0.0, 0.0
+    values = -(-recipe.update_bytes * params // 8)
+    parts = -(-values // _PART)
+    each = -(-values // parts)
+    layer = MemoryPass("update", read=each, written=each, input="fp32", output="fp32")
+    summary = simulate(machine, Workload("update", [layer], graph=False), parts).summary
     return summary.latency_s, summary.energy_pj
 
 

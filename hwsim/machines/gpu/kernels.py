@@ -139,9 +139,13 @@ class GpuKernels(Machine):
             raise InputError(f"{self.name} must have {what} under {self.library_name}: it has {formats}")
         return fused
 
+    def collective_set(self, op: str) -> CollectiveSet | None:
+        """Algorithms of the library for a collective on this generation; None if it has none."""
+        return self.timer.library.collective(op, self.timer.generation.name)
+
     def _collective(self, op: str, name: str = "") -> tuple[CollectiveSet, LinkSpec]:
         """Algorithms and links of a collective; InputError without."""
-        own = self.timer.library.collective(op, self.timer.generation.name)
+        own = self.collective_set(op)
         if self.spec.links is None:
             raise InputError([Fault("", name, f"a collective must have links, which {self.name} has none of")])
         if self.spec.streams > 1:
