@@ -111,10 +111,11 @@ def train(
     from hwsim.files import csv_text
     from hwsim.report.json_text import json_text
     from hwsim.report.training import print_step, step_data, step_table
+    from hwsim.training import train as train_on_one
 
     check_order(machine, workload)
     schedule = _schedule(epochs, samples)
-    step = hwsim.train(
+    step = train_on_one(
         hwsim.load_machine(machine, set=changes_of(changes)),
         network_of(workload, shapes),
         batch,
