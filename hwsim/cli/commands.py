@@ -27,6 +27,7 @@ from hwsim.cli.llm import llm
 from hwsim.cli.run import run
 from hwsim.cli.serve import serve
 from hwsim.cli.sweep import sweep
+from hwsim.cli.train import train
 from hwsim.cli.validate import validate
 from hwsim.errors import HwsimError, printable
 
@@ -75,8 +76,8 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, fit, explain, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_, schema,
-    completion,
+    run, compare, fit, explain, train, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_,
+    schema, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 
