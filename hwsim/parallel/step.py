@@ -179,6 +179,11 @@ class ClusterStep:
         return work + self.devices * self.step_s * one.static_w * 1e12 + self.link_pj
 
     @property
+    def moved_bytes(self) -> float:
+        """Bytes on all links together."""
+        return sum(self.link_bytes.values())
+
+    @property
     def power_w(self) -> float:
         """Mean power of all devices."""
         return self.energy_pj * 1e-12 / self.step_s
