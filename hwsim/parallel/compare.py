@@ -62,8 +62,8 @@ def compare_splits(
 ) -> list[SplitRow]:
     """Every way to split a network over so many devices, each with `batch` inputs.
 
-    Of a network: by data, by layers (cut at the smallest maps, and so that the stages take alike), by channels, by maps.
-    Of a GPT by its sizes: all products of data, pipeline and tensor parallelism.
+    Of a network: by data, by layers (cut at the smallest maps, and so that the stages take alike), by channels, by
+    maps. Of a GPT by its sizes: all products of data, pipeline and tensor parallelism.
     """
     if isinstance(workload, Gpt):
         ways = [
@@ -71,7 +71,8 @@ def compare_splits(
             for tensor in _divisors(devices)
             for stages in _divisors(devices // tensor)
         ]
-        return [_row(str(way), None, cluster, workload, batch, way, recipe) for way in ways]
+        # Devices that share the blocks have one batch: that of all of them.
+        return [_row(str(way), None, cluster, workload, batch * way.tensor, way, recipe) for way in ways]
     network = workload.lowered()
     size = 2 if recipe is not None and recipe.mixed else 4
     rows = []

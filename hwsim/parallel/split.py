@@ -91,10 +91,10 @@ class Parallel(Spec):
 
 def parallel_of(value: object = None, **changes: object) -> Parallel:
     """A split from text such as ``data=8,layers=2``, a mapping or a `Parallel`; InputError with all faults."""
-    values: dict[str, Any] = {}
     if isinstance(value, Parallel):
-        values = value.model_dump(exclude_unset=True)
-    elif isinstance(value, str):
+        return value
+    values: dict[str, Any] = {}
+    if isinstance(value, str):
         for part in filter(None, value.split(",")):
             name, _, number = part.partition("=")
             key, size = name.strip(), number.strip()

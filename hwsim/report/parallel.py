@@ -15,24 +15,30 @@ from hwsim.report.terminal import Column, heading, print_columns, wrapped
 from hwsim.report.training import print_layers, step_table_rows, step_title
 from hwsim.units import format_count, format_si, format_size
 
-__all__ = ["cluster_step_data", "cluster_step_lines", "print_cluster_step", "print_splits", "splits_data"]
+__all__ = [
+    "cluster_step_data",
+    "cluster_step_lines",
+    "cluster_step_title",
+    "print_cluster_step",
+    "print_splits",
+    "splits_data",
+]
 
 
 def print_cluster_step(
     step: ClusterStep, console: Console, fold: bool = True, schedule: tuple[int, float] | None = None
 ) -> None:
     """Print a step: the layers as one device computes its share of a batch, then what the devices exchange."""
-    heading(console, f"{_title(step)}\neach device, a batch of {step.batch:,}")
+    heading(console, f"{cluster_step_title(step)}\neach device, a batch of {step.batch:,}")
     print_layers(step.one, console, fold)
     console.print()
     for line in (*cluster_step_lines(step, schedule), *map(str, step.messages)):
         wrapped(console, line)
 
 
-def _title(step: ClusterStep) -> str:
+def cluster_step_title(step: ClusterStep) -> str:
     """What is trained on what, and how it is split."""
-    title = step_title(step.one).replace(f" on {step.one.machine}, ", f" on {step.cluster}, {step.parallel}, ", 1)
-    return title
+    return step_title(step.one).replace(f" on {step.one.machine}, ", f" on {step.cluster}, {step.parallel}, ", 1)
 
 
 def _time(seconds: float) -> str:
@@ -154,7 +160,7 @@ def print_splits(title: str, rows: Sequence[SplitRow], console: Console) -> None
     if any(row.counted for row in rows):
         columns.append(Column("counted", [_megabytes(row.counted_bytes) for row in rows], right=True))
     columns += [
-        Column("moved", [_megabytes(step and step.moved_bytes) for step in steps], right=True),
+        Column("moved", [_megabytes(None if step is None else step.moved_bytes) for step in steps], right=True),
         Column("step", ["-" if step is None else _time(step.step_s) for step in steps], right=True),
         Column("samples/s", ["" if step is None else f"{step.samples_per_s:,.4g}" for step in steps], right=True),
         Column("speedup", ["" if step is None else f"{step.speedup:,.3g}" for step in steps], right=True),
