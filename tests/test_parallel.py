@@ -108,8 +108,9 @@ def test_laws_of_a_data_parallel_step() -> None:
     assert rates == sorted(rates)
     one, four = step("data=8"), step("data=8", accumulate=4)
     assert four.link_bytes["gradients"] / four.samples == pytest.approx(one.link_bytes["gradients"] / one.samples / 4)
-    splits = [parallel_of("data=8", bucket="1 MB", overlap=on) for on in (True, False)]
-    hidden, open_ = (cluster_step(cluster(), NET, 31, split) for split in splits)
+    splits = [parallel_of("data=8", bucket="1 MB", overlap=share) for share in (1.0, 0.5, 0.0)]
+    hidden, half, open_ = (cluster_step(cluster(), NET, 31, split) for split in splits)
+    assert half.exposed_s == pytest.approx(max(hidden.exposed_s, 0.5 * half.communication_s))
     assert hidden.exposed_s < open_.exposed_s == pytest.approx(open_.communication_s)
     again = step("data=8", recompute=True)
     assert again.compute_s - one.compute_s == pytest.approx(one.one.forward_s)

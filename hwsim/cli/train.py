@@ -46,7 +46,12 @@ _LAYOUTS = ("nhwc", "nchw")
 )
 @click.option("--compare-parallel", is_flag=True, help="Bytes, time and memory of each split over so many devices.")
 @click.option("--bucket", metavar="SIZE", help="Gradients leave when so many bytes are there (default: 25 MB).")
-@click.option("--no-overlap", is_flag=True, help="They leave after the backward pass.")
+@click.option(
+    "--overlap",
+    type=float,
+    metavar="SHARE",
+    help="Of their time that the backward pass may hide (default: 1; 0: none).",
+)
 @click.option("--gradient", metavar="FORMAT", help="They are sent in this number format, as fp16 or int8.")
 @click.option("--servers", type=int, metavar="N", help="Parameter servers sum them, not an all-reduce.")
 @click.option(
@@ -101,7 +106,7 @@ def train(
     parallel: str | None,
     compare_parallel: bool,
     bucket: str | None,
-    no_overlap: bool,
+    overlap: float | None,
     gradient: str | None,
     servers: int | None,
     precision: str,
@@ -147,7 +152,6 @@ def train(
     device = hwsim.load_machine(machine, set=changes_of(changes))
     network = workload if workload.startswith("gpt:") else network_of(workload, shapes)
     reduce = None if servers is None else "server"
-    overlap = False if no_overlap else None
     ways = {"bucket": bucket, "overlap": overlap, "gradient": gradient, "reduce": reduce, "servers": servers}
     split = None
     if parallel is not None or any(value is not None for value in ways.values()):
