@@ -322,3 +322,36 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "dgx_h100" in out
     code, out, _ = call(capsys, "train", "dgx1_v100", "vgg16", "--batch", 256, "--parallel", "data=2")
     assert code == 1  # does not fit
+
+
+def test_splits_and_clusters_are_axes_of_a_sweep(tmp_path: Path) -> None:
+    table = hwsim.sweep(
+        {
+            "name": "scale",
+            "machines": ["dgx1_v100"],
+            "workloads": [NET],
+            "batch": 31,
+            "set": {
+                "parallel.data": [1, 8],
+                "cluster.links.nvlink.bandwidth": ["5 GB/s", "25 GB/s"],
+                "train.precision": ["fp32", "mixed"],
+            },
+        },
+        workers=1,
+    )
+    assert len(table) == 8
+    for row in table.to_dict("records"):
+        machine = cluster(**{"links.nvlink.bandwidth": row["cluster.links.nvlink.bandwidth"]})
+        run = step(f"data={row['parallel.data']}", machine, precision=row["train.precision"])
+        assert row["latency_s"] == run.step_s
+        assert row["inferences_per_s"] == run.samples_per_s
+        assert row["speedup"] == run.speedup
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        "name: bad\nmachines: [dgx1_v100]\nworkloads: [kws]\nset: {parallel.dat: [1, 2], train.precision: [mixd]}\n"
+    )
+    with pytest.raises(InputError, match=r"(?s)set.parallel.dat: unknown key; nearest: 'data'.*not 'mixd'"):
+        hwsim.sweep(file)
+    file.write_text("name: bad\nmachines: [v100]\nworkloads: [kws]\nset: {parallel.data: [1, 2]}\n")
+    with pytest.raises(InputError, match="must be on a cluster, as dgx1_v100"):
+        hwsim.sweep(file)
