@@ -79,11 +79,11 @@ def scaling() -> pd.DataFrame:
 def scaling_table() -> str:
     """Measured and predicted scaling."""
     lines = ["| cluster | network | devices | measured | predicted | by |", "|---|---|---:|---:|---:|---|"]
-    for row in scaling().itertuples():
-        lines.append(
-            f"| `{row.cluster}` | `{row.network}` {row.precision} {row.batch} | {row.devices} | {row.measured:.2f} | "
-            f"{row.predicted:.2f} | {row.source} |"
-        )
+    lines += [
+        f"| `{row.cluster}` | `{row.network}` {row.precision} {row.batch} | {row.devices} | {row.measured:.2f} | "
+        f"{row.predicted:.2f} | {row.source} |"
+        for row in scaling().itertuples()
+    ]
     return "\n".join(lines)
 
 
