@@ -119,6 +119,9 @@ def run_command() -> None:
     except Exception as error:
         if os.environ.get("HWSIM_TRACEBACK"):
             raise
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("hwsim.kernels._"):
+            _say(f"this executes {error.name}, which is not built: install hwsim from a wheel, or with a C compiler")
+            raise SystemExit(2) from None
         if os.environ.get(_COMPLETE):
             _say(f"{_COMPLETE} must come with COMP_WORDS and COMP_CWORD, as a shell sets them")
             raise SystemExit(2) from None

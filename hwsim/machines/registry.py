@@ -17,10 +17,11 @@ def kinds() -> dict[str, type[Machine]]:
     from hwsim.machines.cpu import Cpu
     from hwsim.machines.gpu import Gpu
     from hwsim.machines.mcu import Mcu
+    from hwsim.machines.npu import Npu
     from hwsim.machines.pe_array import PeArray
     from hwsim.machines.sparse_array import SparseArray
 
-    classes: dict[str, type[Machine]] = {cls.kind: cls for cls in (PeArray, SparseArray, Mcu, Cpu, Gpu, Cluster)}
+    classes: dict[str, type[Machine]] = {cls.kind: cls for cls in (PeArray, SparseArray, Mcu, Npu, Cpu, Gpu, Cluster)}
     for point in entry_points(group="hwsim.machines"):
         classes[point.name] = point.load()
     return classes

@@ -27,12 +27,12 @@ from hwsim.workload.product import Product
 __all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
 
 _KINDS = ("gpu", "cpu")
-_PART = 2**30
-"""Values that one pass of the update reads; more are as many passes."""
 _NOTES = ("gpu.library", "gpu.network_power", "cpu.library")
 _WITHOUT_GRADIENTS = ("tensorrt", "cublas-7")
 _INFERENCE = ("graph", "loop", "steady")
 """Launch modes of inference, which machine files have."""
+_PART = 2**30
+"""Values that one pass of the update reads; more are as many passes."""
 _PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
 
 
