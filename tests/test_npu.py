@@ -1,5 +1,7 @@
 """Neural processors: blocks counted by hand, published cycles, laws, and what runs on the host."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -205,3 +207,91 @@ def test_a_network_larger_than_flash_is_told_with_its_bytes() -> None:
     assert not flash.fits
     assert flash.need_bytes > 4_200_000
     assert flash.message().severity == "error"
+
+
+def test_a_softmax_is_a_sequence_of_operators() -> None:
+    """The largest of each row, a table of exponentials, their sum, a reciprocal of each row, a product."""
+    ops = operators_of(hwsim.Softmax("s", shape=(3, 31, 127)))
+    assert [(op.kind, op.function) for op in ops] == [
+        ("pool", "max"), ("elementwise", "lookup"), ("conv", ""), ("elementwise", "add"), ("elementwise", "multiply"),
+    ]  # fmt: skip
+    assert [(op.q * op.p, op.k) for op in ops] == [(93, 1), (93, 127), (93, 1), (93, 1), (93, 127)]
+
+
+def test_cycles_of_gap9_do_not_depend_on_its_clock() -> None:
+    """MLPerf Tiny v1.0 has it at 240 and 370 MHz: no memory of its file is of another clock."""
+    cycles = {
+        hwsim.simulate(hwsim.load_machine("gap9", set={"clocks.npu": clock}), "ic").summary.cycles
+        for clock in ("240 MHz", "370 MHz", "31 MHz")
+    }
+    assert len(cycles) == 1
+
+
+def test_an_edge_tpu_streams_what_it_cannot_keep() -> None:
+    """VGG-16: 138 MB less 6.1 MB over a link of 493 MB/s take 268 of 296 ms; MobileNet's 4.2 MB stay."""
+    report = hwsim.simulate(hwsim.load_machine("edge_tpu_usb", set={"precision": "int8"}), "vgg16")
+    assert report.layers.weight_bytes.sum() == pytest.approx(138.4e6 - 6.1e6, rel=0.01)
+    assert report.summary.latency_s == pytest.approx(0.296, rel=0.08)
+    small = hwsim.simulate("edge_tpu_usb", "mobilenet_v1_1.0_224")
+    assert not small.layers.weight_bytes.sum()
+    assert small.layers.copied_bytes.sum() == 224 * 224 * 3 + 1000
+
+
+def test_a_network_that_fits_on_the_chip_is_never_slower_than_one_that_streams() -> None:
+    for network in ("mobilenet_v1_1.0_224", "resnet50_v1_5"):
+        machines = [
+            hwsim.load_machine("edge_tpu_usb", set={"precision": "int8", "cached": size}) for size in ("1 B", "64 MiB")
+        ]
+        streamed, kept = (hwsim.simulate(machine, network) for machine in machines)
+        assert all(a >= b for a, b in zip(streamed.layers.latency_s, kept.layers.latency_s, strict=True))
+        assert kept.summary.latency_s < streamed.summary.latency_s
+
+
+#: STM32 model zoo, image classification READMEs @6f10965: ms of networks on STM32N6570-DK, 1000 classes.
+STM32N6 = {("0.25", 224): 3.57, ("1.0", 224): 19.41}
+
+
+def mobilenet_v1(width: float, size: int) -> hwsim.Workload:
+    """MobileNet v1: 13 pairs of depthwise and pointwise convolutions."""
+    channels = [int(width * c) for c in (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)]
+    layers: list[hwsim.Layer] = [hwsim.Conv2d("c", c=3, h=size, w=size, k=channels[0], r=3, stride=2, pad=(0, 0, 1, 1))]
+    side = size // 2
+    for number, (c, k) in enumerate(pairwise(channels)):
+        stride = 2 if number in (1, 3, 5, 11) else 1
+        pad = (0, 0, 1, 1) if stride == 2 else 1
+        layers.append(hwsim.Conv2d(f"d{number}", c=c, h=side, w=side, k=c, r=3, stride=stride, pad=pad, groups=c))
+        side //= stride
+        layers.append(hwsim.Conv2d(f"p{number}", c=c, h=side, w=side, k=k, r=1))
+    layers += [
+        hwsim.Pool2d("pool", c=channels[-1], h=side, w=side, type="avg"),
+        hwsim.Gemm("fc", m=1, n=1000, k=channels[-1]),
+    ]
+    return hwsim.Workload("mobilenet_v1", layers, graph=False)
+
+
+@pytest.mark.parametrize(("width", "size"), STM32N6)
+def test_stm32n6_waits_for_its_maps_and_its_flash(width: str, size: int) -> None:
+    report = hwsim.simulate("stm32n6", mobilenet_v1(float(width), size))
+    assert report.summary.latency_s == pytest.approx(STM32N6[width, size] / 1e3, rel=0.12)
+    assert set(report.layers.bound) <= {"sram", "ospi", "compute", "overhead"}
+
+
+@pytest.mark.parametrize("name", ["edge_tpu_usb", "stm32n6", "gap9", "ndp120", "alif_e8_u55", "alif_e8_u85"])
+@given(layer=products(), more=st.integers(1, 31))
+@settings(max_examples=10)
+def test_more_channels_are_never_quicker(name: str, layer: hwsim.Layer, more: int) -> None:
+    """Of outputs; the blocks of Ethos-U are chosen for bytes, so that a larger layer may take a quicker one: 10 %."""
+    if isinstance(layer, hwsim.Gemm):
+        larger = layer.with_(n=layer.n + more)
+    elif layer.groups == 1:
+        larger = layer.with_(k=layer.k + more)
+    else:
+        larger = layer.with_(c=layer.c + more, k=layer.k + more, groups=layer.groups + more)
+    few, many = (one(name, each).summary.latency_s for each in (layer, larger))
+    assert many >= few * (0.6 if name.startswith("alif") else 1 - 1e-9)
+
+
+def test_a_neural_processor_has_a_duty_cycle() -> None:
+    machine = hwsim.load_machine("gap9", set={"power.deep_sleep": "45 uW", "power.wake_up": "1 ms"})
+    cycle = hwsim.duty_cycle(hwsim.simulate(machine, "kws"), "1 s", battery="CR2032")
+    assert cycle.average_w == pytest.approx(45e-6 + 24.3e-3 * (690e-6 + 1e-3), rel=0.02)

@@ -128,7 +128,8 @@ def test_a_number_format_is_run_refused_or_told(name: str, kind: str) -> None:
         told = formats(report)
         for item in told:
             assert item.value == dtype
-            if other := item.reason.values.get("run_as"):
+            other = item.reason.values.get("run_as")
+            if other and not report.rows[0].get("host"):  # which may run as another what the machine itself takes
                 as_other = layer.with_dtype(input=other, weight=other if layer.weight.elements else None, output=other)
                 assert cost(one(name, as_other)) == cost(report)
         if not told:

@@ -6,15 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.files import csv_text, write_text
 from hwsim.report.json_text import json_text
+from hwsim.report.published import Prediction
 from hwsim.report.result import RunResult
-
-if TYPE_CHECKING:
-    from hwsim.report.published import Prediction
-    from hwsim.scenario import DutyCycle
+from hwsim.scenario import DutyCycle
 
 __all__ = ["Report"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.files import csv_cell, write_file
+from hwsim.lazy import lazy
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
 from hwsim.sweeps.record import TOTALS, WORDS
@@ -21,6 +22,8 @@ from hwsim.sweeps.training import TRAINING_TOTALS
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
 
@@ -154,8 +157,6 @@ def _plain(value: Any) -> Any:
 
 def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = False) -> pd.DataFrame:
     """The rows as a DataFrame."""
-    import pandas as pd
-
     totals = results.totals(outcomes, everything)
     rows = list(results.rows(outcomes, totals))
     frame = pd.DataFrame.from_records(rows, columns=results.point_columns(totals))
@@ -166,8 +167,6 @@ def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = F
 
 def layers_of(results: Results, outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """The rows of the layers as a DataFrame."""
-    import pandas as pd
-
     return pd.DataFrame.from_records(list(results.layer_rows(outcomes)), columns=results.layer_columns)
 
 

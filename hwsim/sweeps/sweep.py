@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError, excerpt
+from hwsim.lazy import lazy
 from hwsim.message import Message, sentence
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.reader import read_space
@@ -19,6 +20,8 @@ from hwsim.sweeps.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Sweep", "shard_of", "sweep"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
@@ -36,11 +36,9 @@ from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message
 from hwsim.units import format_si
 from hwsim.workload import Layer, Workload
+from hwsim.workload.arena import Arena
 from hwsim.workload.number_format import weight_formats
 from hwsim.workload.product import Stream
-
-if TYPE_CHECKING:
-    from hwsim.workload.arena import Arena
 
 __all__ = ["Mcu"]
 

@@ -189,7 +189,7 @@ def _mac_cycles(op: Operator, block: Block, engine: BlockEngineSpec) -> tuple[fl
                 cycles += _WAIT * turns * (steps if deep == 1 else (steps - 1) * deep)
     if op.kind in ("conv", "dense"):
         cycles *= -(-op.c // c)
-    return cycles / engine.cores, plane
+    return cycles * engine.pace / engine.cores, plane
 
 
 def _cuts(taps: int) -> list[int]:

@@ -36,7 +36,8 @@ class BlockEngineSpec(Spec):
     """An engine that works on blocks of the output (`hwsim.machines.npu.block`).
 
     `micro_block` are the rows, columns and channels of the output that the multipliers of a core work on. `buffer`
-    holds the inputs and sums of two blocks, in granules; `reserved` of it is for other uses.
+    holds the inputs and sums of two blocks, in granules; `reserved` of it is for other uses. `pace` is
+    the cycles of the multipliers over those of this description, where they were measured to wait.
     """
 
     method: Literal["blocks"]
@@ -48,6 +49,7 @@ class BlockEngineSpec(Spec):
     input_granule: Size
     sum_granule: Size
     output: OutputSpec
+    pace: Annotated[float, Field(gt=0, le=100)] = 1.0
 
     @model_validator(mode="after")
     def _consistent(self) -> BlockEngineSpec:

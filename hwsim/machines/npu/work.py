@@ -108,7 +108,8 @@ def operators_of(layer: Layer) -> tuple[Operator, ...]:
         return (_windowed(x, x.geometry),)
     each = x.macs // (x.n * x.k)  # rows of all products
     rows = max(1, each // (x.b * x.steps))
-    return (Operator("dense", x.k, 1, rows, x.n, 1, rows, repeats=x.b * x.steps, stored=x.stored),)
+    kind: Kind = "conv" if rows > 1 else "dense"  # several rows are a convolution of one tap
+    return (Operator(kind, x.k, 1, rows, x.n, 1, rows, repeats=x.b * x.steps, stored=x.stored),)
 
 
 def _windowed(x: Product, z: Geometry) -> Operator:
@@ -141,12 +142,13 @@ def _streamed(layer: Layer, x: Stream) -> tuple[Operator, ...]:
         stride = max(1, h // max(1, p)), max(1, w // max(1, q))
         return (Operator("pool", c, h, w, k, p, q, *window, stride, function=x.function),)
     if x.kind == "softmax":
+        k = layer.output.shape[-1]
         rows = max(1, x.outputs // k)
-        row = Operator("elementwise", 1, 1, rows, 1, 1, rows)
+        one, row = Operator("elementwise", k, 1, rows, k, 1, rows), Operator("elementwise", 1, 1, rows, 1, 1, rows)
         return (
             Operator("pool", 1, rows, k, 1, rows, 1, 1, k, function="max"),
             replace(one, function="lookup"),
-            Operator("dense", k, 1, rows, 1, 1, rows),
+            Operator("conv", k, 1, rows, 1, 1, rows),
             replace(row, function="add", repeats=_RECIPROCAL),
             replace(one, function="multiply"),
         )
