@@ -24,7 +24,7 @@ from rich.terminal_theme import TerminalTheme
 
 import hwsim
 from hwsim import cli
-from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
+from hwsim.cli.schema import machine_schema, report_schema, sweep_schema, workload_schema
 from hwsim.report.columns import columns_markdown
 from hwsim.report.published import Prediction, measurements_of
 from hwsim.report.table import print_report
@@ -220,7 +220,13 @@ def main() -> None:
     put(DOCS / "columns.md", "columns", columns_markdown())
     cpu = DOCS / "cpu.md"
     cpu.write_text(processors(cpu.read_text(encoding="utf-8")), encoding="utf-8")
-    for name, schema in (("machine", machine_schema()), ("workload", workload_schema()), ("sweep", sweep_schema())):
+    schemas = {
+        "machine": machine_schema(),
+        "workload": workload_schema(),
+        "sweep": sweep_schema(),
+        "report": report_schema(),
+    }
+    for name, schema in schemas.items():
         (DOCS / "schema" / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
 
 

@@ -144,7 +144,7 @@ def test_tables_of_processors_are_current(generate) -> None:
 def test_schemas_are_current(generate) -> None:
     import json
 
-    for name in ("machine", "workload", "sweep"):
+    for name in ("machine", "workload", "sweep", "report"):
         schema = getattr(generate, f"{name}_schema")()
         assert json.loads((ROOT / "docs" / "schema" / f"{name}.json").read_text()) == schema
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hwsim.files import csv_text, write_text
 from hwsim.report.json_text import json_text
+from hwsim.report.provenance import provenance
 from hwsim.report.published import Prediction
 from hwsim.report.result import RunResult
 from hwsim.scenario import DutyCycle
@@ -33,6 +34,7 @@ class Report(RunResult):
         summary |= {"error_measured": errors["latency"].measured, "error_basis": errors["latency"].words}
         columns = ("layer", "component", "tensor", "action", "count", "energy_pj")
         return {
+            "provenance": provenance(self),
             "summary": {key: clean(value) for key, value in summary.items()},
             "expected_error": {quantity: asdict(error) for quantity, error in errors.items()},
             "layers": [{key: clean(value) for key, value in row.items()} for row in self.rows],

@@ -11,9 +11,6 @@ from typing import Any
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines import Cluster, Machine
-from hwsim.parallel import ClusterStep, cluster_step, parallel_of
-from hwsim.training import training_step
-from hwsim.training.recipe import recipe_of
 from hwsim.workload import Workload
 
 __all__ = ["CLUSTER", "TRAINING_TOTALS", "check_training", "is_training_key", "training_totals"]
@@ -36,6 +33,9 @@ def _of(changes: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def check_training(changes: Mapping[str, Any], on_cluster: bool) -> None:
     """Refuse values that no recipe or split has; raises InputError with the key of each."""
+    from hwsim.parallel import parallel_of
+    from hwsim.training.recipe import recipe_of
+
     faults = []
     for prefix, read in (("train.", recipe_of), ("parallel.", parallel_of)):
         own = _of(changes, prefix)
@@ -53,6 +53,10 @@ def check_training(changes: Mapping[str, Any], on_cluster: bool) -> None:
 
 def training_totals(machine: Machine, workload: Workload, batch: int, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The totals of a step by the columns of a run; those that a step does not have are None."""
+    from hwsim.parallel import ClusterStep, cluster_step, parallel_of
+    from hwsim.training import training_step
+    from hwsim.training.recipe import recipe_of
+
     recipe = recipe_of(_of(changes, "train."))
     if isinstance(machine, Cluster):
         split = _of(changes, "parallel.")
