@@ -21,11 +21,13 @@ from hwsim.cli.completion import completion
 from hwsim.cli.compress import compress
 from hwsim.cli.explain import explain
 from hwsim.cli.explore import explore
+from hwsim.cli.fit import fit
 from hwsim.cli.importer import import_
 from hwsim.cli.llm import llm
 from hwsim.cli.run import run
 from hwsim.cli.serve import serve
 from hwsim.cli.sweep import sweep
+from hwsim.cli.train import train
 from hwsim.cli.validate import validate
 from hwsim.errors import HwsimError, printable
 
@@ -74,8 +76,8 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, explain, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_, schema,
-    completion,
+    run, compare, fit, explain, train, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_,
+    schema, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -35,6 +35,8 @@ class TrainingRecipe(Spec):
         Whether activations are computed again for the backward pass, segment by segment.
     loss_scaling : bool
         Of fp16: a pass over the gradients that unscales them and looks for infinities.
+    dropout : bool
+        Whether transformers drop values after the softmax of attention and before they are added.
     """
 
     precision: Literal["fp32", "tf32", "mixed"] = "fp32"
@@ -45,6 +47,7 @@ class TrainingRecipe(Spec):
     accumulate: Annotated[int, Field(ge=1, le=2**20, strict=True)] = 1
     recompute: bool = False
     loss_scaling: bool = True
+    dropout: bool = True
 
     @property
     def update(self) -> Optimizer:

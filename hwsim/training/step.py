@@ -18,7 +18,7 @@ from hwsim.report.result import LayerResult
 from hwsim.simulation import simulate
 from hwsim.training.gradient import MemoryPass, input_gradient, weight_gradient
 from hwsim.training.memory import TrainingMemory
-from hwsim.training.passes import Moves, moves_of, needs_gradient, norm_parameters
+from hwsim.training.passes import Moves, moves_of, needs_gradient, parameters
 from hwsim.training.recipe import TrainingRecipe, recipe_of
 from hwsim.workload import Layer, Workload, load_workload
 from hwsim.workload.network import INPUT
@@ -27,6 +27,10 @@ from hwsim.workload.product import Product
 __all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
 
 _KINDS = ("gpu", "cpu")
+_NOTES = ("gpu.library", "gpu.network_power", "cpu.library")
+_WITHOUT_GRADIENTS = ("tensorrt", "cublas-7")
+_INFERENCE = ("graph", "loop", "steady")
+"""Launch modes of inference, which machine files have."""
 _PART = 2**30
 """Values that one pass of the update reads; more are as many passes."""
 _PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
@@ -197,6 +201,11 @@ def trained_on(machine: str | Path | Machine, recipe: TrainingRecipe) -> Machine
     if machine.kind == "gpu" and getattr(machine.spec, "streams", 1) != 1:
         raise InputError(f"training must have one stream on {machine.name}")
     changes: dict[str, object] = {}
+    if machine.kind == "gpu":
+        if machine.library_name in _WITHOUT_GRADIENTS:
+            changes["library"] = "cudnn-8"
+        if getattr(machine.spec, "harness", "") in _INFERENCE:
+            changes["harness"] = "training"
     if recipe.precision == "tf32":
         if machine.kind != "gpu":
             raise InputError(f"precision must be fp32 on {machine.name}: tf32 is of GPUs")
@@ -256,8 +265,9 @@ def training_step(
     moves = moves_of(network, recipe)
     parts = list(_parts(network, moves, dtype))
     plain = Workload(f"{workload.name} in training", [part for _, _, part in parts], graph=False)
-    results = simulate(machine, plain, batch).results
-    params = {layer.name: norm_parameters(network, layer) for layer in network}
+    report = simulate(machine, plain, batch)
+    results = report.results
+    params = parameters(network)
     update_s, update_pj = _update(machine, recipe, sum(params.values()))
     rows: dict[str, dict[str, list[LayerResult]]] = {layer.name: {part: [] for part in _PARTS} for layer in network}
     for (name, part, _), result in zip(parts, results, strict=True):
@@ -277,7 +287,7 @@ def training_step(
     memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, sum(params.values()))
     return Step(
         machine.name, workload.name, batch, recipe, layers, 0.0, math.fsum(again), again_pj, update_s, update_pj,
-        machine.prices.static_w, memory,
+        machine.prices.static_w, memory, tuple(note for note in report.remarks if note.code in _NOTES),
     )  # fmt: skip
 
 
