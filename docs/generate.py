@@ -24,7 +24,7 @@ from rich.terminal_theme import TerminalTheme
 
 import hwsim
 from hwsim import cli
-from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
+from hwsim.cli.schema import machine_schema, report_schema, sweep_schema, workload_schema
 from hwsim.report.columns import columns_markdown
 from hwsim.report.published import Prediction, measurements_of
 from hwsim.report.table import print_report
@@ -206,18 +206,27 @@ def main() -> None:
     residuals().main()
     gpu().main()
     beside("generate_attention").main()
+    beside("generate_edge").main()
     put(DOCS.parent / "README.md", "accuracy", readme_table())
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
-    for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md"):
+    for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md"):
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
+    for name, table in beside("generate_scale").blocks().items():
+        put(DOCS / "training.md", name, table)
     put(DOCS / "onnx.md", "operators", onnx_operators())
     put(DOCS / "tflite.md", "operators", tflite_operators())
     put(DOCS / "tflite.md", "scratch", tflite_scratch())
     put(DOCS / "columns.md", "columns", columns_markdown())
     cpu = DOCS / "cpu.md"
     cpu.write_text(processors(cpu.read_text(encoding="utf-8")), encoding="utf-8")
-    for name, schema in (("machine", machine_schema()), ("workload", workload_schema()), ("sweep", sweep_schema())):
+    schemas = {
+        "machine": machine_schema(),
+        "workload": workload_schema(),
+        "sweep": sweep_schema(),
+        "report": report_schema(),
+    }
+    for name, schema in schemas.items():
         (DOCS / "schema" / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
 
 

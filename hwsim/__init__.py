@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Module -> public names that it holds.
 _NAMES = {
@@ -28,7 +28,7 @@ _NAMES = {
     "hwsim.serving.table": "llm",
     "hwsim.simulation": "simulate",
     "hwsim.sweeps.sweep": "sweep",
-    "hwsim.training.step": "train",
+    "hwsim.parallel.train": "train",
     "hwsim.workload": "Layer Workload load_workload workload_names",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         machine_names as machine_names,
     )
     from hwsim.mapping import Counts as Counts, Mapping as Mapping
+    from hwsim.parallel.train import train as train
     from hwsim.report.comparison import compare as compare
     from hwsim.report.report import Report as Report
     from hwsim.requests.load import Load as Load
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from hwsim.serving.table import llm as llm
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep
-    from hwsim.training.step import train as train
     from hwsim.workload import (
         Layer as Layer,
         Workload as Workload,

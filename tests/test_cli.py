@@ -101,7 +101,7 @@ def test_list_and_show_and_explain_and_schema(capsys) -> None:
     _, out, _ = call(capsys, "explain", "eyeriss_v1", "alexnet", "conv3", "--batch", 4)
     assert "for C by 6  # 43 of 256, the last one 4" in out
     assert "ISCA 2016" in out
-    for what in ("machine", "workload"):
+    for what in ("machine", "workload", "report"):
         _, out, _ = call(capsys, "schema", what)
         assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
 

@@ -395,7 +395,7 @@ def test_cells_hold_charge_times_voltage(name: str, joules: int) -> None:
 def test_duty_cycles_need_a_microcontroller_and_a_period(capsys) -> None:
     code, out, _ = call(capsys, "compare", "stm32u575", "t4", "kws", "--every", "1 s")
     assert code == 0
-    assert "must be that of a microcontroller, t4 is of kind gpu" in out
+    assert "must be that of a board, t4 is of kind gpu" in out
     code, _, err = call(capsys, "compare", *BOARDS, "kws", "--battery", "CR2032")
     assert code == 2
     assert "--battery must come with --every" in err

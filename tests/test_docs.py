@@ -89,12 +89,21 @@ def test_accuracy_tables_are_current(generate) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md"])
+@pytest.mark.parametrize(
+    "page", ["examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md"]
+)
 def test_examples_are_current(generate, page: str) -> None:
     """Each command of the page runs, and prints what is shown; `python docs/generate.py` writes it."""
     shown = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert shown == generate.examples(page)
     assert max(len(line) for block in blocks(shown, "console") for line in block.splitlines() if line[:1] != "$") <= 140
+
+
+@pytest.mark.slow
+def test_tables_of_the_edge_are_current(generate) -> None:
+    """Both writers agree on the page: commands and tables."""
+    page = generate.beside("generate_edge")
+    assert page.PAGE.read_text(encoding="utf-8") == page.text()
 
 
 def test_python_of_the_examples_runs(capsys) -> None:
@@ -135,7 +144,7 @@ def test_tables_of_processors_are_current(generate) -> None:
 def test_schemas_are_current(generate) -> None:
     import json
 
-    for name in ("machine", "workload", "sweep"):
+    for name in ("machine", "workload", "sweep", "report"):
         schema = getattr(generate, f"{name}_schema")()
         assert json.loads((ROOT / "docs" / "schema" / f"{name}.json").read_text()) == schema
 
@@ -220,7 +229,9 @@ def test_machine_files_are_short_and_sourced(path: Path) -> None:
     assert len(text.splitlines()) <= 50
     spec = hwsim.load_machine(path.stem).spec
     assert spec.source
-    assert all(memory.source for memory in getattr(spec, "memories", {}).values() if memory.per == "chip")
+    assert all(
+        memory.source for memory in getattr(spec, "memories", {}).values() if getattr(memory, "per", "chip") == "chip"
+    )
     assert len(spec.fitted) <= 10
 
 

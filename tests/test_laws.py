@@ -38,9 +38,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def plug_in() -> Iterator[None]:
     """The kind that the docs add, as its entry point would."""
     module = types.ModuleType("scalar_kind")
-    code = re.search(r"```python\n(.*?class Scalar\(.*?)```", HARDWARE.read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
-    exec(code[1], vars(module))
+    blocks = re.findall(r"```python\n(.*?)```", HARDWARE.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = (block for block in blocks if "class Scalar(" in block)
+    exec(code, vars(module))
     kinds()["scalar"] = module.Scalar
     yield
     del kinds()["scalar"]

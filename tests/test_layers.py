@@ -11,11 +11,11 @@ import hwsim
 
 PACKAGE = Path(hwsim.__file__).parent
 LAYERS = [
-    {"errors", "units", "message", "files", "yaml_source", "fields"},
+    {"errors", "units", "message", "files", "yaml_source", "fields", "lazy"},
     {"workload"},
     {"mapping", "kernels", "engine", "energy", "compression"},
     {"machines", "timeloop"},
-    {"simulation", "report", "scenario", "serving", "requests", "training"},
+    {"simulation", "report", "scenario", "serving", "requests", "training", "parallel"},
     {"validation", "sweeps", "exploration", "calibration", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import hwsim
@@ -77,3 +79,33 @@ def test_text_says_what_it_is(name: str) -> None:
     for value in (plan, hwsim.simulate(plan)):
         assert name in repr(value)
         assert network.name in repr(value)
+
+
+def _hinted() -> list[Any]:
+    values = [getattr(hwsim, name) for name in hwsim.__all__ if name != "__version__"]
+    members = [member for value in values if isinstance(value, type) for member in vars(value).values()]
+    parts = [getattr(member, "fget", None) or getattr(member, "func", None) or member for member in members]
+    return [*values, *(part for part in parts if callable(part) and hasattr(part, "__annotations__"))]
+
+
+def test_type_hints_of_everything_public_resolve() -> None:
+    for value in _hinted():
+        hints = typing.get_type_hints(value)
+        assert not [name for name, hint in hints.items() if isinstance(hint, str)], value
+
+
+def test_a_summary_is_read_as_a_mapping() -> None:
+    summary = hwsim.simulate("eyeriss_v1", "lenet5_caffe", batch=3).summary
+    assert dict(summary)["latency_s"] == summary.latency_s == summary["latency_s"]
+    assert summary["inferences_per_s"] == summary.inferences_per_s
+    assert set(dict(summary)) == set(summary.keys()) >= {"tops", "energy_pj", "machine"}
+    with pytest.raises(KeyError, match="latency_ms"):
+        summary["latency_ms"]
+    with pytest.raises(KeyError):
+        summary["keys"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_numbers_of_numpy_are_numbers(name: str) -> None:
+    network = hwsim.load_workload(KINDS[name])
+    assert hwsim.simulate(name, network, np.int64(3)).summary == hwsim.simulate(name, network, 3).summary

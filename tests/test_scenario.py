@@ -270,7 +270,7 @@ def test_what_cannot_be_is_told(report, given: dict[str, str], message: str) -> 
 
 def test_only_a_microcontroller_sleeps() -> None:
     network = hwsim.load_workload("lenet5_caffe")
-    with pytest.raises(InputError, match="must be that of a microcontroller, systolic_ws is of kind pe_array"):
+    with pytest.raises(InputError, match="must be that of a board, systolic_ws is of kind pe_array"):
         duty_cycle(hwsim.simulate(hwsim.load_machine("systolic_ws"), network), "1 s")
 
 

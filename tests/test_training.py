@@ -10,7 +10,7 @@ import pytest
 import hwsim
 from hwsim.errors import InputError
 from hwsim.training import TrainingRecipe, input_gradient, training_step, weight_gradient
-from hwsim.training.passes import norm_parameters
+from hwsim.training.passes import parameters
 from hwsim.workload import Conv2d, Gemm, Layer, Workload
 from hwsim.workload.product import Product
 
@@ -73,14 +73,14 @@ def test_gradients_of_a_convolution_are_its_derivatives(conv: Conv2d) -> None:
     by_group = above.reshape(batch, conv.groups, -1, conv.p * conv.q)
 
     x = product(weight_gradient(conv), batch)
-    left = by_group.transpose(1, 2, 0, 3).reshape(conv.groups, -1, batch * conv.p * conv.q)
-    right = np.stack([columns(image, conv) for image in images]).reshape(batch * conv.p * conv.q, conv.groups, -1)
-    right = right.transpose(1, 0, 2)
+    left = np.stack([columns(image, conv) for image in images]).reshape(batch * conv.p * conv.q, conv.groups, -1)
+    left = left.transpose(1, 2, 0)
+    right = by_group.transpose(1, 0, 3, 2).reshape(conv.groups, batch * conv.p * conv.q, -1)
     assert left.shape == (x.b, x.m, x.k)
     assert right.shape == (x.b, x.k, x.n)
     assert x.macs == x.b * x.m * x.n * x.k == conv.macs * batch
     loss = numerical(lambda w: float((forward(images, w, conv) * above).sum()), weights)
-    assert np.array_equal((left @ right).reshape(weights.shape), loss)
+    assert np.array_equal((left @ right).transpose(0, 2, 1).reshape(weights.shape), loss)
 
     x = product(input_gradient(conv), batch)
     left = by_group.transpose(1, 0, 3, 2).reshape(conv.groups, batch * conv.p * conv.q, -1)
@@ -120,9 +120,13 @@ def test_macs_of_a_step_are_three_forward_passes_less_the_first_gradient(network
 
 def test_parameters_are_those_published() -> None:
     """Each folded batch normalization has a scale and an offset: torchvision's counts."""
-    for name, params in (("resnet50_v1_5", 25_557_032), ("vgg16", 138_357_544)):
-        workload = hwsim.load_workload(name)
-        assert sum(norm_parameters(workload, layer) for layer in workload) == params
+    published = {
+        "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50_v1_5": 25_557_032, "resnet101": 44_549_160,
+        "resnet152": 60_192_808, "vgg16": 138_357_544, "vgg19": 143_667_240, "inception_v3": 23_834_568,
+        "inception_v4": 42_679_816,
+    }  # fmt: skip
+    for name, params in published.items():
+        assert sum(parameters(hwsim.load_workload(name)).values()) == params
 
 
 def test_laws_of_accumulation_and_recomputation() -> None:

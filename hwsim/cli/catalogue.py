@@ -52,10 +52,10 @@ def show(name: str, changes: tuple[str, ...], shapes: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["machine", "workload", "sweep"]), default="machine")
+@click.argument("what", type=click.Choice(["machine", "workload", "sweep", "report"]), default="machine")
 def schema(what: str) -> None:
-    """Print the JSON Schema of machine, workload or sweep files. Editors complete and check files with it."""
-    from hwsim.cli.schema import machine_schema, sweep_schema, workload_schema
+    """Print the JSON Schema of machine, workload or sweep files, or of reports, as editors check files with it."""
+    from hwsim.cli.schema import machine_schema, report_schema, sweep_schema, workload_schema
 
-    schemas = {"machine": machine_schema, "workload": workload_schema, "sweep": sweep_schema}
+    schemas = {"machine": machine_schema, "workload": workload_schema, "sweep": sweep_schema, "report": report_schema}
     click.echo(json.dumps(schemas[what](), indent=1))

@@ -21,11 +21,13 @@ from hwsim.cli.completion import completion
 from hwsim.cli.compress import compress
 from hwsim.cli.explain import explain
 from hwsim.cli.explore import explore
+from hwsim.cli.fit import fit
 from hwsim.cli.importer import import_
 from hwsim.cli.llm import llm
 from hwsim.cli.run import run
 from hwsim.cli.serve import serve
 from hwsim.cli.sweep import sweep
+from hwsim.cli.train import train
 from hwsim.cli.validate import validate
 from hwsim.errors import HwsimError, printable
 
@@ -74,8 +76,8 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, explain, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_, schema,
-    completion,
+    run, compare, fit, explain, train, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_,
+    schema, completion,
 ):  # fmt: skip
     cli.add_command(_command)
 
@@ -118,6 +120,9 @@ def run_command() -> None:
     except Exception as error:
         if os.environ.get("HWSIM_TRACEBACK"):
             raise
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("hwsim.kernels._"):
+            _say(f"this executes {error.name}, which is not built: install hwsim from a wheel, or with a C compiler")
+            raise SystemExit(2) from None
         if os.environ.get(_COMPLETE):
             _say(f"{_COMPLETE} must come with COMP_WORDS and COMP_CWORD, as a shell sets them")
             raise SystemExit(2) from None

@@ -99,6 +99,9 @@ def run(
         write(report.to_json({} if scenario is None else {"scenario": scenario.to_dict()}), json_file)
     if csv_file:
         write(report.to_csv() or "", csv_file)
+        from hwsim.report.provenance import write_provenance
+
+        write_provenance(report, csv_file)
     if trace_file:
         write(report.trace_json() if scenario is None else scenario.timeline.to_json(), trace_file)
     if html_file:

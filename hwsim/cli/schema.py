@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from hwsim.machines.registry import kinds
 
-__all__ = ["machine_schema", "sweep_schema", "workload_schema"]
+__all__ = ["machine_schema", "report_schema", "sweep_schema", "workload_schema"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -40,3 +40,10 @@ def sweep_schema() -> dict[str, Any]:
     from hwsim.sweeps.spec import SweepSpec
 
     return {"$schema": _DIALECT, "title": "hwsim sweep"} | TypeAdapter(SweepSpec).json_schema()
+
+
+def report_schema() -> dict[str, Any]:
+    """The schema of what ``hwsim run --json`` writes."""
+    from hwsim.report.saved import SavedReport
+
+    return {"$schema": _DIALECT, "title": "hwsim report"} | TypeAdapter(SavedReport).json_schema()

@@ -18,6 +18,7 @@ from hwsim.compression.low_rank import factors_of
 from hwsim.compression.pruning import layer_kept
 from hwsim.compression.sizes import PARTS, StoredSize, stored_size
 from hwsim.errors import InputError, excerpt
+from hwsim.lazy import lazy
 from hwsim.message import Message
 from hwsim.workload import Workload, load_workload
 from hwsim.workload.coding import Coding
@@ -27,6 +28,8 @@ from hwsim.workload.zeros import Pattern, pattern_of
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Compressed", "CompressedLayer", "compress"]
 
@@ -114,8 +117,6 @@ class Compressed:
     @cached_property
     def sizes(self) -> pd.DataFrame:
         """A row for each layer and part: its bytes, and whether they are expected, not counted."""
-        import pandas as pd
-
         rows = [
             {"layer": layer.name, "part": part, "bytes": size, "expected": layer.size.expected and part != "bias"}
             for layer in self.layers

@@ -16,7 +16,9 @@ from hwsim.exploration.grid import Grid
 from hwsim.exploration.objectives import Objective, log_scaled
 from hwsim.exploration.sensitivity import sensitivity
 from hwsim.files import csv_text, write_text
+from hwsim.lazy import lazy
 from hwsim.message import Message
+from hwsim.report.html import SweepPoints
 from hwsim.report.pareto import front
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.results import Results, frame_of, write_csv
@@ -24,8 +26,8 @@ from hwsim.sweeps.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from hwsim.report.html import SweepPoints
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Exploration"]
 

@@ -40,8 +40,6 @@ class Machine(Hardware):
     """Whether the kind runs any layer, and so those that another machine has no unit for."""
     part_key: ClassVar[str] = "host"
     """The key of the file that names another machine, which is read with this one."""
-    has_spectra: ClassVar[bool] = False
-    """Whether it counts the transform and logarithms of a spectrum of audio; a note says so if not."""
     residuals: ClassVar[Path | None] = None
     """The table of errors against measured values, if there are any."""
     nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {}
@@ -179,6 +177,11 @@ class Machine(Hardware):
     def arena(self, workload: Workload, batch: int = 1) -> Arena | None:
         """Where the activations of a network lie in memory over time, where the kind plans that."""
         return None
+
+    @property
+    def has_spectra(self) -> bool:
+        """Whether it counts the transform and logarithms of a spectrum of audio; a note says so if not."""
+        return False
 
     @property
     def has_links(self) -> bool:

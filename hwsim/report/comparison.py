@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError
 from hwsim.files import csv_cell
+from hwsim.lazy import lazy
 from hwsim.message import Message, merged
 from hwsim.report.comparability import comparability
 from hwsim.report.groups import Entry, Group, entry_of, grouped, ratio
 from hwsim.report.json_text import json_text
+from hwsim.report.report import Report
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from hwsim.report.report import Report
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Comparison", "compare"]
 
@@ -88,15 +90,11 @@ class Comparison:
     @cached_property
     def totals(self) -> pd.DataFrame:
         """One row a run."""
-        import pandas as pd
-
         return pd.DataFrame(self.total_rows())
 
     @cached_property
     def layers(self) -> pd.DataFrame:
         """One row a run and layer (tidy)."""
-        import pandas as pd
-
         return pd.DataFrame(self.layer_rows())
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hwsim.report.result import LayerResult
 
-__all__ = ["Fold", "Row", "folded", "folds"]
+__all__ = ["Fold", "Row", "folded", "folds", "pattern"]
 
 _PERIOD = 400
 """Layers of the longest block that is looked for."""
@@ -130,12 +130,12 @@ def folded(results: Sequence[LayerResult], apart: Callable[[str], object] = lamb
         for place in range(part.start, part.start + part.period):
             name = results[place].name
             if part.times > 1:
-                name = _pattern(name, results[place + part.period].name)
+                name = pattern(name, results[place + part.period].name)
             rows.append(Row(name, tuple(results[place : part.stop : part.period])))
     return rows
 
 
-def _pattern(one: str, other: str) -> str:
+def pattern(one: str, other: str) -> str:
     """The name of two with a star for where they differ; that of the first where nothing is alike."""
     start = _alike(one, other)
     end = _alike(one[start:][::-1], other[start:][::-1])

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsim.lazy import lazy
+
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["dominated", "front", "pareto_front"]
 
@@ -57,8 +61,6 @@ def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], maximize: Colle
     Smaller is better but for the columns in `maximize`. Rows that are alike are all valid; rows with an objective that
     is NaN are not.
     """
-    import pandas as pd
-
     columns = [pd.to_numeric(frame[name], errors="coerce").to_numpy(float) for name in objectives]
     signs = [-1.0 if name in maximize else 1.0 for name in objectives]
     costs = np.stack([sign * column for sign, column in zip(signs, columns)], axis=1)

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.files import csv_text, write_text
+from hwsim.lazy import lazy
 from hwsim.report.json_text import json_text
+from hwsim.report.provenance import provenance
 from hwsim.report.result import RunResult
 
 if TYPE_CHECKING:
-    from hwsim.report.published import Prediction
-    from hwsim.scenario import DutyCycle
+    import hwsim.scenario as scenarios
+    from hwsim.report import published
+else:
+    published, scenarios = lazy("hwsim.report.published"), lazy("hwsim.scenario")
 
 __all__ = ["Report"]
 
@@ -35,6 +39,7 @@ class Report(RunResult):
         summary |= {"error_measured": errors["latency"].measured, "error_basis": errors["latency"].words}
         columns = ("layer", "component", "tensor", "action", "count", "energy_pj")
         return {
+            "provenance": provenance(self),
             "summary": {key: clean(value) for key, value in summary.items()},
             "expected_error": {quantity: asdict(error) for quantity, error in errors.items()},
             "layers": [{key: clean(value) for key, value in row.items()} for row in self.rows],
@@ -60,7 +65,9 @@ class Report(RunResult):
         """The report as JSON text, with the keys of `more` added."""
         return json_text(self.to_dict() | dict(more or {}))
 
-    def to_html(self, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
+    def to_html(
+        self, scenario: scenarios.DutyCycle | None = None, predictions: Sequence[published.Prediction] = ()
+    ) -> str:
         """The report as one self-contained HTML document: charts, the bottleneck of each layer, and all sources.
 
         Parameters

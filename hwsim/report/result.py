@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hwsim.engine import Timeline
+from hwsim.lazy import lazy
+from hwsim.machines import Machine, NetworkPlan
 from hwsim.machines.memory import MemoryUse
 from hwsim.machines.plan import Action, LayerPlan
 from hwsim.machines.properties import Unused, unused
@@ -14,14 +17,13 @@ from hwsim.machines.uncertainty import ExpectedError, Quantity, expected_error
 from hwsim.message import Message, merged, sentence
 from hwsim.report.unused import unused_messages
 from hwsim.units import format_si
+from hwsim.workload import Workload
+from hwsim.workload.arena import Arena
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from hwsim.engine import Timeline
-    from hwsim.machines import Machine, NetworkPlan
-    from hwsim.workload import Workload
-    from hwsim.workload.arena import Arena
+else:
+    pd = lazy("pandas")
 
 __all__ = ["LayerResult", "RunResult", "Summary"]
 
@@ -148,6 +150,16 @@ class Summary:
         """Operations per joule in units of 1e12, off-chip memory included."""
         return 2 * self.macs / self.energy_pj if self.energy_pj else 0.0
 
+    def keys(self) -> tuple[str, ...]:
+        """Names of all totals: ``dict(summary)`` has them."""
+        stored = (item.name for item in fields(self))
+        return (*stored, *(name for name, value in vars(type(self)).items() if isinstance(value, property)))
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
@@ -209,15 +221,11 @@ class RunResult:
     @cached_property
     def layers(self) -> pd.DataFrame:
         """One row a layer."""
-        import pandas as pd
-
         return pd.DataFrame(self.rows)
 
     @cached_property
     def actions(self) -> pd.DataFrame:
         """Every count and what it cost: layer, component, tensor, action, count, energy_pj (tidy)."""
-        import pandas as pd
-
         columns = ["layer", "component", "tensor", "action", "count", "energy_pj"]
         return pd.DataFrame(self.action_rows(), columns=columns)
 

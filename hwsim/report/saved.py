@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from hwsim.errors import InputError, printable
 from hwsim.files import read_text
 
-__all__ = ["read_report"]
+__all__ = ["SavedReport", "read_report"]
 
 _MOST_BYTES = 256 * 2**20
 _LIMIT = 2**100
@@ -100,7 +100,19 @@ class _Cycle(_Part):
     messages: list[_Message] = []
 
 
-class _Report(_Part):
+class _Provenance(_Part):
+    hwsim: Text
+    format: StrictInt
+    machine: Text
+    workload: Text
+    tables: Text
+    set: dict[Text, Any]
+
+
+class SavedReport(_Part):
+    """The form of a report; `provenance` is absent in those of version 0.1."""
+
+    provenance: _Provenance | None = None
     summary: _Summary
     layers: list[_Layer]
     actions: list[_Action]
@@ -116,7 +128,7 @@ def read_report(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"must be JSON: {error}", path) from None
     try:
-        report = _Report.model_validate(data)
+        report = SavedReport.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))

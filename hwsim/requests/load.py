@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.lazy import lazy
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S
 from hwsim.requests.station import Policy, Records
@@ -18,6 +19,8 @@ from hwsim.units import format_si
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["PERCENTILES", "Choice", "Latencies", "Load", "Point", "percentile_of"]
 
@@ -195,8 +198,6 @@ class Load:
     @cached_property
     def latency_s(self) -> pd.DataFrame:
         """The same as a table."""
-        import pandas as pd
-
         return pd.DataFrame(self.percentiles)
 
     @property

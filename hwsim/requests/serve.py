@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from numpy.typing import ArrayLike
 
 from hwsim.errors import InputError, excerpt
 from hwsim.machines import Machine, load_machine
@@ -15,9 +16,6 @@ from hwsim.requests.task import SCENARIOS, Tell, number_of, task_of
 from hwsim.workload import Workload, load_workload
 from hwsim.workload.layer import whole
 from hwsim.workload.transformer import llm_names
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 __all__ = ["SCENARIOS", "serve"]
 

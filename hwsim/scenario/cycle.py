@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from hwsim.energy.battery import parse_battery
 from hwsim.errors import InputError, excerpt
-from hwsim.machines import Mcu
+from hwsim.machines.board import Board
 from hwsim.message import Message
 from hwsim.report.result import RunResult
 from hwsim.scenario.power import rest_state, state_watts, unknown_power
@@ -67,15 +67,15 @@ def duty_cycle(
     Raises
     ------
     InputError
-        If the machine is no microcontroller, or a time or the battery is invalid.
+        If the machine is no board, or a time or the battery is invalid.
     """
     if not isinstance(report, RunResult):
         raise InputError(f"a duty cycle must be that of a report, not of {excerpt(report)}")
     if whole(seed) is None:
         raise InputError(f"seed must be a whole number, not {excerpt(seed)}")
     machine = report.machine
-    if not isinstance(machine, Mcu):
-        raise InputError(f"a duty cycle must be that of a microcontroller, {machine.name} is of kind {machine.kind}")
+    if not isinstance(machine, Board):
+        raise InputError(f"a duty cycle must be that of a board, {machine.name} is of kind {machine.kind}")
     if report.batch != 1:
         raise InputError(f"a duty cycle must run one input at a time, not a batch of {report.batch}")
     cell = None if battery is None else parse_battery(battery)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hwsim.energy.battery import Battery
-from hwsim.machines import Mcu
+from hwsim.machines.board import Board
 from hwsim.message import Message
 
 __all__ = ["rest_state", "state_watts", "unknown_power"]
@@ -15,7 +15,7 @@ _LOWEST_V = 1.7
 """Supply below which no Cortex-M of these data sheets runs from flash."""
 
 
-def rest_state(machine: Mcu) -> tuple[str, list[Message]]:
+def rest_state(machine: Board) -> tuple[str, list[Message]]:
     """The state of the core between inferences, and the note of one that is not deep sleep."""
     power = machine.spec.power
     if power.deep_sleep != "unknown" or power.sleep == "unknown":
@@ -24,7 +24,7 @@ def rest_state(machine: Mcu) -> tuple[str, list[Message]]:
     return "sleep", [Message("scenario.light_sleep", template, {"machine": machine.name})]
 
 
-def state_watts(machine: Mcu, battery: Battery | None) -> tuple[dict[str, float | None], list[Message]]:
+def state_watts(machine: Board, battery: Battery | None) -> tuple[dict[str, float | None], list[Message]]:
     """Power by state in watts, None if unknown, and the note of a supply that scales it."""
     power, factor, notes = machine.spec.power, 1.0, list[Message]()
     lowest = float(power.supply or power.measured_supply or _LOWEST_V)
@@ -58,7 +58,7 @@ def state_watts(machine: Mcu, battery: Battery | None) -> tuple[dict[str, float 
     return {state: None if w is None else w * factor for state, w in watts.items()}, notes
 
 
-def unknown_power(machine: Mcu, energy: Mapping[str, float | None]) -> Iterable[Message]:
+def unknown_power(machine: Board, energy: Mapping[str, float | None]) -> Iterable[Message]:
     """The note of the states whose energy is unknown."""
     keys = [f"power.{_KEYS[state]}" for state, joules in energy.items() if joules is None]
     if keys:

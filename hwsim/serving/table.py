@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.errors import InputError, excerpt
+from hwsim.lazy import lazy
 from hwsim.machines import Machine, load_machine
 from hwsim.machines.loader import read_machine
 from hwsim.serving.memory import ServedMemory
@@ -17,6 +18,8 @@ from hwsim.workload.transformer import Formats, LlmSpec, load_llm
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["formats_on", "llm", "table_of", "with_library"]
 
@@ -105,7 +108,5 @@ def llm(
 
 def table_of(points: Sequence[ServedPoint], memory: ServedMemory) -> pd.DataFrame:
     """A row for each point, with what a sequence takes of the memory and how many fit."""
-    import pandas as pd
-
     more = {"sequences": memory.sequences, "sequence_bytes": memory.sequence_bytes}
     return pd.DataFrame([asdict(point) | more for point in points])

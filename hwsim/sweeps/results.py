@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.files import csv_cell, write_file
+from hwsim.lazy import lazy
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
 from hwsim.sweeps.record import TOTALS, WORDS
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.training import TRAINING_TOTALS
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Results", "frame_of", "layers_of", "write_csv", "write_parquet"]
 
@@ -106,6 +110,7 @@ class Results:
     def totals(self, outcomes: Sequence[Outcome], everything: bool = False) -> list[str]:
         """The columns of totals: the metrics of the file, or all."""
         columns = list(TOTALS if everything else self.metrics)
+        columns += [name for name in TRAINING_TOTALS if any(name in (outcome.result or ()) for outcome in outcomes)]
         if everything or self.all_components:
             columns += sorted(
                 {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}
@@ -152,8 +157,6 @@ def _plain(value: Any) -> Any:
 
 def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = False) -> pd.DataFrame:
     """The rows as a DataFrame."""
-    import pandas as pd
-
     totals = results.totals(outcomes, everything)
     rows = list(results.rows(outcomes, totals))
     frame = pd.DataFrame.from_records(rows, columns=results.point_columns(totals))
@@ -164,8 +167,6 @@ def frame_of(results: Results, outcomes: Sequence[Outcome], everything: bool = F
 
 def layers_of(results: Results, outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """The rows of the layers as a DataFrame."""
-    import pandas as pd
-
     return pd.DataFrame.from_records(list(results.layer_rows(outcomes)), columns=results.layer_columns)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError, excerpt
+from hwsim.lazy import lazy
 from hwsim.message import Message, sentence
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.reader import read_space
@@ -19,6 +20,8 @@ from hwsim.sweeps.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["Sweep", "shard_of", "sweep"]
 
@@ -129,7 +132,8 @@ class Sweep:
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
             point = self.space.point(outcome.number)
-            if outcome.result is not None and len(first) < _NOTES:
+            trains = self.runner.evaluator.trains(point)
+            if outcome.result is not None and not trains and len(first) < _NOTES:
                 first.setdefault((point.machine, point.workload), outcome.number)
         runs: dict[tuple[str, str], list[str]] = {}
         for number in first.values():

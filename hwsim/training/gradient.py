@@ -56,13 +56,7 @@ class Gradient(Layer):
         x = self.of.lower(batch)
         assert isinstance(x, Product)
         stored = x.stored and self.role == "input"
-        if self.role == "input":
-            sizes = (x.m, x.k, x.n)
-        elif x.stored:
-            sizes = (x.k, x.n, x.m) if x.geometry is None else (x.n, x.k, x.m)
-        else:
-            sizes = (x.k, x.n, x.m)
-        steps = x.steps
+        sizes, steps = (x.m, x.k, x.n) if self.role == "input" else (x.k, x.n, x.m), x.steps
         if self.role == "weight" and x.steps > 1:  # all steps are known: one product
             sizes, steps = (sizes[0], sizes[1], sizes[2] * x.steps), 1
         return Product(

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 from hwsim.training.recipe import TrainingRecipe
 from hwsim.workload import Layer, Workload
-from hwsim.workload.network import INPUT
 from hwsim.workload.product import Product
 
-__all__ = ["Moves", "moves_of", "needs_gradient", "norm_parameters"]
+__all__ = ["Moves", "moves_of", "needs_gradient", "parameters"]
 
 
 @dataclass
@@ -34,9 +33,19 @@ def normalized(workload: Workload, layer: Layer) -> bool:
     return workload.batch_norm and isinstance(x, Product) and x.geometry is not None and layer.biases > 0
 
 
-def norm_parameters(workload: Workload, layer: Layer) -> int:
-    """Parameters of a layer in training: two for each channel where a batch normalization was folded into a bias."""
-    return layer.weights + layer.biases * (2 if normalized(workload, layer) else 1)
+def parameters(workload: Workload) -> dict[str, int]:
+    """Parameters of each layer in training: two for each channel where a batch normalization was folded into a bias.
+
+    An array that several layers read is of the first of them.
+    """
+    counts: dict[str, int] = {}
+    arrays: set[str] = set()
+    for layer in workload:
+        array = layer.weight.spec.array
+        weights = 0 if array and array in arrays else layer.weights
+        arrays |= {array} if array else set()
+        counts[layer.name] = weights + layer.biases * (2 if normalized(workload, layer) else 1)
+    return counts
 
 
 def needs_gradient(workload: Workload) -> frozenset[str]:
@@ -104,9 +113,16 @@ def _layer(
             own.backward.append(("batch norm", 4 * n, n))
             own.saved[f"{layer.name}.sum"] = n
         elif layer.biases:
-            if x.geometry is not None and not fused:
+            if not fused:
                 own.forward.append(("bias", n, n))
             own.backward.append(("bias", n, max(1, layer.biases)))
+        if not x.stored and not x.recurrent and not fused:
+            # Heads are turned in memory: those that other products gave, and those that other products read.
+            turned = sum(size for name, size in reads.items() if _is_stored(workload, name))
+            turned += n * any(_is_stored(workload, name) for name, of in workload.inputs.items() if layer.name in of)
+            if turned:
+                own.forward.append(("heads", turned, turned))
+                own.backward.append(("heads", turned, turned))
         if x.activation != "none":
             if not fused:
                 own.forward.append((x.activation, n, n))
@@ -122,6 +138,11 @@ def _layer(
         return
     if x.kind == "elementwise":
         others = x.operands - 1 if layer.name in hosts else x.operands
+        if recipe.dropout and x.function == "add" and not fused:
+            for name in before:
+                if _is_stored(workload, name) and workload[name].lower(1).geometry is None:  # type: ignore[union-attr]
+                    own.forward.append(("dropout", n, n))
+                    own.backward.append(("dropout", n, n))
         if layer.name in hosts:  # the normalization reads the other operands and writes the sum in place of its own
             own.forward.append((x.function, others * n, 0))
         else:
@@ -150,6 +171,15 @@ def _layer(
         own.forward.append(("softmax", n, n))
         own.backward.append(("softmax", 2 * n, n))
         own.saved[layer.name] = n
+        if any(name in workload and not _is_stored(workload, name, other=True) for name in before):
+            if not fused:
+                own.forward += [("scale", n, n), ("mask", n, n)]
+                own.backward.append(("scale", n, n))
+            if recipe.dropout:
+                own.saved[f"{layer.name}.dropped"] = n
+                if not fused:
+                    own.forward.append(("dropout", n, n))
+                    own.backward.append(("dropout", n, n))
     elif x.kind == "pool":
         size = sum(shapes)
         own.forward.append(("pooling", size, n))
@@ -173,6 +203,7 @@ def _layer(
         own.backward.clear()
 
 
-def kept(saved: dict[str, int]) -> dict[str, int]:
-    """Tensors that are kept, but for the input of the network."""
-    return {name: size for name, size in saved.items() if name != INPUT}
+def _is_stored(workload: Workload, name: str, other: bool = False) -> bool:
+    """Whether a layer is a product by stored weights; `other` is the answer for one that is no product."""
+    x = workload[name].lower(1) if name in workload else None
+    return x.stored if isinstance(x, Product) else other

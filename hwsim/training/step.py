@@ -18,7 +18,7 @@ from hwsim.report.result import LayerResult
 from hwsim.simulation import simulate
 from hwsim.training.gradient import MemoryPass, input_gradient, weight_gradient
 from hwsim.training.memory import TrainingMemory
-from hwsim.training.passes import Moves, moves_of, needs_gradient, norm_parameters
+from hwsim.training.passes import Moves, moves_of, needs_gradient, parameters
 from hwsim.training.recipe import TrainingRecipe, recipe_of
 from hwsim.workload import Layer, Workload, load_workload
 from hwsim.workload.network import INPUT
@@ -27,6 +27,12 @@ from hwsim.workload.product import Product
 __all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
 
 _KINDS = ("gpu", "cpu")
+_NOTES = ("gpu.library", "gpu.network_power", "cpu.library")
+_WITHOUT_GRADIENTS = ("tensorrt", "cublas-7")
+_INFERENCE = ("graph", "loop", "steady")
+"""Launch modes of inference, which machine files have."""
+_PART = 2**30
+"""Values that one pass of the update reads; more are as many passes."""
 _PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
 
 
@@ -195,6 +201,11 @@ def trained_on(machine: str | Path | Machine, recipe: TrainingRecipe) -> Machine
     if machine.kind == "gpu" and getattr(machine.spec, "streams", 1) != 1:
         raise InputError(f"training must have one stream on {machine.name}")
     changes: dict[str, object] = {}
+    if machine.kind == "gpu":
+        if machine.library_name in _WITHOUT_GRADIENTS:
+            changes["library"] = "cudnn-8"
+        if getattr(machine.spec, "harness", "") in _INFERENCE:
+            changes["harness"] = "training"
     if recipe.precision == "tf32":
         if machine.kind != "gpu":
             raise InputError(f"precision must be fp32 on {machine.name}: tf32 is of GPUs")
@@ -254,8 +265,9 @@ def training_step(
     moves = moves_of(network, recipe)
     parts = list(_parts(network, moves, dtype))
     plain = Workload(f"{workload.name} in training", [part for _, _, part in parts], graph=False)
-    results = simulate(machine, plain, batch).results
-    params = {layer.name: norm_parameters(network, layer) for layer in network}
+    report = simulate(machine, plain, batch)
+    results = report.results
+    params = parameters(network)
     update_s, update_pj = _update(machine, recipe, sum(params.values()))
     rows: dict[str, dict[str, list[LayerResult]]] = {layer.name: {part: [] for part in _PARTS} for layer in network}
     for (name, part, _), result in zip(parts, results, strict=True):
@@ -272,11 +284,21 @@ def training_step(
     again = [layer.forward_total_s for layer in layers] if recipe.recompute else []
     shares = [row for name in rows for part in ("forward", "forward_passes") for row in rows[name][part]]
     again_pj = math.fsum(row.energy_pj for row in shares) if recipe.recompute else 0.0
+    host_s = _host(recipe, [part for _, part, _ in parts], layers)
     memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, sum(params.values()))
     return Step(
-        machine.name, workload.name, batch, recipe, layers, 0.0, math.fsum(again), again_pj, update_s, update_pj,
-        machine.prices.static_w, memory,
+        machine.name, workload.name, batch, recipe, layers, host_s, math.fsum(again), again_pj, update_s, update_pj,
+        machine.prices.static_w, memory, tuple(note for note in report.remarks if note.code in _NOTES),
     )  # fmt: skip
+
+
+def _host(recipe: TrainingRecipe, parts: Sequence[str], layers: Sequence[StepLayer]) -> float:
+    """By which launches make the passes of a batch longer than their kernels."""
+    launch = float(recipe.host)
+    forward = sum(part in ("forward", "forward_passes") for part in parts)
+    passes = [(forward, math.fsum(layer.forward_total_s for layer in layers))] * (2 if recipe.recompute else 1)
+    passes.append((len(parts) - forward, math.fsum(layer.backward_total_s for layer in layers)))
+    return math.fsum(max(0.0, kernels * launch - seconds) for kernels, seconds in passes)
 
 
 def _parts(network: Workload, moves: dict[str, Moves], dtype: str) -> Iterator[tuple[str, str, Layer]]:
@@ -323,14 +345,13 @@ def _saved(moves: dict[str, Moves]) -> dict[str, int]:
 
 def _update(machine: Machine, recipe: TrainingRecipe, params: int) -> tuple[float, float]:
     """Seconds and energy of the update of all parameters."""
-    layer = MemoryPass(
-        "update",
-        read=-(-recipe.update_bytes * params // 8),
-        written=-(-recipe.update_bytes * params // 8),
-        input="fp32",
-        output="fp32",
-    )
-    summary = simulate(machine, Workload("update", [layer], graph=False), 1).summary
+    if not params:
+        return 0.0, 0.0
+    values = -(-recipe.update_bytes * params // 8)
+    parts = -(-values // _PART)
+    each = -(-values // parts)
+    layer = MemoryPass("update", read=each, written=each, input="fp32", output="fp32")
+    summary = simulate(machine, Workload("update", [layer], graph=False), parts).summary
     return summary.latency_s, summary.energy_pj
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform, overload
@@ -107,6 +108,10 @@ def kind(cls: type[T]) -> type[T]:
     they take.
     """
     made = dataclass(frozen=True, kw_only=True)(cls)
+    hints = made.__init__.__annotations__  # what is inherited is named as in the module of the base
+    for base in cls.__mro__[1:-1]:
+        scope = vars(sys.modules[base.__module__])
+        hints.update({name: scope[hints[name]] for name in base.__annotations__ if hints.get(name) in scope})
     for line in cls.__dict__.get("_lines", ()):
         LINES[line.key] = replace(line, layer=made)
     return made

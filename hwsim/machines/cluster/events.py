@@ -5,7 +5,7 @@ Time is in whole picoseconds. `symmetric` runs one rank that stands for all: wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import simpy
@@ -17,7 +17,7 @@ __all__ = ["TICKS_PER_S", "collective", "collective_s"]
 TICKS_PER_S = 10**12
 
 Process = Generator[simpy.Event, Any, None]
-Ready = Callable[[int], simpy.Event]
+Ready = Sequence[simpy.Event]
 
 
 def _ticks(seconds: float) -> int:
@@ -31,13 +31,15 @@ def collective(
     symmetric: bool = False,
     ready: Ready | None = None,
 ) -> simpy.Event:
-    """The event of the end of a collective on all ranks; rank r takes part once `ready(r)` has happened."""
+    """The event of the end of a collective on all ranks; each takes part once its event of `ready` has happened."""
     ranks = 1 if symmetric else way.ranks
-    wait = ready or (lambda _rank: env.timeout(0))
+    wait = ready or [env.timeout(0) for _ in range(ranks)]
     if way.name == "ring":
         processes = _ring(env, way, size, ranks, wait)
     elif way.name == "tree":
         processes = _tree(env, way, size, ranks, wait)
+    elif way.name == "server":
+        processes = _server(env, way, size, ranks, wait)
     else:
         processes = [_switch(env, way, size, wait, rank) for rank in range(ranks)]
     return env.all_of([env.process(process) for process in processes])
@@ -64,7 +66,7 @@ def _ring(env: simpy.Environment, way: Way, size: float, ranks: int, ready: Read
         inbox[(rank + 1) % ranks].put(None)
 
     def process(rank: int) -> Process:
-        yield ready(rank)
+        yield ready[rank]
         yield env.timeout(_ticks(way.start_s))
         for _ in range(way.steps):
             env.process(send(rank))
@@ -83,7 +85,7 @@ def _tree(env: simpy.Environment, way: Way, size: float, ranks: int, ready: Read
 
     def process(rank: int) -> Process:
         level = (rank + 1).bit_length() - 1
-        yield ready(rank)
+        yield ready[rank]
         yield env.timeout(_ticks(way.start_s))
         yield env.all_of([up[child] for child in (2 * rank + 1, 2 * rank + 2) if child < ranks])
         if rank:
@@ -99,8 +101,34 @@ def _tree(env: simpy.Environment, way: Way, size: float, ranks: int, ready: Read
     return [process(rank) for rank in range(ranks)]
 
 
+def _server(env: simpy.Environment, way: Way, size: float, ranks: int, ready: Ready) -> list[Process]:
+    """All ranks send to the servers, whose links take one after the other; then all get the sum."""
+    into, out = simpy.Resource(env), simpy.Resource(env)
+    share = _ticks(size / (way.rings * way.bytes_per_s)) * (way.ranks if ranks == 1 else 1)
+    arrived, total = [env.event() for _ in range(ranks)], env.event()
+
+    def process(rank: int) -> Process:
+        yield ready[rank]
+        yield env.timeout(_ticks(way.start_s + way.step_s))
+        with into.request() as turn:
+            yield turn
+            yield env.timeout(share)
+        arrived[rank].succeed()
+        if rank == 0:
+            yield env.all_of(arrived)
+            total.succeed()
+        else:
+            yield total
+        yield env.timeout(_ticks(way.step_s))
+        with out.request() as turn:
+            yield turn
+            yield env.timeout(share)
+
+    return [process(rank) for rank in range(ranks)]
+
+
 def _switch(env: simpy.Environment, way: Way, size: float, ready: Ready, rank: int) -> Process:
     """Each rank writes its share to the switch and reads the sum."""
-    yield ready(rank)
+    yield ready[rank]
     yield env.timeout(_ticks(way.start_s + way.steps * way.step_s))
     yield env.timeout(_ticks((1 + 1 / way.ranks) * size / way.bytes_per_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -97,8 +98,9 @@ def plan_stream(
     l2 = total_bytes / (c.l2_share * 64 * spec.sms * timer.clock)
     in_l2 = total_bytes <= c.l2_kept * timer.l2 / 2
     dram = 0.0 if in_l2 else total_bytes / (c.dram_share * timer.dram)
-    rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) else 1)
-    issue = work.macs / (rate * _STREAM_MACS * spec.sms * timer.clock)
+    rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) and not work.full_rate else 1)
+    share = 1.0 if work.full_rate else _STREAM_MACS
+    issue = work.macs / (rate * share * spec.sms * timer.clock)
     executed = layer.macs * batch
     if work.csr is not None:
         assert spec.csr is not None
@@ -162,17 +164,20 @@ def _seconds(microseconds: dict[str, float]) -> dict[str, float]:
 
 
 def plan_product(
-    timer: Timer, layer: Layer, batch: int, types: Types, work: TiledProduct, read: int = 0, slow: float = 1.0
-) -> GpuKernelPlan:
-    """The tiled kernel that the library takes; `slow` is what the power cap slows the clock by."""
+    timer: Timer, layer: Layer, batch: int, types: Types, works: Sequence[TiledProduct], read: int = 0,
+    slow: float = 1.0,
+) -> GpuKernelPlan:  # fmt: skip
+    """The tiled kernel that the library takes of several ways; `slow` is what the power cap slows the clock by."""
     unit, dense = timer.unit_of(layer, types.math), timer.unit(types.math, layer_kind(layer))
     assert unit is not None
     assert dense is not None
-    selection = Selection.of(timer, work, unit, types, read, slow)
+    ways = [Selection.of(timer, way, unit, types, read, slow) for way in works]
+    selection = min(ways, key=lambda way: way.us)
+    work = selection.work
     t, terms, words, tile = selection.gemms.timing, selection.terms, selection.words, selection.tile
     bound = max(words, key=lambda word: words[word])
     macs, peak = layer.macs * batch, timer.peak(unit.math, unit.skip)
-    dram = int(t.dram_bytes[0]) * work.times
+    dram = int(t.dram_bytes[0]) * work.times + work.moved
     ideal = macs / (peak * timer.clock)
     seconds, waves = selection.phases.total / timer.rate_hz, int(t.waves[0])
     columns: Columns = {
@@ -231,6 +236,10 @@ def plan_product(
         values = {"share": float(padding), "rows": tile.rows, "columns": tile.columns}
         template = "{share:.0%} of the MACs of the tiles are padding: rows to {rows}, columns to {columns}"
         why.append(Message("gpu.padding", template, values))
+    if len(ways) > 1:
+        others = {way.work.algorithm: way.us * 1e-6 for way in ways if way is not selection}
+        template = "{algorithm} is the fastest way; the others take {time_s:si s}"
+        why.append(Message("gpu.algorithm", template, {"algorithm": work.algorithm, "time_s": others}))
     if np.isfinite(t.second_time[0]):
         more = float(t.second_time[0]) / float(t.best_time[0]) - 1
         values = {"rows": second.rows, "columns": second.columns, "more": more}

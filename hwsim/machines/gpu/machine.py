@@ -25,8 +25,8 @@ from hwsim.machines.gpu.work import (
     StreamingKernel,
     TiledProduct,
     Types,
+    algorithms,
     layer_kind,
-    layer_work,
     wanted_type,
 )
 from hwsim.machines.limits import MAX_MACS, check_size
@@ -37,7 +37,7 @@ from hwsim.machines.resident import resident_weights, stored_once
 from hwsim.message import Message
 from hwsim.workload import Layer, Workload
 from hwsim.workload.attention_pattern import with_attention
-from hwsim.workload.product import Attended, Stream
+from hwsim.workload.product import Attended, Product, Stream
 
 __all__ = ["Gpu"]
 
@@ -90,12 +90,16 @@ class Gpu(GpuKernels):
         """Idle power is the board's; most prices are estimates."""
         return EnergyOrigin("board", "estimate")
 
-    def _work(self, layer: Layer, batch: int, types: Types) -> Any:
-        library = self.timer.library
+    def _works(self, layer: Layer, batch: int, types: Types) -> tuple[TiledProduct | StreamingKernel, ...]:
+        library, kind = self.timer.library, layer_kind(layer)
+        unit = self.timer.unit(types.math, kind)
         pad = library.pad.get(types.math, 1)
-        if library.pad_stem and layer_kind(layer) == "conv" and layer.input.shape[0] <= 4:
+        if unit is not None and unit.menu.channels is not None:
+            pad = unit.menu.channels
+        elif library.pad_stem and kind in ("conv", "wgrad") and _channels(layer) <= 4:
             pad = min(pad, 4)
-        return layer_work(layer, batch, types, pad, types.math in library.winograd)
+        rows = unit is not None and unit.menu.strided == "rows"
+        return algorithms(layer, batch, types, pad, types.math in library.winograd, rows)
 
     def _csr_work(self, layer: Layer, batch: int, types: Types) -> StreamingKernel | None:
         """A layer that the library runs from weights in CSR format, by one stream."""
@@ -134,10 +138,12 @@ class Gpu(GpuKernels):
         types = self.types(layer)
         if (fused := self._fused_attention(layer)) is not None:
             return plan_attention(fused, layer, batch, types, context.slow)
-        work = self._csr_work(layer, batch, types) or self._work(layer, batch, types)
-        if not isinstance(work, TiledProduct):
-            return plan_stream(self.timer, layer, batch, types, work, context.read, context.slow)
-        return plan_product(self.timer, layer, batch, types, work, context.read, context.slow)
+        csr = self._csr_work(layer, batch, types)
+        works = self._works(layer, batch, types) if csr is None else (csr,)
+        if not isinstance(works[0], TiledProduct):
+            return plan_stream(self.timer, layer, batch, types, works[0], context.read, context.slow)
+        products = [work for work in works if isinstance(work, TiledProduct)]
+        return plan_product(self.timer, layer, batch, types, products, context.read, context.slow)
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """What the library fuses into the kernel before it."""
@@ -261,7 +267,7 @@ class Gpu(GpuKernels):
         The library is the one that has the kernels: that of attention where this is all there is.
         """
         timer, part = self.timer, "network" if len(plan) > 1 else "kernel"
-        library = timer.library.base or timer.library.name
+        library = timer.library.bases[0] if timer.library.bases else timer.library.name
         if all(self.runs_whole(layer) for layer in plan.layers):
             library = timer.attention_library.name
         named = {"generation": timer.generation.name, "library": library, "format": number_format}
@@ -368,3 +374,10 @@ class Gpu(GpuKernels):
 def _seconds(plan: LayerPlan) -> float:
     assert isinstance(plan, GpuKernelPlan)
     return plan.seconds
+
+
+def _channels(layer: Layer) -> int:
+    """Input channels of a convolution, or of the one that it is the gradient of."""
+    x = layer.lower(1)
+    shape = (x.geometry or x.of) if isinstance(x, Product) else None
+    return 0 if shape is None else shape.c

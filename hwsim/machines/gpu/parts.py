@@ -187,7 +187,10 @@ class KernelSet(Spec):
     `sparse` ones are for weights in format 2:4; the `slowest` that was measured took so many times what dense ones do,
     and none is taken to be slower. Those of `weights` narrower than the activations convert them as they are read; each
     `group` of them along the inner dimension has a scale of 16 bits (none: each column has one). Tiles run one after
-    the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few rows.
+    the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few rows. Channels
+    of a tap are padded to a multiple of `channels`, where that is not the library's `pad`. Gradients of the inputs of a
+    strided convolution: ``zeros`` are written first, then the positions that a filter meets; or ``rows`` of these are
+    computed as a whole.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
@@ -197,6 +200,8 @@ class KernelSet(Spec):
     runs: str | None = None
     transpose: bool = False
     splits: list[Positive] = [1]
+    channels: Positive | None = None
+    strided: Literal["zeros", "rows"] = "zeros"
     step: Positive = 64
     aligned: Positive = 1
     pick: Literal["best", "profiled", "rows"] = "best"
@@ -242,13 +247,13 @@ class GpuLibrary(Spec):
     """A library in one version: its kernels; what it makes of a type that it has none for; whether it fuses layers.
 
     `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that. `base` is
-    the library whose kernels, fallbacks and fusion come after its own. `attention` are its fused attention kernels,
-    `attention_of` is the library that has them in its place.
+    the library, or libraries, whose kernels, fallbacks and fusion come after its own. `attention` are its fused
+    attention kernels, `attention_of` is the library that has them in its place.
     """
 
     name: Name
     source: str
-    base: Name | None = None
+    base: Name | list[Name] | None = None
     menus: list[KernelSet] = []
     attention: list[Annotated[PrefillKernel | DecodeKernel, Field(discriminator="phase")]] = []
     attention_of: Name | None = None
@@ -267,9 +272,14 @@ class GpuLibrary(Spec):
 
     @model_validator(mode="after")
     def _check_menus(self) -> GpuLibrary:
-        if not self.menus and self.base is None:
+        if not self.menus and not self.bases:
             raise ValueError("menus must have a set of kernels, or base name another library")
         return self
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Libraries whose kernels come after its own."""
+        return () if self.base is None else (self.base,) if isinstance(self.base, str) else tuple(self.base)
 
     def attends(self, generation: str) -> bool:
         """Whether it has attention kernels of its own for a generation."""
@@ -289,7 +299,7 @@ class GpuLibrary(Spec):
             "attention": self.attention or base.attention,
             "attention_of": self.attention_of or (None if self.attention else base.attention_of),
         }
-        if not self.fuses:
+        if "fuses" not in self.model_fields_set:
             own |= {"fuses": base.fuses, "fuses_source": base.fuses_source}
         return self.model_copy(update=own)
 
@@ -361,7 +371,9 @@ def load_generation(name: str, beside: Path | None = None) -> Generation:
 def load_library(name: str, beside: Path | None = None) -> GpuLibrary:
     """A library by name, or by path relative to `beside`."""
     library = _load(name, "libraries", "GPU library", GpuLibrary, beside)
-    return library if library.base is None else library.after(load_library(library.base, beside))
+    for base in library.bases:
+        library = library.after(load_library(base, beside))
+    return library
 
 
 def attention_library(library: GpuLibrary, beside: Path | None = None) -> GpuLibrary:

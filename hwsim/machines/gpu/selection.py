@@ -80,12 +80,17 @@ class Selection:
     @property
     def us(self) -> float:
         """Microseconds of the layer."""
-        return float(self.gemms.time[0]) * self.work.times
+        return float(self.gemms.time[0]) * self.work.times + self.around_us + self.unit.floor * self.work.around
+
+    @property
+    def around_us(self) -> float:
+        """Microseconds in which kernels around the product move bytes."""
+        return self.work.moved / (self.timer.constants["cuda"].dram_share * self.timer.dram)
 
     @property
     def floor(self) -> float:
         """Microseconds of its launches."""
-        return self.unit.floor * self.work.times
+        return self.unit.floor * (self.work.times + self.work.around)
 
     @cached_property
     def terms(self) -> dict[str, float]:
@@ -109,7 +114,7 @@ class Selection:
         if limit in ("tensor", "issue", "shared memory") or core["dram"] == terms["step"]:
             words["wave tail"] = words[limit] * (1 - self.fill)
             words[limit] *= self.fill
-        words["dram"] += terms["store"]
+        words["dram"] += terms["store"] + self.around_us
         return words
 
     @cached_property
@@ -117,8 +122,9 @@ class Selection:
         """Whole ticks that add up to the predicted time."""
         timer, work, timing = self.timer, self.work, self.gemms.timing
         # The mean over good kernels is a little more than the best: every phase is stretched alike, the launch is not.
-        best = float(timing.best_time[0]) * work.times - self.floor
-        stretch = max(0.0, self.us - self.floor) / max(best, 1e-12)
+        floor = self.unit.floor * work.times
+        best = float(timing.best_time[0]) * work.times - floor
+        stretch = max(0.0, float(self.gemms.time[0]) * work.times - floor) / max(best, 1e-12)
         terms = {name: value * stretch for name, value in self.terms.items()}
         total = timer.ticks(self.us)
         launch = min(timer.ticks(self.floor), total)
@@ -126,7 +132,8 @@ class Selection:
         write = min(timer.ticks(terms["store"] + terms["wave"]), rest)
         reduce = min(timer.ticks(terms["split"]), rest - write)
         multiply = rest - write - reduce
-        l2, dram = (min(timer.ticks(terms[name]), multiply) for name in ("l2", "dram"))
+        l2 = min(timer.ticks(terms["l2"]), multiply)
+        dram = min(timer.ticks(terms["dram"] + self.around_us), multiply)
         return Phases(launch, multiply, write, reduce, l2, dram, int(timing.waves[0]) * work.times)
 
     def load(self, ideal: float) -> Load:
@@ -142,9 +149,10 @@ class Selection:
         output_bytes = work.b * work.m * work.n * self.products.bytes_o
         dram = float(timing.dram[0]) + output_bytes / (c.dram_share * timer.dram)
         amounts = timer.amounts(self.products, self.unit, timing)
-        shares = tuple((name, float(amount[0])) for name, amount in amounts.items())
+        around = {"dram": work.moved / work.times, "l2": work.moved / work.times}
+        shares = tuple((name, float(amount[0]) + around.get(name, 0.0)) for name, amount in amounts.items())
         sms, l2 = min(us, max(busy, ideal)), min(us, l2 * work.times)
-        us, slow, once = float(self.gemms.time[0]), float(self.gemms.slowdown[0]), self.unit.menu.once
+        us, slow, once = self.us / work.times, float(self.gemms.slowdown[0]), self.unit.menu.once
         return Load(self.phases, sms, l2, dram * work.times, us, shares, slow, once)
 
     def counts(self, macs: int) -> dict[Action, int]:
@@ -162,7 +170,7 @@ class Selection:
         out = round(work.b * work.m * work.n * p.bytes_o) * times
         sums = 4 * (split + 1) * work.b * work.m * work.n * times if split > 1 else 0
         dram, output_bytes = int(timing.dram_bytes[0]), int(timing.dram_written[0])
-        read_bytes = (dram - output_bytes) * times
+        read_bytes = (dram - output_bytes) * times + work.moved // 2
         weights = min(read_bytes, round(work.b * work.n * work.k * p.bytes_w) * times)
         counts: dict[Action, int] = {
             ("mac", "", unit.math): run,
@@ -174,9 +182,9 @@ class Selection:
             ("l2", "ifmap", "read"): rows,
             ("l2", "weight", "read"): columns,
             ("l2", "psum", "move"): sums,
-            ("l2", "ofmap", "write"): out,
+            ("l2", "ofmap", "write"): out + work.moved,
             ("dram", "ifmap", "read"): read_bytes - weights,
             ("dram", "weight", "read"): weights,
-            ("dram", "ofmap", "write"): output_bytes * times,
+            ("dram", "ofmap", "write"): output_bytes * times + work.moved - work.moved // 2,
         }
         return {key: n for key, n in counts.items() if n}

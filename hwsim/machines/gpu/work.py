@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 from hwsim.machines.csr import CsrProduct
 from hwsim.workload import Layer
@@ -14,10 +14,10 @@ __all__ = [
     "TiledProduct",
     "StreamingKernel",
     "Types",
+    "algorithms",
     "converted_weights",
     "half",
     "layer_kind",
-    "layer_work",
     "memory_bits",
     "two_of_four",
     "wanted_type",
@@ -46,7 +46,8 @@ class Types:
 class TiledProduct:
     """`b` products of m x k by k x n, `times` one after the other; `image` is the activations' bytes in memory.
 
-    `inner` is k before its channels were padded.
+    `inner` is k before its channels were padded. `moved` are bytes that `around` kernels before and after it move:
+    transforms of Winograd's tiles, zeros of a map that is then only partly written.
     """
 
     b: int
@@ -59,6 +60,8 @@ class TiledProduct:
     read: int = 0
     winograd: bool = False
     inner: int = 0
+    moved: int = 0
+    around: int = 0
 
     @property
     def unpadded(self) -> int:
@@ -70,7 +73,7 @@ class TiledProduct:
 class StreamingKernel:
     """Bytes that are read and written, and MACs done in passing on CUDA cores; no kernel at all if it only renames.
 
-    `csr` are weights that only their values are stored of.
+    `csr` are weights that only their values are stored of; at the `full_rate` MACs are done as fast as fp32 can be.
     """
 
     read: int
@@ -79,6 +82,7 @@ class StreamingKernel:
     macs: int = 0
     kernels: int = 1
     csr: CsrProduct | None = None
+    full_rate: bool = False
 
 
 def layer_kind(layer: Layer) -> str:
@@ -133,10 +137,10 @@ def _bytes(values: int, bits: int) -> int:
     return -(-values * bits // 8)
 
 
-def layer_work(
-    layer: Layer, batch: int, types: Types, pad: int = 1, winograd: bool = False
-) -> TiledProduct | StreamingKernel:
-    """What a layer asks for.
+def algorithms(
+    layer: Layer, batch: int, types: Types, pad: int = 1, winograd: bool = False, rows: bool = False
+) -> tuple[TiledProduct | StreamingKernel, ...]:
+    """What a layer asks for, in each way that the library has; it takes the fastest.
 
     Parameters
     ----------
@@ -144,18 +148,33 @@ def layer_work(
     pad : int
         What input channels are padded to a multiple of.
     winograd : bool
-        Whether 3 x 3 convolutions of stride 1 are done in the transformed domain: F(2x2, 3x3), 16 products for 4
-        outputs in place of 36.
+        Whether 3 x 3 convolutions of stride 1 may be done in the transformed domain: F(2x2, 3x3) in one kernel, 16
+        products for 4 outputs in place of 36; F(4x4, 3x3) with kernels for the transforms, 36 for 16 in place of 144.
+    rows : bool
+        Whether gradients of strided inputs are computed for whole rows of the finer map.
     """
+    work = _direct(layer, batch, types, pad, rows)
+    x = layer.lower(batch)
+    shape = (x.geometry or x.of) if isinstance(x, Product) else None
+    if shape is None or not winograd or shape.groups > 1 or (shape.r, shape.s) != (3, 3):
+        return (work,)
+    if shape.stride != (1, 1) or shape.dilation != (1, 1) or not isinstance(work, TiledProduct):
+        return (work,)
+    assert isinstance(x, Product)
+    return (work, *_winograd(x, shape, batch, types))
+
+
+def _direct(layer: Layer, batch: int, types: Types, pad: int, rows: bool) -> TiledProduct | StreamingKernel:
+    """What a layer asks for without transforms."""
     x = layer.lower(batch)
     if isinstance(x, Product):
         if x.geometry is not None:
-            return _conv(layer, x.geometry, batch, types, pad, winograd)
+            return _conv(layer, x.geometry, batch, types, pad)
         if x.of is not None:
-            return _gradient(layer, x, x.of, batch, types, pad, winograd)
+            return _gradient(x, x.of, batch, types, pad, rows)
         name = "step GEMM" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
-        rows = x.macs // (x.steps * x.n * x.k)
-        values = rows * x.k if x.recurrent or not x.stored else min(rows * x.k, layer.inputs * batch)
+        each = x.macs // (x.steps * x.n * x.k)
+        values = each * x.k if x.recurrent or not x.stored else min(each * x.k, layer.inputs * batch)
         return TiledProduct(x.b, x.m, x.n, x.k, _bytes(values, types.a), name, times=x.steps)
     read, output = _bytes(x.inputs, types.a), _bytes(x.outputs, types.o)
     if x.kind == "gather":
@@ -169,9 +188,7 @@ def layer_work(
     return StreamingKernel(read + _bytes(x.stored, max(types.w, 16)), output, "streaming kernel")
 
 
-def _conv(
-    layer: Layer, shape: Geometry, batch: int, types: Types, pad: int, winograd: bool
-) -> TiledProduct | StreamingKernel:
+def _conv(layer: Layer, shape: Geometry, batch: int, types: Types, pad: int) -> TiledProduct | StreamingKernel:
     channels, filters = shape.channels, shape.filters
     image = _bytes(batch * shape.c * shape.h * shape.w, types.a)
     outputs = batch * shape.p * shape.q
@@ -179,9 +196,6 @@ def _conv(
         read = image + _bytes(layer.weights, types.w)
         output = _bytes(layer.outputs * batch, types.o)
         return StreamingKernel(read, output, "direct grouped convolution", layer.macs * batch)
-    if winograd and shape.groups == 1 and (shape.r, shape.s) == (3, 3) and shape.stride == shape.dilation == (1, 1):
-        tiles = batch * -(-shape.p // 2) * -(-shape.q // 2)
-        return TiledProduct(16, tiles, shape.k, shape.c, 4 * image, "Winograd F(2x2, 3x3)", winograd=True)
     k = _up(channels, pad) * shape.taps
     pixels = image * _up(channels, pad) // channels
     # A filter of one value with a stride reads only what it meets.
@@ -191,23 +205,48 @@ def _conv(
 
 
 def _gradient(
-    layer: Layer, x: Product, shape: Geometry, batch: int, types: Types, pad: int, winograd: bool
+    x: Product, shape: Geometry, batch: int, types: Types, pad: int, whole: bool
 ) -> TiledProduct | StreamingKernel:
     """The gradient of a convolution: of its inputs one over the output map, of its weights a product."""
-    outputs = _bytes(batch * shape.k * shape.p * shape.q, types.a)
+    pixels = batch * shape.p * shape.q
+    above = _bytes(pixels * shape.k, types.a)
     image = _bytes(batch * shape.c * shape.h * shape.w, types.w if x.role == "weight" else types.o)
+    written = _bytes(x.b * x.m * x.n, types.o) if x.role == "weight" else image
+    read = above + (image if x.role == "weight" else 0)
+    # A transposed convolution with less than no padding is none of the tiled kernels; it is done on the finer map.
+    reach = shape.dilation[0] * (shape.r - 1), shape.dilation[1] * (shape.s - 1)
+    if max(shape.pad[0], shape.pad[2]) > reach[0] or max(shape.pad[1], shape.pad[3]) > reach[1]:
+        macs = x.macs * prod(shape.stride)
+        return StreamingKernel(read, written, "direct gradient", macs, full_rate=True)
     if shape.groups > 1 and min(shape.channels, shape.filters) < _DIRECT_CHANNELS:
-        read = outputs + (image if x.role == "weight" else 0)
-        written = _bytes(x.b * x.m * x.n, types.o) if x.role == "weight" else image
         return StreamingKernel(read, written, "direct grouped convolution", x.macs)
     if x.role == "weight":
-        taps = shape.taps * _up(shape.channels, pad)
-        pixels = batch * shape.p * shape.q
-        return TiledProduct(
-            shape.groups, shape.filters, taps, pixels, outputs, "weight gradient", inner=pixels, read=0,
-        )  # fmt: skip
+        rows = shape.taps * _up(shape.channels, pad)
+        if prod(shape.stride) > 1 and shape.taps == 1:
+            image = min(image, _bytes(pixels * shape.groups * rows, types.w))
+        return TiledProduct(shape.groups, rows, shape.filters, pixels, image, "weight gradient")
     k = _up(shape.filters, pad) * shape.taps
-    rows = batch * shape.p * shape.q
-    return TiledProduct(
-        shape.groups, rows, shape.channels, k, outputs, "input gradient", inner=shape.filters * shape.taps
-    )
+    zeros = image if prod(shape.stride) > 1 and not whole else 0
+    rows = pixels * (shape.stride[1] if whole else 1)
+    inner = shape.filters * shape.taps
+    return TiledProduct(shape.groups, rows, shape.channels, k, above, "input gradient", inner=inner, read=zeros)
+
+
+def _winograd(x: Product, shape: Geometry, batch: int, types: Types) -> tuple[TiledProduct, ...]:
+    """A 3 x 3 convolution of stride 1, or its gradient, in the domain of Winograd: what is one product there."""
+    works = []
+    for size in (2, 4):
+        points, more = (size + 2) ** 2, (size + 2) ** 2 / size**2
+        tiles = batch * -(-shape.p // size) * -(-shape.q // size)
+        c, k = (shape.k, shape.c) if x.role == "input" else (shape.c, shape.k)
+        maps = batch * (shape.c * shape.h * shape.w + shape.k * shape.p * shape.q)
+        name = f"Winograd F({size}x{size}, 3x3)"
+        if size == 2 and x.role != "weight":
+            image = _bytes(batch * (shape.k * shape.p * shape.q if x.role else shape.c * shape.h * shape.w), types.a)
+            works.append(TiledProduct(points, tiles, k, c, 4 * image, name, winograd=True))
+        if size == 4:
+            moved = _bytes(ceil((1 + more) * maps), types.a)
+            rows = (c, k, tiles) if x.role == "weight" else (tiles, k, c)
+            image = _bytes(points * rows[0] * rows[2], types.a)
+            works.append(TiledProduct(points, *rows, image, name, winograd=True, moved=moved, around=2))
+    return tuple(works)

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from hwsim.energy.origin import EnergyOrigin
-from hwsim.energy.spec import EnergySpec, PriceSpec
 from hwsim.engine.program import Pipeline, Program, Run, Stage
 from hwsim.errors import Fault, InputError, nearest
-from hwsim.machines.base import Machine, NetworkPlan
+from hwsim.machines.base import NetworkPlan
+from hwsim.machines.board import Board
 from hwsim.machines.mcu.advice import layer_options
 from hwsim.machines.mcu.features import (
     BOUNDS,
@@ -29,7 +28,7 @@ from hwsim.machines.mcu.features import (
 )
 from hwsim.machines.mcu.library import McuLibrary, library_names, load_core, load_library
 from hwsim.machines.mcu.notes import assumptions, format_notes, power_notes
-from hwsim.machines.mcu.spec import McuSpec, PowerSpec
+from hwsim.machines.mcu.spec import McuSpec
 from hwsim.machines.memory import ARENA, MemoryUse
 from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
@@ -37,16 +36,13 @@ from hwsim.machines.precision import in_precision, precision_notes
 from hwsim.message import Message
 from hwsim.units import format_si
 from hwsim.workload import Layer, Workload
+from hwsim.workload.arena import Arena
 from hwsim.workload.number_format import weight_formats
 from hwsim.workload.product import Stream
-
-if TYPE_CHECKING:
-    from hwsim.workload.arena import Arena
 
 __all__ = ["Mcu"]
 
 _STAGES = ("overhead", "im2col", "flash", "mac", "output stage")
-_DRAWN = "part of the board power, which is priced by time"
 
 
 def _column(part: str, unit: str) -> str:
@@ -58,7 +54,7 @@ def _runs(library: McuLibrary) -> str:
     return ", ".join(" x ".join(dict.fromkeys((name, weight_formats(name)[0]))) for name in library.runs)
 
 
-class Mcu(Machine):
+class Mcu(Board):
     """A microcontroller with its board and its kernel library.
 
     Attributes
@@ -70,7 +66,6 @@ class Mcu(Machine):
     """
 
     kind: ClassVar[str] = "mcu"
-    has_spectra: ClassVar[bool] = True
     _arena: tuple[Workload, int, Arena] | None = None
     """The last arena: a run, its report and its page ask for the same."""
     can_host: ClassVar[bool] = True
@@ -96,6 +91,11 @@ class Mcu(Machine):
     run_keys: ClassVar[tuple[str, ...]] = ("library", "measured", "power.supply", "power.use", "precision")
     spec: McuSpec
 
+    @property
+    def has_spectra(self) -> bool:
+        """By floating-point code of its core."""
+        return True
+
     def _check(self) -> None:
         spec = self.spec
         self.library = load_library(spec.library, self.folder)
@@ -113,7 +113,7 @@ class Mcu(Machine):
                 ]
             )
         self._check_measured()
-        self.spec = spec.model_copy(update={"energy": self._energy()})
+        self.spec = spec.model_copy(update={"energy": self.drawn(("mac", "core", "flash", "ram"))})
 
     def _check_measured(self) -> None:
         """Refuse a measured latency in which the core cannot do the MACs of the network."""
@@ -150,65 +150,14 @@ class Mcu(Machine):
         return tuple(library.name for library in able)
 
     @property
-    def energy_origin(self) -> EnergyOrigin:
-        """What the file says of its power."""
-        return EnergyOrigin(self.spec.power.covers, self.spec.power.basis)
-
-    @property
     def core_clock(self) -> str:
         """The clock of the core."""
         return self.spec.clock
 
     @property
-    def power_state(self) -> str | None:
-        """The environment that active power is of: the one asked for, the library's, or the first; None if unknown."""
-        power = self.spec.power
-        if power.active == "unknown":
-            return None
-        if power.use is not None:
-            return power.use
-        environment = self.library.environment
-        return environment if environment in power.active else next(iter(power.active))
-
-    @property
-    def supply_factor(self) -> float:
-        """What the board draws over what was measured, for being fed with another voltage."""
-        power = self.spec.power
-        if power.supply is None or power.measured_supply is None or power.regulator != "ldo":
-            return 1.0
-        return float(power.supply / power.measured_supply)
-
-    def state_w(self, state: Literal["sleep", "deep_sleep", "waking"]) -> float | None:
-        """Power in a state of `power`, in watts; None if unknown. Where none is told, waking draws active power."""
-        watts = getattr(self.spec.power, state)
-        if watts is None:
-            return self.active_w
-        return None if watts == "unknown" else float(watts) * self.supply_factor
-
-    @property
-    def active_w(self) -> float | None:
-        """Active power at the machine's clock and supply, in watts; None if unknown."""
-        power: PowerSpec = self.spec.power
-        if power.active == "unknown" or self.power_state is None:
-            return None
-        full = float(power.active[self.power_state])
-        if power.at is not None:
-            asleep = 0.0 if power.sleep == "unknown" else min(float(power.sleep), full)
-            full = asleep + (full - asleep) * float(self.spec.clock_hz(self.core_clock) / power.at)
-        return full * self.supply_factor
-
-    def _energy(self) -> EnergySpec:
-        power, watts = self.spec.power, self.active_w
-        if watts is None:
-            price = PriceSpec(unknown=True, source=power.source)
-            return EnergySpec(table="horowitz_45nm", prices=dict.fromkeys(("mac", "core", "flash", "ram"), price))
-        price = PriceSpec(energy="0 pJ", source=_DRAWN)
-        return EnergySpec(
-            table="horowitz_45nm",
-            prices=dict.fromkeys(("mac", "core", "flash", "ram"), price),
-            static=f"{watts:.12f} W",
-            static_source=f"active power, {self.power_state}: {power.source}",
-        )
+    def environment(self) -> str | None:
+        """The library's, which active power may be of."""
+        return self.library.environment
 
     def unit_cycles(self, number_format: str = "int8", library: McuLibrary | None = None) -> Mapping[str, float]:
         """Cycles of a unit of each term here, before any measured scale; under another library if one is given."""

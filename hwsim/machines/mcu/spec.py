@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
-from hwsim.energy.origin import EnergyBasis
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import excerpt, nearest
-from hwsim.fields import Frequency, Name, Power, Size, Spec, Time, Voltage
+from hwsim.fields import Name, Size, Spec, Time
+from hwsim.machines.board import PowerSpec
 from hwsim.machines.mcu.library import load_core
 from hwsim.machines.precision import Precision
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Workload, load_workload, workload_names
 
-__all__ = ["FlashSpec", "McuSpec", "MeasuredSpec", "PowerSpec", "RamSpec"]
+__all__ = ["FlashSpec", "McuSpec", "MeasuredSpec", "RamSpec"]
 
 
 class FlashSpec(Spec):
@@ -39,53 +39,6 @@ class RamSpec(Spec):
     size: Size
     reserved: Size
     source: str
-
-
-def _active(value: Any) -> Any:
-    """One power is that of the board."""
-    return {"board": value} if isinstance(value, str) and value != "unknown" else value
-
-
-class PowerSpec(Spec):
-    """What the board draws: active by environment (`use` picks one), asleep, and how long it takes to wake up.
-
-    `waking` is drawn while it wakes up; default: active power. All powers were measured at
-    `measured_supply`: fed with another `supply`, a linear regulator (`ldo`) draws the same current, a switching one
-    (`smps`) the same power.
-
-    Active power was measured `at` a clock; at another, what is above sleep goes with the clock. `covers` says what it
-    is the power of, and `basis` what it rests on: a measurement of networks, a data sheet, or an estimate. `spread` is
-    the relative standard deviation of the active power of published runs, over networks and submissions in a state.
-    """
-
-    active: Annotated[
-        dict[Name, Power] | Literal["unknown"],
-        BeforeValidator(_active, json_schema_input_type=str | dict[Name, Power]),
-    ]
-    use: Name | None = None
-    at: Frequency | None = None
-    covers: Literal["chip", "board"] = "board"
-    basis: EnergyBasis = "not stated"
-    sleep: Power | Literal["unknown"] = "unknown"
-    deep_sleep: Power | Literal["unknown"] = "unknown"
-    wake_up: Time | Literal["unknown"] = "unknown"
-    waking: Power | None = None
-    supply: Voltage | None = None
-    measured_supply: Voltage | None = None
-    spread: Annotated[float, Field(gt=0, le=2)] | None = None
-    regulator: Literal["ldo", "smps"] | None = None
-    source: str
-
-    @model_validator(mode="after")
-    def _known(self) -> PowerSpec:
-        if self.active != "unknown" and not self.active:
-            raise ValueError("active must name at least one power, or be unknown")
-        if self.use is not None and (self.active == "unknown" or self.use not in self.active):
-            valid = () if self.active == "unknown" else tuple(self.active)
-            raise ValueError(f"use names {self.use!r}, which active does not have{nearest(self.use, valid)}")
-        if self.supply is not None and (self.measured_supply is None or self.regulator is None):
-            raise ValueError("supply needs measured_supply and regulator to scale the power")
-        return self
 
 
 class MeasuredSpec(Spec):

@@ -15,12 +15,12 @@ from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError, nearest
 from hwsim.machines.base import Machine, NetworkPlan
 from hwsim.machines.hardware import unused_by_arrays
+from hwsim.machines.host import HOST, host_constants, host_notes, plan_on_host
 from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.nearness import Level
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.broadcast import plan_broadcast
 from hwsim.machines.pe_array.experts import experts_plan
-from hwsim.machines.pe_array.host import HOST, host_constants, host_notes, plan_on_host
 from hwsim.machines.pe_array.isca16.plan import plan_by_rules
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
 from hwsim.machines.pe_array.lower_bound import lower_bound_of
@@ -188,7 +188,10 @@ class PeArray(Machine):
             return experts_plan(layer, batch, spread, self._experts(parts))
         if as_gemm(layer, batch) is None:
             if self.host is not None and self._hosted(layer):
-                return plan_on_host(self.array, self.host, layer, batch)
+                reason = Message(
+                    "pe_array.host", "no unit of the array runs it: the host {host} does", {"host": self.host.name}
+                )
+                return plan_on_host(self, self.host, layer, batch, self.array.pes, reason)
             return plan_post(self.array, layer, batch)
         key, planner = self.array.mapping_key(layer.name), self.array.planner
         by_hand = None if key is None else self.spec.mappings[key]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.report.html.page import Cell, Page, merged
+from hwsim.report.provenance import provenance
 from hwsim.report.quantity import shown
 from hwsim.units import format_si
 
@@ -41,6 +42,9 @@ def add_machine(page: Page, report: RunResult) -> None:
     page.section("Machine as used")
     page.text(f"{machine.name}, kind {machine.kind}: {machine.spec.description or ''}")
     page.text(f"Default source: {machine.spec.source}", "soft")
+    made = provenance(report)
+    digests = ", ".join(f"{what} {made[what][:12]}" for what in ("machine", "workload", "tables"))
+    page.text(f"hwsim {made['hwsim']}; SHA-256 of the values used begins with: {digests}.", "soft")
     marks, origins = machine.document.marks, dict(machine.spec.fitted)
     data = {key: value for key, value in machine.document.data.items() if key != "energy"}
     rows = []

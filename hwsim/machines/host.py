@@ -1,4 +1,4 @@
-"""Layers without MACs on the host of an array: the host's own plan, in ticks of the array."""
+"""Layers on the host of another machine: the host's own plan, in ticks of that machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import cast
 from hwsim.engine import Timebase, simulate
 from hwsim.engine.program import Body, Program, Run, Stage
 from hwsim.machines.base import Machine
-from hwsim.machines.pe_array.array import Array
 from hwsim.machines.plan import Constant, LayerPlan
 from hwsim.message import Message
 from hwsim.workload import Layer
@@ -25,23 +24,22 @@ def _of_host(name: str) -> str:
     return f"{HOST} {name}"
 
 
-def plan_on_host(array: Array, host: Machine, layer: Layer, batch: int) -> LayerPlan:
-    """The host's own plan of a layer.
+def plan_on_host(machine: Machine, host: Machine, layer: Layer, batch: int, peak: int, reason: Message) -> LayerPlan:
+    """The host's own plan of a layer, which a machine of `peak` MACs a cycle waits for.
 
-    The array waits for it: it starts when the layer before is done. Both address one memory, so that nothing is copied.
+    It starts when the layer before is done. Both address one memory, so that nothing is copied.
     """
     own = host.plan(layer, batch)
     counts = {(_of_host(part), tensor, action): n for (part, tensor, action), n in own.counts.items()}
     if end := simulate(own.program).end:
         counts[HOST, "", "cycle"] = host.timebase.cycles(host.core_clock, end)
-    reason = Message("pe_array.host", "no unit of the array runs it: the host {host} does", {"host": host.name})
     return replace(
         own,
         algorithm=f"on the host {host.name}: {own.algorithm}",
-        program=_program(own.program, host.timebase, array.timebase),
+        program=_program(own.program, host.timebase, machine.timebase),
         counts=counts,
         compute_cycles=0,
-        peak_macs_per_cycle=array.pes,
+        peak_macs_per_cycle=peak,
         bounds={stage: _of_host(word) for stage, word in own.bounds.items()},
         cycles={},
         columns={HOST: host.name},
@@ -53,7 +51,7 @@ def plan_on_host(array: Array, host: Machine, layer: Layer, batch: int) -> Layer
 
 
 def _program(program: Program, own: Timebase, timebase: Timebase) -> Program:
-    """A program of the host in ticks of the array, rounded up: no layer of the array changes for having a host."""
+    """A program of the host in ticks of the machine, rounded up: none of its layers changes for having a host."""
     factor = timebase.rate_hz / own.rate_hz
     return Program(
         {_of_host(name): servers for name, servers in program.resources.items()},

@@ -1,0 +1,66 @@
+"""What a result was computed from: version, digests of machine, network and tables, and what was changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hwsim
+from hwsim.files import write_text
+from hwsim.report.json_text import json_text
+
+if TYPE_CHECKING:
+    from hwsim.report.result import RunResult
+
+__all__ = ["FORMAT", "changed_keys", "provenance", "write_provenance"]
+
+FORMAT = 2
+"""Number of the form of reports as JSON; 1 had no provenance. It grows when a key goes or means something else."""
+
+
+@cache
+def _tables_digest() -> str:
+    """Digest of the tables of constants that come with hwsim: prices, cores, libraries."""
+    package, digest = Path(hwsim.__file__).parent, hashlib.sha256()
+    for path in sorted((*package.rglob("*.yaml"), *package.rglob("*.csv"))):
+        place = path.relative_to(package).as_posix()
+        if not place.startswith(("arch_configs/", "workloads/")):  # these are digested as machine and network
+            digest.update(f"{place} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def changed_keys(report: RunResult) -> dict[str, Any]:
+    """Keys of the machine's file that were changed for a run, with their values."""
+    document, keys = report.machine.document, dict[str, Any]()
+    for path, mark in document.marks.items():
+        if str(mark).startswith("--set"):
+            value: Any = document.data
+            for part in path:
+                value = value.get(part) if isinstance(value, Mapping) else None
+            keys[".".join(map(str, path))] = value
+    return keys
+
+
+def provenance(report: RunResult) -> dict[str, Any]:
+    """The same on every platform: version, number of the form, digests (SHA-256) and changed keys."""
+    machine = json.dumps(report.machine.document.data, sort_keys=True, default=str)
+    network = report.workload
+    shape = (network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values()))
+    return {
+        "hwsim": hwsim.__version__,
+        "format": FORMAT,
+        "machine": hashlib.sha256(machine.encode()).hexdigest(),
+        "workload": hashlib.sha256(repr(shape).encode()).hexdigest(),
+        "tables": _tables_digest(),
+        "set": changed_keys(report),
+    }
+
+
+def write_provenance(report: RunResult, table: str) -> None:
+    """Write what a table was computed from beside it, as its name with `.provenance.json`; a stream has none."""
+    if Path(table).is_file():
+        write_text(Path(f"{table}.provenance.json"), json_text(provenance(report)))

@@ -1,0 +1,92 @@
+"""What is installed: without compiled kernels, and by every way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: Python as it is where no compiler could build the kernels.
+WITHOUT_KERNELS = """
+import sys
+from pathlib import Path
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("hwsim.kernels._"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def without_kernels(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_KERNELS + code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return without_kernels(f"import sys; sys.argv = {['hwsim', *words]!r}; from hwsim.cli import main; main()")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "eyeriss_v1", "alexnet", "--layers", "conv1"),
+        ("run", "eie", "lenet_300_100_pruned"),
+        ("compress", "lenet_300_100", "--prune", "0.08"),
+    ],
+)
+def test_what_executes_nothing_needs_no_kernels(words: tuple[str, ...]) -> None:
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [("validate", "eyeriss_v1", "lenet5_caffe", "--layer", "conv1"), ("calibrate",)])
+def test_what_executes_says_what_is_missing(words: tuple[str, ...]) -> None:
+    done = command(*words)
+    assert done.returncode == 2
+    assert "is not built" in done.stderr
+    assert "hwsim.kernels._" in done.stderr
+    assert "please report" not in done.stderr
+
+
+def test_a_missing_kernel_is_named_in_python() -> None:
+    done = without_kernels("import hwsim.kernels; hwsim.kernels.gemm_int8")
+    assert "hwsim.kernels.gemm_int8 needs it" in done.stderr.splitlines()[-1]
+    assert not without_kernels("import hwsim.kernels; assert not hasattr(hwsim.kernels, 'gemm_int9')").stderr
+
+
+def plug_in(folder: Path, name: str, module: str, points: str) -> None:
+    """A package as pip leaves it in a folder: a module and its entry points."""
+    (folder / f"{name}.py").write_text(module)
+    facts = folder / f"{name}-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(f"[hwsim.machines]\n{points}\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("Odd = 3", "odd:Odd must be a subclass"),
+        ("", "AttributeError"),
+    ],
+)
+def test_a_broken_plug_in_is_a_warning(tmp_path: Path, module: str, words: str) -> None:
+    plug_in(tmp_path, "odd", module, "odd = odd:Odd")
+    code = "import sys; sys.argv = ['hwsim', 'run', 'eie', 'lenet_300_100_pruned']; from hwsim.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert done.returncode == 0
+    assert "warning: the kind 'odd' of odd is left out: " in done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "fc1" in done.stdout or "ip1" in done.stdout

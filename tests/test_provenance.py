@@ -1,0 +1,61 @@
+"""What results say of what they were computed from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import hwsim
+from hwsim.report.saved import read_report
+from tests.commands import call
+
+
+def made(**changes: object) -> dict[str, object]:
+    machine = hwsim.load_machine("eyeriss_v1", set=changes.pop("set", {}))
+    report = hwsim.simulate(machine, changes.pop("workload", "lenet5_caffe"), 3)
+    return report.to_dict()["provenance"]
+
+
+def test_a_digest_changes_with_what_it_is_of_alone() -> None:
+    plain, faster, other = made(), made(set={"clocks.core": "251 MHz"}), made(workload="kws")
+    assert plain == made()
+    assert (plain["hwsim"], plain["set"]) == (hwsim.__version__, {})
+    assert faster["set"] == {"clocks.core": "251 MHz"}
+    assert faster["machine"] != plain["machine"]
+    assert other["workload"] != plain["workload"]
+    assert (faster["workload"], other["machine"]) == (plain["workload"], plain["machine"])
+    assert plain["tables"] == faster["tables"] == other["tables"]
+
+
+def test_pruned_weights_are_another_network() -> None:
+    dense = hwsim.Workload("one", [hwsim.Gemm("fc", n=31, k=127)])
+    pruned = hwsim.Workload("one", [hwsim.Gemm("fc", n=31, k=127, weight={"dtype": "int8", "density": 0.3})])
+    assert made(workload=dense)["workload"] != made(workload=pruned)["workload"]
+
+
+def test_a_table_has_its_provenance_beside_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call(capsys, "run", "eyeriss_v1", "lenet5_caffe", "--batch", 3, "--csv", tmp_path / "layers.csv")[0] == 0
+    assert json.loads((tmp_path / "layers.csv.provenance.json").read_text()) == made()
+    assert "#" not in (tmp_path / "layers.csv").read_text()
+    _, out, _ = call(capsys, "run", "eyeriss_v1", "lenet5_caffe", "--csv", "-")
+    assert out.startswith("layer,")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_reports_of_the_last_release_are_read(tmp_path: Path) -> None:
+    data = hwsim.simulate("eyeriss_v1", "lenet5_caffe").to_dict()
+    now, before, wrong = tmp_path / "now.json", tmp_path / "before.json", tmp_path / "wrong.json"
+    now.write_text(json.dumps(data))
+    before.write_text(json.dumps({key: value for key, value in data.items() if key != "provenance"}))
+    wrong.write_text(json.dumps(data | {"provenance": {"hwsim": 3}}))
+    assert read_report(str(now))["provenance"] == data["provenance"]
+    assert read_report(str(before))["summary"]["machine"] == "eyeriss_v1"
+    with pytest.raises(hwsim.InputError, match="provenance"):
+        read_report(str(wrong))
+
+
+def test_a_page_says_what_it_was_made_of() -> None:
+    report = hwsim.simulate("eyeriss_v1", "lenet5_caffe", 3)
+    assert f"machine {made()['machine'][:12]}, workload" in report.to_html()
