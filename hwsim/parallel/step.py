@@ -466,9 +466,13 @@ class _Planner:
         memory, parallel, one = self.one.memory, self.parallel, self.one
         layers = [one.layers[i] for i in places]
         share = self._share(places)
-        saved = sum(layer.saved_bytes for layer in layers)
-        if number == 0:
-            saved += memory.saved_bytes - sum(layer.saved_bytes for layer in one.layers)
+        # What is kept besides the layers' own is the input; computed again, layers keep a share of theirs.
+        own, every = (sum(layer.saved_bytes for layer in part) for part in (layers, one.layers))
+        more = memory.saved_bytes - every
+        if more < 0 or self.recipe.recompute:
+            saved = round(memory.saved_bytes * own / max(1, every))
+        else:
+            saved = own + (more if number == 0 else 0)
         flight = min(self.micro, parallel.stages - number) if parallel.stages > 1 else 1
         # Each device of a split by channels holds the gathered maps of all.
         saved *= flight * parallel.channels
