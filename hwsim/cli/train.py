@@ -91,9 +91,7 @@ _LAYOUTS = ("nhwc", "nchw")
 )
 @click.option("--accumulate", default=1, metavar="N", help="Batches between two updates (default: 1).")
 @click.option("--recompute", is_flag=True, help="Compute activations again for the backward pass, to save memory.")
-@click.option(
-    "--host", metavar="TIME", help="Of the host to launch a kernel, as '10 us' (default: 0 s)."
-)
+@click.option("--host", metavar="TIME", help="Of the host to launch a kernel, as '10 us' (default: 0 s).")
 @click.option("--epochs", type=float, metavar="N", help="Of a schedule: with its hours and kWh (default: 1).")
 @click.option("--samples", type=int, metavar="N", help="Of an epoch (default: 1,281,167, those of ImageNet).")
 @set_option
