@@ -337,6 +337,7 @@ def test_control_c_is_silent_while_the_commands_load() -> None:
         "class Stop:\n" \
         "    def find_spec(self, name, *_):\n" \
         "        if name == sys.argv[2]: os.kill(os.getpid(), signal.SIGINT)\n" \
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n" \
         "sys.meta_path.insert(0, Stop())\n" \
         "from hwsim.cli import main; main()"  # fmt: skip
     for module in ("click", "hwsim.cli.commands", "hwsim.cli.validate", "hwsim.report.catalogue"):

@@ -21,6 +21,7 @@ from hwsim.cli.completion import completion
 from hwsim.cli.compress import compress
 from hwsim.cli.explain import explain
 from hwsim.cli.explore import explore
+from hwsim.cli.fit import fit
 from hwsim.cli.importer import import_
 from hwsim.cli.llm import llm
 from hwsim.cli.run import run
@@ -75,7 +76,7 @@ def cli() -> None:
 
 
 for _command in (
-    run, compare, explain, train, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_,
+    run, compare, fit, explain, train, serve, llm, sweep, explore, validate, compress, calibrate, list_, show, import_,
     schema, completion,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
-from hwsim.cli.completion import words
+from hwsim.cli.completion import names, words
 from hwsim.cli.options import (
     changes_of,
     check_order,
     console_of,
-    machine_argument,
     network_of,
     output_option,
     set_option,
     shape_option,
-    workload_argument,
     write,
 )
 from hwsim.errors import InputError
+
+if TYPE_CHECKING:
+    from hwsim.machines import Machine
+    from hwsim.workload import Workload
 
 __all__ = ["train"]
 
@@ -28,9 +33,27 @@ _LAYOUTS = ("nhwc", "nchw")
 
 
 @click.command()
-@machine_argument
-@workload_argument
-@click.option("--batch", default=1, show_default=True, metavar="N", help="Inputs that go through the network at once.")
+@click.argument("machine", shell_complete=names("arch_configs", "arch_configs/clusters"))
+@click.argument("workload", shell_complete=names("workloads"))
+@click.option(
+    "--batch", default=1, show_default=True, metavar="N", help="Inputs that go through the network of a device at once."
+)
+@click.option(
+    "--parallel",
+    metavar="SPLIT",
+    help="On a cluster: data=8 and layers=, channels=, maps=, tensor=, pipeline=, with commas for products; micro= for "
+    "the micro-batches of a pipeline (default: data, over a node).",
+)
+@click.option("--compare-parallel", is_flag=True, help="Bytes, time and memory of each split over so many devices.")
+@click.option("--bucket", metavar="SIZE", help="Gradients leave when so many bytes are there (default: 25 MB).")
+@click.option(
+    "--overlap",
+    type=float,
+    metavar="SHARE",
+    help="Of their time that the backward pass may hide (default: 1; 0: none).",
+)
+@click.option("--gradient", metavar="FORMAT", help="They are sent in this number format, as fp16 or int8.")
+@click.option("--servers", type=int, metavar="N", help="Parameter servers sum them, not an all-reduce.")
 @click.option(
     "--precision",
     default="fp32",
@@ -80,6 +103,12 @@ def train(
     machine: str,
     workload: str,
     batch: int,
+    parallel: str | None,
+    compare_parallel: bool,
+    bucket: str | None,
+    overlap: float | None,
+    gradient: str | None,
+    servers: int | None,
     precision: str,
     half: str,
     optimizer: str,
@@ -98,7 +127,8 @@ def train(
 ) -> None:
     """Predict a training step of a network: time, memory and energy of each layer's forward and backward pass.
 
-    MACHINE is a GPU or a processor. The command exits with 1 if the step does not fit its memory.
+    MACHINE is a GPU, a processor or a cluster of them (`hwsim list clusters`). WORKLOAD may be a GPT by its sizes, as
+    gpt:hidden=1024,layers=24,heads=16,sequence=1024. The command exits with 1 if the step does not fit its memory.
 
     \b
     Examples:
@@ -106,19 +136,38 @@ def train(
       hwsim train v100 resnet50_v1_5 --batch 128 --epochs 90
       hwsim train a100 bert_large_128 --batch 64 --precision mixed --optimizer lamb --accumulate 32
       hwsim train p100 vgg19 --batch 64 --recompute --csv -
+      hwsim train dgx1_v100 resnet50_v1_5 --batch 64 --parallel data=8
+      hwsim train dgx1_v100 vgg16 --batch 64 --compare-parallel
+      hwsim train dgx_a100 gpt:hidden=3072,layers=30,heads=32 --parallel tensor=8,pipeline=2,data=4,micro=16
     """
     import hwsim
     from hwsim.files import csv_text
+    from hwsim.parallel import ClusterStep, parallel_of
     from hwsim.report.json_text import json_text
+    from hwsim.report.parallel import cluster_step_data, print_cluster_step
     from hwsim.report.training import print_step, step_data, step_table
-    from hwsim.training import train as train_on_one
 
     check_order(machine, workload)
     schedule = _schedule(epochs, samples)
-    step = train_on_one(
-        hwsim.load_machine(machine, set=changes_of(changes)),
-        network_of(workload, shapes),
+    device = hwsim.load_machine(machine, set=changes_of(changes))
+    network = workload if workload.startswith("gpt:") else network_of(workload, shapes)
+    reduce = None if servers is None else "server"
+    ways = {"bucket": bucket, "overlap": overlap, "gradient": gradient, "reduce": reduce, "servers": servers}
+    split = None
+    if parallel is not None or any(value is not None for value in ways.values()):
+        split = parallel_of(parallel or _node(device), **ways)
+    if compare_parallel:
+        own = {
+            "precision": precision, "half": half, "optimizer": optimizer, "fusion": fusion, "layout": layout,
+            "accumulate": accumulate, "recompute": recompute,
+        }  # fmt: skip
+        _compare(device, network, batch, None if split is None else split.devices, own, json_file)
+        return
+    step = hwsim.train(
+        device,
+        network,
         batch,
+        split,
         precision=precision,
         half=half,
         optimizer=optimizer,
@@ -127,18 +176,56 @@ def train(
         accumulate=accumulate,
         recompute=recompute,
     )
+    many = step if isinstance(step, ClusterStep) else None
+    one = step.one if isinstance(step, ClusterStep) else step
     if json_file:
-        write(json_text(step_data(step, schedule)), json_file)
+        data = step_data(one, schedule) if many is None else cluster_step_data(many, schedule)
+        write(json_text(data), json_file)
     if csv_file:
-        write(csv_text(step_table(step)), csv_file)
+        write(csv_text(step_table(one)), csv_file)
     if html_file:
         from hwsim.report.html.training import training_html
 
-        write(training_html(step, schedule), html_file)
+        write(training_html(one, schedule, many), html_file)
     if "-" not in (json_file, csv_file, html_file):
-        print_step(step, console_of(), not every_layer, schedule)
+        if many is None:
+            print_step(one, console_of(), not every_layer, schedule)
+        else:
+            print_cluster_step(many, console_of(), not every_layer, schedule)
     if not step.memory.fits:
         raise SystemExit(1)
+
+
+def _node(machine: Machine) -> str:
+    """Data parallelism over a node of a cluster."""
+    return f"data={machine.spec.devices if machine.kind == 'cluster' else 1}"
+
+
+def _compare(
+    machine: Machine,
+    network: str | Workload,
+    batch: int,
+    devices: int | None,
+    recipe: Mapping[str, object],
+    json_file: str | None,
+) -> None:
+    from hwsim.machines import Cluster
+    from hwsim.parallel import compare_splits
+    from hwsim.parallel.train import network_to_train
+    from hwsim.report.json_text import json_text
+    from hwsim.report.parallel import print_splits, splits_data
+    from hwsim.training.recipe import recipe_of
+
+    if not isinstance(machine, Cluster):
+        raise InputError(f"splits are compared on a cluster, as dgx1_v100 (`hwsim list clusters`), not {machine.name}")
+    count = machine.spec.devices if devices is None else devices
+    model = network_to_train(network)
+    rows = compare_splits(machine, model, batch, count, recipe_of(dict(recipe)))
+    if json_file:
+        write(json_text(splits_data(rows)), json_file)
+    if json_file != "-":
+        title = f"training {model.name} on {count} devices of {machine.name}, a batch of {batch:,} on each"
+        print_splits(title, rows, console_of())
 
 
 def _schedule(epochs: float | None, samples: int | None) -> tuple[int, float] | None:

@@ -41,8 +41,8 @@ class Parallel(Spec):
         Micro-batches of a step that a pipeline has; 0: as many as stages, times the accumulation.
     bucket : Size
         Gradients leave when so many bytes are there.
-    overlap : bool
-        Whether they leave during the backward pass.
+    overlap : float
+        Share of their time that the backward pass may hide: 1 where they leave during it, 0 where they leave after it.
     gradient : str
         The number format in which gradients are sent; "": that in which they are.
     reduce : str
@@ -59,7 +59,7 @@ class Parallel(Spec):
     tensor: Ways = 1
     micro: Annotated[int, Field(ge=0, le=2**20, strict=True)] = 0
     bucket: Size = Fraction(25 * 10**6)
-    overlap: bool = True
+    overlap: Annotated[float, Field(ge=0, le=1)] = 1.0
     gradient: Annotated[str, OneOf(lambda: ["", *DTYPES])] = ""
     reduce: Literal["all_reduce", "server"] = "all_reduce"
     servers: Ways = 1
@@ -91,10 +91,10 @@ class Parallel(Spec):
 
 def parallel_of(value: object = None, **changes: object) -> Parallel:
     """A split from text such as ``data=8,layers=2``, a mapping or a `Parallel`; InputError with all faults."""
-    values: dict[str, Any] = {}
     if isinstance(value, Parallel):
-        values = value.model_dump(exclude_unset=True)
-    elif isinstance(value, str):
+        return value
+    values: dict[str, Any] = {}
+    if isinstance(value, str):
         for part in filter(None, value.split(",")):
             name, _, number = part.partition("=")
             key, size = name.strip(), number.strip()

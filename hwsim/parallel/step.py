@@ -179,6 +179,11 @@ class ClusterStep:
         return work + self.devices * self.step_s * one.static_w * 1e12 + self.link_pj
 
     @property
+    def moved_bytes(self) -> float:
+        """Bytes on all links together."""
+        return sum(self.link_bytes.values())
+
+    @property
     def power_w(self) -> float:
         """Mean power of all devices."""
         return self.energy_pj * 1e-12 / self.step_s
@@ -367,7 +372,8 @@ class _Planner:
             own, used = self._gradients(stage, back, end)
             gradients += sum(way.sent_bytes(bucket.size_bytes) for bucket, way in zip(own, used, strict=False))
             gradient_pj += sum(self._link_pj(way, b.size_bytes) for b, way in zip(own, used, strict=False))
-            last = max([end, *(bucket.end_s for bucket in own)])
+            late = (1 - parallel.overlap) * math.fsum(bucket.end_s - bucket.start_s for bucket in own)
+            last = max([end + late, *(bucket.end_s for bucket in own)])
             if last >= finish or not buckets:
                 buckets, ways = own, used
             finish = max(finish, last)
@@ -473,7 +479,7 @@ class _Planner:
             return chosen
 
         layers = [(back[i], self._reduced_bytes(i)) for i in reversed(stage.layers)]
-        sending = Sending(way, float(parallel.bucket), parallel.overlap)
+        sending = Sending(way, float(parallel.bucket), parallel.overlap > 0)
         _, buckets = backward(layers, sending, before_s=end - stage.backward_s)
         return buckets, used
 

@@ -6,14 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwsim.files import csv_text, write_text
+from hwsim.lazy import lazy
 from hwsim.report.json_text import json_text
 from hwsim.report.provenance import provenance
-from hwsim.report.published import Prediction
 from hwsim.report.result import RunResult
-from hwsim.scenario import DutyCycle
+
+if TYPE_CHECKING:
+    import hwsim.scenario as scenarios
+    from hwsim.report import published
+else:
+    published, scenarios = lazy("hwsim.report.published"), lazy("hwsim.scenario")
 
 __all__ = ["Report"]
 
@@ -60,7 +65,9 @@ class Report(RunResult):
         """The report as JSON text, with the keys of `more` added."""
         return json_text(self.to_dict() | dict(more or {}))
 
-    def to_html(self, scenario: DutyCycle | None = None, predictions: Sequence[Prediction] = ()) -> str:
+    def to_html(
+        self, scenario: scenarios.DutyCycle | None = None, predictions: Sequence[published.Prediction] = ()
+    ) -> str:
         """The report as one self-contained HTML document: charts, the bottleneck of each layer, and all sources.
 
         Parameters

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import HwsimError
+from hwsim.machines import Cluster
 from hwsim.sweeps.revision import model_revision
 from hwsim.sweeps.sources import LlmSource
-from hwsim.sweeps.space import Space
+from hwsim.sweeps.space import Point, Space
+from hwsim.sweeps.training import training_totals
 
 if TYPE_CHECKING:
     from hwsim.machines import Machine, PlanCache
@@ -61,6 +63,8 @@ class Evaluator:
         machine = self.space.machines[point.machine].digest(point.machine_changes)
         workload = self.space.workloads[point.workload].digest(point.workload_changes)
         text = f"{machine} {workload} {point.batch} {model_revision()}"
+        if training := point.training_changes:
+            text += json.dumps(training, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def report(self, number: int) -> Report:
@@ -84,6 +88,17 @@ class Evaluator:
         patterns = source.selection(point.workload_changes)
         return simulate(plan.select(*patterns) if patterns else plan)
 
+    def trains(self, point: Point) -> bool:
+        """Whether a point is a training step, and not an inference."""
+        kind = self.space.machines[point.machine].document.data.get("kind")
+        return bool(point.training_changes) or kind == Cluster.kind
+
+    def _trained(self, point: Point) -> dict[str, Any]:
+        """The totals of a training step."""
+        machine = self.space.machines[point.machine].machine(point.machine_changes)
+        network = self.space.workloads[point.workload].workload(point.workload_changes)
+        return training_totals(machine, network, point.batch, point.training_changes)
+
     def _share(self, machine: Machine) -> None:
         """Share plans with machines that have the same planning keys; prices may differ."""
         key = f"{machine.kind} {machine.folder} {json.dumps(machine.planned_on(), sort_keys=True, default=str)}"
@@ -97,6 +112,9 @@ class Evaluator:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                point = self.space.point(number)
+                if self.trains(point):
+                    return Outcome(number, self._trained(point))
                 report = self.report(number)
                 return Outcome(number, totals(report), report.rows if per_layer else None)
         except HwsimError as error:

@@ -12,6 +12,7 @@ from hwsim.machines import Machine
 from hwsim.sweeps.sources import LLM, MachineSource, WorkloadSource, find
 from hwsim.sweeps.space import BATCH, NETWORK, Parameter, Point, Space, is_network_key
 from hwsim.sweeps.spec import SweepSpec, values_of
+from hwsim.sweeps.training import CLUSTER, check_training, is_training_key
 from hwsim.workload import Workload
 from hwsim.yaml_source import Document, read_yaml
 
@@ -186,14 +187,21 @@ class Reader:
     def _try(self, values: dict[str, Any], keys: list[Parameter]) -> None:
         point = Point(0, values)
         own = {p.name: p for p in keys}
-        if any(not is_network_key(name) for name in own):
+        if any(is_training_key(name) for name in own):
+            for machine in self.machines.values():
+                try:
+                    check_training(point.training_changes, machine.document.data.get("kind") == "cluster")
+                except InputError as error:
+                    self._report_all(error, own, "", machine.label)
+        if any(not is_network_key(name) and not is_training_key(name) for name in own):
             for machine in self.machines.values():
                 try:
                     machine.machine(point.machine_changes)
                 except InputError as error:
                     self._report_all(error, own, "", machine.label)
                 for name, parameter in own.items():
-                    if not is_network_key(name) and (message := machine.unknown_key(name)):
+                    known = is_network_key(name) or is_training_key(name)
+                    if not known and (message := machine.unknown_key(name.removeprefix(CLUSTER))):
                         self._report(parameter, message, machine.label)
         if any(is_network_key(name) for name in own):
             for workload in self.workloads.values():
@@ -207,6 +215,8 @@ class Reader:
         for fault in error.faults:
             name = fault.where.removeprefix("--set ")
             key = name if name.startswith(LLM) else prefix + name
+            if fault.where.startswith("--set ") and key not in own:
+                key = CLUSTER + key
             if fault.where.startswith("--set ") and key in own:
                 self._report(own[key], fault.message, label)
             elif prefix and not fault.where.startswith("--set "):

@@ -18,6 +18,7 @@ from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
 from hwsim.sweeps.record import TOTALS, WORDS
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.training import TRAINING_TOTALS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +110,7 @@ class Results:
     def totals(self, outcomes: Sequence[Outcome], everything: bool = False) -> list[str]:
         """The columns of totals: the metrics of the file, or all."""
         columns = list(TOTALS if everything else self.metrics)
+        columns += [name for name in TRAINING_TOTALS if any(name in (outcome.result or ()) for outcome in outcomes)]
         if everything or self.all_components:
             columns += sorted(
                 {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}

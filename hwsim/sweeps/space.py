@@ -12,6 +12,7 @@ from hwsim.errors import InputError, excerpt
 from hwsim.sweeps.expression import Expression, Kind, measure
 from hwsim.sweeps.sources import LLM, MachineSource, WorkloadSource
 from hwsim.sweeps.spec import MAX_VALUES, SweepSpec
+from hwsim.sweeps.training import CLUSTER, is_training_key
 
 __all__ = ["BATCH", "MAX_PRODUCT", "NETWORK", "Parameter", "Point", "Space", "is_network_key"]
 
@@ -92,7 +93,13 @@ class Point:
     def machine_changes(self) -> dict[str, Any]:
         """Keys of the machine and their values."""
         own = ("machine", "workload", "batch")
-        return {k: v for k, v in self.values.items() if k not in own and not is_network_key(k)}
+        keys = (k for k in self.values if k not in own and not is_network_key(k) and not is_training_key(k))
+        return {key.removeprefix(CLUSTER): self.values[key] for key in keys}
+
+    @property
+    def training_changes(self) -> dict[str, Any]:
+        """Keys of a recipe and of a split, and their values."""
+        return {k: v for k, v in self.values.items() if is_training_key(k)}
 
     @property
     def workload_changes(self) -> dict[str, Any]:

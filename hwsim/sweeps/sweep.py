@@ -132,7 +132,8 @@ class Sweep:
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
             point = self.space.point(outcome.number)
-            if outcome.result is not None and len(first) < _NOTES:
+            trains = self.runner.evaluator.trains(point)
+            if outcome.result is not None and not trains and len(first) < _NOTES:
                 first.setdefault((point.machine, point.workload), outcome.number)
         runs: dict[tuple[str, str], list[str]] = {}
         for number in first.values():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hwsim.fields import Spec, check
+from hwsim.fields import Spec, Time, check
 from hwsim.training.optimizer import OPTIMIZERS, Optimizer, OptimizerName
 from hwsim.yaml_source import Document
 
@@ -35,6 +36,9 @@ class TrainingRecipe(Spec):
         Whether activations are computed again for the backward pass, segment by segment.
     loss_scaling : bool
         Of fp16: a pass over the gradients that unscales them and looks for infinities.
+    host : Time
+        Of the host to launch a kernel; a pass takes no less than that of all of its kernels. 0 where a graph of kernels
+        is launched at once.
     dropout : bool
         Whether transformers drop values after the softmax of attention and before they are added.
     """
@@ -47,6 +51,7 @@ class TrainingRecipe(Spec):
     accumulate: Annotated[int, Field(ge=1, le=2**20, strict=True)] = 1
     recompute: bool = False
     loss_scaling: bool = True
+    host: Time = Fraction(0)
     dropout: bool = True
 
     @property

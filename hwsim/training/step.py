@@ -288,11 +288,21 @@ def training_step(
     again = [layer.forward_total_s for layer in layers] if recipe.recompute else []
     shares = [row for name in rows for part in ("forward", "forward_passes") for row in rows[name][part]]
     again_pj = math.fsum(row.energy_pj for row in shares) if recipe.recompute else 0.0
+    host_s = _host(recipe, [part for _, part, _ in parts], layers)
     memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, count)
     return Step(
-        machine.name, workload.name, batch, recipe, layers, 0.0, math.fsum(again), again_pj, update_s, update_pj,
+        machine.name, workload.name, batch, recipe, layers, host_s, math.fsum(again), again_pj, update_s, update_pj,
         machine.prices.static_w, memory, tuple(note for note in report.remarks if note.code in _NOTES),
     )  # fmt: skip
+
+
+def _host(recipe: TrainingRecipe, parts: Sequence[str], layers: Sequence[StepLayer]) -> float:
+    """By which launches make the passes of a batch longer than their kernels."""
+    launch = float(recipe.host)
+    forward = sum(part in ("forward", "forward_passes") for part in parts)
+    passes = [(forward, math.fsum(layer.forward_total_s for layer in layers))] * (2 if recipe.recompute else 1)
+    passes.append((len(parts) - forward, math.fsum(layer.backward_total_s for layer in layers)))
+    return math.fsum(max(0.0, kernels * launch - seconds) for kernels, seconds in passes)
 
 
 def _parts(network: Workload, moves: dict[str, Moves], dtype: str) -> Iterator[tuple[str, str, Layer]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hwsim.parallel import ClusterStep
 from hwsim.report.html.charts import Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page
+from hwsim.report.parallel import cluster_step_lines, cluster_step_title
 from hwsim.report.quantity import energy
 from hwsim.report.training import step_lines, step_rows, step_title
 from hwsim.training.step import Step
@@ -20,18 +22,20 @@ _PARTS = {
 }
 
 
-def training_html(step: Step, schedule: tuple[int, float] | None = None) -> str:
-    """The page as one self-contained document."""
-    page = Page(step_title(step), f"{step.weight_count:,} parameters, {step.samples:,} samples a step.")
+def training_html(step: Step, schedule: tuple[int, float] | None = None, many: ClusterStep | None = None) -> str:
+    """The page as one self-contained document; `many`: the step on a cluster, of which `step` is a device's share."""
+    whole = many or step
+    title = step_title(step) if many is None else cluster_step_title(many)
+    page = Page(title, f"{step.weight_count:,} parameters, {whole.samples:,} samples a step.")
     page.tiles(
         [
-            (format_si(step.step_s, "s", 4), "step", f"{step.samples:,} samples"),
-            (f"{step.samples_per_s:,.4g}", "samples a second", ""),
-            (format_size(step.memory.need_bytes), "memory", "fits" if step.memory.fits else "does not fit"),
-            (energy(step.energy_pj), "energy of a step", f"{format_si(step.power_w, 'W')}"),
+            (format_si(whole.step_s, "s", 4), "step", f"{whole.samples:,} samples"),
+            (f"{whole.samples_per_s:,.4g}", "samples a second", "" if many is None else f"{many.speedup:,.4g} x one"),
+            (format_size(whole.memory.need_bytes), "memory", "fits" if whole.memory.fits else "does not fit"),
+            (energy(whole.energy_pj), "energy of a step", f"{format_si(whole.power_w, 'W')}"),
         ]
     )
-    for line in step_lines(step, schedule):
+    for line in step_lines(step, schedule) if many is None else cluster_step_lines(many, schedule):
         page.text(line, "soft")
     for message in step.messages:
         page.text(str(message), "soft")
@@ -64,5 +68,5 @@ def training_html(step: Step, schedule: tuple[int, float] | None = None) -> str:
         ],
     )
     page.section("Memory")
-    page.table(["part", "bytes"], [[Cell(name), Cell(format_size(size), size)] for name, size in step.memory.parts])
+    page.table(["part", "bytes"], [[Cell(name), Cell(format_size(size), size)] for name, size in whole.memory.parts])
     return page.document()
