@@ -36,7 +36,29 @@ def estimator() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"estimator": estimator}
+@cache
+def integers() -> str:
+    """Time in fp32 over time in int8, published and predicted, as Markdown."""
+    lines = ["| board, library, threads | network | published | predicted |", "|---|---|---:|---:|"]
+    for name in hwsim.machine_names():
+        machine = hwsim.load_machine(name)
+        found = measurements_of(name, machine.folder) if machine.kind == "cpu" else None
+        if found is None or not str(machine.spec.core).startswith(("cortex-a", "kryo")) or found.spec.software:
+            continue
+        times: dict[tuple[str, str, int], dict[str, tuple[float, float]]] = {}
+        for run in found.spec.runs:
+            changed = hwsim.load_machine(name, set=run.set)
+            (row,) = found.compare(run, hwsim.simulate(changed, hwsim.load_workload(run.workload)))
+            key = (changed.library.name, run.workload, changed.spec.threads_of_stream)
+            times.setdefault(key, {})[str(run.set["precision"])] = (row.published, row.predicted)
+        for (library, network, threads), of in times.items():
+            if len(of) == 2:
+                published, predicted = (of["fp32"][place] / of["int8"][place] for place in (0, 1))
+                lines.append(f"| `{name}`, `{library}`, {threads} | {network} | {published:.2f} | {predicted:.2f} |")
+    return "\n".join(lines)
+
+
+TABLES = {"estimator": estimator, "integers": integers}
 
 
 def text() -> str:
