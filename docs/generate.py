@@ -212,6 +212,9 @@ def main() -> None:
     for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md"):
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
+    training = beside("generate_training")
+    put(DOCS / "training.md", "one-gpu", training.rates_table())
+    put(DOCS / "training.md", "backward", training.gradients_table())
     for name, table in beside("generate_scale").blocks().items():
         put(DOCS / "training.md", name, table)
     put(DOCS / "onnx.md", "operators", onnx_operators())

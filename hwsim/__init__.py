@@ -23,6 +23,8 @@ _NAMES = {
     "hwsim.requests.load": "Load",
     "hwsim.requests.serve": "serve",
     "hwsim.scenario": "duty_cycle",
+    "hwsim.serving.load": "TokenLoad",
+    "hwsim.serving.serve": "serve_llm",
     "hwsim.serving.table": "llm",
     "hwsim.simulation": "simulate",
     "hwsim.sweeps.sweep": "sweep",
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from hwsim.requests.load import Load as Load
     from hwsim.requests.serve import serve as serve
     from hwsim.scenario import duty_cycle as duty_cycle
+    from hwsim.serving.load import TokenLoad as TokenLoad
+    from hwsim.serving.serve import serve_llm as serve_llm
     from hwsim.serving.table import llm as llm
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep
