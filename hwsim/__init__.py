@@ -23,11 +23,14 @@ _NAMES = {
     "hwsim.requests.load": "Load",
     "hwsim.requests.serve": "serve",
     "hwsim.scenario": "duty_cycle",
+    "hwsim.serving.load": "TokenLoad",
+    "hwsim.serving.serve": "serve_llm",
     "hwsim.serving.table": "llm",
     "hwsim.simulation": "simulate",
     "hwsim.sweeps.sweep": "sweep",
     "hwsim.parallel.train": "train",
     "hwsim.workload": "Layer Workload load_workload workload_names",
+    "hwsim.workload.torch": "from_torch",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
 _LAYERS = "hwsim.workload.layers"  # its names, the kinds of layer, are public too
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     from hwsim.requests.load import Load as Load
     from hwsim.requests.serve import serve as serve
     from hwsim.scenario import duty_cycle as duty_cycle
+    from hwsim.serving.load import TokenLoad as TokenLoad
+    from hwsim.serving.serve import serve_llm as serve_llm
     from hwsim.serving.table import llm as llm
     from hwsim.simulation import simulate as simulate
     from hwsim.sweeps.sweep import sweep as sweep
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
         workload_names as workload_names,
     )
     from hwsim.workload.layers import *  # noqa: F403
+    from hwsim.workload.torch import from_torch as from_torch
 
 
 def __getattr__(name: str) -> Any:

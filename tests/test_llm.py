@@ -291,8 +291,10 @@ def test_what_does_not_fit_waits() -> None:
     assert memory.sequences == int(0.9 * 79.65 - 15.0 - 0.5)  # GiB: weights and the context of CUDA
     one, two = served.at(memory.sequences, 7168, 1024), served.at(2 * memory.sequences, 7168, 1024)
     assert two.running == one.running <= memory.sequences
-    assert two.tokens_per_s == pytest.approx(one.tokens_per_s)
-    assert two.latency_s == pytest.approx(2 * one.latency_s, rel=0.05)
+    # While others wait no memory is idle between requests, and the first wave of prompts is a smaller part of the run.
+    assert two.tokens_per_s == pytest.approx(one.tokens_per_s, rel=0.1)
+    assert two.tokens_per_s > one.tokens_per_s
+    assert two.latency_s == pytest.approx(2 * one.latency_s, rel=0.1)
 
 
 def test_the_command_prints_a_block_once(capsys: pytest.CaptureFixture[str]) -> None:

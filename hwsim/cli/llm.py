@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from hwsim.cli.completion import names, words
+from hwsim.cli.completion import names
+from hwsim.cli.model_options import model_options
 from hwsim.cli.options import changes_of, console_of, machine_argument, output_option, set_option, write
 from hwsim.errors import InputError, excerpt
 
@@ -28,41 +29,13 @@ def _numbers(text: str) -> list[int]:
 @click.command()
 @machine_argument
 @click.argument("model", shell_complete=names("workloads/llm"))
-@click.option(
-    "--weights",
-    default="",
-    metavar="FORMAT",
-    shell_complete=words("bf16", "fp16", "fp32", "fp8", "w8a8", "int8", "int4"),
-    help="bf16, fp16, fp8, w8a8, int8, int4 (default: bf16, else fp16).",
-)
-@click.option(
-    "--kv",
-    default="",
-    metavar="FORMAT",
-    shell_complete=words("bf16", "fp16", "fp32", "fp8", "int8"),
-    help="Of the key and value cache (default: that of activations).",
-)
-@click.option(
-    "--activations",
-    default="",
-    metavar="FORMAT",
-    shell_complete=words("bf16", "fp16", "fp32", "int8"),
-    help="Between layers (default: bf16).",
-)
-@click.option("--tp", type=int, default=1, show_default=True, metavar="N", help="Devices that share each block.")
+@model_options
 @click.option("--in", "input_tokens", type=int, metavar="N", help="Tokens of a prompt (default: 1024).")
 @click.option("--out", "output_tokens", type=int, metavar="N", help="Tokens of an answer (default: 256).")
 @click.option("--concurrency", metavar="N,...", help="Concurrent requests (default: 1,4,16,64).")
 @click.option("--phase", type=click.Choice(["prefill", "decode"]), help="One step alone, each kernel of a block.")
 @click.option("--batch", type=int, metavar="N", help="With --phase: sequences (default: 1).")
 @click.option("--context", type=int, metavar="N", help="With --phase: tokens of a sequence (default: 1024).")
-@click.option(
-    "--library",
-    default="",
-    metavar="NAME",
-    shell_complete=words("tensorrt-llm", "vllm", "sglang"),
-    help="tensorrt-llm, vllm or sglang on a GPU.",
-)
 @click.option(
     "--offline", is_flag=True, help="Also the steady mixture of prompts and answers with most tokens a second."
 )

@@ -91,7 +91,7 @@ def serve(
     if not isinstance(machine, Machine):
         machine = load_machine(machine)
     if not isinstance(workload, Workload) and str(workload) in llm_names():
-        raise InputError(f"{workload} is a language model, whose requests are not simulated: use hwsim.llm")
+        raise InputError(f"{workload} is a language model: use hwsim.serve_llm, whose requests share steps")
     if not isinstance(workload, Workload):
         workload = load_workload(workload)
     if streams is not None and (whole(streams) is None or streams < 1):

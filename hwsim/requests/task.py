@@ -13,6 +13,7 @@ import numpy as np
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.requests.arrivals import MOST_QUERIES, TICKS_PER_S, Ticks, read_trace, trace_of
 from hwsim.workload.layer import whole
+from hwsim.workload.transformer.network import count_of
 
 __all__ = ["MOST_BATCH", "SAMPLES", "SCENARIOS", "Task", "Tell", "number_of", "task_of"]
 
@@ -64,13 +65,6 @@ def number_of(name: str, value: object, least: float, above: bool = True) -> flo
     return number
 
 
-def _natural(name: str, value: object, most: int) -> int:
-    number = whole(value)
-    if number is None or not 1 <= number <= most:
-        raise InputError(f"{name} must be a whole number from 1 to {most:,}, not {excerpt(value)}")
-    return number
-
-
 def task_of(
     scenario: object,
     bound_s: object,
@@ -119,11 +113,11 @@ def task_of(
         bound_s=bound,
         rate_per_s=rate,
         times=times,
-        max_batch=None if max_batch is None else _natural("the largest batch", max_batch, MOST_BATCH),
+        max_batch=None if max_batch is None else count_of("max_batch", max_batch, MOST_BATCH),
         wait=wait,
         deadline=deadline,
         queries=len(times) if times is not None else _QUERIES.get(word, _SERVED) if queries is None
-        else _natural("queries", queries, MOST_QUERIES),
+        else count_of("queries", queries, MOST_QUERIES),
         seed=int(whole(seed) or 0),
         tell=lambda what: None,
     )  # fmt: skip

@@ -104,7 +104,7 @@ def board_names() -> list[str]:
 
 
 def _is_board(machine: Machine) -> bool:
-    return isinstance(machine, Board) or str(getattr(machine.spec, "core", "")).startswith("cortex-a")
+    return isinstance(machine, Board) or str(getattr(machine.spec, "core", "")).startswith(("cortex-a", "kryo"))
 
 
 def fits(workload: Workload, machines: Sequence[Machine], every: str, battery: str) -> list[Fit]:

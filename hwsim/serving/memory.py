@@ -47,7 +47,19 @@ class ServedMemory:
         """Sequences that fit; None where the memory is not known."""
         if self.size_bytes is None:
             return None
-        return max(0, int(self.size_bytes * self.share) - self.fixed_bytes) // max(1, self.sequence_bytes)
+        return self._room_bytes // max(1, self.sequence_bytes)
+
+    @property
+    def _room_bytes(self) -> int:
+        """For the cache."""
+        return max(0, int((self.size_bytes or 0) * self.share) - self.fixed_bytes)
+
+    @property
+    def cache_tokens(self) -> int | None:
+        """Tokens that the cache holds, at least a sequence; None where the memory is not known."""
+        if self.size_bytes is None:
+            return None
+        return max(self.tokens, self._room_bytes * self.tokens // max(1, self.sequence_bytes))
 
     def need_bytes(self, sequences: int) -> int:
         """All that so many sequences need."""

@@ -1,18 +1,12 @@
-"""A model as a machine serves it: its steps, and what users wait for, in closed form.
+"""A model as a machine serves it: its steps, and what users wait for.
 
-With c concurrent requests of `input` tokens that get `output` tokens each, and n of them running (all, or as many as
-the memory holds):
+With c concurrent requests of `input` tokens that get `output` tokens each, of which n run (all, or as many as the
+memory holds), the times of tokens are those of a closed loop of c clients (`hwsim.serving.batching`), and
 
-    step    = one token of each of n sequences at a context of input + output / 2
-    TPOT    = step + host + interference x (prompts(n / output) - prompts(1) / output)
-    TTFT    = first + prompts(1) + queue x (prompts(n) - prompts(1))
-    request = TTFT + (output - 1) TPOT;   tokens a second = n output / request
+    request = TTFT + (output - 1) TPOT;   tokens a second = c output / request
 
-prompts(k) is the time of k prompts, up to 8,192 tokens of them at a time. While a request is in its `output` steps,
-each of the n - 1 others starts over once on average, so that its prefill falls in between: `interference` is 1 if the
-library runs it at once. A request takes at least the time of the prompts of all: with few output tokens TTFT is more
-than `queue` says. Energy is that of the prompts, of the output - 1 steps, and the static power of every device for as
-long as a request takes.
+Energy is that of the prompts, of the output - 1 steps of n sequences at a context of input + output / 2, and the static
+power of every device for as long as a request takes.
 """
 
 from __future__ import annotations
@@ -20,13 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hwsim.errors import Fault, InputError
 from hwsim.machines import Machine
-from hwsim.machines.serving import ServingError, ServingSpec
+from hwsim.machines.serving import HostSpec, ServingError, ServingSpec
 from hwsim.message import Message
 from hwsim.report.report import Report
+from hwsim.requests.arrivals import TICKS_PER_S
+from hwsim.serving.batching import Batcher, Lengths, TokenRecords, draw_lengths
+from hwsim.serving.log import TokenLog
 from hwsim.serving.memory import ServedMemory
+from hwsim.serving.steps import StepTimes
 from hwsim.simulation import simulate
 from hwsim.workload import Workload
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, prefill_network
@@ -36,7 +35,11 @@ __all__ = ["Offline", "Served", "ServedPoint"]
 
 _AT_ONCE = 8192
 """Tokens of prompts in one step, as servers have it by default."""
-_NONE = ServingSpec.model_validate({"host": "0 s", "first": "0 s", "source": "not measured: kernels alone"})
+_ROUNDS, _REQUESTS = 10, 16_384
+"""Requests that each client of a closed loop sends, as benchmarks do, and about the most of all."""
+_NONE = ServingSpec.model_validate(
+    {"host": "0 s", "sequence": "0 s", "first": "0 s", "token": "0 s", "source": "not measured: kernels alone"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ class Served:
 
     def _prompts(self, count: float, input: int) -> tuple[tuple[float, Report], ...]:
         """So many prompts as multiples of one alone and of as many as run at a time."""
-        together = min(max(1, _AT_ONCE // input), 2**16)
+        together = min(max(1, self.constants.batching.tokens // input), 2**16)
         if count <= 1 or together == 1:
             return ((count, self.prefill(input)),)
         if count >= together:
@@ -176,33 +179,59 @@ class Served:
         prompts = ((times / count / output, report) for times, report in self._prompts(count, input))
         return (((output - 1) / output / running, self.decode(running, input + output // 2)), *prompts)
 
-    def at(self, concurrency: int, input: int, output: int) -> ServedPoint:
-        """What `concurrency` requests at a time see, each of `input` tokens that gets `output` tokens."""
+    @property
+    def host(self) -> HostSpec:
+        """What a step takes besides its kernels, with these weights."""
+        return self.constants.of(self.formats.weights)
+
+    @cached_property
+    def steps(self) -> StepTimes:
+        """Times of steps that run prompts and answers together."""
+        return StepTimes(self.machine, self.model, self.formats, self.tp, self.host.prompts)
+
+    def batcher(self, lengths: Lengths, memory: ServedMemory) -> Batcher:
+        """Requests of some lengths as the library runs them in this memory."""
+        host, sequence = (round(float(time) * TICKS_PER_S) for time in (self.host.host, self.host.sequence))
+        return Batcher(self.steps, self.constants.batching, lengths, memory.cache_tokens, host, sequence)
+
+    def log(self, records: TokenRecords, lengths: Lengths) -> TokenLog:
+        """The times that users see."""
+        return TokenLog(records, lengths, float(self.constants.first), float(self.constants.token))
+
+    def at(self, concurrency: int, input: int, output: int, spread: float | None = None) -> ServedPoint:
+        """What `concurrency` requests at a time see, each of `input` tokens that gets `output` tokens.
+
+        Their lengths are from 1 - `spread` of these on; by default as in the benchmarks of the library.
+        """
         concurrency = count_of("concurrency", concurrency, MAX_TOKENS)
         input, output = count_of("input", input, MAX_TOKENS), count_of("output", output, MAX_TOKENS)
         prompt = self.prefill(input)
         memory = self.memory(input + output, prompt)
         fits = memory.sequences is None or memory.sequences >= 1
         running = concurrency if memory.sequences is None else max(1, min(concurrency, memory.sequences))
-        step = self.decode(running, input + output // 2)
-        constants = self.constants
-        step_s, prefill_s = step.summary.latency_s, prompt.summary.latency_s
-        others_s = self.prompts_s(running / output, input) - prefill_s / output
-        tpot = step_s + float(constants.host) + constants.interference * others_s
-        queue_s = constants.queue * (self.prompts_s(running, input) - prefill_s)
-        # What of the others' prompts does not run between the tokens of a request runs before its first.
-        left_s = (output - (output - 1) * min(1.0, constants.interference)) * others_s
-        ttft = float(constants.first) + prefill_s + max(queue_s, left_s)
-        # Those that do not fit wait for as many rounds of requests as are before them.
+        step_s = self.decode(running, input + output // 2).summary.latency_s
+        # Of more than twice those that run at a time, each waits as much longer as one takes in the mean.
+        clients = min(concurrency, 2 * min(running, self.constants.batching.sequences))
+        requests = clients * max(3, min(_ROUNDS, _REQUESTS // clients))
+        spread = self.constants.spread if spread is None else spread
+        lengths = draw_lengths(requests, input, output, spread, 0)
+        log = self.log(self.batcher(lengths, memory).run_closed(clients), lengths)
+        tpot = log.mean_tpot_s if output > 1 else step_s + float(self.host.host) + running * float(self.host.sequence)
+        ttft = log.mean_ttft_s
         request = ttft + (output - 1) * tpot
-        rate = running * output / request
-        wait = (concurrency / running - 1) * request
-        dynamic = math.fsum(times * _dynamic(report) for times, report in self._per_token(running, input, output))
+        rate = clients * output / request
+        wait = (concurrency - clients) * output / rate
+        dynamic = self.dynamic_pj(running, input, output)
         energy = self.tp * (dynamic + self.machine.prices.static_w * 1e12 / rate)
         return ServedPoint(
-            concurrency, running, ttft + wait, tpot, request + wait, rate, rate / self.tp, step_s, prefill_s,
+            concurrency, running, ttft + wait, tpot, request + wait, rate, rate / self.tp, step_s,
+            prompt.summary.latency_s,
             memory.need_bytes(running), fits, energy, energy * rate / 1e12,
         )  # fmt: skip
+
+    def dynamic_pj(self, running: int, input: int, output: int) -> float:
+        """Energy of an output token on one device without static power, with so many sequences in a step."""
+        return math.fsum(times * _dynamic(report) for times, report in self._per_token(running, input, output))
 
     def offline(self, input: int, output: int, most: int = _AT_ONCE) -> Offline:
         """The best steady mixture of prompts and answers, with `most` tokens a step.
@@ -269,14 +298,15 @@ class Served:
         constants = self.constants
         values = {
             "library": self.machine.library_name or "",
-            "host_s": float(constants.host),
+            "host_s": float(self.host.host),
+            "sequence_s": float(self.host.sequence),
+            "more": self.host.prompts - 1,
             "first_s": float(constants.first),
-            "interference": constants.interference,
-            "queue": constants.queue,
+            "token_s": float(constants.token),
         }
         template = (
-            "{library}: {host_s:si s} of the host a step, {interference:.0%} of other prompts between two tokens; "
-            "{first_s:si s} and {queue:.0%} of other prompts before the first"
+            "{library}: {host_s:si s} of the host a step, {sequence_s:si s} a sequence, prompts {more:.0%} slower "
+            "than their kernels; {first_s:si s} around a request and {token_s:si s} a token of its prompt"
         )
         return Message("llm.library", template, values)
 
@@ -284,8 +314,9 @@ class Served:
 def _error_message(machine: str, errors: Mapping[str, ServingError]) -> Message:
     """How far served models were from their measured time per output token."""
     name = machine if machine in errors else next(iter(errors))
-    values = {"machine": name, "error": errors[name].tpot, "rows": errors[name].rows}
-    template = "TPOT of {rows} served models on {machine}: mean error {error:.1%}"
+    error = errors[name]
+    values = {"machine": name, "tpot": error.tpot, "ttft": error.ttft, "rows": error.rows}
+    template = "{rows} served models on {machine}: mean error {tpot:.1%} of TPOT, {ttft:.0%} of TTFT"
     if name != machine:
         return Message("llm.error_elsewhere", template + "; none was measured on this machine", values)
     return Message("llm.error", template, values)

@@ -91,7 +91,7 @@ def core_model_of(
         memories["l2"] = CpuMemorySpec.model_validate(core.memories.l2)
     # Instructions and rates of the machine file hold for its performance cores.
     named = {} if efficient else {str(key): name for key, name in spec.instructions.items()}
-    measured = {} if efficient else {str(key): rate for key, rate in spec.rates.items()}
+    measured = {} if efficient else {str(key): rate for key, rate in (library.rates | spec.rates).items()}
     sequence = named.get(dtype) or core.best(dtype)
     if sequence is None:
         formats = sorted({sequence_of(name).dtype for name in core.sequences})
@@ -100,6 +100,8 @@ def core_model_of(
         )
     kind = library.type(dtype)
     peak = rate = measured.get(dtype, float(core.rate(sequence)))
+    if dtype in library.rates:
+        peak = max(rate, float(core.rate(sequence)))
     other = kind.signs.get(signs)
     compiled = False
     if other is None or sequence not in other.instead_of:

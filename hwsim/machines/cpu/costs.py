@@ -39,6 +39,7 @@ BOUNDS: dict[str, str] = {
     "functions": "functions",
     "spill": "l3",
     "shared": "dram",
+    "contended": "contention",
 }
 _PAGE = 4096
 _MANY_ROWS = 16

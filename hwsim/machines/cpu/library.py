@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from hwsim.errors import InputError, nearest
 from hwsim.fields import Name, OneOf, Positive, Share, Spec, check, current
-from hwsim.machines.cpu.core import Dtype
+from hwsim.machines.cpu.core import Dtype, load_core
 from hwsim.workload.number_format import DTYPES
 from hwsim.yaml_source import read_yaml
 
@@ -65,6 +65,7 @@ COSTS: dict[str, str] = {
     "mac": "MAC of a loop that is compiled for every processor",
     "scalar": "MAC of such a loop that fills no vector of 16 bytes",
     "sum": "output and slice of depth of such a loop",
+    "contend": "cycle of a thread, for each further thread that works beside it (a share: shared caches and DRAM)",
     "panel": "weight that such a loop packs anew for each block of rows",
 }
 #: Signs of activations and weights that the own kernels of a library need not take.
@@ -143,6 +144,18 @@ class TypeSpec(Spec):
         return self.model_copy(update={"costs": self.costs | costs, "signs": pairs})
 
 
+class CoreUse(Spec):
+    """A library on one core at one number format: MACs a cycle of its convolutions, and the costs that differ there.
+
+    `networks` is how many were measured.
+    """
+
+    rate: Annotated[float, Field(gt=0, le=1e6)]
+    costs: Costs = {}
+    networks: Positive
+    fitted: str
+
+
 class CpuLibrary(Spec):
     """An inference library in one version.
 
@@ -167,6 +180,10 @@ class CpuLibrary(Spec):
         What multiplies a cost or an efficiency on cores of an instruction sequence: ``maddubs: {function: 1.15}``.
     cores : list of str
         The cores on which the costs were fitted.
+    on : dict
+        By core and number format, where a rate was measured there: it stands for what the ports allow.
+    rates : dict
+        Those of the core of the machine.
     """
 
     name: Name
@@ -183,6 +200,23 @@ class CpuLibrary(Spec):
     dram_efficiency: Annotated[float, Field(gt=0, le=1)] = 1.0
     factors: dict[Name, dict[Name, Annotated[float, Field(gt=0, le=100)]]] = {}
     cores: list[Name] = []
+    on: dict[Name, dict[Dtype, CoreUse]] = {}
+    rates: dict[Dtype, Annotated[float, Field(gt=0, le=1e6)]] = {}
+
+    def at(self, core: str) -> CpuLibrary:
+        """The library with what was measured of it on a core."""
+        uses = self.on.get(core, {})
+        types = {
+            dtype: kind.model_copy(update={"efficiency": 1.0, "costs": kind.costs | uses[dtype].costs})
+            if dtype in uses
+            else kind
+            for dtype, kind in self.types.items()
+        }
+        rates = {
+            dtype: use.rate / self.factor(load_core(core).best(dtype) or "", "efficiency")  # which is in the rate
+            for dtype, use in uses.items()
+        }
+        return self.model_copy(update={"types": types, "rates": self.rates | rates})
 
     @property
     def generated(self) -> bool:

@@ -75,6 +75,7 @@ class Cpu(Machine):
     def _check(self) -> None:
         spec = self.spec
         library = load_library(spec.library, self.folder)
+        library = library.at(spec.core) if isinstance(spec.core, str) else library
         if spec.costs:
             types = {
                 dtype: kind.with_costs(spec.costs_of(dtype), spec.costs_by_signs)

@@ -34,7 +34,11 @@ class Placement:
 
     def cost(self, kernel: Kernel, share: Share, place: Place) -> ThreadCost:
         """Cycles of one thread of a kernel."""
-        return spend(kernel, share, self._home(kernel, share), place)
+        cost = spend(kernel, share, self._home(kernel, share), place)
+        if more := kernel.model.cost("contend") * (share.threads - 1):
+            alone = cost.total - cost.cycles.get("call", 0.0) - cost.cycles.get("threads", 0.0)
+            cost.cycles["contended"] += more * alone
+        return cost
 
     def _home(self, kernel: Kernel, share: Share) -> tuple[float, float]:
         """Bytes of the network's weights in a thread's own cache, by its columns, and in the shared one."""

@@ -54,9 +54,15 @@ def constants_of(spec: GpuSpec, timer: Timer) -> tuple[Constant, ...]:
     if library.serving is not None:
         serving = library.serving
         values = {
-            "host": f"{float(serving.host) * 1e3:.4g} ms", "interference": f"{serving.interference:.4g}",
-            "first": f"{float(serving.first) * 1e3:.4g} ms", "queue": f"{serving.queue:.4g}",
+            "first": f"{float(serving.first) * 1e3:.4g} ms", "token": f"{float(serving.token) * 1e6:.4g} us",
         }  # fmt: skip
+        for name, host in {"": serving, **serving.formats}.items():
+            of = f"{name} " if name else ""
+            values |= {
+                f"{of}host": f"{float(host.host) * 1e3:.4g} ms",
+                f"{of}sequence": f"{float(host.sequence) * 1e6:.4g} us",
+                f"{of}prompts": f"{host.prompts:.4g}",
+            }  # fmt: skip
         head = f"{library.name} serving"
         constants += [
             Constant(f"{head}: {name}", value, serving.source, serving.fitted) for name, value in values.items()

@@ -55,12 +55,12 @@ def _summary(page: Page, served: Served, points: Sequence[ServedPoint], memory: 
 
 def _concurrency(page: Page, served: Served, points: Sequence[ServedPoint], input: int, output: int) -> None:
     page.section("Concurrency")
-    host = float(served.constants.host)
+    hosts = [float(served.host.host) + point.running * float(served.host.sequence) for point in points]
     labels = [f"{point.concurrency:,}" for point in points]
     parts = {
         "step": [point.step_s for point in points],
-        "host": [host for _ in points],
-        "other prompts": [max(0.0, point.tpot_s - point.step_s - host) for point in points],
+        "host": hosts,
+        "other prompts": [max(0.0, p.tpot_s - p.step_s - host) for p, host in zip(points, hosts, strict=True)],
     }
     panels = [
         Panel("tokens/s", {"tokens/s": [point.tokens_per_s for point in points]}, lambda rate: f"{rate:,.0f}"),
