@@ -214,6 +214,9 @@ def main() -> None:
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     for name, table in beside("generate_scale").blocks().items():
         put(DOCS / "training.md", name, table)
+    training = beside("generate_training")
+    put(DOCS / "training.md", "one-gpu", training.rates_table())
+    put(DOCS / "training.md", "backward", training.gradients_table())
     put(DOCS / "onnx.md", "operators", onnx_operators())
     put(DOCS / "tflite.md", "operators", tflite_operators())
     put(DOCS / "tflite.md", "scratch", tflite_scratch())

@@ -7,17 +7,6 @@ import hwsim
 from hwsim.machines.cpu.core import load_core
 from hwsim.machines.cpu.library import load_library
 
-BOARDS = [
-    "pixel_1",
-    "pixel_2",
-    "pixel_3",
-    "pixel_4",
-    "raspberry_pi_2",
-    "raspberry_pi_3",
-    "raspberry_pi_4",
-    "raspberry_pi_5",
-]
-
 
 def seconds(name: str, network: str | hwsim.Workload, **changes: object) -> float:
     network = hwsim.load_workload(network) if isinstance(network, str) else network
@@ -67,7 +56,7 @@ def test_threads_share_caches_and_dram(board: str, precision: str, published: tu
         assert alone / time == pytest.approx(speedup, rel=0.15)
 
 
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("board", ["pixel_3", "raspberry_pi_4", "raspberry_pi_5"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_more_threads_are_never_slower(board: str, precision: str) -> None:
     cores = hwsim.load_machine(board).spec.cores
@@ -99,7 +88,7 @@ def test_no_core_does_more_than_its_ports_or_what_was_measured(library: str) -> 
     size=st.integers(3, 31),
     more=st.integers(1, 31),
 )
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_more_work_is_never_quicker(c: int, k: int, size: int, more: int) -> None:
     for board in ("pixel_3", "raspberry_pi_3"):
         for precision in ("fp32", "int8"):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -143,6 +147,46 @@ def test_a_step_is_the_sum_of_its_layers() -> None:
     step = training_step("p100", "alexnet", 127)
     assert step.step_s == pytest.approx(math.fsum(layer.seconds for layer in step.layers) + step.host_s + step.update_s)
     assert step.gradient_bytes == 4 * step.weight_count == 4 * hwsim.load_workload("alexnet").params
+
+
+@pytest.fixture(scope="module")
+def docs() -> ModuleType:
+    """What writes docs/training.md, with the measured rows."""
+    path = Path(__file__).parent.parent / "docs" / "generate_training.py"
+    spec = importlib.util.spec_from_file_location("generate_training", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["generate_training"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_resnet_50_trains_at_the_measured_rates(docs) -> None:
+    """V100 and A100, fp32, TF32 and mixed, four frameworks (NVIDIA DeepLearningExamples)."""
+    rows = docs.one_gpu()
+    ratios = docs.rates(rows[rows.network == "resnet50_v1_5"])
+    assert len(ratios) == 16
+    assert np.abs(ratios - 1).mean() < 0.06
+    assert np.abs(ratios - 1).max() < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("device", "op", "mean"),
+    [
+        ("V100-SXM2", "conv_bwd_inputs", 0.12),
+        ("V100-SXM2", "conv_bwd_params", 0.20),
+        ("T4", "conv_bwd_inputs", 0.16),
+        ("T4", "conv_bwd_params", 0.34),
+    ],
+)
+def test_gradients_of_convolutions_take_the_measured_time(docs, device: str, op: str, mean: float) -> None:
+    """fp16 on tensor cores, DeepBench."""
+    rows = docs.backward()
+    rows = rows[(rows.device == device) & (rows.op == op) & (rows.precision != "fp32")]
+    assert np.abs(docs.gradients(rows) - 1).mean() < mean
 
 
 def test_other_kinds_of_machine_are_refused_by_name() -> None:

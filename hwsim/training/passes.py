@@ -164,22 +164,31 @@ def _layer(
             own.saved |= reads
     elif x.kind == "norm":
         batch = x.function == "batch"
-        own.forward.append((f"{x.function} norm", (2 if batch else 1) * n, n))
-        own.backward.append((f"{x.function} norm", 4 * n, n))
+        wide = 2 * n if recipe.mixed and not fused and not batch else n  # in fp32 beside products of 16 bits
+        own.forward.append((f"{x.function} norm", (2 if batch else 1) * wide, wide))
+        own.backward.append((f"{x.function} norm", 4 * wide, wide))
         own.saved |= reads
+        if wide > n:
+            own.forward.append(("cast", wide, n))
+            own.backward.append(("cast", n, wide))
     elif x.kind == "softmax":
-        own.forward.append(("softmax", n, n))
-        own.backward.append(("softmax", 2 * n, n))
-        own.saved[layer.name] = n
-        if any(name in workload and not _is_stored(workload, name, other=True) for name in before):
-            if not fused:
-                own.forward += [("scale", n, n), ("mask", n, n)]
-                own.backward.append(("scale", n, n))
+        wide = 2 * n if recipe.mixed else n  # in fp32 beside products of 16 bits, counted in these
+        of_scores = any(name in workload and not _is_stored(workload, name, other=True) for name in before)
+        apart = of_scores and not fused
+        own.forward.append(("softmax", n, wide if apart else n))
+        own.backward.append(("softmax", 2 * (wide if apart else n), wide if apart else n))
+        own.saved[layer.name] = wide if apart else n
+        if of_scores and recipe.dropout:
+            own.saved[f"{layer.name}.dropped"] = n
+        if apart:
+            own.forward += [("scale", n, n), ("mask", n, n)]
+            own.backward.append(("scale", n, n))
             if recipe.dropout:
-                own.saved[f"{layer.name}.dropped"] = n
-                if not fused:
-                    own.forward.append(("dropout", n, n))
-                    own.backward.append(("dropout", n, n))
+                own.forward.append(("dropout", wide, wide))
+                own.backward.append(("dropout", wide, wide))
+            if recipe.mixed:
+                own.forward.append(("cast", wide, n))
+                own.backward += [("cast", n, wide), ("cast", wide, n)]
     elif x.kind == "pool":
         size = sum(shapes)
         own.forward.append(("pooling", size, n))

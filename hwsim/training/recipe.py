@@ -81,6 +81,11 @@ class TrainingRecipe(Spec):
         return 4 * fp32 + self.gradient_bytes + (2 if self.mixed else 0) + self.scaling_bytes
 
     @property
+    def sum_bytes(self) -> int:
+        """Bytes of a parameter that adding the gradient of a batch to those before moves; none of one batch."""
+        return self.gradient_bytes + 8 if self.accumulate > 1 else 0
+
+    @property
     def scaling_bytes(self) -> int:
         """Bytes of a parameter that the pass of loss scaling moves: it reads the gradient and writes it in fp32."""
         return self.gradient_bytes * 2 if self.mixed and self.loss_scaling and self.half != "bf16" else 0

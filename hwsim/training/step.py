@@ -268,7 +268,11 @@ def training_step(
     report = simulate(machine, plain, batch)
     results = report.results
     params = parameters(network)
-    update_s, update_pj = _update(machine, recipe, sum(params.values()))
+    count = sum(params.values())
+    update_s, update_pj = _passed(machine, recipe.update_bytes * count)
+    sum_s, sum_pj = _passed(machine, recipe.sum_bytes * count)
+    update_s += recipe.accumulate * sum_s
+    update_pj += recipe.accumulate * sum_pj
     rows: dict[str, dict[str, list[LayerResult]]] = {layer.name: {part: [] for part in _PARTS} for layer in network}
     for (name, part, _), result in zip(parts, results, strict=True):
         rows[name][part].append(result)
@@ -285,7 +289,7 @@ def training_step(
     shares = [row for name in rows for part in ("forward", "forward_passes") for row in rows[name][part]]
     again_pj = math.fsum(row.energy_pj for row in shares) if recipe.recompute else 0.0
     host_s = _host(recipe, [part for _, part, _ in parts], layers)
-    memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, sum(params.values()))
+    memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, count)
     return Step(
         machine.name, workload.name, batch, recipe, layers, host_s, math.fsum(again), again_pj, update_s, update_pj,
         machine.prices.static_w, memory, tuple(note for note in report.remarks if note.code in _NOTES),
@@ -343,11 +347,11 @@ def _saved(moves: dict[str, Moves]) -> dict[str, int]:
     return saved
 
 
-def _update(machine: Machine, recipe: TrainingRecipe, params: int) -> tuple[float, float]:
-    """Seconds and energy of the update of all parameters."""
-    if not params:
+def _passed(machine: Machine, moved: int) -> tuple[float, float]:
+    """Seconds and energy in which so many bytes of parameters pass: half are read, half are written."""
+    if not moved:
         return 0.0, 0.0
-    values = -(-recipe.update_bytes * params // 8)
+    values = -(-moved // 8)
     parts = -(-values // _PART)
     each = -(-values // parts)
     layer = MemoryPass("update", read=each, written=each, input="fp32", output="fp32")
@@ -384,12 +388,40 @@ def _memory(
     size = machine.memory_bytes()
     uses = machine.memories(network, 1)
     context = dict(uses[0].parts).get("context", 0) if uses else 0
-    kept = sum(layer.saved_bytes for layer in layers) + saved.get(INPUT, 0) * batch * bytes_each
+    kept = segment_bytes(network, layers) if recipe.recompute else sum(layer.saved_bytes for layer in layers)
+    kept += saved.get(INPUT, 0) * batch * bytes_each
     working = max((layer.inputs + layer.outputs) * batch * bytes_each for layer in network)
     return TrainingMemory(
         size, recipe.weight_bytes * params, recipe.gradient_bytes * params, 4 * recipe.update.state * params, kept,
         working, context,
     )  # fmt: skip
+
+
+def segment_bytes(network: Workload, layers: Sequence[StepLayer]) -> int:
+    """Activations that are held where each segment of a network is computed again before its backward pass.
+
+    A segment ends where one tensor alone goes on, which is kept; of the segments one at a time is held. The best of
+    some sizes of them is taken.
+    """
+    last = {name: i for i, layer in enumerate(network) for name in network.inputs[layer.name]}
+    ends, reach = [], -1
+    for i, layer in enumerate(layers):
+        if reach <= i:
+            ends.append(i)
+        reach = max(reach, last.get(layer.name, i))
+    whole = sum(layer.saved_bytes for layer in layers)
+    best = whole
+    for parts in (2, 3, 4, 6, 8, 11, 16, 23, 32, 48, 64, 96, 128):
+        kept, held, most = 0, 0, 0
+        start = 0
+        for end in ends:
+            held += sum(layer.saved_bytes for layer in layers[start : end + 1])
+            start = end + 1
+            most = max(most, held)
+            if held >= whole / parts:
+                kept, held = kept + layers[end].output_bytes, 0
+        best = min(best, kept + most)
+    return best
 
 
 def train(machine: str | Path | Machine, workload: str | Path | Workload, batch: int = 1, **recipe: Any) -> Step:

@@ -97,7 +97,7 @@ def plan_stream(
     total_bytes = work.read + work.written + read
     l2 = total_bytes / (c.l2_share * 64 * spec.sms * timer.clock)
     in_l2 = total_bytes <= c.l2_kept * timer.l2 / 2
-    dram = 0.0 if in_l2 else total_bytes / (c.dram_share * timer.dram)
+    dram = 0.0 if in_l2 else total_bytes / (min(c.dram_share, timer.library.passes) * timer.dram)
     rate = spec.sm.macs.get("fp32", 64) * (2 if types.a <= 16 and half(types.math) and not work.full_rate else 1)
     share = 1.0 if work.full_rate else _STREAM_MACS
     issue = work.macs / (rate * share * spec.sms * timer.clock)

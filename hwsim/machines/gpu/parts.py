@@ -249,7 +249,8 @@ class GpuLibrary(Spec):
 
     `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that. `base` is
     the library, or libraries, whose kernels, fallbacks and fusion come after its own. `attention` are its fused
-    attention kernels, `attention_of` is the library that has them in its place.
+    attention kernels, `attention_of` is the library that has them in its place. `passes` is the share of the DRAM
+    bandwidth that a kernel which does little with each value reaches at most.
     """
 
     name: Name
@@ -266,6 +267,7 @@ class GpuLibrary(Spec):
     winograd: list[str] = []
     pad: dict[str, Positive] = {}
     pad_stem: bool = True
+    passes: Share = 1.0
     launch_at: Time | None = None
     serving: ServingSpec | None = None
     collectives: list[CollectiveSet] = []
