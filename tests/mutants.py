@@ -107,6 +107,10 @@ MUTANTS = [
     # The cost and the search.
     Mutant("cost: edp is a sum", "hwsim/mapping/search.py", '"edp": energy * ticks', '"edp": energy + ticks', "test_mapping_search::test_the_objective_is_what_its_name_says"),
     Mutant("sparse array: a run is cut a zero too late", "hwsim/kernels/sparse_formats.py", "    cuts = gaps // span\n", "    cuts = np.maximum(gaps - 1, 0) // span\n", "test_sparse_array"),
+    Mutant("npu: a step of a depthwise layer has one tap", "hwsim/machines/npu/block.py", "steps, turns, step = -(-taps // _TAPS), 1, max(_WEIGHTS, _STEP * plane)", "steps, turns, step = taps, 1, max(_WEIGHTS, _STEP * plane)", "test_npu::test_a_depthwise_layer_by_hand"),
+    Mutant("npu: each layer has the whole cache of weights", "hwsim/machines/npu/machine.py", "            left -= kept\n", "            left -= 0\n", "test_npu::test_an_edge_tpu_streams_what_it_cannot_keep"),
+    Mutant("npu: blocks need not fit", "hwsim/machines/npu/block.py", "cost = np.where(fits, cost, np.inf)", "cost = np.where(fits, cost, cost)", "test_npu::test_a_depthwise_layer_by_hand"),
+    Mutant("cpu: threads do not wait for each other", "hwsim/machines/cpu/placement.py", 'cost.cycles["contended"] += more * alone', 'cost.cycles["contended"] += 0 * alone', "test_application_cores::test_threads_share_caches_and_dram"),
     Mutant("sparse array: empty columns take no cycle", "hwsim/machines/sparse_array/rows.py", "np.maximum(-(-entries // pes.multipliers[0]), pes.empty)", "-(-entries // pes.multipliers[0])", "test_sparse_array"),
     Mutant("sparse array: a broadcast waits for the fastest PE", "hwsim/machines/sparse_array/rows.py", "room = starts[count % queue][:vectors].max(axis=1)", "room = starts[count % queue][:vectors].min(axis=1)", "test_sparse_array"),
     Mutant("sparse array: planes wait for the mean PE", "hwsim/machines/sparse_array/plane.py", "cycles += steps.max(axis=1).sum() * scale", "cycles += steps.mean(axis=1).sum() * scale", "test_sparse_array"),
