@@ -212,11 +212,11 @@ def main() -> None:
     for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md"):
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
+    for name, table in beside("generate_scale").blocks().items():
+        put(DOCS / "training.md", name, table)
     training = beside("generate_training")
     put(DOCS / "training.md", "one-gpu", training.rates_table())
     put(DOCS / "training.md", "backward", training.gradients_table())
-    for name, table in beside("generate_scale").blocks().items():
-        put(DOCS / "training.md", name, table)
     put(DOCS / "onnx.md", "operators", onnx_operators())
     put(DOCS / "tflite.md", "operators", tflite_operators())
     put(DOCS / "tflite.md", "scratch", tflite_scratch())

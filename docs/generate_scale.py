@@ -10,8 +10,9 @@ import pandas as pd
 
 import hwsim
 from hwsim.machines import Cluster
-from hwsim.parallel import ClusterStep, Parallel, cluster_step, moved
+from hwsim.parallel import ClusterStep, Gpt, Parallel, cluster_step, moved, parallel_of
 from hwsim.training import TrainingRecipe
+from hwsim.training.recipe import recipe_of
 from hwsim.units import format_si
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
@@ -87,6 +88,35 @@ def scaling_table() -> str:
     return "\n".join(lines)
 
 
+@cache
+def megatron() -> pd.DataFrame:
+    """Measured iterations of GPT with those that are predicted."""
+    table = pd.read_csv(DATA / "megatron.csv", comment="#")
+    machine = hwsim.load_machine("dgx_a100")
+    assert isinstance(machine, Cluster)
+    recipe = recipe_of(
+        {"precision": "mixed", "optimizer": "adam", "fusion": "bn_relu", "recompute": True, "host": "57 us"}
+    )
+    times = []
+    for row in table.itertuples():
+        model = Gpt(*(int(size) for size in (row.hidden, row.layers, row.heads, row.sequence)))
+        ways = {"tensor": row.tensor, "pipeline": row.pipeline, "data": row.data, "micro": row.micro, "overlap": 0.0}
+        times.append(cluster_step(machine, model, int(row.batch), parallel_of(ways), recipe).step_s * 1e3)
+    table["predicted_ms"] = times
+    return table
+
+
+def megatron_table() -> str:
+    """Measured and predicted iterations of GPT."""
+    head = "| hidden, layers | tensor, pipeline, data | micro-batches | measured | predicted |\n|---|---|---|---:|---:|"
+    lines = [
+        f"| {row.hidden:,}, {row.layers} | {row.tensor}, {row.pipeline}, {row.data} | {row.micro} of {row.batch} | "
+        f"{row.measured_ms:,.0f} ms | {row.predicted_ms:,.0f} ms |"
+        for row in megatron().itertuples()
+    ]
+    return "\n".join([head, *lines])
+
+
 def blocks() -> dict[str, str]:
     """Each table by its name."""
-    return {"splits": split_bytes(), "runs": runs_table(), "scaling": scaling_table()}
+    return {"splits": split_bytes(), "runs": runs_table(), "scaling": scaling_table(), "megatron": megatron_table()}

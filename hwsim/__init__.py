@@ -30,6 +30,7 @@ _NAMES = {
     "hwsim.sweeps.sweep": "sweep",
     "hwsim.parallel.train": "train",
     "hwsim.workload": "Layer Workload load_workload workload_names",
+    "hwsim.workload.torch": "from_torch",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
 _LAYERS = "hwsim.workload.layers"  # its names, the kinds of layer, are public too
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         workload_names as workload_names,
     )
     from hwsim.workload.layers import *  # noqa: F403
+    from hwsim.workload.torch import from_torch as from_torch
 
 
 def __getattr__(name: str) -> Any:

@@ -262,6 +262,8 @@ BAD = [
     ("data=2,data=2", "has data twice"),
     ("layers=2,pipeline=2", "two names of one split"),
     ("layers=8", "4 layers to cut between"),
+    ("channels=512", "channels must be at most 257, the most output channels of net, not 512"),
+    ("maps=32", "maps must be at most 31, the most rows of a map of net, not 32"),
     ("tensor=2", "tensor must be of a model by its sizes"),
     ("data=9999999999999999", "less than or equal to"),
 ]

@@ -22,6 +22,12 @@ def scale() -> ModuleType:
     return module
 
 
+def shown(name: str, table: str) -> None:
+    """Whether the page has the table of today; `python docs/generate.py` writes it."""
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert f"<!-- {name}: begin -->\n{table}\n<!-- {name}: end -->" in text
+
+
 def test_whole_runs(scale: ModuleType) -> None:
     """Days on four M40 rise with depth as published; frameworks of the day are slower than the steps alone."""
     runs = scale.whole_runs()
@@ -39,16 +45,22 @@ def test_whole_runs(scale: ModuleType) -> None:
         p100.predicted.iloc[0] / p100.predicted.iloc[2], rel=0.1
     )
     assert runs.ratio.between(1.1, 3.6).all()
+    shown("runs", scale.runs_table())
 
 
 def test_scaling(scale: ModuleType) -> None:
     errors = (scale.scaling().predicted / scale.scaling().measured - 1).abs()
     assert errors.mean() < 0.04
     assert errors.max() < 0.22
+    shown("scaling", scale.scaling_table())
 
 
-def test_tables_are_current(scale: ModuleType) -> None:
-    """`python docs/generate.py` writes them."""
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
-    for name, table in scale.blocks().items():
-        assert f"<!-- {name}: begin -->\n{table}\n<!-- {name}: end -->" in text
+def test_iterations_of_gpt(scale: ModuleType) -> None:
+    errors = (scale.megatron().predicted_ms / scale.megatron().measured_ms - 1).abs()
+    assert errors.mean() < 0.08
+    assert errors.max() < 0.18
+    shown("megatron", scale.megatron_table())
+
+
+def test_bytes_of_splits(scale: ModuleType) -> None:
+    shown("splits", scale.split_bytes())

@@ -91,6 +91,7 @@ _LAYOUTS = ("nhwc", "nchw")
 )
 @click.option("--accumulate", default=1, metavar="N", help="Batches between two updates (default: 1).")
 @click.option("--recompute", is_flag=True, help="Compute activations again for the backward pass, to save memory.")
+@click.option("--host", metavar="TIME", help="Of the host to launch a kernel, as '10 us' (default: 0 s).")
 @click.option("--epochs", type=float, metavar="N", help="Of a schedule: with its hours and kWh (default: 1).")
 @click.option("--samples", type=int, metavar="N", help="Of an epoch (default: 1,281,167, those of ImageNet).")
 @set_option
@@ -116,6 +117,7 @@ def train(
     layout: str,
     accumulate: int,
     recompute: bool,
+    host: str | None,
     epochs: float | None,
     samples: int | None,
     changes: tuple[str, ...],
@@ -159,7 +161,7 @@ def train(
     if compare_parallel:
         own = {
             "precision": precision, "half": half, "optimizer": optimizer, "fusion": fusion, "layout": layout,
-            "accumulate": accumulate, "recompute": recompute,
+            "accumulate": accumulate, "recompute": recompute, "host": host or "0 s",
         }  # fmt: skip
         _compare(device, network, batch, None if split is None else split.devices, own, json_file)
         return
@@ -175,6 +177,7 @@ def train(
         layout=layout,
         accumulate=accumulate,
         recompute=recompute,
+        host=host or "0 s",
     )
     many = step if isinstance(step, ClusterStep) else None
     one = step.one if isinstance(step, ClusterStep) else step

@@ -91,6 +91,8 @@ class Gpt:
             )
             y = add(BatchedMatmul(f"{at}scores", b=heads, m=s, n=s, k=h // self.heads), q, k)
             y = add(Softmax(f"{at}softmax", shape=(heads, s, s)), y)
+            # Dropout is a kernel of its own, also where scale, mask and softmax are one.
+            y = add(DataMovement(f"{at}dropout", shape=(heads, s, s), type="copy"), y)
             y = add(BatchedMatmul(f"{at}context", b=heads, m=s, n=h // self.heads, k=s), y, v)
             y = add(Gemm(f"{at}out", m=s, n=h, k=width), y)
             x = add(Elementwise(f"{at}add1", shape=(s, h)), y, x)

@@ -249,6 +249,7 @@ class _Planner:
         self.micro = parallel.micro or parallel.stages * recipe.accumulate
         self.one = training_step(cluster.device, self.network, batch, recipe)
         self.shards = [self._shards_of(layer) for layer in self.network]
+        self._check_parts()
         self.value_bytes = 2 if recipe.mixed else 4
         self.sent_each = self._gradient_bytes()
 
@@ -265,6 +266,34 @@ class _Planner:
                 f"{parallel} must fill the nodes of {self.cluster.name}, which have {spec.devices} devices each, "
                 f"not leave {parallel.devices % spec.devices} over"
             )
+
+    def _check_parts(self) -> None:
+        """There must be channels and rows for every device in some layer."""
+        products = [(layer, x) for layer in self.network if (x := own_product(layer)) is not None]
+        rows = max((x.geometry.p for _, x in products if x.geometry is not None), default=0)
+        channels = max((x.n * x.b for _, x in products), default=0)
+        for name, devices, most, what in (
+            ("channels", self.parallel.channels, channels, "output channels"),
+            ("maps", self.parallel.maps, rows, "rows of a map"),
+        ):
+            if devices > 1 and devices > most:
+                raise InputError(
+                    f"{name} must be at most {most}, the most {what} of {self.network.name}, not {devices}"
+                )
+
+    def _uneven(self, layer: Layer) -> float:
+        """How much longer the largest share of a layer takes than an equal one."""
+        x, factor = own_product(layer), 1.0
+        if x is None:
+            return factor
+        shares = [(self.parallel.channels, x.n * x.b)]
+        if x.geometry is not None:
+            shares.append((self.parallel.maps, x.geometry.p))
+        else:
+            shares.append((self.parallel.maps, x.n * x.b))
+        for devices, size in shares:
+            factor *= -(-size // devices) * devices / size
+        return factor
 
     def _shards_of(self, layer: Layer) -> int:
         """Devices that have a share of the weights of a layer each; products that gather whole maps are cut, too."""
@@ -284,8 +313,10 @@ class _Planner:
         plain = one.forward_s + one.backward_s
         again = one.recompute_s / one.forward_s if one.forward_s else 0.0
         slow = 1 + one.host_s / (plain + one.recompute_s) if plain else 1.0
-        forward = [layer.forward_total_s * slow for layer in one.layers]
-        back = [(layer.backward_total_s + again * layer.forward_total_s) * slow for layer in one.layers]
+        factors = [slow * self._uneven(layer) for layer in self.network]
+        rows = list(zip(one.layers, factors, strict=True))
+        forward = [layer.forward_total_s * factor for layer, factor in rows]
+        back = [(layer.backward_total_s + again * layer.forward_total_s) * factor for layer, factor in rows]
         return forward, back
 
     def _exchanges(self) -> tuple[list[float], float, float]:
@@ -435,9 +466,13 @@ class _Planner:
         memory, parallel, one = self.one.memory, self.parallel, self.one
         layers = [one.layers[i] for i in places]
         share = self._share(places)
-        saved = sum(layer.saved_bytes for layer in layers)
-        if number == 0:
-            saved += memory.saved_bytes - sum(layer.saved_bytes for layer in one.layers)
+        # What is kept besides the layers' own is the input; computed again, layers keep a share of theirs.
+        own, every = (sum(layer.saved_bytes for layer in part) for part in (layers, one.layers))
+        more = memory.saved_bytes - every
+        if more < 0 or self.recipe.recompute:
+            saved = round(memory.saved_bytes * own / max(1, every))
+        else:
+            saved = own + (more if number == 0 else 0)
         flight = min(self.micro, parallel.stages - number) if parallel.stages > 1 else 1
         # Each device of a split by channels holds the gathered maps of all.
         saved *= flight * parallel.channels

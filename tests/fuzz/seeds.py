@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 from hwsim import Machine, Workload, load_machine, load_workload
-from hwsim.machines import machine_names
 from hwsim.machines.loader import machine_folder
 from hwsim.workload.loader import library
 from hwsim.yaml_source import parse_yaml
@@ -54,7 +53,11 @@ MACHINES = (
 @cache
 def machine_texts() -> dict[str, str]:
     """Every machine that hwsim comes with."""
-    return {name: (machine_folder() / f"{name}.yaml").read_text("utf-8") for name in machine_names()}
+    return {
+        path.stem: path.read_text("utf-8")
+        for path in sorted(machine_folder().glob("**/*.yaml"))
+        if path.parent.stem != "measured"
+    }
 
 
 @cache
