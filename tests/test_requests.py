@@ -181,7 +181,8 @@ PE = hwsim.Workload("w", [hwsim.Gemm("g", m=31, n=127, k=257, input="int8", weig
 def test_scenarios_of_every_kind_of_machine(name: str) -> None:
     machine = hwsim.load_machine(name)
     alone = hwsim.serve(machine, PE, "single")
-    expected = hwsim.simulate(machine, PE).summary.latency_s
+    call, copied = machine.request_s(PE)
+    expected = hwsim.simulate(machine, PE).summary.latency_s + call + copied
     assert alone.result_s == pytest.approx(expected, rel=1e-6)
     several = hwsim.serve(machine, PE, "multi", queries=31)
     assert several.result_s >= several.choices[0].alone_s * (1 - 1e-9)
@@ -200,14 +201,14 @@ def test_scenarios_of_every_kind_of_machine(name: str) -> None:
 def test_without_load_a_query_takes_what_one_inference_takes() -> None:
     machine = hwsim.load_machine("a100")
     network = hwsim.load_workload("mobilenet_v2_1.0_224")
-    load = hwsim.serve(machine, network, rate_per_s=0.01, queries=257)
+    load = hwsim.serve(machine, network, rate_per_s=0.01, queries=257, call_s=0, copy_s=0)
     assert load.result_s == pytest.approx(hwsim.simulate(machine, network).summary.latency_s, rel=1e-6)
     assert load.drops == 0
 
 
 @pytest.mark.slow
 def test_a_looser_bound_never_allows_less() -> None:
-    rates = [hwsim.serve("nucleo_l4r5zi", "kws", bound_s=b, queries=5003).queries_per_s for b in (0.09, 0.15, 0.4, 2)]
+    rates = [hwsim.serve("nucleo_l4r5zi", "kws", bound_s=b, queries=2003).queries_per_s for b in (0.09, 0.15, 0.4, 2)]
     assert rates == sorted(rates)
 
 
@@ -226,9 +227,9 @@ def test_one_seed_gives_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> No
 #: MLPerf Inference, closed division, ResNet-50: mlcommons/inference_results_v0.7 31060d57 closed/DellEMC/results/
 #: R640_6248R_VMwarevSphere7.0_openvino, samples a second of Server (p99 14.95 ms of 15 ms) and Offline.
 SERVER_6248R, OFFLINE_6248R = 1798.38, 2402.52
-#: 90th percentile of SingleStream in ms on an A100-SXM-80GB: inference_results_v1.1 7fc43356 closed/NVIDIA/results/
-#: DGX-A100_A100-SXM-80GBx1_TRT and inference_results_v2.1 91f7859b closed/Alibaba/results/A100-SXM-80GBx1_TRT.
-SINGLE_A100 = (0.4648, 0.3983)
+#: Medians in ms on an A100-SXM-80GB: 90th percentile of SingleStream and 99th of MultiStream, inference_results_v2.1
+#: 91f7859b closed, 8 submissions each with TensorRT 8.4.2.
+SINGLE_A100, MULTI_A100 = 0.451, 0.663
 
 
 @pytest.mark.slow
@@ -237,7 +238,7 @@ def test_a_tuned_processor_keeps_its_ratio_of_server_to_offline() -> None:
     machine, network = hwsim.load_machine("xeon_6248r"), hwsim.load_workload("resnet50_v1_5")
     offline = hwsim.serve(machine, network, "offline", queries=2003).offline_per_s
     bound = 0.015 * OFFLINE_6248R / offline
-    load = hwsim.serve(machine, network, "server", bound, queries=50_021)
+    load = hwsim.serve(machine, network, "server", bound, queries=30_011)
     assert load.queries_per_s / load.offline_per_s == pytest.approx(SERVER_6248R / OFFLINE_6248R, abs=0.05)
     assert load.threads in (2, 4)
     (alone,) = (choice for choice in load.choices if choice.threads == 1)
@@ -246,13 +247,26 @@ def test_a_tuned_processor_keeps_its_ratio_of_server_to_offline() -> None:
     assert alone.offline_per_s == load.offline_per_s
 
 
-def test_a_query_on_a_gpu_takes_longer_than_its_plan() -> None:
-    """Calls and copies are not in a plan; with 0.1 ms for them the prediction is among the submissions."""
-    plan = hwsim.serve("a100", "resnet50_v1_5", "single").result_s * 1e3
-    assert 0.6 * max(SINGLE_A100) < plan < min(SINGLE_A100)
-    around = hwsim.serve("a100", "resnet50_v1_5", "single", call_s=1e-4).result_s * 1e3
-    assert around == pytest.approx(plan + 0.1, rel=1e-6)
-    assert min(SINGLE_A100) < around < max(SINGLE_A100)
+@pytest.mark.slow
+def test_calls_and_copies_of_a_query_on_a_gpu() -> None:
+    """120 us of the host, and 150,528 B of an image over 25 GB/s."""
+    machine, network = hwsim.load_machine("a100"), hwsim.load_workload("resnet50_v1_5")
+    assert machine.request_s(network) == pytest.approx((120e-6, 150_528 / 25e9))
+    single, multi = (hwsim.serve(machine, network, scenario, queries=127) for scenario in ("single", "multi"))
+    assert single.result_s * 1e3 == pytest.approx(SINGLE_A100, rel=0.05)
+    assert multi.result_s * 1e3 == pytest.approx(MULTI_A100, rel=0.05)
+    assert multi.streams == 1, "one host makes the calls: more streams than one wait for them"
+    alone = hwsim.serve(machine, network, "single", queries=31, call_s=0, copy_s=0).result_s
+    assert single.result_s == pytest.approx(alone + 120e-6 + 150_528 / 25e9, rel=1e-6)
+
+
+def test_the_host_prepares_a_batch_beside_the_kernels() -> None:
+    """Kernels take 1 ms, the host 0.6 ms before them: the second batch waits for kernels alone, the third for both."""
+    times = np.array([0, MS // 10, 5 * MS])
+    records = run_open(times, fixed, Policy(), before=lambda size: 6 * MS // 10)
+    assert list(records.ends) == [16 * MS // 10, 26 * MS // 10, 66 * MS // 10]
+    both = run_open(np.array([0, 0]), fixed, Policy(2), before=lambda size: 6 * MS // 10)
+    assert list(both.ends) == [16 * MS // 10, 22 * MS // 10], "one host"
 
 
 #: ms of ResNet-50 on an A100-SXM4-80GB by batch and format, Paddle-TRT 22.05: NVIDIA/DeepLearningExamples 729963dd
@@ -264,13 +278,13 @@ PADDLE = {
 
 
 @pytest.mark.slow
-def test_call_and_copy_of_paddle() -> None:
-    """Fitted on 27 rows of this table: 0.38 ms a batch and 6 us an image; without them the mean error is 30 %."""
+def test_latency_by_batch_of_paddle() -> None:
+    """The call is fitted on this table; without it and the copies the mean error is 30 %."""
     network = hwsim.load_workload("resnet50_v1_5")
     errors, plain = [], []
     for (precision, batch), measured in PADDLE.items():
-        machine = hwsim.load_machine("a100", set={"precision": precision})
-        around, plan = (ServiceTimes(machine, network, Share(1), *more) for more in ((0.38e-3, 6e-6), ()))
+        machine = hwsim.load_machine("a100", set={"precision": precision, "harness": "paddle"})
+        around, plan = (ServiceTimes(machine, network, Share(1), *more) for more in ((), (0.0, 0.0)))
         errors.append(abs(around.seconds(batch, 1) * 1e3 / measured - 1))
         plain.append(abs(plan.seconds(batch, 1) * 1e3 / measured - 1))
     assert np.mean(errors) < 0.06

@@ -96,8 +96,10 @@ def _serve_model(machine: str, model: str, changes: tuple[str, ...], files: Sequ
 @click.option("--max-batch", type=int, metavar="N", help="The most samples of a batch (default: the best).")
 @click.option("--max-wait", metavar="TIME", help="For a batch to fill while a stream is free (default: 0).")
 @click.option("--deadline", metavar="TIME", help="Drop a query that would begin later after its arrival.")
-@click.option("--call", metavar="TIME", help="Of each batch besides its plan: calls, launch (default: 0).")
-@click.option("--copy", metavar="TIME", help="Of each sample besides the plan: copies (default: 0).")
+@click.option(
+    "--call", metavar="TIME", help="Of each batch before its kernels: calls, launch (default: of the machine)."
+)
+@click.option("--copy", metavar="TIME", help="Of each sample before the kernels: copies (default: of the machine).")
 @click.option("--queries", type=int, metavar="N", help="How many are simulated.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the arrivals.")
 @click.option("--in", "input_tokens", type=int, metavar="N", help="Model: most tokens of a prompt (default: 1024).")
@@ -217,8 +219,8 @@ def serve(
             max_batch=max_batch,
             max_wait_s=_seconds("--max-wait", max_wait) or 0.0,
             deadline_s=_seconds("--deadline", deadline),
-            call_s=_seconds("--call", call) or 0.0,
-            copy_s=_seconds("--copy", copy) or 0.0,
+            call_s=_seconds("--call", call),
+            copy_s=_seconds("--copy", copy),
             queries=queries,
             seed=seed,
             tell=tell,

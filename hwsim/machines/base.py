@@ -193,6 +193,10 @@ class Machine(Hardware):
         """The number format of language models that were not quantized."""
         return "bf16"
 
+    def request_s(self, network: Workload) -> tuple[float, float]:
+        """Seconds that a batch of requests takes before its kernels, and each of its samples: calls, copies."""
+        return 0.0, 0.0
+
     @property
     def serving(self) -> ServingSpec | None:
         """What the library adds to the kernels of a step where it serves a model; None if nothing is known of it."""

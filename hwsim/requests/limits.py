@@ -52,6 +52,6 @@ def load_messages(load: Load, around: bool) -> list[Message]:
             )
         )
     if not around:
-        template = "times are those of plans: calls and copies to the machine are not in them (call, copy)"
+        template = "times are those of plans: calls and copies are not in them (call, copy)"
         messages.append(Message("requests.around", template))
     return messages

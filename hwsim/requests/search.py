@@ -79,10 +79,12 @@ class Way:
         return Policy(self.share.streams, most, self.task.wait, self.task.deadline)
 
     def open(self, arrivals: Ticks, most: int) -> Latencies:
-        return Latencies(run_open(arrivals, self.times.ticks, self.policy(most)))
+        return Latencies(run_open(arrivals, self.times.ticks, self.policy(most), before=self.times.before))
 
     def closed(self, queries: int, samples: int, most: int) -> Latencies:
-        return Latencies(run_closed(1, queries, samples, self.times.ticks, self.policy(most)), samples)
+        return Latencies(
+            run_closed(1, queries, samples, self.times.ticks, self.policy(most), self.times.before), samples
+        )
 
 
 class Search:

@@ -33,8 +33,8 @@ def serve(
     max_batch: int | None = None,
     max_wait_s: float = 0.0,
     deadline_s: float | None = None,
-    call_s: float = 0.0,
-    copy_s: float = 0.0,
+    call_s: float | None = None,
+    copy_s: float | None = None,
     queries: int | None = None,
     seed: int = 0,
     tell: Tell = lambda what: None,
@@ -66,8 +66,8 @@ def serve(
     deadline_s : float
         A query that would begin later after its arrival is dropped.
     call_s, copy_s : float
-        Of each batch, and of each of its samples, besides the plan: calls, copies over the host link. They keep the
-        stream busy.
+        Of each batch, and of each of its samples, before the kernels: calls, copies over the host link; by default
+        those of the machine. One host does them, from when the last sample has arrived, beside the kernels.
     queries : int
         How many are simulated.
     seed : int
@@ -96,9 +96,12 @@ def serve(
         workload = load_workload(workload)
     if streams is not None and (whole(streams) is None or streams < 1):
         raise InputError(f"streams must be a whole number of at least 1, not {excerpt(streams)}")
-    around = number_of("call", call_s, 0, False), number_of("copy", copy_s, 0, False)
-    if sum(around) > 1e5:
-        raise InputError(f"call and copy must be of a believable size, not {sum(around):g} s")
+    around = [
+        None if value is None else number_of(name, value, 0, False)
+        for name, value in (("call", call_s), ("copy", copy_s))
+    ]
+    if sum(value or 0.0 for value in around) > 1e5:
+        raise InputError(f"call and copy must be of a believable size, not {sum(value or 0.0 for value in around):g} s")
     ways = [Way(ServiceTimes(machine, workload, share, *around), task) for share in shares_of(machine, streams)]
     if task.scenario == "single" and streams is None:
         ways = ways[-1:] if ways[-1].share.streams <= ways[0].share.streams else ways[:1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,15 +75,22 @@ class ServiceTimes:
     machine : Machine
     workload : Workload
     share : Share
-    call_s, copy_s : float
-        Of a batch and of each of its samples besides the plan.
+    call_s, copy_s : float, optional
+        Of a batch and of each of its samples before the plan; by default those of the machine.
     """
 
     def __init__(
-        self, machine: Machine, workload: Workload, share: Share, call_s: float = 0.0, copy_s: float = 0.0
+        self,
+        machine: Machine,
+        workload: Workload,
+        share: Share,
+        call_s: float | None = None,
+        copy_s: float | None = None,
     ) -> None:
         self.machine, self.workload, self.share = machine, workload, share
-        self.call_s, self.copy_s = call_s, copy_s
+        call, copied = machine.request_s(workload)
+        self.call_s = call if call_s is None else call_s
+        self.copy_s = copied if copy_s is None else copy_s
         self._machines: dict[int, Machine] = {}
         self._planned: dict[tuple[int, int], float] = {}
         self._fits: dict[int, bool] = {}
@@ -119,22 +127,30 @@ class ServiceTimes:
         return self._fits[batch]
 
     def seconds(self, batch: int, busy: int) -> float:
-        """Time of a batch while so many streams run."""
-        return self.call_s + batch * self.copy_s + _between(batch, _EXACT, lambda size: self._of(size, busy))
+        """Time of a batch while so many streams run, that before its kernels included."""
+        return self.call_s + batch * self.copy_s + self._kernels_s(batch, busy)
+
+    def _kernels_s(self, batch: int, busy: int) -> float:
+        return _between(batch, _EXACT, lambda size: self._of(size, busy))
 
     def _of(self, batch: int, busy: int) -> float:
         return _between(busy, _EXACT_BUSY, lambda number: self._plan(batch, number), self.share.streams)
 
     def ticks(self, batch: int, busy: int) -> int:
-        """The same in ticks."""
+        """Of its kernels in ticks."""
         key = batch, busy
         if (ticks := self._ticks.get(key)) is None:
-            ticks = self._ticks[key] = max(1, round(self.seconds(batch, busy) * TICKS_PER_S))
+            ticks = self._ticks[key] = max(1, round(self._kernels_s(batch, busy) * TICKS_PER_S))
         return ticks
 
+    def before(self, batch: int) -> int:
+        """Ticks before the kernels of a batch."""
+        return round((self.call_s + batch * self.copy_s) * TICKS_PER_S)
+
     def per_s(self, batch: int) -> float:
-        """Samples a second with every stream busy with batches of a size."""
-        return self.share.streams * batch / self.seconds(batch, self.share.streams)
+        """Samples a second with every stream busy with batches of a size: calls and copies are beside the kernels."""
+        streams, before = self.share.streams, self.call_s + batch * self.copy_s
+        return min(streams * batch / self._kernels_s(batch, streams), batch / before if before else math.inf)
 
     @property
     def plans(self) -> int:

@@ -1,8 +1,10 @@
 """The machine as a queueing station on SimPy: one queue, a batcher, streams that share the hardware.
 
 A batch is a unit of work. While `busy` streams run, a batch of n advances by 1 / service(n, busy) a tick, so that a
-batch which begins slows down those that run, and one that ends speeds them up. Batches of one size keep their order,
-so the next to end is the first of some size, and an event costs no more for many streams than for one.
+batch which begins slows down those that run, and one that ends speeds them up. What comes before the kernels of a batch
+(calls, copies) is done by one host, a batch after the other, beside the kernels: from when its last sample has arrived.
+The stream waits for what is left of it when it takes the batch, and slows down no other. Batches of one size keep their
+order, so the next to end is the first of some size, and an event costs no more for many streams than for one.
 """
 
 from __future__ import annotations
@@ -73,21 +75,30 @@ class Station:
     policy : Policy
     work : callable, optional
         Work of the next batch relative to the mean; 1 by default.
+    before : callable, optional
+        Ticks of the host before the kernels of a batch by its size; none by default.
     """
 
     def __init__(
-        self, env: simpy.Environment, service: Service, policy: Policy, work: Callable[[], float] | None = None
+        self,
+        env: simpy.Environment,
+        service: Service,
+        policy: Policy,
+        work: Callable[[], float] | None = None,
+        before: Callable[[int], int] | None = None,
     ) -> None:
-        self.env, self.service, self.policy, self.work = env, service, policy, work
+        self.env, self.service, self.policy, self.work, self.before = env, service, policy, work, before
         self.records = Records()
         self.queue: deque[int] = deque()
-        self.busy = 0
+        self.taken = 0  # streams that have a batch
+        self.busy = 0  # those of them that run kernels
         self._sizes: dict[int, _Size] = {}
         self._since = 0
         self._plan: simpy.Event | None = None
         self._next = 0
         self._alarm = -1
         self._order = count()
+        self._host = 0  # when it is done with the last batch
         self._clients: dict[int, tuple[simpy.Event, list[int]]] = {}
 
     def arrive(self, samples: int = 1, done: simpy.Event | None = None) -> None:
@@ -103,14 +114,14 @@ class Station:
             left = [samples]
             for sample in range(first, first + samples):
                 self._clients[sample] = done, left
-        if self.busy < self.policy.streams:
+        if self.taken < self.policy.streams:
             self._dispatch()
 
     def _dispatch(self) -> None:
         """Give free streams what may begin; else set the alarm for when it may."""
         policy, queue, records, now = self.policy, self.queue, self.records, int(self.env.now)
         begun = False
-        while queue and self.busy < policy.streams:
+        while queue and self.taken < policy.streams:
             if policy.deadline is not None:
                 while queue and now > records.arrivals[queue[0]] + policy.deadline:
                     records.drops += 1
@@ -144,13 +155,33 @@ class Station:
         now, busy = int(self.env.now), self.busy
         if elapsed := now - self._since:
             self._since = now
+            self.records.busy += self.taken * elapsed
             if busy:
-                self.records.busy += busy * elapsed
                 for size, running in self._sizes.items():
                     if running.ends:
                         running.progress += elapsed / self.service(size, busy)
 
     def _begin(self, batch: list[int]) -> None:
+        """A stream takes a batch."""
+        self.taken += 1
+        self.records.batches[len(batch)] += 1
+        now, starts = int(self.env.now), self.records.starts
+        for sample in batch:
+            starts[sample] = now
+        if self.before is not None:
+            self._host = max(self._host, self.records.arrivals[batch[-1]]) + self.before(len(batch))
+            if self._host > now:
+                self._at(self._host - now, lambda _event: self._prepared(batch))
+                return
+        self._launch(batch)
+
+    def _prepared(self, batch: list[int]) -> None:
+        self._advance()
+        self._launch(batch)
+        self._schedule()
+
+    def _launch(self, batch: list[int]) -> None:
+        """The kernels of a batch begin."""
         size = len(batch)
         running = self._sizes.get(size)
         if running is None:
@@ -158,12 +189,8 @@ class Station:
         if not running.ends:
             running.progress = 0.0
         work = 1.0 if self.work is None else self.work()
-        heappush(running.ends, (running.progress + work, next(self._order), batch))
         self.busy += 1
-        self.records.batches[size] += 1
-        now, starts = int(self.env.now), self.records.starts
-        for sample in batch:
-            starts[sample] = now
+        heappush(running.ends, (running.progress + work, next(self._order), batch))
 
     def _schedule(self) -> None:
         """Plan the event of the batch that ends next; an event that was planned before has no effect."""
@@ -185,15 +212,16 @@ class Station:
         running = self._sizes[self._next]
         running.progress, _, batch = heappop(running.ends)
         self.busy -= 1
+        self.taken -= 1
         now, ends = int(self.env.now), self.records.ends
         for sample in batch:
             ends[sample] = now
         if self._clients:
             for sample in batch:
                 self._leave(sample)
-        before = self.busy
+        before = self.taken
         self._dispatch()
-        if self.busy == before:
+        if self.taken == before:
             self._schedule()
 
     def _leave(self, sample: int) -> None:
@@ -231,19 +259,27 @@ def run_open(
     policy: Policy,
     work: Callable[[], float] | None = None,
     tell: Callable[[int], None] | None = None,
+    before: Callable[[int], int] | None = None,
 ) -> Records:
     """Serve requests that arrive at given times, until all have ended."""
     env = simpy.Environment(0)
-    station = Station(env, service, policy, work)
+    station = Station(env, service, policy, work, before)
     env.process(_arrivals(env, station, times, tell))
     env.run()
     return station.records
 
 
-def run_closed(clients: int, queries: int, samples: int, service: Service, policy: Policy) -> Records:
+def run_closed(
+    clients: int,
+    queries: int,
+    samples: int,
+    service: Service,
+    policy: Policy,
+    before: Callable[[int], int] | None = None,
+) -> Records:
     """Serve clients that each send a query of some samples when the last is answered."""
     env = simpy.Environment(0)
-    station = Station(env, service, policy)
+    station = Station(env, service, policy, before=before)
     for _ in range(clients):
         env.process(_client(env, station, queries, samples))
     env.run()

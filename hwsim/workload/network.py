@@ -325,6 +325,13 @@ class Workload:
             sizes[INPUT] = -(-math.prod(self.input_shape) * wide * batch // 8)
         return sizes
 
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of what a sample enters with, in the number formats of the layers that read it."""
+        if self.input_shape is not None:
+            return self._sizes(1, _NO_BITS)[INPUT]
+        return -(-math.prod(self.layers[0].operands[0]) * self.layers[0].input.bits // 8)
+
     def _walk(self, batch: int, bits: Mapping[str, int] = _NO_BITS) -> Iterator[tuple[Layer, dict[str, int], int]]:
         """Each layer, the tensors held while it runs (one dict, changed in place) and their bytes."""
         if not self.graph:

@@ -51,6 +51,10 @@ def constants_of(spec: GpuSpec, timer: Timer) -> tuple[Constant, ...]:
                 Constant(f"{head}: {name}", f"{value:.4g}", menu.source, menu.fitted) for name, value in own.items()
             ]
     constants += _collectives(library, generation.name)
+    if harness.request is not None:
+        request = harness.request
+        call = f"{float(request.call) * 1e6:.4g} us"
+        constants.append(Constant(f"{harness.name}: call of a batch", call, request.source, request.fitted))
     if library.serving is not None:
         serving = library.serving
         values = {

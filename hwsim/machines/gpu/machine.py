@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -229,6 +229,14 @@ class Gpu(GpuKernels):
     def constants(self) -> tuple[Constant, ...]:
         """The generation's constants, the launch floor of the harness, and constants of the library's kernels."""
         return constants_of(self.spec, self.timer)
+
+    def request_s(self, network: Workload) -> tuple[float, float]:
+        request = self.timer.harness.request
+        if request is None:
+            return 0.0, 0.0
+        link = request.links.get(self.timer.generation.name)
+        rate = float(link.amount) if link is not None else inf
+        return float(request.call), network.input_bytes / rate
 
     def activation_bits(self, workload: Workload) -> dict[str, int]:
         """Output type of the kernels: that of `precision` or the fallback of the library."""

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from hwsim.energy.spec import PriceSpec
 from hwsim.errors import InputError, excerpt, nearest
-from hwsim.fields import Name, Positive, Share, Spec, Time, check, current
+from hwsim.fields import Bandwidth, Name, Positive, Share, Spec, Time, check, current
 from hwsim.machines.gpu.attention_spec import DecodeKernel, PrefillKernel
 from hwsim.machines.gpu.collective import CollectiveSet
 from hwsim.machines.serving import ServingSpec
@@ -23,6 +23,7 @@ __all__ = [
     "Constants",
     "Generation",
     "LaunchMode",
+    "RequestSpec",
     "GpuInstruction",
     "GpuLibrary",
     "KernelSet",
@@ -322,12 +323,30 @@ class GpuLibrary(Spec):
         return next((c for c in self.collectives if op in c.types and generation in c.generations), None)
 
 
+class RequestSpec(Spec):
+    """What a batch of requests takes before its kernels, beside those of other batches.
+
+    Attributes
+    ----------
+    call : Time
+        Of the host: the query, the call of the library, the launch.
+    links : mapping
+        Bytes a second over the host link, by generation. Inputs cross it as they are stored in the network's file.
+    """
+
+    call: Time
+    links: Annotated[dict[str, Bandwidth], Field(min_length=1)]
+    source: str
+    fitted: str | None = None
+
+
 class LaunchMode(Spec):
     """How kernels are launched and timed: the time of an empty kernel, weight reuse, and the length of runs.
 
     `floors` are by generation, and so are the `shortest` kernels that were measured. `reuse` is how many copies of the
     weights are gone through before one is used again (0: they always come from DRAM); `sustained` says that runs are
-    long enough for the power cap to hold throughout, `random` that the values are random numbers.
+    long enough for the power cap to hold throughout, `random` that the values are random numbers. `request` is what
+    requests take before the kernels.
     """
 
     name: Name
@@ -337,6 +356,7 @@ class LaunchMode(Spec):
     reuse: Annotated[int, Field(ge=0, le=1000)] = 0
     sustained: bool = False
     random: bool = False
+    request: RequestSpec | None = None
     fitted: dict[str, str] = {}
 
 
