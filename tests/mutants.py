@@ -176,6 +176,15 @@ MUTANTS = [
     Mutant("cpu: a partial step is free", "hwsim/machines/cpu/tiles.py", "steps = -(-depth // ports.depth)", "steps = depth // ports.depth", "test_cpu::test_a_step_that_is_not_full_takes_as_long_as_a_full_one"),
     Mutant("cpu: the first rows are walked twice", "hwsim/machines/cpu/tiles.py", "                        down -= 1\n", "", "test_cpu::test_a_walk_by_hand"),
     Mutant("cpu: the first slice is added to nothing", "hwsim/machines/cpu/tiles.py", "sums * (slices - 1)", "sums * slices", "test_cpu::test_a_walk_by_hand"),
+    # Clusters.
+    Mutant("cluster: a ring may use a link again", "hwsim/machines/cluster/rings.py", "self._take(ring, -1)", "self._take(ring, 0)", "test_cluster::test_rings_share_no_link"),
+    Mutant("cluster: a direction is never given up", "hwsim/machines/cluster/rings.py", "        done = self._search(rings)\n", "        done = False\n", "test_cluster::test_no_other_rings_are_more"),
+    Mutant("cluster: an all-reduce is half a ring", "hwsim/machines/cluster/way.py", '(2 if self.op == "all_reduce" and self.name == "ring" else 1)', "1", "test_cluster::test_no_algorithm_of_endpoints_beats_the_ring_bound"),
+    Mutant("cluster: the last chunk is not gathered", "hwsim/kernels/collectives.py", "(rank + 1 - step) % ranks]].copy()", "(rank - step) % ranks]].copy()", "test_cluster::test_executed_all_reduce"),
+    Mutant("cluster: nodes do not bound the bandwidth", "hwsim/machines/cluster/machine.py", "least = rate if way is None else min(rate, way.bytes_per_s)", "least = rate if way is None else way.bytes_per_s", "test_cluster::test_no_algorithm_of_endpoints_beats_the_ring_bound"),
+    Mutant("parallel: a stage runs one micro-batch ahead too few", "hwsim/parallel/events.py", "min(micro, stages - 1 - place)", "min(micro, max(0, stages - 2 - place))", "test_parallel::test_bubble_of_a_pipeline"),
+    Mutant("parallel: a bucket leaves too late", "hwsim/parallel/events.py", "if size >= least:", "if size > 2 * least:", "test_parallel::test_a_bucket_leaves_when_it_is_full"),
+    Mutant("parallel: a border has all rows of a window", "hwsim/parallel/volume.py", "(x.geometry.r - 1)", "x.geometry.r", "test_parallel::test_halos"),
     # Microcontrollers.
     Mutant("mcu: the last tap on the image is on padding", "hwsim/workload/taps.py", "last = end - 1 + before", "last = end - 2 + before", "test_mcu::test_units_and_cycles_by_hand"),
     Mutant("mcu: a column of patches has 8-bit values", "hwsim/machines/mcu/features.py", "else 4 * shape.taps * shape.channels", "else 2 * shape.taps * shape.channels", "test_mcu::test_the_column_of_patches_is_scratch"),
