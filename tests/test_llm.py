@@ -282,6 +282,15 @@ def test_a_format_that_the_machine_runs_is_the_default(name: str, weights: str) 
     assert hwsim.load_machine(name).float_format == weights
 
 
+def test_the_cache_of_a_library() -> None:
+    """fp8 weights of TensorRT-LLM come with a cache in fp8, of half the bytes."""
+    bytes_of = {
+        library: int(hwsim.llm("h100", small(), weights="fp8", library=library).sequence_bytes[0])
+        for library in ("tensorrt-llm", "vllm")
+    }
+    assert bytes_of["vllm"] == 2 * bytes_of["tensorrt-llm"]
+
+
 def test_what_does_not_fit_waits() -> None:
     """Llama 3 8B with 8,192 tokens a request: 1 GiB of cache each."""
     served = Served(with_library("h100"), load_llm("llama3_8b"))

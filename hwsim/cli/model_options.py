@@ -24,7 +24,7 @@ _OPTIONS = (
         default="",
         metavar="FORMAT",
         shell_complete=words("bf16", "fp16", "fp32", "fp8", "int8"),
-        help="Of the key and value cache (default: that of activations).",
+        help="Of the key and value cache (default: by library, else that of activations).",
     ),
     click.option(
         "--activations",

@@ -68,6 +68,8 @@ class ServingSpec(HostSpec):
     batching : BatchingSpec
     formats : mapping
         What a step takes with weights in another format.
+    caches : mapping
+        Format of the cache by that of the weights, where it is not that of the activations.
     spread : float
         Of the lengths in the benchmarks that were measured: from 1 - spread of the tokens up to all of them.
     requests : (int, int)
@@ -82,6 +84,7 @@ class ServingSpec(HostSpec):
     token: Time
     batching: BatchingSpec = BatchingSpec()
     formats: dict[str, HostSpec] = {}
+    caches: dict[str, str] = {}
     spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
     requests: Annotated[list[Annotated[int, Field(ge=1, le=2**20, strict=True)]], Field(min_length=2, max_length=2)] = [
         1,

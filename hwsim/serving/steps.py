@@ -19,6 +19,8 @@ __all__ = ["Chunk", "StepTimes"]
 
 _OCTAVE = 4
 """Sizes in an octave that are planned; each up to twice of it."""
+_BEYOND_CACHES = 2**31
+"""Parameters, which no cache of a processor holds in any number format."""
 
 
 class Chunk(NamedTuple):
@@ -53,9 +55,12 @@ class StepTimes:
         self.machine, self.model, self.formats, self.tp, self.slowdown = machine, model, formats, tp, slowdown
         period = model.window_every if model.window else 1
         self._blocks = range(period, 2 * period)
-        few = 2 * period + model.layers % period
-        # Kernels of a GPU take the same in each block; other machines place weights by the size of the whole network.
-        self._times = (model.layers - few) // period if machine.kind == "gpu" and few < model.layers else 0
+        # Blocks that are alike take the same on a GPU. Other machines place weights by the size of the network: on
+        # those, as many blocks as no cache holds.
+        parameters = max(1, period * model.block_parameters // tp)
+        least = 2 if machine.kind == "gpu" else max(2, -(-_BEYOND_CACHES // parameters))
+        few = least * period + model.layers % period
+        self._times = max(0, model.layers - few) // period
         self._few = model.model_copy(update={"layers": few, "parameters": 0}) if self._times else model
         self._parts: dict[tuple[bool, int, int], _Parts] = {}
 
@@ -69,9 +74,7 @@ class StepTimes:
         if key not in self._parts:
             make = prefill_network if prefill else decode_network
             network = make(self._few, tokens, self.formats, self.tp)
-            if (
-                self._times and not prefill and tokens > 1
-            ):  # of others than the shortest context, attention is asked for
+            if self._times and not prefill and tokens > 1:  # products are asked for at the shortest context alone
                 network = Workload(network.name, [layer for layer in network if ".attention" in layer.name])
             report = simulate(self.machine, network, batch)
             inner = tuple(f"layers.{block}." for block in self._blocks)

@@ -46,8 +46,10 @@ def with_library(machine: str | Path | Machine, library: str = "") -> Machine:
 
 
 def formats_on(machine: Machine, weights: str = "", kv: str = "", activations: str = "") -> Formats:
-    """Formats with those of the machine where none are given."""
+    """Formats with those of the machine, and of its library, where none are given."""
     half = machine.float_format
+    if machine.serving is not None:
+        kv = kv or machine.serving.caches.get(weights, "")
     return Formats(weights or activations or half, kv, activations or ("" if weights in ("fp16", "fp32") else half))
 
 

@@ -36,6 +36,7 @@ KINDS = {
     "timeloop": ("imported", "timeloop_case"),
     "cfg": ("imported", "scale_sim_case"),
     "llm": ("llm_file", "case"),
+    "serve": ("served", "case"),
     "sweep": ("sweep_yaml", "case"),
     "report": ("saved_report", "case"),
     "options": ("options", "case"),

@@ -99,6 +99,8 @@ def _multiply(
         macs = work.live if model.library.padding == "skip" else work.macs
         cycles["compute"] += macs * share.part / (model.rate * efficiency)
         cycles["outputs"] += cost("output") * outputs * share.part / model.ports.lanes
+        if work.conv and work.taps > 1:
+            cycles["patches"] += cost("copy") * work.b * work.m * work.k * share.part
         return
     level = level_of(model, home)
     lost = {"": 0.0, "l3": lost, "dram": 1.0}[level]
