@@ -107,6 +107,10 @@ MUTANTS = [
     # The cost and the search.
     Mutant("cost: edp is a sum", "hwsim/mapping/search.py", '"edp": energy * ticks', '"edp": energy + ticks', "test_mapping_search::test_the_objective_is_what_its_name_says"),
     Mutant("sparse array: a run is cut a zero too late", "hwsim/kernels/sparse_formats.py", "    cuts = gaps // span\n", "    cuts = np.maximum(gaps - 1, 0) // span\n", "test_sparse_array"),
+    Mutant("npu: a step of a depthwise layer has one tap", "hwsim/machines/npu/block.py", "steps, turns, step = -(-taps // _TAPS), 1, max(_WEIGHTS, _STEP * plane)", "steps, turns, step = taps, 1, max(_WEIGHTS, _STEP * plane)", "test_npu::test_a_depthwise_layer_by_hand"),
+    Mutant("npu: each layer has the whole cache of weights", "hwsim/machines/npu/machine.py", "            left -= kept\n", "            left -= 0\n", "test_npu::test_an_edge_tpu_streams_what_it_cannot_keep"),
+    Mutant("npu: blocks need not fit", "hwsim/machines/npu/block.py", "cost = np.where(fits, cost, np.inf)", "cost = np.where(fits, cost, cost)", "test_npu::test_a_depthwise_layer_by_hand"),
+    Mutant("cpu: threads do not wait for each other", "hwsim/machines/cpu/placement.py", 'cost.cycles["contended"] += more * alone', 'cost.cycles["contended"] += 0 * alone', "test_application_cores::test_threads_share_caches_and_dram"),
     Mutant("sparse array: empty columns take no cycle", "hwsim/machines/sparse_array/rows.py", "np.maximum(-(-entries // pes.multipliers[0]), pes.empty)", "-(-entries // pes.multipliers[0])", "test_sparse_array"),
     Mutant("sparse array: a broadcast waits for the fastest PE", "hwsim/machines/sparse_array/rows.py", "room = starts[count % queue][:vectors].max(axis=1)", "room = starts[count % queue][:vectors].min(axis=1)", "test_sparse_array"),
     Mutant("sparse array: planes wait for the mean PE", "hwsim/machines/sparse_array/plane.py", "cycles += steps.max(axis=1).sum() * scale", "cycles += steps.mean(axis=1).sum() * scale", "test_sparse_array"),
@@ -172,6 +176,15 @@ MUTANTS = [
     Mutant("cpu: a partial step is free", "hwsim/machines/cpu/tiles.py", "steps = -(-depth // ports.depth)", "steps = depth // ports.depth", "test_cpu::test_a_step_that_is_not_full_takes_as_long_as_a_full_one"),
     Mutant("cpu: the first rows are walked twice", "hwsim/machines/cpu/tiles.py", "                        down -= 1\n", "", "test_cpu::test_a_walk_by_hand"),
     Mutant("cpu: the first slice is added to nothing", "hwsim/machines/cpu/tiles.py", "sums * (slices - 1)", "sums * slices", "test_cpu::test_a_walk_by_hand"),
+    # Clusters.
+    Mutant("cluster: a ring may use a link again", "hwsim/machines/cluster/rings.py", "self._take(ring, -1)", "self._take(ring, 0)", "test_cluster::test_rings_share_no_link"),
+    Mutant("cluster: a direction is never given up", "hwsim/machines/cluster/rings.py", "        done = self._search(rings)\n", "        done = False\n", "test_cluster::test_no_other_rings_are_more"),
+    Mutant("cluster: an all-reduce is half a ring", "hwsim/machines/cluster/way.py", '(2 if self.op == "all_reduce" and self.name == "ring" else 1)', "1", "test_cluster::test_no_algorithm_of_endpoints_beats_the_ring_bound"),
+    Mutant("cluster: the last chunk is not gathered", "hwsim/kernels/collectives.py", "(rank + 1 - step) % ranks]].copy()", "(rank - step) % ranks]].copy()", "test_cluster::test_executed_all_reduce"),
+    Mutant("cluster: nodes do not bound the bandwidth", "hwsim/machines/cluster/machine.py", "least = rate if way is None else min(rate, way.bytes_per_s)", "least = rate if way is None else way.bytes_per_s", "test_cluster::test_no_algorithm_of_endpoints_beats_the_ring_bound"),
+    Mutant("parallel: a stage runs one micro-batch ahead too few", "hwsim/parallel/events.py", "min(micro, stages - 1 - place)", "min(micro, max(0, stages - 2 - place))", "test_parallel::test_bubble_of_a_pipeline"),
+    Mutant("parallel: a bucket leaves too late", "hwsim/parallel/events.py", "if size >= least:", "if size > 2 * least:", "test_parallel::test_a_bucket_leaves_when_it_is_full"),
+    Mutant("parallel: a border has all rows of a window", "hwsim/parallel/volume.py", "(x.geometry.r - 1)", "x.geometry.r", "test_parallel::test_halos"),
     # Microcontrollers.
     Mutant("mcu: the last tap on the image is on padding", "hwsim/workload/taps.py", "last = end - 1 + before", "last = end - 2 + before", "test_mcu::test_units_and_cycles_by_hand"),
     Mutant("mcu: a column of patches has 8-bit values", "hwsim/machines/mcu/features.py", "else 4 * shape.taps * shape.channels", "else 2 * shape.taps * shape.channels", "test_mcu::test_the_column_of_patches_is_scratch"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,31 @@ def test_rings_share_no_link() -> None:
             assert len(rings) <= links.sum(0).min()
     for size in (3, 5, 7, 8):  # all links of a full mesh are used (Tillson 1980: all sizes but 4 and 6)
         assert len(edge_disjoint_rings(tuple(tuple(int(a != b) for b in range(size)) for a in range(size)))) == size - 1
+
+
+def most_rings(links: np.ndarray) -> int:
+    """The most rings, by trying all sets of them."""
+    rings = [(0, *rest) for rest in itertools.permutations(range(1, len(links)))]
+
+    def most(left: np.ndarray, first: int) -> int:
+        best = 0
+        for place in range(first, len(rings)):
+            a = np.array(rings[place])
+            if (left[a, np.roll(a, -1)] > 0).all():
+                rest = left.copy()
+                rest[a, np.roll(a, -1)] -= 1
+                best = max(best, 1 + most(rest, place))
+        return best
+
+    return most(links, 0)
+
+
+def test_no_other_rings_are_more() -> None:
+    random = np.random.default_rng(7)
+    for size in (2, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5):
+        upper = np.triu(random.integers(0, 3, (size, size)), 1)
+        links = upper + upper.T
+        assert len(edge_disjoint_rings(tuple(tuple(map(int, row)) for row in links))) == most_rings(links)
 
 
 @pytest.mark.parametrize("ranks", range(1, 10))

@@ -127,6 +127,8 @@ def test_a_bucket_leaves_when_it_is_full() -> None:
         assert all(a.end_s <= b.start_s for a, b in zip(run.buckets, run.buckets[1:]))
         assert all(bucket.ready_s <= bucket.start_s < bucket.end_s for bucket in run.buckets)
     assert sizes[-1].exposed_s == pytest.approx(sizes[-1].communication_s)
+    sending = Sending(lambda size: cluster().ways("all_reduce", 8)[0], 5.0, 1)
+    assert [bucket.size_bytes for bucket in backward([(1e-3, 3.0)] * 5, sending)[1]] == [6, 6, 3]
 
 
 def test_symmetric_devices_are_simulated_once() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.files import csv_text, write_text
 from hwsim.lazy import lazy
 from hwsim.report.json_text import json_text
+from hwsim.report.plot import Plot
 from hwsim.report.provenance import provenance
 from hwsim.report.result import RunResult
 
@@ -80,6 +81,11 @@ class Report(RunResult):
         from hwsim.report.html import report_html
 
         return report_html(self, scenario, predictions)
+
+    @property
+    def plot(self) -> Plot:
+        """Charts of this report as axes of matplotlib: ``report.plot.layers()``, ``.roofline()``, ``.energy()``."""
+        return Plot(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the totals and the layers."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwsim.lazy import lazy
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S
 from hwsim.requests.load import PERCENTILES, percentile_of
@@ -17,6 +18,8 @@ from hwsim.units import format_si
 
 if TYPE_CHECKING:
     import pandas as pd
+else:
+    pd = lazy("pandas")
 
 __all__ = ["TokenLoad", "TokenPoint", "at_percentile"]
 
@@ -124,8 +127,6 @@ class TokenLoad:
     @property
     def table(self) -> pd.DataFrame:
         """A row for each request, in the order of arrival."""
-        import pandas as pd
-
         log = self.log
         further = log.lengths.outputs - 1
         per_token = (log.ends - log.firsts) / np.maximum(further, 1) / TICKS_PER_S

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hwsim.errors import Fault, InputError, excerpt
 from hwsim.files import read_text
@@ -25,9 +25,6 @@ from hwsim.serving.table import formats_on, with_library
 from hwsim.workload.layer import whole
 from hwsim.workload.transformer import LlmSpec, load_llm
 from hwsim.workload.transformer.network import MAX_TOKENS, count_of
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 __all__ = ["MOST_REQUESTS", "read_token_trace", "serve_llm"]
 

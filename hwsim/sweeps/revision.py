@@ -25,8 +25,8 @@ __all__ = ["computing_files", "model_digest", "model_revision"]
 _COMPUTING = (
     "errors.py", "fields.py", "files.py", "lazy.py", "message.py", "units.py", "yaml_source.py", "workload", "kernels",
     "compression", "mapping", "engine", "energy", "machines", "simulation.py", "report/json_text.py",
-    "report/provenance.py", "report/quantity.py", "report/report.py", "report/result.py", "report/unused.py",
-    "serving/table.py", "sweeps/evaluation.py", "sweeps/training.py", "training", "parallel",
+    "report/plot.py", "report/provenance.py", "report/quantity.py", "report/report.py", "report/result.py",
+    "report/unused.py", "serving/table.py", "sweeps/evaluation.py", "sweeps/training.py", "training", "parallel",
 )  # fmt: skip
 _SUFFIXES = (".py", ".so", ".pyd", ".yaml", ".csv")
 

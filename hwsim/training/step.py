@@ -28,7 +28,7 @@ __all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
 
 _KINDS = ("gpu", "cpu")
 _NOTES = ("gpu.library", "gpu.network_power", "cpu.library")
-_WITHOUT_GRADIENTS = ("tensorrt", "cublas-7")
+_WITHOUT_GRADIENTS = ("tensorrt", "cublas-7", "cublas-8")
 _INFERENCE = ("graph", "loop", "steady")
 """Launch modes of inference, which machine files have."""
 _PART = 2**30

@@ -254,7 +254,7 @@ def plan_product(
     if types.converted:
         names = {"format": types.converted, "math": types.math}
         why.append(Message("gpu.converted", "{format} weights are converted to {math} when read", names))
-    mac_count = round(macs * unit.executed)
+    mac_count = selection.executed(macs)
     # Winograd multiplies other values, and rows that experts share unevenly have no one nest.
     even = work.b * work.times * work.m * work.n * work.unpadded == macs
     nested = even and not work.winograd

@@ -155,12 +155,17 @@ class Selection:
         us, slow, once = self.us / work.times, float(self.gemms.slowdown[0]), self.unit.menu.once
         return Load(self.phases, sms, l2, dram * work.times, us, shares, slow, once)
 
+    def executed(self, macs: int) -> int:
+        """MACs that are done for those of the layer: Winograd has fewer, and 2:4 weights."""
+        work = self.work
+        return min(macs, work.b * work.m * work.n * work.k) if work.winograd else round(macs * self.unit.executed)
+
     def counts(self, macs: int) -> dict[Action, int]:
         """MACs of the layer, instructions with their padding, and bytes at each level."""
         p, unit, work, tile, split = self.products, self.unit, self.work, self.tile, self.split
         times, step, timing = work.times, unit.menu.step, self.gemms.timing
         ks = max(ceil(ceil(work.k / split) / step), 1 + (split > 1)) * step
-        run = round(macs * unit.executed)
+        run = self.executed(macs)
         one = unit.shape
         mma_count = self.tiles * -(-tile.rows // one[0]) * -(-tile.columns // one[1]) * -(-ks // one[2]) * times
         grid = -(-work.m // tile.rows), -(-work.n // tile.columns)

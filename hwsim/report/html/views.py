@@ -20,12 +20,12 @@ __all__ = ["add_memory", "add_roofline", "add_timeline"]
 _STEPS = 300
 
 
-def add_roofline(page: Page, report: RunResult, title: str = "Roofline") -> None:
-    """The layers of a run under the roofs of its machine."""
+def roofline_of(report: RunResult) -> tuple[list[Point], dict[str, Roof], int, int]:
+    """Points by layer and memory, roofs by name, and how many layers have no MACs, or are served from caches."""
     machine = report.machine
     hz = float(machine.timebase.clocks[machine.core_clock])
     total = report.summary.latency_s
-    points, roofs, without, cache_hits = [], {}, 0, 0
+    points, roofs, without, cache_hits = list[Point](), dict[str, Roof](), 0, 0
     for r in report.results:
         if not r.plan.macs_executed or not r.latency_s:
             without += 1
@@ -41,6 +41,12 @@ def add_roofline(page: Page, report: RunResult, title: str = "Roofline") -> None
                 roofs[traffic.memory] = Roof(traffic.memory, traffic.bytes_per_s, False)
                 intensity = r.plan.macs_executed / traffic.bytes
                 points.append(Point(r.name, intensity, rate, traffic.memory, r.latency_s / total))
+    return points, roofs, without, cache_hits
+
+
+def add_roofline(page: Page, report: RunResult, title: str = "Roofline") -> None:
+    """The layers of a run under the roofs of its machine."""
+    points, roofs, without, cache_hits = roofline_of(report)
     if not points:
         if cache_hits:
             page.section(title)
