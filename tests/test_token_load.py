@@ -151,6 +151,17 @@ def test_parts_of_a_prompt() -> None:
         assert list(Batcher(Costs(), rules, lengths).run_open(np.array([0])).ends) == [time * MS]  # type: ignore[arg-type]
 
 
+def test_loads_of_months_are_refused() -> None:
+    class Slow(Costs):
+        def seconds(self, sequences: int, context: float, chunks: Any = ()) -> float:
+            return 86_400.0
+
+    lengths = lengths_of((1, 31))
+    assert Batcher(Slow(), BatchingSpec(), lengths).run_closed(1).ends[0] == 31 * 86_400 * TICKS_PER_S  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="at most 100 days"):
+        Batcher(Slow(), BatchingSpec(), lengths_of((1, 127))).run_closed(1)  # type: ignore[arg-type]
+
+
 def test_memory_by_hand() -> None:
     """Room for 200 tokens: with 90 + 20 each, one request at a time if all are kept, two by their prompts."""
     lengths, times = lengths_of((90, 20), (90, 20)), np.array([0, 0])

@@ -17,6 +17,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsim.errors import InputError
 from hwsim.machines.serving import BatchingSpec
 from hwsim.requests.arrivals import TICKS_PER_S, Ticks
 from hwsim.serving.steps import Chunk, StepTimes, knot
@@ -25,6 +26,9 @@ __all__ = ["MOST_SEGMENTS", "Batcher", "Lengths", "Segment", "TokenRecords", "dr
 
 MOST_SEGMENTS = 20_000
 """Events that the timeline keeps: the first of a run."""
+
+_LAST = 100 * 86_400 * TICKS_PER_S
+"""Ticks of a picosecond that 64 bits have room for, in days."""
 
 Numbers = NDArray[np.int64]
 
@@ -156,7 +160,12 @@ class Batcher:
                 self.now = self._coming[0][0]
                 continue
             chunks, full = ([], True) if self._preempt() else self._next()
-            for request in self._advance(chunks, full):
+            ended = self._advance(chunks, full)
+            if self.now > _LAST:
+                raise InputError(
+                    "these requests take months, and at most 100 days of them are simulated: ask for fewer"
+                )
+            for request in ended:
                 self.records.ends[request] = self.now
                 if follow is not None and (other := follow()) is not None:
                     self.arrive(other, self.now)
