@@ -163,7 +163,7 @@ class Batcher:
             ended = self._advance(chunks, full)
             if self.now > _LAST:
                 raise InputError(
-                    "these requests take months, and at most 100 days of them are simulated: ask for fewer"
+                    "these requests take months: at most 100 days are simulated"
                 )
             for request in ended:
                 self.records.ends[request] = self.now
