@@ -62,5 +62,5 @@ def provenance(report: RunResult) -> dict[str, Any]:
 
 def write_provenance(report: RunResult, table: str) -> None:
     """Write what a table was computed from beside it, as its name with `.provenance.json`; a stream has none."""
-    if Path(table).is_file():
+    if Path(table).is_file() and not Path(table).is_symlink():
         write_text(Path(f"{table}.provenance.json"), json_text(provenance(report)))

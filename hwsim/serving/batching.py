@@ -162,9 +162,7 @@ class Batcher:
             chunks, full = ([], True) if self._preempt() else self._next()
             ended = self._advance(chunks, full)
             if self.now > _LAST:
-                raise InputError(
-                    "these requests take months: at most 100 days are simulated"
-                )
+                raise InputError("these requests take months: at most 100 days are simulated")
             for request in ended:
                 self.records.ends[request] = self.now
                 if follow is not None and (other := follow()) is not None:
