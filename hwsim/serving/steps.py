@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hwsim.machines import Machine
+from hwsim.machines.limits import MAX_BATCH
 from hwsim.simulation import simulate
 from hwsim.workload import Workload
 from hwsim.workload.transformer import Formats, LlmSpec, decode_network, prefill_network
@@ -91,6 +92,8 @@ class StepTimes:
         return self._parts[key]
 
     def _products(self, tokens: int) -> float:
+        if tokens > MAX_BATCH:  # a prompt that runs whole: its rows are many times those of the largest batch
+            return tokens / MAX_BATCH * self._products(MAX_BATCH)
         low, high, share = _around(tokens)
         one = self._planned(False, low, 1).rest
         return one if low == high else one + share * (self._planned(False, high, 1).rest - one)
