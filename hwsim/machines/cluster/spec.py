@@ -124,7 +124,7 @@ class ClusterSpec(MachineSpec):
     collectives: Annotated[list[Literal["ring", "tree", "in_switch"]], Field(min_length=1)] = ["ring"]
     straggling: Annotated[float, Field(ge=0, le=1)] = 0.0
     # Ticks of the events on links; the devices have clocks and prices of their own.
-    clocks: dict[Name, Frequency] = {"events": Fraction(10**12)}
+    clocks: dict[Name, Frequency] = Field(default_factory=lambda: {"events": Fraction(10**12)})
     energy: EnergySpec = EnergySpec(table="horowitz_45nm", prices={})
 
     @model_validator(mode="after")
