@@ -172,3 +172,24 @@ def test_an_operator_without_a_model_is_named() -> None:
 
     with pytest.warns(hwsim.HwsimWarning, match="no model"):
         assert hwsim.from_torch(Odd(), torch.zeros(1, 31)).macs == 0
+
+
+@needs_torch
+@pytest.mark.slow
+def test_what_was_quantized_is_multiplied_as_such() -> None:
+    import torch.ao.quantization.fx._decomposed
+
+    ops, as_int8 = torch.ops.quantized_decomposed, (0.1, 0, -128, 127, torch.int8)
+
+    class Quantized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("stored", torch.zeros(31, 127, dtype=torch.int8))
+
+        def forward(self, x: Any) -> Any:
+            y = ops.dequantize_per_tensor(ops.quantize_per_tensor(x, *as_int8), *as_int8)
+            return nn.functional.linear(y, ops.dequantize_per_tensor(self.stored, *as_int8))
+
+    (layer,) = hwsim.from_torch(Quantized(), torch.zeros(1, 127))
+    assert (layer.input.dtype, layer.weight.dtype, layer.output.dtype) == ("int8", "int8", "fp32")
+    assert layer.macs == 31 * 127

@@ -160,14 +160,15 @@ class Converter:
             return  # sizes
         kind = _kind(node)
         reads = self.reads(node)
+        if kind in _DEQUANTIZE:
+            self.formats[node.name] = self.format(node.args[0])  # it is multiplied as it was quantized
         if not reads:
             self.constants.add(node.name)  # computed from weights alone, once
             return
         if self._is_in_norm(node, reads):
             return
-        if kind in _QUANTIZE or kind in _DEQUANTIZE:
-            self.formats[node.name] = self.format(reads[0])
-        elif kind not in _SPLITS and not self._moves_nothing(node, kind):
+        # Conversions are a part of the layers around them.
+        if kind not in (*_QUANTIZE, *_DEQUANTIZE, *_SPLITS) and not self._moves_nothing(node, kind):
             maker = _MAKERS.get(kind)
             try:
                 if maker is None:
