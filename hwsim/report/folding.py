@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hwsim.report.result import LayerResult
 
-__all__ = ["Fold", "Row", "folded", "folds", "pattern"]
+__all__ = ["Fold", "Row", "folded", "folded_places", "folds", "pattern"]
 
 _PERIOD = 400
 """Layers of the longest block that is looked for."""
@@ -122,17 +122,18 @@ def folded(results: Sequence[LayerResult], apart: Callable[[str], object] = lamb
     alone are looked for first.
     """
     keys = [(r.op, r.plan.macs, r.plan.layer.input.shape, r.plan.layer.output.shape, apart(r.name)) for r in results]
-    parts = folds([(*key, _NUMBER.sub("#", r.name)) for key, r in zip(keys, results)])
+    return [Row(name, tuple(results[places])) for name, places in folded_places([r.name for r in results], keys)]
+
+
+def folded_places(names: Sequence[str], keys: Sequence[tuple[Hashable, ...]]) -> Iterator[tuple[str, slice]]:
+    """Rows of layers that have such names, and keys of what must be alike: the name and the places of each."""
+    parts = folds([(*key, _NUMBER.sub("#", name)) for key, name in zip(keys, names, strict=True)])
     if all(part.times == 1 for part in parts):
         parts = folds(keys)
-    rows: list[Row] = []
     for part in parts:
         for place in range(part.start, part.start + part.period):
-            name = results[place].name
-            if part.times > 1:
-                name = pattern(name, results[place + part.period].name)
-            rows.append(Row(name, tuple(results[place : part.stop : part.period])))
-    return rows
+            name = names[place] if part.times == 1 else pattern(names[place], names[place + part.period])
+            yield name, slice(place, part.stop, part.period)
 
 
 def pattern(one: str, other: str) -> str:

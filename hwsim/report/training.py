@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from hwsim.report.folding import folds, pattern
+from hwsim.report.folding import folded_places
 from hwsim.report.quantity import energy
 from hwsim.report.terminal import WIDTH, Column, heading, print_columns, shortened, wrapped
 from hwsim.training.step import Step, StepLayer
@@ -24,7 +23,6 @@ __all__ = ["StepRow", "print_step", "step_data", "step_lines", "step_rows", "ste
 _NAME = 22
 _LONG = 50
 """Layers of a network that is printed with repeated blocks once."""
-_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +54,9 @@ def step_rows(layers: Sequence[StepLayer], fold: bool = True) -> list[StepRow]:
     """Rows of a table; `fold`: one for all layers that repeated blocks have alike in the same place."""
     if not fold or len(layers) <= _LONG:
         return [StepRow(layer.name, (layer,)) for layer in layers]
-    keys = [
-        (layer.op, layer.macs, layer.weight_count, layer.saved_bytes, layer.output_bytes, _NUMBER.sub("#", layer.name))
-        for layer in layers
-    ]
-    parts = folds(keys)
-    if all(part.times == 1 for part in parts):
-        parts = folds([key[:-1] for key in keys])
-    rows: list[StepRow] = []
-    for part in parts:
-        for place in range(part.start, part.start + part.period):
-            name = layers[place].name
-            if part.times > 1:
-                name = pattern(name, layers[place + part.period].name)
-            rows.append(StepRow(name, tuple(layers[place : part.stop : part.period])))
-    return rows
+    keys = [(layer.op, layer.macs, layer.weight_count, layer.saved_bytes, layer.output_bytes) for layer in layers]
+    rows = folded_places([layer.name for layer in layers], keys)
+    return [StepRow(name, tuple(layers[places])) for name, places in rows]
 
 
 def step_title(step: Step) -> str:

@@ -15,10 +15,10 @@ from hwsim.machines.cluster.rings import Matrix, edge_disjoint_rings
 from hwsim.machines.cluster.spec import MOST_PAIRED, ClusterSpec, LinkClassSpec, NetworkSpec
 from hwsim.machines.cluster.way import Way
 from hwsim.machines.gpu import Gpu
+from hwsim.machines.gpu.collective import check_collective, message_sizes
 from hwsim.machines.plan import LayerPlan
 from hwsim.machines.spec import MachineSpec
 from hwsim.workload import Layer, Workload
-from hwsim.workload.layers.collective import COLLECTIVES
 from hwsim.yaml_source import Document
 
 if TYPE_CHECKING:
@@ -192,12 +192,7 @@ class Cluster(Machine):
         ndarray
             One rank alone takes no time.
         """
-        try:
-            size, count = np.broadcast_arrays(np.asarray(bytes, float), np.asarray(ranks, float))
-        except (TypeError, ValueError):
-            raise InputError("bytes and ranks must be numbers, or arrays of shapes that fit") from None
-        if not (np.isfinite(size) & (size >= 0) & (count >= 1) & (count == np.floor(count))).all():
-            raise InputError("bytes must be at least 0, and ranks whole numbers of at least 1")
+        size, count = message_sizes(bytes, ranks)
         times = np.zeros(size.shape)
         for number in np.unique(count):
             rows = count == number
@@ -232,9 +227,7 @@ class Cluster(Machine):
         InputError
             For more ranks than devices, and where no links join them.
         """
-        if op not in COLLECTIVES:
-            near = nearest(op, COLLECTIVES)
-            raise InputError(f"a collective must be one of {', '.join(COLLECTIVES)}, not {excerpt(op)}{near}")
+        check_collective(op)
         key = ("ways", op, ranks, stride)
         if key not in self.cache.memo:
             self.cache.memo[key] = tuple(self._ways(op, _ranks(ranks), stride))

@@ -18,13 +18,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.fields import Bandwidth, Energy, Name, OneOf, Size, Spec, Time
 from hwsim.workload.layers.collective import COLLECTIVES
 
-__all__ = ["Algorithm", "CollectiveSet", "LinkSpec", "collective_us"]
+__all__ = ["Algorithm", "CollectiveSet", "LinkSpec", "check_collective", "collective_us", "message_sizes"]
 
 Floats = NDArray[np.float64]
 
@@ -124,3 +125,21 @@ def collective_us(
     best = table.argmin(0)
     places = np.array([own.algorithms.index(a) for a in known])
     return table.min(0), places[best]
+
+
+def check_collective(op: str) -> None:
+    """InputError for what is no collective."""
+    if op not in COLLECTIVES:
+        near = nearest(op, COLLECTIVES)
+        raise InputError(f"a collective must be one of {', '.join(COLLECTIVES)}, not {excerpt(op)}{near}")
+
+
+def message_sizes(bytes: ArrayLike, ranks: ArrayLike) -> tuple[Floats, Floats]:
+    """Bytes of messages and how many ranks take part, of one shape; InputError for what is no such number."""
+    try:
+        size, count = np.broadcast_arrays(np.asarray(bytes, float), np.asarray(ranks, float))
+    except (TypeError, ValueError):
+        raise InputError("bytes and ranks must be numbers, or arrays of shapes that fit") from None
+    if not (np.isfinite(size) & (size >= 0) & (count >= 1) & (count == np.floor(count))).all():
+        raise InputError("bytes must be at least 0, and ranks whole numbers of at least 1")
+    return size, count

@@ -14,14 +14,13 @@ from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.machines.base import Machine
 from hwsim.machines.gpu.attention import AttentionShapes
 from hwsim.machines.gpu.attention_plan import FusedAttention
-from hwsim.machines.gpu.collective import CollectiveSet, LinkSpec, collective_us
+from hwsim.machines.gpu.collective import CollectiveSet, LinkSpec, check_collective, collective_us, message_sizes
 from hwsim.machines.gpu.parts import load_library, part_names
 from hwsim.machines.gpu.spec import GpuSpec
 from hwsim.machines.gpu.timing import Timer
 from hwsim.machines.gpu.work import Types, layer_kind, memory_bits, wanted_type
 from hwsim.machines.serving import ServingSpec
 from hwsim.workload import Layer
-from hwsim.workload.layers.collective import COLLECTIVES
 from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Attended
 
@@ -284,16 +283,9 @@ class GpuKernels(Machine):
         ndarray
             One rank alone takes no time.
         """
-        if op not in COLLECTIVES:
-            near = nearest(op, COLLECTIVES)
-            raise InputError(f"a collective must be one of {', '.join(COLLECTIVES)}, not {excerpt(op)}{near}")
+        check_collective(op)
         own, link = self._collective(op)
-        try:
-            size, count = np.broadcast_arrays(np.asarray(bytes, float), np.asarray(ranks, float))
-        except (TypeError, ValueError):
-            raise InputError("bytes and ranks must be numbers, or arrays of shapes that fit") from None
-        if not (np.isfinite(size) & (size >= 0) & (count >= 1) & (count == np.floor(count))).all():
-            raise InputError("bytes must be at least 0, and ranks whole numbers of at least 1")
+        size, count = message_sizes(bytes, ranks)
         if count.size and count.max() > link.ranks:
             raise InputError(f"ranks must be at most {link.ranks} on {self.name}, not {count.max():.0f}")
         us, _ = collective_us(op, size, np.maximum(count, 2), own, link)
