@@ -8,6 +8,7 @@ from typing import Any
 from hwsim.errors import HwsimWarning, InputError
 from hwsim.workload.network import Workload
 from hwsim.workload.torch.converter import Converter
+from hwsim.workload.torch.operators import MAKERS
 from hwsim.workload.torch.program import export
 
 __all__ = ["from_torch"]
@@ -58,7 +59,7 @@ def from_torch(model: Any, *args: Any, name: str = "", **kwargs: Any) -> Workloa
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"from_torch must be given a torch.nn.Module, not a {type(model).__name__}")
     program, batch = export(model, args, kwargs)
-    converter = Converter(program, batch)
+    converter = Converter(program, batch, MAKERS)
     network = converter.network(name or type(model).__name__)
     for fact in converter.builder.facts():
         warnings.warn(str(fact), HwsimWarning, stacklevel=2)
