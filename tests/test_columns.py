@@ -12,8 +12,8 @@ from hwsim.report.comparison import Comparison
 from hwsim.report.groups import entry_of
 from hwsim.report.json_text import json_text
 from hwsim.scenario import duty_cycle
-from hwsim.sweeps.record import TOTALS
 from hwsim.sweeps.serving import SERVING_TOTALS
+from hwsim.sweeps.totals import TOTALS
 
 RUNS = [
     ("eyeriss_v1", "alexnet"), ("eyeriss_isca16", "alexnet"), ("nvdla_256", "mobilenet_v1_0.5_128"),

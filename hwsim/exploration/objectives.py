@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.exploration.bounds import Bounds
-from hwsim.sweeps.record import TOTALS, WORDS
 from hwsim.sweeps.serving import SERVING_TOTALS
+from hwsim.sweeps.totals import TOTALS, WORDS
 
 __all__ = ["Objective", "read_objectives"]
 

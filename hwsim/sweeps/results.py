@@ -15,10 +15,10 @@ from hwsim.files import csv_cell, write_file
 from hwsim.lazy import lazy
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
-from hwsim.sweeps.record import TOTALS, WORDS
 from hwsim.sweeps.serving import SERVING_TOTALS
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.totals import TOTALS, WORDS
 from hwsim.sweeps.training import TRAINING_TOTALS
 
 if TYPE_CHECKING:

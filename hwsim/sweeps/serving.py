@@ -12,6 +12,7 @@ from typing import Any
 from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.machines import Machine
 from hwsim.sweeps.sources import LLM, LlmSource, WorkloadSource
+from hwsim.sweeps.totals import TOTALS
 from hwsim.units import parse
 
 __all__ = ["SERVING_TOTALS", "check_serving", "is_serving_key", "serving_totals"]
@@ -152,7 +153,6 @@ def _row(
     energy_pj: float | None,
     load: dict[str, Any],
 ) -> dict[str, Any]:
-    from hwsim.sweeps.record import TOTALS
 
     origin = machine.energy_origin
     energy = energy_pj if energy_pj is not None and math.isfinite(energy_pj) else None
