@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwsim.errors import Fault, InputError
@@ -15,6 +16,7 @@ from hwsim.machines.board import Board
 from hwsim.machines.hardware import unused_by_arrays
 from hwsim.machines.host import HOST, host_constants, plan_on_host
 from hwsim.machines.memory import ARENA, MemoryUse
+from hwsim.machines.nearness import Conditions, Level
 from hwsim.machines.npu.coding import coded_bytes
 from hwsim.machines.npu.engine import Port, part_of
 from hwsim.machines.npu.place import Place, Work
@@ -53,6 +55,11 @@ class Npu(Board):
     measured_layers: ClassVar[frozenset[str]] = frozenset(
         {"convolutions", "depthwise convolutions", "matrix products", "layers without MACs"}
     )
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
+        "latency": (Level(("machine", "format", "use"), "network", "other networks on this processor"),),
+        "power": (Level(("machine", "format", "use"), "network", "other networks on this processor"),),
+    }
     run_keys: ClassVar[tuple[str, ...]] = ("precision", "power.supply", "power.use")
     _arena: tuple[Workload, int, Arena] | None = None
     spec: NpuSpec
@@ -305,6 +312,15 @@ class Npu(Board):
     def constants(self) -> tuple[Constant, ...]:
         """Those of its host."""
         return () if self.host is None else host_constants(self.host)
+
+    def format_of(self, layer: Layer) -> str:
+        """The format of the products."""
+        return layer.input.dtype
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
+        """The number format, and whether layers wait for the host."""
+        hosted = self.host is not None and not all(self.takes(layer) for layer in plan.layers)
+        return {"format": number_format, "use": "layers on a host" if hosted else "no layers on a host"}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """What runs on the host, weights that are streamed, and what is not known."""
