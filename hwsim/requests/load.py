@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hwsim.lazy import lazy
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S
+from hwsim.requests.energy import LoadEnergy
 from hwsim.requests.station import Policy, Records
 from hwsim.units import format_si
 
@@ -111,7 +112,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Latency at one rate of arrivals."""
+    """Latency at one rate of arrivals, and the energy of a query if it is known."""
 
     rate_per_s: float
     p50_s: float
@@ -119,6 +120,11 @@ class Point:
     p99_s: float
     utilization: float
     mean_batch: float
+    query_pj: float | None
+
+    def values(self) -> list[tuple[str, float | None]]:
+        """Each field and its value."""
+        return [(name, getattr(self, name)) for name in self.__slots__]
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,6 +143,8 @@ class Load:
         The latency at `percentile`.
     batches : mapping
         How many batches ran, by their size.
+    energy : LoadEnergy
+        Of a query, and mean power.
     choices : tuple of Choice
         What was tried; the first is the one that was taken.
     curve : tuple of Point
@@ -162,6 +170,9 @@ class Load:
     utilization: float
     mean_batch: float
     batches: Mapping[int, int]
+    energy: LoadEnergy
+    energy_scope: str
+    energy_basis: str
     fits: bool
     log: Latencies
     choices: tuple[Choice, ...] = ()
@@ -242,9 +253,18 @@ class Load:
             "utilization": self.utilization,
             "mean_batch": self.mean_batch,
             "batches": {str(size): number for size, number in sorted(self.batches.items())},
+            "energy_per_query_pj": self.energy.query_pj,
+            "work_per_query_pj": self.energy.work_pj,
+            "average_w": self.energy.average_w,
+            "idle_w": self.energy.idle_w,
+            "energy_scope": self.energy_scope,
+            "energy_basis": self.energy_basis,
             "fits": self.fits,
             "choices": choices,
-            "curve": [{name: _finite(getattr(point, name)) for name in Point.__slots__} for point in self.curve],
+            "curve": [
+                {name: value if value is None else _finite(value) for name, value in point.values()}
+                for point in self.curve
+            ],
             "messages": [message.to_dict() for message in self.messages],
         }
 

@@ -13,6 +13,7 @@ from hwsim.errors import InputError
 from hwsim.machines import Machine
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S, Ticks, poisson
+from hwsim.requests.energy import LoadEnergy, load_energy
 from hwsim.requests.limits import FULL, load_messages
 from hwsim.requests.load import Choice, Latencies, Load, Point, percentile_of
 from hwsim.requests.service import ServiceTimes, ways
@@ -284,6 +285,9 @@ class Search:
             utilization=log.utilization(policy.streams),
             mean_batch=log.mean_batch,
             batches=dict(sorted(log.records.batches.items())),
+            energy=_energy(way, log),
+            energy_scope=self.machine.energy_origin.scope,
+            energy_basis=self.machine.energy_origin.basis,
             fits=fits,
             log=log,
             choices=tuple(choices),
@@ -300,8 +304,14 @@ class Search:
             rate = share * highest
             log = way.open(poisson(rate, min(task.queries, _TRIAL // 2), task.seed), best.max_batch)
             p50, p90, p99 = (percentile_of(log.ordered_s, p) for p in (50, 90, 99))
-            points.append(Point(rate, p50, p90, p99, log.utilization(best.streams), log.mean_batch))
+            busy, energy = log.utilization(best.streams), _energy(way, log).query_pj
+            points.append(Point(rate, p50, p90, p99, busy, log.mean_batch, energy))
         return tuple(points)
+
+
+def _energy(way: Way, log: Latencies) -> LoadEnergy:
+    busy = log.utilization(way.share.streams)
+    return load_energy(way.times, log.records.batches, log.span_s, busy, log.completed)
 
 
 def _slower(choice: Choice, best: Choice) -> Message:

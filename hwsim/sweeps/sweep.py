@@ -132,7 +132,7 @@ class Sweep:
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
             point = self.space.point(outcome.number)
-            trains = self.runner.evaluator.trains(point)
+            trains = self.runner.evaluator.trains(point) or point.serving_changes
             if outcome.result is not None and not trains and len(first) < _NOTES:
                 first.setdefault((point.machine, point.workload), outcome.number)
         runs: dict[tuple[str, str], list[str]] = {}

@@ -142,6 +142,11 @@ class NpuSpec(MachineSpec):
             raise ValueError(f"memories.{self.home('weights')} must have a bandwidth: weights are read from it")
         return self
 
+    @property
+    def in_turns(self) -> bool:
+        """Whether weights, copies, products and values take turns."""
+        return isinstance(self.engine, RateEngineSpec) and not self.engine.overlap
+
     def home(self, what: Held) -> str:
         """The memory that holds maps or weights, or the link that copies cross; "" where there is none."""
         return next((name for name, memory in self.memories.items() if what in memory.holds), "")
