@@ -589,3 +589,31 @@ def test_weights_outlast_an_inference_only_where_nobody_drives_them_out(tmp_path
     assert seconds["1000 s"] == pytest.approx(forever, rel=1e-2)
     added = 2**22 / 40e9 - 2**22 / 100e9 + 1024 * 300 / 4e9
     assert seconds["1 ns"] - forever == pytest.approx(added, rel=0.1)
+
+
+HYBRID = {
+    "convolution": hwsim.Conv2d("c", c=31, h=47, w=47, k=127, r=3, pad=1),
+    "dense": hwsim.Gemm("g", m=1, n=4096, k=2047),
+}
+
+
+@pytest.mark.parametrize("name", ["pixel_2", "raspberry_pi_4", "raspberry_pi_2"])
+@pytest.mark.parametrize("kind", HYBRID)
+def test_float_activations_beside_integer_weights_cost_their_quantization(name: str, kind: str) -> None:
+    """Between int8 and fp32; nothing like it is measured, and the run says so."""
+    machine = hwsim.load_machine(name, set={"library": "xnnpack" if "pi_" in name else "tflite-2018", "threads": 1})
+    times = {}
+    for formats in (("int8", "int8"), ("fp32", "int8"), ("fp32", "fp32")):
+        layer = HYBRID[kind].with_dtype(input=formats[0], weight=formats[1], output=formats[0])
+        report = hwsim.simulate(machine, hwsim.Workload("w", [layer], graph=False))
+        times[formats] = report.summary.latency_s
+        hybrid = formats == ("fp32", "int8")
+        assert ("cpu.hybrid" in [message.code for message in report.messages]) == hybrid
+        assert not (hybrid and report.expected_error["latency"].measured)
+    assert times["int8", "int8"] < times["fp32", "int8"] < times["fp32", "fp32"]
+    if kind == "convolution":
+        # 9 instructions for four inputs and 2 for four outputs, beside their way through the caches.
+        cycles = (times["fp32", "int8"] - times["int8", "int8"]) * machine.hz
+        least = (9 * 31 * 47 * 47 + 2 * 127 * 47 * 47) / 4
+        moved = 9 * 31 * 47 * 47 + 3 * 127 * 47 * 47
+        assert least * 0.99 < cycles < least + 1.01 * moved / machine.core_model("int8").dram

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from math import ceil, exp, expm1, log1p
 
+from hwsim.message import Message
 from hwsim.workload.tensor import TensorType
 
-__all__ = ["coded_bytes"]
+__all__ = ["coded_bytes", "why_zeros_unused"]
 
 _REMAINDERS = 4
 _TABLE_BITS = 5
@@ -38,3 +39,12 @@ def _run_bits(density: float, whole: int) -> float:
         return (1 - density) / whole
     power = whole * log1p(-density)
     return density * exp(power) / -expm1(power)
+
+
+def why_zeros_unused(property: str, coded: bool) -> Message:
+    """Why zeros of a tensor have no effect: multipliers are dense."""
+    if coded and property == "weight.pattern":
+        return Message("unused.coded_pattern", "runs of zeros are coded as if zeros were anywhere")
+    if coded and property == "weight.density":
+        return Message("unused.coded_density", "so few zeros save nothing in the coded weights; multipliers are dense")
+    return Message("unused.dense_engine", "the engine computes zeros like any value")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwsim.errors import Fault, InputError
@@ -15,7 +16,8 @@ from hwsim.machines.board import Board
 from hwsim.machines.hardware import unused_by_arrays
 from hwsim.machines.host import HOST, host_constants, plan_on_host
 from hwsim.machines.memory import ARENA, MemoryUse
-from hwsim.machines.npu.coding import coded_bytes
+from hwsim.machines.nearness import Conditions, Level
+from hwsim.machines.npu.coding import coded_bytes, why_zeros_unused
 from hwsim.machines.npu.engine import Port, part_of
 from hwsim.machines.npu.place import Place, Work
 from hwsim.machines.npu.spec import BlockEngineSpec, NpuSpec
@@ -53,6 +55,11 @@ class Npu(Board):
     measured_layers: ClassVar[frozenset[str]] = frozenset(
         {"convolutions", "depthwise convolutions", "matrix products", "layers without MACs"}
     )
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
+        "latency": (Level(("machine", "format", "use"), "network", "other networks on this processor"),),
+        "power": (Level(("machine", "format", "use"), "network", "other networks on this processor"),),
+    }
     run_keys: ClassVar[tuple[str, ...]] = ("precision", "power.supply", "power.use")
     _arena: tuple[Workload, int, Arena] | None = None
     spec: NpuSpec
@@ -96,18 +103,35 @@ class Npu(Board):
         weight = layer.weight.dtype
         return not layer.weights or weight == layer.input.dtype or weight in weight_formats(layer.input.dtype)
 
-    def _not_taken(self, layer: Layer) -> str:
+    def _why_not(self, layer: Layer) -> str:
         spec, name = self.spec, operator_name(layer)
         if name not in spec.operators:
-            what = f"{layer.op} is none of the operators that {spec.name} takes ({', '.join(spec.operators)})"
-        else:
-            formats = {layer.input.dtype, *([layer.weight.dtype] if layer.weights else [])}
-            what = f"{layer.op} in {' and '.join(sorted(formats))}: {spec.name} computes in {', '.join(spec.formats)}"
-        return f"{what}, and there is no host: name one, as --set host=alif_e8_m55"
+            return f"{layer.op} is none of the operators that {spec.name} takes ({', '.join(spec.operators)})"
+        formats = {layer.input.dtype, *([layer.weight.dtype] if layer.weights else [])}
+        return f"{layer.op} in {' and '.join(sorted(formats))}: {spec.name} computes in {', '.join(spec.formats)}"
+
+    def _not_taken(self, layer: Layer) -> str:
+        return f"{self._why_not(layer)}, and there is no host: name one, as --set host=alif_e8_m55"
 
     @cached_property
     def _ticks(self) -> Ticks:
         return Ticks(self.spec, self.timebase)
+
+    def _refused(self, workload: Workload) -> list[Fault]:
+        """Layers that neither the engine nor its host runs, one of each operator and format."""
+        faults, seen = [], set[tuple[str, str, str]]()
+        for layer in workload:
+            key = layer.op, layer.input.dtype, layer.weight.dtype
+            if self.host is None or key in seen or self.takes(layer):
+                continue
+            seen.add(key)
+            try:
+                self.host.plan(layer, 1)
+            except InputError as error:
+                faults += [
+                    Fault("", layer.name, f"{self._why_not(layer)}; its host: {one.message}") for one in error.faults
+                ]
+        return faults
 
     def rate(self, memory: str) -> Fraction | None:
         """Bytes a second of a memory; None where it is not told."""
@@ -148,7 +172,7 @@ class Npu(Board):
 
     def _stored(self, layer: Layer) -> int:
         """Bytes of a layer's weights as they are stored."""
-        if isinstance(self.spec.engine, BlockEngineSpec):
+        if isinstance(self.spec.engine, BlockEngineSpec) and self.takes(layer):
             return coded_bytes(layer.weight, layer.weights)
         return -(-layer.weights * layer.weight.bits // 8)
 
@@ -160,6 +184,7 @@ class Npu(Board):
             for layer in workload
             if self.host is None and not self.takes(layer)
         ]
+        faults += self._refused(workload)
         if faults:
             raise InputError(faults)
         left, idle, last = int(spec.cached or 0), Fraction(0), 0
@@ -285,9 +310,10 @@ class Npu(Board):
         return self.host.runs_as(layer) if self.host is not None and not self.takes(layer) else None
 
     def why_unused(self, property: str) -> Message | str:
-        """Engines are dense."""
+        """Multipliers are dense; zeros of weights are short where they are coded."""
+        coded = isinstance(self.spec.engine, BlockEngineSpec)
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return Message("unused.dense_engine", "the engine computes zeros like any value")
+            return why_zeros_unused(property, coded)
         return unused_by_arrays(property) or super().why_unused(property)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
@@ -306,6 +332,15 @@ class Npu(Board):
         """Those of its host."""
         return () if self.host is None else host_constants(self.host)
 
+    def format_of(self, layer: Layer) -> str:
+        """The format of the products."""
+        return layer.input.dtype
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
+        """The number format, and whether layers wait for the host."""
+        hosted = self.host is not None and not all(self.takes(layer) for layer in plan.layers)
+        return {"format": number_format, "use": "layers on a host" if hosted else "no layers on a host"}
+
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """What runs on the host, weights that are streamed, and what is not known."""
         notes = [*precision_notes(self.spec.precision)]
@@ -318,7 +353,9 @@ class Npu(Board):
         if streamed:
             over = {"bytes": streamed, "memory": self.spec.home("weights")}
             notes.append(Message("npu.streamed", "{bytes:size} of weights come over {memory}", over))
-        if any(layer.weights for layer in plan.layers) and isinstance(self.spec.engine, BlockEngineSpec):
+        if any(layer.weights and self.takes(layer) for layer in plan.layers) and isinstance(
+            self.spec.engine, BlockEngineSpec
+        ):
             template = "weights are coded: zeros and shared values make them smaller, short codes are not looked at"
             notes.append(Message("npu.coded_weights", template))
         return tuple(notes)
