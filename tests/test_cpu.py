@@ -617,3 +617,38 @@ def test_float_activations_beside_integer_weights_cost_their_quantization(name: 
         least = (9 * 31 * 47 * 47 + 2 * 127 * 47 * 47) / 4
         moved = 9 * 31 * 47 * 47 + 3 * 127 * 47 * 47
         assert least * 0.99 < cycles < least + 1.01 * moved / machine.core_model("int8").dram
+
+
+#: ms on one to four threads of a Raspberry Pi 4 in 64 bits, TensorFlow Lite 2.5 (NobuoTsukamoto/benchmarks @422e0a0).
+DETECTORS = {
+    "fp32": [(210.46, 130.44, 111.67, 109.6), (498.06, 327.27, 320.19, 318.97), (21784, 13699, 11959, 11594)],
+    "int8": [(168.15, 93.39, 69.49, 57.36), (276.5, 153.73, 113.04, 95.02)],
+}
+
+
+@pytest.mark.parametrize("precision", DETECTORS)
+def test_threads_of_a_raspberry_pi_share_its_memory(precision: str) -> None:
+    """Times of detectors over that on one thread, against the backbone of the first: 15 % in the mean."""
+    times = []
+    for threads in (1, 2, 3, 4):
+        machine = hwsim.load_machine("raspberry_pi_4", set={"precision": precision, "threads": threads})
+        times.append(hwsim.simulate(machine, "mobilenet_v2_1.0_224").summary.latency_s)
+    assert times == sorted(times, reverse=True)
+    errors = [
+        times[n] / times[0] / (measured[n] / measured[0]) - 1 for measured in DETECTORS[precision] for n in (1, 2, 3)
+    ]
+    assert sum(map(abs, errors)) / len(errors) < 0.15
+
+
+def test_half_floats_run_where_the_core_multiplies_them() -> None:
+    """Twice as many in a vector; no row measures them, and a Cortex-A72 has none."""
+    machines = {
+        dtype: hwsim.load_machine("raspberry_pi_5", set={"precision": dtype}) for dtype in ("fp32", "fp16", "int8")
+    }
+    reports = {dtype: hwsim.simulate(machine, "mobilenet_v1_1.0_224") for dtype, machine in machines.items()}
+    assert machines["fp16"].core_model("fp16").rate == 2 * machines["fp32"].core_model("fp32").rate
+    times = {dtype: report.summary.latency_s for dtype, report in reports.items()}
+    assert times["int8"] < times["fp16"] < times["fp32"] < 2 * times["fp16"]
+    assert not reports["fp16"].expected_error["latency"].measured
+    with pytest.raises(hwsim.InputError, match="instructions for, not 'fp16'"):
+        hwsim.simulate(hwsim.load_machine("raspberry_pi_4", set={"precision": "fp16"}), "mobilenet_v1_1.0_224")
