@@ -209,11 +209,12 @@ class Npu(Board):
                 places[last] = replace(places[last], ahead=loaded)
             places.append(Place(number == 0, kept, loaded, 0, copied_in, copied_out))
             if operator_name(layer) not in IN_PLACE:
-                last, idle = number, self._idle(work, streamed - loaded, rate)
+                crossed = copied_in + copied_out if spec.home("copies") == spec.home("weights") else 0
+                last, idle = number, self._idle(work, streamed - loaded + crossed, rate)
         return places
 
     def _idle(self, work: Work, loads: int, rate: Fraction) -> Fraction:
-        """Seconds that the memory of weights has beside the engine, once a layer's own weights are there."""
+        """Seconds that the memory of weights has beside the engine, once a layer's own bytes are through."""
         if self.spec.in_turns:
             return Fraction(0)
         return max(Fraction(0), Fraction(work.engine_cycles) / self._clock_hz - Fraction(loads) / rate)

@@ -20,6 +20,8 @@ __all__ = ["BlockEngineSpec", "NpuMemorySpec", "NpuSpec", "OutputSpec", "RateEng
 Cycles = Annotated[float, Field(ge=0, le=1e9)]
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 Held = Literal["maps", "weights", "copies"]
+TAKEN = ("control", "port", "multipliers", "output unit", "mac", "npu", "host")
+"""Names of other resources and components."""
 
 
 class OutputSpec(Spec):
@@ -134,6 +136,9 @@ class NpuSpec(MachineSpec):
             raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         if "energy" in self.model_fields_set:
             raise ValueError("a neural processor is priced by its power: give power, not energy")
+        for name in self.memories:
+            if name in TAKEN:
+                raise ValueError(f"memories must have other names than the parts of the engine, not {name!r}")
         for what in ("maps", "weights"):
             holders = [name for name, memory in self.memories.items() if what in memory.holds]
             if len(holders) != 1:
