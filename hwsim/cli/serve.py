@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.model_options import model_options
+from hwsim.cli.model_options import model_options, numbers_of
 from hwsim.cli.options import (
     changes_of,
     check_order,
@@ -110,7 +110,7 @@ def _serve_model(machine: str, model: str, changes: tuple[str, ...], files: Sequ
 @click.option("--in", "input_tokens", type=int, metavar="N", help="Model: most tokens of a prompt (default: 1024).")
 @click.option("--out", "output_tokens", type=int, metavar="N", help="Model: most tokens of an answer (default: 256).")
 @click.option("--spread", type=float, metavar="X", help="Model: lengths from 1 - X of these on (default: by library).")
-@click.option("--concurrency", type=int, metavar="N", help="Model: clients that send a request after each answer.")
+@click.option("--concurrency", metavar="N,...", help="Model: clients that send a request after each answer.")
 @click.option("--bound-ttft", metavar="TIME", help="Model: of the time to the first token.")
 @click.option("--bound-tpot", metavar="TIME", help="Model: of the time of each further token.")
 @model_options
@@ -141,7 +141,7 @@ def serve(
     input_tokens: int | None,
     output_tokens: int | None,
     spread: float | None,
-    concurrency: int | None,
+    concurrency: str | None,
     bound_ttft: str | None,
     bound_tpot: str | None,
     weights: str,
@@ -197,7 +197,7 @@ def serve(
             changes,
             (json_file, csv_file, html_file, timeline_file),
             rate_per_s=rate,
-            concurrency=concurrency,
+            concurrency=None if concurrency is None else numbers_of(concurrency),
             trace=trace,
             bound_ttft_s=_seconds("--bound-ttft", bound_ttft),
             bound_tpot_s=_seconds("--bound-tpot", bound_tpot),

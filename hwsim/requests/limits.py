@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwsim.message import Message
 from hwsim.requests.load import Load
+from hwsim.requests.stopping import CONFIDENCE, fewest_queries, most_late
 
 __all__ = ["FULL", "load_messages"]
 
@@ -36,6 +37,8 @@ def load_messages(load: Load, around: bool) -> list[Message]:
         late = float((load.log.ordered_s > load.bound_s).mean())
         template = "{late:.2%} of the queries are later than {bound_s:si s} or dropped"
         messages.append(Message("requests.late_share", template, {"late": late, "bound_s": load.bound_s}, "warning"))
+    if load.scenario in ("single", "multi", "server"):
+        messages.append(_stopping(load))
     if load.drops:
         template = "{drops:,} of {queries:,} queries dropped: they would have begun after the deadline"
         values = {"drops": load.drops, "queries": load.queries}
@@ -55,3 +58,29 @@ def load_messages(load: Load, around: bool) -> list[Message]:
         template = "times are those of plans: calls and copies are not in them (call, copy)"
         messages.append(Message("requests.around", template))
     return messages
+
+
+def _stopping(load: Load) -> Message:
+    """What LoadGen's early stopping says of a run of this length."""
+    late = most_late(load.queries, load.percentile)
+    values: dict[str, object] = {
+        "queries": load.queries,
+        "late": late,
+        "percentile": load.percentile,
+        "confidence": CONFIDENCE,
+    }
+    if late < (0 if load.scenario == "server" else 1):
+        template = "{queries:,} queries are too few for LoadGen's early stopping"
+        if load.percentile < 100:
+            values["least"] = fewest_queries(load.percentile)
+            template += ", at least {least:,} at p{percentile:g}"
+        return Message("requests.few", template, values, "warning")
+    if load.scenario == "server":
+        template = (
+            "LoadGen's early stopping: {late:,} of {queries:,} queries may be late for p{percentile:g} with "
+            "{confidence:.0%} confidence"
+        )
+    else:
+        template = "LoadGen's early stopping reports {estimate_s:si s}: the latency number {late:,} from the highest"
+        values["estimate_s"] = load.estimate_s
+    return Message("requests.early_stopping", template, values)

@@ -141,6 +141,8 @@ class Load:
         Samples a second with every stream busy.
     result_s : float
         The latency at `percentile`.
+    estimate_s : float, optional
+        What LoadGen reports of ``single`` and ``multi``: early stopping's estimate of it; None of too few queries.
     batches : mapping
         How many batches ran, by their size.
     energy : LoadEnergy
@@ -166,6 +168,7 @@ class Load:
     queries_per_s: float
     offline_per_s: float
     result_s: float
+    estimate_s: float | None
     drops: int
     utilization: float
     mean_batch: float
@@ -247,6 +250,7 @@ class Load:
             "queries_per_s": self.queries_per_s,
             "offline_per_s": self.offline_per_s,
             "result_s": _finite(self.result_s),
+            "estimate_s": self.estimate_s,
             "mean_s": _finite(self.mean_s),
             "latency_s": [{name: _finite(value) for name, value in row.items()} for row in self.percentiles],
             "drops": self.drops,

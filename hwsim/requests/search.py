@@ -18,6 +18,7 @@ from hwsim.requests.limits import FULL, load_messages
 from hwsim.requests.load import Choice, Latencies, Load, Point, percentile_of
 from hwsim.requests.service import ServiceTimes, ways
 from hwsim.requests.station import Policy, run_closed, run_open
+from hwsim.requests.stopping import estimate_of, within_bound
 from hwsim.requests.task import MOST_BATCH, SAMPLES, Task
 from hwsim.workload import Workload
 
@@ -188,31 +189,36 @@ class Search:
             template = "{latency_s:si s} at p{percentile:g} with {rate:.4g} queries/s already"
             values = {"latency_s": latency, "percentile": task.percentile, "rate": low * choice.offline_per_s}
             return replace(choice, latency_s=latency, reason=Message("requests.late", template, values)), None
-        rate, latency, log = self._highest(way, choice, trial, low, max(low, _HIGH))
+        rate, log = self._highest(way, choice, trial, low, max(low, _HIGH))
         if log is None:
             rate = low * choice.offline_per_s
-            latency, log = self._at(rate, way, choice, trial)
-        return replace(choice, queries_per_s=rate, latency_s=latency), log
+            log = self._at(rate, way, choice, trial)[1]
+        return replace(choice, queries_per_s=rate, latency_s=percentile_of(log.ordered_s, task.percentile)), log
 
     def _at(self, rate: float, way: Way, choice: Choice, queries: int) -> tuple[float, Latencies]:
-        """The latency at a rate: one seed, so that all rates have the same random numbers."""
-        log = way.open(poisson(rate, queries, self.task.seed), choice.max_batch)
-        return percentile_of(log.ordered_s, self.task.percentile), log
+        """The least bound that a rate keeps: one seed, so that all rates have the same random numbers.
+
+        That is the latency at the percentile, and in a run of full length what LoadGen has confidence in.
+        """
+        task = self.task
+        log = way.open(poisson(rate, queries, task.seed), choice.max_batch)
+        least = within_bound(log.ordered_s, task.percentile) if queries == task.queries else None
+        return percentile_of(log.ordered_s, task.percentile) if least is None else least, log
 
     def _highest(
         self, way: Way, choice: Choice, queries: int, low: float, high: float
-    ) -> tuple[float, float, Latencies | None]:
+    ) -> tuple[float, Latencies | None]:
         """Bisection between two shares of the offline rate, of which the lower one is within the bound."""
         bound, offline = self.task.bound_s or math.inf, choice.offline_per_s
-        share, result, kept = high, math.inf, None
+        share, kept = high, None
         while True:
             latency, log = self._at(share * offline, way, choice, queries)
             if latency <= bound:
-                low, result, kept = share, latency, log
+                low, kept = share, log
             else:
                 high = share
             if high - low <= _NEAR:
-                return low * offline, result, kept
+                return low * offline, kept
             share = (low + high) / 2
 
     def _confirmed(self, best: Choice, way: Way) -> tuple[Choice, Latencies]:
@@ -227,12 +233,12 @@ class Search:
             latency, log = self._at(low * best.offline_per_s, way, best, task.queries)
             if latency <= (task.bound_s or math.inf) or low <= _LOW * top:
                 break
-        rate, result, better = self._highest(way, best, task.queries, low, top)
+        rate, better = self._highest(way, best, task.queries, low, top)
         if better is not None:
-            latency, log = result, better
+            log = better
         else:
             rate = low * best.offline_per_s
-        return replace(best, queries_per_s=rate, latency_s=latency), log
+        return replace(best, queries_per_s=rate, latency_s=percentile_of(log.ordered_s, task.percentile)), log
 
     def _more(self, best: Choice, way: Way) -> list[Message]:
         """What a longer bound and, with batches, a longer wait would change, over runs of the length of a trial."""
@@ -281,6 +287,7 @@ class Search:
             queries_per_s=rate,
             offline_per_s=max(choice.offline_per_s for choice in choices),
             result_s=percentile_of(log.ordered_s, task.percentile),
+            estimate_s=estimate_of(log.ordered_s, task.percentile) if task.scenario in ("single", "multi") else None,
             drops=log.records.drops,
             utilization=log.utilization(policy.streams),
             mean_batch=log.mean_batch,
