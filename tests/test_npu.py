@@ -416,3 +416,13 @@ def test_weights_of_the_next_layer_are_loaded_beside_this_one() -> None:
     plain = one("ethos_u55_128", *layers)
     assert first.latency_s == plain.results[0].latency_s
     assert second.latency_s <= plain.results[1].latency_s
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("edge_tpu_usb", "prefetch", "1 MiB"), ("gap9", "memories.l2.delay", 31), ("ndp120", "cached", "31 KiB")],
+)
+def test_keys_without_effect_are_told(name: str, key: str, value: object) -> None:
+    plain, changed = (hwsim.simulate(hwsim.load_machine(name, set=keys), "kws") for keys in ({}, {key: value}))
+    assert changed.summary.latency_s == plain.summary.latency_s
+    assert key in {item.property for item in changed.unused if not item.layer}
