@@ -139,22 +139,24 @@ def test_cycles_do_not_depend_on_the_clock(layer: hwsim.Layer) -> None:
     assert slow.summary.latency_s == pytest.approx(5 * fast.summary.latency_s)
 
 
+@pytest.mark.parametrize("name", ["ethos_u55_256", "ethos_u65_512"])
 @pytest.mark.parametrize("network", ["vww", "mobilenet_v2_1.0_224"])
-def test_more_weights_on_the_chip_are_never_slower(network: str) -> None:
+def test_more_weights_on_the_chip_are_never_slower(network: str, name: str) -> None:
     """From all streamed to all kept; the same of weights that are loaded while the layer before is computed."""
     for key in ("cached", "prefetch"):
         times = [
-            hwsim.simulate(hwsim.load_machine("ethos_u55_256", set={key: f"{size} KiB"}), network).summary.latency_s
+            hwsim.simulate(hwsim.load_machine(name, set={key: f"{size} KiB"}), network).summary.latency_s
             for size in (1, 7, 31, 257, 1024, 8192)
         ]
         assert times == sorted(times, reverse=True)
         assert times[-1] < times[0]
 
 
+@pytest.mark.parametrize("machine_name", ["ethos_u55_64", "ethos_u65_256", "edge_tpu_usb"])
 @given(layer=products(), batch=st.sampled_from([2, 7, 31]))
 @settings(max_examples=10)
-def test_a_batch_is_so_many_inferences(layer: hwsim.Layer, batch: int) -> None:
-    machine = hwsim.load_machine("ethos_u55_64")
+def test_a_batch_is_so_many_inferences(machine_name: str, layer: hwsim.Layer, batch: int) -> None:
+    machine = hwsim.load_machine(machine_name)
     times = [one(machine, layer, batch=n).summary.latency_s for n in (1, batch)]
     assert times[1] <= times[0] * batch * (1 + 1e-9)
     assert times[1] >= times[0] * batch * 0.5
@@ -207,6 +209,10 @@ def test_without_a_host_the_operators_are_told() -> None:
         ({"engine.buffer": "8 KiB"}, "buffer must have room for two granules"),
         ({"memories.sram.holds": ["maps", "weights"]}, "memories must have one that holds weights, not 2"),
         ({"operators": ["convolution"]}, "must be one of the known names"),
+        (
+            {"memories.port": {"holds": ["copies"], "source": "x"}},
+            "other names than the parts of the engine, not 'port'",
+        ),
         ({"clock": "core"}, "clock names 'core', which is not defined"),
         ({"energy": {"table": "horowitz_45nm", "prices": {}}}, "priced by its power: give power, not energy"),
     ],
@@ -410,3 +416,13 @@ def test_weights_of_the_next_layer_are_loaded_beside_this_one() -> None:
     plain = one("ethos_u55_128", *layers)
     assert first.latency_s == plain.results[0].latency_s
     assert second.latency_s <= plain.results[1].latency_s
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("edge_tpu_usb", "prefetch", "1 MiB"), ("gap9", "memories.l2.delay", 31), ("ndp120", "cached", "31 KiB")],
+)
+def test_keys_without_effect_are_told(name: str, key: str, value: object) -> None:
+    plain, changed = (hwsim.simulate(hwsim.load_machine(name, set=keys), "kws") for keys in ({}, {key: value}))
+    assert changed.summary.latency_s == plain.summary.latency_s
+    assert key in {item.property for item in changed.unused if not item.layer}

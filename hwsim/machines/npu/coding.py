@@ -47,4 +47,6 @@ def why_zeros_unused(property: str, coded: bool) -> Message:
         return Message("unused.coded_pattern", "runs of zeros are coded as if zeros were anywhere")
     if coded and property == "weight.density":
         return Message("unused.coded_density", "so few zeros save nothing in the coded weights; multipliers are dense")
+    if coded and property == "weight.format":
+        return Message("unused.coded_format", "weights have a code of their own, whatever the format")
     return Message("unused.dense_engine", "the engine computes zeros like any value")

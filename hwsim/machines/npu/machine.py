@@ -71,7 +71,7 @@ class Npu(Board):
 
     @property
     def has_spectra(self) -> bool:
-        """Where the host has them."""
+        """Whether the host has."""
         return self.host is not None and self.host.has_spectra
 
     @property
@@ -209,11 +209,12 @@ class Npu(Board):
                 places[last] = replace(places[last], ahead=loaded)
             places.append(Place(number == 0, kept, loaded, 0, copied_in, copied_out))
             if operator_name(layer) not in IN_PLACE:
-                last, idle = number, self._idle(work, streamed - loaded, rate)
+                crossed = copied_in + copied_out if spec.home("copies") == spec.home("weights") else 0
+                last, idle = number, self._idle(work, streamed - loaded + crossed, rate)
         return places
 
     def _idle(self, work: Work, loads: int, rate: Fraction) -> Fraction:
-        """Seconds that the memory of weights has beside the engine, once a layer's own weights are there."""
+        """Seconds that the memory of weights has beside the engine, once a layer's own bytes are through."""
         if self.spec.in_turns:
             return Fraction(0)
         return max(Fraction(0), Fraction(work.engine_cycles) / self._clock_hz - Fraction(loads) / rate)
@@ -309,6 +310,10 @@ class Npu(Board):
         """The format of the host's kernels, for layers that run there."""
         return self.host.runs_as(layer) if self.host is not None and not self.takes(layer) else None
 
+    def idle_keys(self) -> Mapping[str, Message | str]:
+        """Those of the file."""
+        return self.spec.idle
+
     def why_unused(self, property: str) -> Message | str:
         """Multipliers are dense; zeros of weights are short where they are coded."""
         coded = isinstance(self.spec.engine, BlockEngineSpec)
@@ -320,13 +325,11 @@ class Npu(Board):
         """Memories of a layer that the engine runs."""
         if HOST in plan.columns:
             return ()
-        found = []
-        for memory in self.spec.memories:
-            rate = self.rate(memory)
-            size = sum(number for (part, _, _), number in plan.counts.items() if part == memory)
-            if rate is not None:
-                found.append(Traffic(memory, size, float(rate)))
-        return tuple(found)
+        moved = {
+            memory: sum(number for (part, _, _), number in plan.counts.items() if part == memory)
+            for memory in self.spec.memories
+        }
+        return tuple(Traffic(name, size, float(rate)) for name, size in moved.items() if (rate := self.rate(name)))
 
     def constants(self) -> tuple[Constant, ...]:
         """Those of its host."""
