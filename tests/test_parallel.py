@@ -144,6 +144,24 @@ def test_symmetric_devices_are_simulated_once() -> None:
             assert (a.ready_s, a.start_s, a.end_s) == pytest.approx((b.ready_s, b.start_s, b.end_s), abs=1e-9)
 
 
+def test_law_of_repetition() -> None:
+    """The same events each time, to the last digit, on a cluster that was used before and on a new one."""
+    used = cluster()
+    first = step("data=3,layers=2,micro=7", used)
+    assert first == step("data=3,layers=2,micro=7", used) == step("data=3,layers=2,micro=7")
+
+
+def test_law_of_latency() -> None:
+    """Links that take longer to start never make a step shorter, for buckets of any size."""
+    for bucket in ("100 kB", "1 MB", "25 MB"):
+        split = {"data": 7, "bucket": bucket}
+        times = [
+            cluster_step(cluster(**{"links.nvlink.latency": latency}), NET, 31, parallel_of(split)).step_s
+            for latency in ("0 s", "1 us", "31 us", "1 ms")
+        ]
+        assert times == sorted(times)
+
+
 def test_bubble_of_a_pipeline() -> None:
     """Equal stages wait (p - 1) / (m + p - 1) of the time."""
     for stages in (1, 2, 3, 5, 8):

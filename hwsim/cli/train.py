@@ -66,7 +66,7 @@ _LAYOUTS = ("nhwc", "nchw")
     default="",
     metavar="NAME",
     shell_complete=words("fp16", "bf16"),
-    help="The 16 bits of mixed precision: fp16 (default) or bf16.",
+    help="The 16 bits of mixed precision: fp16 (default on GPUs) or bf16 (default on processors).",
 )
 @click.option(
     "--optimizer",
