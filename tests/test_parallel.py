@@ -377,3 +377,13 @@ def test_splits_and_clusters_are_axes_of_a_sweep(tmp_path: Path) -> None:
     file.write_text("name: bad\nmachines: [v100]\nworkloads: [kws]\nset: {parallel.data: [1, 2]}\n")
     with pytest.raises(InputError, match="must be on a cluster, as dgx1_v100"):
         hwsim.sweep(file)
+
+
+def test_options_that_would_do_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "train", "dgx1_v100", "alexnet", "--compare-parallel", "--epochs", "3", "--csv", "-")
+    assert code == 2
+    assert "--compare-parallel gives a table or --json: leave --csv, --epochs out" in " ".join(err.split())
+    for name, value in (("bucket", "1 MB"), ("servers", "2"), ("overlap", "0")):
+        code, _, err = call(capsys, "train", "v100", "alexnet", f"--{name}", value)
+        assert code == 2
+        assert f"--{name} is of a cluster" in err

@@ -19,6 +19,7 @@ from hwsim.requests.load import Latencies, percentile_of
 from hwsim.requests.service import ServiceTimes, Share
 from hwsim.requests.station import Policy, Records, run_closed, run_open
 from hwsim.requests.stopping import fewest_queries, most_late
+from hwsim.scenario import duty_cycle
 
 MS = TICKS_PER_S // 1000
 
@@ -425,10 +426,30 @@ def test_early_stopping_reports_the_latency_number_t_from_the_highest() -> None:
     assert load.estimate_s == load.log.ordered_s[127 - 5]
     few = hwsim.serve("nucleo_l4r5zi", "kws", "single", queries=63)
     assert few.estimate_s is None
-    assert any("too few for LoadGen's early stopping, at least 64" in str(message) for message in few.messages)
+    assert any(
+        "too short for LoadGen's early stopping, at least 64 queries" in str(message) for message in few.messages
+    )
 
 
 def test_a_server_is_within_the_bound_with_confidence() -> None:
     load = hwsim.serve("nucleo_l4r5zi", "kws", bound_s=0.3, queries=2003)
     late = int((load.log.ordered_s > 0.3).sum())
     assert late <= most_late(2003, 99.0) < 20
+
+
+@pytest.mark.parametrize("every", ["40 ms", "50 ms", "1 s"])
+def test_requests_at_the_captures_of_a_duty_cycle_end_when_its_inferences_do(every: str) -> None:
+    """The engine fast-forwards a board's periods; requests go one by one: late, busy and idle are the same."""
+    machine = hwsim.load_machine("nucleo_l4r5zi", set={"power.wake_up": "0 s"})
+    report = hwsim.simulate(machine, "kws")
+    period = int(every.split(maxsplit=1)[0]) * (MS if "ms" in every else 1000 * MS)
+    cycle = duty_cycle(report, every, duration=f"{257 * period / TICKS_PER_S} s")
+    load = hwsim.serve(
+        machine, "kws", trace=np.arange(cycle.inferences) * period / TICKS_PER_S, max_batch=1, queries=None
+    )
+    late = int((load.log.ends > load.log.arrivals + period).sum())
+    assert cycle.inferences == 257
+    assert cycle.missed == late
+    window = max(257 * period, int(load.log.ends.max()))
+    assert cycle.duty == pytest.approx(load.log.records.busy / window, rel=1e-6)
+    assert cycle.window_s == pytest.approx(window / TICKS_PER_S, rel=1e-6)

@@ -16,6 +16,7 @@ def load_messages(load: Load, around: bool) -> list[Message]:
     """What limits, and what is not in the model; `around` says that calls or copies are in the times."""
     messages = []
     best = load.choices[0]
+    most = best.offline_per_s
     if load.scenario == "server":
         share = load.queries_per_s / load.offline_per_s
         if load.queries_per_s >= FULL * load.offline_per_s:
@@ -30,9 +31,9 @@ def load_messages(load: Load, around: bool) -> list[Message]:
             "bound_s": load.bound_s,
         }  # fmt: skip
         messages.append(Message("requests.limit", template, values))
-    elif load.scenario in ("rate", "trace") and load.utilization > 0.98 and load.policy.deadline is None:
-        template = "overloaded: streams busy {busy:.0%} of the time, and the queue grows with the length of the run"
-        messages.append(Message("requests.overload", template, {"busy": load.utilization}, "warning"))
+    elif load.scenario in ("rate", "trace") and load.policy.deadline is None and load.log.arrival_rate > most:
+        template = "overloaded: at most {most:.4g} queries/s, and the queue grows with the length of the run"
+        messages.append(Message("requests.overload", template, {"most": most}, "warning"))
     if load.bound_s is not None and load.result_s > load.bound_s:
         late = float((load.log.ordered_s > load.bound_s).mean())
         template = "{late:.2%} of the queries are later than {bound_s:si s} or dropped"
@@ -70,10 +71,10 @@ def _stopping(load: Load) -> Message:
         "confidence": CONFIDENCE,
     }
     if late < (0 if load.scenario == "server" else 1):
-        template = "{queries:,} queries are too few for LoadGen's early stopping"
+        template = "a run of {queries:,} is too short for LoadGen's early stopping"
         if load.percentile < 100:
             values["least"] = fewest_queries(load.percentile)
-            template += ", at least {least:,} at p{percentile:g}"
+            template += ", at least {least:,} queries at p{percentile:g}"
         return Message("requests.few", template, values, "warning")
     if load.scenario == "server":
         template = (

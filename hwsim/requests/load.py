@@ -71,6 +71,12 @@ class Latencies:
         return max(0, int(self.ends.max()) - int(self.arrivals[0])) / TICKS_PER_S
 
     @property
+    def arrival_rate(self) -> float:
+        """Queries that arrive a second, from the first to the last; 0 of one alone, or of all at once."""
+        span = int(self.arrivals[-1]) - int(self.arrivals[0])
+        return (len(self.arrivals) - 1) / span * TICKS_PER_S if span else 0.0
+
+    @property
     def completed(self) -> int:
         """Queries that were answered."""
         return int((~self.dropped).sum())

@@ -215,6 +215,11 @@ class _Part:
         mean = self.task.rate_per_s * span_s
         if mean > MOST_QUERIES:
             raise InputError(f"there must be at most {MOST_QUERIES:,} queries, not {mean:,.0f} of {self.name}")
+        if mean < 1:
+            raise InputError(
+                f"{self.name} must have arrivals in {span_s:.3g} s, the length of the run, not {mean:.2g} in the mean: "
+                "give more queries, or a trace"
+            )
         seed = self.task.seed if not place else [self.task.seed, place]
         times = poisson(self.task.rate_per_s, int(mean + 6 * math.sqrt(mean)) + 10, seed)
         return times[: max(1, int(np.searchsorted(times, round(span_s * TICKS_PER_S), "right")))]
