@@ -271,6 +271,33 @@ def arrays() -> Iterator[Row]:
             yield row | {"layer": row["network"], f"without {'layer' if fitted else 'network'}": size(shown)}
 
 
+FITTED_ON = {
+    "edge_tpu_usb": (16, 0), "edge_tpu_pcie": (16, 0), "stm32n6": (11, 0), "gap9": (4, 4), "ndp120": (4, 4),
+    "alif_e8_u85": (3, 0),
+}  # fmt: skip
+"""Rows that the times of neural processors were fitted on, and their powers."""
+
+
+def neural_processors() -> Iterator[Row]:
+    """Latency, and power where it is published: errors of the fit over the share of rows that it left free.
+
+    With p numbers on n rows, a fit without a row errs by 1 / (1 - p / n) of the fit with it (generalized
+    cross-validation).
+    """
+    own: dict[tuple[str, str], float] = {}
+    for row, shown in rows_of("npu", ("latency_s",), "latency"):
+        machine = hwsim.load_machine(row["machine"].partition(",")[0])
+        own[machine.name, row["network"]] = size(shown)
+        rows, _ = FITTED_ON.get(machine.name, (0, 0))
+        numbers = sum(not key.startswith("power") for key in machine.spec.fitted)
+        if rows > numbers:
+            yield row | {"without network": size(shown) / (1 - numbers / rows)}
+    for row, shown in rows_of("npu", ("energy_pj",), "power"):
+        name = row["machine"].partition(",")[0]
+        rows = FITTED_ON[name][1]
+        yield row | {"without network": (size(shown) - own[name, row["network"]]) / (1 - 1 / rows)}
+
+
 @dataclass(frozen=True)
 class Held:
     """A measured value whose like was left out: which rows were near, its error, and the error that was to expect."""
@@ -301,7 +328,13 @@ CASES = [
     for quantity in quantities
     for key in ("network", "machine")
     if (quantity, key) != ("power", "machine")
-] + [("mcu", "latency", "board"), ("pe_array", "latency", "network"), ("pe_array", "power", "network")]
+] + [
+    ("mcu", "latency", "board"),
+    ("npu", "latency", "network"),
+    ("npu", "power", "network"),
+    ("pe_array", "latency", "network"),
+    ("pe_array", "power", "network"),
+]
 
 
 def coverage() -> str:
@@ -330,7 +363,7 @@ def within(held: Sequence[Held]) -> tuple[float, float]:
     )
 
 
-KINDS = {"cpu": processors, "gpu": gpus, "mcu": microcontrollers, "pe_array": arrays}
+KINDS = {"cpu": processors, "gpu": gpus, "mcu": microcontrollers, "npu": neural_processors, "pe_array": arrays}
 
 
 def text(kind: str, rows: Iterable[Row]) -> str:

@@ -22,6 +22,7 @@ _NAMES = {
     "hwsim.report.report": "Report",
     "hwsim.requests.load": "Load",
     "hwsim.requests.serve": "serve",
+    "hwsim.requests.shared": "Tenant serve_shared",
     "hwsim.scenario": "duty_cycle",
     "hwsim.serving.load": "TokenLoad",
     "hwsim.serving.serve": "serve_llm",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from hwsim.report.report import Report as Report
     from hwsim.requests.load import Load as Load
     from hwsim.requests.serve import serve as serve
+    from hwsim.requests.shared import Tenant as Tenant, serve_shared as serve_shared
     from hwsim.scenario import duty_cycle as duty_cycle
     from hwsim.serving.load import TokenLoad as TokenLoad
     from hwsim.serving.serve import serve_llm as serve_llm

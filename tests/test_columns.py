@@ -12,7 +12,8 @@ from hwsim.report.comparison import Comparison
 from hwsim.report.groups import entry_of
 from hwsim.report.json_text import json_text
 from hwsim.scenario import duty_cycle
-from hwsim.sweeps.record import TOTALS
+from hwsim.sweeps.serving import SERVING_TOTALS
+from hwsim.sweeps.totals import TOTALS
 
 RUNS = [
     ("eyeriss_v1", "alexnet"), ("eyeriss_isca16", "alexnet"), ("nvdla_256", "mobilenet_v1_0.5_128"),
@@ -32,7 +33,15 @@ def test_every_column_is_described(machine: str, workload: str) -> None:
 def test_sweeps_and_duty_cycles_too() -> None:
     report = hwsim.simulate(hwsim.load_machine("nucleo_l4r5zi"), hwsim.load_workload("kws"))
     entry = entry_of(report, "a", duty_cycle(report, "1 s", "CR2032"))
-    columns = {*Comparison.of([entry, entry]).totals, *TOTALS, "point", "feasible", "error", "energy_pj.dram"}
+    columns = {
+        *Comparison.of([entry, entry]).totals,
+        *TOTALS,
+        *SERVING_TOTALS,
+        "point",
+        "feasible",
+        "error",
+        "energy_pj.dram",
+    }
     assert not [name for name in columns if meaning(name) is None]
     assert meaning("color") is None
 

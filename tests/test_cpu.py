@@ -589,3 +589,66 @@ def test_weights_outlast_an_inference_only_where_nobody_drives_them_out(tmp_path
     assert seconds["1000 s"] == pytest.approx(forever, rel=1e-2)
     added = 2**22 / 40e9 - 2**22 / 100e9 + 1024 * 300 / 4e9
     assert seconds["1 ns"] - forever == pytest.approx(added, rel=0.1)
+
+
+HYBRID = {
+    "convolution": hwsim.Conv2d("c", c=31, h=47, w=47, k=127, r=3, pad=1),
+    "dense": hwsim.Gemm("g", m=1, n=4096, k=2047),
+}
+
+
+@pytest.mark.parametrize("name", ["pixel_2", "raspberry_pi_4", "raspberry_pi_2"])
+@pytest.mark.parametrize("kind", HYBRID)
+def test_float_activations_beside_integer_weights_cost_their_quantization(name: str, kind: str) -> None:
+    """Between int8 and fp32; nothing like it is measured, and the run says so."""
+    machine = hwsim.load_machine(name, set={"library": "xnnpack" if "pi_" in name else "tflite-2018", "threads": 1})
+    times = {}
+    for formats in (("int8", "int8"), ("fp32", "int8"), ("fp32", "fp32")):
+        layer = HYBRID[kind].with_dtype(input=formats[0], weight=formats[1], output=formats[0])
+        report = hwsim.simulate(machine, hwsim.Workload("w", [layer], graph=False))
+        times[formats] = report.summary.latency_s
+        hybrid = formats == ("fp32", "int8")
+        assert ("cpu.hybrid" in [message.code for message in report.messages]) == hybrid
+        assert not (hybrid and report.expected_error["latency"].measured)
+    assert times["int8", "int8"] < times["fp32", "int8"] < times["fp32", "fp32"]
+    if kind == "convolution":
+        # 9 instructions for four inputs and 2 for four outputs, beside their way through the caches.
+        cycles = (times["fp32", "int8"] - times["int8", "int8"]) * machine.hz
+        least = (9 * 31 * 47 * 47 + 2 * 127 * 47 * 47) / 4
+        moved = 9 * 31 * 47 * 47 + 3 * 127 * 47 * 47
+        assert least * 0.99 < cycles < least + 1.01 * moved / machine.core_model("int8").dram
+
+
+#: ms on one to four threads of a Raspberry Pi 4 in 64 bits, TensorFlow Lite 2.5 (NobuoTsukamoto/benchmarks @422e0a0).
+DETECTORS = {
+    "fp32": [(210.46, 130.44, 111.67, 109.6), (498.06, 327.27, 320.19, 318.97), (21784, 13699, 11959, 11594)],
+    "int8": [(168.15, 93.39, 69.49, 57.36), (276.5, 153.73, 113.04, 95.02)],
+}
+
+
+@pytest.mark.parametrize("precision", DETECTORS)
+def test_threads_of_a_raspberry_pi_share_its_memory(precision: str) -> None:
+    """Times of detectors over that on one thread, against the backbone of the first: 15 % in the mean."""
+    times = []
+    for threads in (1, 2, 3, 4):
+        machine = hwsim.load_machine("raspberry_pi_4", set={"precision": precision, "threads": threads})
+        times.append(hwsim.simulate(machine, "mobilenet_v2_1.0_224").summary.latency_s)
+    assert times == sorted(times, reverse=True)
+    errors = [
+        times[n] / times[0] / (measured[n] / measured[0]) - 1 for measured in DETECTORS[precision] for n in (1, 2, 3)
+    ]
+    assert sum(map(abs, errors)) / len(errors) < 0.15
+
+
+def test_half_floats_run_where_the_core_multiplies_them() -> None:
+    """Twice as many in a vector; no row measures them, and a Cortex-A72 has none."""
+    machines = {
+        dtype: hwsim.load_machine("raspberry_pi_5", set={"precision": dtype}) for dtype in ("fp32", "fp16", "int8")
+    }
+    reports = {dtype: hwsim.simulate(machine, "mobilenet_v1_1.0_224") for dtype, machine in machines.items()}
+    assert machines["fp16"].core_model("fp16").rate == 2 * machines["fp32"].core_model("fp32").rate
+    times = {dtype: report.summary.latency_s for dtype, report in reports.items()}
+    assert times["int8"] < times["fp16"] < times["fp32"] < 2 * times["fp16"]
+    assert not reports["fp16"].expected_error["latency"].measured
+    with pytest.raises(hwsim.InputError, match="instructions for, not 'fp16'"):
+        hwsim.simulate(hwsim.load_machine("raspberry_pi_4", set={"precision": "fp16"}), "mobilenet_v1_1.0_224")

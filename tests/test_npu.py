@@ -1,5 +1,6 @@
 """Neural processors: blocks counted by hand, published cycles, laws, and what runs on the host."""
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given, settings, strategies as st
 
 import hwsim
 from hwsim.machines.npu.block import Port, best_block, block_work
+from hwsim.machines.npu.coding import coded_bytes
 from hwsim.machines.npu.work import Operator, operators_of
 from hwsim.report.published import measurements_of
+from hwsim.workload.coding import Coding
+from hwsim.workload.tensor import TensorSpec, TensorType
 
 ETHOS_U = ["ethos_u55_64", "ethos_u55_128", "ethos_u55_256", "ethos_u65_256", "ethos_u65_512"]
 SRAM = Port(8, 32, 32)
@@ -48,9 +52,17 @@ def test_a_layer_of_few_channels_by_hand() -> None:
 
 
 def test_a_matrix_vector_product_waits_for_its_weights() -> None:
-    """32 cycles for 8 outputs by 32 inputs, whatever the multipliers: AD's first layer takes as long on both."""
+    """32 cycles for 8 outputs by 32 inputs, whatever the multipliers: AD's first layer takes as long on both.
+
+    Its 128 scales of 10 bytes come from flash, 64 cycles for 256 bytes: 320. A quarter of both is the last turn.
+    """
     op = Operator("dense", 640, 1, 1, 128, 1, 1, stored=True)
-    assert cycles("ethos_u55_128", op) == pytest.approx(12964, rel=2e-3)
+    engine = hwsim.load_machine("ethos_u55_128").spec.engine
+    fill = 32 + 2 * 32 / 8 + 32 + 2 * 128 / 8  # bricks of one column are half a burst
+    work = block_work(op, engine, SRAM, SRAM, "clamp", scales=Port(1, 64, 32))
+    assert work.cycles == 10240 + (10240 + 320) / 4 + fill == pytest.approx(12964, rel=2e-3)
+    dram = block_work(op, hwsim.load_machine("ethos_u65_512").spec.engine, SRAM, SRAM, scales=Port(3.75, 500, 128))
+    assert (dram.mac_cycles, dram.output_cycles) == (5120, 10 * 128 * 500 / 256)
     macs = [block_work(op, hwsim.load_machine(name).spec.engine, SRAM, SRAM).mac_cycles for name in ETHOS_U[1:4]]
     assert macs == [32 * 16 * 20] * 3
 
@@ -76,14 +88,19 @@ def test_cycles_of_layers_are_those_of_the_makers_estimator(name: str) -> None:
         every = [rows[layer.likeness] for layer in report.plan.workload if layer.likeness in rows]
         errors += [abs(row.error) for row in every]
         sums.append(abs(sum(row.predicted for row in every) / sum(row.published for row in every) - 1))
-    assert sum(sums) / len(sums) < (0.10 if "u55" in name else 0.20)
+    assert sum(sums) / len(sums) < 0.10
     assert sum(errors) / len(errors) < BARS[name]
 
 
 def test_mobilenet_v2_takes_the_cycles_of_arms_model_of_the_chip() -> None:
-    """5.5 M cycles by Arm's Corstone-300 FVP (pytorch/executorch, pull request 9830): U55-128, all in SRAM."""
-    report = hwsim.simulate("ethos_u55_128", "mobilenet_v2_1.0_224")
-    assert report.layers.engine_cycles.sum() == pytest.approx(5.5e6, rel=0.05)
+    """5.5 M cycles by Arm's Corstone-300 FVP (pytorch/executorch, pull request 9830): U55-128, all in SRAM.
+
+    Two digits are published, 5.45 to 5.55 M; Vela says 5.81 to 6.01 M for all in SRAM.
+    """
+    report = hwsim.simulate(
+        hwsim.load_machine("ethos_u55_128", set={"memories.flash.delay": 32}), "mobilenet_v2_1.0_224"
+    )
+    assert 5.45e6 * 0.95 < report.layers.engine_cycles.sum() < 5.55e6 * 1.05
 
 
 @st.composite
@@ -122,22 +139,24 @@ def test_cycles_do_not_depend_on_the_clock(layer: hwsim.Layer) -> None:
     assert slow.summary.latency_s == pytest.approx(5 * fast.summary.latency_s)
 
 
+@pytest.mark.parametrize("name", ["ethos_u55_256", "ethos_u65_512"])
 @pytest.mark.parametrize("network", ["vww", "mobilenet_v2_1.0_224"])
-def test_more_weights_on_the_chip_are_never_slower(network: str) -> None:
+def test_more_weights_on_the_chip_are_never_slower(network: str, name: str) -> None:
     """From all streamed to all kept; the same of weights that are loaded while the layer before is computed."""
     for key in ("cached", "prefetch"):
         times = [
-            hwsim.simulate(hwsim.load_machine("ethos_u55_256", set={key: f"{size} KiB"}), network).summary.latency_s
+            hwsim.simulate(hwsim.load_machine(name, set={key: f"{size} KiB"}), network).summary.latency_s
             for size in (1, 7, 31, 257, 1024, 8192)
         ]
         assert times == sorted(times, reverse=True)
         assert times[-1] < times[0]
 
 
+@pytest.mark.parametrize("machine_name", ["ethos_u55_64", "ethos_u65_256", "edge_tpu_usb"])
 @given(layer=products(), batch=st.sampled_from([2, 7, 31]))
 @settings(max_examples=10)
-def test_a_batch_is_so_many_inferences(layer: hwsim.Layer, batch: int) -> None:
-    machine = hwsim.load_machine("ethos_u55_64")
+def test_a_batch_is_so_many_inferences(machine_name: str, layer: hwsim.Layer, batch: int) -> None:
+    machine = hwsim.load_machine(machine_name)
     times = [one(machine, layer, batch=n).summary.latency_s for n in (1, batch)]
     assert times[1] <= times[0] * batch * (1 + 1e-9)
     assert times[1] >= times[0] * batch * 0.5
@@ -190,6 +209,10 @@ def test_without_a_host_the_operators_are_told() -> None:
         ({"engine.buffer": "8 KiB"}, "buffer must have room for two granules"),
         ({"memories.sram.holds": ["maps", "weights"]}, "memories must have one that holds weights, not 2"),
         ({"operators": ["convolution"]}, "must be one of the known names"),
+        (
+            {"memories.port": {"holds": ["copies"], "source": "x"}},
+            "other names than the parts of the engine, not 'port'",
+        ),
         ({"clock": "core"}, "clock names 'core', which is not defined"),
         ({"energy": {"table": "horowitz_45nm", "prices": {}}}, "priced by its power: give power, not energy"),
     ],
@@ -295,3 +318,111 @@ def test_a_neural_processor_has_a_duty_cycle() -> None:
     machine = hwsim.load_machine("gap9", set={"power.deep_sleep": "45 uW", "power.wake_up": "1 ms"})
     cycle = hwsim.duty_cycle(hwsim.simulate(machine, "kws"), "1 s", battery="CR2032")
     assert cycle.average_w == pytest.approx(45e-6 + 24.3e-3 * (690e-6 + 1e-3), rel=0.02)
+
+
+def _weights(density: float, bits: int = 8, shared: int = 0) -> TensorType:
+    coding = Coding(shared_bits=shared) if shared else None
+    return TensorType((1,), TensorSpec(f"int{bits}", density, coding=coding))
+
+
+def test_bits_of_coded_weights_by_hand() -> None:
+    """Half of them zero: 9 bits for each other, and zeros of runs in unary, of which there are as many: 5 a weight.
+
+    A tenth kept: runs in eights, 9 + 3 bits for each, and 0.1 x 0.9^8 / (1 - 0.9^8) bits in unary.
+    """
+    assert coded_bytes(_weights(0.5), 8000) == 8000 * (0.5 * 9 + 0.5) / 8
+    share = 0.9**8
+    assert coded_bytes(_weights(0.1), 80_000) == pytest.approx(
+        80_000 * (0.1 * 12 + 0.1 * share / (1 - share)) / 8, abs=1
+    )
+    assert coded_bytes(_weights(1.0), 31 * 127) == 31 * 127
+    assert coded_bytes(_weights(1.0, shared=5), 8000) == 5000
+    assert coded_bytes(_weights(0.0), 8000) == 8000 / 8 / 8
+
+
+@given(few=st.floats(0, 1), many=st.floats(0, 1), count=st.sampled_from([1, 31, 127, 257, 65537]))
+def test_fewer_weights_are_never_more_bytes(few: float, many: float, count: int) -> None:
+    few, many = sorted((few, many))
+    assert coded_bytes(_weights(few), count) <= coded_bytes(_weights(many), count) <= count
+
+
+def test_drawn_weights_take_the_bytes_of_their_code() -> None:
+    """A stream that is coded run by run, against the formula: runs of zeros in Golomb-Rice codes of the best z."""
+    draw = random.Random(31)
+    for density in (0.05, 0.3, 0.8, 0.97):
+        kept = [draw.random() < density for _ in range(40_000)]
+        lengths, run = [], 0
+        for one_kept in kept:
+            if one_kept:
+                lengths.append(run)
+            run = 0 if one_kept else run + 1
+        bits = min(sum(9 + z + (length >> z) for length in lengths) for z in range(4))
+        expected = min(bits, 8 * len(kept)) / 8
+        assert coded_bytes(_weights(sum(kept) / len(kept)), len(kept)) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["ethos_u55_128", "ethos_u65_512", "alif_e8_u55"])
+@given(layer=products(), density=st.floats(0.01, 0.99))
+@settings(max_examples=10)
+def test_pruned_layers_are_never_slower(name: str, layer: hwsim.Layer, density: float) -> None:
+    whole, pruned = (one(name, each).results[0] for each in (layer, layer.with_density(weight=density)))
+    assert pruned.plan.columns["weight_bytes"] <= whole.plan.columns["weight_bytes"]
+    assert pruned.latency_s <= whole.latency_s
+
+
+#: Bytes that Vela 5.2.0 codes layers of MLPerf Tiny's VWW into, whose late layers are mostly zeros.
+CODED = {
+    "conv_12": 8688, "conv_14": 9232, "conv_16": 3904, "conv_18": 2320, "conv_20": 2064, "conv_22": 2144,
+    "conv_24": 4192, "conv_26": 4560,
+}  # fmt: skip
+
+
+def test_coded_weights_have_the_bytes_of_the_makers_coder() -> None:
+    """From the share of zeros alone; 10 bytes a channel for bias and scale are in both."""
+    layers = hwsim.simulate("ethos_u55_128", "vww").layers.set_index("layer")
+    for name, size in CODED.items():
+        assert layers.weight_bytes[name] == pytest.approx(size, rel=0.025)
+    assert layers.weight_bytes["conv_18"] < 0.15 * 128 * 128
+
+
+def test_a_pruned_network_waits_less_for_flash() -> None:
+    """VWW with a quarter of its weights, and with all: bytes of weights by the code, biases as they were."""
+    network = hwsim.load_workload("vww")
+    dense, pruned = (
+        hwsim.Workload("net", [one.with_density(weight=share) if one.weights else one for one in network])
+        for share in (1.0, 0.25)
+    )
+    before, after = (hwsim.simulate("ethos_u55_256", each) for each in (dense, pruned))
+    assert after.summary.latency_s < 0.8 * before.summary.latency_s
+    biases = 10 * sum(layer.biases for layer in network)
+    share = min(0.25 * (9 + z) + 0.25 * 0.75 ** (2**z) / (1 - 0.75 ** (2**z)) for z in range(4)) / 8
+    weights = before.layers.weight_bytes.sum() - biases
+    assert after.layers.weight_bytes.sum() - biases == pytest.approx(share * weights, rel=1e-3)
+
+
+def test_weights_of_the_next_layer_are_loaded_beside_this_one() -> None:
+    """A stage on the store of weights, behind the layer's own; what was loaded then is not loaded again."""
+    layers = [
+        hwsim.Conv2d("a", c=31, h=40, w=40, k=33, r=3, pad=1),
+        hwsim.Conv2d("b", c=33, h=40, w=40, k=127, r=3, pad=1),
+    ]
+    machine = hwsim.load_machine("ethos_u55_128", set={"prefetch": "1 MiB"})
+    first, second = one(machine, *layers).results
+    assert [
+        stage.resource for pipe in first.plan.program.pipelines if pipe.name == "ahead" for stage in pipe.stages
+    ] == ["flash"]
+    assert not any(pipe.name == "load" for pipe in second.plan.program.pipelines)
+    assert second.plan.columns["weight_bytes"] == 33 * 127 * 9 + 10 * 127
+    plain = one("ethos_u55_128", *layers)
+    assert first.latency_s == plain.results[0].latency_s
+    assert second.latency_s <= plain.results[1].latency_s
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("edge_tpu_usb", "prefetch", "1 MiB"), ("gap9", "memories.l2.delay", 31), ("ndp120", "cached", "31 KiB")],
+)
+def test_keys_without_effect_are_told(name: str, key: str, value: object) -> None:
+    plain, changed = (hwsim.simulate(hwsim.load_machine(name, set=keys), "kws") for keys in ({}, {key: value}))
+    assert changed.summary.latency_s == plain.summary.latency_s
+    assert key in {item.property for item in changed.unused if not item.layer}

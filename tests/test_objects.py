@@ -24,6 +24,7 @@ KINDS = {
     "h100": "bert_base",
     "nucleo_l4r5zi": "kws",
     "eie": "lenet_300_100_pruned",
+    "gap9": "kws",
 }
 
 

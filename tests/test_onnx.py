@@ -1,5 +1,6 @@
 """ONNX files: the layers of models that run, held against onnxruntime's shapes, its quantizer and the written networks."""
 
+import os
 import sys
 
 import numpy as np
@@ -797,18 +798,102 @@ def test_names_are_readable_and_their_own(tmp_path):
     assert [layer.name for layer in net] == ["layer1.0/fc", "layer1.0/fc/MatMul_1", "matmul_2", "matmul_3", "a_b__c"]
 
 
-def test_external_data_is_not_opened(tmp_path):
-    """The sizes are in the file; the other may be absent, and anywhere."""
+def put_outside(model, **place):
+    """Let the arrays of weights be in another file; returns their bytes in the order of the model."""
+    data = b""
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("weight"):
+            entries = {"offset": len(data), "length": len(tensor.raw_data), **place}
+            data += tensor.raw_data
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in entries.items():
+                tensor.external_data.add(key=key, value=str(value))
+    return data
+
+
+def test_zeros_of_external_data_count(tmp_path):
+    """Weights beside the model have the zeros that they have in it."""
     model = build.small_convnet()
     for tensor in model.graph.initializer:
         if tensor.name.endswith("weight"):
-            tensor.ClearField("raw_data")
-            tensor.data_location = TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value="../../../etc/passwd")
-    found = read(tmp_path, model)
+            values = np.frombuffer(tensor.raw_data, np.uint8).copy()
+            values[: values.size // 3 // 8 * 8] = 0
+            tensor.raw_data = values.tobytes()
+    inside = read(tmp_path, model).workload
+    (tmp_path / "net.data").write_bytes(put_outside(model, location="net.data"))
+    outside = read(tmp_path, model)
+    assert outside.workload.layers == inside.layers
+    assert {layer.weight.density for layer in inside} != {1.0}
+    assert not outside.warnings
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ({"location": "../net.data"}, "outside of the model"),
+        ({"location": "deep/../net.data"}, "outside of the model"),
+        ({"location": "/etc/passwd"}, "outside of the model"),
+        ({"location": "link"}, "outside of the model"),
+        ({"location": ""}, "no valid name"),
+        ({"location": "absent.data"}, "not there"),
+        ({"location": "."}, "beyond the end"),
+        ({"location": "net.data", "offset": "-8"}, "no number of bytes"),
+        ({"location": "net.data", "offset": "9" * 19}, "beyond the end"),
+        ({"location": "net.data", "offset": "9" * 5000}, "no number of bytes"),
+        ({"location": "net.data", "length": 7}, "not that of their shape"),
+        ({"location": "pipe"}, "beyond the end"),
+    ],
+)  # fmt: skip
+def test_external_data_that_cannot_be_is_not_read(tmp_path, place, reason):
+    model, folder = build.small_convnet(), tmp_path / "model"
+    folder.mkdir()
+    (folder / "link").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "pipe")
+    for path in (tmp_path, folder):
+        (path / "net.data").write_bytes(bytes(10**6))
+    put_outside(model, **place)
+    found = read(folder, model)
     assert found.workload.macs == read(tmp_path, build.small_convnet()).workload.macs
     assert {layer.weight.density for layer in found.workload} == {1.0}
-    assert [(w.code, w.values) for w in found.warnings] == [("import.external", {"constants": 4})]
+    (warning,) = found.warnings
+    assert (warning.code, warning.values["constants"]) == ("import.external", 4)
+    assert reason in str(warning)
+
+
+def test_one_array_of_many_constants_is_read_within_a_limit(tmp_path, monkeypatch):
+    model = build.small_convnet()
+    size = len(put_outside(model, location="net.data", offset=0))
+    (tmp_path / "net.data").write_bytes(bytes(size))
+    monkeypatch.setattr("hwsim.workload.onnx.external.MAX_BYTES", size - 1)
+    found = read(tmp_path, model)
+    assert [warning.values["constants"] for warning in found.warnings] == [1]
+
+
+def test_names_of_pytorch_are_those_of_its_modules(tmp_path):
+    """The exporter writes the modules around each node; a norm that was fused leaves its own path at the convolution."""
+    g = Graph()
+    x = g.input("x", [1, 3, 31, 31])
+    scopes = [["layer1", "layer1.0", "layer1.0.bn1", "conv2d"], ["layer1", "layer1.0", "add_3"], ["head", "linear"]]
+    y = g.op("Conv", x, g.weight("layer1.0.conv1.weight", 3, 3, 1, 1), name="node_Conv_7")
+    y = g.op("Add", y, x, name="node_add")
+    y = g.op("MatMul", y, g.weight("val_5", 31, 7), name="node_linear")
+    for node, path in zip(g.nodes, scopes):
+        node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=repr(["", *path]))
+    g.output(y)
+    net = read(tmp_path, g.model()).workload
+    assert [layer.name for layer in net] == ["layer1.0.conv1", "layer1.0.add", "head"]
+
+
+def test_names_of_modules_may_be_anything(tmp_path):
+    g = Graph()
+    x = g.input("x", [1, 4])
+    for scopes in ("(" * 5000, "['', '', 'mm']", "['a', '../b c,d', 'mm']", "['" + "y" * 9999 + "']", ""):
+        x = g.op("MatMul", x, g.weight(f"w{len(g.nodes)}", 4, 4), name=f"n{len(g.nodes)}")
+        g.nodes[-1].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
+    g.output(x)
+    names = [layer.name for layer in read(tmp_path, g.model()).workload]
+    assert names == ["n0", "n1", "b_c_d", "n3", "n4"]
 
 
 # The command line

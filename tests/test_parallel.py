@@ -144,6 +144,24 @@ def test_symmetric_devices_are_simulated_once() -> None:
             assert (a.ready_s, a.start_s, a.end_s) == pytest.approx((b.ready_s, b.start_s, b.end_s), abs=1e-9)
 
 
+def test_law_of_repetition() -> None:
+    """The same events each time, to the last digit, on a cluster that was used before and on a new one."""
+    used = cluster()
+    first = step("data=3,layers=2,micro=7", used)
+    assert first == step("data=3,layers=2,micro=7", used) == step("data=3,layers=2,micro=7")
+
+
+def test_law_of_latency() -> None:
+    """Links that take longer to start never make a step shorter, for buckets of any size."""
+    for bucket in ("100 kB", "1 MB", "25 MB"):
+        split = {"data": 7, "bucket": bucket}
+        times = [
+            cluster_step(cluster(**{"links.nvlink.latency": latency}), NET, 31, parallel_of(split)).step_s
+            for latency in ("0 s", "1 us", "31 us", "1 ms")
+        ]
+        assert times == sorted(times)
+
+
 def test_bubble_of_a_pipeline() -> None:
     """Equal stages wait (p - 1) / (m + p - 1) of the time."""
     for stages in (1, 2, 3, 5, 8):
@@ -359,3 +377,13 @@ def test_splits_and_clusters_are_axes_of_a_sweep(tmp_path: Path) -> None:
     file.write_text("name: bad\nmachines: [v100]\nworkloads: [kws]\nset: {parallel.data: [1, 2]}\n")
     with pytest.raises(InputError, match="must be on a cluster, as dgx1_v100"):
         hwsim.sweep(file)
+
+
+def test_options_that_would_do_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "train", "dgx1_v100", "alexnet", "--compare-parallel", "--epochs", "3", "--csv", "-")
+    assert code == 2
+    assert "--compare-parallel gives a table or --json: leave --csv, --epochs out" in " ".join(err.split())
+    for name, value in (("bucket", "1 MB"), ("servers", "2"), ("overlap", "0")):
+        code, _, err = call(capsys, "train", "v100", "alexnet", f"--{name}", value)
+        assert code == 2
+        assert f"--{name} is of a cluster" in err

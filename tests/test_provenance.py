@@ -59,3 +59,20 @@ def test_reports_of_the_last_release_are_read(tmp_path: Path) -> None:
 def test_a_page_says_what_it_was_made_of() -> None:
     report = hwsim.simulate("eyeriss_v1", "lenet5_caffe", 3)
     assert f"machine {made()['machine'][:12]}, workload" in report.to_html()
+
+
+def test_tables_of_a_sweep_say_what_they_were_computed_from(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Machine and network have the digests of a single run of them."""
+    file = tmp_path / "sides.yaml"
+    file.write_text(
+        "name: sides\nmachines: [eyeriss_v1]\nworkloads: [lenet5_caffe]\nbatch: [1, 3]\nset: {array.cols: [14, 13]}\n"
+    )
+    code, _, err = call(capsys, "sweep", file, "-o", tmp_path, "--workers", 1)
+    assert code == 0, err
+    origin, one = json.loads((tmp_path / "sides.csv.provenance.json").read_text()), made()
+    assert origin["machines"] == {"eyeriss_v1": one["machine"]}
+    assert origin["workloads"] == {"lenet5_caffe": one["workload"]}
+    assert origin["set"] == ["array.cols"]
+    assert {key: origin[key] for key in ("hwsim", "format", "tables")} == {
+        key: one[key] for key in ("hwsim", "format", "tables")
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from hwsim.requests.arrivals import TICKS_PER_S, poisson, read_trace
 from hwsim.requests.load import Latencies, percentile_of
 from hwsim.requests.service import ServiceTimes, Share
 from hwsim.requests.station import Policy, Records, run_closed, run_open
+from hwsim.requests.stopping import fewest_queries, most_late
+from hwsim.scenario import duty_cycle
 
 MS = TICKS_PER_S // 1000
 
@@ -402,3 +405,51 @@ def test_python_refuses_what_is_no_number() -> None:
         hwsim.serve("nucleo_l4r5zi", "kws", "servr")
     with pytest.raises(InputError, match="streams"):
         hwsim.serve("xeon_8380", "kws", rate_per_s=3, streams=0)
+
+
+def test_early_stopping_is_the_binomial_of_the_rules() -> None:
+    """64 queries at p90 and 662 at p99 are the fewest of MLPerf's rules; others by exact fractions."""
+    assert (fewest_queries(90), fewest_queries(99)) == (64, 662)
+    for queries, percentile in ((31, 50), (127, 90), (1024, 90), (661, 99), (662, 99)):
+        p = Fraction(percentile, 100)
+        total, late = p**queries, -1
+        while total <= Fraction(1, 100):
+            late += 1
+            total += math.comb(queries, late + 1) * p ** (queries - late - 1) * (1 - p) ** (late + 1)
+        assert most_late(queries, percentile) == late
+    assert most_late(10, 99) == -1
+    assert most_late(100, 100.0) == -1
+
+
+def test_early_stopping_reports_the_latency_number_t_from_the_highest() -> None:
+    load = hwsim.serve("nucleo_l4r5zi", "kws", "single", queries=127)
+    assert load.estimate_s == load.log.ordered_s[127 - 5]
+    few = hwsim.serve("nucleo_l4r5zi", "kws", "single", queries=63)
+    assert few.estimate_s is None
+    assert any(
+        "too short for LoadGen's early stopping, at least 64 queries" in str(message) for message in few.messages
+    )
+
+
+def test_a_server_is_within_the_bound_with_confidence() -> None:
+    load = hwsim.serve("nucleo_l4r5zi", "kws", bound_s=0.3, queries=2003)
+    late = int((load.log.ordered_s > 0.3).sum())
+    assert late <= most_late(2003, 99.0) < 20
+
+
+@pytest.mark.parametrize("every", ["40 ms", "50 ms", "1 s"])
+def test_requests_at_the_captures_of_a_duty_cycle_end_when_its_inferences_do(every: str) -> None:
+    """The engine fast-forwards a board's periods; requests go one by one: late, busy and idle are the same."""
+    machine = hwsim.load_machine("nucleo_l4r5zi", set={"power.wake_up": "0 s"})
+    report = hwsim.simulate(machine, "kws")
+    period = int(every.split(maxsplit=1)[0]) * (MS if "ms" in every else 1000 * MS)
+    cycle = duty_cycle(report, every, duration=f"{257 * period / TICKS_PER_S} s")
+    load = hwsim.serve(
+        machine, "kws", trace=np.arange(cycle.inferences) * period / TICKS_PER_S, max_batch=1, queries=None
+    )
+    late = int((load.log.ends > load.log.arrivals + period).sum())
+    assert cycle.inferences == 257
+    assert cycle.missed == late
+    window = max(257 * period, int(load.log.ends.max()))
+    assert cycle.duty == pytest.approx(load.log.records.busy / window, rel=1e-6)
+    assert cycle.window_s == pytest.approx(window / TICKS_PER_S, rel=1e-6)

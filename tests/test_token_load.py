@@ -19,9 +19,9 @@ from hwsim.requests.arrivals import TICKS_PER_S, poisson
 from hwsim.serving import Served
 from hwsim.serving.batching import Batcher, Lengths, TokenRecords, draw_lengths
 from hwsim.serving.log import TokenLog
-from hwsim.serving.serve import read_token_trace
 from hwsim.serving.steps import Chunk, StepTimes, knot
 from hwsim.serving.table import with_library
+from hwsim.serving.trace import read_token_trace
 from hwsim.workload.transformer import LlmSpec
 
 SMALL = LlmSpec(
@@ -357,3 +357,17 @@ def test_options_of_models_are_refused_for_networks(capsys: pytest.CaptureFixtur
     code, _, err = call(capsys, "serve", "a100", "kws", "--rate", 3, "--in", 7, "--library", "vllm")
     assert code == 2
     assert "--in, --library must be given with a language model" in err
+
+
+def test_several_numbers_of_clients_are_a_curve() -> None:
+    load = hwsim.serve_llm("h100", "llama3_8b", concurrency=[7, 1], output=31, requests=67)
+    assert [point.clients for point in load.curve] == [1, 7]
+    assert load.concurrency == 7
+    alone = hwsim.serve_llm("h100", "llama3_8b", concurrency=1, output=31, requests=67)
+    assert alone.curve == ()
+    assert load.curve[0].ttft_s == pytest.approx(alone.ttft_s)
+    assert load.curve[0].rate_per_s < load.curve[1].rate_per_s
+    with pytest.raises(InputError, match="concurrency"):
+        hwsim.serve_llm("h100", "llama3_8b", concurrency=[0, 1])
+    with pytest.raises(InputError, match="one to 100 numbers"):
+        hwsim.serve_llm("h100", "llama3_8b", concurrency=[])

@@ -133,6 +133,60 @@ def test_parameters_are_those_published() -> None:
         assert sum(parameters(hwsim.load_workload(name)).values()) == params
 
 
+def test_parameters_of_bert_large_are_those_published() -> None:
+    """Devlin et al. (NAACL 2019) publish 340 M; the heads of tasks, which differ, make less than 1 % of it.
+
+    Counted by hand: 24 blocks of four products of attention, two of the network between, and two normalizations; the
+    tables of words, places and sorts; the pooler.
+    """
+    hidden, inner, words, places = 1024, 4096, 30522, 512
+    block = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
+    tables = (words + places + 2) * hidden + 2 * hidden
+    pooler = hidden * hidden + hidden
+    published = 24 * block + tables + pooler
+    assert published == 335_141_888
+    for name in ("bert_large", "bert_large_128"):
+        count = sum(parameters(hwsim.load_workload(name)).values())
+        assert 333e6 < count < 340e6
+        assert count == pytest.approx(published, rel=0.01)
+
+
+def test_law_of_macs_of_a_step_with_accumulation() -> None:
+    """Batches between two updates have the work of as many: of 31 inputs, 7 times that of one."""
+    one = training_step("v100", "alexnet", 31)
+    seven = training_step("v100", "alexnet", 31, TrainingRecipe(accumulate=7))
+    assert seven.macs == 7 * one.macs
+    assert seven.batch_s == pytest.approx(one.batch_s)
+
+
+def test_law_of_batches() -> None:
+    """A larger batch takes no less time, whether or not tiles divide it."""
+    times = [training_step("a100", "resnet18", batch).step_s for batch in (1, 7, 31, 127, 257)]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("machine", "recipe", "message"),
+    [
+        ("p100", {"precision": "tf32"}, r"precision must be what p100 multiplies \(fp64, fp32, fp16\), not tf32"),
+        ("v100", {"precision": "mixed", "half": "bf16"}, "half must be what v100 multiplies .*, not bf16"),
+        ("a100", {"half": "bf16"}, "half must be of mixed precision: with precision fp32 leave bf16 out"),
+        ("xeon_8280", {"precision": "mixed"}, "precision must be fp32 on xeon_8280: it multiplies no 16-bit numbers"),
+        ("xeon_8480", {"precision": "mixed", "half": "fp16"}, "half must be bf16 on xeon_8480, not fp16"),
+    ],
+)
+def test_formats_that_a_machine_has_not_are_refused(machine: str, recipe: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        hwsim.train(machine, "alexnet", 31, **recipe)
+
+
+def test_a_processor_trains_in_its_own_16_bits() -> None:
+    step = hwsim.train("xeon_8480", "alexnet", 31, precision="mixed")
+    assert step.recipe.half == "bf16"
+    assert step.recipe.scaling_bytes == 0
+    assert step.step_s < hwsim.train("xeon_8480", "alexnet", 31).step_s
+
+
 def test_laws_of_accumulation_and_recomputation() -> None:
     one = training_step("v100", "resnet50_v1_5", 31)
     four = training_step("v100", "resnet50_v1_5", 31, TrainingRecipe(accumulate=4))

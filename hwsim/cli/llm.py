@@ -8,22 +8,11 @@ from typing import Any
 import click
 
 from hwsim.cli.completion import names
-from hwsim.cli.model_options import model_options
+from hwsim.cli.model_options import model_options, numbers_of
 from hwsim.cli.options import changes_of, console_of, machine_argument, output_option, set_option, write
-from hwsim.errors import InputError, excerpt
+from hwsim.errors import InputError
 
 __all__ = ["llm"]
-
-
-def _numbers(text: str) -> list[int]:
-    """Whole numbers, separated by commas."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1 or len(numbers) > 1000:
-        raise InputError(f"--concurrency must be whole numbers of at least 1, as 1,4,16, not {excerpt(text)}")
-    return numbers
 
 
 @click.command()
@@ -110,7 +99,7 @@ def llm(
     else:
         input_tokens = 1024 if input_tokens is None else input_tokens
         output_tokens = 256 if output_tokens is None else output_tokens
-        points = [served.at(n, input_tokens, output_tokens) for n in _numbers(concurrency or "1,4,16,64")]
+        points = [served.at(n, input_tokens, output_tokens) for n in numbers_of(concurrency or "1,4,16,64")]
         memory = served.memory(input_tokens + output_tokens, served.prefill(input_tokens))
         data = {"points": [asdict(point) for point in points]}
         best = served.offline(input_tokens, output_tokens) if offline else None

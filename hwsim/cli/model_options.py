@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from hwsim.cli.completion import words
+from hwsim.errors import InputError, excerpt
 
-__all__ = ["model_options"]
+__all__ = ["model_options", "numbers_of"]
 
 _OPTIONS = (
     click.option(
@@ -49,3 +50,14 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def numbers_of(text: str) -> list[int]:
+    """Whole numbers of --concurrency, separated by commas."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1 or len(numbers) > 1000:
+        raise InputError(f"--concurrency must be whole numbers of at least 1, as 1,4,16, not {excerpt(text)}")
+    return numbers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwsim.cli.model_options import model_options
+from hwsim.cli.model_options import model_options, numbers_of
 from hwsim.cli.options import (
     changes_of,
     check_order,
@@ -22,6 +22,7 @@ from hwsim.cli.options import (
     workload_argument,
     write,
 )
+from hwsim.cli.tenants import serve_beside
 from hwsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,12 +101,16 @@ def _serve_model(machine: str, model: str, changes: tuple[str, ...], files: Sequ
     "--call", metavar="TIME", help="Of each batch before its kernels: calls, launch (default: of the machine)."
 )
 @click.option("--copy", metavar="TIME", help="Of each sample before the kernels: copies (default: of the machine).")
+@click.option(
+    "--beside", multiple=True, metavar="NETWORK", help="Another that shares the machine: 'kws, rate=5, priority=1'."
+)
+@click.option("--priority", type=int, metavar="N", help="Of the network among others: the highest goes first.")
 @click.option("--queries", type=int, metavar="N", help="How many are simulated.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the arrivals.")
 @click.option("--in", "input_tokens", type=int, metavar="N", help="Model: most tokens of a prompt (default: 1024).")
 @click.option("--out", "output_tokens", type=int, metavar="N", help="Model: most tokens of an answer (default: 256).")
 @click.option("--spread", type=float, metavar="X", help="Model: lengths from 1 - X of these on (default: by library).")
-@click.option("--concurrency", type=int, metavar="N", help="Model: clients that send a request after each answer.")
+@click.option("--concurrency", metavar="N,...", help="Model: clients that send a request after each answer.")
 @click.option("--bound-ttft", metavar="TIME", help="Model: of the time to the first token.")
 @click.option("--bound-tpot", metavar="TIME", help="Model: of the time of each further token.")
 @model_options
@@ -129,12 +134,14 @@ def serve(
     deadline: str | None,
     call: str | None,
     copy: str | None,
+    beside: tuple[str, ...],
+    priority: int | None,
     queries: int | None,
     seed: int,
     input_tokens: int | None,
     output_tokens: int | None,
     spread: float | None,
-    concurrency: int | None,
+    concurrency: str | None,
     bound_ttft: str | None,
     bound_tpot: str | None,
     weights: str,
@@ -161,6 +168,7 @@ def serve(
       hwsim serve a100 resnet50_v1_5 --scenario single --call '120 us'
       hwsim serve a100 resnet50_v1_5 --bound '15 ms' --html load.html
       hwsim serve nucleo_l4r5zi kws --trace arrivals.csv --deadline '100 ms' --json load.json
+      hwsim serve t4 resnet50_v1_5 --rate 800 --beside 'kws, rate=500, priority=1, deadline=5 ms'
       hwsim serve h100 llama3_8b --in 1024 --out 256 --rate 8
       hwsim serve h100 llama3_8b --bound-ttft '500 ms' --bound-tpot '50 ms' --library vllm
     """
@@ -171,6 +179,7 @@ def serve(
     network = {
         "--scenario": scenario, "--bound": bound, "--streams": streams, "--max-batch": max_batch,
         "--max-wait": max_wait, "--deadline": deadline, "--call": call, "--copy": copy, "--shape": shapes or None,
+        "--beside": beside or None, "--priority": priority,
     }  # fmt: skip
     model = {
         "--in": input_tokens, "--out": output_tokens, "--spread": spread, "--concurrency": concurrency,
@@ -188,7 +197,7 @@ def serve(
             changes,
             (json_file, csv_file, html_file, timeline_file),
             rate_per_s=rate,
-            concurrency=concurrency,
+            concurrency=None if concurrency is None else numbers_of(concurrency),
             trace=trace,
             bound_ttft_s=_seconds("--bound-ttft", bound_ttft),
             bound_tpot_s=_seconds("--bound-tpot", bound_tpot),
@@ -206,6 +215,24 @@ def serve(
         )
         return
     check_order(machine, workload)
+    if beside or priority is not None:
+        alone = {
+            "--scenario": scenario, "--bound": bound, "--percentile": percentile, "--call": call, "--copy": copy,
+            "--html": html_file, "--timeline": timeline_file,
+        }  # fmt: skip
+        if given := [name for name, value in alone.items() if value is not None]:
+            raise InputError(f"{', '.join(given)} must be given with one network, without --beside and --priority")
+        own = hwsim.Tenant(
+            network_of(workload, shapes),
+            rate,
+            trace,
+            priority or 0,
+            max_batch,
+            _seconds("--max-wait", max_wait) or 0.0,
+            _seconds("--deadline", deadline),
+        )
+        serve_beside(machine, changes, own, beside, json_file, streams=streams, queries=queries, seed=seed)
+        return
     with _progress() as tell:
         load = hwsim.serve(
             hwsim.load_machine(machine, set=changes_of(changes)),

@@ -66,7 +66,7 @@ _LAYOUTS = ("nhwc", "nchw")
     default="",
     metavar="NAME",
     shell_complete=words("fp16", "bf16"),
-    help="The 16 bits of mixed precision: fp16 (default) or bf16.",
+    help="The 16 bits of mixed precision: fp16 (default on GPUs) or bf16 (default on processors).",
 )
 @click.option(
     "--optimizer",
@@ -155,10 +155,18 @@ def train(
     network = workload if workload.startswith("gpt:") else network_of(workload, shapes)
     reduce = None if servers is None else "server"
     ways = {"bucket": bucket, "overlap": overlap, "gradient": gradient, "reduce": reduce, "servers": servers}
+    if device.kind != "cluster" and (unused := [name for name, value in ways.items() if value is not None]):
+        name = "servers" if "servers" in unused else unused[0]
+        raise InputError(
+            f"--{name} is of a cluster, as dgx1_v100 (`hwsim list clusters`), not of {machine}: leave it out"
+        )
     split = None
     if parallel is not None or any(value is not None for value in ways.values()):
         split = parallel_of(parallel or _node(device), **ways)
     if compare_parallel:
+        given = {"--csv": csv_file, "--html": html_file, "--epochs": epochs, "--samples": samples}
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"--compare-parallel gives a table or --json: leave {', '.join(unused)} out")
         own = {
             "precision": precision, "half": half, "optimizer": optimizer, "fusion": fusion, "layout": layout,
             "accumulate": accumulate, "recompute": recompute, "host": host or "0 s",

@@ -91,7 +91,7 @@ class Bounds:
             key = (id(workload), patterns)
             if key not in self._shapes:
                 self._shapes[key] = workload, _shapes((workload.select(*patterns) if patterns else workload).lowered())
-            bounds = bounds_of(machine, self._shapes[key][1], point.batch)
+            bounds = {} if point.serving_changes else bounds_of(machine, self._shapes[key][1], point.batch)
         except HwsimError:
             return {}  # its simulation reports the error
         exact = {"area_mm2": machine.area_mm2, "cost_usd": machine.cost_usd}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.exploration.bounds import Bounds
-from hwsim.sweeps.record import TOTALS, WORDS
+from hwsim.sweeps.serving import SERVING_TOTALS
+from hwsim.sweeps.totals import TOTALS, WORDS
 
 __all__ = ["Objective", "read_objectives"]
 
@@ -28,7 +29,9 @@ _WORDS = {
     "dram": "dram_bytes",
     "memory": "peak_memory_bytes",
 }
-_MORE = ("inferences_per_s", "tops_per_w", "utilization", "margin_bytes")
+_MORE = (
+    "inferences_per_s", "tops_per_w", "utilization", "margin_bytes", "queries_per_s", "offline_per_s", "tokens_per_s",
+)  # fmt: skip
 _MOST = 5
 EXACT = ("area_mm2", "cost_usd")
 """Columns known without a simulation."""
@@ -75,7 +78,7 @@ def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
     if not 1 <= len(texts) <= _MOST:
         raise InputError(f"there must be one to {_MOST} objectives, not {len(texts)}")
     objectives: list[Objective] = []
-    numbers = [name for name in TOTALS if name not in ("fits", *WORDS)]
+    numbers = [name for name in (*TOTALS, *SERVING_TOTALS) if name not in ("fits", *WORDS)]
     for text in texts:
         sense, colon, name = text.strip().rpartition(":")
         if colon and sense not in ("min", "max"):

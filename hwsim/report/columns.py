@@ -80,6 +80,17 @@ COLUMNS: dict[str, dict[str, str]] = {
         "missed": "Inferences that end after the next capture.",
         "battery, life_s": "The battery and its life.",
     },
+    "loads (`serve.` in sweeps)": {
+        "queries_per_s": "Highest rate under the bound; else queries, or requests, answered a second.",
+        "offline_per_s": "The most a second, with a queue that is never empty.",
+        "p50_s, p90_s, p99_s, p999_s": "Percentiles of the latency.",
+        "streams, max_batch, mean_batch": "Concurrent batches; samples of a batch, at most and in the mean.",
+        "busy": "Share of the time in which streams are busy, or a step runs.",
+        "drops": "Queries that were dropped.",
+        "energy_per_query_pj": "Energy of a query with its share of the idle time; empty if it is unknown.",
+        "ttft_s, tpot_s": "Time to the first token, and of each further one, at the percentile of the load.",
+        "tokens_per_s, energy_per_token_pj": "Tokens of answers a second, and the energy of one.",
+    },
 }  # fmt: skip
 """Columns by subject: names (or patterns of families of names) that share a sentence."""
 

@@ -15,8 +15,10 @@ from hwsim.report.json_text import json_text
 
 if TYPE_CHECKING:
     from hwsim.report.result import RunResult
+    from hwsim.workload import Workload
+    from hwsim.yaml_source import Document
 
-__all__ = ["FORMAT", "changed_keys", "provenance", "write_provenance"]
+__all__ = ["FORMAT", "changed_keys", "machine_digest", "made_by", "provenance", "workload_digest", "write_provenance"]
 
 FORMAT = 2
 """Number of the form of reports as JSON; 1 had no provenance. It grows when a key goes or means something else."""
@@ -45,17 +47,28 @@ def changed_keys(report: RunResult) -> dict[str, Any]:
     return keys
 
 
+def made_by() -> dict[str, Any]:
+    """What all results of this version have in common."""
+    return {"hwsim": hwsim.__version__, "format": FORMAT, "tables": _tables_digest()}
+
+
+def machine_digest(document: Document) -> str:
+    """Digest of what the file of a machine says, with its bases."""
+    return hashlib.sha256(json.dumps(document.data, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def workload_digest(network: Workload) -> str:
+    """Digest of the layers of a network and of how they are connected."""
+    shape = (network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values()))
+    return hashlib.sha256(repr(shape).encode()).hexdigest()
+
+
 def provenance(report: RunResult) -> dict[str, Any]:
     """The same on every platform: version, number of the form, digests (SHA-256) and changed keys."""
-    machine = json.dumps(report.machine.document.data, sort_keys=True, default=str)
-    network = report.workload
-    shape = (network.name, network.graph, network.input_shape, network.layers, tuple(network.inputs.values()))
     return {
-        "hwsim": hwsim.__version__,
-        "format": FORMAT,
-        "machine": hashlib.sha256(machine.encode()).hexdigest(),
-        "workload": hashlib.sha256(repr(shape).encode()).hexdigest(),
-        "tables": _tables_digest(),
+        **made_by(),
+        "machine": machine_digest(report.machine.document),
+        "workload": workload_digest(report.workload),
         "set": changed_keys(report),
     }
 

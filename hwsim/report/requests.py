@@ -12,7 +12,7 @@ from hwsim.requests.load import Choice, Load
 from hwsim.requests.service import ways
 from hwsim.units import format_si
 
-__all__ = ["best_of_streams", "headline", "load_title", "print_load", "rate", "seconds"]
+__all__ = ["best_of_streams", "headline", "joules", "load_title", "power", "print_load", "rate", "seconds"]
 
 
 def rate(per_s: float | None) -> str:
@@ -23,6 +23,11 @@ def rate(per_s: float | None) -> str:
 def seconds(value: float | None) -> str:
     """A time; that of a dropped query has no end."""
     return "" if value is None else "dropped" if math.isinf(value) else format_si(value, "s", 4)
+
+
+def joules(value: float | None) -> str:
+    """An energy in pJ."""
+    return "unknown" if value is None else format_si(value / 1e12, "J")
 
 
 def load_title(load: Load) -> str:
@@ -48,6 +53,21 @@ def headline(load: Load) -> str:
     return f"{rate(load.queries_per_s)} queries/s answered of {load.queries:,}, {result}"
 
 
+def power(load: Load) -> str:
+    """Energy of a query and mean power in a line."""
+    energy = load.energy
+    if energy.work_pj is None:
+        return "energy unknown"
+    rough = "*" if load.energy_basis in ("cost table", "data sheet", "estimate") else ""
+    if energy.query_pj is None or energy.average_w is None or energy.idle_w is None:
+        work = format_si(energy.work_pj / 1e12, "J", 4)
+        return f"{work}{rough} a query without idle time, whose power is unknown ({load.energy_scope})"
+    total, watts, idle = (
+        format_si(energy.query_pj / 1e12, "J", 4), format_si(energy.average_w, "W", 4), format_si(energy.idle_w, "W"),
+    )  # fmt: skip
+    return f"{total}{rough} a query, {watts} in the mean, {idle} while idle ({load.energy_scope})"
+
+
 def best_of_streams(choices: Sequence[Choice]) -> list[Choice]:
     """Of each number of streams and threads the choice that came furthest, in order of the streams."""
     best: dict[tuple[int, int | None], Choice] = {}
@@ -63,6 +83,7 @@ def print_load(load: Load, console: Console) -> None:
     for line in (
         headline(load),
         f"{ways(load.streams, load.threads)}, busy {load.utilization:.0%} of the time; {batches}",
+        power(load),
     ):
         wrapped(console, line)
     console.print()
@@ -87,6 +108,7 @@ def print_load(load: Load, console: Console) -> None:
                 Column("p99", [seconds(point.p99_s) for point in load.curve], right=True),
                 Column("busy", [f"{point.utilization:.0%}" for point in load.curve], right=True),
                 Column("batch", [f"{point.mean_batch:.3g}" for point in load.curve], right=True),
+                Column("a query", [joules(point.query_pj) for point in load.curve], right=True),
             ],
         )
     console.print()

@@ -85,10 +85,14 @@ def print_token_load(load: TokenLoad, console: Console) -> None:
     )
     if load.curve:
         p = f"p{load.percentile:g}"
+        clients = (
+            [] if load.concurrency is None else [Column("clients", [f"{c.clients:,}" for c in load.curve], right=True)]
+        )
         console.print()
         print_columns(
             console,
             [
+                *clients,
                 Column("requests/s", [rate(point.rate_per_s) for point in load.curve], right=True),
                 Column("tokens/s", [rate(point.tokens_per_s) for point in load.curve], right=True),
                 Column("mean TTFT", [seconds(point.mean_ttft_s) for point in load.curve], right=True),

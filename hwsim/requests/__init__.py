@@ -5,5 +5,6 @@ Service times come from the plans of the machine; SimPy has the clock. `hwsim.se
 
 from hwsim.requests.load import Load
 from hwsim.requests.serve import serve
+from hwsim.requests.shared import SharedLoad, Tenant, serve_shared
 
-__all__ = ["Load", "serve"]
+__all__ = ["Load", "SharedLoad", "Tenant", "serve", "serve_shared"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ _HEADS = ("arrival_s", "time_s", "s")
 Ticks = NDArray[np.int64]
 
 
-def poisson(rate_per_s: float, queries: int, seed: int) -> Ticks:
+def poisson(rate_per_s: float, queries: int, seed: int | Sequence[int]) -> Ticks:
     """Arrivals of a Poisson process.
 
     One seed gives the same exponential gaps for every rate, scaled: common random numbers.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hwsim.lazy import lazy
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S
+from hwsim.requests.energy import LoadEnergy
 from hwsim.requests.station import Policy, Records
 from hwsim.units import format_si
 
@@ -70,6 +71,12 @@ class Latencies:
         return max(0, int(self.ends.max()) - int(self.arrivals[0])) / TICKS_PER_S
 
     @property
+    def arrival_rate(self) -> float:
+        """Queries that arrive a second, from the first to the last; 0 of one alone, or of all at once."""
+        span = int(self.arrivals[-1]) - int(self.arrivals[0])
+        return (len(self.arrivals) - 1) / span * TICKS_PER_S if span else 0.0
+
+    @property
     def completed(self) -> int:
         """Queries that were answered."""
         return int((~self.dropped).sum())
@@ -111,7 +118,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Latency at one rate of arrivals."""
+    """Latency at one rate of arrivals, and the energy of a query if it is known."""
 
     rate_per_s: float
     p50_s: float
@@ -119,6 +126,11 @@ class Point:
     p99_s: float
     utilization: float
     mean_batch: float
+    query_pj: float | None
+
+    def values(self) -> list[tuple[str, float | None]]:
+        """Each field and its value."""
+        return [(name, getattr(self, name)) for name in self.__slots__]
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,12 +147,16 @@ class Load:
         Samples a second with every stream busy.
     result_s : float
         The latency at `percentile`.
+    estimate_s : float, optional
+        What LoadGen reports of ``single`` and ``multi``: early stopping's estimate of it; None of too few queries.
     batches : mapping
         How many batches ran, by their size.
+    energy : LoadEnergy
+        Of a query, and mean power.
     choices : tuple of Choice
         What was tried; the first is the one that was taken.
     curve : tuple of Point
-        Latency over load, of ``server``.
+        Latency over load, of ``server`` and of a rate.
     """
 
     machine: str
@@ -158,10 +174,14 @@ class Load:
     queries_per_s: float
     offline_per_s: float
     result_s: float
+    estimate_s: float | None
     drops: int
     utilization: float
     mean_batch: float
     batches: Mapping[int, int]
+    energy: LoadEnergy
+    energy_scope: str
+    energy_basis: str
     fits: bool
     log: Latencies
     choices: tuple[Choice, ...] = ()
@@ -236,15 +256,25 @@ class Load:
             "queries_per_s": self.queries_per_s,
             "offline_per_s": self.offline_per_s,
             "result_s": _finite(self.result_s),
+            "estimate_s": self.estimate_s,
             "mean_s": _finite(self.mean_s),
             "latency_s": [{name: _finite(value) for name, value in row.items()} for row in self.percentiles],
             "drops": self.drops,
             "utilization": self.utilization,
             "mean_batch": self.mean_batch,
             "batches": {str(size): number for size, number in sorted(self.batches.items())},
+            "energy_per_query_pj": self.energy.query_pj,
+            "work_per_query_pj": self.energy.work_pj,
+            "average_w": self.energy.average_w,
+            "idle_w": self.energy.idle_w,
+            "energy_scope": self.energy_scope,
+            "energy_basis": self.energy_basis,
             "fits": self.fits,
             "choices": choices,
-            "curve": [{name: _finite(getattr(point, name)) for name in Point.__slots__} for point in self.curve],
+            "curve": [
+                {name: value if value is None else _finite(value) for name, value in point.values()}
+                for point in self.curve
+            ],
             "messages": [message.to_dict() for message in self.messages],
         }
 

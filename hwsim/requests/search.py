@@ -13,10 +13,12 @@ from hwsim.errors import InputError
 from hwsim.machines import Machine
 from hwsim.message import Message
 from hwsim.requests.arrivals import TICKS_PER_S, Ticks, poisson
+from hwsim.requests.energy import LoadEnergy, load_energy
 from hwsim.requests.limits import FULL, load_messages
 from hwsim.requests.load import Choice, Latencies, Load, Point, percentile_of
 from hwsim.requests.service import ServiceTimes, ways
 from hwsim.requests.station import Policy, run_closed, run_open
+from hwsim.requests.stopping import estimate_of, within_bound
 from hwsim.requests.task import MOST_BATCH, SAMPLES, Task
 from hwsim.workload import Workload
 
@@ -32,6 +34,7 @@ _NEAR = 0.004
 """Of the offline rate: how near to the highest rate the search ends."""
 _LOW, _HIGH = 0.01, 1 - _NEAR
 """Of the offline rate: the search is between these. At all of it no queue is stationary, however short the run."""
+_SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -187,31 +190,36 @@ class Search:
             template = "{latency_s:si s} at p{percentile:g} with {rate:.4g} queries/s already"
             values = {"latency_s": latency, "percentile": task.percentile, "rate": low * choice.offline_per_s}
             return replace(choice, latency_s=latency, reason=Message("requests.late", template, values)), None
-        rate, latency, log = self._highest(way, choice, trial, low, max(low, _HIGH))
+        rate, log = self._highest(way, choice, trial, low, max(low, _HIGH))
         if log is None:
             rate = low * choice.offline_per_s
-            latency, log = self._at(rate, way, choice, trial)
-        return replace(choice, queries_per_s=rate, latency_s=latency), log
+            log = self._at(rate, way, choice, trial)[1]
+        return replace(choice, queries_per_s=rate, latency_s=percentile_of(log.ordered_s, task.percentile)), log
 
     def _at(self, rate: float, way: Way, choice: Choice, queries: int) -> tuple[float, Latencies]:
-        """The latency at a rate: one seed, so that all rates have the same random numbers."""
-        log = way.open(poisson(rate, queries, self.task.seed), choice.max_batch)
-        return percentile_of(log.ordered_s, self.task.percentile), log
+        """The least bound that a rate keeps: one seed, so that all rates have the same random numbers.
+
+        That is the latency at the percentile, and in a run of full length what LoadGen has confidence in.
+        """
+        task = self.task
+        log = way.open(poisson(rate, queries, task.seed), choice.max_batch)
+        least = within_bound(log.ordered_s, task.percentile) if queries == task.queries else None
+        return percentile_of(log.ordered_s, task.percentile) if least is None else least, log
 
     def _highest(
         self, way: Way, choice: Choice, queries: int, low: float, high: float
-    ) -> tuple[float, float, Latencies | None]:
+    ) -> tuple[float, Latencies | None]:
         """Bisection between two shares of the offline rate, of which the lower one is within the bound."""
         bound, offline = self.task.bound_s or math.inf, choice.offline_per_s
-        share, result, kept = high, math.inf, None
+        share, kept = high, None
         while True:
             latency, log = self._at(share * offline, way, choice, queries)
             if latency <= bound:
-                low, result, kept = share, latency, log
+                low, kept = share, log
             else:
                 high = share
             if high - low <= _NEAR:
-                return low * offline, result, kept
+                return low * offline, kept
             share = (low + high) / 2
 
     def _confirmed(self, best: Choice, way: Way) -> tuple[Choice, Latencies]:
@@ -226,12 +234,12 @@ class Search:
             latency, log = self._at(low * best.offline_per_s, way, best, task.queries)
             if latency <= (task.bound_s or math.inf) or low <= _LOW * top:
                 break
-        rate, result, better = self._highest(way, best, task.queries, low, top)
+        rate, better = self._highest(way, best, task.queries, low, top)
         if better is not None:
-            latency, log = result, better
+            log = better
         else:
             rate = low * best.offline_per_s
-        return replace(best, queries_per_s=rate, latency_s=latency), log
+        return replace(best, queries_per_s=rate, latency_s=percentile_of(log.ordered_s, task.percentile)), log
 
     def _more(self, best: Choice, way: Way) -> list[Message]:
         """What a longer bound and, with batches, a longer wait would change, over runs of the length of a trial."""
@@ -280,28 +288,40 @@ class Search:
             queries_per_s=rate,
             offline_per_s=max(choice.offline_per_s for choice in choices),
             result_s=percentile_of(log.ordered_s, task.percentile),
+            estimate_s=estimate_of(log.ordered_s, task.percentile) if task.scenario in ("single", "multi") else None,
             drops=log.records.drops,
             utilization=log.utilization(policy.streams),
             mean_batch=log.mean_batch,
             batches=dict(sorted(log.records.batches.items())),
+            energy=_energy(way, log),
+            energy_scope=self.machine.energy_origin.scope,
+            energy_basis=self.machine.energy_origin.basis,
             fits=fits,
             log=log,
             choices=tuple(choices),
-            curve=self._curve(best, way) if task.scenario == "server" else (),
+            curve=self._curve(best, way) if task.scenario in ("server", "rate") else (),
         )
         return replace(load, messages=tuple(load_messages(load, bool(way.times.call_s or way.times.copy_s))))
 
     def _curve(self, best: Choice, way: Way) -> tuple[Point, ...]:
-        """Latency over load up to the highest rate, and above it."""
+        """Latency over load up to the highest rate, and above it; of a rate up to the most that is possible."""
         task, points = self.task, []
-        highest = best.queries_per_s or 0.0
-        for share in (*_CURVE, 1.05):
-            self.task.tell(f"latency at {share:.0%} of the highest rate")
-            rate = share * highest
+        rates = [share * (best.queries_per_s or 0.0) for share in (*_CURVE, 1.05)]
+        if task.rate_per_s is not None:
+            most = best.offline_per_s
+            rates = sorted({*(share * most for share in _SHARES), min(task.rate_per_s, 1.05 * most)})
+        for rate in rates:
+            self.task.tell(f"latency at {rate:.4g} queries a second")
             log = way.open(poisson(rate, min(task.queries, _TRIAL // 2), task.seed), best.max_batch)
             p50, p90, p99 = (percentile_of(log.ordered_s, p) for p in (50, 90, 99))
-            points.append(Point(rate, p50, p90, p99, log.utilization(best.streams), log.mean_batch))
+            busy, energy = log.utilization(best.streams), _energy(way, log).query_pj
+            points.append(Point(rate, p50, p90, p99, busy, log.mean_batch, energy))
         return tuple(points)
+
+
+def _energy(way: Way, log: Latencies) -> LoadEnergy:
+    busy = log.utilization(way.share.streams)
+    return load_energy(way.times, log.records.batches, log.span_s, busy, log.completed)
 
 
 def _slower(choice: Choice, best: Choice) -> Message:

@@ -12,6 +12,7 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.machines import Machine
 from hwsim.machines.loader import read_machine
+from hwsim.machines.memory import MemoryUse
 from hwsim.requests.arrivals import TICKS_PER_S
 from hwsim.simulation import simulate
 from hwsim.units import format_count
@@ -93,6 +94,7 @@ class ServiceTimes:
         self.copy_s = copied if copy_s is None else copy_s
         self._machines: dict[int, Machine] = {}
         self._planned: dict[tuple[int, int], float] = {}
+        self._dynamic: dict[tuple[int, int], float] = {}
         self._fits: dict[int, bool] = {}
         self._ticks: dict[tuple[int, int], int] = {}
 
@@ -113,8 +115,10 @@ class ServiceTimes:
     def _plan(self, batch: int, busy: int) -> float:
         key = batch, busy
         if key not in self._planned:
-            summary = simulate(self._with(busy), self.workload, batch).summary
+            report = simulate(self._with(busy), self.workload, batch)
+            summary = report.summary
             self._planned[key] = summary.latency_s
+            self._dynamic[key] = summary.energy_pj - math.fsum(result.static_pj for result in report.results)
             if busy == self.share.streams:
                 self._fits[batch] = summary.fits
             if not summary.latency_s > 0:
@@ -126,6 +130,10 @@ class ServiceTimes:
         self._plan(batch, self.share.streams)
         return self._fits[batch]
 
+    def memories(self, batch: int) -> tuple[MemoryUse, ...]:
+        """What batches of every stream need of each memory."""
+        return self._with(self.share.streams).memories(self.workload, batch)
+
     def seconds(self, batch: int, busy: int) -> float:
         """Time of a batch while so many streams run, that before its kernels included."""
         return self.call_s + batch * self.copy_s + self._kernels_s(batch, busy)
@@ -135,6 +143,24 @@ class ServiceTimes:
 
     def _of(self, batch: int, busy: int) -> float:
         return _between(busy, _EXACT_BUSY, lambda number: self._plan(batch, number), self.share.streams)
+
+    def dynamic_pj(self, batch: int, busy: int) -> float:
+        """Energy of a batch without static power while so many streams run; not a number where it is unknown."""
+
+        def planned(size: int, number: int) -> float:
+            self._plan(size, number)
+            return self._dynamic[size, number]
+
+        return _between(
+            batch,
+            _EXACT,
+            lambda size: _between(busy, _EXACT_BUSY, lambda number: planned(size, number), self.share.streams),
+        )
+
+    @property
+    def static_w(self) -> float:
+        """Power that the machine draws with all its streams, whatever they do; of a board the active power."""
+        return self._with(self.share.streams).prices.static_w
 
     def ticks(self, batch: int, busy: int) -> int:
         """Of its kernels in ticks."""

@@ -1,4 +1,4 @@
-"""The machine as a queueing station on SimPy: one queue, a batcher, streams that share the hardware.
+"""The machine as a queueing station on SimPy: queues, a batcher, streams that share the hardware.
 
 A batch is a unit of work. While `busy` streams run, a batch of n advances by 1 / service(n, busy) a tick, so that a
 batch which begins slows down those that run, and one that ends speeds them up. What comes before the kernels of a batch
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -21,7 +21,7 @@ import simpy
 
 from hwsim.requests.arrivals import Ticks
 
-__all__ = ["Policy", "Records", "Station", "run_closed", "run_open"]
+__all__ = ["Line", "Policy", "Records", "Station", "run_closed", "run_open", "run_shared"]
 
 Service = Callable[[int, int], int]
 """Ticks of a batch by its size and the number of busy streams."""
@@ -32,13 +32,15 @@ class Policy:
     """How requests get to the streams, in ticks.
 
     A free stream takes the first `most` samples that wait, at once if there are so many, else when the first of them
-    has waited for `wait`. A sample that would begin later than `deadline` after it arrived is dropped.
+    has waited for `wait`. A sample that would begin later than `deadline` after it arrived is dropped. Of several
+    queues the one of the highest `priority` goes first.
     """
 
     streams: int = 1
     most: int = 1
     wait: int = 0
     deadline: int | None = None
+    priority: int = 0
 
 
 @dataclass(slots=True)
@@ -55,21 +57,20 @@ class Records:
 
 
 class _Size:
-    """Batches of one size that run: how far that size has advanced, and where each ends."""
+    """Batches of one line and size that run: how far they have advanced, and where each ends."""
 
-    __slots__ = ("ends", "progress")
+    __slots__ = ("ends", "line", "progress", "size")
 
-    def __init__(self) -> None:
-        self.progress = 0.0
+    def __init__(self, line: Line, size: int) -> None:
+        self.line, self.size, self.progress = line, size, 0.0
         self.ends: list[tuple[float, int, list[int]]] = []
 
 
-class Station:
-    """One queue in front of the streams of a machine.
+class Line:
+    """Requests that wait in one queue: those of a network.
 
     Parameters
     ----------
-    env : simpy.Environment
     service : callable
         Ticks of a batch by its size and the number of busy streams.
     policy : Policy
@@ -81,63 +82,120 @@ class Station:
 
     def __init__(
         self,
-        env: simpy.Environment,
         service: Service,
         policy: Policy,
         work: Callable[[], float] | None = None,
         before: Callable[[int], int] | None = None,
     ) -> None:
-        self.env, self.service, self.policy, self.work, self.before = env, service, policy, work, before
+        self.service, self.policy, self.work, self.before = service, policy, work, before
         self.records = Records()
         self.queue: deque[int] = deque()
+        self.taken = 0  # streams that have a batch of it
+        self.sizes: dict[int, _Size] = {}
+        self.clients: dict[int, tuple[simpy.Event, list[int]]] = {}
+
+    def drop(self, now: int) -> None:
+        """Drop those that can no longer begin in time."""
+        deadline, queue, records = self.policy.deadline, self.queue, self.records
+        if deadline is None:
+            return
+        while queue and now > records.arrivals[queue[0]] + deadline:
+            records.drops += 1
+            self.leave(queue.popleft())
+
+    @property
+    def ready(self) -> int:
+        """When the first batch may begin at the latest: at once if there are samples enough."""
+        policy, queue = self.policy, self.queue
+        if len(queue) >= policy.most:
+            return -1
+        return self.records.arrivals[queue[0]] + policy.wait
+
+    def leave(self, sample: int) -> None:
+        """Tell the client of a sample once it is the last of its query."""
+        if (client := self.clients.pop(sample, None)) is not None:
+            done, left = client
+            left[0] -= 1
+            if not left[0]:
+                done.succeed()
+
+
+class Station:
+    """Queues in front of the streams of a machine, each with a priority.
+
+    A free stream takes a batch of the line of the highest priority that may begin; of several, of that whose first
+    request came first. A batch that runs is not interrupted.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+    streams : int
+    lines : sequence of Line
+    """
+
+    def __init__(self, env: simpy.Environment, streams: int, lines: Sequence[Line]) -> None:
+        self.env, self.streams = env, streams
+        self.lines = tuple(sorted(lines, key=lambda line: -line.policy.priority))
         self.taken = 0  # streams that have a batch
         self.busy = 0  # those of them that run kernels
-        self._sizes: dict[int, _Size] = {}
+        self._sizes: list[_Size] = []
         self._since = 0
         self._plan: simpy.Event | None = None
-        self._next = 0
+        self._next: _Size | None = None
         self._alarm = -1
         self._order = count()
         self._host = 0  # when it is done with the last batch
-        self._clients: dict[int, tuple[simpy.Event, list[int]]] = {}
 
-    def arrive(self, samples: int = 1, done: simpy.Event | None = None) -> None:
+    def arrive(self, line: Line, samples: int = 1, done: simpy.Event | None = None) -> None:
         """A query of some samples, which all arrive now; `done` happens when the last of them has ended."""
-        records, now = self.records, int(self.env.now)
+        records, now = line.records, int(self.env.now)
         first = len(records.arrivals)
         for sample in range(first, first + samples):
             records.arrivals.append(now)
             records.starts.append(-1)
             records.ends.append(-1)
-            self.queue.append(sample)
+            line.queue.append(sample)
         if done is not None:
             left = [samples]
             for sample in range(first, first + samples):
-                self._clients[sample] = done, left
-        if self.taken < self.policy.streams:
+                line.clients[sample] = done, left
+        if self.taken < self.streams:
             self._dispatch()
+
+    def _chosen(self, now: int) -> tuple[Line | None, int]:
+        """The line whose batch begins now; None and when the next one may, or -1 if nobody waits."""
+        best: Line | None = None
+        first, alarm = 0, -1
+        for line in self.lines:
+            if best is not None and line.policy.priority < best.policy.priority:
+                break
+            line.drop(now)
+            if not line.queue:
+                continue
+            ready = line.ready
+            if now < ready:
+                alarm = ready if alarm < 0 else min(alarm, ready)
+                continue
+            came = line.records.arrivals[line.queue[0]]
+            if best is None or came < first:
+                best, first = line, came
+        return best, alarm
 
     def _dispatch(self) -> None:
         """Give free streams what may begin; else set the alarm for when it may."""
-        policy, queue, records, now = self.policy, self.queue, self.records, int(self.env.now)
+        now = int(self.env.now)
         begun = False
-        while queue and self.taken < policy.streams:
-            if policy.deadline is not None:
-                while queue and now > records.arrivals[queue[0]] + policy.deadline:
-                    records.drops += 1
-                    self._leave(queue.popleft())
-                if not queue:
-                    break
-            ready = records.arrivals[queue[0]] + policy.wait
-            if len(queue) < policy.most and now < ready:
-                if self._alarm != ready:
+        while self.taken < self.streams:
+            line, ready = self._chosen(now)
+            if line is None:
+                if ready >= 0 and self._alarm != ready:
                     self._alarm = ready
                     self._at(ready - now, self._ring)
                 break
             if not begun:
                 self._advance()
                 begun = True
-            self._begin([queue.popleft() for _ in range(min(len(queue), policy.most))])
+            self._begin(line, [line.queue.popleft() for _ in range(min(len(line.queue), line.policy.most))])
         if begun:
             self._schedule()
 
@@ -155,85 +213,84 @@ class Station:
         now, busy = int(self.env.now), self.busy
         if elapsed := now - self._since:
             self._since = now
-            self.records.busy += self.taken * elapsed
+            for line in self.lines:
+                line.records.busy += line.taken * elapsed
             if busy:
-                for size, running in self._sizes.items():
+                for running in self._sizes:
                     if running.ends:
-                        running.progress += elapsed / self.service(size, busy)
+                        running.progress += elapsed / running.line.service(running.size, busy)
 
-    def _begin(self, batch: list[int]) -> None:
+    def _begin(self, line: Line, batch: list[int]) -> None:
         """A stream takes a batch."""
         self.taken += 1
-        self.records.batches[len(batch)] += 1
-        now, starts = int(self.env.now), self.records.starts
+        line.taken += 1
+        line.records.batches[len(batch)] += 1
+        now, starts = int(self.env.now), line.records.starts
         for sample in batch:
             starts[sample] = now
-        if self.before is not None:
-            self._host = max(self._host, self.records.arrivals[batch[-1]]) + self.before(len(batch))
+        if line.before is not None:
+            self._host = max(self._host, line.records.arrivals[batch[-1]]) + line.before(len(batch))
             if self._host > now:
-                self._at(self._host - now, lambda _event: self._prepared(batch))
+                self._at(self._host - now, lambda _event: self._prepared(line, batch))
                 return
-        self._launch(batch)
+        self._launch(line, batch)
 
-    def _prepared(self, batch: list[int]) -> None:
+    def _prepared(self, line: Line, batch: list[int]) -> None:
         self._advance()
-        self._launch(batch)
+        self._launch(line, batch)
         self._schedule()
 
-    def _launch(self, batch: list[int]) -> None:
+    def _launch(self, line: Line, batch: list[int]) -> None:
         """The kernels of a batch begin."""
         size = len(batch)
-        running = self._sizes.get(size)
+        running = line.sizes.get(size)
         if running is None:
-            running = self._sizes[size] = _Size()
+            running = line.sizes[size] = _Size(line, size)
+            self._sizes.append(running)
         if not running.ends:
             running.progress = 0.0
-        work = 1.0 if self.work is None else self.work()
+        work = 1.0 if line.work is None else line.work()
         self.busy += 1
         heappush(running.ends, (running.progress + work, next(self._order), batch))
 
     def _schedule(self) -> None:
         """Plan the event of the batch that ends next; an event that was planned before has no effect."""
-        best, chosen, busy = -1.0, 0, self.busy
-        for size, running in self._sizes.items():
+        best, chosen, busy = -1.0, None, self.busy
+        for running in self._sizes:
             if running.ends:
-                left = max(0.0, running.ends[0][0] - running.progress) * self.service(size, busy)
+                left = max(0.0, running.ends[0][0] - running.progress) * running.line.service(running.size, busy)
                 if best < 0 or left < best:
-                    best, chosen = left, size
+                    best, chosen = left, running
         self._plan = None
-        if best >= 0:
+        if chosen is not None:
             self._next = chosen
             self._plan = self._at(round(best), self._end)
 
     def _end(self, event: simpy.Event) -> None:
-        if event is not self._plan:
+        running = self._next
+        if event is not self._plan or running is None:
             return
         self._advance()
-        running = self._sizes[self._next]
+        line = running.line
         running.progress, _, batch = heappop(running.ends)
         self.busy -= 1
         self.taken -= 1
-        now, ends = int(self.env.now), self.records.ends
+        line.taken -= 1
+        now, ends = int(self.env.now), line.records.ends
         for sample in batch:
             ends[sample] = now
-        if self._clients:
+        if line.clients:
             for sample in batch:
-                self._leave(sample)
+                line.leave(sample)
         before = self.taken
         self._dispatch()
         if self.taken == before:
             self._schedule()
 
-    def _leave(self, sample: int) -> None:
-        """Tell the client of a sample once it is the last of its query."""
-        if (client := self._clients.pop(sample, None)) is not None:
-            done, left = client
-            left[0] -= 1
-            if not left[0]:
-                done.succeed()
 
-
-def _arrivals(env: simpy.Environment, station: Station, times: Ticks, tell: Callable[[int], None] | None) -> Any:
+def _arrivals(
+    env: simpy.Environment, station: Station, line: Line, times: Ticks, tell: Callable[[int], None] | None = None
+) -> Any:
     """The process of an open system: requests come when they come."""
     block = 8192
     for place in range(0, len(times), block):
@@ -242,14 +299,16 @@ def _arrivals(env: simpy.Environment, station: Station, times: Ticks, tell: Call
         for time in times[place : place + block].tolist():
             if time > env.now:
                 yield env.timeout(time - env.now)
-            station.arrive()
+            station.arrive(line)
 
 
-def _client(env: simpy.Environment, station: Station, queries: int, samples: int) -> Generator[simpy.Event, Any, None]:
+def _client(
+    env: simpy.Environment, station: Station, line: Line, queries: int, samples: int
+) -> Generator[simpy.Event, Any, None]:
     """The process of a client in a closed system: the next query follows the answer of the last."""
     for _ in range(queries):
         done = env.event()
-        station.arrive(samples, done)
+        station.arrive(line, samples, done)
         yield done
 
 
@@ -263,10 +322,19 @@ def run_open(
 ) -> Records:
     """Serve requests that arrive at given times, until all have ended."""
     env = simpy.Environment(0)
-    station = Station(env, service, policy, work, before)
-    env.process(_arrivals(env, station, times, tell))
+    line = Line(service, policy, work, before)
+    env.process(_arrivals(env, Station(env, policy.streams, [line]), line, times, tell))
     env.run()
-    return station.records
+    return line.records
+
+
+def run_shared(streams: int, lines: Sequence[tuple[Ticks, Line]]) -> None:
+    """Serve requests of several lines that share the streams; each line has its event log then."""
+    env = simpy.Environment(0)
+    station = Station(env, streams, [line for _, line in lines])
+    for times, line in lines:
+        env.process(_arrivals(env, station, line, times))
+    env.run()
 
 
 def run_closed(
@@ -279,8 +347,9 @@ def run_closed(
 ) -> Records:
     """Serve clients that each send a query of some samples when the last is answered."""
     env = simpy.Environment(0)
-    station = Station(env, service, policy, before=before)
+    line = Line(service, policy, before=before)
+    station = Station(env, policy.streams, [line])
     for _ in range(clients):
-        env.process(_client(env, station, queries, samples))
+        env.process(_client(env, station, line, queries, samples))
     env.run()
-    return station.records
+    return line.records

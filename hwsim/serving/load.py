@@ -31,7 +31,7 @@ def at_percentile(seconds: Seconds, percentile: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TokenPoint:
-    """What users see at one rate of arrivals; times at the percentile of the load."""
+    """What users see at one rate of arrivals, or with so many clients; times at the percentile of the load."""
 
     rate_per_s: float
     tokens_per_s: float
@@ -41,6 +41,7 @@ class TokenPoint:
     mean_tpot_s: float
     utilization: float
     mean_sequences: float
+    clients: int | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +65,7 @@ class TokenLoad:
     sequences : mapping
         Share of the busy time by the number of sequences that get a token.
     curve : tuple of TokenPoint
-        What users see over the rate.
+        What users see over the rate, or over the clients where several numbers were asked for.
     """
 
     machine: str

@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hwsim.errors import Fault, InputError, excerpt
-from hwsim.files import read_text
+from hwsim.errors import InputError, excerpt
 from hwsim.machines import Machine
 from hwsim.message import Message
-from hwsim.requests.arrivals import TICKS_PER_S, Ticks, poisson, trace_of
+from hwsim.requests.arrivals import TICKS_PER_S, Ticks, poisson
 from hwsim.requests.task import Tell, number_of
 from hwsim.serving.batching import Lengths, draw_lengths
+from hwsim.serving.limits import limit_messages
 from hwsim.serving.load import TokenLoad, TokenPoint, at_percentile
 from hwsim.serving.log import TokenLog
 from hwsim.serving.memory import ServedMemory
 from hwsim.serving.served import Served
 from hwsim.serving.table import formats_on, with_library
+from hwsim.serving.trace import MOST_REQUESTS, token_trace
 from hwsim.workload.layer import whole
 from hwsim.workload.transformer import LlmSpec, load_llm
 from hwsim.workload.transformer.network import MAX_TOKENS, count_of
 
-__all__ = ["MOST_REQUESTS", "read_token_trace", "serve_llm"]
+__all__ = ["serve_llm"]
 
-MOST_REQUESTS = 200_000
 _REQUESTS, _TRIAL = 1000, 500
 _NEAR = 0.01
 """Of the highest rate: how near to it the search ends."""
 _LOW = 0.01
+_MOST_NUMBERS = 100
 _CURVE = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1.0)
-_SATURATED = 0.97
-_MOST_BYTES = 64 * 2**20
-_HEADS = ("arrival_s", "time_s", "s")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class _Task:
     output: int
     spread: float
     rate_per_s: float | None
-    clients: int | None
+    clients: tuple[int, ...]
     times: Ticks | None
     lengths: Lengths
     percentile: float
@@ -67,6 +66,12 @@ class _Task:
         """Poisson arrivals: one seed, so that all rates have the same random numbers."""
         return self.open(poisson(rate_per_s, min(most, len(self.lengths.inputs)), self.seed))
 
+    def closed(self, clients: int, most: int) -> TokenLog:
+        """Clients that each send a request when the last is answered."""
+        self.tell(f"{clients:,} clients")
+        lengths = Lengths(self.lengths.inputs[:most], self.lengths.outputs[:most])
+        return self.served.log(self.served.batcher(lengths, self.memory).run_closed(clients), lengths)
+
     def within(self, log: TokenLog) -> bool:
         """Whether both bounds hold."""
         ttft, tpot = (at_percentile(seconds, self.percentile) for seconds in (log.ttft_s, log.tpot_s))
@@ -83,7 +88,7 @@ def serve_llm(
     model: str | Path | LlmSpec,
     *,
     rate_per_s: float | None = None,
-    concurrency: int | None = None,
+    concurrency: int | Sequence[int] | None = None,
     trace: str | Path | ArrayLike | None = None,
     bound_ttft_s: float | None = None,
     bound_tpot_s: float | None = None,
@@ -109,8 +114,9 @@ def serve_llm(
         As of `hwsim.llm`, and so are `weights`, `kv`, `activations`, `tp` and `library`.
     rate_per_s : float
         Poisson arrivals. Without it, a concurrency or a trace: the highest rate under the bounds.
-    concurrency : int
-        Clients that each send a request when the last is answered.
+    concurrency : int or sequence of int
+        Clients that each send a request when the last is answered; of several numbers, the curve has each and the
+        load is that of the most.
     trace : str, Path or array
         Arrivals in seconds: a CSV file, whose second and third columns may be tokens in and out, or the times.
     bound_ttft_s, bound_tpot_s : float
@@ -149,14 +155,14 @@ def serve_llm(
     share = served.constants.spread if spread is None else number_of("the spread", spread, 0, False)
     if share >= 1:
         raise InputError(f"the spread must be less than 1, not {share:g}")
-    clients = None if concurrency is None else count_of("concurrency", concurrency, MOST_REQUESTS // 2)
+    clients = _clients(concurrency)
     times = lengths = None
     if trace is not None:
         if requests is not None:
             raise InputError("a trace has as many requests as arrivals: leave requests out")
-        times, lengths = _trace(trace)
+        times, lengths = token_trace(trace)
         requests = len(times)
-    number = min(MOST_REQUESTS, max(_REQUESTS, 10 * (clients or 0)))
+    number = min(MOST_REQUESTS, max(_REQUESTS, 10 * max(clients, default=0)))
     number = number if requests is None else count_of("requests", requests, MOST_REQUESTS)
     lengths = draw_lengths(number, input, output, share, int(seed)) if lengths is None else lengths
     input, output = int(lengths.inputs.max()), int(lengths.outputs.max())
@@ -183,6 +189,18 @@ def serve_llm(
     return _load(task)
 
 
+def _clients(concurrency: object) -> tuple[int, ...]:
+    """Numbers of clients in order, none if they are not asked for."""
+    if concurrency is None:
+        return ()
+    numbers = (
+        list(concurrency) if isinstance(concurrency, Sequence) and not isinstance(concurrency, str) else [concurrency]
+    )
+    if not 1 <= len(numbers) <= _MOST_NUMBERS:
+        raise InputError(f"concurrency must be one to {_MOST_NUMBERS} numbers, not {len(numbers)}")
+    return tuple(sorted({count_of("concurrency", number, MOST_REQUESTS // 2) for number in numbers}))
+
+
 def _load(task: _Task) -> TokenLoad:
     if task.bounded:
         _check_bounds(task)
@@ -190,10 +208,8 @@ def _load(task: _Task) -> TokenLoad:
     rate, arrivals = task.rate_per_s, "rate"
     if task.times is not None:
         arrivals, log = "trace", task.open(task.times)
-    elif task.clients is not None:
-        task.tell(f"{task.clients:,} clients")
-        arrivals, lengths = "closed", task.lengths
-        log = task.served.log(task.served.batcher(lengths, task.memory).run_closed(task.clients), lengths)
+    elif task.clients:
+        arrivals, log = "closed", task.closed(task.clients[-1], len(task.lengths.inputs))
     elif rate is None:
         arrivals = "bounds"
         rate, log = _highest(task, saturation)
@@ -206,6 +222,9 @@ def _load(task: _Task) -> TokenLoad:
         for at in shares:
             task.tell(f"{at * saturation:.4g} requests a second")
             curve.append(_point(task, at * saturation, task.at_rate(at * saturation, _TRIAL)))
+    elif len(task.clients) > 1:
+        logs = [task.closed(clients, max(_TRIAL, 10 * clients)) for clients in task.clients[:-1]]
+        curve = [_point(task, one.per_s, one, clients) for clients, one in zip(task.clients, [*logs, log])]
     return _result(task, arrivals, rate, saturation, log, tuple(curve))
 
 
@@ -261,7 +280,7 @@ def _highest(task: _Task, saturation: float) -> tuple[float, TokenLog]:
     return low * saturation, kept
 
 
-def _point(task: _Task, rate: float, log: TokenLog) -> TokenPoint:
+def _point(task: _Task, rate: float, log: TokenLog, clients: int | None = None) -> TokenPoint:
     records = log.records
     return TokenPoint(
         rate,
@@ -272,6 +291,7 @@ def _point(task: _Task, rate: float, log: TokenLog) -> TokenPoint:
         log.mean_tpot_s,
         records.busy / TICKS_PER_S / log.span_s,
         _mean(records.sequences),
+        clients,
     )
 
 
@@ -301,7 +321,7 @@ def _result(
         spread=task.spread,
         arrivals=arrivals,
         rate_per_s=rate,
-        concurrency=task.clients,
+        concurrency=task.clients[-1] if task.clients else None,
         requests=len(log.arrivals),
         seed=task.seed,
         percentile=task.percentile,
@@ -325,51 +345,7 @@ def _result(
         log=log,
         curve=curve,
     )
-    return replace(load, messages=(*_limits(load), *_notes(task, load)))
-
-
-def _limits(load: TokenLoad) -> list[Message]:
-    """What limits."""
-    messages = []
-    sides = [
-        (name, value / bound, value, bound)
-        for name, value, bound in (
-            ("time to the first token", load.ttft_s, load.bound_ttft_s),
-            ("time of a token", load.tpot_s, load.bound_tpot_s),
-        )
-        if bound is not None
-    ]
-    if load.arrivals == "bounds" and sides:
-        name, _, value, bound = max(sides, key=lambda side: side[1])
-        share = load.rate_per_s / load.saturation_per_s if load.rate_per_s else 0.0
-        template = "limited by throughput: {share:.0%} of the most requests a second"
-        if share < _SATURATED:
-            template = (
-                "limited by the {name}, p{percentile:g} {value_s:si s} of {bound_s:si s}: {share:.0%} of the most "
-                "requests a second"
-            )
-        values = {"name": name, "percentile": load.percentile, "value_s": value, "bound_s": bound, "share": share}
-        messages.append(Message("serving.limit", template, values))
-    else:
-        for name, over, value, bound in sides:
-            if over > 1:
-                values = {"name": name, "percentile": load.percentile, "value_s": value, "bound_s": bound}
-                template = "p{percentile:g} of the {name} is {value_s:si s}, beyond the bound of {bound_s:si s}"
-                messages.append(Message("serving.late", template, values, "warning"))
-    if load.rate_per_s is not None and load.rate_per_s > load.saturation_per_s:
-        template = "overloaded: {most:.4g} requests/s at most, and the queue grows with the length of the run"
-        messages.append(Message("serving.overload", template, {"most": load.saturation_per_s}, "warning"))
-    if load.full > 0.01:
-        template = (
-            "in {share:.0%} of the busy time the next request waits for memory: the cache holds {tokens:,} tokens"
-        )
-        messages.append(Message("serving.memory", template, {"share": load.full, "tokens": load.cache_tokens}))
-    if load.preemptions:
-        template = "{count:,} times a sequence lost its cache to others and ran its tokens again"
-        messages.append(Message("serving.preempted", template, {"count": load.preemptions}))
-    template = "steps with prompts take {share:.0%} of the busy time; {sequences:.3g} sequences a step in the mean"
-    messages.append(Message("serving.prompts", template, {"share": load.prompts, "sequences": load.mean_sequences}))
-    return messages
+    return replace(load, messages=(*limit_messages(load), *_notes(task, load)))
 
 
 def _notes(task: _Task, load: TokenLoad) -> list[Message]:
@@ -391,48 +367,3 @@ def _notes(task: _Task, load: TokenLoad) -> list[Message]:
         Message("serving.plans", plans, {"plans": task.served.steps.plans}),
         *task.served.messages(task.input + task.output, [max(1, round(load.mean_sequences))]),
     ]
-
-
-def _trace(trace: object) -> tuple[Ticks, Lengths | None]:
-    if isinstance(trace, str | Path):
-        return read_token_trace(trace)
-    try:
-        return trace_of(np.asarray(trace, dtype=np.float64)), None
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"a trace must be a file or numbers of seconds, not {excerpt(trace)}") from None
-
-
-def read_token_trace(path: str | Path) -> tuple[Ticks, Lengths | None]:
-    """Arrivals of a CSV file in seconds, and tokens in and out where it has a second and a third column."""
-    rows, faults = list[tuple[float, ...]](), []
-    for number, line in enumerate(read_text(Path(path), _MOST_BYTES).splitlines(), 1):
-        cells = [cell.strip().strip('"') for cell in line.split(",")]
-        if not cells[0] or (number == 1 and cells[0] in _HEADS):
-            continue
-        where = f"{path}:{number}"
-        time = _number(cells[0])
-        if not 0 <= time < math.inf:
-            faults.append(Fault(where, "", f"must be a time of at least 0 s, not {excerpt(cells[0])}"))
-        tokens = [_number(cell) for cell in cells[1:3]]
-        for cell, value in zip(cells[1:3], tokens):
-            if not (1 <= value <= MAX_TOKENS and value == int(value)):
-                faults.append(Fault(where, "", f"must be a number of tokens from 1 on, not {excerpt(cell)}"))
-        if rows and len(rows[0]) != 1 + len(tokens):
-            faults.append(Fault(where, "", f"must have {len(rows[0])} columns as the first row"))
-        rows.append((time, *tokens))
-    if faults:
-        raise InputError(faults[:20])
-    if len(rows) > MOST_REQUESTS:
-        raise InputError(f"must have at most {MOST_REQUESTS:,} arrivals, not {len(rows):,}", str(path))
-    table = np.array(rows or np.empty((0, 1)))
-    times = trace_of(table[:, 0], str(path))
-    if table.shape[1] == 2:
-        raise InputError("must have tokens in and out, or arrivals alone", str(path))
-    return times, None if table.shape[1] < 3 else Lengths(table[:, 1].astype(np.int64), table[:, 2].astype(np.int64))
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.errors import HwsimError
 from hwsim.machines import Cluster
 from hwsim.sweeps.revision import model_revision
+from hwsim.sweeps.serving import serving_totals
 from hwsim.sweeps.sources import LlmSource
 from hwsim.sweeps.space import Point, Space
 from hwsim.sweeps.training import training_totals
@@ -63,8 +64,8 @@ class Evaluator:
         machine = self.space.machines[point.machine].digest(point.machine_changes)
         workload = self.space.workloads[point.workload].digest(point.workload_changes)
         text = f"{machine} {workload} {point.batch} {model_revision()}"
-        if training := point.training_changes:
-            text += json.dumps(training, sort_keys=True)
+        if changes := point.training_changes | point.serving_changes:
+            text += json.dumps(changes, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def report(self, number: int) -> Report:
@@ -75,18 +76,23 @@ class Evaluator:
         HwsimError
             If it cannot be simulated.
         """
-        from hwsim.serving.table import with_library
         from hwsim.simulation import simulate
 
         point = self.space.point(number)
-        machine = self.space.machines[point.machine].machine(point.machine_changes)
-        source = self.space.workloads[point.workload]
-        if isinstance(source, LlmSource) and "library" not in point.machine_changes:
-            machine = with_library(machine)
-        self._share(machine)
+        machine, source = self._machine(point), self.space.workloads[point.workload]
         plan = machine.plan(source.workload(point.workload_changes), point.batch)
         patterns = source.selection(point.workload_changes)
         return simulate(plan.select(*patterns) if patterns else plan)
+
+    def _machine(self, point: Point) -> Machine:
+        """The machine of a point, with the library that serves models where it runs one."""
+        from hwsim.serving.table import with_library
+
+        machine = self.space.machines[point.machine].machine(point.machine_changes)
+        if isinstance(self.space.workloads[point.workload], LlmSource) and "library" not in point.machine_changes:
+            machine = with_library(machine)
+        self._share(machine)
+        return machine
 
     def trains(self, point: Point) -> bool:
         """Whether a point is a training step, and not an inference."""
@@ -98,6 +104,11 @@ class Evaluator:
         machine = self.space.machines[point.machine].machine(point.machine_changes)
         network = self.space.workloads[point.workload].workload(point.workload_changes)
         return training_totals(machine, network, point.batch, point.training_changes)
+
+    def _served(self, point: Point) -> dict[str, Any]:
+        """The totals of a load."""
+        source = self.space.workloads[point.workload]
+        return serving_totals(self._machine(point), source, point.workload_changes, point.serving_changes)
 
     def _share(self, machine: Machine) -> None:
         """Share plans with machines that have the same planning keys; prices may differ."""
@@ -113,6 +124,8 @@ class Evaluator:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 point = self.space.point(number)
+                if point.serving_changes:
+                    return Outcome(number, self._served(point))
                 if self.trains(point):
                     return Outcome(number, self._trained(point))
                 report = self.report(number)

@@ -9,6 +9,7 @@ from typing import Any
 from hwsim.errors import Fault, InputError, excerpt, nearest
 from hwsim.fields import check
 from hwsim.machines import Machine
+from hwsim.sweeps.serving import check_serving, is_serving_key
 from hwsim.sweeps.sources import LLM, MachineSource, WorkloadSource, find
 from hwsim.sweeps.space import BATCH, NETWORK, Parameter, Point, Space, is_network_key
 from hwsim.sweeps.spec import SweepSpec, values_of
@@ -193,15 +194,20 @@ class Reader:
                     check_training(point.training_changes, machine.document.data.get("kind") == "cluster")
                 except InputError as error:
                     self._report_all(error, own, "", machine.label)
-        if any(not is_network_key(name) and not is_training_key(name) for name in own):
+        if any(is_serving_key(name) for name in own):
+            for workload in self.workloads.values():
+                try:
+                    check_serving(point.serving_changes, workload, values_of(self.spec.batch))
+                except InputError as error:
+                    self._report_all(error, own, "", workload.label)
+        if any(not _of_another(name) for name in own):
             for machine in self.machines.values():
                 try:
                     machine.machine(point.machine_changes)
                 except InputError as error:
                     self._report_all(error, own, "", machine.label)
                 for name, parameter in own.items():
-                    known = is_network_key(name) or is_training_key(name)
-                    if not known and (message := machine.unknown_key(name.removeprefix(CLUSTER))):
+                    if not _of_another(name) and (message := machine.unknown_key(name.removeprefix(CLUSTER))):
                         self._report(parameter, message, machine.label)
         if any(is_network_key(name) for name in own):
             for workload in self.workloads.values():
@@ -228,6 +234,11 @@ class Reader:
         fault = Fault(parameter.where, f"set.{parameter.name}", message + (f" (for {label})" if many else ""))
         if fault not in self.faults:
             self.faults.append(fault)
+
+
+def _of_another(name: str) -> bool:
+    """Whether a key is not one of the machine."""
+    return is_network_key(name) or is_training_key(name) or is_serving_key(name)
 
 
 def read_space(source: str | Path | Mapping[str, Any]) -> Space:

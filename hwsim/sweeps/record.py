@@ -6,27 +6,12 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
-from hwsim.report.result import Summary
 from hwsim.sweeps.evaluation import Outcome
+from hwsim.sweeps.totals import TOTALS, WORDS
 
-__all__ = ["COLUMNS", "TOTALS", "WORDS", "is_whole", "outcome_of", "row_of"]
-
-TOTALS = (
-    *(field.name for field in fields(Summary) if field.name not in ("machine", "workload", "batch")),
-    "inferences_per_s",
-    "energy_per_inference_pj",
-    "edp_pj_s",
-    "tops_per_w",
-    "area_mm2",
-    "cost_usd",
-)
-"""Columns of every point; ``energy_pj.COMPONENT`` columns follow."""
-
-WORDS = ("library_name", "energy_scope", "energy_basis")
-"""Totals that are words."""
+__all__ = ["COLUMNS", "is_whole", "outcome_of", "row_of"]
 
 COLUMNS = ("key", "result", "layers", "error", "checksum")
 """Columns of the store."""

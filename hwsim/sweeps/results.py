@@ -15,9 +15,10 @@ from hwsim.files import csv_cell, write_file
 from hwsim.lazy import lazy
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.expression import Expression, Kind, column_kind, measure
-from hwsim.sweeps.record import TOTALS, WORDS
+from hwsim.sweeps.serving import SERVING_TOTALS
 from hwsim.sweeps.space import Space
 from hwsim.sweeps.store import StoreError
+from hwsim.sweeps.totals import TOTALS, WORDS
 from hwsim.sweeps.training import TRAINING_TOTALS
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _LAYER = (
     "op", "macs", "macs_live", "macs_executed", "cycles", "latency_s", "energy_pj", "power_w", "utilization", "bound",
     "dram_bytes",
 )  # fmt: skip
+_MORE = (*TRAINING_TOTALS, *SERVING_TOTALS)
+"""Columns that points have which train or serve."""
 _COMPONENT = re.compile(r"energy_pj\.\w+")
 
 
@@ -58,9 +61,13 @@ class Results:
         self.all_components = not metrics
         self.per_layer = list(self.spec.per_layer) if self.spec is not None else []
         faults = [
-            Fault("", f"metrics[{place}]", f"must be a column of the results, not {name!r}{nearest(name, TOTALS)}")
+            Fault(
+                "",
+                f"metrics[{place}]",
+                f"must be a column of the results, not {name!r}{nearest(name, [*TOTALS, *_MORE])}",
+            )
             for place, name in enumerate(metrics)
-            if name not in TOTALS and not _COMPONENT.fullmatch(name)
+            if name not in (*TOTALS, *_MORE) and not _COMPONENT.fullmatch(name)
         ]
         columns = dict.fromkeys(_LAYER)
         sample = list(sample)
@@ -84,7 +91,7 @@ class Results:
     def _kinds(self, text: str) -> Mapping[str, Kind]:
         kinds = self.space.kinds()
         samples: dict[str, object] = {"fits": True} | dict.fromkeys(WORDS, "")
-        kinds |= {name: column_kind(name, samples.get(name, 0.0)) for name in TOTALS}
+        kinds |= {name: column_kind(name, samples.get(name, 0.0)) for name in (*TOTALS, *_MORE)}
         return kinds | {name: column_kind(name) for name in _COMPONENT.findall(text)}
 
     def feasible(self, outcome: Outcome) -> bool:
@@ -110,7 +117,8 @@ class Results:
     def totals(self, outcomes: Sequence[Outcome], everything: bool = False) -> list[str]:
         """The columns of totals: the metrics of the file, or all."""
         columns = list(TOTALS if everything else self.metrics)
-        columns += [name for name in TRAINING_TOTALS if any(name in (outcome.result or ()) for outcome in outcomes)]
+        more = (name for name in _MORE if everything or self.all_components)
+        columns += [name for name in more if any((outcome.result or {}).get(name) is not None for outcome in outcomes)]
         if everything or self.all_components:
             columns += sorted(
                 {key for outcome in outcomes for key in outcome.result or () if _COMPONENT.fullmatch(key)}

@@ -26,7 +26,8 @@ _COMPUTING = (
     "errors.py", "fields.py", "files.py", "lazy.py", "message.py", "units.py", "yaml_source.py", "workload", "kernels",
     "compression", "mapping", "engine", "energy", "machines", "simulation.py", "report/json_text.py",
     "report/plot.py", "report/provenance.py", "report/quantity.py", "report/report.py", "report/result.py",
-    "report/unused.py", "serving/table.py", "sweeps/evaluation.py", "sweeps/training.py", "training", "parallel",
+    "report/unused.py", "requests", "serving", "sweeps/evaluation.py", "sweeps/serving.py", "sweeps/training.py",
+    "training", "parallel",
 )  # fmt: skip
 _SUFFIXES = (".py", ".so", ".pyd", ".yaml", ".csv")
 

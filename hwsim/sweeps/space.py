@@ -10,6 +10,7 @@ from typing import Any
 
 from hwsim.errors import InputError, excerpt
 from hwsim.sweeps.expression import Expression, Kind, measure
+from hwsim.sweeps.serving import is_serving_key
 from hwsim.sweeps.sources import LLM, MachineSource, WorkloadSource
 from hwsim.sweeps.spec import MAX_VALUES, SweepSpec
 from hwsim.sweeps.training import CLUSTER, is_training_key
@@ -93,13 +94,19 @@ class Point:
     def machine_changes(self) -> dict[str, Any]:
         """Keys of the machine and their values."""
         own = ("machine", "workload", "batch")
-        keys = (k for k in self.values if k not in own and not is_network_key(k) and not is_training_key(k))
+        others = (is_network_key, is_training_key, is_serving_key)
+        keys = (k for k in self.values if k not in own and not any(is_other(k) for is_other in others))
         return {key.removeprefix(CLUSTER): self.values[key] for key in keys}
 
     @property
     def training_changes(self) -> dict[str, Any]:
         """Keys of a recipe and of a split, and their values."""
         return {k: v for k, v in self.values.items() if is_training_key(k)}
+
+    @property
+    def serving_changes(self) -> dict[str, Any]:
+        """Keys of a load and their values."""
+        return {k: v for k, v in self.values.items() if is_serving_key(k)}
 
     @property
     def workload_changes(self) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.errors import InputError, excerpt
+from hwsim.files import write_text
 from hwsim.lazy import lazy
 from hwsim.message import Message, sentence
+from hwsim.report.json_text import json_text
+from hwsim.report.provenance import machine_digest, made_by, workload_digest
 from hwsim.sweeps.evaluation import Outcome
 from hwsim.sweeps.reader import read_space
 from hwsim.sweeps.results import Results, frame_of, layers_of, write_csv, write_parquet
@@ -123,7 +126,19 @@ class Sweep:
             frames = [self.frame()] + ([layers_of(self.results, self.outcomes)] if self.results.per_layer else [])
             for frame, path in zip(frames, files[len(frames) :], strict=True):
                 write_parquet(frame, path)
+        origin = json_text(self.provenance())
+        for path in files:
+            write_text(Path(f"{path}.provenance.json"), origin)
         return files
+
+    def provenance(self) -> dict[str, Any]:
+        """What the tables are computed from; the columns of a row say what was set for it."""
+        return {
+            **made_by(),
+            "machines": {key: machine_digest(source.document) for key, source in self.space.machines.items()},
+            "workloads": {key: workload_digest(source.network) for key, source in self.space.workloads.items()},
+            "set": [key for parameter in self.space.parameters if "." in (key := parameter.name)],
+        }
 
     def notes(self) -> tuple[Message, ...]:
         """Properties without effect at the first feasible point of each machine and workload, for `_NOTES` pairs."""
@@ -132,7 +147,7 @@ class Sweep:
         first: dict[tuple[str, str], int] = {}
         for outcome in self.outcomes:
             point = self.space.point(outcome.number)
-            trains = self.runner.evaluator.trains(point)
+            trains = self.runner.evaluator.trains(point) or point.serving_changes
             if outcome.result is not None and not trains and len(first) < _NOTES:
                 first.setdefault((point.machine, point.workload), outcome.number)
         runs: dict[tuple[str, str], list[str]] = {}

@@ -23,7 +23,7 @@ class TrainingRecipe(Spec):
         ``fp32``; ``tf32``: fp32 in memory, rounded as tensor cores read it; ``mixed``: 16 bits but for sums, and
         weights of the optimizer.
     half : str
-        The 16 bits of mixed precision: ``fp16`` or ``bf16``; "": what the machine has, fp16 first.
+        The 16 bits of mixed precision: ``fp16`` or ``bf16``; "": fp16 on a GPU, what a processor has.
     optimizer : str
     fusion : str
         What of batch normalization, activation and addition is one pass over memory: ``none``, ``bn_relu``,

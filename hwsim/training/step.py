@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError, excerpt
-from hwsim.machines import Machine, load_machine
+from hwsim.machines import Cpu, Gpu, Machine, load_machine
 from hwsim.machines.limits import check_batch
 from hwsim.machines.loader import read_machine
 from hwsim.message import Message
@@ -210,6 +210,7 @@ def trained_on(machine: str | Path | Machine, recipe: TrainingRecipe) -> Machine
         if machine.kind != "gpu":
             raise InputError(f"precision must be fp32 on {machine.name}: tf32 is of GPUs")
         changes["precision"] = "tf32"
+    _check_formats(machine, recipe)
     if not changes:
         return machine
     document = copy.deepcopy(machine.document)
@@ -217,14 +218,34 @@ def trained_on(machine: str | Path | Machine, recipe: TrainingRecipe) -> Machine
     return read_machine(document, machine.folder)
 
 
+def _check_formats(machine: Machine, recipe: TrainingRecipe) -> None:
+    """Refuse a format that the machine does not multiply, where nothing would tell the times from those of another."""
+    if recipe.half and not recipe.mixed:
+        raise InputError(f"half must be of mixed precision: with precision {recipe.precision} leave {recipe.half} out")
+    half = _half(machine, recipe)
+    if isinstance(machine, Gpu):
+        units = machine.spec.sm.macs
+        wanted = ("tf32", "precision") if recipe.precision == "tf32" else ("bf16", "half")
+        if wanted[0] in (recipe.precision, half) and wanted[0] not in units:
+            raise InputError(
+                f"{wanted[1]} must be what {machine.name} multiplies ({', '.join(units)}), not {wanted[0]}"
+            )
+    elif isinstance(machine, Cpu) and recipe.mixed and half != machine.float_format:
+        able = machine.float_format
+        if able == "fp32":
+            raise InputError(f"precision must be fp32 on {machine.name}: it multiplies no 16-bit numbers")
+        raise InputError(f"half must be {able} on {machine.name}, not {half}")
+
+
 def _half(machine: Machine, recipe: TrainingRecipe) -> str:
     """The format of activations."""
     if not recipe.mixed:
         return "fp32"
-    return recipe.half or "fp16"
+    own = machine.float_format if isinstance(machine, Cpu) else "fp16"
+    return recipe.half or ("fp16" if own == "fp32" else own)
 
 
-def _converted(layer: Layer, dtype: str, first: str) -> Layer:
+def _converted(layer: Layer, dtype: str) -> Layer:
     """A layer in the format of training; what it reads that is no number to compute with stays as it is."""
     if layer.op == "embedding":
         return layer.with_dtype(weight=dtype, output=dtype)
@@ -260,8 +281,10 @@ def training_step(
     if not isinstance(workload, Workload):
         raise InputError(f"a workload must be a network, its name or its file, not {excerpt(workload)}")
     dtype = _half(machine, recipe)
+    if dtype == "bf16":  # it needs no scaling of the loss
+        recipe = recipe.model_copy(update={"half": dtype})
     network = workload.lowered()
-    network = network.replace([_converted(layer, dtype, "") for layer in network])
+    network = network.replace([_converted(layer, dtype) for layer in network])
     moves = moves_of(network, recipe)
     parts = list(_parts(network, moves, dtype))
     plain = Workload(f"{workload.name} in training", [part for _, _, part in parts], graph=False)

@@ -11,7 +11,7 @@ from hwsim.machines.cpu.core_model import CoreModel
 from hwsim.machines.cpu.kernel import Kernel
 from hwsim.machines.cpu.layout import ALONE, Place
 from hwsim.machines.cpu.tiles import Walk, pieces, walk
-from hwsim.machines.cpu.work import Share, Work, transcendental
+from hwsim.machines.cpu.work import Share, Work, is_hybrid, transcendental
 from hwsim.workload import Layer
 from hwsim.workload.product import Product, Stream
 
@@ -40,11 +40,14 @@ BOUNDS: dict[str, str] = {
     "spill": "l3",
     "shared": "dram",
     "contended": "contention",
+    "quantize": "quantize",
 }
 _PAGE = 4096
 _MANY_ROWS = 16
 _LOOP_BYTES = 16  # of a vector of the least instruction set that a library is compiled for
 _TASKS = 5  # of a convolution, for each thread
+_FLOAT_BYTES = 4
+_QUANTIZE, _SCALE = 9, 2  # instructions for a vector of floats
 _OWN_PASS = {"div": "divide", "transpose": "transpose", "resize": "resize"}
 """Functions of passes that have a cost of their own."""
 _TAPS_AT_A_TIME = 6
@@ -211,6 +214,17 @@ def _pass(model: CoreModel, reads: float, writes: float, cost: ThreadCost, away:
         cost.cycles["pages"] += reads * model.word * away / _PAGE * model.cost("restart")
 
 
+def _quantize(layer: Layer, batch: int, model: CoreModel, share: Share, cost: ThreadCost) -> None:
+    """Add the cycles of float activations beside 8-bit weights: a pass for their range, one that writes 8-bit values.
+
+    They take load, minimum and maximum, then load, product, conversion, two that narrow it, and a store, of which a
+    core starts one a cycle; and the sums are scaled into floats: a conversion and a product.
+    """
+    inputs, outputs = layer.inputs * batch * share.part, layer.outputs * batch * share.part
+    cost.cycles["quantize"] += (_QUANTIZE * inputs + _SCALE * outputs) / model.float_lanes
+    _pass(model, 2 * _FLOAT_BYTES * inputs / model.word, inputs + (_FLOAT_BYTES - 1) * outputs, cost)
+
+
 def _pool(layer: Layer, part: float, model: CoreModel, cycles: dict[str, float], plain: bool) -> None:
     """Add the cycles of a pool: one load for each tap, or the latency of a chain where outputs are few."""
     x = layer.lower(1)
@@ -339,6 +353,8 @@ def spend(kernel: Kernel, share: Share, home: tuple[float, float], place: Place 
         if not work.conv and model.dtype == "int8" and (place.passed or layer.output.signed is not None):
             # The next layer takes 8-bit values, or the layer says that it writes them: the 32-bit sums are requantized.
             cycles["requantize"] += cost("requantize") * layer.outputs * batch * share.part
+        if model.library.generated and is_hybrid(layer, model.dtype):
+            _quantize(layer, batch, model, share, result)
         if not x.stored:
             cycles["pack"] += cost("pack") * work.b * work.k * work.n * share.part
     elif pool:

@@ -21,7 +21,7 @@ from hwsim.machines.cpu.library import COSTS, SIGNS, CpuLibrary, library_names, 
 from hwsim.machines.cpu.placement import Placement
 from hwsim.machines.cpu.planner import csr_plan, plan_of
 from hwsim.machines.cpu.spec import CpuMemorySpec, CpuSpec
-from hwsim.machines.cpu.work import fused, signs_of
+from hwsim.machines.cpu.work import fused, is_hybrid, signs_of
 from hwsim.machines.csr import csr_product
 from hwsim.machines.limits import check_size
 from hwsim.machines.nearness import Conditions, Level
@@ -41,6 +41,7 @@ _READ = {
     "l3": ("size", "core", "bandwidth", "latency", "kept", "cores"),
     "dram": ("core", "bandwidth", "latency"),
 }
+_HYBRID = "hybrid"  # 8-bit weights, float activations
 _THREADS, _USE = ("threads",), ("library", "format", "use", "part")
 
 
@@ -271,7 +272,8 @@ class Cpu(Machine):
 
     def format_of(self, layer: Layer) -> str:
         """The format, and the signs of 8-bit operands where they have kernels of their own."""
-        return self._model(layer).label
+        model = self._model(layer)
+        return _HYBRID if self.library.generated and is_hybrid(layer, model.dtype) else model.label
 
     def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
         """Core, library, format, and whether it is the time of one inference or the pace of many."""
@@ -304,10 +306,19 @@ class Cpu(Machine):
                 f"{equal}{{streams:.4g}} concurrent inference{'s' * (streams != 1)}",
                 {"clock_hz": float(self.hz), "threads": spec.threads_of_stream, "streams": streams},
             ),
+            *self._hybrid_note(plan),
             *self._signs_notes(plan),
             *self._power_note(),
             *resident_weights(plan, "caches"),
         )
+
+    def _hybrid_note(self, plan: NetworkPlan) -> tuple[Message, ...]:
+        """Layers whose float activations are quantized as they run."""
+        layers = tuple(layer.name for layer in plan.layers if self.format_of(layer) == _HYBRID)
+        template = (
+            "8-bit weights, float activations: a pass for their range and one that quantizes them; no row measures it"
+        )
+        return (Message("cpu.hybrid", template, layers=layers),) if layers else ()
 
     def _signs_notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """How much longer 8-bit operands take whose signs the library's own kernels do not run."""

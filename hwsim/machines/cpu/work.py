@@ -8,10 +8,13 @@ from hwsim.workload import Layer
 from hwsim.workload.product import Product, Stream
 from hwsim.workload.taps import live_taps
 
-__all__ = ["Share", "Work", "fused", "live_taps", "signs_of", "transcendental", "work_of"]
+__all__ = ["Share", "Work", "fused", "is_hybrid", "live_taps", "signs_of", "transcendental", "work_of"]
 
 #: Functions that take polynomials or divisions; the others are a comparison or a product.
 _COSTLY = ("elu", "gelu", "silu", "swish", "sigmoid", "tanh", "exp", "mish", "softplus")
+
+
+_FLOATS = ("fp32", "fp16", "bf16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ def signs_of(layer: Layer) -> str:
         return ""
     signed = bool(layer.input.signed), layer.weight.signed is not False
     return {(False, True): "u8s8", (False, False): "u8u8"}.get(signed, "s8s8")
+
+
+def is_hybrid(layer: Layer, dtype: str) -> bool:
+    """Whether a layer has 8-bit weights and float activations, which kernels of 8 bits quantize as they run."""
+    return dtype == "int8" and layer.macs > 0 and layer.weight.dtype == "int8" and layer.input.dtype in _FLOATS
 
 
 def work_of(layer: Layer, batch: int) -> Work | None:

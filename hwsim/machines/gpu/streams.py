@@ -4,10 +4,12 @@ A stream has one kernel at a time. While it launches, and on SMs for which its k
 streams run. What none of them can have more of than there is are SM-time, L2, DRAM and power: of the work w of kernel i
 on resource r (at its full rate), and the kernels' times t alone,
 
-    interval = max(sum_i t_i / N, max_r sum_i w_ir)        time in which one inference is finished
+    interval >= max(sum_i t_i / N, max_r sum_i w_ir)       time in which one inference is finished
     latency  = N interval                                  of each; at least that alone
 
-A board at its limit stretches the interval as it does the time of one stream. Nothing is fitted.
+Up to eight streams, the interval is that of their kernels as events (`hwsim.machines.gpu.concurrency`); of more, who
+keep the scarcest resource busy, it is the least that the formula says. A board at its limit stretches the interval as
+it does the time of one stream. Nothing is fitted.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hwsim.machines.gpu.concurrency import interval_of
 from hwsim.machines.gpu.demand import GpuKernelPlan, StreamShare
 from hwsim.machines.gpu.lower import lower_concurrent, nothing
 from hwsim.machines.gpu.timing import Timer
@@ -60,6 +63,7 @@ class ConcurrentStreams:
         ]  # fmt: skip
         self.once = sum(map(_microseconds, alone))
         self._free, *self._energy = total_energy(timer, free)
+        self._times = [_microseconds(plan) for plan in free]
 
     @cached_property
     def total(self) -> dict[str, float]:
@@ -69,7 +73,7 @@ class ConcurrentStreams:
     @cached_property
     def cool(self) -> float:
         """Microseconds in which one inference would be finished without a power cap."""
-        return max(self._free / self.streams, *self.total.values())
+        return interval_of(self._times, [tuple(work[name] for name in _SHARED) for work in self.work], self.streams)
 
     @cached_property
     def slow(self) -> float:

@@ -8,13 +8,15 @@ for the multipliers, 32 for the weights, which come at 8 a cycle. A step is
 - *part kernel*: four taps times 8 input channels, for layers with so few channels that depth first would be idle;
 - *depthwise*: four taps of each channel; *pooling*: one tap of each channel, at least four.
 
-Windows over 8 x 8 are cut. The output unit takes so many cycles a value. The first block waits for its input, and the
-last output for the port (f cycles for both); between them multipliers (m) and output unit (o) work on blocks in turn:
+Windows over 8 x 8 are cut. The output unit takes so many cycles a value, and at least what the scales of its channels
+take: 10 bytes each, 256 bytes a request, one after the other. The first block waits for its input, and the last output
+for the port (f cycles for both); between them multipliers (m) and output unit (o) work on blocks in turn, each block
+being a command of four that are under way:
 
-    cycles = n max(m, o, (f + m + o) / 4) + min(m, o) + f
+    cycles = n max(m, o, (f + m + o) / 4) + max(min(m, o), (m + o) / 4) + f
 
 with n blocks, of which the last ones may be parts. A block with one micro-block in its plane has no other to work on
-while a sum is stored: it takes `m / 4` more once, and 2 cycles a step.
+while a sum is stored: it takes 2 cycles a step more.
 
 The compiler takes the block that moves the fewest bytes into the buffer: inputs with their halo once for each block of
 output channels, weights once for each block of positions; half is charged where the whole input stays in the buffer.
@@ -43,6 +45,7 @@ _BANK = 1024
 _STEP, _WEIGHTS = 4, 32
 _WAIT = 2
 _BRICK = 16
+_SCALE, _REQUEST = 10, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,9 @@ class BlockWork:
     def cycles(self) -> float:
         """Of all blocks, one unit behind the other."""
         long, short = max(self.mac_cycles, self.output_cycles), min(self.mac_cycles, self.output_cycles)
-        return self.blocks * max(long, (self.fill_cycles + long + short) / 4) + short + self.fill_cycles
+        turn = (long + short) / 4
+        behind = max(short, turn) if self.mac_cycles else 0.0
+        return self.blocks * max(long, self.fill_cycles / 4 + turn) + behind + self.fill_cycles
 
 
 def _up(number: int, step: int) -> int:
@@ -162,8 +167,8 @@ def best_block(op: Operator, engine: BlockEngineSpec) -> Block:
     return Block(int(p[best]), int(q[best]), int(k[best]), int(h[best]), int(w[best]), int(channels[best]), part)
 
 
-def _mac_cycles(op: Operator, block: Block, engine: BlockEngineSpec) -> tuple[float, int]:
-    """Cycles of the multipliers on one block, and micro-blocks of its plane."""
+def _mac_cycles(op: Operator, block: Block, engine: BlockEngineSpec) -> float:
+    """Cycles of the multipliers on one block."""
     rows, cols, depth = engine.micro_block
     p, q, k = min(op.p, block.p), min(op.q, block.q), min(op.k, block.k)
     if rows == 2 and op.p == 1 and op.r == 1 and op.q % 2 == 0 and op.kind != "pool":
@@ -189,7 +194,7 @@ def _mac_cycles(op: Operator, block: Block, engine: BlockEngineSpec) -> tuple[fl
                 cycles += _WAIT * turns * (steps if deep == 1 else (steps - 1) * deep)
     if op.kind in ("conv", "dense"):
         cycles *= -(-op.c // c)
-    return cycles * engine.pace / engine.cores, plane
+    return cycles * engine.pace / engine.cores
 
 
 def _cuts(taps: int) -> list[int]:
@@ -232,13 +237,22 @@ class Port:
         return self.delay + values * self.burst / min(self.burst, piece) / self.rate
 
 
-def block_work(op: Operator, engine: BlockEngineSpec, source: Port, target: Port, activation: str = "") -> BlockWork:
+def block_work(
+    op: Operator,
+    engine: BlockEngineSpec,
+    source: Port,
+    target: Port,
+    activation: str = "",
+    scales: Port | None = None,
+) -> BlockWork:
     """What one repeat of an operator takes.
 
     Parameters
     ----------
     source, target : Port
         To the memories of its input and its output.
+    scales : Port, optional
+        To the memory where the scale, shift and bias of each output channel are read, 256 bytes a request.
     activation : str
         ``lookup`` or ``clamp``, fused into it.
     """
@@ -250,9 +264,10 @@ def block_work(op: Operator, engine: BlockEngineSpec, source: Port, target: Port
     h, w, c = min(op.h, block.h), min(op.w, block.w), min(op.c, block.c)
     deep = engine.micro_block[2]
     blocks = Fraction(op.p, p) * Fraction(op.q, q) * Fraction(_up(op.k, deep), _up(k, deep))
-    (macs, plane), outputs = _mac_cycles(op, block, engine), each * p * q * k
+    macs = _mac_cycles(op, block, engine)
+    waits = scales.delay * _SCALE * k / _REQUEST if scales is not None and op.stored else 0.0
+    outputs = max(each * p * q * k, waits)
     fill = source.cycles(h * w * c, w, block.c) + target.cycles(p * q * k, q * engine.cores, k)
-    fill += macs / 4 if plane == 1 else 0.0
     planes = -(-op.p // p) * -(-op.q // q)
     halo = h * w * _up(op.c, _BRICK) * len(_cuts(op.r)) * len(_cuts(op.s))
     reads = halo * planes * (1 if op.kind in ("depthwise", "pool") else -(-op.k // k))

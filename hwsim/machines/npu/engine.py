@@ -40,7 +40,12 @@ class Part:
 
 
 def part_of(
-    op: Operator, engine: BlockEngineSpec | RateEngineSpec, source: Port, target: Port, activation: str
+    op: Operator,
+    engine: BlockEngineSpec | RateEngineSpec,
+    source: Port,
+    target: Port,
+    activation: str,
+    scales: Port | None = None,
 ) -> Part:
     """What an operator takes.
 
@@ -53,7 +58,7 @@ def part_of(
     """
     if isinstance(engine, RateEngineSpec):
         return _rated(op, engine)
-    one = block_work(op, engine, source, target, activation)
+    one = block_work(op, engine, source, target, activation, scales)
     return Part(
         one.blocks * op.repeats, one.mac_cycles * one.blocks * op.repeats, one.output_cycles * one.blocks * op.repeats,
         one.cycles * op.repeats, one.map_bytes * op.repeats, max(1, one.weight_reads),

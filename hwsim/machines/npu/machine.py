@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hwsim.engine.program import Pipeline, Program, Run, Stage, spread
 from hwsim.errors import Fault, InputError
 from hwsim.machines.base import NetworkPlan
 from hwsim.machines.board import Board
 from hwsim.machines.hardware import unused_by_arrays
 from hwsim.machines.host import HOST, host_constants, plan_on_host
 from hwsim.machines.memory import ARENA, MemoryUse
-from hwsim.machines.npu.engine import Part, Port, part_of
-from hwsim.machines.npu.spec import NpuSpec, RateEngineSpec
+from hwsim.machines.nearness import Conditions, Level
+from hwsim.machines.npu.coding import coded_bytes, why_zeros_unused
+from hwsim.machines.npu.engine import Port, part_of
+from hwsim.machines.npu.place import Place, Work
+from hwsim.machines.npu.spec import BlockEngineSpec, NpuSpec
+from hwsim.machines.npu.stages import NOTHING, Moved, Ticks, program_of
 from hwsim.machines.npu.work import IN_PLACE, fused_function, operator_name, operators_of
 from hwsim.machines.plan import Action, Constant, LayerPlan, Traffic
 from hwsim.machines.precision import in_precision, precision_notes
@@ -32,59 +36,6 @@ __all__ = ["Npu"]
 
 _BIAS_BYTES = 10
 """A bias of 40 bits with its scale and shift."""
-_NOTHING = Program({}, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a layer stands in its network.
-
-    Attributes
-    ----------
-    first : bool
-        Whether an inference begins with it.
-    streamed : int
-        Bytes of its weights that are not on the chip when the inference begins.
-    loaded : int
-        Of those, the bytes that were loaded while the layer before was computed.
-    copied_in, copied_out : int
-        Bytes that cross from the host before it, and to the host behind it, for an inference.
-    """
-
-    first: bool = True
-    streamed: int = 0
-    loaded: int = 0
-    copied_in: int = 0
-    copied_out: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a layer takes in a batch: its parts, and bytes of weights in all reads of an inference."""
-
-    parts: tuple[Part, ...]
-    weight_bytes: int
-    weight_reads: int
-
-    @property
-    def mac_cycles(self) -> float:
-        """Of the multipliers."""
-        return sum(part.mac_cycles for part in self.parts)
-
-    @property
-    def output_cycles(self) -> float:
-        """Of the output unit."""
-        return sum(part.output_cycles for part in self.parts)
-
-    @property
-    def map_bytes(self) -> int:
-        """Read from and written to the memory of maps."""
-        return sum(part.map_bytes for part in self.parts)
-
-    @property
-    def engine_cycles(self) -> float:
-        """Of both units, one behind the other block by block."""
-        return sum(part.cycles for part in self.parts)
 
 
 class Npu(Board):
@@ -104,6 +55,11 @@ class Npu(Board):
     measured_layers: ClassVar[frozenset[str]] = frozenset(
         {"convolutions", "depthwise convolutions", "matrix products", "layers without MACs"}
     )
+    residuals: ClassVar[Path | None] = Path(__file__).parent / "residuals.csv"
+    nearness: ClassVar[Mapping[str, tuple[Level, ...]]] = {
+        "latency": (Level(("machine", "format", "use"), "network", "other networks on this processor"),),
+        "power": (Level(("machine", "format", "use"), "network", "other networks on this processor"),),
+    }
     run_keys: ClassVar[tuple[str, ...]] = ("precision", "power.supply", "power.use")
     _arena: tuple[Workload, int, Arena] | None = None
     spec: NpuSpec
@@ -115,7 +71,7 @@ class Npu(Board):
 
     @property
     def has_spectra(self) -> bool:
-        """Where the host has them."""
+        """Whether the host has."""
         return self.host is not None and self.host.has_spectra
 
     @property
@@ -147,39 +103,78 @@ class Npu(Board):
         weight = layer.weight.dtype
         return not layer.weights or weight == layer.input.dtype or weight in weight_formats(layer.input.dtype)
 
-    def _not_taken(self, layer: Layer) -> str:
+    def _why_not(self, layer: Layer) -> str:
         spec, name = self.spec, operator_name(layer)
         if name not in spec.operators:
-            what = f"{layer.op} is none of the operators that {spec.name} takes ({', '.join(spec.operators)})"
-        else:
-            formats = {layer.input.dtype, *([layer.weight.dtype] if layer.weights else [])}
-            what = f"{layer.op} in {' and '.join(sorted(formats))}: {spec.name} computes in {', '.join(spec.formats)}"
-        return f"{what}, and there is no host: name one, as --set host=alif_e8_m55"
+            return f"{layer.op} is none of the operators that {spec.name} takes ({', '.join(spec.operators)})"
+        formats = {layer.input.dtype, *([layer.weight.dtype] if layer.weights else [])}
+        return f"{layer.op} in {' and '.join(sorted(formats))}: {spec.name} computes in {', '.join(spec.formats)}"
+
+    def _not_taken(self, layer: Layer) -> str:
+        return f"{self._why_not(layer)}, and there is no host: name one, as --set host=alif_e8_m55"
+
+    @cached_property
+    def _ticks(self) -> Ticks:
+        return Ticks(self.spec, self.timebase)
+
+    def _refused(self, workload: Workload) -> list[Fault]:
+        """Layers that neither the engine nor its host runs, one of each operator and format."""
+        faults, seen = [], set[tuple[str, str, str]]()
+        for layer in workload:
+            key = layer.op, layer.input.dtype, layer.weight.dtype
+            if self.host is None or key in seen or self.takes(layer):
+                continue
+            seen.add(key)
+            try:
+                self.host.plan(layer, 1)
+            except InputError as error:
+                faults += [
+                    Fault("", layer.name, f"{self._why_not(layer)}; its host: {one.message}") for one in error.faults
+                ]
+        return faults
 
     def rate(self, memory: str) -> Fraction | None:
         """Bytes a second of a memory; None where it is not told."""
-        bandwidth = self.spec.memories[memory].bandwidth
-        return None if bandwidth is None else bandwidth.bytes_per_second(self._clock_hz, 8)
+        return self._ticks.rate(memory)
 
     def _port(self, memory: str, rows: bool = False) -> Port:
         """The port to a memory, where maps lie by rows if the host wrote them."""
         rate, spec = self.rate(memory), self.spec.memories[memory]
         return Port(1e6 if rate is None else float(rate / self._clock_hz), spec.delay, int(spec.burst), rows)
 
-    def _work(self, layer: Layer, copied: bool = False) -> Work:
-        """What one inference of a layer takes; its input may come from the host."""
+    def _work(self, layer: Layer, copied: bool = False, whole: bool = True) -> Work:
+        """What one inference of a layer takes; its input may come from the host, its weights be there as it begins."""
         spec = self.spec
-        maps = self._port(spec.home("maps"))
+        maps, store = self._port(spec.home("maps")), self._port(spec.home("weights"))
         source = self._port(spec.home("copies") or spec.home("maps"), rows=True) if copied else maps
+        scales = maps if whole else store
         ops, fused = operators_of(layer), fused_function(layer)
         parts = tuple(
-            part_of(op, spec.engine, maps if number else source, maps, fused) for number, op in enumerate(ops)
+            part_of(op, spec.engine, maps if number else source, maps, fused, scales if op.kind == "dense" else maps)
+            for number, op in enumerate(ops)
         )
         reads = max((part.weight_reads for op, part in zip(ops, parts) if op.stored), default=1)
-        stored = -(-layer.weights * layer.weight.bits // 8) + _BIAS_BYTES * (layer.biases if layer.weights else 0)
+        stored = self._stored(layer) + _BIAS_BYTES * (layer.biases if layer.weights else 0)
         if layer.weights and layer.weights_read(1) != layer.weights:
             stored = -(-stored * layer.weights_read(1) // layer.weights)
         return Work(parts, stored, reads)
+
+    def _placed(self, layer: Layer, place: Place) -> Work:
+        """What it takes where it stands: scales come from the store of weights, unless all are copied sooner."""
+        copied = place.copied_in > 0
+        work = self._work(layer, copied)
+        missing = work.weight_bytes - place.kept - place.loaded
+        if missing <= 0 or (rate := self.rate(store := self.spec.home("weights"))) is None:
+            return work
+        there = self._work(layer, copied, whole=False)
+        late = self.spec.memories[store].delay + float(missing / rate * self._clock_hz)
+        return work if self.spec.prefetch and work.engine_cycles + late < there.engine_cycles else there
+
+    def _stored(self, layer: Layer) -> int:
+        """Bytes of a layer's weights as they are stored."""
+        if isinstance(self.spec.engine, BlockEngineSpec) and self.takes(layer):
+            return coded_bytes(layer.weight, layer.weights)
+        return -(-layer.weights * layer.weight.bits // 8)
 
     def contexts(self, workload: Workload, batch: int) -> Sequence[Place]:
         """Weights on the chip, those that the layer before gave time to load, and copies to and from the host."""
@@ -189,9 +184,10 @@ class Npu(Board):
             for layer in workload
             if self.host is None and not self.takes(layer)
         ]
+        faults += self._refused(workload)
         if faults:
             raise InputError(faults)
-        left, idle = int(spec.cached or 0), Fraction(0)
+        left, idle, last = int(spec.cached or 0), Fraction(0), 0
         places: list[Place] = []
         layers = list(workload)
         mine = [False, *(self.takes(layer) for layer in layers), False]
@@ -209,13 +205,19 @@ class Npu(Board):
             left -= kept
             streamed = work.weight_bytes - kept
             loaded = min(streamed, int(spec.prefetch or 0), int(idle * rate))
-            places.append(Place(number == 0, streamed, loaded, copied_in, copied_out))
-            idle = max(Fraction(0), Fraction(self._seconds(work)) - Fraction(streamed - loaded) / rate)
+            if loaded:
+                places[last] = replace(places[last], ahead=loaded)
+            places.append(Place(number == 0, kept, loaded, 0, copied_in, copied_out))
+            if operator_name(layer) not in IN_PLACE:
+                crossed = copied_in + copied_out if spec.home("copies") == spec.home("weights") else 0
+                last, idle = number, self._idle(work, streamed - loaded + crossed, rate)
         return places
 
-    def _seconds(self, work: Work) -> float:
-        """Of a layer whose weights are on the chip."""
-        return work.engine_cycles / float(self._clock_hz)
+    def _idle(self, work: Work, loads: int, rate: Fraction) -> Fraction:
+        """Seconds that the memory of weights has beside the engine, once a layer's own bytes are through."""
+        if self.spec.in_turns:
+            return Fraction(0)
+        return max(Fraction(0), Fraction(work.engine_cycles) / self._clock_hz - Fraction(loads) / rate)
 
     @staticmethod
     def _bytes(layer: Layer, tensor: str) -> int:
@@ -235,10 +237,10 @@ class Npu(Board):
             return plan_on_host(self, self.host, layer, batch, peak, reason)
         if operator_name(layer) in IN_PLACE:
             return LayerPlan(
-                layer, batch, "in place", _NOTHING, {}, macs=0, macs_live=0, macs_executed=0, compute_cycles=0,
+                layer, batch, "in place", NOTHING, {}, macs=0, macs_live=0, macs_executed=0, compute_cycles=0,
                 peak_macs_per_cycle=peak, dram_bytes=0, bounds={"": "in place"},
             )  # fmt: skip
-        return self._lowered(layer, batch, context, self._work(layer, context.copied_in > 0))
+        return self._lowered(layer, batch, context, self._placed(layer, context))
 
     def _lowered(self, layer: Layer, batch: int, place: Place, work: Work) -> LayerPlan:
         spec = self.spec
@@ -248,10 +250,12 @@ class Npu(Board):
         moved = {maps: work.map_bytes + again}
         if store == maps:
             moved[maps] += work.weight_bytes
-        loads = 0 if store == maps else place.streamed * batch
-        ahead = min(place.loaded, loads)
+        streamed = max(0, work.weight_bytes - place.kept)
+        loads = 0 if store == maps else streamed * batch
+        before, ahead = (0, 0) if store == maps else (min(place.loaded, streamed) * batch, place.ahead * batch)
         crossed = (place.copied_in + place.copied_out) * batch if link else 0
-        stages = self._program(work, batch, moved[maps] * batch, loads - ahead, crossed, place)
+        transfers = Moved(moved[maps] * batch, loads - before, ahead, crossed)
+        stages = program_of(self._ticks, work, batch, transfers, place.first)
         macs = layer.macs * batch
         looked_up = layer.outputs * batch if fused_function(layer) == "lookup" else 0
         counts: dict[Action, int] = {("npu", "", "operator"): len(work.parts) * batch, ("npu", "", "lookup"): looked_up}
@@ -264,8 +268,8 @@ class Npu(Board):
         columns: dict[str, float | int | str] = {
             "map_bytes": moved[maps] * batch, "weight_bytes": loads, "copied_bytes": crossed,
         }  # fmt: skip
-        bounds = {"mac": "compute", "output": "output unit", "maps": maps, "load": store, "copy": link or "copies",
-                  "start": "overhead", "fill": "first block"}  # fmt: skip
+        bounds = {"mac": "compute", "output": "output unit", "maps": maps, "load": store, "ahead": store,
+                  "copy": link or "copies", "start": "overhead", "fill": "first block"}  # fmt: skip
         return LayerPlan(
             layer,
             batch,
@@ -284,60 +288,6 @@ class Npu(Board):
             why=self._why(work, place),
         )
 
-    def _program(self, work: Work, batch: int, map_bytes: int, loads: int, crossed: int, place: Place) -> Program:
-        """Blocks through multipliers and output unit, beside the transfers of maps and of weights."""
-        spec, engine = self.spec, self.spec.engine
-        turns = isinstance(engine, RateEngineSpec) and not engine.overlap
-        start = self._cycle_ticks(spec.layer_cycles * batch)
-        if place.first and spec.setup is not None:
-            start += ceil(Fraction(spec.setup) * batch * self.timebase.rate_hz)
-        pipelines: list[Pipeline] = []
-
-        def add(stage: str, resource: str, ticks: int) -> None:
-            if ticks:
-                behind = pipelines[-1:] if turns else pipelines[:1] if start else []
-                names = tuple(one.name for one in behind)
-                pipelines.append(Pipeline(stage, (Stage(stage, resource),), (Run(1, (ticks,)),), names))
-
-        add("start", "control", start)
-        copies, store, maps = spec.home("copies"), spec.home("weights"), spec.home("maps")
-        if copies:
-            add("copy", copies, self._byte_ticks(copies, crossed))
-        add("load", store, self._byte_ticks(store, loads))
-        add("maps", maps, self._byte_ticks(maps, map_bytes))
-        behind = pipelines[-1:] if turns else [one for one in pipelines if one.name == "start"]
-        for number, part in enumerate(work.parts):
-            tiles = self._tiles(part, batch)
-            if tiles:
-                name = f"operator {number}"
-                stages = (Stage("fill", "port"), Stage("mac", "multipliers"), Stage("output", "output unit"))
-                pipelines.append(Pipeline(name, stages, tiles, tuple(one.name for one in behind)))
-                behind = pipelines[-1:]
-        resources = dict.fromkeys(("control", "port", "multipliers", "output unit", *spec.memories), 1)
-        return Program(resources, tuple(pipelines)) if pipelines else _NOTHING
-
-    def _tiles(self, part: Part, batch: int) -> tuple[Run, ...]:
-        """Blocks through multipliers and output unit, which together take the cycles of the part."""
-        short, long = sorted((part.mac_cycles, part.output_cycles))
-        number = ceil(part.tiles * batch)
-        whole = self._cycle_ticks(part.cycles * batch)
-        if not whole or not number:
-            return ()
-        last = self._cycle_ticks(short / part.tiles)
-        ends = self._cycle_ticks(long * batch)
-        waits = max(0, whole - ends - last)
-        mac, output = (ends, last * number) if part.mac_cycles >= part.output_cycles else (last * number, ends)
-        first = (mac // number, output // number)
-        rest = spread(number - 1, 0, mac - first[0], output - first[1]) if number > 1 else ()
-        return (Run(1, (waits, *first)), *rest)
-
-    def _cycle_ticks(self, cycles: float) -> int:
-        return self.timebase.ticks(self.core_clock, ceil(cycles))
-
-    def _byte_ticks(self, memory: str, size: int) -> int:
-        rate = self.rate(memory)
-        return 0 if rate is None else ceil(Fraction(size) / rate * self.timebase.rate_hz)
-
     def _algorithm(self, work: Work) -> str:
         block = next((part.block for part in work.parts if part.block is not None), None)
         if block is None:
@@ -348,7 +298,7 @@ class Npu(Board):
     def _why(self, work: Work, place: Place) -> tuple[Message, ...]:
         values = {
             "mac": ceil(work.mac_cycles), "output": ceil(work.output_cycles), "maps": work.map_bytes,
-            "weights": work.weight_bytes, "kept": work.weight_bytes - place.streamed, "loaded": place.loaded,
+            "weights": work.weight_bytes, "kept": min(place.kept, work.weight_bytes), "loaded": place.loaded,
         }  # fmt: skip
         template = (
             "for an inference: multipliers {mac:,} cycles, output unit {output:,}, maps {maps:size}, weights "
@@ -360,27 +310,39 @@ class Npu(Board):
         """The format of the host's kernels, for layers that run there."""
         return self.host.runs_as(layer) if self.host is not None and not self.takes(layer) else None
 
+    def idle_keys(self) -> Mapping[str, Message | str]:
+        """Those of the file."""
+        return self.spec.idle
+
     def why_unused(self, property: str) -> Message | str:
-        """Engines are dense."""
+        """Multipliers are dense; zeros of weights are short where they are coded."""
+        coded = isinstance(self.spec.engine, BlockEngineSpec)
         if property.rpartition(".")[2] in ("density", "pattern", "format"):
-            return Message("unused.dense_engine", "the engine computes zeros like any value")
+            return why_zeros_unused(property, coded)
         return unused_by_arrays(property) or super().why_unused(property)
 
     def traffic(self, plan: LayerPlan) -> tuple[Traffic, ...]:
         """Memories of a layer that the engine runs."""
         if HOST in plan.columns:
             return ()
-        found = []
-        for memory in self.spec.memories:
-            rate = self.rate(memory)
-            size = sum(number for (part, _, _), number in plan.counts.items() if part == memory)
-            if rate is not None:
-                found.append(Traffic(memory, size, float(rate)))
-        return tuple(found)
+        moved = {
+            memory: sum(number for (part, _, _), number in plan.counts.items() if part == memory)
+            for memory in self.spec.memories
+        }
+        return tuple(Traffic(name, size, float(rate)) for name, size in moved.items() if (rate := self.rate(name)))
 
     def constants(self) -> tuple[Constant, ...]:
         """Those of its host."""
         return () if self.host is None else host_constants(self.host)
+
+    def format_of(self, layer: Layer) -> str:
+        """The format of the products."""
+        return layer.input.dtype
+
+    def conditions(self, plan: NetworkPlan, number_format: str) -> Conditions:
+        """The number format, and whether layers wait for the host."""
+        hosted = self.host is not None and not all(self.takes(layer) for layer in plan.layers)
+        return {"format": number_format, "use": "layers on a host" if hosted else "no layers on a host"}
 
     def notes(self, plan: NetworkPlan) -> tuple[Message, ...]:
         """What runs on the host, weights that are streamed, and what is not known."""
@@ -394,8 +356,11 @@ class Npu(Board):
         if streamed:
             over = {"bytes": streamed, "memory": self.spec.home("weights")}
             notes.append(Message("npu.streamed", "{bytes:size} of weights come over {memory}", over))
-        if any(layer.weights for layer in plan.layers):
-            notes.append(Message("npu.dense_weights", "weights are not compressed: their values are not looked at"))
+        if any(layer.weights and self.takes(layer) for layer in plan.layers) and isinstance(
+            self.spec.engine, BlockEngineSpec
+        ):
+            template = "weights are coded: zeros and shared values make them smaller, short codes are not looked at"
+            notes.append(Message("npu.coded_weights", template))
         return tuple(notes)
 
     def memory_bytes(self) -> int | None:
@@ -427,7 +392,7 @@ class Npu(Board):
             for layer in workload:
                 array = layer.weight.spec.array
                 if layer.weights and not (array and array in arrays):
-                    stored += -(-layer.weights * layer.weight.bits // 8)
+                    stored += self._stored(layer)
                 stored += _BIAS_BYTES * layer.biases
                 arrays.add(array)
             uses[store] = (*uses.get(store, ()), ("weights", stored))

@@ -14,12 +14,15 @@ from hwsim.machines.board import PowerSpec
 from hwsim.machines.npu.work import OPERATORS
 from hwsim.machines.precision import Precision
 from hwsim.machines.spec import MachineSpec
+from hwsim.message import Message
 
 __all__ = ["BlockEngineSpec", "NpuMemorySpec", "NpuSpec", "OutputSpec", "RateEngineSpec"]
 
 Cycles = Annotated[float, Field(ge=0, le=1e9)]
 Rate = Annotated[float, Field(gt=0, le=1e6)]
 Held = Literal["maps", "weights", "copies"]
+TAKEN = ("control", "port", "multipliers", "output unit", "mac", "npu", "host")
+"""Names of other resources and components."""
 
 
 class OutputSpec(Spec):
@@ -134,6 +137,9 @@ class NpuSpec(MachineSpec):
             raise ValueError(f"clock names {self.clock!r}, which is not defined{nearest(self.clock, self.clocks)}")
         if "energy" in self.model_fields_set:
             raise ValueError("a neural processor is priced by its power: give power, not energy")
+        for name in self.memories:
+            if name in TAKEN:
+                raise ValueError(f"memories must have other names than the parts of the engine, not {name!r}")
         for what in ("maps", "weights"):
             holders = [name for name, memory in self.memories.items() if what in memory.holds]
             if len(holders) != 1:
@@ -141,6 +147,25 @@ class NpuSpec(MachineSpec):
         if self.memories[self.home("weights")].bandwidth is None:
             raise ValueError(f"memories.{self.home('weights')} must have a bandwidth: weights are read from it")
         return self
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether weights, copies, products and values take turns."""
+        return isinstance(self.engine, RateEngineSpec) and not self.engine.overlap
+
+    @property
+    def idle(self) -> dict[str, Message | str]:
+        """Keys without effect."""
+        found: dict[str, Message | str] = {}
+        if self.in_turns:
+            found["prefetch"] = Message("unused.prefetch", "weights and products take turns: engine.overlap is false")
+        if self.home("maps") == self.home("weights"):
+            reason = Message("unused.cached", "maps and weights share a memory, which is on the chip")
+            found |= dict.fromkeys(("cached", "prefetch"), reason)
+        if isinstance(self.engine, RateEngineSpec):
+            reason = Message("unused.port", "engines of which only rates are known have no port of their own")
+            found |= {f"memories.{name}.{key}": reason for name in self.memories for key in ("delay", "burst")}
+        return found
 
     def home(self, what: Held) -> str:
         """The memory that holds maps or weights, or the link that copies cross; "" where there is none."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hwsim.report.html.charts import WIDTH, Chart, Legend, Panel, stacked_rows
 from hwsim.report.html.page import Cell, Page
 from hwsim.report.html.svg import Scale, Svg, color
-from hwsim.report.requests import headline, load_title, rate, seconds
+from hwsim.report.requests import headline, joules, load_title, power, rate, seconds
 from hwsim.requests.load import Load
 from hwsim.requests.service import ways
 from hwsim.units import format_si
@@ -29,6 +29,7 @@ def load_html(load: Load) -> str:
             (f"{load.utilization:.0%}", "streams busy", ways(load.streams, load.threads)),
             (f"{load.mean_batch:.3g}", "samples of a batch", f"at most {load.max_batch:,}"),
             (f"{load.drops:,}", "dropped", f"of {load.queries:,} queries"),
+            (joules(load.energy.query_pj), "a query, idle time included", power(load)),
         ]
     )
     for message in load.messages:
@@ -36,6 +37,7 @@ def load_html(load: Load) -> str:
     if load.curve:
         page.section("Latency over load")
         page.chart(_over_load(load), "Percentiles of the latency by the rate of Poisson arrivals.")
+        page.table(["queries/s", *_PERCENTILES, "busy", "batch", "energy a query"], _points(load))
     page.section("Latency")
     rows = [
         [Cell(f"p{row['percentile']:g}", row["percentile"]), *(_time(row[name]) for name in ("latency_s", "wait_s"))]
@@ -48,6 +50,20 @@ def load_html(load: Load) -> str:
         page.section("What was tried")
         _tried(page, load)
     return page.document()
+
+
+def _points(load: Load) -> list[list[Cell]]:
+    """The curve as rows."""
+    return [
+        [
+            Cell(rate(point.rate_per_s), point.rate_per_s),
+            *(_time(value) for value in (point.p50_s, point.p90_s, point.p99_s)),
+            Cell(f"{point.utilization:.0%}", point.utilization),
+            Cell(f"{point.mean_batch:.3g}", point.mean_batch),
+            Cell(joules(point.query_pj), point.query_pj, "n"),
+        ]
+        for point in load.curve
+    ]
 
 
 def _bound(load: Load) -> str:
@@ -65,7 +81,7 @@ def _over_load(load: Load) -> Chart:
     series = [[point.p50_s for point in load.curve], [point.p90_s for point in load.curve]]
     series.append([point.p99_s for point in load.curve])
     rates = [point.rate_per_s for point in load.curve]
-    values = [value for row in series for value in row if math.isfinite(value)] + [load.bound_s or load.result_s]
+    values = [value for row in [*series, [load.bound_s or math.inf]] for value in row if 0 < value < math.inf] or [1.0]
     x = Scale(0, max(rates), left, WIDTH - right)
     y = Scale(min(values) / 1.3, max(values) * 1.3, base, top, log=True)
     for tick in x.ticks(8):

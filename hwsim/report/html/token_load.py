@@ -33,14 +33,18 @@ def token_load_html(load: TokenLoad) -> str:
     for message in load.messages:
         page.text(str(message), "bad" if message.severity != "note" else "soft")
     if load.curve:
-        page.section("Times over the rate")
+        over = "the number of clients" if load.concurrency else "the rate"
+        page.section(f"Times over {over}")
         first = [("mean", [c.mean_ttft_s for c in load.curve]), (p, [c.ttft_s for c in load.curve])]
         further = [("mean", [c.mean_tpot_s for c in load.curve]), (p, [c.tpot_s for c in load.curve])]
         for name, series, bound in (
             ("Time to the first token", first, load.bound_ttft_s),
             ("Time of a token", further, load.bound_tpot_s),
         ):
-            page.chart(_over_rate(load, name, series, bound), f"{name} by the rate of Poisson arrivals.")
+            page.chart(
+                _over_rate(load, name, series, bound),
+                f"{name} by {over}{'' if load.concurrency else ' of Poisson arrivals'}.",
+            )
     page.section("Percentiles")
     rows = [
         [
@@ -70,7 +74,8 @@ def _over_rate(load: TokenLoad, name: str, series: Sequence[tuple[str, list[floa
     """A mean and a percentile over the rate, with the bound."""
     left, right, top, base = 84.0, 24.0, 14.0, 212.0
     svg = Svg(WIDTH, base + 40)
-    rates = [point.rate_per_s for point in load.curve]
+    rates = [point.rate_per_s if point.clients is None else float(point.clients) for point in load.curve]
+    unit = "clients" if load.concurrency else "requests/s"
     values = [value for _, row in series for value in row if value > 0] + ([bound] if bound else [])
     x = Scale(0, max(rates), left, WIDTH - right)
     y = Scale(min(values, default=1.0) / 1.3, max(values, default=1.0) * 1.3, base, top, log=True)
@@ -89,12 +94,12 @@ def _over_rate(load: TokenLoad, name: str, series: Sequence[tuple[str, list[floa
             svg.path(points, f"curve {color(index)}", label)
         for at, value in zip(rates, row, strict=True):
             if 0 < value < math.inf:
-                tooltip = f"{label} {format_si(value, 's', 4)} at {rate(at)} requests/s"
+                tooltip = f"{label} {format_si(value, 's', 4)} at {rate(at)} {unit}"
                 svg.circle(x(at), y(value), 3.5, f"point {color(index)}", tooltip)
-    svg.text((left + WIDTH - right) / 2, base + 34, "requests/s", "axis", "middle")
+    svg.text((left + WIDTH - right) / 2, base + 34, unit, "axis", "middle")
     last = series[-1]
-    description = f"{name}, {last[0]}, by rate: " + ", ".join(
-        f"{rate(at)}/s {seconds(value)}" for at, value in zip(rates, last[1], strict=True)
+    description = f"{name}, {last[0]}, by {unit}: " + ", ".join(
+        f"{rate(at)} {seconds(value)}" for at, value in zip(rates, last[1], strict=True)
     )
     legend = Legend(tuple((label, color(index)) for index, (label, _) in enumerate(series)))
     return Chart(svg, name, description + ".", (legend,))

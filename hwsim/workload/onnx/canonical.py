@@ -67,6 +67,8 @@ class Op:
         Scales of input and weights: the stored bias is in steps of their product.
     has_scale : bool
         Whether the Mul that scales integer sums to real values was fused.
+    module : str
+        The path of its PyTorch module, or empty.
     """
 
     index: int
@@ -86,6 +88,7 @@ class Op:
     activation: str = "none"
     scales: tuple[str, ...] = ()
     has_scale: bool = False
+    module: str = ""
 
     def __str__(self) -> str:
         return f"operator {self.index}, {self.source}" + (f" {self.name!r}" if self.name else "")
@@ -107,7 +110,7 @@ def canonical(operator: Operator) -> Op:
     """The plain form of an operator of a file."""
     op = Op(
         operator.index, operator.code, operator.code, operator.name, list(operator.inputs), list(operator.outputs),
-        dict(operator.options), operator.proto, operator.captures, operator.subgraphs,
+        dict(operator.options), operator.proto, operator.captures, operator.subgraphs, module=operator.module,
     )  # fmt: skip
     if operator.code in QUANTIZED:
         QUANTIZED[operator.code][1](op)

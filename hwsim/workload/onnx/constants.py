@@ -15,6 +15,7 @@ from hwsim.errors import InputError
 from hwsim.files import FileView
 from hwsim.workload.layer import Shape
 from hwsim.workload.number_format import type_bits
+from hwsim.workload.onnx.external import ExternalValues
 from hwsim.workload.onnx.wire import ArraySpan
 
 __all__ = ["Array", "Constant", "decode", "numpy_type", "stored_constant"]
@@ -227,13 +228,16 @@ def stored_constant(
     return Constant(shape, dtype, dtype, read, None if dtype.startswith(("float8", "float4")) else real)
 
 
-def tensor_constant(tensor: Any, dtype: str, owner: str, file: FileView, span: ArraySpan | None) -> Constant:
+def tensor_constant(
+    tensor: Any, dtype: str, owner: str, file: FileView, span: ArraySpan | None, external: ExternalValues
+) -> Constant:
     """The constant of a TensorProto; `span` is the place of its array in the file, if it was not parsed."""
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
         raise InputError(f"sizes must not be negative, not {shape}", path=owner)
-    if tensor.data_location == 1:  # external data: only the sizes are needed
-        return stored_constant(shape, dtype, owner, None, 0)
+    if tensor.data_location == 1:
+        size = -(-math.prod(shape) * type_bits(dtype, "onnx") // 8)
+        return stored_constant(shape, dtype, owner, external.reader(tensor, owner, size), size)
     if span is not None and span.field == "raw":
         return stored_constant(
             shape, dtype, owner, lambda: np.frombuffer(file.read(span.offset, span.size), np.uint8), span.size

@@ -99,9 +99,9 @@ class Converter(Builder[str]):
             self.operator(op)
         missing = self.missing(ops)
         self.tell_scales()
-        if self.file.external:
-            template = "the values of {constants} constants are in external files and are not read: they count as dense"
-            self.warn("external", template, constants=len(self.file.external))
+        for reason, unread in self.file.external.items():
+            template = "the values of {constants} constants in external files are not read, as {reason}: they are dense"
+            self.warn("external", template, constants=len(unread), reason=reason)
         if self.file.absent:
             template = "the file has no values for {constants} constants: they count as dense"
             self.warn("absent", template, constants=len(self.file.absent))
@@ -312,13 +312,22 @@ class Converter(Builder[str]):
         parts = [part for part in full.split("/") if part]
         segments = [part for part, after in zip(parts, [*parts[1:], ""]) if not after.startswith(f"{part}.")]
         short = "/".join(segments[:-1]) if op.code in STORED and op.code in segments[-1:] else ""
-        for candidate in (short, "/".join(segments), f"{kind.lower()}_{op.index}"):
+        for candidate in (self.path(op, kind), short, "/".join(segments), f"{kind.lower()}_{op.index}"):
             label = "".join(char if char.isprintable() and char not in ",:\\ \t" else "_" for char in candidate)
             label = label.lstrip("/")[-_LONGEST:].lstrip("/_.")
             if label and label not in self.names:
                 self.names.add(label)
                 return label
         return self.unique(f"{kind.lower()[:60]}_{op.index}")
+
+    def path(self, op: Op, kind: str) -> str:
+        """A name as in the tree of PyTorch modules: that of the weights' owner, or module and kind of operator."""
+        if not op.module:
+            return ""
+        if op.code not in STORED:
+            return f"{op.module}.{snake(kind)}"
+        weights = op.input(1)
+        return weights.removesuffix(".weight") if weights.endswith(".weight") else op.module
 
     def unique(self, name: str) -> str:
         """A name that is not in use yet."""

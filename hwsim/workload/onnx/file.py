@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hwsim.errors import Fault, InputError, excerpt
 from hwsim.files import FileView
 from hwsim.workload.number_format import type_bits
 from hwsim.workload.onnx.constants import Constant, stored_constant, tensor_constant
+from hwsim.workload.onnx.external import ExternalValues
 from hwsim.workload.onnx.nodes import free, inline_functions, sort_operators, subgraphs_of, unique
 from hwsim.workload.onnx.records import MAX_OPERATORS, OnnxFile, Operator, Subgraph, ValueInfo, text
 from hwsim.workload.onnx.wire import ArraySpan, slim
@@ -71,7 +73,7 @@ class _Reader:
             model = inline_functions(model)
         graph = model.graph
         _check_names(graph)
-        self.external: list[str] = []
+        self.external = ExternalValues(Path(self.path))
         self.absent: list[str] = []
         constants = self.constants(graph, self.spans)
         operators = [self.operator(index, node) for index, node in enumerate(self.within_limits(graph.node))]
@@ -83,7 +85,7 @@ class _Reader:
         return OnnxFile(
             self.path, f"sha256:{self.data.sha256()}", len(self.data),
             text(f"{model.producer_name} {model.producer_version}".strip()), opsets, in_order, constants, inputs,
-            outputs, value_info, self.external, self.absent,
+            outputs, value_info, self.external.unread, self.absent,
         )  # fmt: skip
 
     def within_limits(self, nodes: Any) -> Any:
@@ -106,9 +108,7 @@ class _Reader:
             if tensor.name in constants:
                 raise InputError("must be given once", path=owner)
             constants[tensor.name] = constant = self.constant(tensor, owner, spans.get(index))
-            if tensor.data_location == 1:
-                self.external.append(text(tensor.name))
-            elif constant.read is None and constant.elements and constant.dtype != "string":
+            if tensor.data_location != 1 and constant.read is None and constant.elements and constant.dtype != "string":
                 self.absent.append(text(tensor.name))
         for sparse in graph.sparse_initializer:
             owner = f"sparse initializer {text(sparse.values.name)!r}"
@@ -118,7 +118,7 @@ class _Reader:
     def constant(self, tensor: Any, owner: str, span: ArraySpan | None = None) -> Constant:
         if len(tensor.dims) > MAX_RANK:
             raise InputError(f"must have at most {MAX_RANK} axes, not {len(tensor.dims)}", path=owner)
-        return tensor_constant(tensor, self.dtype(tensor.data_type, owner), owner, self.data, span)
+        return tensor_constant(tensor, self.dtype(tensor.data_type, owner), owner, self.data, span, self.external)
 
     def sparse(self, tensor: Any, owner: str) -> Constant:
         shape = tuple(tensor.dims)
@@ -161,7 +161,9 @@ class _Reader:
         free_of = [graph for item in node.attribute for graph in subgraphs_of(item)]
         captures = tuple(dict.fromkeys(name for graph in free_of for name in free(graph)))
         inputs, outputs = list(node.input), list(node.output)
-        return Operator(index, code, text(node.name), inputs, outputs, options, node, captures, tuple(subgraphs))
+        return Operator(
+            index, code, text(node.name), inputs, outputs, options, node, captures, tuple(subgraphs), _module(node)
+        )
 
     def subgraph(self, graph: Any) -> Subgraph:
         """A body; a Constant in it is one of its constants, which are stored once however often it runs."""
@@ -207,6 +209,17 @@ class _Reader:
         if kind == "GRAPHS":
             subgraphs.extend(map(self.subgraph, item.graphs))
         return None  # lists of strings or tensors, types: no modeled operator has one
+
+
+def _module(node: Any) -> str:
+    """The path of the PyTorch module that a node is of; empty if its exporter did not write it."""
+    for item in getattr(node, "metadata_props", ()):  # of onnx 1.16 on
+        if item.key == "pkg.torch.onnx.name_scopes":
+            scopes = re.findall(
+                r"'([^'\\]*)'", item.value[:4096]
+            )  # the path of each module around it, then its own name
+            return text(scopes[-2]) if len(scopes) > 1 else ""
+    return ""
 
 
 def _texts(names: Iterable[object]) -> None:

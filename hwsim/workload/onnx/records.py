@@ -27,7 +27,7 @@ class ValueInfo:
 class Operator:
     """A node of the graph; `code` is its operator type, after its domain if that is not ONNX's own.
 
-    `captures` are the outer-scope tensors that its subgraphs read.
+    `captures` are the outer-scope tensors that its subgraphs read, `module` is the path of its PyTorch module.
     """
 
     index: int
@@ -39,6 +39,7 @@ class Operator:
     proto: Any
     captures: tuple[str, ...] = ()
     subgraphs: tuple[Subgraph, ...] = ()
+    module: str = ""
 
     def __str__(self) -> str:
         return f"operator {self.index}, {self.code}" + (f" {self.name!r}" if self.name else "")
@@ -60,8 +61,8 @@ class Subgraph:
 class OnnxFile:
     """The content of a file.
 
-    `opsets` are versions by domain; `external` are the names of constants in other files, `absent` of those without
-    values.
+    `opsets` are versions by domain; `external` are the names of constants in other files that are not read, by
+    the reason, `absent` of those without values.
     """
 
     path: str
@@ -74,7 +75,7 @@ class OnnxFile:
     inputs: list[ValueInfo]
     outputs: list[str]
     value_info: dict[str, ValueInfo]
-    external: list[str] = field(default_factory=list)
+    external: Mapping[str, list[str]] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
 
 
