@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import call
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
+from rich.console import Console
 
 import hwsim
 from hwsim.algorithms import Fft, Matrices, Tally, Winograd, algorithm_of, apply, execute, integers, matrices, shape_of
@@ -15,6 +17,7 @@ from hwsim.algorithms.execute import Arithmetic, signal_to_noise_db
 from hwsim.errors import InputError
 from hwsim.machines import PeArray
 from hwsim.machines.plan import LayerPlan
+from hwsim.validation.algorithm import check_algorithm, print_algorithm
 
 Array = NDArray[Any]
 SIZES = [(m, r) for m in range(1, 9) for r in range(1, 8) if m + r - 1 <= 14]
@@ -352,3 +355,49 @@ def test_an_algorithm_is_asked_for_where_it_is(file: Path) -> None:
     plan = array(file, algorithm={"a*": "winograd-2x2", "a2": "direct", "b": "winograd-4"}).plan(network)
     assert [plan[name].macs_executed / plan[name].macs for name in ("a1", "a2", "b")] == [pytest.approx(4 / 9), 1, 1]
     assert "which the file asks for: filters of 3 x 3: square tiles" in str(plan["b"].why[0])
+
+
+def test_whole_numbers_are_equal_and_rounding_costs_more_with_larger_tiles(capsys: pytest.CaptureFixture[str]) -> None:
+    """Executed on each convolution of a network; fp32 keeps far more than 8 bits do."""
+    network = hwsim.Workload(
+        "n",
+        [
+            hwsim.Conv2d("a", c=31, h=17, w=19, k=7, r=3, pad=1),
+            hwsim.Conv2d("b", c=12, h=9, w=9, k=12, r=3, groups=3),
+            hwsim.Conv2d("c", c=4, h=9, w=9, k=4, r=3, stride=2),
+            hwsim.Gemm("fc", m=1, n=10, k=10),
+        ],
+        graph=False,
+    )
+    rounded = []
+    for name in ("winograd-2x2", "winograd-4x4", "winograd-6x6"):
+        checks = list(check_algorithm(network, name))  # type: ignore[arg-type]
+        assert [check.exact for check in checks] == [True, True, None]
+        first = checks[0].ratio_db
+        assert first is not None
+        assert first["fp32"] >= first["fp16"] > first["rounded"]
+        rounded.append(first["rounded"])
+        assert print_algorithm(checks, name, Console(width=140))
+    assert rounded == sorted(rounded, reverse=True)
+    assert "direct: c: a stride of 2 x 2" in capsys.readouterr().out
+
+
+def test_commands_compare_and_execute_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return call(capsys, *arguments)
+
+    code, out, _ = run("compare", "nvdla_2048", "resnet50_v1", "--algorithm", "all", "--layers", "res2*")
+    assert code == 0
+    assert [name in out for name in ("algorithm=direct", "algorithm=winograd-2x2", "algorithm=auto")] == [True] * 3
+    code, out, _ = run("validate", "nvdla_2048", "resnet50_v1", "--algorithm", "winograd-2x2", "--layer", "res2a_3x3b")
+    assert code == 0
+    assert "F(2x2, 3x3)" in out
+    code, _, err = run("compare", "eyeriss_v1", "alexnet", "--algorithm", "all")
+    assert code == 2
+    assert "the array has no transform units" in err
+    code, _, err = run("validate", "--algorithm", "winograd-2x2")
+    assert code == 2
+    assert "must come with both MACHINE and WORKLOAD" in err
+    code, _, err = run("compare", "nvdla_2048", "alexnet", "--algorithm", "winograd-9x9")
+    assert code == 2
+    assert "winograd-9x9" in err

@@ -52,8 +52,8 @@ def execute(
     pad : (top, left, bottom, right)
     arithmetic : str
         ``exact``: whole numbers of 64 bits. ``rounded``: transformed inputs and weights rounded to integers of `bits`
-        bits with a scale for each point of a tile, products and sums exact. ``fp16``: values of half precision, summed
-        in single precision. ``fp32``, ``fp64``.
+        bits with a scale for each point of a tile, products and sums exact. ``fp16``: transformed values of half
+        precision; ``fp32``: of single precision; sums of either exact and rounded once to single precision. ``fp64``.
 
     Raises
     ------
@@ -82,7 +82,10 @@ def execute(
     if arithmetic == "rounded":
         (v, first), (u, second) = _round(v, bits), _round(u, bits)
         scales = (first * second)[..., None, None]
-    sums = np.matmul(v.astype(np.float32), u.astype(np.float32)) if arithmetic == "fp16" else np.matmul(v, u)
+    if arithmetic in ("fp16", "fp32"):
+        sums = np.matmul(v.astype(np.float64), u.astype(np.float64)).astype(np.float32)  # the same on every processor
+    else:
+        sums = np.matmul(v, u)
     sums = sums * scales if arithmetic == "rounded" else sums
     y = _both(own.down, own.across, "output", sums, inverse)
     if arithmetic == "exact":

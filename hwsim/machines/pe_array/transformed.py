@@ -56,17 +56,14 @@ def inner_layer(array: Array, layer: Layer, shape: Geometry, how: Winograd) -> C
         fits = [name for name in _WIDER if max(bits.data, bits.filter) <= int(name[3:]) <= room]
         if not fits:
             values = {"data": bits.data, "filter": bits.filter, "room": room}
-            template = "exact integers need {data} bits for inputs and {filter} for weights; words have {room}"
+            template = "exact takes {data} bits for inputs, {filter} for weights; words have {room}"
             return Message("algorithm.bits", template, values)
         inner = inner.with_dtype(input=fits[0], weight=fits[0])
         try:
             array.prices.of("mac", fits[0])
         except HwsimError:
-            lack = {"data": bits.data, "filter": bits.filter, "dtype": fits[0]}
-            template = (
-                "exact integers need {data} bits for inputs and {filter} for weights, and energy.prices has no MAC "
-            )
-            template += "in {dtype}; transform.operands=rounded keeps the bits that there are"
+            lack = {"bits": max(bits.data, bits.filter), "dtype": fits[0]}
+            template = "exact takes {bits} bits; no MAC in {dtype} is priced"
             return Message("algorithm.no_mac", template, lack)
     return inner if array.spec.word_bits is not None else inner.with_dtype(output="int32")
 
