@@ -387,3 +387,30 @@ def test_options_that_would_do_nothing_are_refused(capsys: pytest.CaptureFixture
         code, _, err = call(capsys, "train", "v100", "alexnet", f"--{name}", value)
         assert code == 2
         assert f"--{name} is of a cluster" in err
+
+
+def test_micro_batches_without_a_pipeline_are_accumulated() -> None:
+    """Of the same inputs: the same step, sums of gradients, energy and bytes."""
+    for parallel in ("data=2", "channels=3", "data=2,maps=2"):
+        micro, accumulated = step(f"{parallel},micro=7"), step(parallel, accumulate=7)
+        assert (micro.samples, micro.micro) == (accumulated.samples, 7)
+        assert micro.step_s == accumulated.step_s
+        assert micro.energy_pj == accumulated.energy_pj
+        assert micro.link_bytes == accumulated.link_bytes
+    stages, sums = step("layers=2,micro=7"), step("data=1").one.sum_s
+    one = step("layers=2,micro=1")
+    shares = [stage.memory.weights_bytes / step("data=1").memory.weights_bytes for stage in stages.stages]
+    assert stages.update_s - one.update_s == pytest.approx(7 * sums * max(shares), rel=1e-6)
+
+
+def test_what_of_a_split_does_nothing_is_a_note() -> None:
+    def codes(parallel: str, **ways: object) -> list[str]:
+        run = cluster_step(cluster(), NET, 31, parallel_of(parallel, **ways))
+        return [note.code for note in run.messages if note.code.startswith("parallel.")]
+
+    assert codes("channels=8", gradient="fp16") == ["parallel.no_gradients"]
+    assert codes("layers=2", bucket="1 MB") == ["parallel.no_gradients"]
+    assert codes("data=8", gradient="fp16") == []
+    assert codes("data=2", reduce="server", servers=8) == ["parallel.servers"]
+    assert codes("data=2", servers=8) == ["parallel.servers"]
+    assert codes("data=8", reduce="server", servers=8) == []
