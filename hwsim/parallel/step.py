@@ -1,8 +1,8 @@
 """A training step on many devices: what each computes, what they exchange, and what of that is exposed.
 
-Devices that share the inputs of a batch compute equal shares; layers that they share (`channels`, `maps`) take the time
-of a batch of one device, as each has its share of the work. Gradients leave in buckets as the backward pass frees them
-(`hwsim.parallel.events`); stages of a pipeline run one forward and one backward pass at a time.
+Devices that share layers (`channels`, `maps`) compute the shares of `hwsim.training.share`, of the inputs of all.
+Gradients leave in buckets as the backward pass frees them (`hwsim.parallel.events`); stages of a pipeline run one
+forward and one backward pass at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hwsim.parallel.result import ClusterStep, Stage
 from hwsim.parallel.split import Parallel
 from hwsim.parallel.stages import balanced_cuts, ranges
 from hwsim.parallel.volume import crossing, halo_values, own_product
-from hwsim.training import TrainingMemory, TrainingRecipe, training_step
+from hwsim.training import Share, TrainingMemory, TrainingRecipe, training_step
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES
 
@@ -84,7 +84,11 @@ class _Planner:
         if parallel.stages == 1 and parallel.micro > 1:  # without a pipeline they are batches that are accumulated
             recipe = self.recipe = recipe.model_copy(update={"accumulate": parallel.micro})
         self.micro = parallel.micro or parallel.stages * recipe.accumulate
-        self.one = training_step(cluster.device, self.network, batch, recipe)
+        self.share = Share(parallel.channels, parallel.maps)
+        self.alone = training_step(cluster.device, self.network, batch, recipe)
+        self.one = self.alone
+        if self.share.devices > 1:
+            self.one = training_step(cluster.device, self.network, batch, recipe, self.share)
         self.shards = [self._shards_of(layer) for layer in self.network]
         self._check_parts()
         self.value_bytes = 2 if recipe.mixed else 4
@@ -113,15 +117,21 @@ class _Planner:
             ("channels", self.parallel.channels, channels, "output channels"),
             ("maps", self.parallel.maps, rows, "rows of a map"),
         ):
+            if devices > 1 and not most:
+                raise InputError(f"{name} must be 1, not {devices}: {self.network.name} has no {what}")
             if devices > 1 and devices > most:
                 raise InputError(
                     f"{name} must be at most {most}, the most {what} of {self.network.name}, not {devices}"
                 )
 
+    def _whole(self) -> list[str]:
+        """Layers with weights that are shared, but priced whole for the batch of one device."""
+        return [layer.name for layer in self.network if own_product(layer) and self.share.part(layer) is None]
+
     def _uneven(self, layer: Layer) -> float:
-        """How much longer the largest share of a layer takes than an equal one."""
+        """How much longer the largest share of a layer that is priced whole takes than an equal one."""
         x, factor = own_product(layer), 1.0
-        if x is None:
+        if x is None or self.share.part(layer) is not None:
             return factor
         shares = [(self.parallel.channels, x.n * x.b)]
         if x.geometry is not None:
@@ -260,7 +270,7 @@ class _Planner:
             workload=self.network.name,
             parallel=parallel,
             one=one,
-            alone_per_s=one.samples_per_s / parallel.tensor,
+            alone_per_s=self.alone.samples_per_s / parallel.tensor,
             micro=micro,
             samples=self.batch * parallel.inputs * micro * parallel.data,
             stages=tuple(stages),
@@ -275,7 +285,7 @@ class _Planner:
             link_bytes={"gradients": gradients * groups, "activations": activations},
             link_pj=gradient_pj * groups + activation_pj,
             ways=tuple(dict.fromkeys(ways)),
-            messages=(*one.messages, *split_notes(parallel, gradients)),
+            messages=(*one.messages, *split_notes(parallel, gradients, self._whole())),
         )
 
     def _cuts(self, seconds: Sequence[float]) -> tuple[int, ...]:

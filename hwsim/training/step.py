@@ -20,6 +20,7 @@ from hwsim.training.memory import TrainingMemory, memory_of, saved_values
 from hwsim.training.notes import tensor_layout, training_notes
 from hwsim.training.passes import Moves, moves_of, needs_gradient, parameters
 from hwsim.training.recipe import TrainingRecipe, recipe_of
+from hwsim.training.share import Share
 from hwsim.workload import Layer, Workload, load_workload
 from hwsim.workload.product import Product
 
@@ -204,6 +205,7 @@ def training_step(
     workload: str | Path | Workload,
     batch: int = 1,
     recipe: TrainingRecipe | None = None,
+    share: Share | None = None,
 ) -> Step:
     """The step of a network on a machine.
 
@@ -214,6 +216,9 @@ def training_step(
     batch : int
         Inputs of a batch.
     recipe : TrainingRecipe, optional
+    share : Share, optional
+        Of each layer for the inputs of all devices that share it; times and MACs are those of the share, parameters
+        and values those of the whole layers for a batch.
 
     Raises
     ------
@@ -221,7 +226,9 @@ def training_step(
         For a machine of a kind that trains nothing, or a layer that it has no kernel for.
     """
     recipe = recipe or TrainingRecipe()
+    share = share or Share()
     batch = check_batch(batch)
+    share.check(batch)
     machine = trained_on(machine, recipe)
     if isinstance(workload, str | Path):
         workload = load_workload(workload)
@@ -235,10 +242,17 @@ def training_step(
     notes = training_notes(machine, workload, recipe, dtype)
     turned = recipe.layout == "nchw" and tensor_layout(machine, recipe, dtype)
     moves = moves_of(network, recipe, turned)
-    parts = list(_parts(network, moves, dtype))
-    plain = Workload(f"{workload.name} in training", [part for _, _, part in parts], graph=False)
-    report = simulate(machine, plain, batch)
-    results = report.results
+    parts = list(_parts(network, moves, dtype, share))
+    results: list[LayerResult | None] = [None] * len(parts)
+    remarks: list[Message] = []
+    for whole in (False, True):  # layers that are not cut are those of a batch, shares those of all batches
+        places = [i for i, part in enumerate(parts) if part.whole == whole]
+        if places:
+            plain = Workload(f"{workload.name} in training", [parts[i].layer for i in places], graph=False)
+            report = simulate(machine, plain, batch * (1 if whole else share.devices))
+            remarks += [note for note in report.remarks if note.code in _NOTES and note not in remarks]
+            for i, result in zip(places, report.results, strict=True):
+                results[i] = result
     params = parameters(network)
     count = sum(params.values())
     update_s, update_pj = _passed(machine, recipe.update_bytes * count)
@@ -247,8 +261,9 @@ def training_step(
         update_s += recipe.accumulate * sum_s
         update_pj += recipe.accumulate * sum_pj
     rows: dict[str, dict[str, list[LayerResult]]] = {layer.name: {part: [] for part in _PARTS} for layer in network}
-    for (name, part, _), result in zip(parts, results, strict=True):
-        rows[name][part].append(result)
+    for part, row in zip(parts, results, strict=True):
+        assert row is not None
+        rows[part.name][part.role].append(row)
     bytes_each = {"fp32": 4}.get(dtype, 2)
     saved = saved_values(moves)
     layers = tuple(
@@ -259,14 +274,14 @@ def training_step(
         for layer in network
     )  # fmt: skip
     again = [layer.forward_total_s for layer in layers] if recipe.recompute else []
-    shares = [row for name in rows for part in ("forward", "forward_passes") for row in rows[name][part]]
-    again_pj = math.fsum(row.energy_pj for row in shares) if recipe.recompute else 0.0
-    host_s = _host(recipe, [part for _, part, _ in parts], layers)
+    ahead = [row for name in rows for role in ("forward", "forward_passes") for row in rows[name][role]]
+    again_pj = math.fsum(row.energy_pj for row in ahead) if recipe.recompute else 0.0
+    host_s = _host(recipe, [part.role for part in parts], layers)
     memory = memory_of(machine, network, recipe, layers, saved, batch, bytes_each, count)
     return Step(
         machine.name, workload.name, batch, recipe, layers, host_s, math.fsum(again), again_pj, update_s, update_pj,
         sum_s, sum_pj, machine.prices.static_w, memory,
-        (*notes, *(note for note in report.remarks if note.code in _NOTES)),
+        (*notes, *remarks),
     )  # fmt: skip
 
 
@@ -279,29 +294,39 @@ def _host(recipe: TrainingRecipe, parts: Sequence[str], layers: Sequence[StepLay
     return math.fsum(max(0.0, kernels * launch - seconds) for kernels, seconds in passes)
 
 
-def _parts(network: Workload, moves: dict[str, Moves], dtype: str) -> Iterator[tuple[str, str, Layer]]:
-    """Every kernel of a step: its layer, the part that it is of, and what it asks of the machine."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A kernel of a step: its layer, the part that it is of, what it asks, and whether of a layer that is not cut."""
+
+    name: str
+    role: str
+    layer: Layer
+    whole: bool = False
+
+
+def _parts(network: Workload, moves: dict[str, Moves], dtype: str, share: Share) -> Iterator[_Part]:
+    """Every kernel of a step."""
     wanted = needs_gradient(network)
     names = network.names
     for place, layer in enumerate(network):
         x = layer.lower(1)
-        own = moves[layer.name]
+        own, name = moves[layer.name], layer.name
         if isinstance(x, Product):
-            before = network.inputs[layer.name] if network.graph else names[place - 1 : place] if place else ()
-            yield layer.name, "forward", _bare(layer)
-            inputs = any(name in wanted for name in before)
-            if inputs and (gradient := input_gradient(layer)) is not None:
-                yield layer.name, "input_gradient", gradient
-            if (x.stored or inputs) and (gradient := weight_gradient(layer)) is not None:
-                yield layer.name, "weight_gradient", gradient
-        for part, passes in (("forward_passes", own.forward), ("backward_passes", own.backward)):
-            for number, (what, read, written) in enumerate(passes):
-                name = f"{layer.name}.{part[:-7]}{number} {what}"[:200]
-                yield (
-                    layer.name,
-                    part,
-                    MemoryPass(name, read=max(1, read), written=max(1, written), input=dtype, output=dtype),
-                )
+            before = network.inputs[name] if network.graph else names[place - 1 : place] if place else ()
+            cut = share.part(layer)
+            whole, part = cut is None, layer if cut is None else cut
+            yield _Part(name, "forward", _bare(part), whole)
+            inputs = any(other in wanted for other in before)
+            if inputs and (gradient := input_gradient(part)) is not None:
+                yield _Part(name, "input_gradient", gradient, whole)
+            if (x.stored or inputs) and (gradient := weight_gradient(part)) is not None:
+                yield _Part(name, "weight_gradient", gradient, whole)
+        values = share.of_values(layer)
+        for role, passes in (("forward_passes", own.forward), ("backward_passes", own.backward)):
+            for number, (what, *sizes) in enumerate(passes):
+                read, written = (max(1, math.ceil(size * values)) for size in sizes)
+                label = f"{name}.{role[:-7]}{number} {what}"[:200]
+                yield _Part(name, role, MemoryPass(label, read=read, written=written, input=dtype, output=dtype))
 
 
 def _bare(layer: Layer) -> Layer:
