@@ -8,8 +8,9 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.machines import Cluster
 from hwsim.parallel.gpt import Gpt
+from hwsim.parallel.result import ClusterStep
 from hwsim.parallel.split import Parallel
-from hwsim.parallel.step import ClusterStep, cluster_step
+from hwsim.parallel.step import cluster_step
 from hwsim.parallel.volume import Moved, cheapest_cuts, moved
 from hwsim.training import TrainingRecipe
 from hwsim.workload import Workload
