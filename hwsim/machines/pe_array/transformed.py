@@ -63,7 +63,7 @@ def inner_layer(array: Array, layer: Layer, shape: Geometry, how: Winograd) -> C
             array.prices.of("mac", fits[0])
         except HwsimError:
             lack = {"bits": max(bits.data, bits.filter), "dtype": fits[0]}
-            template = "exact takes {bits} bits; no MAC in {dtype} is priced"
+            template = "{bits} bits: no price of {dtype} MACs"
             return Message("algorithm.no_mac", template, lack)
     return inner if array.spec.word_bits is not None else inner.with_dtype(output="int32")
 
