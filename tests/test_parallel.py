@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from commands import call
 
 import hwsim
@@ -21,9 +22,11 @@ from hwsim.parallel import ClusterStep, Gpt, Parallel, cluster_step, moved, para
 from hwsim.parallel.events import Sending, backward, pipeline
 from hwsim.parallel.stages import balanced_cuts, ranges
 from hwsim.parallel.volume import halo_rows
+from hwsim.report.parallel import cluster_step_lines
 from hwsim.training import Share, TrainingRecipe, training_step
 from hwsim.workload import Conv2d, Gemm, Softmax, Workload
 
+ROOT = Path(__file__).parent.parent
 NET = Workload(
     "net",
     [
@@ -368,6 +371,7 @@ def test_splits_and_clusters_are_axes_of_a_sweep(tmp_path: Path) -> None:
         assert row["latency_s"] == run.step_s
         assert row["inferences_per_s"] == run.samples_per_s
         assert row["speedup"] == run.speedup
+        assert (row["library_name"], row["missing_operators"]) == ("cudnn-8", 0)
     file = tmp_path / "bad.yaml"
     file.write_text(
         "name: bad\nmachines: [dgx1_v100]\nworkloads: [kws]\nset: {parallel.dat: [1, 2], train.precision: [mixd]}\n"
@@ -465,3 +469,28 @@ def test_layers_that_are_not_cut_are_a_note() -> None:
         step("channels=8", batch=20000)
     with pytest.raises(InputError, match="has no rows of a map"):
         hwsim.train("dgx1_v100", "bert_base", 1, "maps=2")
+
+
+def test_splits_side_by_side_have_their_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(
+        capsys, "train", "pcie_8x_gtx1080ti", "lenet5_pruned", "--compare-parallel", "--parallel", "data=2", "--precision",
+        "mixed",
+    )  # fmt: skip
+    assert code == 0
+    text = " ".join(out.split())
+    assert text.count("multiplies no fp16: mixed precision halves the bytes") == 1
+    assert "weights have zeros or codes" in text
+
+
+@pytest.mark.parametrize("links", [{0: {1: 1}}, {0: dict.fromkeys(range(1, 8), 1)}, {i: {i + 1: 1} for i in range(7)}])
+def test_links_without_a_ring_are_refused(links: dict[int, dict[int, int]], tmp_path: Path) -> None:
+    """A pair, a star, a chain: no ring goes through eight devices; one that is closed has one each way."""
+    document = yaml.safe_load((ROOT / "arch_configs" / "clusters" / "dgx1_v100.yaml").read_text())
+    document["links"] = {"nvlink": document["links"]["nvlink"] | {"pairs": links}}
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError, match=r"links of dgx1_v100 must join the devices 0, 1, .* for all_reduce by ring"):
+        hwsim.train(file, NET, 7, "data=8")
+    document["links"]["nvlink"]["pairs"] = {**{i: {i + 1: 1} for i in range(1, 7)}, 0: {1: 1, 7: 1}}
+    file.write_text(yaml.safe_dump(document))
+    assert "2 rings over nvlink" in " ".join(cluster_step_lines(hwsim.train(file, NET, 7, "data=8")))

@@ -15,6 +15,8 @@ from hwsim.cli.options import (
     batch_option,
     changes_of,
     console_of,
+    html_option,
+    json_option,
     layers_option,
     output_option,
     set_option,
@@ -161,10 +163,10 @@ def _with_accuracies(entries: list[Entry], accuracies: tuple[str, ...]) -> list[
     metavar="N",
     help="With --measure: number of runs (default: ten seconds).",
 )
-@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@json_option
 @output_option("--csv", "csv_file", help="Write a row per run as CSV; with --measure, per layer.")
 @output_option("--layer-csv", help="Write the layers of all runs as CSV ('-': standard output).")
-@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@html_option
 def compare(
     arguments: tuple[str, ...],
     batch: int,

@@ -55,6 +55,7 @@ class SplitRow:
             "speedup": self.step.speedup,
             "memory_bytes": self.step.memory_bytes,
             "fits": self.step.fits,
+            "messages": [message.to_dict() for message in self.step.messages],
         }
 
 

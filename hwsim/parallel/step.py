@@ -23,6 +23,7 @@ from hwsim.parallel.split import Parallel
 from hwsim.parallel.stages import balanced_cuts, ranges
 from hwsim.parallel.volume import crossing, halo_values, own_product
 from hwsim.training import Share, TrainingMemory, TrainingRecipe, training_step
+from hwsim.units import format_count
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES
 
@@ -299,7 +300,8 @@ class _Planner:
             legal = [i for i, name in enumerate(self.network.names) if name.endswith(".add2")]
         room = len(seconds) if legal is None else len(legal) + 1
         if room < stages:
-            raise InputError(f"{self.network.name} has {room} layers to cut between, and layers={stages} needs more")
+            count = format_count(room, "layer")
+            raise InputError(f"{self.network.name} has {count} to cut between, and layers={stages} needs more")
         return balanced_cuts(seconds, stages, legal)
 
     def _stage(self, number: int, places: range, forward: Sequence[float], back: Sequence[float]) -> Stage:

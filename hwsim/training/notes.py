@@ -38,7 +38,7 @@ def training_notes(machine: Machine, network: Workload, recipe: TrainingRecipe, 
     if network.missing is not None:
         notes.append(network.missing.message())
     if sparse := [layer.name for layer in network if layer.weights and _sparse(layer)]:
-        template = "{count:count layer} with pruned or coded weights: all passes, gradients and updates are dense"
+        template = "{count:count layer} whose weights have zeros or codes: all passes, gradients and updates are dense"
         notes.append(Message("training.dense", template, {"count": len(sparse)}, layers=tuple(sparse)))
     usual = _FLOATS if network.digest else (*_FLOATS, "int8")  # a trace that gives no format has int8
     if formats := sorted({layer.weight.dtype for layer in network if layer.weights} - set(usual)):
