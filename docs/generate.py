@@ -209,7 +209,15 @@ def main() -> None:
     beside("generate_edge").main()
     put(DOCS.parent / "README.md", "accuracy", readme_table())
     (DOCS / "eyeriss_alexnet.svg").write_text(picture(), encoding="utf-8")
-    for page in ("examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md"):
+    for page in (
+        "examples.md",
+        "workloads.md",
+        "hardware.md",
+        "mapping.md",
+        "compression.md",
+        "edge.md",
+        "algorithms.md",
+    ):
         (DOCS / page).write_text(examples(page), encoding="utf-8")
     (DOCS / "accuracy.md").write_text(accuracy(), encoding="utf-8")
     for name, table in beside("generate_scale").blocks().items():

@@ -90,7 +90,7 @@ def test_accuracy_tables_are_current(generate) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md"]
+    "page", ["examples.md", "workloads.md", "hardware.md", "mapping.md", "compression.md", "edge.md", "algorithms.md"]
 )
 def test_examples_are_current(generate, page: str) -> None:
     """Each command of the page runs, and prints what is shown; `python docs/generate.py` writes it."""

@@ -87,6 +87,8 @@ CHOICES: dict[str, list[Any]] = {
     "zeros": ["compute", "gate", "skip"],
     "zero_operands": ["ifmap", "weight", "both"],
     "objective": ["latency", "energy", "edp", "dram"],
+    "algorithm": ["auto", "direct", "winograd-2x2"],
+    "operands": ["exact", "rounded"],
     "halo": ["slide", "refill"],
     "variant": ["A", "B", "C"],
     "rules": [None],

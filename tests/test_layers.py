@@ -13,7 +13,7 @@ PACKAGE = Path(hwsim.__file__).parent
 LAYERS = [
     {"errors", "units", "message", "files", "yaml_source", "fields", "lazy"},
     {"workload"},
-    {"mapping", "kernels", "engine", "energy", "compression"},
+    {"algorithms", "mapping", "kernels", "engine", "energy", "compression"},
     {"machines", "timeloop"},
     {"simulation", "report", "scenario", "serving", "requests", "training", "parallel"},
     {"validation", "sweeps", "exploration", "calibration", "cli"},

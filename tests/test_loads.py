@@ -127,3 +127,23 @@ def test_unknown_power_is_unknown() -> None:
     assert load.energy.work_pj == pytest.approx(hwsim.simulate(machine, KWS).summary.energy_pj)
     machine = hwsim.load_machine("nucleo_l4r5zi", set={"power.active": "unknown"})
     assert hwsim.serve(machine, KWS, rate_per_s=3, queries=31).energy.work_pj is None
+
+
+def test_a_rate_has_a_curve_that_goes_through_it() -> None:
+    load = hwsim.serve("nucleo_l4r5zi", KWS, rate_per_s=11, queries=4001)
+    assert [point.rate_per_s for point in load.curve] == sorted(point.rate_per_s for point in load.curve)
+    (at,) = (point for point in load.curve if point.rate_per_s == 11)
+    assert at.p99_s == pytest.approx(load.log.ordered_s[math.ceil(0.99 * 4001) - 1])
+    assert [point.p99_s for point in load.curve] == sorted(point.p99_s for point in load.curve)
+    known = [point.query_pj for point in load.curve if point.query_pj is not None]
+    assert len(known) == len(load.curve)
+    assert known == sorted(known, reverse=True)
+
+
+@pytest.mark.parametrize("deadline", ["0 s", "50 ms"])
+def test_a_page_of_a_rate_whose_queries_drop(deadline: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "load.html"
+    words = ["serve", "nucleo_l4r5zi", KWS, "--rate", 50, "--deadline", deadline, "--queries", 301, "--html", page]
+    code, _, error = call(capsys, *words)
+    assert code == 0, error
+    assert "Latency over load" in page.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from commands import call
 
 import hwsim
@@ -21,9 +22,11 @@ from hwsim.parallel import ClusterStep, Gpt, Parallel, cluster_step, moved, para
 from hwsim.parallel.events import Sending, backward, pipeline
 from hwsim.parallel.stages import balanced_cuts, ranges
 from hwsim.parallel.volume import halo_rows
-from hwsim.training import TrainingRecipe, training_step
+from hwsim.report.parallel import cluster_step_lines
+from hwsim.training import Share, TrainingRecipe, training_step
 from hwsim.workload import Conv2d, Gemm, Softmax, Workload
 
+ROOT = Path(__file__).parent.parent
 NET = Workload(
     "net",
     [
@@ -368,6 +371,7 @@ def test_splits_and_clusters_are_axes_of_a_sweep(tmp_path: Path) -> None:
         assert row["latency_s"] == run.step_s
         assert row["inferences_per_s"] == run.samples_per_s
         assert row["speedup"] == run.speedup
+        assert (row["library_name"], row["missing_operators"]) == ("cudnn-8", 0)
     file = tmp_path / "bad.yaml"
     file.write_text(
         "name: bad\nmachines: [dgx1_v100]\nworkloads: [kws]\nset: {parallel.dat: [1, 2], train.precision: [mixd]}\n"
@@ -387,3 +391,106 @@ def test_options_that_would_do_nothing_are_refused(capsys: pytest.CaptureFixture
         code, _, err = call(capsys, "train", "v100", "alexnet", f"--{name}", value)
         assert code == 2
         assert f"--{name} is of a cluster" in err
+
+
+def test_micro_batches_without_a_pipeline_are_accumulated() -> None:
+    """Of the same inputs: the same step, sums of gradients, energy and bytes."""
+    for parallel in ("data=2", "channels=3", "data=2,maps=2"):
+        micro, accumulated = step(f"{parallel},micro=7"), step(parallel, accumulate=7)
+        assert (micro.samples, micro.micro) == (accumulated.samples, 7)
+        assert micro.step_s == accumulated.step_s
+        assert micro.energy_pj == accumulated.energy_pj
+        assert micro.link_bytes == accumulated.link_bytes
+    stages, sums = step("layers=2,micro=7"), step("data=1").one.sum_s
+    one = step("layers=2,micro=1")
+    shares = [stage.memory.weights_bytes / step("data=1").memory.weights_bytes for stage in stages.stages]
+    assert stages.update_s - one.update_s == pytest.approx(7 * sums * max(shares), rel=1e-6)
+
+
+def test_what_of_a_split_does_nothing_is_a_note() -> None:
+    def codes(parallel: str, **ways: object) -> list[str]:
+        run = cluster_step(cluster(), NET, 31, parallel_of(parallel, **ways))
+        return [note.code for note in run.messages if note.code.startswith("parallel.")]
+
+    assert codes("channels=8", gradient="fp16") == ["parallel.no_gradients"]
+    assert codes("layers=2", bucket="1 MB") == ["parallel.no_gradients"]
+    assert codes("data=8", gradient="fp16") == []
+    assert codes("data=2", reduce="server", servers=8) == ["parallel.servers"]
+    assert codes("data=2", servers=8) == ["parallel.servers"]
+    assert codes("data=8", reduce="server", servers=8) == []
+
+
+@pytest.mark.parametrize(("channels", "maps"), [(2, 1), (3, 1), (8, 1), (1, 2), (1, 3), (1, 7), (2, 2), (3, 2)])
+def test_shares_have_the_macs_of_the_largest_part(channels: int, maps: int) -> None:
+    """By hand: ceil(k / n) filters, ceil(p / n) rows, ceil(n / all) columns, of the inputs of all that share."""
+    run, inputs = step(f"channels={channels},maps={maps}"), 31 * channels * maps
+    a, b, c = (
+        -(-p // maps) * p * -(-k // channels) * window * 3
+        for p, k, window in ((31, 64, 27), (16, 127, 1600), (16, 257, 127))
+    )
+    fc = -(-31 // (channels * maps)) * 257 * 256 * 3
+    assert [layer.macs for layer in run.one.layers] == [inputs * macs for macs in (a // 3 * 2, b, c, fc)]
+    assert sum(layer.macs for layer in run.one.layers) >= sum(layer.macs for layer in step("data=1").one.layers)
+
+
+def test_bands_and_filters_make_up_the_layer() -> None:
+    """n parts of equal size have its MACs; neighbors read what a border exchanges twice; groups stay whole."""
+    for conv in (
+        Conv2d("a", c=31, h=64, w=17, k=64, r=3, pad=1),
+        Conv2d("b", c=7, h=66, w=17, k=32, r=5, dilation=1, stride=2, pad=1),
+        Conv2d("c", c=32, h=64, w=31, k=64, r=3, pad=2, dilation=2, groups=8),
+    ):
+        for ways in (2, 4):
+            filters, rows = Share(channels=ways).part(conv), Share(maps=ways).part(conv)
+            assert ways * filters.macs == ways * rows.macs == conv.macs
+            assert ways * filters.weights == rows.weights == conv.weights
+            assert ways * rows.h == (conv.p - ways) * conv.stride[0] + ways * (halo_rows(conv) + 1)
+    depthwise = Conv2d("d", c=31, h=7, w=7, k=31, r=3, groups=31, pad=1)
+    assert Share(channels=4).part(depthwise).groups == 8
+    assert Share(channels=5).part(Gemm("fc", n=127, k=31)).n == 26
+    for ways in (Share(channels=8), Share(maps=4), Share(2, 3)):
+        assert sum(1 for layer in NET if ways.part(layer) is None) == 0
+
+
+def test_small_parts_fill_tiles_badly() -> None:
+    """Eight filters on each device do not take an eighth of 64, where bands of rows do: of a large map, free links."""
+    net = Workload("n", [Conv2d("a", c=64, h=224, w=224, k=64, r=3, pad=1)], graph=False)
+    fast = cluster(**FREE, **{"links.nvlink.bandwidth": "1000000 TB/s"})
+    runs = {way: cluster_step(fast, net, 8, parallel_of(f"{way}=8")) for way in ("data", "channels", "maps")}
+    assert runs["data"].speedup == pytest.approx(8, rel=1e-6)
+    assert runs["maps"].speedup == pytest.approx(8, rel=0.1)
+    assert runs["channels"].speedup < 6
+
+
+def test_layers_that_are_not_cut_are_a_note() -> None:
+    run = hwsim.train("dgx1_v100", "gnmt_4layer_1024", 7, "channels=2")
+    assert "parallel.whole" in [note.code for note in run.messages]
+    with pytest.raises(InputError, match="at most 65,536 together"):
+        step("channels=8", batch=20000)
+    with pytest.raises(InputError, match="has no rows of a map"):
+        hwsim.train("dgx1_v100", "bert_base", 1, "maps=2")
+
+
+def test_splits_side_by_side_have_their_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(
+        capsys, "train", "pcie_8x_gtx1080ti", "lenet5_pruned", "--compare-parallel", "--parallel", "data=2", "--precision",
+        "mixed",
+    )  # fmt: skip
+    assert code == 0
+    text = " ".join(out.split())
+    assert text.count("multiplies no fp16: mixed precision halves the bytes") == 1
+    assert "weights have zeros or codes" in text
+
+
+@pytest.mark.parametrize("links", [{0: {1: 1}}, {0: dict.fromkeys(range(1, 8), 1)}, {i: {i + 1: 1} for i in range(7)}])
+def test_links_without_a_ring_are_refused(links: dict[int, dict[int, int]], tmp_path: Path) -> None:
+    """A pair, a star, a chain: no ring goes through eight devices; one that is closed has one each way."""
+    document = yaml.safe_load((ROOT / "arch_configs" / "clusters" / "dgx1_v100.yaml").read_text())
+    document["links"] = {"nvlink": document["links"]["nvlink"] | {"pairs": links}}
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(InputError, match=r"links of dgx1_v100 must join the devices 0, 1, .* for all_reduce by ring"):
+        hwsim.train(file, NET, 7, "data=8")
+    document["links"]["nvlink"]["pairs"] = {**{i: {i + 1: 1} for i in range(1, 7)}, 0: {1: 1, 7: 1}}
+    file.write_text(yaml.safe_dump(document))
+    assert "2 rings over nvlink" in " ".join(cluster_step_lines(hwsim.train(file, NET, 7, "data=8")))

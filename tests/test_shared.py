@@ -129,6 +129,16 @@ def test_priorities_of_networks_on_a_machine() -> None:
     assert p99(1) < p99(0) < p99(-1)
 
 
+def test_memories_must_hold_all_networks() -> None:
+    one = {"workload": "kws", "rate_per_s": 1.0}
+    few, many = (hwsim.serve_shared("stm32g0b1", [one] * number, queries=127) for number in (1, 20))
+    assert few.fits
+    assert not [message for message in few.messages if message.code == "requests.shared_memory"]
+    texts = [str(message) for message in many.messages if message.code == "requests.shared_memory"]
+    assert texts
+    assert all("all networks together need" in text for text in texts)
+
+
 @pytest.mark.parametrize(
     ("network", "says"),
     [

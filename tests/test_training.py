@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -171,13 +172,61 @@ def test_law_of_batches() -> None:
         ("p100", {"precision": "tf32"}, r"precision must be what p100 multiplies \(fp64, fp32, fp16\), not tf32"),
         ("v100", {"precision": "mixed", "half": "bf16"}, "half must be what v100 multiplies .*, not bf16"),
         ("a100", {"half": "bf16"}, "half must be of mixed precision: with precision fp32 leave bf16 out"),
-        ("xeon_8280", {"precision": "mixed"}, "precision must be fp32 on xeon_8280: it multiplies no 16-bit numbers"),
+        (
+            "xeon_8280",
+            {"precision": "mixed"},
+            "precision must be fp32 on xeon_8280: its library has no 16-bit products",
+        ),
         ("xeon_8480", {"precision": "mixed", "half": "fp16"}, "half must be bf16 on xeon_8480, not fp16"),
     ],
 )
 def test_formats_that_a_machine_has_not_are_refused(machine: str, recipe: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         hwsim.train(machine, "alexnet", 31, **recipe)
+
+
+MACHINES = sorted((Path(hwsim.__file__).parent.parent / "arch_configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", MACHINES, ids=lambda file: file.stem)
+def test_each_precision_of_each_machine_runs_or_says_why(file: Path) -> None:
+    """On GPUs tf32 and bf16 came with Ampere; P100, V100 and later multiply fp16; before, mixed only halves bytes."""
+    machine = hwsim.load_machine(file)
+    if machine.kind not in ("gpu", "cpu"):
+        return
+    net = Workload("n", [Conv2d("a", c=31, h=17, w=17, k=127, r=3, pad=1), Gemm("b", n=31, k=127 * 17 * 17)])
+    whole = hwsim.train(machine, net, 31)
+    for precision, half in (("tf32", ""), ("mixed", ""), ("mixed", "fp16"), ("mixed", "bf16")):
+        wanted = "tf32" if precision == "tf32" else half or "fp16"
+        try:
+            step = hwsim.train(machine, net, 31, precision=precision, half=half)
+        except InputError as error:
+            able = machine.kind == "gpu" and wanted in machine.spec.sm.macs
+            assert not able
+            assert re.search(f"(half|precision) must be .*{machine.name}", str(error))
+            continue
+        codes = [note.code for note in step.messages]
+        if machine.kind == "gpu":
+            assert ("training.no_half" in codes) == (wanted not in machine.spec.sm.macs)
+            assert wanted in machine.spec.sm.macs or precision == "mixed"
+        if precision == "mixed":
+            assert step.memory.saved_bytes < whole.memory.saved_bytes
+
+
+def test_what_a_step_does_not_do_is_a_note() -> None:
+    def codes(machine: str, network: str, **recipe: str) -> set[str]:
+        return {note.code for note in hwsim.train(machine, network, 7, **recipe).messages}
+
+    assert "training.dense" in codes("v100", "lenet5_pruned")
+    assert "training.dense" not in codes("v100", "lenet5_caffe")
+    assert "training.layout" in codes("a100", "bert_base", precision="mixed", layout="nchw")
+    assert "training.layout" in codes("a100", "alexnet", layout="nchw")
+    assert "training.layout" in codes("p100", "alexnet", layout="nchw", precision="mixed")
+    assert "training.layout" not in codes("a100", "alexnet", layout="nchw", precision="tf32")
+    for machine in ("m40", "k80", "gtx1080ti", "p40"):
+        assert "training.no_half" in codes(machine, "lenet5_caffe", precision="mixed")
+    plain = hwsim.train("p100", "alexnet", 7, precision="mixed")
+    assert hwsim.train("p100", "alexnet", 7, precision="mixed", layout="nchw").step_s == plain.step_s
 
 
 def test_a_processor_trains_in_its_own_16_bits() -> None:

@@ -15,6 +15,8 @@ from hwsim.cli.options import (
     batch_option,
     changes_of,
     console_of,
+    html_option,
+    json_option,
     layers_option,
     output_option,
     set_option,
@@ -49,6 +51,15 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
     # A label has the last two names of a key: memories.glb.size is glb.size.
     overrides = [_LABEL.sub(r"\1", change) for change in own]
     return ", ".join([machine.name, *overrides]), machine
+
+
+def _by_algorithm(item: str, shared: dict[str, object], names: str) -> list[tuple[str, Machine]]:
+    """The machine once for each algorithm of convolutions: those of a list, or all that it has."""
+    _, machine = _machine(item, shared)
+    asked = [*machine.algorithms(), "auto"] if names == "all" else [name.strip() for name in names.split(",")]
+    if names == "all" and machine.algorithms() == ("direct",):
+        raise InputError(f"--algorithm all must come with machines that have more than one; {machine.why_direct()}")
+    return [_machine(f"{item}+algorithm={name}", shared) for name in asked]
 
 
 def _expanded(arguments: Sequence[str]) -> list[str]:
@@ -137,6 +148,11 @@ def _with_accuracies(entries: list[Entry], accuracies: tuple[str, ...]) -> list[
     type=click.Choice(["onnxruntime"]),
     help="Measure MODEL.onnx on this machine too.",
 )
+@click.option(
+    "--algorithm",
+    metavar="all|NAME,...",
+    help="Each machine once for each of these algorithms of convolutions, as direct,winograd-2x2.",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="With --measure: threads per operator.")
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), help="With --measure: device that runs the model (default: cpu)."
@@ -147,10 +163,10 @@ def _with_accuracies(entries: list[Entry], accuracies: tuple[str, ...]) -> list[
     metavar="N",
     help="With --measure: number of runs (default: ten seconds).",
 )
-@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@json_option
 @output_option("--csv", "csv_file", help="Write a row per run as CSV; with --measure, per layer.")
 @output_option("--layer-csv", help="Write the layers of all runs as CSV ('-': standard output).")
-@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@html_option
 def compare(
     arguments: tuple[str, ...],
     batch: int,
@@ -161,6 +177,7 @@ def compare(
     battery: str | None,
     accuracies: tuple[str, ...],
     measure: str | None,
+    algorithm: str | None,
     threads: int | None,
     device: str | None,
     runs: int | None,
@@ -182,6 +199,7 @@ def compare(
       hwsim compare nucleo_l4r5zi stm32u575 kws --every '10 s' --battery 2xAA
       hwsim compare systolic_ws systolic_os mobilenet_v2_1.0_224 --html compare.html
       hwsim compare eyeriss_v1 eyeriss_v1+memories.glb.size='54 KiB' alexnet --batch 4 --layers 'conv*'
+      hwsim compare nvdla_2048 resnet50_v1 --algorithm all
       hwsim compare nucleo_l4r5zi ic_large ic --accuracy ic_large=87 --accuracy ic=85
       hwsim compare host mobilenet.onnx --measure onnxruntime --threads 2
       hwsim compare cuda mobilenet.onnx --measure onnxruntime --device cuda
@@ -190,7 +208,7 @@ def compare(
         from hwsim.cli.runtime import compare_with_runtime
 
         conflicts: dict[str, object] = {"--html": html_file, "--layers": layers, "--layer-csv": layer_csv}
-        conflicts |= {"--every": every, "--battery": battery, "--accuracy": accuracies}
+        conflicts |= {"--every": every, "--battery": battery, "--accuracy": accuracies, "--algorithm": algorithm}
         if names := [name for name, value in conflicts.items() if value]:
             raise InputError(f"{', '.join(names)} must be left out with --measure, which writes --json and --csv")
         if device == "cuda" and threads:
@@ -229,13 +247,17 @@ def compare(
     for here, missing in (("machine", "workload"), ("workload", "machine")):
         if names_of[here] and not names_of[missing]:
             raise InputError(f"the ITEMs must include a {missing}; see hwsim list {missing}s")
-    pairs = len(names_of["machine"]) * len(names_of["workload"]) + len(names_of["report"])
+    shared = changes_of(changes)
+    machines = [
+        entry
+        for item in names_of["machine"]
+        for entry in (_by_algorithm(item, shared, algorithm) if algorithm else [_machine(item, shared)])
+    ]
+    pairs = len(machines) * len(names_of["workload"]) + len(names_of["report"])
     if not 2 <= pairs <= _MOST:
         raise InputError(
             f"2 to {_MOST} runs must be compared, not {pairs}; add a machine, a workload or a saved report"
         )
-    shared = changes_of(changes)
-    machines = [_machine(item, shared) for item in names_of["machine"]]
     sizes = shapes_of(shapes)
     workloads = [
         hwsim.load_workload(

@@ -9,7 +9,16 @@ import click
 
 from hwsim.cli.completion import names
 from hwsim.cli.model_options import model_options, numbers_of
-from hwsim.cli.options import changes_of, console_of, machine_argument, output_option, set_option, write
+from hwsim.cli.options import (
+    changes_of,
+    console_of,
+    html_option,
+    json_option,
+    machine_argument,
+    output_option,
+    set_option,
+    write,
+)
 from hwsim.errors import InputError
 
 __all__ = ["llm"]
@@ -30,9 +39,9 @@ __all__ = ["llm"]
 )
 @set_option
 @click.option("--all", "every_layer", is_flag=True, help="With --phase: print every layer, not one block.")
-@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@json_option
 @output_option("--csv", "csv_file", help="Write the table, or the layers of a phase, as CSV.")
-@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@html_option
 def llm(
     machine: str,
     model: str,

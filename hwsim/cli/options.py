@@ -30,6 +30,8 @@ __all__ = [
     "check_order",
     "check_page",
     "console_of",
+    "html_option",
+    "json_option",
     "layers_option",
     "machine_argument",
     "network_of",
@@ -107,6 +109,10 @@ def _output(context: click.Context, parameter: click.Parameter, value: str | Non
 def output_option(*names: str, **settings: Any) -> Callable[..., Any]:
     """An option that names a file to write."""
     return click.option(*names, metavar="FILE", callback=_output, **settings)
+
+
+json_option = output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+html_option = output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
 
 
 class _Plain:

@@ -9,6 +9,7 @@ import click
 from hwsim.cli.options import (
     batch_option,
     console_of,
+    json_option,
     layers_option,
     machine_argument,
     output_option,
@@ -31,7 +32,7 @@ __all__ = ["run"]
 @set_option
 @layers_option
 @shape_option
-@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@json_option
 @output_option("--csv", "csv_file", help="Write the layers as CSV ('-': standard output).")
 @output_option("--html", "html_file", help="Write a self-contained HTML report with charts.")
 @output_option(

@@ -14,6 +14,8 @@ from hwsim.cli.options import (
     changes_of,
     check_order,
     console_of,
+    html_option,
+    json_option,
     machine_argument,
     network_of,
     output_option,
@@ -116,9 +118,9 @@ def _serve_model(machine: str, model: str, changes: tuple[str, ...], files: Sequ
 @model_options
 @set_option
 @shape_option
-@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@json_option
 @output_option("--csv", "csv_file", help="Model: write a row for each request as CSV.")
-@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@html_option
 @output_option("--timeline", "timeline_file", help="Write a Perfetto trace of the first 20,000 samples or steps.")
 def serve(
     machine: str,

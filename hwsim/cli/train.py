@@ -12,6 +12,8 @@ from hwsim.cli.options import (
     changes_of,
     check_order,
     console_of,
+    html_option,
+    json_option,
     network_of,
     output_option,
     set_option,
@@ -97,9 +99,9 @@ _LAYOUTS = ("nhwc", "nchw")
 @set_option
 @shape_option
 @click.option("--all", "every_layer", is_flag=True, help="Print every layer, not repeated blocks once.")
-@output_option("--json", "json_file", help="Write everything as JSON ('-': standard output).")
+@json_option
 @output_option("--csv", "csv_file", help="Write a row for each layer as CSV.")
-@output_option("--html", "html_file", help="Write a self-contained HTML page with charts.")
+@html_option
 def train(
     machine: str,
     workload: str,

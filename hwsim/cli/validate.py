@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from hwsim.algorithms.choice import WINOGRAD, WinogradName
 from hwsim.cli.completion import names
 from hwsim.cli.options import batch_option, changes_of, console_of, network_of, set_option, shape_option
 from hwsim.errors import InputError
@@ -42,12 +43,37 @@ def _execute(
     return print_checks(checks, console_of())
 
 
+def _algorithm(
+    machine: str | None, workload: str | None, name: WinogradName, layers: str | None, sample: int | None,
+    changes: tuple[str, ...], shapes: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Execute the convolutions of a network by an algorithm; exit code 1 if whole numbers differ."""
+    import hwsim
+    from hwsim.validation.algorithm import check_algorithm, print_algorithm
+
+    if machine is None or workload is None:
+        raise InputError("--algorithm must come with both MACHINE and WORKLOAD")
+    plan = hwsim.load_machine(machine, set=changes_of(changes)).plan(network_of(workload, shapes))
+    plan = plan.select(layers) if layers else plan
+    network = hwsim.Workload(plan.workload.name, plan.layers, graph=False)
+    checks = list(check_algorithm(network, name, sample))
+    if not checks:
+        raise InputError(f"--algorithm must come with convolutions, which {plan.workload.name} has none of here")
+    if not print_algorithm(checks, name, console_of()):
+        sys.exit(1)
+
+
 @click.command()
 @click.argument("machine", required=False, shell_complete=names("machines"))
 @click.argument("workload", required=False, shell_complete=names("workloads"))
 @click.option("--markdown", is_flag=True, help="Print the published table as Markdown, as docs/accuracy.md holds it.")
 @click.option("--layer", "layers", metavar="PATTERN", help="Execute only the layers whose name matches, as 'conv*'.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Truncate each dimension to at most N.")
+@click.option(
+    "--algorithm",
+    type=click.Choice(WINOGRAD),
+    help="Execute convolutions by this algorithm too: bits needed, signal to noise per layer.",
+)
 @batch_option
 @set_option
 @shape_option
@@ -57,6 +83,7 @@ def validate(
     markdown: bool,
     layers: str | None,
     sample: int | None,
+    algorithm: WinogradName | None,
     batch: int,
     changes: tuple[str, ...],
     shapes: tuple[str, ...],
@@ -77,7 +104,11 @@ def validate(
       hwsim validate
       hwsim validate eyeriss_v1 alexnet --batch 4
       hwsim validate systolic_ws resnet50_v1 --layer 'res2*' --sample 64
+      hwsim validate nvdla_2048 vgg16 --algorithm winograd-2x2 --layer 'conv1*'
     """
+    if algorithm is not None:
+        _algorithm(machine, workload, algorithm, layers, sample, changes, shapes)
+        return
     from hwsim.validation.predictions import comparisons, markdown_tables
 
     executes = workload is not None and not markdown

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hwsim.algorithms import Algorithm
+from hwsim.algorithms.choice import asked_for
 from hwsim.energy import EnergyOrigin, Prices
 from hwsim.engine.clock import Timebase
 from hwsim.errors import Fault, InputError, nearest
@@ -47,6 +49,7 @@ class Hardware(ABC):
             self.timebase = Timebase(dict(spec.clocks))
             self._check()
             self._check_area()
+            self._check_algorithm()
         except ValueError as error:
             raise InputError([Fault(document.blame((), str(error)), "", str(error))]) from None
         self._check_sizes()
@@ -92,6 +95,21 @@ class Hardware(ABC):
         """Cost by the machine's own figures; None if it has none."""
         cost = self.spec.cost
         return None if cost is None else float(cost.each) + float(cost.per_mm2) * (self.area_mm2 or 0.0)
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The algorithms that it has for convolutions."""
+        return ("direct",)
+
+    def why_direct(self) -> str:
+        """Why it has no other algorithm than the direct one, and the way out if there is one."""
+        return f"no machine of kind {self.kind} has transforms"
+
+    def _check_algorithm(self) -> None:
+        """An algorithm is asked for only where the machine has it; raises ValueError."""
+        own = self.algorithms()
+        for name in sorted(asked_for(self.spec.algorithm) - {"auto", *own}):
+            why = f": {self.why_direct()}" if own == ("direct",) else ""
+            raise ValueError(f"algorithm must be one of auto, {', '.join(own)} here, not {name}{why}")
 
     def _check_area(self) -> None:
         """Every part must have its area, so that no swept part is free; raises ValueError."""

@@ -135,4 +135,4 @@ class LayerPlan:
             totals[word] = totals.get(word, 0) + ticks
         if not any(totals.values()):
             return self.bounds.get("", "nothing")
-        return max(totals, key=lambda word: totals[word])
+        return max(totals, key=lambda word: (totals[word], word in self.compute_bounds))

@@ -33,7 +33,7 @@ CLAMPS = ("none", "relu", "relu6", "clip")
 _PRUNING = 0.95
 _UNITS = {"dp4a": "int8"}  # MACs that are counted by the instruction that does them
 #: Components other than memories whose counts depend on the network, and actions of memories.
-_PARTS = {"mac", "noc", "post", "link", "core", "instruction", "shared", "registers"}
+_PARTS = {"mac", "noc", "post", "transform", "link", "core", "instruction", "shared", "registers"}
 _ACTIONS = {"read", "write", "fill", "update", "drain", "reduce", "move"}
 
 

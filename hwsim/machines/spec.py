@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from hwsim.algorithms.choice import Requested
 from hwsim.energy.spec import EnergySpec
 from hwsim.errors import nearest
 from hwsim.fields import Area, Frequency, Money, Name, Spec
@@ -51,8 +52,9 @@ class CostSpec(Spec):
 class MachineSpec(Spec):
     """Base of the machine files of every kind.
 
-    `area` and `cost` are optional. `fitted` lists the numbers of the file that were fitted, and
-    on what; a machine has at most ten a precision.
+    `algorithm` is that of convolutions, of all or by name or pattern of a layer: one of them, which runs where it can,
+    or ``auto``, the best of those that the machine has. `area` and `cost` are optional. `fitted` lists the numbers of
+    the file that were fitted, and on what; a machine has at most ten a precision.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class MachineSpec(Spec):
     description: str | None = None
     clocks: Annotated[dict[Name, Frequency], Field(min_length=1, max_length=16)]
     energy: EnergySpec
+    algorithm: Requested | Annotated[dict[str, Requested], Field(max_length=20000)] = "auto"
     area: AreaSpec | None = None
     cost: CostSpec | None = None
     fitted: Annotated[dict[str, str], Field(max_length=10)] = {}

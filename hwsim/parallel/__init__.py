@@ -2,8 +2,9 @@
 
 from hwsim.parallel.compare import SplitRow, compare_splits
 from hwsim.parallel.gpt import Gpt
+from hwsim.parallel.result import ClusterStep
 from hwsim.parallel.split import Parallel, parallel_of
-from hwsim.parallel.step import ClusterStep, cluster_step
+from hwsim.parallel.step import cluster_step
 from hwsim.parallel.train import train
 from hwsim.parallel.volume import Moved, moved
 

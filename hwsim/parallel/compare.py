@@ -8,8 +8,9 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.machines import Cluster
 from hwsim.parallel.gpt import Gpt
+from hwsim.parallel.result import ClusterStep
 from hwsim.parallel.split import Parallel
-from hwsim.parallel.step import ClusterStep, cluster_step
+from hwsim.parallel.step import cluster_step
 from hwsim.parallel.volume import Moved, cheapest_cuts, moved
 from hwsim.training import TrainingRecipe
 from hwsim.workload import Workload
@@ -54,6 +55,7 @@ class SplitRow:
             "speedup": self.step.speedup,
             "memory_bytes": self.step.memory_bytes,
             "fits": self.step.fits,
+            "messages": [message.to_dict() for message in self.step.messages],
         }
 
 

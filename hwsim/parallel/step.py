@@ -1,197 +1,33 @@
 """A training step on many devices: what each computes, what they exchange, and what of that is exposed.
 
-Devices that share the inputs of a batch compute equal shares; layers that they share (`channels`, `maps`) take the time
-of a batch of one device, as each has its share of the work. Gradients leave in buckets as the backward pass frees them
-(`hwsim.parallel.events`); stages of a pipeline run one forward and one backward pass at a time.
+Devices that share layers (`channels`, `maps`) compute the shares of `hwsim.training.share`, of the inputs of all.
+Gradients leave in buckets as the backward pass frees them (`hwsim.parallel.events`); stages of a pipeline run one
+forward and one backward pass at a time.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hwsim.errors import InputError
 from hwsim.machines import Cluster
 from hwsim.machines.cluster import Way
 from hwsim.machines.limits import check_batch
-from hwsim.message import Message
 from hwsim.parallel.events import Bucket, Sending, backward, pipeline
 from hwsim.parallel.gpt import Gpt
+from hwsim.parallel.notes import split_notes
+from hwsim.parallel.result import ClusterStep, Stage
 from hwsim.parallel.split import Parallel
 from hwsim.parallel.stages import balanced_cuts, ranges
 from hwsim.parallel.volume import crossing, halo_values, own_product
-from hwsim.training import Step, StepLayer, TrainingMemory, TrainingRecipe, training_step
+from hwsim.training import Share, TrainingMemory, TrainingRecipe, training_step
+from hwsim.units import format_count
 from hwsim.workload import Layer, Workload
 from hwsim.workload.number_format import DTYPES
 
-__all__ = ["ClusterStep", "Stage", "cluster_step"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Consecutive layers on the devices that have them.
-
-    Attributes
-    ----------
-    layers : range
-        Places in the network.
-    forward_s, backward_s : float
-        Of a micro-batch, with what devices that share layers exchange.
-    sent_bytes : float
-        Over the cut after it, for a micro-batch, forward; the backward pass sends as much.
-    memory : TrainingMemory
-        Of one device.
-    """
-
-    layers: range
-    forward_s: float
-    backward_s: float
-    sent_bytes: float
-    memory: TrainingMemory
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterStep:
-    """A training step on the devices of a cluster.
-
-    Attributes
-    ----------
-    cluster, workload : str
-    parallel : Parallel
-    one : Step
-        The share of one device, as one device computes it.
-    alone_per_s : float
-        Samples a second of one device by itself with the same batch; where devices share the blocks of a transformer,
-        one that computes their shares one after the other.
-    micro : int
-        Micro-batches of a step.
-    samples : int
-        Inputs of a step, all devices together.
-    stages : tuple of Stage
-    compute_s : float
-        Until the last backward pass ends: computation, what devices that share layers exchange, bubbles.
-    inner_s : float
-        Of that, exchanges of devices that share layers.
-    bubble : float
-        Share of it that stages wait for each other.
-    buckets : tuple of Bucket
-        Gradients of the slowest stage, with their times.
-    exposed_s : float
-        By which gradients make the step longer.
-    waiting_s : float
-        For the slowest of the devices.
-    link_bytes : mapping
-        Of all devices: ``gradients``, ``activations``.
-    link_pj : float
-    """
-
-    cluster: str
-    workload: str
-    parallel: Parallel
-    one: Step
-    alone_per_s: float
-    micro: int
-    samples: int
-    stages: tuple[Stage, ...]
-    compute_s: float
-    inner_s: float
-    bubble: float
-    buckets: tuple[Bucket, ...]
-    exposed_s: float
-    update_s: float
-    waiting_s: float
-    link_bytes: dict[str, float]
-    link_pj: float
-    ways: tuple[Way, ...] = ()
-    messages: tuple[Message, ...] = ()
-
-    @property
-    def machine(self) -> str:
-        """The name of the cluster."""
-        return self.cluster
-
-    @property
-    def batch(self) -> int:
-        """Inputs of one device."""
-        return self.one.batch
-
-    @property
-    def recipe(self) -> TrainingRecipe:
-        """How it trains."""
-        return self.one.recipe
-
-    @property
-    def layers(self) -> tuple[StepLayer, ...]:
-        """The layers as one device computes its share of a batch."""
-        return self.one.layers
-
-    @property
-    def devices(self) -> int:
-        """Devices that train."""
-        return self.parallel.devices
-
-    @property
-    def communication_s(self) -> float:
-        """Time of all collectives of gradients, hidden or not."""
-        return math.fsum(bucket.end_s - bucket.start_s for bucket in self.buckets)
-
-    @property
-    def step_s(self) -> float:
-        """From one update to the next."""
-        return self.compute_s + self.exposed_s + self.update_s + self.waiting_s
-
-    @property
-    def samples_per_s(self) -> float:
-        """Inputs a second, all devices together."""
-        return self.samples / self.step_s
-
-    @property
-    def speedup(self) -> float:
-        """Over one device with the same batch."""
-        return self.samples_per_s / self.alone_per_s
-
-    @property
-    def efficiency(self) -> float:
-        """Speedup over the number of devices."""
-        return self.speedup / self.devices
-
-    @property
-    def memory(self) -> TrainingMemory:
-        """Of the device that needs most."""
-        return max((stage.memory for stage in self.stages), key=lambda memory: memory.need_bytes)
-
-    @property
-    def memory_bytes(self) -> int:
-        """What the device that needs most holds."""
-        return self.memory.need_bytes
-
-    @property
-    def fits(self) -> bool:
-        """Whether every device has the memory."""
-        return all(stage.memory.fits for stage in self.stages)
-
-    @property
-    def energy_pj(self) -> float:
-        """Of a step: computation, idle devices, bytes on links."""
-        one = self.one
-        work = (one.energy_pj - one.step_s * one.static_w * 1e12) * self.samples / one.samples * self.parallel.tensor
-        return work + self.devices * self.step_s * one.static_w * 1e12 + self.link_pj
-
-    @property
-    def moved_bytes(self) -> float:
-        """Bytes on all links together."""
-        return sum(self.link_bytes.values())
-
-    @property
-    def power_w(self) -> float:
-        """Mean power of all devices."""
-        return self.energy_pj * 1e-12 / self.step_s
-
-    def schedule(self, samples: int, epochs: float = 1) -> tuple[float, float]:
-        """Hours and kWh of so many epochs of so many samples."""
-        seconds = samples * epochs / self.samples_per_s
-        return seconds / 3600, seconds / 3600 * self.power_w / 1000
+__all__ = ["cluster_step"]
 
 
 def cluster_step(
@@ -246,8 +82,14 @@ class _Planner:
         self.workload, self.batch = workload, batch
         if parallel.micro and recipe.accumulate > 1:
             raise InputError("micro-batches of a pipeline are accumulated: give micro or accumulate")
+        if parallel.stages == 1 and parallel.micro > 1:  # without a pipeline they are batches that are accumulated
+            recipe = self.recipe = recipe.model_copy(update={"accumulate": parallel.micro})
         self.micro = parallel.micro or parallel.stages * recipe.accumulate
-        self.one = training_step(cluster.device, self.network, batch, recipe)
+        self.share = Share(parallel.channels, parallel.maps)
+        self.alone = training_step(cluster.device, self.network, batch, recipe)
+        self.one = self.alone
+        if self.share.devices > 1:
+            self.one = training_step(cluster.device, self.network, batch, recipe, self.share)
         self.shards = [self._shards_of(layer) for layer in self.network]
         self._check_parts()
         self.value_bytes = 2 if recipe.mixed else 4
@@ -276,15 +118,21 @@ class _Planner:
             ("channels", self.parallel.channels, channels, "output channels"),
             ("maps", self.parallel.maps, rows, "rows of a map"),
         ):
+            if devices > 1 and not most:
+                raise InputError(f"{name} must be 1, not {devices}: {self.network.name} has no {what}")
             if devices > 1 and devices > most:
                 raise InputError(
                     f"{name} must be at most {most}, the most {what} of {self.network.name}, not {devices}"
                 )
 
+    def _whole(self) -> list[str]:
+        """Layers with weights that are shared, but priced whole for the batch of one device."""
+        return [layer.name for layer in self.network if own_product(layer) and self.share.part(layer) is None]
+
     def _uneven(self, layer: Layer) -> float:
-        """How much longer the largest share of a layer takes than an equal one."""
+        """How much longer the largest share of a layer that is priced whole takes than an equal one."""
         x, factor = own_product(layer), 1.0
-        if x is None:
+        if x is None or self.share.part(layer) is not None:
             return factor
         shares = [(self.parallel.channels, x.n * x.b)]
         if x.geometry is not None:
@@ -408,7 +256,11 @@ class _Planner:
             if last >= finish or not buckets:
                 buckets, ways = own, used
             finish = max(finish, last)
-        update = one.update_s * max(self._share(stage.layers) for stage in stages)
+        shares = [self._share(stage.layers) for stage in stages]
+        # Gradients of micro-batches are summed; those of batches that one device accumulates are in its update.
+        sums = (micro if micro > 1 else 0) - (recipe.accumulate if recipe.accumulate > 1 else 0)
+        update = (one.update_s + sums * one.sum_s) * max(shares)
+        update_pj = one.update_pj + sums * one.sum_pj - (one.update_s + sums * one.sum_s) * one.static_w * 1e12
         plain = finish + update
         doublings = math.log2(parallel.devices)
         groups, replicas = parallel.inside // parallel.maps, parallel.data
@@ -419,7 +271,7 @@ class _Planner:
             workload=self.network.name,
             parallel=parallel,
             one=one,
-            alone_per_s=one.samples_per_s / parallel.tensor,
+            alone_per_s=self.alone.samples_per_s / parallel.tensor,
             micro=micro,
             samples=self.batch * parallel.inputs * micro * parallel.data,
             stages=tuple(stages),
@@ -429,11 +281,12 @@ class _Planner:
             buckets=tuple(buckets),
             exposed_s=finish - compute,
             update_s=update,
+            update_pj=update_pj * math.fsum(shares) * parallel.devices / len(stages),
             waiting_s=self.cluster.spec.straggling * doublings * plain,
             link_bytes={"gradients": gradients * groups, "activations": activations},
             link_pj=gradient_pj * groups + activation_pj,
             ways=tuple(dict.fromkeys(ways)),
-            messages=one.messages,
+            messages=(*one.messages, *split_notes(parallel, gradients, self._whole())),
         )
 
     def _cuts(self, seconds: Sequence[float]) -> tuple[int, ...]:
@@ -447,7 +300,8 @@ class _Planner:
             legal = [i for i, name in enumerate(self.network.names) if name.endswith(".add2")]
         room = len(seconds) if legal is None else len(legal) + 1
         if room < stages:
-            raise InputError(f"{self.network.name} has {room} layers to cut between, and layers={stages} needs more")
+            count = format_count(room, "layer")
+            raise InputError(f"{self.network.name} has {count} to cut between, and layers={stages} needs more")
         return balanced_cuts(seconds, stages, legal)
 
     def _stage(self, number: int, places: range, forward: Sequence[float], back: Sequence[float]) -> Stage:

@@ -9,8 +9,9 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.machines import Cluster, Machine, load_machine
 from hwsim.parallel.gpt import Gpt, gpt_of
+from hwsim.parallel.result import ClusterStep
 from hwsim.parallel.split import Parallel, parallel_of
-from hwsim.parallel.step import ClusterStep, cluster_step
+from hwsim.parallel.step import cluster_step
 from hwsim.training import Step, training_step
 from hwsim.training.recipe import recipe_of
 from hwsim.workload import Workload, load_workload

@@ -11,7 +11,7 @@ __all__ = ["table"]
 def table(message: Message) -> tuple[list[str], list[list[str]]]:
     """Names of the columns and the cells of the table below a message."""
     columns = list(dict.fromkeys(name for row in message.rows for name in row))
-    heads = [name.removesuffix("_s") for name in columns]
+    heads = [name.removesuffix("_s").removesuffix("_pj") for name in columns]
     return heads, [[_cell(name, row.get(name)) for name in columns] for row in message.rows]
 
 

@@ -66,8 +66,9 @@ def cluster_step_lines(step: ClusterStep, schedule: tuple[int, float] | None = N
     if step.buckets:
         size = sum(bucket.size_bytes for bucket in step.buckets)
         how = ", ".join(dict.fromkeys(_way(way.name, way.links, way.rings) for way in step.ways))
+        whose = "" if len(step.stages) == 1 else " of one device of the last stage to end"
         lines.append(
-            f"gradients: {format_size(round(size))} in {format_count(len(step.buckets), 'bucket')} ({how}), "
+            f"gradients{whose}: {format_size(round(size))} in {format_count(len(step.buckets), 'bucket')} ({how}), "
             f"{_time(step.communication_s)}, of which {_time(step.exposed_s)} exposed"
         )
     if len(step.stages) > 1:
@@ -178,6 +179,8 @@ def print_splits(title: str, rows: Sequence[SplitRow], console: Console) -> None
     for row in rows:
         if row.reason:
             wrapped(console, f"{row.name}: {row.reason}")
+    for note in dict.fromkeys(str(note) for step in steps if step is not None for note in step.messages):
+        wrapped(console, note)
 
 
 def splits_data(rows: Sequence[SplitRow]) -> list[dict[str, Any]]:

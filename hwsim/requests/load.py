@@ -156,7 +156,7 @@ class Load:
     choices : tuple of Choice
         What was tried; the first is the one that was taken.
     curve : tuple of Point
-        Latency over load, of ``server``.
+        Latency over load, of ``server`` and of a rate.
     """
 
     machine: str

@@ -34,6 +34,7 @@ _NEAR = 0.004
 """Of the offline rate: how near to the highest rate the search ends."""
 _LOW, _HIGH = 0.01, 1 - _NEAR
 """Of the offline rate: the search is between these. At all of it no queue is stationary, however short the run."""
+_SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 _CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -298,17 +299,19 @@ class Search:
             fits=fits,
             log=log,
             choices=tuple(choices),
-            curve=self._curve(best, way) if task.scenario == "server" else (),
+            curve=self._curve(best, way) if task.scenario in ("server", "rate") else (),
         )
         return replace(load, messages=tuple(load_messages(load, bool(way.times.call_s or way.times.copy_s))))
 
     def _curve(self, best: Choice, way: Way) -> tuple[Point, ...]:
-        """Latency over load up to the highest rate, and above it."""
+        """Latency over load up to the highest rate, and above it; of a rate up to the most that is possible."""
         task, points = self.task, []
-        highest = best.queries_per_s or 0.0
-        for share in (*_CURVE, 1.05):
-            self.task.tell(f"latency at {share:.0%} of the highest rate")
-            rate = share * highest
+        rates = [share * (best.queries_per_s or 0.0) for share in (*_CURVE, 1.05)]
+        if task.rate_per_s is not None:
+            most = best.offline_per_s
+            rates = sorted({*(share * most for share in _SHARES), min(task.rate_per_s, 1.05 * most)})
+        for rate in rates:
+            self.task.tell(f"latency at {rate:.4g} queries a second")
             log = way.open(poisson(rate, min(task.queries, _TRIAL // 2), task.seed), best.max_batch)
             p50, p90, p99 = (percentile_of(log.ordered_s, p) for p in (50, 90, 99))
             busy, energy = log.utilization(best.streams), _energy(way, log).query_pj

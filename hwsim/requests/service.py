@@ -12,6 +12,7 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.machines import Machine
 from hwsim.machines.loader import read_machine
+from hwsim.machines.memory import MemoryUse
 from hwsim.requests.arrivals import TICKS_PER_S
 from hwsim.simulation import simulate
 from hwsim.units import format_count
@@ -128,6 +129,10 @@ class ServiceTimes:
         """Whether a batch of every stream fits the memory."""
         self._plan(batch, self.share.streams)
         return self._fits[batch]
+
+    def memories(self, batch: int) -> tuple[MemoryUse, ...]:
+        """What batches of every stream need of each memory."""
+        return self._with(self.share.streams).memories(self.workload, batch)
 
     def seconds(self, batch: int, busy: int) -> float:
         """Time of a batch while so many streams run, that before its kernels included."""

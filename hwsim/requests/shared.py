@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from hwsim.errors import InputError, excerpt, nearest
 from hwsim.machines import Machine, load_machine
+from hwsim.machines.memory import MemoryUse
 from hwsim.message import Message
 from hwsim.requests.arrivals import MOST_QUERIES, TICKS_PER_S, Ticks, poisson
 from hwsim.requests.energy import load_energy
@@ -267,10 +268,20 @@ def _shared(machine: Machine, share: Share, seed: int, parts: Sequence[_Part], l
         energy_scope=machine.energy_origin.scope,
         networks=tuple(networks),
     )
-    return SharedLoad(**{f.name: getattr(load, f.name) for f in fields(load)} | {"messages": _messages(load)})
+    return replace(load, messages=_messages(load, _together(parts)))
 
 
-def _messages(load: SharedLoad) -> tuple[Message, ...]:
+def _together(parts: Sequence[_Part]) -> list[MemoryUse]:
+    """Memories that do not hold what all networks need, each with memory of its own."""
+    uses: dict[str, MemoryUse] = {}
+    for part in parts:
+        for use in part.times.memories(part.policy.most):
+            before = uses.get(use.memory)
+            uses[use.memory] = use if before is None else replace(use, parts=(*before.parts, *use.parts))
+    return [use for use in uses.values() if not use.fits]
+
+
+def _messages(load: SharedLoad, short: Sequence[MemoryUse]) -> tuple[Message, ...]:
     messages = []
     late = any(network.drops for network in load.networks)
     if load.utilization > _OVERLOAD and not late:
@@ -285,8 +296,10 @@ def _messages(load: SharedLoad) -> tuple[Message, ...]:
             template = "{workload}: batches of {batch} do not fit the memory"
             values = {"workload": network.workload, "batch": network.max_batch}
             messages.append(Message("requests.tenant_memory", template, values, "error"))
-    template = "the memory is checked for each network by itself, not for all together"
-    messages.append(Message("requests.shared_memory", template))
+    for memory in short:
+        template = "all networks together need {need_bytes:size} of the {memory}, which has {size_bytes:size}"
+        values = {"memory": memory.memory, "need_bytes": memory.need_bytes, "size_bytes": memory.size_bytes}
+        messages.append(Message("requests.shared_memory", template, values, "warning"))
     if load.streams > 1:
         template = "batches of other networks slow one down as much as batches of its own do"
         messages.append(Message("requests.shared_streams", template))

@@ -55,6 +55,7 @@ def training_totals(machine: Machine, workload: Workload, batch: int, changes: M
     """The totals of a step by the columns of a run; those that a step does not have are None."""
     from hwsim.parallel import ClusterStep, cluster_step, parallel_of
     from hwsim.training import training_step
+    from hwsim.training.device import trained_on
     from hwsim.training.recipe import recipe_of
 
     recipe = recipe_of(_of(changes, "train."))
@@ -66,7 +67,7 @@ def training_totals(machine: Machine, workload: Workload, batch: int, changes: M
     else:
         step = training_step(machine, workload, batch, recipe)
         device, one, macs = machine, step, step.macs
-    memory, origin = step.memory, device.energy_origin
+    memory, origin, missing = step.memory, device.energy_origin, workload.missing
     row: dict[str, Any] = {
         "layers": len(one.layers),
         "latency_s": step.step_s,
@@ -84,15 +85,15 @@ def training_totals(machine: Machine, workload: Workload, batch: int, changes: M
         "margin_bytes": None if memory.size_bytes is None else memory.size_bytes - memory.need_bytes,
         "events": None,
         "interval_s": step.step_s,
-        "library_name": device.library_name,
+        "library_name": trained_on(device, recipe).library_name,
         "energy_scope": origin.scope,
         "energy_basis": origin.basis,
         "error_expected": None,
         "error_expected_95": None,
         "energy_error_expected": None,
         "energy_error_expected_95": None,
-        "missing_operators": None,
-        "missing_bytes": None,
+        "missing_operators": missing.operator_share if missing else 0.0,
+        "missing_bytes": missing.byte_share if missing else 0.0,
         "inferences_per_s": step.samples_per_s,
         "energy_per_inference_pj": step.energy_pj / step.samples,
         "edp_pj_s": step.energy_pj * step.step_s,

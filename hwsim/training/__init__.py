@@ -3,9 +3,11 @@
 from hwsim.training.gradient import input_gradient, weight_gradient
 from hwsim.training.memory import TrainingMemory
 from hwsim.training.recipe import TrainingRecipe
+from hwsim.training.share import Share
 from hwsim.training.step import Step, StepLayer, train, training_step
 
 __all__ = [
+    "Share",
     "Step",
     "StepLayer",
     "TrainingMemory",

@@ -58,8 +58,8 @@ def needs_gradient(workload: Workload) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def moves_of(workload: Workload, recipe: TrainingRecipe) -> dict[str, Moves]:
-    """The passes of each layer of a network."""
+def moves_of(workload: Workload, recipe: TrainingRecipe, turned: bool = False) -> dict[str, Moves]:
+    """The passes of each layer of a network; `turned`: images are turned before and after each convolution."""
     wanted = needs_gradient(workload)
     readers: dict[str, int] = {}
     for layer in workload:
@@ -70,7 +70,7 @@ def moves_of(workload: Workload, recipe: TrainingRecipe) -> dict[str, Moves]:
     for layer in workload:
         own = moves[layer.name]
         before = workload.inputs[layer.name] or (f"{layer.name}.input",)
-        _layer(workload, layer, own, recipe, hosts, before, wanted)
+        _layer(workload, layer, own, recipe, hosts, before, wanted, turned)
         more = readers.get(layer.name, 1) - 1
         if more > 0 and layer.name in wanted:
             own.backward += [("sum of gradients", 2 * layer.outputs, layer.outputs)] * more
@@ -99,6 +99,7 @@ def _layer(
     hosts: dict[str, str],
     before: tuple[str, ...],
     wanted: Collection[str],
+    turned_images: bool,
 ) -> None:
     x, n = layer.lower(1), layer.outputs
     backward = layer.name in wanted
@@ -129,7 +130,7 @@ def _layer(
             if not (fused and norm):
                 own.backward.append((x.activation, 2 * n, n))
             own.saved[layer.name] = n
-        if recipe.layout == "nchw" and recipe.precision != "fp32" and x.geometry is not None:
+        if turned_images and x.geometry is not None:
             both = sum(shapes) + n
             own.forward.append(("layout", both, both))
             own.backward.append(("layout", 2 * both, 2 * both))

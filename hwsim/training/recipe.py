@@ -82,8 +82,8 @@ class TrainingRecipe(Spec):
 
     @property
     def sum_bytes(self) -> int:
-        """Bytes of a parameter that adding the gradient of a batch to those before moves; none of one batch."""
-        return self.gradient_bytes + 8 if self.accumulate > 1 else 0
+        """Bytes of a parameter that adding the gradient of a batch to those before moves."""
+        return self.gradient_bytes + 8
 
     @property
     def scaling_bytes(self) -> int:

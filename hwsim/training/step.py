@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,27 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import InputError, excerpt
-from hwsim.machines import Cpu, Gpu, Machine, load_machine
+from hwsim.machines import Machine
 from hwsim.machines.limits import check_batch
-from hwsim.machines.loader import read_machine
 from hwsim.message import Message
 from hwsim.report.result import LayerResult
 from hwsim.simulation import simulate
+from hwsim.training.device import half_of, trained_on
 from hwsim.training.gradient import MemoryPass, input_gradient, weight_gradient
-from hwsim.training.memory import TrainingMemory
+from hwsim.training.memory import TrainingMemory, memory_of, saved_values
+from hwsim.training.notes import tensor_layout, training_notes
 from hwsim.training.passes import Moves, moves_of, needs_gradient, parameters
 from hwsim.training.recipe import TrainingRecipe, recipe_of
+from hwsim.training.share import Share
 from hwsim.workload import Layer, Workload, load_workload
-from hwsim.workload.network import INPUT
 from hwsim.workload.product import Product
 
-__all__ = ["Step", "StepLayer", "train", "trained_on", "training_step"]
+__all__ = ["Step", "StepLayer", "train", "training_step"]
 
-_KINDS = ("gpu", "cpu")
 _NOTES = ("gpu.library", "gpu.network_power", "cpu.library")
-_WITHOUT_GRADIENTS = ("tensorrt", "cublas-7", "cublas-8")
-_INFERENCE = ("graph", "loop", "steady")
-"""Launch modes of inference, which machine files have."""
 _PART = 2**30
 """Values that one pass of the update reads; more are as many passes."""
 _PARTS = ("forward", "input_gradient", "weight_gradient", "forward_passes", "backward_passes")
@@ -110,9 +106,12 @@ class Step:
         By which the host, which launches the kernels, makes a batch longer than they are.
     recompute_s : float
         Of computing activations again, for a batch.
-    update_s : float
-    update_pj, static_w : float
-        Energy of the update; power that is drawn all the time, which is part of every energy.
+    update_s, update_pj : float
+        Time and energy of the update, with the sums of the gradients of `recipe.accumulate` batches.
+    sum_s, sum_pj : float
+        Of adding the gradient of one batch to those before.
+    static_w : float
+        Power that is drawn all the time, which is part of every energy.
     memory : TrainingMemory
     """
 
@@ -126,6 +125,8 @@ class Step:
     recompute_pj: float
     update_s: float
     update_pj: float
+    sum_s: float
+    sum_pj: float
     static_w: float
     memory: TrainingMemory
     messages: tuple[Message, ...] = ()
@@ -192,59 +193,6 @@ class Step:
         return seconds / 3600, seconds / 3600 * self.power_w / 1000
 
 
-def trained_on(machine: str | Path | Machine, recipe: TrainingRecipe) -> Machine:
-    """A machine with what a recipe asks of its file; InputError for a kind that trains nothing here."""
-    if not isinstance(machine, Machine):
-        machine = load_machine(machine)
-    if machine.kind not in _KINDS:
-        raise InputError(f"training must be on a GPU or a processor, and {machine.name} is of kind {machine.kind}")
-    if machine.kind == "gpu" and getattr(machine.spec, "streams", 1) != 1:
-        raise InputError(f"training must have one stream on {machine.name}")
-    changes: dict[str, object] = {}
-    if machine.kind == "gpu":
-        if machine.library_name in _WITHOUT_GRADIENTS:
-            changes["library"] = "cudnn-8"
-        if getattr(machine.spec, "harness", "") in _INFERENCE:
-            changes["harness"] = "training"
-    if recipe.precision == "tf32":
-        if machine.kind != "gpu":
-            raise InputError(f"precision must be fp32 on {machine.name}: tf32 is of GPUs")
-        changes["precision"] = "tf32"
-    _check_formats(machine, recipe)
-    if not changes:
-        return machine
-    document = copy.deepcopy(machine.document)
-    document.override(changes)
-    return read_machine(document, machine.folder)
-
-
-def _check_formats(machine: Machine, recipe: TrainingRecipe) -> None:
-    """Refuse a format that the machine does not multiply, where nothing would tell the times from those of another."""
-    if recipe.half and not recipe.mixed:
-        raise InputError(f"half must be of mixed precision: with precision {recipe.precision} leave {recipe.half} out")
-    half = _half(machine, recipe)
-    if isinstance(machine, Gpu):
-        units = machine.spec.sm.macs
-        wanted = ("tf32", "precision") if recipe.precision == "tf32" else ("bf16", "half")
-        if wanted[0] in (recipe.precision, half) and wanted[0] not in units:
-            raise InputError(
-                f"{wanted[1]} must be what {machine.name} multiplies ({', '.join(units)}), not {wanted[0]}"
-            )
-    elif isinstance(machine, Cpu) and recipe.mixed and half != machine.float_format:
-        able = machine.float_format
-        if able == "fp32":
-            raise InputError(f"precision must be fp32 on {machine.name}: it multiplies no 16-bit numbers")
-        raise InputError(f"half must be {able} on {machine.name}, not {half}")
-
-
-def _half(machine: Machine, recipe: TrainingRecipe) -> str:
-    """The format of activations."""
-    if not recipe.mixed:
-        return "fp32"
-    own = machine.float_format if isinstance(machine, Cpu) else "fp16"
-    return recipe.half or ("fp16" if own == "fp32" else own)
-
-
 def _converted(layer: Layer, dtype: str) -> Layer:
     """A layer in the format of training; what it reads that is no number to compute with stays as it is."""
     if layer.op == "embedding":
@@ -257,6 +205,7 @@ def training_step(
     workload: str | Path | Workload,
     batch: int = 1,
     recipe: TrainingRecipe | None = None,
+    share: Share | None = None,
 ) -> Step:
     """The step of a network on a machine.
 
@@ -267,6 +216,9 @@ def training_step(
     batch : int
         Inputs of a batch.
     recipe : TrainingRecipe, optional
+    share : Share, optional
+        Of each layer for the inputs of all devices that share it; times and MACs are those of the share, parameters
+        and values those of the whole layers for a batch.
 
     Raises
     ------
@@ -274,33 +226,46 @@ def training_step(
         For a machine of a kind that trains nothing, or a layer that it has no kernel for.
     """
     recipe = recipe or TrainingRecipe()
+    share = share or Share()
     batch = check_batch(batch)
+    share.check(batch)
     machine = trained_on(machine, recipe)
     if isinstance(workload, str | Path):
         workload = load_workload(workload)
     if not isinstance(workload, Workload):
         raise InputError(f"a workload must be a network, its name or its file, not {excerpt(workload)}")
-    dtype = _half(machine, recipe)
+    dtype = half_of(machine, recipe)
     if dtype == "bf16":  # it needs no scaling of the loss
         recipe = recipe.model_copy(update={"half": dtype})
     network = workload.lowered()
     network = network.replace([_converted(layer, dtype) for layer in network])
-    moves = moves_of(network, recipe)
-    parts = list(_parts(network, moves, dtype))
-    plain = Workload(f"{workload.name} in training", [part for _, _, part in parts], graph=False)
-    report = simulate(machine, plain, batch)
-    results = report.results
+    notes = training_notes(machine, workload, recipe, dtype)
+    turned = recipe.layout == "nchw" and tensor_layout(machine, recipe, dtype)
+    moves = moves_of(network, recipe, turned)
+    parts = list(_parts(network, moves, dtype, share))
+    results: list[LayerResult | None] = [None] * len(parts)
+    remarks: list[Message] = []
+    for whole in (False, True):  # layers that are not cut are those of a batch, shares those of all batches
+        places = [i for i, part in enumerate(parts) if part.whole == whole]
+        if places:
+            plain = Workload(f"{workload.name} in training", [parts[i].layer for i in places], graph=False)
+            report = simulate(machine, plain, batch * (1 if whole else share.devices))
+            remarks += [note for note in report.remarks if note.code in _NOTES and note not in remarks]
+            for i, result in zip(places, report.results, strict=True):
+                results[i] = result
     params = parameters(network)
     count = sum(params.values())
     update_s, update_pj = _passed(machine, recipe.update_bytes * count)
     sum_s, sum_pj = _passed(machine, recipe.sum_bytes * count)
-    update_s += recipe.accumulate * sum_s
-    update_pj += recipe.accumulate * sum_pj
+    if recipe.accumulate > 1:
+        update_s += recipe.accumulate * sum_s
+        update_pj += recipe.accumulate * sum_pj
     rows: dict[str, dict[str, list[LayerResult]]] = {layer.name: {part: [] for part in _PARTS} for layer in network}
-    for (name, part, _), result in zip(parts, results, strict=True):
-        rows[name][part].append(result)
+    for part, row in zip(parts, results, strict=True):
+        assert row is not None
+        rows[part.name][part.role].append(row)
     bytes_each = {"fp32": 4}.get(dtype, 2)
-    saved = _saved(moves)
+    saved = saved_values(moves)
     layers = tuple(
         _step_layer(
             layer, rows[layer.name], saved.get(layer.name, 0) * batch * bytes_each, params[layer.name], recipe,
@@ -309,13 +274,14 @@ def training_step(
         for layer in network
     )  # fmt: skip
     again = [layer.forward_total_s for layer in layers] if recipe.recompute else []
-    shares = [row for name in rows for part in ("forward", "forward_passes") for row in rows[name][part]]
-    again_pj = math.fsum(row.energy_pj for row in shares) if recipe.recompute else 0.0
-    host_s = _host(recipe, [part for _, part, _ in parts], layers)
-    memory = _memory(machine, network, recipe, layers, saved, batch, bytes_each, count)
+    ahead = [row for name in rows for role in ("forward", "forward_passes") for row in rows[name][role]]
+    again_pj = math.fsum(row.energy_pj for row in ahead) if recipe.recompute else 0.0
+    host_s = _host(recipe, [part.role for part in parts], layers)
+    memory = memory_of(machine, network, recipe, layers, saved, batch, bytes_each, count)
     return Step(
         machine.name, workload.name, batch, recipe, layers, host_s, math.fsum(again), again_pj, update_s, update_pj,
-        machine.prices.static_w, memory, tuple(note for note in report.remarks if note.code in _NOTES),
+        sum_s, sum_pj, machine.prices.static_w, memory,
+        (*notes, *remarks),
     )  # fmt: skip
 
 
@@ -328,46 +294,44 @@ def _host(recipe: TrainingRecipe, parts: Sequence[str], layers: Sequence[StepLay
     return math.fsum(max(0.0, kernels * launch - seconds) for kernels, seconds in passes)
 
 
-def _parts(network: Workload, moves: dict[str, Moves], dtype: str) -> Iterator[tuple[str, str, Layer]]:
-    """Every kernel of a step: its layer, the part that it is of, and what it asks of the machine."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A kernel of a step: its layer, the part that it is of, what it asks, and whether of a layer that is not cut."""
+
+    name: str
+    role: str
+    layer: Layer
+    whole: bool = False
+
+
+def _parts(network: Workload, moves: dict[str, Moves], dtype: str, share: Share) -> Iterator[_Part]:
+    """Every kernel of a step."""
     wanted = needs_gradient(network)
     names = network.names
     for place, layer in enumerate(network):
         x = layer.lower(1)
-        own = moves[layer.name]
+        own, name = moves[layer.name], layer.name
         if isinstance(x, Product):
-            before = network.inputs[layer.name] if network.graph else names[place - 1 : place] if place else ()
-            yield layer.name, "forward", _bare(layer)
-            inputs = any(name in wanted for name in before)
-            if inputs and (gradient := input_gradient(layer)) is not None:
-                yield layer.name, "input_gradient", gradient
-            if (x.stored or inputs) and (gradient := weight_gradient(layer)) is not None:
-                yield layer.name, "weight_gradient", gradient
-        for part, passes in (("forward_passes", own.forward), ("backward_passes", own.backward)):
-            for number, (what, read, written) in enumerate(passes):
-                name = f"{layer.name}.{part[:-7]}{number} {what}"[:200]
-                yield (
-                    layer.name,
-                    part,
-                    MemoryPass(name, read=max(1, read), written=max(1, written), input=dtype, output=dtype),
-                )
+            before = network.inputs[name] if network.graph else names[place - 1 : place] if place else ()
+            cut = share.part(layer)
+            whole, part = cut is None, layer if cut is None else cut
+            yield _Part(name, "forward", _bare(part), whole)
+            inputs = any(other in wanted for other in before)
+            if inputs and (gradient := input_gradient(part)) is not None:
+                yield _Part(name, "input_gradient", gradient, whole)
+            if (x.stored or inputs) and (gradient := weight_gradient(part)) is not None:
+                yield _Part(name, "weight_gradient", gradient, whole)
+        values = share.of_values(layer)
+        for role, passes in (("forward_passes", own.forward), ("backward_passes", own.backward)):
+            for number, (what, *sizes) in enumerate(passes):
+                read, written = (max(1, math.ceil(size * values)) for size in sizes)
+                label = f"{name}.{role[:-7]}{number} {what}"[:200]
+                yield _Part(name, role, MemoryPass(label, read=read, written=written, input=dtype, output=dtype))
 
 
 def _bare(layer: Layer) -> Layer:
     """A product without the activation, which is a pass of its own."""
     return layer.with_(activation="none") if getattr(layer, "activation", "none") != "none" else layer
-
-
-def _saved(moves: dict[str, Moves]) -> dict[str, int]:
-    """Values that are kept for the backward pass, by the layer that writes them."""
-    tensors: dict[str, int] = {}
-    for own in moves.values():
-        tensors |= own.saved
-    saved: dict[str, int] = {}
-    for name, size in tensors.items():
-        owner = name if name in moves or name == INPUT else name.rpartition(".")[0]
-        saved[owner] = saved.get(owner, 0) + size
-    return saved
 
 
 def _passed(machine: Machine, moved: int) -> tuple[float, float]:
@@ -396,55 +360,6 @@ def _step_layer(
         params * recipe.gradient_bytes, params, out, max(bounds, key=lambda word: bounds[word]) if bounds else "",
         math.fsum(row.energy_pj for row in everything),
     )  # fmt: skip
-
-
-def _memory(
-    machine: Machine,
-    network: Workload,
-    recipe: TrainingRecipe,
-    layers: Sequence[StepLayer],
-    saved: dict[str, int],
-    batch: int,
-    bytes_each: int,
-    params: int,
-) -> TrainingMemory:
-    size = machine.memory_bytes()
-    uses = machine.memories(network, 1)
-    context = dict(uses[0].parts).get("context", 0) if uses else 0
-    kept = segment_bytes(network, layers) if recipe.recompute else sum(layer.saved_bytes for layer in layers)
-    kept += saved.get(INPUT, 0) * batch * bytes_each
-    working = max((layer.inputs + layer.outputs) * batch * bytes_each for layer in network)
-    return TrainingMemory(
-        size, recipe.weight_bytes * params, recipe.gradient_bytes * params, 4 * recipe.update.state * params, kept,
-        working, context,
-    )  # fmt: skip
-
-
-def segment_bytes(network: Workload, layers: Sequence[StepLayer]) -> int:
-    """Activations that are held where each segment of a network is computed again before its backward pass.
-
-    A segment ends where one tensor alone goes on, which is kept; of the segments one at a time is held. The best of
-    some sizes of them is taken.
-    """
-    last = {name: i for i, layer in enumerate(network) for name in network.inputs[layer.name]}
-    ends, reach = [], -1
-    for i, layer in enumerate(layers):
-        if reach <= i:
-            ends.append(i)
-        reach = max(reach, last.get(layer.name, i))
-    whole = sum(layer.saved_bytes for layer in layers)
-    best = whole
-    for parts in (2, 3, 4, 6, 8, 11, 16, 23, 32, 48, 64, 96, 128):
-        kept, held, most = 0, 0, 0
-        start = 0
-        for end in ends:
-            held += sum(layer.saved_bytes for layer in layers[start : end + 1])
-            start = end + 1
-            most = max(most, held)
-            if held >= whole / parts:
-                kept, held = kept + layers[end].output_bytes, 0
-        best = min(best, kept + most)
-    return best
 
 
 def train(machine: str | Path | Machine, workload: str | Path | Workload, batch: int = 1, **recipe: Any) -> Step:

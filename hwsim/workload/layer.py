@@ -331,6 +331,17 @@ class Layer:
         """Layers that together do what this one does, where its products have uneven numbers of rows; else none."""
         return ()
 
+    def share(self, channels: int, rows: int) -> Layer | None:
+        """The largest part of the layer for one of devices that share its output channels, and its rows.
+
+        A product of no image is shared by channels in both. None: the kind is not cut.
+        """
+        return None
+
+    def dense(self) -> Self:
+        """A copy whose tensors have no zeros."""
+        return self.with_tensors(input={"density": 1.0}, weight={"density": 1.0}, output={"density": 1.0})
+
     def weights_read(self, batch: int) -> int:
         """Stored weights that a batch reads: all of them, but for tables and experts."""
         return self.weights

@@ -255,7 +255,9 @@ class Cluster(Machine):
                 inside = self._inside(name, links, op, members)
                 found += self._spread(inside, op, ranks, local, stride) if ranks > local else inside
         if not found:
-            raise InputError(f"links of {self.name} must join the devices {', '.join(map(str, members))}, none does")
+            how = " or ".join(self.spec.collectives)
+            names = ", ".join(map(str, members))
+            raise InputError(f"links of {self.name} must join the devices {names} for {op} by {how}, none does")
         return found
 
     def _inside(self, name: str, links: LinkClassSpec, op: str, members: tuple[int, ...]) -> list[Way]:

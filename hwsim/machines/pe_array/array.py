@@ -174,9 +174,9 @@ class Array:
         candidates = list(plans)
         if len(candidates) == 1:
             return candidates[0][1]
-        return min(candidates, key=lambda candidate: self._cost(*candidate))[1]
+        return min(candidates, key=lambda candidate: self.cost(*candidate))[1]
 
-    def _cost(self, ticks: int, plan: LayerPlan) -> tuple[float, float]:
+    def cost(self, ticks: int, plan: LayerPlan) -> tuple[float, float]:
         """What the objective minimizes, and what decides between equals; bytes over DRAM where a price is unknown."""
         objective = self.spec.mapper.objective
         if objective == "latency":

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 
 from hwsim.engine.program import Pipeline, Program, Run, Stage, spread
 from hwsim.errors import Fault, InputError
@@ -164,7 +166,9 @@ class ConvCore:
             return 1, _ceil(x.q, _ceil(x.q, most))
         return min(x.p, most // x.q), x.q
 
-    def traffic(self, x: ConvShape, ifmap_bits: int, weight_bits: int, together: bool = True) -> list[ConvTraffic]:
+    def traffic(
+        self, x: ConvShape, ifmap_bits: int | Fraction, weight_bits: int, together: bool = True
+    ) -> list[ConvTraffic]:
         """The ways through the conv buffer, that which fetches least first; each of the others begins sooner.
 
         The buffer hands out whole banks to ifmap and to weights. Unless the channels of all groups lie `together` in
@@ -173,7 +177,7 @@ class ConvCore:
 
         def position(channels: int) -> int:
             """Bytes of the channels of one position."""
-            size = _ceil(channels * ifmap_bits, 8)
+            size = ceil(Fraction(channels * ifmap_bits, 8))
             return size if x.g * x.c <= _IMAGE_CHANNELS else _ceil(size, self.atom) * self.atom
 
         def kernels(groups: int) -> tuple[int, int]:
@@ -285,28 +289,30 @@ def _core(array: Array) -> tuple[ConvCore, tuple[str, str, str]]:
 
 
 def plan_broadcast(
-    array: Array, layer: Layer, batch: int, packed: bool = True, others: Sequence[LayerPlan] = ()
-) -> LayerPlan:
+    array: Array, layer: Layer, batch: int, packed: bool = True, others: Sequence[LayerPlan] = (),
+    stored: Fraction = Fraction(1), outputs: int = 1,
+) -> LayerPlan:  # fmt: skip
     """Plan a layer with MACs on a broadcast array: groups merged, and buffer used, as costs least.
 
     Unless groups are `packed`, each is run by itself. The program does the work of `others` too, parts of the layer.
+    Where the cells transform tiles, a word of the ifmap is `stored` as a part of one, and a sum makes some `outputs`.
     """
     core, memories = _core(array)
     x, bits = ConvShape.of(layer, batch), array.bits(layer)
     return array.cheapest(
-        _plan(array, core, memories, layer, batch, shape, way, others)
+        _plan(array, core, memories, layer, batch, shape, way, others, stored, outputs)
         for shape in (core.merges(x) if packed else [x])
-        for way in core.traffic(shape, bits[0], bits[1], packed)
+        for way in core.traffic(shape, bits[0] * stored, bits[1], packed)
     )
 
 
 def _plan(
     array: Array, core: ConvCore, memories: tuple[str, str, str], layer: Layer, batch: int,
-    x: ConvShape, way: ConvTraffic, others: Sequence[LayerPlan],
+    x: ConvShape, way: ConvTraffic, others: Sequence[LayerPlan], stored: Fraction, each: int,
 ) -> tuple[int, LayerPlan]:  # fmt: skip
     """Ticks and plan of a layer with so many groups merged, in one way through the buffer."""
     spec, bits = array.spec, array.bits(layer)
-    outputs = x.g * x.k * x.p * x.q
+    outputs = x.g * x.k * x.p * x.q * each
     mac_cycles = core.mac_cycles(x)
     post_cycles = _ceil(outputs, spec.post.outputs) if spec.post is not None else 0
 
@@ -316,7 +322,7 @@ def _plan(
         return array.transfer_ticks(dram, size_bytes)
 
     lines, columns = core.stripe(x)
-    last = min(x.k, core.cells) * lines * columns
+    last = min(x.k, core.cells) * lines * columns * each
     work = array.cycle_ticks(mac_cycles)
     post_clock = spec.post.clock if spec.post is not None else None
     after = array.cycle_ticks(post_cycles, post_clock)
@@ -357,6 +363,12 @@ def _plan(
         for key, n in totals.actions.items()
         if n and key[0] != spec.dram and key[2] in ("read", "fill", "update", "drain")
     }
+    buffer, sums = memories[1:]
+    for key, number in actions.items():
+        if key[:2] == (sums, "ofmap"):
+            actions[key] = number * each
+        elif key == (buffer, "ifmap", "fill"):
+            actions[key] = ceil(number * stored)
     actions = split_sums(problem, actions, memories[2])
     reads = {"ifmap": way.ifmap * x.images, "weight": way.weights * (1 if stays else x.images)}
     writes = _ceil(outputs * bits[2], 8) * x.images

@@ -16,6 +16,11 @@ def _reason(code: str, template: str, **values: object) -> Message:
     return Message(f"unused.{code}", template, values)
 
 
+def _of(price: str) -> str:
+    """The part that a price is of."""
+    return price.partition(".")[0]
+
+
 def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
     """Keys without effect, each with the reason; the test of all machine files changes every key and holds this."""
     spec, planner = array.spec, array.planner
@@ -50,9 +55,14 @@ def idle_keys(array: Array) -> Iterator[tuple[str, Message]]:
         yield "host", _reason("host", "the post-processor runs layers without MACs")
     if spec.array.wiring != "systolic":
         yield "array.fifo_tiles", _reason("fifo_tiles", "only a systolic array streams its weights")
-    parts = {"mac", "post", *spec.memories} | {"systolic": {"pe"}, "noc": {"noc"}}.get(spec.array.wiring, set())
+    units = {"transform"} if spec.transform is not None else set()
+    if units and (planner == "study" or spec.algorithm == "direct"):
+        why = "the study has direct convolutions alone" if planner == "study" else "algorithm is direct"
+        for key in ("transform", *(f"energy.prices.{name}" for name in spec.energy.prices if _of(name) in units)):
+            yield key, _reason("transform", "{why}", why=why)
+    parts = {"mac", "post", *units, *spec.memories} | {"systolic": {"pe"}, "noc": {"noc"}}.get(spec.array.wiring, set())
     for key in spec.energy.prices:
-        if key.partition(".")[0] not in parts:
+        if _of(key) not in parts:
             template = "no part of this machine has that name; valid: {parts}"
             yield f"energy.prices.{key}", _reason("part", template, parts=sorted(parts))
     followed = {key.partition(".")[0] for key, price in spec.energy.prices.items() if price.sram == "memory"}

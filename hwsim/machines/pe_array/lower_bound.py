@@ -26,7 +26,7 @@ from hwsim.workload import Layer
 from hwsim.workload.product import geometry_of
 from hwsim.workload.taps import covered
 
-__all__ = ["lower_bound_of"]
+__all__ = ["lower_bound_of", "with_transforms"]
 
 
 def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
@@ -55,6 +55,28 @@ def lower_bound_of(array: Array, layer: Layer, batch: int) -> LowerBound:
     total = sum(traffic.values())
     seconds = max(cycles / array.clock_hz, total / speed)
     return LowerBound(seconds, {action: n for action, n in counts.items() if n}, width, total)
+
+
+def with_transforms(array: Array, layer: Layer, batch: int, direct: LowerBound, products: list[int]) -> LowerBound:
+    """The lower bound where a layer may be run through transforms too, with so many multiplications each.
+
+    They save multiplications and what these read. Inputs and outputs cross DRAM as they do without; weights too, or
+    more of them, wherever the transformed are no fewer than the plain ones.
+    """
+    if not products:
+        return direct
+    spec, counts = array.spec, dict[Action, int]()
+    for action, number in direct.counts.items():
+        if action[0] == spec.dram:
+            counts[action] = number
+        elif action[:2] == ("mac", ""):
+            counts[action] = 0  # in another format, where words are wider
+    outer = spec.memories[spec.dram]
+    assert outer.bandwidth is not None
+    speed = spec.bytes_per_second(outer.bandwidth, outer, array.bits(layer)[0]) * Fraction(outer.efficiency)
+    least = Fraction(min(*products, direct.counts.get(("mac", "", layer.input.dtype), 0)), array.pes)
+    seconds = min(direct.seconds, max(least / array.clock_hz, direct.dram_bytes / speed))
+    return LowerBound(seconds, {key: n for key, n in counts.items() if n}, direct.word_bits, direct.dram_bytes)
 
 
 def _compulsory(array: Array, layer: Layer, batch: int, width: dict[str, float]) -> dict[str, int]:

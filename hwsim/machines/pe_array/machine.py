@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hwsim.algorithms import Algorithm, Winograd, algorithm_of, requested, shape_of
 from hwsim.energy import Prices, word_width
 from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError, nearest
@@ -20,10 +21,11 @@ from hwsim.machines.lower_bound import LowerBound, total
 from hwsim.machines.nearness import Level
 from hwsim.machines.pe_array.array import Array, Planner
 from hwsim.machines.pe_array.broadcast import plan_broadcast
+from hwsim.machines.pe_array.choice import chosen
 from hwsim.machines.pe_array.experts import experts_plan
 from hwsim.machines.pe_array.isca16.plan import plan_by_rules
 from hwsim.machines.pe_array.keys import idle_keys, sram_prices
-from hwsim.machines.pe_array.lower_bound import lower_bound_of
+from hwsim.machines.pe_array.lower_bound import lower_bound_of, with_transforms
 from hwsim.machines.pe_array.post import IN_PLACE, plan_post
 from hwsim.machines.pe_array.row_stationary import plan_row_stationary
 from hwsim.machines.pe_array.spatial import plan_by_hand, plan_by_search
@@ -166,7 +168,13 @@ class PeArray(Machine):
         """Lower bounds of a layer, from its shape and the machine's sizes alone."""
         if parts := layer.grouped(batch):
             return total(lower_bound_of(self.array, part, 1) for part in parts)
-        return lower_bound_of(self.array, layer, batch)
+        bound, shape = lower_bound_of(self.array, layer, batch), shape_of(layer)
+        asked = requested(self.spec.algorithm, layer.name)
+        if shape is None or asked == "direct" or self.algorithms() == ("direct",):
+            return bound
+        own = [name for name in self.algorithms() if asked in ("auto", name)]
+        ways = [how for name in own if isinstance(how := algorithm_of(name, shape), Winograd)]
+        return with_transforms(self.array, layer, batch, bound, [how.multiplications(shape) * batch for how in ways])
 
     def _check(self) -> None:
         if self.spec.area is not None and "pe" in self.spec.memories:
@@ -203,7 +211,18 @@ class PeArray(Machine):
             where = self.document.where(("mappings", str(key)))
             message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.rules: jssc17"
             raise InputError([Fault(where, f"mappings.{key}", message)])
-        return _PLANNERS[planner](self.array, layer, batch)
+        return chosen(self.array, layer, batch, _PLANNERS[planner], requested(self.spec.algorithm, layer.name))
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The direct one, and those that its transform units have."""
+        transform = None if self.array.planner == "study" else self.spec.transform
+        return ("direct", *(() if transform is None else transform.algorithms))
+
+    def why_direct(self) -> str:
+        """What the file would have to say."""
+        if self.array.planner == "study":
+            return "rules isca16 compare direct convolutions"
+        return "the array has no transform units; the block transform of a machine file describes them"
 
     def _experts(self, parts: tuple[Layer, ...]) -> list[LayerPlan]:
         """The plans of experts with as many rows each. No two share a tile: theirs may have other rows."""

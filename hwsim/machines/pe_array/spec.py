@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from hwsim.algorithms.choice import WINOGRAD, WinogradName
 from hwsim.errors import nearest
 from hwsim.fields import Bandwidth, Name, OneOf, Positive, Share, Size, Spec, Time
 from hwsim.machines.precision import Precision
@@ -14,7 +15,7 @@ from hwsim.machines.spec import MachineSpec
 from hwsim.mapping import DATAFLOWS, Dataflow, Fold
 from hwsim.units import Rate
 
-__all__ = ["TENSORS", "ArraySpec", "MapperSpec", "MemorySpec", "PeArraySpec", "PostSpec"]
+__all__ = ["TENSORS", "ArraySpec", "MapperSpec", "MemorySpec", "PeArraySpec", "PostSpec", "TransformSpec"]
 
 Tensor = Literal["ifmap", "weight", "ofmap"]
 TENSORS: tuple[Tensor, ...] = ("ifmap", "weight", "ofmap")
@@ -142,6 +143,23 @@ class PostSpec(Spec):
     source: str
 
 
+class TransformSpec(Spec):
+    """Units beside the array that transform tiles of Winograd's algorithms, `algorithms` of them.
+
+    `adders` sums a cycle of the unit before the array, `inverse` of that behind it. Weights lie transformed in DRAM
+    (`offline`) or are transformed as they come (`online`). Of integers, transformed values keep all bits (`exact`), in
+    wider words, or are `rounded` to as many bits as they had.
+    """
+
+    adders: Positive
+    inverse: Positive
+    clock: Name = "core"
+    algorithms: Annotated[list[WinogradName], Field(min_length=1)] = list(WINOGRAD)
+    weights: Literal["offline", "online"] = "offline"
+    operands: Literal["exact", "rounded"] = "exact"
+    source: str
+
+
 class PeArraySpec(MachineSpec):
     """A PE array.
 
@@ -149,6 +167,8 @@ class PeArraySpec(MachineSpec):
     a row-stationary chip its parameters, as ``n=4 m=64 e=13 p=16 q=4 r=1 t=4``.
 
     `precision` is the number format that all layers run in; ``workload``: each in that of its tensors.
+
+    `transform` has the units that Winograd's algorithms need; without them every convolution is direct.
 
     `host` is a machine of kind mcu or cpu, by name or file, that runs layers without MACs where there is no `post`.
     """
@@ -163,6 +183,7 @@ class PeArraySpec(MachineSpec):
     word_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     accumulator_bits: Annotated[int, Field(gt=0, le=64)] | None = None
     post: PostSpec | None = None
+    transform: TransformSpec | None = None
     host: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     setup: Time | None = None
 
@@ -171,6 +192,8 @@ class PeArraySpec(MachineSpec):
         clocks = {"array.clock": self.array.clock} | {f"memories.{n}.clock": m.clock for n, m in self.memories.items()}
         if self.post is not None:
             clocks["post.clock"] = self.post.clock
+        if self.transform is not None:
+            clocks["transform.clock"] = self.transform.clock
         for key, clock in clocks.items():
             if clock not in self.clocks:
                 raise ValueError(f"{key} names clock {clock!r}, which is not defined{nearest(clock, self.clocks)}")

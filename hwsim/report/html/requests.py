@@ -81,7 +81,7 @@ def _over_load(load: Load) -> Chart:
     series = [[point.p50_s for point in load.curve], [point.p90_s for point in load.curve]]
     series.append([point.p99_s for point in load.curve])
     rates = [point.rate_per_s for point in load.curve]
-    values = [value for row in series for value in row if math.isfinite(value)] + [load.bound_s or load.result_s]
+    values = [value for row in [*series, [load.bound_s or math.inf]] for value in row if 0 < value < math.inf] or [1.0]
     x = Scale(0, max(rates), left, WIDTH - right)
     y = Scale(min(values) / 1.3, max(values) * 1.3, base, top, log=True)
     for tick in x.ticks(8):

@@ -199,6 +199,25 @@ class Conv2d(Window):
         """Stored biases."""
         return self.k if self.bias else 0
 
+    def share(self, channels: int, rows: int) -> Conv2d:
+        """The largest part of the filters, of which groups stay whole, and of the rows, with those beyond a border.
+
+        Examples
+        --------
+        >>> part = Conv2d("c", c=64, h=31, w=31, k=127, r=3, pad=1).share(channels=2, rows=4)
+        >>> part.k, part.p, part.h
+        (64, 8, 10)
+        """
+        layer, groups = self.dense().with_(dead_out=0, dead_in=0), -(-self.groups // channels)
+        if channels > 1:
+            apart = max(1, channels // self.groups)  # devices that share the filters of a group
+            filters = -(-(self.k // self.groups) // apart)
+            layer = layer.with_(k=groups * filters, c=groups * (self.c // self.groups), groups=groups)
+        if rows == 1:
+            return layer
+        read = (-(-self.p // rows) - 1) * self.stride[0] + self._window[0]
+        return layer.with_(h=read, pad=(0, self.pad[1], 0, self.pad[3]))
+
     def lower(self, batch: int) -> Product:
         """A product by im2col for each group."""
         shape = Geometry(

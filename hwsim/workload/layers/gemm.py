@@ -137,6 +137,10 @@ class Gemm(Layer):
         """Stored biases."""
         return self.n if self.bias else 0
 
+    def share(self, channels: int, rows: int) -> Gemm:
+        """The largest part of the columns."""
+        return self.dense().with_(n=-(-self.n // (channels * rows)), dead_out=0, dead_in=0)
+
     def lower(self, batch: int) -> Product:
         """One product with the rows of all inputs."""
         return Product(

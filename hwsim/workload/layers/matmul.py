@@ -77,6 +77,11 @@ class BatchedMatmul(Layer):
         """Multiply-accumulates of one inference."""
         return self.b * self.m * self.n * self.k
 
+    def share(self, channels: int, rows: int) -> BatchedMatmul | None:
+        """The largest part of the products, such as heads; None of fewer than devices, and of a cache."""
+        able = self.b >= channels * rows and not self.cached
+        return self.with_(b=-(-self.b // (channels * rows))) if able else None
+
     def lower(self, batch: int) -> Product:
         """Products of activations, those of each input apart."""
         return Product(batch, batch * self.b, self.m, self.n, self.k, stored=False)
