@@ -171,7 +171,8 @@ def plan_product(
     unit, dense = timer.unit_of(layer, types.math), timer.unit(types.math, layer_kind(layer))
     assert unit is not None
     assert dense is not None
-    ways = [Selection.of(timer, way, unit, types, read, slow) for way in works]
+    fused = timer.unit(types.math, "winograd") or unit
+    ways = [Selection.of(timer, way, fused if way.fused else unit, types, read, slow) for way in works]
     selection = min(ways, key=lambda way: way.us)
     work = selection.work
     t, terms, words, tile = selection.gemms.timing, selection.terms, selection.words, selection.tile

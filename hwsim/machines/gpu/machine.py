@@ -24,6 +24,7 @@ from hwsim.machines.gpu.streams import ConcurrentStreams, concurrent_idle_plan, 
 from hwsim.machines.gpu.work import (
     StreamingKernel,
     TiledProduct,
+    Transform,
     Types,
     algorithms,
     layer_kind,
@@ -99,7 +100,13 @@ class Gpu(GpuKernels):
         elif library.pad_stem and kind in ("conv", "wgrad") and _channels(layer) <= 4:
             pad = min(pad, 4)
         rows = unit is not None and unit.menu.strided == "rows"
-        return algorithms(layer, batch, types, pad, types.math in library.winograd, rows)
+        ways = [
+            Transform(way.outputs, way.filters, way.block)
+            for way in library.transforms(types.math, self.timer.generation.name, kind)
+            if not self.timer.harness.heuristic or (batch >= way.batch and _channels(layer) >= way.channels)
+        ]
+        taps = 1 if unit is None or unit.menu.channels is None else unit.menu.taps
+        return algorithms(layer, batch, types, pad, ways, rows, taps)
 
     def _csr_work(self, layer: Layer, batch: int, types: Types) -> StreamingKernel | None:
         """A layer that the library runs from weights in CSR format, by one stream."""

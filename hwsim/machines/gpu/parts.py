@@ -74,6 +74,8 @@ class Constants(Spec):
         Cycles that a step of 64 along the inner dimension takes at the least.
     wave, split : float
         Cycles that each wave starts with; that a reduction over a split inner dimension takes.
+    finish : float
+        Issue slots for each sum of a finished tile: addresses, transforms back, what the next tile cannot hide.
     store : float
         Bytes a cycle in which an SM writes a finished tile.
     l2_kept : float
@@ -89,6 +91,7 @@ class Constants(Spec):
     store: Factor
     l2_kept: Share
     wave: Cycles = 0.0
+    finish: Annotated[float, Field(ge=0, le=1000)] = 0.0
     source: str | None = None
     fitted: str | None = None
 
@@ -189,19 +192,21 @@ class KernelSet(Spec):
     and none is taken to be slower. Those of `weights` narrower than the activations convert them as they are read; each
     `group` of them along the inner dimension has a scale of 16 bits (none: each column has one). Tiles run one after
     the other in almost ``square`` blocks, or in order of the ``columns``: all weights pass for each few rows. Channels
-    of a tap are padded to a multiple of `channels`, where that is not the library's `pad`. Gradients of the inputs of a
-    strided convolution: ``zeros`` are written first, then the positions that a filter meets; or ``rows`` of these are
+    of a tap are padded to a multiple of `channels`, where that is not the library's `pad`; so many
+    `taps` of a row share one where they divide the row and their channels fit. Gradients of the inputs of a strided
+    convolution: ``zeros`` are written first, then the positions that a filter meets; or ``rows`` of these are
     computed as a whole.
     """
 
     types: Annotated[list[str], Field(min_length=1)]
     generations: Annotated[list[Name], Field(min_length=1)]
     tiles: Annotated[list[Tile], BeforeValidator(_tiles, json_schema_input_type=dict[str, Any]), Field(min_length=1)]
-    layers: list[Literal["gemm", "conv", "dgrad", "wgrad"]] = ["gemm", "conv", "dgrad", "wgrad"]
+    layers: list[Literal["gemm", "conv", "dgrad", "wgrad", "winograd"]] = ["gemm", "conv", "dgrad", "wgrad"]
     runs: str | None = None
     transpose: bool = False
     splits: list[Positive] = [1]
     channels: Positive | None = None
+    taps: Positive = 1
     strided: Literal["zeros", "rows"] = "zeros"
     step: Positive = 64
     aligned: Positive = 1
@@ -244,6 +249,40 @@ class KernelSet(Spec):
         return [(tile, split) for tile in tiles.values() for split in self.splits]
 
 
+class WinogradSpec(Spec):
+    """Winograd's F(m x m, r x r) in a library, for convolutions of stride 1 and their gradients.
+
+    Attributes
+    ----------
+    outputs, filters : int
+        m and r.
+    block : pair of int, optional
+        Tiles, along height and width, of a threadblock of the one kernel that transforms, multiplies and transforms
+        back; its kernel set is that for ``winograd``. None: transforms are kernels of their own, between them the
+        products of a convolution's kernel set.
+    batch, channels : int
+        The least batch, and input channels, for which the heuristic takes it; a harness that measures
+        every algorithm has it for all.
+    """
+
+    types: Annotated[list[str], Field(min_length=1)]
+    generations: list[Name] = []
+    layers: list[Literal["conv", "dgrad", "wgrad"]] = ["conv", "dgrad", "wgrad"]
+    outputs: Annotated[int, Field(ge=2, le=8)]
+    filters: Annotated[int, Field(ge=2, le=11)] = 3
+    block: tuple[Positive, Positive] | None = None
+    batch: Positive = 1
+    channels: Positive = 1
+    source: str
+
+    @model_validator(mode="after")
+    def _check_names(self) -> WinogradSpec:
+        check_types("types", self.types)
+        if self.block is not None and "wgrad" in self.layers:
+            raise ValueError("layers with a block must be conv or dgrad")
+        return self
+
+
 class GpuLibrary(Spec):
     """A library in one version: its kernels; what it makes of a type that it has none for; whether it fuses layers.
 
@@ -264,7 +303,7 @@ class GpuLibrary(Spec):
     fuses_norms: bool = False
     fuses_rotary: bool = False
     fuses_source: str | None = None
-    winograd: list[str] = []
+    winograd: list[WinogradSpec] = []
     pad: dict[str, Positive] = {}
     pad_stem: bool = True
     passes: Share = 1.0
@@ -318,6 +357,14 @@ class GpuLibrary(Spec):
             (m for m in fitting if m.sparse == sparse and (weight in m.weights if weight else not m.weights)), None
         )
 
+    def transforms(self, dtype: str, generation: str, layer: str) -> list[WinogradSpec]:
+        """In which of Winograd's domains it can compute a kind of layer."""
+        return [
+            way
+            for way in self.winograd
+            if dtype in way.types and layer in way.layers and (not way.generations or generation in way.generations)
+        ]
+
     def collective(self, op: str, generation: str) -> CollectiveSet | None:
         """The algorithms of a collective in a generation, or None."""
         return next((c for c in self.collectives if op in c.types and generation in c.generations), None)
@@ -345,7 +392,8 @@ class LaunchMode(Spec):
 
     `floors` are by generation, and so are the `shortest` kernels that were measured. `reuse` is how many copies of the
     weights are gone through before one is used again (0: they always come from DRAM); `sustained` says that runs are
-    long enough for the power cap to hold throughout, `random` that the values are random numbers. `request` is what
+    long enough for the power cap to hold throughout, `heuristic` that the library chooses algorithms of convolutions by
+    rule, where others measure each once; `random` that the values are random numbers. `request` is what
     requests take before the kernels.
     """
 
@@ -355,6 +403,7 @@ class LaunchMode(Spec):
     shortest: dict[str, Time] = {}
     reuse: Annotated[int, Field(ge=0, le=1000)] = 0
     sustained: bool = False
+    heuristic: bool = False
     random: bool = False
     request: RequestSpec | None = None
     fitted: dict[str, str] = {}

@@ -18,6 +18,7 @@ from hwsim.machines.plan import Action
 
 __all__ = ["Selection"]
 
+_PASS = 0.85  # share of the DRAM bandwidth that a kernel which streams reaches
 _TERMS = ("mma", "l2", "shared", "step", "dram", "store", "split", "wave")
 
 
@@ -37,9 +38,10 @@ class Selection:
         one = np.ones(1)
         each = unit.input_bytes(types.a)
         image = work.image * each * 8 / types.a
+        a, w, o = work.scale
         products = Products(
             one * work.b, one * work.m, one * work.n, one * work.k, one * image, one * (work.read + read),
-            each, unit.weight_bytes(types.w), types.o / 8,
+            a * each, w * unit.weight_bytes(types.w), o * types.o / 8,
         )  # fmt: skip
         return cls(timer, work, unit, products, timer.products(products, unit, slow))
 
@@ -74,23 +76,25 @@ class Selection:
         """Tile, step and split, as a user reads them."""
         if self.vector:
             return "vector kernel"
+        if self.work.winograd:
+            return self.work.algorithm
         name = f"{self.tile.rows}x{self.tile.columns}x{self.unit.menu.step}"
         return name + (f", split {self.split} ways" if self.split > 1 else "")
 
     @property
     def us(self) -> float:
         """Microseconds of the layer."""
-        return float(self.gemms.time[0]) * self.work.times + self.around_us + self.unit.floor * self.work.around
+        return float(self.gemms.time[0]) * self.work.times + self.around_us + self.timer.floor * self.work.around
 
     @property
     def around_us(self) -> float:
         """Microseconds in which kernels around the product move bytes."""
-        return self.work.moved / (self.timer.constants["cuda"].dram_share * self.timer.dram)
+        return self.work.moved / (_PASS * self.timer.dram)
 
     @property
     def floor(self) -> float:
         """Microseconds of its launches."""
-        return self.unit.floor * (self.work.times + self.work.around)
+        return self.unit.floor * self.work.times + self.timer.floor * self.work.around
 
     @cached_property
     def terms(self) -> dict[str, float]:

@@ -13,7 +13,8 @@ SMs at f, R MACs a cycle and SM, L2 of L bytes, DRAM of B bytes a second, and th
     t_step = v K' / 64 step / f                  a step waits for its operands at the least as long
     t_dram = bytes that L2 does not have / (beta B)
     t_st   = the write of the finished tiles to L2, during which nothing is multiplied, or what DRAM still has to write
-    t      = floor + (sum of t_i^6)^(1/6) + v wave + t_st + [s > 1] (split + partial sums through L2)
+    t      = floor + (sum of t_i^6)^(1/6) + v wave + n tm tn finish / (R f) + t_st
+             + [s > 1] (split + partial sums through L2)
 
 The sixth-power mean stands for limits that get in each other's way near where they cross. A library's heuristic takes a
 kernel that is good, not the best: the time is the mean over the kernels within 30 % of the best, weighted by
@@ -184,7 +185,7 @@ def _terms(p: Products, chip: Chip, c: Constants, ker: Kernels, floor: float, re
     on_sm = np.minimum(tm, m) * np.minimum(tn, n) * p.bytes_o
     sums = np.where(s > 1, 4 * (s + 1) * b * m * n, 0.0)
     split = np.where(s > 1, c.split / f, 0.0) + sums / l2_rate
-    wave = waves * (c.wave / f)
+    wave = waves * (c.wave / f) + per_sm * tm * tn * c.finish / (chip.macs * f)
     core = (mma**_NORM + l2**_NORM + shared**_NORM + step**_NORM + dram**_NORM) ** (1 / _NORM)
     # L2 writes to DRAM while later tiles are computed: what is left when the last tile is written is waited for.
     store = np.maximum(waves * np.minimum(q, per_sm) * on_sm / (c.store * f), dram + write_bytes / dram_rate - core)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
 from hwsim.machines.csr import CsrProduct
 from hwsim.workload import Layer
@@ -11,8 +12,9 @@ from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Geometry, Product, geometry_of
 
 __all__ = [
-    "TiledProduct",
     "StreamingKernel",
+    "TiledProduct",
+    "Transform",
     "Types",
     "algorithms",
     "converted_weights",
@@ -46,8 +48,10 @@ class Types:
 class TiledProduct:
     """`b` products of m x k by k x n, `times` one after the other; `image` is the activations' bytes in memory.
 
-    `inner` is k before its channels were padded. `moved` are bytes that `around` kernels before and after it move:
-    transforms of Winograd's tiles, zeros of a map that is then only partly written.
+    `inner` is k before its channels were padded. `scale` is the bytes of an activation, a weight and an output over
+    those of a product of these sizes, where a `fused` kernel transforms values that it has loaded. `moved` are bytes
+    that `around` kernels before and after it move: transforms of Winograd's tiles, zeros of a map that is then only
+    partly written.
     """
 
     b: int
@@ -59,6 +63,8 @@ class TiledProduct:
     times: int = 1
     read: int = 0
     winograd: bool = False
+    fused: bool = False
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     inner: int = 0
     moved: int = 0
     around: int = 0
@@ -67,6 +73,21 @@ class TiledProduct:
     def unpadded(self) -> int:
         """The inner dimension without padding."""
         return self.inner or self.k
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """Winograd's F(m x m, r x r): `outputs` m, `filters` r, and the tiles of a threadblock of one kernel for all."""
+
+    outputs: int
+    filters: int
+    block: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """As the literature writes it."""
+        m, r = self.outputs, self.filters
+        return f"Winograd F({m}x{m}, {r}x{r})" + (" in one kernel" if self.block else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,13 @@ def _bytes(values: int, bits: int) -> int:
 
 
 def algorithms(
-    layer: Layer, batch: int, types: Types, pad: int = 1, winograd: bool = False, rows: bool = False
+    layer: Layer,
+    batch: int,
+    types: Types,
+    pad: int = 1,
+    winograd: Sequence[Transform] = (),
+    rows: bool = False,
+    taps: int = 1,
 ) -> tuple[TiledProduct | StreamingKernel, ...]:
     """What a layer asks for, in each way that the library has; it takes the fastest.
 
@@ -147,31 +174,33 @@ def algorithms(
     layer, batch, types
     pad : int
         What input channels are padded to a multiple of.
-    winograd : bool
-        Whether 3 x 3 convolutions of stride 1 may be done in the transformed domain: F(2x2, 3x3) in one kernel, 16
-        products for 4 outputs in place of 36; F(4x4, 3x3) with kernels for the transforms, 36 for 16 in place of 144.
+    winograd : sequence of Transform
+        In which domains convolutions of stride 1 may be done.
     rows : bool
         Whether gradients of strided inputs are computed for whole rows of the finer map.
+    taps : int
+        Neighbors of a row of the filter that share padded channels, where they divide the row and fit.
     """
-    work = _direct(layer, batch, types, pad, rows)
+    work = _direct(layer, batch, types, pad, rows, taps)
     x = layer.lower(batch)
     shape = (x.geometry or x.of) if isinstance(x, Product) else None
-    if shape is None or not winograd or shape.groups > 1 or (shape.r, shape.s) != (3, 3):
+    if shape is None or shape.groups > 1 or shape.stride != (1, 1) or shape.dilation != (1, 1):
         return (work,)
-    if shape.stride != (1, 1) or shape.dilation != (1, 1) or not isinstance(work, TiledProduct):
+    if not isinstance(work, TiledProduct):
         return (work,)
     assert isinstance(x, Product)
-    return (work, *_winograd(x, shape, batch, types))
+    mine = [t for t in winograd if (shape.r, shape.s) == (t.filters, t.filters)]
+    return (work, *(_winograd(x, shape, batch, types, t) for t in mine))
 
 
-def _direct(layer: Layer, batch: int, types: Types, pad: int, rows: bool) -> TiledProduct | StreamingKernel:
+def _direct(layer: Layer, batch: int, types: Types, pad: int, rows: bool, taps: int) -> TiledProduct | StreamingKernel:
     """What a layer asks for without transforms."""
     x = layer.lower(batch)
     if isinstance(x, Product):
         if x.geometry is not None:
             return _conv(layer, x.geometry, batch, types, pad)
         if x.of is not None:
-            return _gradient(x, x.of, batch, types, pad, rows)
+            return _gradient(x, x.of, batch, types, pad, rows, taps)
         name = "step GEMM" if x.recurrent else "grouped GEMM" if x.spread else "GEMM" if x.stored else "batched GEMM"
         each = x.macs // (x.steps * x.n * x.k)
         values = each * x.k if x.recurrent or not x.stored else min(each * x.k, layer.inputs * batch)
@@ -205,7 +234,7 @@ def _conv(layer: Layer, shape: Geometry, batch: int, types: Types, pad: int) -> 
 
 
 def _gradient(
-    x: Product, shape: Geometry, batch: int, types: Types, pad: int, whole: bool
+    x: Product, shape: Geometry, batch: int, types: Types, pad: int, whole: bool, taps: int
 ) -> TiledProduct | StreamingKernel:
     """The gradient of a convolution: of its inputs one over the output map, of its weights a product."""
     pixels = batch * shape.p * shape.q
@@ -221,7 +250,8 @@ def _gradient(
     if shape.groups > 1 and min(shape.channels, shape.filters) < _DIRECT_CHANNELS:
         return StreamingKernel(read, written, "direct grouped convolution", x.macs)
     if x.role == "weight":
-        rows = shape.taps * _up(shape.channels, pad)
+        together = taps if shape.s % taps == 0 and taps * shape.channels <= pad else 1
+        rows = shape.taps // together * _up(together * shape.channels, pad)
         if prod(shape.stride) > 1 and shape.taps == 1:
             image = min(image, _bytes(pixels * shape.groups * rows, types.w))
         return TiledProduct(shape.groups, rows, shape.filters, pixels, image, "weight gradient")
@@ -232,21 +262,31 @@ def _gradient(
     return TiledProduct(shape.groups, rows, shape.channels, k, above, "input gradient", inner=inner, read=zeros)
 
 
-def _winograd(x: Product, shape: Geometry, batch: int, types: Types) -> tuple[TiledProduct, ...]:
-    """A 3 x 3 convolution of stride 1, or its gradient, in the domain of Winograd: what is one product there."""
-    works = []
-    for size in (2, 4):
-        points, more = (size + 2) ** 2, (size + 2) ** 2 / size**2
-        tiles = batch * -(-shape.p // size) * -(-shape.q // size)
-        c, k = (shape.k, shape.c) if x.role == "input" else (shape.c, shape.k)
-        maps = batch * (shape.c * shape.h * shape.w + shape.k * shape.p * shape.q)
-        name = f"Winograd F({size}x{size}, 3x3)"
-        if size == 2 and x.role != "weight":
-            image = _bytes(batch * (shape.k * shape.p * shape.q if x.role else shape.c * shape.h * shape.w), types.a)
-            works.append(TiledProduct(points, tiles, k, c, 4 * image, name, winograd=True))
-        if size == 4:
-            moved = _bytes(ceil((1 + more) * maps), types.a)
-            rows = (c, k, tiles) if x.role == "weight" else (tiles, k, c)
-            image = _bytes(points * rows[0] * rows[2], types.a)
-            works.append(TiledProduct(points, *rows, image, name, winograd=True, moved=moved, around=2))
-    return tuple(works)
+def _winograd(x: Product, shape: Geometry, batch: int, types: Types, way: Transform) -> TiledProduct:
+    """A convolution of stride 1, or its gradient, in the domain of Winograd: what is one product there."""
+    edge = way.outputs + way.filters - 1
+    points, inputs = edge**2, shape.c * shape.h * shape.w
+    c, k, maps, size = shape.c, shape.k, inputs, (shape.p, shape.q)
+    if x.role == "input":
+        c, k, maps, size = shape.k, shape.c, shape.k * shape.p * shape.q, (shape.h, shape.w)
+    high, wide = (-(-n // way.outputs) for n in size)
+    filters = c * k * (way.filters**2 + points)
+    if way.block is None:
+        tiles = batch * high * wide
+        more = batch * shape.c * shape.h * shape.w + batch * shape.k * shape.p * shape.q + points * tiles * (c + k)
+        rows = (c, k, tiles) if x.role == "weight" else (tiles, k, c)
+        image = _bytes(points * rows[0] * rows[2], types.a)
+        moved = _bytes(more + filters, types.a)
+        return TiledProduct(points, *rows, image, way.name, winograd=True, moved=moved, around=3)
+    # As a product of the outputs of all tiles by as many values for each filter: its tile of rows x columns has as many
+    # sums as the points of a block of tiles with some of the filters.
+    across, tall = way.block[1], way.block[0]
+    blocks = batch * -(-high // tall) * -(-wide // across)
+    each, some = way.outputs**2, points // way.outputs**2
+    seen = (tall * way.outputs + way.filters - 1) * (across * way.outputs + way.filters - 1)
+    rows_m, rows_n = blocks * tall * across * each, k * some
+    scale = seen / (tall * across * each), points / some, 1 / some
+    return TiledProduct(
+        1, rows_m, rows_n, c, _bytes(batch * maps, types.a), way.name, winograd=True, fused=True, scale=scale,
+        moved=_bytes(filters, types.w), around=1,
+    )  # fmt: skip
