@@ -102,6 +102,8 @@ class Hardware(ABC):
 
     def why_direct(self) -> str:
         """Why it has no other algorithm than the direct one, and the way out if there is one."""
+        if self.library_name is not None:
+            return f"kernels of {self.library_name} are modeled without transforms"
         return f"no machine of kind {self.kind} has transforms"
 
     def _check_algorithm(self) -> None:
