@@ -40,6 +40,7 @@ try:
         requantize_onnx,
         requantize_tflite,
     )
+    from hwsim.kernels.winograd import pack_winograd, winograd_counts, winograd_int8, winograd_quantized
 except ModuleNotFoundError as _error:
     # Where no compiler could build them, what needs no kernel works all the same.
     if not (_error.name or "").startswith("hwsim.kernels._"):
@@ -83,6 +84,7 @@ __all__ = [
     "pack_conv",
     "pack_int4",
     "pack_int4_grouped",
+    "pack_winograd",
     "quantize_fp8",
     "quantize_groups",
     "quantize_multiplier",
@@ -90,4 +92,7 @@ __all__ = [
     "requantize_onnx",
     "requantize_tflite",
     "unpack_int4",
+    "winograd_counts",
+    "winograd_int8",
+    "winograd_quantized",
 ]
