@@ -342,6 +342,32 @@ def test_nvdla_multiplies_four_ninths_and_waits_for_its_weights() -> None:
     assert [result.bound for result in report.results] == ["compute", "dram"]
 
 
+def test_a_library_of_a_gpu_has_some_and_auto_is_the_best_of_them() -> None:
+    layer = hwsim.Conv2d("c", c=127, h=31, w=31, k=131, r=3, pad=1, input="fp32", weight="fp32", output="fp32")
+    network = hwsim.Workload(
+        "n", [layer, layer.with_(name="wide", r=5, pad=2), layer.with_(name="s", stride=2)], graph=False
+    )
+    own = {"harness": "loop", "library": "cudnn-7"}
+    names = hwsim.load_machine("p100", set=own).algorithms()
+    assert {"direct", "winograd-2x2", "winograd-4x4"} <= set(names)
+    reports = {
+        n: hwsim.simulate(hwsim.load_machine("p100", set={"algorithm": n} | own), network, 7) for n in (*names, "auto")
+    }
+    for place in range(3):
+        times = {n: report.results[place].latency_s for n, report in reports.items()}
+        assert times["auto"] <= min(times.values()) * (1 + 1e-9)
+    first = {n: report.results[0].plan for n, report in reports.items()}
+    assert first["direct"].macs_executed == first["direct"].macs
+    assert first["winograd-2x2"].macs_executed < first["direct"].macs_executed
+    why = str(reports["winograd-4x4"].results[2].plan.why[0])
+    assert (
+        why
+        == "algorithm direct, not winograd-4x4, which the file asks for: a stride of 2 x 2: outputs of a tile are not neighbors"
+    )
+    with pytest.raises(InputError, match="has no other kernels on ampere"):
+        hwsim.load_machine("a100", set={"algorithm": "winograd-2x2"})
+
+
 def test_an_algorithm_is_asked_for_where_it_is(file: Path) -> None:
     with pytest.raises(InputError, match="the array has no transform units"):
         hwsim.load_machine("eyeriss_v1", set={"algorithm": "winograd-2x2"})

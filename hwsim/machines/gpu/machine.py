@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hwsim.algorithms import Algorithm, algorithm_of, requested, shape_of
+from hwsim.algorithms.choice import WINOGRAD
 from hwsim.energy.origin import EnergyOrigin
 from hwsim.machines.base import NetworkPlan
 from hwsim.machines.csr import csr_product
@@ -100,13 +102,42 @@ class Gpu(GpuKernels):
         elif library.pad_stem and kind in ("conv", "wgrad") and _channels(layer) <= 4:
             pad = min(pad, 4)
         rows = unit is not None and unit.menu.strided == "rows"
+        asked = requested(self.spec.algorithm, layer.name)
+        measured = not self.timer.harness.heuristic or asked != "auto"
         ways = [
             Transform(way.outputs, way.filters, way.block, way.images, way.inside)
             for way in library.transforms(types.math, self.timer.generation.name, kind)
-            if not self.timer.harness.heuristic or (batch >= way.batch and _channels(layer) >= way.channels)
+            if asked in ("auto", f"winograd-{way.outputs}x{way.outputs}")
+            and (measured or (batch >= way.batch and _channels(layer) >= way.channels))
         ]
         taps = 1 if unit is None or unit.menu.channels is None else unit.menu.taps
-        return algorithms(layer, batch, types, pad, ways, rows, taps)
+        works = algorithms(layer, batch, types, pad, ways, rows, taps)
+        return works[1:] if asked not in ("auto", "direct") and len(works) > 1 else works
+
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """The direct one, and Winograd's that the library has kernels of for some format."""
+        library, generation = self.timer.library, self.timer.generation.name
+        sizes = {
+            way.outputs
+            for spec in library.winograd
+            for dtype in spec.types
+            for way in library.transforms(dtype, generation, "conv")
+        }
+        return ("direct", *(name for name in WINOGRAD if name in {f"winograd-{m}x{m}" for m in sizes}))
+
+    def why_direct(self) -> str:
+        """The library lacks the others."""
+        return f"{self.timer.library.name} has no other kernels on {self.timer.generation.name}"
+
+    def _not_as_asked(self, layer: Layer, plan: GpuKernelPlan) -> GpuKernelPlan:
+        """The plan, with the reason where a convolution does not run by the algorithm that the file asks for."""
+        asked, shape = requested(self.spec.algorithm, layer.name), shape_of(layer)
+        if shape is None or asked in ("auto", "direct") or plan.algorithm.startswith("Winograd"):
+            return plan
+        how = algorithm_of(asked, shape)
+        why = str(how) if isinstance(how, Message) else f"{self.timer.library.name} has no such kernel in this format"
+        template = "algorithm direct, not {asked}, which the file asks for: {why}"
+        return replace(plan, why=(Message("algorithm.choice", template, {"asked": asked, "why": why}), *plan.why))
 
     def _csr_work(self, layer: Layer, batch: int, types: Types) -> StreamingKernel | None:
         """A layer that the library runs from weights in CSR format, by one stream."""
@@ -150,7 +181,8 @@ class Gpu(GpuKernels):
         if not isinstance(works[0], TiledProduct):
             return plan_stream(self.timer, layer, batch, types, works[0], context.read, context.slow)
         products = [work for work in works if isinstance(work, TiledProduct)]
-        return plan_product(self.timer, layer, batch, types, products, context.read, context.slow)
+        plan = plan_product(self.timer, layer, batch, types, products, context.read, context.slow)
+        return self._not_as_asked(layer, plan)
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """What the library fuses into the kernel before it."""
