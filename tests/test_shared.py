@@ -146,6 +146,7 @@ def test_memories_must_hold_all_networks() -> None:
         ({"workload": "kws", "rate_per_s": 5, "trace": [1]}, "must have a rate or a trace, one of them"),
         ({"workload": "kws", "rate_per_s": 0}, "more than 0"),
         ({"workload": "kws", "rate_per_s": math.nan}, "the rate must be a number"),
+        ({"workload": "kws", "rate_per_s": 1e30}, r"rate must be a number of at most 1e\+15, not 1e\+30"),
         ({"workload": "kws", "rate_per_s": 5, "priority": 0.5}, "priority must be a whole number"),
         ({"workload": "kws", "rat": 5}, "has no 'rat'"),
         ({"rate_per_s": 5}, "must have a workload"),

@@ -52,7 +52,7 @@ class Task:
 
 
 def number_of(name: str, value: object, least: float, above: bool = True) -> float:
-    """A finite number that is more than `least`, or at least that."""
+    """A number that is more than `least`, or at least that, and at most 10^15."""
     must = f"{name} must be a number {'of more than' if above else 'of at least'} {least:g}"
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
         raise InputError(f"{must}, not {excerpt(value)}")
@@ -60,7 +60,9 @@ def number_of(name: str, value: object, least: float, above: bool = True) -> flo
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number) or number < least or (above and number == least) or number > _BELIEVABLE:
+    if math.isfinite(number) and number > _BELIEVABLE:
+        raise InputError(f"{name} must be a number of at most {_BELIEVABLE:g}, not {number:g}")
+    if not math.isfinite(number) or number < least or (above and number == least):
         raise InputError(f"{must}, not {number:g}")
     return number
 
