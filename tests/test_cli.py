@@ -297,3 +297,8 @@ def test_the_precision_that_an_error_suggests_runs(capsys, tmp_path, machine, ab
     assert code == 2
     assert f"--set precision={able}" in err
     assert call(capsys, "run", machine, path, "--set", f"precision={able}")[0] == 0
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "hwsim", "--version"], capture_output=True, text=True, check=True)
+    assert hwsim.__version__ in done.stdout

@@ -132,7 +132,7 @@ class Gpu(GpuKernels):
     def _not_as_asked(self, layer: Layer, plan: GpuKernelPlan) -> GpuKernelPlan:
         """The plan, with the reason where a convolution does not run by the algorithm that the file asks for."""
         asked, shape = requested(self.spec.algorithm, layer.name), shape_of(layer)
-        if shape is None or asked in ("auto", "direct") or plan.algorithm.startswith("Winograd"):
+        if shape is None or asked == "auto" or asked == "direct" or plan.algorithm.startswith("Winograd"):
             return plan
         how = algorithm_of(asked, shape)
         why = str(how) if isinstance(how, Message) else f"{self.timer.library.name} has no such kernel in this format"
