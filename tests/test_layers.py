@@ -16,7 +16,7 @@ LAYERS = [
     {"algorithms", "mapping", "kernels", "engine", "energy", "compression"},
     {"machines", "timeloop"},
     {"simulation", "report", "scenario", "serving", "requests", "training", "parallel"},
-    {"validation", "sweeps", "exploration", "calibration", "cli"},
+    {"validation", "sweeps", "exploration", "calibration", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
