@@ -81,3 +81,10 @@ def test_bad_words_are_told(capsys, words: tuple[str, ...], fault: str) -> None:
     code, _, err = call(capsys, *words)
     assert code == 2
     assert fault in err
+
+
+def test_the_battery_life_of_a_board_without_a_known_power_is_unknown_and_no_blank(capsys) -> None:
+    code, out, _ = call(capsys, "fit", "kws", "pixel_3", "edge_tpu_usb")
+    assert code == 0
+    rows = [line for line in out.splitlines() if line.startswith(("pixel_3", "edge_tpu_usb"))]
+    assert [line.split()[-3:] for line in rows] == [["unknown", "unknown", "fits"]] * 2

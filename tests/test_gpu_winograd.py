@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 import hwsim
+from hwsim.machines.gpu.work import Transform
 from hwsim.training import weight_gradient
 
 DEEPBENCH = {"library": "cudnn-7", "harness": "deepbench"}
@@ -63,3 +64,32 @@ def test_taps_of_one_channel_share_a_step_in_rows_of_twenty() -> None:
     )  # fmt: skip
     seconds = plan(machine, weight_gradient(layer), 4).columns["kernel_s"]
     assert seconds == pytest.approx(1.938e-3, rel=0.3)
+
+
+def test_images_share_the_tiles_of_a_threadblock_by_powers_of_two() -> None:
+    """The kernels of Lavin and Gray: 4 x 8 tiles of one image, 2 x 4 of four, one tile of 32 images."""
+    way = Transform(2, 3, (4, 8), images=32)
+    sizes = {1: (1, 4, 8), 2: (2, 4, 4), 3: (4, 2, 4), 8: (8, 2, 2), 16: (16, 1, 2), 31: (32, 1, 1), 127: (32, 1, 1)}
+    assert {batch: way.blocks(batch) for batch in sizes} == sizes
+
+
+def test_the_kernels_of_lavin_and_gray_reach_less_than_the_arithmetic_allows() -> None:
+    """VGG-E in F(2x2, 3x3): at most 2.25 times the peak of 24 x 128 FFMA at 1.075 GHz, more with a larger batch."""
+    machine = hwsim.load_machine("titanx_maxwell")
+    layers = [layer for layer in hwsim.load_workload("vgg19") if layer.op == "conv"]
+    assert len(layers) == 16
+    rates = []
+    for batch in (1, 8, 64):
+        seconds = sum(float(plan(machine, layer, batch).columns["kernel_s"]) for layer in layers)
+        rates.append(sum(layer.macs for layer in layers) * batch / seconds)
+    assert rates == sorted(rates)
+    assert rates[-1] < 2.25 * 24 * 128 * 1.075e9
+
+
+def test_fp16_that_is_only_stored_halves_what_moves() -> None:
+    """Multiplied in fp32 either way; 2 bytes a value in memory in place of 4."""
+    machine = hwsim.load_machine("titanx_maxwell")
+    wide, narrow = (plan(machine, conv(127, 31, 257, dtype=dtype), 31) for dtype in ("fp32", "fp16"))
+    assert wide.counts["mac", "", "fp32"] == narrow.counts["mac", "", "fp32"]
+    assert narrow.dram_bytes == pytest.approx(wide.dram_bytes / 2, rel=0.01)
+    assert narrow.columns["kernel_s"] <= wide.columns["kernel_s"]

@@ -93,7 +93,7 @@ def _life(row: Fit) -> str:
 
     cycle = row.cycle
     if cycle is None:
-        return ""
+        return "" if row.latency_s is None else "unknown"
     if cycle.missed:
         return "too slow"
     return "unknown" if cycle.life_s is None else span(cycle.life_s)

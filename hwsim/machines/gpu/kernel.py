@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -172,7 +173,8 @@ def plan_product(
     assert unit is not None
     assert dense is not None
     fused = timer.unit(types.math, "winograd") or unit
-    ways = [Selection.of(timer, way, fused if way.fused else unit, types, read, slow) for way in works]
+    units = [replace(fused, gain=fused.gain * way.rate) if way.fused else unit for way in works]
+    ways = [Selection.of(timer, way, own, types, read, slow) for way, own in zip(works, units, strict=True)]
     selection = min(ways, key=lambda way: way.us)
     work = selection.work
     t, terms, words, tile = selection.gemms.timing, selection.terms, selection.words, selection.tile

@@ -93,6 +93,8 @@ class GpuKernels(Machine):
         library = self.timer.library
         for math in library.fallback.get(own.math, []):
             if self.timer.unit(math, kind) is not None:
+                if own.math in library.storage:
+                    return replace(own, math=math, fallback=own.math)
                 bits = memory_bits(math)
                 return Types(math, bits, bits, bits, own.math)
         have = [math for math in self.timer.generation.instructions if self.timer.unit(math, kind) is not None]

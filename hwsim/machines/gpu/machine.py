@@ -101,7 +101,7 @@ class Gpu(GpuKernels):
             pad = min(pad, 4)
         rows = unit is not None and unit.menu.strided == "rows"
         ways = [
-            Transform(way.outputs, way.filters, way.block)
+            Transform(way.outputs, way.filters, way.block, way.images, way.inside)
             for way in library.transforms(types.math, self.timer.generation.name, kind)
             if not self.timer.harness.heuristic or (batch >= way.batch and _channels(layer) >= way.channels)
         ]

@@ -260,6 +260,12 @@ class WinogradSpec(Spec):
         Tiles, along height and width, of a threadblock of the one kernel that transforms, multiplies and transforms
         back; its kernel set is that for ``winograd``. None: transforms are kernels of their own, between them the
         products of a convolution's kernel set.
+    inside : float, optional
+        The share of its rate that the one kernel reaches where it transforms filters too, once for each block. None:
+        they have a kernel of their own.
+    images : int
+        So many images may share a block, by powers of two: each doubling halves its width, or the height where that
+        is not the shorter.
     batch, channels : int
         The least batch, and input channels, for which the heuristic takes it; a harness that measures
         every algorithm has it for all.
@@ -271,6 +277,8 @@ class WinogradSpec(Spec):
     outputs: Annotated[int, Field(ge=2, le=8)]
     filters: Annotated[int, Field(ge=2, le=11)] = 3
     block: tuple[Positive, Positive] | None = None
+    images: Positive = 1
+    inside: Share | None = None
     batch: Positive = 1
     channels: Positive = 1
     source: str
@@ -289,7 +297,8 @@ class GpuLibrary(Spec):
     `launch_at` is the shortest kernel where the `launch` of a menu was measured: elsewhere it goes with that. `base` is
     the library, or libraries, whose kernels, fallbacks and fusion come after its own. `attention` are its fused
     attention kernels, `attention_of` is the library that has them in its place. `passes` is the share of the DRAM
-    bandwidth that a kernel which does little with each value reaches at most.
+    bandwidth that a kernel which does little with each value reaches at most. Formats of `storage` are those of memory
+    also where a fallback multiplies.
     """
 
     name: Name
@@ -299,6 +308,7 @@ class GpuLibrary(Spec):
     attention: list[Annotated[PrefillKernel | DecodeKernel, Field(discriminator="phase")]] = []
     attention_of: Name | None = None
     fallback: dict[str, list[str]] = {}
+    storage: list[str] = []
     fuses: bool = False
     fuses_norms: bool = False
     fuses_rotary: bool = False
@@ -332,6 +342,7 @@ class GpuLibrary(Spec):
         own: dict[str, Any] = {
             "menus": [*self.menus, *base.menus],
             "fallback": base.fallback | self.fallback,
+            "storage": [*self.storage, *base.storage],
             "pad": base.pad | self.pad,
             "winograd": [*self.winograd, *base.winograd],
             "collectives": [*self.collectives, *base.collectives],

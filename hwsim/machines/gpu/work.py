@@ -49,7 +49,8 @@ class TiledProduct:
     """`b` products of m x k by k x n, `times` one after the other; `image` is the activations' bytes in memory.
 
     `inner` is k before its channels were padded. `scale` is the bytes of an activation, a weight and an output over
-    those of a product of these sizes, where a `fused` kernel transforms values that it has loaded. `moved` are bytes
+    those of a product of these sizes, where a `fused` kernel transforms values that it has loaded, at a
+    `rate` of what it reaches without. `moved` are bytes
     that `around` kernels before and after it move: transforms of Winograd's tiles, zeros of a map that is then only
     partly written.
     """
@@ -65,6 +66,7 @@ class TiledProduct:
     winograd: bool = False
     fused: bool = False
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    rate: float = 1.0
     inner: int = 0
     moved: int = 0
     around: int = 0
@@ -82,6 +84,17 @@ class Transform:
     outputs: int
     filters: int
     block: tuple[int, int] | None = None
+    images: int = 1
+    inside: float | None = None
+
+    def blocks(self, batch: int) -> tuple[int, int, int]:
+        """Images, and tiles along height and width, of a threadblock."""
+        assert self.block is not None
+        images, (tall, across) = 1, self.block
+        while images < min(self.images, batch):
+            images *= 2
+            tall, across = (tall, across // 2) if across > tall else (tall // 2, across)
+        return images, tall, across
 
     @property
     def name(self) -> str:
@@ -280,13 +293,15 @@ def _winograd(x: Product, shape: Geometry, batch: int, types: Types, way: Transf
         return TiledProduct(points, *rows, image, way.name, winograd=True, moved=moved, around=3)
     # As a product of the outputs of all tiles by as many values for each filter: its tile of rows x columns has as many
     # sums as the points of a block of tiles with some of the filters.
-    across, tall = way.block[1], way.block[0]
-    blocks = batch * -(-high // tall) * -(-wide // across)
+    images, tall, across = way.blocks(batch)
+    blocks = -(-batch // images) * -(-high // tall) * -(-wide // across)
     each, some = way.outputs**2, points // way.outputs**2
     seen = (tall * way.outputs + way.filters - 1) * (across * way.outputs + way.filters - 1)
-    rows_m, rows_n = blocks * tall * across * each, k * some
-    scale = seen / (tall * across * each), points / some, 1 / some
+    rows_m, rows_n = blocks * images * tall * across * each, k * some
+    stored = points if way.inside is None else way.filters**2
+    scale = seen / (tall * across * each), stored / some, 1 / some
+    moved, around = (_bytes(filters, types.w), 1) if way.inside is None else (0, 0)
     return TiledProduct(
         1, rows_m, rows_n, c, _bytes(batch * maps, types.a), way.name, winograd=True, fused=True, scale=scale,
-        moved=_bytes(filters, types.w), around=1,
+        rate=way.inside or 1.0, moved=moved, around=around,
     )  # fmt: skip
