@@ -7,18 +7,20 @@ from which the price of a memory of another size is interpolated on log-log axes
 from __future__ import annotations
 
 import math
+import warnings
 from functools import cache, lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from hwsim.energy.scaling import scale_energy
-from hwsim.errors import HwsimError, InputError, nearest
+from hwsim.errors import HwsimError, HwsimWarning, InputError, excerpt, nearest
 from hwsim.fields import Energy, Length, Name, Positive, Size, Spec, Voltage, check
 from hwsim.yaml_source import read_yaml
 
-__all__ = ["CostTable", "Entry", "SramPoint", "load_table", "table_names"]
+__all__ = ["CostTable", "Entry", "SramPoint", "load_table", "plug_in_tables", "table_names"]
 
 _TABLES = Path(__file__).parent / "tables"
 
@@ -89,10 +91,33 @@ class CostTable(Spec):
         return scale_energy(energy, (self.node_nm, float(self.voltage)), (node_nm, voltage))
 
 
+def _own_tables() -> dict[str, Path]:
+    return {path.stem: path for path in _TABLES.glob("*.yaml")}
+
+
+@cache
+def plug_in_tables() -> dict[str, Path]:
+    """Files of the tables of the entry-point group ``hwsim.tables`` by name; what cannot be read is a warning."""
+    tables = dict[str, Path]()
+    for point in sorted(entry_points(group="hwsim.tables"), key=lambda point: point.name):
+        package = f" of {point.dist.name}" if point.dist else ""
+        try:
+            path = Path(point.load())
+            if point.name in _own_tables():
+                raise ValueError("hwsim has a table of this name")
+            _load(path)  # a file that is no table would stop every list
+        except Exception as error:  # whatever a module does when it is imported
+            what = excerpt(f"{type(error).__name__}: {error}")
+            warnings.warn(f"the table {point.name!r}{package} is left out: {what}", HwsimWarning, stacklevel=2)
+        else:
+            tables[point.name] = path
+    return tables
+
+
 @cache
 def table_names() -> tuple[str, ...]:
-    """Names of the tables that come with hwsim."""
-    return tuple(sorted(path.stem for path in _TABLES.glob("*.yaml")))
+    """Names of the tables that come with hwsim and with plug-ins."""
+    return tuple(sorted({*_own_tables(), *plug_in_tables()}))
 
 
 @lru_cache(maxsize=64)
@@ -104,6 +129,8 @@ def load_table(name: str, beside: Path | None = None) -> CostTable:
     """Load a table by name, or by path (relative to `beside`, the folder of the file that names it)."""
     if name.endswith((".yaml", ".yml")):
         return _load((beside or Path()) / name)
-    if name not in table_names():
+    own = _own_tables()
+    path = own[name] if name in own else plug_in_tables().get(name)
+    if path is None:
         raise InputError(f"no cost table is called {name!r}{nearest(name, table_names())}")
-    return _load(_TABLES / f"{name}.yaml")
+    return _load(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hwsim
+from hwsim.energy import plug_in_tables
 from hwsim.files import write_text
 from hwsim.report.json_text import json_text
 
@@ -26,12 +27,14 @@ FORMAT = 2
 
 @cache
 def _tables_digest() -> str:
-    """Digest of the tables of constants that come with hwsim: prices, cores, libraries."""
+    """Digest of the tables of constants that come with hwsim (prices, cores, libraries) and of plug-ins' prices."""
     package, digest = Path(hwsim.__file__).parent, hashlib.sha256()
     for path in sorted((*package.rglob("*.yaml"), *package.rglob("*.csv"))):
         place = path.relative_to(package).as_posix()
         if not place.startswith(("arch_configs/", "workloads/")):  # these are digested as machine and network
             digest.update(f"{place} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for name, path in plug_in_tables().items():
+        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

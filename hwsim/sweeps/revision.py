@@ -18,6 +18,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 import hwsim
+from hwsim.energy import plug_in_tables
 
 __all__ = ["computing_files", "model_digest", "model_revision"]
 
@@ -87,6 +88,9 @@ def model_revision() -> str:
             digest.update(f"{library} {version(library)}\n".encode())
         except PackageNotFoundError:
             digest.update(f"{library} unknown\n".encode())
-    for kind in sorted(entry_points(group="hwsim.machines"), key=lambda point: point.name):
-        digest.update(f"{kind.name} {kind.value} {kind.dist.version if kind.dist else 'unknown'}\n".encode())
+    for group in ("hwsim.machines", "hwsim.tables"):
+        for point in sorted(entry_points(group=group), key=lambda point: point.name):
+            digest.update(f"{point.name} {point.value} {point.dist.version if point.dist else 'unknown'}\n".encode())
+    for name, path in plug_in_tables().items():
+        digest.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
