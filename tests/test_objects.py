@@ -45,6 +45,30 @@ def test_copies_answer_alike(name: str, copied: Callable[[Any], Any]) -> None:
     assert copied(report.timeline).end == report.timeline.end
 
 
+_SIDES = {"name": "s", "machines": ["eyeriss_v1"], "workloads": ["lenet5_caffe"], "set": {"array.cols": [14, 13, 7]}}
+#: Results of each kind; every whole number is one of numpy.
+RESULTS: dict[str, Callable[[], Any]] = {
+    "train": lambda: hwsim.train("h100", "alexnet", np.int64(31)),
+    "cluster": lambda: hwsim.train("dgx1_v100", "alexnet", np.int64(32)),
+    "serve": lambda: hwsim.serve("h100", "kws", rate_per_s=np.int64(101), queries=np.int64(257), seed=np.int64(3)),
+    "serve_llm": lambda: hwsim.serve_llm(
+        "h100", "llama3_8b", rate_per_s=1, requests=np.int64(31), input=np.int64(127), output=np.int64(31)
+    ),
+    "explore": lambda: hwsim.explore(_SIDES, budget=np.int64(2), seed=np.int64(31), workers=1),
+    "compare": lambda: hwsim.compare(*(hwsim.simulate(name, "lenet5_caffe") for name in ("eyeriss_v1", "systolic_ws"))),
+}
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.deepcopy])
+@pytest.mark.parametrize("kind", RESULTS)
+def test_results_of_each_kind_are_copied_and_have_a_short_text(kind: str, copied: Callable[[Any], Any]) -> None:
+    result = RESULTS[kind]()
+    assert repr(copied(result)) == repr(result)
+    assert len(repr(result)) < 127
+    if hasattr(result, "to_json"):
+        assert copied(result).to_json() == result.to_json()
+
+
 def test_names_and_paths_stand_for_what_they_name() -> None:
     machine, network = hwsim.load_machine("eyeriss_v1"), hwsim.load_workload("alexnet")
     expected = hwsim.simulate(machine, network, batch=4).summary

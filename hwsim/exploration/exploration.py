@@ -66,6 +66,10 @@ class Exploration:
     violations: int = 0
     complete: bool = False
 
+    def __repr__(self) -> str:
+        goals = ", ".join(objective.column for objective in self.objectives)
+        return f"<Exploration of {goals}: {len(self.outcomes)} points simulated, {self.sampler}>"
+
     @cached_property
     def costs(self) -> NDArray[np.float64]:
         """Objective values to minimize, shape (points, objectives); NaN for infeasible points."""

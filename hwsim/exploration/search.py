@@ -173,8 +173,9 @@ def explore(
         raise InputError(
             f"--sampler must be one of {', '.join(SAMPLERS)}, not {excerpt(sampler, 40)}{nearest(sampler, SAMPLERS)}"
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
         raise InputError(f"a seed must be a whole number from 0 to 2^32 - 1, not {excerpt(seed, 40)}")
+    seed = int(seed)
     more = [constraints] if isinstance(constraints, str) else list(constraints)
     space = _space(source, more)
     results = Results(space)

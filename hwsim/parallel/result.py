@@ -10,6 +10,7 @@ from hwsim.message import Message
 from hwsim.parallel.events import Bucket
 from hwsim.parallel.split import Parallel
 from hwsim.training import Step, StepLayer, TrainingMemory, TrainingRecipe
+from hwsim.units import format_si
 
 __all__ = ["ClusterStep", "Stage"]
 
@@ -95,6 +96,12 @@ class ClusterStep:
     link_pj: float
     ways: tuple[Way, ...] = ()
     messages: tuple[Message, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.workload} on {self.machine}: {format_si(self.step_s, 's')}, "
+            f"{self.samples_per_s:,.4g} samples/s>"
+        )
 
     @property
     def machine(self) -> str:

@@ -44,6 +44,9 @@ class Comparison:
     groups: tuple[Group, ...]
     failed: tuple[Entry, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Comparison of {len(self.entries)} runs in {len(self.groups)} groups, {len(self.failed)} failed>"
+
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Comparison:
         """Compare entries; those with an error are listed apart."""

@@ -21,6 +21,7 @@ from hwsim.training.notes import tensor_layout, training_notes
 from hwsim.training.passes import Moves, moves_of, needs_gradient, parameters
 from hwsim.training.recipe import TrainingRecipe, recipe_of
 from hwsim.training.share import Share
+from hwsim.units import format_si
 from hwsim.workload import Layer, Workload, load_workload
 from hwsim.workload.product import Product
 
@@ -130,6 +131,12 @@ class Step:
     static_w: float
     memory: TrainingMemory
     messages: tuple[Message, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.workload} on {self.machine}: {format_si(self.step_s, 's')}, "
+            f"{self.samples_per_s:,.4g} samples/s>"
+        )
 
     @property
     def forward_s(self) -> float:
