@@ -282,6 +282,7 @@ class WinogradSpec(Spec):
     batch: Positive = 1
     channels: Positive = 1
     source: str
+    fitted: str | None = None
 
     @model_validator(mode="after")
     def _check_names(self) -> WinogradSpec:
