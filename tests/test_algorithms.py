@@ -72,7 +72,7 @@ def test_operations_are_those_published(m: int) -> None:
 @pytest.mark.parametrize("m", [2, 4])
 def test_operations_are_those_of_the_compiled_kernel(m: Any) -> None:
     """The exact kernel runs the same whole matrices; its sums of four take their last factors elsewhere."""
-    kernels = pytest.importorskip("hwsim.kernels.winograd", exc_type=ImportError)
+    kernels = pytest.importorskip("hwsim.kernels.winograd")
     counts, how = kernels.winograd_counts(m, scaled=True), Winograd.of(m, 3, 3).exact
     assert (counts.multiplications, counts.data_flops, counts.filter_flops) == (
         how.points,

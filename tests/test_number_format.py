@@ -99,8 +99,9 @@ def test_schemas_and_importers_have_it(fp6: str) -> None:
 
 
 def test_schemas_of_processors_have_what_their_instructions_multiply() -> None:
-    assert run_formats() == ["int8", "bf16", "fp32"]
-    assert "['int8', 'bf16', 'fp32']" in str(machine_schema())
+    """Half floats since Armv8.2; bf16 since Cooper Lake."""
+    assert run_formats() == ["int8", "fp16", "bf16", "fp32"]
+    assert "['int8', 'fp16', 'bf16', 'fp32']" in str(machine_schema())
 
 
 @pytest.mark.parametrize(

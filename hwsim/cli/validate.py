@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from hwsim.algorithms.choice import WINOGRAD, WinogradName
 from hwsim.cli.completion import names
 from hwsim.cli.options import batch_option, changes_of, console_of, network_of, set_option, shape_option
 from hwsim.errors import InputError
@@ -44,7 +43,7 @@ def _execute(
 
 
 def _algorithm(
-    machine: str | None, workload: str | None, name: WinogradName, layers: str | None, sample: int | None,
+    machine: str | None, workload: str | None, name: str, layers: str | None, sample: int | None,
     changes: tuple[str, ...], shapes: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Execute the convolutions of a network by an algorithm; exit code 1 if whole numbers differ."""
@@ -71,8 +70,8 @@ def _algorithm(
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Truncate each dimension to at most N.")
 @click.option(
     "--algorithm",
-    type=click.Choice(WINOGRAD),
-    help="Execute convolutions by this algorithm too: bits needed, signal to noise per layer.",
+    metavar="NAME",
+    help="Execute convolutions by this algorithm, as winograd-4x4: bits needed, signal to noise per layer.",
 )
 @batch_option
 @set_option
@@ -83,7 +82,7 @@ def validate(
     markdown: bool,
     layers: str | None,
     sample: int | None,
-    algorithm: WinogradName | None,
+    algorithm: str | None,
     batch: int,
     changes: tuple[str, ...],
     shapes: tuple[str, ...],

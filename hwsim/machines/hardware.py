@@ -49,10 +49,10 @@ class Hardware(ABC):
             self.timebase = Timebase(dict(spec.clocks))
             self._check()
             self._check_area()
-            self._check_algorithm()
         except ValueError as error:
             raise InputError([Fault(document.blame((), str(error)), "", str(error))]) from None
         self._check_sizes()
+        self._check_algorithm()
 
     @property
     def name(self) -> str:
@@ -107,11 +107,12 @@ class Hardware(ABC):
         return f"no machine of kind {self.kind} has transforms"
 
     def _check_algorithm(self) -> None:
-        """An algorithm is asked for only where the machine has it; raises ValueError."""
+        """An algorithm is asked for only where the machine has it; raises InputError."""
         own = self.algorithms()
         for name in sorted(asked_for(self.spec.algorithm) - {"auto", *own}):
             why = f": {self.why_direct()}" if own == ("direct",) else ""
-            raise ValueError(f"algorithm must be one of auto, {', '.join(own)} here, not {name}{why}")
+            what = f"must be one of auto, {', '.join(own)} here, not {name}{why}"
+            raise InputError([Fault(self.document.where(("algorithm",)), "algorithm", what)])
 
     def _check_area(self) -> None:
         """Every part must have its area, so that no swept part is free; raises ValueError."""

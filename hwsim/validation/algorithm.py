@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from hwsim.algorithms import Algorithm, Winograd, algorithm_of, execute, shape_of, signal_to_noise_db
+from hwsim.algorithms import Winograd, algorithm_of, execute, shape_of, signal_to_noise_db
+from hwsim.algorithms.choice import WINOGRAD
 from hwsim.algorithms.execute import Arithmetic
-from hwsim.errors import InputError
+from hwsim.errors import InputError, excerpt, nearest
 from hwsim.report.terminal import Column, print_columns, wrapped
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Geometry
@@ -56,7 +57,7 @@ class AlgorithmCheck:
     sampled: bool = False
 
 
-def check_algorithm(workload: Workload, name: Algorithm, sample: int | None = None) -> Iterator[AlgorithmCheck]:
+def check_algorithm(workload: Workload, name: str, sample: int | None = None) -> Iterator[AlgorithmCheck]:
     """Execute the convolutions of a network by an algorithm.
 
     Raises
@@ -64,13 +65,15 @@ def check_algorithm(workload: Workload, name: Algorithm, sample: int | None = No
     InputError
         If it is none of Winograd's.
     """
-    if not name.startswith("winograd"):
-        raise InputError(f"--algorithm must be one of Winograd's to be executed, as winograd-4x4, not {name}")
+    known = next((known for known in WINOGRAD if known == name), None)
+    if known is None:
+        what = f"--algorithm must be one of {', '.join(WINOGRAD)} to be executed, not {excerpt(name)}"
+        raise InputError(f"{what}{nearest(name, WINOGRAD)}")
     for layer in workload:
         shape = shape_of(layer)
         if shape is None:
             continue
-        how = algorithm_of(name, shape)
+        how = algorithm_of(known, shape)
         if isinstance(how, Winograd):
             yield _check(layer, shape, how, sample or MOST)
         else:
