@@ -96,20 +96,16 @@ class Winograd:
         """Multiplications of an image."""
         return self.tiles(shape) * self.points * shape.channels * shape.filters * shape.groups
 
-    def product(self, layer: Layer, shape: Geometry) -> Conv2d:
-        """The products of the points of an image: a convolution of 1 x 1 with a group for each point."""
-        rows, columns = self.grid(shape)
-        return Conv2d(
-            layer.name, c=self.points * shape.c, k=self.points * shape.k, h=rows, w=columns, r=1,
-            groups=self.points * shape.groups, bias=False,
-            input=layer.input.spec.name, weight=layer.weight.spec.name, output=layer.output.spec.name,
-        )  # fmt: skip
+    def product(self, layer: Layer, shape: Geometry, folded: bool = False) -> Conv2d:
+        """The products of the points of an image: a convolution of 1 x 1 with a group for each point.
 
-    def folded(self, layer: Layer, shape: Geometry) -> Conv2d:
-        """The same where adder trees sum the points of a tile as they sum its channels: points lie in the channels."""
+        `folded` is for adder trees that sum the points of a tile as they sum its channels: points lie in the channels.
+        """
         rows, columns = self.grid(shape)
+        groups = 1 if folded else self.points
         return Conv2d(
-            layer.name, c=self.points * shape.c, k=shape.k, h=rows, w=columns, r=1, groups=shape.groups, bias=False,
+            layer.name, c=self.points * shape.c, k=groups * shape.k, h=rows, w=columns, r=1,
+            groups=groups * shape.groups, bias=False,
             input=layer.input.spec.name, weight=layer.weight.spec.name, output=layer.output.spec.name,
         )  # fmt: skip
 

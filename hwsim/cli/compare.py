@@ -55,10 +55,12 @@ def _machine(item: str, changes: dict[str, object]) -> tuple[str, Machine]:
 
 def _by_algorithm(item: str, shared: dict[str, object], names: str) -> list[tuple[str, Machine]]:
     """The machine once for each algorithm of convolutions: those of a list, or all that it has."""
-    _, machine = _machine(item, shared)
-    asked = [*machine.algorithms(), "auto"] if names == "all" else [name.strip() for name in names.split(",")]
-    if names == "all" and machine.algorithms() == ("direct",):
-        raise InputError(f"--algorithm all must come with machines that have more than one; {machine.why_direct()}")
+    asked = [name.strip() for name in names.split(",")]
+    if names == "all":
+        _, machine = _machine(item, shared)
+        asked = [*machine.algorithms(), "auto"]
+        if len(asked) == 2:
+            raise InputError(f"--algorithm all must come with machines that have more than one; {machine.why_direct()}")
     return [_machine(f"{item}+algorithm={name}", shared) for name in asked]
 
 

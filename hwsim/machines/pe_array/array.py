@@ -181,15 +181,18 @@ class Array:
         objective = self.spec.mapper.objective
         if objective == "latency":
             return ticks, plan.dram_bytes
-        energy = float(plan.dram_bytes)
-        if objective != "dram":
-            try:
-                dynamic = sum(dynamic_energy(plan.counts, plan.word_bits, self.prices).values())
-            except HwsimError:  # the report says which price is missing
-                dynamic = math.nan
-            if not math.isnan(dynamic):
-                energy = dynamic + self.prices.static_w * ticks / self.timebase.rate_hz * 1e12
+        energy = math.nan if objective == "dram" else self.energy(ticks, plan)
+        if math.isnan(energy):
+            energy = float(plan.dram_bytes)
         return energy * (ticks if objective == "edp" else 1), ticks
+
+    def energy(self, ticks: int, plan: LayerPlan) -> float:
+        """Picojoules of a plan that takes so many ticks; not a number where a price is missing or unknown."""
+        try:
+            dynamic = sum(dynamic_energy(plan.counts, plan.word_bits, self.prices).values())
+        except HwsimError:  # the report says which price is missing
+            return math.nan
+        return dynamic + self.prices.static_w * ticks / self.timebase.rate_hz * 1e12
 
     def cycle_ticks(self, cycles: int, clock: str | None = None) -> int:
         """Ticks in cycles of a clock, the array's unless named."""

@@ -10,13 +10,12 @@ mode): the points of a tile are channels there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from math import ceil
 
-from hwsim.algorithms import Matrices, TransformCost, Winograd
-from hwsim.algorithms.transform import cost_of
+from hwsim.algorithms import Winograd
 from hwsim.energy import word_width
 from hwsim.engine.program import Program, Run, Stage
 from hwsim.errors import HwsimError, InputError
@@ -26,6 +25,7 @@ from hwsim.machines.pe_array.spec import TransformSpec
 from hwsim.machines.plan import LayerPlan
 from hwsim.message import Message
 from hwsim.workload import Conv2d, Layer
+from hwsim.workload.number_format import DTYPES
 from hwsim.workload.product import Geometry
 
 __all__ = ["inner_layer", "plan_transformed", "whole_numbers"]
@@ -34,20 +34,11 @@ _WIDER = ("int16", "int32")
 IN, OUT = "transform", "inverse transform"
 
 
-@dataclass(frozen=True, slots=True)
-class _Costs:
-    """Operations of the three transforms of a tile, in the arithmetic of the layer."""
-
-    data: TransformCost
-    filter: TransformCost
-    inverse: TransformCost
-
-
 def inner_layer(array: Array, layer: Layer, shape: Geometry, how: Winograd) -> Conv2d | Message:
     """The products of the points as a layer, in the words that the transform unit writes; or why there is none."""
     spec = array.spec.transform
     assert spec is not None
-    inner = how.folded(layer, shape) if array.planner == "adder trees" else how.product(layer, shape)
+    inner = how.product(layer, shape, folded=array.planner == "adder trees")
     if not whole_numbers(layer):
         return inner
     bits = how.bits(layer.input.bits, layer.weight.bits, shape.channels)
@@ -87,7 +78,7 @@ def plan_transformed(
         plan = planner(array, inner, batch)
     except InputError as error:
         return Message("algorithm.refused", "{reason}", {"reason": error.faults[0].message})
-    costs = _costs(how, exact=whole_numbers(layer) and spec.operands == "exact")
+    costs = how.exact if whole_numbers(layer) and spec.operands == "exact" else how
     raw = {"ifmap": layer.inputs * batch, "weight": layer.weights, "ofmap": layer.outputs * batch}
     made = {"ifmap": inner.inputs * batch, "weight": inner.weights, "ofmap": inner.outputs * each * batch}
     share = {tensor: Fraction(raw[tensor], made[tensor]) for tensor in raw}
@@ -141,17 +132,7 @@ def plan_transformed(
 
 def whole_numbers(layer: Layer) -> bool:
     """Whether a layer is of integers."""
-    return layer.input.dtype.startswith(("int", "uint", "sint", "binary", "ternary"))
-
-
-def _costs(how: Winograd, exact: bool) -> _Costs:
-    """Operations of the transforms: with whole numbers alone where they must be exact."""
-    own = how.exact if exact else how
-
-    def both(down: Matrices, across: Matrices, name: str) -> TransformCost:
-        return cost_of(getattr(down, name), getattr(across, name))
-
-    return _Costs(*(both(own.down, own.across, name) for name in ("data", "filter", "output")))
+    return DTYPES[layer.input.dtype].sort == "integer"
 
 
 def _tiles(array: Array, plan: LayerPlan, how: Winograd, shape: Geometry, batch: int, folded: bool) -> dict[str, int]:
@@ -216,7 +197,7 @@ def _mapped(runs: tuple[Run, ...], change: Callable[[tuple[int, ...]], tuple[int
 
 
 def _why(
-    layer: Layer, shape: Geometry, how: Winograd, spec: TransformSpec, costs: _Costs, inner: Layer
+    layer: Layer, shape: Geometry, how: Winograd, spec: TransformSpec, costs: Winograd, inner: Layer
 ) -> tuple[Message, ...]:
     rows, columns = how.grid(shape)
     values = {
