@@ -364,6 +364,9 @@ def test_a_library_of_a_gpu_has_some_and_auto_is_the_best_of_them() -> None:
         why
         == "algorithm direct, not winograd-4x4, which the file asks for: a stride of 2 x 2: outputs of a tile are not neighbors"
     )
+    depthwise = hwsim.Conv2d("d", c=31, h=9, w=9, k=31, r=3, groups=31, input="fp32", weight="fp32", output="fp32")
+    plan = hwsim.load_machine("p100", set={"algorithm": "winograd-2x2"} | own).plan(depthwise)
+    assert "not winograd-2x2, which the file asks for: depthwise" in str(plan.why[0])
     with pytest.raises(InputError, match="has no other kernels on ampere"):
         hwsim.load_machine("a100", set={"algorithm": "winograd-2x2"})
 

@@ -1,6 +1,6 @@
 """Convolution as a choice of algorithm: what Winograd's and the FFT's forms multiply, add, move and round."""
 
-from hwsim.algorithms.choice import ALGORITHMS, TRANSFORMED, Algorithm, Requested, algorithm_of, requested, shape_of
+from hwsim.algorithms.choice import ALGORITHMS, TRANSFORMED, Algorithm, Requested, Requests, algorithm_of, shape_of
 from hwsim.algorithms.execute import execute, signal_to_noise_db
 from hwsim.algorithms.fft import Fft
 from hwsim.algorithms.toom_cook import Matrices, integers, matrices
@@ -15,6 +15,7 @@ __all__ = [
     "Fft",
     "Matrices",
     "Requested",
+    "Requests",
     "Tally",
     "TransformCost",
     "Winograd",
@@ -25,7 +26,6 @@ __all__ = [
     "execute",
     "integers",
     "matrices",
-    "requested",
     "shape_of",
     "signal_to_noise_db",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 from hwsim.algorithms.fft import Fft
 from hwsim.algorithms.winograd import Winograd
 from hwsim.message import Message
 from hwsim.workload import Layer
+from hwsim.workload.network import Matcher
 from hwsim.workload.product import Geometry, geometry_of
 
 __all__ = [
@@ -19,10 +19,10 @@ __all__ = [
     "Algorithm",
     "FftName",
     "Requested",
+    "Requests",
     "WinogradName",
     "algorithm_of",
     "asked_for",
-    "requested",
     "shape_of",
 ]
 
@@ -74,13 +74,16 @@ def algorithm_of(name: Algorithm, shape: Geometry) -> Winograd | Fft | Message:
     return Winograd.of(m, shape.r, shape.s)
 
 
-def requested(of: Requested | Mapping[str, Requested], name: str) -> Requested:
-    """What is asked for a layer of that name: its own entry, the first pattern that matches, or `auto`."""
-    if not isinstance(of, Mapping):
-        return of
-    if name in of:
-        return of[name]
-    return next((asked for pattern, asked in of.items() if fnmatchcase(name, pattern)), "auto")
+class Requests:
+    """What a file asks for a layer by its name: its own entry, that of the first pattern that matches, or `auto`."""
+
+    def __init__(self, of: Requested | Mapping[str, Requested]) -> None:
+        self.entries: Mapping[str, Requested] = of if isinstance(of, Mapping) else {"*": of}
+        self.match = Matcher(self.entries)
+
+    def __call__(self, name: str) -> Requested:
+        key = self.match(name)
+        return "auto" if key is None else self.entries[key]
 
 
 def asked_for(of: Requested | Mapping[str, Requested]) -> set[Requested]:

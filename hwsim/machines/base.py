@@ -10,7 +10,6 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
-from hwsim.algorithms import requested
 from hwsim.errors import Fault, InputError, excerpt
 from hwsim.machines.hardware import Hardware
 from hwsim.machines.limits import check_batch, check_size
@@ -108,7 +107,7 @@ class Machine(Hardware):
 
     def layer_plan(self, layer: Layer, batch: int, context: Hashable = None) -> LayerPlan:
         """Plan a layer in its context, or take the plan of a layer that is like it: networks repeat their layers."""
-        asked = requested(self.spec.algorithm, layer.name)
+        asked = self.requested_algorithm(layer.name)
         key = (batch, self.planned_by_name(layer.name), asked, context, *layer.likeness)
         plan = self.cache.layers.get(key)
         if plan is None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hwsim.algorithms import Algorithm
+from hwsim.algorithms import Algorithm, Requests
 from hwsim.algorithms.choice import asked_for
 from hwsim.energy import EnergyOrigin, Prices
 from hwsim.engine.clock import Timebase
@@ -99,6 +99,11 @@ class Hardware(ABC):
     def algorithms(self) -> tuple[Algorithm, ...]:
         """The algorithms that it has for convolutions."""
         return ("direct",)
+
+    @cached_property
+    def requested_algorithm(self) -> Requests:
+        """What the file asks for a layer, by its name."""
+        return Requests(self.spec.algorithm)
 
     def why_direct(self) -> str:
         """Why it has no other algorithm than the direct one, and the way out if there is one."""

@@ -10,7 +10,7 @@ from hwsim.message import Message
 from hwsim.parallel.events import Bucket
 from hwsim.parallel.split import Parallel
 from hwsim.training import Step, StepLayer, TrainingMemory, TrainingRecipe
-from hwsim.units import format_si
+from hwsim.training.throughput import Throughput
 
 __all__ = ["ClusterStep", "Stage"]
 
@@ -38,8 +38,8 @@ class Stage:
     memory: TrainingMemory
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterStep:
+@dataclass(frozen=True, slots=True, repr=False)
+class ClusterStep(Throughput):
     """A training step on the devices of a cluster.
 
     Attributes
@@ -97,12 +97,6 @@ class ClusterStep:
     ways: tuple[Way, ...] = ()
     messages: tuple[Message, ...] = ()
 
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} {self.workload} on {self.machine}: {format_si(self.step_s, 's')}, "
-            f"{self.samples_per_s:,.4g} samples/s>"
-        )
-
     @property
     def machine(self) -> str:
         """The name of the cluster."""
@@ -137,11 +131,6 @@ class ClusterStep:
     def step_s(self) -> float:
         """From one update to the next."""
         return self.compute_s + self.exposed_s + self.update_s + self.waiting_s
-
-    @property
-    def samples_per_s(self) -> float:
-        """Inputs a second, all devices together."""
-        return self.samples / self.step_s
 
     @property
     def speedup(self) -> float:
@@ -180,13 +169,3 @@ class ClusterStep:
     def moved_bytes(self) -> float:
         """Bytes on all links together."""
         return sum(self.link_bytes.values())
-
-    @property
-    def power_w(self) -> float:
-        """Mean power of all devices."""
-        return self.energy_pj * 1e-12 / self.step_s
-
-    def schedule(self, samples: int, epochs: float = 1) -> tuple[float, float]:
-        """Hours and kWh of so many epochs of so many samples."""
-        seconds = samples * epochs / self.samples_per_s
-        return seconds / 3600, seconds / 3600 * self.power_w / 1000

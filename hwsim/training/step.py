@@ -21,7 +21,7 @@ from hwsim.training.notes import tensor_layout, training_notes
 from hwsim.training.passes import Moves, moves_of, needs_gradient, parameters
 from hwsim.training.recipe import TrainingRecipe, recipe_of
 from hwsim.training.share import Share
-from hwsim.units import format_si
+from hwsim.training.throughput import Throughput
 from hwsim.workload import Layer, Workload, load_workload
 from hwsim.workload.product import Product
 
@@ -91,8 +91,8 @@ class StepLayer:
         return self.forward_total_s + self.backward_total_s
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+@dataclass(frozen=True, slots=True, repr=False)
+class Step(Throughput):
     """A training step of a batch on one device.
 
     Attributes
@@ -132,12 +132,6 @@ class Step:
     memory: TrainingMemory
     messages: tuple[Message, ...] = ()
 
-    def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} {self.workload} on {self.machine}: {format_si(self.step_s, 's')}, "
-            f"{self.samples_per_s:,.4g} samples/s>"
-        )
-
     @property
     def forward_s(self) -> float:
         """The forward pass of a batch."""
@@ -164,20 +158,10 @@ class Step:
         return self.recipe.accumulate * self.batch
 
     @property
-    def samples_per_s(self) -> float:
-        """Inputs a second."""
-        return self.samples / self.step_s
-
-    @property
     def energy_pj(self) -> float:
         """Of a step, static power included."""
         each = math.fsum(layer.energy_pj for layer in self.layers) + self.recompute_pj
         return self.recipe.accumulate * (each + self.host_s * self.static_w * 1e12) + self.update_pj
-
-    @property
-    def power_w(self) -> float:
-        """Mean power."""
-        return self.energy_pj * 1e-12 / self.step_s
 
     @property
     def macs(self) -> int:
@@ -193,11 +177,6 @@ class Step:
     def weight_count(self) -> int:
         """Parameters."""
         return sum(layer.weight_count for layer in self.layers)
-
-    def schedule(self, samples: int, epochs: float = 1) -> tuple[float, float]:
-        """Hours and kWh of so many epochs of so many samples."""
-        seconds = samples * epochs / self.samples_per_s
-        return seconds / 3600, seconds / 3600 * self.power_w / 1000
 
 
 def _converted(layer: Layer, dtype: str) -> Layer:

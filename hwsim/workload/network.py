@@ -49,6 +49,19 @@ def selects(patterns: Sequence[str], names: Collection[str]) -> Callable[[str], 
     return lambda name: name in exact or any(fnmatchcase(name, pattern) for pattern in loose)
 
 
+class Matcher:
+    """The pattern of a name: the name itself where it is one, or else the first shell pattern that it matches."""
+
+    def __init__(self, patterns: Collection[str]) -> None:
+        self.patterns = patterns
+        self.loose = [pattern for pattern in patterns if not set("*?[").isdisjoint(pattern)]
+
+    def __call__(self, name: str) -> str | None:
+        if name in self.patterns:
+            return name
+        return next((pattern for pattern in self.loose if fnmatchcase(name, pattern)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A layer and the names of the layers that give its operands; none given is the layer before it in the list."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hwsim.algorithms import Algorithm, algorithm_of, requested, shape_of
+from hwsim.algorithms import Algorithm, algorithm_of, shape_of
 from hwsim.algorithms.choice import WINOGRAD
 from hwsim.energy.origin import EnergyOrigin
 from hwsim.machines.base import NetworkPlan
@@ -102,7 +102,7 @@ class Gpu(GpuKernels):
         elif library.pad_stem and kind in ("conv", "wgrad") and _channels(layer) <= 4:
             pad = min(pad, 4)
         rows = unit is not None and unit.menu.strided == "rows"
-        asked = requested(self.spec.algorithm, layer.name)
+        asked = self.requested_algorithm(layer.name)
         measured = not self.timer.harness.heuristic or asked != "auto"
         ways = [
             Transform(way.outputs, way.filters, way.block, way.images, way.inside)
@@ -130,9 +130,9 @@ class Gpu(GpuKernels):
         return f"{self.timer.library.name} has no other kernels on {self.timer.generation.name}"
 
     def _not_as_asked(self, layer: Layer, plan: GpuKernelPlan) -> GpuKernelPlan:
-        """The plan, with the reason where a convolution does not run by the algorithm that the file asks for."""
-        asked, shape = requested(self.spec.algorithm, layer.name), shape_of(layer)
-        if shape is None or asked == "auto" or asked == "direct" or plan.algorithm.startswith("Winograd"):
+        """A plan without transforms, with the reason where the file asks for another algorithm."""
+        asked, shape = self.requested_algorithm(layer.name), shape_of(layer)
+        if shape is None or asked == "auto" or asked == "direct":
             return plan
         how = algorithm_of(asked, shape)
         why = str(how) if isinstance(how, Message) else f"{self.timer.library.name} has no such kernel in this format"
@@ -179,10 +179,11 @@ class Gpu(GpuKernels):
         csr = self._csr_work(layer, batch, types)
         works = self._works(layer, batch, types) if csr is None else (csr,)
         if not isinstance(works[0], TiledProduct):
-            return plan_stream(self.timer, layer, batch, types, works[0], context.read, context.slow)
+            plan = plan_stream(self.timer, layer, batch, types, works[0], context.read, context.slow)
+            return self._not_as_asked(layer, plan)
         products = [work for work in works if isinstance(work, TiledProduct)]
         plan = plan_product(self.timer, layer, batch, types, products, context.read, context.slow)
-        return self._not_as_asked(layer, plan)
+        return plan if products[0].winograd else self._not_as_asked(layer, plan)
 
     def hosts(self, workload: Workload) -> Mapping[str, str]:
         """What the library fuses into the kernel before it."""

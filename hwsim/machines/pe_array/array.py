@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
@@ -21,6 +20,7 @@ from hwsim.machines.precision import is_value, too_wide
 from hwsim.mapping import Counts, Problem
 from hwsim.units import Rate
 from hwsim.workload import Layer, TensorType
+from hwsim.workload.network import Matcher
 from hwsim.yaml_source import Document
 
 __all__ = ["STEPS_BIT", "Array", "Planner", "layer_operand"]
@@ -84,14 +84,9 @@ class Array:
         return "study" if spec.mapper.rules == "isca16" else "search"
 
     @cached_property
-    def _patterns(self) -> list[str]:
-        return [key for key in self.spec.mappings if not set("*?[").isdisjoint(key)]
-
-    def mapping_key(self, name: str) -> str | None:
-        """The key of the mapping by hand of a layer: its name, or else the first pattern that it matches."""
-        if name in self.spec.mappings:
-            return name
-        return next((key for key in self._patterns if fnmatchcase(name, key)), None)
+    def mapping_key(self) -> Matcher:
+        """The key of the mapping by hand of a layer, by its name."""
+        return Matcher(self.spec.mappings)
 
     def bits(self, layer: Layer) -> tuple[int, int, int]:
         """Bits of a word of ifmap, weight and ofmap; raises InputError where the machine's words are too short.

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hwsim.algorithms import Algorithm, Winograd, algorithm_of, requested, shape_of
+from hwsim.algorithms import Algorithm, Winograd, algorithm_of, shape_of
 from hwsim.energy import Prices, word_width
 from hwsim.engine.program import Program
 from hwsim.errors import Fault, InputError, nearest
@@ -169,7 +169,7 @@ class PeArray(Machine):
         if parts := layer.grouped(batch):
             return total(lower_bound_of(self.array, part, 1) for part in parts)
         bound, shape = lower_bound_of(self.array, layer, batch), shape_of(layer)
-        asked = requested(self.spec.algorithm, layer.name)
+        asked = self.requested_algorithm(layer.name)
         if shape is None or asked == "direct" or self.algorithms() == ("direct",):
             return bound
         own = [name for name in self.algorithms() if asked in ("auto", name)]
@@ -211,7 +211,7 @@ class PeArray(Machine):
             where = self.document.where(("mappings", str(key)))
             message = "must be a loop nest, one node per line; parameters need row_stationary and mapper.rules: jssc17"
             raise InputError([Fault(where, f"mappings.{key}", message)])
-        return chosen(self.array, layer, batch, _PLANNERS[planner], requested(self.spec.algorithm, layer.name))
+        return chosen(self.array, layer, batch, _PLANNERS[planner], self.requested_algorithm(layer.name))
 
     def algorithms(self) -> tuple[Algorithm, ...]:
         """The direct one, and those that its transform units have."""
