@@ -299,6 +299,15 @@ def test_auto_is_never_worse_than_any_one(file: Path, wiring: str, layer: hwsim.
             assert result.latency_s * (1 + 1e-9) >= traffic.bytes / traffic.bytes_per_s, (name, traffic)
 
 
+@pytest.mark.parametrize("dtype, words", [("int4", 8), ("int8", 16)])
+def test_exact_words_hold_what_the_transforms_grow_to(file: Path, dtype: str, words: int) -> None:
+    """F(2x2, 3x3): 4 bits grow to 6 and 8, 8 bits to 10 and 12."""
+    layer = hwsim.Conv2d("c", c=31, h=9, w=9, k=7, r=3, input=dtype, weight=dtype)
+    exact = plan_of(array(file, algorithm="winograd-2x2"), layer)
+    assert exact.word_bits["weight"] == words
+    assert not any("rounded" in str(message) for message in exact.why)
+
+
 def test_slower_transforms_bind(file: Path) -> None:
     layer = hwsim.Conv2d("c", c=31, h=29, w=29, k=37, r=3, pad=1)
     times = []

@@ -30,7 +30,7 @@ from hwsim.workload.product import Geometry
 
 __all__ = ["inner_layer", "plan_transformed", "whole_numbers"]
 
-_WIDER = ("int16", "int32")
+_WORDS = ("int8", "int16", "int32")
 IN, OUT = "transform", "inverse transform"
 
 
@@ -42,9 +42,10 @@ def inner_layer(array: Array, layer: Layer, shape: Geometry, how: Winograd) -> C
     if not whole_numbers(layer):
         return inner
     bits = how.bits(layer.input.bits, layer.weight.bits, shape.channels)
-    if spec.operands == "exact" and max(bits.data, bits.filter) > 8:
+    need = max(bits.data, bits.filter)
+    if spec.operands == "exact" and need > min(inner.input.bits, inner.weight.bits):
         room = array.spec.word_bits or 32
-        fits = [name for name in _WIDER if max(bits.data, bits.filter) <= int(name[3:]) <= room]
+        fits = [name for name in _WORDS if need <= DTYPES[name].bits <= room]
         if not fits:
             values = {"data": bits.data, "filter": bits.filter, "room": room}
             template = "exact takes {data} bits for inputs, {filter} for weights; words have {room}"
@@ -53,7 +54,7 @@ def inner_layer(array: Array, layer: Layer, shape: Geometry, how: Winograd) -> C
         try:
             array.prices.of("mac", fits[0])
         except HwsimError:
-            lack = {"bits": max(bits.data, bits.filter), "dtype": fits[0]}
+            lack = {"bits": need, "dtype": fits[0]}
             template = "{bits} bits: no price of {dtype} MACs"
             return Message("algorithm.no_mac", template, lack)
     return inner if array.spec.word_bits is not None else inner.with_dtype(output="int32")
