@@ -11,7 +11,7 @@ import hwsim
 
 PACKAGE = Path(hwsim.__file__).parent
 LAYERS = [
-    {"errors", "units", "message", "files", "yaml_source", "fields", "lazy"},
+    {"errors", "units", "message", "files", "yaml_source", "fields", "lazy", "plug_ins"},
     {"workload"},
     {"algorithms", "mapping", "kernels", "engine", "energy", "compression"},
     {"machines", "timeloop"},

@@ -7,17 +7,17 @@ from which the price of a memory of another size is interpolated on log-log axes
 from __future__ import annotations
 
 import math
-import warnings
 from functools import cache, lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from hwsim.energy.scaling import scale_energy
-from hwsim.errors import HwsimError, HwsimWarning, InputError, excerpt, nearest
+from hwsim.errors import HwsimError, InputError, nearest
 from hwsim.fields import Energy, Length, Name, Positive, Size, Spec, Voltage, check
+from hwsim.plug_ins import plug_ins
 from hwsim.yaml_source import read_yaml
 
 __all__ = ["CostTable", "Entry", "SramPoint", "load_table", "plug_in_tables", "table_names"]
@@ -98,20 +98,15 @@ def _own_tables() -> dict[str, Path]:
 @cache
 def plug_in_tables() -> dict[str, Path]:
     """Files of the tables of the entry-point group ``hwsim.tables`` by name; what cannot be read is a warning."""
-    tables = dict[str, Path]()
-    for point in sorted(entry_points(group="hwsim.tables"), key=lambda point: point.name):
-        package = f" of {point.dist.name}" if point.dist else ""
-        try:
-            path = Path(point.load())
-            if point.name in _own_tables():
-                raise ValueError("hwsim has a table of this name")
-            _load(path)  # a file that is no table would stop every list
-        except Exception as error:  # whatever a module does when it is imported
-            what = excerpt(f"{type(error).__name__}: {error}")
-            warnings.warn(f"the table {point.name!r}{package} is left out: {what}", HwsimWarning, stacklevel=2)
-        else:
-            tables[point.name] = path
-    return tables
+
+    def checked(point: EntryPoint, file: Path | str) -> Path:
+        path = Path(file)
+        if point.name in _own_tables():
+            raise ValueError("hwsim has a table of this name")
+        _load(path)  # a file that is no table would stop every list
+        return path
+
+    return plug_ins("hwsim.tables", "table", checked)
 
 
 @cache

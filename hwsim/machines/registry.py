@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 
-from hwsim.errors import HwsimWarning, excerpt
 from hwsim.machines.base import Machine
+from hwsim.plug_ins import plug_ins
 
 __all__ = ["kinds"]
 
@@ -24,15 +23,10 @@ def kinds() -> dict[str, type[Machine]]:
     from hwsim.machines.sparse_array import SparseArray
 
     classes: dict[str, type[Machine]] = {cls.kind: cls for cls in (PeArray, SparseArray, Mcu, Npu, Cpu, Gpu, Cluster)}
-    for point in entry_points(group="hwsim.machines"):
-        package = f" of {point.dist.name}" if point.dist else ""
-        try:
-            loaded = point.load()
-            if not (isinstance(loaded, type) and issubclass(loaded, Machine)):
-                raise TypeError(f"{point.value} must be a subclass of hwsim.Machine")
-        except Exception as error:  # whatever a module does when it is imported
-            what = excerpt(f"{type(error).__name__}: {error}")
-            warnings.warn(f"the kind {point.name!r}{package} is left out: {what}", HwsimWarning, stacklevel=2)
-        else:
-            classes[point.name] = loaded
-    return classes
+    return classes | plug_ins("hwsim.machines", "kind", _checked)
+
+
+def _checked(point: EntryPoint, loaded: object) -> type[Machine]:
+    if not (isinstance(loaded, type) and issubclass(loaded, Machine)):
+        raise TypeError(f"{point.value} must be a subclass of hwsim.Machine")
+    return loaded

@@ -24,11 +24,11 @@ __all__ = ["computing_files", "model_digest", "model_revision"]
 
 #: Modules and packages that results come from; machines and workloads stand in the key of each result, resolved.
 _COMPUTING = (
-    "errors.py", "fields.py", "files.py", "lazy.py", "message.py", "units.py", "yaml_source.py", "workload", "kernels",
-    "algorithms", "compression", "mapping", "engine", "energy", "machines", "simulation.py", "report/json_text.py",
-    "report/plot.py", "report/provenance.py", "report/quantity.py", "report/report.py", "report/result.py",
-    "report/unused.py", "requests", "serving", "sweeps/evaluation.py", "sweeps/serving.py", "sweeps/training.py",
-    "training", "parallel",
+    "errors.py", "fields.py", "files.py", "lazy.py", "message.py", "plug_ins.py", "units.py", "yaml_source.py",
+    "workload", "kernels", "algorithms", "compression", "mapping", "engine", "energy", "machines", "simulation.py",
+    "report/json_text.py", "report/plot.py", "report/provenance.py", "report/quantity.py", "report/report.py",
+    "report/result.py", "report/unused.py", "requests", "serving", "sweeps/evaluation.py", "sweeps/serving.py",
+    "sweeps/training.py", "training", "parallel",
 )  # fmt: skip
 _SUFFIXES = (".py", ".so", ".pyd", ".yaml", ".csv")
 
