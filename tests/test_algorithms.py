@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import hwsim
-from hwsim.algorithms import Fft, Matrices, Tally, Winograd, algorithm_of, apply, execute, integers, matrices, shape_of
-from hwsim.algorithms.execute import Arithmetic, signal_to_noise_db
+from hwsim.algorithms import Fft, Matrices, Tally, Winograd, algorithm_of, apply, integers, matrices, shape_of
+from hwsim.algorithms.execute import Arithmetic, execute
 from hwsim.errors import InputError
+from hwsim.kernels.rounding import signal_to_noise_db
 from hwsim.machines import PeArray
 from hwsim.machines.plan import LayerPlan
 from hwsim.validation.algorithm import check_algorithm, print_algorithm

@@ -1,7 +1,6 @@
 """Convolution as a choice of algorithm: what Winograd's and the FFT's forms multiply, add, move and round."""
 
 from hwsim.algorithms.choice import ALGORITHMS, TRANSFORMED, Algorithm, Requested, Requests, algorithm_of, shape_of
-from hwsim.algorithms.execute import execute, signal_to_noise_db
 from hwsim.algorithms.fft import Fft
 from hwsim.algorithms.toom_cook import Matrices, integers, matrices
 from hwsim.algorithms.transform import Tally, TransformCost, apply, apply_twice, cost_of
@@ -23,9 +22,7 @@ __all__ = [
     "apply",
     "apply_twice",
     "cost_of",
-    "execute",
     "integers",
     "matrices",
     "shape_of",
-    "signal_to_noise_db",
 ]

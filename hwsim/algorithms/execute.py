@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from hwsim.algorithms.toom_cook import Matrices
 from hwsim.algorithms.transform import Tally, apply_twice
 from hwsim.algorithms.winograd import Winograd
+from hwsim.kernels.rounding import rounded_by_point
 
-__all__ = ["Arithmetic", "Executed", "execute", "signal_to_noise_db"]
+__all__ = ["Arithmetic", "Executed", "execute"]
 
 Array = NDArray[Any]
 Arithmetic = Literal["exact", "rounded", "fp16", "fp32", "fp64"]
@@ -80,7 +80,7 @@ def execute(
     u = _both(own.down, own.across, "filter", w.astype(kind).transpose(2, 3, 1, 0), filters)
     scales: Array | float = 1.0
     if arithmetic == "rounded":
-        (v, first), (u, second) = _round(v, bits), _round(u, bits)
+        (v, first), (u, second) = rounded_by_point(v, bits), rounded_by_point(u, bits)
         scales = (first * second)[..., None, None]
     if arithmetic in ("fp16", "fp32"):
         sums = np.matmul(v.astype(np.float64), u.astype(np.float64)).astype(np.float32)  # the same on every processor
@@ -98,22 +98,7 @@ def execute(
     return Executed(np.ascontiguousarray(y), data, filters, inverse, how.points * n * rows * columns * c * k)
 
 
-def signal_to_noise_db(output: Array, truth: Array) -> float:
-    """Power of the exact output over that of the difference, in decibels; infinite where they are equal."""
-    truth = truth.astype(np.float64)
-    noise, signal = float(np.mean((output - truth) ** 2)), float(np.mean(truth**2))
-    return math.inf if not noise else 10 * math.log10(signal / noise) if signal else -math.inf
-
-
 def _both(down: Matrices, across: Matrices, name: str, tile: Array, tally: Tally) -> Array:
     """One of the transforms, both ways, of all tiles at once."""
     rows = apply_twice(getattr(down, name), getattr(across, name), [list(row) for row in tile], tally)
     return np.stack([np.stack(row) for row in rows])
-
-
-def _round(values: Array, bits: int) -> tuple[Array, Array]:
-    """Integers of few bits at each point of a tile, and their scales."""
-    top = 2 ** (bits - 1) - 1
-    scales = np.abs(values).max((2, 3)) / top
-    scales[scales == 0] = 1.0
-    return np.clip(np.rint(values / scales[..., None, None]), -top, top), scales

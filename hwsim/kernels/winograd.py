@@ -22,6 +22,7 @@ from hwsim.kernels.checks import array, pair, require, zero_point
 from hwsim.kernels.geometry import Geometry, Ints, geometry
 from hwsim.kernels.isa import isa_number
 from hwsim.kernels.overflow import require_no_overflow
+from hwsim.kernels.rounding import rounded_by_point, signal_to_noise_db
 
 __all__ = [
     "PackedWinograd",
@@ -361,16 +362,17 @@ def winograd_quantized(
     frame[:, :, z.pad[0] : z.pad[0] + z.h, z.pad[1] : z.pad[1] + z.w] = x.astype(np.float64) - zero
     windows = np.lib.stride_tricks.sliding_window_view(frame, (a, a), (2, 3))[:, :, ::m, ::m]
     tiles = windows.transpose(4, 5, 0, 2, 3, 1).reshape(a, a, -1, z.c)
-    v, data_scales = _round(both_ways(Operations(), data, tiles), data_bits)
-    u, weight_scales = _round(both_ways(Operations(), filters, w.astype(np.float64).transpose(2, 3, 1, 0)), weight_bits)
+    v, data_scales = rounded_by_point(both_ways(Operations(), data, tiles), data_bits)
+    u, weight_scales = rounded_by_point(
+        both_ways(Operations(), filters, w.astype(np.float64).transpose(2, 3, 1, 0)), weight_bits
+    )
     sums = (v @ u) * (data_scales * weight_scales)[..., None, None]  # integers below 2^53: exact
     y = both_ways(Operations(), inverse, sums).reshape(m, m, z.n, down, across, z.k)
     output = y.transpose(2, 5, 3, 0, 4, 1).reshape(z.n, z.k, down * m, across * m)[:, :, : z.p, : z.q].copy()
     truth = winograd_int8(x, w, m=m, pad=pad, x_zero=x_zero).astype(np.float64)
     error = output - truth
-    noise, signal = float(np.mean(error**2)), float(np.mean(truth**2))
-    snr = math.inf if not noise else 10 * math.log10(signal / noise) if signal else -math.inf
-    return WinogradQuantized(output, float(np.abs(error).max()), math.sqrt(noise), snr, data_scales, weight_scales)
+    rms, snr = math.sqrt(float(np.mean(error**2))), signal_to_noise_db(output, truth)
+    return WinogradQuantized(output, float(np.abs(error).max()), rms, snr, data_scales, weight_scales)
 
 
 def _valid_size(m: object) -> None:
@@ -389,11 +391,3 @@ def _valid_filters(x: Array, w: Array, m: int, pad: Ints, x_zero: int) -> tuple[
     zero = zero_point("x_zero", x_zero, x.dtype)
     require_no_overflow(x, zero, w.reshape(len(w), -1), np.zeros(len(w), np.int64))
     return z, zero
-
-
-def _round(values: NDArray[np.float64], bits: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Integers of few bits at each position of a tile, and their scales."""
-    top = 2 ** (bits - 1) - 1
-    scales = np.abs(values).max((2, 3)) / top
-    scales[scales == 0] = 1.0
-    return np.clip(np.rint(values / scales[..., None, None]), -top, top), scales

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from hwsim.algorithms import Winograd, algorithm_of, execute, shape_of, signal_to_noise_db
+from hwsim.algorithms import Winograd, algorithm_of, shape_of
 from hwsim.algorithms.choice import WINOGRAD
-from hwsim.algorithms.execute import Arithmetic
+from hwsim.algorithms.execute import Arithmetic, execute
 from hwsim.errors import InputError, excerpt, nearest
+from hwsim.kernels.rounding import signal_to_noise_db
 from hwsim.report.terminal import Column, print_columns, wrapped
 from hwsim.workload import Layer, Workload
 from hwsim.workload.product import Geometry
